@@ -1,0 +1,32 @@
+"""playout: reinforcement learning environments and agents in one pipeline.
+
+Importing playout is cheap: torch and the trainers are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# name -> module that defines it; resolved on first access, so that `import playout` needs no torch.
+_LAZY = {
+    "load": "playout.agents.loading",
+    "alphazero": "playout.agents.commands.alphazero",
+    "ppo": "playout.agents.commands.ppo",
+    "Game": "playout.envs.game",
+    "game": "playout.envs.registry",
+    "testing": "playout.envs.testing",
+}
+
+__all__ = ["__version__", "alphazero", "game", "load", "ppo", "testing"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'playout' has no attribute {name!r}")
+    module = import_module(_LAZY[name])
+    return module if name == "testing" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,1 @@
+"""Everything that learns or plays: networks, PPO, self-play, players, matches."""

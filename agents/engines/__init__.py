@@ -1,0 +1,1 @@
+"""External engines and engine protocols."""

@@ -1,0 +1,1 @@
+"""Every claim measured against a real peer."""

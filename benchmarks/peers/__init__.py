@@ -1,0 +1,1 @@
+"""Adaptors to the peers, each an optional extra."""

@@ -1,0 +1,1 @@
+"""Native games and control tasks behind one C function table."""

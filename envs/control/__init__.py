@@ -1,0 +1,1 @@
+"""One file a control task: physics only, many environments a call."""

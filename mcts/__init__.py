@@ -1,0 +1,1 @@
+"""Batched tree search; knows no torch."""

@@ -1,0 +1,1 @@
+"""Language policies: text, Transformer, preference, PPO."""
