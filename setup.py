@@ -16,6 +16,7 @@ from setuptools import Extension, setup
 ROOT = Path(__file__).parent
 FOLDERS = ("envs", "mcts", "agents", "rlhf", "benchmarks")
 DEBUG = os.environ.get("PLAYOUT_DEBUG", "") not in ("", "0")
+JOBS = min(8, os.cpu_count() or 1)
 ONLY = [part for part in os.environ.get("PLAYOUT_ONLY", "").split(",") if part]
 
 # Contracting a*b+c into one instruction would make results depend on the processor.
@@ -74,5 +75,6 @@ def extensions() -> list[Extension]:
 setup(
     packages=packages(),
     package_dir={"playout": "."},
-    ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython"),
+    ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython", nthreads=JOBS),
+    options={"build_ext": {"parallel": JOBS}},
 )

@@ -1,0 +1,49 @@
+# Everything starts from a machine with Python >= 3.11, a C compiler and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+NATIVE = $(wildcard envs/*.pyx envs/*/*.pyx envs/include/*.h envs/*/*.h mcts/*.pyx mcts/*.h mcts/include/*.h agents/*.pyx agents/*.h)
+
+.PHONY: help demo test lint packages bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, show a game
+	$(BIN)/playout alphazero connect_four --demo --run runs/demo
+
+test: $(VENV)/.installed-test ## run the tests
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test ## style, types, and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint envs mcts agents
+	mkdir -p build/types && ln -sfn ../.. build/types/playout && MYPYPATH=build/types $(BIN)/mypy -p playout
+	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/report.py --check
+
+packages: $(VENV)/.installed-test ## build wheel and sdist, install each outside the tree and use it
+	bash tests/packaging/check.sh $(BIN)/python
+
+bench: $(VENV)/.installed ## measure playout on this machine (peers are measured where installed)
+	$(BIN)/playout bench
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "playout needs Python 3.11 or newer; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml setup.py $(NATIVE)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# The build tools stay in the environment, so that tests can build example packages without a network.
+$(VENV)/.installed-test: $(BIN)/python pyproject.toml setup.py $(NATIVE)
+	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel build "Cython>=3.1" "numpy>=2"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]"
+	touch $@ $(VENV)/.installed
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) build dist *.egg-info
+	find . -name '*.so' -not -path './.venv*' -delete
