@@ -1,4 +1,7 @@
-"""The errors that playout raises on purpose; each message is one line that says what is wrong and what to do."""
+"""The errors that playout raises on purpose.
+
+Each message is one line that says what is wrong and what to do.
+"""
 
 
 class PlayoutError(Exception):

@@ -1,9 +1,9 @@
 """Build of the native parts; everything else about the package stands in pyproject.toml.
 
 Every .pyx below the package folders becomes one extension. Set in the environment:
-PLAYOUT_DEBUG=1 builds with bounds checks, assertions and the address and undefined-behaviour sanitizers
-(run Python with LD_PRELOAD=$(gcc -print-file-name=libasan.so) then);
-PLAYOUT_ONLY=mcts,envs/_batch builds only the extensions whose path contains one of the given parts.
+PLAYOUT_DEBUG=1 builds with bounds checks, assertions and the address and undefined-behaviour
+sanitizers (run Python with LD_PRELOAD=$(gcc -print-file-name=libasan.so) then);
+PLAYOUT_ONLY=mcts,envs/_batch builds only the extensions whose path contains one of these parts.
 """
 
 import os
@@ -20,9 +20,22 @@ JOBS = min(8, os.cpu_count() or 1)
 ONLY = [part for part in os.environ.get("PLAYOUT_ONLY", "").split(",") if part]
 
 # Contracting a*b+c into one instruction would make results depend on the processor.
-FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function", "-Wno-unreachable-code"]
+FLAGS = [
+    "-std=c11",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-Wno-unused-function",
+    "-Wno-unreachable-code",
+]
 if DEBUG:
-    COMPILE = [*FLAGS, "-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+    COMPILE = [
+        *FLAGS,
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+    ]
     LINK = ["-fsanitize=address,undefined"]
 else:
     COMPILE = [*FLAGS, "-O3", "-DNDEBUG"]
@@ -51,7 +64,11 @@ def packages() -> list[str]:
 
 def extensions() -> list[Extension]:
     """One Extension for each .pyx file; sources are relative paths, as setuptools wants them."""
-    headers = [str(path.relative_to(ROOT)) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.h"))]
+    headers = [
+        str(path.relative_to(ROOT))
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*.h"))
+    ]
     found = []
     for folder in FOLDERS:
         for source in sorted((ROOT / folder).rglob("*.pyx")):
@@ -75,6 +92,8 @@ def extensions() -> list[Extension]:
 setup(
     packages=packages(),
     package_dir={"playout": "."},
-    ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython", nthreads=JOBS),
+    ext_modules=cythonize(
+        extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython", nthreads=JOBS
+    ),
     options={"build_ext": {"parallel": JOBS}},
 )
