@@ -1,0 +1,203 @@
+"""Action distributions on plain tensors: categorical, bits, Gaussian, squashed Gaussian; masks.
+
+They do the four things PPO needs (sample, mode, log_prob, entropy) and nothing else: no validation,
+no broadcasting, no torch.distributions, whose import and construction cost more than a small
+network. Random numbers come from an explicit generator. `N` stands for any leading shape, for
+example rows by time.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+class Distribution(Protocol):
+    """What a policy's head returns for `N` observations."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one action for each observation."""
+
+    def mode(self) -> Tensor:
+        """The most likely action (for Gaussians the mean)."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability or log-density of the actions, `[N]`."""
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, `[N]`."""
+
+
+class Categorical:
+    """One choice of A, with illegal actions masked out.
+
+    A row whose mask is all 0 (a finished game, an idle agent) counts as uniform, so that nothing
+    divides by zero.
+    """
+
+    __slots__ = ("logits",)
+
+    def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
+        """Take `logits` `[N, A]` of any scale and `mask` `[N, A]`, 1 where legal."""
+        if mask is not None:
+            logits = logits.masked_fill(mask == 0, torch.finfo(logits.dtype).min)
+        self.logits = torch.log_softmax(logits, dim=-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Actions `[N]`, int64, by a race of exponential clocks; never a masked one."""
+        chances = self.logits.detach().exp()
+        clocks = torch.empty_like(chances).exponential_(generator=generator)
+        return (chances / clocks).argmax(dim=-1)
+
+    def mode(self) -> Tensor:
+        """The action with the largest probability, `[N]`; the lowest index among equals."""
+        return self.logits.argmax(dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probability of integer actions `[N]`."""
+        return self.logits.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy over the legal actions, `[N]`."""
+        return -(self.logits.exp() * self.logits).sum(dim=-1)
+
+
+class MultiCategorical:
+    """Several independent choices, `nvec[i]` options each; logits and masks lie side by side."""
+
+    __slots__ = ("choices",)
+
+    def __init__(self, logits: Tensor, nvec: Sequence[int], mask: Tensor | None = None) -> None:
+        """`logits` and `mask` are `[N, sum(nvec)]`."""
+        sizes = list(nvec)
+        masks = [None] * len(sizes) if mask is None else mask.split(sizes, dim=-1)
+        self.choices = [
+            Categorical(part, legal)
+            for part, legal in zip(logits.split(sizes, dim=-1), masks, strict=True)
+        ]
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Actions `[N, len(nvec)]`, int64."""
+        return torch.stack([choice.sample(generator) for choice in self.choices], dim=-1)
+
+    def mode(self) -> Tensor:
+        """The most likely option of each choice, `[N, len(nvec)]`."""
+        return torch.stack([choice.mode() for choice in self.choices], dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Sum of the log-probabilities of the choices, `[N]`."""
+        parts = [choice.log_prob(actions[..., i]) for i, choice in enumerate(self.choices)]
+        return torch.stack(parts).sum(dim=0)
+
+    def entropy(self) -> Tensor:
+        """Sum of the entropies, `[N]`."""
+        return torch.stack([choice.entropy() for choice in self.choices]).sum(dim=0)
+
+
+class Bernoulli:
+    """Independent bits (Gymnasium's MultiBinary); `logits` `[N, K]` of a 1."""
+
+    __slots__ = ("logits",)
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Bits `[N, K]`, int64."""
+        chances = torch.sigmoid(self.logits.detach())
+        draws = torch.empty_like(chances).uniform_(generator=generator)
+        return (draws < chances).long()
+
+    def mode(self) -> Tensor:
+        """The more likely bits, `[N, K]`."""
+        return (self.logits > 0).long()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Sum over the bits, `[N]`."""
+        return functional.logsigmoid(torch.where(actions > 0, self.logits, -self.logits)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Sum over the bits, `[N]`."""
+        chances = torch.sigmoid(self.logits)
+        each = functional.softplus(self.logits) - chances * self.logits
+        return each.sum(-1)
+
+
+class Gaussian:
+    """Independent normal variables, `mean` `[N, D]`, `log_std` `[D]` or `[N, D]`."""
+
+    __slots__ = ("log_std", "mean")
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.mean = mean
+        self.log_std = log_std
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Actions `[N, D]`."""
+        mean = self.mean.detach()
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        return mean + noise * self.log_std.detach().exp()
+
+    def mode(self) -> Tensor:
+        """The mean, `[N, D]`."""
+        return self.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-density, summed over the D variables, `[N]`."""
+        scaled = (actions - self.mean) * (-self.log_std).exp()
+        return -(0.5 * scaled * scaled + self.log_std + _HALF_LOG_TAU).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Sum over the D variables, `[N]`."""
+        return (self.log_std + (0.5 + _HALF_LOG_TAU)).expand_as(self.mean).sum(-1)
+
+
+class SquashedGaussian:
+    """tanh of a Gaussian, for bounded boxes.
+
+    Actions are kept before the tanh, so that a saturated action loses nothing: `squash` turns them
+    into (-1, 1), and `log_prob` is the density of the squashed variable at that point.
+    """
+
+    __slots__ = ("base",)
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.base = Gaussian(mean, log_std)
+
+    @staticmethod
+    def squash(actions: Tensor) -> Tensor:
+        """Actions in (-1, 1) as the environment sees them, before scaling to its bounds."""
+        return torch.tanh(actions)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Actions before the tanh, `[N, D]`."""
+        return self.base.sample(generator)
+
+    def mode(self) -> Tensor:
+        """The mean before the tanh, `[N, D]`: the median of the squashed variable."""
+        return self.base.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-density of the squashed actions, given before the tanh, `[N]`."""
+        return self.base.log_prob(actions) - _log_tanh_slope(actions).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy of the squashed variable, `[N]`, by 24-point Gauss-Hermite quadrature."""
+        mean, std = self.base.mean, self.base.log_std.exp()
+        nodes = torch.as_tensor(_NODES, dtype=mean.dtype, device=mean.device)
+        weights = torch.as_tensor(_WEIGHTS, dtype=mean.dtype, device=mean.device)
+        points = mean.unsqueeze(-1) + std.unsqueeze(-1) * nodes
+        return self.base.entropy() + (_log_tanh_slope(points) @ weights).sum(-1)
+
+
+def _log_tanh_slope(x: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2) without cancellation."""
+    return 2.0 * (math.log(2.0) - x - functional.softplus(-2.0 * x))
