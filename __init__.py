@@ -6,6 +6,8 @@ Importing playout is cheap: torch and the trainers are loaded when they are firs
 from importlib import import_module
 from typing import Any
 
+from playout.envs import hook as _hook
+
 __version__ = "0.1.0"
 
 # name -> module that defines it; resolved on first access, so that `import playout` needs no torch.
@@ -19,6 +21,9 @@ _LAZY = {
 }
 
 __all__ = ["__version__", "alphazero", "game", "load", "ppo", "testing"]
+
+
+_hook.install()
 
 
 def __getattr__(name: str) -> Any:

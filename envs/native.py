@@ -1,0 +1,178 @@
+"""What all native vector environments share: seeds, reset masks, autoreset modes and the infos that
+go with them.
+
+The steps themselves happen in C (control/_control.pyx, _batch.pyx); this is the thin Gymnasium
+side. Leaves out spaces and rendering, which each environment defines for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+Array = npt.NDArray[Any]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def read_mode(mode: str | AutoresetMode) -> AutoresetMode:
+    """The enum member for a member, its value ("NextStep") or its name in any case
+    ("next_step").""" if isinstance(mode, AutoresetMode):
+        return mode
+    for member in AutoresetMode:
+        if str(mode).lower() in (member.value.lower(), member.name.lower()):
+            return member
+    names = ", ".join(repr(member.value) for member in AutoresetMode)
+    raise ValueError(f"autoreset_mode must be one of {names}, got {mode!r}")
+
+
+def read_num_envs(num_envs: int) -> int:
+    """Checks the number of environments."""
+    if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)):
+        raise TypeError(f"num_envs must be a whole number, got {num_envs!r}")
+    if not 1 <= num_envs <= 2**24:
+        raise ValueError(f"num_envs must be between 1 and {2**24}, got {num_envs}")
+    return int(num_envs)
+
+
+def read_limit(max_episode_steps: int | None, default: int) -> int:
+    """The time limit: None means the task's own, -1 none at all (returned as 0)."""
+    if max_episode_steps is None:
+        return default
+    limit = int(max_episode_steps)
+    if limit == -1:
+        return 0
+    if not 1 <= limit < 2**31:
+        raise ValueError(f"max_episode_steps must be at least 1, or -1 for none, got {limit}")
+    return limit
+
+
+def read_mask(mask: object, num_envs: int) -> BoolArray:
+    """Checks `options["reset_mask"]` as Gymnasium does."""
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"options['reset_mask'] must be a numpy array, got {type(mask).__name__}")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] must have dtype bool, got {mask.dtype}")
+    if mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask'] must have shape ({num_envs},), got {mask.shape}")
+    if not mask.any():
+        raise ValueError("options['reset_mask'] must have at least one True")
+    return mask
+
+
+def read_seeds(
+    seed: int | Sequence[int | None] | None, num_envs: int
+) -> list[int | None] | range | None:
+    """One seed a row: environment i of an int seed gets seed + i, wherever the batch was cut."""
+    if seed is None:
+        return None
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed}")
+        return range(int(seed), int(seed) + num_envs)
+    if isinstance(seed, (str, bytes)) or not isinstance(seed, Sequence | np.ndarray):
+        raise TypeError(f"seed must be an int or a list of ints, got {seed!r}")
+    if len(seed) != num_envs:
+        raise ValueError(f"a list of seeds must have one for each of {num_envs}, got {len(seed)}")
+    seeds: list[int | None] = []
+    for one in seed:
+        if one is not None and not 0 <= one < 2**63:
+            raise ValueError(f"seeds must be between 0 and 2**63 - 1, got {one}")
+        seeds.append(None if one is None else int(one))
+    return seeds
+
+
+class NativeVectorEnv(VectorEnv[Any, Any, Array]):
+    """Seeds, streams and SAME_STEP infos over arrays `seeds`, `episodes` [B] that the native batch
+    owns.
+
+    Row i draws from the stream (seed of row i, number of its episode), so its episodes depend on
+    nothing else.
+    """
+
+    autoreset_mode: AutoresetMode
+    copy: bool
+    _seeds: npt.NDArray[np.uint64]
+    _episodes: npt.NDArray[np.uint64]
+    _seeded: bool = False
+
+    def _begin(
+        self,
+        num_envs: int,
+        autoreset_mode: str | AutoresetMode,
+        copy: bool,
+        render_mode: str | None,
+        fps: int,
+        render_modes: Sequence[str],
+    ) -> None:
+        if render_mode is not None and render_mode not in render_modes:
+            raise ValueError(
+                f"render_mode must be one of {list(render_modes)}, got {render_mode!r}"
+            )
+        self.num_envs = read_num_envs(num_envs)
+        self.autoreset_mode = read_mode(autoreset_mode)
+        self.copy = bool(copy)
+        self.render_mode = render_mode
+        self.metadata = {
+            "render_modes": list(render_modes),
+            "render_fps": fps,
+            "autoreset_mode": self.autoreset_mode,
+        }
+
+    def _begin_reset(
+        self,
+        seed: int | Sequence[int | None] | None,
+        options: Mapping[str, Any] | None,
+    ) -> tuple[BoolArray | None, dict[str, Any]]:
+        """Sets the streams of the rows to reset; returns their mask (None: all) and the other
+        options.""" rest = dict(options) if options is not None else {} mask = None if "reset_mask"
+        in rest:
+            mask = read_mask(rest.pop("reset_mask"), self.num_envs)
+        seeds = read_seeds(seed, self.num_envs)
+        if isinstance(seed, (int, np.integer)):
+            super().reset(seed=int(seed))
+        if not self._seeded:
+            self._seeds[:] = self.np_random.integers(0, 2**63, self.num_envs, dtype=np.uint64)
+            self._seeded = True
+        if isinstance(seeds, range):
+            rows = slice(None) if mask is None else mask
+            self._seeds[rows] = np.arange(seeds.start, seeds.stop, dtype=np.uint64)[rows]
+            self._episodes[rows] = 0
+        elif seeds is not None:
+            for row, one in enumerate(seeds):
+                if one is not None and (mask is None or mask[row]):
+                    self._seeds[row] = one
+                    self._episodes[row] = 0
+        return mask, rest
+
+    def _final_infos(self, infos: dict[str, Any], over: BoolArray, final_obs: Array) -> None:
+        """Adds what Gymnasium reports of rows [B] that ended and began anew in one step.
+
+        With `copy` False, infos["final_obs"] is the buffer itself [B, ...], valid where
+        infos["_final_obs"] is set.
+        """
+        if self.copy:
+            rows = np.flatnonzero(over)
+            objects = np.full(self.num_envs, None, dtype=object)
+            for row, last in zip(rows.tolist(), final_obs[rows], strict=True):
+                objects[row] = last
+            infos["final_obs"] = objects
+        else:
+            infos["final_obs"] = final_obs
+        infos["_final_obs"] = over
+        infos["final_info"] = {}
+        infos["_final_info"] = over.copy()
+
+    def _check_state(self, state: Mapping[str, Array], like: Mapping[str, Array]) -> None:
+        """Raises unless `state` has exactly the arrays of `like`."""
+        if set(state) != set(like):
+            raise ValueError(f"the state must have {sorted(like)}, got {sorted(state)}")
+        for key, array in like.items():
+            given = np.asarray(state[key])
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(
+                    f"{key} must be {array.dtype} of shape {array.shape}, got {given.dtype} of shape {given.shape}"
+                )
