@@ -93,7 +93,11 @@ setup(
     packages=packages(),
     package_dir={"playout": "."},
     ext_modules=cythonize(
-        extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython", nthreads=JOBS
+        extensions(),
+        compiler_directives=DIRECTIVES,
+        include_path=["envs/include"],
+        build_dir="build/cython",
+        nthreads=JOBS,
     ),
     options={"build_ext": {"parallel": JOBS}},
 )

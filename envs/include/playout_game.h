@@ -80,9 +80,23 @@ struct playout_game {
     void (*playout)(const playout_game *game, const void *state, playout_rng *rng, float *values);
     /* Releases context when the capsule dies. */
     void (*destroy)(playout_game *game);
+    /* For games that call back into Python: called with the GIL held after a batch of calls; raises the exception that
+     * a callback kept and returns -1, or returns 0. After a kept exception to_play() is PLAYOUT_TERMINAL. */
+    int32_t (*raise_error)(const playout_game *game);
 
-    void *reserved[8]; /* zero */
+    void *reserved[7]; /* zero */
 };
+
+/* A hash of whole 8-byte words, for games whose equal positions have equal bytes. */
+static inline uint64_t playout_hash_bytes(const void *state, int32_t size) {
+    uint64_t hash = (uint64_t)size;
+    for (int32_t offset = 0; offset < size; offset += 8) {
+        uint64_t word;
+        memcpy(&word, (const char *)state + offset, 8);
+        hash = playout_mix(hash + UINT64_C(0x9E3779B97F4A7C15)) ^ playout_mix(word);
+    }
+    return playout_mix(hash + UINT64_C(0x9E3779B97F4A7C15));
+}
 
 /* Sets up the common head; the game fills in the rest. */
 static inline void playout_game_begin(playout_game *game, const char *name) {
@@ -92,5 +106,26 @@ static inline void playout_game_begin(playout_game *game, const char *name) {
     strncpy(game->name, name, sizeof game->name - 1);
     game->num_symmetries = 1;
 }
+
+#ifdef Py_PYTHON_H /* Include Python.h first to get the capsule. */
+static void playout_game_capsule_destroy(PyObject *capsule) {
+    playout_game *game = (playout_game *)PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE);
+    if (game != NULL) {
+        if (game->destroy != NULL) game->destroy(game);
+        PyMem_Free(game);
+    }
+}
+
+/* Copies the filled-in table into a new capsule, which then owns game->context; NULL with a Python error set. */
+static inline PyObject *playout_game_capsule(const playout_game *game) {
+    playout_game *copy = (playout_game *)PyMem_Malloc(sizeof *copy);
+    PyObject *capsule;
+    if (copy == NULL) return PyErr_NoMemory();
+    memcpy(copy, game, sizeof *copy);
+    capsule = PyCapsule_New(copy, PLAYOUT_GAME_CAPSULE, playout_game_capsule_destroy);
+    if (capsule == NULL) PyMem_Free(copy);
+    return capsule;
+}
+#endif
 
 #endif
