@@ -1,0 +1,466 @@
+"""The run directory: one folder that holds everything a training run is, and survives anything.
+
+    RUN/config.toml run.json metrics.jsonl tb/ checkpoints/NNNNNN/ LATEST lock
+
+Readers need no lock. One writer at a time holds `lock`; a kernel lock, so that a killed process leaves none behind. `run.json` is the record
+(machine, versions, seed, budget), config.toml the settings. Leaves out what a checkpoint is made of (checkpoint.py) and the metrics (metrics.py).
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import playout
+import tomli_w
+from playout.agents.run import checkpoint as checkpoints
+from playout.agents.run import files
+from playout.agents.run.checkpoint import Checkpoint
+from playout.errors import CheckpointError, RunError
+
+FORMAT = "playout.run.v1"
+_MAX_CONFIG_BYTES = 1 << 20
+_locked: set[str] = set()  # POSIX locks do not keep a process from locking twice
+
+
+def _plain(value: Any, path: str) -> Any:
+    """A setting as JSON holds it: tuples become lists, paths text."""
+    if isinstance(value, dict):
+        return {
+            str(key): _plain(item, f"{path}.{key}" if path else str(key))
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(item, path) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"setting {path} is {value}; use none for no limit")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"setting {path} is a {type(value).__name__}, which a configuration cannot hold"
+    )
+
+
+def _toml(config: dict[str, Any]) -> bytes:
+    """The configuration for people; what is None stands in a comment, for TOML has no null."""
+    unset: list[str] = []
+
+    def strip(table: dict[str, Any], path: str) -> dict[str, Any]:
+        unset.extend(path + key for key, item in table.items() if item is None)
+        return {
+            key: strip(item, f"{path}{key}.") if isinstance(item, dict) else item
+            for key, item in table.items()
+            if item is not None
+        }
+
+    text = tomli_w.dumps(strip(config, ""))
+    if unset:
+        text += f"\n# not set: {', '.join(unset)}\n"
+    return text.encode("utf-8")
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, if it is one."""
+    root = Path(playout.__file__).parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = (root / ".git" / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = root / ".git" / head[5:]
+        if reference.exists():
+            return reference.read_text().strip()
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is loaded already; importing torch only to ask would cost seconds."""
+    found = {"playout": playout.__version__, "python": platform.python_version()}
+    for name in ("numpy", "torch", "gymnasium", "tokenizers"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version:
+            found[name] = str(version)
+    return found
+
+
+class RunDir:
+    """A run directory. Make one with `create` or `open`."""
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self._record = record
+
+    @property
+    def kind(self) -> str:
+        """What trained here: "ppo", "alphazero", "rlhf.sft" ..."""
+        return str(self._record["kind"])
+
+    @property
+    def seed(self) -> int:
+        """The one number that all randomness derives from."""
+        return int(self._record["seed"])
+
+    @property
+    def id(self) -> str:
+        """A name unique to the run; its checkpoints carry it."""
+        return str(self._record["id"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, as plain dicts, lists, numbers and text."""
+        return dict(self._record["config"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json holds: kind, seed, config, versions, machine, git commit, budget, changes."""
+        return dict(self._record)
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r}, kind={self.kind!r})"
+
+    @classmethod
+    def create(
+        cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
+    ) -> "RunDir":
+        """Make a new run in a folder that is absent or empty.
+
+        Raises:
+            RunError: the folder holds something else, is a run already, or cannot be written.
+        """
+        path = Path(path)
+        if cls.is_run(path):
+            raise RunError(
+                f"{path} is a run already; continue it with --resume {path} or choose another --run"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
+        config = _plain(config, "")
+        text = _toml(config)
+        run = cls(
+            path,
+            {
+                "format": FORMAT,
+                "id": uuid.uuid4().hex,
+                "kind": kind,
+                "seed": int(seed),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "command": sys.argv,
+                "config": config,
+                "config_sha256": [files.sha256(text)],
+                "versions": _versions(),
+                "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+                "commit": _git_commit(),
+            },
+        )
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            files.fsync_folder(path.absolute().parent)
+        except OSError as error:
+            raise RunError(f"cannot create the run {path}: {files.describe(error)}") from error
+        files.replace_file(path / "config.toml", text)
+        run.update()
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunDir":
+        """Open an existing run for reading (take `lock()` to write).
+
+        Raises:
+            RunError: it is not a run; CheckpointError: its files are damaged.
+        """
+        path = Path(path)
+        if not cls.is_run(path):
+            what = (
+                "does not exist"
+                if not path.exists()
+                else "is not a run directory (it has no run.json)"
+            )
+            raise RunError(f"{path} {what}; `playout list runs` shows the runs below this folder")
+        where = path / "run.json"
+        record = files.check_seal(
+            files.read_json(where, max_bytes=_MAX_CONFIG_BYTES), where, FORMAT
+        )
+        shape = {"kind": str, "seed": int, "id": str, "config": dict, "config_sha256": list}
+        if any(type(record.get(key)) is not kind for key, kind in shape.items()):
+            raise CheckpointError(f"{where} is malformed")
+        if files.hash_file(path / "config.toml")[1] not in record["config_sha256"]:
+            raise CheckpointError(
+                f"{path / 'config.toml'} was edited or damaged after the run began; "
+                "start a new run to train with other settings"
+            )
+        return cls(path, record)
+
+    @classmethod
+    def open_or_create(
+        cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
+    ) -> "RunDir":
+        """Open the run if it is there, else create it; an existing run keeps its own configuration."""
+        if not cls.is_run(Path(path)):
+            return cls.create(path, kind=kind, config=config, seed=seed)
+        run = cls.open(path)
+        if run.kind != kind:
+            raise RunError(f"{path} is a run of kind {run.kind}, not {kind}")
+        return run
+
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether the folder holds a run.json."""
+        return (path / "run.json").exists() or (path / "run.json").is_symlink()
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, atomically."""
+        self._record = files.seal({**self._record, **fields})
+        files.replace_file(self.path / "run.json", files.encode_json(self._record))
+
+    def change_config(self, **changes: Any) -> None:
+        """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
+        config = _plain({**self.config, **changes}, "")
+        text = _toml(config)
+        step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
+        change = {
+            "step": step,
+            "from": {key: self.config.get(key) for key in changes},
+            "to": changes,
+        }
+        # Both digests are good between the two writes: a kill there leaves a run that opens.
+        self.update(
+            config=config,
+            config_sha256=[files.sha256(text), self._record["config_sha256"][0]],
+            changes=[*self._record.get("changes", []), _plain(change, "")],
+        )
+        files.replace_file(self.path / "config.toml", text)
+
+    def subrun(self, name: str) -> Path:
+        """The folder of a stage inside this run; open or create a RunDir there."""
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"a stage needs a plain name, not {name!r}")
+        return self.path / name
+
+    @property
+    def _folder(self) -> Path:
+        return self.path / "checkpoints"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing; sweeps up what a killed writer left half-made.
+
+        Raises:
+            RunError: another process holds it (named by its pid), or the folder cannot be written.
+        """
+        path = self.path / "lock"
+        key = str(path.resolve())
+        if key in _locked:
+            raise RunError(f"{self.path} is in use by this process already")
+        try:
+            descriptor = files.open_regular(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(f"cannot lock {self.path}: {files.describe(error)}") from error
+        try:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                raise RunError(
+                    f"{self.path} is in use by process {owner}; wait for it, stop it, or choose another --run"
+                ) from error
+            _locked.add(key)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                self._sweep()
+            except OSError as error:
+                raise RunError(f"cannot write in {self.path}: {files.describe(error)}") from error
+            yield
+        finally:
+            _locked.discard(key)
+            os.close(descriptor)
+
+    def _sweep(self) -> None:
+        for folder in (self.path, self._folder):
+            if not folder.is_dir() or folder.is_symlink():
+                raise RunError(f"{folder} is not a folder; the run cannot be written")
+            for aside in sorted(folder.glob("*.tmp")):
+                target = folder / aside.name.removesuffix(".old.tmp")
+                if aside.name.endswith(".old.tmp") and not target.exists():
+                    os.rename(aside, target)  # killed between the two renames of a replacement
+                else:
+                    files.remove(aside)
+
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        *,
+        metric: float | None = None,
+        keep: int = 3,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint; keep the last `keep` and the one with the highest metric.
+
+        Args:
+            step: its number, counting up.
+            state: nested dict, list, tuple of torch tensors, NumPy arrays, bytes, int, float, str, bool, None.
+            metric: how good it is (higher is better), or None.
+            keep: how many of the newest to keep.
+            info: small facts for the manifest, readable without loading.
+
+        Raises:
+            RunError: it could not be written; every earlier checkpoint is intact.
+        """
+        target = self._folder / checkpoints.name_of(step)
+        aside, old = (
+            target.with_name(target.name + ".tmp"),
+            target.with_name(target.name + ".old.tmp"),
+        )
+        try:
+            files.remove(aside)
+            checkpoints.write(
+                aside, state, step=step, run_id=self.id, metric=metric, info=info or {}
+            )
+            if target.exists():
+                os.rename(target, old)
+            os.rename(aside, target)
+            files.fsync_folder(self._folder)
+            files.replace_file(self.path / "LATEST", f"{target.name}\n".encode("ascii"))
+            files.remove(old)
+            self._prune(keep)
+        except (OSError, RunError) as error:
+            with contextlib.suppress(OSError):
+                files.remove(aside)
+            reason = files.describe(error) if isinstance(error, OSError) else str(error)
+            raise RunError(f"cannot save checkpoint {step} of {self.path}: {reason}") from error
+
+    def _prune(self, keep: int) -> None:
+        kept = self.checkpoints()
+        best = self._best(kept)
+        for entry in kept[max(keep, 1) :]:
+            if best is None or entry.step != best.step:
+                # Renamed first: a kill in the middle of the deletion must not leave half a checkpoint.
+                aside = entry.path.with_name(entry.path.name + ".tmp")
+                os.rename(entry.path, aside)
+                shutil.rmtree(aside)
+
+    @staticmethod
+    def _best(entries: list[Checkpoint]) -> Checkpoint | None:
+        rated = [entry for entry in entries if entry.metric is not None]
+        return max(rated, key=lambda entry: (entry.metric, entry.step), default=None)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The complete checkpoints with a sound manifest, newest first (tensors are not read)."""
+        found = []
+        for _, path in checkpoints.newest_first(self._folder):
+            with contextlib.suppress(CheckpointError):
+                found.append(checkpoints.read_manifest(path, self.id))
+        return found
+
+    def _newest_good(self) -> str:
+        for entry in self.checkpoints():
+            with contextlib.suppress(CheckpointError):
+                checkpoints.verify(entry)
+                return (
+                    f"; the newest good checkpoint is {entry.step}: "
+                    f"continue from it with --resume {self.path} --from-step {entry.step}"
+                )
+        return "; no good checkpoint is left in this run"
+
+    def find(self, which: str | int = "latest") -> Checkpoint | None:
+        """The checkpoint that `which` ("latest", "best" or a step) names; None if there is none yet.
+
+        Raises:
+            CheckpointError: it is damaged or missing.
+        """
+        if which == "best":
+            entries = self.checkpoints()
+            return self._best(entries) or self.find()
+        if which == "latest":
+            step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
+            pointer = self._read_latest()
+            if step is None and pointer is None:
+                return None
+            if pointer is not None and (step is None or pointer > step):
+                raise CheckpointError(
+                    f"checkpoint {pointer} of {self.path}, named by LATEST, is missing"
+                )
+            assert step is not None
+            return checkpoints.read_manifest(self._folder / checkpoints.name_of(step), self.id)
+        if type(which) is not int or which < 0:
+            raise ValueError(f'which must be "latest", "best" or a step, not {which!r}')
+        path = self._folder / checkpoints.name_of(which)
+        if not path.exists():
+            there = ", ".join(str(entry.step) for entry in self.checkpoints()) or "none"
+            raise RunError(f"{self.path} has no checkpoint {which}; it has {there}")
+        return checkpoints.read_manifest(path, self.id)
+
+    def _read_latest(self) -> int | None:
+        path = self.path / "LATEST"
+        if not path.exists() and not path.is_symlink():
+            return None
+        text = files.read_file(path, 64).decode("ascii", "replace").strip()
+        step = checkpoints.step_of(text)
+        if step is None:
+            raise CheckpointError(f"{path} does not name a checkpoint")
+        return step
+
+    def load(
+        self, which: str | int = "latest", *, only: Collection[str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """A checkpoint's step and state ("latest", "best" or a step), every byte of it checked.
+
+        Args:
+            which: "best" is the one with the highest metric, or the latest if none has one.
+            only: top-level keys to load (a player needs the model, not the replay buffer).
+
+        Raises:
+            RunError: there is none. CheckpointError: it is damaged; the message names the newest good one.
+        """
+        try:
+            entry = self.find(which)
+            if entry is None:
+                raise RunError(f"{self.path} has no checkpoint yet")
+            return entry.step, checkpoints.load(entry, only)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._newest_good()}") from error
+
+    def abandon_after(self, step: int) -> None:
+        """Go back to a checkpoint: newer ones move to abandoned/, nothing is deleted. Needs the lock.
+
+        Raises:
+            RunError: there is no such checkpoint.
+        """
+        if self.find(step) is None:
+            raise RunError(f"{self.path} has no checkpoint {step}")
+        newer = [path for number, path in checkpoints.newest_first(self._folder) if number > step]
+        folder = self.path / "abandoned" / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            if newer:
+                folder.mkdir(parents=True, exist_ok=True)
+            for path in newer:
+                os.rename(path, folder / path.name)
+            metrics = self.path / "metrics.jsonl"
+            if newer and metrics.is_file():
+                shutil.copyfile(metrics, folder / "metrics.jsonl", follow_symlinks=False)
+            files.fsync_folder(self._folder)
+            files.replace_file(
+                self.path / "LATEST", f"{checkpoints.name_of(step)}\n".encode("ascii")
+            )
+        except OSError as error:
+            raise RunError(
+                f"cannot go back to checkpoint {step} of {self.path}: {files.describe(error)}"
+            ) from error
