@@ -1,5 +1,4 @@
-"""What all native vector environments share: seeds, reset masks, autoreset modes and the infos that
-go with them.
+"""What all native vector environments share: seeds, reset masks, autoreset modes and infos.
 
 The steps themselves happen in C (control/_control.pyx, _batch.pyx); this is the thin Gymnasium
 side. Leaves out spaces and rendering, which each environment defines for itself.
@@ -19,8 +18,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def read_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    """The enum member for a member, its value ("NextStep") or its name in any case
-    ("next_step").""" if isinstance(mode, AutoresetMode):
+    """The enum member for a member, its value ("NextStep") or its name ("next_step")."""
+    if isinstance(mode, AutoresetMode):
         return mode
     for member in AutoresetMode:
         if str(mode).lower() in (member.value.lower(), member.name.lower()):
@@ -86,8 +85,7 @@ def read_seeds(
 
 
 class NativeVectorEnv(VectorEnv[Any, Any, Array]):
-    """Seeds, streams and SAME_STEP infos over arrays `seeds`, `episodes` [B] that the native batch
-    owns.
+    """Seeds, streams and SAME_STEP infos, over arrays of seeds and episodes [B] of the native batch.
 
     Row i draws from the stream (seed of row i, number of its episode), so its episodes depend on
     nothing else.
@@ -127,9 +125,10 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         seed: int | Sequence[int | None] | None,
         options: Mapping[str, Any] | None,
     ) -> tuple[BoolArray | None, dict[str, Any]]:
-        """Sets the streams of the rows to reset; returns their mask (None: all) and the other
-        options.""" rest = dict(options) if options is not None else {} mask = None if "reset_mask"
-        in rest:
+        """Sets the streams of the rows to reset; returns their mask (None: all) and the options."""
+        rest = dict(options) if options is not None else {}
+        mask = None
+        if "reset_mask" in rest:
             mask = read_mask(rest.pop("reset_mask"), self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
         if isinstance(seed, (int, np.integer)):
@@ -174,5 +173,6 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
             given = np.asarray(state[key])
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(
-                    f"{key} must be {array.dtype} of shape {array.shape}, got {given.dtype} of shape {given.shape}"
+                    f"{key} must be {array.dtype} of shape {array.shape}, got "
+                    f"{given.dtype} of shape {given.shape}"
                 )

@@ -1,4 +1,7 @@
-"""Registers every environment of playout with Gymnasium, once; imported through the hook in playout's __init__."""
+"""Registers every environment of playout with Gymnasium, once.
+
+Imported through the hook in playout's __init__ (hook.py).
+"""
 
 from __future__ import annotations
 

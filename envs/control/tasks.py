@@ -1,5 +1,6 @@
-"""The built-in control tasks by name: their Gymnasium ids, parameters and reset options. Physics is
-in the C headers.
+"""The built-in control tasks by name: Gymnasium ids, parameters, reset options.
+
+Physics is in the C headers beside this file.
 """
 
 from __future__ import annotations

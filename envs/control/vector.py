@@ -15,7 +15,6 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-
 from playout.envs.control import _control
 from playout.envs.control.tasks import find_task
 from playout.envs.native import Array, NativeVectorEnv, read_limit, read_num_envs
@@ -136,8 +135,8 @@ class ControlVectorEnv(NativeVectorEnv):
         return self._batch.obs.copy() if self.copy else self._batch.obs
 
     def get_state(self) -> State:
-        """Everything that the future depends on, as fresh arrays: set_state continues exactly from
-        here.""" return {
+        """Everything that the future depends on, as fresh arrays; for set_state."""
+        return {
             "state": np.ascontiguousarray(self._batch.state[:, : self.num_envs].T),
             "seeds": self._batch.seeds.copy(),
             "episodes": self._batch.episodes.copy(),
