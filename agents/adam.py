@@ -80,12 +80,18 @@ class Adam:
         scale = min(1.0, max_grad_norm / (norm + 1e-6))
         self.step_count += 1
         if self._native:
+            param, grad, first, second = self._arrays
+            beta1, beta2 = self.betas
             adam_step(
-                *self._arrays,
+                param,
+                grad,
+                first,
+                second,
                 self.step_count,
                 scale,
                 self.lr,
-                *self.betas,
+                beta1,
+                beta2,
                 self.eps,
                 self.weight_decay,
             )

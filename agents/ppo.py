@@ -10,7 +10,7 @@ trainer's business.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from playout.agents.adam import Adam
@@ -85,13 +85,17 @@ class PPOConfig:
         )
 
 
-class PolicyStep(Protocol):
-    """What `Policy.step` returns."""
+class PolicyStep(NamedTuple):
+    """What `Policy.step` returns for `[N]` environments."""
 
     action: Tensor
+    """`[N]` or `[N, ...]`, as `evaluate` and `to_env` expect it."""
     logprob: Tensor
+    """`[N]`."""
     value: Tensor
+    """`[N]`."""
     state: Tree
+    """Recurrent state after this step, or None."""
 
 
 class Policy(Protocol):
