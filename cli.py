@@ -1,7 +1,7 @@
-"""The command line: a table of commands, each a module with a dataclass `Command` and a function `main`.
+"""The command line: a table of commands, each a module with a dataclass `Command` and a `main`.
 
-Only the module of the chosen command is imported. Deliberate errors become one line, `error: ...`, and exit code 2;
-anything else is a bug and shows its traceback. Leaves out what the commands do.
+Only the module of the chosen command is imported. Deliberate errors become one line, `error: ...`,
+and exit code 2; anything else is a bug and shows its traceback. Leaves out what the commands do.
 """
 
 import difflib
@@ -19,10 +19,7 @@ from playout.errors import PlayoutError
 # group -> {command: (module, one line)}
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Learn": {
-        "alphazero": (
-            "playout.agents.commands.alphazero",
-            "learn a board game by self-play and search",
-        ),
+        "alphazero": ("playout.agents.commands.alphazero", "learn a board game by self-play"),
         "ppo": ("playout.agents.commands.ppo", "learn an environment by PPO"),
         "rlhf": ("", "learn language: pretrain, sft, reward, rlhf, dpo, chat ..."),
     },
@@ -43,7 +40,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 _EXAMPLES = """\
 Start here:
   playout ppo CartPole-v1                 a few seconds
-  playout alphazero connect_four          learns while you watch; Ctrl-C saves, --resume RUN continues
+  playout alphazero connect_four          Ctrl-C saves, --resume RUN continues
   playout play RUN                        play against it
 """
 

@@ -1,6 +1,7 @@
 """What to call for a run of a kind: its player, and its part of `eval`, `play` and `export`.
 
-Tables of names, resolved when they are needed, so that looking at a run costs no torch. Leaves out all of the work.
+Tables of names, resolved when they are needed, so that looking at a run costs no torch. Leaves out
+all of the work.
 """
 
 from importlib import import_module
@@ -10,13 +11,13 @@ from typing import Any
 from playout.agents.run.directory import RunDir
 from playout.errors import RunError
 
-# Kind, or the part of it before the dot -> "module:function"; each is called as function(run, which=...).
+# Kind, or the part before its dot -> "module:function", called as function(run, which=...).
 PLAYERS = {
     "alphazero": "playout.agents.alphazero_player:load",
     "ppo": "playout.agents.ppo_player:load",
     "rlhf": "playout.rlhf.loading:load",
 }
-# (kind, verb) -> "module:function"; each is called as function(run, command) and returns an exit code.
+# (kind, verb) -> "module:function", called as function(run, command); returns an exit code.
 VERBS = {
     ("alphazero", "eval"): "playout.agents.alphazero_verbs:evaluate",
     ("alphazero", "play"): "playout.agents.alphazero_verbs:play",

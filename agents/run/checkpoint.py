@@ -1,7 +1,8 @@
-"""One checkpoint: a folder of safetensors files, state.json and MANIFEST.json, complete or not there.
+"""One checkpoint: a folder of safetensors files, state.json and MANIFEST.json, whole or absent.
 
-It is written in a folder aside, every file and the folder fsynced, then renamed; the manifest holds sizes and sha256 of every file and a digest of itself.
-Loading checks all of that before anything is used. Leaves out which checkpoints exist and which are kept (directory.py).
+It is written in a folder aside, every file and the folder fsynced, then renamed; the manifest holds
+sizes and sha256 of every file and a digest of itself. Loading checks all of that before anything is
+used. Leaves out which checkpoints exist and which are kept (directory.py).
 """
 
 import os
@@ -102,10 +103,11 @@ def _number(value: Any) -> bool:
 
 
 def read_manifest(folder: Path, run_id: str | None = None) -> Checkpoint:
-    """Describe a checkpoint without reading its tensors; checks the manifest itself and the folder's name.
+    """Describe a checkpoint without reading its tensors; checks the manifest and the name.
 
     Raises:
-        CheckpointError: it is damaged, was made by another run, or has another step than its name says.
+        CheckpointError: it is damaged, was made by another run, or has another step than its name
+            says.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise CheckpointError(f"{folder} is not a checkpoint folder")

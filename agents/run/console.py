@@ -1,7 +1,7 @@
-"""What a person sees while a run trains: a live bar in a terminal, plain lines elsewhere, or nothing.
+"""What a person sees while a run trains: a live bar, plain lines, or nothing.
 
-Rate and time left come from a monotonic clock. rich is imported only for the live bar.
-Leaves out what the numbers mean: a trainer's `headline` picks the two or three that tell whether it learns.
+Rate and time left come from a monotonic clock. rich is imported only for the live bar. Leaves out
+what the numbers mean: a trainer's `headline` picks the two or three that tell whether it learns.
 """
 
 import math
@@ -190,7 +190,7 @@ class LiveConsole:
 
 
 def make_console(mode: Mode | bool = "auto") -> Console:
-    """The console of a mode; True is "auto" (live in a terminal, plain lines elsewhere), False "quiet"."""
+    """The console of a mode; True is "auto" (live only in a terminal), False "quiet"."""
     if mode is False or mode == "quiet":
         return QuietConsole()
     if mode == "live" or (mode != "plain" and sys.stdout.isatty()):

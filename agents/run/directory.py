@@ -2,8 +2,9 @@
 
     RUN/config.toml run.json metrics.jsonl tb/ checkpoints/NNNNNN/ LATEST lock
 
-Readers need no lock. One writer at a time holds `lock`; a kernel lock, so that a killed process leaves none behind. `run.json` is the record
-(machine, versions, seed, budget), config.toml the settings. Leaves out what a checkpoint is made of (checkpoint.py) and the metrics (metrics.py).
+Readers need no lock. One writer at a time holds `lock`; a kernel lock, so that a killed process
+leaves none behind. `run.json` is the record (machine, versions, seed, budget), config.toml the
+settings. Leaves out what a checkpoint is made of (checkpoint.py) and the metrics (metrics.py).
 """
 
 import contextlib
@@ -11,12 +12,11 @@ import fcntl
 import math
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import playout
 import tomli_w
 from playout.agents.run import checkpoint as checkpoints
 from playout.agents.run import files
-from playout.agents.run.checkpoint import Checkpoint
+from playout.agents.run.store import CheckpointStore
 from playout.errors import CheckpointError, RunError
 
 FORMAT = "playout.run.v1"
@@ -100,11 +100,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-class RunDir:
+class RunDir(CheckpointStore):
     """A run directory. Make one with `create` or `open`."""
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
-        self.path = path
+        super().__init__(path)
         self._record = record
 
     @property
@@ -129,7 +129,7 @@ class RunDir:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What run.json holds: kind, seed, config, versions, machine, git commit, budget, changes."""
+        """What run.json holds: kind, seed, config, versions, machine, commit, budget, changes."""
         return dict(self._record)
 
     def __repr__(self) -> str:
@@ -211,7 +211,7 @@ class RunDir:
     def open_or_create(
         cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
     ) -> "RunDir":
-        """Open the run if it is there, else create it; an existing run keeps its own configuration."""
+        """Open the run if it is there, else create it; an existing run keeps its settings."""
         if not cls.is_run(Path(path)):
             return cls.create(path, kind=kind, config=config, seed=seed)
         run = cls.open(path)
@@ -253,10 +253,6 @@ class RunDir:
             raise ValueError(f"a stage needs a plain name, not {name!r}")
         return self.path / name
 
-    @property
-    def _folder(self) -> Path:
-        return self.path / "checkpoints"
-
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for writing; sweeps up what a killed writer left half-made.
@@ -278,7 +274,8 @@ class RunDir:
             except OSError as error:
                 owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
                 raise RunError(
-                    f"{self.path} is in use by process {owner}; wait for it, stop it, or choose another --run"
+                    f"{self.path} is in use by process {owner}; "
+                    "wait for it, stop it, or choose another --run"
                 ) from error
             _locked.add(key)
             try:
@@ -302,165 +299,3 @@ class RunDir:
                     os.rename(aside, target)  # killed between the two renames of a replacement
                 else:
                     files.remove(aside)
-
-    def save(
-        self,
-        step: int,
-        state: dict[str, Any],
-        *,
-        metric: float | None = None,
-        keep: int = 3,
-        info: dict[str, Any] | None = None,
-    ) -> None:
-        """Write a checkpoint; keep the last `keep` and the one with the highest metric.
-
-        Args:
-            step: its number, counting up.
-            state: nested dict, list, tuple of torch tensors, NumPy arrays, bytes, int, float, str, bool, None.
-            metric: how good it is (higher is better), or None.
-            keep: how many of the newest to keep.
-            info: small facts for the manifest, readable without loading.
-
-        Raises:
-            RunError: it could not be written; every earlier checkpoint is intact.
-        """
-        target = self._folder / checkpoints.name_of(step)
-        aside, old = (
-            target.with_name(target.name + ".tmp"),
-            target.with_name(target.name + ".old.tmp"),
-        )
-        try:
-            files.remove(aside)
-            checkpoints.write(
-                aside, state, step=step, run_id=self.id, metric=metric, info=info or {}
-            )
-            if target.exists():
-                os.rename(target, old)
-            os.rename(aside, target)
-            files.fsync_folder(self._folder)
-            files.replace_file(self.path / "LATEST", f"{target.name}\n".encode("ascii"))
-            files.remove(old)
-            self._prune(keep)
-        except (OSError, RunError) as error:
-            with contextlib.suppress(OSError):
-                files.remove(aside)
-            reason = files.describe(error) if isinstance(error, OSError) else str(error)
-            raise RunError(f"cannot save checkpoint {step} of {self.path}: {reason}") from error
-
-    def _prune(self, keep: int) -> None:
-        kept = self.checkpoints()
-        best = self._best(kept)
-        for entry in kept[max(keep, 1) :]:
-            if best is None or entry.step != best.step:
-                # Renamed first: a kill in the middle of the deletion must not leave half a checkpoint.
-                aside = entry.path.with_name(entry.path.name + ".tmp")
-                os.rename(entry.path, aside)
-                shutil.rmtree(aside)
-
-    @staticmethod
-    def _best(entries: list[Checkpoint]) -> Checkpoint | None:
-        rated = [entry for entry in entries if entry.metric is not None]
-        return max(rated, key=lambda entry: (entry.metric, entry.step), default=None)
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """The complete checkpoints with a sound manifest, newest first (tensors are not read)."""
-        found = []
-        for _, path in checkpoints.newest_first(self._folder):
-            with contextlib.suppress(CheckpointError):
-                found.append(checkpoints.read_manifest(path, self.id))
-        return found
-
-    def _newest_good(self) -> str:
-        for entry in self.checkpoints():
-            with contextlib.suppress(CheckpointError):
-                checkpoints.verify(entry)
-                return (
-                    f"; the newest good checkpoint is {entry.step}: "
-                    f"continue from it with --resume {self.path} --from-step {entry.step}"
-                )
-        return "; no good checkpoint is left in this run"
-
-    def find(self, which: str | int = "latest") -> Checkpoint | None:
-        """The checkpoint that `which` ("latest", "best" or a step) names; None if there is none yet.
-
-        Raises:
-            CheckpointError: it is damaged or missing.
-        """
-        if which == "best":
-            entries = self.checkpoints()
-            return self._best(entries) or self.find()
-        if which == "latest":
-            step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
-            pointer = self._read_latest()
-            if step is None and pointer is None:
-                return None
-            if pointer is not None and (step is None or pointer > step):
-                raise CheckpointError(
-                    f"checkpoint {pointer} of {self.path}, named by LATEST, is missing"
-                )
-            assert step is not None
-            return checkpoints.read_manifest(self._folder / checkpoints.name_of(step), self.id)
-        if type(which) is not int or which < 0:
-            raise ValueError(f'which must be "latest", "best" or a step, not {which!r}')
-        path = self._folder / checkpoints.name_of(which)
-        if not path.exists():
-            there = ", ".join(str(entry.step) for entry in self.checkpoints()) or "none"
-            raise RunError(f"{self.path} has no checkpoint {which}; it has {there}")
-        return checkpoints.read_manifest(path, self.id)
-
-    def _read_latest(self) -> int | None:
-        path = self.path / "LATEST"
-        if not path.exists() and not path.is_symlink():
-            return None
-        text = files.read_file(path, 64).decode("ascii", "replace").strip()
-        step = checkpoints.step_of(text)
-        if step is None:
-            raise CheckpointError(f"{path} does not name a checkpoint")
-        return step
-
-    def load(
-        self, which: str | int = "latest", *, only: Collection[str] | None = None
-    ) -> tuple[int, dict[str, Any]]:
-        """A checkpoint's step and state ("latest", "best" or a step), every byte of it checked.
-
-        Args:
-            which: "best" is the one with the highest metric, or the latest if none has one.
-            only: top-level keys to load (a player needs the model, not the replay buffer).
-
-        Raises:
-            RunError: there is none. CheckpointError: it is damaged; the message names the newest good one.
-        """
-        try:
-            entry = self.find(which)
-            if entry is None:
-                raise RunError(f"{self.path} has no checkpoint yet")
-            return entry.step, checkpoints.load(entry, only)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}{self._newest_good()}") from error
-
-    def abandon_after(self, step: int) -> None:
-        """Go back to a checkpoint: newer ones move to abandoned/, nothing is deleted. Needs the lock.
-
-        Raises:
-            RunError: there is no such checkpoint.
-        """
-        if self.find(step) is None:
-            raise RunError(f"{self.path} has no checkpoint {step}")
-        newer = [path for number, path in checkpoints.newest_first(self._folder) if number > step]
-        folder = self.path / "abandoned" / time.strftime("%Y%m%d-%H%M%S")
-        try:
-            if newer:
-                folder.mkdir(parents=True, exist_ok=True)
-            for path in newer:
-                os.rename(path, folder / path.name)
-            metrics = self.path / "metrics.jsonl"
-            if newer and metrics.is_file():
-                shutil.copyfile(metrics, folder / "metrics.jsonl", follow_symlinks=False)
-            files.fsync_folder(self._folder)
-            files.replace_file(
-                self.path / "LATEST", f"{checkpoints.name_of(step)}\n".encode("ascii")
-            )
-        except OSError as error:
-            raise RunError(
-                f"cannot go back to checkpoint {step} of {self.path}: {files.describe(error)}"
-            ) from error

@@ -1,9 +1,11 @@
 """Small durable file operations that the run directory is built from.
 
-A file is written aside, fsynced and renamed; a folder is fsynced after a rename; symbolic links inside a run directory
-are never followed, neither for reading nor for writing. Leaves out everything that knows what the files mean.
+A file is written aside, fsynced and renamed; a folder is fsynced after a rename; symbolic links
+inside a run directory are never followed, neither for reading nor for writing. Leaves out
+everything that knows what the files mean.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -67,7 +69,7 @@ def write_new(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file aside and rename it over `path`: readers see the old bytes or the new, never a mixture."""
+    """Write a file aside and rename it over `path`: readers see the old bytes or the new."""
     aside = path.with_name(path.name + ".tmp")
     try:
         remove(aside)
@@ -88,10 +90,9 @@ def remove(path: Path) -> None:
 
 
 def _try_remove(path: Path) -> None:
-    try:
+    # What cannot be removed now is swept when the run is next locked.
+    with contextlib.suppress(OSError):
         remove(path)
-    except OSError:
-        pass  # Leftovers with the suffix .tmp are swept when the run is next opened for writing.
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
@@ -151,7 +152,7 @@ def _pairs(path: Path) -> Any:
 
 
 def parse_json(data: bytes | bytearray, path: Path) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN, and a bounded depth; `path` is only named in errors."""
+    """Strict JSON: UTF-8, no key twice, no NaN, bounded depth; `path` is for error messages."""
 
     def refuse(text: str) -> Any:
         raise CheckpointError(f"{path} holds {text}, which is not JSON")
@@ -175,7 +176,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def seal(value: dict[str, Any]) -> dict[str, Any]:
-    """Add a digest of the rest under "check", so that a flipped bit anywhere in the file is noticed."""
+    """Add a digest of the rest under "check": a flipped bit anywhere in the file is noticed."""
     body = {key: item for key, item in value.items() if key != "check"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return {**body, "check": hashlib.sha256(text.encode("utf-8")).hexdigest()}

@@ -1,8 +1,9 @@
 """The training loop that PPO, AlphaZero and every language stage share.
 
-It restores, calls `update`, writes metrics, evaluates, saves, shows progress and stops cleanly. What a trainer computes never depends on
-when the loop saves or how often it was stopped: saving only reads, evaluations are counted in updates, and metrics are cut back to the
-checkpoint that training continues from. Leaves out all learning.
+It restores, calls `update`, writes metrics, evaluates, saves, shows progress and stops cleanly.
+What a trainer computes never depends on when the loop saves or how often it was stopped: saving
+only reads, evaluations are counted in updates, and metrics are cut back to the checkpoint that
+training continues from. Leaves out all learning.
 """
 
 import math
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Protocol
 
@@ -20,17 +21,19 @@ from playout.agents.run.console import Console, Mode, make_console
 from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import MetricsLog
 from playout.agents.run.tensorboard import TensorBoardView
+from playout.agents.run.tree import is_torch
 from playout.errors import DivergedError, RunError
 
-# Metrics of these groups describe play, not learning, and may lack a value; the rest must be finite.
+# Metrics of these groups describe play and may lack a value; all others must be finite.
 _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
 
 
 class Trainer(Protocol):
     """What the loop drives.
 
-    Optional, looked up by name: `evaluate() -> dict[str, float]` (must not change what training computes), `best_metric: str` (the key of
-    evaluate's answer whose highest value marks the best checkpoint), `headline(metrics) -> dict[str, str]`, `title: str`, `unit: str`.
+    Optional, looked up by name: `evaluate() -> dict[str, float]` (must not change what training
+    computes), `best_metric: str` (the key of evaluate's answer whose highest value marks the best
+    checkpoint), `headline(metrics) -> dict[str, str]`, `title: str`, `unit: str`.
     """
 
     def update(self) -> dict[str, float]:
@@ -70,15 +73,13 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        # The default action needs no interpreter, so the second Ctrl-C ends even a long native call.
+        # The default action needs no interpreter: a second Ctrl-C ends even a native call.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         text = "\nstopping: finishing this update, then saving (again to stop at once)\n"
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        try:
+        with suppress(OSError):  # nobody may be listening
             os.write(2, (show_cursor + text).encode("ascii"))
-        except OSError:
-            pass  # nobody is listening
 
     @contextmanager
     def watch(self) -> Iterator["_Signals"]:
@@ -116,9 +117,8 @@ def _check_weights(value: Any, where: str, last_good: str) -> None:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check_weights(item, f"{where}.{index}", last_good)
-    elif (torch := sys.modules.get("torch")) is not None and isinstance(value, torch.Tensor):
-        if value.is_floating_point() and value.numel() and bool(torch.isnan(value).any()):
-            raise DivergedError(f"{where} holds NaN: training diverged; {last_good}")
+    elif is_torch(value) and value.is_floating_point() and bool(value.isnan().any()):
+        raise DivergedError(f"{where} holds NaN: training diverged; {last_good}")
 
 
 class _Loop:
@@ -204,13 +204,14 @@ def train(
     console: Mode | bool | Console = True,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train until the trainer is finished, continuing from the run's latest checkpoint if it has one.
+    """Train until the trainer is finished, from the run's latest checkpoint if it has one.
 
     Args:
         trainer: see Trainer.
         run: where everything goes; locked while training.
-        save_every: updates between saves if an int, seconds if a float. It changes nothing but what a crash can lose.
-        eval_every: updates between evaluations; 0 for none. One more follows the last update.
+        save_every: updates between saves if an int, seconds if a float. It changes nothing but what
+            a crash can lose.
+        eval_every: updates between evaluations; 0 for none.
         keep: how many of the newest checkpoints stay; the best stays too.
         console: "auto" (or True), "live", "plain", "quiet" (or False), or a Console.
         callbacks: called as callback(trainer, metrics) after every update.
@@ -249,9 +250,7 @@ def train(
                     saved = time.monotonic()
             loop.save()
             if signals.received:
-                shown.say(
-                    f"saved {run.path} after update {loop.updates}; continue with --resume {run.path}"
-                )
+                shown.say(f"saved after update {loop.updates}; continue with --resume {run.path}")
                 raise Interrupted(signals.received)
         finally:
             shown.stop()

@@ -1,7 +1,8 @@
-"""metrics.jsonl, the truth about a run: one JSON object an update, appended, cut back to the checkpoint on resume.
+"""metrics.jsonl, the truth about a run: one JSON object an update, cut back on resume.
 
-A row is {"update", "step", tag: value ...}. Keys below time/ depend on the clock and take no part in "the same run gives the same metrics".
-Values that are not finite become null. The digest of all rows so far goes into each checkpoint. Leaves out TensorBoard (tensorboard.py).
+A row is {"update", "step", tag: value ...}. Keys below time/ depend on the clock and take no part
+in "the same run gives the same metrics". Values that are not finite become null. The digest of all
+rows so far goes into each checkpoint. Leaves out TensorBoard (tensorboard.py).
 """
 
 import hashlib
@@ -34,7 +35,8 @@ class MetricsLog:
 
     Args:
         folder: the run directory.
-        resume: what `mark()` returned at the checkpoint that training continues from; rows after it are cut off. None starts anew.
+        resume: what `mark()` returned at the checkpoint that training continues from; rows after it
+            are cut off. None starts anew.
 
     Raises:
         CheckpointError: the rows up to the checkpoint are not those that were written.
@@ -70,8 +72,8 @@ class MetricsLog:
             self._size += len(chunk)
         if self._size != size or self._hash.hexdigest() != digest:
             raise CheckpointError(
-                f"{self._path} is not what it was at the checkpoint: it was shortened, edited or damaged; "
-                "move it away to continue with an empty log"
+                f"{self._path} is not what it was at the checkpoint: it was shortened, edited or "
+                "damaged; move it away to continue with an empty log"
             )
 
     def append(self, update: int, step: int, metrics: Mapping[str, float]) -> None:
@@ -100,7 +102,7 @@ class MetricsLog:
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run's metrics, oldest first; an unfinished last line (a writer at work, or killed) is left out.
+    """The rows of a run's metrics, oldest first; an unfinished last line is left out.
 
     Raises:
         CheckpointError: a line is not a row.

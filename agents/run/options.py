@@ -1,7 +1,8 @@
 """The flags that every training command shares, and the one way to start or continue a run.
 
-A command's dataclass inherits TrainingOptions. `--resume RUN` takes every flag that is not given from the run, so that only what the
-person typed can differ; what differs must be on the command's list of settings that may change. Leaves out parsing (cli.py).
+A command's dataclass inherits TrainingOptions. `--resume RUN` takes every flag that is not given
+from the run, so that only what the person typed can differ; what differs must be on the command's
+list of settings that may change. Leaves out parsing (cli.py).
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ def resumed(cls: type[T], path: str | os.PathLike[str], **given: Any) -> T:
 
 
 def make_command(cls: type[T], **given: Any) -> T:
-    """A command from keyword arguments, as the command line would make it (for the Python functions).
+    """A command from keyword arguments, as the command line would make it.
 
     Raises:
         ConfigError: an unknown option, or a value of the wrong type.
@@ -89,10 +90,12 @@ def open_run(
     """Create the run of a training command, or open the one it resumes.
 
     Args:
-        command: the command, complete (cli.py and `make_command` fill in stored settings on resume).
+        command: the command, complete (cli.py and `make_command` fill in stored settings on
+            resume).
         kind: the kind of run, such as "ppo"; resuming a run of another kind is refused.
         name: what a new folder below runs/ is called after.
-        extra: what was derived from the command (a resolved preset, say); stored with it and to be read back from `run.config` on
+        extra: what was derived from the command (a resolved preset, say); stored with it and to be
+            read back from `run.config` on
             resume, so that a later version of playout cannot change a run under way.
         may_change: settings that may differ on resume, such as a total budget.
 
@@ -119,9 +122,7 @@ def open_run(
         shown = ", ".join(
             f"{key} (was {run.config.get(key)!r}, now {changed[key]!r})" for key in refused
         )
-        raise ConfigError(
-            f"a run keeps its settings when it is resumed, but these changed: {shown}"
-        )
+        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}")
     if changed or command.from_step is not None:
         with run.lock():
             if command.from_step is not None:

@@ -58,7 +58,7 @@ def read_presets(name: str) -> dict[str, dict[str, Any]]:
 def load_preset(
     cls: type[T], name: str, subject: str, *, base: T | None = None, required: bool = False
 ) -> T:
-    """Settings for a subject: [default], then its own table, over `base` or the dataclass's defaults.
+    """Settings for a subject: [default], then its own table, over `base`.
 
     Args:
         cls: the dataclass that holds the settings.

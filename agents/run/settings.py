@@ -1,7 +1,8 @@
 """Dataclasses <-> plain dicts (TOML, JSON), checked against the field types.
 
-An unknown key, a wrong type or a value outside a Literal is a ConfigError that names the key, the place and the nearest
-right one. Leaves out files (presets.py) and flags (tyro reads the same dataclasses).
+An unknown key, a wrong type or a value outside a Literal is a ConfigError that names the key, the
+place and the nearest right one. Leaves out files (presets.py) and flags (tyro reads the same
+dataclasses).
 """
 
 import dataclasses
@@ -76,7 +77,7 @@ def _union(kind: Any, value: Any, where: str) -> Any:
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
-    """`value` (from TOML or JSON) as the type `kind`; whole numbers become floats where floats are wanted."""
+    """`value` (from TOML or JSON) as the type `kind`; whole numbers may stand for floats."""
     origin = get_origin(kind)
     if kind is Any:
         return value

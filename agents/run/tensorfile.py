@@ -1,8 +1,10 @@
 """The safetensors format, written in one pass with its hash and read without copying.
 
-The format is the public one (8 bytes of header length, a JSON header, the tensors back to back), so `safetensors` and its users read these files;
-the tests hold this reader against that library. Its own writer is not used because it needs a copy of every tensor as bytes and a second reading for the hash.
-Refuses what the format refuses: holes, overlaps, repeated keys, huge headers, unknown dtypes, sizes that do not match shapes.
+The format is the public one (8 bytes of header length, a JSON header, the tensors back to back), so
+`safetensors` and its users read these files; the tests hold this reader against that library. Its
+own writer is not used because it needs a copy of every tensor as bytes and a second reading for the
+hash. Refuses what the format refuses: holes, overlaps, repeated keys, huge headers, unknown dtypes,
+sizes that do not match shapes.
 """
 
 import json

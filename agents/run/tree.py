@@ -1,8 +1,10 @@
 """State trees <-> a JSON skeleton and named tensors, exact to the last bit and type.
 
-A state is a nest of dict, list, tuple, None, bool, int, float, str, bytes, NumPy arrays and scalars, and torch tensors. Anything else is refused,
-by name, when it is saved: no Python object crosses a file border. The tensors below one key of the top level belong to one file, so that
-`model.safetensors` holds the model under its own names. Leaves out files and hashes (checkpoint.py) and devices: tensors come back on the CPU.
+A state is a nest of dict, list, tuple, None, bool, int, float, str, bytes, NumPy arrays and
+scalars, and torch tensors. Anything else is refused, by name, when it is saved: no Python object
+crosses a file border. The tensors below one key of the top level belong to one file, so that
+`model.safetensors` holds the model under its own names. Leaves out files and hashes (checkpoint.py)
+and devices: tensors come back on the CPU.
 """
 
 import math
@@ -49,7 +51,8 @@ class Tensor:
     data: Any  # a buffer of exactly the bytes of the array
 
 
-def _is_torch(value: Any) -> bool:
+def is_torch(value: Any) -> bool:
+    """Whether the value is a torch tensor, without importing torch to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -130,7 +133,7 @@ class Encoder:
             return {"$scalar": self._store(from_numpy(np.asarray(value), where), path)}
         if kind is np.ndarray:
             return {"$array": self._store(from_numpy(value, where), path)}
-        if _is_torch(value):
+        if is_torch(value):
             return {"$tensor": self._store(from_torch(value, where), path)}
         if (
             kind is list
@@ -145,8 +148,8 @@ class Encoder:
         if isinstance(value, dict):
             return self._encode_dict(value, where, path, depth)
         raise TypeError(
-            f"{where} is a {kind.__module__}.{kind.__qualname__}; a checkpoint holds only tensors, arrays, numbers, "
-            "text, bytes, None and dicts, lists and tuples of them"
+            f"{where} is a {kind.__module__}.{kind.__qualname__}; a checkpoint holds only tensors, "
+            "arrays, numbers, text, bytes, None and dicts, lists and tuples of them"
         )
 
     def _encode_dict(

@@ -1,0 +1,43 @@
+"""Measure how good a run is; what that means depends on its kind (see agents/loading.py)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from playout.agents.loading import verb
+from playout.agents.run.directory import RunDir
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Measure how good a run is."""
+
+    run: Positional[Path]
+    """A run directory."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    episodes: int | None = None
+    """Episodes or games to play; by default enough for a narrow interval."""
+
+    simulations: int | None = None
+    """Games: search simulations a move; 0 for the bare policy."""
+
+    opponents: tuple[str, ...] = ()
+    """Games: whom to meet, such as random, uct:500 or another run."""
+
+    stochastic: bool = False
+    """Sample actions instead of taking the likeliest."""
+
+    seed: int = 0
+    """Seed of environments and openings."""
+
+    json: Path | None = None
+    """Also write the result to this file."""
+
+
+def main(command: Command) -> int:
+    """Hand over to the run's kind."""
+    run = RunDir.open(command.run)
+    return int(verb(run, "eval")(run, command) or 0)

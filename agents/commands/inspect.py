@@ -1,0 +1,141 @@
+"""Show what is in a run: settings, progress, last metrics, checkpoints with every byte checked."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playout.agents.run import checkpoint as checkpoints
+from playout.agents.run.checkpoint import Checkpoint
+from playout.agents.run.console import short_number, short_time
+from playout.agents.run.directory import RunDir
+from playout.agents.run.metrics import read_rows
+from playout.errors import CheckpointError
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Show what is in a run and check its files."""
+
+    run: Positional[Path]
+    """A run directory."""
+
+    verify: bool = True
+    """Read every checkpoint and compare its digests."""
+
+    json: bool = False
+    """Print JSON for programs."""
+
+
+def _state_of(entry: Checkpoint, verify: bool) -> str:
+    if not verify:
+        return "not checked"
+    try:
+        checkpoints.verify(entry)
+    except CheckpointError as error:
+        return str(error)
+    return "sound"
+
+
+def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
+    """Everything that `playout inspect` shows, as plain data."""
+    found: list[dict[str, Any]] = []
+    listed = {entry.step: entry for entry in run.checkpoints()}
+    best = run.find("best") if any(entry.metric is not None for entry in listed.values()) else None
+    for step, path in checkpoints.newest_first(run.path / "checkpoints"):
+        entry = listed.get(step)
+        if entry is None:
+            found.append({"step": step, "state": f"{path.name} has no sound manifest"})
+            continue
+        found.append(
+            {
+                "step": step,
+                "done": entry.info.get("done"),
+                "total": entry.info.get("total"),
+                "elapsed": entry.info.get("elapsed"),
+                "metric": entry.metric,
+                "best": best is not None and best.step == step,
+                "bytes": entry.bytes,
+                "state": _state_of(entry, verify),
+            }
+        )
+    last: dict[str, Any] = {}
+    rows, trouble = 0, None
+    try:
+        for row in read_rows(run.path):
+            rows += 1
+            last.update(row)
+    except CheckpointError as error:
+        trouble = str(error)
+    return {
+        "path": str(run.path),
+        "kind": run.kind,
+        "seed": run.seed,
+        "created": run.record.get("created"),
+        "versions": run.record.get("versions"),
+        "machine": run.record.get("machine"),
+        "commit": run.record.get("commit"),
+        "budget": run.record.get("budget"),
+        "config": run.config,
+        "checkpoints": found,
+        "metrics": {"rows": rows, "last": last, "trouble": trouble},
+        "stages": [
+            path.parent.name
+            for path in sorted(run.path.glob("*/run.json"))
+            if RunDir.is_run(path.parent)
+        ],
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    versions = ", ".join(f"{name} {version}" for name, version in (found["versions"] or {}).items())
+    console.print(f"[bold]{found['path']}[/bold]  {found['kind']}, seed {found['seed']}")
+    console.print(f"begun {found['created']} with {versions}")
+    if found["budget"]:
+        budget = found["budget"]
+        console.print(f"budget {budget['minutes']} min: {budget['total']} {budget['unit']}")
+    for title, values in (
+        ("Settings", found["config"]),
+        ("Last metrics", found["metrics"]["last"]),
+    ):
+        if values:
+            table = Table("name", "value", title=title, title_justify="left")
+            for name, value in values.items():
+                table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+            console.print(table)
+    table = Table("checkpoint", "progress", "time", "metric", "size", "files", title="Checkpoints")
+    table.title_justify = "left"
+    for entry in found["checkpoints"]:
+        done, total, elapsed = entry.get("done"), entry.get("total"), entry.get("elapsed")
+        metric = entry.get("metric")
+        table.add_row(
+            str(entry["step"]),
+            "" if done is None else f"{short_number(done)} of {short_number(total)}",
+            "" if elapsed is None else short_time(elapsed),
+            "" if metric is None else f"{metric:.5g}{' (best)' if entry['best'] else ''}",
+            "" if "bytes" not in entry else f"{short_number(entry['bytes'])}B",
+            entry["state"],
+        )
+    console.print(table if found["checkpoints"] else "no checkpoint yet")
+    if found["stages"]:
+        console.print(f"stages: {', '.join(found['stages'])}")
+    if found["metrics"]["trouble"]:
+        console.print(found["metrics"]["trouble"])
+
+
+def main(command: Command) -> int:
+    """Print the summary; exit code 1 if anything in the run is damaged."""
+    found = summary(RunDir.open(command.run), verify=command.verify)
+    if command.json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+    else:
+        _print(found)
+    damaged = any(entry["state"] not in ("sound", "not checked") for entry in found["checkpoints"])
+    return 1 if damaged or found["metrics"]["trouble"] else 0

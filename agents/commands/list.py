@@ -1,0 +1,113 @@
+"""List what there is: games, environments, presets, the runs below a folder, commands."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from playout.agents.run.console import short_number
+from playout.agents.run.directory import RunDir
+from playout.errors import PlayoutError
+from tyro.conf import Positional
+
+What = Literal["all", "games", "environments", "presets", "runs", "commands"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """List games, environments, presets, runs and commands."""
+
+    what: Positional[What] = "all"
+    """Which list."""
+
+    folder: Path = Path("runs")
+    """Where to look for runs."""
+
+    json: bool = False
+    """Print JSON for programs."""
+
+
+def games() -> dict[str, str]:
+    """Names of the games and their parameters."""
+    from playout.envs import registry
+
+    found = registry.games()
+    if isinstance(found, dict):
+        return {str(name): str(params or "") for name, params in found.items()}
+    pairs = [(entry, "") if isinstance(entry, str) else (entry[0], entry[1]) for entry in found]
+    return {str(name): str(params or "") for name, params in pairs}
+
+
+def environments() -> dict[str, str]:
+    """Gymnasium ids that playout registers, and where they come from."""
+    import gymnasium
+
+    try:
+        import playout.envs.registration  # noqa: F401
+    except ImportError:
+        return {}
+    return {
+        name: str(spec.entry_point or spec.vector_entry_point)
+        for name, spec in sorted(gymnasium.registry.items())
+        if name.startswith("playout/")
+    }
+
+
+def presets() -> dict[str, str]:
+    """Preset files and the subjects in each."""
+    from playout.agents.run.presets import preset_files, read_presets
+
+    return {
+        name: ", ".join(key for key in read_presets(name) if key != "default")
+        for name in preset_files()
+    }
+
+
+def runs(folder: Path) -> dict[str, str]:
+    """Runs below a folder, with how far each has come; what cannot be read says why."""
+    found = {}
+    for path in sorted(folder.glob("**/run.json")) if folder.is_dir() else []:
+        try:
+            run = RunDir.open(path.parent)
+            latest = run.find()
+        except PlayoutError as error:
+            found[str(path.parent)] = f"damaged: {error}"
+            continue
+        progress = "no checkpoint yet"
+        if latest is not None:
+            done, total = latest.info.get("done", latest.step), latest.info.get("total")
+            of = f" of {short_number(total)}" if total is not None else ""
+            progress = f"checkpoint {latest.step}, {short_number(done)}{of}"
+        found[str(path.parent)] = f"{run.kind}, seed {run.seed}, {progress}"
+    return found
+
+
+def _commands() -> dict[str, str]:
+    from playout.cli import commands
+
+    return {name: text for name, (_, text) in commands().items()}
+
+
+def main(command: Command) -> int:
+    """Print the lists."""
+    makers: dict[str, Any] = {
+        "games": games,
+        "environments": environments,
+        "presets": presets,
+        "runs": lambda: runs(command.folder),
+        "commands": _commands,
+    }
+    chosen = list(makers) if command.what == "all" else [command.what]
+    found = {name: makers[name]() for name in chosen}
+    if command.json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+        return 0
+    for name, entries in found.items():
+        title = f"runs below {command.folder}" if name == "runs" else name
+        print(f"{title}:" if entries else f"{title}: none")
+        width = max((len(key) for key in entries), default=0) + 2
+        for key, text in entries.items():
+            print(f"  {key:<{width}}{text}".rstrip())
+    return 0

@@ -1,0 +1,43 @@
+"""Play against a run in the terminal, or watch it act (see agents/loading.py)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from playout.agents.loading import verb
+from playout.agents.run.directory import RunDir
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Play against a run, or watch it."""
+
+    run: Positional[Path]
+    """A run directory."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    simulations: int | None = None
+    """Games: search simulations a move."""
+
+    second: bool = False
+    """Games: let the run move first."""
+
+    opponent: str = "human"
+    """Games: who plays against the run; human is you."""
+
+    episodes: int | None = None
+    """Environments: how many episodes to watch."""
+
+    out: Path | None = None
+    """Environments: write pictures or a video here instead of opening a window."""
+
+    seed: int = 0
+    """Seed of the environment and of ties."""
+
+
+def main(command: Command) -> int:
+    """Hand over to the run's kind."""
+    run = RunDir.open(command.run)
+    return int(verb(run, "play")(run, command) or 0)
