@@ -128,7 +128,7 @@ class Nature(nn.Module):
         channels = self.images.shape[0]
         if min(self.images.shape[1:]) < 36:
             raise ConfigError(
-                f"the Nature network needs images of 36 by 36 or more, not {self.images.shape[1:]}; "
+                f"the Nature network needs images of 36 x 36 or more, not {self.images.shape[1:]}; "
                 'use network="impala" or "grid"'
             )
         self.convs = nn.Sequential(
@@ -235,7 +235,7 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
     ):
         raise ConfigError(
             f"observations of type {type(space).__name__} are not supported; "
-            "wrap the environment so that it gives Box, Discrete, MultiDiscrete, MultiBinary or Dict"
+            "wrap the environment so that it gives Box, Discrete, MultiDiscrete, MultiBinary, Dict"
         )
     image = (
         isinstance(space, spaces.Box) and len(space.shape) in (2, 3) and min(space.shape[-2:]) > 0

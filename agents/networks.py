@@ -8,8 +8,7 @@ models (rlhf).
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -19,34 +18,10 @@ from playout.agents.heads import ActionHead, build_head
 from playout.agents.ppo import PolicyStep
 from playout.agents.recurrent import Core, Segments, segments
 from playout.agents.rollout import Minibatch, Tree, map_tree
+from playout.agents.settings import NetworkConfig
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """Architecture of the policy."""
-
-    network: str = "auto"
-    """Encoder: auto, mlp, nature, impala, grid, or your own nn.Module as module:Class."""
-    hidden: tuple[int, ...] | None = None
-    """Widths of the layers above the encoder (and core). Left out: 64, 64 over vectors, none over
-    images."""
-    activation: str = "tanh"
-    """tanh, relu, silu, gelu or elu."""
-    shared_trunk: bool | None = None
-    """One trunk for policy and value. Left out: separate over vectors, shared over images."""
-    recurrent: Literal["none", "lstm", "gru"] = "none"
-    """Memory between encoder and layers."""
-    recurrent_size: int = 128
-    """Width of the memory."""
-    squash: bool = False
-    """Squash continuous actions into their bounds by tanh instead of clipping them."""
-    log_std_init: float = 0.0
-    """Log deviation of continuous actions at the start."""
-    state_dependent_std: bool = False
-    """Let the network give the deviation instead of one free parameter an action."""
 
 
 class Trunk(nn.Module):

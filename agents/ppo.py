@@ -9,80 +9,17 @@ trainer's business.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from playout.agents.adam import Adam
 from playout.agents.rollout import Minibatch, Rollout, Tree
-from playout.errors import ConfigError, DivergedError
+from playout.agents.settings import PPOConfig
+from playout.errors import DivergedError
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class PPOConfig:
-    """Options of the update; names and defaults are the field's."""
-
-    learning_rate: float = 2.5e-4
-    """Adam's step size at the start."""
-    anneal_lr: bool = True
-    """Lower the learning rate linearly to 0 over the run."""
-    adam_eps: float = 1e-5
-    """Adam's epsilon (PPO's customary 1e-5, not torch's 1e-8)."""
-    gamma: float = 0.99
-    """Discount."""
-    gae_lambda: float = 0.95
-    """Decay of generalised advantage estimation."""
-    num_epochs: int = 4
-    """Passes over each rollout."""
-    minibatch_size: int = 256
-    """Steps (or rows, see batch_by) in a gradient step."""
-    batch_by: Literal["steps", "rows"] = "steps"
-    """Cut minibatches from single steps, or from whole rows as recurrent and language policies
-    need."""
-    microbatch_size: int = 0
-    """Rows a forward pass, to bound memory; gradients of a minibatch are summed. 0: the whole
-    minibatch."""
-    clip_coef: float = 0.2
-    """Clip the probability ratio to 1 ± clip_coef."""
-    anneal_clip: bool = False
-    """Lower clip_coef linearly to 0 over the run."""
-    clip_vloss: bool = False
-    """Clip the value's change to ± vf_clip_coef as well."""
-    vf_clip_coef: float = 0.2
-    """Range of the value's change where clip_vloss is set."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
-    """Weight of the value loss (half the squared error)."""
-    max_grad_norm: float = 0.5
-    """Clip the gradient's norm; 0 leaves it alone."""
-    target_kl: float | None = None
-    """End the update when a minibatch's approximate KL passes 1.5 times this."""
-    norm_adv: bool = True
-    """Scale advantages to mean 0 and deviation 1."""
-    norm_adv_by: Literal["minibatch", "batch"] = "minibatch"
-    """Normalise over each minibatch or over the whole rollout."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "adam_eps", "clip_coef", "vf_clip_coef"):
-            _require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("ent_coef", "vf_coef", "max_grad_norm"):
-            value = getattr(self, name)
-            _require(0 <= value < math.inf, f"{name} must be 0 or more, not {value}")
-        for name in ("gamma", "gae_lambda"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1]")
-        for name in ("num_epochs", "minibatch_size"):
-            _require(
-                getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}"
-            )
-        _require(self.batch_by in ("steps", "rows"), 'batch_by must be "steps" or "rows"')
-        _require(
-            self.norm_adv_by in ("minibatch", "batch"), 'norm_adv_by must be "minibatch" or "batch"'
-        )
-        _require(
-            self.target_kl is None or self.target_kl > 0, "target_kl must be above 0 (or left out)"
-        )
+__all__ = ["PPOConfig", "Policy", "PolicyStep", "Surrogate", "ppo_update", "surrogate"]
 
 
 class PolicyStep(NamedTuple):
@@ -332,17 +269,3 @@ def _metrics(
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value}")
     return metrics
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def config_from(options: dict[str, Any]) -> PPOConfig:
-    """A PPOConfig from a table of options; an unknown one is an error that lists the known ones."""
-    known = [field.name for field in fields(PPOConfig)]
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"unknown PPO option {name!r}; known are {', '.join(sorted(known))}")
-    return PPOConfig(**options)
