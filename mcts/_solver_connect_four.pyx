@@ -8,6 +8,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int8_t, uint64_t
 from libc.string cimport memset
 
+from playout.errors import GameError
+
 
 cdef extern from "connect_four_solver.h" nogil:
     ctypedef struct c4_table:
@@ -19,6 +21,7 @@ cdef extern from "connect_four_solver.h" nogil:
         uint64_t board
         uint64_t bottom
         uint64_t nodes
+        uint64_t max_nodes
         int stopped
         int (*poll)(void *data) noexcept nogil
         void *poll_data
@@ -43,15 +46,17 @@ cdef class ConnectFourSolver:
         width: Columns, 1 to 32.
         height: Rows; width * (height + 1) must not exceed 64.
         table_mb: Size of the transposition table in MiB, rounded down to a power of two.
+        max_nodes: Gives up on a position after so many nodes; 0 never does.
     """
 
     cdef c4_table table
     cdef c4_solver prepared
+    cdef uint64_t max_nodes
     cdef object pending
     cdef bint stopping
     cdef readonly object nodes
 
-    def __cinit__(self, int width, int height, *, int table_mb=64):
+    def __cinit__(self, int width, int height, *, int table_mb=64, uint64_t max_nodes=0):
         if not (1 <= width <= C4_MAX_WIDTH and 1 <= height and width * (height + 1) <= 64):
             raise ValueError(f"a board of {width}x{height} does not fit: width * (height + 1) must be at most 64")
         if not 1 <= table_mb <= 1 << 20:
@@ -61,6 +66,7 @@ cdef class ConnectFourSolver:
         c4_solver_open(&self.prepared, width, height, &self.table)
         self.prepared.poll = poll
         self.prepared.poll_data = <void *>self
+        self.max_nodes = max_nodes
         self.nodes = 0
 
     def __dealloc__(self):
@@ -98,6 +104,7 @@ cdef class ConnectFourSolver:
         if alpha >= beta:
             raise ValueError(f"alpha must be below beta, not {alpha} and {beta}")
         self.stopping = False
+        solver.max_nodes = self.max_nodes
         with nogil:
             value = c4_score(&solver, own, all, alpha, beta)
         self._finish(solver.nodes, solver.stopped)
@@ -121,6 +128,8 @@ cdef class ConnectFourSolver:
         self.stopping = False
         with nogil:
             for row in range(num_rows):
+                if self.max_nodes:
+                    solver.max_nodes = solver.nodes + self.max_nodes
                 c4_score_moves(&solver, own[row], all[row], outcome, &out[row, 0])
                 if solver.stopped:
                     break
@@ -136,7 +145,9 @@ cdef class ConnectFourSolver:
 
     cdef int _finish(self, uint64_t nodes, int stopped) except -1:
         self.nodes += nodes
-        if stopped:
+        if self.stopping:
             error, self.pending = self.pending, None
             raise error if error is not None else InterruptedError("the solver was stopped")
+        if stopped:
+            raise GameError(f"the solver gave up on a position after {self.max_nodes} nodes")
         return 0

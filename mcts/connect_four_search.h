@@ -68,6 +68,7 @@ static inline int C4_(rank)(const c4_solver *s, uint64_t made, uint64_t move, in
  * the other side's four. */
 static int C4_(search)(c4_solver *s, uint64_t own, uint64_t all, uint64_t threats, int moves, int beta) {
     if ((++s->nodes & C4_POLL_MASK) == 0 && s->poll && s->poll(s->poll_data)) s->stopped = 1;
+    if (s->nodes == s->max_nodes) s->stopped = 1;
     if (s->stopped) return 0;
 
     const int left = C4_WIDTH * C4_HEIGHT - moves;

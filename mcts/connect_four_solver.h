@@ -115,6 +115,7 @@ typedef struct c4_solver {
     int centre_first[C4_MAX_WIDTH];
     c4_table *table;
     uint64_t nodes;
+    uint64_t max_nodes;       /* reaching it stops the search; 0 never does */
     int stopped;
     int (*poll)(void *data);  /* asked now and then; not zero stops the search */
     void *poll_data;

@@ -1,0 +1,360 @@
+"""Alpha-beta over a game's function table: exact on small games, to a given depth on others.
+
+Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the side to
+move. A transposition table keeps bounds and the best action by the game's own hash; actions are tried in the order:
+the table's, those that refuted the brothers of a position, those that did well elsewhere. Not for games with dice.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport NAN
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from playout_game cimport (
+    PLAYOUT_CHANCE,
+    PLAYOUT_GAME_CAPSULE,
+    PLAYOUT_MAX_ACTIONS,
+    PLAYOUT_MAX_PLAYERS,
+    PLAYOUT_TERMINAL,
+    playout_game,
+    playout_mix,
+    playout_rng,
+    playout_rng_below,
+    playout_rng_stream,
+)
+
+from playout.errors import GameError
+
+cdef enum:
+    EXACT_DEPTH = 30000
+    POLL_MASK = (1 << 16) - 1
+    LOWER = 1  # the value is at least the entry's
+    UPPER = 2  # the value is at most the entry's
+    STOPPED = 1
+    DICE = 2
+    NOT_ZERO_SUM = 3
+    TOO_MANY = 4
+
+cdef extern from *:
+    """
+    static inline uint64_t solver_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
+    static inline void solver_keep(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
+    """
+    uint64_t solver_load(const uint64_t *word) noexcept nogil
+    void solver_keep(uint64_t *word, uint64_t value) noexcept nogil
+
+# Threads share the table without locks: the first word is the key exclusive-or the second, so that halves of two entries
+# do not pass for one. Second word: value (a float's bits) 32 | depth 16 | action 12 | kind 2.
+cdef struct Entry:
+    uint64_t check
+    uint64_t fact
+
+cdef union Bits:
+    float value
+    uint32_t bits
+
+# A search under way. States and lists of actions are one a ply, allocated beforehand.
+cdef struct Search:
+    const playout_game *game
+    Entry *table
+    uint64_t mask
+    uint8_t *states   # [max_plies + 2, state_size]
+    int32_t *actions  # [max_plies + 2, A]
+    int32_t *killers  # [max_plies + 2]
+    int32_t *history  # [2, A]
+    uint64_t nodes
+    uint64_t max_nodes
+    uint64_t seed
+    int32_t rollouts
+    int32_t fault
+    void *owner
+
+
+cdef int poll(void *owner) noexcept nogil:
+    with gil:
+        return (<TableSolver>owner)._must_stop()
+
+
+cdef inline uint64_t pack(float value, int32_t depth, int32_t action, int32_t kind) noexcept nogil:
+    cdef Bits bits
+    bits.value = value
+    return <uint64_t>bits.bits << 30 | <uint64_t>depth << 14 | <uint64_t>action << 2 | <uint64_t>kind
+
+
+cdef inline float fact_value(uint64_t fact) noexcept nogil:
+    cdef Bits bits
+    bits.bits = <uint32_t>(fact >> 30)
+    return bits.value
+
+
+cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
+    """The guess where depth ends: 0, or the mean of random games numbered by the position's hash."""
+    cdef float[PLAYOUT_MAX_PLAYERS] values
+    cdef const playout_game *game = s.game
+    cdef playout_rng rng
+    cdef int32_t i, count
+    cdef float total = 0
+    if s.rollouts == 0:
+        return 0
+    rng = playout_rng_stream(s.seed, game.hash(game, state))
+    cdef uint8_t *scratch = state + game.state_size  # the next ply's place, free here
+    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    for i in range(s.rollouts):
+        if game.playout != NULL:
+            game.playout(game, state, &rng, values)
+        else:
+            memcpy(scratch, state, game.state_size)
+            while True:
+                count = game.legal(game, scratch, actions)
+                if count == 0:
+                    break
+                game.apply(game, scratch, actions[playout_rng_below(&rng, <uint64_t>count)])
+            game.returns(game, scratch, values)
+        total += values[player]
+    return total / s.rollouts
+
+
+cdef void order(Search *s, int32_t *actions, int32_t count, int32_t first, int32_t second, int32_t player) noexcept nogil:
+    """Sorts actions, in place: `first`, `second`, then by past success."""
+    cdef int32_t i, j, action
+    cdef int64_t rank
+    cdef const int32_t *history = s.history + player * s.game.num_actions
+    for i in range(1, count):
+        action = actions[i]
+        rank = rank_of(history, action, first, second)
+        j = i
+        while j > 0 and rank_of(history, actions[j - 1], first, second) < rank:
+            actions[j] = actions[j - 1]
+            j -= 1
+        actions[j] = action
+
+
+cdef inline int64_t rank_of(const int32_t *history, int32_t action, int32_t first, int32_t second) noexcept nogil:
+    if action == first:
+        return 1 << 40
+    if action == second:
+        return 1 << 39
+    return history[action]
+
+
+cdef float leaf(Search *s, const uint8_t *state, int32_t player) noexcept nogil:
+    """The result of a finished game for `player`."""
+    cdef float[PLAYOUT_MAX_PLAYERS] values
+    s.game.returns(s.game, state, values)
+    if values[0] + values[1] > 1e-6 or values[0] + values[1] < -1e-6:
+        s.fault = NOT_ZERO_SUM
+    return values[player]
+
+
+cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float alpha, float beta) noexcept nogil:
+    """The value of states[ply] for `player`, whose turn it is: exact inside (alpha, beta), else a bound."""
+    cdef const playout_game *game = s.game
+    cdef uint8_t *state = s.states + <size_t>ply * game.state_size
+    cdef uint8_t *child = state + game.state_size
+    cdef int32_t *actions = s.actions + <size_t>ply * game.num_actions
+    cdef int32_t count, i, next_player, kind
+    cdef int32_t best_action = -1, known_action = -1
+    cdef float value, best = -2, low = alpha
+    cdef uint64_t key, fact
+    cdef Entry *entry
+    # To the end of the game the depth is no part of the question; a guess belongs to its depth.
+    cdef int32_t deeper = depth if depth == EXACT_DEPTH else depth - 1
+    s.nodes += 1
+    if s.nodes & POLL_MASK == 0 and poll(s.owner):
+        s.fault = STOPPED
+    if s.nodes == s.max_nodes:
+        s.fault = TOO_MANY
+    if s.fault:
+        return 0
+    if depth == 0:
+        return horizon(s, state, player)
+
+    key = game.hash(game, state)
+    entry = &s.table[playout_mix(key) & s.mask]
+    fact = solver_load(&entry.fact)
+    if solver_load(&entry.check) ^ fact == key and fact & 3:
+        known_action = <int32_t>(fact >> 2 & 4095)
+        if <int32_t>(fact >> 14 & 65535) == depth:
+            value = fact_value(fact)
+            if (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha) or fact & 3 == (LOWER | UPPER):
+                return value
+
+    count = game.legal(game, state, actions)
+    order(s, actions, count, known_action, s.killers[ply], player)
+    for i in range(count):
+        memcpy(child, state, game.state_size)
+        game.apply(game, child, actions[i])
+        next_player = game.to_play(game, child)
+        if next_player == PLAYOUT_TERMINAL:
+            value = leaf(s, child, player)
+        elif next_player == PLAYOUT_CHANCE:
+            s.fault = DICE
+            return 0
+        elif next_player == player:
+            value = negamax(s, ply + 1, player, deeper, low, beta)
+        else:
+            value = -negamax(s, ply + 1, next_player, deeper, -beta, -low)
+        if s.fault:
+            return 0
+        if value > best:
+            best = value
+            best_action = actions[i]
+            if best > low:
+                low = best
+            if best >= beta:
+                s.killers[ply] = best_action
+                if s.history[player * game.num_actions + best_action] < 1 << 30:
+                    s.history[player * game.num_actions + best_action] += 1 + min(depth, 64)
+                break
+
+    kind = (LOWER if best > alpha else 0) | (UPPER if best < beta else 0)
+    fact = pack(best, depth, best_action, kind)
+    solver_keep(&entry.fact, fact)
+    solver_keep(&entry.check, key ^ fact)
+    return best
+
+
+cdef class TableSolver:
+    """Alpha-beta over the table of a game of two players.
+
+    Args:
+        capsule: The game's capsule.
+        table_mb: Size of the transposition table in MiB.
+        max_nodes: Gives up on a position after so many nodes; 0 never does.
+    """
+
+    cdef object capsule
+    cdef object pending
+    cdef bint stopping
+    cdef Search prepared
+    cdef tuple guess  # what the guesses in the table were made of
+    cdef readonly object nodes
+
+    def __cinit__(self, object capsule, *, int table_mb=64, uint64_t max_nodes=0):
+        cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+        cdef uint64_t size = 1 << 10
+        self.capsule = capsule
+        if game.num_players != 2:
+            raise ValueError(f"alpha-beta needs two players, this game has {game.num_players}")
+        while size * 2 * sizeof(Entry) <= <uint64_t>table_mb << 20:
+            size *= 2
+        self.prepared.game = game
+        self.prepared.mask = size - 1
+        self.prepared.max_nodes = max_nodes
+        self.prepared.owner = <void *>self
+        self.prepared.table = <Entry *>calloc(size, sizeof(Entry))
+        if self.prepared.table == NULL:
+            raise MemoryError(f"no memory for a table of {table_mb} MiB")
+        self.nodes = 0
+
+    def __dealloc__(self):
+        free(self.prepared.table)
+
+    cdef int _must_stop(self) noexcept:
+        try:
+            PyErr_CheckSignals()
+        except BaseException as error:
+            self.pending = error
+            self.stopping = True
+        return self.stopping
+
+    def stop(self):
+        """Makes the calls that run now on other threads give up; they raise InterruptedError."""
+        self.stopping = True
+
+    def clear(self):
+        """Forgets everything."""
+        memset(self.prepared.table, 0, (self.prepared.mask + 1) * sizeof(Entry))
+        self.nodes = 0
+        self.guess = None
+
+    def solve(self, const uint8_t[:, ::1] states, float[:, ::1] out, *, int depth=-1, int rollouts=0, uint64_t seed=0):
+        """The value for the side to move after each action of many positions.
+
+        Args:
+            states: States, [B, state_size].
+            out: Receives the values, [B, A]; NaN where an action is not legal.
+            depth: Plies to look ahead, the action itself included; -1 looks to the end of the game.
+            rollouts: Random games that judge a position at the horizon; without any it counts as 0.
+            seed: Numbers those games.
+        """
+        cdef Search s = self.prepared
+        cdef const playout_game *game = s.game
+        cdef Py_ssize_t row, plies = game.max_plies + 3
+        cdef int32_t depth_left = EXACT_DEPTH if depth < 0 else min(depth, EXACT_DEPTH - 1)
+        if states.shape[1] != game.state_size or out.shape[0] != states.shape[0] or out.shape[1] != game.num_actions:
+            raise ValueError(f"expected states [B, {game.state_size}] and values [B, {game.num_actions}]")
+        if depth == 0:
+            raise ValueError("depth must be at least 1")
+        s.states = <uint8_t *>calloc(plies, game.state_size)
+        s.actions = <int32_t *>calloc(plies * game.num_actions, sizeof(int32_t))
+        s.killers = <int32_t *>calloc(plies, sizeof(int32_t))
+        s.history = <int32_t *>calloc(2 * game.num_actions, sizeof(int32_t))
+        s.rollouts, s.seed = rollouts, seed
+        if depth >= 0 and self.guess != (rollouts, seed):
+            self.clear()
+            self.guess = (rollouts, seed)
+        self.stopping = False
+        try:
+            if s.states == NULL or s.actions == NULL or s.killers == NULL or s.history == NULL:
+                raise MemoryError("no memory for the search")
+            with nogil:
+                for row in range(states.shape[0]):
+                    if self.prepared.max_nodes:
+                        s.max_nodes = s.nodes + self.prepared.max_nodes
+                    root_values(&s, &states[row, 0], depth_left, &out[row, 0])
+                    if s.fault:
+                        break
+        finally:
+            free(s.states)
+            free(s.actions)
+            free(s.killers)
+            free(s.history)
+        self.nodes += s.nodes
+        self._raise(s.fault)
+
+    cdef int _raise(self, int32_t fault) except -1:
+        if self.stopping:
+            error, self.pending = self.pending, None
+            raise error if error is not None else InterruptedError("the solver was stopped")
+        if fault == DICE:
+            raise GameError("alpha-beta cannot play a game with dice")
+        if fault == NOT_ZERO_SUM:
+            raise GameError("alpha-beta needs a game in which the two results add up to zero")
+        if fault == TOO_MANY:
+            raise GameError(f"the solver gave up on a position after {self.prepared.max_nodes} nodes")
+        return 0
+
+
+cdef void root_values(Search *s, const uint8_t *state, int32_t depth, float *out) noexcept nogil:
+    """Fills out[A] with the value of every legal action."""
+    cdef const playout_game *game = s.game
+    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t i, count, next_player
+    cdef int32_t player = game.to_play(game, state)
+    cdef uint8_t *child = s.states
+    cdef int32_t deeper = depth if depth == EXACT_DEPTH else depth - 1
+    for i in range(game.num_actions):
+        out[i] = NAN
+    if player == PLAYOUT_CHANCE:
+        s.fault = DICE
+        return
+    if player == PLAYOUT_TERMINAL:
+        return
+    count = game.legal(game, state, actions)
+    for i in range(count):
+        memcpy(child, state, game.state_size)
+        game.apply(game, child, actions[i])
+        next_player = game.to_play(game, child)
+        if next_player == PLAYOUT_TERMINAL:
+            out[actions[i]] = leaf(s, child, player)
+        elif next_player == PLAYOUT_CHANCE:
+            s.fault = DICE
+        elif next_player == player:
+            out[actions[i]] = negamax(s, 0, player, deeper, -1, 1)
+        else:
+            out[actions[i]] = -negamax(s, 0, next_player, deeper, -1, 1)
+        if s.fault:
+            return
