@@ -1,0 +1,189 @@
+"""Text generation: prompts in, sampled answers with their log-probabilities out.
+
+Rows that have met a stop token leave the batch as soon as enough of them have. What is sampled for
+a prompt depends on the weights, the seed and the prompt's stream, not on the batch around it: each
+row's arithmetic is laid out the same way whatever stands beside it (tests hold the library to
+that in float32 and bfloat16). Chat templates are tokenizer.py's, scoring is the stages'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from playout.errors import ConfigError
+from playout.rlhf.decode import Decoder
+from playout.rlhf.sampling import SamplingConfig, choose, uniforms
+from playout.rlhf.transformer import Transformer
+from torch import Tensor
+
+__all__ = ["Generation", "generate", "unpad_left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated; B prompts, N the longest answer."""
+
+    prompts: list[list[int]]
+    """Token ids of each prompt."""
+    responses: Tensor
+    """int64 [B, N], the stop token included, padded on the right."""
+    lengths: Tensor
+    """int64 [B], tokens of each response, the stop token included."""
+    logprobs: Tensor
+    """float32 [B, N] of the tokens at the sampling temperature, 0 at padding."""
+    finished: Tensor
+    """bool [B], whether a stop token was met."""
+
+    def response(self, row: int, *, stop: bool = False) -> list[int]:
+        """Token ids of one answer, without its stop token unless asked for."""
+        length = int(self.lengths[row])
+        if bool(self.finished[row]) and not stop:
+            length -= 1
+        return self.responses[row, :length].tolist()
+
+    def sequences(self, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompt and answer joined: ids [B, L], padded on the right, prompt and whole lengths."""
+        starts = torch.tensor([len(prompt) for prompt in self.prompts])
+        ends = starts + self.lengths
+        ids = torch.full((len(self.prompts), int(ends.max())), pad, dtype=torch.long)
+        for row, prompt in enumerate(self.prompts):
+            count = int(self.lengths[row])
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+            ids[row, len(prompt) : len(prompt) + count] = self.responses[row, :count]
+        return ids, starts, ends
+
+
+def unpad_left(ids: Tensor, mask: Tensor) -> list[list[int]]:
+    """Token lists of a batch padded on either side, given where the tokens are real, [B, P]."""
+    return [row[real].tolist() for row, real in zip(ids, mask.bool(), strict=True)]
+
+
+def generate(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[int] = (),
+    pad: int = 0,
+    sampling: SamplingConfig | None = None,
+    seed: int = 0,
+    streams: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    exact: bool = True,
+    max_rows: int = 256,
+) -> Generation:
+    """Sample one answer a prompt.
+
+    Args:
+        model: A decoder.
+        prompts: Token ids, at least one each.
+        max_new_tokens: Longest answer.
+        stop: Tokens that end an answer.
+        pad: Fills the rows of the result.
+        sampling: How tokens are chosen; plain sampling by default.
+        seed: Of all randomness.
+        streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
+        dtype: Of the weights while decoding.
+        exact: Keep small float32 batches at a size at which samples equal those of large ones.
+        max_rows: More prompts than this are generated in turns.
+    """
+    sampling = sampling or SamplingConfig()
+    names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
+    _check(model, prompts, names, max_new_tokens)
+    device = model.embed_tokens.device
+    longest = max(len(prompt) for prompt in prompts)
+    least = 8 if exact and dtype == torch.float32 else 1
+    decoder = Decoder(
+        model,
+        dtype=dtype,
+        max_rows=max(least, min(max_rows, len(prompts))),
+        max_length=longest + max_new_tokens,
+    )
+    parts = []
+    for start in range(0, len(prompts), max_rows):
+        rows = slice(start, start + max_rows)
+        u = uniforms(seed, names[rows], max_new_tokens)
+        parts.append(_turn(decoder, prompts[rows], u, sampling, stop, pad, least, device))
+    tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
+    width = int(lengths.max())
+    return Generation(
+        prompts=[list(prompt) for prompt in prompts],
+        responses=tokens[:, :width],
+        lengths=lengths,
+        logprobs=logprobs[:, :width],
+        finished=finished,
+    )
+
+
+@torch.no_grad()
+def _turn(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    u: Tensor,
+    sampling: SamplingConfig,
+    stop: Sequence[int],
+    pad: int,
+    least: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
+    count, steps = u.shape
+    tokens = torch.full((count, steps), pad, dtype=torch.long)
+    logprobs = torch.zeros(count, steps)
+    lengths = torch.full((count,), steps, dtype=torch.long)
+    finished = torch.zeros(count, dtype=torch.bool)
+    ends = torch.tensor(list(stop), dtype=torch.long)
+
+    # Rows beyond `count` repeat the last prompt and are never read.
+    rows = torch.arange(max(count, least)).clamp_(max=count - 1)
+    sizes = torch.tensor([len(prompt) for prompt in prompts])
+    ids = torch.full((count, int(sizes.max())), pad, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(list(prompt))
+    logits = decoder.prefill(ids[rows].to(device), sizes[rows].to(device))
+    for step in range(steps):
+        chosen, chosen_logprobs = choose(logits, u[rows, step].to(device), sampling)
+        chosen, chosen_logprobs = chosen.cpu(), chosen_logprobs.cpu()
+        live = ~finished[rows]
+        tokens[rows[live], step] = chosen[live]
+        logprobs[rows[live], step] = chosen_logprobs[live]
+        ended = live & torch.isin(chosen, ends)
+        finished[rows[ended]] = True
+        lengths[rows[ended]] = step + 1
+        open_rows = (~finished[rows]).nonzero()[:, 0]
+        if step + 1 == steps or not len(open_rows):
+            break
+        if max(len(open_rows), least) <= 0.75 * len(rows):
+            done = finished[rows].nonzero()[:, 0]
+            kept = torch.cat([open_rows, done[: max(0, least - len(open_rows))]])
+            decoder.keep(kept.to(device))
+            rows, chosen = rows[kept], chosen[kept]
+        logits = decoder.step(chosen.to(device))
+    return tokens, logprobs, lengths, finished
+
+
+def _check(
+    model: Transformer, prompts: Sequence[Sequence[int]], streams: np.ndarray, max_new: int
+) -> None:
+    if not prompts:
+        raise ConfigError("there are no prompts to answer")
+    if len(streams) != len(prompts):
+        raise ConfigError(f"{len(streams)} streams were given for {len(prompts)} prompts")
+    if max_new < 1:
+        raise ConfigError(f"max_new_tokens must be at least 1, not {max_new}")
+    context, size = model.config.max_position_embeddings, model.config.vocab_size
+    for row, prompt in enumerate(prompts):
+        if not prompt:
+            raise ConfigError(f"prompt {row} is empty; begin it with the start token")
+        if len(prompt) + max_new > context:
+            raise ConfigError(
+                f"prompt {row} has {len(prompt)} tokens; with {max_new} new ones it does not fit "
+                f"the context of {context}"
+            )
+        if not 0 <= min(prompt) <= max(prompt) < size:
+            raise ConfigError(
+                f"prompt {row} holds tokens outside the model's vocabulary of {size}; "
+                "the tokenizer belongs to another model"
+            )

@@ -1,0 +1,118 @@
+"""Choosing tokens: temperature, top-k, top-p, and random numbers that belong to a prompt.
+
+The number that decides token t of a prompt is a pure function of (seed, stream of the prompt, t),
+so what is sampled for one prompt does not depend on its neighbours. One uniform number a token goes
+through the inverse distribution function; no generator has a state to save. Beam search is left
+out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from playout.errors import ConfigError, DivergedError
+from torch import Tensor
+
+__all__ = ["SamplingConfig", "choose", "uniforms"]
+
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How a token is chosen from the logits."""
+
+    temperature: float = 1.0
+    """The logits are divided by it; 0 takes the likeliest token."""
+    top_k: int = 0
+    """Only the k likeliest tokens may be chosen; 0 allows all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this probability may be chosen."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ConfigError(f"temperature must not be negative: {self.temperature}")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k must not be negative: {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be above 0 and at most 1: {self.top_p}")
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def uniforms(seed: int, streams: np.ndarray, count: int) -> Tensor:
+    """Numbers in [0, 1), float64 [B, count]: those of `playout_rng.h` for each (seed, stream).
+
+    Args:
+        seed: Of the whole generation.
+        streams: int [B], one a prompt.
+        count: Numbers a stream.
+    """
+    with np.errstate(over="ignore"):
+        base = _mix(np.array([seed % 2**64], dtype=np.uint64) + _WEYL)
+        names = streams.astype(np.uint64) * np.uint64(0xD1342543DE82EF95) + np.uint64(1)
+        keys = _mix(base ^ names)
+        counters = np.arange(1, count + 1, dtype=np.uint64) * _WEYL
+        bits = _mix(keys[:, None] + counters) >> np.uint64(11)
+    return torch.from_numpy(bits.astype(np.float64) * 2.0**-53)
+
+
+def choose(logits: Tensor, u: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """Tokens [B] and their log-probabilities [B] under the whole distribution at the temperature.
+
+    Args:
+        logits: float32 [B, V]; overwritten.
+        u: [B], in [0, 1).
+        config: How to choose.
+    """
+    if config.temperature > 0:
+        logits.div_(config.temperature)
+    log_p = torch.log_softmax(logits, dim=-1)
+    if not bool(torch.isfinite(log_p[:, 0]).all()):
+        raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
+    if config.temperature == 0:
+        tokens = log_p.argmax(dim=-1)
+    elif config.top_k or config.top_p < 1:
+        tokens = _choose_top(log_p, u, config)
+    else:
+        tokens = _invert(log_p.exp(), u)
+    return tokens, log_p.gather(1, tokens[:, None])[:, 0]
+
+
+def _choose_top(log_p: Tensor, u: Tensor, config: SamplingConfig) -> Tensor:
+    limit = config.top_k if 0 < config.top_k < log_p.shape[1] else log_p.shape[1]
+    values, order = log_p.topk(limit, dim=-1)
+    p = torch.softmax(values, dim=-1)
+    if config.top_p < 1:
+        # A token stays while those before it have not reached top_p; the first always stays.
+        p = p.masked_fill(p.cumsum(-1) - p >= config.top_p, 0.0)
+    return order.gather(1, _invert(p, u)[:, None])[:, 0]
+
+
+_GROUP = 64
+
+
+def _invert(p: Tensor, u: Tensor) -> Tensor:
+    """The first index whose running sum exceeds `u` times the total; [B, V] and [B] to [B].
+
+    Sums of groups first, then the running sum inside one group: a running sum over the whole
+    vocabulary would cost more than the sampling of everything else.
+    """
+    rows, size = p.shape
+    if size % _GROUP:
+        p = torch.nn.functional.pad(p, (0, _GROUP - size % _GROUP))
+    grouped = p.view(rows, -1, _GROUP)
+    sums = grouped.sum(-1, dtype=torch.float64).cumsum(-1)
+    target = u.to(p.device) * sums[:, -1]
+    group = (sums <= target[:, None]).sum(-1).clamp_(max=sums.shape[1] - 1)
+    index = torch.arange(rows, device=p.device)
+    before = torch.where(group > 0, sums[index, group - 1], 0.0)
+    inner = grouped[index, group].double().cumsum(-1) + before[:, None]
+    place = group * _GROUP + (inner <= target[:, None]).sum(-1).clamp_(max=_GROUP - 1)
+    # The two sums may differ in the last bit; a token of probability zero is never the answer.
+    impossible = p[index, place] <= 0
+    return torch.where(impossible, p.argmax(-1), place) if bool(impossible.any()) else place
