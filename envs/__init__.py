@@ -1,7 +1,8 @@
 """Native games and control tasks behind C function tables.
 
-`playout.game("connect_four")` makes a game, `get_include()` names the folder of the C headers that a game in a package
-of its own is compiled against. Gymnasium and PettingZoo are imported only by the modules that speak to them.
+`playout.game("connect_four")` makes a game, `get_include()` names the folder of the C headers that
+a game in a package of its own is compiled against. Gymnasium and PettingZoo are imported only by
+the modules that speak to them.
 """
 
 from importlib import import_module

@@ -1,8 +1,9 @@
 """Many states at a time through the game table: what `StateBatch` stands on.
 
-States are the rows of a uint8 array [B, state_size]. Every function makes one pass without the GIL; arguments were
-shaped and typed by game.py, so that this file only loops. `where` picks rows (uint8 [B]; an empty array means all).
-Random numbers of row b come from the stream streams[b] alone, so that results do not depend on how a batch is cut.
+States are the rows of a uint8 array [B, state_size]. Every function makes one pass without the GIL;
+arguments were shaped and typed by state_batch.py, so that this file only loops. `where` picks rows
+(uint8 [B]; an empty array means all). Random numbers of row b come from the stream streams[b] alone, so
+that results do not depend on how a batch is cut.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -60,12 +61,12 @@ cdef inline int32_t draw(const playout_game *game, const void *state, playout_rn
 cdef inline void play_out(const playout_game *game, const void *state, void *scratch, playout_rng *rng,
                           float *values) noexcept nogil:
     """A random game from `state`, by the game's own function where it has one."""
-    cdef int32_t ply, action
+    cdef int32_t _ply, action
     if game.playout != NULL:
         game.playout(game, state, rng, values)
         return
     memcpy(scratch, state, game.state_size)
-    for ply in range(game.max_plies + 1):
+    for _ply in range(game.max_plies + 1):
         action = draw(game, scratch, rng)
         if action < 0:
             break
@@ -140,7 +141,8 @@ def legal_mask(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] out
     raise_error(game)
 
 
-def apply(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions, const uint8_t[::1] where) -> int:
+def apply(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions,
+          const uint8_t[::1] where) -> int:
     """Plays one action a row; returns -1, or the first row with an illegal one, having changed nothing."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t row, bad
@@ -154,7 +156,8 @@ def apply(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions, co
     return bad
 
 
-def observe(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players, float[:, ::1] out) -> None:
+def observe(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
+            float[:, ::1] out) -> None:
     """Writes planes as players[b] sees them (-1: the side to move)."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t row
@@ -227,12 +230,12 @@ def random_plies(object capsule, uint8_t[:, ::1] states, const int32_t[::1] plie
     """Plays up to plies[b] random moves a row and writes how many there were before the end."""
     cdef const playout_game *game = table_of(capsule)
     cdef playout_rng rng
-    cdef int32_t row, ply, action
+    cdef int32_t row, _ply, action
     with nogil:
         for row in range(<int32_t>states.shape[0]):
             rng = playout_rng_stream(seed, streams[row])
             played[row] = 0
-            for ply in range(plies[row]):
+            for _ply in range(plies[row]):
                 action = draw(game, &states[row, 0], &rng)
                 if action < 0:
                     break
@@ -241,20 +244,20 @@ def random_plies(object capsule, uint8_t[:, ::1] states, const int32_t[::1] plie
     raise_error(game)
 
 
-def playouts(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams, int32_t count,
-             uint8_t[::1] scratch, float[:, ::1] out) -> None:
+def playouts(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
+             int32_t count, uint8_t[::1] scratch, float[:, ::1] out) -> None:
     """Writes the mean result of `count` random games from every row."""
     cdef const playout_game *game = table_of(capsule)
     cdef playout_rng rng
     cdef float[PLAYOUT_MAX_PLAYERS] values
     cdef double[PLAYOUT_MAX_PLAYERS] total
-    cdef int32_t row, i, player
+    cdef int32_t row, _i, player
     with nogil:
         for row in range(<int32_t>states.shape[0]):
             rng = playout_rng_stream(seed, streams[row])
             for player in range(game.num_players):
                 total[player] = 0.0
-            for i in range(count):
+            for _i in range(count):
                 play_out(game, &states[row, 0], &scratch[0], &rng, values)
                 for player in range(game.num_players):
                     total[player] += values[player]
@@ -264,11 +267,12 @@ def playouts(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const 
 
 
 def step(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions, const uint8_t[::1] where,
-         bint reset_finished, float[:, ::1] obs, uint8_t[:, ::1] mask, float[::1] rewards, float[:, ::1] results,
-         uint8_t[::1] ended, int32_t[::1] players) -> int:
-    """One ply of every row and all that an environment tells about it, in one pass; empty outputs are left out.
+         bint reset_finished, float[:, ::1] obs, uint8_t[:, ::1] mask, float[::1] rewards,
+         float[:, ::1] results, uint8_t[::1] ended, int32_t[::1] players) -> int:
+    """One ply of every row and all that an environment tells about it, in one pass.
 
-    Rows that are over on entry restart instead of moving if `reset_finished`. Returns -1 or the first bad row.
+    Empty outputs are left out. Rows that are over on entry restart instead of moving if `reset_finished`.
+    Returns -1 or the first bad row.
     """
     cdef const playout_game *game = table_of(capsule)
     cdef float[PLAYOUT_MAX_PLAYERS] values

@@ -1,13 +1,12 @@
 """One state at a time through the game table: what `State` and `NativeGame` stand on.
 
-Also the border where foreign capsules are examined, so that everything behind it may trust the table. States are
-bytes objects of exactly state_size. Batches of states stand in _batch.pyx.
+Also the border where foreign capsules are examined, so that everything behind it may trust the table.
+States are bytes objects of exactly state_size. Batches of states stand in _batch.pyx.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int32_t, uint64_t
 
 import numpy as np
 
@@ -22,9 +21,6 @@ from playout_game cimport (
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
     playout_game,
-    playout_rng,
-    playout_rng_below,
-    playout_rng_stream,
 )
 
 TERMINAL = PLAYOUT_TERMINAL
@@ -48,6 +44,11 @@ def raise_pending(object capsule):
     raise_error(table_of(capsule))
 
 
+def calls_python(object capsule) -> bool:
+    """Is the game written in Python?"""
+    return table_of(capsule).raise_error != NULL
+
+
 def describe(object capsule) -> dict:
     """Examines a capsule that anybody may have made and returns its sizes; GameError says what is wrong."""
     cdef const playout_game *game
@@ -55,15 +56,19 @@ def describe(object capsule) -> dict:
     cdef size_t length = 0
     if not PyCapsule_IsValid(capsule, PLAYOUT_GAME_CAPSULE):
         raise GameError(
-            f"not a game: expected a PyCapsule named {PLAYOUT_GAME_CAPSULE.decode()!r}, got {type(capsule).__name__}"
+            f"not a game: expected a PyCapsule named {PLAYOUT_GAME_CAPSULE.decode()!r}, "
+            f"got {type(capsule).__name__}"
         )
     game = table_of(capsule)
     if game.abi != PLAYOUT_GAME_ABI:
-        raise GameError(f"the capsule speaks game ABI {game.abi}, this playout speaks {PLAYOUT_GAME_ABI}: rebuild the game")
+        raise GameError(
+            f"the capsule speaks game ABI {game.abi}, this playout speaks {PLAYOUT_GAME_ABI}: "
+            "rebuild the game"
+        )
     if game.struct_size < sizeof(playout_game) or game.struct_size > 65536:
         raise GameError(
-            f"the capsule's table has {game.struct_size} bytes, at least {sizeof(playout_game)} are needed: "
-            "call playout_game_begin() first"
+            f"the capsule's table has {game.struct_size} bytes, at least {sizeof(playout_game)} are "
+            "needed: call playout_game_begin() first"
         )
     text = game.name
     while length < sizeof(game.name) and text[length] != 0:
@@ -78,30 +83,55 @@ def describe(object capsule) -> dict:
             raise GameError(f"{name}: {what}")
 
     shape = (game.obs_shape[0], game.obs_shape[1], game.obs_shape[2])
-    need(1 <= game.num_players <= PLAYOUT_MAX_PLAYERS, f"num_players is {game.num_players}, not 1 to {PLAYOUT_MAX_PLAYERS}")
-    need(1 <= game.num_actions <= PLAYOUT_MAX_ACTIONS, f"num_actions is {game.num_actions}, not 1 to {PLAYOUT_MAX_ACTIONS}")
+    need(
+        1 <= game.num_players <= PLAYOUT_MAX_PLAYERS,
+        f"num_players is {game.num_players}, not 1 to {PLAYOUT_MAX_PLAYERS}",
+    )
+    need(
+        1 <= game.num_actions <= PLAYOUT_MAX_ACTIONS,
+        f"num_actions is {game.num_actions}, not 1 to {PLAYOUT_MAX_ACTIONS}",
+    )
     need(game.max_plies >= 1, f"max_plies is {game.max_plies}, not at least 1")
     need(min(shape) >= 1, f"obs_shape is {shape}; every side must be at least 1")
-    need(shape[0] * shape[1] * shape[2] <= MAX_PLANE, f"obs_shape {shape} is too large")
-    need(0 < game.state_size <= MAX_STATE and game.state_size % 8 == 0, f"state_size is {game.state_size}, not a multiple of 8")
+    need(
+        max(shape) <= MAX_PLANE and shape[0] * shape[1] * shape[2] <= MAX_PLANE,
+        f"obs_shape {shape} is too large",
+    )
+    need(
+        0 < game.state_size <= MAX_STATE and game.state_size % 8 == 0,
+        f"state_size is {game.state_size}, not a multiple of 8 up to {MAX_STATE}",
+    )
     need(game.num_symmetries >= 1, f"num_symmetries is {game.num_symmetries}, not at least 1")
     missing = [
         field
         for field, there in (
-            ("init", game.init != NULL), ("to_play", game.to_play != NULL), ("legal", game.legal != NULL),
-            ("apply", game.apply != NULL), ("returns", game.returns != NULL), ("observe", game.observe != NULL),
-            ("hash", game.hash != NULL), ("symmetry", game.symmetry != NULL),
-            ("symmetry_action", game.symmetry_action != NULL), ("write_action", game.write_action != NULL),
-            ("read_action", game.read_action != NULL), ("write_state", game.write_state != NULL),
-            ("read_state", game.read_state != NULL), ("write_board", game.write_board != NULL),
+            ("init", game.init != NULL),
+            ("to_play", game.to_play != NULL),
+            ("legal", game.legal != NULL),
+            ("apply", game.apply != NULL),
+            ("returns", game.returns != NULL),
+            ("observe", game.observe != NULL),
+            ("hash", game.hash != NULL),
+            ("symmetry", game.symmetry != NULL),
+            ("symmetry_action", game.symmetry_action != NULL),
+            ("write_action", game.write_action != NULL),
+            ("read_action", game.read_action != NULL),
+            ("write_state", game.write_state != NULL),
+            ("read_state", game.read_state != NULL),
+            ("write_board", game.write_board != NULL),
             ("check", game.check != NULL),
         )
         if not there
     ]
     need(not missing, f"the table lacks {', '.join(missing)}")
     return {
-        "name": name, "num_players": game.num_players, "num_actions": game.num_actions, "max_plies": game.max_plies,
-        "obs_shape": shape, "state_size": game.state_size, "num_symmetries": game.num_symmetries,
+        "name": name,
+        "num_players": game.num_players,
+        "num_actions": game.num_actions,
+        "max_plies": game.max_plies,
+        "obs_shape": shape,
+        "state_size": game.state_size,
+        "num_symmetries": game.num_symmetries,
         "params": [game.params[i] for i in range(8)],
     }
 
@@ -130,9 +160,12 @@ cdef int need_action(const playout_game *game, const char *state, int action) ex
             return 0
     raise_error(game)
     if game.to_play(game, state) == PLAYOUT_TERMINAL:
-        raise IllegalActionError(f"{game.name.decode()}: the game is over, action {action} cannot be played")
+        raise IllegalActionError(
+            f"{game.name.decode()}: the game is over, action {action} cannot be played"
+        )
     raise IllegalActionError(
-        f"{game.name.decode()}: action {action} is not legal here; legal are {[actions[i] for i in range(count)]}"
+        f"{game.name.decode()}: action {action} is not legal here; "
+        f"legal are {[actions[i] for i in range(count)]}"
     )
 
 
@@ -232,7 +265,9 @@ def symmetry_action(object capsule, int k, int action) -> int:
 cdef str text_of(const playout_game *game, const char *text, int32_t length):
     raise_error(game)
     if not 0 <= length < PLAYOUT_TEXT_SIZE:
-        raise GameError(f"{game.name.decode()}: a text of {length} characters does not fit into {PLAYOUT_TEXT_SIZE}")
+        raise GameError(
+            f"{game.name.decode()}: a text of {length} characters does not fit into {PLAYOUT_TEXT_SIZE}"
+        )
     return text[:length].decode("utf-8", "replace")
 
 

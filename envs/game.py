@@ -1,7 +1,8 @@
 """Games and single states for Python: `NativeGame` and `State`.
 
-Everything here is derived from the C function table behind `NativeGame.capsule`; no game has code of its own in this
-file. Batches of states stand in state_batch.py, games written in Python in python_game.py.
+Everything here is derived from the C function table behind `NativeGame.capsule`; no game has code
+of its own in this file. Batches of states stand in state_batch.py, games written in Python in
+python_game.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from playout.envs import _table
 from playout.envs.state_batch import StateBatch
 from playout.errors import GameError, IllegalActionError
@@ -130,7 +130,7 @@ class NativeGame:
         return state
 
     def split_moves(self, moves: str | Sequence[str | int]) -> list[str | int]:
-        """The single moves of a text such as "4455" or "4 4 5 5"; a sequence comes back as a list."""
+        """The single moves of a text such as "4455" or "4 4 5 5"; a sequence becomes a list."""
         if not isinstance(moves, str):
             return list(moves)
         parts: list[str | int] = list(moves.replace(",", " ").split())
@@ -143,7 +143,7 @@ class NativeGame:
         return list(str(parts[0])) if self._single_letter else parts
 
     def symmetry_action(self, k: int, action: int) -> int:
-        """The action of the transformed state that corresponds to `action` of the original."""
+        """The action that `action` becomes where symmetry `k` transforms the state."""
         return _table.symmetry_action(self.capsule, k, action)
 
     def symmetry_actions(self) -> NDArray[np.int32]:
@@ -158,7 +158,7 @@ class NativeGame:
         return self._symmetry_actions
 
     def raise_pending(self) -> None:
-        """Raises the exception that a callback of a game written in Python kept, if there is one."""
+        """Raises what a callback of a game written in Python raised, if anything."""
         _table.raise_pending(self.capsule)
 
 
@@ -225,7 +225,7 @@ class State:
         return State(self.game, data, None if self.ply is None else self.ply + 1)
 
     def observe(self, player: int | None = None) -> NDArray[np.float32]:
-        """float32 [C, H, W] as `player` sees it (None: the side to move, or player 0 at the end)."""
+        """float32 [C, H, W] as `player` sees it; None: the side to move, at the end player 0."""
         if player is None:
             player = max(self.to_play, 0)
         return _table.observe(self.game.capsule, self._data, player)

@@ -1,7 +1,7 @@
 """Games by name: `game("connect_four", width=5)`, `games()`, `register_game(name, factory)`.
 
-Names and parameters are plain data, read without evaluating anything: a run directory or a record can name a game of
-this table only, never a module to import.
+Names and parameters are plain data, read without evaluating anything: a run directory or a record
+can name a game of this table only, never a module to import.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def register_game(name: str, factory: Factory) -> None:
 
     Args:
         name: An identifier that is not taken yet.
-        factory: Called with the parameters as keywords; returns a capsule, a NativeGame or an object that follows
-            `playout.envs.python_game.Game`.
+        factory: Called with the parameters as keywords; returns a capsule, a NativeGame or an
+            object that follows `playout.envs.python_game.Game`.
     """
     if (
         not isinstance(name, str)
@@ -68,8 +68,9 @@ def game(game: Any, **params: Any) -> NativeGame:
     """A game, by name or from whatever can be made into one.
 
     Args:
-        game: A name ("connect_four"), a name with parameters in text ("connect_four(width=5, height=4)"), a NativeGame
-            (returned as it is), a capsule, or a Python object that follows `playout.envs.python_game.Game`.
+        game: A name ("connect_four"), a name with parameters in text ("connect_four(width=5)"),
+            a NativeGame (returned as it is), a capsule, or a Python object that follows
+            `playout.envs.python_game.Game`.
         **params: Parameters of a game that is given by name.
 
     Raises:
@@ -150,8 +151,8 @@ def _wrap(made: Any, params: Mapping[str, Any]) -> NativeGame:
 
         return from_python(made, params=params)
     raise GameError(
-        f"{type(made).__name__} is not a game: expected a name, a NativeGame, a capsule or an object with the methods of "
-        "playout.envs.python_game.Game"
+        f"{type(made).__name__} is not a game: expected a name, a NativeGame, a capsule or an "
+        "object with the methods of playout.envs.python_game.Game"
     )
 
 

@@ -1,7 +1,7 @@
 """Many states of one game in one array: `StateBatch`.
 
-Shapes: B states, P players, A actions, (C, H, W) an observation. Every method is one pass in C without the GIL.
-Wrong shapes, types and illegal actions are refused here, before anything is changed.
+Shapes: B states, P players, A actions, (C, H, W) an observation. Every method is one pass in C
+without the GIL. Wrong shapes, types and illegal actions are refused before anything is changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from playout.envs import _batch
 from playout.errors import GameError, IllegalActionError
 
@@ -81,7 +80,7 @@ class StateBatch:
 
     Attributes:
         game: The game they belong to.
-        data: uint8 [B, state_size], the states themselves; writing valid state bytes into it is allowed.
+        data: uint8 [B, state_size], the states themselves; valid state bytes may be written to it.
     """
 
     __slots__ = ("data", "game")
@@ -200,7 +199,7 @@ class StateBatch:
         return out
 
     def is_terminal(self) -> NDArray[np.bool_]:
-        """bool [B]: is the game over?"""
+        """For every row, bool [B]: is the game over?"""
         return self.to_play() == -1
 
     def legal_mask(self, out: NDArray[Any] | None = None) -> NDArray[np.uint8]:
@@ -347,7 +346,8 @@ class StateBatch:
     ) -> NDArray[np.int32]:
         """int32 [B]: a uniformly random legal action a row, -1 where the game is over.
 
-        The draw is a function of (seed, stream of the row, counter): pass the ply or a running number as `counter`.
+        The draw is a function of (seed, stream of the row, counter): pass the ply or a running
+        number as `counter`.
         """
         size = len(self)
         out = np.empty(size, np.int32)

@@ -1,6 +1,7 @@
 """One file a game: rules only. This table names them all.
 
-A game module exports `make(**params)`, which returns a capsule named "playout.game.v1" (see playout_game.h).
+A game module exports `make(**params)`, which returns a capsule named "playout.game.v1"
+(see playout_game.h).
 """
 
 from typing import NamedTuple

@@ -52,7 +52,7 @@ cdef extern from "playout_game.h" nogil:
         int32_t (*chance)(const playout_game *, const void *, int32_t *, double *) noexcept nogil
         void (*playout)(const playout_game *, const void *, playout_rng *, float *) noexcept nogil
         void (*destroy)(playout_game *) noexcept nogil
-        int32_t (*raise_error)(const playout_game *) noexcept
+        int32_t (*raise_error)(const playout_game *) except -1
 
     uint64_t playout_hash_bytes(const void *state, int32_t size)
     void playout_game_begin(playout_game *game, const char *name)

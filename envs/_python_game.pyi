@@ -1,0 +1,3 @@
+from typing import Any
+
+def make(game: Any, state_bytes: int) -> Any: ...

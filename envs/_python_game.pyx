@@ -1,0 +1,414 @@
+"""A game written in Python behind the C function table: one table whose functions take the GIL and call back.
+
+A state's bytes are the length of the encoded state in four bytes, the encoded state, and zeros. Decoded
+states are kept in a bounded table, so that one position is decoded once. The first exception of a callback
+is kept, harmless values are returned from then on (the game looks finished), and raise_error() raises it
+at the Python border.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from playout.errors import GameError, IllegalActionError
+
+from playout_game cimport (
+    PLAYOUT_TERMINAL,
+    PLAYOUT_TEXT_SIZE,
+    playout_game,
+    playout_game_begin,
+    playout_game_capsule,
+    playout_hash_bytes,
+)
+
+cdef enum:
+    HEAD = 4
+    KEPT = 8192  # decoded states
+    WATCHED = 2000  # first moves of a game that are watched for changing the state they are played in
+
+
+cdef class Entry:
+    """A decoded state with what was asked about it."""
+
+    cdef object state
+    cdef int32_t player  # -3: not asked yet
+    cdef list actions  # None: not asked yet
+
+
+cdef class Adaptor:
+    """What a table's context points to."""
+
+    cdef object game
+    cdef object error
+    cdef dict kept
+    cdef int32_t room, players, actions, watched
+    cdef tuple shape
+
+    cdef Entry keep(self, bytes raw, object state):
+        cdef Entry entry = Entry.__new__(Entry)
+        entry.state = state
+        entry.player = -3
+        if len(self.kept) >= KEPT:
+            self.kept.clear()
+        self.kept[raw] = entry
+        return entry
+
+    cdef bytes raw(self, const void *state):
+        cdef uint32_t length
+        memcpy(&length, state, HEAD)
+        if length > <uint32_t>self.room:
+            raise GameError(f"the state bytes claim a length of {length}, more than {self.room}")
+        return PyBytes_FromStringAndSize(<const char *>state + HEAD, length)
+
+    cdef Entry entry(self, const void *state):
+        cdef bytes raw = self.raw(state)
+        found = self.kept.get(raw)
+        if found is not None:
+            return <Entry>found
+        return self.keep(raw, self.game.decode(raw))
+
+    cdef int store(self, object state, void *out) except -1:
+        raw = self.game.encode(state)
+        if not isinstance(raw, bytes):
+            raise GameError(f"encode() returned {type(raw).__name__}, not bytes")
+        if PyBytes_GET_SIZE(raw) > self.room:
+            raise GameError(
+                f"encode() returned {len(raw)} bytes, more than {self.room}: "
+                "set state_bytes to the most it can return"
+            )
+        cdef uint32_t length = <uint32_t>PyBytes_GET_SIZE(raw)
+        memset(out, 0, (HEAD + self.room + 7) // 8 * 8)
+        memcpy(out, &length, HEAD)
+        memcpy(<char *>out + HEAD, PyBytes_AS_STRING(raw), length)
+        if raw not in self.kept:
+            self.keep(raw, state)
+        return 0
+
+    cdef int32_t player(self, Entry entry) except -4:
+        if entry.player == -3:
+            player = self.game.to_play(entry.state)
+            if not isinstance(player, (int, np.integer)) or not -1 <= player < self.players:
+                raise GameError(
+                    f"to_play() returned {player!r}, not a player 0 to {self.players - 1} or -1 at the end"
+                )
+            entry.player = player
+        return entry.player
+
+    cdef list legal(self, Entry entry):
+        if entry.actions is None:
+            actions = []
+            if self.player(entry) != PLAYOUT_TERMINAL:
+                actions = sorted(int(action) for action in self.game.legal_actions(entry.state))
+                if not actions:
+                    raise GameError("legal_actions() returned none in a state that is not over")
+                if len(set(actions)) != len(actions) or min(actions) < 0 or max(actions) >= self.actions:
+                    raise GameError(
+                        f"legal_actions() returned {actions[:20]}: "
+                        f"not distinct numbers from 0 to {self.actions - 1}"
+                    )
+            entry.actions = actions
+        return entry.actions
+
+    cdef int move(self, void *state, int32_t action) except -1:
+        cdef Entry entry = self.entry(state)
+        new = self.game.apply(entry.state, action)
+        if new is None:
+            raise GameError("apply() returned None: it must return the new state")
+        if self.watched > 0:
+            self.watched -= 1
+            if self.game.encode(entry.state) != self.raw(state):
+                raise GameError("apply() changed the state it was given: it must return a new one")
+        return self.store(new, state)
+
+    cdef int result(self, Entry entry, float *values) except -1:
+        numbers = np.asarray(self.game.returns(entry.state), dtype=np.float32)
+        if numbers.shape != (self.players,) or not np.all(np.abs(numbers) <= 1):
+            raise GameError(f"returns() returned {numbers.tolist()}: not {self.players} numbers in [-1, 1]")
+        for i in range(self.players):
+            values[i] = numbers[i]
+        return 0
+
+    cdef int planes(self, Entry entry, int32_t player, float *obs) except -1:
+        numbers = np.ascontiguousarray(self.game.observe(entry.state, player), dtype=np.float32)
+        if numbers.shape != self.shape:
+            raise GameError(f"observe() returned shape {numbers.shape}, not obs_shape {self.shape}")
+        if not np.all(np.isfinite(numbers)):
+            raise GameError("observe() returned NaN or infinity")
+        cdef const float[:, :, ::1] view = numbers
+        memcpy(obs, &view[0, 0, 0], numbers.nbytes)
+        return 0
+
+    cdef int32_t text(self, object value, char *text) except -1:
+        cdef bytes raw = str(value).encode()
+        if PyBytes_GET_SIZE(raw) >= PLAYOUT_TEXT_SIZE:
+            raise GameError(f"a text of {len(raw)} bytes is too long; {PLAYOUT_TEXT_SIZE - 1} fit")
+        memcpy(text, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw) + 1)
+        return <int32_t>PyBytes_GET_SIZE(raw)
+
+    cdef str action_text(self, Entry entry, int32_t action):
+        if hasattr(self.game, "action_text"):
+            return str(self.game.action_text(entry.state, action))
+        return str(action)
+
+    cdef int32_t find_action(self, Entry entry, str text) except -2:
+        if hasattr(self.game, "read_action"):
+            action = self.game.read_action(entry.state, text)
+            return -1 if action is None else action
+        for action in self.legal(entry):
+            if self.action_text(entry, action) == text:
+                return action
+        return -1
+
+
+cdef inline Adaptor of(const playout_game *game):
+    return <Adaptor>game.context
+
+
+cdef inline int fail(const playout_game *game, object error) except? 0:
+    adaptor = of(game)
+    if adaptor.error is None:
+        adaptor.error = error
+    return -1
+
+
+cdef void py_init(const playout_game *game, void *state) noexcept with gil:
+    memset(state, 0, game.state_size)
+    try:
+        of(game).store(of(game).game.initial_state(), state)
+    except BaseException as error:
+        fail(game, error)
+
+
+cdef int32_t py_to_play(const playout_game *game, const void *state) noexcept with gil:
+    adaptor = of(game)
+    if adaptor.error is not None:
+        return PLAYOUT_TERMINAL
+    try:
+        return adaptor.player(adaptor.entry(state))
+    except BaseException as error:
+        fail(game, error)
+        return PLAYOUT_TERMINAL
+
+
+cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *actions) noexcept with gil:
+    cdef int32_t count = 0
+    adaptor = of(game)
+    if adaptor.error is not None:
+        return 0
+    try:
+        for action in adaptor.legal(adaptor.entry(state)):
+            actions[count] = action
+            count += 1
+        return count
+    except BaseException as error:
+        fail(game, error)
+        return 0
+
+
+cdef void py_apply(const playout_game *game, void *state, int32_t action) noexcept with gil:
+    adaptor = of(game)
+    if adaptor.error is not None:
+        return
+    try:
+        adaptor.move(state, action)
+    except BaseException as error:
+        fail(game, error)
+
+
+cdef void py_returns(const playout_game *game, const void *state, float *values) noexcept with gil:
+    adaptor = of(game)
+    memset(values, 0, game.num_players * sizeof(float))
+    if adaptor.error is not None:
+        return
+    try:
+        adaptor.result(adaptor.entry(state), values)
+    except BaseException as error:
+        fail(game, error)
+
+
+cdef void py_observe(const playout_game *game, const void *state, int32_t player,
+                     float *obs) noexcept with gil:
+    adaptor = of(game)
+    memset(obs, 0, game.obs_shape[0] * game.obs_shape[1] * game.obs_shape[2] * sizeof(float))
+    if adaptor.error is not None:
+        return
+    try:
+        adaptor.planes(adaptor.entry(state), player, obs)
+    except BaseException as error:
+        fail(game, error)
+
+
+cdef uint64_t py_hash(const playout_game *game, const void *state) noexcept nogil:
+    return playout_hash_bytes(state, game.state_size)
+
+
+cdef void py_symmetry(const playout_game *game, const void *state, int32_t k, void *out) noexcept with gil:
+    adaptor = of(game)
+    memcpy(out, state, game.state_size)
+    if k == 0 or adaptor.error is not None:
+        return
+    try:
+        adaptor.store(adaptor.game.symmetry(adaptor.entry(state).state, k), out)
+    except BaseException as error:
+        fail(game, error)
+
+
+cdef int32_t py_symmetry_action(const playout_game *game, int32_t k, int32_t action) noexcept with gil:
+    adaptor = of(game)
+    if k == 0 or adaptor.error is not None:
+        return action
+    try:
+        moved = int(adaptor.game.symmetry_action(k, action))
+        if not 0 <= moved < adaptor.actions:
+            raise GameError(f"symmetry_action({k}, {action}) returned {moved}")
+        return moved
+    except BaseException as error:
+        fail(game, error)
+        return action
+
+
+cdef int32_t py_write_action(const playout_game *game, const void *state, int32_t action,
+                             char *text) noexcept with gil:
+    text[0] = 0
+    try:
+        return of(game).text(of(game).action_text(of(game).entry(state), action), text)
+    except BaseException as error:
+        fail(game, error)
+        return 0
+
+
+cdef int32_t py_read_action(const playout_game *game, const void *state, const char *text) noexcept with gil:
+    try:
+        return of(game).find_action(of(game).entry(state), (<bytes>text).decode())
+    except (ValueError, IndexError, KeyError):
+        return -1
+    except BaseException as error:
+        fail(game, error)
+        return -1
+
+
+cdef int32_t py_write_state(const playout_game *game, const void *state, char *text) noexcept with gil:
+    adaptor = of(game)
+    text[0] = 0
+    try:
+        if hasattr(adaptor.game, "state_text"):
+            return adaptor.text(adaptor.game.state_text(adaptor.entry(state).state), text)
+        return adaptor.text(adaptor.raw(state).hex(), text)
+    except BaseException as error:
+        fail(game, error)
+        return 0
+
+
+cdef int32_t py_read_state(const playout_game *game, void *state, const char *text) noexcept with gil:
+    adaptor = of(game)
+    memset(state, 0, game.state_size)
+    try:
+        line = (<bytes>text).decode()
+        if hasattr(adaptor.game, "state_text"):
+            adaptor.store(adaptor.game.read_state(line), state)
+        else:
+            adaptor.store(adaptor.game.decode(bytes.fromhex(line)), state)
+        return py_check(game, state)
+    except BaseException as error:
+        return refuse(game, error)
+
+
+cdef int32_t py_write_board(const playout_game *game, const void *state, char *text) noexcept with gil:
+    adaptor = of(game)
+    if not hasattr(adaptor.game, "board_text"):
+        return py_write_state(game, state, text)
+    text[0] = 0
+    try:
+        return adaptor.text(adaptor.game.board_text(adaptor.entry(state).state), text)
+    except BaseException as error:
+        fail(game, error)
+        return 0
+
+
+cdef int32_t py_check(const playout_game *game, const void *state) noexcept with gil:
+    adaptor = of(game)
+    cdef bytes again = bytes(game.state_size)
+    cdef bytes given = PyBytes_FromStringAndSize(<const char *>state, game.state_size)
+    try:
+        raw = adaptor.raw(state)
+        decoded = adaptor.game.decode(raw)
+        adaptor.store(decoded, PyBytes_AS_STRING(again))
+        if again != given:
+            return -1
+        adaptor.legal(adaptor.entry(state))
+        if hasattr(adaptor.game, "check") and not adaptor.game.check(decoded):
+            return -1
+        return 0
+    except BaseException as error:
+        return refuse(game, error)
+
+
+cdef int32_t refuse(const playout_game *game, object error):
+    """Bytes and text from outside may make decode() raise anything: that is an answer, not a fault."""
+    if not isinstance(error, Exception):
+        fail(game, error)
+    return -1
+
+
+cdef int32_t py_raise_error(const playout_game *game) except -1:
+    adaptor = of(game)
+    error, adaptor.error = adaptor.error, None
+    if error is not None:
+        adaptor.kept.clear()
+        if isinstance(error, GameError) and not isinstance(error, IllegalActionError):
+            raise GameError(f"{game.name.decode()}: {error}") from error
+        raise error
+    return 0
+
+
+cdef void py_destroy(playout_game *game) noexcept with gil:
+    Py_DECREF(<object>game.context)
+
+
+def make(object game, int state_bytes):
+    """A capsule of a Python object; python_game.py has looked at it before."""
+    cdef playout_game table
+    cdef Adaptor adaptor = Adaptor.__new__(Adaptor)
+    cdef bytes name = str(game.name).encode()[:63]
+    playout_game_begin(&table, name)
+    table.num_players = game.num_players
+    table.num_actions = game.num_actions
+    table.max_plies = game.max_plies
+    for i in range(3):
+        table.obs_shape[i] = game.obs_shape[i]
+    table.state_size = (HEAD + state_bytes + 7) // 8 * 8
+    table.num_symmetries = getattr(game, "num_symmetries", 1)
+    adaptor.game = game
+    adaptor.kept = {}
+    adaptor.room = state_bytes
+    adaptor.players = table.num_players
+    adaptor.actions = table.num_actions
+    adaptor.watched = WATCHED
+    adaptor.shape = tuple(int(side) for side in game.obs_shape)
+    table.init = py_init
+    table.to_play = py_to_play
+    table.legal = py_legal
+    table.apply = py_apply
+    table.returns = py_returns
+    table.observe = py_observe
+    table.hash = py_hash
+    table.symmetry = py_symmetry
+    table.symmetry_action = py_symmetry_action
+    table.write_action = py_write_action
+    table.read_action = py_read_action
+    table.write_state = py_write_state
+    table.read_state = py_read_state
+    table.write_board = py_write_board
+    table.check = py_check
+    table.raise_error = py_raise_error
+    table.destroy = py_destroy
+    table.context = <void *>adaptor
+    Py_INCREF(adaptor)
+    try:
+        return playout_game_capsule(&table)
+    except MemoryError:
+        Py_DECREF(adaptor)
+        raise
