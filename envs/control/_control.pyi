@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 ISAS: tuple[str, ...]
 MODES: tuple[str, ...]
+BEST_ISA: int
 
 def make(name: str, params: Sequence[float] = (), isa: str | None = None) -> object: ...
 def describe(capsule: object) -> dict[str, Any]: ...

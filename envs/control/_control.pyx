@@ -7,7 +7,6 @@ are checked here, before anything changes. Leaves out spaces, infos and renderin
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 cimport numpy as cnp
 
@@ -80,11 +79,20 @@ cdef extern from "driver.h" nogil:
     check_float ctl_check_float[3]
     check_double ctl_check_double[3]
 
+cdef extern from "acrobot.h" nogil:
+    void acrobot_make(playout_control *task, int isa)
 cdef extern from "cartpole.h" nogil:
     void cartpole_make(playout_control *task, int isa)
+cdef extern from "mountain_car.h" nogil:
+    void mountain_car_make(playout_control *task, int isa)
+cdef extern from "mountain_car_continuous.h" nogil:
+    void mountain_car_continuous_make(playout_control *task, int isa)
+cdef extern from "pendulum.h" nogil:
+    void pendulum_make(playout_control *task, int isa)
 
 ISAS = ("base", "avx2", "avx512")
 MODES = ("NextStep", "SameStep", "Disabled")
+BEST_ISA = ctl_best_isa()
 
 
 cdef int _isa(object name) except -1:
@@ -104,14 +112,22 @@ def make(name, params=(), isa=None):
     """A capsule with the built-in task `name`; `params` are its numbers, `isa` one of ISAS (None: the best)."""
     cdef playout_control *task
     cdef int level = _isa(isa)
-    makers = ("cartpole", )
-    if name not in makers:
-        raise ValueError(f"no control task {name!r}; there are {', '.join(makers)}")
     task = <playout_control *>calloc(1, sizeof(playout_control))
     if task == NULL:
         raise MemoryError()
     if name == "cartpole":
         cartpole_make(task, level)
+    elif name == "mountain_car":
+        mountain_car_make(task, level)
+    elif name == "mountain_car_continuous":
+        mountain_car_continuous_make(task, level)
+    elif name == "acrobot":
+        acrobot_make(task, level)
+    elif name == "pendulum":
+        pendulum_make(task, level)
+    else:
+        free(task)
+        raise ValueError(f"no control task {name!r}")
     for i, value in enumerate(params):
         task.params[i] = value
     return PyCapsule_New(task, PLAYOUT_CONTROL_CAPSULE, _free_task)

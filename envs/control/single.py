@@ -32,7 +32,9 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": self.task.fps}
-        capsule = _control.make(task, self.task.values(params))
+        capsule = _control.make(
+            task, self.task.values(params, single=np.dtype(dtype) == np.float32)
+        )
         info = _control.describe(capsule)
         self._batch = _control.ControlBatch(
             capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype

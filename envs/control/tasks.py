@@ -31,15 +31,20 @@ class Task:
     bounded: int = 4
     fps: int = 50
 
-    def values(self, given: Mapping[str, Any]) -> list[float]:
-        """The numbers for the C struct; raises on names that the task does not have."""
+    def values(self, given: Mapping[str, Any], *, single: bool) -> list[float]:
+        """The numbers for the C struct; raises on names that the task does not have.
+
+        `single` (observations are float32) lets MountainCarContinuous keep its state in single
+        precision, as Gymnasium does.
+        """
         known = dict(self.params)
         for key, value in given.items():
             if key not in known:
                 names = ", ".join(known) or "none"
                 raise TypeError(f"{self.env_id} has no parameter {key!r}; it has {names}")
             known[key] = number(key, value)
-        return list(known.values())
+        values = list(known.values())
+        return [*values, float(single)] if self.name == "mountain_car_continuous" else values
 
     def bounds(
         self, low: Bounds, high: Bounds, options: Mapping[str, Any]
@@ -81,10 +86,20 @@ def number(name: str, value: Any) -> float:
     return result
 
 
-TASKS = {
-    task.name: task
-    for task in (Task("cartpole", "playout/CartPole-v1", (("sutton_barto_reward", 0.0),)),)
-}
+_ALL = (
+    Task("cartpole", "playout/CartPole-v1", (("sutton_barto_reward", 0.0),)),
+    Task("mountain_car", "playout/MountainCar-v0", (("goal_velocity", 0.0),), 1, 30),
+    Task(
+        "mountain_car_continuous",
+        "playout/MountainCarContinuous-v0",
+        (("goal_velocity", 0.0),),
+        1,
+        30,
+    ),
+    Task("acrobot", "playout/Acrobot-v1", (), 4, 15),
+    Task("pendulum", "playout/Pendulum-v1", (("g", 10.0),), 2, 30),
+)
+TASKS = {task.name: task for task in _ALL}
 
 
 def find_task(name: str) -> Task:

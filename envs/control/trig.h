@@ -65,6 +65,44 @@ CTL_INLINE void ctl_sincos(double x, double *sine, double *cosine) {
     memcpy(cosine, &cbits, sizeof cbits);
 }
 
+/* (-1)^m sin(x - k pi): with k = m it is the sine of x, with k = m - 1/2 the cosine. One polynomial on [-pi/2, pi/2], so a
+ * sine or cosine alone costs half of both. `shifted` holds m in its low bits. */
+CTL_INLINE double ctl_half_turn(double x, double k, double shifted) {
+    const double first = x - k * 0x1.921fb544p+1;
+    const double part = k * 0x1.0b4611a6p-33;
+    const double head = first - part;
+    const double rest = ((first - head) - part) - k * 0x1.3198a2e037073p-68;
+    const double y = head + rest;
+    const double tail = (head - y) + rest;
+    const double z = y * y;
+    double s = 0x1.89a19d105d35ep-49;
+    s = -0x1.ae5121644b564p-41 + z * s;
+    s = 0x1.6124011228d99p-33 + z * s;
+    s = -0x1.ae6455a0f5155p-26 + z * s;
+    s = 0x1.71de3a54550e5p-19 + z * s;
+    s = -0x1.a01a01a018a8cp-13 + z * s;
+    s = 0x1.1111111111107p-7 + z * s;
+    const double cube = z * y;
+    const double sine = y + ((tail - z * (0.5 * tail - cube * s)) + cube * -0x1.5555555555555p-3);
+    uint64_t bits, sign;
+    double result;
+    memcpy(&sign, &shifted, sizeof sign);
+    memcpy(&bits, &sine, sizeof bits);
+    bits ^= sign << 63;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+CTL_INLINE double ctl_sin(double x) {
+    const double magic = 0x1.8p52, shifted = x * 0x1.45f306dc9c883p-2 + magic;
+    return ctl_half_turn(x, shifted - magic, shifted);
+}
+
+CTL_INLINE double ctl_cos(double x) {
+    const double magic = 0x1.8p52, shifted = (x * 0x1.45f306dc9c883p-2 + 0.5) + magic;
+    return ctl_half_turn(x, (shifted - magic) - 0.5, shifted);
+}
+
 /* 1 if all |x| <= limit; NaN counts as beyond. */
 CTL_INLINE int ctl_all_within(int32_t n, const double *x, double limit) {
     int64_t outside = 0;
@@ -89,7 +127,30 @@ CTL_INLINE void ctl_sincos_block(int32_t n, const double *restrict x, double *re
     }
 }
 
-/* The same, cheaper where all arguments are small, with equal results (there the reduction does nothing). */
+/* cosines of a block, and below sines; x does not overlap the results. */
+CTL_INLINE void ctl_cos_block(int32_t n, const double *restrict x, double *restrict cosines) {
+    for (int32_t i = 0; i < n; i++) {
+        cosines[i] = ctl_cos(x[i]);
+    }
+    if (!ctl_all_within(n, x, CTL_TRIG_LIMIT)) {
+        for (int32_t i = 0; i < n; i++) {
+            cosines[i] = fabs(x[i]) <= CTL_TRIG_LIMIT ? cosines[i] : cos(x[i]);
+        }
+    }
+}
+
+CTL_INLINE void ctl_sin_block(int32_t n, const double *restrict x, double *restrict sines) {
+    for (int32_t i = 0; i < n; i++) {
+        sines[i] = ctl_sin(x[i]);
+    }
+    if (!ctl_all_within(n, x, CTL_TRIG_LIMIT)) {
+        for (int32_t i = 0; i < n; i++) {
+            sines[i] = fabs(x[i]) <= CTL_TRIG_LIMIT ? sines[i] : sin(x[i]);
+        }
+    }
+}
+
+/* Sines and cosines, cheaper where all arguments are small, with equal results (there the reduction does nothing). */
 CTL_INLINE void ctl_sincos_small_block(int32_t n, const double *restrict x, double *restrict sines,
                                        double *restrict cosines) {
     if (ctl_all_within(n, x, CTL_TRIG_SMALL)) {

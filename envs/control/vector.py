@@ -69,7 +69,9 @@ class ControlVectorEnv(NativeVectorEnv):
     ) -> None:
         self.task = find_task(task)
         self._begin(num_envs, autoreset_mode, copy, render_mode, self.task.fps, ["rgb_array"])
-        capsule = _control.make(task, self.task.values(params), isa)
+        capsule = _control.make(
+            task, self.task.values(params, single=np.dtype(dtype) == np.float32), isa
+        )
         info = _control.describe(capsule)
         self.max_episode_steps = read_limit(max_episode_steps, info["max_episode_steps"])
         self._batch = batch = _control.ControlBatch(
