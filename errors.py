@@ -20,6 +20,10 @@ class IllegalActionError(GameError, ValueError):
     """An action that the position does not allow."""
 
 
+class SearchError(PlayoutError):
+    """Calls to a search out of order: tell() without ask(), a result before the first evaluation."""
+
+
 class EnvironmentFault(PlayoutError):
     """An environment that breaks its own spaces, raises, or whose worker died."""
 

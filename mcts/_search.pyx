@@ -1,0 +1,323 @@
+"""The C search behind one class: checks shapes, hands over buffers, releases the GIL for the work.
+
+SearchCore trusts its caller (mcts/search.py) with the meaning of arguments, not with their shapes. States are rows of
+bytes that belong to the game; nothing here knows a game's rules beyond its table of functions.
+"""
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+import numpy as np
+
+from playout.errors import GameError, IllegalActionError, SearchError
+
+
+cdef extern from "playout_game.h" nogil:
+    enum:
+        PLAYOUT_GAME_ABI
+    const char *PLAYOUT_GAME_CAPSULE
+    ctypedef struct playout_rng:
+        pass
+    ctypedef struct playout_game:
+        uint32_t abi
+        const char *name
+        int32_t num_players
+        int32_t num_actions
+        int32_t obs_shape[3]
+        int32_t state_size
+        void *chance
+    playout_rng playout_rng_stream(uint64_t seed, uint64_t stream)
+
+cdef extern from "include/mcts_result.h" nogil:
+    ctypedef struct mcts_config:
+        int32_t algorithm, leaves_per_step, max_considered, num_rollouts
+        int32_t prove, reuse, count_reused, fpu_parent, rescale, cache_symmetric
+        float c_base, c_init, fpu, virtual_loss, dirichlet_alpha, dirichlet_fraction
+        float gumbel_scale, c_visit, c_scale, uct_c
+    ctypedef struct mcts_tree:
+        uint64_t searches, used, capacity
+        int32_t num_nodes
+        uint8_t begun, evaluated, done
+        int64_t all_sims, hits
+    ctypedef struct mcts_cache:
+        uint64_t *keys
+    ctypedef struct mcts_search:
+        mcts_config config
+        mcts_tree *trees
+        mcts_cache cache
+        int32_t num_trees, num_rows, value_width
+        float *obs
+        uint8_t *mask
+        uint8_t *states
+        int32_t *to_play
+        const float *logits
+        const float *values
+        int out_of_memory
+    ctypedef struct mcts_result:
+        float *weights
+        float *q
+        float *log_prior
+        int32_t *visits
+        float value
+        int32_t action, nodes, proven
+    int mcts_search_create(mcts_search *, const playout_game *, const mcts_config *, int32_t, int32_t, uint64_t, int64_t)
+    void mcts_search_free(mcts_search *)
+    void mcts_cache_clear(mcts_cache *)
+    int mcts_begin_tree(mcts_search *, int32_t, const void *, int32_t, int32_t)
+    int mcts_may_play(const mcts_search *, int32_t, int32_t)
+    int mcts_advance_tree(mcts_search *, int32_t, int32_t, int32_t, int32_t)
+    int32_t mcts_ask(mcts_search *)
+    int32_t mcts_bad_row(const mcts_search *)
+    void mcts_tell(mcts_search *)
+    int32_t mcts_uct(mcts_search *, double)
+    void mcts_read_result(const mcts_search *, int32_t, double, mcts_result *)
+    int32_t mcts_variation(const mcts_search *, int32_t, int32_t, int32_t *, int32_t)
+    void mcts_root_state(const mcts_search *, int32_t, void *)
+    void mcts_rollouts(const playout_game *, void *, void *, int32_t, playout_rng *, float *)
+
+ALGORITHMS = ("puct", "gumbel", "uct")  # in the order of the numbers in mcts_tree.h
+
+
+cdef const playout_game *table_of(capsule) except NULL:
+    cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+    if game.abi != PLAYOUT_GAME_ABI:
+        raise GameError(f"the game speaks ABI {game.abi}, this search speaks {PLAYOUT_GAME_ABI}: rebuild it")
+    return game
+
+
+cdef class SearchCore:
+    """All trees of one Search; rows are indices of trees, arrays are C-contiguous."""
+
+    cdef mcts_search search
+    cdef const playout_game *game
+    cdef object capsule
+    cdef readonly object obs, mask, states, to_play
+    cdef readonly bint waiting
+    cdef bint created, working
+
+    def __cinit__(self, capsule, config, int32_t num_trees, int32_t threads, uint64_t seed):
+        cdef mcts_config c
+        cdef int64_t rows = <int64_t>num_trees * <int64_t>config.leaves_per_step
+        cdef int64_t cache_size = config.cache_size
+        self.capsule = capsule
+        self.game = table_of(capsule)
+        if self.game.chance != NULL:
+            raise GameError(f"{self.game.name.decode()} has chance moves, which tree search does not handle yet")
+        c.algorithm = ALGORITHMS.index(config.algorithm)
+        c.leaves_per_step = config.leaves_per_step
+        c.max_considered = config.max_considered
+        c.num_rollouts = config.num_rollouts
+        c.prove = config.prove and self.game.num_players <= 2
+        c.reuse = config.reuse_subtree
+        c.count_reused = config.count_reused
+        c.fpu_parent = config.fpu_mode == "parent"
+        c.rescale = config.rescale_q
+        c.cache_symmetric = config.cache_symmetric
+        c.c_base, c.c_init, c.fpu, c.virtual_loss = config.c_base, config.c_init, config.fpu, config.virtual_loss
+        c.dirichlet_alpha, c.dirichlet_fraction = config.dirichlet_alpha, config.dirichlet_fraction
+        c.gumbel_scale, c.c_visit, c.c_scale, c.uct_c = (
+            config.gumbel_scale, config.c_visit, config.c_scale, config.uct_c)
+        self.created = True
+        if mcts_search_create(&self.search, self.game, &c, num_trees, threads, seed, cache_size):
+            raise MemoryError(f"no memory for {num_trees} trees and a cache of {cache_size} positions")
+        self.mask = np.zeros((rows, self.game.num_actions), np.uint8)
+        self.states = np.zeros((rows, self.game.state_size), np.uint8)
+        self.to_play = np.zeros(rows, np.int32)
+        self.obs = None
+        self.search.mask = <uint8_t *><size_t>self.mask.ctypes.data
+        self.search.states = <uint8_t *><size_t>self.states.ctypes.data
+        self.search.to_play = <int32_t *><size_t>self.to_play.ctypes.data
+
+    def __dealloc__(self):
+        if self.created:
+            mcts_search_free(&self.search)
+
+    cdef int enter(self) except -1:
+        """Refuses calls from two threads at once, and those between ask and tell."""
+        if self.working:
+            raise SearchError("this search is at work in another thread: give each thread its own")
+        if self.waiting:
+            raise SearchError("leaves are waiting for their evaluations: call tell(), or cancel() to drop the searches")
+        return 0
+
+    cdef int leave(self) except -1:
+        self.working = False
+        if self.search.out_of_memory:
+            self.search.out_of_memory = 0
+            raise MemoryError("no memory for the trees: use fewer trees or simulations")
+        return 0
+
+    def begin(self, const uint8_t[:, ::1] states, const int32_t[::1] rows, const int32_t[::1] budgets,
+              const uint8_t[::1] noise):
+        """New roots for these rows."""
+        cdef Py_ssize_t i
+        cdef int failed = 0
+        self.enter()
+        self.working = True
+        with nogil:
+            for i in range(rows.shape[0]):
+                failed |= mcts_begin_tree(&self.search, rows[i], &states[i, 0], budgets[i], noise[i])
+        self.working = False
+        if failed:
+            raise MemoryError("no memory for the trees: use fewer trees or simulations")
+
+    def advance(self, const int32_t[::1] actions, const int32_t[::1] rows, const int32_t[::1] budgets,
+                const uint8_t[::1] noise):
+        """Plays an action at the root of each of these rows; refuses all if one cannot be played."""
+        cdef Py_ssize_t i
+        cdef int failed = 0
+        self.enter()
+        for i in range(rows.shape[0]):
+            if not self.search.trees[rows[i]].begun:
+                raise SearchError(f"row {rows[i]}: no search was begun")
+            if not mcts_may_play(&self.search, rows[i], actions[i]):
+                raise IllegalActionError(f"row {rows[i]}: action {actions[i]} is not legal at the root")
+        self.working = True
+        with nogil:
+            for i in range(rows.shape[0]):
+                failed |= mcts_advance_tree(&self.search, rows[i], actions[i], budgets[i], noise[i])
+        self.working = False
+        if failed:
+            raise MemoryError("no memory for the trees: use fewer trees or simulations")
+
+    def ask(self, bint observe):
+        """One step; returns how many rows of the buffers are to be evaluated."""
+        cdef int32_t rows
+        self.enter()
+        if observe and self.obs is None:
+            self.obs = np.zeros((len(self.to_play), self.game.obs_shape[0], self.game.obs_shape[1],
+                                 self.game.obs_shape[2]), np.float32)
+        self.search.obs = <float *><size_t>self.obs.ctypes.data if observe else NULL
+        self.working = True
+        with nogil:
+            rows = mcts_ask(&self.search)
+        self.waiting = rows > 0
+        self.leave()
+        return rows
+
+    def tell(self, const float[:, ::1] logits, const float[:, ::1] values):
+        """Evaluations of the rows that ask() gave; returns -1, or the first row that is not finite."""
+        cdef int32_t bad
+        self.search.logits = &logits[0, 0]
+        self.search.values = &values[0, 0]
+        self.search.value_width = <int32_t>values.shape[1]
+        if self.working:
+            raise SearchError("this search is at work in another thread: give each thread its own")
+        self.working = True
+        with nogil:
+            bad = mcts_bad_row(&self.search)
+            if bad < 0:
+                mcts_tell(&self.search)
+        self.working = False
+        self.waiting = bad >= 0
+        return bad
+
+    def cancel(self):
+        """Forgets all searches under way; every row must be begun again."""
+        for i in range(self.search.num_trees):
+            self.search.trees[i].begun = 0
+        self.waiting = False
+
+    def run_uct(self):
+        """Searches with rollouts until every tree is done; stops for signals every 50 ms."""
+        cdef int32_t left = 1
+        self.enter()
+        while left:
+            self.working = True
+            with nogil:
+                left = mcts_uct(&self.search, 0.05)
+            self.leave()
+            PyErr_CheckSignals()
+
+    def result(self, const int32_t[::1] rows, const double[::1] temperatures):
+        """Arrays (action, weights, visits, q, value, proven, nodes, log_prior) for these rows."""
+        cdef Py_ssize_t i, n = rows.shape[0], actions = self.game.num_actions
+        cdef mcts_result one
+        self.enter()
+        for i in range(n):
+            if not self.search.trees[rows[i]].begun or not self.search.trees[rows[i]].evaluated:
+                raise SearchError(f"row {rows[i]}: nothing has been searched yet, call begin(), then ask() and tell()")
+        weights, q = np.zeros((n, actions), np.float32), np.zeros((n, actions), np.float32)
+        log_prior = np.full((n, actions), -np.inf, np.float32)
+        visits, action = np.zeros((n, actions), np.int32), np.zeros(n, np.int32)
+        value, nodes, proven = np.zeros(n, np.float32), np.zeros(n, np.int32), np.zeros(n, np.int8)
+        cdef float[:, ::1] weights_, q_, log_prior_
+        cdef int32_t[:, ::1] visits_
+        weights_, q_, log_prior_, visits_ = weights, q, log_prior, visits
+        cdef float[::1] value_ = value
+        cdef int32_t[::1] action_ = action, nodes_ = nodes
+        cdef signed char[::1] proven_ = proven
+        with nogil:
+            for i in range(n):
+                one.weights, one.q, one.log_prior = &weights_[i, 0], &q_[i, 0], &log_prior_[i, 0]
+                one.visits = &visits_[i, 0]
+                mcts_read_result(&self.search, rows[i], temperatures[i], &one)
+                action_[i], value_[i], nodes_[i] = one.action, one.value, one.nodes
+                proven_[i] = <signed char>one.proven
+        return action, weights, visits, q, value, proven, nodes, log_prior
+
+    def variation(self, int32_t row, int32_t action, int32_t size):
+        """The expected line that begins with `action`."""
+        line = np.zeros(max(size, 1), np.int32)
+        cdef int32_t[::1] line_ = line
+        cdef int32_t length = mcts_variation(&self.search, row, action, &line_[0], size)
+        return line[:length].tolist()
+
+    def root_states(self):
+        """The positions at the roots, uint8 [B, state_size]."""
+        out = np.zeros((self.search.num_trees, self.game.state_size), np.uint8)
+        cdef uint8_t[:, ::1] out_ = out
+        for i in range(self.search.num_trees):
+            if self.search.trees[i].begun:
+                mcts_root_state(&self.search, i, &out_[i, 0])
+        return out
+
+    def field(self, name):
+        """One number a tree: "done", "begun", "searches", "sims", "hits" or "bytes"."""
+        cdef int32_t i, n = self.search.num_trees
+        out = np.zeros(n, np.int64)
+        cdef int64_t[::1] out_ = out
+        cdef int which = ("done", "begun", "searches", "sims", "hits", "bytes").index(name)
+        for i in range(n):
+            if which == 0:
+                out_[i] = self.search.trees[i].done or not self.search.trees[i].begun
+            elif which == 1:
+                out_[i] = self.search.trees[i].begun
+            elif which == 2:
+                out_[i] = <int64_t>self.search.trees[i].searches
+            elif which == 3:
+                out_[i] = self.search.trees[i].all_sims
+            elif which == 4:
+                out_[i] = self.search.trees[i].hits
+            else:
+                out_[i] = <int64_t>self.search.trees[i].capacity * 64
+        return out
+
+    def set_searches(self, const int64_t[::1] counts):
+        """Sets the counters that name the random streams."""
+        cdef int32_t i
+        for i in range(self.search.num_trees):
+            self.search.trees[i].searches = <uint64_t>counts[i]
+
+    def clear_cache(self):
+        """Forgets all remembered evaluations."""
+        mcts_cache_clear(&self.search.cache)
+
+
+def rollout_values(capsule, const uint8_t[:, ::1] states, int32_t num_rollouts, uint64_t seed, uint64_t counter):
+    """Mean returns of random play from each state, float32 [M, P]; row i draws from stream counter + i."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef Py_ssize_t i, n = states.shape[0]
+    if states.shape[1] != game.state_size:
+        raise ValueError(f"states must have {game.state_size} bytes a row, not {states.shape[1]}")
+    out = np.zeros((n, game.num_players), np.float32)
+    scratch = np.zeros((2, game.state_size), np.uint8)
+    cdef float[:, ::1] out_ = out
+    cdef uint8_t[:, ::1] scratch_ = scratch
+    cdef playout_rng rng
+    with nogil:
+        for i in range(n):
+            rng = playout_rng_stream(seed, counter + <uint64_t>i)
+            scratch_[0, :] = states[i, :]
+            mcts_rollouts(game, &scratch_[0, 0], &scratch_[1, 0], num_rollouts, &rng, &out_[i, 0])
+    return out

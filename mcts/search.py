@@ -1,0 +1,373 @@
+"""`Search`: many trees of one game searched side by side, by asking for evaluations in batches.
+
+    search = Search(game, SearchConfig(num_simulations=32), num_trees=256, seed=0)
+    search.begin(states)
+    while (leaves := search.ask()) is not None:
+        search.tell(*evaluator.evaluate(leaves))
+    result = search.result()
+    search.advance(result.action)
+
+The work is done in C without the GIL (mcts/_search.pyx), so one thread can search while another
+evaluates. Where evaluations come from is left to evaluators.py and to networks elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from playout.envs.game import NativeGame
+from playout.envs.registry import game as find_game
+from playout.envs.state_batch import StateBatch
+from playout.errors import ConfigError, SearchError
+from playout.mcts._search import SearchCore
+from playout.mcts.config import MAX_SIMULATIONS, SearchConfig
+from playout.mcts.evaluators import Evaluator
+
+__all__ = ["UNKNOWN", "LeafBatch", "Search", "SearchConfig", "SearchResult"]
+
+UNKNOWN = -128
+"""In SearchResult.proven: the root's outcome is not proven."""
+
+Rows = npt.ArrayLike | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeafBatch:
+    """Positions to be evaluated; views into buffers that the next ask() overwrites.
+
+    Attributes:
+        obs: float32 [M, C, H, W], seen by the side to move; None if ask(observe=False).
+        mask: uint8 [M, A], 1 = legal.
+        states: uint8 [M, state_size].
+        to_play: int32 [M].
+        size: M.
+        game: The game.
+    """
+
+    obs: npt.NDArray[np.float32] | None
+    mask: npt.NDArray[np.uint8]
+    states: npt.NDArray[np.uint8]
+    to_play: npt.NDArray[np.int32]
+    size: int
+    game: NativeGame
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What the searches concluded; one row a tree, or one a row asked for.
+
+    Attributes:
+        action: int32 [B]; -1 where the game is over.
+        action_weights: float32 [B, A]: improved policy (gumbel) or visit shares. A move that is
+            proven to lose has none, unless all lose; at a proven root only moves that keep it.
+        visits: int32 [B, A].
+        q: float32 [B, A], for the side to move at the root; 0 where unvisited.
+        value: float32 [B], of the root for the side to move; exact where proven.
+        proven: int8 [B]: 1, 0, -1 for the side to move, or UNKNOWN.
+        nodes: int32 [B], positions in the tree.
+        prior_logits: float32 [B, A], log of the evaluator's policy; -inf where illegal.
+    """
+
+    action: npt.NDArray[np.int32]
+    action_weights: npt.NDArray[np.float32]
+    visits: npt.NDArray[np.int32]
+    q: npt.NDArray[np.float32]
+    value: npt.NDArray[np.float32]
+    proven: npt.NDArray[np.int8]
+    nodes: npt.NDArray[np.int32]
+    prior_logits: npt.NDArray[np.float32]
+    _core: SearchCore = field(repr=False)
+    _rows: npt.NDArray[np.int32] = field(repr=False)
+    _searches: npt.NDArray[np.int64] = field(repr=False)
+
+    def pv(self, b: int, max_length: int = 64) -> list[int]:
+        """The line expected from row b, its action first; only until that tree moves on."""
+        row = int(self._rows[b])
+        if self._core.field("searches")[row] != self._searches[row]:
+            raise SearchError(f"row {row} has begun another search: read pv() before moving on")
+        if self.action[b] < 0:
+            return []
+        return self._core.variation(row, int(self.action[b]), max_length)
+
+
+class Search:
+    """Trees of one game.
+
+    The same seed and the same evaluations give the same trees on any number of threads. Randomness
+    belongs to (seed, tree, number of the search in that tree), see `counters`.
+
+    Args:
+        game: A game, or its name.
+        config: How to search.
+        num_trees: How many positions are searched at once (B).
+        seed: Of the root noise, rollouts and sampled actions.
+    """
+
+    def __init__(
+        self, game: NativeGame | str, config: SearchConfig, *, num_trees: int = 1, seed: int = 0
+    ) -> None:
+        if isinstance(num_trees, bool) or not isinstance(num_trees, int) or num_trees < 1:
+            raise ConfigError(f"num_trees must be an integer of at least 1, not {num_trees!r}")
+        if not isinstance(config, SearchConfig):
+            raise TypeError(f"config must be a SearchConfig, not {type(config).__name__}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise ConfigError(f"seed must be an integer in [0, 2^64), not {seed!r}")
+        self.game = find_game(game)
+        self.config = config
+        self.num_trees = num_trees
+        threads = config.threads or os.cpu_count() or 1
+        self._core = SearchCore(self.game.capsule, config, num_trees, min(threads, num_trees), seed)
+        self._size = 0
+
+    def begin(
+        self,
+        states: StateBatch,
+        *,
+        where: Rows = None,
+        num_simulations: npt.ArrayLike | None = None,
+        noise: npt.ArrayLike | None = None,
+    ) -> None:
+        """Starts new searches.
+
+        Args:
+            states: Positions to search; [B], or one for each row of `where`.
+            where: Rows to start, as a boolean mask [B] or as indices; the others go on.
+            num_simulations: Budgets of these rows, a number or [B]; by default the config's.
+            noise: Which of these rows get root noise, a truth value or [B]; by default all.
+        """
+        rows = self._rows(where)
+        if not isinstance(states, StateBatch):
+            raise TypeError(f"states must be a StateBatch, not {type(states).__name__}")
+        if states.game != self.game:
+            raise ValueError(f"these are states of {states.game}, the search is for {self.game}")
+        if len(states) != len(rows):
+            raise ValueError(f"{len(states)} states for {len(rows)} rows")
+        over = np.flatnonzero(states.is_terminal())
+        if over.size:
+            raise ValueError(f"state {over[0]}: the game is over, there is nothing to search")
+        self._core.begin(states.data, rows, *self._options(len(rows), num_simulations, noise))
+        self.game.raise_pending()
+
+    def ask(self, *, observe: bool = True) -> LeafBatch | None:
+        """The next leaves, in the order of the trees; None when every search is done."""
+        if self.config.algorithm == "uct":
+            raise SearchError("uct evaluates its leaves itself: use run(), not ask() and tell()")
+        core = self._core
+        size = self._size = core.ask(observe)
+        self.game.raise_pending()
+        if size == 0:
+            return None
+        obs = core.obs[:size] if observe else None
+        return LeafBatch(
+            obs, core.mask[:size], core.states[:size], core.to_play[:size], size, self.game
+        )
+
+    def tell(self, logits: npt.ArrayLike, values: npt.ArrayLike) -> bool:
+        """Evaluations of the leaves that ask() gave.
+
+        Args:
+            logits: Floats [M, A]; those of illegal actions are ignored.
+            values: Floats [M], for the side to move, or [M, P], one for each player.
+
+        Returns:
+            Whether any search has more to do.
+
+        Raises:
+            SearchError: There is nothing to tell.
+            ValueError: A wrong shape or number; the search waits for a better answer.
+        """
+        if not self._core.waiting:
+            raise SearchError("tell() without leaves: call ask() first")
+        logits = self._floats(logits, "logits")
+        values = self._floats(values, "values")
+        size, players = self._size, self.game.num_players
+        if logits.shape != (size, self.game.num_actions):
+            raise ValueError(
+                f"logits must have shape ({size}, {self.game.num_actions}), not {logits.shape}"
+            )
+        if values.shape == (size,) and players <= 2:
+            values = values.reshape(size, 1)
+        elif values.shape != (size, players):
+            single = f"({size},) or " if players <= 2 else ""
+            raise ValueError(
+                f"values must have shape {single}({size}, {players}), not {values.shape}"
+            )
+        bad = self._core.tell(logits, values)
+        if bad >= 0:
+            raise ValueError(
+                f"row {bad}: the value or the logit of a legal action is not a finite number"
+            )
+        return not bool(self._core.field("done").all())
+
+    def run(
+        self,
+        states: StateBatch | None = None,
+        evaluator: Evaluator | str | None = None,
+        *,
+        temperature: npt.ArrayLike = 0.0,
+        num_simulations: npt.ArrayLike | None = None,
+        noise: npt.ArrayLike | None = None,
+    ) -> SearchResult:
+        """Begins (unless states is None: then it goes on), searches to the end, gives the result.
+
+        Args:
+            states: Positions to search [B].
+            evaluator: Anything with `evaluate(leaves) -> (logits, values)`; not for uct.
+            temperature: See result().
+            num_simulations: See begin().
+            noise: See begin().
+        """
+        uct = self.config.algorithm == "uct"
+        if uct and evaluator not in (None, "rollout"):
+            raise ConfigError('uct takes no evaluator but "rollout"')
+        if not uct and (evaluator is None or isinstance(evaluator, str)):
+            raise ConfigError(f"{self.config.algorithm} needs an evaluator object")
+        if states is not None:
+            self.begin(states, num_simulations=num_simulations, noise=noise)
+        if uct:
+            self._core.run_uct()
+            self.game.raise_pending()
+        else:
+            assert evaluator is not None and not isinstance(evaluator, str)
+            observe = getattr(evaluator, "needs_obs", True)
+            while (leaves := self.ask(observe=observe)) is not None:
+                self.tell(*evaluator.evaluate(leaves))
+        return self.result(temperature=temperature)
+
+    def result(self, *, temperature: npt.ArrayLike = 0.0, where: Rows = None) -> SearchResult:
+        """What has been found so far.
+
+        Args:
+            temperature: A number or [B]. 0 plays the best move (gumbel: the winner of sequential
+                halving, noise included); else actions are drawn from action_weights^(1 / t).
+            where: Only these rows; the arrays then have a row for each.
+        """
+        rows = self._rows(where)
+        temperatures = np.array(temperature, np.float64)
+        if temperatures.ndim == 0:
+            temperatures = np.full(len(rows), temperatures)
+        if temperatures.shape != (len(rows),) or not (temperatures >= 0).all():
+            raise ValueError(f"temperature must be a number >= 0 or {len(rows)} of them")
+        action, weights, visits, q, value, proven, nodes, prior = self._core.result(
+            rows, temperatures
+        )
+        searches = self._core.field("searches")
+        return SearchResult(
+            action, weights, visits, q, value, proven, nodes, prior, self._core, rows, searches
+        )
+
+    def advance(
+        self,
+        actions: npt.ArrayLike,
+        *,
+        where: Rows = None,
+        num_simulations: npt.ArrayLike | None = None,
+        noise: npt.ArrayLike | None = None,
+    ) -> None:
+        """Plays one action in each row and begins the search of what follows.
+
+        With `reuse_subtree` the tree behind the action is kept. A row whose game is over by it is
+        done; its result has action -1. Nothing is changed if an action is illegal.
+
+        Args:
+            actions: Integers, one for each row.
+            where: Only these rows.
+            num_simulations: See begin().
+            noise: See begin(); the noise is fresh.
+        """
+        rows = self._rows(where)
+        moves = np.asarray(actions)
+        if moves.dtype.kind not in "iu" or moves.shape != (len(rows),):
+            raise ValueError(
+                f"actions must be {len(rows)} integers, not {moves.dtype} {moves.shape}"
+            )
+        budgets, noises = self._options(len(rows), num_simulations, noise)
+        self._core.advance(np.ascontiguousarray(moves, np.int32), rows, budgets, noises)
+        self.game.raise_pending()
+
+    def cancel(self) -> None:
+        """Drops all searches under way, leaves included; begin() starts again."""
+        self._core.cancel()
+
+    def clear_cache(self) -> None:
+        """Forgets remembered evaluations: to be called when the evaluator has changed."""
+        self._core.clear_cache()
+
+    @property
+    def done(self) -> npt.NDArray[np.bool_]:
+        """bool [B]: searches that are finished (or were never begun)."""
+        return self._core.field("done").astype(bool)
+
+    @property
+    def states(self) -> StateBatch:
+        """The positions at the roots [B]."""
+        return StateBatch.from_data(self.game, self._core.root_states(), check=False)
+
+    @property
+    def counters(self) -> npt.NDArray[np.int64]:
+        """int64 [B]: searches begun in each tree; with the seed they name its random stream.
+
+        Saved and set again (between searches), they make a later run repeat this one.
+        """
+        return self._core.field("searches")
+
+    @counters.setter
+    def counters(self, values: npt.ArrayLike) -> None:
+        array = np.ascontiguousarray(values, np.int64)
+        if array.shape != (self.num_trees,) or (array < 0).any():
+            raise ValueError(f"counters must be {self.num_trees} integers >= 0")
+        self._core.set_searches(array)
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Totals since the beginning: simulations, evaluations saved by the cache, bytes of trees."""
+        return {
+            "simulations": int(self._core.field("sims").sum()),
+            "cache_hits": int(self._core.field("hits").sum()),
+            "tree_bytes": int(self._core.field("bytes").sum()),
+        }
+
+    def _rows(self, where: Rows) -> npt.NDArray[np.int32]:
+        if where is None:
+            return np.arange(self.num_trees, dtype=np.int32)
+        rows = np.asarray(where)
+        if rows.dtype == np.bool_ and rows.shape == (self.num_trees,):
+            return np.flatnonzero(rows).astype(np.int32)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(
+                f"where must be a boolean mask of {self.num_trees} rows or row numbers"
+            )
+        if rows.size and (rows.min() < 0 or rows.max() >= self.num_trees):
+            raise ValueError(f"where names rows outside 0 to {self.num_trees - 1}")
+        if np.unique(rows).size != rows.size:
+            raise ValueError("where names a row twice")
+        return np.ascontiguousarray(rows, np.int32)
+
+    def _options(
+        self, n: int, num_simulations: npt.ArrayLike | None, noise: npt.ArrayLike | None
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        given = self.config.num_simulations if num_simulations is None else num_simulations
+        budgets = np.asarray(given)
+        if budgets.dtype.kind not in "iu" or budgets.shape not in ((), (n,)):
+            raise ValueError(f"num_simulations must be an integer or {n} of them")
+        if budgets.size and (budgets.min() < 0 or budgets.max() > MAX_SIMULATIONS):
+            raise ValueError(f"num_simulations must lie in [0, {MAX_SIMULATIONS}]")
+        flags = np.asarray(True if noise is None else noise)
+        if flags.dtype.kind not in "biu" or flags.shape not in ((), (n,)):
+            raise ValueError(f"noise must be a truth value or {n} of them")
+        return (
+            np.ascontiguousarray(np.broadcast_to(budgets, n), np.int32),
+            np.ascontiguousarray(np.broadcast_to(flags != 0, n), np.uint8),
+        )
+
+    @staticmethod
+    def _floats(array: Any, what: str) -> npt.NDArray[np.float32]:
+        floats = np.asarray(array)
+        if floats.dtype.kind != "f":
+            raise TypeError(f"{what} must be floats, not {floats.dtype}")
+        return np.ascontiguousarray(floats, np.float32)
