@@ -33,7 +33,7 @@ class SearchConfig:
         prove: Back up finished games as proofs; needs at most two players, else it is off.
         reuse_subtree: `advance` keeps the subtree of the move played.
         count_reused: Visits kept by `advance` count towards the budget; else it is all new.
-        cache_size: Evaluations remembered, 0 for none; equal leaves of one step are then asked once.
+        cache_size: Evaluations remembered, 0 for none; also merges equal leaves of one step.
         cache_symmetric: Symmetric positions share one evaluation in the cache.
         threads: Threads that descend, 0 for all cores. The trees do not depend on it.
         max_considered: Gumbel: actions sampled at the root (m).

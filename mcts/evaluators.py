@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.mcts._search import rollout_values
@@ -86,7 +85,7 @@ class SolverEvaluator:
         self.solver, self.sharpness = solver, sharpness
 
     def evaluate(self, leaves: LeafBatch) -> Evaluation:
-        """sharpness * outcome of each move, and the best outcome, for the side to move."""
+        """Sharpness * outcome of each move, and the best outcome, for the side to move."""
         states = StateBatch.from_data(leaves.game, leaves.states.copy(), check=False)
         outcomes = self.solver.outcomes(states).astype(np.float32)
         best = np.where(leaves.mask != 0, outcomes, -2.0).max(axis=1)

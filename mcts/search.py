@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.envs.state_batch import StateBatch
@@ -162,7 +161,7 @@ class Search:
         self.game.raise_pending()
         if size == 0:
             return None
-        obs = core.obs[:size] if observe else None
+        obs = None if core.obs is None or not observe else core.obs[:size]
         return LeafBatch(
             obs, core.mask[:size], core.states[:size], core.to_play[:size], size, self.game
         )
@@ -300,7 +299,7 @@ class Search:
 
     @property
     def done(self) -> npt.NDArray[np.bool_]:
-        """bool [B]: searches that are finished (or were never begun)."""
+        """Bool [B]: searches that are finished (or were never begun)."""
         return self._core.field("done").astype(bool)
 
     @property
@@ -325,7 +324,7 @@ class Search:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Totals since the beginning: simulations, evaluations saved by the cache, bytes of trees."""
+        """Totals so far: simulations, evaluations that the cache saved, bytes held by trees."""
         return {
             "simulations": int(self._core.field("sims").sum()),
             "cache_hits": int(self._core.field("hits").sum()),
