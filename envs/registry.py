@@ -135,7 +135,9 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
                 raise ConfigError(f"{name}: {key} must be an integer, got {value!r}")
     try:
         return _wrap(factory(**params), {**known, **params})
-    except (ValueError, OverflowError, TypeError) as error:
+    except OverflowError:
+        raise ConfigError(f"{name}: a parameter in {params} is too large") from None
+    except (ValueError, TypeError) as error:
         if isinstance(error, GameError):
             raise
         raise ConfigError(str(error)) from error

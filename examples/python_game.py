@@ -6,7 +6,6 @@ Run it: python examples/python_game.py
 """
 
 import numpy as np
-
 import playout
 
 
@@ -84,9 +83,9 @@ class Nim:
 
 
 class PegSolitaire:
-    """Fifteen holes in a triangle, the top one empty. A peg jumps over a neighbour, which is taken off.
+    """Fifteen holes in a triangle, the top one empty; a peg that is jumped over is taken off.
 
-    A state is an integer whose bit h is set if hole h has a peg; holes count from the top, row by row.
+    A state is an integer whose bit h is set if hole h has a peg; holes count row by row from the top.
     """
 
     name = "peg_solitaire"
