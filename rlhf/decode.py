@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from playout.errors import ConfigError
-from playout.rlhf.transformer import Transformer, TransformerConfig
+from playout.rlhf.transformer import Block, Transformer, TransformerConfig
 from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["Decoder"]
 
-# A float32 product of fewer rows may take another path through the library and end in other bits.
-MIN_ROWS_FLOAT32 = 8
 _HIDDEN = -30000.0
 
 
@@ -45,20 +43,11 @@ class Decoder:
             )
         self.config: TransformerConfig = config
         self.dtype = dtype
-        self.min_rows = MIN_ROWS_FLOAT32 if dtype == torch.float32 else 1
         with torch.no_grad():
-            self._layers = [
-                _LayerWeights(
-                    qkv=block.qkv_proj.effective(block.input_layernorm).to(dtype),
-                    out=block.o_proj.effective().to(dtype),
-                    gate_up=block.gate_up_proj.effective(block.post_attention_layernorm).to(dtype),
-                    down=block.down_proj.effective().to(dtype),
-                )
-                for block in model.blocks
-            ]
+            self._layers = [_fold(block, dtype) for block in model.blocks]
             self._head = model.head_weight(dtype)
             self._embed = model.embed_tokens.detach()
-        self._cos, self._sin = model.cos, model.sin
+            self._turns = torch.complex(model.cos, model.sin)
         shape = max_rows, config.num_key_value_heads, max_length, config.head_dim
         device = self._embed.device
         # Float32 also for bfloat16 weights: one query against many keys is bound by memory, and the
@@ -73,17 +62,13 @@ class Decoder:
         self._rows = torch.arange(rows, device=ids.device)
         self.lengths = lengths.clone()
         positions = torch.arange(width, device=ids.device)
-        cos, sin = self._cos[:width, None], self._sin[:width, None]
+        hidden = (positions[:, None] < positions)[None]
         x = self._embed[ids]
         for index, weights in enumerate(self._layers):
-            q, k, v = self._heads(x, weights, cos, sin)
-            cache = self._cache[index]
-            cache[0, :rows, :, :width] = k.transpose(1, 2)
-            cache[1, :rows, :, :width] = v.transpose(1, 2)
-            mixed = self._attend(q, index, width, positions[:, None] < positions)
-            x = self._finish(x, mixed, weights)
-        last = x[self._rows, lengths - 1]
-        return self._logits(last)
+            q, kv = self._heads(x, weights, self._turns[:width, None])
+            self._cache[index][:, :rows, :, :width] = kv.permute(2, 0, 3, 1, 4)
+            x = self._finish(x, self._attend(q, index, width, hidden), weights)
+        return self._logits(x[self._rows, lengths - 1])
 
     @torch.no_grad()
     def step(self, ids: Tensor) -> Tensor:
@@ -93,15 +78,12 @@ class Decoder:
         hidden = None
         if int(places.min()) + 1 < longest:
             hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
-        cos, sin = self._cos[places][:, None, None], self._sin[places][:, None, None]
+        turns = self._turns[places][:, None, None]
         x = self._embed[ids][:, None]
         for index, weights in enumerate(self._layers):
-            q, k, v = self._heads(x, weights, cos, sin)
-            cache = self._cache[index]
-            cache[0, self._rows, :, places] = k[:, 0]
-            cache[1, self._rows, :, places] = v[:, 0]
-            mixed = self._attend(q, index, longest, hidden)
-            x = self._finish(x, mixed, weights)
+            q, kv = self._heads(x, weights, turns)
+            self._cache[index][:, self._rows, :, places] = kv[:, 0]
+            x = self._finish(x, self._attend(q, index, longest, hidden), weights)
         self.lengths = places + 1
         return self._logits(x[:, 0])
 
@@ -115,22 +97,17 @@ class Decoder:
         self._rows = torch.arange(len(rows), device=rows.device)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = norm.square_().div_(x.shape[-1]).add_(self.config.rms_norm_eps).rsqrt_()
-        return (x * scale).to(self.dtype)
+        return F.rms_norm(x, x.shape[-1:], None, self.config.rms_norm_eps).to(self.dtype)
 
-    def _heads(
-        self, x: Tensor, weights: _LayerWeights, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, L, heads, D] in float32, queries and keys turned."""
+    def _heads(self, x: Tensor, weights: _LayerWeights, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [B, L, heads, D] and keys with values [B, L, 2, kv heads, D], float32, turned."""
         config = self.config
         queries, keys = config.num_attention_heads, config.num_key_value_heads
         qkv = F.linear(self._normalize(x), weights.qkv).float()
         qkv = qkv.view(*x.shape[:2], queries + 2 * keys, config.head_dim)
         turned = qkv[:, :, : queries + keys]
-        first, second = turned.chunk(2, dim=-1)
-        turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-        return turned[:, :, :queries], turned[:, :, queries:], qkv[:, :, queries + keys :]
+        torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turns)
+        return qkv[:, :, :queries], qkv[:, :, queries:].unflatten(2, (2, keys))
 
     def _attend(self, q: Tensor, index: int, longest: int, hidden: Tensor | None) -> Tensor:
         """Mix the first `longest` cached values; `hidden` [B or 1, L, longest] may not be seen."""
@@ -138,9 +115,8 @@ class Decoder:
         kv_heads = self.config.num_key_value_heads
         k, v = self._cache[index][:, :rows].flatten(1, 2)[:, :, :longest]
         # Query heads that share a key head are more rows of the same product.
-        q = q.view(rows, length, kv_heads, -1, size).permute(0, 2, 3, 1, 4)
-        q = q.reshape(rows * kv_heads, -1, size) * size**-0.5
-        scores = torch.bmm(q, k.transpose(1, 2))
+        q = q.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
+        scores = torch.bmm(q.reshape(rows * kv_heads, -1, size), k.transpose(1, 2))
         if hidden is not None:
             view = scores.view(rows, kv_heads, -1, length, longest)
             view.masked_fill_(hidden.view(-1, 1, 1, length, longest), _HIDDEN)
@@ -155,3 +131,24 @@ class Decoder:
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self._normalize(x), self._head).float()
+
+
+def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
+    """The weights of a layer with norm gains, adapters and the attention's scale folded in.
+
+    The two halves of each query and key head are interleaved, so that a rotation is one product of
+    complex numbers; keys are stored in that order, and products of queries and keys are the same.
+    """
+    config = block.config
+    qkv = block.qkv_proj.effective(block.input_layernorm).clone()
+    queries = config.num_attention_heads * config.head_dim
+    turned = queries + config.num_key_value_heads * config.head_dim
+    qkv[:queries] *= config.head_dim**-0.5
+    halves = qkv[:turned].unflatten(0, (-1, 2, config.head_dim // 2))
+    qkv[:turned] = halves.transpose(1, 2).flatten(0, 2).clone()
+    return _LayerWeights(
+        qkv=qkv.to(dtype),
+        out=block.o_proj.effective().to(dtype),
+        gate_up=block.gate_up_proj.effective(block.post_attention_layernorm).to(dtype),
+        down=block.down_proj.effective().to(dtype),
+    )

@@ -130,38 +130,39 @@ def _turn(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
     count, steps = u.shape
-    tokens = torch.full((count, steps), pad, dtype=torch.long)
-    logprobs = torch.zeros(count, steps)
-    lengths = torch.full((count,), steps, dtype=torch.long)
-    finished = torch.zeros(count, dtype=torch.bool)
-    ends = torch.tensor(list(stop), dtype=torch.long)
+    tokens = np.full((count, steps), pad)
+    logprobs = np.zeros((count, steps), dtype=np.float32)
+    lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
 
-    # Rows beyond `count` repeat the last prompt and are never read.
-    rows = torch.arange(max(count, least)).clamp_(max=count - 1)
-    sizes = torch.tensor([len(prompt) for prompt in prompts])
-    ids = torch.full((count, int(sizes.max())), pad, dtype=torch.long)
+    # Rows beyond `count` repeat the last prompt; what they write is what it writes.
+    rows = np.minimum(np.arange(max(count, least)), count - 1)
+    sizes = np.array([len(prompt) for prompt in prompts])
+    ids = np.full((count, sizes.max()), pad)
     for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(list(prompt))
-    logits = decoder.prefill(ids[rows].to(device), sizes[rows].to(device))
+        ids[row, : len(prompt)] = prompt
+    logits = decoder.prefill(
+        torch.from_numpy(ids[rows]).to(device), torch.from_numpy(sizes[rows]).to(device)
+    )
     for step in range(steps):
         chosen, chosen_logprobs = choose(logits, u[rows, step].to(device), sampling)
-        chosen, chosen_logprobs = chosen.cpu(), chosen_logprobs.cpu()
+        picked = chosen.cpu().numpy()
         live = ~finished[rows]
-        tokens[rows[live], step] = chosen[live]
-        logprobs[rows[live], step] = chosen_logprobs[live]
-        ended = live & torch.isin(chosen, ends)
-        finished[rows[ended]] = True
-        lengths[rows[ended]] = step + 1
-        open_rows = (~finished[rows]).nonzero()[:, 0]
-        if step + 1 == steps or not len(open_rows):
+        tokens[rows[live], step] = picked[live]
+        logprobs[rows[live], step] = chosen_logprobs.cpu().numpy()[live]
+        ended = rows[live & np.isin(picked, stop)]
+        finished[ended], lengths[ended] = True, step + 1
+        (unfinished,) = np.nonzero(~finished[rows])
+        if step + 1 == steps or not len(unfinished):
             break
-        if max(len(open_rows), least) <= 0.75 * len(rows):
-            done = finished[rows].nonzero()[:, 0]
-            kept = torch.cat([open_rows, done[: max(0, least - len(open_rows))]])
-            decoder.keep(kept.to(device))
-            rows, chosen = rows[kept], chosen[kept]
-        logits = decoder.step(chosen.to(device))
-    return tokens, logprobs, lengths, finished
+        if max(len(unfinished), least) <= 0.75 * len(rows):
+            (done,) = np.nonzero(finished[rows])
+            kept = np.concatenate([unfinished, done[: max(0, least - len(unfinished))]])
+            index = torch.from_numpy(kept).to(device)
+            decoder.keep(index)
+            rows, chosen = rows[kept], chosen[index]
+        logits = decoder.step(chosen)
+    arrays = tokens, logprobs, lengths, finished
+    return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
 
 
 def _check(

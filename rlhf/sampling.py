@@ -106,7 +106,7 @@ def _invert(p: Tensor, u: Tensor) -> Tensor:
     if size % _GROUP:
         p = torch.nn.functional.pad(p, (0, _GROUP - size % _GROUP))
     grouped = p.view(rows, -1, _GROUP)
-    sums = grouped.sum(-1, dtype=torch.float64).cumsum(-1)
+    sums = grouped.sum(-1).double().cumsum(-1)
     target = u.to(p.device) * sums[:, -1]
     group = (sums <= target[:, None]).sum(-1).clamp_(max=sums.shape[1] - 1)
     index = torch.arange(rows, device=p.device)
