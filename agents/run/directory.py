@@ -70,6 +70,13 @@ def _toml(config: dict[str, Any]) -> bytes:
     return text.encode("utf-8")
 
 
+def _only_begun(folder: Path) -> bool:
+    """Whether a folder is empty or holds no more than a creation that was killed half-way."""
+    names = {path.name for path in folder.iterdir()} - {"run.json.tmp", "checkpoints"}
+    begun = folder / "checkpoints"
+    return not names and (not begun.exists() or (begun.is_dir() and not any(begun.iterdir())))
+
+
 def _git_commit() -> str | None:
     """The commit of the checkout that this package runs from, if it is one."""
     root = Path(playout.__file__).parent
@@ -149,7 +156,7 @@ class RunDir(CheckpointStore):
             raise RunError(
                 f"{path} is a run already; continue it with --resume {path} or choose another --run"
             )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and _only_begun(path)):
             raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
         config = _plain(config, "")
         text = _toml(config)
@@ -174,8 +181,8 @@ class RunDir(CheckpointStore):
             files.fsync_folder(path.absolute().parent)
         except OSError as error:
             raise RunError(f"cannot create the run {path}: {files.describe(error)}") from error
-        files.replace_file(path / "config.toml", text)
         run.update()
+        files.replace_file(path / "config.toml", text)
         return run
 
     @classmethod
@@ -200,9 +207,12 @@ class RunDir(CheckpointStore):
         shape = {"kind": str, "seed": int, "id": str, "config": dict, "config_sha256": list}
         if any(type(record.get(key)) is not kind for key, kind in shape.items()):
             raise CheckpointError(f"{where} is malformed")
-        if files.hash_file(path / "config.toml")[1] not in record["config_sha256"]:
+        settings = path / "config.toml"
+        # It may be missing: a kill right after creation; then the next writer puts it back.
+        there = settings.exists() or settings.is_symlink()
+        if there and files.hash_file(settings)[1] not in record["config_sha256"]:
             raise CheckpointError(
-                f"{path / 'config.toml'} was edited or damaged after the run began; "
+                f"{settings} was edited or damaged after the run began; "
                 "start a new run to train with other settings"
             )
         return cls(path, record)
@@ -290,6 +300,11 @@ class RunDir(CheckpointStore):
             os.close(descriptor)
 
     def _sweep(self) -> None:
+        if not (self.path / "config.toml").exists():
+            text = _toml(self.config)
+            if files.sha256(text) not in self._record["config_sha256"]:
+                self.update(config_sha256=[files.sha256(text)])
+            files.replace_file(self.path / "config.toml", text)
         for folder in (self.path, self._folder):
             if not folder.is_dir() or folder.is_symlink():
                 raise RunError(f"{folder} is not a folder; the run cannot be written")

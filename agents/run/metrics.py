@@ -47,6 +47,7 @@ class MetricsLog:
         self._path = folder / FILE
         self._hash = hashlib.sha256()
         self._size = 0
+        self._entered = False
         try:
             self._descriptor = files.open_regular(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -90,6 +91,10 @@ class MetricsLog:
         """Make all rows durable; returns what a checkpoint needs to know to come back here."""
         try:
             os.fsync(self._descriptor)
+            if not self._entered:
+                # The file's name must outlive a power cut too: the checkpoint relies on the rows.
+                files.fsync_folder(self._path.parent)
+                self._entered = True
         except OSError as error:
             raise RunError(f"cannot write {self._path}: {files.describe(error)}") from error
         return {"bytes": self._size, "sha256": self._hash.hexdigest()}

@@ -1,0 +1,28 @@
+"""What holds for the whole suite: no test may talk to a network unless it is marked so."""
+
+import socket
+
+import pytest
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def no_network(request, monkeypatch):
+    """Connecting anywhere but to this machine, or listening for others, fails the test."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect, bind = socket.socket.connect, socket.socket.bind
+
+    def checked_connect(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in _LOCAL:
+            pytest.fail(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    def checked_bind(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in _LOCAL:
+            pytest.fail(f"a test tried to listen on {address}")
+        return bind(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", checked_connect)
+    monkeypatch.setattr(socket.socket, "bind", checked_bind)
