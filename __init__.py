@@ -17,7 +17,7 @@ _LAZY = {
     "ppo": "playout.agents.commands.ppo",
     "Game": "playout.envs.game",
     "game": "playout.envs.registry",
-    "testing": "playout.envs.testing",
+    "testing": "playout.testing",
 }
 
 __all__ = ["__version__", "alphazero", "game", "load", "ppo", "testing"]

@@ -85,7 +85,7 @@ class Nim:
 class PegSolitaire:
     """Fifteen holes in a triangle, the top one empty; a peg that is jumped over is taken off.
 
-    A state is an integer whose bit h is set if hole h has a peg; holes count row by row from the top.
+    A state is an integer whose bit h is set if hole h has a peg, counted row by row from the top.
     """
 
     name = "peg_solitaire"
