@@ -68,7 +68,7 @@ cdef extern from "include/mcts_result.h" nogil:
     int mcts_advance_tree(mcts_search *, int32_t, int32_t, int32_t, int32_t)
     int32_t mcts_ask(mcts_search *)
     int32_t mcts_bad_row(const mcts_search *)
-    void mcts_tell(mcts_search *)
+    int32_t mcts_tell(mcts_search *)
     int32_t mcts_uct(mcts_search *, double)
     void mcts_read_result(const mcts_search *, int32_t, double, mcts_result *)
     int32_t mcts_variation(const mcts_search *, int32_t, int32_t, int32_t *, int32_t)
@@ -196,8 +196,8 @@ cdef class SearchCore:
         return rows
 
     def tell(self, const float[:, ::1] logits, const float[:, ::1] values):
-        """Evaluations of the rows that ask() gave; returns -1, or the first row that is not finite."""
-        cdef int32_t bad
+        """Evaluations of the rows that ask() gave: (first row that is not finite or -1, trees not done)."""
+        cdef int32_t bad, left = 0
         self.search.logits = &logits[0, 0]
         self.search.values = &values[0, 0]
         self.search.value_width = <int32_t>values.shape[1]
@@ -207,10 +207,10 @@ cdef class SearchCore:
         with nogil:
             bad = mcts_bad_row(&self.search)
             if bad < 0:
-                mcts_tell(&self.search)
+                left = mcts_tell(&self.search)
         self.working = False
         self.waiting = bad >= 0
-        return bad
+        return bad, left
 
     def cancel(self):
         """Forgets all searches under way; every row must be begun again."""

@@ -121,7 +121,7 @@ class Search:
         self.num_trees = num_trees
         threads = config.threads or os.cpu_count() or 1
         self._core = SearchCore(self.game.capsule, config, num_trees, min(threads, num_trees), seed)
-        self._size = 0
+        self._batch: LeafBatch | None = None  # the last one; its views serve until the size changes
 
     def begin(
         self,
@@ -157,14 +157,16 @@ class Search:
         if self.config.algorithm == "uct":
             raise SearchError("uct evaluates its leaves itself: use run(), not ask() and tell()")
         core = self._core
-        size = self._size = core.ask(observe)
+        size = core.ask(observe)
         self.game.raise_pending()
         if size == 0:
             return None
-        obs = None if core.obs is None or not observe else core.obs[:size]
-        return LeafBatch(
-            obs, core.mask[:size], core.states[:size], core.to_play[:size], size, self.game
-        )
+        batch = self._batch
+        if batch is None or batch.size != size or (batch.obs is None) == observe:
+            obs = None if core.obs is None or not observe else core.obs[:size]
+            mask, states, to_play = core.mask[:size], core.states[:size], core.to_play[:size]
+            batch = self._batch = LeafBatch(obs, mask, states, to_play, size, self.game)
+        return batch
 
     def tell(self, logits: npt.ArrayLike, values: npt.ArrayLike) -> bool:
         """Evaluations of the leaves that ask() gave.
@@ -180,15 +182,13 @@ class Search:
             SearchError: There is nothing to tell.
             ValueError: A wrong shape or number; the search waits for a better answer.
         """
-        if not self._core.waiting:
+        if not self._core.waiting or self._batch is None:
             raise SearchError("tell() without leaves: call ask() first")
         logits = self._floats(logits, "logits")
         values = self._floats(values, "values")
-        size, players = self._size, self.game.num_players
-        if logits.shape != (size, self.game.num_actions):
-            raise ValueError(
-                f"logits must have shape ({size}, {self.game.num_actions}), not {logits.shape}"
-            )
+        shape, size, players = self._batch.mask.shape, self._batch.size, self.game.num_players
+        if logits.shape != shape:
+            raise ValueError(f"logits must have shape {shape}, not {logits.shape}")
         if values.shape == (size,) and players <= 2:
             values = values.reshape(size, 1)
         elif values.shape != (size, players):
@@ -196,12 +196,12 @@ class Search:
             raise ValueError(
                 f"values must have shape {single}({size}, {players}), not {values.shape}"
             )
-        bad = self._core.tell(logits, values)
+        bad, left = self._core.tell(logits, values)
         if bad >= 0:
             raise ValueError(
                 f"row {bad}: the value or the logit of a legal action is not a finite number"
             )
-        return not bool(self._core.field("done").all())
+        return left > 0
 
     def run(
         self,
@@ -366,6 +366,8 @@ class Search:
 
     @staticmethod
     def _floats(array: Any, what: str) -> npt.NDArray[np.float32]:
+        if type(array) is np.ndarray and array.dtype == np.float32 and array.flags.c_contiguous:
+            return array
         floats = np.asarray(array)
         if floats.dtype.kind != "f":
             raise TypeError(f"{what} must be floats, not {floats.dtype}")

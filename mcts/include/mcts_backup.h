@@ -12,24 +12,28 @@
 #define MCTS_LEAST_PRIOR 1e-35f /* keeps sums of priors above zero */
 
 /* Softmax of the legal logits; `logits` is indexed by action. */
-static inline void mcts_set_priors(const mcts_shape *shape, mcts_node *node, const float *logits) {
-    const mcts_edges e = mcts_edges_of(shape, node);
-    const int blocks = (node->num_edges + 7) / 8;
-    vf top = v_all(MCTS_WORST), sum = v_all(0.0f);
-    for (int32_t i = 0; i < node->num_edges; i++) e.prior[i] = logits[e.action[i]];
-    for (int b = 0; b < blocks; b++)
-        top = v_max(top, v_if(mcts_allowed(node, &e, b), v_load(e.prior + 8 * b), v_all(MCTS_WORST)));
+MCTS_INLINE void mcts_softmax(mcts_node *node, const mcts_edges *e, const float *logits, int blocks) {
+    vf p[MCTS_MAX_BLOCKS], top = v_all(MCTS_WORST), sum = v_all(0.0f);
+    for (int b = 0; b < blocks; b++) {
+        p[b] = v_if(mcts_allowed(node, e, b), v_gather(logits, e->action + 8 * b), v_all(MCTS_WORST));
+        top = v_max(top, p[b]);
+    }
     const vf highest = v_all(v_highest(top));
     for (int b = 0; b < blocks; b++) {
-        const vf p = v_keep(mcts_allowed(node, &e, b), v_exp(v_sub(v_load(e.prior + 8 * b), highest)));
-        v_store(e.prior + 8 * b, p);
-        sum = v_add(sum, p);
+        p[b] = v_keep(mcts_allowed(node, e, b), v_exp(v_sub(p[b], highest)));
+        sum = v_add(sum, p[b]);
     }
     const vf total = v_all(v_sum(sum));
     for (int b = 0; b < blocks; b++) {
-        const vf p = v_max(v_div(v_load(e.prior + 8 * b), total), v_all(MCTS_LEAST_PRIOR));
-        v_store(e.prior + 8 * b, v_keep(mcts_allowed(node, &e, b), p));
+        p[b] = v_max(v_div(p[b], total), v_all(MCTS_LEAST_PRIOR));
+        v_store(e->prior + 8 * b, v_keep(mcts_allowed(node, e, b), p[b]));
     }
+}
+
+static inline void mcts_set_priors(const mcts_shape *shape, mcts_node *node, const float *logits) {
+    const mcts_edges e = mcts_edges_of(shape, node);
+    if (node->num_edges <= 8) mcts_softmax(node, &e, logits, 1);
+    else mcts_softmax(node, &e, logits, (node->num_edges + 7) / 8);
 }
 
 /* The value of a proven or finished node for every player. */

@@ -98,7 +98,7 @@ static inline void mcts_begin_root(const mcts_config *config, const mcts_shape *
 }
 
 /* Scores of the root's edges for Gumbel: noise + log prior + sigma(q). */
-static inline void mcts_root_scores(const mcts_config *config, mcts_node *node, const mcts_edges *e, const float *base,
+MCTS_INLINE void mcts_root_scores(const mcts_config *config, mcts_node *node, const mcts_edges *e, const float *base,
                                     int blocks, vf *score) {
     mcts_sigma(config, node, e, blocks, config->leaves_per_step > 1, score);
     for (int b = 0; b < blocks; b++) score[b] = v_add(v_load(base + 8 * b), score[b]);
@@ -107,7 +107,7 @@ static inline void mcts_root_scores(const mcts_config *config, mcts_node *node, 
 /* The best-scored allowed edge among those considered `count` times; where proofs have left none, among those
  * considered at all, then among all.
  */
-static inline int32_t mcts_best_taken(const mcts_node *node, const mcts_edges *e, const float *taken, float count,
+MCTS_INLINE int32_t mcts_best_taken(const mcts_node *node, const mcts_edges *e, const float *taken, float count,
                                       const vf *score, int blocks) {
     vf masked[MCTS_MAX_BLOCKS];
     for (int pass = 0; pass < 3; pass++) {

@@ -98,110 +98,164 @@ static inline int mcts_remembered(mcts_search *search, mcts_tree *tree, mcts_nod
     return 1;
 }
 
-enum { MCTS_LEAF, MCTS_BACKED_UP, MCTS_COLLISION, MCTS_EXHAUSTED };
+/* One tree's descent under way. Several trees descend in turns, a level at a time: while one waits for the memory of its
+ * next node, the others compute.
+ */
+typedef struct mcts_cursor {
+    mcts_node *node; /* NULL: at the root, about to begin another descent */
+    int32_t index, edge, root_edge;
+} mcts_cursor;
 
-/* One descent. The rule and whether descents overlap are constants where this is called. */
-MCTS_INLINE int mcts_descend(mcts_search *search, mcts_tree *tree, int32_t index, int gumbel, int several) {
-    const mcts_config *config = &search->config;
-    const mcts_shape *shape = &search->shape;
+#define MCTS_CURSORS 8
+
+MCTS_INLINE void mcts_prefetch(const void *block) {
+    __builtin_prefetch(block);
+    __builtin_prefetch((const uint8_t *)block + MCTS_UNIT);
+    __builtin_prefetch((const uint8_t *)block + 2 * MCTS_UNIT);
+    __builtin_prefetch((const uint8_t *)block + 3 * MCTS_UNIT);
+}
+
+/* The edge to follow from a node; -1 when a Gumbel root's schedule is through. */
+MCTS_INLINE int32_t mcts_select(const mcts_search *search, mcts_tree *tree, int32_t index, mcts_node *node,
+                                const mcts_edges *e, int blocks, int gumbel, int several) {
+    if (!gumbel) return mcts_select_puct(&search->config, &search->tables, node, e, blocks, several);
+    if (node->parent) return mcts_select_gumbel(&search->config, node, e, blocks, several);
+    const mcts_root root = mcts_root_of(search, index);
+    return mcts_select_root(&search->config, tree, &root, node, e, blocks);
+}
+
+/* Chooses at `node` and sets the cursor to what was chosen. */
+MCTS_INLINE int32_t mcts_choose(const mcts_search *search, mcts_tree *tree, mcts_cursor *cursor, mcts_node *node,
+                                int gumbel, int several) {
+    const mcts_edges e = mcts_edges_of(&search->shape, node);
+    const int32_t edge = node->num_edges <= 8
+                             ? mcts_select(search, tree, cursor->index, node, &e, 1, gumbel, several)
+                             : mcts_select(search, tree, cursor->index, node, &e, (node->num_edges + 7) / 8, gumbel, several);
+    if (edge < 0) return edge;
+    if (several) e.pending[edge]++, node->pending++;
+    if (e.child[edge]) mcts_prefetch(mcts_at(tree, e.child[edge]));
+    cursor->node = node;
+    cursor->edge = edge;
+    return edge;
+}
+
+/* Ends a descent whose values are known. */
+MCTS_INLINE void mcts_arrive(const mcts_search *search, const mcts_tree *tree, mcts_cursor *cursor, mcts_node *child,
+                             float *values, int several) {
+    mcts_backup(&search->config, &search->shape, tree, child, cursor->node, cursor->edge, values, several);
+    cursor->node = NULL;
+}
+
+/* Begins a descent; 0 if the tree has its leaves for this step or its whole budget. */
+MCTS_INLINE int mcts_depart(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
+    mcts_tree *tree = &search->trees[cursor->index];
+    if (tree->num_leaves >= (several ? search->config.leaves_per_step : 1) || mcts_exhausted(search, tree)) return 0;
+    /* The arena was sized for the whole search; only where positions have more moves than the root does it grow. */
+    if (tree->used + 2 * (uint64_t)search->shape.max_units > tree->capacity &&
+        mcts_reserve(tree, 2 * (uint64_t)search->shape.max_units)) {
+        atomic_store(&search->out_of_memory, 1);
+        return 0;
+    }
+    mcts_prefetch(mcts_at(tree, (uint32_t)tree->used));
+    cursor->root_edge = mcts_choose(search, tree, cursor, mcts_at(tree, MCTS_ROOT), gumbel, several);
+    if (cursor->root_edge < 0) return 0;
+    tree->sims++;
+    tree->all_sims++;
+    return 1;
+}
+
+/* Follows the chosen edge and chooses again below; 0 if the tree is through with this step. */
+MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
+    if (!cursor->node) return mcts_depart(search, cursor, gumbel, several);
+    mcts_tree *tree = &search->trees[cursor->index];
+    mcts_node *node = cursor->node;
+    const uint32_t next = mcts_edges_of(&search->shape, node).child[cursor->edge];
     float values[PLAYOUT_MAX_PLAYERS];
-    mcts_node *node = mcts_at(tree, MCTS_ROOT), *child;
-    mcts_edges e = mcts_edges_of(shape, node);
-    int32_t edge, root_edge;
-    if (gumbel) {
-        const mcts_root root = mcts_root_of(search, index);
-        edge = node->num_edges <= 8 ? mcts_select_root(config, tree, &root, node, &e, 1)
-                                    : mcts_select_root(config, tree, &root, node, &e, (node->num_edges + 7) / 8);
-        if (edge < 0) return MCTS_EXHAUSTED;
-    } else {
-        edge = node->num_edges <= 8 ? mcts_select_puct(config, &search->tables, node, &e, 1, several)
-                                    : mcts_select_puct(config, &search->tables, node, &e, (node->num_edges + 7) / 8, several);
-    }
-    root_edge = edge;
-    for (;;) {
-        if (several) e.pending[edge]++, node->pending++;
-        if (!e.child[edge]) break;
-        child = mcts_at(tree, e.child[edge]);
+    if (next) {
+        mcts_node *child = mcts_at(tree, next);
         if (child->flags & (MCTS_TERMINAL | MCTS_PROVEN)) {
-            mcts_known_values(shape, child, values);
-            mcts_backup(config, shape, tree, child, node, edge, values, several);
-            return MCTS_BACKED_UP;
+            mcts_known_values(&search->shape, child, values);
+            mcts_arrive(search, tree, cursor, child, values, several);
+            return 1;
         }
-        if (several && child->flags & MCTS_WAITING) {
-            mcts_undo(shape, tree, node, edge);
-            if (gumbel) tree->position--, mcts_root_of(search, index).taken[root_edge] -= 1.0f;
-            return MCTS_COLLISION;
+        if (several && child->flags & MCTS_WAITING) { /* two of this step's descents met: the step ends here */
+            mcts_undo(&search->shape, tree, node, cursor->edge);
+            if (gumbel) tree->position--, mcts_root_of(search, cursor->index).taken[cursor->root_edge] -= 1.0f;
+            tree->sims--, tree->all_sims--;
+            return 0;
         }
-        node = child;
-        e = mcts_edges_of(shape, node);
-        if (gumbel)
-            edge = node->num_edges <= 8 ? mcts_select_gumbel(config, node, &e, 1, several)
-                                        : mcts_select_gumbel(config, node, &e, (node->num_edges + 7) / 8, several);
-        else
-            edge = node->num_edges <= 8
-                       ? mcts_select_puct(config, &search->tables, node, &e, 1, several)
-                       : mcts_select_puct(config, &search->tables, node, &e, (node->num_edges + 7) / 8, several);
+        mcts_choose(search, tree, cursor, child, gumbel, several);
+        return 1;
     }
-    child = mcts_new_child(search->game, shape, tree, mcts_offset(tree, node), edge);
+    mcts_node *child = mcts_new_child(search->game, &search->shape, tree, mcts_offset(tree, node), cursor->edge);
     if (child->flags & MCTS_TERMINAL) {
-        if (config->prove) child->flags |= MCTS_PROVEN;
-        mcts_known_values(shape, child, values);
-        mcts_backup(config, shape, tree, child, node, edge, values, several);
-        return MCTS_BACKED_UP;
+        if (search->config.prove) child->flags |= MCTS_PROVEN;
+        mcts_known_values(&search->shape, child, values);
+        mcts_arrive(search, tree, cursor, child, values, several);
+        return 1;
     }
-    mcts_leaf *leaf = search->leaves + (size_t)index * (size_t)config->leaves_per_step + (size_t)tree->num_leaves;
+    mcts_leaf *leaf = search->leaves + (size_t)cursor->index * (size_t)search->config.leaves_per_step + (size_t)tree->num_leaves;
     leaf->node = mcts_offset(tree, child);
     if (mcts_remembered(search, tree, child, leaf, values)) {
-        mcts_backup(config, shape, tree, child, node, edge, values, several);
-        return MCTS_BACKED_UP;
+        mcts_arrive(search, tree, cursor, child, values, several);
+        return 1;
     }
     child->flags |= MCTS_WAITING;
     tree->num_leaves++;
-    return MCTS_LEAF;
+    cursor->node = NULL;
+    return several;
 }
 
-/* Collects one tree's leaves of this step. */
-MCTS_INLINE void mcts_ask_tree(mcts_search *search, int32_t index, int gumbel, int several) {
+/* Before the first descent: 1 if the root is evaluated (or remembered), 0 if it waits or there is nothing to do. */
+static inline int mcts_ready(mcts_search *search, int32_t index) {
     mcts_tree *tree = &search->trees[index];
     float values[PLAYOUT_MAX_PLAYERS];
     tree->num_leaves = 0;
-    if (!tree->begun || tree->done) return;
-    if (!tree->evaluated) {
-        mcts_leaf *leaf = search->leaves + (size_t)index * (size_t)search->config.leaves_per_step;
-        mcts_root root = mcts_root_of(search, index);
-        leaf->node = MCTS_ROOT;
-        if (!mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, values)) {
-            mcts_at(tree, MCTS_ROOT)->flags |= MCTS_WAITING;
-            tree->num_leaves = 1;
-            return;
-        }
+    if (!tree->begun || tree->done) return 0;
+    if (tree->evaluated) return 1;
+    mcts_leaf *leaf = search->leaves + (size_t)index * (size_t)search->config.leaves_per_step;
+    mcts_root root = mcts_root_of(search, index);
+    leaf->node = MCTS_ROOT;
+    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, values)) {
         mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
+        return 1;
     }
-    while (tree->num_leaves < (several ? search->config.leaves_per_step : 1) && !mcts_exhausted(search, tree)) {
-        /* The arena was sized for the whole search; only where positions have more moves than the root does it grow. */
-        if (tree->used + 2 * (uint64_t)search->shape.max_units > tree->capacity &&
-            mcts_reserve(tree, 2 * (uint64_t)search->shape.max_units)) {
-            atomic_store(&search->out_of_memory, 1);
-            return;
+    mcts_at(tree, MCTS_ROOT)->flags |= MCTS_WAITING;
+    tree->num_leaves = 1;
+    return 0;
+}
+
+/* Collects the leaves of the trees from `from` to `to`. */
+MCTS_INLINE void mcts_ask_range(mcts_search *search, int32_t from, int32_t to, int gumbel, int several) {
+    mcts_cursor cursors[MCTS_CURSORS];
+    int active = 0;
+    while (from < to || active) {
+        while (active < MCTS_CURSORS && from < to) {
+            if (mcts_ready(search, from)) {
+                mcts_prefetch(search->trees[from].arena + MCTS_UNIT);
+                cursors[active++] = (mcts_cursor){NULL, from, 0, 0};
+            }
+            from++;
         }
-        const int outcome = mcts_descend(search, tree, index, gumbel, several);
-        if (outcome == MCTS_COLLISION || outcome == MCTS_EXHAUSTED) break;
-        tree->sims++;
-        tree->all_sims++;
+        for (int i = 0; i < active;) {
+            if (mcts_follow(search, &cursors[i], gumbel, several)) {
+                i++;
+                continue;
+            }
+            mcts_tree *tree = &search->trees[cursors[i].index];
+            if (tree->num_leaves == 0 && !search->out_of_memory) tree->done = 1;
+            cursors[i] = cursors[--active];
+        }
     }
-    if (tree->num_leaves == 0) tree->done = 1;
 }
 
 static void mcts_ask_trees(void *context, int32_t from, int32_t to) {
     mcts_search *search = (mcts_search *)context;
     const int gumbel = search->config.algorithm == MCTS_GUMBEL, several = search->config.leaves_per_step > 1;
-    for (int32_t i = from; i < to; i++) {
-        if (i + 1 < to && search->trees[i + 1].arena) __builtin_prefetch(search->trees[i + 1].arena + MCTS_UNIT);
-        if (gumbel && several) mcts_ask_tree(search, i, 1, 1);
-        else if (gumbel) mcts_ask_tree(search, i, 1, 0);
-        else if (several) mcts_ask_tree(search, i, 0, 1);
-        else mcts_ask_tree(search, i, 0, 0);
-    }
+    if (gumbel && several) mcts_ask_range(search, from, to, 1, 1);
+    else if (gumbel) mcts_ask_range(search, from, to, 1, 0);
+    else if (several) mcts_ask_range(search, from, to, 0, 1);
+    else mcts_ask_range(search, from, to, 0, 0);
 }
 
 /* Gives leaves their rows; with a cache, equal positions of one step share a row. */
@@ -250,7 +304,7 @@ static void mcts_write_rows(void *context, int32_t from, int32_t to) {
 
 /* One step; returns the number of rows to evaluate. */
 static inline int32_t mcts_ask(mcts_search *search) {
-    mcts_pool_run(&search->pool, search->threads, mcts_ask_trees, search, search->num_trees, 8);
+    mcts_pool_run(&search->pool, search->threads, mcts_ask_trees, search, search->num_trees, 2 * MCTS_CURSORS);
     mcts_number_rows(search);
     mcts_pool_run(&search->pool, search->threads, mcts_write_rows, search, search->num_rows, 32);
     return search->num_rows;
@@ -275,6 +329,14 @@ static inline int32_t mcts_bad_row(const mcts_search *search) {
     return -1;
 }
 
+/* Asks for the memory of a tree's first leaf, later for that of its parent. */
+MCTS_INLINE void mcts_prefetch_leaf(const mcts_search *search, int32_t index, int32_t end, int parent) {
+    if (index >= end || !search->trees[index].num_leaves) return;
+    const mcts_leaf *leaf = &search->leaves[(size_t)index * (size_t)search->config.leaves_per_step];
+    const mcts_node *node = mcts_at(&search->trees[index], leaf->node);
+    mcts_prefetch(parent ? mcts_at(&search->trees[index], node->parent) : node);
+}
+
 static void mcts_tell_trees(void *context, int32_t from, int32_t to) {
     mcts_search *search = (mcts_search *)context;
     const mcts_config *config = &search->config;
@@ -282,6 +344,8 @@ static void mcts_tell_trees(void *context, int32_t from, int32_t to) {
     float permuted[PLAYOUT_MAX_ACTIONS], values[PLAYOUT_MAX_PLAYERS];
     for (int32_t i = from; i < to; i++) {
         mcts_tree *tree = &search->trees[i];
+        mcts_prefetch_leaf(search, i + 8, to, 0);
+        mcts_prefetch_leaf(search, i + 4, to, 1);
         for (int32_t k = 0; k < tree->num_leaves; k++) {
             const mcts_leaf *leaf = &search->leaves[(size_t)i * (size_t)config->leaves_per_step + (size_t)k];
             const mcts_leaf *shown = &search->leaves[search->row_leaf[leaf->row]];
@@ -308,8 +372,10 @@ static void mcts_tell_trees(void *context, int32_t from, int32_t to) {
     }
 }
 
-/* Puts the evaluations of the rows into the trees (and into the cache, in the order of rows). */
-static inline void mcts_tell(mcts_search *search) {
+/* Puts the evaluations of the rows into the trees (and into the cache, in the order of rows); returns how many trees
+ * have more to do.
+ */
+static inline int32_t mcts_tell(mcts_search *search) {
     const int32_t players = search->game->num_players;
     if (search->cache.keys) {
         for (int32_t row = 0; row < search->num_rows; row++) {
@@ -326,8 +392,11 @@ static inline void mcts_tell(mcts_search *search) {
                               search->logits + (size_t)row * (size_t)search->game->num_actions, values);
         }
     }
-    mcts_pool_run(&search->pool, search->threads, mcts_tell_trees, search, search->num_trees, 8);
+    int32_t left = 0;
+    mcts_pool_run(&search->pool, search->threads, mcts_tell_trees, search, search->num_trees, 2 * MCTS_CURSORS);
     search->num_rows = search->num_leaves = 0;
+    for (int32_t i = 0; i < search->num_trees; i++) left += search->trees[i].begun && !search->trees[i].done;
+    return left;
 }
 
 #endif

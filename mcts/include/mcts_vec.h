@@ -1,8 +1,9 @@
-/* Eight floats at a time: the arithmetic of selection, written once over AVX2, SSE2 or plain C.
+/* Eight floats at a time: the arithmetic of selection, written once over SSE2 or plain C.
  *
- * All three give the same bits: only IEEE +, -, *, /, sqrt, comparisons and a fixed order of horizontal sums are used,
- * and nothing is contracted (-ffp-contract=off). The exponential is a polynomial for the same reason, so that the plain
- * Python reference can repeat it. No masks for partial loads: rows are padded to whole vectors by the tree.
+ * Both give the same bits: only IEEE +, -, *, /, sqrt, comparisons and a fixed order of horizontal sums are used, and
+ * nothing is contracted (-ffp-contract=off). The exponential is a polynomial for the same reason, so that the plain
+ * Python reference can repeat it. Rows are padded to whole vectors by the tree. There is no AVX2 form: it was tried and
+ * gained nothing, for a search waits for memory.
  */
 #ifndef MCTS_VEC_H
 #define MCTS_VEC_H
@@ -11,9 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX2__) && !defined(MCTS_PLAIN)
-#include <immintrin.h>
-#elif defined(__SSE2__) && !defined(MCTS_PLAIN)
+#if defined(__SSE2__) && !defined(MCTS_PLAIN)
 #include <emmintrin.h>
 #endif
 
@@ -22,59 +21,7 @@
 /* Loading 8 words from MCTS_LANES + 8 - n gives n lanes of ones. */
 static const int32_t MCTS_LANES[16] __attribute__((aligned(64))) = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 
-#if defined(__AVX2__) && !defined(MCTS_PLAIN)
-
-typedef __m256 vf;
-typedef __m256 vm;
-
-MCTS_INLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
-MCTS_INLINE void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
-MCTS_INLINE vf v_all(float a) { return _mm256_set1_ps(a); }
-MCTS_INLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
-MCTS_INLINE vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
-MCTS_INLINE vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
-MCTS_INLINE vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
-MCTS_INLINE vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
-MCTS_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-MCTS_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
-MCTS_INLINE vm v_gt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
-MCTS_INLINE vm v_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
-MCTS_INLINE vm v_and(vm a, vm b) { return _mm256_and_ps(a, b); }
-MCTS_INLINE vm v_andnot(vm a, vm b) { return _mm256_andnot_ps(b, a); } /* a and not b */
-MCTS_INLINE vf v_if(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
-MCTS_INLINE vf v_keep(vm m, vf a) { return _mm256_and_ps(m, a); }
-MCTS_INLINE vm v_lanes(int n) { return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(MCTS_LANES + 8 - n))); }
-MCTS_INLINE int v_bits(vm m) { return _mm256_movemask_ps(m); }
-MCTS_INLINE vm v_byte_is(const uint8_t *p, int value) {
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(value)));
-}
-MCTS_INLINE vf v_from_u16(const uint16_t *p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
-MCTS_INLINE float v_sum4(__m128 a) {
-    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
-}
-MCTS_INLINE float v_sum(vf a) { return v_sum4(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1))); }
-MCTS_INLINE float v_highest(vf a) {
-    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
-    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
-MCTS_INLINE float v_lowest(vf a) {
-    __m128 b = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    b = _mm_min_ps(b, _mm_movehl_ps(b, b));
-    return _mm_cvtss_f32(_mm_min_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
-/* Rounds to the nearest even; also gives 2 to that power. */
-MCTS_INLINE vf v_round_pow2(vf a, vf *pow2) {
-    __m256i r = _mm256_cvtps_epi32(a);
-    *pow2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(r, _mm256_set1_epi32(127)), 23));
-    return _mm256_cvtepi32_ps(r);
-}
-
-#elif defined(__SSE2__) && !defined(MCTS_PLAIN)
+#if defined(__SSE2__) && !defined(MCTS_PLAIN)
 
 typedef struct { __m128 a, b; } vf;
 typedef vf vm;
@@ -110,6 +57,11 @@ MCTS_INLINE vm v_byte_is(const uint8_t *p, int value) {
     return v_eq(v_widen(words), v_all((float)value));
 }
 MCTS_INLINE vf v_from_u16(const uint16_t *p) { return v_widen(_mm_loadu_si128((const __m128i *)p)); }
+/* base[at[k]] for eight places; no detour over memory, which would cost a failed store forwarding. */
+MCTS_INLINE vf v_gather(const float *base, const uint16_t *at) {
+    return MCTS_VF(_mm_setr_ps(base[at[0]], base[at[1]], base[at[2]], base[at[3]]),
+                   _mm_setr_ps(base[at[4]], base[at[5]], base[at[6]], base[at[7]]));
+}
 MCTS_INLINE float v_sum(vf x) {
     __m128 a = _mm_add_ps(x.a, x.b);
     a = _mm_add_ps(a, _mm_movehl_ps(a, a));
@@ -162,6 +114,7 @@ MCTS_INLINE vf v_keep(vm m, vf a) { MCTS_MAP(vf, f, m.i[k] ? a.f[k] : 0.0f); }
 MCTS_INLINE vm v_lanes(int n) { MCTS_MAP(vm, i, -(k < n)); }
 MCTS_INLINE vm v_byte_is(const uint8_t *p, int value) { MCTS_MAP(vm, i, -(p[k] == value)); }
 MCTS_INLINE vf v_from_u16(const uint16_t *p) { MCTS_MAP(vf, f, (float)p[k]); }
+MCTS_INLINE vf v_gather(const float *base, const uint16_t *at) { MCTS_MAP(vf, f, base[at[k]]); }
 MCTS_INLINE int v_bits(vm m) {
     int bits = 0;
     for (int k = 0; k < 8; k++) bits |= (m.i[k] & 1) << k;
