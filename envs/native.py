@@ -85,7 +85,7 @@ def read_seeds(
 
 
 class NativeVectorEnv(VectorEnv[Any, Any, Array]):
-    """Seeds, streams and SAME_STEP infos, over arrays of seeds and episodes [B] of the native batch.
+    """Seeds, streams and SAME_STEP infos, over the seeds and episodes [B] of the native batch.
 
     Row i draws from the stream (seed of row i, number of its episode), so its episodes depend on
     nothing else.

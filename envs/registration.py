@@ -1,6 +1,7 @@
 """Registers every environment of playout with Gymnasium, once.
 
-Imported through the hook in playout's __init__ (hook.py).
+Imported through the hook in playout's __init__ (hook.py). Names only: the environments themselves
+are imported when they are made.
 """
 
 from __future__ import annotations
@@ -16,22 +17,33 @@ _LIMITS: dict[str, tuple[int, float | None]] = {
     "acrobot": (500, -100.0),
     "pendulum": (200, None),
 }
+_GAMES = {"playout/ConnectFour-v0": "connect_four", "playout/TicTacToe-v0": "tic_tac_toe"}
+
+# Gymnasium id -> the native environment that plays exactly the same task.
+TWINS = {task.env_id.removeprefix("playout/"): task.env_id for task in TASKS.values()}
 
 
-def register_control() -> None:
-    """`playout/CartPole-v1` and the other control tasks."""
+def register_all() -> None:
+    """Control tasks and games; ids that are taken already stay as they are."""
     for task in TASKS.values():
-        if task.env_id in gym.registry:
-            continue
         limit, threshold = _LIMITS[task.name]
-        gym.register(
-            id=task.env_id,
-            entry_point="playout.envs.control.single:ControlEnv",
-            vector_entry_point="playout.envs.control.vector:ControlVectorEnv",
-            max_episode_steps=limit,
-            reward_threshold=threshold,
-            kwargs={"task": task.name},
-        )
+        if task.env_id not in gym.registry:
+            gym.register(
+                id=task.env_id,
+                entry_point="playout.envs.control.single:ControlEnv",
+                vector_entry_point="playout.envs.control.vector:ControlVectorEnv",
+                max_episode_steps=limit,
+                reward_threshold=threshold,
+                kwargs={"task": task.name},
+            )
+    for env_id, game in _GAMES.items():
+        if env_id not in gym.registry:
+            gym.register(
+                id=env_id,
+                entry_point="playout.envs.single:GameEnv",
+                vector_entry_point="playout.envs.vector:GameVectorEnv",
+                kwargs={"game": game},
+            )
 
 
-register_control()
+register_all()

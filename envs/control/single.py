@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.error import ResetNeeded
 from playout.envs.control import _control
 from playout.envs.control.tasks import find_task
 from playout.envs.control.vector import action_space, observation_space
@@ -62,6 +63,16 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
 
     def step(self, action: Any) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One step; the action is a whole number, or one float in an array of shape (1,)."""
-        self._batch.step(np.asarray(action)[np.newaxis])
         batch = self._batch
+        if batch.pending[0]:
+            raise ResetNeeded("the episode is over: call reset() before the next step")
+        batch.step(np.asarray(action)[np.newaxis])
         return batch.obs[0].copy(), float(batch.rewards[0]), bool(batch.terminations[0]), False, {}
+
+    def render(self) -> Any:
+        """A picture uint8 [H, W, 3], if `render_mode` is "rgb_array"."""
+        if self.render_mode is None:
+            return None
+        from playout.envs.control.render import render_control
+
+        return render_control(self.task.name, self._batch.state[:, 0])

@@ -136,6 +136,15 @@ class ControlVectorEnv(NativeVectorEnv):
         """The present observations [B, O]."""
         return self._batch.obs.copy() if self.copy else self._batch.obs
 
+    def render(self) -> tuple[Array, ...] | None:
+        """A picture uint8 [H, W, 3] of each environment, if `render_mode` is "rgb_array"."""
+        if self.render_mode is None:
+            return None
+        from playout.envs.control.render import render_control
+
+        columns = self._batch.state
+        return tuple(render_control(self.task.name, columns[:, i]) for i in range(self.num_envs))
+
     def get_state(self) -> State:
         """Everything that the future depends on, as fresh arrays; for set_state."""
         return {
