@@ -33,17 +33,46 @@ static inline int C4_(has_four)(const c4_solver *s, uint64_t own) {
     return found != 0;
 }
 
-/* An upper bound for the first player by follow-up: the second player answers every move in the same column and so owns
- * all cells of even height number; columns filled to an odd height are paired, and the first player is granted all of
- * their next cells. Without a four in everything granted the first player cannot win; if moreover nothing needs pairing
- * and the second player's share holds a four, the first player has lost. Needs an even height. */
-static inline int C4_(follow_up)(const c4_solver *s, uint64_t first, uint64_t all, uint64_t next, int first_to_move) {
-    uint64_t odd = next & ~s->odd_cells & s->board; /* columns of odd filling: the next cell is of even number */
-    if (!first_to_move) odd &= odd - 1;            /* the second player first takes one of them */
-    const uint64_t granted = first | (s->odd_cells & ~all) | odd;
-    if (C4_(has_four)(s, granted)) return C4_UNKNOWN;
-    if (!odd && C4_(has_four)(s, s->board & ~granted)) return -1;
-    return 0;
+/* Two bounds from answering every move in the same column, which an even height makes possible. Rows count from 1.
+ *
+ * follow_up: the second player answers, so the first gets the odd rows and the second the even ones. Columns filled to
+ * an odd height ("uneven") are answered in pairs; who gets which of their next cells is open. If the second player is to
+ * move, it first takes one of them. Without a four in all that the first player might get, it cannot win; with a four in
+ * what the second surely gets, the first player loses. Returns an upper bound for the first player, or C4_UNKNOWN. */
+static inline int C4_(follow_up)(const c4_solver *s, uint64_t first, uint64_t all, uint64_t uneven, int first_to_move) {
+    const uint64_t sure = first | (s->odd_cells & ~all);
+    int best = C4_UNKNOWN;
+    if (first_to_move) {
+        if (C4_(has_four)(s, sure | uneven)) return C4_UNKNOWN;
+        return C4_(has_four)(s, s->board & ~(sure | uneven)) ? -1 : 0;
+    }
+    if (C4_(has_four)(s, sure)) return C4_UNKNOWN;
+    for (uint64_t rest = uneven; rest; rest &= rest - 1) {
+        const uint64_t granted = sure | (uneven & ~(rest & -rest));
+        if (C4_(has_four)(s, granted)) continue;
+        if (C4_(has_four)(s, s->board & ~granted)) return -1;
+        best = 0;
+    }
+    return best;
+}
+
+/* zugzwang: the second player is to move and the first has an aim (a completing cell) on an odd row of an uneven column.
+ * If the first player answers everything, the second must at last play below that aim. It meanwhile gets the odd rows
+ * elsewhere, the next cells of the other uneven columns at most, and the even rows below the aim; if none of that makes
+ * a four, the first player wins. Returns an upper bound for the second player, or C4_UNKNOWN. */
+static inline int C4_(zugzwang)(const c4_solver *s, uint64_t second, uint64_t all, uint64_t uneven, uint64_t aims) {
+    const uint64_t open = ~all & s->board;
+    for (int i = 0; i < C4_WIDTH; i++) {
+        const uint64_t column = s->columns[i], there = aims & column & open & s->odd_cells;
+        if (!there || !(uneven & column)) continue;
+        const uint64_t aim = there & -there, below = aim - 1;
+        const uint64_t granted = second | (s->odd_cells & open & ~column) | (uneven & ~column) |
+                                 (column & open & below & ~s->odd_cells);
+        if (C4_(has_four)(s, granted)) continue;
+        const int above = __builtin_popcountll(column & ~(aim | below)); /* what may stay empty when it is over */
+        return -((above + 2) / 2);
+    }
+    return C4_UNKNOWN;
 }
 
 /* Every position has its own key, the same for mirror images where they are merged, mixed for the table. */
@@ -56,11 +85,6 @@ static inline uint64_t C4_(key)(const c4_solver *s, uint64_t own, uint64_t all, 
         if (mirrored < key) key = mirrored;
     }
     return c4_mix(s->table, key);
-}
-
-static inline int C4_(rank)(const c4_solver *s, uint64_t made, uint64_t move, int moves) {
-    (void)s; (void)move; (void)moves;
-    return __builtin_popcountll(made);
 }
 
 /* A bound on the score of (own, all), `moves` stones, by a null window: at least beta, then a lower bound, or below
@@ -89,22 +113,26 @@ static int C4_(search)(c4_solver *s, uint64_t own, uint64_t all, uint64_t threat
     if (high < beta) return high;
 
     if (s->parity) {
-        const int first_to_move = !(moves & 1);
-        const int bound = C4_(follow_up)(s, first_to_move ? own : own ^ all, all, next, first_to_move);
-        if (bound != C4_UNKNOWN) {
-            if (first_to_move) {
-                if (bound < beta) return bound;
-                if (bound < high) high = bound;
-            } else {
-                if (-bound >= beta) return -bound;
-                if (-bound > low) low = -bound;
-            }
+        const uint64_t uneven = next & ~s->odd_cells;
+        const int second_to_move = moves & 1;
+        if (second_to_move) {
+            const int bound = C4_(zugzwang)(s, own, all, uneven, threats);
+            if (bound < beta) return bound;
+            if (bound < high) high = bound;
+        }
+        const int bound = C4_(follow_up)(s, second_to_move ? own ^ all : own, all, uneven, !second_to_move);
+        if (bound != C4_UNKNOWN && second_to_move) {
+            if (-bound >= beta) return -bound;
+            if (-bound > low) low = -bound;
+        } else if (bound != C4_UNKNOWN) {
+            if (bound < beta) return bound;
+            if (bound < high) high = bound;
         }
     }
 
     const uint64_t key = C4_(key)(s, own, all, moves);
     uint64_t *const cluster = c4_cluster(s->table, key);
-    const int32_t slot = c4_find(s->table, cluster, key);
+    const int slot = c4_find(s->table, cluster, key);
     if (slot >= 0) {
         const uint64_t entry = c4_load(cluster + slot);
         const int known_low = c4_entry_low(entry), known_high = c4_entry_high(entry);
@@ -116,17 +144,29 @@ static int C4_(search)(c4_solver *s, uint64_t own, uint64_t all, uint64_t threat
 
     /* Best first: the move that leaves most completing cells, then the more central one. */
     struct { uint64_t move, threats; int rank; } order[C4_MAX_WIDTH];
+    uint64_t keys[C4_MAX_WIDTH];
+    const int look_ahead = left > C4_LOOK_AHEAD;
     int count = 0;
     for (int i = 0; i < C4_WIDTH; i++) {
         const uint64_t move = playable & s->columns[s->centre_first[i]];
         if (!move) continue;
+        if (look_ahead) {
+            keys[count] = C4_(key)(s, own ^ all, all | move, moves + 1);
+            __builtin_prefetch(c4_cluster(s->table, keys[count]));
+        }
         const uint64_t made = C4_(completing)(s, own | move) & s->board & ~(all | move);
-        const int rank = C4_(rank)(s, made, move, moves);
+        const int rank = __builtin_popcountll(made);
         int j = count++;
         for (; j > 0 && order[j - 1].rank < rank; j--) order[j] = order[j - 1];
         order[j].move = move;
         order[j].threats = made;
         order[j].rank = rank;
+    }
+    /* A reply that is known already may settle it, whichever comes first in the order. */
+    for (int i = 0; look_ahead && i < count; i++) {
+        uint64_t *const there = c4_cluster(s->table, keys[i]);
+        const int at = c4_find(s->table, there, keys[i]);
+        if (at >= 0 && -c4_entry_high(c4_load(there + at)) >= beta) return -c4_entry_high(c4_load(there + at));
     }
 
     const uint64_t nodes_before = s->nodes;
