@@ -121,6 +121,8 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         from playout.agents.run.options import resumed
 
         default = resumed(command_class, path)
+    elif hasattr(command_class, "defaults"):  # such as a preset that fits the arguments
+        default = command_class.defaults(list(arguments))
     extra = {} if default is None else {"default": default}
     return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
 

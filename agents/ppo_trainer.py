@@ -234,6 +234,18 @@ class PPOTrainer:
             shown["evaluation"] = f"{self.last_evaluation.mean:.1f}"
         return shown
 
+    def summary(self) -> str:
+        """One line on how it ended."""
+        text = f"{self.steps:,} steps, {self.updates} updates"
+        if self.last_evaluation is not None:
+            found = self.last_evaluation
+            text += (
+                f"; {found.mean:.1f} ± {1.96 * found.stderr:.1f} over {len(found.returns)} episodes"
+            )
+        if self.solved:
+            text += f": solved, the threshold is {self.threshold:g}"
+        return text
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on."""
         return {

@@ -1,6 +1,7 @@
-"""Settings of a PPO run as frozen dataclasses: the update, the network, and how experience is collected.
+"""Settings of a PPO run as frozen dataclasses: the update, the network, the collection.
 
-No torch here, so that `playout ppo --help` and the presets stay quick. Names and defaults are the field's.
+No torch here, so that `playout ppo --help` and the presets stay quick. Names and defaults are the
+field's.
 """
 
 import math
