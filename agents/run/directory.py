@@ -56,18 +56,19 @@ def _toml(config: dict[str, Any]) -> bytes:
     """The configuration for people; what is None stands in a comment, for TOML has no null."""
     unset: list[str] = []
 
-    def strip(table: dict[str, Any], path: str) -> dict[str, Any]:
-        unset.extend(path + key for key, item in table.items() if item is None)
-        return {
-            key: strip(item, f"{path}{key}.") if isinstance(item, dict) else item
-            for key, item in table.items()
-            if item is not None
-        }
+    def strip(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            unset.extend(path + key for key, item in value.items() if item is None)
+            kept = {key: item for key, item in value.items() if item is not None}
+            return {key: strip(item, f"{path}{key}.") for key, item in kept.items()}
+        if isinstance(value, list):
+            return ["none" if item is None else strip(item, path) for item in value]
+        return value
 
     text = tomli_w.dumps(strip(config, ""))
     if unset:
         text += f"\n# not set: {', '.join(unset)}\n"
-    return text.encode("utf-8")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _only_begun(folder: Path) -> bool:

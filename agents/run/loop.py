@@ -167,12 +167,16 @@ class _Loop:
         _check_weights(state, "", self.last_good())
         done, total = self.trainer.progress
         info = {"done": done, "total": total, "elapsed": self.elapsed, "metrics": self.log.mark()}
-        try:
-            self.run.save(self.updates, state, metric=metric, keep=self.keep, info=info)
-        except RunError as error:
-            raise RunError(f"{error}; {self.last_good()}") from error
+        self.run.save(self.updates, state, metric=metric, keep=self.keep, info=info)
         self.saved_at = self.updates
         self.save_cost = time.monotonic() - begun
+
+    def close(self) -> None:
+        """Write what the view still holds and close the files."""
+        try:
+            self.view.close()
+        finally:
+            self.log.close()
 
     def step(self, evaluate: bool) -> float | None:
         """One update, its metrics and, if due, its evaluation; returns the metric of a new best."""
@@ -234,6 +238,7 @@ def train(
         shown.start(title, done, total, unit)
         saved = time.monotonic()
         try:
+            # Everything below may meet a full disk; whatever it was, the last good save is named.
             while not trainer.finished and not signals.received:
                 due = can_evaluate and (loop.updates + 1) % eval_every == 0
                 metric = loop.step(due)
@@ -252,7 +257,10 @@ def train(
             if signals.received:
                 shown.say(f"saved after update {loop.updates}; continue with --resume {run.path}")
                 raise Interrupted(signals.received)
+            loop.close()
+        except RunError as error:
+            raise RunError(f"{error}; {loop.last_good()}") from error
         finally:
             shown.stop()
-            loop.view.close()
-            loop.log.close()
+            with suppress(RunError):  # the reason that brought us here says more
+                loop.close()

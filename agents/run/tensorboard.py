@@ -126,8 +126,11 @@ class TensorBoardView:
 
     def close(self) -> None:
         """Flush and close the file."""
-        if self._pending:
-            self.flush()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        try:
+            if self._pending:
+                self.flush()
+        finally:
+            self._pending.clear()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1

@@ -1,6 +1,7 @@
 """A trainer without torch, quick enough to be killed hundreds of times; not a test itself."""
 
 import numpy as np
+import numpy.random  # NumPy loads it lazily: once here, not in every forked child
 
 
 class ToyTrainer:

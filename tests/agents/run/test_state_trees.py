@@ -2,7 +2,11 @@
 
 import collections
 import math
+import os
+import shutil
 import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +92,11 @@ states = st.dictionaries(st.one_of(texts, st.just("model"), st.just("other")), t
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return RunDir.create(tmp_path_factory.mktemp("run") / "r", kind="toy", config={}, seed=0)
+    # In memory where possible: hundreds of saves would wait for the disk.
+    base = tempfile.mkdtemp(dir="/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(base) if base else tmp_path_factory.mktemp("run")
+    yield RunDir.create(folder / "r", kind="toy", config={}, seed=0)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,0 +1,83 @@
+"""Ctrl-C and SIGTERM finish the update, save, and exit with 130 and 143; a second one ends at once."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from playout.agents.run.directory import RunDir
+from playout.agents.run.metrics import read_rows
+
+SCRIPT = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("toy_trainer", {toy!r})
+toy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(toy)
+from playout.agents.run.directory import RunDir
+from playout.agents.run.loop import train
+def hook(trainer):
+    if trainer.n == 2:
+        print("working", flush=True)
+        end = time.monotonic() + {seconds}
+        while time.monotonic() < end:
+            time.sleep(0.01)
+run = RunDir.open_or_create({run!r}, kind="toy", config={{}}, seed=0)
+train(toy.ToyTrainer(5, hook=hook), run, save_every=100, console="quiet")
+"""
+
+
+def start(run, seconds):
+    toy = str(Path(__file__).with_name("toy_trainer.py"))
+    code = SCRIPT.format(toy=toy, run=str(run), seconds=seconds)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "working\n"
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_update_saves_and_exits(tmp_path, number, code):
+    process = start(tmp_path / "r", 0.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert "finishing this update, then saving" in errors and "Traceback" not in errors
+    run = RunDir.open(tmp_path / "r")
+    assert run.load()[0] == 3 and len(list(read_rows(run.path))) == 3
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
+    process = start(tmp_path / "r", 60)
+    process.send_signal(signal.SIGINT)
+    assert "finishing" in process.stderr.readline() + process.stderr.readline()
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert time.monotonic() - begun < 20
+    run = RunDir.open(tmp_path / "r")
+    assert run.find() is None
+    with run.lock():
+        pass
+
+
+def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
+    from playout.agents.run.loop import train
+
+    class Broken:
+        progress, finished = (0, 1), False
+
+        def update(self):
+            raise KeyError("inside")
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run = RunDir.create(tmp_path / "r", kind="toy", config={}, seed=0)
+    with pytest.raises(KeyError, match="inside"):
+        train(Broken(), run, console=False)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    with run.lock():
+        pass
