@@ -1,4 +1,4 @@
-"""Capsules that anybody may hand in: malformed ones are refused, faulty ones are found by check_game.
+"""Capsules that anybody may hand in: malformed ones are refused, check_game finds faulty ones.
 
 The faults are put in through ctypes, which replaces single functions of tic-tac-toe's table.
 """
@@ -6,15 +6,14 @@ The faults are put in through ctypes, which replaces single functions of tic-tac
 import ctypes as c
 
 import numpy as np
+import playout
 import pytest
 from playout.envs.game import NativeGame
 from playout.envs.games._tic_tac_toe import make
 from playout.errors import GameError
 from playout.testing import GameCheckError, check_game
 
-import playout
-
-P, I, F = c.c_void_p, c.c_int32, c.POINTER(c.c_float)
+P, INT, F = c.c_void_p, c.c_int32, c.POINTER(c.c_float)
 
 
 class Table(c.Structure):
@@ -23,20 +22,20 @@ class Table(c.Structure):
 
 KINDS = {
     "init": c.CFUNCTYPE(None, P, P),
-    "to_play": c.CFUNCTYPE(I, P, P),
-    "legal": c.CFUNCTYPE(I, P, P, c.POINTER(I)),
-    "apply": c.CFUNCTYPE(None, P, P, I),
+    "to_play": c.CFUNCTYPE(INT, P, P),
+    "legal": c.CFUNCTYPE(INT, P, P, c.POINTER(INT)),
+    "apply": c.CFUNCTYPE(None, P, P, INT),
     "returns": c.CFUNCTYPE(None, P, P, F),
-    "observe": c.CFUNCTYPE(None, P, P, I, F),
+    "observe": c.CFUNCTYPE(None, P, P, INT, F),
     "hash": c.CFUNCTYPE(c.c_uint64, P, P),
-    "symmetry": c.CFUNCTYPE(None, P, P, I, P),
-    "symmetry_action": c.CFUNCTYPE(I, P, I, I),
-    "write_action": c.CFUNCTYPE(I, P, P, I, c.POINTER(c.c_char)),
-    "read_action": c.CFUNCTYPE(I, P, P, c.c_char_p),
-    "write_state": c.CFUNCTYPE(I, P, P, c.POINTER(c.c_char)),
-    "read_state": c.CFUNCTYPE(I, P, P, c.c_char_p),
-    "write_board": c.CFUNCTYPE(I, P, P, c.POINTER(c.c_char)),
-    "check": c.CFUNCTYPE(I, P, P),
+    "symmetry": c.CFUNCTYPE(None, P, P, INT, P),
+    "symmetry_action": c.CFUNCTYPE(INT, P, INT, INT),
+    "write_action": c.CFUNCTYPE(INT, P, P, INT, c.POINTER(c.c_char)),
+    "read_action": c.CFUNCTYPE(INT, P, P, c.c_char_p),
+    "write_state": c.CFUNCTYPE(INT, P, P, c.POINTER(c.c_char)),
+    "read_state": c.CFUNCTYPE(INT, P, P, c.c_char_p),
+    "write_board": c.CFUNCTYPE(INT, P, P, c.POINTER(c.c_char)),
+    "check": c.CFUNCTYPE(INT, P, P),
     "chance": P,
     "playout": c.CFUNCTYPE(None, P, P, P, F),
     "destroy": P,
@@ -47,8 +46,8 @@ Table._fields_ = [
     ("abi", c.c_uint32),
     ("struct_size", c.c_uint32),
     ("name", c.c_char * 64),
-    *[(name, I) for name in SIZES.split()],
-    ("params", I * 8),
+    *[(name, INT) for name in SIZES.split()],
+    ("params", INT * 8),
     ("context", P),
     *KINDS.items(),
     ("reserved", P * 7),

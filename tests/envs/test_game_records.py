@@ -4,14 +4,13 @@ import json
 import os
 import random
 
+import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playout.envs import records
 from playout.envs.records import GameRecord
 from playout.errors import DataError, IllegalActionError, PlayoutError
-
-import playout
 
 
 def random_record(seed, name="connect_four", **extra):
@@ -79,7 +78,7 @@ def test_any_cut_is_noticed(tmp_path):
         if size == first:
             assert len(records.load(path)) == 1
         else:
-            with pytest.raises(DataError, match="line [12]: the last line is cut off"):
+            with pytest.raises(DataError, match=r"line [12]: the last line is cut off"):
                 records.load(path)
 
 

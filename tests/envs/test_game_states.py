@@ -1,11 +1,10 @@
 """Single states, moves as text, and games by name."""
 
 import numpy as np
+import playout
 import pytest
 from playout.envs.registry import game, games, parse_form, register_game, unregister_game
 from playout.errors import ConfigError, GameError, IllegalActionError
-
-import playout
 
 
 def test_states_do_not_change():
@@ -74,8 +73,18 @@ def test_tic_tac_toe_symmetries_act_on_board_and_actions_alike():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "...", "XX./.../...", "O../.../...", "XXX/OOO/...", "XXX/OO./O..", ".../.../.../", "x../.../...", "........."],
-)  # fmt: skip
+    [
+        "",
+        "...",
+        "XX./.../...",
+        "O../.../...",
+        "XXX/OOO/...",
+        "XXX/OO./O..",
+        ".../.../.../",
+        "x../.../...",
+        ".........",
+    ],
+)
 def test_tic_tac_toe_text_of_no_position_is_refused(text):
     with pytest.raises(GameError, match="not a position"):
         playout.game("tic_tac_toe").from_text(text)
@@ -97,12 +106,25 @@ def test_games_are_made_from_text_names_and_objects():
 @pytest.mark.parametrize(
     "text",
     [
-        "go", "", "connect_four(", "connect_four)", "connect_four(7)", "connect_four(width=)", "connect_four(width=7,,)",
-        "connect_four(width=7, width=7)", "connect_four(depth=1)", "connect_four(width=__import__('os'))",
-        "connect_four(width=1e3)", "connect_four(width=0x7)", "os.system", "playout.envs:game", "tic_tac_toe(width=3)",
-        "connect_four(width=" + "9" * 2000 + ")", "connect_four\n(width=7)x",
+        "go",
+        "",
+        "connect_four(",
+        "connect_four)",
+        "connect_four(7)",
+        "connect_four(width=)",
+        "connect_four(width=7,,)",
+        "connect_four(width=7, width=7)",
+        "connect_four(depth=1)",
+        "connect_four(width=__import__('os'))",
+        "connect_four(width=1e3)",
+        "connect_four(width=0x7)",
+        "os.system",
+        "playout.envs:game",
+        "tic_tac_toe(width=3)",
+        "connect_four(width=" + "9" * 2000 + ")",
+        "connect_four\n(width=7)x",
     ],
-)  # fmt: skip
+)
 def test_text_that_names_no_game_is_refused(text):
     with pytest.raises(ConfigError):
         game(text)

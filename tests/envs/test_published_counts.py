@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+import playout
 import pytest
 from playout.testing import count_games, count_positions, perft
-
-import playout
 
 FILES = sorted((Path(__file__).parent.parent / "perft").glob("*.perft"))
 

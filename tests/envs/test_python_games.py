@@ -6,12 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import playout
 import pytest
 from playout.envs import Game, StateBatch, from_python
 from playout.errors import GameError, IllegalActionError
 from playout.testing import check_game, count_games, perft
-
-import playout
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python_game.py"
 spec = importlib.util.spec_from_file_location("python_game_example", EXAMPLE)
@@ -91,7 +90,7 @@ def test_nim_is_won_by_the_side_that_theory_names():
     states = game.batch(60)
     states.random_plies(np.arange(60) % 6, 1)
     for state in states:
-        player, *sticks = state.to_bytes()[4:8]
+        sticks = state.to_bytes()[5:8]
         balance = 0
         for pile in sticks:
             balance ^= pile % 4

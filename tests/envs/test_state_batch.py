@@ -1,14 +1,13 @@
 """Batches of states: what they say agrees with single states, and what does not fit is refused."""
 
 import numpy as np
+import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playout.envs import StateBatch
 from playout.envs.game import TERMINAL
 from playout.errors import GameError, IllegalActionError
-
-import playout
 
 GAMES = ["connect_four", "tic_tac_toe", "connect_four(width=12, height=4, run=3)"]
 
@@ -106,7 +105,7 @@ def test_an_illegal_action_names_its_row_and_changes_nothing(call):
 def test_a_move_after_the_end_is_refused():
     game = playout.game("tic_tac_toe")
     states = StateBatch.from_states([game.from_moves("14253")])
-    with pytest.raises(IllegalActionError, match="row 0: .*the game is over"):
+    with pytest.raises(IllegalActionError, match=r"row 0: .*the game is over"):
         states.apply([5])
 
 
