@@ -1,4 +1,4 @@
-"""Hugging Face folders: round trips, agreement with transformers, and files that must be refused."""
+"""Hugging Face folders: round trips, agreement with transformers, files that must be refused."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_heads_are_stored_beside_the_model(tmp_path):
     other = ScalarHead(CONFIG, seed=5)
     load_heads(tmp_path, {"score": other})
     assert torch.equal(head.weight, other.weight)
-    with pytest.raises(CheckpointError, match="lacks v_head.weight"):
+    with pytest.raises(CheckpointError, match=r"lacks v_head\.weight"):
         load_heads(tmp_path, {"v_head": other})
 
 

@@ -73,7 +73,7 @@ def test_log_probabilities_of_generation_are_those_of_training(adapted):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_sample_does_not_depend_on_the_batch_around_it(model, dtype):
     prompts = prompts_of(40)
-    options = dict(max_new_tokens=30, stop=[5, 6], seed=7, dtype=dtype)
+    options = {"max_new_tokens": 30, "stop": [5, 6], "seed": 7, "dtype": dtype}
     together = generate(model, prompts, **options)
     turns = generate(model, prompts, max_rows=16, **options)
     assert torch.equal(turns.responses, together.responses)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def small(**changes):
-    fields = dict(
+    fields = dict(  # noqa: C408
         vocab_size=97,
         hidden_size=32,
         intermediate_size=48,
