@@ -15,7 +15,7 @@ _LAZY = {
     "load": "playout.agents.loading",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
-    "Game": "playout.envs.game",
+    "Game": "playout.envs.python_game",
     "game": "playout.envs.registry",
     "testing": "playout.testing",
 }

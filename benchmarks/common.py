@@ -178,9 +178,9 @@ def write_result(
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     aside = path.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps(plain(record), indent=1) + "\n"
     with open(aside, "w", encoding="utf-8") as file:
-        json.dump(plain(record), file, indent=1)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)

@@ -152,6 +152,26 @@ C4_INLINE void c4_observe(const c4_layout *g, const c4_state *s, int32_t player,
     }
 }
 
+/* Seven bits as seven numbers, for the rows of the standard board. */
+#define C4_ROW(i) {(i) & 1, (i) >> 1 & 1, (i) >> 2 & 1, (i) >> 3 & 1, (i) >> 4 & 1, (i) >> 5 & 1, (i) >> 6 & 1}
+#define C4_ROWS4(i) C4_ROW(i), C4_ROW((i) + 1), C4_ROW((i) + 2), C4_ROW((i) + 3)
+#define C4_ROWS16(i) C4_ROWS4(i), C4_ROWS4((i) + 4), C4_ROWS4((i) + 8), C4_ROWS4((i) + 12)
+#define C4_ROWS64(i) C4_ROWS16(i), C4_ROWS16((i) + 16), C4_ROWS16((i) + 32), C4_ROWS16((i) + 48)
+static const float C4_ROW_OF[128][7] = {C4_ROWS64(0), C4_ROWS64(64)};
+
+/* The same on 7 x 6, a row at a time: the multiplication moves bit 7 x of a row to bit 42 + x, and no two bits meet. */
+static inline void c4_observe_rows(const c4_state *s, int32_t player, float *obs) {
+    const uint64_t first = player == c4_turn(s) ? s->own : s->own ^ s->all;
+    const uint64_t gather = UINT64_C(0x41041041040);
+    for (int32_t plane = 0; plane < 2; plane++) {
+        const uint64_t stones = plane == 0 ? first : first ^ s->all;
+        for (int32_t y = 5; y >= 0; y--, obs += 7) {
+            const uint64_t row = (stones >> y) & C4_STANDARD.bottom;
+            memcpy(obs, C4_ROW_OF[(row * gather >> 42) & 127], sizeof C4_ROW_OF[0]);
+        }
+    }
+}
+
 /* own + all is unique: in every column the sum tells the height and the colours. */
 C4_INLINE uint64_t c4_hash(const c4_state *s) { return playout_mix(s->own + s->all + UINT64_C(0x9E3779B97F4A7C15)); }
 

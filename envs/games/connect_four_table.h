@@ -122,7 +122,7 @@ static int32_t c4_symmetry_action(const playout_game *game, int32_t k, int32_t a
     return k ? c4_of(game)->width - 1 - action : action;
 }
 
-#define C4_TABLE(KIND, LAYOUT)                                                                                         \
+#define C4_TABLE(KIND, LAYOUT, OBSERVE)                                                                                 \
     static int32_t c4_to_play_##KIND(const playout_game *game, const void *s) {                                       \
         return c4_to_play(LAYOUT, (const c4_state *)s);                                                                \
     }                                                                                                                  \
@@ -136,7 +136,7 @@ static int32_t c4_symmetry_action(const playout_game *game, int32_t k, int32_t a
         c4_returns(LAYOUT, (const c4_state *)s, values);                                                               \
     }                                                                                                                  \
     static void c4_observe_##KIND(const playout_game *game, const void *s, int32_t player, float *obs) {              \
-        c4_observe(LAYOUT, (const c4_state *)s, player, obs);                                                          \
+        OBSERVE(LAYOUT, (const c4_state *)s, player, obs);                                                             \
     }                                                                                                                  \
     static void c4_symmetry_##KIND(const playout_game *game, const void *s, int32_t k, void *out) {                   \
         c4_symmetry(LAYOUT, (const c4_state *)s, k, (c4_state *)out);                                                  \
@@ -154,8 +154,10 @@ static int32_t c4_symmetry_action(const playout_game *game, int32_t k, int32_t a
         game->playout = c4_playout_##KIND;                                                                             \
     }
 
-C4_TABLE(standard, &C4_STANDARD)
-C4_TABLE(any, c4_of(game))
+#define C4_OBSERVE_ROWS(LAYOUT, s, player, obs) c4_observe_rows(s, player, obs)
+
+C4_TABLE(standard, &C4_STANDARD, C4_OBSERVE_ROWS)
+C4_TABLE(any, c4_of(game), c4_observe)
 
 static void c4_destroy(playout_game *game) { free(game->context); }
 

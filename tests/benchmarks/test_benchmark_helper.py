@@ -1,0 +1,56 @@
+"""The helper that all benchmarks share: turns, ratios, and a result file that is whole or absent."""
+
+import json
+
+import numpy as np
+import pytest
+from playout.benchmarks import common
+
+
+def test_candidates_run_turn_about_and_ratios_are_by_round():
+    order = []
+
+    def candidate(name):
+        def run():
+            order.append(name)
+            return 10
+
+        return run
+
+    rates = common.measure({"a": candidate("a"), "b": candidate("b")}, repeats=3, warmup=1)
+    assert order == ["a", "b"] * 4
+    assert len(rates["a"].runs) == 3
+    assert rates["a"].min <= rates["a"].median <= rates["a"].max
+    assert rates["a"].over(rates["a"]).runs == (1, 1, 1)
+
+
+def test_a_result_says_where_it_comes_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    rate = common.Rate.of([1.0, 3.0, 2.0])
+    payload = {"rate": rate, "number": np.float32(0.1), "list": (1, None, np.arange(2))}
+    path = common.write_result("trial", payload, settings={"seed": 1})
+    data = json.loads(path.read_text())
+    assert data["results"]["rate"] == {"median": 2, "min": 1, "max": 3, "runs": [1, 3, 2]}
+    assert data["results"]["number"] == 0.1
+    assert data["results"]["list"] == [1, None, [0, 1]]
+    assert data["machine"]["processor"] and "numpy" in data["versions"]
+    assert data["settings"] == {"seed": 1}
+    with pytest.raises(TypeError):
+        common.write_result("trial", {"bad": object()})
+    assert json.loads(path.read_text()) == data
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".json"] == ["trial.json"]
+
+
+def test_a_missing_peer_is_told_and_not_fatal(capsys):
+    assert common.peer("no_such_module_at_all", "no-such-package") is None
+    assert "pip install no-such-package" in capsys.readouterr().err
+
+
+def test_numbers_are_shown_short():
+    assert [common.short(n) for n in (0.5, 12, 1234, 4.56e6, 7.8e9)] == [
+        "0.5",
+        "12",
+        "1.23 k",
+        "4.56 M",
+        "7.8 G",
+    ]
