@@ -69,7 +69,7 @@ class GameEnv(gym.Env[Obs, Any]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """The legal actions, bool [A]."""
-        return self._envs.action_masks()[0]
+        return np.asarray(self._envs.action_masks()[0])
 
     def render(self) -> Any:
         """The board as text ("ansi") or a picture uint8 [H, W, 3] ("rgb_array")."""

@@ -21,8 +21,11 @@ from playout.envs.game import NativeGame
 from playout.envs.native import Array, NativeVectorEnv, read_limit, read_num_envs
 from playout.envs.registry import game as find_game
 from playout.envs.registry import games
+from playout.envs.sb3 import as_sb3
 from playout.envs.state_batch import StateBatch
 from playout.errors import ConfigError, IllegalActionError
+
+__all__ = ["GameVectorEnv", "Opponent", "as_sb3"]
 
 State = dict[str, Array]
 

@@ -31,6 +31,7 @@ cdef extern from "playout_control.h" nogil:
         char name[64]
         int32_t state_size
         int32_t obs_size
+        int32_t obs_shape[3]
         int32_t num_actions
         int32_t max_episode_steps
         double action_low
@@ -41,6 +42,7 @@ cdef extern from "playout_control.h" nogil:
         double obs_low[16]
         double reset_low[16]
         double reset_high[16]
+        void *observe_rows
 
 cdef extern from "driver.h" nogil:
     int CTL_BASE
@@ -89,6 +91,8 @@ cdef extern from "mountain_car_continuous.h" nogil:
     void mountain_car_continuous_make(playout_control *task, int isa)
 cdef extern from "pendulum.h" nogil:
     void pendulum_make(playout_control *task, int isa)
+cdef extern from "signal_maze.h" nogil:
+    void signal_maze_make(playout_control *task, int isa)
 
 ISAS = ("base", "avx2", "avx512")
 MODES = ("NextStep", "SameStep", "Disabled")
@@ -125,6 +129,8 @@ def make(name, params=(), isa=None):
         acrobot_make(task, level)
     elif name == "pendulum":
         pendulum_make(task, level)
+    elif name == "signal_maze":
+        signal_maze_make(task, level)
     else:
         free(task)
         raise ValueError(f"no control task {name!r}")
@@ -139,6 +145,7 @@ def describe(capsule):
     if not PyCapsule_IsValid(capsule, PLAYOUT_CONTROL_CAPSULE):
         raise TypeError("the task must be a PyCapsule named 'playout.control.v1'")
     task = <const playout_control *>PyCapsule_GetPointer(capsule, PLAYOUT_CONTROL_CAPSULE)
+    image = task.obs_shape[0] > 0
     return {
         "name": (<const char *>task.name).decode(),
         "state_size": task.state_size,
@@ -148,8 +155,9 @@ def describe(capsule):
         "action_low": task.action_low,
         "action_high": task.action_high,
         "reward_threshold": None if task.reward_threshold != task.reward_threshold else task.reward_threshold,
-        "obs_low": [task.obs_low[k] for k in range(task.obs_size)],
-        "obs_high": [task.obs_high[k] for k in range(task.obs_size)],
+        "obs_shape": tuple(task.obs_shape[k] for k in range(3)) if image else (task.obs_size,),
+        "obs_low": task.obs_low[0] if image else [task.obs_low[k] for k in range(task.obs_size)],
+        "obs_high": task.obs_high[0] if image else [task.obs_high[k] for k in range(task.obs_size)],
         "reset_low": [task.reset_low[k] for k in range(task.state_size)],
         "reset_high": [task.reset_high[k] for k in range(task.state_size)],
     }
@@ -186,11 +194,17 @@ cdef class ControlBatch:
         cdef const playout_control *task = <const playout_control *>PyCapsule_GetPointer(capsule, PLAYOUT_CONTROL_CAPSULE)
         if task.abi != PLAYOUT_CONTROL_ABI or task.struct_size < <int>sizeof(playout_control):
             raise ValueError(f"the task was built for control ABI {task.abi}, this playout has {PLAYOUT_CONTROL_ABI}")
-        if not (1 <= task.state_size <= PLAYOUT_CONTROL_MAX_STATE and 1 <= task.obs_size <= PLAYOUT_CONTROL_MAX_OBS):
-            raise ValueError("the task's state_size or obs_size is out of range")
+        shape = describe(capsule)["obs_shape"]
+        if not (
+            1 <= task.state_size <= PLAYOUT_CONTROL_MAX_STATE and np.prod(shape) == task.obs_size
+            and 1 <= task.obs_size <= (1 << 20 if task.observe_rows != NULL else PLAYOUT_CONTROL_MAX_OBS)
+        ):
+            raise ValueError("the task's state_size, obs_size or obs_shape is out of range")
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+        if dtype != np.float32 and task.observe_rows != NULL:
+            raise ValueError("this task has float32 observations only")
         self.capsule = capsule
         cdef int64_t stride = (num_envs + 7) // 8 * 8
         self.state = _aligned((task.state_size, stride), np.float64)
@@ -198,8 +212,8 @@ cdef class ControlBatch:
         self.episodes = _aligned((num_envs,), np.uint64)
         self.elapsed = _aligned((num_envs,), np.int32)
         self.pending = _aligned((num_envs,), np.bool_)
-        self.obs = _aligned((num_envs, task.obs_size), dtype)
-        self.final_obs = _aligned((num_envs, task.obs_size), dtype)
+        self.obs = _aligned((num_envs, *shape), dtype)
+        self.final_obs = _aligned((num_envs, *shape), dtype)
         self.rewards = _aligned((num_envs,), np.float64)
         self.terminations = _aligned((num_envs,), np.bool_)
         self.truncations = _aligned((num_envs,), np.bool_)

@@ -116,7 +116,9 @@ static inline size_t ctl_obs_bytes(const ctl_batch *batch) {
 static inline void ctl_observe_block(const ctl_batch *batch, int32_t begin, int32_t n) {
     const playout_control *task = batch->task;
     void *obs = (char *)batch->obs + (size_t)begin * ctl_obs_bytes(batch);
-    if (task->observe_many == NULL) {
+    if (task->observe_rows != NULL) {
+        task->observe_rows(task, n, batch->state + begin, batch->stride, (float *)obs);
+    } else if (task->observe_many == NULL) {
         ctl_write_obs[batch->isa](task->obs_size, n, batch->state + begin, batch->stride, obs, batch->obs_double);
     } else {
         double columns[PLAYOUT_CONTROL_MAX_OBS * PLAYOUT_CONTROL_BLOCK];

@@ -112,10 +112,34 @@ def pendulum(state: Row) -> Image:
     return canvas.image
 
 
+def signal_maze(state: Row) -> Image:
+    """The maze, the agent's window lighter; the sign is green for north, red for south."""
+    x, y, length, signal = (int(value) for value in state)
+    cell = 40
+    canvas = Canvas((length + 3) * cell, 7 * cell, INK)
+
+    def square(column: int, row: int, color: Color, inset: float = 1.0) -> None:
+        left, top = (column + 1) * cell, (3 - row) * cell
+        canvas.rectangle(
+            (left + inset, top + inset), (left + cell - inset, top + cell - inset), color
+        )
+
+    free = {(i, 0) for i in range(length + 1)} | {(length, j) for j in range(-2, 3)}
+    for column, row in free:
+        seen = abs(column - x) <= 2 and abs(row - y) <= 2
+        square(column, row, PAPER if seen else (176, 182, 190))
+    for row in (-2, 2):
+        square(length, row, JOINT, 8)
+    square(0, 1, (72, 168, 96) if signal == 0 else ROD, 6)
+    canvas.disc(((x + 1.5) * cell, (3.5 - y) * cell), cell * 0.32, STEEL)
+    return canvas.image
+
+
 _PICTURES: dict[str, Callable[[Row], Image]] = {
     "cartpole": cartpole,
     "mountain_car": mountain_car,
     "mountain_car_continuous": lambda state: mountain_car(state, 0.45),
     "acrobot": acrobot,
     "pendulum": pendulum,
+    "signal_maze": signal_maze,
 }

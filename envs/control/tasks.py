@@ -44,6 +44,8 @@ class Task:
                 raise TypeError(f"{self.env_id} has no parameter {key!r}; it has {names}")
             known[key] = number(key, value)
         values = list(known.values())
+        if self.name == "signal_maze" and not 3 <= values[0] <= values[1] <= 100:
+            raise ValueError(f"lengths must be 3 <= min_length <= max_length <= 100, got {values}")
         return [*values, float(single)] if self.name == "mountain_car_continuous" else values
 
     def bounds(
@@ -56,7 +58,9 @@ class Task:
                 if key in options:
                     high[component] = number(key, options[key])
                     low[component] = -high[component]
-            allowed = ("x_init", "y_init")
+            allowed: tuple[str, ...] = ("x_init", "y_init")
+        elif self.bounded == 0:
+            allowed = ()
         else:
             if "low" in options:
                 low[: self.bounded] = number("low", options["low"])
@@ -66,7 +70,8 @@ class Task:
         for key in options:
             if key not in allowed:
                 raise ValueError(
-                    f"unknown reset option {key!r}; {self.env_id} has {allowed} and 'reset_mask'"
+                    f"unknown reset option {key!r}; {self.env_id} has "
+                    f"{', '.join((*allowed, 'reset_mask'))}"
                 )
         if np.any(low > high):
             raise ValueError(
@@ -98,6 +103,13 @@ _ALL = (
     ),
     Task("acrobot", "playout/Acrobot-v1", (), 4, 15),
     Task("pendulum", "playout/Pendulum-v1", (("g", 10.0),), 2, 30),
+    Task(
+        "signal_maze",
+        "playout/SignalMaze-v0",
+        (("min_length", 3.0), ("max_length", 8.0)),
+        0,
+        5,
+    ),
 )
 TASKS = {task.name: task for task in _ALL}
 

@@ -24,7 +24,8 @@ State = dict[str, Array]
 
 def observation_space(info: Mapping[str, Any], dtype: npt.DTypeLike) -> spaces.Box:
     """The Box of one environment's observations."""
-    low, high = np.asarray(info["obs_low"], dtype), np.asarray(info["obs_high"], dtype)
+    low = np.full(info["obs_shape"], info["obs_low"], dtype)
+    high = np.full(info["obs_shape"], info["obs_high"], dtype)
     return spaces.Box(low, high, dtype=np.dtype(dtype).type)
 
 
@@ -43,7 +44,7 @@ class ControlVectorEnv(NativeVectorEnv):
     nothing is allocated then.
 
     Args:
-        task: "cartpole", "mountain_car", "mountain_car_continuous", "acrobot" or "pendulum".
+        task: a name of tasks.py, such as "cartpole", "acrobot" or "signal_maze".
         num_envs: B, how many.
         max_episode_steps: episodes are truncated after so many steps; None: the task's own limit,
             -1: never.

@@ -41,13 +41,14 @@ struct playout_control {
     char name[64];        /* "cartpole" */
 
     int32_t state_size;
-    int32_t obs_size;
+    int32_t obs_size;     /* at most PLAYOUT_CONTROL_MAX_OBS, unless observe_rows is given */
+    int32_t obs_shape[3]; /* [C, H, W] of an image, with product obs_size; zeros: a vector */
     int32_t num_actions; /* 0: continuous, one number in [action_low, action_high] */
     int32_t max_episode_steps;
     double action_low, action_high;
     double reward_threshold; /* NaN: none */
     double params[PLAYOUT_CONTROL_MAX_PARAMS];
-    double obs_high[PLAYOUT_CONTROL_MAX_OBS];
+    double obs_high[PLAYOUT_CONTROL_MAX_OBS]; /* of an image: [0] holds for all its numbers */
     double obs_low[PLAYOUT_CONTROL_MAX_OBS];
     /* A new episode's state lies between these (uniformly, in all of the built-in tasks). */
     double reset_low[PLAYOUT_CONTROL_MAX_STATE];
@@ -62,6 +63,10 @@ struct playout_control {
     /* Writes component k of row i's observation to obs[k * obs_stride + i]. NULL: the observation is the state. */
     void (*observe_many)(const playout_control *task, int32_t n, const double *state, int64_t stride, double *obs,
                          int64_t obs_stride);
+
+    /* Instead of observe_many, for images: writes row i's numbers to obs[i * obs_size ...], in the float32 array of the
+     * caller. Such tasks have no double precision observations. */
+    void (*observe_rows)(const playout_control *task, int32_t n, const double *state, int64_t stride, float *obs);
 
     void *reserved[8]; /* zero */
 };
