@@ -46,8 +46,13 @@ Start here:
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """Every command with its module and its line of help."""
-    return {name: entry for group in GROUPS.values() for name, entry in group.items()}
+    """Every command that is there, with its module and its line of help."""
+    return {
+        name: entry
+        for group in GROUPS.values()
+        for name, entry in group.items()
+        if not entry[0] or find_spec(entry[0])
+    }
 
 
 def stages() -> dict[str, str]:
@@ -78,9 +83,10 @@ def usage() -> str:
         "",
         _EXAMPLES,
     ]
+    there = commands()
     for title, group in GROUPS.items():
         lines.append(f"{title}:")
-        lines += [f"  {name:<12}{text}" for name, (_, text) in group.items()]
+        lines += [f"  {name:<12}{there[name][1]}" for name in group if name in there]
         lines.append("")
     lines.append("`playout COMMAND --help` explains a command's options.")
     return "\n".join(lines)

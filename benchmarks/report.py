@@ -1,0 +1,180 @@
+"""Writes the measured tables of README.md from benchmarks/results/*.json.
+
+    python benchmarks/report.py            rewrite what stands between the two markers
+    python benchmarks/report.py --check    exit code 1 if README.md is stale
+
+A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
+unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
+was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
+limit from above). ours, peer and ratio are numbers or rates (median, min, max).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+KEYS = (
+    "claim",
+    "ours",
+    "peer",
+    "peer_name",
+    "ratio",
+    "target",
+    "unit",
+    "command",
+    "better",
+    "note",
+)
+
+
+def short(number: float) -> str:
+    """A number with three digits and k, M or G."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def middle(value: Any) -> float | None:
+    """The number of a number, a rate or an interval."""
+    if isinstance(value, dict):
+        value = value.get("median", value.get("mean"))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def cell(value: Any, unit: str = "") -> str:
+    """A value with its spread and unit, as a table shows it."""
+    number = middle(value)
+    if number is None:
+        return "" if value is None else str(value)
+    text = short(number)
+    if isinstance(value, dict) and "min" in value and "max" in value:
+        text += f" ({short(value['min'])} to {short(value['max'])})"
+    return f"{text} {unit}".strip()
+
+
+def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """(name, record, claims) of every result that makes claims, in the order of names."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            continue
+        payload = record.get("results")
+        claims = payload.get("claims") if isinstance(payload, dict) else None
+        claims = claims or record.get("claims")
+        if not claims:
+            continue
+        for claim in claims:
+            unknown = sorted(set(claim) - set(KEYS))
+            if unknown or "claim" not in claim or "ours" not in claim:
+                raise ValueError(
+                    f"{path.name}: a claim needs claim and ours and knows no {unknown}"
+                )
+        found.append((path.stem, record, claims))
+    return found
+
+
+def verdict(claim: dict[str, Any]) -> str:
+    """Whether the target is reached; empty if there is none."""
+    target = claim.get("target")
+    measured = middle(claim["ratio"] if claim.get("ratio") is not None else claim["ours"])
+    if middle(target) is None or measured is None:
+        return ""
+    lower = claim.get("better") == "lower" and claim.get("ratio") is None
+    reached = measured <= middle(target) if lower else measured >= middle(target)
+    return "yes" if reached else "**no**"
+
+
+def table(claims: list[dict[str, Any]]) -> list[str]:
+    """The Markdown table of one result."""
+    lines = [
+        "| measured | playout | peer | ratio | wanted | reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        unit = claim.get("unit", "")
+        target = claim.get("target")
+        compared = claim.get("ratio") is not None
+        sign = "at most " if claim.get("better") == "lower" and not compared else ""
+        wanted = f"{sign}{cell(target, '' if compared else unit)}" if target is not None else ""
+        peer = cell(claim.get("peer"), unit)
+        name = claim.get("peer_name") or ""
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    claim["claim"] + (f" ({claim['note']})" if claim.get("note") else ""),
+                    cell(claim["ours"], unit),
+                    f"{peer} ({name})" if peer and name else peer or name,
+                    f"{cell(claim['ratio'])}×" if compared else "",
+                    f"{wanted}×" if wanted and compared else wanted,
+                    verdict(claim),
+                ]
+            )
+            + " |"
+        )
+    return lines
+
+
+def report(folder: Path = RESULTS) -> str:
+    """All tables, with where they were measured and the commands that repeat them."""
+    parts = []
+    for name, record, claims in read_claims(folder):
+        machine = record.get("machine", {})
+        where = (
+            f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores"
+        )
+        commands = sorted({claim["command"] for claim in claims if claim.get("command")})
+        shown = ", ".join(f"`{command}`" for command in commands)
+        day = str(record.get("date", ""))[:10]
+        lines = [
+            f"**{name.replace('_', ' ')}** ({where}; {day}{'; ' + shown if shown else ''})",
+            "",
+        ]
+        parts.append("\n".join([*lines, *table(claims)]))
+    return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
+
+
+def rewrite(text: str, tables: str) -> str:
+    """`text` with what stands between the markers replaced.
+
+    Raises:
+        ValueError: the markers are missing or out of order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md needs a line {BEGIN} and below it a line {END}")
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite or check README.md."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    try:
+        wanted = rewrite(text, report())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if text == wanted:
+        return 0
+    if arguments:
+        print("README.md is stale: run python benchmarks/report.py", file=sys.stderr)
+        return 1
+    path.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""README's tables come from results by a deterministic program that notices when they are stale."""
+
+import json
+
+import pytest
+from playout.benchmarks import report
+
+
+@pytest.fixture
+def results(tmp_path):
+    rate = {"median": 1.5e6, "min": 1.4e6, "max": 1.6e6, "runs": []}
+    claims = [
+        {
+            "claim": "UCT",
+            "ours": rate,
+            "peer": 137_000,
+            "peer_name": "OpenSpiel",
+            "ratio": 10.9,
+            "target": 10,
+            "unit": "sims/s",
+            "command": "playout bench search",
+        },
+        {"claim": "missed", "ours": 2, "ratio": 2.0, "peer": 1, "target": 3},
+        {"claim": "import", "ours": 0.2, "unit": "s", "target": 0.3, "better": "lower"},
+        {"claim": "no target", "ours": 12},
+    ]
+    record = {"date": "2026-01-02T03:04:05", "machine": {"processor": "P", "cores": 2}}
+    record["results"] = {"claims": claims}
+    (tmp_path / "search.json").write_text(json.dumps(record))
+    (tmp_path / "other.json").write_text(json.dumps({"results": {"no": "claims"}}))
+    (tmp_path / "list.json").write_text("[1]")
+    return tmp_path
+
+
+def test_a_claim_is_a_row_with_spread_ratio_target_and_verdict(results):
+    text = report.report(results)
+    assert "**search** (P, 2 cores; 2026-01-02; `playout bench search`)" in text
+    row = "| UCT | 1.5 M (1.4 M to 1.6 M) sims/s | 137 k sims/s (OpenSpiel) | 10.9× | 10× | yes |"
+    assert row in text
+    assert "| missed | 2 | 1 | 2× | 3× | **no** |" in text
+    assert "| import | 0.2 s |  |  | at most 0.3 s | yes |" in text
+    assert "| no target | 12 |  |  |  |  |" in text
+
+
+def test_only_what_stands_between_the_markers_changes_and_twice_is_once(results):
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    once = report.rewrite(page, report.report(results))
+    assert once.startswith("before\n") and once.endswith("\nafter\n") and "old" not in once
+    assert report.rewrite(once, report.report(results)) == once
+
+
+@pytest.mark.parametrize("page", ["", report.BEGIN, f"{report.END}\n{report.BEGIN}"])
+def test_a_page_without_markers_is_refused(page):
+    with pytest.raises(ValueError, match="needs a line"):
+        report.rewrite(page, "x")
+
+
+def test_check_says_when_the_page_is_stale(results, monkeypatch, capsys):
+    monkeypatch.setattr(report, "ROOT", results)
+    (results / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n")
+    assert report.main(["--check"]) == 1
+    assert "stale" in capsys.readouterr().err
+    assert report.main([]) == 0 and report.main(["--check"]) == 0
+    assert report.main(["--nonsense"]) == 2
+
+
+def test_an_unknown_key_in_a_claim_is_named(results):
+    (results / "x.json").write_text(json.dumps({"claims": [{"claim": "a", "ours": 1, "rato": 2}]}))
+    with pytest.raises(ValueError, match=r"x\.json.*rato"):
+        report.report(results)
+
+
+def test_the_committed_results_can_be_reported():
+    assert report.report()

@@ -1,0 +1,154 @@
+"""What the sources must not contain, how long a file may be, and which way imports go."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ["envs", "mcts", "agents", "rlhf", "benchmarks", "examples", "tests"]
+
+
+def sources(*suffixes):
+    found = [path for suffix in suffixes for path in ROOT.glob(f"*{suffix}")]
+    for folder in FOLDERS:
+        for suffix in suffixes:
+            found += (ROOT / folder).rglob(f"*{suffix}")
+    skipped = {"build", "__pycache__", ".venv"}
+    return sorted(path for path in found if not skipped.intersection(path.relative_to(ROOT).parts))
+
+
+PYTHON = sources(".py")
+MODULES = {
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "yaml",
+}
+BUILTINS = {"eval", "exec", "compile", "execfile"}
+ATTRIBUTES = {
+    ("torch", "load"),
+    ("torch", "save"),
+    ("hub", "load"),
+    ("jit", "load"),
+    ("np", "save"),
+    ("os", "system"),
+    ("os", "popen"),
+    ("pd", "read_pickle"),
+    ("runpy", "run_path"),
+}
+KEYWORDS = {"allow_pickle": True, "shell": True, "trust_remote_code": True, "weights_only": False}
+
+
+def offences(tree):
+    """(line, what) of everything that would read or run objects from a file, or run a shell."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in MODULES:
+                    yield node.lineno, f"import {alias.name}"
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name for alias in node.names}
+            if node.module.split(".")[0] in MODULES:
+                yield node.lineno, f"from {node.module} import"
+            if (node.module, "load") in ATTRIBUTES and names & {"load", "save"}:
+                yield node.lineno, f"from {node.module} import load"
+        elif isinstance(node, ast.Attribute):
+            owner = node.value
+            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+            if (name, node.attr) in ATTRIBUTES:
+                yield node.lineno, f"{name}.{node.attr}"
+        elif isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in BUILTINS:
+                yield node.lineno, f"{node.func.id}()"
+            for keyword in node.keywords:
+                value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+                if keyword.arg in KEYWORDS and value is KEYWORDS[keyword.arg]:
+                    yield node.lineno, f"{keyword.arg}={value}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch\ntorch.load('x')",
+        "from torch import load",
+        "eval('1')",
+        "exec('1')",
+        "np.load(f, allow_pickle=True)",
+        "import yaml",
+        "torch.jit.load('x')",
+        "subprocess.run('x', shell=True)",
+    ],
+)
+def test_the_check_finds_what_it_looks_for(text):
+    assert list(offences(ast.parse(text)))
+
+
+def test_the_check_leaves_harmless_code_alone():
+    text = (
+        "model.eval()\njson.load(f)\nnp.load(f, allow_pickle=False)\nsafetensors.torch.load_file(p)"
+    )
+    assert not list(offences(ast.parse(text)))
+
+
+def test_no_source_reads_objects_or_runs_text():
+    found = []
+    for path in PYTHON:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found += [f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in offences(tree)]
+    assert not found, "\n".join(found)
+
+
+def test_no_cython_source_reads_objects_or_runs_text():
+    words = re.compile(r"\b(pickle|marshal|torch\.load|allow_pickle|eval\(|exec\()")
+    found = []
+    for path in sources(".pyx", ".pxd"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if words.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)
+
+
+def test_no_source_is_longer_than_450_lines():
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in sources(".py", ".pyx", ".h", ".pxd", ".pyi", ".c")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 450
+    }
+    assert not long
+
+
+def test_every_python_source_says_what_it_is():
+    bare = [
+        str(path.relative_to(ROOT))
+        for path in PYTHON
+        if path.stat().st_size
+        and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not bare
+
+
+def test_test_files_have_different_names():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_imports_go_one_way():
+    pytest.importorskip("importlinter")
+    code = (
+        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
