@@ -1,4 +1,4 @@
-"""The helper that all benchmarks share: turns, ratios, and a result file that is whole or absent."""
+"""What all benchmarks share: turns, ratios, and a result file that is never half-written."""
 
 import json
 
