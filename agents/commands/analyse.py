@@ -1,0 +1,238 @@
+"""Judge positions of a game: by a run's network with search or without, by random rollouts, or by the exact solver.
+
+A file of positions, one a line as the moves played from the start, becomes a JSON list, one object a line; a single
+position is shown with its board and a bar for every move. Answers have no randomness in them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+from playout.errors import ConfigError, DataError, PlayoutError
+
+if TYPE_CHECKING:
+    from playout.agents.analysis import Analysis, Judge
+    from playout.envs.game import NativeGame, State
+
+_MAX_BYTES = 256 << 20
+_ROLLOUT_SIMULATIONS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Judge positions of the game that RUN has learned."""
+
+    run: Positional[str]
+    """A run directory; with --evaluator rollout or solver also the name of a game."""
+
+    moves_file: Path | None = None
+    """Positions, one a line, as the moves played from the start (Connect Four: columns 1 to 7); an empty line is the start."""
+
+    moves: str | None = None
+    """A single position to show, such as 4455."""
+
+    json: Path | None = None
+    """Where the answers go: a JSON list, one object a line."""
+
+    simulations: int | None = None
+    """Simulations a position; 0 is the network's bare policy. By default what the run plays with."""
+
+    evaluator: Literal["network", "rollout", "solver"] = "network"
+    """What judges: the run's network, random games, or exact play."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    plot: Path | None = None
+    """With --moves: also draw the position into this PNG file."""
+
+    quiet: bool = False
+    """Show no progress."""
+
+
+def main(command: Command) -> int:
+    """Answers for a file, or shows single positions."""
+    if command.simulations is not None and not 0 <= command.simulations <= 1 << 22:
+        raise ConfigError(f"--simulations must be from 0 to {1 << 22}, not {command.simulations}")
+    if command.moves is not None and command.moves_file is not None:
+        raise ConfigError("give either --moves or --moves-file, not both")
+    if command.plot is not None and command.moves is None:
+        raise ConfigError("--plot goes with --moves")
+    from playout.agents.reporting import must_be_writable
+
+    for path in (command.json, command.plot):
+        if path is not None:
+            must_be_writable(path)
+    if command.moves_file is not None:
+        return _answer_file(command, command.moves_file)
+    if command.json is not None and command.moves is None:
+        raise ConfigError("--json needs positions: --moves-file FILE, or --moves MOVES")
+    return _show(command)
+
+
+def _answer_file(command: Command, path: Path) -> int:
+    from playout.agents.analysis import analyse
+    from playout.agents.reporting import progress, write_json
+    from playout.envs.game import StateBatch
+
+    lines = read_lines(path)
+    game, judge = open_judge(command)
+    states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
+    with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
+        batch = StateBatch.from_states(states) if states else game.batch(0)
+        found = analyse(batch, judge, on_done=lambda done: tell(done, ""))
+    answers = [answer(line, found, row) for row, line in enumerate(lines)]
+    if command.json is not None:
+        write_json(command.json, answers)
+    else:
+        import json
+
+        print("[" + ",\n".join(json.dumps(one) for one in answers) + "]")
+    return 0
+
+
+def answer(moves: str, found: Analysis, row: int) -> dict[str, Any]:
+    """One position's object in the JSON list."""
+    return {
+        "moves": moves,
+        "action": int(found.action[row]),
+        "policy": [round(float(weight), 6) for weight in found.policy[row]],
+        "value": round(float(found.value[row]), 6),
+        "visits": found.visits[row].tolist(),
+        "pv": found.pv[row],
+    }
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file without blanks at their ends; a newline at the very end opens no further line."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} has more than {_MAX_BYTES} bytes: cut it into several files")
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file: byte {error.start} is not UTF-8") from error
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.strip() for line in lines]
+
+
+def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -> State:
+    """A position from its moves; errors name the line."""
+    try:
+        if len(moves) > 64 * (game.max_plies + 1):
+            raise DataError(f"{len(moves)} characters are more than a game can have")
+        state = game.from_moves(moves)
+    except (PlayoutError, ValueError) as error:
+        raise DataError(f"{path}, line {number}: {error}") from None
+    if state.is_terminal:
+        raise DataError(f"{path}, line {number}: the game is over after {moves!r}, there is no move to judge")
+    return state
+
+
+def open_judge(command: Command) -> tuple[NativeGame, Judge]:
+    """The game and what judges its positions."""
+    from playout.agents import analysis
+    from playout.envs.registry import game as find_game
+
+    if command.evaluator == "network":
+        if not Path(command.run).is_dir():
+            raise ConfigError(f"{command.run} is not a run directory; without a network use --evaluator rollout or solver")
+        from playout.agents.search_player import load_player
+
+        which: str | int = int(command.which) if command.which.isdigit() else command.which
+        player: Any = load_player(command.run, which=which, simulations=command.simulations)
+        if player.config is None:
+            return player.game, analysis.policy_judge(player.evaluator)
+        return player.game, analysis.search_judge(player.game, player.config, player.evaluator)
+    game = find_game(game_name(command.run))
+    if command.evaluator == "solver":
+        from playout.mcts.solver import Solver
+
+        return game, analysis.solver_judge(Solver(game, table_mb=256))
+    simulations = _ROLLOUT_SIMULATIONS if command.simulations is None else command.simulations
+    return game, analysis.rollout_judge(game, simulations, threads=0)
+
+
+def game_name(run: str) -> str:
+    """The game of a run directory, or the name itself."""
+    if not Path(run).is_dir():
+        return run
+    from playout.agents.run.directory import RunDir
+
+    found = RunDir.open(run).config.get("game")
+    if not isinstance(found, str):
+        raise ConfigError(f"{run} is a run that plays no game")
+    return found
+
+
+def _show(command: Command) -> int:
+    """One position, or one after the other as they are typed."""
+    game, judge = open_judge(command)
+    if command.moves is not None:
+        _show_position(command, game, judge, command.moves)
+        return 0
+    interactive = sys.stdin.isatty()
+    if interactive:
+        print(f"Positions of {game} as moves from the start, such as 4455; an empty line is the start, q ends.")
+    while True:
+        try:
+            line = input("moves: " if interactive else "").strip()
+        except EOFError:
+            return 0
+        if line in ("q", "quit", "exit"):
+            return 0
+        try:
+            _show_position(command, game, judge, line)
+        except (PlayoutError, ValueError) as error:
+            if not interactive:
+                raise
+            print(f"error: {error}")
+
+
+def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str) -> None:
+    from playout.agents.reporting import write_json
+    from playout.envs.game import StateBatch
+
+    state = read_position(game, moves, "--moves", 1)
+    found = judge(StateBatch.from_states([state]))
+    print(describe(state, found))
+    if command.json is not None:
+        write_json(command.json, [answer(moves, found, 0)])
+    if command.plot is not None:
+        from playout.agents.analysis_plot import draw
+
+        draw(command.plot, state, found)
+
+
+def describe(state: State, found: Analysis) -> str:
+    """A position and what is thought of it, as text for people."""
+    from playout.agents.reporting import bar
+
+    lines = [str(state), ""]
+    searched = bool(found.visits[0].any())
+    for action in sorted(state.legal_actions, key=lambda action: -found.policy[0, action]):
+        share = float(found.policy[0, action])
+        text = f"{state.action_text(action):>4} {100 * share:6.1f} % {bar(share):<20}"
+        if searched:
+            text += f" {found.visits[0, action]:>8} visits"
+        if found.q[0, action] == found.q[0, action]:  # not NaN
+            text += f"  result {found.q[0, action]:+.3f}"
+        lines.append(text)
+    value = float(found.value[0])
+    mover = "first" if state.to_play == 0 else "second"
+    lines.append("")
+    lines.append(f"Expected result for the {mover} player, to move: {value:+.3f} (1 is a win, 0 a draw, -1 a loss)")
+    line, shown = state, []
+    for action in found.pv[0]:
+        shown.append(line.action_text(action))
+        line = line.apply(action)
+    lines.append(f"Expected moves: {' '.join(shown)}")
+    return "\n".join(lines)

@@ -1,0 +1,260 @@
+"""Let players meet: a round robin with paired openings, a table of ratings with 95 % intervals, or a test of two.
+
+Players are random, greedy, uct:500, alphabeta:4, perfect or run directories (DIR, DIR:simulations, DIR:simulations:step).
+Every pairing plays the same number of games, each opening twice with colours swapped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playout.agents.arena import MatchResult, PlayedGame
+    from playout.agents.ratings import Ratings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Let players meet: at least two of random, greedy, uct:500, alphabeta:4, perfect or run directories."""
+
+    players: Positional[tuple[str, ...]]
+    """random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or a run: DIR, DIR:simulations, DIR:simulations:step."""
+
+    game: str | None = None
+    """The game; by default what the first run has learned, else connect_four."""
+
+    games: int = 100
+    """Games of each pairing (with --sprt: at most)."""
+
+    openings: int = 4
+    """Random plies at the start; each opening is played twice with colours swapped."""
+
+    anchor: str | None = None
+    """The player whose rating is set to 0; by default the first one."""
+
+    sprt: str | None = None
+    """Two players: stop as soon as it is clear whether the first is elo0 or elo1 better, given as elo0,elo1 (0,20)."""
+
+    records: Path | None = None
+    """Append all games to this file, one JSON object a line."""
+
+    json: Path | None = None
+    """Write the results to this file."""
+
+    seed: int = 0
+    """Seed of openings and players."""
+
+    quiet: bool = False
+    """Show no progress."""
+
+
+def main(command: Command) -> int:
+    """Plays, rates and reports."""
+    from playout.agents.players import make_player
+    from playout.agents.reporting import must_be_writable, write_json
+    from playout.agents.sprt import SprtConfig
+    from playout.envs import records
+    from playout.envs.registry import game as find_game
+
+    specs = list(command.players)
+    _check(command, specs)
+    test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
+    for path in (command.records, command.json):
+        if path is not None:
+            must_be_writable(path)
+    game = find_game(command.game or _game_of(specs))
+    players = {}
+    for spec in specs:
+        player: Any = make_player(spec, game, seed=command.seed)
+        player.name = spec  # two runs may have the same name, but nobody is listed twice
+        players[spec] = player
+    if command.records is not None:
+        records.append(command.records, [])
+    matches = _play_all(command, game, players, test)
+    ratings = _rate(matches, command.anchor or specs[0])
+    report = summary(command, str(game), matches, ratings)
+    _print(report, matches)
+    if command.json is not None:
+        write_json(command.json, report)
+    return 0
+
+
+def _check(command: Command, specs: list[str]) -> None:
+    if len(specs) < 2:
+        raise ConfigError("a match needs at least two players, such as: playout match greedy uct:500")
+    for spec in specs:
+        if specs.count(spec) > 1:
+            raise ConfigError(f"player {spec!r} is listed twice; a player cannot meet itself")
+        if spec == "human":
+            raise ConfigError("people play with `playout play RUN`, not in matches")
+    if command.anchor is not None and command.anchor not in specs:
+        raise ConfigError(f"the anchor {command.anchor!r} is none of the players {', '.join(specs)}")
+    if command.sprt is not None and len(specs) != 2:
+        raise ConfigError(f"--sprt compares two players, not {len(specs)}")
+    if command.games < 1:
+        raise ConfigError(f"--games must be at least 1, not {command.games}")
+    if not 0 <= command.seed < 2**63:
+        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
+
+
+def _game_of(specs: list[str]) -> str:
+    """The game of the first run among the players."""
+    from playout.agents.run.directory import RunDir
+
+    for spec in specs:
+        path = spec
+        while not Path(path).is_dir() and ":" in path:
+            path = path.rpartition(":")[0]
+        if path and Path(path).is_dir():
+            found = RunDir.open(path).config.get("game")
+            if isinstance(found, str):
+                return found
+    return "connect_four"
+
+
+def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -> list[MatchResult]:
+    """Every pairing in turn; games go to the records as their batch ends."""
+    from playout.agents.arena import play_match, to_record
+    from playout.agents.reporting import progress
+    from playout.envs import records
+
+    pairings = list(itertools.combinations(players.values(), 2))
+    per_pairing = command.games + command.games % 2
+    matches = []
+    done = 0
+    with progress("match", per_pairing * len(pairings), unit="games", quiet=command.quiet) as tell:
+
+        def note(games: list[PlayedGame]) -> None:
+            nonlocal done
+            done += len(games)
+            if command.records is not None:
+                records.append(command.records, [to_record(game, one) for one in games])
+            tell(done, f"{games[0].first} - {games[0].second}")
+
+        for number, (a, b) in enumerate(pairings):
+            tell(done, f"{a.name} - {b.name}")
+            found = play_match(
+                a,
+                b,
+                game,
+                command.games,
+                openings=command.openings,
+                seed=command.seed + number,
+                batch=64 if test is not None else 256,
+                stop=test,
+                on_games=note,
+            )
+            matches.append(found)
+    return matches
+
+
+def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
+    from playout.agents.ratings import rate
+
+    return rate([result for match in matches for result in match.results()], anchor=anchor)
+
+
+def summary(command: Command, game: str, matches: list[MatchResult], ratings: Ratings) -> dict[str, Any]:
+    """Everything a reader of the JSON file wants."""
+    players = []
+    for rating in ratings.players:
+        totals = [match.score(rating.name) for match in matches if rating.name in (match.a, match.b)]
+        wins, draws, losses = (sum(total[i] for total in totals) for i in range(3))
+        players.append(
+            {
+                "player": rating.name,
+                "elo": round(rating.elo, 2),
+                "low": round(rating.low, 2),
+                "high": round(rating.high, 2),
+                "games": rating.games,
+                "score": round(float(rating.score), 5),
+                "wins": wins,
+                "draws": draws,
+                "losses": losses,
+            }
+        )
+    pairings = []
+    for match in matches:
+        wins, draws, losses = match.score(match.a)
+        entry: dict[str, Any] = {
+            "a": match.a,
+            "b": match.b,
+            "wins": wins,
+            "draws": draws,
+            "losses": losses,
+            "pairs": match.pairs(),
+            "superiority": round(ratings.superiority(match.a, match.b), 5),
+            "distinct_games": match.distinct_games(),
+        }
+        if match.sprt is not None:
+            entry["sprt"] = {
+                "test": command.sprt,
+                "llr": round(match.sprt.llr, 4),
+                "lower": round(match.sprt.lower, 4),
+                "upper": round(match.sprt.upper, 4),
+                "decision": match.sprt.decision,
+            }
+        pairings.append(entry)
+    return {
+        "game": game,
+        "seed": command.seed,
+        "openings": command.openings,
+        "anchor": ratings.anchor,
+        "players": players,
+        "pairings": pairings,
+        "first_move_elo": [round(value, 2) for value in ratings.advantage],
+        "draw_share_of_equals": round(ratings.draw_share, 5),
+    }
+
+
+def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
+    from playout.agents.reporting import table
+
+    rows = [
+        [
+            one["player"],
+            f"{one['elo']:.0f}",
+            f"{one['low']:.0f} .. {one['high']:.0f}",
+            str(one["games"]),
+            f"{100 * one['score']:.1f} %",
+            f"{one['wins']} / {one['draws']} / {one['losses']}",
+        ]
+        for one in report["players"]
+    ]
+    columns = ("player", "Elo", "95 % interval", "games", "points", "won / drawn / lost")
+    table(f"{report['game']}, {report['anchor']} = 0 Elo", columns, rows)
+    if len(matches) > 1:
+        pairs = [
+            [
+                f"{one['a']} - {one['b']}",
+                f"{one['wins']} / {one['draws']} / {one['losses']}",
+                f"{100 * one['superiority']:.1f} %",
+            ]
+            for one in report["pairings"]
+        ]
+        table("", ("pairing", "won / drawn / lost", "first is stronger"), pairs)
+    value, low, high = report["first_move_elo"]
+    print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
+    for one in report["pairings"]:
+        games = one["wins"] + one["draws"] + one["losses"]
+        if one["distinct_games"] < games:
+            print(f"Only {one['distinct_games']} of {games} games between {one['a']} and {one['b']} differ: use longer --openings.")
+        if "sprt" in one:
+            test = one["sprt"]
+            elo0, elo1 = test["test"].split(",")
+            meaning = {
+                "H1": f"{one['a']} is stronger, by {elo1} Elo rather than {elo0}",
+                "H0": f"{one['a']} is stronger by {elo0} Elo at most, rather than {elo1}",
+                "open": "not decided yet; allow more --games",
+            }
+            print(
+                f"SPRT after {games} games: {meaning[test['decision']]} (log-likelihood ratio {test['llr']:.2f}, "
+                f"decided beyond {test['lower']:.2f} and {test['upper']:.2f})."
+            )
