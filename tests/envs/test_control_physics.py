@@ -1,4 +1,4 @@
-"""The native control tasks against Gymnasium's own: one step from the same state and action, a million in total."""
+"""The native control tasks against Gymnasium's own: a million single steps from the same state."""
 
 import gymnasium as gym
 import numpy as np
