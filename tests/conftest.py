@@ -34,7 +34,7 @@ def no_network(request, monkeypatch):
 
 @pytest.fixture
 def memory_path():
-    """A folder in memory where there is one: fsync costs nothing there, kills and errors are the same."""
+    """A folder in memory where there is one: fsync costs nothing, kills and errors are the same."""
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     path = Path(tempfile.mkdtemp(prefix="playout-test-", dir=base))
     yield path

@@ -46,7 +46,7 @@ def _show(name: str) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    for stem, _, claims in report.read_claims():
+    for stem, _, claims in report.read_claims(report.RESULTS):
         if stem != name:
             continue
         table = Table("measured", "playout", "peer", "ratio", "reached", title=name)

@@ -1,4 +1,4 @@
-"""Files made to harm: links, traversal, huge claims, repeated keys, foreign folders. Each is refused with one line."""
+"""Files made to harm: links, traversal, huge claims, foreign folders; each refused in one line."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import struct
 
 import numpy as np
 import pytest
-
 from playout.agents.run import checkpoint, files, tensorfile
 from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import MetricsLog, read_rows
@@ -279,7 +278,7 @@ def test_other_names_are_not_checkpoints(run, name):
 
 
 def test_a_checkpoint_never_takes_more_memory_than_its_files(run):
-    """Shapes are checked against bytes that are there, so a small file cannot ask for a large array."""
+    """Shapes are checked against the bytes that are there: a small file asks for no large array."""
     header = {"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
     with pytest.raises(CheckpointError):
         tensorfile.parse(bytearray(tensor_file(header)), run.path)

@@ -1,4 +1,4 @@
-"""A thousand random mutations of every file format: refused with one line, or read as it was written."""
+"""A thousand random mutations of every format: refused in one line, or read as it was written."""
 
 import json
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-
 from playout.agents.run import checkpoint, files, tensorfile, tree
 from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import MetricsLog, read_rows

@@ -1,4 +1,4 @@
-"""Runs a toy training in forked children that die at chosen instants; prints a JSON report. Not a test itself.
+"""Runs a toy training in forked children that die at chosen instants. Not a test itself.
 
     crash_driver.py clock FOLDER N SEED     kill -9 after N random times
     crash_driver.py call FOLDER N SEED      die before, inside or after N chosen operations on files
@@ -32,7 +32,7 @@ CALLS = ["open", "write", "fsync", "rename", "replace", "unlink", "mkdir", "rmdi
 
 
 class Disk:
-    """Wraps the file calls of os: counts them, dies at one, and knows what a power cut would lose."""
+    """Wraps the file calls of os: counts them, dies at one, knows what a power cut loses."""
 
     def __init__(self, folder, die_at, how, power, rng):
         self.folder, self.die_at, self.how, self.power, self.rng = (
@@ -134,7 +134,7 @@ def in_child(work, kill_after=None):
 
 
 def outcome(folder):
-    """What must not depend on interruptions: rows without clocks, final files, the best checkpoint."""
+    """What must not depend on interruptions: rows without clocks, final files, the best."""
     run = RunDir.open(folder)
     rows = [
         {key: value for key, value in row.items() if not key.startswith("time/")}

@@ -1,4 +1,4 @@
-"""A full or read-only disk, a failing fsync or rename: one clear line, and every earlier checkpoint is intact."""
+"""A full or read-only disk, a failing call: one clear line, and earlier checkpoints are intact."""
 
 import errno
 import os
@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from playout.agents.run import files
 from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import MetricsLog
@@ -158,7 +157,7 @@ except RunError as error:
 def test_metrics_and_view_report_a_full_disk(tmp_path, monkeypatch):
     log, view = MetricsLog(tmp_path), TensorBoardView(tmp_path / "tb")
     FailingDisk(monkeypatch, errno.ENOSPC, 1)
-    with pytest.raises(RunError, match="metrics.jsonl: no space left"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: no space left"):
         log.append(1, 1, {"a": 1.0})
     with pytest.raises(RunError, match="no space left"):
         view.flush()

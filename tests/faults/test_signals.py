@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM finish the update, save, and exit with 130 and 143; a second one ends at once."""
+"""Ctrl-C and SIGTERM finish the update, save, exit with 130 and 143; a second ends at once."""
 
 import signal
 import subprocess
@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import read_rows
 

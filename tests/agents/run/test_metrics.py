@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-
 from playout.agents.run import tensorboard
 from playout.agents.run.metrics import MetricsLog, encode_row, read_rows
 from playout.errors import CheckpointError

@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-
 from playout.agents.run.directory import RunDir
 from playout.errors import CheckpointError, RunError
 

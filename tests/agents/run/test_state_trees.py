@@ -1,4 +1,4 @@
-"""State trees come back from disk equal to the last bit and type; what cannot is refused by name."""
+"""State trees come back from disk equal to the last bit and type; the rest is refused by name."""
 
 import collections
 import math
@@ -15,7 +15,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from playout.agents.run import tree
 from playout.agents.run.directory import RunDir
 from playout.errors import CheckpointError
@@ -134,7 +133,8 @@ def test_an_optimizer_and_its_generator_go_on_exactly(run):
     second[1].load_state_dict(loaded["optimizer"])
     second[2].set_state(loaded["rng"])
     learn(*second)
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), second[0].parameters()))
+    pairs = zip(net.parameters(), second[0].parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_the_model_is_a_plain_safetensors_file_under_its_own_names(run):
