@@ -289,7 +289,8 @@ cdef class ControlBatch:
         cdef int code
         cdef const void *data
         if not cnp.PyArray_Check(actions) or not cnp.PyArray_ISCARRAY_RO(actions):
-            actions = self._held = np.ascontiguousarray(actions)
+            actions = np.asarray(actions)
+            actions = self._held = np.ascontiguousarray(actions, actions.dtype.newbyteorder("="))
         if not (
             cnp.PyArray_NDIM(actions) == (1 if task.num_actions > 0 else 2)
             and cnp.PyArray_SIZE(actions) == n and cnp.PyArray_DIM(actions, 0) == n
