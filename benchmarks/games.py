@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import playout
 from playout.benchmarks.common import measure, peer, write_result
-from playout.testing import perft
+from playout.testing import count_positions, perft
 
 GAMES = ("connect_four", "tic_tac_toe")
 BOARDS = 1024
+# Distinct Connect Four positions after 10 and 11 plies (OEIS A212693); the tests go to 9.
+DEEPER = {10: 1_662_623, 11: 4_568_683}
 
 
 def mean_length(name: str) -> float:
@@ -114,6 +116,18 @@ def perft_rate(name: str, depth: int) -> Callable[[], float]:
     return lambda: perft(game, depth)
 
 
+def check_deeper() -> dict[str, Any]:
+    """Counts positions beyond what the tests count, and stops if a published number is missed."""
+    start = time.perf_counter()
+    counts = count_positions("connect_four", max(DEEPER))
+    seconds = time.perf_counter() - start
+    for ply, expected in DEEPER.items():
+        if counts[ply] != expected:
+            raise SystemExit(f"{counts[ply]} positions after {ply} plies, published are {expected}")
+    print(f"distinct positions to ply {max(DEEPER)} as published, {seconds:.1f} s")
+    return {"positions_by_ply": counts, "seconds": seconds}
+
+
 def compare(name: str, subject: str, found: dict[str, Any], repeats: int) -> dict[str, Any]:
     """Measures candidates that are there and prints one line each."""
     rates = measure({key: run for key, run in found.items() if run is not None}, repeats=repeats)
@@ -149,6 +163,8 @@ def main() -> None:
             "batched_moves_per_s": compare(name, "batched moves/s", steps, repeats),
             f"perft_{depth}_leaves_per_s": compare(name, f"perft {depth}/s", counts, repeats),
         }
+    if not quick:
+        results["connect_four"]["counts"] = check_deeper()
     print(f"{time.perf_counter() - started:.0f} s")
     if not quick:
         settings = {"threads": 1, "boards": BOARDS, "repeats": repeats}

@@ -87,6 +87,12 @@ class NativeGame:
     def __hash__(self) -> int:
         return hash((self.name, self.num_actions, self.state_size))
 
+    def __copy__(self) -> NativeGame:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NativeGame:
+        return self
+
     def initial_state(self) -> State:
         """The state before the first move."""
         return State(self, self._initial, 0)

@@ -73,10 +73,10 @@ static int32_t c4_write_rows(const c4_layout *g, const c4_state *s, const char *
     for (int32_t y = g->height - 1; y >= 0; y--) {
         for (int32_t x = 0; x < g->width; x++) {
             const uint64_t cell = UINT64_C(1) << (x * (g->height + 1) + y);
-            if (x) out = stpcpy(out, gap);
+            if (x) out += strlen(strcpy(out, gap));
             *out++ = !(s->all & cell) ? '.' : (first & cell) ? 'X' : 'O';
         }
-        if (y) out = stpcpy(out, end);
+        if (y) out += strlen(strcpy(out, end));
     }
     *out = 0;
     return (int32_t)(out - text);

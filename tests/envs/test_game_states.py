@@ -1,5 +1,7 @@
 """Single states, moves as text, and games by name."""
 
+import copy
+
 import numpy as np
 import playout
 import pytest
@@ -14,6 +16,13 @@ def test_states_do_not_change():
     assert first != second and first == playout.game("tic_tac_toe").initial_state()
     assert (first.ply, second.ply) == (0, 1)
     assert len({first, second, first.apply(4)}) == 2
+
+
+def test_games_and_states_can_be_copied_deeply():
+    state = playout.game("tic_tac_toe").from_moves("15")
+    copied = copy.deepcopy(state)
+    assert copied == state and copied.game is state.game
+    assert copy.deepcopy(state.game.batch(2)).data.shape == (2, 8)
 
 
 def test_moves_are_read_in_every_form():
