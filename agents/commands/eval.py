@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from playout.agents.loading import verb
 from playout.agents.run.directory import RunDir
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +19,10 @@ class Command:
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    episodes: int | None = None
+    episodes: Annotated[int | None, arg(metavar="N")] = None
     """Episodes or games to play; by default enough for a narrow interval."""
 
-    simulations: int | None = None
+    simulations: Annotated[int | None, arg(metavar="N")] = None
     """Games: search simulations a move; 0 for the bare policy."""
 
     opponents: tuple[str, ...] = ()
@@ -33,7 +34,7 @@ class Command:
     seed: int = 0
     """Seed of environments and openings."""
 
-    json: Path | None = None
+    json: Annotated[Path | None, arg(metavar="FILE")] = None
     """Also write the result to this file."""
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from playout.agents.loading import verb
 from playout.agents.run.directory import RunDir
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +16,14 @@ class Command:
     run: Positional[Path]
     """A run directory."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """File or folder to write; by default one named after the format inside the run."""
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    format: Literal["onnx", "safetensors", "hf"] | None = None
-    """ONNX, bare safetensors, or a Hugging Face folder; by default what suits the kind."""
+    format: Literal["auto", "onnx", "safetensors", "hf"] = "auto"
+    """ONNX, bare safetensors, or a Hugging Face folder; auto is what suits the kind."""
 
     check: bool = True
     """Compare the exported network's answers with the original's."""

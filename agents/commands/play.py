@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from playout.agents.loading import verb
 from playout.agents.run.directory import RunDir
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Command:
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    simulations: int | None = None
+    simulations: Annotated[int | None, arg(metavar="N")] = None
     """Games: search simulations a move."""
 
     second: bool = False
@@ -27,10 +28,10 @@ class Command:
     opponent: str = "human"
     """Games: who plays against the run; human is you."""
 
-    episodes: int | None = None
+    episodes: Annotated[int | None, arg(metavar="N")] = None
     """Environments: how many episodes to watch."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Environments: write pictures or a video here instead of opening a window."""
 
     seed: int = 0

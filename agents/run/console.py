@@ -72,6 +72,7 @@ class _Rate:
 
     def __init__(self, done: int) -> None:
         self._done, self._time = done, time.monotonic()
+        self._begun = self._time
         self._value = 0.0
         self._weight = 0.0
 
@@ -89,8 +90,13 @@ class _Rate:
     def value(self) -> float:
         return self._value / self._weight if self._weight else 0.0
 
-    def left(self, done: int, total: int) -> float:
-        return (total - done) / self.value if self.value > 0 else math.inf
+    def left(self, done: int, total: int) -> str:
+        if done >= total or self.value <= 0:
+            return self.taken()
+        return f"{short_time((total - done) / self.value)} left"
+
+    def taken(self) -> str:
+        return f"in {short_time(time.monotonic() - self._begun)}"
 
 
 class PlainConsole:
@@ -101,25 +107,23 @@ class PlainConsole:
         self._unit = unit
         self._rate = _Rate(done)
         self._last = time.monotonic()
-        self._line = ""
+        self._pending = False
         self.say(title if not done else f"{title}: continuing at {short_number(done)} {unit}")
 
     def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
         """See Console."""
         self._rate.add(done)
-        parts = [f"{short_number(done)} of {short_number(total)} {self._unit}"]
-        parts.append(f"{short_number(self._rate.value)}/s")
-        if done < total:
-            parts.append(f"{short_time(self._rate.left(done, total))} left")
-        parts.extend(f"{name} {value}" for name, value in headline.items())
-        self._line = ", ".join(parts)
+        self._ahead = f"{short_number(done)} of {short_number(total)} {self._unit}"
+        self._left = self._rate.left(done, total)
+        self._headline = [f"{name} {value}" for name, value in headline.items()]
+        self._pending = True
         if time.monotonic() - self._last >= _PLAIN_SECONDS:
             self._print()
 
     def _print(self) -> None:
-        if self._line:
-            self.say(self._line)
-        self._line = ""
+        speed = f"{short_number(self._rate.value)}/s"
+        self.say(", ".join([self._ahead, speed, self._left, *self._headline]))
+        self._pending = False
         self._last = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -128,7 +132,9 @@ class PlainConsole:
 
     def stop(self) -> None:
         """See Console."""
-        self._print()
+        if self._pending:
+            self._left = self._rate.taken()
+            self._print()
 
 
 class LiveConsole:
@@ -160,16 +166,18 @@ class LiveConsole:
     def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
         """See Console."""
         self._rate.add(done)
-        left = f"{short_time(self._rate.left(done, total))} left" if done < total else "done"
         shown = "  ".join(f"{name} [bold]{value}[/bold]" for name, value in headline.items())
         self._pending = {
             "completed": done,
             "total": total,
-            "speed": f"{short_number(self._rate.value)} {self._unit}/s, {left}",
+            "speed": self._speed(self._rate.left(done, total)),
             "headline": shown,
         }
         if time.monotonic() - self._last >= _LIVE_SECONDS:
             self._draw()
+
+    def _speed(self, left: str) -> str:
+        return f"{short_number(self._rate.value)} {self._unit}/s, {left}"
 
     def _draw(self) -> None:
         if self._pending:
@@ -184,6 +192,8 @@ class LiveConsole:
     def stop(self) -> None:
         """See Console."""
         if self._started:
+            if self._rate.value:
+                self._pending["speed"] = self._speed(self._rate.taken())
             self._draw()
             self._progress.stop()
             self._started = False

@@ -255,6 +255,7 @@ def train(
                     saved = time.monotonic()
             loop.save()
             if signals.received:
+                shown.stop()
                 shown.say(f"saved after update {loop.updates}; continue with --resume {run.path}")
                 raise Interrupted(signals.received)
             loop.close()

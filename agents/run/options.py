@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from playout.agents.run.directory import RunDir
 from playout.agents.run.settings import from_dict, to_dict
 from playout.errors import ConfigError
+from tyro.conf import arg
 
 T = TypeVar("T")
 
@@ -24,13 +25,13 @@ T = TypeVar("T")
 class TrainingOptions:
     """Where a run goes and how it is shown; inherit this in a training command."""
 
-    run: Path | None = None
+    run: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder for the run; by default a new one below runs/."""
 
-    resume: Path | None = None
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Continue this run; settings that are not given stay as they were."""
 
-    from_step: int | None = None
+    from_step: Annotated[int | None, arg(metavar="N")] = None
     """With --resume: go back to this checkpoint first (newer ones move to abandoned/)."""
 
     seed: int = 0
