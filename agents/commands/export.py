@@ -22,8 +22,10 @@ class Command:
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    format: Literal["auto", "onnx", "safetensors", "hf"] = "auto"
-    """ONNX, bare safetensors, or a Hugging Face folder; auto is what suits the kind."""
+    format: Annotated[
+        Literal["onnx", "safetensors", "hf"] | None, arg(metavar="{onnx,safetensors,hf}")
+    ] = None
+    """ONNX, bare safetensors, or a Hugging Face folder; by default what suits the kind."""
 
     check: bool = True
     """Compare the exported network's answers with the original's."""
