@@ -1,0 +1,1 @@
+"""The commands `playout rlhf STAGE`, one file a stage."""

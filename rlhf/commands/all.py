@@ -1,0 +1,4 @@
+"""Placeholder of the all command.
+
+Follows.
+"""

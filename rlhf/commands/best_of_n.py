@@ -1,0 +1,4 @@
+"""Placeholder of the best_of_n command.
+
+Follows.
+"""

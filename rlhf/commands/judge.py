@@ -1,0 +1,4 @@
+"""Placeholder of the judge command.
+
+Follows.
+"""

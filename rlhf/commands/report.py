@@ -1,0 +1,4 @@
+"""Placeholder of the report command.
+
+Follows.
+"""

@@ -1,0 +1,4 @@
+"""Placeholder of the score command.
+
+Follows.
+"""

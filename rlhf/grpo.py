@@ -1,0 +1,4 @@
+"""Group-relative policy optimisation: advantages from a prompt's other responses.
+
+The update itself is agents/ppo.py's.
+"""

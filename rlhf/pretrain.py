@@ -1,0 +1,200 @@
+"""Pretraining on raw text: next tokens for a decoder, masked tokens for an encoder.
+
+The trainer knows tokens only; which texts they come from is its command's choice. Progress is
+measured on held-out text in bits per byte, which does not depend on the vocabulary. Masking is
+mlm.py's; data come by step number, so nothing but weights and moments is saved.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from playout.rlhf.batching import Corpus
+from playout.rlhf.heads import MaskedTokenHead
+from playout.rlhf.mlm import MaskedBatches, masked_loss
+from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
+from playout.rlhf.tokenizer import Tokenizer
+from playout.rlhf.transformer import Transformer, autocast
+from playout.rlhf.vocabulary import cross_entropy
+
+__all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """The size of a pretraining run."""
+
+    steps: int = 1000
+    """Gradient steps."""
+    rows: int = 16
+    """Rows a step."""
+    length: int = 256
+    """Tokens a row."""
+    compile: bool = False
+    """Compile the model first (half a minute, then faster)."""
+    learn: LearnConfig = field(default_factory=lambda: LearnConfig(weight_decay=0.1))
+    """Optimisation."""
+
+
+@torch.no_grad()
+def bits_per_byte(model: Transformer, corpus: Corpus, *, length: int, dtype: torch.dtype) -> float:
+    """How many bits the model needs for a byte of text it has not seen."""
+    nats = 0.0
+    with autocast(dtype):
+        for ids, targets in corpus.all_windows(rows=16, length=length):
+            hidden = model(ids)
+            mean, count = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
+            nats += float(mean) * count
+    return nats / math.log(2) / max(corpus.num_bytes, 1)
+
+
+class PretrainTrainer:
+    """Next-token prediction on random windows of a corpus."""
+
+    title, unit, best_metric = "pretrain", "tokens", "eval/neg_bits_per_byte"
+
+    def __init__(
+        self,
+        model: Transformer,
+        train: Corpus,
+        heldout: Corpus,
+        config: PretrainConfig,
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.train_corpus, self.heldout = model, train, heldout
+        self.config, self.seed = config, seed
+        self.dtype = pick_dtype(config.learn.dtype)
+        self.learner = Learner(model.parameters(), config.learn, total_steps=config.steps)
+        self._forward: Any = torch.compile(model) if config.compile else model
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Tokens seen and planned."""
+        each = self.config.rows * self.config.length
+        return self.learner.steps * each, self.config.steps * each
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made."""
+        return self.learner.steps >= self.config.steps
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        config = self.config
+        ids, targets = self.train_corpus.windows(
+            self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
+        )
+        with autocast(self.dtype):
+            hidden = self._forward(ids)
+            loss, _ = cross_entropy(hidden, self.model.head_weight(hidden.dtype), targets)
+        metrics = {"train/loss": float(loss.detach())}
+        return {**metrics, **self.learner.step(loss)}
+
+    def evaluate(self) -> dict[str, float]:
+        """Bits per byte of the held-out text."""
+        bits = bits_per_byte(self.model, self.heldout, length=self.config.length, dtype=self.dtype)
+        return {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """Loss and bits per byte."""
+        return _headline(metrics, "eval/bits_per_byte", "bits/byte")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments."""
+        return {"model": self.model.state_dict(), "optimizer": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.model.load_state_dict(state["model"])
+        self.learner.load_state_dict(state["optimizer"])
+
+
+class MaskedTrainer:
+    """Masked-token prediction for an encoder, with next-sentence prediction if asked for."""
+
+    title, unit, best_metric = "pretrain", "tokens", "eval/masked_accuracy"
+
+    def __init__(
+        self,
+        model: Transformer,
+        head: MaskedTokenHead,
+        tokenizer: Tokenizer,
+        texts: tuple[list[str], list[str]],
+        config: PretrainConfig,
+        *,
+        pairs: bool = False,
+        seed: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            model: An encoder.
+            head: Its prediction head.
+            tokenizer: With mask and separator tokens.
+            texts: Documents to learn from, and documents held out.
+            config: Size of the run.
+            pairs: Also predict whether the second half of a row follows the first.
+            seed: Of batches and masks.
+        """
+        self.model, self.head, self.config, self.seed = model, head, config, seed
+        options: dict[str, Any] = {"length": config.length, "pairs": pairs}
+        self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
+        self.dtype = pick_dtype(config.learn.dtype)
+        parameters = [*model.parameters(), *head.parameters()]
+        self.learner = Learner(parameters, config.learn, total_steps=config.steps)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Tokens seen and planned."""
+        each = self.config.rows * self.config.length
+        return self.learner.steps * each, self.config.steps * each
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made."""
+        return self.learner.steps >= self.config.steps
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
+        with autocast(self.dtype):
+            loss, metrics = masked_loss(self.model, self.head, batch)
+        found = {f"train/{name}": value for name, value in metrics.items()}
+        return {**found, "train/loss": float(loss.detach()), **self.learner.step(loss)}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Loss and accuracies on eight batches of held-out text, always the same ones."""
+        totals: dict[str, float] = {}
+        for step in range(8):
+            batch = self.heldout.batch(step, rows=self.config.rows, seed=1)
+            with autocast(self.dtype):
+                _, metrics = masked_loss(self.model, self.head, batch)
+            for name, value in metrics.items():
+                totals[f"eval/{name}"] = totals.get(f"eval/{name}", 0.0) + value / 8
+        return totals
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """Loss and masked accuracy."""
+        return _headline(metrics, "eval/masked_accuracy", "masked right")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments."""
+        return {
+            "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.learner.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        self.learner.load_state_dict(state["optimizer"])
+
+
+def _headline(metrics: dict[str, float], key: str, name: str) -> dict[str, str]:
+    shown = {"loss": f"{metrics['train/loss']:.3f}"} if "train/loss" in metrics else {}
+    return {**shown, name: f"{metrics[key]:.3f}"} if key in metrics else shown

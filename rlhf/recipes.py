@@ -1,0 +1,48 @@
+"""One dial for the whole pipeline: how large each stage is at each size.
+
+Numbers only; they were chosen for two processor cores: `tiny` takes a few minutes in all, `small`
+about half an hour.
+"""
+
+from dataclasses import dataclass
+
+from playout.errors import ConfigError
+
+__all__ = ["RECIPES", "Recipe", "recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a size stands for."""
+
+    vocab_size: int
+    model: str
+    length: int
+    """Tokens a row in pretraining."""
+    pretrain_steps: int
+    sft_steps: int
+    classify_steps: int
+    reward_steps: int
+    rlhf_steps: int
+    dpo_steps: int
+    grpo_steps: int
+    num_prompts: int
+    """Prompts an evaluation."""
+    response_length: int
+    batch: int
+    """Responses a step of PPO and GRPO."""
+
+
+RECIPES = {
+    "tiny": Recipe(1024, "tiny", 96, 300, 100, 80, 150, 20, 40, 12, 64, 24, 64),
+    "small": Recipe(4096, "small", 128, 1800, 300, 250, 400, 80, 120, 50, 128, 32, 64),
+    "base": Recipe(8192, "base", 256, 6000, 800, 500, 800, 200, 300, 150, 256, 48, 64),
+    "large": Recipe(16384, "large", 512, 20000, 2000, 1000, 2000, 400, 600, 300, 512, 64, 128),
+}
+
+
+def recipe(size: str) -> Recipe:
+    """The recipe of a size."""
+    if size not in RECIPES:
+        raise ConfigError(f"there is no size {size!r}; choose from {', '.join(RECIPES)}")
+    return RECIPES[size]
