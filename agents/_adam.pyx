@@ -1,10 +1,10 @@
-"""One Adam step over flat float32 arrays: squared norm of the gradient, then clip, moments and update in one pass."""
+"""One Adam step over flat float32 arrays: the gradient's norm, then everything else in one pass."""
 
 from libc.math cimport sqrt, sqrtf
 
 
 def squared_norm(const float[::1] grad):
-    """Sum of squares in double precision, in eight fixed lanes so that it vectorises and stays reproducible."""
+    """Sum of squares in double precision, in eight fixed lanes: vectorised and reproducible."""
     cdef double[8] lanes
     cdef Py_ssize_t i, j, n = grad.shape[0]
     cdef double total = 0.0

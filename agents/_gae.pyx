@@ -16,7 +16,7 @@ def gae(
     float[:, ::1] advantages,
     float[:, ::1] returns,
 ):
-    """Fill `advantages` and `returns` [R, T]; `bootstrap_values` may be None. Shapes must agree; gae.py checks them."""
+    """Fill `advantages` and `returns` [R, T]; `bootstrap_values` may be None. gae.py checks shapes."""
     cdef Py_ssize_t rows = rewards.shape[0]
     cdef Py_ssize_t steps = rewards.shape[1]
     cdef Py_ssize_t row, t

@@ -1,4 +1,4 @@
-"""Loops over rollouts and observations that NumPy would need several passes for: moments, episodes, discounted sums."""
+"""Loops over rollouts and observations that NumPy would need several passes for."""
 
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
@@ -27,7 +27,12 @@ def update_moments(const float[:, ::1] x, double count, double[::1] mean, double
 
 
 def normalize(
-    const float[:, ::1] x, double count, const double[::1] mean, const double[::1] m2, double clip, float[:, ::1] out
+    const float[:, ::1] x,
+    double count,
+    const double[::1] mean,
+    const double[::1] m2,
+    double clip,
+    float[:, ::1] out,
 ):
     """Write (x - mean) / deviation, clipped to +-clip, for rows [N, D]."""
     cdef Py_ssize_t n = x.shape[0], d = x.shape[1], i, j
@@ -48,7 +53,7 @@ def discounted(
     double[::1] carry,
     float[:, ::1] out,
 ):
-    """Running discounted sums of rewards [R, T], begun anew after each episode; invalid steps repeat the last."""
+    """Running discounted sums of rewards [R, T], begun anew after each episode."""
     cdef Py_ssize_t rows = rewards.shape[0], steps = rewards.shape[1], row, t
     with nogil:
         for row in range(rows):
@@ -67,7 +72,7 @@ def episodes(
     double[::1] returns,
     int64_t[::1] lengths,
 ):
-    """Returns and lengths of the episodes that end in [R, T], in order of time; running ones stay in the carries."""
+    """Returns and lengths of the episodes that end in [R, T]; running ones stay in the carries."""
     cdef Py_ssize_t rows = rewards.shape[0], steps = rewards.shape[1], row, t
     found = []
     for t in range(steps):

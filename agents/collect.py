@@ -104,6 +104,8 @@ class Collector:
         """T steps of every environment; follow with `compute_gae`, then `cut`."""
         envs, policy, length = self.envs, self.policy, self.config.sequence_length
         initial, self.chunks = self.state, []
+        if (compiled := getattr(policy, "native", None)) is not None:
+            compiled.dirty = True  # a callback may have touched the weights
         for t in range(self.config.num_steps):
             self.state = self._reset_states(self.state)
             if length and t % length == 0:

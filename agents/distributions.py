@@ -48,7 +48,9 @@ class Categorical:
     def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
         """Take `logits` `[N, A]` of any scale and `mask` `[N, A]`, 1 where legal."""
         if mask is not None:
-            logits = logits.masked_fill(mask == 0, torch.finfo(logits.dtype).min)
+            # Not the smallest float: a gradient above 1 would make it infinite, and then NaN.
+            fill = -1e30 if logits.dtype != torch.float16 else -6e4
+            logits = logits.masked_fill(mask == 0, fill)
         self.logits = torch.log_softmax(logits, dim=-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:

@@ -74,7 +74,7 @@ class Flat(nn.Module):
         self.num_features = spaces.flatdim(space)
         self.nvec: list[int] = []
         self.plain = isinstance(space, spaces.Box) and len(space.shape) == 1
-        self.ndim = len(space.shape or ())
+        self.floats = isinstance(space, spaces.Box) and space.dtype == "float32"
         if isinstance(space, spaces.Discrete):
             self.nvec, self.start = [int(space.n)], torch.tensor([int(space.start)])
         elif isinstance(space, spaces.MultiDiscrete):

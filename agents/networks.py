@@ -72,6 +72,7 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.native: Any = None  # the compiled path, where native_policy.attach found one
         shared = config.shared_trunk
         if shared is None:
             shared = has_images(observation_space, config.network)
@@ -117,6 +118,9 @@ class ActorCritic(nn.Module):
         deterministic: bool = False,
     ) -> PolicyStep:
         """Act in `[N]` environments; `state` must be zeroed already where an episode starts."""
+        if self.native is not None:
+            acted: PolicyStep = self.native.step(obs, mask, generator, deterministic)
+            return acted
         features, first = self.policy_trunk.step(obs, state[0] if state else None)
         distribution = self.head(features, mask)
         action = distribution.mode() if deterministic else distribution.sample(generator)
@@ -129,6 +133,9 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def value(self, obs: Tree, state: Tree = None) -> Tensor:
         """Values `[N]` of observations, without acting."""
+        if self.native is not None:
+            values: Tensor = self.native.value(obs)
+            return values
         if self.value_trunk is not None:
             return self._value(obs, None, state)[0]
         features, _ = self.policy_trunk.step(obs, state[0] if state else None)
@@ -142,8 +149,23 @@ class ActorCritic(nn.Module):
         values = functional.linear(features, self.value_head.weight, self.value_head.bias)
         return values.squeeze(-1), after
 
+    @property
+    def differentiate(self) -> Any:
+        """A function that does what autograd would after `evaluate`, or None; see ppo.py."""
+        return None if self.native is None else self.native.differentiate
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As nn.Module's; the compiled path takes the new weights over."""
+        found = super().load_state_dict(*args, **kwargs)
+        if self.native is not None:
+            self.native.dirty = True
+        return found
+
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies and values, shaped like `batch.logprobs`."""
+        if self.native is not None:
+            found: tuple[Tensor, Tensor, Tensor] = self.native.evaluate(batch)
+            return found
         shape = batch.logprobs.shape
         obs, mask, actions, state, cut = batch.obs, batch.action_mask, batch.actions, None, None
         if len(shape) == 2:

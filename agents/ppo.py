@@ -9,13 +9,13 @@ trainer's business.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from playout.agents.adam import Adam
 from playout.agents.rollout import Minibatch, Rollout, Tree
 from playout.agents.settings import PPOConfig
+from playout.agents.surrogate import Scale, Surrogate, measure, surrogate
 from playout.errors import DivergedError
 from torch import Tensor
 
@@ -36,7 +36,12 @@ class PolicyStep(NamedTuple):
 
 
 class Policy(Protocol):
-    """What collection and learning ask of a policy; an nn.Module with these three methods."""
+    """What collection and learning ask of a policy; an nn.Module with these three methods.
+
+    A policy that knows its own derivative may offer `differentiate(logprob_grad, entropy_grad or
+    None, value_grad)`, which adds the gradient of the last `evaluate` to its own; `evaluate`
+    then returns plain tensors.
+    """
 
     def initial_state(self, num_rows: int) -> Tree:
         """Recurrent state at an episode's start, a tree of tensors `[num_rows, ...]`, or None."""
@@ -54,78 +59,6 @@ class Policy(Protocol):
 
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the actions, entropies, values, all shaped like `logprobs`."""
-
-
-@dataclass(slots=True)
-class Surrogate:
-    """Sums over a minibatch and the gradient of its loss with respect to what the policy returned.
-
-    The loss is `pg + vf_coef * v - ent_coef * entropy`, each a mean over the valid steps.
-    """
-
-    logprob_grad: Tensor
-    value_grad: Tensor
-    entropy_grad: Tensor
-    stats: Tensor
-    """Policy loss, value loss, entropy, approximate KL, clipped share, summed with weight 1 /
-    number of valid steps."""
-
-
-def surrogate(
-    logprobs: Tensor,
-    entropy: Tensor,
-    values: Tensor,
-    batch: Minibatch,
-    config: PPOConfig,
-    *,
-    advantages: Tensor,
-    weight: Tensor,
-) -> Surrogate:
-    """The clipped surrogate with value loss and entropy bonus, and its gradient in closed form.
-
-    All tensors are shaped alike, `[N]` or `[r, T]`.
-
-    Args:
-        logprobs: Log-probabilities of the batch's actions under the policy now.
-        entropy: Its entropies.
-        values: Its values.
-        batch: Old log-probabilities, old values and returns.
-        config: Coefficients.
-        advantages: Advantages, normalised already.
-        weight: 1 / (number of valid steps) at valid steps, 0 elsewhere.
-    """
-    # Padding may hold anything; a masked ratio of exactly 1 keeps infinities out of the sums.
-    log_ratio = (logprobs - batch.logprobs).masked_fill_(weight == 0, 0.0)
-    ratio = log_ratio.exp()
-    plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1.0 - config.clip_coef, 1.0 + config.clip_coef)
-    policy_loss = torch.maximum(plain, clipped)
-    # Where the clipped branch is strictly larger the loss is flat; elsewhere d(ratio)/d(logprob) =
-    # ratio.
-    logprob_grad = torch.where(plain >= clipped, plain, 0.0) * weight
-
-    error = values - batch.returns
-    value_loss = error * error
-    value_grad = error * (weight * config.vf_coef)
-    if config.clip_vloss:
-        change = (values - batch.values).clamp(-config.vf_clip_coef, config.vf_clip_coef)
-        far = batch.values + change - batch.returns
-        worse = far * far
-        # The clipped value depends on the new one only inside the range.
-        inside = (values - batch.values).abs() <= config.vf_clip_coef
-        value_grad = torch.where((value_loss >= worse) | inside, value_grad, 0.0)
-        value_loss = torch.maximum(value_loss, worse)
-
-    approx_kl = (ratio - 1.0) - log_ratio
-    outside = ((ratio - 1.0).abs() > config.clip_coef).to(ratio.dtype)
-    rows = torch.stack([policy_loss, value_loss * 0.5, entropy.detach(), approx_kl, outside])
-    rows = rows.masked_fill(weight == 0, 0.0)
-    return Surrogate(
-        logprob_grad=logprob_grad,
-        value_grad=value_grad,
-        entropy_grad=weight * -config.ent_coef,
-        stats=(rows * weight).flatten(1).sum(1),
-    )
 
 
 def ppo_update(
@@ -155,79 +88,60 @@ def ppo_update(
     """
     assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
     parameters = [p for p in policy.parameters() if p.requires_grad]  # type: ignore[attr-defined]
-    shift, scale = 0.0, 1.0
-    if config.norm_adv and config.norm_adv_by == "batch":
-        chosen = rollout.advantages[rollout.valid]
-        shift, scale = float(chosen.mean()), float(chosen.std(correction=0)) + 1e-8
-    sums = torch.zeros(5, dtype=torch.float32, device=rollout.rewards.device)
-    norms, steps, stop, kl = 0.0, 0, False, 0.0
+    whole = None
+    by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
+    if config.norm_adv and not by_minibatch:
+        whole = measure(rollout.advantages, rollout.valid, True)
+    sums: Any = 0.0
+    norms, steps, stopped_kl = 0.0, 0, None
     for _ in range(config.num_epochs):
         for batch in rollout.minibatches(
             config.minibatch_size, by=config.batch_by, generator=generator
         ):
-            valid = batch.valid.to(batch.advantages.dtype)
-            weight = valid / valid.sum().clamp(min=1.0)
-            if config.norm_adv and config.norm_adv_by == "minibatch":
-                advantages = _normalised(batch.advantages, weight)
-            else:
-                advantages = (batch.advantages - shift) / scale
+            scale = measure(batch.advantages, batch.valid, by_minibatch)
+            if whole is not None:
+                scale = Scale(whole.shift, whole.scale, scale.count)
             optimizer.zero_grad()
-            stats = torch.zeros_like(sums)
-            for part, begin, end in _parts(batch, config.microbatch_size):
-                logprobs, entropy, values = policy.evaluate(part)
-                with torch.no_grad():
-                    found = surrogate(
-                        logprobs,
-                        entropy,
-                        values,
-                        part,
-                        config,
-                        advantages=advantages[begin:end],
-                        weight=weight[begin:end],
-                    )
-                stats += found.stats
-                if config.target_kl is not None:
-                    kl = float(stats[3])
-                    if kl > 1.5 * config.target_kl:
-                        stop = True
-                        break
-                _backward(
-                    [logprobs, values, entropy],
-                    [found.logprob_grad, found.value_grad, found.entropy_grad],
-                    config,
-                )
-            if stop:
+            stats: Any = 0.0
+            for part in _parts(batch, config.microbatch_size):
+                outputs = policy.evaluate(part)
+                found = surrogate(*outputs, part, config, scale)
+                stats = stats + found.stats
+                _backward(policy, outputs, found, config)
+            if config.target_kl is not None and float(stats[3]) > 1.5 * config.target_kl:
+                stopped_kl = float(stats[3])
                 break
             norms += _step(optimizer, parameters, config.max_grad_norm or math.inf)
-            sums += stats
+            sums = sums + stats
             steps += 1
-        if stop:
+        if stopped_kl is not None:
             break
-    return _metrics(rollout, config, sums, norms, steps, kl if stop else None)
+    return _metrics(rollout, config, sums, norms, steps, stopped_kl)
 
 
-def _backward(outputs: list[Tensor], grads: list[Tensor], config: PPOConfig) -> None:
-    if config.ent_coef == 0.0:
-        outputs, grads = outputs[:2], grads[:2]
-    chosen = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if out.requires_grad]
+def _backward(
+    policy: Policy, outputs: tuple[Tensor, ...], found: Surrogate, config: PPOConfig
+) -> None:
+    """From the loss to the parameters' gradients."""
+    entropy_grad = found.entropy_grad if config.ent_coef > 0.0 else None
+    differentiate = getattr(policy, "differentiate", None)
+    if differentiate is not None:
+        differentiate(found.logprob_grad, entropy_grad, found.value_grad)
+        return
+    pairs = zip(outputs, (found.logprob_grad, found.value_grad, entropy_grad), strict=True)
+    chosen = [
+        (out, grad.to(out.dtype)) for out, grad in pairs if out.requires_grad and grad is not None
+    ]
     torch.autograd.backward([out for out, _ in chosen], [grad for _, grad in chosen])
 
 
-def _normalised(advantages: Tensor, weight: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over the weighted steps; a single step is only centred."""
-    centred = advantages - (advantages * weight).sum()
-    deviation = (centred * centred * weight).sum().sqrt()
-    return centred / (deviation + 1e-8)
-
-
-def _parts(batch: Minibatch, size: int) -> Iterator[tuple[Minibatch, int, int]]:
+def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
     total = len(batch)
     if size <= 0 or size >= total:
-        yield batch, 0, total
+        yield batch
         return
     for begin in range(0, total, size):
-        end = min(begin + size, total)
-        yield batch.slice(begin, end), begin, end
+        yield batch.slice(begin, min(begin + size, total))
 
 
 def _step(optimizer: Any, parameters: list[Tensor], max_grad_norm: float) -> float:
@@ -243,12 +157,14 @@ def _step(optimizer: Any, parameters: list[Tensor], max_grad_norm: float) -> flo
 def _metrics(
     rollout: Rollout,
     config: PPOConfig,
-    sums: Tensor,
+    sums: Any,
     norms: float,
     steps: int,
     stopped_kl: float | None,
 ) -> dict[str, float]:
-    policy_loss, value_loss, entropy, approx_kl, clipped = (sums / max(steps, 1)).tolist()
+    policy_loss, value_loss, entropy, approx_kl, clipped = (
+        (sums / steps).tolist() if steps else [0.0] * 5
+    )
     valid = rollout.valid
     assert rollout.returns is not None
     returns, values = rollout.returns[valid], rollout.values[valid]

@@ -19,6 +19,7 @@ from playout.agents.env_group import derive_seed
 from playout.agents.environments import Environments
 from playout.agents.evaluate import Evaluation, evaluate_policy
 from playout.agents.gae import compute_gae
+from playout.agents.native_policy import attach
 from playout.agents.networks import build_policy
 from playout.agents.normalize import ObsNormalizer
 from playout.agents.ppo import ppo_update
@@ -103,6 +104,7 @@ class PPOTrainer:
         self.optimizer = Adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
+        attach(self.policy)
         self.generator = torch.Generator().manual_seed(derive_seed(seed, "minibatches"))
         self.collector = Collector(
             envs,
