@@ -1,8 +1,10 @@
 """What a search, a bare network or the solver says about positions: `analyse(states, judge)`.
 
-A judge turns positions into an `Analysis`: a policy, a value for the side to move, visits and the expected line. There
-are three, by what evaluates: a network (with search or without), random rollouts, the exact solver. All are without
-noise and give the same answer every time. Reading positions and showing answers is the command's part.
+A judge turns positions into an `Analysis`: a policy, a value for the side to move, visits and the
+expected line. There
+are three, by what evaluates: a network (with search or without), random rollouts, the exact solver.
+All are without noise and give the same answer every time. Reading positions and showing answers is
+the command's part.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame
 from playout.envs.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, RolloutEvaluator
@@ -55,12 +56,15 @@ class Judge(Protocol):
         """One chunk of positions."""
 
 
-def analyse(states: StateBatch, judge: Judge, *, on_done: Callable[[int], None] | None = None) -> Analysis:
+def analyse(
+    states: StateBatch, judge: Judge, *, on_done: Callable[[int], None] | None = None
+) -> Analysis:
     """Asks a judge about any number of positions.
 
     Args:
         states: B positions that are not over.
-        judge: `search_judge(...)`, `policy_judge(...)`, `rollout_judge(...)` or `solver_judge(...)`.
+        judge: `search_judge(...)`, `policy_judge(...)`, `rollout_judge(...)` or
+            `solver_judge(...)`.
         on_done: Told how many are done.
     """
     over = np.flatnonzero(states.is_terminal())
@@ -74,7 +78,14 @@ def analyse(states: StateBatch, judge: Judge, *, on_done: Callable[[int], None] 
     if not parts:
         shape = (0, states.game.num_actions)
         empty = np.zeros(0, np.int32)
-        return Analysis(empty, np.zeros(shape, np.float32), np.zeros(0, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.float32), [])
+        return Analysis(
+            empty,
+            np.zeros(shape, np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.float32),
+            [],
+        )
     return Analysis(
         action=np.concatenate([part.action for part in parts]),
         policy=np.concatenate([part.policy for part in parts]),
@@ -85,10 +96,13 @@ def analyse(states: StateBatch, judge: Judge, *, on_done: Callable[[int], None] 
     )
 
 
-def search_judge(game: NativeGame, config: SearchConfig, evaluator: Evaluator | None, *, seed: int = 0) -> Judge:
-    """Tree search; evaluator None goes with config.algorithm "uct", which plays random games itself.
+def search_judge(
+    game: NativeGame, config: SearchConfig, evaluator: Evaluator | None, *, seed: int = 0
+) -> Judge:
+    """Tree search; without an evaluator the algorithm must be "uct".
 
-    Every chunk begins at tree 0 with new random streams, so that a position's answer depends on its row alone.
+    Every chunk begins at tree 0 with new random streams, so that a position's answer depends on its
+    row alone.
     """
 
     def judge(states: StateBatch) -> Analysis:
@@ -118,7 +132,9 @@ def policy_judge(evaluator: Evaluator) -> Judge:
         action = logits.argmax(axis=1).astype(np.int32)
         visits = np.zeros(mask.shape, np.int32)
         q = np.full(mask.shape, np.nan, np.float32)
-        return Analysis(action, policy, values.astype(np.float32), visits, q, [[a] for a in action.tolist()])
+        return Analysis(
+            action, policy, values.astype(np.float32), visits, q, [[a] for a in action.tolist()]
+        )
 
     return judge
 
@@ -127,11 +143,16 @@ def rollout_judge(game: NativeGame, simulations: int, *, seed: int = 0, threads:
     """UCT with random rollouts; without simulations, equal moves and the mean of random games."""
     if simulations == 0:
         return policy_judge(RolloutEvaluator(seed=seed, num_rollouts=_BARE_ROLLOUTS))
-    return search_judge(game, SearchConfig(algorithm="uct", num_simulations=simulations, threads=threads), None, seed=seed)
+    return search_judge(
+        game,
+        SearchConfig(algorithm="uct", num_simulations=simulations, threads=threads),
+        None,
+        seed=seed,
+    )
 
 
 def solver_judge(solver: Solver) -> Judge:
-    """Exact: the policy is even over the moves that keep the outcome, the action is the best by score."""
+    """Exact: an even policy over the moves that keep the outcome, the action best by score."""
 
     def judge(states: StateBatch) -> Analysis:
         scores = solver.scores_of(states)
@@ -142,13 +163,17 @@ def solver_judge(solver: Solver) -> Judge:
         lines = _best_lines(states, scores, solver)
         action = np.array([line[0] for line in lines], np.int32)
         q = np.where(scores == ILLEGAL, np.nan, signs).astype(np.float32)
-        return Analysis(action, policy, value.astype(np.float32), np.zeros(scores.shape, np.int32), q, lines)
+        return Analysis(
+            action, policy, value.astype(np.float32), np.zeros(scores.shape, np.int32), q, lines
+        )
 
     return judge
 
 
-def _best_lines(states: StateBatch, scores: npt.NDArray[np.int32], solver: Solver) -> list[list[int]]:
-    """Best play to the end from every position; the table remembers, so it costs little more than the first move."""
+def _best_lines(
+    states: StateBatch, scores: npt.NDArray[np.int32], solver: Solver
+) -> list[list[int]]:
+    """Best play to the end of the game; the solver remembers, so later moves cost little."""
     lines: list[list[int]] = [[] for _ in range(len(states))]
     rows, batch = np.arange(len(states)), states.copy()
     while len(rows):

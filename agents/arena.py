@@ -1,8 +1,9 @@
 """Matches: two players, paired openings, both colours, all games at once.
 
-`play_match` moves every unfinished game of a pairing one ply at a time through `Player.act`, so that searches and
-networks work in batches. Openings are random positions that no shallow search finds decided; each is played twice with
-colours swapped, and the pair's points are kept, since they tell more than two single games. Ratings stand in ratings.py.
+`play_match` moves every unfinished game of a pairing one ply at a time through `Player.act`, so
+that searches and networks work in batches. Openings are random positions that no shallow search
+finds decided; each is played twice with colours swapped, and the pair's points are kept, since they
+tell more than two single games. Ratings stand in ratings.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.agents.players import Player
 from playout.agents.ratings import Result
 from playout.agents.sprt import Sprt, SprtConfig, sprt
@@ -73,7 +73,9 @@ class MatchResult:
         """How many pairs brought `a` 0, 1/2, 1, 3/2 and 2 points."""
         counts = [0] * 5
         for one, two in zip(self.games[::2], self.games[1::2], strict=True):
-            points = sum(game.result if game.first == self.a else -game.result for game in (one, two))
+            points = sum(
+                game.result if game.first == self.a else -game.result for game in (one, two)
+            )
             counts[points + 2] += 1
         return counts
 
@@ -83,7 +85,9 @@ class MatchResult:
         for first, second in ((self.a, self.b), (self.b, self.a)):
             values = [game.result for game in self.games if game.first == first]
             if values:
-                found.append(Result(first, second, values.count(1), values.count(0), values.count(-1)))
+                found.append(
+                    Result(first, second, values.count(1), values.count(0), values.count(-1))
+                )
         return found
 
     def distinct_games(self) -> int:
@@ -145,7 +149,9 @@ def play_match(
     return MatchResult(a.name, b.name, result.games, test)
 
 
-def _play_chunk(a: Player, b: Player, game: NativeGame, openings: list[list[int]], number: int) -> list[PlayedGame]:
+def _play_chunk(
+    a: Player, b: Player, game: NativeGame, openings: list[list[int]], number: int
+) -> list[PlayedGame]:
     """Both games of every opening: in even rows `a` moves first, in odd rows `b`."""
     moves = [list(opening) for opening in openings for _ in range(2)]
     states = StateBatch.concatenate([_state_after(game, opening) for opening in openings]).tile(2)
@@ -155,7 +161,10 @@ def _play_chunk(a: Player, b: Player, game: NativeGame, openings: list[list[int]
         if (turn[going] < 0).any():
             raise GameError(f"{game} has dice, which matches do not play")
         a_to_move = (turn == 0) == a_moves_first
-        for player, rows in ((a, np.flatnonzero(going & a_to_move)), (b, np.flatnonzero(going & ~a_to_move))):
+        for player, rows in (
+            (a, np.flatnonzero(going & a_to_move)),
+            (b, np.flatnonzero(going & ~a_to_move)),
+        ):
             if not len(rows):
                 continue
             actions = _actions_of(player, states[rows])
@@ -181,13 +190,18 @@ def _actions_of(player: Player, states: StateBatch) -> npt.NDArray[np.int32]:
     """What a player chooses, checked: its mistakes carry its name."""
     actions = np.asarray(player.act(states))
     if actions.shape != (len(states),) or actions.dtype.kind not in "iu":
-        raise GameError(f"player {player.name} gave {actions.dtype} {actions.shape} for {len(states)} positions")
+        raise GameError(
+            f"player {player.name} gave {actions.dtype} {actions.shape} for {len(states)} positions"
+        )
     mask = states.legal_mask()
     inside = (actions >= 0) & (actions < mask.shape[1])
     illegal = ~inside | (mask[np.arange(len(states)), np.where(inside, actions, 0)] == 0)
     if illegal.any():
         row = int(np.flatnonzero(illegal)[0])
-        raise GameError(f"player {player.name} chose action {actions[row]}, which {states[row].text!r} does not allow")
+        raise GameError(
+            f"player {player.name} chose action {actions[row]}, which is illegal in "
+            f"{states[row].text!r}"
+        )
     return actions.astype(np.int32)
 
 
@@ -195,7 +209,9 @@ def _state_after(game: NativeGame, moves: list[int]) -> StateBatch:
     return StateBatch.from_states([game.from_moves(moves)])
 
 
-def random_openings(game: NativeGame | str, count: int, *, plies: int, seed: int) -> list[list[int]]:
+def random_openings(
+    game: NativeGame | str, count: int, *, plies: int, seed: int
+) -> list[list[int]]:
     """Random openings that are not decided within a few plies.
 
     Args:
@@ -205,7 +221,8 @@ def random_openings(game: NativeGame | str, count: int, *, plies: int, seed: int
         seed: The same seed gives the same openings.
 
     Returns:
-        `count` lists of actions. Until they repeat, no two lead to the same position, mirror images counted as the same.
+        `count` lists of actions. Until they repeat, no two lead to the same position, mirror images
+        counted as the same.
 
     Raises:
         ConfigError: There is no undecided position of this length.
@@ -239,7 +256,9 @@ def random_openings(game: NativeGame | str, count: int, *, plies: int, seed: int
     return [found[i % len(found)] for i in range(count)]
 
 
-def _distinct(states: StateBatch, rows: npt.NDArray[np.int64], seen: set[int]) -> npt.NDArray[np.int64]:
+def _distinct(
+    states: StateBatch, rows: npt.NDArray[np.int64], seen: set[int]
+) -> npt.NDArray[np.int64]:
     """The rows whose positions are new; notes them in `seen`."""
     hashes = np.min([states.symmetry(k).hash() for k in range(states.game.num_symmetries)], axis=0)
     new = []

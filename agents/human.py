@@ -1,7 +1,7 @@
-"""A person at the terminal as a player: shows the board, asks for a move, takes nothing but legal ones.
+"""A person at the terminal as a player: sees the board, is asked, can play legal moves only.
 
-Besides moves it understands "hint", "undo", "help" and "quit"; undo and quit reach the game's loop as exceptions, since
-only the loop knows the moves before. The loop itself stands in game_play.py.
+Besides moves it understands "hint", "undo", "help" and "quit"; undo and quit reach the game's loop
+as exceptions, since only the loop knows the moves before. The loop itself stands in game_play.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import State, StateBatch
 from playout.errors import IllegalActionError
 
@@ -76,7 +75,9 @@ class HumanPlayer:
                 try:
                     action = state.read_action(line)
                 except IllegalActionError:
-                    self._show(f"{line[:40]!r} is not a move; type one of {shown}, or hint, undo, quit.")
+                    self._show(
+                        f"{line[:40]!r} is not a move; type one of {shown}, or hint, undo, quit."
+                    )
                     continue
                 if action in legal:
                     return action

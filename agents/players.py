@@ -1,7 +1,8 @@
-"""Players: whoever chooses moves, for many positions at once; and `make_player`, which reads them from text.
+"""Players choose moves, for many positions at once; `make_player` reads them from text.
 
-A player gets the positions where it is to move and gives an action for each. Here stand those that need no learning:
-Random, Greedy, AlphaBeta and Perfect. Searching players are in search_player.py, people in human.py, matches in arena.py.
+A player gets the positions where it is to move and gives an action for each. Here stand those that
+need no learning: Random, Greedy, AlphaBeta and Perfect. Searching players are in search_player.py,
+people in human.py, matches in arena.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.envs.state_batch import StateBatch
@@ -62,7 +62,7 @@ class RandomPlayer:
 
 
 class GreedyPlayer:
-    """Wins if it can at once, else avoids moves that let the other side win at once, else plays at random."""
+    """Wins at once if it can, else keeps the other side from winning at once; else random."""
 
     name = "greedy"
 
@@ -86,7 +86,7 @@ class GreedyPlayer:
 
 
 class AlphaBetaPlayer:
-    """Looks some plies ahead with alpha-beta; what lies beyond counts as a draw, or as random games end.
+    """Looks some plies ahead; what lies beyond counts as a draw, or as random games end.
 
     Among equal moves it takes the quickest win or the slowest loss that it sees, else any.
 
@@ -97,10 +97,14 @@ class AlphaBetaPlayer:
         seed: Of ties and of random games.
     """
 
-    def __init__(self, game: NativeGame | str, depth: int, *, rollouts: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self, game: NativeGame | str, depth: int, *, rollouts: int = 0, seed: int = 0
+    ) -> None:
         self.game = find_game(game)
         if self.game.num_players != 2:
-            raise ConfigError(f"alpha-beta needs two players, {self.game} has {self.game.num_players}")
+            raise ConfigError(
+                f"alpha-beta needs two players, {self.game} has {self.game.num_players}"
+            )
         if not 1 <= depth <= 1000:
             raise ConfigError(f"alpha-beta's depth must be from 1 to 1000, not {depth}")
         self.depth, self.rollouts = depth, rollouts
@@ -121,11 +125,14 @@ class AlphaBetaPlayer:
         for depth in range(1, self.depth + 1):
             values = np.empty((len(rows), self.game.num_actions), np.float32)
             rollouts = self.rollouts if depth == self.depth else 0
-            self._solver.solve(states.data[rows], values, depth=depth, rollouts=rollouts, seed=self._seed)
+            self._solver.solve(
+                states.data[rows], values, depth=depth, rollouts=rollouts, seed=self._seed
+            )
             self.game.raise_pending()
             values = np.where(np.isnan(values), -np.inf, values)
             highest = values.max(axis=1, keepdims=True)
-            # Where all is lost at this depth, the moves that were not lost one ply earlier hold out longest.
+            # Where all is lost at this depth, the moves that were not lost one ply earlier hold out
+            # longest.
             lost = (highest[:, 0] <= -1) & best[rows].any(axis=1)
             best[rows[~lost]] = values[~lost] >= highest[~lost] - 1e-6
             rows = rows[~lost & (highest[:, 0] < 1)]
@@ -148,7 +155,9 @@ class PerfectPlayer:
 
     name = "perfect"
 
-    def __init__(self, game: NativeGame | str, *, seed: int = 0, solver: Solver | None = None) -> None:
+    def __init__(
+        self, game: NativeGame | str, *, seed: int = 0, solver: Solver | None = None
+    ) -> None:
         self.game = find_game(game)
         self.solver = solver if solver is not None else Solver(self.game)
         self.reset(seed)
@@ -175,7 +184,9 @@ def pick(choices: npt.NDArray[np.bool_], rng: np.random.Generator) -> Actions:
     if not choices.any(axis=1).all():
         row = int(np.flatnonzero(~choices.any(axis=1))[0])
         raise GameError(f"row {row}: there is no action to choose, the game is over")
-    drawn: Actions = np.where(choices, rng.random(choices.shape), -1.0).argmax(axis=1).astype(np.int32)
+    drawn: Actions = (
+        np.where(choices, rng.random(choices.shape), -1.0).argmax(axis=1).astype(np.int32)
+    )
     return drawn
 
 
@@ -193,8 +204,8 @@ def make_player(spec: str, game: NativeGame | str, *, seed: int = 0) -> Player:
     """A player from text.
 
     Args:
-        spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "human", or a run directory as
-            DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy).
+        spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "human", or a run directory
+            as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy).
         game: The game to be played.
         seed: Of the player.
 
@@ -239,12 +250,18 @@ def _from_run(spec: str, game: NativeGame, seed: int) -> Player:
         numbers.insert(0, last)
     if not path or not Path(path).is_dir():
         close = difflib.get_close_matches(spec.partition(":")[0], FORMS, n=1)
-        hint = f"did you mean {FORMS[close[0]]}?" if close else f"there are {', '.join(FORMS.values())}, DIR"
+        hint = (
+            f"did you mean {FORMS[close[0]]}?"
+            if close
+            else f"there are {', '.join(FORMS.values())}, DIR"
+        )
         raise ConfigError(f"{spec!r} is no player and no run directory; {hint}")
     from playout.agents.search_player import load_player
 
     simulations = _number(spec, numbers[0], 0) if numbers else None
     step = _number(spec, numbers[1], 0) if len(numbers) > 1 else None
-    player = load_player(path, which="best" if step is None else step, simulations=simulations, game=game)
+    player = load_player(
+        path, which="best" if step is None else step, simulations=simulations, game=game
+    )
     player.reset(seed)
     return player

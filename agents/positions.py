@@ -1,8 +1,9 @@
-"""How well a player keeps what a position is worth: files of solved positions, and the shares measured on them.
+"""How well a player keeps what a position is worth: solved positions and shares on them.
 
-A move is value-preserving if the outcome (win, draw, loss) under best play stays what it was, and optimal if it also
-wins fastest or loses slowest. Files are JSON: a head, then one position a line with its moves and exact scores; they are
-made by benchmarks/eval_positions.py. Playing the moves under test is the caller's part.
+A move is value-preserving if the outcome (win, draw, loss) under best play stays what it was, and
+optimal if it also wins fastest or loses slowest. Files are JSON: a head, then one position a line
+with its moves and exact scores; they are made by benchmarks/eval_positions.py. Playing the moves
+under test is the caller's part.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.envs.state_batch import StateBatch
@@ -31,7 +31,8 @@ def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray
     """Positions on which to measure a player of this game.
 
     Returns:
-        N states, and int8 [N, A]: the outcome of every action for the side to move, -2 where it cannot be played.
+        N states, and int8 [N, A]: the outcome of every action for the side to move, -2 where it
+        cannot be played.
 
     Raises:
         GameError: There are none for this game, and it is too large to make some now.
@@ -41,7 +42,7 @@ def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray
 
 
 def load_scored_positions(game: NativeGame | str) -> Positions:
-    """The same positions with exact scores and moves; from the file that comes with playout, or solved on the spot."""
+    """The same positions with moves and exact scores, from a file or solved on the spot."""
     return _positions_of(str(find_game(game)), find_game(game))
 
 
@@ -59,7 +60,9 @@ def _positions_of(_form: str, game: NativeGame) -> Positions:
         solver = Solver(game, max_nodes=_SMALL_GAME_NODES)
         return random_positions(game, _SMALL_GAME_POSITIONS, plies=plies, seed=1, solver=solver)
     except PlayoutError as error:
-        raise GameError(f"{game} has no evaluation positions and none can be made quickly: {error}") from error
+        raise GameError(
+            f"{game} has no evaluation positions and none can be made quickly: {error}"
+        ) from error
 
 
 def write_positions(path: Path, positions: Positions, *, note: str) -> None:
@@ -77,7 +80,9 @@ def write_positions(path: Path, positions: Positions, *, note: str) -> None:
         entry = {"moves": moves_text(game, moves), "scores": values}
         lines.append(json.dumps(entry, separators=(",", ":")))
     head = json.dumps({"game": str(game), "note": note})[1:-1]
-    path.write_text("{" + head + ', "positions": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
+    path.write_text(
+        "{" + head + ', "positions": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8"
+    )
 
 
 def read_positions(path: Path) -> Positions:
@@ -112,7 +117,7 @@ def read_positions(path: Path) -> Positions:
 
 
 def moves_text(game: NativeGame, moves: list[int]) -> str:
-    """Moves from the first state in the game's notation: "4455", with blanks where a move has several letters."""
+    """Moves in the game's notation: "4455", with blanks where a move has several letters."""
     state, parts = game.initial_state(), []
     for action in moves:
         parts.append(state.action_text(action))
@@ -131,11 +136,12 @@ def read_moves(game: NativeGame, text: str) -> list[int]:
 
 
 def preserved(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    """bool [N]: does the action keep what the position is worth?
+    """Bool [N]: does the action keep what the position is worth?
 
     Args:
         actions: Integers [N].
-        outcomes: int8 [N, A] of `load_eval_positions`, or scores of `load_scored_positions` to ask for optimal moves.
+        outcomes: int8 [N, A] of `load_eval_positions`, or scores of `load_scored_positions` to ask
+            for optimal moves.
     """
     chosen = np.asarray(actions)
     if chosen.shape != (len(outcomes),) or chosen.dtype.kind not in "iu":

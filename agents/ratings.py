@@ -1,9 +1,10 @@
-"""Ratings from results: Bradley-Terry with draws and an advantage of the first move, with 95 % intervals.
+"""Ratings from results: Bradley-Terry with draws and an advantage of the first move.
 
 Davidson's model. With x = strength(first) - strength(second) + advantage, in natural units,
     win : draw : loss of the first player  =  exp(x / 2) : exp(draw) : exp(-x / 2),
-an exponential family, so that the likelihood has one maximum. 400 Elo are a factor of ten in wins to losses. A weak prior
-keeps ratings finite when somebody won every game. Sequential tests stand in sprt.py; nothing here plays.
+an exponential family, so that the likelihood has one maximum. 400 Elo are a factor of ten in wins
+to losses. A weak prior keeps ratings finite when somebody won every game. Sequential tests stand in
+sprt.py; nothing here plays.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.errors import DataError
 
 ELO = 400 / math.log(10)  # Elo of one natural unit
@@ -99,15 +99,17 @@ def rate(
         anchor: The player whose rating is `anchor_elo`; without one the mean is.
         anchor_elo: That rating.
         confidence: Of the intervals.
-        intervals: "profile" follows the likelihood (right also where somebody won nearly all), "normal" its curvature.
-        prior: Off gives plain maximum likelihood, which exists only if no group won everything against the rest.
+        intervals: "profile" follows the likelihood (right also where somebody won nearly all),
+            "normal" its curvature.
+        prior: Off gives plain maximum likelihood, which exists only if no group won everything
+            against the rest.
 
     Raises:
         DataError: No games, unknown anchor, or no maximum without a prior.
     """
     model = _Model([_checked(result) for result in results], anchor, prior)
     theta = model.fit()
-    covariance = np.linalg.pinv(model.hessian(theta))
+    covariance = np.asarray(np.linalg.pinv(model.hessian(theta)), np.float64)
     spread = model.basis @ covariance @ model.basis.T * ELO**2
     base = anchor_elo
     elos = model.basis @ theta * ELO
@@ -168,7 +170,7 @@ def _checked(result: Result | Sequence[object]) -> Result:
 
 
 class _Model:
-    """The likelihood over theta = (strengths in a basis without the common shift, advantage, draw)."""
+    """The likelihood over theta: strengths but for their common shift, advantage, draw."""
 
     def __init__(self, results: list[Result], anchor: str | None, prior: bool) -> None:
         results = [result for result in results if result.wins + result.draws + result.losses]
@@ -177,7 +179,9 @@ class _Model:
         self.names = list(dict.fromkeys(name for result in results for name in result[:2]))
         count = len(self.names)
         if anchor is not None and anchor not in self.names:
-            raise DataError(f"the anchor {anchor!r} played no games; players are {', '.join(self.names)}")
+            raise DataError(
+                f"the anchor {anchor!r} played no games; players are {', '.join(self.names)}"
+            )
         index = {name: i for i, name in enumerate(self.names)}
         counts = np.array([result[2:] for result in results], float)
         first = [index[result.first] for result in results]
@@ -207,17 +211,23 @@ class _Model:
         else:
             self._must_have_maximum(np.array(first), np.array(second))
 
-    def _must_have_maximum(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
-        """Without a prior: everybody must have scored against the rest, and there must be draws, wins, losses."""
+    def _must_have_maximum(
+        self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+    ) -> None:
+        """Without a prior everybody must have scored against the rest, and draws be there."""
         from scipy.sparse.csgraph import connected_components
 
         scored = np.zeros((len(self.names), len(self.names)))
         np.add.at(scored, (first, second), self.counts[:, 0] + self.counts[:, 1])
         np.add.at(scored, (second, first), self.counts[:, 2] + self.counts[:, 1])
         if connected_components(scored, directed=True, connection="strong")[0] > 1:
-            raise DataError("no maximum of the likelihood: some players won everything against the rest; use a prior")
+            raise DataError(
+                "no maximum of the likelihood: some won everything against the rest; use a prior"
+            )
         if not (self.counts.sum(0) > 0).all():
-            raise DataError("no maximum of the likelihood without wins, draws and losses; use a prior")
+            raise DataError(
+                "no maximum of the likelihood without wins, draws and losses; use a prior"
+            )
 
     def loss(self, theta: Floats) -> tuple[float, Floats]:
         """Minus the log-likelihood (with prior) and its gradient."""
@@ -251,7 +261,9 @@ class _Model:
         log_sum = np.logaddexp.reduce(logits, axis=0)
         return np.exp(logits - log_sum), log_sum
 
-    def fit(self, *, along: Floats | None = None, at: float = 0.0, start: Floats | None = None) -> Floats:
+    def fit(
+        self, *, along: Floats | None = None, at: float = 0.0, start: Floats | None = None
+    ) -> Floats:
         """The maximum, or the maximum among theta with along @ theta = at."""
         from scipy.optimize import minimize
 
@@ -269,11 +281,18 @@ class _Model:
         def curvature(free: Floats) -> Floats:
             return frame.T @ self.hessian(origin + frame @ free) @ frame
 
-        found = minimize(loss, first, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-8})
+        found = minimize(
+            loss, first, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-8}
+        )
         return np.asarray(origin + frame @ found.x)
 
     def interval(
-        self, theta: Floats, direction: Floats, covariance: Floats, confidence: float, kind: str
+        self,
+        theta: Floats,
+        direction: Floats,
+        covariance: Floats,
+        confidence: float,
+        kind: str,
     ) -> tuple[float, float]:
         """The interval of direction @ theta."""
         from scipy.optimize import brentq

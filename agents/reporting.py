@@ -1,7 +1,7 @@
-"""What the game commands share in talking to people and files: a progress bar, tables, JSON written all at once.
+"""What the game commands share in telling people and files: a bar, tables, JSON.
 
-The bar goes to the error stream and only to a terminal, so that what a command prints can be piped. What is reported
-is the commands' affair.
+The bar goes to the error stream and only to a terminal, so that what a command prints can be piped.
+What is reported is the commands' affair.
 """
 
 from __future__ import annotations
@@ -9,23 +9,40 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from playout.agents.run.files import replace_file
 from playout.errors import DataError
 
 
+class Tell(Protocol):
+    """Sets how far a progress bar is."""
+
+    def __call__(self, done: int, text: str = "") -> None:
+        """`done` of the total, and a short text beside it."""
+
+
+def _nothing(done: int, text: str = "") -> None:
+    """Shows no progress."""
+
+
 @contextmanager
-def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Callable[[int, str], None]]:
-    """A bar with rate and time left; the function given sets how many are done, and a short text."""
+def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Tell]:
+    """A bar with rate and time left; the function given takes how many are done, and a text."""
     if quiet or not sys.stderr.isatty():
-        yield lambda done, text="": None
+        yield _nothing
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -37,7 +54,11 @@ def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Itera
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, text="")
-        yield lambda done, text="": bar.update(task, completed=done, text=text)
+
+        def tell(done: int, text: str = "") -> None:
+            bar.update(task, completed=done, text=text)
+
+        yield tell
 
 
 def must_be_writable(path: Path) -> None:

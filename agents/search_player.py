@@ -1,7 +1,8 @@
 """Players that search: UCT with random rollouts, and networks with or without a tree.
 
-The tree of a position is kept and goes on from where the game went: a player recognises the positions that its own
-trees have foreseen, so that callers need not tell it which game is which. Networks come from run directories.
+The tree of a position is kept and goes on from where the game went: a player recognises the
+positions that its own trees have foreseen, so that callers need not tell it which game is which.
+Networks come from run directories.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.agents.analysis import policy_judge
 from playout.agents.players import Player
 from playout.envs.game import NativeGame
@@ -31,7 +31,8 @@ class SearchPlayer:
     Args:
         game: The game.
         config: How to search; play to win wants no root noise (gumbel_scale 0).
-        evaluator: Of leaves; None with the algorithm "uct". Without a config it plays its bare policy.
+        evaluator: Of leaves; None with the algorithm "uct". Without a config it plays its bare
+            policy.
         name: What tables call it.
         seed: Of rollouts and sampled moves.
         temperature: 0 plays the best move; more samples.
@@ -50,7 +51,12 @@ class SearchPlayer:
         if evaluator is None and (config is None or config.algorithm != "uct"):
             raise ConfigError("a search without an evaluator must be uct")
         self.game = find_game(game)
-        self.config, self.evaluator, self.name, self.temperature = config, evaluator, name, temperature
+        self.config, self.evaluator, self.name, self.temperature = (
+            config,
+            evaluator,
+            name,
+            temperature,
+        )
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -81,7 +87,11 @@ class SearchPlayer:
             rows = np.flatnonzero(kept)
             steps = [self._foreseen[states.data[row].tobytes()] for row in rows]
             for part in (1, 2):
-                search.advance(np.array([step[part] for step in steps], np.int32), where=trees[rows], noise=False)
+                search.advance(
+                    np.array([step[part] for step in steps], np.int32),
+                    where=trees[rows],
+                    noise=False,
+                )
         if len(fresh):
             search.begin(states[fresh], where=trees[fresh], noise=False)
         search.run(None, self.evaluator)
@@ -93,8 +103,10 @@ class SearchPlayer:
     def observe(self, actions: npt.ArrayLike) -> None:
         """Needs no news: positions are recognised."""
 
-    def _match(self, states: StateBatch, num_trees: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """A tree for every row, and which rows can go on in theirs; two equal positions cannot share one."""
+    def _match(
+        self, states: StateBatch, num_trees: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """A tree for every row, and which rows go on in theirs; equal positions cannot share."""
         trees = np.full(len(states), -1, np.int64)
         taken = set[int]()
         for row in range(len(states)):
@@ -104,7 +116,7 @@ class SearchPlayer:
                 trees[row] = step[0]
         kept = trees >= 0
         free = (tree for tree in range(num_trees) if tree not in taken)
-        for row in np.flatnonzero(~kept):
+        for row in np.flatnonzero(~kept).tolist():
             trees[row] = next(free)
         return trees, kept
 
@@ -114,23 +126,34 @@ class SearchPlayer:
         after = states.copy()
         after.apply(actions)
         rows = np.flatnonzero(~after.is_terminal())
-        # Where we move again at once, the position after our action alone would be next; such trees begin anew.
+        # Where we move again at once, the position after our action alone would be next; such trees
+        # begin anew.
         rows = rows[after.to_play()[rows] != states.to_play()[rows]]
         replies, legal = children(after[rows])
         count = self.game.num_actions
         for i in np.flatnonzero(legal):
             row, reply = rows[i // count], i % count
-            self._foreseen[replies.data[i].tobytes()] = (int(trees[row]), int(actions[row]), int(reply))
+            self._foreseen[replies.data[i].tobytes()] = (
+                int(trees[row]),
+                int(actions[row]),
+                int(reply),
+            )
 
 
-def uct_player(game: NativeGame | str, simulations: int, *, seed: int = 0, threads: int = 1) -> SearchPlayer:
+def uct_player(
+    game: NativeGame | str, simulations: int, *, seed: int = 0, threads: int = 1
+) -> SearchPlayer:
     """UCT with random rollouts."""
     config = SearchConfig(algorithm="uct", num_simulations=simulations, threads=threads)
     return SearchPlayer(game, config, name=f"uct:{simulations}", seed=seed)
 
 
 def load_player(
-    path: str | PathLike[str], *, which: str | int = "best", simulations: int | None = None, game: NativeGame | None = None
+    path: str | PathLike[str],
+    *,
+    which: str | int = "best",
+    simulations: int | None = None,
+    game: NativeGame | None = None,
 ) -> Player:
     """The player of a run directory.
 
@@ -159,7 +182,7 @@ def load_player(
 
 
 class PolicyPlayer:
-    """A policy that was learned from observations (by PPO on a game's vector environment) as a player.
+    """A policy learned from observations, by PPO on a game's vector environment, as a player.
 
     Args:
         policy: Has `act(obs, mask=...) -> actions`.

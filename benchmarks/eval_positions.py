@@ -1,4 +1,6 @@
-"""Makes the files of solved positions in agents/data: `python -m playout.benchmarks.eval_positions connect_four`.
+"""Make the files of solved positions in agents/data.
+
+    python -m playout.benchmarks.eval_positions connect_four
 
 The same arguments give the same file. The committed Connect Four file was made with the defaults.
 """
@@ -35,8 +37,8 @@ def main() -> None:
     path = args.out or DATA / f"{game.name}_eval.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     note = (
-        f"random play of {low} to {high} moves, seed {args.seed}; no move wins at once and legal moves differ in "
-        "outcome; scores count from the end of the game"
+        f"random play of {low} to {high} moves, seed {args.seed}; no move wins at once and "
+        "legal moves differ in outcome; scores count from the end of the game"
     )
     write_positions(path, positions, note=note)
     print(f"\r{path}: {len(positions)} positions, {path.stat().st_size} bytes")

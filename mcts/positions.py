@@ -1,8 +1,8 @@
-"""Positions from random play with their exact scores: material for tests, evaluation and supervised learning.
+"""Positions from random play with exact scores: for tests, evaluation, supervised learning.
 
-The filter "matters" keeps the positions where a player can go wrong in an interesting way: the game is not over, no
-move wins at once, and the legal moves differ in outcome. Positions are distinct, mirror images counted as one. Reading
-and writing files of them stands in agents/positions.py.
+The filter "matters" keeps the positions where a player can go wrong in an interesting way: the game
+is not over, no move wins at once, and the legal moves differ in outcome. Positions are distinct,
+mirror images counted as one. Reading and writing files of them stands in agents/positions.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.envs.state_batch import StateBatch
@@ -33,7 +32,8 @@ class Positions:
     Attributes:
         states: N states.
         moves: The actions from the first state, N lists.
-        scores: int32 [N, A] as `Solver.scores_of` gives them, ILLEGAL where an action cannot be played.
+        scores: int32 [N, A] as `Solver.scores_of` gives them, ILLEGAL where an action cannot be
+            played.
     """
 
     states: StateBatch
@@ -147,7 +147,7 @@ def _unseen(batch: StateBatch, seen: set[int]) -> list[int]:
 
 
 def _differ(outcomes: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    """bool [N]: the legal actions have more than one outcome."""
+    """Bool [N]: the legal actions have more than one outcome."""
     worst = np.where(outcomes == ILLEGAL_OUTCOME, 1, outcomes).min(axis=1)
     differ: npt.NDArray[np.bool_] = outcomes.max(axis=1) > worst
     return differ

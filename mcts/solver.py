@@ -1,8 +1,9 @@
 """Exact play: `Solver` says what every legal move of a position leads to under best play.
 
-Connect Four (four in a row) goes to a bitboard solver that also counts how fast a side wins; every other game of two
-players goes to alpha-beta over its function table, which is only as quick as the game is small. Which positions to ask
-about, and what to do with the answers, is left to others (positions.py, the players).
+Connect Four (four in a row) goes to a bitboard solver that also counts how fast a side wins; every
+other game of two players goes to alpha-beta over its function table, which is only as quick as the
+game is small. Which positions to ask about, and what to do with the answers, is left to others
+(positions.py, the players).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame, State, StateBatch
 from playout.envs.registry import game as find_game
 from playout.errors import ConfigError, GameError
@@ -34,7 +34,9 @@ Outcomes = npt.NDArray[np.int8]
 class _Engine(Protocol):
     """What a kind of solver offers to `Solver`."""
 
-    nodes: int
+    @property
+    def nodes(self) -> int:
+        """Positions searched so far."""
 
     def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
         """[B, A]: scores, or outcomes -1, 0, 1; ILLEGAL where an action is not legal."""
@@ -49,15 +51,17 @@ class _Engine(Protocol):
 class Solver:
     """Solves positions of a game of two players in which one's gain is the other's loss.
 
-    Scores are for the side to move. In Connect Four they follow the usual convention: a win with the k-th last of the
-    own stones is worth k (so quicker wins are worth more), its loss -k, a draw 0. In other games they are the outcome,
-    +1, 0 or -1. One solver may be used from several threads; its table remembers from one call to the next.
+    Scores are for the side to move. In Connect Four they follow the usual convention: a win with
+    the k-th last of the own stones is worth k (so quicker wins are worth more), its loss -k, a draw
+    0. In other games they are the outcome, +1, 0 or -1. One solver may be used from several
+    threads; its table remembers from one call to the next.
 
     Args:
         game: A game, or its name.
         table_mb: Size of the transposition table in MiB.
         threads: Threads that share the rows of a batch; answers do not depend on it.
-        max_nodes: Gives up with a GameError after so many positions in one call; None goes on for ever.
+        max_nodes: Gives up with a GameError after so many positions in one call; None goes on for
+            ever.
 
     Raises:
         ConfigError: The game has not two players, or dice, or a parameter is out of range.
@@ -73,7 +77,9 @@ class Solver:
     ) -> None:
         self.game = find_game(game)
         if self.game.num_players != 2:
-            raise ConfigError(f"the solver plays games of two players, {self.game} has {self.game.num_players}")
+            raise ConfigError(
+                f"the solver plays games of two players, {self.game} has {self.game.num_players}"
+            )
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, not {threads}")
         if not 1 <= table_mb <= 1 << 20:
@@ -86,7 +92,10 @@ class Solver:
         else:
             from playout.mcts._solver import TableSolver
 
-            self._engine = _Table(self.game, TableSolver(self.game.capsule, table_mb=table_mb, max_nodes=max_nodes or 0))
+            self._engine = _Table(
+                self.game,
+                TableSolver(self.game.capsule, table_mb=table_mb, max_nodes=max_nodes or 0),
+            )
 
     @property
     def nodes(self) -> int:
@@ -105,7 +114,8 @@ class Solver:
 
     def scores(self, state: State) -> Scores:
         """int32 [A]: the score after each action, ILLEGAL where it cannot be played."""
-        return self.scores_of(StateBatch.from_states([state]))[0]
+        scores: Scores = self.scores_of(StateBatch.from_states([state]))[0]
+        return scores
 
     def best(self, state: State) -> int:
         """The first of the actions with the highest score."""
@@ -118,7 +128,7 @@ class Solver:
         return self._rows(states, outcome=False).astype(np.int32)
 
     def outcomes(self, states: StateBatch) -> Outcomes:
-        """int8 [B, A]: 1 where an action wins, 0 draws, -1 loses under best play, -2 where it cannot be played.
+        """int8 [B, A]: an action wins (1), draws (0), loses (-1), or cannot be played (-2).
 
         Takes a fraction of the time of `scores_of`, since it need not know how fast.
         """
@@ -127,7 +137,7 @@ class Solver:
         return signs
 
     def values(self, states: StateBatch) -> Outcomes:
-        """int8 [B]: the outcome for the side to move; rows that are over count as a loss, draw or win of player 0."""
+        """int8 [B]: the outcome for the side to move; for player 0 where the game is over."""
         best: Outcomes = self.outcomes(states).max(axis=1)
         over = best == ILLEGAL_OUTCOME
         if over.any():
@@ -151,7 +161,9 @@ class Solver:
         return out
 
 
-def _on_threads(work: Callable[[int], None], starts: range, threads: int, stop: Callable[[], None]) -> None:
+def _on_threads(
+    work: Callable[[int], None], starts: range, threads: int, stop: Callable[[], None]
+) -> None:
     """Runs all pieces; at an error or Ctrl-C, ends the others before it is passed on."""
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, start) for start in starts]
@@ -191,7 +203,7 @@ class _ConnectFour:
         return self.solver.nodes
 
     def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
-        """Reads the boards from the observations, so that the layout of states is the game's own affair."""
+        """Boards are read from observations: the layout of states is the game's own affair."""
         out = np.full((len(states), states.game.num_actions), ILLEGAL, np.int8)
         going = np.flatnonzero(~states.is_terminal())
         if len(going):

@@ -1,7 +1,8 @@
-"""Judge positions of a game: by a run's network with search or without, by random rollouts, or by the exact solver.
+"""Judge positions of a game by a run's network, by random rollouts, or by exact play.
 
-A file of positions, one a line as the moves played from the start, becomes a JSON list, one object a line; a single
-position is shown with its board and a bar for every move. Answers have no randomness in them.
+A file of positions, one a line as the moves played from the start, becomes a JSON list, one object
+a line; a single position is shown with its board and a bar for every move. Answers have no
+randomness in them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tyro.conf import Positional
-
 from playout.errors import ConfigError, DataError, PlayoutError
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from playout.agents.analysis import Analysis, Judge
@@ -31,7 +31,9 @@ class Command:
     """A run directory; with --evaluator rollout or solver also the name of a game."""
 
     moves_file: Path | None = None
-    """Positions, one a line, as the moves played from the start (Connect Four: columns 1 to 7); an empty line is the start."""
+    """Positions, one a line, as the moves played from the start (Connect Four: columns 1 to 7); an
+    empty line is the start.
+    """
 
     moves: str | None = None
     """A single position to show, such as 4455."""
@@ -40,7 +42,7 @@ class Command:
     """Where the answers go: a JSON list, one object a line."""
 
     simulations: int | None = None
-    """Simulations a position; 0 is the network's bare policy. By default what the run plays with."""
+    """Simulations a position, 0 for the bare policy; by default what the run plays with."""
 
     evaluator: Literal["network", "rollout", "solver"] = "network"
     """What judges: the run's network, random games, or exact play."""
@@ -85,7 +87,7 @@ def _answer_file(command: Command, path: Path) -> int:
     states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
-        found = analyse(batch, judge, on_done=lambda done: tell(done, ""))
+        found = analyse(batch, judge, on_done=tell)
     answers = [answer(line, found, row) for row, line in enumerate(lines)]
     if command.json is not None:
         write_json(command.json, answers)
@@ -109,7 +111,7 @@ def answer(moves: str, found: Analysis, row: int) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file without blanks at their ends; a newline at the very end opens no further line."""
+    """The lines of a file, blanks stripped; a newline at the very end opens no further line."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path} has more than {_MAX_BYTES} bytes: cut it into several files")
@@ -133,7 +135,9 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
     except (PlayoutError, ValueError) as error:
         raise DataError(f"{path}, line {number}: {error}") from None
     if state.is_terminal:
-        raise DataError(f"{path}, line {number}: the game is over after {moves!r}, there is no move to judge")
+        raise DataError(
+            f"{path}, line {number}: the game is over after {moves!r}, there is no move to judge"
+        )
     return state
 
 
@@ -144,7 +148,9 @@ def open_judge(command: Command) -> tuple[NativeGame, Judge]:
 
     if command.evaluator == "network":
         if not Path(command.run).is_dir():
-            raise ConfigError(f"{command.run} is not a run directory; without a network use --evaluator rollout or solver")
+            raise ConfigError(
+                f"{command.run} is not a run directory: use --evaluator rollout or solver"
+            )
         from playout.agents.search_player import load_player
 
         which: str | int = int(command.which) if command.which.isdigit() else command.which
@@ -181,7 +187,7 @@ def _show(command: Command) -> int:
         return 0
     interactive = sys.stdin.isatty()
     if interactive:
-        print(f"Positions of {game} as moves from the start, such as 4455; an empty line is the start, q ends.")
+        print(f"Positions of {game} as moves from the start; an empty line is the start, q ends.")
     while True:
         try:
             line = input("moves: " if interactive else "").strip()
@@ -229,7 +235,9 @@ def describe(state: State, found: Analysis) -> str:
     value = float(found.value[0])
     mover = "first" if state.to_play == 0 else "second"
     lines.append("")
-    lines.append(f"Expected result for the {mover} player, to move: {value:+.3f} (1 is a win, 0 a draw, -1 a loss)")
+    lines.append(
+        f"Expected result for the {mover} player, to move: {value:+.3f} (1 win, 0 draw, -1 loss)"
+    )
     line, shown = state, []
     for action in found.pv[0]:
         shown.append(line.action_text(action))

@@ -1,7 +1,8 @@
-"""Let players meet: a round robin with paired openings, a table of ratings with 95 % intervals, or a test of two.
+"""Let players meet: a round robin with ratings and intervals, or a sequential test of two.
 
-Players are random, greedy, uct:500, alphabeta:4, perfect or run directories (DIR, DIR:simulations, DIR:simulations:step).
-Every pairing plays the same number of games, each opening twice with colours swapped.
+Players are random, greedy, uct:500, alphabeta:4, perfect or run directories (DIR, DIR:simulations,
+DIR:simulations:step). Every pairing plays the same number of games, each opening twice with colours
+swapped.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional
-
 from playout.errors import ConfigError
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from playout.agents.arena import MatchResult, PlayedGame
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Let players meet: at least two of random, greedy, uct:500, alphabeta:4, perfect or run directories."""
+    """Let players meet: two or more of random, greedy, uct:500, alphabeta:4, perfect, RUN."""
 
     players: Positional[tuple[str, ...]]
-    """random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or a run: DIR, DIR:simulations, DIR:simulations:step."""
+    """random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or a run: DIR, DIR:simulations,
+    DIR:simulations:step.
+    """
 
     game: str | None = None
     """The game; by default what the first run has learned, else connect_four."""
@@ -40,7 +42,9 @@ class Command:
     """The player whose rating is set to 0; by default the first one."""
 
     sprt: str | None = None
-    """Two players: stop as soon as it is clear whether the first is elo0 or elo1 better, given as elo0,elo1 (0,20)."""
+    """Two players: stop as soon as it is clear whether the first is elo0 or elo1 better, given as
+    elo0,elo1 (0,20).
+    """
 
     records: Path | None = None
     """Append all games to this file, one JSON object a line."""
@@ -88,14 +92,18 @@ def main(command: Command) -> int:
 
 def _check(command: Command, specs: list[str]) -> None:
     if len(specs) < 2:
-        raise ConfigError("a match needs at least two players, such as: playout match greedy uct:500")
+        raise ConfigError(
+            "a match needs at least two players, such as: playout match greedy uct:500"
+        )
     for spec in specs:
         if specs.count(spec) > 1:
             raise ConfigError(f"player {spec!r} is listed twice; a player cannot meet itself")
         if spec == "human":
             raise ConfigError("people play with `playout play RUN`, not in matches")
     if command.anchor is not None and command.anchor not in specs:
-        raise ConfigError(f"the anchor {command.anchor!r} is none of the players {', '.join(specs)}")
+        raise ConfigError(
+            f"the anchor {command.anchor!r} is none of the players {', '.join(specs)}"
+        )
     if command.sprt is not None and len(specs) != 2:
         raise ConfigError(f"--sprt compares two players, not {len(specs)}")
     if command.games < 1:
@@ -161,11 +169,15 @@ def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
     return rate([result for match in matches for result in match.results()], anchor=anchor)
 
 
-def summary(command: Command, game: str, matches: list[MatchResult], ratings: Ratings) -> dict[str, Any]:
+def summary(
+    command: Command, game: str, matches: list[MatchResult], ratings: Ratings
+) -> dict[str, Any]:
     """Everything a reader of the JSON file wants."""
     players = []
     for rating in ratings.players:
-        totals = [match.score(rating.name) for match in matches if rating.name in (match.a, match.b)]
+        totals = [
+            match.score(rating.name) for match in matches if rating.name in (match.a, match.b)
+        ]
         wins, draws, losses = (sum(total[i] for total in totals) for i in range(3))
         players.append(
             {
@@ -245,7 +257,10 @@ def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
     for one in report["pairings"]:
         games = one["wins"] + one["draws"] + one["losses"]
         if one["distinct_games"] < games:
-            print(f"Only {one['distinct_games']} of {games} games between {one['a']} and {one['b']} differ: use longer --openings.")
+            print(
+                f"Only {one['distinct_games']} of {games} games between {one['a']} and {one['b']} "
+                "differ: use longer --openings."
+            )
         if "sprt" in one:
             test = one["sprt"]
             elo0, elo1 = test["test"].split(",")
@@ -255,6 +270,7 @@ def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
                 "open": "not decided yet; allow more --games",
             }
             print(
-                f"SPRT after {games} games: {meaning[test['decision']]} (log-likelihood ratio {test['llr']:.2f}, "
+                f"SPRT after {games} games: {meaning[test['decision']]} "
+                f"(log-likelihood ratio {test['llr']:.2f}, "
                 f"decided beyond {test['lower']:.2f} and {test['upper']:.2f})."
             )
