@@ -218,16 +218,16 @@ cdef class SearchCore:
             self.search.trees[i].begun = 0
         self.waiting = False
 
-    def run_uct(self):
-        """Searches with rollouts until every tree is done; stops for signals every 50 ms."""
-        cdef int32_t left = 1
+    def rollouts(self, double seconds):
+        """Searches with rollouts for about this time; returns how many trees are left to do."""
+        cdef int32_t left
         self.enter()
-        while left:
-            self.working = True
-            with nogil:
-                left = mcts_uct(&self.search, 0.05)
-            self.leave()
-            PyErr_CheckSignals()
+        self.working = True
+        with nogil:
+            left = mcts_uct(&self.search, seconds)
+        self.leave()
+        PyErr_CheckSignals()
+        return left
 
     def result(self, const int32_t[::1] rows, const double[::1] temperatures):
         """Arrays (action, weights, visits, q, value, proven, nodes, log_prior) for these rows."""

@@ -32,6 +32,8 @@ __all__ = ["UNKNOWN", "LeafBatch", "Search", "SearchConfig", "SearchResult"]
 UNKNOWN = -128
 """In SearchResult.proven: the root's outcome is not proven."""
 
+_SLICE = 0.05  # seconds of rollouts between looks for Ctrl-C
+
 Rows = npt.ArrayLike | None
 
 
@@ -150,7 +152,7 @@ class Search:
         if over.size:
             raise ValueError(f"state {over[0]}: the game is over, there is nothing to search")
         self._core.begin(states.data, rows, *self._options(len(rows), num_simulations, noise))
-        self.game.raise_pending()
+        self._check_game()
 
     def ask(self, *, observe: bool = True) -> LeafBatch | None:
         """The next leaves, in the order of the trees; None when every search is done."""
@@ -158,7 +160,7 @@ class Search:
             raise SearchError("uct evaluates its leaves itself: use run(), not ask() and tell()")
         core = self._core
         size = core.ask(observe)
-        self.game.raise_pending()
+        self._check_game()
         if size == 0:
             return None
         batch = self._batch
@@ -229,8 +231,9 @@ class Search:
         if states is not None:
             self.begin(states, num_simulations=num_simulations, noise=noise)
         if uct:
-            self._core.run_uct()
-            self.game.raise_pending()
+            while self._core.rollouts(_SLICE):
+                self._check_game()
+            self._check_game()
         else:
             assert evaluator is not None and not isinstance(evaluator, str)
             observe = getattr(evaluator, "needs_obs", True)
@@ -287,7 +290,7 @@ class Search:
             )
         budgets, noises = self._options(len(rows), num_simulations, noise)
         self._core.advance(np.ascontiguousarray(moves, np.int32), rows, budgets, noises)
-        self.game.raise_pending()
+        self._check_game()
 
     def cancel(self) -> None:
         """Drops all searches under way, leaves included; begin() starts again."""
@@ -330,6 +333,14 @@ class Search:
             "cache_hits": int(self._core.field("hits").sum()),
             "tree_bytes": int(self._core.field("bytes").sum()),
         }
+
+    def _check_game(self) -> None:
+        """Raises what a game written in Python has raised; its trees are worthless then."""
+        try:
+            self.game.raise_pending()
+        except Exception:
+            self._core.cancel()
+            raise
 
     def _rows(self, where: Rows) -> npt.NDArray[np.int32]:
         if where is None:

@@ -92,7 +92,8 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     tree->evaluated = (node->flags & MCTS_TERMINAL) != 0;
     if (node->flags & MCTS_TERMINAL) return 0;
     const int64_t visits = (int64_t)budget + (config->count_reused && tree->reused < (float)budget ? 0 : (int64_t)tree->reused);
-    const int64_t new_nodes = visits - (config->count_reused ? (int64_t)tree->reused : 0);
+    int64_t new_nodes = visits - (config->count_reused ? (int64_t)tree->reused : 0);
+    if (config->algorithm == MCTS_UCT) new_nodes = new_nodes / 2 + 1; /* an edge gets its node at the second visit */
     if (mcts_grow_tables(search, visits + config->leaves_per_step + 2)) return -1;
     if (config->algorithm == MCTS_GUMBEL) {
         const int32_t m = node->num_edges < config->max_considered ? node->num_edges : config->max_considered;
@@ -138,7 +139,10 @@ static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t 
     if (child && search->config.reuse) {
         mcts_keep_subtree(shape, tree, child);
         if (mcts_start(search, index, budget, noise)) return -1;
-        if (!(mcts_at(tree, MCTS_ROOT)->flags & MCTS_TERMINAL) && search->config.algorithm != MCTS_UCT) {
+        if (mcts_at(tree, MCTS_ROOT)->flags & MCTS_TERMINAL) return 0;
+        if (search->config.algorithm == MCTS_UCT) {
+            mcts_uct_ready(search, index);
+        } else {
             mcts_root rows = mcts_root_of(search, index);
             mcts_begin_root(&search->config, shape, tree, &rows, search->seed, index);
         }

@@ -90,6 +90,18 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
     tree->all_sims++;
 }
 
+/* Before the first simulation: the tree's random stream, and a uniform prior to report. */
+static inline void mcts_uct_ready(mcts_search *search, int32_t index) {
+    mcts_tree *tree = &search->trees[index];
+    mcts_root root = mcts_root_of(search, index);
+    mcts_node *node = mcts_at(tree, MCTS_ROOT);
+    tree->rollouts = mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_ROLLOUT);
+    if (node->visits == 0.0f) mcts_shuffle(&search->shape, node, &tree->rollouts);
+    for (int32_t k = 0; k < node->num_edges; k++)
+        mcts_edges_of(&search->shape, node).prior[k] = 1.0f / (float)node->num_edges;
+    mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
+}
+
 static inline double mcts_clock(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -108,15 +120,7 @@ static void mcts_uct_trees(void *context, int32_t from, int32_t to) {
     for (int32_t i = from; i < to; i++) {
         mcts_tree *tree = &search->trees[i];
         if (!tree->begun || tree->done) continue;
-        if (!tree->evaluated) {
-            mcts_root root = mcts_root_of(search, i);
-            tree->rollouts = mcts_stream(search->seed, i, tree->searches, MCTS_STREAM_ROLLOUT);
-            mcts_node *node = mcts_at(tree, MCTS_ROOT);
-            if (node->visits == 0.0f) mcts_shuffle(&search->shape, node, &tree->rollouts);
-            for (int32_t k = 0; k < node->num_edges; k++)
-                mcts_edges_of(&search->shape, node).prior[k] = 1.0f / (float)node->num_edges;
-            mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, i);
-        }
+        if (!tree->evaluated) mcts_uct_ready(search, i);
         while (!mcts_exhausted(search, tree)) {
             if (tree->sims % 64 == 0 && mcts_clock() > slice->deadline) return;
             if (tree->used + room > tree->capacity && mcts_reserve(tree, room)) {

@@ -1,0 +1,193 @@
+"""Small games in Python, deterministic evaluations, comparison with the reference search."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import playout
+import pytest
+from playout.envs.python_game import from_python
+from playout.mcts.reference import ReferenceSearch
+from playout.mcts.search import UNKNOWN, Search
+
+
+class Race:
+    """Three players in turn take 1 to 3 from a heap; who takes the last wins."""
+
+    name, num_players, num_actions, max_plies, obs_shape = "race", 3, 3, 20, (1, 1, 4)
+
+    def initial_state(self):
+        return (11, 0)
+
+    def to_play(self, s):
+        return -1 if s[0] == 0 else s[1] % 3
+
+    def legal_actions(self, s):
+        return range(min(3, s[0]))
+
+    def apply(self, s, a):
+        return (s[0] - a - 1, s[1] + 1)
+
+    def returns(self, s):
+        values = [-0.5, -0.5, -0.5]
+        values[(s[1] - 1) % 3] = 1.0
+        values[(s[1] - 2) % 3] = 0.25
+        return values
+
+    def observe(self, s, player):
+        return np.array([s[0], *(s[1] % 3 == p for p in range(3))], np.float32).reshape(1, 1, 4)
+
+    def encode(self, s):
+        return bytes(s)
+
+    def decode(self, data):
+        return tuple(data)
+
+
+class Ladder(Race):
+    """One player, ten moves a position: a sum of four numbers, best near 30."""
+
+    name, num_players, num_actions, max_plies, obs_shape = "ladder", 1, 12, 5, (1, 1, 2)
+
+    def initial_state(self):
+        return (0, 0)
+
+    def to_play(self, s):
+        return -1 if s[1] == 4 else 0
+
+    def legal_actions(self, s):
+        return [a for a in range(12) if (a + s[1]) % 5 != 2]
+
+    def apply(self, s, a):
+        return (s[0] + a, s[1] + 1)
+
+    def returns(self, s):
+        return [1.0 - abs(s[0] - 30) / 30]
+
+    def observe(self, s, player):
+        return np.array(s, np.float32).reshape(1, 1, 2)
+
+
+class Row:
+    """Two players put stones into a row of five; three in a row win. Has no native playout."""
+
+    name, num_players, num_actions, max_plies, obs_shape = "row", 2, 5, 5, (1, 1, 5)
+
+    def initial_state(self):
+        return (0,) * 5
+
+    def _won(self, s):
+        return any(s[i] and s[i] == s[i + 1] == s[i + 2] for i in range(3))
+
+    def to_play(self, s):
+        return -1 if self._won(s) or all(s) else sum(map(bool, s)) % 2
+
+    def legal_actions(self, s):
+        return [i for i in range(5) if not s[i]]
+
+    def apply(self, s, a):
+        return (*s[:a], 1 + sum(map(bool, s)) % 2, *s[a + 1 :])
+
+    def returns(self, s):
+        last = 1 - sum(map(bool, s)) % 2
+        return [(1.0 if p == last else -1.0) * self._won(s) for p in range(2)]
+
+    def observe(self, s, player):
+        return np.array(s, np.float32).reshape(1, 1, 5)
+
+    def encode(self, s):
+        return bytes(s)
+
+    def decode(self, data):
+        return tuple(data)
+
+
+GAMES = {"race": Race, "ladder": Ladder, "row": Row}
+
+
+def find_game(name):
+    return from_python(GAMES[name]()) if name in GAMES else playout.game(name)
+
+
+def random_states(game, count, seed=0, plies=30, least=0):
+    """States that are not over, after `least` to `plies` random moves."""
+    found = []
+    while sum(map(len, found)) < count:
+        batch = game.batch(4 * count)
+        wanted = np.random.default_rng([seed, len(found)]).integers(least, plies + 1, len(batch))
+        batch.random_plies(wanted.astype(np.int32), seed + len(found))
+        found.append(batch[np.flatnonzero(~batch.is_terminal())])
+    return type(found[0]).concatenate(found)[np.arange(count)]
+
+
+def evaluate(states, game, spread=1.5):
+    """Logits and values that are a pure function of a state's bytes."""
+    players = game.num_players
+    logits = np.empty((len(states), game.num_actions), np.float32)
+    values = np.empty((len(states), players), np.float32)
+    for row, state in enumerate(states):
+        rng = np.random.default_rng(zlib.crc32(bytes(state)))
+        logits[row] = spread * rng.normal(size=game.num_actions)
+        values[row] = np.tanh(rng.normal(size=players))
+    return logits, values if players > 2 else values[:, 0]
+
+
+def finish(search, game):
+    """Runs a search with `evaluate`."""
+    while (leaves := search.ask()) is not None:
+        search.tell(*evaluate(leaves.states, game))
+    return search.result()
+
+
+def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
+    """Asserts equal visits, proofs and values of Search and ReferenceSearch over several moves."""
+    game = find_game(name)
+    states = random_states(game, count, seed, plies)
+    search = Search(game, config, num_trees=count, seed=seed)
+    refs = [ReferenceSearch(game, config, tree=i, seed=seed) for i in range(count)]
+    if budgets is not None:
+        budgets = np.resize(budgets, count)
+    noise = np.arange(count) % 3 != 0
+    search.begin(states, num_simulations=budgets, noise=noise)
+    for i, ref in enumerate(refs):
+        ref.begin(states[i], None if budgets is None else int(budgets[i]), bool(noise[i]))
+    for move in range(moves):
+        result = search.run() if config.algorithm == "uct" else finish(search, game)
+        for i, ref in enumerate(refs):
+            if config.algorithm == "uct":
+                ref.run() if not ref.done else None
+            while config.algorithm != "uct" and (asked := ref.ask()):
+                ref.tell(*evaluate([s.to_bytes() for s in asked], game))
+            visits = np.zeros(game.num_actions, np.int32)
+            visits[ref.root.actions] = ref.root.visits[: ref.root.n]
+            np.testing.assert_array_equal(result.visits[i], visits, f"tree {i}, move {move}")
+            if not ref.root.terminal:
+                assert ref.root.proven == (result.proven[i] != UNKNOWN)
+                total = np.zeros(game.num_actions, np.float32)
+                total[ref.root.actions] = ref.root.total[: ref.root.n]
+                np.testing.assert_array_equal(
+                    result.q[i], total / np.maximum(visits, 1).astype(np.float32)
+                )
+        going = np.flatnonzero(result.action >= 0)
+        if move + 1 < moves:
+            search.advance(result.action[going], where=going)
+            for i in going:
+                refs[i].advance(int(result.action[i]))
+
+
+@pytest.fixture
+def tools():
+    """The functions above, for the test modules."""
+    return type(
+        "Tools",
+        (),
+        {
+            "game": staticmethod(find_game),
+            "random_states": staticmethod(random_states),
+            "evaluate": staticmethod(evaluate),
+            "finish": staticmethod(finish),
+            "compare": staticmethod(compare),
+            "games": GAMES,
+        },
+    )

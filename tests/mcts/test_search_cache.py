@@ -1,0 +1,92 @@
+"""The evaluation cache changes how often the evaluator is asked, not what is found."""
+
+import numpy as np
+import pytest
+from playout.mcts.search import Search, SearchConfig
+
+
+def symmetric_evaluation(states, game, evaluate):
+    """Like `evaluate`, but symmetric positions get the same value and matching logits."""
+    count = game.num_symmetries
+    twins = [states.symmetry(k) for k in range(count)]
+    best = np.argmin([twin.hash() for twin in twins], axis=0)
+    rows = [twins[k].data[row] for row, k in enumerate(best)]
+    logits, values = evaluate([row.tobytes() for row in rows], game)
+    to = np.array(
+        [[game.symmetry_action(k, a) for a in range(game.num_actions)] for k in range(count)]
+    )
+    return np.take_along_axis(logits, to[best], 1), values
+
+
+@pytest.mark.parametrize("name", ["connect_four", "tic_tac_toe"])
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+@pytest.mark.parametrize("leaves", [1, 4])
+def test_a_cache_saves_evaluations_and_changes_nothing(name, algorithm, leaves, tools):
+    game = tools.game(name)
+
+    def play(cache_size):
+        config = SearchConfig(
+            algorithm=algorithm,
+            num_simulations=40,
+            cache_size=cache_size,
+            leaves_per_step=leaves,
+            gumbel_scale=0.0,
+            dirichlet_fraction=0.0,
+        )
+        search = Search(game, config, num_trees=24, seed=1)
+        states, asked, found = tools.random_states(game, 24, seed=3, plies=3), 0, []
+        search.begin(states)
+        for _ in range(2):
+            while (asking := search.ask()) is not None:
+                asked += asking.size
+                batch = type(states).from_data(game, asking.states.copy())
+                search.tell(*symmetric_evaluation(batch, game, tools.evaluate))
+            result = search.result()
+            found += [result.visits, result.q, result.proven]
+            going = np.flatnonzero(result.action >= 0)
+            search.advance(result.action[going], where=going)
+        return found, asked, search.stats
+
+    if leaves > 1:  # what is remembered is not under way, so that leaves fall differently
+        (_, asked, stats), (_, plain, _) = play(1 << 16), play(0)
+        assert asked < 0.7 * plain and stats["cache_hits"] > 0
+        return
+    (found, asked, stats), (expected, plain, _) = play(1 << 16), play(0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert asked < 0.7 * plain
+    assert stats["cache_hits"] > 0
+
+
+def test_equal_leaves_of_one_step_are_asked_once(tools):
+    game = tools.game("connect_four")
+    search = Search(game, SearchConfig(cache_size=64), num_trees=50)
+    search.begin(game.batch(50))
+    assert search.ask().size == 1
+    search.tell(np.zeros((1, 7), np.float32), np.zeros(1, np.float32))
+    assert search.ask().size == 4  # seven replies, three of them mirrored
+
+
+def test_a_small_cache_forgets_and_still_changes_nothing(tools):
+    game = tools.game("tic_tac_toe")
+    visits = []
+    for size in (0, 4, 64):
+        config = SearchConfig(num_simulations=60, cache_size=size, cache_symmetric=False)
+        search = Search(game, config, num_trees=6, seed=2)
+        search.begin(game.batch(6))
+        visits.append(tools.finish(search, game).visits)
+    np.testing.assert_array_equal(visits[0], visits[1])
+    np.testing.assert_array_equal(visits[0], visits[2])
+
+
+def test_a_cleared_cache_asks_again(tools):
+    game = tools.game("connect_four")
+    search = Search(game, SearchConfig(num_simulations=0, cache_size=64), num_trees=1)
+    for clear, size in ((False, 1), (False, None), (True, 1)):
+        if clear:
+            search.clear_cache()
+        search.begin(game.batch(1))
+        leaves = search.ask()
+        assert (leaves and leaves.size) == size
+        if leaves:
+            search.tell(*tools.evaluate(leaves.states, game))

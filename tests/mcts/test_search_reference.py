@@ -1,0 +1,58 @@
+"""The C search and the plain Python reference visit the same edges equally often."""
+
+import pytest
+from playout.mcts.search import SearchConfig
+
+SETTINGS = {
+    "plain": {},
+    "no proofs": {"prove": False},
+    "no reuse": {"reuse_subtree": False},
+    "reused visits are extra": {"count_reused": False},
+    "unscaled values": {"rescale_q": False, "c_scale": 1.0, "fpu_mode": "value", "fpu": 0.0},
+    "four leaves": {"leaves_per_step": 4},
+    "four leaves without virtual loss": {"leaves_per_step": 4, "virtual_loss": 0.0},
+    "few considered": {"max_considered": 3, "gumbel_scale": 0.5, "dirichlet_alpha": 1.5},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_visits_equal_the_reference_on_a_thousand_roots(algorithm, tools):
+    config = SearchConfig(algorithm=algorithm, num_simulations=16)
+    tools.compare("connect_four", config, count=700, seed=1)
+    tools.compare("tic_tac_toe", config, count=300, seed=2, plies=6)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_visits_equal_the_reference_over_several_moves(algorithm, setting, tools):
+    config = SearchConfig(algorithm=algorithm, num_simulations=40, **SETTINGS[setting])
+    tools.compare("connect_four", config, count=12, moves=3, seed=3)
+    tools.compare("tic_tac_toe", config, count=12, moves=3, seed=4, plies=4)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+@pytest.mark.parametrize("name", ["race", "ladder", "row"])
+@pytest.mark.parametrize("leaves", [1, 3])
+def test_other_numbers_of_players_equal_the_reference(algorithm, name, leaves, tools):
+    config = SearchConfig(algorithm=algorithm, num_simulations=24, leaves_per_step=leaves)
+    tools.compare(name, config, count=8, moves=2, seed=5, plies=2)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_budgets_of_single_trees_equal_the_reference(algorithm, tools):
+    config = SearchConfig(algorithm=algorithm)
+    tools.compare("connect_four", config, count=14, budgets=[0, 1, 2, 5, 13, 33, 60], seed=6)
+
+
+@pytest.mark.parametrize("prove", [True, False])
+@pytest.mark.parametrize("name", ["race", "ladder", "row"])
+def test_rollout_search_equals_the_reference(name, prove, tools):
+    config = SearchConfig(algorithm="uct", num_simulations=60, prove=prove, num_rollouts=2)
+    tools.compare(name, config, count=5, moves=2, seed=7, plies=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_long_searches_equal_the_reference(algorithm, tools):
+    config = SearchConfig(algorithm=algorithm, num_simulations=500)
+    tools.compare("connect_four", config, count=4, seed=8)
