@@ -1,5 +1,7 @@
 """Control tasks as vector environments: autoreset, streams, saved states, bad input."""
 
+import tracemalloc
+
 import gymnasium as gym
 import numpy as np
 import playout  # noqa: F401 (registers)
@@ -406,3 +408,20 @@ def test_the_cart_is_drawn_where_it_stands():
     assert tuple(frame[310, 450]) == (40, 44, 52)  # the cart: 1.2 of 4.8 to the right of the middle
     assert tuple(frame[200, 450]) == (202, 152, 101)  # the upright pole above it
     assert tuple(frame[200, 150]) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stepping_without_copies_allocates_nothing(name):
+    envs = ControlVectorEnv(name, 4096, copy=False)
+    envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    actions = [draw(envs, rng) for _ in range(10)]
+    envs.step(actions[0])
+    tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    for action in actions:
+        envs.step(action)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - before < 2048  # a tuple and a dict of infos, but no array of 4096

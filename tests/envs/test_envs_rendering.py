@@ -1,0 +1,91 @@
+"""Shapes on the canvas and pictures of boards, by a few pixels that must be right."""
+
+import numpy as np
+import playout
+import pytest
+from playout.envs.canvas import Canvas
+from playout.envs.render import (
+    FRAME,
+    HOLE,
+    MARK,
+    PAPER,
+    STONES,
+    any_board,
+    render_state,
+    winning_cells,
+)
+from playout.envs.vector import GameVectorEnv
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def test_areas_of_shapes_are_those_of_geometry():
+    shapes = [
+        (lambda c: c.disc((50.3, 49.6), 20, BLACK), np.pi * 400),
+        (lambda c: c.ring((50, 50), 20, 4, BLACK), np.pi * (22**2 - 18**2)),
+        (lambda c: c.rectangle((10, 20), (30.5, 45.25), BLACK), 20.5 * 25.25),
+        (lambda c: c.polygon([(10, 10), (50, 10), (10, 40)], BLACK), 600),
+        (lambda c: c.polygon([(10, 40), (50, 10), (10, 10)], BLACK), 600),
+        (lambda c: c.line((20, 20), (60, 50), 6, BLACK), 50 * 6 + np.pi * 9),
+        (lambda c: c.line((20, 20), (20, 20), 6, BLACK), np.pi * 9),
+    ]
+    for draw, area in shapes:
+        canvas = Canvas(100, 100, WHITE)
+        draw(canvas)
+        covered = (255 - canvas.image[..., 0].astype(float)).sum() / 255
+        assert covered == pytest.approx(area, rel=0.02)
+
+
+def test_shapes_outside_or_across_the_edge_are_cut_off():
+    canvas = Canvas(20, 10, WHITE)
+    canvas.disc((-50, 5), 10, BLACK)
+    canvas.line((100, 100), (200, 200), 3, BLACK)
+    assert np.all(canvas.image == 255)
+    canvas.disc((0, 0), 5, BLACK)
+    assert tuple(canvas.image[0, 0]) == BLACK and canvas.image.shape == (10, 20, 3)
+
+
+def test_connect_four_shows_discs_where_they_fell_and_marks_the_winning_four():
+    state = playout.game("connect_four").from_moves("4455667")
+    picture = render_state(state, "rgb_array")
+    assert picture.shape == (416, 480, 3) and picture.dtype == np.uint8
+
+    def pixel(row, column, up=0):
+        return tuple(picture[16 + 64 * row + 32 - up, 16 + 64 * column + 32])
+
+    assert pixel(5, 3) == STONES[0] and pixel(4, 3) == STONES[1] and pixel(0, 0) == HOLE
+    assert tuple(picture[2, 2]) == FRAME
+    assert pixel(5, 3, up=16) == MARK  # the ring of a winner
+    assert pixel(4, 3, up=16) == STONES[1]
+    assert winning_cells(state.observe(0), 4) == [(0, 5, column) for column in range(3, 7)]
+    before = render_state(playout.game("connect_four").from_moves("445566"), "rgb_array")
+    assert tuple(before[16 + 64 * 5 + 16, 16 + 64 * 3 + 32]) == STONES[0]
+
+
+def test_tic_tac_toe_shows_crosses_and_rings():
+    state = playout.game("tic_tac_toe").initial_state().apply(4).apply(0)
+    picture = render_state(state, "rgb_array")
+    assert picture.shape == (288, 288, 3)
+    assert tuple(picture[144, 144]) == STONES[0]
+    assert tuple(picture[48, 48]) == PAPER and tuple(picture[48, 48 + 26]) == FRAME
+
+
+def test_any_other_game_is_drawn_by_its_planes():
+    picture = any_board(playout.game("connect_four").from_moves("44"))
+    assert picture.shape == (6 * 64, 7 * 64, 3)
+    assert tuple(picture[5 * 64 + 32, 3 * 64 + 32]) == STONES[0]
+    assert tuple(picture[4 * 64 + 32, 3 * 64 + 32]) == STONES[1]
+
+
+def test_environments_render_each_board_as_asked():
+    envs = GameVectorEnv("tic_tac_toe", 2, render_mode="ansi")
+    envs.reset(seed=0)
+    envs.step(np.array([0, 8]))
+    first, second = envs.render()
+    assert first != second and "X" in first
+    picture = GameVectorEnv("connect_four", 2, render_mode="rgb_array")
+    picture.reset(seed=0)
+    assert [frame.shape for frame in picture.render()] == [(416, 480, 3)] * 2
+    assert GameVectorEnv("connect_four").render() is None
+    with pytest.raises(ValueError, match="ansi"):
+        render_state(playout.game("tic_tac_toe").initial_state(), "human")
