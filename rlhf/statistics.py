@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["bootstrap", "calibration_error", "pair_accuracy", "wilson"]
 
-Floats = NDArray[np.float64]
+Halves = NDArray[np.float32]
 
 
 def pair_accuracy(scores: ArrayLike, truth: ArrayLike, *, gap: float = 0.0) -> float:
@@ -19,15 +19,19 @@ def pair_accuracy(scores: ArrayLike, truth: ArrayLike, *, gap: float = 0.0) -> f
         truth: [N]; pairs with equal truth do not count.
         gap: Only pairs whose truth differs by at least this.
     """
+    right, counted = _pairs(scores, truth, gap)
+    total = float(counted.sum(dtype=np.float64))
+    return float(right.sum(dtype=np.float64)) / total if total else math.nan
+
+
+def _pairs(scores: ArrayLike, truth: ArrayLike, gap: float) -> tuple[Halves, Halves]:
+    """How right each pair is (0, 1/2, 1) and whether it counts, [N, N], the truer text first."""
     s, t = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    right, total = 0.0, 0
-    for index in range(len(s)):
-        apart = t[index] - t
-        above = (apart >= gap - 1e-9) & (apart > 0)
-        difference = s[index] - s[above]
-        right += float((difference > 0).sum()) + 0.5 * float((difference == 0).sum())
-        total += int(above.sum())
-    return right / total if total else math.nan
+    apart = t[:, None] - t
+    counted = (apart >= gap - 1e-9) & (apart > 0)
+    higher, equal = s[:, None] > s, s[:, None] == s
+    right = counted * (higher + 0.5 * equal)
+    return right.astype(np.float32), counted.astype(np.float32)
 
 
 def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -45,12 +49,14 @@ def bootstrap(
     scores: Sequence[float], truth: Sequence[float], *, gap: float = 0.0, draws: int = 100
 ) -> tuple[float, float]:
     """95 % interval of `pair_accuracy` when the texts are drawn again with replacement."""
-    s, t = np.asarray(scores), np.asarray(truth)
+    right, counted = _pairs(scores, truth, gap)
     rng = np.random.default_rng(0)
     found = []
     for _ in range(draws):
-        index = rng.integers(0, len(s), len(s))
-        found.append(pair_accuracy(s[index], t[index], gap=gap))
+        # A text drawn k times stands in k times as many pairs.
+        times = np.bincount(rng.integers(0, len(right), len(right)), minlength=len(right))
+        drawn = times.astype(np.float32)
+        found.append(float(drawn @ right @ drawn) / max(float(drawn @ counted @ drawn), 1.0))
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
 

@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator, cg  # type: ignore[import-untype
 
 __all__ = ["Features", "logistic", "ridge"]
 
+_ENOUGH = {"maxiter": 60}
 _WORD = re.compile(r"\w\w+|[^\w\s]")
 Floats = NDArray[np.float64]
 
@@ -74,5 +75,5 @@ def logistic(x: csr_matrix, y: Floats, *, penalty: float = 0.1) -> tuple[Floats,
         value = float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * penalty * (w[:-1] @ w[:-1]))
         return value, np.append(x.T @ error + penalty * w[:-1], error.sum())
 
-    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B")
+    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=_ENOUGH)
     return np.asarray(found.x[:-1]), float(found.x[-1])

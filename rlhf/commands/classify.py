@@ -117,7 +117,7 @@ def _show(table: list[dict[str, Any]]) -> None:
 
     shown = Table("task", "model", "held out", "accuracy (95 %)", "second measure")
     for row in table:
-        first = row.get("accuracy", row.get("pair_accuracy"))
+        first = row["accuracy"] if "accuracy" in row else row["pair_accuracy"]
         second = (
             f"F1 {row['f1']:.3f}"
             if "f1" in row
