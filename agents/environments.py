@@ -3,7 +3,7 @@
 An id with a native twin uses the twin, one with a vector entry point uses that, any other is made
 once for each environment and stepped in this process or in several, whichever a short measurement
 says is faster (the numbers are the same). The common form is NEXT_STEP: a row that ended is `idle`
-at the next step, or SAME_STEP with `final_obs`. Leaves out self-play (selfplay_envs.py).
+at the next step, or SAME_STEP with `final_obs`. Leaves out self-play (pool_envs.py).
 """
 
 import os

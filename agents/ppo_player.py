@@ -25,6 +25,10 @@ from playout.agents.spaces import Arrays, decode_space
 from playout.errors import CheckpointError, ConfigError, RunError
 
 
+# Packages whose environments may be made because a run names them.
+_KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
+
+
 def trust(name: str, where: object) -> None:
     """Refuse to import code named by a file, unless the person has imported or allowed it.
 
@@ -34,7 +38,8 @@ def trust(name: str, where: object) -> None:
     """
     module = name.partition(":")[0]
     allowed = os.environ.get("PLAYOUT_TRUST", "").split(",")
-    if module not in sys.modules and module not in allowed:
+    known = module.partition(".")[0] in _KNOWN_PACKAGES
+    if not known and module not in sys.modules and module not in allowed:
         raise ConfigError(
             f"{where} names code to import ({name}); if you trust it, import {module} first, or "
             f"set PLAYOUT_TRUST={module}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from playout.agents.env_making import make_environments
 from playout.agents.ppo_trainer import PPOTrainer
+from playout.agents.turn_games import is_game
 from playout.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def make_trainer(command: "Command", source: Any = None, policy: Any = None) -> 
         raise ConfigError(f"total_timesteps must be at least 1, not {command.total_timesteps}")
     if command.population < 1:
         raise ConfigError(f"population must be at least 1, not {command.population}")
-    if command.self_play or command.env.startswith("aec:"):
-        from playout.agents.selfplay_trainer import make_selfplay
+    if command.self_play or is_game(command.env):
+        from playout.agents.pool_trainer import make_selfplay
 
         return make_selfplay(command, policy)
     if command.population > 1:

@@ -18,6 +18,7 @@ from playout.agents.ppo_player import PPOPlayer, load, trust
 from playout.agents.run.directory import RunDir
 from playout.agents.run.settings import from_dict
 from playout.agents.settings import CollectConfig
+from playout.agents.turn_games import is_game
 from playout.errors import ConfigError, RunError
 
 _MAX_FRAMES = 2000
@@ -47,13 +48,13 @@ def _environments(run: RunDir, num_envs: int, source: EnvSource) -> Environments
 
 def is_selfplay(run: RunDir) -> bool:
     """Whether the run learned a game against a pool of itself."""
-    return bool(run.config.get("self_play")) or str(run.config["env"]).startswith("aec:")
+    return bool(run.config.get("self_play")) or is_game(str(run.config["env"]))
 
 
 def evaluate(run: RunDir, command: Any) -> int:
     """`playout eval RUN`: returns over whole episodes, with a 95 % interval."""
     if is_selfplay(run):
-        from playout.agents.selfplay_verbs import evaluate_games
+        from playout.agents.pool_verbs import evaluate_games
 
         return evaluate_games(run, command)
     episodes = command.episodes or 100
@@ -99,7 +100,7 @@ def evaluate(run: RunDir, command: Any) -> int:
 def play(run: RunDir, command: Any) -> int:
     """`playout play RUN`: watch it, as a moving picture or as text."""
     if is_selfplay(run):
-        from playout.agents.selfplay_verbs import play_games
+        from playout.agents.pool_verbs import play_games
 
         return play_games(run, command)
     player = load(run, command.which)
