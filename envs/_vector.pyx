@@ -1,7 +1,7 @@
 """Rows of one game as environments: the border between GameVectorEnv (vector.py) and game_rows.h.
 
-A step is one pass over the rows without the GIL, or two around the calls of a Python opponent. Actions are checked
-first of all, against the masks of the step before, so that an illegal one changes nothing.
+A step is one pass over the rows without the GIL, or two around the calls of a Python opponent. Actions are
+checked first of all, against the masks of the step before, so that an illegal one changes nothing.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -62,7 +62,7 @@ cdef class GameRows:
     Attributes:
         states: uint8 [B, state_size]; seeds, episodes, draws uint64 [B]; elapsed int32 [B]; pending bool [B].
         seats: int32 [B], the agent's player (-1 in self-play). to_play: int32 [B], -1 where the game is over.
-        obs: float32 [B, C, H, W]; mask: int8 [B, A]; the same with final_: of rows that ended in this step (SAME_STEP).
+        obs: float32 [B, C, H, W]; mask: int8 [B, A]; with final_: of rows that ended just now (SAME_STEP).
         rewards: float32 [B]. terminations, truncations: bool [B].
     """
 
@@ -73,7 +73,8 @@ cdef class GameRows:
     cdef object _capsule, _legal, _held, _moved
 
     def __init__(self, capsule, int num_envs, *, str mode, str opponent, int seat, int limit):
-        cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+        cdef const playout_game *game
+        game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
         shape = (game.obs_shape[0], game.obs_shape[1], game.obs_shape[2])
         self._capsule = capsule
         self.states = np.zeros((num_envs, game.state_size), np.uint8)
@@ -182,7 +183,7 @@ cdef class GameRows:
         return restarted
 
     def start(self, where):
-        """Starts the next episode of rows with `where` bool [B] set; then come the openings of others and show()."""
+        """Starts the next episode of rows with `where` bool [B] set; openings of others and show() follow."""
         cdef const uint8_t[::1] chosen = where.view(np.uint8)
         if chosen.shape[0] != self.c.num_envs:
             raise ValueError(f"the mask of rows must have shape ({self.c.num_envs},)")

@@ -92,7 +92,8 @@ class Canvas:
         y, y2 = max(int(top) - 1, 0), min(int(bottom) + 2, height)
         if x >= x2 or y >= y2:
             return None
-        return np.arange(x, x2) + 0.5, np.arange(y, y2)[:, None] + 0.5, (slice(y, y2), slice(x, x2))
+        xs, ys = np.arange(x, x2, dtype=np.float64), np.arange(y, y2, dtype=np.float64)
+        return xs + 0.5, ys[:, None] + 0.5, (slice(y, y2), slice(x, x2))
 
     def _blend(self, where: tuple[slice, slice], distance: Floats, color: Color) -> None:
         cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]

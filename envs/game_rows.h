@@ -1,8 +1,8 @@
 /* Rows of one game as environments: moves, random replies, restarts, flags, observations and masks.
  *
- * What _vector.pyx loops over. A row's chance moves, seat and random opponent draw from its own stream (seed, episode), so
- * that a batch may be cut anywhere. Leaves out: the checking of shapes, and opponents written in Python, which move between
- * gr_move and gr_judge.
+ * What _vector.pyx loops over. A row's chance moves, seat and random opponent draw from its own stream (seed,
+ * episode), so that a batch may be cut anywhere. Leaves out: the checking of shapes, and opponents written in Python,
+ * which move between gr_move and gr_judge.
  */
 #ifndef PLAYOUT_GAME_ROWS_H
 #define PLAYOUT_GAME_ROWS_H
@@ -38,7 +38,9 @@ typedef struct gr_rows {
     uint8_t *terminations, *truncations;
 } gr_rows;
 
-GR_INLINE void *gr_state(const gr_rows *r, int32_t row) { return r->states + (size_t)row * (size_t)r->game->state_size; }
+GR_INLINE void *gr_state(const gr_rows *r, int32_t row) {
+    return r->states + (size_t)row * (size_t)r->game->state_size;
+}
 
 /* Throws dice until a player is to move; says who, or PLAYOUT_TERMINAL. */
 GR_INLINE int32_t gr_settle(const gr_rows *r, int32_t row) {
@@ -176,8 +178,8 @@ static inline int32_t gr_first_illegal(const gr_rows *rows, const int32_t *actio
     return -1;
 }
 
-/* A whole step of every row, Python opponents aside; returns how many rows began anew (SAME_STEP). The copy of the struct
- * tells the compiler that no store into a buffer changes it. */
+/* A whole step of every row, Python opponents aside; returns how many rows began anew (SAME_STEP). The copy of the
+ * struct tells the compiler that no store into a buffer changes it. */
 static inline int32_t gr_step(const gr_rows *rows, const int32_t *actions) {
     const gr_rows copy = *rows, *r = &copy;
     int32_t restarted = 0;

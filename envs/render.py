@@ -55,7 +55,7 @@ def planes_of(state: State) -> npt.NDArray[np.float32]:
 
 def winning_cells(planes: npt.NDArray[Any], run: int) -> list[tuple[int, int, int]]:
     """(plane, row, column) of every cell in a line of `run` stones of one plane."""
-    found = set()
+    found: set[tuple[int, int, int]] = set()
     _, height, width = planes.shape
     for plane, stones in enumerate(planes > 0):
         for row in range(height):

@@ -1,7 +1,7 @@
 """Batches of native control tasks: the border between Python and the C driver.
 
-A `ControlBatch` owns the arrays of one batch and steps it through a task's function table (playout_control.h). Actions
-are checked here, before anything changes. Leaves out spaces, infos and rendering, which are Python (vector.py).
+A `ControlBatch` owns the arrays of one batch and steps it through a task's table (playout_control.h).
+Actions are checked here, before anything changes. Leaves out spaces, infos and rendering (vector.py).
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
@@ -72,10 +72,10 @@ cdef extern from "driver.h" nogil:
         uint8_t *truncations
     int32_t ctl_step(const ctl_batch *batch, const void *actions, int32_t action_type)
     void ctl_reset(const ctl_batch *batch, const uint8_t *where, const double *low, const double *high)
-    ctypedef void (*check_int64)(int32_t n, const int64_t *a, int32_t *narrow, int64_t bound, int32_t *good) noexcept nogil
-    ctypedef void (*check_int32)(int32_t n, const int32_t *actions, int32_t bound, int32_t *good) noexcept nogil
-    ctypedef void (*check_float)(int32_t n, const float *a, float low, float high, int32_t *good) noexcept nogil
-    ctypedef void (*check_double)(int32_t n, const double *a, double low, double high, int32_t *good) noexcept nogil
+    ctypedef void (*check_int64)(int32_t, const int64_t *, int32_t *, int64_t, int32_t *) noexcept nogil
+    ctypedef void (*check_int32)(int32_t, const int32_t *, int32_t, int32_t *) noexcept nogil
+    ctypedef void (*check_float)(int32_t, const float *, float, float, int32_t *) noexcept nogil
+    ctypedef void (*check_double)(int32_t, const double *, double, double, int32_t *) noexcept nogil
     check_int64 ctl_check_int64[3]
     check_int32 ctl_check_int32[3]
     check_float ctl_check_float[3]
@@ -113,7 +113,7 @@ cdef void _free_task(object capsule) noexcept:
 
 
 def make(name, params=(), isa=None):
-    """A capsule with the built-in task `name`; `params` are its numbers, `isa` one of ISAS (None: the best)."""
+    """A capsule with the task `name`; `params` are its numbers, `isa` one of ISAS (None: the best)."""
     cdef playout_control *task
     cdef int level = _isa(isa)
     task = <playout_control *>calloc(1, sizeof(playout_control))
@@ -176,7 +176,7 @@ cdef class ControlBatch:
     """`num_envs` copies of one task; the arrays are read-only views for everybody else.
 
     Attributes:
-        obs: float32 or float64 [B, O], written by every step and reset; likewise rewards, terminations, truncations.
+        obs: float32 or float64 [B, O], written by steps and resets, like rewards, terminations, truncations.
         final_obs: the last observation of rows that ended in this step (SAME_STEP only).
     """
 
@@ -191,9 +191,10 @@ cdef class ControlBatch:
             raise TypeError("the task must be a PyCapsule named 'playout.control.v1'")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        cdef const playout_control *task = <const playout_control *>PyCapsule_GetPointer(capsule, PLAYOUT_CONTROL_CAPSULE)
+        cdef const playout_control *task
+        task = <const playout_control *>PyCapsule_GetPointer(capsule, PLAYOUT_CONTROL_CAPSULE)
         if task.abi != PLAYOUT_CONTROL_ABI or task.struct_size < <int>sizeof(playout_control):
-            raise ValueError(f"the task was built for control ABI {task.abi}, this playout has {PLAYOUT_CONTROL_ABI}")
+            raise ValueError(f"the task speaks control ABI {task.abi}, not {PLAYOUT_CONTROL_ABI}: rebuild it")
         shape = describe(capsule)["obs_shape"]
         if not (
             1 <= task.state_size <= PLAYOUT_CONTROL_MAX_STATE and np.prod(shape) == task.obs_size
@@ -240,7 +241,7 @@ cdef class ControlBatch:
         self._started = False
 
     def reset(self, where, low, high):
-        """Starts the next episode of the rows with `where` [B] set (None: all), between the bounds [state_size]."""
+        """Starts the next episode of rows with `where` [B] set (None: all) within the bounds [state_size]."""
         self._low[:self.c.task.state_size] = low
         self._high[:self.c.task.state_size] = high
         cdef cnp.ndarray mask
@@ -265,7 +266,7 @@ cdef class ControlBatch:
         self._started = True
 
     def step(self, actions):
-        """Checks the actions and steps every row; results stand in the arrays. Returns how many rows ended (SAME_STEP)."""
+        """Checks the actions and steps every row into the arrays; returns how many rows ended (SAME_STEP)."""
         cdef const void *data
         cdef int32_t kind = PLAYOUT_ACTION_INT32, ended
         if not self._started:
@@ -287,6 +288,7 @@ cdef class ControlBatch:
         cdef int32_t n = self.c.num_envs, good = 0
         cdef const playout_control *task = self.c.task
         cdef int code
+        cdef int32_t *narrow
         cdef const void *data
         if not cnp.PyArray_Check(actions) or not cnp.PyArray_ISCARRAY_RO(actions):
             actions = np.asarray(actions)
@@ -310,19 +312,20 @@ cdef class ControlBatch:
                         actions = np.minimum(actions, np.uint64(2**63 - 1))
                     actions = self._held = actions.astype(np.int64)
                     data = cnp.PyArray_DATA(actions)
-                ctl_check_int64[self.c.isa](n, <const int64_t *>data, <int32_t *>cnp.PyArray_DATA(self._narrow),
-                                            task.num_actions, &good)
-                data = cnp.PyArray_DATA(self._narrow)
+                narrow = <int32_t *>cnp.PyArray_DATA(self._narrow)
+                ctl_check_int64[self.c.isa](n, <const int64_t *>data, narrow, task.num_actions, &good)
+                data = narrow
             kind[0] = PLAYOUT_ACTION_INT32
             if not good:
                 flat = np.reshape(actions, -1)
                 row = int(np.flatnonzero((flat < 0) | (flat >= task.num_actions))[0])
                 raise ValueError(
-                    f"action {flat[row]} of environment {row} is out of range: it must be in 0..{task.num_actions - 1}"
+                    f"action {flat[row]} of environment {row} is out of range: "
+                    f"it must be in 0..{task.num_actions - 1}"
                 )
             return data
         if code == cnp.NPY_FLOAT32:
-            ctl_check_float[self.c.isa](n, <const float *>data, <float>task.action_low, <float>task.action_high, &good)
+            ctl_check_float[self.c.isa](n, <const float *>data, task.action_low, task.action_high, &good)
             kind[0] = PLAYOUT_ACTION_FLOAT32
         else:
             if code != cnp.NPY_FLOAT64:
@@ -333,7 +336,8 @@ cdef class ControlBatch:
             flat = np.reshape(actions, -1)
             row = int(np.flatnonzero(~((flat >= task.action_low) & (flat <= task.action_high)))[0])
             raise ValueError(
-                f"action {flat[row]} of environment {row} is not a number in [{task.action_low:g}, {task.action_high:g}]; "
-                "clip actions first, for example with gymnasium.wrappers.vector.ClipAction"
+                f"action {flat[row]} of environment {row} is not a number in "
+                f"[{task.action_low:g}, {task.action_high:g}]; clip actions first, for example with "
+                "gymnasium.wrappers.vector.ClipAction"
             )
         return data

@@ -161,12 +161,13 @@ CTL_VERSIONS(acrobot_step, acrobot_step_body,
               int64_t stride, double *rewards, uint8_t *terminations),
              (task, n, actions, action_type, state, stride, rewards, terminations))
 CTL_VERSIONS(acrobot_observe, acrobot_observe_body,
-             (const playout_control *task, int32_t n, const double *state, int64_t stride, double *obs, int64_t obs_stride),
+             (const playout_control *task, int32_t n, const double *state, int64_t stride, double *obs,
+              int64_t obs_stride),
              (task, n, state, stride, obs, obs_stride))
 
 /* Gymnasium rounds new states to single precision. */
-static void acrobot_reset(const playout_control *task, int32_t n, const double *low, const double *high, playout_rng *rng,
-                          double *state, int64_t stride) {
+static void acrobot_reset(const playout_control *task, int32_t n, const double *low, const double *high,
+                          playout_rng *rng, double *state, int64_t stride) {
     playout_control_uniform(task, n, low, high, rng, state, stride);
     for (int32_t k = 0; k < 4; k++) {
         for (int32_t i = 0; i < n; i++) {

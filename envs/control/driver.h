@@ -1,8 +1,8 @@
 /* Steps a batch of one control task: time limits, the three autoreset modes, random streams, layout of observations.
  *
- * Works block by block (PLAYOUT_CONTROL_BLOCK rows), so that physics, bookkeeping and the transposed write of observations
- * meet the same lines of the first-level cache. Everything lives in arrays that the caller owns; nothing is allocated.
- * Leaves out: physics (the task), and checking of actions, which happens before (ctl_check_*).
+ * Works block by block (PLAYOUT_CONTROL_BLOCK rows), so that physics, bookkeeping and the transposed write of
+ * observations meet the same lines of the first-level cache. Everything lives in arrays that the caller owns; nothing is
+ * allocated. Leaves out: physics (the task), and checking of actions, which happens before (ctl_check_*).
  */
 #ifndef PLAYOUT_CONTROL_DRIVER_H
 #define PLAYOUT_CONTROL_DRIVER_H
@@ -68,8 +68,9 @@ CTL_VERSIONS(ctl_write_obs, ctl_write_obs_body,
              (size, n, columns, stride, obs, obs_double))
 
 /* Counts the step and marks the rows that reached the limit; pending becomes "the episode is over". */
-CTL_INLINE void ctl_count_body(int32_t n, int32_t limit, int32_t *restrict elapsed, const uint8_t *restrict terminations,
-                               uint8_t *restrict truncations, uint8_t *restrict over) {
+CTL_INLINE void ctl_count_body(int32_t n, int32_t limit, int32_t *restrict elapsed,
+                               const uint8_t *restrict terminations, uint8_t *restrict truncations,
+                               uint8_t *restrict over) {
     for (int32_t i = 0; i < n; i++) {
         elapsed[i] += elapsed[i] < INT32_MAX ? 1 : 0;
     }
@@ -84,7 +85,8 @@ CTL_INLINE void ctl_count_body(int32_t n, int32_t limit, int32_t *restrict elaps
 }
 
 CTL_VERSIONS(ctl_count, ctl_count_body,
-             (int32_t n, int32_t limit, int32_t *elapsed, const uint8_t *terminations, uint8_t *truncations, uint8_t *over),
+             (int32_t n, int32_t limit, int32_t *elapsed, const uint8_t *terminations, uint8_t *truncations,
+              uint8_t *over),
              (n, limit, elapsed, terminations, truncations, over))
 
 /* The set bytes of flags[0..n) as row numbers; most words are zero. */
@@ -188,8 +190,8 @@ static inline int32_t ctl_step(const ctl_batch *batch, const void *actions, int3
         double *rewards = batch->rewards + begin;
         /* Episodes that ended in the step before; only NEXT_STEP leaves such rows here. */
         const int32_t stale = batch->mode == CTL_NEXT_STEP ? ctl_list(n, pending, rows) : 0;
-        task->step_many(task, n, (const char *)actions + (size_t)begin * action_bytes, action_type, batch->state + begin,
-                        batch->stride, rewards, terminations);
+        task->step_many(task, n, (const char *)actions + (size_t)begin * action_bytes, action_type,
+                        batch->state + begin, batch->stride, rewards, terminations);
         ctl_count[batch->isa](n, batch->max_episode_steps, batch->elapsed + begin, terminations, truncations, pending);
         if (stale > 0) {
             ctl_reset_rows(batch, begin, stale, rows, task->reset_low, task->reset_high);
@@ -218,8 +220,8 @@ static inline int32_t ctl_step(const ctl_batch *batch, const void *actions, int3
 }
 
 /* Checks of actions: *good says whether all may be taken. Whole numbers are narrowed on the way. */
-CTL_INLINE void ctl_check_int64_body(int32_t n, const int64_t *restrict actions, int32_t *restrict narrow, int64_t bound,
-                                     int32_t *good) {
+CTL_INLINE void ctl_check_int64_body(int32_t n, const int64_t *restrict actions, int32_t *restrict narrow,
+                                     int64_t bound, int32_t *good) {
     uint64_t bad = 0;
     for (int32_t i = 0; i < n; i++) {
         const uint64_t action = (uint64_t)actions[i];

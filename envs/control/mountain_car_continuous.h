@@ -1,8 +1,8 @@
 /* MountainCarContinuous: the car with a continuous pedal (one number in [-1, 1]), as MountainCarContinuous-v0.
  *
  * Physics only. Gymnasium keeps this state in single precision after the first step, and computes with it there; with
- * params[1] set, so does this task, operation for operation, so that states are the same. Without it (observations in double
- * precision) everything is double. A freshly reset state is double in both.
+ * params[1] set, so does this task, operation for operation, so that states are the same. Without it (observations in
+ * double precision) everything is double. A freshly reset state is double in both.
  * params[0]: velocity that the car must have at the flag; params[1]: single precision, as above.
  */
 #ifndef PLAYOUT_MOUNTAIN_CAR_CONTINUOUS_H
@@ -13,7 +13,7 @@
 /* Rounds to single precision where asked; a sum or product of two floats rounded this way is the float operation. */
 CTL_INLINE double ctl_single(double value, int single) { return single ? (double)(float)value : value; }
 
-/* The values themselves tell whether they are single: x == (float)x. A double that looks so by chance is as exact there. */
+/* The values themselves tell whether they are single: x == (float)x. */
 CTL_INLINE void car_continuous_rows(int32_t n, const void *actions, int single_state, int single_action,
                                     double goal_velocity, double *restrict positions, double *restrict velocities,
                                     double *restrict rewards, double *restrict reached) {
@@ -32,7 +32,7 @@ CTL_INLINE void car_continuous_rows(int32_t n, const void *actions, int single_s
         const double pull = ctl_single(0.0025 * cosines[i], single_action);
         const double push = ctl_single(ctl_single(pedal * power, single_action) - pull, single_action);
         const double old_x = positions[i], old_v = velocities[i];
-        /* Gymnasium's sums are single where both sides are; a plain number, such as the limit, takes the other's type. */
+        /* Gymnasium's sums are single where both sides are; a plain number, as the limit, takes the other's type. */
         const int v_single = single_state && single_action && (double)(float)old_v == old_v;
         const double rounded_v = (double)(float)(old_v + push);
         double v = v_single ? rounded_v : old_v + push;

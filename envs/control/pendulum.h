@@ -81,7 +81,8 @@ CTL_VERSIONS(pendulum_step, pendulum_step_body,
               int64_t stride, double *rewards, uint8_t *terminations),
              (task, n, actions, action_type, state, stride, rewards, terminations))
 CTL_VERSIONS(pendulum_observe, pendulum_observe_body,
-             (const playout_control *task, int32_t n, const double *state, int64_t stride, double *obs, int64_t obs_stride),
+             (const playout_control *task, int32_t n, const double *state, int64_t stride, double *obs,
+              int64_t obs_stride),
              (task, n, state, stride, obs, obs_stride))
 
 static void pendulum_make(playout_control *task, int isa) {

@@ -1,8 +1,8 @@
 /* One C body compiled for several instruction sets, chosen when a task is made.
  *
  * The wheel is built for the oldest x86-64; loops get wider vectors by function multiversioning. The arithmetic is plain
- * IEEE (-ffp-contract=off, no fast-math), so all versions give the same bits; tests compare them. Leaves out: resolvers of
- * the dynamic linker (ifunc), which sanitizers and other C libraries do not get along with.
+ * IEEE (-ffp-contract=off, no fast-math), so all versions give the same bits; tests compare them. Leaves out: resolvers
+ * of the dynamic linker (ifunc), which sanitizers and other C libraries do not get along with.
  */
 #ifndef PLAYOUT_SIMD_H
 #define PLAYOUT_SIMD_H

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 from playout.envs.control import _control
-from playout.envs.control.tasks import find_task
-from playout.envs.control.vector import action_space, observation_space
+from playout.envs.control.vector import action_space, make_task, observation_space
 from playout.envs.native import read_seeds
 
 
@@ -22,26 +21,22 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
 
     def __init__(
         self,
-        task: str,
+        task: Any,
         *,
         render_mode: str | None = None,
         dtype: npt.DTypeLike = np.float32,
         **params: Any,
     ) -> None:
-        self.task = find_task(task)
+        self.task, capsule = make_task(task, params, dtype)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": self.task.fps}
-        capsule = _control.make(
-            task, self.task.values(params, single=np.dtype(dtype) == np.float32)
-        )
         info = _control.describe(capsule)
         self._batch = _control.ControlBatch(
             capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype
         )
         self._low, self._high = np.asarray(info["reset_low"]), np.asarray(info["reset_high"])
-        self._discrete = info["num_actions"] > 0
         self._seeded = False
         self.observation_space = observation_space(info, dtype)
         self.action_space = action_space(info)

@@ -115,7 +115,7 @@ TASKS = {task.name: task for task in _ALL}
 
 
 def find_task(name: str) -> Task:
-    """The task with this name."""
+    """The built-in task with this name."""
     if name not in TASKS:
         raise ValueError(f"no control task {name!r}; there are {', '.join(TASKS)}")
     return TASKS[name]

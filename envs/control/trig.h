@@ -65,8 +65,8 @@ CTL_INLINE void ctl_sincos(double x, double *sine, double *cosine) {
     memcpy(cosine, &cbits, sizeof cbits);
 }
 
-/* (-1)^m sin(x - k pi): with k = m it is the sine of x, with k = m - 1/2 the cosine. One polynomial on [-pi/2, pi/2], so a
- * sine or cosine alone costs half of both. `shifted` holds m in its low bits. */
+/* (-1)^m sin(x - k pi): with k = m it is the sine of x, with k = m - 1/2 the cosine. One polynomial on [-pi/2, pi/2],
+ * so that a sine or cosine alone costs half of both. `shifted` holds m in its low bits. */
 CTL_INLINE double ctl_half_turn(double x, double k, double shifted) {
     const double first = x - k * 0x1.921fb544p+1;
     const double part = k * 0x1.0b4611a6p-33;

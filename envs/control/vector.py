@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from playout.envs.control import _control
-from playout.envs.control.tasks import find_task
+from playout.envs.control.tasks import Task, find_task
 from playout.envs.native import Array, NativeVectorEnv, read_limit, read_num_envs
 
 State = dict[str, Array]
@@ -36,6 +36,20 @@ def action_space(info: Mapping[str, Any]) -> spaces.Discrete | spaces.Box:
     return spaces.Box(info["action_low"], info["action_high"], (1,), np.float32)
 
 
+def make_task(
+    task: Any, params: Mapping[str, Any], dtype: npt.DTypeLike, isa: str | None = None
+) -> tuple[Task, Any]:
+    """A built-in task by name, or the caller's own in a capsule; with its capsule."""
+    if isinstance(task, str):
+        found = find_task(task)
+        values = found.values(params, single=np.dtype(dtype) == np.float32)
+        return found, _control.make(task, values, isa)
+    info = _control.describe(task)
+    found = Task(info["name"], info["name"], bounded=info["state_size"])
+    found.values(params, single=False)
+    return found, task
+
+
 class ControlVectorEnv(NativeVectorEnv):
     """`num_envs` copies of a control task.
 
@@ -44,7 +58,8 @@ class ControlVectorEnv(NativeVectorEnv):
     nothing is allocated then.
 
     Args:
-        task: a name of tasks.py, such as "cartpole", "acrobot" or "signal_maze".
+        task: a name of tasks.py, such as "cartpole", "acrobot" or "signal_maze", or a capsule with
+            a task of your own (playout_control.h).
         num_envs: B, how many.
         max_episode_steps: episodes are truncated after so many steps; None: the task's own limit,
             -1: never.
@@ -57,7 +72,7 @@ class ControlVectorEnv(NativeVectorEnv):
 
     def __init__(
         self,
-        task: str,
+        task: Any,
         num_envs: int = 1,
         *,
         max_episode_steps: int | None = None,
@@ -68,11 +83,9 @@ class ControlVectorEnv(NativeVectorEnv):
         isa: str | None = None,
         **params: Any,
     ) -> None:
-        self.task = find_task(task)
-        self._begin(num_envs, autoreset_mode, copy, render_mode, self.task.fps, ["rgb_array"])
-        capsule = _control.make(
-            task, self.task.values(params, single=np.dtype(dtype) == np.float32), isa
-        )
+        self.task, capsule = make_task(task, params, dtype, isa)
+        modes = ["rgb_array"] if isinstance(task, str) else []
+        self._begin(num_envs, autoreset_mode, copy, render_mode, self.task.fps, modes)
         info = _control.describe(capsule)
         self.max_episode_steps = read_limit(max_episode_steps, info["max_episode_steps"])
         self._batch = batch = _control.ControlBatch(

@@ -1,7 +1,8 @@
 /* playout control ABI, version 1: one control task (physics only) behind one table of functions over arrays.
  *
- * A task fills in a playout_control and hands it over in a PyCapsule named PLAYOUT_CONTROL_CAPSULE. What it leaves out is
- * everything that all tasks share: time limits, autoreset, random streams, checking of actions, layout of observations.
+ * A task fills in a playout_control and hands it over in a PyCapsule named PLAYOUT_CONTROL_CAPSULE. What it leaves out
+ * is everything that all tasks share: time limits, autoreset, random streams, checking of actions, layout of
+ * observations.
  *
  * The rules that every task keeps:
  *   - State is double precision, a structure of arrays: component k of row i stands at state[k * stride + i].

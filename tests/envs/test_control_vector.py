@@ -4,7 +4,7 @@ import tracemalloc
 
 import gymnasium as gym
 import numpy as np
-import playout  # noqa: F401 (registers)
+import playout
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
@@ -354,9 +354,23 @@ def test_bad_states_are_refused():
     assert_same(envs.get_state(), good)
 
 
+def test_a_task_of_ones_own_comes_in_a_capsule():
+    capsule = _control.make("mountain_car")
+    own, built_in = ControlVectorEnv(capsule, 3), ControlVectorEnv("mountain_car", 3)
+    assert np.array_equal(own.reset(seed=1)[0], built_in.reset(seed=1)[0])
+    assert_same(own.step(np.array([0, 1, 2])), built_in.step(np.array([0, 1, 2])))
+    assert own.max_episode_steps == 200
+    with pytest.raises(TypeError, match="no parameter 'g'"):
+        ControlVectorEnv(capsule, 3, g=1.0)
+    with pytest.raises(ValueError, match="render_mode"):
+        ControlVectorEnv(capsule, 3, render_mode="rgb_array")
+
+
 def test_a_task_in_a_foreign_capsule_is_examined():
     with pytest.raises(TypeError, match=r"playout\.control\.v1"):
         _control.ControlBatch(object(), 1, max_episode_steps=1, mode="NextStep")
+    with pytest.raises(TypeError, match=r"playout\.control\.v1"):
+        ControlVectorEnv(playout.game("tic_tac_toe").capsule)
 
 
 def test_signal_maze_needs_memory():
