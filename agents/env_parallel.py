@@ -33,10 +33,8 @@ class ParallelGroup:
         first = self.envs[0]
         self.agents = list(first.possible_agents)
         agent = self.agents[0]
-        self.raw_space, self.action_space = (
-            first.observation_space(agent),
-            first.action_space(agent),
-        )
+        self.raw_space = first.observation_space(agent)
+        self.action_space = first.action_space(agent)
         for other in self.agents:
             same = first.observation_space(other) == self.raw_space
             if not same or first.action_space(other) != self.action_space:

@@ -24,7 +24,6 @@ from playout.agents.settings import CollectConfig, NetworkConfig
 from playout.agents.spaces import Arrays, decode_space
 from playout.errors import CheckpointError, ConfigError, RunError
 
-
 # Packages whose environments may be made because a run names them.
 _KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
 

@@ -2,7 +2,7 @@
 
 It follows the Trainer protocol of run/loop.py: everything later updates depend on is in its state,
 so a run that is stopped and resumed equals one that was not. Leaves out the command line
-(commands/ppo.py), self-play (selfplay_trainer.py) and populations (population.py).
+(commands/ppo.py), self-play (pool_trainer.py) and populations (population.py).
 """
 
 import os
