@@ -4,7 +4,6 @@ import ast
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import playout
@@ -26,18 +25,37 @@ class Command:
     """Short measurements, for a first impression."""
 
 
+def _takes_quick(tree: ast.Module) -> bool:
+    """Whether a module is a benchmark: it has `main(quick)`, or `main()` that reads --quick."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            if any(argument.arg == "quick" for argument in arguments):
+                return True
+            constants = (part for part in ast.walk(node) if isinstance(part, ast.Constant))
+            return any(part.value == "--quick" for part in constants)
+    return False
+
+
 def subjects() -> dict[str, str]:
-    """Benchmarks (modules with `main(quick)`) by name, with their first line of docs."""
+    """Benchmarks by name, with their first line of docs."""
     found = {}
     for path in sorted(FOLDER.glob("[a-z]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and node.name == "main":
-                arguments = [*node.args.args, *node.args.kwonlyargs]
-                if any(argument.arg == "quick" for argument in arguments):
-                    text = ast.get_docstring(tree) or ""
-                    found[path.stem] = text.split("\n", 1)[0].rstrip(".")
+        if _takes_quick(tree):
+            found[path.stem] = (ast.get_docstring(tree) or "").split("\n", 1)[0].rstrip(".:")
     return found
+
+
+def _run(name: str, quick: bool) -> int:
+    """Run one benchmark in its own process: peers start threads and reserve memory."""
+    module = f"playout.benchmarks.{name}"
+    call = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    if not any(isinstance(node, ast.If) for node in tree.body):  # no `if __name__ == ...`
+        code = f"from {module} import main; raise SystemExit(main(quick={quick}))"
+        call = [sys.executable, "-c", code]
+    return subprocess.run(call, check=False).returncode
 
 
 def _show(name: str) -> None:
@@ -64,7 +82,7 @@ def _show(name: str) -> None:
 
 
 def main(command: Command) -> int:
-    """Run the chosen benchmarks; each in its own process when there are several."""
+    """Run the chosen benchmarks, one after another, and show their claims."""
     known = subjects()
     if command.subjects == ("list",):
         width = max((len(name) for name in known), default=0) + 2
@@ -76,23 +94,12 @@ def main(command: Command) -> int:
         if name not in known:
             raise ConfigError(f"there is no benchmark {name!r}; {nearest(name, known)}")
     chosen = command.subjects or tuple(known)
-    if len(chosen) == 1:
-        import_module(f"playout.benchmarks.{chosen[0]}").main(quick=command.quick)
-        _show(chosen[0])
-        return 0
     failed = []
     for name in chosen:
-        # Peers start threads and reserve memory: one measurement must not disturb the next.
-        call = [
-            sys.executable,
-            "-m",
-            "playout",
-            "bench",
-            name,
-            *(["--quick"] if command.quick else []),
-        ]
-        if subprocess.run(call, check=False).returncode:
+        if _run(name, command.quick):
             failed.append(name)
+        else:
+            _show(name)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -216,28 +216,45 @@ def test_verbs_call_the_function_of_the_kind(run, monkeypatch, verb):
     assert playout.load(run.path) == ("toy", "best")
 
 
+BENCHMARK = '''"""How fast: measured here."""
+import json, pathlib, sys
+
+def main():
+    quick = "--quick" in sys.argv
+    claims = [{"claim": "steps", "ours": 5e6, "peer": 1e6, "ratio": 5.0, "target": 4}]
+    record = {"results": {"claims": claims, "quick": quick}}
+    (pathlib.Path(__file__).parent / "speed.json").write_text(json.dumps(record))
+
+if __name__ == "__main__":
+    main()
+'''
+
+
 def test_bench_runs_a_subject_and_shows_its_claims(tmp_path, monkeypatch, capsys):
     from playout.agents.commands import bench
     from playout.benchmarks import report
 
-    (tmp_path / "speed.py").write_text('"""How fast.\n\nMore."""\n\ndef main(quick: bool): ...\n')
+    (tmp_path / "speed.py").write_text(BENCHMARK)
     (tmp_path / "common.py").write_text('"""Shared."""\n')
-    module = types.ModuleType("playout.benchmarks.speed")
+    run = subprocess.run
 
-    def measure(quick):
-        claims = [{"claim": "steps", "ours": 5e6, "peer": 1e6, "ratio": 5.0, "target": 4}]
-        record = {"results": {"claims": claims, "quick": quick}}
-        (tmp_path / "speed.json").write_text(json.dumps(record))
+    def here(call, **options):
+        assert call[1:3] == ["-m", "playout.benchmarks.speed"]
+        return run([call[0], str(tmp_path / "speed.py"), *call[3:]], **options)
 
-    module.main = measure
-    monkeypatch.setitem(sys.modules, "playout.benchmarks.speed", module)
+    monkeypatch.setattr(bench.subprocess, "run", here)
     monkeypatch.setattr(bench, "FOLDER", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     assert cli.main(["bench", "list"]) == 0
-    assert capsys.readouterr().out == "speed  How fast\n"
+    assert capsys.readouterr().out == "speed  How fast: measured here\n"
     assert cli.main(["bench", "sped"]) == 2
     assert "did you mean speed?" in capsys.readouterr().err
     assert cli.main(["bench", "speed", "--quick"]) == 0
     out = capsys.readouterr().out
     assert "5 M" in out and "5×" in out and "yes" in out
     assert json.loads((tmp_path / "speed.json").read_text())["results"]["quick"] is True
+
+
+def test_the_benchmarks_that_come_with_playout_are_found(capsys):
+    assert cli.main(["bench", "list"]) == 0
+    assert "games" in capsys.readouterr().out
