@@ -1,0 +1,247 @@
+"""AlphaZero's loop as a Trainer: self-play, replay, gradient steps, evaluation.
+
+One update plays until the network has answered a fixed number of questions, then makes a fixed number of gradient
+steps, so that its cost hardly depends on how well caches work or how long games are. The averaged network plays, the
+other learns. Nothing here reads a clock except `time/*` metrics. The command (commands/alphazero.py) chooses sizes for
+a budget in minutes; rating against opponents stands in strength.py.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
+from playout.agents.learner import Learner, LearnerConfig, mean_metrics
+from playout.agents.replay import Replay
+from playout.agents.resnet import ResNet, build
+from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
+from playout.agents.strength import Strength
+from playout.envs.game import NativeGame
+from playout.envs.registry import game as find_game
+from playout.errors import CheckpointError, ConfigError
+from playout.mcts.search import SearchConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaZeroConfig:
+    """Everything that a run depends on besides its seed.
+
+    Attributes:
+        game: name, with parameters in brackets.
+        size: "tiny", "small", "base", "large" or CHANNELSxBLOCKS.
+        pooling: global pooling in every second block.
+        updates: length of the run in updates, or None ...
+        games: ... and the games to finish instead.
+        evaluations: the network's answers in the self-play of one update.
+        steps: gradient steps of one update.
+        replay_capacity: positions kept.
+        window: the share of all positions so far that batches are drawn from ...
+        least_window: ... but not fewer than these, nor more than the capacity.
+        warmup_positions: no gradient step before so many positions are there.
+        eval_simulations: of the search that is rated.
+        eval_positions: scored positions an evaluation looks at.
+        eval_games: games against each anchor.
+        infer_dtype: dtype of the network that plays, "auto" for the processor's best.
+        cache_size: evaluations each group of trees remembers within an update.
+    """
+
+    game: str = "connect_four"
+    size: str = "base"
+    pooling: bool = False
+    updates: int | None = None
+    games: int | None = None
+    evaluations: int = 32768
+    steps: int = 12
+    replay_capacity: int = 500_000
+    window: float = 0.5
+    least_window: int = 50_000
+    warmup_positions: int = 4096
+    eval_simulations: int = 128
+    eval_positions: int = 400
+    eval_games: int = 40
+    infer_dtype: str = "auto"
+    cache_size: int = 1 << 17
+    selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+
+    def __post_init__(self) -> None:
+        if (self.updates is None) == (self.games is None):
+            raise ConfigError("give either updates or games as the length of the run")
+        if (self.updates or self.games or 0) < 1:
+            raise ConfigError("a run needs at least one update or game")
+        for name in ("evaluations", "steps", "replay_capacity", "least_window"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.window <= 1:
+            raise ConfigError(f"window must be in (0, 1], not {self.window}")
+
+    def resolved(self) -> AlphaZeroConfig:
+        """The same with "auto" settled for this machine, to be stored with the run."""
+        dtype = choose_dtype(choose_device()) if self.infer_dtype == "auto" else self.infer_dtype
+        return replace(self, infer_dtype=dtype)
+
+
+def search_config(config: AlphaZeroConfig) -> SearchConfig:
+    """The search of self-play: Gumbel, with a cache and proven results."""
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=config.selfplay.num_simulations,
+        cache_size=config.cache_size,
+    )
+
+
+class AlphaZeroTrainer:
+    """Learns a game by playing against itself; see playout.agents.run.loop.Trainer.
+
+    Args:
+        config: see AlphaZeroConfig; call `resolved()` first and store the result where runs are to be resumed.
+        seed: names all random streams.
+    """
+
+    best_metric = "eval/optimal_move_share"
+
+    def __init__(self, config: AlphaZeroConfig, *, seed: int = 0) -> None:
+        self.config = config = config.resolved()
+        self.seed = seed
+        self.game: NativeGame = find_game(config.game)
+        self.unit = "games" if config.updates is None else "updates"
+        self.title = f"alphazero {self.game.name}"
+        self.net = new_network(self.game, config, seed=seed)
+        device = choose_device()
+        self.learner = Learner(self.net, config.learner, device=device)
+        self._evaluators = [
+            NetworkEvaluator(self.learner.average, device=device, dtype=config.infer_dtype)
+            for _ in range(config.selfplay.num_groups)
+        ]
+        self.selfplay = SelfPlay(
+            self.game, self._evaluators, config.selfplay, search=search_config(config), seed=seed
+        )
+        num_values = self.game.num_players if self.game.num_players > 2 else 1
+        self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)
+        self.updates = 0
+        self.totals = Counts()
+        self._strength: Strength | None = None
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Updates, or games, done and planned."""
+        if self.config.updates is not None:
+            return self.updates, self.config.updates
+        return min(self.totals.games, self.config.games or 0), self.config.games or 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole run is done."""
+        return self.progress[0] >= self.progress[1]
+
+    def update(self) -> dict[str, float]:
+        """Some moves of self-play, then some gradient steps."""
+        config = self.config
+        start = time.perf_counter()
+        for evaluator in self._evaluators:
+            evaluator.refresh(self.learner.average)
+        examples, counts = self.selfplay.play(config.evaluations)
+        self.replay.add(examples)
+        self.totals.add(counts)
+        played = time.perf_counter()
+        learned = self._learn()
+        end = time.perf_counter()
+        self.updates += 1
+        return {
+            **self._play_metrics(counts, len(examples)),
+            **learned,
+            "time/selfplay_s": played - start,
+            "time/train_s": end - played,
+            "time/games_per_s": counts.games / max(played - start, 1e-9),
+            "time/evaluations_per_s": counts.evaluations / max(played - start, 1e-9),
+            "time/sims_per_s": counts.simulations / max(played - start, 1e-9),
+        }
+
+    def _learn(self) -> dict[str, float]:
+        config = self.config
+        if len(self.replay) < min(config.warmup_positions, config.replay_capacity):
+            return {}
+        window = max(config.least_window, int(config.window * self.replay.num_added))
+        rows = []
+        done = self.progress[0] / self.progress[1]
+        for _ in range(config.steps):
+            batch = self.replay.batch(self.learner.steps, config.learner.batch_size, window=window)
+            rows.append(self.learner.step(batch, done=done))
+        return {**mean_metrics(rows), "train/window": float(min(window, len(self.replay)))}
+
+    def _play_metrics(self, counts: Counts, examples: int) -> dict[str, float]:
+        games, moves = max(counts.games, 1), max(counts.moves, 1)
+        return {
+            "selfplay/games": float(self.totals.games),
+            "selfplay/positions": float(self.replay.num_added),
+            "selfplay/examples": float(examples),
+            "selfplay/game_length": examples / games,
+            "selfplay/first_player_wins": counts.first_wins / games,
+            "selfplay/draws": counts.draws / games,
+            "search/evaluations": float(self.totals.evaluations),
+            "search/evaluations_per_move": counts.evaluations / moves,
+            "search/proven_share": counts.proven / moves,
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """Shares of outcome-keeping moves and results against fixed anchors, by the averaged network."""
+        if self._strength is None:
+            config = self.config
+            self._strength = Strength(
+                self.game, simulations=config.eval_simulations, positions=config.eval_positions,
+                games=config.eval_games, seed=self.seed,
+            )  # fmt: skip
+        evaluator = self._evaluators[0]
+        evaluator.refresh(self.learner.average)
+        return self._strength.measure(evaluator)
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """The numbers that tell a person whether it learns."""
+        shown = {"games": f"{self.totals.games:,}"}
+        for key, label in (("train/policy_loss", "policy"), ("train/value_loss", "value")):
+            if key in metrics:
+                shown[label] = f"{metrics[key]:.3f}"
+        for key, label in (
+            ("eval/policy_optimal_share", "optimal (policy)"),
+            ("eval/optimal_move_share", "optimal (search)"),
+            ("eval/score_uct500", "against uct:500"),
+        ):
+            if key in metrics:
+                shown[label] = f"{metrics[key]:.1%}"
+        return shown
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, replay, games in play, counters."""
+        return {
+            **self.learner.state_dict(),
+            "network": self.net.config.to_dict(),
+            "replay": self.replay.state_dict(),
+            "selfplay": self.selfplay.state_dict(),
+            "updates": self.updates,
+            "totals": {name: getattr(self.totals, name) for name in Counts.__slots__},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from what `state_dict` gave."""
+        if state["network"] != self.net.config.to_dict():
+            raise CheckpointError(
+                "the checkpoint's network has another shape than this configuration's"
+            )
+        self.learner.load_state_dict(state)
+        self.replay.load_state_dict(state["replay"])
+        self.selfplay.load_state_dict(state["selfplay"])
+        self.updates = int(state["updates"])
+        self.totals = Counts(**{name: int(number) for name, number in state["totals"].items()})
+
+
+def new_network(game: NativeGame, config: AlphaZeroConfig, *, seed: int) -> ResNet:
+    """A fresh network for a game."""
+    weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
+    return build(
+        game.obs_shape, game.num_actions, size=config.size, num_players=game.num_players, pooling=config.pooling,
+        seed=weights_seed,
+    )  # fmt: skip

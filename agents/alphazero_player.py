@@ -1,0 +1,84 @@
+"""The player that a self-play run has learned: `load(run)`.
+
+It is a SearchPlayer over the run's averaged network, which searches without noise; `with_simulations` gives it another
+budget, 0 the bare policy. Only the network is read from the checkpoint. What can be done with a player stands in
+search_player.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.resnet import ResNet, ResNetConfig
+from playout.agents.run.directory import RunDir
+from playout.agents.search_player import SearchPlayer
+from playout.agents.strength import play_config
+from playout.envs.game import NativeGame
+from playout.envs.registry import game as find_game
+from playout.errors import CheckpointError, RunError
+
+DEFAULT_SIMULATIONS = 128
+
+
+class AlphaZeroPlayer(SearchPlayer):
+    """A network that plays a game.
+
+    Args:
+        game: the game.
+        net: the network.
+        simulations: of a move's search; 0 plays the likeliest move of the bare policy.
+        name: what tables call it.
+        seed: of sampled moves.
+    """
+
+    def __init__(
+        self, game: NativeGame, net: ResNet, *, simulations: int = DEFAULT_SIMULATIONS, name: str = "alphazero",
+        seed: int = 0, evaluator: NetworkEvaluator | None = None,
+    ) -> None:  # fmt: skip
+        if net.config.obs_shape != game.obs_shape or net.config.num_actions != game.num_actions:
+            raise RunError(f"the network was not made for {game}")
+        self.net = net
+        config = play_config(simulations) if simulations else None
+        super().__init__(game, config, evaluator or NetworkEvaluator(net), name=name, seed=seed)
+
+    def with_simulations(self, simulations: int) -> AlphaZeroPlayer:
+        """The same network with another budget of simulations a move; 0 for its bare policy."""
+        name = self.name.partition(":")[0] + f":{simulations}"
+        evaluator = self.evaluator
+        assert isinstance(evaluator, NetworkEvaluator)
+        return AlphaZeroPlayer(
+            self.game,
+            self.net,
+            simulations=simulations,
+            name=name,
+            seed=self._seed,
+            evaluator=evaluator,
+        )
+
+
+def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, ResNet, int]:
+    """The game, the averaged network and the number of a checkpoint."""
+    if run.kind != "alphazero":
+        raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
+    step, state = run.load(which, only=("model", "network"))
+    game = find_game(str(run.config["alphazero"]["game"]))
+    net = ResNet(ResNetConfig.from_dict(state["network"]))
+    try:
+        net.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint {step} of {run.path} is not such a network: {first_line(error)}"
+        ) from None
+    return game, net.eval(), step
+
+
+def first_line(error: Exception) -> str:
+    """An error's message without the lists that follow."""
+    return str(error).split("\n", 1)[0]
+
+
+def load(run: RunDir, which: str | int = "best") -> Any:
+    """The player of a run."""
+    game, net, _ = load_network(run, which)
+    return AlphaZeroPlayer(game, net, name=run.path.name or "alphazero")

@@ -1,0 +1,122 @@
+"""Learn a game by playing against oneself: `playout alphazero GAME`.
+
+Turns one dial (minutes, or updates or games) into a configuration, stores it with the run, trains, and ends with a
+summary of what was learned. `--resume RUN` continues a run exactly where it stopped. `alphazero()` is the same in
+Python. The learning itself stands in agents/alphazero.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from playout.agents.run.options import TrainingOptions, make_command, open_run
+from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playout.agents.alphazero import AlphaZeroConfig
+    from playout.agents.run.directory import RunDir
+
+DEMO_MINUTES = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(TrainingOptions):
+    """Learn GAME by self-play: tree search makes the games, the network learns from them."""
+
+    game: Positional[str] = "connect_four"
+    """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)"."""
+
+    minutes: float | None = None
+    """Time to learn for (60 if nothing else limits the run); turned into a number of updates by a short measurement."""
+
+    updates: int | None = None
+    """Instead of minutes: updates (some self-play and some gradient steps each)."""
+
+    games: int | None = None
+    """Instead of minutes: games of self-play."""
+
+    size: str | None = None
+    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default what is strongest in the time given."""
+
+    simulations: int = 32
+    """Simulations a move in self-play."""
+
+    demo: bool = False
+    """A few minutes of learning, then a rating against fixed opponents and a game to look at."""
+
+
+def main(command: Command) -> int:
+    """Runs the command; returns the exit code."""
+    from playout.agents.alphazero import AlphaZeroTrainer
+    from playout.agents.run.loop import train
+    from playout.agents.run.settings import from_dict
+    from playout.agents.summary import print_plan, print_summary
+
+    config, minutes = plan_run(command)
+    run = open_run(
+        command, kind="alphazero", name=config.game.partition("(")[0], extra={"alphazero": stored(config)},
+        may_change=("minutes", "updates", "games"),
+    )  # fmt: skip
+    config = from_dict(type(config), run.config["alphazero"], where=str(run.path / "run.json"))
+    config = with_length(config, command, run, minutes)
+    trainer = AlphaZeroTrainer(config, seed=run.seed)
+    if not command.quiet:
+        print_plan(run, config)
+    every = max(1, trainer.progress[1] // 12) if config.updates else 25
+    train(trainer, run, eval_every=every, console=not command.quiet)
+    if not command.quiet:
+        print_summary(run, thorough=command.demo)
+    return 0
+
+
+def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
+    """The configuration but for its length, and the minutes if they decide."""
+    from playout.agents.sizing import configure, size_for
+    from playout.envs.registry import game as find_game
+
+    given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"give only one of --{' and --'.join(given)}")
+    minutes = command.minutes
+    if not given:
+        minutes = DEMO_MINUTES if command.demo else 60.0
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise ConfigError(f"--minutes must be a positive number, not {minutes}")
+    if command.simulations < 2:
+        raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
+    game = find_game(command.game)
+    size = command.size or size_for(minutes if minutes is not None else 60.0)
+    updates = command.updates if minutes is None else 1
+    config = configure(
+        game, size=size, simulations=command.simulations, updates=updates, games=command.games
+    )
+    return config.resolved(), minutes
+
+
+def stored(config: AlphaZeroConfig) -> dict[str, Any]:
+    """What is kept with a run: all but its length, which stands among the command's own settings."""
+    from playout.agents.run.settings import to_dict
+
+    settings: dict[str, Any] = to_dict(config)
+    return settings
+
+
+def with_length(
+    config: AlphaZeroConfig, command: Command, run: RunDir, minutes: float | None
+) -> AlphaZeroConfig:
+    """The configuration with the run's length: as given, or as many updates as fit into the minutes."""
+    from dataclasses import replace
+
+    if minutes is None:
+        return replace(config, updates=command.updates, games=command.games)
+    from playout.agents.calibrate import updates_for
+
+    return replace(config, updates=updates_for(run, config, minutes), games=None)
+
+
+def alphazero(game: str = "connect_four", **options: Any) -> int:
+    """`playout alphazero GAME` in Python: `playout.alphazero("connect_four", minutes=10, run="runs/c4")`."""
+    return main(make_command(Command, game=game, **options))

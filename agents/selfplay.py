@@ -1,0 +1,279 @@
+"""Self-play: many games at once, searched and evaluated by a few independent groups of trees.
+
+Each group owns trees, cache and evaluator and runs on a thread of its own; while one group searches, another one's
+network works, and neither waits at a barrier. A group's play depends on its seed, its network and its number alone,
+so runs repeat on any number of cores. Games start from the beginning or from random positions, so that the network
+also learns what good play never reaches. Finished games become `Examples` (targets.py says how).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.replay import Examples
+from playout.agents.targets import Histories
+from playout.envs.game import NativeGame, StateBatch
+from playout.errors import ConfigError
+from playout.mcts.search import Search, SearchConfig, SearchResult
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfPlayConfig:
+    """How games are played.
+
+    Attributes:
+        num_groups: groups of trees, each on a thread of its own.
+        num_trees: games at once in a group.
+        num_simulations: of a full search; its result is a policy target.
+        cheap_simulations: of a cheap search, which only chooses the move.
+        full_share: share of moves that get a full search (playout-cap randomisation); 1 for all.
+        opening_share: share of games that start from a random position.
+        opening_plies: the most random plies before such a game.
+        explore_plies: moves in which the search's noise chooses; later moves are the best ones found.
+        stop_proven: a game ends as soon as the search has proven its result.
+        resign: a side gives up below this value (two moves in a row); -1 never.
+        value_mix: share of the search's value, against what followed, in a position's value target.
+        blunder: a move this much worse than the best one found cuts what followed out of the target.
+    """
+
+    num_groups: int = 2
+    num_trees: int = 256
+    num_simulations: int = 32
+    cheap_simulations: int = 8
+    full_share: float = 1.0
+    opening_share: float = 0.5
+    opening_plies: int = 24
+    explore_plies: int = 30
+    stop_proven: bool = True
+    resign: float = -1.0
+    value_mix: float = 0.3
+    blunder: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("num_groups", "num_trees", "num_simulations", "cheap_simulations"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("full_share", "opening_share", "value_mix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.opening_plies < 0:
+            raise ConfigError(f"opening_plies must not be negative, not {self.opening_plies}")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What self-play did: sums over groups and rounds."""
+
+    moves: int = 0
+    games: int = 0
+    plies: int = 0
+    evaluations: int = 0
+    simulations: int = 0
+    first_wins: int = 0
+    draws: int = 0
+    proven: int = 0
+    full: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds another part's counts."""
+        for name in Counts.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Group:
+    """One group of concurrent games."""
+
+    def __init__(
+        self, game: NativeGame, search: SearchConfig, config: SelfPlayConfig, evaluator: NetworkEvaluator, *, seed: int,
+        index: int,
+    ) -> None:  # fmt: skip
+        self.game, self.config, self.evaluator = game, config, evaluator
+        self.seed, self.index = seed, index
+        self.round = 0
+        self.next_game = 0
+        size = config.num_trees
+        self.states = game.batch(size)
+        self.histories = Histories(game, size)
+        self._low = np.zeros(size, np.int32)  # moves in a row below the resignation threshold
+        self._full = np.zeros(size, bool)  # this round's kind of search
+        self._noise = np.zeros(size, bool)
+        search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
+        self.search = Search(game, search, num_trees=size, seed=search_seed)
+        self._open(np.arange(size))
+
+    def play(self, evaluations: int) -> tuple[Examples, Counts]:
+        """Plays whole rounds (one move in every game) until the network has answered so many questions."""
+        counts = Counts()
+        finished: list[Examples] = []
+        # Trees and answers of older weights are worth little: begin anew. So they need not be saved either.
+        self.search.clear_cache()
+        self.search.begin(self.states, **self._next_round())
+        # Where the cache knows nearly every position (tic-tac-toe), questions become rare: moves count too.
+        enough = 8 * evaluations / self.config.num_simulations
+        while not finished or (counts.evaluations < evaluations and counts.moves < enough):
+            finished.append(self._round(counts))
+        return Examples.concatenate(finished), counts
+
+    def _next_round(self) -> dict[str, Any]:
+        """Draws which games get a full search and which follow its noise; the search's options."""
+        config = self.config
+        rng = np.random.default_rng([self.seed, 4, self.index, self.round])
+        self.round += 1
+        self._full = rng.random(config.num_trees) < config.full_share
+        self._noise = self._full & (self.histories.lengths < config.explore_plies)
+        budgets = np.where(self._full, config.num_simulations, config.cheap_simulations)
+        return {"num_simulations": budgets.astype(np.int32), "noise": self._noise}
+
+    def _round(self, counts: Counts) -> Examples:
+        config, search = self.config, self.search
+        before = search.stats["simulations"]
+        while (leaves := search.ask()) is not None:
+            counts.evaluations += leaves.size
+            search.tell(*self.evaluator.evaluate(leaves))
+        result = search.result()
+        self.histories.append(
+            self.states, result, result.action, self._full, blunder=config.blunder
+        )
+        movers = self.states.to_play()
+        self.states.apply(result.action)
+        ended, returns = self._results(result, movers, counts)
+        rows = np.flatnonzero(ended)
+        examples = self.histories.finish(rows, returns[rows], value_mix=config.value_mix)
+        counts.moves += config.num_trees
+        counts.full += int(self._full.sum())
+        counts.simulations += search.stats["simulations"] - before
+        counts.games += len(rows)
+        counts.first_wins += int((returns[rows, 0] > 0).sum())
+        counts.draws += int((returns[rows, 0] == 0).sum())
+        self._open(rows)
+        self._continue(ended, result.action)
+        return examples
+
+    def _continue(self, ended: Bools, actions: Ints) -> None:
+        """Begins the next search of every game: below the move played, or in the game that took its place."""
+        options = self._next_round()
+        for rows, new in ((np.flatnonzero(~ended), False), (np.flatnonzero(ended), True)):
+            part = {name: value[rows] for name, value in options.items()}
+            if new and len(rows):
+                self.search.begin(self.states[rows], where=rows, **part)
+            elif len(rows):
+                self.search.advance(actions[rows], where=rows, **part)
+
+    def _results(
+        self, result: SearchResult, movers: Ints, counts: Counts
+    ) -> tuple[Bools, npt.NDArray[np.float32]]:
+        """Which games are over, by the rules, by proof or by resignation, and their returns [B, P]."""
+        config = self.config
+        ended: Bools = self.states.is_terminal()
+        returns = self.states.returns()
+        if self.game.num_players != 2:
+            return ended, returns
+        known = np.zeros(len(ended), bool)
+        value = np.zeros(len(ended), np.float32)
+        if config.stop_proven:
+            known = ~ended & (result.proven != -128)
+            value[known] = result.proven[known]
+            counts.proven += int(known.sum())
+        if config.resign > -1:
+            self._low = np.where(result.value < config.resign, self._low + 1, 0).astype(np.int32)
+            lost = ~ended & ~known & (self._low >= 2)
+            known |= lost
+            value[lost] = -1
+        rows = np.flatnonzero(known)
+        returns[rows, movers[rows]] = value[rows]
+        returns[rows, 1 - movers[rows]] = -value[rows]
+        return ended | known, returns
+
+    def _open(self, rows: npt.NDArray[np.int64]) -> None:
+        """Begins a new game in every row: from the start, or after random plies that did not end it."""
+        config = self.config
+        self._low[rows] = 0
+        while len(rows):
+            states = self.game.batch(len(rows))
+            numbers = self.next_game + np.arange(len(rows), dtype=np.uint64)
+            self.next_game += len(rows)
+            rng = np.random.default_rng([self.seed, 5, self.index, int(numbers[0])])
+            opened = rng.random(len(rows)) < config.opening_share
+            plies = np.where(
+                opened, rng.integers(0, config.opening_plies + 1, len(rows)), 0
+            ).astype(np.int32)
+            states.random_plies(plies, int(rng.integers(2**62)), streams=numbers)
+            self.states[rows] = states
+            rows = rows[states.is_terminal()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Games in play and counters. Trees are not part of it: they begin anew with every call of `play`."""
+        return {
+            "round": self.round,
+            "next_game": self.next_game,
+            "states": self.states.data.copy(),
+            "low": self._low.copy(),
+            "searches": self.search.counters,
+            "histories": self.histories.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.round, self.next_game = int(state["round"]), int(state["next_game"])
+        self.states = StateBatch.from_data(self.game, state["states"], check=True)
+        self._low = state["low"]
+        self.search.counters = state["searches"]
+        self.histories.load_state_dict(state["histories"])
+
+
+class SelfPlay:
+    """All groups together.
+
+    Args:
+        game: what is played.
+        evaluators: one a group.
+        config: see SelfPlayConfig.
+        search: the search's settings; simulations and noise are set from `config`.
+        seed: names all random streams.
+    """
+
+    def __init__(
+        self, game: NativeGame, evaluators: list[NetworkEvaluator], config: SelfPlayConfig, *,
+        search: SearchConfig | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
+        if len(evaluators) != config.num_groups:
+            raise ConfigError(
+                f"{config.num_groups} groups need as many evaluators, not {len(evaluators)}"
+            )
+        settings = replace(search or SearchConfig(), num_simulations=config.num_simulations)
+        self.game, self.config = game, config
+        self.groups = [
+            Group(game, settings, config, evaluator, seed=seed, index=index)
+            for index, evaluator in enumerate(evaluators)
+        ]
+        self._pool = ThreadPoolExecutor(
+            config.num_groups, initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def play(self, evaluations: int) -> tuple[Examples, Counts]:
+        """Plays until the network has answered about `evaluations` questions; returns the games that ended."""
+        quota = -(-evaluations // len(self.groups))
+        parts = list(self._pool.map(lambda group: group.play(quota), self.groups))
+        counts = Counts()
+        for _, part in parts:
+            counts.add(part)
+        return Examples.concatenate([examples for examples, _ in parts]), counts
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of all groups."""
+        return {"groups": [group.state_dict() for group in self.groups]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        for group, part in zip(self.groups, state["groups"], strict=True):
+            group.load_state_dict(part)

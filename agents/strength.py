@@ -1,0 +1,110 @@
+"""How strong a network is, measured while it learns: shares of good moves on solved positions, games against anchors.
+
+The shares need no opponent and tell more than games do; the anchors (random play, tree search with random rollouts)
+never change, so that a rating means the same in every run. Everything is drawn from seeds of its own: measuring
+changes nothing in training. Full round robins with intervals are the arena's (arena.py, ratings.py).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.positions import load_eval_positions, value_preserving_share
+from playout.envs.game import NativeGame, StateBatch
+from playout.errors import GameError
+from playout.mcts.search import Search, SearchConfig
+
+ANCHORS = ("random", "uct:500")
+"""Opponents that never change; Elo is counted from the last one, which has 0."""
+
+Ints = npt.NDArray[np.int32]
+
+
+def policy_actions(evaluator: NetworkEvaluator, states: StateBatch) -> Ints:
+    """The network's own choice in each state, without search, int32 [B]."""
+    logits, _ = evaluator.evaluate_obs(states.observe())
+    return np.asarray(np.where(states.legal_mask() > 0, logits, -np.inf).argmax(axis=1), np.int32)
+
+
+def search_actions(
+    evaluator: NetworkEvaluator, states: StateBatch, *, simulations: int, seed: int = 0
+) -> Ints:
+    """What a search of the network chooses in each state, without noise, int32 [B]."""
+    search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
+    result = search.run(states, evaluator)
+    return np.asarray(result.action, np.int32)
+
+
+def play_config(simulations: int) -> SearchConfig:
+    """The search that plays to win: no noise anywhere."""
+    return SearchConfig(algorithm="gumbel", num_simulations=simulations, gumbel_scale=0.0)
+
+
+class Strength:
+    """Measures networks of one game.
+
+    Args:
+        game: the game.
+        simulations: of the network's search.
+        positions: how many solved positions are looked at, where the game has some.
+        games: against each anchor.
+        seed: of openings and opponents.
+    """
+
+    def __init__(
+        self, game: NativeGame, *, simulations: int, positions: int, games: int, seed: int = 0
+    ) -> None:
+        self.game, self.simulations, self.games, self.seed = game, simulations, games, seed
+        self.states: StateBatch | None = None
+        try:
+            states, outcomes = load_eval_positions(game)
+        except GameError:
+            return
+        self.states, self.outcomes = states[: min(positions, len(states))], outcomes[:positions]
+
+    def measure(self, evaluator: NetworkEvaluator) -> dict[str, float]:
+        """Shares of outcome-keeping moves and scores against the anchors, as metrics."""
+        found: dict[str, float] = {}
+        if self.states is not None:
+            actions = policy_actions(evaluator, self.states)
+            found["eval/policy_optimal_share"] = value_preserving_share(actions, self.outcomes)
+            actions = search_actions(evaluator, self.states, simulations=self.simulations)
+            found["eval/optimal_move_share"] = value_preserving_share(actions, self.outcomes)
+        return {**found, **self._against_anchors(evaluator)}
+
+    def _against_anchors(self, evaluator: NetworkEvaluator) -> dict[str, float]:
+        """Points out of games against random play and rollout search; Elo above the latter."""
+        from playout.agents.arena import play_match
+        from playout.agents.players import make_player
+        from playout.agents.search_player import SearchPlayer
+
+        if self.games < 2 or self.game.num_players != 2:
+            return {}
+        player = SearchPlayer(self.game, play_config(self.simulations), evaluator, name="network")
+        found: dict[str, float] = {}
+        for spec in ANCHORS:
+            opponent = make_player(spec, self.game, seed=self.seed)
+            match = play_match(player, opponent, self.game, self.games, seed=self.seed)
+            wins, draws, losses = match.score("network")
+            score = (wins + draws / 2) / max(1, wins + draws + losses)
+            found[f"eval/score_{spec.replace(':', '')}"] = score
+            if spec == ANCHORS[-1]:
+                found["eval/elo"] = elo(score, self.games)
+                found["eval/elo_ci"] = elo_spread(score, self.games)
+        return found
+
+
+def elo(score: float, games: int) -> float:
+    """The rating difference that a score stands for, kept finite by half a game at the ends."""
+    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
+    return 400 * math.log10(share / (1 - share))
+
+
+def elo_spread(score: float, games: int) -> float:
+    """Half the 95 % interval of `elo`, from the spread of a mean of results."""
+    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
+    return 1.96 * 400 / math.log(10) / math.sqrt(games * share * (1 - share))
