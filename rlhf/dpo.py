@@ -174,14 +174,14 @@ class DPOTrainer:
             turned = target >= 0.5
             better = config.beta * torch.where(turned, first, second)
             worse = config.beta * torch.where(turned, second, first)
-            logps = sums.detach().chunk(2)
+            ours, others = sums.detach().chunk(2)
             metrics |= {
                 "rewards/chosen": float(better.mean()),
                 "rewards/rejected": float(worse.mean()),
                 "rewards/margins": float((better - worse).mean()),
                 "rewards/accuracies": float((better > worse).float().mean()),
-                "logps/chosen": float(torch.where(turned, *logps).mean()),
-                "logps/rejected": float(torch.where(turned, *reversed(logps)).mean()),
+                "logps/chosen": float(torch.where(turned, ours, others).mean()),
+                "logps/rejected": float(torch.where(turned, others, ours).mean()),
                 "lr": self.learner.optimizer.lr,
             }
         return metrics
