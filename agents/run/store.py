@@ -9,9 +9,9 @@ run (directory.py).
 """
 
 import contextlib
+import math
 import os
 import shutil
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,13 @@ class CheckpointStore:
         Raises:
             RunError: it could not be written; every earlier checkpoint is intact.
         """
+        if type(step) is not int or step < 0:
+            raise ValueError(f"a checkpoint's step is a whole number from 0 on, not {step!r}")
+        if metric is not None and not math.isfinite(metric):
+            raise ValueError(f"a checkpoint's metric must be finite, not {metric}")
         target = self._folder / checkpoints.name_of(step)
-        aside, old = (
-            target.with_name(target.name + ".tmp"),
-            target.with_name(target.name + ".old.tmp"),
-        )
+        aside = target.with_name(target.name + ".tmp")
+        old = target.with_name(target.name + ".old.tmp")
         try:
             files.remove(aside)
             checkpoints.write(
@@ -77,10 +79,13 @@ class CheckpointStore:
             files.remove(old)
             self._prune(keep)
         except (OSError, RunError) as error:
-            with contextlib.suppress(OSError):
-                files.remove(aside)
             reason = files.describe(error) if isinstance(error, OSError) else str(error)
             raise RunError(f"cannot save checkpoint {step} of {self.path}: {reason}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                if old.exists() and not target.exists():
+                    os.rename(old, target)
+                files.remove(aside)
 
     def _prune(self, keep: int) -> None:
         kept = self.checkpoints()
@@ -185,7 +190,9 @@ class CheckpointStore:
         if self.find(step) is None:
             raise RunError(f"{self.path} has no checkpoint {step}")
         newer = [path for number, path in checkpoints.newest_first(self._folder) if number > step]
-        folder = self.path / "abandoned" / time.strftime("%Y%m%d-%H%M%S")
+        number = 1
+        while (folder := self.path / "abandoned" / f"{number}").exists():
+            number += 1
         try:
             if newer:
                 folder.mkdir(parents=True, exist_ok=True)

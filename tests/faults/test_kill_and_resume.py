@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine may be many times slower
 DRIVER = Path(__file__).with_name("crash_driver.py")
 
 
@@ -35,7 +36,6 @@ def test_after_a_power_cut_a_resumed_run_equals_an_uninterrupted_one(memory_path
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("PLAYOUT_LONG"), reason="minutes; set PLAYOUT_LONG=1")
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["clock", "call", "power"])
 def test_a_thousand_interruptions_change_nothing(memory_path, mode):
     drive(mode, memory_path, 1000, 4)

@@ -31,7 +31,7 @@ def stop_after(process, path, number, kind):
             before = found
         if found >= before + number:
             process.send_signal(kind)
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
             return True
         time.sleep(0.002)
     return False

@@ -42,7 +42,7 @@ def start(run, seconds):
 def test_a_signal_finishes_the_update_saves_and_exits(tmp_path, number, code):
     process = start(tmp_path / "r", 0.5)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == code, errors
     assert "finishing this update, then saving" in errors and "Traceback" not in errors
     run = RunDir.open(tmp_path / "r")
@@ -55,9 +55,9 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
     assert "finishing" in process.stderr.readline() + process.stderr.readline()
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=100)
     assert process.returncode == -signal.SIGINT
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 50
     run = RunDir.open(tmp_path / "r")
     assert run.find() is None
     with run.lock():

@@ -260,6 +260,24 @@ def test_a_copied_run_works_and_both_go_on(run, tmp_path):
     assert copy.load()[0] == 2 and run.load()[0] == 1
 
 
+@pytest.mark.parametrize("bad", [{"step": -1}, {"step": 1.0}, {"metric": float("nan")}])
+def test_impossible_steps_and_metrics_are_refused(run, bad):
+    with pytest.raises(ValueError, match="a checkpoint's"):
+        run.save(**{"step": 1, "state": state(1), **bad})
+    with pytest.raises(TypeError):
+        run.save(1, state(1), info={"x": object()})
+    assert run.find() is None and not list(run.path.rglob("*.tmp"))
+
+
+def test_going_back_twice_keeps_what_was_left_each_time(run):
+    for _ in range(2):
+        run.save(1, state(1))
+        run.save(2, state(2))
+        run.abandon_after(1)
+    found = sorted(path.relative_to(run.path).as_posix() for path in run.path.glob("abandoned/*/*"))
+    assert found == ["abandoned/1/000002", "abandoned/2/000002"]
+
+
 def test_stages_live_inside_a_run(run):
     stage = RunDir.open_or_create(run.subrun("sft"), kind="rlhf.sft", config={}, seed=1)
     assert RunDir.open(run.path / "sft").kind == stage.kind
