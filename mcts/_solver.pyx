@@ -36,6 +36,7 @@ cdef enum:
     DICE = 2
     NOT_ZERO_SUM = 3
     TOO_MANY = 4
+    TOO_LONG = 5
 
 cdef extern from *:
     """
@@ -69,6 +70,7 @@ cdef struct Search:
     uint64_t seed
     int32_t rollouts
     int32_t fault
+    int32_t max_ply
     void *owner
 
 
@@ -148,6 +150,43 @@ cdef float leaf(Search *s, const uint8_t *state, int32_t player) noexcept nogil:
     return values[player]
 
 
+cdef inline uint64_t recall(Search *s, uint64_t key, int32_t depth) noexcept nogil:
+    """What the table knows about a position at this depth; 0 if nothing."""
+    cdef Entry *entry = &s.table[playout_mix(key) & s.mask]
+    cdef uint64_t fact = solver_load(&entry.fact)
+    if solver_load(&entry.check) ^ fact != key or <int32_t>(fact >> 14 & 65535) != depth:
+        return 0
+    return fact
+
+
+cdef float glance(Search *s, const uint8_t *state, uint8_t *child, const int32_t *actions, int32_t count,
+                  int32_t player, int32_t deeper) noexcept nogil:
+    """The best that one action surely brings, by ending the game or by what is known of its child; -2 if nothing."""
+    cdef const playout_game *game = s.game
+    cdef int32_t i, next_player
+    cdef uint64_t fact
+    cdef float value, best = -2
+    for i in range(count):
+        memcpy(child, state, game.state_size)
+        game.apply(game, child, actions[i])
+        next_player = game.to_play(game, child)
+        if next_player == PLAYOUT_TERMINAL:
+            value = leaf(s, child, player)
+        else:
+            fact = recall(s, game.hash(game, child), deeper)
+            if next_player == player and fact & LOWER:
+                value = fact_value(fact)
+            elif next_player == 1 - player and fact & UPPER:
+                value = -fact_value(fact)
+            else:
+                continue
+        if value > best:
+            best = value
+            if best >= 1:
+                break
+    return best
+
+
 cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float alpha, float beta) noexcept nogil:
     """The value of states[ply] for `player`, whose turn it is: exact inside (alpha, beta), else a bound."""
     cdef const playout_game *game = s.game
@@ -166,22 +205,26 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
         s.fault = STOPPED
     if s.nodes == s.max_nodes:
         s.fault = TOO_MANY
+    if ply > s.max_ply:
+        s.fault = TOO_LONG
     if s.fault:
         return 0
     if depth == 0:
         return horizon(s, state, player)
 
     key = game.hash(game, state)
-    entry = &s.table[playout_mix(key) & s.mask]
-    fact = solver_load(&entry.fact)
-    if solver_load(&entry.check) ^ fact == key and fact & 3:
+    fact = recall(s, key, depth)
+    if fact & 3:
+        value = fact_value(fact)
+        if (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha) or fact & 3 == (LOWER | UPPER):
+            return value
         known_action = <int32_t>(fact >> 2 & 4095)
-        if <int32_t>(fact >> 14 & 65535) == depth:
-            value = fact_value(fact)
-            if (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha) or fact & 3 == (LOWER | UPPER):
-                return value
 
     count = game.legal(game, state, actions)
+    if deeper > 0:
+        value = glance(s, state, child, actions, count, player, deeper)
+        if value >= beta or s.fault:
+            return value
     order(s, actions, count, known_action, s.killers[ply], player)
     for i in range(count):
         memcpy(child, state, game.state_size)
@@ -211,6 +254,7 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
 
     kind = (LOWER if best > alpha else 0) | (UPPER if best < beta else 0)
     fact = pack(best, depth, best_action, kind)
+    entry = &s.table[playout_mix(key) & s.mask]
     solver_keep(&entry.fact, fact)
     solver_keep(&entry.check, key ^ fact)
     return best
@@ -292,7 +336,7 @@ cdef class TableSolver:
         s.actions = <int32_t *>calloc(plies * game.num_actions, sizeof(int32_t))
         s.killers = <int32_t *>calloc(plies, sizeof(int32_t))
         s.history = <int32_t *>calloc(2 * game.num_actions, sizeof(int32_t))
-        s.rollouts, s.seed = rollouts, seed
+        s.rollouts, s.seed, s.max_ply = rollouts, seed, game.max_plies
         if depth >= 0 and self.guess != (rollouts, seed):
             self.clear()
             self.guess = (rollouts, seed)
@@ -323,6 +367,8 @@ cdef class TableSolver:
             raise GameError("alpha-beta cannot play a game with dice")
         if fault == NOT_ZERO_SUM:
             raise GameError("alpha-beta needs a game in which the two results add up to zero")
+        if fault == TOO_LONG:
+            raise GameError("a game went on for more than its max_plies")
         if fault == TOO_MANY:
             raise GameError(f"the solver gave up on a position after {self.prepared.max_nodes} nodes")
         return 0
