@@ -1,9 +1,10 @@
 """AlphaZero's loop as a Trainer: self-play, replay, gradient steps, evaluation.
 
-One update plays until the network has answered a fixed number of questions, then makes a fixed number of gradient
-steps, so that its cost hardly depends on how well caches work or how long games are. The averaged network plays, the
-other learns. Nothing here reads a clock except `time/*` metrics. The command (commands/alphazero.py) chooses sizes for
-a budget in minutes; rating against opponents stands in strength.py.
+One update plays until the network has answered a fixed number of questions, then makes a fixed
+number of gradient steps, so that its cost hardly depends on how well caches work or how long games
+are. The averaged network plays, the other learns. Nothing here reads a clock except `time/*`
+metrics. The command (commands/alphazero.py) chooses sizes for a budget in minutes; rating against
+opponents stands in strength.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-
 from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.learner import Learner, LearnerConfig, mean_metrics
 from playout.agents.replay import Replay
@@ -98,7 +98,7 @@ class AlphaZeroTrainer:
     """Learns a game by playing against itself; see playout.agents.run.loop.Trainer.
 
     Args:
-        config: see AlphaZeroConfig; call `resolved()` first and store the result where runs are to be resumed.
+        config: see AlphaZeroConfig; store `config.resolved()` where runs are to be resumed.
         seed: names all random streams.
     """
 
@@ -188,13 +188,16 @@ class AlphaZeroTrainer:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """Shares of outcome-keeping moves and results against fixed anchors, by the averaged network."""
+        """Shares of good moves and results against fixed anchors, of the averaged network."""
         if self._strength is None:
             config = self.config
             self._strength = Strength(
-                self.game, simulations=config.eval_simulations, positions=config.eval_positions,
-                games=config.eval_games, seed=self.seed,
-            )  # fmt: skip
+                self.game,
+                simulations=config.eval_simulations,
+                positions=config.eval_positions,
+                games=config.eval_games,
+                seed=self.seed,
+            )
         evaluator = self._evaluators[0]
         evaluator.refresh(self.learner.average)
         return self._strength.measure(evaluator)
@@ -242,6 +245,10 @@ def new_network(game: NativeGame, config: AlphaZeroConfig, *, seed: int) -> ResN
     """A fresh network for a game."""
     weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
     return build(
-        game.obs_shape, game.num_actions, size=config.size, num_players=game.num_players, pooling=config.pooling,
+        game.obs_shape,
+        game.num_actions,
+        size=config.size,
+        num_players=game.num_players,
+        pooling=config.pooling,
         seed=weights_seed,
-    )  # fmt: skip
+    )

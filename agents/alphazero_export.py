@@ -1,7 +1,7 @@
-"""`playout export` for runs that have learned a game: the network as ONNX or as safetensors with its description.
+"""`playout export` for runs that have learned a game: the network as ONNX or safetensors.
 
-The ONNX network takes observations [batch, C, H, W] and answers logits and values, and is compared with the original
-before the command ends. Search and rules are not part of it.
+The ONNX network takes observations [batch, C, H, W] and answers logits and values, and is compared
+with the original before the command ends. Search and rules are not part of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from playout.agents.alphazero_player import load_network
 from playout.agents.run.directory import RunDir
 from playout.errors import ConfigError, PlayoutError
@@ -57,13 +56,19 @@ def _write_onnx(net: torch.nn.Module, path: Path) -> None:
         ) from None
     example = torch.zeros((2, *net.config.obs_shape))  # type: ignore[arg-type]
     torch.onnx.export(
-        net, (example,), str(path), input_names=["obs"], output_names=["logits", "values"], dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
-    )  # fmt: skip
+        net,
+        (example,),
+        str(path),
+        input_names=["obs"],
+        output_names=["logits", "values"],
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
 
 
 def check_onnx(net: torch.nn.Module, path: Path) -> float:
-    """The largest difference between the exported network's answers and the original's, on random boards."""
+    """The largest difference between the exported network and the original, on random boards."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -1,8 +1,8 @@
 """The player that a self-play run has learned: `load(run)`.
 
-It is a SearchPlayer over the run's averaged network, which searches without noise; `with_simulations` gives it another
-budget, 0 the bare policy. Only the network is read from the checkpoint. What can be done with a player stands in
-search_player.py.
+It is a SearchPlayer over the run's averaged network, which searches without noise;
+`with_simulations` gives it another budget, 0 the bare policy. Only the network is read from the
+checkpoint. What can be done with a player stands in search_player.py.
 """
 
 from __future__ import annotations
@@ -33,9 +33,15 @@ class AlphaZeroPlayer(SearchPlayer):
     """
 
     def __init__(
-        self, game: NativeGame, net: ResNet, *, simulations: int = DEFAULT_SIMULATIONS, name: str = "alphazero",
-        seed: int = 0, evaluator: NetworkEvaluator | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        game: NativeGame,
+        net: ResNet,
+        *,
+        simulations: int = DEFAULT_SIMULATIONS,
+        name: str = "alphazero",
+        seed: int = 0,
+        evaluator: NetworkEvaluator | None = None,
+    ) -> None:
         if net.config.obs_shape != game.obs_shape or net.config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
         self.net = net

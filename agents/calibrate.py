@@ -1,6 +1,7 @@
-"""How many updates fit into a budget of minutes on this machine: measured once, then read from the run.
+"""How many updates fit into a budget of minutes: measured once, then read from the run.
 
-From then on every schedule goes by counts, never by the clock, so that a resumed run equals one that was never stopped.
+From then on every schedule goes by counts, never by the clock, so that a resumed run equals one
+that was never stopped.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ SHARE = (
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
     """Updates that fit into `minutes`; measured on a throw-away trainer of the same sizes."""
     part = replace(
-        config, updates=1 << 20, games=None, evaluations=max(1, config.evaluations // PARTS),
-        steps=max(1, config.steps // PARTS), warmup_positions=config.learner.batch_size,
-    )  # fmt: skip
+        config,
+        updates=1 << 20,
+        games=None,
+        evaluations=max(1, config.evaluations // PARTS),
+        steps=max(1, config.steps // PARTS),
+        warmup_positions=config.learner.batch_size,
+    )
     trainer: list[AlphaZeroTrainer] = []
 
     def measure() -> int:

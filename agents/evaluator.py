@@ -1,9 +1,10 @@
 """A network as the evaluator of a search: NumPy leaves in, NumPy logits and values out.
 
-Batches are cut into chunks that stay in the processor's cache and padded to a few fixed shapes, so that a row's answer
-does not depend on the rows beside it, and prepared kernels are reused. bfloat16 is used where the processor multiplies
-it natively, float32 elsewhere; on a GPU each shape is one CUDA graph fed through pinned memory. One evaluator belongs
-to one thread: two threads with an evaluator each are faster on two cores than one with two, and need no barriers.
+Batches are cut into chunks that stay in the processor's cache and padded to a few fixed shapes, so
+that a row's answer does not depend on the rows beside it, and prepared kernels are reused. bfloat16
+is used where the processor multiplies it natively, float32 elsewhere; on a GPU each shape is one
+CUDA graph fed through pinned memory. One evaluator belongs to one thread: two threads with an
+evaluator each are faster on two cores than one with two, and need no barriers.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-
 from playout.agents.resnet import FoldedResNet, ResNet
 from playout.errors import ConfigError, DivergedError
+from torch import Tensor
 
 Float32 = npt.NDArray[np.float32]
 
-# Rows a chunk: at 64 channels the activations of 64 boards take a third of a megabyte, well inside an L2 cache.
-CPU_CHUNK = 64
+# Elements of an activation that a chunk may have: two of them and the weights fit into an L2 cache.
+CPU_CHUNK = 1 << 18
 GPU_CHUNK = 4096
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,7 +38,7 @@ class Leaves(Protocol):
 
 
 def choose_dtype(device: str = "cpu") -> str:
-    """The name of the fastest safe dtype, by what the processor says it can do (never by a clock: runs must repeat)."""
+    """The fastest safe dtype by what the processor says of itself; a clock would not repeat."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     for feature in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
@@ -51,6 +51,13 @@ def choose_dtype(device: str = "cpu") -> str:
 def choose_device() -> str:
     """A GPU if there is one, else the processor."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def cpu_chunk(net: ResNet) -> int:
+    """Rows whose activations stay in the cache: a power of two from 16 to 256."""
+    config = net.config
+    rows = CPU_CHUNK // (config.channels * config.obs_shape[1] * config.obs_shape[2])
+    return 1 << min(max(rows.bit_length(), 4), 8)
 
 
 class NetworkEvaluator:
@@ -76,7 +83,7 @@ class NetworkEvaluator:
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
         cuda = self.device.startswith("cuda")
-        self.chunk = chunk or (GPU_CHUNK if cuda else CPU_CHUNK)
+        self.chunk = chunk or (GPU_CHUNK if cuda else cpu_chunk(net))
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
             raise ConfigError(f"chunk must be a power of two, not {self.chunk}")
         self.config = net.config
@@ -116,7 +123,7 @@ class NetworkEvaluator:
         self.num_evaluations += size
         if not (np.isfinite(values).all() and np.isfinite(logits).all()):
             raise DivergedError(
-                "the network answers NaN or infinity; lower the learning rate or go back to a checkpoint"
+                "the network answers NaN or infinity: lower the learning rate, go back a checkpoint"
             )
         return logits, values
 

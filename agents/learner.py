@@ -1,13 +1,15 @@
 """Gradient steps for policy/value networks: loss, shards, schedule, weight averaging.
 
-A batch is cut into a fixed number of shards, each with its own thread, its own normalisation statistics and its own
-gradients, which are added in order: on two cores this is faster than two threads inside each operation (no barriers),
-and the result does not depend on how many cores there are. Both self-play and the supervised baseline learn by it.
+A batch is cut into a fixed number of shards, each with its own thread, its own normalisation
+statistics and its own gradients, which are added in order: on two cores this is faster than two
+threads inside each operation (no barriers), and the result does not depend on how many cores there
+are. Both self-play and the supervised baseline learn by it.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from playout.agents.replay import TrainingBatch
 from playout.agents.resnet import ResNet
 from playout.errors import ConfigError, DivergedError
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,8 @@ def losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Policy loss, value loss and the entropy of the policy, each a mean over the batch.
 
-    The policy is compared on legal actions only. A value is learned as an expected score (1 + value) / 2 by cross
-    entropy, which keeps its gradient where tanh with a squared error has lost it.
+    The policy is compared on legal actions only. A value is learned as an expected score
+    (1 + value) / 2 by cross entropy, which keeps its gradient where tanh has lost it.
     """
     obs = torch.from_numpy(batch.obs).to(device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -88,7 +89,7 @@ def slices(batch: TrainingBatch, count: int) -> list[TrainingBatch]:
     names = TrainingBatch.__slots__
     return [
         TrainingBatch(*(getattr(batch, name)[a:b] for name in names))
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
     ]
 
 
@@ -128,7 +129,7 @@ class Learner:
         )
 
     def rate(self, done: float) -> float:
-        """The learning rate when `done` (0 to 1) of the run is behind: a warm-up, then half a cosine."""
+        """The rate with `done` (0 to 1) of the run behind: a warm-up, then half a cosine."""
         config = self.config
         if done < config.warmup:
             return config.learning_rate * (0.1 + 0.9 * done / config.warmup)
@@ -137,7 +138,7 @@ class Learner:
         return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase)))
 
     def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
-        """One gradient step, with `done` (0 to 1) of the run behind; returns losses of the batch."""
+        """One gradient step with `done` (0 to 1) of the run behind; returns the losses."""
         rate = self.rate(done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -150,8 +151,8 @@ class Learner:
         )
         if not math.isfinite(policy_loss + value_loss) or not torch.isfinite(norm):
             raise DivergedError(
-                f"loss or gradient is not finite at step {self.steps}: lower the learning rate ({rate:.2g}) "
-                "and continue from the last checkpoint"
+                f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
+                f"({rate:.2g}) and continue from the last checkpoint"
             )
         self.optimizer.step()
         self.steps += 1
@@ -176,7 +177,7 @@ class Learner:
 
     @torch.no_grad()
     def _add_gradients(self) -> None:
-        """Mean of the shards' gradients and running statistics, added in order, left in the first replica."""
+        """Means of the shards' gradients (left in the first) and running statistics, in order."""
         count = len(self._replicas)
         if count == 1:
             return

@@ -1,8 +1,9 @@
 """Replay of self-play positions: a ring of packed arrays, and training batches drawn from it.
 
-A position is its state's bytes, so a buffer of a million Connect Four positions takes 60 MB; observations and masks are
-made when a batch is drawn, each row seen through a random symmetry of the board. What a batch holds is a function of
-the buffer and of (seed, number of the batch) alone. Left out: priorities and storage on disk.
+A position is its state's bytes, so a buffer of a million Connect Four positions takes 60 MB;
+observations and masks are made when a batch is drawn, each row seen through a random symmetry of
+the board. What a batch holds is a function of the buffer and of (seed, number of the batch) alone.
+Left out: priorities and storage on disk.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import CheckpointError, ConfigError
 
@@ -27,7 +27,7 @@ class Examples:
     Attributes:
         states: uint8 [N, state_size].
         policy: target probabilities, float32 [N, A], zero on illegal actions.
-        values: target values in [-1, 1], float32 [N, V]; V = 1 for the side to move, or one a player.
+        values: target values, float32 [N, V]; V = 1 for the side to move, or one a player.
         policy_weights: float32 [N]; 0 where only the value is to be learned.
     """
 
@@ -53,7 +53,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """One batch as the network sees it: `obs [M, C, H, W]`, `mask uint8 [M, A]` and the targets of Examples."""
+    """One batch as the network sees it: `obs [M, C, H, W]`, `mask uint8 [M, A]`, targets."""
 
     obs: Float32
     mask: UInt8
@@ -100,14 +100,15 @@ class Replay:
 
     def add(self, examples: Examples) -> None:
         """Stores examples, over the oldest ones where the ring is full."""
+        end = self.num_added + len(examples)
         examples = examples[max(0, len(examples) - self.capacity) :]
-        rows = (self.num_added + np.arange(len(examples))) % self.capacity
+        rows = np.arange(end - len(examples), end) % self.capacity
         for field in fields(Examples):
             getattr(self._arrays, field.name)[rows] = getattr(examples, field.name)
-        self.num_added += len(examples)
+        self.num_added = end
 
     def rows(self, number: int, size: int, *, window: int | None = None) -> npt.NDArray[np.int64]:
-        """Which rows batch `number` holds: uniform over the newest `window` examples, without repetition if it can."""
+        """Rows of batch `number`: uniform over the newest `window`, each once if it can."""
         if not len(self):
             raise ValueError("the replay buffer is empty")
         window = min(len(self), window or self.capacity)
@@ -144,7 +145,7 @@ class Replay:
         """Takes over what `state_dict` gave; the capacity must be the same."""
         if state["capacity"] != self.capacity:
             raise CheckpointError(
-                f"the checkpoint's replay holds {state['capacity']} positions, this one {self.capacity}"
+                f"the checkpoint's replay has room for {state['capacity']}, not {self.capacity}"
             )
         size = min(int(state["num_added"]), self.capacity)
         for field in fields(Examples):

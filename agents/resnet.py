@@ -1,9 +1,9 @@
 """Residual policy and value networks for board games, and their folded copies for fast inference.
 
-`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions, every activation is written
-in place, so a copy runs at the speed of its matrix products. What is left out: recurrence and planning inside the
-network. The heads are plain (a 1x1 convolution, then one linear map over the whole board), which suits any board and
-any number of actions.
+`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions, every
+activation is written in place, so a copy runs at the speed of its matrix products. What is left
+out: recurrence and planning inside the network. The heads are plain (a 1x1 convolution, then one
+linear map over the whole board), which suits any board and any number of actions.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
-
-from playout.errors import ConfigError
 
 # name -> (channels, blocks, head_channels)
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -33,12 +32,12 @@ class ResNetConfig:
     Attributes:
         obs_shape: planes, rows and columns `(C, H, W)` of an observation.
         num_actions: length of the policy.
-        num_players: 1 and 2 share one value, that of the side to move; more players have a value each.
+        num_players: up to 2 share one value, that of the side to move; more have one each.
         channels: width of the trunk.
         blocks: residual blocks of two 3x3 convolutions.
         head_channels: planes that both heads see.
         value_hidden: hidden units of the value head.
-        pooling: every second block adds a bias computed from the board's mean and maximum (global information).
+        pooling: every second block adds a bias from planes' means and maxima.
     """
 
     obs_shape: tuple[int, int, int]
@@ -72,7 +71,7 @@ class ResNetConfig:
 
 
 def parse_size(size: str) -> tuple[int, int, int]:
-    """Channels, blocks and head channels of "tiny", "small", "base", "large", or of CHANNELSxBLOCKS such as "48x4"."""
+    """Channels, blocks and head channels of a preset or of CHANNELSxBLOCKS such as "48x4"."""
     if size in SIZES:
         return SIZES[size]
     channels, cross, blocks = size.partition("x")
@@ -105,6 +104,7 @@ class Block(nn.Module):
             nn.init.zeros_(self.pool.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[M, C, H, W] to the same."""
         y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
         if self.pool is not None:
             y = y + self.pool(pooled(y))[:, :, None, None]
@@ -117,9 +117,10 @@ def pooled(x: Tensor) -> Tensor:
 
 
 class ResNet(nn.Module):
-    """`forward(obs [M, C, H, W])` gives logits [M, A] and values in [-1, 1], [M] or [M, P] with more than two players.
+    """`forward(obs [M, C, H, W])` gives logits [M, A] and values [M] in [-1, 1].
 
-    Values are those of the side to move. `heads` gives the value before its tanh, for the loss.
+    With more than two players values are [M, P], else those of the side to move. `heads` gives the
+    value before its tanh, for the loss.
     """
 
     def __init__(self, config: ResNetConfig, *, generator: torch.Generator | None = None) -> None:
@@ -128,7 +129,7 @@ class ResNet(nn.Module):
         planes, height, width = config.obs_shape
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(config.channels)
-        # Where on the board a plane stands: rows matter (odd and even threats), and convolutions cannot see them.
+        # Rows matter (odd and even threats), and convolutions cannot see them.
         self.position = nn.Parameter(torch.zeros(config.channels, height, width))
         self.blocks = nn.ModuleList(
             Block(config.channels, pooling=config.pooling and index % 2 == 1)
@@ -156,7 +157,7 @@ class ResNet(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and value logits [M, V]; the value is tanh(logit / 2), its score sigmoid(logit)."""
+        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
         x = self.stem_norm(self.stem(obs)) + self.position
         x = functional.relu(x, inplace=True)
         for block in self.blocks:
@@ -166,6 +167,7 @@ class ResNet(nn.Module):
         return self.policy(features), self.value(hidden)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values."""
         logits, value_logits = self.heads(obs)
         return logits, squash(value_logits)
 
@@ -177,7 +179,7 @@ def squash(value_logits: Tensor) -> Tensor:
 
 
 class FoldedResNet(nn.Module):
-    """A ResNet for inference: normalisation folded away, activations in place, any dtype; `refresh` copies new weights."""
+    """A ResNet for inference: normalisation folded away, activations in place, any dtype."""
 
     def __init__(
         self, net: ResNet, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
@@ -188,7 +190,7 @@ class FoldedResNet(nn.Module):
         planes = config.obs_shape[0]
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
-        pairs: list[nn.Module] = []
+        pairs: list[nn.Conv2d] = []
         pools: list[nn.Module] = []
         for index in range(config.blocks):
             pairs += [nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(2)]
@@ -201,13 +203,18 @@ class FoldedResNet(nn.Module):
         self.policy = nn.Linear(features, config.num_actions)
         self.value_hidden = nn.Linear(features, config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
+        self._convs, self._pools = (
+            list(pairs),
+            list(pools),
+        )  # plain lists are quick to read
         self.requires_grad_(False)
-        self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.channels_last
+        self.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
         self.refresh(net)
 
     @torch.no_grad()
     def refresh(self, net: ResNet) -> None:
-        """Copies the weights of `net` in place, so that captured graphs and prepared kernels stay valid."""
+        """Copies the weights of `net` in place, so that captured graphs stay valid."""
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
         for index, block in enumerate(net.blocks):
@@ -224,19 +231,24 @@ class FoldedResNet(nn.Module):
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and values, both float32."""
-        x = functional.relu_(self.stem(obs).add_(self.position))
-        for index, pool in enumerate(self.pools):
-            y = functional.relu_(self.convs[2 * index](x))
+        x = functional.relu_(conv3x3(obs, self.stem).add_(self.position))
+        for index, pool in enumerate(self._pools):
+            y = functional.relu_(conv3x3(x, self._convs[2 * index]))
             if isinstance(pool, nn.Linear):
                 y = y + pool(pooled(y))[:, :, None, None]
-            x = functional.relu_(self.convs[2 * index + 1](y).add_(x))
+            x = functional.relu_(conv3x3(y, self._convs[2 * index + 1]).add_(x))
         features = functional.relu_(self.head(x)).flatten(1)
         hidden = functional.relu_(self.value_hidden(features))
         return self.policy(features).float(), squash(self.value(hidden))
 
 
+def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The convolution without the ceremony of a module call, which costs small networks a tenth."""
+    return functional.conv2d(x, conv.weight, conv.bias, 1, 1)
+
+
 def fold(target: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Writes a convolution followed by an evaluated batch normalisation into one convolution with a bias."""
+    """Writes a convolution and its evaluated normalisation into one convolution with a bias."""
     assert (
         norm.running_var is not None and norm.running_mean is not None and target.bias is not None
     )
@@ -245,14 +257,27 @@ def fold(target: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     target.bias.copy_(norm.bias - norm.running_mean * scale)
 
 
-def build(obs_shape: tuple[int, int, int], num_actions: int, *, size: str = "base", num_players: int = 2,
-          pooling: bool = False, seed: int = 0) -> ResNet:  # fmt: skip
+def build(
+    obs_shape: tuple[int, int, int],
+    num_actions: int,
+    *,
+    size: str = "base",
+    num_players: int = 2,
+    pooling: bool = False,
+    seed: int = 0,
+) -> ResNet:
     """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
     channels, blocks, head = parse_size(size)
     config = ResNetConfig(
-        obs_shape=obs_shape, num_actions=num_actions, num_players=num_players, channels=channels, blocks=blocks,
-        head_channels=head, value_hidden=max(16, channels), pooling=pooling,
-    )  # fmt: skip
+        obs_shape=obs_shape,
+        num_actions=num_actions,
+        num_players=num_players,
+        channels=channels,
+        blocks=blocks,
+        head_channels=head,
+        value_hidden=max(16, channels),
+        pooling=pooling,
+    )
     # Linear layers draw from the global generator before we set them: keep it as it was.
     with torch.random.fork_rng(devices=[]):
         return ResNet(config, generator=torch.Generator().manual_seed(seed))

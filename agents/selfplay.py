@@ -1,9 +1,10 @@
 """Self-play: many games at once, searched and evaluated by a few independent groups of trees.
 
-Each group owns trees, cache and evaluator and runs on a thread of its own; while one group searches, another one's
-network works, and neither waits at a barrier. A group's play depends on its seed, its network and its number alone,
-so runs repeat on any number of cores. Games start from the beginning or from random positions, so that the network
-also learns what good play never reaches. Finished games become `Examples` (targets.py says how).
+Each group owns trees, cache and evaluator and runs on a thread of its own; while one group
+searches, another one's network works, and neither waits at a barrier. A group's play depends on its
+seed, its network and its number alone, so runs repeat on any number of cores. Games start from the
+beginning or from random positions, so that the network also learns what good play never reaches.
+Finished games become `Examples` (targets.py says how).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.replay import Examples
 from playout.agents.targets import Histories
@@ -39,11 +39,11 @@ class SelfPlayConfig:
         full_share: share of moves that get a full search (playout-cap randomisation); 1 for all.
         opening_share: share of games that start from a random position.
         opening_plies: the most random plies before such a game.
-        explore_plies: moves in which the search's noise chooses; later moves are the best ones found.
+        explore_plies: moves chosen with the search's noise; later ones are the best found.
         stop_proven: a game ends as soon as the search has proven its result.
         resign: a side gives up below this value (two moves in a row); -1 never.
-        value_mix: share of the search's value, against what followed, in a position's value target.
-        blunder: a move this much worse than the best one found cuts what followed out of the target.
+        value_mix: share of the search's value in a value target, against what followed.
+        blunder: what follows a move this much worse than the best found is no target.
     """
 
     num_groups: int = 2
@@ -94,9 +94,15 @@ class Group:
     """One group of concurrent games."""
 
     def __init__(
-        self, game: NativeGame, search: SearchConfig, config: SelfPlayConfig, evaluator: NetworkEvaluator, *, seed: int,
+        self,
+        game: NativeGame,
+        search: SearchConfig,
+        config: SelfPlayConfig,
+        evaluator: NetworkEvaluator,
+        *,
+        seed: int,
         index: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.game, self.config, self.evaluator = game, config, evaluator
         self.seed, self.index = seed, index
         self.round = 0
@@ -104,7 +110,8 @@ class Group:
         size = config.num_trees
         self.states = game.batch(size)
         self.histories = Histories(game, size)
-        self._low = np.zeros(size, np.int32)  # moves in a row below the resignation threshold
+        # How many moves in a row each side was below the resignation threshold.
+        self._low = np.zeros((size, game.num_players), np.int32)
         self._full = np.zeros(size, bool)  # this round's kind of search
         self._noise = np.zeros(size, bool)
         search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
@@ -112,13 +119,13 @@ class Group:
         self._open(np.arange(size))
 
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
-        """Plays whole rounds (one move in every game) until the network has answered so many questions."""
+        """Plays rounds (a move in every game) until the network has answered so many questions."""
         counts = Counts()
         finished: list[Examples] = []
-        # Trees and answers of older weights are worth little: begin anew. So they need not be saved either.
+        # Trees and answers of older weights are worth little, and need not be saved: begin anew.
         self.search.clear_cache()
         self.search.begin(self.states, **self._next_round())
-        # Where the cache knows nearly every position (tic-tac-toe), questions become rare: moves count too.
+        # Where the cache knows all (tic-tac-toe), questions are rare: moves count too.
         enough = 8 * evaluations / self.config.num_simulations
         while not finished or (counts.evaluations < evaluations and counts.moves < enough):
             finished.append(self._round(counts))
@@ -160,7 +167,7 @@ class Group:
         return examples
 
     def _continue(self, ended: Bools, actions: Ints) -> None:
-        """Begins the next search of every game: below the move played, or in the game that took its place."""
+        """Begins every game's next search: below the move played, or in a new game."""
         options = self._next_round()
         for rows, new in ((np.flatnonzero(~ended), False), (np.flatnonzero(ended), True)):
             part = {name: value[rows] for name, value in options.items()}
@@ -172,7 +179,7 @@ class Group:
     def _results(
         self, result: SearchResult, movers: Ints, counts: Counts
     ) -> tuple[Bools, npt.NDArray[np.float32]]:
-        """Which games are over, by the rules, by proof or by resignation, and their returns [B, P]."""
+        """Games that are over by rule, proof or resignation, and their returns [B, P]."""
         config = self.config
         ended: Bools = self.states.is_terminal()
         returns = self.states.returns()
@@ -185,8 +192,10 @@ class Group:
             value[known] = result.proven[known]
             counts.proven += int(known.sum())
         if config.resign > -1:
-            self._low = np.where(result.value < config.resign, self._low + 1, 0).astype(np.int32)
-            lost = ~ended & ~known & (self._low >= 2)
+            everyone = np.arange(len(ended))
+            low = np.where(result.value < config.resign, self._low[everyone, movers] + 1, 0)
+            self._low[everyone, movers] = low
+            lost = ~ended & ~known & (low >= 2)
             known |= lost
             value[lost] = -1
         rows = np.flatnonzero(known)
@@ -195,7 +204,7 @@ class Group:
         return ended | known, returns
 
     def _open(self, rows: npt.NDArray[np.int64]) -> None:
-        """Begins a new game in every row: from the start, or after random plies that did not end it."""
+        """Begins a game in every row: from the start, or after random plies that did not end it."""
         config = self.config
         self._low[rows] = 0
         while len(rows):
@@ -212,7 +221,7 @@ class Group:
             rows = rows[states.is_terminal()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Games in play and counters. Trees are not part of it: they begin anew with every call of `play`."""
+        """Games in play and counters. Not the trees: they begin anew with every `play`."""
         return {
             "round": self.round,
             "next_game": self.next_game,
@@ -243,9 +252,14 @@ class SelfPlay:
     """
 
     def __init__(
-        self, game: NativeGame, evaluators: list[NetworkEvaluator], config: SelfPlayConfig, *,
-        search: SearchConfig | None = None, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        game: NativeGame,
+        evaluators: list[NetworkEvaluator],
+        config: SelfPlayConfig,
+        *,
+        search: SearchConfig | None = None,
+        seed: int = 0,
+    ) -> None:
         if len(evaluators) != config.num_groups:
             raise ConfigError(
                 f"{config.num_groups} groups need as many evaluators, not {len(evaluators)}"
@@ -261,7 +275,7 @@ class SelfPlay:
         )
 
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
-        """Plays until the network has answered about `evaluations` questions; returns the games that ended."""
+        """Plays until the network has answered `evaluations` questions; returns ended games."""
         quota = -(-evaluations // len(self.groups))
         parts = list(self._pool.map(lambda group: group.play(quota), self.groups))
         counts = Counts()

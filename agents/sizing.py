@@ -1,8 +1,9 @@
 """One dial for self-play: a budget in minutes (or a size) becomes a whole configuration.
 
-What learns fastest changes with the time there is: a small network sees more games early, a large one ends higher.
-The numbers were found by short runs on two cores. Left out: how many updates fit into the minutes on this machine,
-which is measured once at the start of a run (commands/alphazero.py).
+What learns fastest changes with the time there is: a small network sees more games early, a large
+one ends higher. The numbers were found by short runs on two cores. Left out: how many updates fit
+into the minutes on this machine, which is measured once at the start of a run
+(commands/alphazero.py).
 """
 
 from __future__ import annotations
@@ -49,7 +50,13 @@ def configure(
     )
     if small:
         config = replace(
-            config, evaluations=2048, steps=8, replay_capacity=20_000, least_window=5_000, warmup_positions=256,
-            eval_positions=200, cache_size=1 << 13,
-        )  # fmt: skip
+            config,
+            evaluations=2048,
+            steps=8,
+            replay_capacity=20_000,
+            least_window=5_000,
+            warmup_positions=256,
+            eval_positions=200,
+            cache_size=1 << 13,
+        )
     return config

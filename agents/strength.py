@@ -1,8 +1,9 @@
-"""How strong a network is, measured while it learns: shares of good moves on solved positions, games against anchors.
+"""How strong a network is while it learns: shares of good moves, games against anchors.
 
-The shares need no opponent and tell more than games do; the anchors (random play, tree search with random rollouts)
-never change, so that a rating means the same in every run. Everything is drawn from seeds of its own: measuring
-changes nothing in training. Full round robins with intervals are the arena's (arena.py, ratings.py).
+The shares need no opponent and tell more than games do; the anchors (random play, tree search with
+random rollouts) never change, so that a rating means the same in every run. Everything is drawn
+from seeds of its own: measuring changes nothing in training. Full round robins with intervals are
+the arena's (arena.py, ratings.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
 from playout.envs.game import NativeGame, StateBatch

@@ -1,7 +1,8 @@
-"""What a self-play run tells at its start and its end: the plan, and a table of strength with a game to look at.
+"""What a self-play run tells: its plan, and at the end its strength and a game to look at.
 
-Training's own evaluations are small; the end of a run looks at all solved positions and plays more games, so that
-the intervals are narrow enough to say something. Everything here can be had again by `playout eval RUN`.
+Training's own evaluations are small; the end of a run looks at all solved positions and plays more
+games, so that the intervals are narrow enough to say something. Everything here can be had again by
+`playout eval RUN`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ def print_plan(run: RunDir, config: AlphaZeroConfig) -> None:
         f"{config.updates} updates" if config.updates is not None else f"{config.games:,} games"
     )
     print(
-        f"{config.game}: network of {channels} channels x {blocks} blocks ({config.infer_dtype} in self-play), {length}\n"
-        f"  each update: {config.evaluations:,} evaluations in {play.num_groups} x {play.num_trees} games at "
+        f"{config.game}: network of {channels} channels x {blocks} blocks, "
+        f"{config.infer_dtype} in self-play; {length}\n"
+        f"  each update: {config.evaluations:,} evaluations in {play.num_groups} x "
+        f"{play.num_trees} games at "
         f"{play.num_simulations} simulations a move, then {config.steps} gradient steps of "
         f"{config.learner.batch_size} positions\n"
         f"  run directory: {run.path}"
@@ -50,10 +53,14 @@ def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, 
         total = wins + draws + losses
         report["matches"].append(
             {
-                "opponent": spec, "wins": wins, "draws": draws, "losses": losses, "score": (wins + draws / 2) / total,
+                "opponent": spec,
+                "wins": wins,
+                "draws": draws,
+                "losses": losses,
+                "score": (wins + draws / 2) / total,
                 "interval": list(share_interval(2 * wins + draws, 2 * total)),
             }
-        )  # fmt: skip
+        )
     return report
 
 
@@ -113,7 +120,8 @@ def show_game(player: AlphaZeroPlayer, seed: int) -> None:
     result = float(states.returns()[0, 0])
     ending = "wins" if result > 0 else "loses" if result < 0 else "draws"
     print(
-        f"A game against {opponent.name}, which moves second: {' '.join(moves)}. {player.name} {ending}.\n"
+        f"A game against {opponent.name}, which moves second: {' '.join(moves)}. "
+        f"{player.name} {ending}.\n"
     )
     print(painted(str(states[0])) + "\n")
 

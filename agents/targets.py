@@ -1,9 +1,10 @@
 """From the moves of self-play to training targets.
 
-`Histories` remembers, for every game in play, the positions since its opening and what the search said of them;
-`finish` turns a finished game into `Examples`. A position's value target is worked out backwards: what the search has
-proven is exact, what followed counts unless a move was a blunder made on purpose (exploration says nothing about
-the position), and the search's own value is mixed in.
+`Histories` remembers, for every game in play, the positions since its opening and what the search
+said of them; `finish` turns a finished game into `Examples`. A position's value target is worked
+out backwards: what the search has proven is exact, what followed counts unless a move was a blunder
+made on purpose (exploration says nothing about the position), and the search's own value is mixed
+in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from playout.agents.replay import Examples
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import CheckpointError
@@ -38,9 +38,14 @@ class Histories:
         self._blunder = np.zeros(shape, np.uint8)
 
     def append(
-        self, states: StateBatch, result: SearchResult, actions: npt.NDArray[np.int32], full: npt.NDArray[np.bool_], *,
+        self,
+        states: StateBatch,
+        result: SearchResult,
+        actions: npt.NDArray[np.int32],
+        full: npt.NDArray[np.bool_],
+        *,
         blunder: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One ply of every game: positions, the search's answers and the moves chosen."""
         rows = np.arange(self.size)
         at = self.lengths
@@ -60,7 +65,7 @@ class Histories:
     def finish(
         self, rows: npt.NDArray[np.int64], returns: Float32, *, value_mix: float
     ) -> Examples:
-        """Examples of the games in `rows`, which ended with returns [R, P]; their histories are emptied."""
+        """Examples of the games in `rows`, which ended with returns [R, P]; they are emptied."""
         parts = [
             self._examples(int(row), result, value_mix)
             for row, result in zip(rows, returns, strict=True)

@@ -1,8 +1,8 @@
 """Learn a game by playing against oneself: `playout alphazero GAME`.
 
-Turns one dial (minutes, or updates or games) into a configuration, stores it with the run, trains, and ends with a
-summary of what was learned. `--resume RUN` continues a run exactly where it stopped. `alphazero()` is the same in
-Python. The learning itself stands in agents/alphazero.py.
+Turns one dial (minutes, or updates or games) into a configuration, stores it with the run, trains,
+and ends with a summary of what was learned. `--resume RUN` continues a run exactly where it
+stopped. `alphazero()` is the same in Python. The learning itself stands in agents/alphazero.py.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional
-
 from playout.agents.run.options import TrainingOptions, make_command, open_run
 from playout.errors import ConfigError
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from playout.agents.alphazero import AlphaZeroConfig
@@ -30,7 +29,7 @@ class Command(TrainingOptions):
     """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)"."""
 
     minutes: float | None = None
-    """Time to learn for (60 if nothing else limits the run); turned into a number of updates by a short measurement."""
+    """Time to learn for, turned into a number of updates by a short measurement; by default 60."""
 
     updates: int | None = None
     """Instead of minutes: updates (some self-play and some gradient steps each)."""
@@ -39,7 +38,7 @@ class Command(TrainingOptions):
     """Instead of minutes: games of self-play."""
 
     size: str | None = None
-    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default what is strongest in the time given."""
+    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time allows."""
 
     simulations: int = 32
     """Simulations a move in self-play."""
@@ -57,9 +56,12 @@ def main(command: Command) -> int:
 
     config, minutes = plan_run(command)
     run = open_run(
-        command, kind="alphazero", name=config.game.partition("(")[0], extra={"alphazero": stored(config)},
+        command,
+        kind="alphazero",
+        name=config.game.partition("(")[0],
+        extra={"alphazero": stored(config)},
         may_change=("minutes", "updates", "games"),
-    )  # fmt: skip
+    )
     config = from_dict(type(config), run.config["alphazero"], where=str(run.path / "run.json"))
     config = with_length(config, command, run, minutes)
     trainer = AlphaZeroTrainer(config, seed=run.seed)
@@ -97,7 +99,7 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
 
 
 def stored(config: AlphaZeroConfig) -> dict[str, Any]:
-    """What is kept with a run: all but its length, which stands among the command's own settings."""
+    """What is kept with a run: all but its length, which the command's own settings hold."""
     from playout.agents.run.settings import to_dict
 
     settings: dict[str, Any] = to_dict(config)
@@ -107,7 +109,7 @@ def stored(config: AlphaZeroConfig) -> dict[str, Any]:
 def with_length(
     config: AlphaZeroConfig, command: Command, run: RunDir, minutes: float | None
 ) -> AlphaZeroConfig:
-    """The configuration with the run's length: as given, or as many updates as fit into the minutes."""
+    """The configuration with its length: as given, or the updates that fit into the minutes."""
     from dataclasses import replace
 
     if minutes is None:
@@ -118,5 +120,5 @@ def with_length(
 
 
 def alphazero(game: str = "connect_four", **options: Any) -> int:
-    """`playout alphazero GAME` in Python: `playout.alphazero("connect_four", minutes=10, run="runs/c4")`."""
+    """`playout alphazero GAME` in Python: `playout.alphazero("connect_four", minutes=10)`."""
     return main(make_command(Command, game=game, **options))

@@ -1,0 +1,174 @@
+import numpy as np
+import playout
+import pytest
+import torch
+from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.resnet import build
+from playout.agents.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.targets import UNKNOWN, Histories
+from playout.envs.game import StateBatch
+from playout.errors import ConfigError, DivergedError
+from playout.mcts.search import SearchConfig
+
+
+def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
+    game = playout.game(name)
+    net = net or build(game.obs_shape, game.num_actions, size="tiny", seed=1)
+    config = SelfPlayConfig(
+        **{"num_trees": 16, "num_simulations": 12, "opening_plies": 4, **settings}
+    )
+    evaluators = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
+    return SelfPlay(game, evaluators, config, search=SearchConfig(cache_size=256), seed=seed)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("states", "policy", "values", "policy_weights")
+    )
+
+
+def test_examples_are_legal_positions_with_proper_targets():
+    play = selfplay("connect_four", full_share=0.5, opening_plies=20)
+    examples, counts = play.play(3000)
+    assert counts.games > 0
+    assert counts.evaluations >= 3000
+    states = StateBatch.from_data(play.game, examples.states, check=True)
+    assert not states.is_terminal().any()
+    assert (examples.policy[states.legal_mask() == 0] == 0).all()
+    assert np.allclose(examples.policy.sum(axis=1), 1, atol=1e-4)
+    assert (np.abs(examples.values) <= 1).all()
+    assert set(np.unique(examples.policy_weights)) == {0.0, 1.0}
+
+
+def test_the_same_seed_plays_the_same_games_and_another_seed_others():
+    first, again, other = (selfplay(seed=seed) for seed in (5, 5, 6))
+    for _ in range(2):
+        one, two, three = first.play(400)[0], again.play(400)[0], other.play(400)[0]
+        assert same(one, two)
+    assert not same(one, three)
+
+
+def test_groups_do_not_depend_on_how_threads_take_turns():
+    play, serial = selfplay(num_groups=3), selfplay(num_groups=3)
+    examples, _ = play.play(900)
+    parts = [group.play(300)[0] for group in reversed(serial.groups)][::-1]
+    assert len(examples) == sum(len(part) for part in parts)
+    assert np.array_equal(examples.values, np.concatenate([part.values for part in parts]))
+
+
+def test_resuming_continues_with_the_same_games():
+    straight, stopped, resumed = selfplay(), selfplay(), selfplay(seed=0)
+    straight.play(500)
+    stopped.play(500)
+    resumed.load_state_dict(stopped.state_dict())
+    for _ in range(2):
+        assert same(straight.play(500)[0], resumed.play(500)[0])
+
+
+def test_openings_are_as_many_and_as_long_as_asked():
+    play = selfplay("connect_four", opening_share=0.0)
+    assert (play.groups[0].states.observe().sum(axis=(1, 2, 3)) == 0).all()
+    play = selfplay("connect_four", opening_share=1.0, opening_plies=9, num_trees=64)
+    plies = play.groups[0].states.observe().sum(axis=(1, 2, 3))
+    assert plies.max() <= 9
+    assert len(np.unique(plies)) > 5
+
+
+def test_a_network_that_answers_nan_stops_self_play():
+    net = build((2, 3, 3), 9, size="tiny")
+    with torch.no_grad():
+        net.policy.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        selfplay(net=net).play(100)
+
+
+class FirstPlayerIsLost:
+    """An evaluator that sees the first player losing."""
+
+    def evaluate(self, leaves):
+        values = np.where(leaves.obs.sum(axis=(1, 2, 3)) % 2 == 0, -0.95, 0.95)
+        return np.zeros(leaves.mask.shape, np.float32), values.astype(np.float32)
+
+
+def test_resignation_is_off_by_default_and_ends_hopeless_games_when_on():
+    game = playout.game("connect_four")
+    lengths = {}
+    for resign in (SelfPlayConfig().resign, -0.9):
+        config = SelfPlayConfig(
+            num_groups=1, num_trees=8, num_simulations=2, opening_share=0.0, resign=resign
+        )
+        play = SelfPlay(game, [FirstPlayerIsLost()], config, search=SearchConfig())
+        examples, counts = play.play(600)
+        lengths[resign] = len(examples) / counts.games
+    assert lengths[-0.9] == 3  # it is below the threshold at its first and its second move
+    assert lengths[-1.0] > 7
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_trees": 0}, {"full_share": 1.5}, {"opening_plies": -1}, {"num_groups": 0}]
+)
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        SelfPlayConfig(**settings)
+
+
+class Found:
+    """What a search said, for one row."""
+
+    def __init__(self, value, proven=UNKNOWN, q=(0.0,) * 9, visits=(1,) * 9):
+        self.action_weights = np.full((1, 9), 1 / 9, np.float32)
+        self.value = np.array([value], np.float32)
+        self.proven = np.array([proven], np.int8)
+        self.q = np.array([q], np.float32)
+        self.visits = np.array([visits], np.int32)
+
+
+def history(found, actions):
+    """Plays actions in tic-tac-toe with the search's answers `found`."""
+    game = playout.game("tic_tac_toe")
+    states, histories = game.batch(1), Histories(game, 1)
+    for one, action in zip(found, actions, strict=True):
+        action = np.array([action], np.int32)
+        histories.append(states, one, action, np.ones(1, bool), blunder=0.5)
+        states.apply(action)
+    return histories
+
+
+def targets(found, returns, *, value_mix, actions=(0, 1, 2)):
+    examples = history(found, actions).finish(
+        np.array([0]), np.array([returns], np.float32), value_mix=value_mix
+    )
+    return examples.values[:, 0].tolist()
+
+
+def test_outcomes_are_seen_by_the_side_to_move():
+    assert targets([Found(0.0)] * 3, (1, -1), value_mix=0.0) == [1, -1, 1]
+
+
+def test_the_searchs_value_is_mixed_in_backwards():
+    found = [Found(0.0), Found(0.5), Found(0.0)]
+    assert targets(found, (1, -1), value_mix=0.5) == [-0.5 * 0.5 * (0.5 - 0.5), 0.0, 0.5]
+
+
+def test_proven_positions_are_exact_and_cut_off_what_followed():
+    found = [Found(0.1), Found(0.1, proven=1), Found(0.1)]
+    assert targets(found, (1, -1), value_mix=0.0) == [-1, 1, 1]
+
+
+def test_a_blunder_says_nothing_of_the_position_before():
+    better = (0.0, -0.9) + (0.0,) * 7  # the move played, 1, is much worse than others
+    found = [Found(0.25), Found(0.25, q=better), Found(0.25)]
+    assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
+
+
+def test_histories_survive_saving():
+    found = [Found(0.25), Found(-0.5), Found(0.25, proven=0)]
+    histories = history(found, (4, 0, 8))
+    copied = Histories(histories.game, 1)
+    copied.load_state_dict(histories.state_dict())
+    ends = [
+        part.finish(np.array([0]), np.array([[0, 0]], np.float32), value_mix=0.3)
+        for part in (histories, copied)
+    ]
+    assert same(*ends)
