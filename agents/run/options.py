@@ -42,18 +42,18 @@ class TrainingOptions:
 
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
-_SESSION = frozenset({"run", "resume", "from_step", "quiet"})
+_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet"})
 
 
 def stored_settings(command: Any) -> dict[str, Any]:
     """The part of a command that makes up a run's configuration."""
-    return {key: value for key, value in to_dict(command).items() if key not in _SESSION}
+    return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
 
 
 def resumed(cls: type[T], path: str | os.PathLike[str], **given: Any) -> T:
     """The command that continues a run: its stored settings, with `given` ones over them."""
     run = RunDir.open(path)
-    names = {field.name for field in dataclasses.fields(cls)} - _SESSION  # type: ignore[arg-type]
+    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED  # type: ignore[arg-type]
     stored = {key: value for key, value in run.config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
     return dataclasses.replace(command, **{"resume": Path(path), **given})  # type: ignore[type-var]

@@ -106,7 +106,7 @@ class Disk:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def session(folder, save_every, prepare=None):
+def attempt(folder, save_every, prepare=None):
     """Start or continue the run, as the command line would."""
     if prepare:
         prepare()
@@ -152,7 +152,7 @@ def main():
     rng = random.Random(seed)
     reference = base / "reference"
     begun = time.monotonic()
-    assert in_child(lambda: session(reference, 2)) == 0
+    assert in_child(lambda: attempt(reference, 2)) == 0
     length = time.monotonic() - begun
     wanted = outcome(reference)
     total = 0
@@ -161,7 +161,7 @@ def main():
 
         def count():
             disk = Disk(counted, -1, "after", False, rng)
-            session(counted, 2)
+            attempt(counted, 2)
             Path(base / "count").write_text(str(disk.count))
 
         assert in_child(count) == 0
@@ -171,12 +171,12 @@ def main():
         folder = base / f"trial{trial}"
         save_every = rng.choice([1, 2, 5, 0.001, 100])
         if mode == "clock":
-            sessions = 0
-            while sessions < 50:
-                sessions += 1
+            attempts = 0
+            while attempts < 50:
+                attempts += 1
                 status = in_child(
-                    lambda every=save_every, path=folder: session(path, every),
-                    kill_after=rng.uniform(0, length * 1.2) if sessions < 40 else None,
+                    lambda every=save_every, path=folder: attempt(path, every),
+                    kill_after=rng.uniform(0, length * 1.2) if attempts < 40 else None,
                 )
                 report["killed"] += status == signal.SIGKILL
                 if status == 0:
@@ -187,10 +187,10 @@ def main():
             child_rng = random.Random(rng.random())
 
             def run(path=folder, at=die_at, how=how, child_rng=child_rng):
-                session(path, 2, lambda: Disk(path, at, how, mode == "power", child_rng))
+                attempt(path, 2, lambda: Disk(path, at, how, mode == "power", child_rng))
 
             report["killed"] += in_child(run) == signal.SIGKILL
-            status = in_child(lambda every=save_every, path=folder: session(path, every))
+            status = in_child(lambda every=save_every, path=folder: attempt(path, every))
         report["trials"] += 1
         found = outcome(folder) if status == 0 else f"status {status}"
         if found != wanted:
