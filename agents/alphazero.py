@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.learner import Learner, LearnerConfig, mean_metrics
+from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.replay import Replay
 from playout.agents.resnet import ResNet, build
 from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
@@ -23,6 +24,7 @@ from playout.agents.strength import Strength
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
+from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import SearchConfig
 
 
@@ -45,6 +47,7 @@ class AlphaZeroConfig:
         eval_simulations: of the search that is rated.
         eval_positions: scored positions an evaluation looks at.
         eval_games: games against each anchor.
+        lookahead: self-play's search sees what ends the game within two plies by the rules alone.
         infer_dtype: dtype of the network that plays, "auto" for the processor's best.
         cache_size: evaluations each group of trees remembers within an update.
     """
@@ -63,6 +66,7 @@ class AlphaZeroConfig:
     eval_simulations: int = 128
     eval_positions: int = 400
     eval_games: int = 40
+    lookahead: bool = True
     infer_dtype: str = "auto"
     cache_size: int = 1 << 17
     selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
@@ -117,8 +121,12 @@ class AlphaZeroTrainer:
             NetworkEvaluator(self.learner.average, device=device, dtype=config.infer_dtype)
             for _ in range(config.selfplay.num_groups)
         ]
+        seeing: list[Evaluator] = [
+            LookaheadEvaluator(one, self.game) if config.lookahead else one
+            for one in self._evaluators
+        ]
         self.selfplay = SelfPlay(
-            self.game, self._evaluators, config.selfplay, search=search_config(config), seed=seed
+            self.game, seeing, config.selfplay, search=search_config(config), seed=seed
         )
         num_values = self.game.num_players if self.game.num_players > 2 else 1
         self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)

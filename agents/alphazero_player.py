@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.resnet import ResNet, ResNetConfig
 from playout.agents.run.directory import RunDir
 from playout.agents.search_player import SearchPlayer
@@ -22,11 +23,11 @@ DEFAULT_SIMULATIONS = 128
 
 
 class AlphaZeroPlayer(SearchPlayer):
-    """A network that plays a game.
+    """A network that plays a game; its search looks two plies ahead for the game's end.
 
     Args:
         game: the game.
-        net: the network.
+        network: answers for the game's observations.
         simulations: of a move's search; 0 plays the likeliest move of the bare policy.
         name: what tables call it.
         seed: of sampled moves.
@@ -35,31 +36,25 @@ class AlphaZeroPlayer(SearchPlayer):
     def __init__(
         self,
         game: NativeGame,
-        net: ResNet,
+        network: NetworkEvaluator,
         *,
         simulations: int = DEFAULT_SIMULATIONS,
         name: str = "alphazero",
         seed: int = 0,
-        evaluator: NetworkEvaluator | None = None,
     ) -> None:
-        if net.config.obs_shape != game.obs_shape or net.config.num_actions != game.num_actions:
+        config = network.config
+        if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
-        self.net = net
-        config = play_config(simulations) if simulations else None
-        super().__init__(game, config, evaluator or NetworkEvaluator(net), name=name, seed=seed)
+        self.network = network
+        evaluator = LookaheadEvaluator(network, game) if simulations else network
+        search = play_config(simulations) if simulations else None
+        super().__init__(game, search, evaluator, name=name, seed=seed)
 
     def with_simulations(self, simulations: int) -> AlphaZeroPlayer:
         """The same network with another budget of simulations a move; 0 for its bare policy."""
-        name = self.name.partition(":")[0] + f":{simulations}"
-        evaluator = self.evaluator
-        assert isinstance(evaluator, NetworkEvaluator)
+        name = f"{self.name.partition(':')[0]}:{simulations}"
         return AlphaZeroPlayer(
-            self.game,
-            self.net,
-            simulations=simulations,
-            name=name,
-            seed=self._seed,
-            evaluator=evaluator,
+            self.game, self.network, simulations=simulations, name=name, seed=self._seed
         )
 
 
@@ -87,4 +82,4 @@ def first_line(error: Exception) -> str:
 def load(run: RunDir, which: str | int = "best") -> Any:
     """The player of a run."""
     game, net, _ = load_network(run, which)
-    return AlphaZeroPlayer(game, net, name=run.path.name or "alphazero")
+    return AlphaZeroPlayer(game, NetworkEvaluator(net), name=run.path.name or "alphazero")

@@ -117,7 +117,8 @@ def search_judge(
 
 
 def policy_judge(evaluator: Evaluator) -> Judge:
-    """The evaluator's own opinion, without search."""
+    """The evaluator's own opinion, without search; of one that looks ahead, its bare network's."""
+    evaluator = getattr(evaluator, "network", evaluator)
 
     def judge(states: StateBatch) -> Analysis:
         mask = states.legal_mask()

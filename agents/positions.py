@@ -24,7 +24,7 @@ from playout.mcts.solver import ILLEGAL, Solver
 
 DATA = Path(__file__).parent / "data"
 _SMALL_GAME_NODES = 2_000_000  # a game whose positions need more is not solved on the spot
-_SMALL_GAME_POSITIONS = 200
+_SMALL_GAME_POSITIONS = 150  # tic-tac-toe has 179
 
 
 def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray[np.int8]]:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.replay import Examples
 from playout.agents.targets import Histories
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
+from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
 
 Bools = npt.NDArray[np.bool_]
@@ -98,7 +98,7 @@ class Group:
         game: NativeGame,
         search: SearchConfig,
         config: SelfPlayConfig,
-        evaluator: NetworkEvaluator,
+        evaluator: Evaluator,
         *,
         seed: int,
         index: int,
@@ -254,7 +254,7 @@ class SelfPlay:
     def __init__(
         self,
         game: NativeGame,
-        evaluators: list[NetworkEvaluator],
+        evaluators: list[Evaluator],
         config: SelfPlayConfig,
         *,
         search: SearchConfig | None = None,

@@ -13,6 +13,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import GameError
@@ -31,9 +32,10 @@ def policy_actions(evaluator: NetworkEvaluator, states: StateBatch) -> Ints:
 
 
 def search_actions(
-    evaluator: NetworkEvaluator, states: StateBatch, *, simulations: int, seed: int = 0
+    network: NetworkEvaluator, states: StateBatch, *, simulations: int, seed: int = 0
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
+    evaluator = LookaheadEvaluator(network, states.game)
     search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
     result = search.run(states, evaluator)
     return np.asarray(result.action, np.int32)
@@ -84,7 +86,8 @@ class Strength:
 
         if self.games < 2 or self.game.num_players != 2:
             return {}
-        player = SearchPlayer(self.game, play_config(self.simulations), evaluator, name="network")
+        seeing = LookaheadEvaluator(evaluator, self.game)
+        player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
         found: dict[str, float] = {}
         for spec in ANCHORS:
             opponent = make_player(spec, self.game, seed=self.seed)

@@ -1,0 +1,98 @@
+"""An evaluator that sees what ends the game within two plies, before it asks a network.
+
+A leaf where the side to move wins at once is worth exactly 1, one where every move lets the other
+side win at once is worth -1, and neither needs the network; elsewhere moves that lose at once are
+all but forbidden. It uses nothing but the rules, costs 2 us a leaf, and lets learning begin where
+tactics end. The bare network stays within reach as `network`. Left out: proofs, which the search
+finds itself, and games of other than two players.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from playout.envs.game import NativeGame, StateBatch
+from playout.mcts.tactics import children
+
+if TYPE_CHECKING:
+    from playout.mcts.search import LeafBatch
+
+Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+CERTAIN = 8.0
+"""Logits of winning moves, and less than any other's of losing ones; a search may still look."""
+
+
+class Network(Protocol):
+    """What answers for observations [M, C, H, W]."""
+
+    def evaluate_obs(self, obs: Float32) -> tuple[Float32, Float32]: ...  # noqa: D102
+
+
+class LookaheadEvaluator:
+    """Wraps a network's evaluator.
+
+    Args:
+        network: answers where nothing ends within two plies.
+        game: a game of two players; any other is passed on as it is.
+    """
+
+    def __init__(self, network: Any, game: NativeGame) -> None:
+        self.network, self.game = network, game
+        self.num_settled = 0
+
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """Logits [M, A] and values [M] of the leaves."""
+        assert leaves.obs is not None
+        obs = leaves.obs[: leaves.size]
+        if self.game.num_players != 2:
+            answer: tuple[Float32, Float32] = self.network.evaluate_obs(obs)
+            return answer
+        states = StateBatch.from_data(self.game, leaves.states[: leaves.size].copy(), check=False)
+        wins, losing, legal = tactics(states)
+        won = wins.any(axis=1)
+        lost = ~won & (losing | ~legal).all(axis=1)
+        logits = np.where(wins, CERTAIN, -CERTAIN).astype(np.float32)
+        values = np.where(won, 1.0, -1.0).astype(np.float32)
+        logits[lost] = 0.0
+        rows = np.flatnonzero(~(won | lost))
+        self.num_settled += len(obs) - len(rows)
+        if len(rows):
+            answers, values[rows] = self.network.evaluate_obs(obs[rows])
+            floor = answers.min(axis=1, keepdims=True) - CERTAIN
+            logits[rows] = np.where(losing[rows], floor, answers)
+        return logits, values
+
+
+def tactics(states: StateBatch) -> tuple[Bools, Bools, Bools]:
+    """Moves that win at once, moves that lose at once, legal moves, each bool [B, A].
+
+    A move loses at once if the other side's answer can end the game. Where a state has a winning
+    move, its losing moves are not looked for.
+    """
+    size, num_actions = len(states), states.game.num_actions
+    wins, after, legal = _wins(states)
+    losing = np.zeros(size * num_actions, bool)
+    open_rows = legal & ~after.is_terminal() & np.repeat(~wins.any(axis=1), num_actions)
+    # Where the same side moves again, its win is no danger.
+    open_rows &= after.to_play() != np.repeat(states.to_play(), num_actions)
+    rows = np.flatnonzero(open_rows)
+    if len(rows):
+        replies, _, _ = _wins(after[rows])
+        losing[rows] = replies.any(axis=1)
+    return wins, losing.reshape(size, num_actions), legal.reshape(size, num_actions)
+
+
+def _wins(states: StateBatch) -> tuple[Bools, StateBatch, Bools]:
+    """Moves that win at once [B, A]; the states after every move and which are legal [B * A]."""
+    num_actions = states.game.num_actions
+    after, legal = children(states)
+    ended = np.flatnonzero(legal & after.is_terminal())
+    won = np.zeros(len(after), bool)
+    if len(ended):
+        movers = np.repeat(states.to_play(), num_actions)[ended]
+        won[ended] = after[ended].returns()[np.arange(len(ended)), movers] >= 1
+    return won.reshape(len(states), num_actions), after, legal

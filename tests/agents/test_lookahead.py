@@ -1,0 +1,77 @@
+import numpy as np
+import playout
+import pytest
+from playout.agents.lookahead import LookaheadEvaluator, tactics
+from playout.envs.game import StateBatch
+from playout.mcts.search import LeafBatch
+
+
+class Counting:
+    """A network of equal logits that counts what it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def evaluate_obs(self, obs):
+        self.asked += len(obs)
+        return np.zeros((len(obs), 7), np.float32), np.full(len(obs), 0.5, np.float32)
+
+
+def leaves(states):
+    return LeafBatch(
+        states.observe(),
+        states.legal_mask(),
+        states.data,
+        states.to_play(),
+        len(states),
+        states.game,
+    )
+
+
+def by_hand(state, action):
+    """Does the action win at once; does it let the other side win at once?"""
+    after = state.apply(action)
+    if after.is_terminal:
+        return after.returns[state.to_play] == 1, False
+    replies = [after.apply(reply) for reply in after.legal_actions]
+    return False, any(r.is_terminal and r.returns[after.to_play] == 1 for r in replies)
+
+
+@pytest.mark.parametrize("name", ["connect_four", "tic_tac_toe"])
+def test_tactics_are_those_found_by_trying_every_move(name):
+    game = playout.game(name)
+    states = game.batch(150)
+    states.random_plies(np.random.default_rng(0).integers(0, 26, 150, dtype=np.int32), 1)
+    states = states[np.flatnonzero(~states.is_terminal())]
+    wins, losing, legal = tactics(states)
+    assert np.array_equal(legal, states.legal_mask() > 0)
+    for row, state in enumerate(states):
+        found = {action: by_hand(state, action) for action in state.legal_actions}
+        assert [a for a in found if found[a][0]] == np.flatnonzero(wins[row]).tolist()
+        if not wins[row].any():
+            assert [a for a in found if found[a][1]] == np.flatnonzero(losing[row]).tolist()
+
+
+def test_settled_leaves_are_exact_and_not_asked_for():
+    game = playout.game("connect_four")
+    win = game.from_moves("112233")  # three in the bottom row, to be completed in column 4
+    block = game.from_moves("11223")  # the other side has to stop it
+    lost = game.from_moves("44553")  # three in the bottom row, open at both ends
+    network = Counting()
+    states = StateBatch.from_states([win, block, lost, game.initial_state()])
+    logits, values = LookaheadEvaluator(network, game).evaluate(leaves(states))
+    assert network.asked == 2
+    assert values.tolist() == [1.0, 0.5, -1.0, 0.5]
+    assert logits[0].argmax() == logits[1].argmax() == 3
+    assert (np.sort(logits[1])[:-1] < 0).all()
+    assert (logits[3] == 0).all()
+
+
+def test_games_of_one_player_are_passed_on():
+    class Solitaire:
+        num_players = 1
+
+    network = Counting()
+    states = playout.game("connect_four").batch(3)
+    LookaheadEvaluator(network, Solitaire()).evaluate(leaves(states))
+    assert network.asked == 3
