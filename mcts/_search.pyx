@@ -1,7 +1,7 @@
 """The C search behind one class: checks shapes, hands over buffers, releases the GIL for the work.
 
-SearchCore trusts its caller (mcts/search.py) with the meaning of arguments, not with their shapes. States are rows of
-bytes that belong to the game; nothing here knows a game's rules beyond its table of functions.
+SearchCore trusts its caller (mcts/search.py) with the meaning of arguments, not with their shapes. States are
+rows of bytes that belong to the game; nothing here knows a game's rules beyond its table of functions.
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -60,7 +60,8 @@ cdef extern from "include/mcts_result.h" nogil:
         int32_t *visits
         float value
         int32_t action, nodes, proven
-    int mcts_search_create(mcts_search *, const playout_game *, const mcts_config *, int32_t, int32_t, uint64_t, int64_t)
+    int mcts_search_create(
+        mcts_search *, const playout_game *, const mcts_config *, int32_t, int32_t, uint64_t, int64_t)
     void mcts_search_free(mcts_search *)
     void mcts_cache_clear(mcts_cache *)
     int mcts_begin_tree(mcts_search *, int32_t, const void *, int32_t, int32_t)
@@ -102,7 +103,7 @@ cdef class SearchCore:
         self.capsule = capsule
         self.game = table_of(capsule)
         if self.game.chance != NULL:
-            raise GameError(f"{self.game.name.decode()} has chance moves, which tree search does not handle yet")
+            raise GameError(f"{self.game.name.decode()} has chance moves, which tree search cannot handle")
         c.algorithm = ALGORITHMS.index(config.algorithm)
         c.leaves_per_step = config.leaves_per_step
         c.max_considered = config.max_considered
@@ -113,7 +114,8 @@ cdef class SearchCore:
         c.fpu_parent = config.fpu_mode == "parent"
         c.rescale = config.rescale_q
         c.cache_symmetric = config.cache_symmetric
-        c.c_base, c.c_init, c.fpu, c.virtual_loss = config.c_base, config.c_init, config.fpu, config.virtual_loss
+        c.c_base, c.c_init, c.fpu = config.c_base, config.c_init, config.fpu
+        c.virtual_loss = config.virtual_loss
         c.dirichlet_alpha, c.dirichlet_fraction = config.dirichlet_alpha, config.dirichlet_fraction
         c.gumbel_scale, c.c_visit, c.c_scale, c.uct_c = (
             config.gumbel_scale, config.c_visit, config.c_scale, config.uct_c)
@@ -137,7 +139,7 @@ cdef class SearchCore:
         if self.working:
             raise SearchError("this search is at work in another thread: give each thread its own")
         if self.waiting:
-            raise SearchError("leaves are waiting for their evaluations: call tell(), or cancel() to drop the searches")
+            raise SearchError("leaves wait for their evaluations: call tell(), or cancel() to start anew")
         return 0
 
     cdef int leave(self) except -1:
@@ -236,7 +238,7 @@ cdef class SearchCore:
         self.enter()
         for i in range(n):
             if not self.search.trees[rows[i]].begun or not self.search.trees[rows[i]].evaluated:
-                raise SearchError(f"row {rows[i]}: nothing has been searched yet, call begin(), then ask() and tell()")
+                raise SearchError(f"row {rows[i]}: nothing searched yet, call begin(), then ask() and tell()")
         weights, q = np.zeros((n, actions), np.float32), np.zeros((n, actions), np.float32)
         log_prior = np.full((n, actions), -np.inf, np.float32)
         visits, action = np.zeros((n, actions), np.int32), np.zeros(n, np.int32)
@@ -304,7 +306,8 @@ cdef class SearchCore:
         mcts_cache_clear(&self.search.cache)
 
 
-def rollout_values(capsule, const uint8_t[:, ::1] states, int32_t num_rollouts, uint64_t seed, uint64_t counter):
+def rollout_values(capsule, const uint8_t[:, ::1] states, int32_t num_rollouts, uint64_t seed,
+                   uint64_t counter):
     """Mean returns of random play from each state, float32 [M, P]; row i draws from stream counter + i."""
     cdef const playout_game *game = table_of(capsule)
     cdef Py_ssize_t i, n = states.shape[0]

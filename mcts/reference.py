@@ -244,7 +244,7 @@ class ReferenceSearch:
             child = node.child[edge]
             if child is None:
                 child = node.child[edge] = Node(node.state.apply(node.actions[edge]), node, edge)
-                child.proven = child.terminal and self.prove
+                self._settle(child)
                 if not child.terminal:
                     child.waiting = True
                     self.leaves.append(child)
@@ -266,9 +266,8 @@ class ReferenceSearch:
 
     def _backup(self, child: Node | None, node: Node | None, edge: int, values: list[Any]) -> None:
         while node is not None:
-            known = self.prove and child is not None and (child.terminal or child.proven)
-            if known:
-                assert child is not None
+            known = child is not None and child.proven
+            if child is not None and child.proven:
                 values = child.values(self.players)
             value = F(values[node.state.to_play])
             node.visits[edge] += 1
@@ -286,6 +285,10 @@ class ReferenceSearch:
                 node.total[edge] += value
                 node.all_total += value
             child, edge, node = node, node.parent_edge, node.parent
+
+    def _settle(self, node: Node) -> None:
+        zero_sum = self.players == 1 or (node.terminal and sum(node.state.returns) == 0)
+        node.proven = node.terminal and self.prove and zero_sum
 
     def _prove(self, node: Node, edge: int, value: np.float32) -> None:
         node.known[edge] = LOST if value <= -1 else KNOWN
@@ -327,6 +330,7 @@ class ReferenceSearch:
                     child = None
                     break
                 node.child[edge] = child
+                self._settle(child)
                 if not child.terminal:
                     self._shuffle(child)
             if child.terminal or child.proven:

@@ -2,6 +2,7 @@
 #ifndef MCTS_CONTROL_H
 #define MCTS_CONTROL_H
 
+#include "mcts_tell.h"
 #include "mcts_uct.h"
 
 static inline void mcts_search_free(mcts_search *search) {

@@ -64,7 +64,8 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
             child = mcts_at(tree, e.child[edge]);
         } else if (e.visits[edge] > 0.0f) {
             child = mcts_new_child(game, shape, tree, mcts_offset(tree, node), edge);
-            if (!(child->flags & MCTS_TERMINAL)) mcts_shuffle(shape, child, &tree->rollouts);
+            if (child->flags & MCTS_TERMINAL) mcts_settle(config, shape, child);
+            else mcts_shuffle(shape, child, &tree->rollouts);
         } else {
             void *state = mcts_state(mcts_at(tree, (uint32_t)tree->used));
             memcpy(state, mcts_state(node), (size_t)shape->state_size);
@@ -72,6 +73,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
             if (config->prove && game->to_play(game, state) < 0) {
                 e.child[edge] = (uint32_t)tree->used;
                 child = mcts_finish_node(game, shape, tree, mcts_offset(tree, node), edge);
+                mcts_settle(config, shape, child);
             } else {
                 void *scratch = (uint8_t *)state + (size_t)shape->max_units * MCTS_UNIT;
                 mcts_rollouts(game, state, scratch, config->num_rollouts, &tree->rollouts, values);
@@ -85,7 +87,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
         }
         node = child;
     }
-    mcts_backup(config, shape, tree, child, node, edge, values, 0);
+    mcts_backup(shape, tree, child, node, edge, values, 0);
     tree->sims++;
     tree->all_sims++;
 }

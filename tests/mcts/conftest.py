@@ -69,6 +69,20 @@ class Ladder(Race):
         return np.array(s, np.float32).reshape(1, 1, 2)
 
 
+class Share(Race):
+    """Race for two, in which the loser gets something as well: not a zero-sum game."""
+
+    name, num_players, obs_shape = "share", 2, (1, 1, 4)
+
+    def to_play(self, s):
+        return -1 if s[0] == 0 else s[1] % 2
+
+    def returns(self, s):
+        values = [0.25, 0.25]
+        values[(s[1] - 1) % 2] = 1.0
+        return values
+
+
 class Row:
     """Two players put stones into a row of five; three in a row win. Has no native playout."""
 
@@ -103,7 +117,7 @@ class Row:
         return tuple(data)
 
 
-GAMES = {"race": Race, "ladder": Ladder, "row": Row}
+GAMES = {"race": Race, "ladder": Ladder, "share": Share, "row": Row}
 
 
 def find_game(name):

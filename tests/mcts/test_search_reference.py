@@ -31,7 +31,7 @@ def test_visits_equal_the_reference_over_several_moves(algorithm, setting, tools
 
 
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
-@pytest.mark.parametrize("name", ["race", "ladder", "row"])
+@pytest.mark.parametrize("name", ["race", "ladder", "share", "row"])
 @pytest.mark.parametrize("leaves", [1, 3])
 def test_other_numbers_of_players_equal_the_reference(algorithm, name, leaves, tools):
     config = SearchConfig(algorithm=algorithm, num_simulations=24, leaves_per_step=leaves)
@@ -45,7 +45,7 @@ def test_budgets_of_single_trees_equal_the_reference(algorithm, tools):
 
 
 @pytest.mark.parametrize("prove", [True, False])
-@pytest.mark.parametrize("name", ["race", "ladder", "row"])
+@pytest.mark.parametrize("name", ["race", "ladder", "share", "row"])
 def test_rollout_search_equals_the_reference(name, prove, tools):
     config = SearchConfig(algorithm="uct", num_simulations=60, prove=prove, num_rollouts=2)
     tools.compare(name, config, count=5, moves=2, seed=7, plies=2)
