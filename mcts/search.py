@@ -123,6 +123,9 @@ class Search:
         self.num_trees = num_trees
         threads = config.threads or os.cpu_count() or 1
         self._core = SearchCore(self.game.capsule, config, num_trees, min(threads, num_trees), seed)
+        self._all = np.arange(num_trees, dtype=np.int32)
+        self._budgets = np.full(num_trees, config.num_simulations, np.int32)
+        self._noise = np.ones(num_trees, np.uint8)
         self._batch: LeafBatch | None = None  # the last one; its views serve until the size changes
 
     def begin(
@@ -344,7 +347,7 @@ class Search:
 
     def _rows(self, where: Rows) -> npt.NDArray[np.int32]:
         if where is None:
-            return np.arange(self.num_trees, dtype=np.int32)
+            return self._all
         rows = np.asarray(where)
         if rows.dtype == np.bool_ and rows.shape == (self.num_trees,):
             return np.flatnonzero(rows).astype(np.int32)
@@ -361,19 +364,20 @@ class Search:
     def _options(
         self, n: int, num_simulations: npt.ArrayLike | None, noise: npt.ArrayLike | None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-        given = self.config.num_simulations if num_simulations is None else num_simulations
-        budgets = np.asarray(given)
-        if budgets.dtype.kind not in "iu" or budgets.shape not in ((), (n,)):
-            raise ValueError(f"num_simulations must be an integer or {n} of them")
-        if budgets.size and (budgets.min() < 0 or budgets.max() > MAX_SIMULATIONS):
-            raise ValueError(f"num_simulations must lie in [0, {MAX_SIMULATIONS}]")
-        flags = np.asarray(True if noise is None else noise)
-        if flags.dtype.kind not in "biu" or flags.shape not in ((), (n,)):
-            raise ValueError(f"noise must be a truth value or {n} of them")
-        return (
-            np.ascontiguousarray(np.broadcast_to(budgets, n), np.int32),
-            np.ascontiguousarray(np.broadcast_to(flags != 0, n), np.uint8),
-        )
+        budgets, flags = self._budgets[:n], self._noise[:n]
+        if num_simulations is not None:
+            given = np.asarray(num_simulations)
+            if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
+                raise ValueError(f"num_simulations must be an integer or {n} of them")
+            if given.size and (given.min() < 0 or given.max() > MAX_SIMULATIONS):
+                raise ValueError(f"num_simulations must lie in [0, {MAX_SIMULATIONS}]")
+            budgets = np.ascontiguousarray(np.broadcast_to(given, n), np.int32)
+        if noise is not None:
+            given = np.asarray(noise)
+            if given.dtype.kind not in "biu" or given.shape not in ((), (n,)):
+                raise ValueError(f"noise must be a truth value or {n} of them")
+            flags = np.ascontiguousarray(np.broadcast_to(given != 0, n), np.uint8)
+        return budgets, flags
 
     @staticmethod
     def _floats(array: Any, what: str) -> npt.NDArray[np.float32]:
