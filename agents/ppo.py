@@ -128,7 +128,7 @@ def _backward(
     if differentiate is not None:
         differentiate(found.logprob_grad, entropy_grad, found.value_grad)
         return
-    pairs = zip(outputs, (found.logprob_grad, found.value_grad, entropy_grad), strict=True)
+    pairs = zip(outputs, (found.logprob_grad, entropy_grad, found.value_grad), strict=True)
     chosen = [
         (out, grad.to(out.dtype)) for out, grad in pairs if out.requires_grad and grad is not None
     ]
