@@ -140,7 +140,7 @@ def read_config(folder: str | Path) -> TransformerConfig:
 # tensors
 
 
-def _names(config: TransformerConfig) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
+def names_of(config: TransformerConfig) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
     """(our parameter, [(name in the file, shape), ...]); several parts are rows of one matrix."""
     hidden, inner, size = config.hidden_size, config.intermediate_size, config.head_dim
     queries, keys = config.num_attention_heads * size, config.num_key_value_heads * size
@@ -173,7 +173,7 @@ def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
             # With adapters, the merged weight.
             state[f"{name}.weight"] = module.effective()
     tensors = {}
-    for ours, parts in _names(model.config):
+    for ours, parts in names_of(model.config):
         rows = [shape[0] for _, shape in parts]
         for (name, _), part in zip(parts, state[ours].detach().split(rows), strict=True):
             tensors[name] = part.to("cpu", torch.float32).clone()
@@ -276,7 +276,7 @@ def from_pretrained(
     folder = Path(folder)
     config = read_config(folder)
     tensors = _Tensors(folder)
-    names = list(_names(config))
+    names = list(names_of(config))
     wanted = {name: shape for _, parts in names for name, shape in parts}
     ignore = tuple(f"{head}." for head in heads)
     # A tied output matrix may be written out all the same.
