@@ -35,7 +35,7 @@ def configure(
     """The configuration for a game and a size of network, with all that depends on them."""
     small = game.max_plies <= 12  # such as tic-tac-toe: everything can be small
     selfplay = SelfPlayConfig(
-        num_trees=64 if small else 256,
+        num_trees=64 if small else 128,
         num_simulations=simulations,
         opening_plies=max(0, min(26, game.max_plies * 2 // 3)),
         explore_plies=game.max_plies,

@@ -1,0 +1,154 @@
+"""Self-play beside mctx with pgx, and beside the network alone.
+
+Connect Four, Gumbel search, 256 games at once, the same residual network (64 channels, 4 blocks,
+fresh weights) on both sides. Three numbers: games a second of the whole loop, moves a second, and
+the share of the network's own speed that self-play keeps, at the same batch size and number of
+threads. Ours counts everything it has: games share answers in a cache, trees are kept between
+moves, what is proven is not searched again. Rates are taken turn about in one process.
+
+    python -m playout.benchmarks.selfplay [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import playout
+import torch
+from playout.agents.evaluator import NetworkEvaluator, choose_dtype
+from playout.agents.lookahead import LookaheadEvaluator
+from playout.agents.resnet import build, parse_size
+from playout.agents.selfplay import SelfPlay, SelfPlayConfig
+from playout.benchmarks.common import Rate, measure, peer, write_result
+from playout.mcts.search import SearchConfig
+
+COMMAND = "python -m playout.benchmarks.selfplay"
+GAMES = 256
+SETTLE = 24  # moves a game before anything counts: at first all games are equally old
+
+
+class Ours:
+    """Our loop; `run` plays until the network has answered a number of questions."""
+
+    def __init__(
+        self, size: str, simulations: int, evaluations: int, groups: int, **play: Any
+    ) -> None:
+        game = playout.game("connect_four")
+        net = build(game.obs_shape, game.num_actions, size=size)
+        self.networks = [NetworkEvaluator(net, device="cpu") for _ in range(groups)]
+        seeing = [LookaheadEvaluator(network, game) for network in self.networks]
+        config = SelfPlayConfig(
+            num_groups=groups, num_trees=GAMES // groups, num_simulations=simulations, **play
+        )
+        search = SearchConfig(num_simulations=simulations, cache_size=1 << 17)
+        self.loop = SelfPlay(game, seeing, config, search=search)
+        self.evaluations = evaluations
+        for _ in range(SETTLE):
+            self.loop.play(1)
+        self.counts: list[Any] = []
+        self.answered: list[int] = []
+
+    def run(self) -> float:
+        """Games that ended."""
+        before = sum(network.num_evaluations for network in self.networks)
+        _, counts = self.loop.play(self.evaluations)
+        self.counts.append(counts)
+        self.answered.append(sum(network.num_evaluations for network in self.networks) - before)
+        return float(counts.games)
+
+
+def network_alone(networks: list[NetworkEvaluator], rounds: int) -> Callable[[], float]:
+    """Every thread evaluates batches of its own; returns how many positions were answered."""
+    batch = GAMES // len(networks)
+    states = playout.game("connect_four").batch(batch)
+    states.random_plies(np.arange(batch, dtype=np.int32) % 20, 1)
+    obs = states.observe()
+    pool = ThreadPoolExecutor(len(networks), initializer=torch.set_num_threads, initargs=(1,))
+
+    def work(network: NetworkEvaluator) -> None:
+        for _ in range(rounds):
+            network.evaluate_obs(obs)
+
+    def run() -> float:
+        list(pool.map(work, networks))
+        return float(batch * rounds * len(networks))
+
+    return run
+
+
+def main() -> None:
+    """Measures and writes benchmarks/results/selfplay.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--simulations", type=int, default=32)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    groups = min(2, os.cpu_count() or 1)
+    evaluations, repeats = (12_000, 2) if args.quick else (60_000, 5)
+    from_start: dict[str, Any] = {"opening_share": 0.0, "stop_proven": False, "explore_plies": 42}
+    plain = Ours(args.size, args.simulations, evaluations, groups, **from_start)
+    shipped = Ours(args.size, args.simulations, evaluations, groups)
+    alone = network_alone(plain.networks, evaluations // GAMES)
+    candidates: dict[str, Callable[[], float]] = {
+        "playout, games/s": plain.run,
+        "playout as shipped, games/s": shipped.run,
+        "network alone, evaluations/s": alone,
+    }
+    channels, blocks, _ = parse_size(args.size)
+    peers = peer("mctx", "mctx") is not None and peer("pgx", "pgx") is not None
+    if peers:
+        from playout.benchmarks.peers.mctx_selfplay import selfplay
+
+        moves = 2 if args.quick else 8
+        candidates["mctx + pgx, games/s"] = selfplay(
+            GAMES, args.simulations, channels, blocks, moves, settle=SETTLE
+        )
+    warmup = 1
+    rates = measure(candidates, repeats=repeats, warmup=warmup)
+    results: dict[str, Any] = {"rates": rates, **loop_numbers(plain, rates, warmup)}
+    if peers:
+        ours, theirs = rates["playout, games/s"], rates["mctx + pgx, games/s"]
+        results["ratio, games/s"] = ours.over(theirs)
+        results["ratio as shipped, games/s"] = rates["playout as shipped, games/s"].over(theirs)
+    for name, value in results.items():
+        print(f"{name}: {value}")
+    for name, rate in rates.items():
+        print(f"  {name}: {rate}")
+    settings = {
+        "size": args.size,
+        "simulations": args.simulations,
+        "games at once": f"{groups} x {GAMES // groups} (playout), {GAMES} (mctx + pgx)",
+        "threads": groups,
+        "dtype": choose_dtype(),
+        "repeats": repeats,
+        "command": COMMAND,
+    }
+    print(f"wrote {write_result('selfplay', results, settings=settings)}")
+
+
+def loop_numbers(ours: Ours, rates: dict[str, Rate], warmup: int) -> dict[str, Any]:
+    """What the loop did a second besides games, and the share of the network's own speed."""
+    counts = ours.counts[warmup:]
+    games = rates["playout, games/s"].runs
+    seconds = [one.games / rate for one, rate in zip(counts, games, strict=True)]
+    evaluations = Rate.of([n / s for n, s in zip(ours.answered[warmup:], seconds, strict=True)])
+    moves = Rate.of([one.moves / s for one, s in zip(counts, seconds, strict=True)])
+    simulations = Rate.of([one.simulations / s for one, s in zip(counts, seconds, strict=True)])
+    return {
+        "moves/s": moves,
+        "simulations/s": simulations,
+        "evaluations/s in self-play": evaluations,
+        "share of the network alone": evaluations.over(rates["network alone, evaluations/s"]),
+        "moves a game": sum(one.moves for one in counts) / max(1, sum(one.games for one in counts)),
+        "evaluations a move": sum(ours.answered[warmup:]) / sum(one.moves for one in counts),
+    }
+
+
+if __name__ == "__main__":
+    main()
