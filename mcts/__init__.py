@@ -1,1 +1,31 @@
-"""Batched tree search; knows no torch."""
+"""Batched tree search and exact play; knows no torch.
+
+    from playout.mcts import Search, SearchConfig
+
+search.py is the entrance (config.py its settings, evaluators.py what needs no network), include/
+holds the search in C behind _search.pyx, reference.py the same in plain Python; solver.py plays
+exactly.
+"""
+
+from playout.mcts.config import SearchConfig
+from playout.mcts.evaluators import (
+    Evaluator,
+    RolloutEvaluator,
+    SolverEvaluator,
+    UniformEvaluator,
+)
+from playout.mcts.search import UNKNOWN, LeafBatch, Search, SearchResult
+from playout.mcts.solver import Solver
+
+__all__ = [
+    "UNKNOWN",
+    "Evaluator",
+    "LeafBatch",
+    "RolloutEvaluator",
+    "Search",
+    "SearchConfig",
+    "SearchResult",
+    "Solver",
+    "SolverEvaluator",
+    "UniformEvaluator",
+]
