@@ -5,6 +5,8 @@ environments are stepped (environments.py).
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,12 +110,30 @@ def _spec(env_id: str) -> Any:
             gym.register_envs(importlib.import_module("ale_py"))
         except ImportError:
             raise ConfigError(f"{env_id} needs Atari{_extra_hint('ale')}") from None
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module)
     try:
-        return gym.spec(env_id)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"cannot import the module of {env_id!r}: {error}") from error
+        return gym.spec(name)
     except gym.error.Error as error:
         raise ConfigError(f"no environment {env_id!r}: {error}{_extra_hint(env_id)}") from error
+
+
+def import_module(name: str) -> Any:
+    """Import a module of the person's own, also from the folder they are in.
+
+    The command line's `sys.path` begins where the command is installed, not here.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
+            raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+    sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"cannot import the module {name!r}: {error}") from error
 
 
 def _extra_hint(text: str) -> str:

@@ -6,7 +6,6 @@ named as "module:Class". Leaves out: the residual networks of tree search (resne
 models (rlhf).
 """
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.encoders import MLP, build_encoder, linear
+from playout.agents.env_making import import_module
 from playout.agents.heads import ActionHead, build_head
 from playout.agents.ppo import PolicyStep
 from playout.agents.recurrent import Core, Segments, segments
@@ -201,8 +201,8 @@ def load_class(name: str) -> Any:
     """The class called "module:Class"; importing runs that module's code."""
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ConfigError) as error:
         raise ConfigError(f"cannot find network {name!r}: {error}") from error
 
 

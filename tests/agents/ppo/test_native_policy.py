@@ -1,4 +1,4 @@
-"""The compiled path of small policies: the same numbers and gradients as torch's, on any processor."""
+"""The compiled path of small policies: the numbers and gradients of torch, on any processor."""
 
 import numpy as np
 import pytest

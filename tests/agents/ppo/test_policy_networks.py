@@ -189,9 +189,7 @@ def test_recurrent_learning_equals_stepping_with_resets(kind, shared):
     obs = torch.randn(rows, steps, 5, generator=rng)
     starts = torch.rand(rows, steps, generator=rng) < 0.2
     starts[0] = False
-    initial = map_tree(
-        lambda x: torch.randn(x.shape, generator=rng), policy.initial_state(rows)
-    )
+    initial = map_tree(lambda x: torch.randn(x.shape, generator=rng), policy.initial_state(rows))
     state, taken = initial, []
     for t in range(steps):
         keep = (~starts[:, t]).unsqueeze(1)

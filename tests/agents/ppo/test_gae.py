@@ -64,9 +64,7 @@ def test_hand_computed_numbers_with_a_termination():
 
 
 def test_truncation_bootstraps_from_the_value_of_the_next_observation():
-    ro = make(
-        [[1.0, 0.0, 5.0]], [[0.0, 10.0, 0.0]], [0.0], trunc=[[1, 0, 0]], valid=[[1, 0, 1]]
-    )
+    ro = make([[1.0, 0.0, 5.0]], [[0.0, 10.0, 0.0]], [0.0], trunc=[[1, 0, 0]], valid=[[1, 0, 1]])
     compute_gae(ro, gamma=0.9, gae_lambda=1.0)
     # Step 1 is the reset row of NEXT_STEP: its value is that of the episode's last observation.
     assert ro.advantages[0].tolist() == pytest.approx([1 + 9.0, 0.0, 5.0])
@@ -109,7 +107,7 @@ def test_random_rollouts_agree_with_the_definition(bootstrap):
 
 def test_a_nan_reward_is_named_with_its_row_and_step():
     ro = make([[0.0, 0.0], [0.0, float("nan")]], [[0.0, 0.0]] * 2, [0.0, 0.0])
-    with pytest.raises(DivergedError, match="row 1 at step 1 .* nan"):
+    with pytest.raises(DivergedError, match=r"row 1 at step 1 .* nan"):
         compute_gae(ro, gamma=0.99, gae_lambda=0.95)
 
 

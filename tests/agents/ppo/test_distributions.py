@@ -122,7 +122,5 @@ def test_saturated_squashed_actions_keep_finite_log_probabilities():
 
 def test_the_same_generator_seed_gives_the_same_samples():
     logits = torch.zeros(100, 9)
-    first, second = (
-        Categorical(logits).sample(torch.Generator().manual_seed(3)) for _ in range(2)
-    )
+    first, second = (Categorical(logits).sample(torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
