@@ -1,0 +1,178 @@
+"""The pipeline end to end on made-up text: folders, report, scores, stopping and going on."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from playout import load
+from playout.agents.run.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError
+from playout.rlhf import all as pipeline_module
+from playout.rlhf import material, recipes
+from playout.rlhf.all import STAGES, Pipeline
+from playout.rlhf.data import read_preferences
+from playout.rlhf.recipes import Recipe
+
+MICRO = Recipe(
+    vocab_size=300,
+    model="tiny",
+    length=32,
+    pretrain_steps=6,
+    sft_steps=4,
+    classify_steps=2,
+    reward_steps=4,
+    rlhf_steps=2,
+    dpo_steps=2,
+    grpo_steps=2,
+    num_prompts=6,
+    response_length=6,
+    batch=8,
+)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A whole run of the smallest size, in memory, stopped once on the way."""
+    patch = pytest.MonkeyPatch()
+    patch.setitem(recipes.RECIPES, "tiny", MICRO)
+    patch.setattr(material, "MADE_UP", 300)
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = Path(tempfile.mkdtemp(prefix="playout-test-", dir=base))
+    folder = place / "run"
+    command = ["rlhf", "all", "--size", "tiny", "--data", "synthetic", "--run", str(folder)]
+    command += ["--dtype", "float32", "--quiet"]
+    train = Pipeline._train
+    begun = []
+
+    def stopping(self, stage):
+        begun.append(stage)
+        if stage == "reward" and begun.count("reward") == 1:
+            raise KeyboardInterrupt
+        train(self, stage)
+
+    patch.setattr(Pipeline, "_train", stopping)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert main(command) == 130
+    assert main(command) == 0
+    torch.set_num_threads(threads)
+    yield folder, begun, command
+    patch.undo()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def test_every_stage_has_its_folder_and_none_is_made_twice(finished):
+    folder, begun, command = finished
+    assert all((folder / stage).is_dir() for stage in STAGES)
+    assert begun == [
+        *("pretrain", "sft", "classify", "reward"),
+        *("reward", "rlhf", "dpo", "best-of-n"),
+    ]
+    assert RunDir.open(folder).record["finished"]
+    begun.clear()
+    assert main(command) == 0
+    assert main(["rlhf", "all", "--resume", str(folder), "--quiet"]) == 0
+    assert begun == []
+
+
+def test_the_report_is_one_page_with_plots_tables_and_samples(finished):
+    folder, _, _ = finished
+    page = (folder / "report" / "index.html").read_text()
+    for word in ("Made-up text", "Win rates", "Best of n", "Samples", "Supervised baselines"):
+        assert word in page
+    assert page.count("data:image/png;base64,") >= 7
+    # Self-contained: it loads nothing from anywhere.
+    assert "http" not in page and "<script" not in page
+    for name in ("reward_kl", "judge_kl", "judge_reward", "length", "entropy"):
+        assert (folder / "report" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    found = json.loads((folder / "report" / "report.json").read_text())
+    assert [row["update"] for row in found["trained"]["rlhf"]] == [0, 1, 2]
+    assert set(found["judge"]) == {"rlhf", "dpo"}
+    assert read_preferences(folder / "dpo" / "pairs.jsonl")
+
+
+def test_texts_are_scored_line_by_line(finished, tmp_path, capsys):
+    folder, _, _ = finished
+    texts, out = tmp_path / "texts.txt", tmp_path / "scores.json"
+    texts.write_text("a wonderful film .\n\na dull film .\r\n")
+    for run in (folder, folder / "reward", folder / "reward" / "model"):
+        assert main(["rlhf", "score", str(run), "--texts", str(texts), "--json", str(out)]) == 0
+        rows = json.loads(out.read_text())
+        assert [row["text"] for row in rows] == ["a wonderful film .", "", "a dull film ."]
+        assert all(isinstance(row["score"], float) for row in rows)
+    texts.write_bytes(b"good\n\xff\xfe\n")
+    assert main(["rlhf", "score", str(folder), "--texts", str(texts)]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    texts.write_text("\n")
+    assert main(["rlhf", "score", str(folder), "--texts", str(texts)]) == 2
+    assert "is empty" in capsys.readouterr().err
+    assert main(["rlhf", "score", str(tmp_path / "none"), "--texts", str(texts)]) == 2
+
+
+def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys):
+    folder, _, _ = finished
+    player = load(folder)
+    first = player.act(["the film", "a"])
+    assert len(first) == 2 and first == player.act(["the film", "a"])
+    assert len(load(folder / "reward").act(["good", "bad"])) == 2
+    assert load(folder / "dpo").act(["a"])
+    out = tmp_path / "judged.json"
+    arguments = ["--num-prompts", "4", "--json", str(out)]
+    assert main(["rlhf", "judge", str(folder), *arguments]) == 0
+    assert json.loads(out.read_text())["judge"]["prompts"] == 4
+    assert main(["eval", str(folder / "rlhf"), "--episodes", "4"]) == 0
+    assert main(["eval", str(folder / "reward")]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    target = tmp_path / "exported"
+    assert main(["export", str(folder), "--out", str(target)]) == 0
+    assert (target / "model.safetensors").exists() and (target / "tokenizer.json").exists()
+    assert main(["export", str(folder), "--out", str(target)]) == 2
+    assert main(["rlhf", "report", str(folder / "rlhf")]) == 2
+
+
+def test_grpo_and_a_python_reward_run_on_the_same_policy(finished, tmp_path):
+    from playout.rlhf.commands.grpo import grpo
+    from playout.rlhf.commands.rlhf import rlhf
+
+    folder, _, _ = finished
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "the film"}\n{"prompt": "i"}\n')
+    calls = []
+
+    def reward(texts):
+        calls.append(len(texts))
+        return [float(len(text)) for text in texts]
+
+    common = {"size": "tiny", "dtype": "float32", "quiet": True, "prompts": str(prompts)}
+    base = str(folder / "sft")
+    done = grpo(base, reward_fn=reward, run=tmp_path / "grpo", batch=16, updates=1, **common)
+    assert done == 0 and calls
+    tuned = rlhf(
+        base, reward_fn=reward, run=tmp_path / "ppo", batch=8, updates=1, lora_rank=2, **common
+    )
+    assert tuned == 0 and load(tmp_path / "ppo").act(["a"])
+
+
+def test_what_a_pipeline_cannot_do_is_said_in_one_line(finished, tmp_path, capsys):
+    folder, _, _ = finished
+    run = RunDir.open(folder)
+    with pytest.raises(ConfigError, match="cannot be skipped"):
+        Pipeline(run, size="tiny", data="synthetic", skip=("reward",))
+    lines = (
+        ["all", "--size", "huge", "--run", str(tmp_path / "a")],
+        ["all", "--size", "small", "--run", str(folder)],
+        ["rlhf", "--base", str(folder / "sft"), "--run", str(tmp_path / "b")],
+        ["rlhf", "--base", str(tmp_path), "--reward", "x:y", "--run", str(tmp_path / "c")],
+        ["reward", "--run", str(tmp_path / "d")],
+        ["grpo", "--reward", "x:y"],
+    )
+    for line in lines:
+        assert main(["rlhf", *line]) == 2, line
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1, line
+    assert pipeline_module.OPTIONAL
