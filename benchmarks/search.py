@@ -127,21 +127,28 @@ def present(**candidates: Candidate | None) -> dict[str, Candidate]:
     return {name: run for name, run in candidates.items() if run is not None}
 
 
-def claim(what: str, rates: dict[str, Rate], ours: str, name: str, shown: str) -> dict[str, Any]:
-    """A line of the README's table, without a peer if it is missing."""
-    line = {"claim": what, "ours": rates[ours], "unit": "simulations/s", "command": COMMAND}
-    if name in rates:
-        line |= {
-            "peer": rates[name],
-            "peer_name": shown,
-            "ratio": rates[ours].over(rates[name]),
-        }
-    return line
+def claim(
+    what: str, rates: dict[str, Rate], ours: str, name: str, shown: str, target: float | None
+) -> list[dict[str, Any]]:
+    """A line of the README's table; none if the peer is missing."""
+    if name not in rates:
+        return []
+    line = {
+        "claim": what,
+        "ours": rates[ours],
+        "peer": rates[name],
+        "peer_name": shown,
+        "ratio": rates[ours].over(rates[name]),
+        "unit": "simulations/s",
+        "command": COMMAND,
+    }
+    return [line if target is None else line | {"target": target}]
 
 
 def rollout_part(repeats: int, scale: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Rollout search by number of simulations."""
-    found, claims = {}, []
+    found: dict[str, Any] = {}
+    claims: list[dict[str, Any]] = []
     for simulations in ROLLOUT_SIMULATIONS:
         searches = max(1, int(20_000 * scale / simulations))
         rates = measure(
@@ -152,14 +159,9 @@ def rollout_part(repeats: int, scale: float) -> tuple[dict[str, Any], list[dict[
             repeats=repeats,
         )
         found[str(simulations)] = rates
-        line = claim(
-            f"Connect Four, UCT with random rollouts, {simulations:,} simulations, one core",
-            rates,
-            "playout",
-            "openspiel",
-            "OpenSpiel C++ MCTSBot",
-        )
-        claims.append(line | ({"target": 10} if simulations == 10_000 else {}))
+        what = f"Connect Four, UCT with random rollouts, {simulations:,} simulations, one core"
+        target = 10 if simulations == 10_000 else None
+        claims += claim(what, rates, "playout", "openspiel", "OpenSpiel C++ MCTSBot", target)
     return found, claims
 
 
@@ -189,11 +191,9 @@ def tree_part(
             alone = {"claim": what, "ours": rates["playout"], "target": 2e6}
             claims.append(alone | {"unit": "simulations/s", "command": COMMAND})
             for ours, note in (("playout_with_obs", ", observations written"), ("playout", "")):
-                line = claim(what + note, rates, ours, "mctx", "mctx with pgx")
-                claims.append(line | {"target": 3})
-            line = claim(what, rates, "playout", "lightzero", "LightZero C++ tree, no game")
-            claims.append(line | {"target": 3})
-    return found, [line for line in claims if "ratio" in line or "peer" not in line]
+                claims += claim(what + note, rates, ours, "mctx", "mctx with pgx", 3)
+            claims += claim(what, rates, "playout", "lightzero", "LightZero C++ tree, no game", 3)
+    return found, claims
 
 
 def main() -> int:
