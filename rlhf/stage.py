@@ -18,6 +18,7 @@ from playout.agents.run.directory import RunDir
 from playout.agents.run.options import TrainingOptions, open_run
 from playout.errors import ConfigError, RunError
 from playout.rlhf.checkpoint_io import from_pretrained, save_pretrained
+from playout.rlhf.threads import settle_threads
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer
 from torch import Tensor, nn
@@ -176,7 +177,9 @@ def start(command: TrainingOptions, stage: str, derive: Callable[[], dict[str, A
         derive: What is chosen once and stored with the run; not called when a run is resumed.
     """
     extra = derive() if command.resume is None else {}
-    return open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra)
+    run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra)
+    settle_threads(run)
+    return run
 
 
 def finish(run: RunDir, **fields: Any) -> None:

@@ -1,0 +1,58 @@
+"""How many threads torch uses: measured once a process, kept with a run.
+
+On a busy machine two threads that wait for each other are many times slower than one. The number
+is stored with a run, because sums may differ in their last bit with it and a resumed run must
+equal one that was not stopped. OMP_NUM_THREADS overrules all.
+"""
+
+import os
+import statistics
+import time
+
+import torch
+from playout.agents.run.directory import RunDir
+
+__all__ = ["measure_threads", "settle_threads"]
+
+_REPEATS = 5
+
+
+def _seconds(threads: int) -> float:
+    """Median time of work like a small Transformer's on so many threads."""
+    torch.set_num_threads(threads)
+    x, w = torch.ones(512, 256), torch.ones(688, 256)
+    found = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        for _ in range(2):
+            torch.nn.functional.silu(x @ w.T) @ w
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def measure_threads() -> int:
+    """The faster of one thread and one a core."""
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if most == 1:
+        return 1
+    _seconds(1)
+    return most if _seconds(most) < 0.9 * _seconds(1) else 1
+
+
+_chosen = 0
+
+
+def settle_threads(run: RunDir) -> int:
+    """Set torch's threads to the run's number, or choose one and note it in the run."""
+    global _chosen
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()
+    kept = run.record.get("threads")
+    if isinstance(kept, int) and kept > 0:
+        torch.set_num_threads(kept)
+        return kept
+    _chosen = _chosen or measure_threads()
+    torch.set_num_threads(_chosen)
+    with run.lock():
+        run.update(threads=_chosen)
+    return _chosen
