@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from playout.agents.muon import Muon
 from playout.agents.replay import TrainingBatch
 from playout.agents.resnet import ResNet
 from playout.errors import ConfigError, DivergedError
@@ -31,6 +32,7 @@ class LearnerConfig:
     Attributes:
         batch_size: rows a gradient step.
         num_shards: parts of a batch that are computed side by side.
+        optimizer: "muon" for convolutions with AdamW for the rest, or "adamw" for all.
         learning_rate: the peak, reached after the warm-up.
         warmup: share of the run over which the rate rises to it.
         final_rate: the last rate as a share of the peak; between them a half cosine.
@@ -43,7 +45,8 @@ class LearnerConfig:
 
     batch_size: int = 512
     num_shards: int = 2
-    learning_rate: float = 2e-3
+    optimizer: str = "muon"
+    learning_rate: float = 5e-3
     warmup: float = 0.02
     final_rate: float = 0.05
     weight_decay: float = 1e-3
@@ -57,6 +60,8 @@ class LearnerConfig:
             raise ConfigError(
                 f"{self.num_shards} shards need a batch of at least {2 * self.num_shards} rows"
             )
+        if self.optimizer not in ("muon", "adamw"):
+            raise ConfigError(f"optimizer must be muon or adamw, not {self.optimizer!r}")
         if not self.learning_rate > 0 or not 0 <= self.average < 1:
             raise ConfigError("learning_rate must be positive and average in [0, 1)")
 
@@ -117,13 +122,7 @@ class Learner:
         ]:  # same weights in the same memory, gradients of their own
             for own, shared in zip(replica.parameters(), self.net.parameters(), strict=True):
                 own.data = shared.data
-        decay = [p for p in self.net.parameters() if p.ndim > 1 and p is not self.net.position]
-        rest = [p for p in self.net.parameters() if p.ndim <= 1 or p is self.net.position]
-        groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+        self.optimizers = make_optimizers(self.net, config)
         self._pool = ThreadPoolExecutor(
             config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -140,8 +139,9 @@ class Learner:
     def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
         """One gradient step with `done` (0 to 1) of the run behind; returns the losses."""
         rate = self.rate(done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         parts = slices(batch, self.config.num_shards)
         found = list(self._pool.map(self._shard, self._replicas, parts))
         self._add_gradients()
@@ -154,7 +154,8 @@ class Learner:
                 f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
                 f"({rate:.2g}) and continue from the last checkpoint"
             )
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.steps += 1
         self._average()
         return {
@@ -207,7 +208,7 @@ class Learner:
         return {
             "model": dict(self.average.state_dict()),
             "learner": dict(self.net.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,
         }
 
@@ -216,8 +217,28 @@ class Learner:
         self.average.load_state_dict(state["model"])
         for replica in self._replicas:
             replica.load_state_dict(state["learner"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         self.steps = int(state["steps"])
+
+
+def make_optimizers(net: ResNet, config: LearnerConfig) -> list[torch.optim.Optimizer]:
+    """What moves the weights: matrices with weight decay, vectors and the position map without."""
+    named = dict(net.named_parameters())
+    rate, decay = config.learning_rate, config.weight_decay
+    convs = [p for p in named.values() if p.ndim == 4 and config.optimizer == "muon"]
+    held = {id(p) for p in convs}
+    left = {name: p for name, p in named.items() if id(p) not in held}
+    matrices = [p for name, p in left.items() if p.ndim > 1 and name != "position"]
+    rest = [p for name, p in left.items() if p.ndim <= 1 or name == "position"]
+    groups = [
+        {"params": matrices, "weight_decay": decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=rate, foreach=True)]
+    if convs:
+        found.append(Muon(convs, lr=rate, weight_decay=decay))
+    return found
 
 
 def mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -40,8 +40,8 @@ class Command(TrainingOptions):
     size: str | None = None
     """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time allows."""
 
-    simulations: int = 32
-    """Simulations a move in self-play."""
+    simulations: int = 16
+    """Simulations a move in self-play: few make more games, many make better targets."""
 
     demo: bool = False
     """A few minutes of learning, then a rating against fixed opponents and a game to look at."""
@@ -67,7 +67,7 @@ def main(command: Command) -> int:
     trainer = AlphaZeroTrainer(config, seed=run.seed)
     if not command.quiet:
         print_plan(run, config)
-    every = max(1, trainer.progress[1] // 12) if config.updates else 25
+    every = evaluation_interval(config, minutes)
     train(trainer, run, eval_every=every, console=not command.quiet)
     if not command.quiet:
         print_summary(run, thorough=command.demo)
@@ -96,6 +96,14 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
         game, size=size, simulations=command.simulations, updates=updates, games=command.games
     )
     return config.resolved(), minutes
+
+
+def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
+    """Updates between evaluations: a few of them in short runs, a dozen in an hour."""
+    if config.updates is None:
+        return 25
+    times = 12 if minutes is None or minutes >= 30 else min(6, max(2, round(minutes)))
+    return max(1, -(-config.updates // times))
 
 
 def stored(config: AlphaZeroConfig) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def test_shards_give_the_gradient_of_the_whole_batch():
     for part in slices(batch, 2):
         policy_loss, value_loss, _ = losses(net, part, dtype="float32")
         ((policy_loss + value_loss) / 2).backward()
-    learner.optimizer.step = lambda: None
+    for optimizer in learner.optimizers:
+        optimizer.step = lambda: None
     learner.step(batch, done=0.5)
     for mine, theirs in zip(learner.net.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)

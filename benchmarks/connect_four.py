@@ -1,0 +1,213 @@
+"""The learning curve on Connect Four: shares of good moves against minutes, games and evaluations.
+
+Reads runs of `playout alphazero connect_four` (or makes them first), and sets two baselines beside
+them: the same network taught solver-labelled positions within the same minutes, and search with
+random rollouts. Positions are the 2,000 fixed ones where it matters. Writes a JSON file and a plot.
+
+    python -m playout.benchmarks.connect_four --runs runs/c4-15-0 runs/c4-60-0 ...
+    python -m playout.benchmarks.connect_four --train 15 --seeds 0 1 2 --into runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from playout.agents.game_eval import shares
+from playout.agents.positions import load_scored_positions
+from playout.benchmarks.common import RESULTS, write_result
+
+COMMAND = "python -m playout.benchmarks.connect_four"
+GAME = "connect_four"
+ROLLOUTS = (100, 1_000, 10_000)
+AXES = {
+    "minutes": "minutes on two cores",
+    "games": "games of self-play",
+    "evaluations": "evaluations",
+}
+
+
+def train_runs(minutes: float, seeds: list[int], into: Path) -> list[Path]:
+    """Makes runs one after another, each as a person would, and returns their folders."""
+    found = []
+    for seed in seeds:
+        path = into / f"{GAME}-{minutes:g}min-{seed}"
+        command = [sys.executable, "-m", "playout", "alphazero", GAME, "--minutes", f"{minutes:g}"]
+        command += ["--seed", str(seed), "--run", str(path)]
+        if not (path / "strength.json").is_file():
+            resume = (path / "run.json").is_file()
+            options = ["--resume", str(path)] if resume else []
+            subprocess.run(command[:4] + options if resume else command, check=True)
+        found.append(path)
+    return found
+
+
+def curve(path: Path) -> dict[str, Any]:
+    """One run: settings, a point for every evaluation, and the strength at its end."""
+    record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    points: list[dict[str, float]] = []
+    with open(path / "metrics.jsonl", encoding="utf-8") as rows:
+        for text in rows:
+            row = json.loads(text)
+            if "eval/optimal_move_share" in row:
+                points.append(
+                    {
+                        "minutes": row["time/elapsed"] / 60,
+                        "games": row["selfplay/games"],
+                        "evaluations": row["search/evaluations"],
+                        "policy": row["eval/policy_optimal_share"],
+                        "search": row["eval/optimal_move_share"],
+                        "elo above uct:500": row.get("eval/elo", float("nan")),
+                    }
+                )
+    if not points:
+        raise SystemExit(f"error: {path} was never evaluated; let it run longer")
+    strength = path / "strength.json"
+    final = json.loads(strength.read_text(encoding="utf-8")) if strength.is_file() else {}
+    config = record["config"]
+    return {
+        "minutes": config.get("minutes"),
+        "seed": record["seed"],
+        "size": config["alphazero"]["size"],
+        "simulations": config["alphazero"]["selfplay"]["num_simulations"],
+        "points": points,
+        "final": final,
+    }
+
+
+def rollout_baseline(simulations: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Search with random rollouts on the same positions."""
+    from playout.agents.analysis import analyse, rollout_judge
+
+    positions = load_scored_positions(GAME)
+    game = positions.states.game
+    found = []
+    for count in simulations:
+        start = time.perf_counter()
+        actions = analyse(positions.states, rollout_judge(game, count, threads=2)).action
+        seconds = time.perf_counter() - start
+        result = shares(actions, positions.scores)
+        found.append({"simulations": count, "seconds": seconds, **result})
+        print(f"rollouts, {count} simulations: {result['value_preserving']:.1%}", flush=True)
+    return found
+
+
+def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
+    """Half of the minutes for labels, half for learning them; the network's shares at the end."""
+    import torch
+    from playout.agents.analysis import analyse, policy_judge, search_judge
+    from playout.agents.evaluator import NetworkEvaluator
+    from playout.agents.lookahead import LookaheadEvaluator
+    from playout.agents.strength import play_config
+    from playout.agents.supervised import SupervisedConfig, label, train_supervised
+
+    torch.set_num_threads(1)
+    positions = load_scored_positions(GAME)
+    game, config = positions.states.game, SupervisedConfig(size=size)
+    examples = label(
+        game, count=10**7, plies=config.plies, seconds=minutes * 30, threads=2, seed=seed
+    )
+    short = SupervisedConfig(size=size, steps=30)
+    start = time.perf_counter()
+    train_supervised(game, examples, short, seed=seed)
+    steps = max(100, int(30 * minutes * 30 / (time.perf_counter() - start)))
+    net = train_supervised(game, examples, SupervisedConfig(size=size, steps=steps), seed=seed)
+    network = NetworkEvaluator(net)
+    by_policy = analyse(positions.states, policy_judge(network)).action
+    judge = search_judge(game, play_config(128), LookaheadEvaluator(network, game))
+    result = {
+        "minutes": minutes,
+        "size": size,
+        "positions labelled": len(examples),
+        "steps": steps,
+        "policy": shares(by_policy, positions.scores),
+        "search": shares(analyse(positions.states, judge).action, positions.scores),
+    }
+    print(
+        f"supervised, {len(examples):,} positions: policy "
+        f"{result['policy']['value_preserving']:.1%}, search "
+        f"{result['search']['value_preserving']:.1%}",
+        flush=True,
+    )
+    return result
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Shares of both kinds against the three axes, baselines as lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
+    colours = {"search": "#1b6ca8", "policy": "#d1603d"}
+    labels = {"search": "search of 128", "policy": "policy alone"}
+    for panel, (axis, title) in zip(panels, AXES.items(), strict=True):
+        for run in results["runs"]:
+            thick = 2.0 if (run["minutes"] or 0) >= 30 else 1.0
+            for kind, colour in colours.items():
+                xs = [point[axis] for point in run["points"]]
+                ys = [100 * point[kind] for point in run["points"]]
+                panel.plot(xs, ys, color=colour, lw=thick, alpha=0.85)
+        for one in results["rollouts"]:
+            share = 100 * one["value_preserving"]
+            panel.axhline(share, color="grey", lw=0.8, ls=":")
+            text = f"rollouts, {one['simulations']:,}"
+            panel.text(0.99, share, text, transform=panel.get_yaxis_transform(), fontsize=7,
+                       ha="right", va="bottom", color="grey")  # fmt: skip
+        if axis == "minutes":
+            for one in results["supervised"]:
+                for kind, colour in colours.items():
+                    share = 100 * one[kind]["value_preserving"]
+                    panel.plot(one["minutes"], share, "x", color=colour)
+        if axis != "minutes":
+            panel.set_xscale("log")
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.25)
+    for kind, colour in colours.items():
+        panels[0].plot([], [], color=colour, label=labels[kind])
+    panels[0].plot([], [], "x", color="grey", label="taught by the solver")
+    panels[0].set_ylabel("moves that keep the outcome, %")
+    panels[0].legend(loc="lower right", fontsize=8)
+    figure.suptitle("Connect Four by self-play: 2,000 positions where the move matters")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Collects runs, measures the baselines, writes connect_four.json and connect_four.png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to read")
+    parser.add_argument("--train", type=float, help="make runs of so many minutes first")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--into", type=Path, default=Path("runs"))
+    parser.add_argument("--supervised", type=float, nargs="*", default=[15.0], help="minutes")
+    parser.add_argument("--no-baselines", action="store_true", help="keep those of the last file")
+    args = parser.parse_args()
+    paths = list(args.runs)
+    if args.train:
+        paths += train_runs(args.train, args.seeds, args.into)
+    if not paths:
+        parser.error("name runs to read, or --train MINUTES")
+    results: dict[str, Any] = {"runs": [curve(path) for path in paths]}
+    old = RESULTS / "connect_four.json"
+    if args.no_baselines and old.is_file():
+        kept = json.loads(old.read_text(encoding="utf-8"))["results"]
+        results.update({name: kept[name] for name in ("rollouts", "supervised")})
+    else:
+        size = max(results["runs"], key=lambda run: run["minutes"] or 0)["size"]
+        results["rollouts"] = rollout_baseline(ROLLOUTS)
+        results["supervised"] = [supervised_baseline(minutes, size) for minutes in args.supervised]
+    settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
+    print(f"wrote {write_result('connect_four', results, settings=settings)}")
+    plot(results, RESULTS / "connect_four.png")
+
+
+if __name__ == "__main__":
+    main()
