@@ -194,9 +194,8 @@ def test_smollm2_agrees_with_transformers(tmp_path):
     with torch.no_grad():
         expected = theirs(ids).logits
         found = model.logits(model(ids))
-    # In units of what matters: logits of this model reach about 20.
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
-    assert (found.log_softmax(-1) - expected.log_softmax(-1)).abs().max() < 2e-3
+    assert expected.abs().max() > 10
+    assert (found - expected).abs().max() < 1e-4
     prompt = tokenizer.encode("The capital of France is")
     answer = generate(model, [prompt], max_new_tokens=2, sampling=SamplingConfig(0.0), exact=False)
     assert tokenizer.decode(answer.response(0)).startswith(" Paris")

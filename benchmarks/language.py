@@ -1,0 +1,392 @@
+"""Language: decoding, pretraining and a step of PPO, GRPO, DPO and reward modelling, by turns.
+
+Same model on both sides (4.2 M parameters, vocabulary 4,096), same batch, random weights. The
+peers are Hugging Face generate and TRL's trainers, and a plain GPT of equal size for pretraining.
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from playout.benchmarks.common import Rate, peer, write_result
+from playout.rlhf import synthetic
+from playout.rlhf.data import Preference
+from playout.rlhf.dpo import DPOConfig, DPOTrainer
+from playout.rlhf.generate import generate
+from playout.rlhf.grpo import GRPOConfig, GRPOTrainer
+from playout.rlhf.heads import ScalarHead
+from playout.rlhf.pairs import VotedPairs
+from playout.rlhf.reward import RewardConfig, RewardModel, RewardTrainer
+from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
+from playout.rlhf.stage import LearnConfig, Learner, export_model
+from playout.rlhf.tokenizer import Tokenizer
+from playout.rlhf.transformer import Transformer, TransformerConfig, autocast
+from playout.rlhf.vocabulary import cross_entropy
+
+COMMAND = "python -m playout.benchmarks.language"
+BATCH, PROMPT, ANSWER, GROUP = 64, 16, 48, 8
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def turns(functions: dict[str, Callable[[], float]], repeats: int) -> dict[str, Rate]:
+    """Rates of candidates run turn about; each function returns work per second by itself."""
+    runs: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(repeats + 1):
+        for name, function in functions.items():
+            rate = function()
+            if turn:
+                runs[name].append(rate)
+    return {name: Rate.of(rates) for name, rates in runs.items()}
+
+
+def timed(work: float, function: Callable[[], Any]) -> Callable[[], float]:
+    """A candidate for `turns` from one that only works."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        function()
+        return work / (time.perf_counter() - start)
+
+    return run
+
+
+def claim(
+    what: str,
+    ours: Rate,
+    theirs: Rate | None,
+    name: str,
+    unit: str,
+    target: float | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    """A row for benchmarks/report.py."""
+    row: dict[str, Any] = {"claim": what, "ours": ours, "unit": unit, "command": COMMAND}
+    if theirs is not None:
+        row |= {"peer": theirs, "peer_name": name, "ratio": ours.over(theirs)}
+        print(f"{what}: {ours} {unit}, {ours.over(theirs)} x {name}")
+    if target is not None:
+        row["target"] = target
+    return row | ({"note": note} if note else {})
+
+
+class World:
+    """Model, tokenizer and texts that all parts use, and their Hugging Face folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokenizer = Tokenizer.train(synthetic.reviews(3000), vocab_size=1000)
+        self.config = TransformerConfig(
+            4096,
+            max_position_embeddings=256,
+            pad_token_id=self.tokenizer.pad_id,
+            eos_token_id=self.tokenizer.end_id,
+        )
+        export_model(folder / "policy", self.model(), self.tokenizer)
+        self.scorer().save(folder / "reward")
+        words = {f" {w}" for text in synthetic.reviews(3000) for w in text.split()}
+        self.words = sorted(w for w in words if len(self.tokenizer.encode(w)) == 1)
+        self.rng = np.random.default_rng(0)
+
+    def model(self) -> Transformer:
+        """Fresh weights, always the same."""
+        return Transformer(self.config, seed=0)
+
+    def scorer(self, dtype: torch.dtype = torch.bfloat16) -> RewardModel:
+        """A reward model of the same size."""
+        model = Transformer(self.config, seed=1)
+        model.requires_grad_(False)
+        return RewardModel(model, ScalarHead(self.config, seed=2), self.tokenizer, dtype=dtype)
+
+    def text(self, tokens: int) -> str:
+        """Random words of so many tokens."""
+        return "".join(self.rng.choice(self.words, tokens))
+
+    def pairs(self, count: int) -> list[tuple[str, str, str]]:
+        """Prompts with two answers."""
+        return [
+            (self.text(PROMPT - 1), self.text(ANSWER - 1), self.text(ANSWER - 1))
+            for _ in range(count)
+        ]
+
+
+def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tokens a second at batch 1, 16 and 64."""
+    transformers = peer("transformers", "transformers")
+    rates: dict[str, Any] = {}
+    claims = []
+    model = world.model()
+    theirs: dict[str, Any] = {}
+    if transformers is not None:
+        for name, dtype in TYPES.items():
+            found = transformers.AutoModelForCausalLM.from_pretrained(
+                world.folder / "policy", dtype=dtype
+            ).eval()
+            found.generation_config.eos_token_id = None
+            theirs[name] = found
+    for batch in (1, 16, 64):
+        ids = torch.from_numpy(world.rng.integers(4, 4096, (batch, PROMPT)))
+        prompts, functions = ids.tolist(), {}
+        for name, dtype in TYPES.items():
+            functions[f"playout {name}"] = timed(
+                batch * ANSWER,
+                lambda prompts=prompts, dtype=dtype: generate(
+                    model, prompts, max_new_tokens=ANSWER, dtype=dtype, exact=False
+                ),
+            )
+            if name in theirs:
+                from playout.benchmarks.peers.trl_steps import decode
+
+                functions[f"transformers {name}"] = timed(
+                    batch * ANSWER,
+                    lambda ids=ids, peer=theirs[name]: decode(peer, ids, ANSWER),
+                )
+        found_rates = turns(functions, repeats)
+        rates[f"decode batch {batch}"] = found_rates
+        best = max(("float32", "bfloat16"), key=lambda n: found_rates[f"playout {n}"].median)
+        theirs_best = max(
+            (n for n in TYPES if f"transformers {n}" in found_rates),
+            key=lambda n: found_rates[f"transformers {n}"].median,
+            default=None,
+        )
+        if theirs_best:
+            claims.append(
+                claim(
+                    f"decode, batch {batch}, best type on each side",
+                    found_rates[f"playout {best}"],
+                    found_rates[f"transformers {theirs_best}"],
+                    "Hugging Face generate",
+                    "tokens/s",
+                    {1: 2.0, 64: 1.4}.get(batch),
+                    f"ours {best}, theirs {theirs_best}",
+                )
+            )
+    return rates, claims
+
+
+def pretrain_part(
+    world: World, repeats: int, compiled: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tokens a second of a whole step on 16 rows of 256 tokens."""
+    from playout.benchmarks.peers.gpt_reference import GPT
+
+    rows, length = 16, 256
+    ids = torch.from_numpy(world.rng.integers(4, 4096, (rows, length)))
+    targets = torch.from_numpy(world.rng.integers(4, 4096, (rows, length)))
+
+    def ours(dtype: torch.dtype, compile_it: bool) -> Callable[[], None]:
+        model = world.model()
+        learner = Learner(model.parameters(), LearnConfig(), total_steps=10**6)
+        forward: Any = torch.compile(model) if compile_it else model
+
+        def step() -> None:
+            with autocast(dtype):
+                hidden = forward(ids)
+                loss, _ = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
+            learner.step(loss)
+
+        return step
+
+    def plain(dtype: torch.dtype, compile_it: bool) -> Callable[[], None]:
+        model = GPT(4096, 256, 4, 4, 256)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        forward: Any = torch.compile(model) if compile_it else model
+
+        def step() -> None:
+            with autocast(dtype):
+                loss = forward(ids, targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    functions = {}
+    for name, dtype in TYPES.items():
+        functions[f"playout {name}"] = timed(rows * length, ours(dtype, False))
+        functions[f"plain GPT {name}"] = timed(rows * length, plain(dtype, False))
+    if compiled:
+        functions["playout compiled"] = timed(rows * length, ours(torch.bfloat16, True))
+        functions["plain GPT compiled"] = timed(rows * length, plain(torch.bfloat16, True))
+    found = turns(functions, repeats)
+    claims = [
+        claim(
+            f"pretraining step, {name}",
+            found[f"playout {name}"],
+            found[f"plain GPT {name}"],
+            "plain GPT",
+            "tokens/s",
+            1.0,
+        )
+        for name in TYPES
+    ]
+    if compiled:
+        claims.append(
+            claim(
+                "pretraining step, compiled against eager, bfloat16",
+                found["playout compiled"],
+                found["plain GPT bfloat16"],
+                "plain GPT",
+                "tokens/s",
+                1.2,
+            )
+        )
+        claims.append(
+            claim(
+                "pretraining step, both compiled, bfloat16",
+                found["playout compiled"],
+                found["plain GPT compiled"],
+                "plain GPT",
+                "tokens/s",
+            )
+        )
+    return {"pretrain": found}, claims
+
+
+def step_functions(world: World, dtype: str) -> dict[str, Callable[[], float]]:
+    """A whole step of each of our stages, by name."""
+    learn = LearnConfig(learning_rate=1e-4, dtype=dtype)
+    prompts = [world.text(PROMPT - 1) for _ in range(512)]
+    common: dict[str, Any] = {"updates": 10**6, "batch": BATCH, "max_new_tokens": ANSWER}
+    common |= {"missing_end_penalty": 0.0, "dtype": dtype}
+    scorer = world.scorer(TYPES[dtype])
+    ppo = RLHFTrainer(
+        world.model(),
+        world.tokenizer,
+        prompts,
+        scorer,
+        RLHFConfig(**common, value_warmup=0),
+        seed=0,
+    )
+    grpo = GRPOTrainer(
+        world.model(), world.tokenizer, prompts, length_reward, GRPOConfig(**common, group=GROUP),
+        seed=0,
+    )  # fmt: skip
+    # More pairs than steps can use, so that the reference is computed in every step.
+    pairs = [Preference(*pair) for pair in world.pairs(64 * 24)]
+    dpo = DPOTrainer(
+        world.model(),
+        world.tokenizer,
+        pairs,
+        DPOConfig(steps=10**6, batch=BATCH, learn=learn),
+        seed=0,
+    )
+    reward = RewardTrainer(
+        world.model(),
+        world.tokenizer,
+        (VotedPairs(pairs), VotedPairs(pairs[:64])),
+        RewardConfig(steps=10**6, batch=2 * BATCH, learn=learn),
+        seed=0,
+    )
+    trainers = {"ppo": ppo, "grpo": grpo, "dpo": dpo, "reward": reward}
+    return {name: timed(BATCH, trainer.update) for name, trainer in trainers.items()}
+
+
+def length_reward(texts: list[str]) -> list[float]:
+    """A reward that costs nothing."""
+    return [float(len(text) % 17) for text in texts]
+
+
+def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Samples or pairs a second of whole steps."""
+    if peer("trl", "trl==1.12") is None:
+        return {}, []
+    from playout.benchmarks.peers import trl_steps
+
+    folder = str(world.folder)
+    prompts = [world.text(PROMPT - 1) for _ in range(512)]
+    ids = [[world.tokenizer.end_id, *world.tokenizer.encode(text)] for text in prompts]
+    pairs = world.pairs(64 * 4)
+    theirs: dict[str, Callable[[bool], float]] = {
+        "ppo": lambda bf16: trl_steps.ppo(folder, ids, bf16=bf16),
+        "grpo": lambda bf16: trl_steps.grpo(folder, prompts, length_reward, bf16=bf16),
+        "dpo": lambda bf16: trl_steps.dpo(folder, pairs, bf16=bf16),
+        "reward": lambda bf16: trl_steps.reward(folder, pairs, bf16=bf16),
+    }
+    ours = {dtype: step_functions(world, dtype) for dtype in TYPES}
+    targets = {"ppo": 3.0, "grpo": 1.4, "dpo": 1.3, "reward": 1.3}
+    rates: dict[str, Any] = {}
+    claims = []
+    for name, run in theirs.items():
+        functions: dict[str, Callable[[], float]] = {}
+        for dtype in TYPES:
+            functions[f"playout {dtype}"] = ours[dtype][name]
+            functions[f"TRL {dtype}"] = lambda run=run, dtype=dtype: (
+                BATCH / run(dtype == "bfloat16")
+            )
+        found = turns(functions, repeats)
+        rates[name] = found
+        best, peer_best = (
+            max(TYPES, key=lambda d, who=who: found[f"{who} {d}"].median)  # type: ignore[misc]
+            for who in ("playout", "TRL")
+        )
+        claims.append(
+            claim(
+                f"{name} step, best type on each side",
+                found[f"playout {best}"],
+                found[f"TRL {peer_best}"],
+                "TRL 1.12",
+                "samples/s" if name in ("ppo", "grpo") else "pairs/s",
+                targets[name],
+                f"ours {best}, theirs {peer_best}",
+            )
+        )
+    return rates, claims
+
+
+PARTS = ("decode", "pretrain", "steps")
+
+
+def main() -> int:
+    """Measures, prints and writes benchmarks/results/language.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    repeats = 2 if arguments.quick else 5
+    parts = arguments.part or PARTS
+    rates: dict[str, Any] = {}
+    claims: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        for name, run in {
+            "decode": lambda: decode_part(world, repeats),
+            "pretrain": lambda: pretrain_part(
+                world, repeats, not (arguments.no_compile or arguments.quick)
+            ),
+            "steps": lambda: steps_part(world, repeats),
+        }.items():
+            if name in parts:
+                found, rows = run()
+                rates |= found
+                claims += rows
+    for subject, part in rates.items():
+        for name, rate in part.items():
+            print(f"{subject:>16} {name:<22} {rate}")
+    if not arguments.quick and set(parts) == set(PARTS):
+        settings = {
+            "repeats": repeats,
+            "threads": torch.get_num_threads(),
+            "batch": BATCH,
+            "prompt": PROMPT,
+            "answer": ANSWER,
+        }
+        print(write_result("language", {"rates": rates, "claims": claims}, settings=settings))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
