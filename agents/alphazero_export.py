@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.alphazero_player import load_network
+from playout.agents.resnet import ResNet
 from playout.agents.run.directory import RunDir
 from playout.errors import ConfigError, PlayoutError
 
@@ -46,7 +47,7 @@ def export(run: RunDir, command: Any) -> int:
     return 0
 
 
-def _write_onnx(net: torch.nn.Module, path: Path) -> None:
+def _write_onnx(net: ResNet, path: Path) -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -54,7 +55,7 @@ def _write_onnx(net: torch.nn.Module, path: Path) -> None:
         raise PlayoutError(
             'exporting to ONNX needs more packages: pip install "playout[export]"'
         ) from None
-    example = torch.zeros((2, *net.config.obs_shape))  # type: ignore[arg-type]
+    example = torch.zeros((2, *net.config.obs_shape))
     torch.onnx.export(
         net,
         (example,),
@@ -67,12 +68,12 @@ def _write_onnx(net: torch.nn.Module, path: Path) -> None:
     )
 
 
-def check_onnx(net: torch.nn.Module, path: Path) -> float:
+def check_onnx(net: ResNet, path: Path) -> float:
     """The largest difference between the exported network and the original, on random boards."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    obs = np.random.default_rng(0).integers(0, 2, (5, *net.config.obs_shape)).astype(np.float32)  # type: ignore[misc]
+    obs = np.random.default_rng(0).integers(0, 2, (5, *net.config.obs_shape)).astype(np.float32)
     answers = session.run(None, {"obs": obs})
     with torch.no_grad():
         expected = net(torch.from_numpy(obs))

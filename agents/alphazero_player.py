@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.resnet import ResNet, ResNetConfig
 from playout.agents.run.directory import RunDir
 from playout.agents.search_player import SearchPlayer
-from playout.agents.strength import play_config
+from playout.agents.strength import play_config, player_evaluator
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.errors import CheckpointError, RunError
@@ -46,7 +45,8 @@ class AlphaZeroPlayer(SearchPlayer):
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
         self.network = network
-        evaluator = LookaheadEvaluator(network, game) if simulations else network
+        seeing = player_evaluator(network, game)
+        evaluator = seeing if simulations else seeing.network
         search = play_config(simulations) if simulations else None
         super().__init__(game, search, evaluator, name=name, seed=seed)
 

@@ -10,13 +10,16 @@ evaluator each are faster on two cores than one with two, and need no barriers.
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.resnet import FoldedResNet, ResNet
 from playout.errors import ConfigError, DivergedError
+
+if TYPE_CHECKING:
+    from playout.mcts.search import LeafBatch
 from torch import Tensor
 
 Float32 = npt.NDArray[np.float32]
@@ -25,16 +28,6 @@ Float32 = npt.NDArray[np.float32]
 CPU_CHUNK = 1 << 18
 GPU_CHUNK = 4096
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class Leaves(Protocol):
-    """What `evaluate` reads of a LeafBatch."""
-
-    @property
-    def obs(self) -> Float32: ...  # noqa: D102
-
-    @property
-    def size(self) -> int: ...  # noqa: D102
 
 
 def choose_dtype(device: str = "cpu") -> str:
@@ -99,8 +92,10 @@ class NetworkEvaluator:
             raise ConfigError("this evaluator was made for a network of another shape")
         self._net.refresh(net)
 
-    def evaluate(self, leaves: Leaves) -> tuple[Float32, Float32]:
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
         """Logits [M, A] and values [M] (or [M, P]) of the leaves."""
+        if leaves.obs is None:
+            raise ValueError("a network needs observations: ask(observe=True)")
         return self.evaluate_obs(leaves.obs[: leaves.size])
 
     @torch.inference_mode()

@@ -9,27 +9,20 @@ finds itself, and games of other than two players.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import dataclasses
 
 import numpy as np
 import numpy.typing as npt
 from playout.envs.game import NativeGame, StateBatch
+from playout.mcts.evaluators import Evaluator
+from playout.mcts.search import LeafBatch
 from playout.mcts.tactics import children
-
-if TYPE_CHECKING:
-    from playout.mcts.search import LeafBatch
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 CERTAIN = 8.0
 """Logits of winning moves, and less than any other's of losing ones; a search may still look."""
-
-
-class Network(Protocol):
-    """What answers for observations [M, C, H, W]."""
-
-    def evaluate_obs(self, obs: Float32) -> tuple[Float32, Float32]: ...  # noqa: D102
 
 
 class LookaheadEvaluator:
@@ -40,18 +33,16 @@ class LookaheadEvaluator:
         game: a game of two players; any other is passed on as it is.
     """
 
-    def __init__(self, network: Any, game: NativeGame) -> None:
+    def __init__(self, network: Evaluator, game: NativeGame) -> None:
         self.network, self.game = network, game
         self.num_settled = 0
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
         """Logits [M, A] and values [M] of the leaves."""
-        assert leaves.obs is not None
-        obs = leaves.obs[: leaves.size]
+        size = leaves.size
         if self.game.num_players != 2:
-            answer: tuple[Float32, Float32] = self.network.evaluate_obs(obs)
-            return answer
-        states = StateBatch.from_data(self.game, leaves.states[: leaves.size].copy(), check=False)
+            return self.network.evaluate(leaves)
+        states = StateBatch.from_data(self.game, leaves.states[:size].copy(), check=False)
         wins, losing, legal = tactics(states)
         won = wins.any(axis=1)
         lost = ~won & (losing | ~legal).all(axis=1)
@@ -59,12 +50,24 @@ class LookaheadEvaluator:
         values = np.where(won, 1.0, -1.0).astype(np.float32)
         logits[lost] = 0.0
         rows = np.flatnonzero(~(won | lost))
-        self.num_settled += len(obs) - len(rows)
+        self.num_settled += size - len(rows)
         if len(rows):
-            answers, values[rows] = self.network.evaluate_obs(obs[rows])
+            answers, values[rows] = self.network.evaluate(picked(leaves, rows))
             floor = answers.min(axis=1, keepdims=True) - CERTAIN
             logits[rows] = np.where(losing[rows], floor, answers)
         return logits, values
+
+
+def picked(leaves: LeafBatch, rows: npt.NDArray[np.int64]) -> LeafBatch:
+    """Some of the leaves."""
+    return dataclasses.replace(
+        leaves,
+        obs=None if leaves.obs is None else leaves.obs[rows],
+        mask=leaves.mask[rows],
+        states=leaves.states[rows],
+        to_play=leaves.to_play[rows],
+        size=len(rows),
+    )
 
 
 def tactics(states: StateBatch) -> tuple[Bools, Bools, Bools]:

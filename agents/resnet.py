@@ -218,12 +218,13 @@ class FoldedResNet(nn.Module):
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
         for index, block in enumerate(net.blocks):
-            fold(self.convs[2 * index], block.conv1, block.norm1)  # type: ignore[arg-type]
-            fold(self.convs[2 * index + 1], block.conv2, block.norm2)  # type: ignore[arg-type]
-            pool = self.pools[index]
-            if isinstance(pool, nn.Linear):
-                pool.weight.copy_(block.pool.weight)  # type: ignore[union-attr]
-                pool.bias.copy_(block.pool.bias)  # type: ignore[union-attr]
+            assert isinstance(block, Block)
+            fold(self._convs[2 * index], block.conv1, block.norm1)
+            fold(self._convs[2 * index + 1], block.conv2, block.norm2)
+            pool = self._pools[index]
+            if isinstance(pool, nn.Linear) and block.pool is not None:
+                pool.weight.copy_(block.pool.weight)
+                pool.bias.copy_(block.pool.bias)
         fold(self.head, net.head, net.head_norm)
         for name in ("policy", "value_hidden", "value"):
             getattr(self, name).weight.copy_(getattr(net, name).weight)

@@ -12,9 +12,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.analysis import policy_judge
 from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
+from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import GameError
 from playout.mcts.search import Search, SearchConfig
@@ -27,18 +29,22 @@ Ints = npt.NDArray[np.int32]
 
 def policy_actions(evaluator: NetworkEvaluator, states: StateBatch) -> Ints:
     """The network's own choice in each state, without search, int32 [B]."""
-    logits, _ = evaluator.evaluate_obs(states.observe())
-    return np.asarray(np.where(states.legal_mask() > 0, logits, -np.inf).argmax(axis=1), np.int32)
+    return policy_judge(SymmetricEvaluator(evaluator, states.game))(states).action
 
 
 def search_actions(
     network: NetworkEvaluator, states: StateBatch, *, simulations: int, seed: int = 0
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
-    evaluator = LookaheadEvaluator(network, states.game)
+    evaluator = player_evaluator(network, states.game)
     search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
     result = search.run(states, evaluator)
     return np.asarray(result.action, np.int32)
+
+
+def player_evaluator(network: NetworkEvaluator, game: NativeGame) -> LookaheadEvaluator:
+    """A network as players ask it: every symmetry, and the game's end seen two plies ahead."""
+    return LookaheadEvaluator(SymmetricEvaluator(network, game), game)
 
 
 def play_config(simulations: int) -> SearchConfig:
@@ -86,7 +92,7 @@ class Strength:
 
         if self.games < 2 or self.game.num_players != 2:
             return {}
-        seeing = LookaheadEvaluator(evaluator, self.game)
+        seeing = player_evaluator(evaluator, self.game)
         player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
         found: dict[str, float] = {}
         for spec in ANCHORS:

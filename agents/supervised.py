@@ -77,9 +77,7 @@ def label(
             parts.append(examples_of(states, solver))
             found += len(states)
     if not parts:
-        raise ConfigError(
-            f"{game}: no position of {plies[0]} to {plies[1]} random plies"
-        )
+        raise ConfigError(f"{game}: no position of {plies[0]} to {plies[1]} random plies")
     return Examples.concatenate(parts)
 
 

@@ -1,7 +1,10 @@
 import numpy as np
 import playout
 import pytest
+from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.lookahead import LookaheadEvaluator, tactics
+from playout.agents.resnet import build
+from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import StateBatch
 from playout.mcts.search import LeafBatch
 
@@ -12,9 +15,9 @@ class Counting:
     def __init__(self):
         self.asked = 0
 
-    def evaluate_obs(self, obs):
-        self.asked += len(obs)
-        return np.zeros((len(obs), 7), np.float32), np.full(len(obs), 0.5, np.float32)
+    def evaluate(self, leaves):
+        self.asked += leaves.size
+        return np.zeros((leaves.size, 7), np.float32), np.full(leaves.size, 0.5, np.float32)
 
 
 def leaves(states):
@@ -75,3 +78,21 @@ def test_games_of_one_player_are_passed_on():
     states = playout.game("connect_four").batch(3)
     LookaheadEvaluator(network, Solitaire()).evaluate(leaves(states))
     assert network.asked == 3
+
+
+def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
+    game = playout.game("tic_tac_toe")
+    network = NetworkEvaluator(
+        build(game.obs_shape, 9, size="tiny", seed=3), device="cpu", dtype="float32"
+    )
+    evaluator = SymmetricEvaluator(network, game)
+    states = game.batch(20)
+    states.random_plies(np.arange(20, dtype=np.int32) % 6, 4)
+    logits, values = evaluator.evaluate(leaves(states))
+    moved = game.symmetry_actions()
+    for k in range(game.num_symmetries):
+        seen_logits, seen_values = evaluator.evaluate(leaves(states.symmetry(k)))
+        np.testing.assert_allclose(seen_values, values, atol=1e-5)
+        np.testing.assert_allclose(seen_logits[:, moved[k]], logits, atol=1e-5)
+    alone, _ = network.evaluate(leaves(states))
+    assert not np.allclose(alone, logits, atol=1e-6)
