@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from playout.agents.run.directory import RunDir
-from playout.agents.search_player import load_player
+from playout.agents.search_player import load_player, one_torch_thread
 
 
 def open_player(run: RunDir, command: Any) -> Any:
     """The run's player with the checkpoint and simulations that the command asks for."""
     which: str | int = int(command.which) if command.which.isdigit() else command.which
-    return load_player(run.path, which=which, simulations=command.simulations)
+    player = load_player(run.path, which=which, simulations=command.simulations)
+    one_torch_thread()
+    return player
 
 
 def play(run: RunDir, command: Any) -> int:

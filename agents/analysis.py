@@ -9,7 +9,9 @@ the command's part.
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +59,7 @@ class Judge(Protocol):
 
 
 def analyse(
-    states: StateBatch, judge: Judge, *, on_done: Callable[[int], None] | None = None
+    states: StateBatch, judge: Judge, *others: Judge, on_done: Callable[[int], None] | None = None
 ) -> Analysis:
     """Asks a judge about any number of positions.
 
@@ -65,16 +67,30 @@ def analyse(
         states: B positions that are not over.
         judge: `search_judge(...)`, `policy_judge(...)`, `rollout_judge(...)` or
             `solver_judge(...)`.
+        others: More judges that answer alike: each works on a thread of its own.
         on_done: Told how many are done.
     """
     over = np.flatnonzero(states.is_terminal())
     if over.size:
         raise ValueError(f"position {over[0] + 1}: the game is over, there is nothing to analyse")
-    parts = []
-    for start in range(0, len(states), BATCH):
-        parts.append(judge(states[start : start + BATCH]))
-        if on_done is not None:
-            on_done(min(start + BATCH, len(states)))
+    starts = range(0, len(states), BATCH)
+    parts: list[Analysis] = []
+    free = queue.SimpleQueue[Judge]()
+    for one in (judge, *others):
+        free.put(one)
+
+    def work(start: int) -> Analysis:
+        one = free.get()
+        try:
+            return one(states[start : start + BATCH])
+        finally:
+            free.put(one)
+
+    with ThreadPoolExecutor(1 + len(others)) as pool:
+        for part in pool.map(work, starts) if others else map(work, starts):
+            parts.append(part)
+            if on_done is not None:
+                on_done(min(len(parts) * BATCH, len(states)))
     if not parts:
         shape = (0, states.game.num_actions)
         empty = np.zeros(0, np.int32)

@@ -63,7 +63,8 @@ def judge_positions(player: Any) -> list[dict[str, Any]]:
         positions = load_scored_positions(player.game)
     except GameError:
         return []
-    judges = [("policy", policy_judge(player.evaluator))]
+    bare = player.with_simulations(0) if hasattr(player, "with_simulations") else player
+    judges = [("policy", policy_judge(bare.evaluator))]
     if player.config is not None:
         name = f"search of {player.config.num_simulations}"
         judges.append((name, search_judge(player.game, player.config, player.evaluator)))

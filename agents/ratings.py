@@ -21,6 +21,7 @@ from playout.errors import DataError
 ELO = 400 / math.log(10)  # Elo of one natural unit
 _PRIOR_SD = 1500 / ELO  # of every strength: pulls 100 even games by less than a hundredth of an Elo
 _EXTRA_SD = 3.0  # of the advantage and of the draw parameter, natural units
+_NO_DRAWS = -20.0
 
 Floats = npt.NDArray[np.float64]
 
@@ -204,10 +205,12 @@ class _Model:
         self.design[:, -2] = 1.0
         self.counts = counts
         free = self.basis.shape[1]
-        self.precision = np.zeros((free, free))
+        self.precision, self.centre = np.zeros((free, free)), np.zeros(free)
         if prior:
             self.precision = self.basis.T @ self.basis / _PRIOR_SD**2
             self.precision[-2, -2] = self.precision[-1, -1] = 1 / _EXTRA_SD**2
+            if not counts[:, 1].any():  # a game that has shown no draws is taken to have none
+                self.precision[-1, -1], self.centre[-1] = 1e4, _NO_DRAWS
         else:
             self._must_have_maximum(np.array(first), np.array(second))
 
@@ -239,8 +242,9 @@ class _Model:
         by_x = -((won - lost) / 2 - total * (shares[0] - shares[2]) / 2)
         gradient = self.design.T @ by_x
         gradient[-1] -= (drawn - total * shares[1]).sum()
-        pull = self.precision @ theta
-        return float(value + theta @ pull / 2), gradient + pull
+        away = theta - self.centre
+        pull = self.precision @ away
+        return float(value + away @ pull / 2), gradient + pull
 
     def hessian(self, theta: Floats) -> Floats:
         """Of minus the log-likelihood: the covariance of the statistics."""
@@ -272,7 +276,7 @@ class _Model:
         if along is not None:
             origin = along * at / (along @ along)
             frame = np.linalg.svd(along[None, :])[2][1:].T
-        first = np.zeros(frame.shape[1]) if start is None else frame.T @ (start - origin)
+        first = frame.T @ ((self.centre if start is None else start) - origin)
 
         def loss(free: Floats) -> tuple[float, Floats]:
             value, gradient = self.loss(origin + frame @ free)

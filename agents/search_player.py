@@ -7,6 +7,7 @@ Networks come from run directories.
 
 from __future__ import annotations
 
+import sys
 from os import PathLike
 from typing import Any
 
@@ -146,6 +147,30 @@ def uct_player(
     """UCT with random rollouts."""
     config = SearchConfig(algorithm="uct", num_simulations=simulations, threads=threads)
     return SearchPlayer(game, config, name=f"uct:{simulations}", seed=seed)
+
+
+def one_torch_thread() -> None:
+    """Lets networks compute on the calling thread alone, if torch is in use.
+
+    Small networks gain nothing from more, and on a busy machine lose most of their speed to
+    waiting for each other. Commands call this; a library must not.
+    """
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def game_of_run(path: str | PathLike[str]) -> str:
+    """The text of the game that a run has learned; ConfigError if it has learned none."""
+    from playout.agents.run.directory import RunDir
+
+    run = RunDir.open(path)
+    settings = run.config.get("alphazero")
+    for place in (settings if isinstance(settings, dict) else {}, run.config):
+        if isinstance(place.get("game"), str):
+            return str(place["game"])
+    raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no game")
 
 
 def load_player(

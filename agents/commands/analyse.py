@@ -7,6 +7,7 @@ randomness in them.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +79,19 @@ def main(command: Command) -> int:
 
 
 def _answer_file(command: Command, path: Path) -> int:
-    from playout.agents.analysis import analyse
+    from playout.agents.analysis import BATCH, analyse
     from playout.agents.reporting import progress, write_json
     from playout.envs.game import StateBatch
 
     lines = read_lines(path)
     game, judge = open_judge(command)
+    # More than one chunk: every core gets a judge of its own; their answers do not differ.
+    cores = len(os.sched_getaffinity(0)) if command.evaluator == "network" else 1
+    others = [open_judge(command)[1] for _ in range(1, min(cores, 8, len(lines) // BATCH))]
     states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
-        found = analyse(batch, judge, on_done=tell)
+        found = analyse(batch, judge, *others, on_done=tell)
     answers = [answer(line, found, row) for row, line in enumerate(lines)]
     if command.json is not None:
         write_json(command.json, answers)
@@ -144,6 +148,7 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
 def open_judge(command: Command) -> tuple[NativeGame, Judge]:
     """The game and what judges its positions."""
     from playout.agents import analysis
+    from playout.agents.search_player import game_of_run, load_player, one_torch_thread
     from playout.envs.registry import game as find_game
 
     if command.evaluator == "network":
@@ -151,32 +156,19 @@ def open_judge(command: Command) -> tuple[NativeGame, Judge]:
             raise ConfigError(
                 f"{command.run} is not a run directory: use --evaluator rollout or solver"
             )
-        from playout.agents.search_player import load_player
-
         which: str | int = int(command.which) if command.which.isdigit() else command.which
         player: Any = load_player(command.run, which=which, simulations=command.simulations)
+        one_torch_thread()
         if player.config is None:
             return player.game, analysis.policy_judge(player.evaluator)
         return player.game, analysis.search_judge(player.game, player.config, player.evaluator)
-    game = find_game(game_name(command.run))
+    game = find_game(game_of_run(command.run) if Path(command.run).is_dir() else command.run)
     if command.evaluator == "solver":
         from playout.mcts.solver import Solver
 
         return game, analysis.solver_judge(Solver(game, table_mb=256))
     simulations = _ROLLOUT_SIMULATIONS if command.simulations is None else command.simulations
     return game, analysis.rollout_judge(game, simulations, threads=0)
-
-
-def game_name(run: str) -> str:
-    """The game of a run directory, or the name itself."""
-    if not Path(run).is_dir():
-        return run
-    from playout.agents.run.directory import RunDir
-
-    found = RunDir.open(run).config.get("game")
-    if not isinstance(found, str):
-        raise ConfigError(f"{run} is a run that plays no game")
-    return found
 
 
 def _show(command: Command) -> int:

@@ -63,6 +63,7 @@ def main(command: Command) -> int:
     """Plays, rates and reports."""
     from playout.agents.players import make_player
     from playout.agents.reporting import must_be_writable, write_json
+    from playout.agents.search_player import one_torch_thread
     from playout.agents.sprt import SprtConfig
     from playout.envs import records
     from playout.envs.registry import game as find_game
@@ -79,6 +80,7 @@ def main(command: Command) -> int:
         player: Any = make_player(spec, game, seed=command.seed)
         player.name = spec  # two runs may have the same name, but nobody is listed twice
         players[spec] = player
+    one_torch_thread()
     if command.records is not None:
         records.append(command.records, [])
     matches = _play_all(command, game, players, test)
@@ -114,16 +116,14 @@ def _check(command: Command, specs: list[str]) -> None:
 
 def _game_of(specs: list[str]) -> str:
     """The game of the first run among the players."""
-    from playout.agents.run.directory import RunDir
+    from playout.agents.search_player import game_of_run
 
     for spec in specs:
         path = spec
         while not Path(path).is_dir() and ":" in path:
             path = path.rpartition(":")[0]
         if path and Path(path).is_dir():
-            found = RunDir.open(path).config.get("game")
-            if isinstance(found, str):
-                return found
+            return game_of_run(path)
     return "connect_four"
 
 

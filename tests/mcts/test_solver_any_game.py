@@ -1,4 +1,4 @@
-"""Alpha-beta over the function table: all of tic-tac-toe, games in Python, limited depth, bad games."""
+"""Alpha-beta over the function table: tic-tac-toe, games in Python, limited depth, bad games."""
 
 import numpy as np
 import playout
