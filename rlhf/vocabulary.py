@@ -15,6 +15,8 @@ from torch.nn import functional as F
 __all__ = ["cross_entropy", "token_logprobs"]
 
 IGNORE = -100
+# Probabilities of up to so many bytes are kept for the backward pass; more are computed twice.
+KEPT_BYTES = 128 << 20
 # 512 rows of a few thousand words stay in the processor's cache.
 CHUNK = 512
 
@@ -86,49 +88,62 @@ def cross_entropy(
 
 
 class _TokenLogprobs(Function):
+    """Keeps the probabilities for the backward pass where they are small enough."""
+
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int
     ) -> tuple[Tensor, Tensor]:
         logprobs = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
-        entropies = torch.empty_like(logprobs)
-        lses = torch.empty_like(logprobs)
+        entropies, lses = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        size = hidden.shape[0] * weight.shape[0] * hidden.element_size()
+        keep = any(ctx.needs_input_grad[:2]) and size <= KEPT_BYTES
+        kept = []
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
-            logits = F.linear(hidden[rows], weight).float().div_(temperature)
-            log_p = torch.log_softmax(logits, dim=-1)
-            lses[rows] = logits[:, 0] - log_p[:, 0]
-            logprobs[rows] = log_p.gather(1, targets[rows, None])[:, 0]
-            entropies[rows] = -log_p.exp().mul_(log_p).sum(-1)
-        ctx.save_for_backward(hidden, weight, targets, lses, entropies)
-        ctx.temperature, ctx.chunk = temperature, chunk
+            logits = F.linear(hidden[rows], weight).float()
+            p = torch.softmax(logits, dim=-1)
+            # The largest probability cannot underflow, so it gives the normaliser exactly.
+            top, place = p.max(-1, keepdim=True)
+            lse = (logits.gather(1, place) - top.log())[:, 0]
+            lses[rows] = lse
+            logprobs[rows] = logits.gather(1, targets[rows, None])[:, 0] - lse
+            entropies[rows] = lse - logits.mul_(p).sum(-1)
+            if keep:
+                kept.append(p.to(hidden.dtype))
+        ctx.save_for_backward(hidden, weight, targets, logprobs, entropies, lses, *kept)
+        ctx.chunk = chunk
         return logprobs, entropies
 
     @staticmethod
     def backward(  # type: ignore[override]
         ctx: Any, grad_logprobs: Tensor, grad_entropies: Tensor
-    ) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden, weight, targets, lses, entropies = ctx.saved_tensors
+    ) -> tuple[Tensor, Tensor, None, None]:
+        hidden, weight, targets, logprobs, entropies, lses, *kept = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         through_entropy = bool(grad_entropies.any())
-        for start in range(0, hidden.shape[0], ctx.chunk):
+        for number, start in enumerate(range(0, hidden.shape[0], ctx.chunk)):
             rows = slice(start, start + ctx.chunk)
-            logits = F.linear(hidden[rows], weight).float().div_(ctx.temperature)
-            log_p = logits.sub_(lses[rows, None])
-            p = log_p.exp()
+            outer, picked = grad_logprobs[rows, None], targets[rows, None]
             # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + entropy).
-            outer = grad_logprobs[rows, None]
-            if through_entropy:
-                inner = log_p.add_(entropies[rows, None]).mul_(grad_entropies[rows, None])
-                grad = inner.add_(outer).mul_(p).neg_()
+            if kept and not through_entropy:
+                grad = kept[number].mul_(-outer.to(hidden.dtype))
             else:
-                grad = p.mul_(-outer)
-            grad.scatter_add_(1, targets[rows, None], outer)
-            grad = grad.div_(ctx.temperature).to(weight.dtype)
+                log_p = F.linear(hidden[rows], weight).float().sub_(lses[rows, None])
+                p = log_p.exp()
+                inner = log_p.add_(entropies[rows, None]).mul_(grad_entropies[rows, None])
+                grad = inner.add_(outer).mul_(p).neg_().to(hidden.dtype)
+            # The target's entry anew: 1 - p would be lost where p was rounded to nearly 1.
+            exact = -torch.expm1(logprobs[rows, None]) * outer
+            if through_entropy:
+                log_p = logprobs[rows, None]
+                spread = log_p.exp() * (log_p + entropies[rows, None])
+                exact -= spread * grad_entropies[rows, None]
+            grad.scatter_(1, picked, exact.to(grad.dtype))
             torch.mm(grad, weight, out=grad_hidden[rows])
             grad_weight += grad.t() @ hidden[rows]
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+        return grad_hidden, grad_weight.to(weight.dtype), None, None
 
 
 def token_logprobs(
@@ -146,9 +161,11 @@ def token_logprobs(
         weight: [V, H] output embeddings, in the data type of `hidden`.
         targets: [...] token ids.
         temperature: The logits are divided by it, as they were when sampled.
-        chunk: Rows computed at once; the backward pass computes them again instead of keeping them.
+        chunk: Rows computed at once.
     """
     shape = targets.shape
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted, temperature, chunk)
+    if temperature != 1.0:
+        flat = flat / temperature
+    logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted, chunk)
     return logprobs.view(shape), entropies.view(shape)
