@@ -1,0 +1,183 @@
+"""The trainer: same seed same bytes, resume, thresholds, evaluation apart from training, threads."""
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.env_making import make_environments
+from playout.agents.evaluate import evaluate_policy
+from playout.agents.population import Population
+from playout.agents.ppo_trainer import PPOTrainer
+from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
+from playout.errors import CheckpointError, EnvironmentFault
+from ppo_worlds import Bandit, Counter, Recall
+
+
+def make(source="CartPole-v1", *, seed=0, total=100_000, network=None, stop=True, **collect):
+    options = {"num_envs": 8, "num_steps": 32, "eval_episodes": 10, **collect}
+    config = CollectConfig(**options)
+    return PPOTrainer(
+        make_environments(source, config.num_envs, processes=0),
+        lambda: make_environments(source, 5, processes=0),
+        total_timesteps=total,
+        seed=seed,
+        ppo=PPOConfig(learning_rate=1e-3, minibatch_size=64),
+        network=NetworkConfig(**{"hidden": (16,), **(network or {})}),
+        collect=config,
+        stop=stop,
+    )
+
+
+def flat(trainer):
+    return torch.cat([p.detach().reshape(-1) for p in trainer.policy.parameters()])
+
+
+CASES = {
+    "compiled": {},
+    "torch": {"network": {"activation": "silu"}},
+    "normalised": {"normalize_obs": True, "normalize_rewards": True},
+    "recurrent": {"source": Recall, "network": {"recurrent": "lstm", "recurrent_size": 8}},
+    "sequences": {
+        "source": Recall,
+        "network": {"recurrent": "gru", "recurrent_size": 8},
+        "sequence_length": 8,
+    },
+    "continuous": {"source": "Pendulum-v1"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_trainer_equals_one_that_never_stopped(case):
+    whole, stopped = make(**CASES[case]), make(**CASES[case])
+    for _ in range(2):
+        whole.update()
+        stopped.update()
+    resumed = make(**CASES[case])
+    resumed.load_state_dict(stopped.state_dict())
+    for _ in range(2):
+        a, b = whole.update(), resumed.update()
+        assert a == b
+        whole.evaluate()
+    assert torch.equal(flat(whole), flat(resumed))
+    assert whole.progress == resumed.progress and whole.updates == resumed.updates == 4
+
+
+@pytest.mark.parametrize("case", ["compiled", "torch", "recurrent"])
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(case):
+    found = []
+    for threads in (1, 2, 1):
+        torch.set_num_threads(threads)
+        trainer = make(**CASES[case])
+        for _ in range(2):
+            trainer.update()
+        found.append(flat(trainer))
+    torch.set_num_threads(1)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], flat(make(**CASES[case], seed=1)))
+
+
+def test_metrics_carry_the_names_that_others_use():
+    trainer = make()
+    for _ in range(3):
+        metrics = trainer.update()
+    wanted = {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "time/total_timesteps",
+        "time/iterations",
+        "train/approx_kl",
+        "train/clip_fraction",
+        "train/clip_range",
+        "train/entropy_loss",
+        "train/explained_variance",
+        "train/learning_rate",
+        "train/loss",
+        "train/n_updates",
+        "train/policy_gradient_loss",
+        "train/value_loss",
+    }
+    assert wanted <= set(metrics)
+    assert metrics["time/total_timesteps"] == trainer.steps <= 3 * 8 * 32
+
+
+def test_the_run_ends_when_fresh_episodes_confirm_the_threshold():
+    trainer = make(Bandit, reward_threshold=0.9)
+    while not trainer.finished:
+        trainer.update()
+        found = trainer.evaluate()
+    assert trainer.solved and trainer.steps < 20_000
+    assert found["eval/confirmed_reward"] >= 0.9
+    assert "solved" in trainer.summary()
+
+
+def test_without_stop_the_whole_budget_is_spent():
+    trainer = make(Bandit, reward_threshold=0.1, total=2000, stop=False)
+    while not trainer.finished:
+        trainer.update()
+        trainer.evaluate()
+    assert trainer.steps >= 2000
+
+
+def test_evaluation_changes_nothing_in_training():
+    plain, watched = make(), make(eval_every=1)
+    for _ in range(3):
+        plain.update()
+        watched.update()
+        assert "eval/mean_reward" in watched.evaluate()
+    assert torch.equal(flat(plain), flat(watched))
+
+
+def test_every_environment_plays_the_same_number_of_evaluation_episodes():
+    class Uneven(Counter):
+        made = 0
+
+        def __init__(self):
+            Uneven.made += 1
+            super().__init__(length=2 if Uneven.made % 2 else 20)
+
+    trainer = make(Uneven, num_envs=4, total=1000)
+    found = trainer._evaluate("eval")
+    assert len(found.lengths) == 10
+    assert sorted(set(found.lengths.tolist())) == [2, 20]
+    assert abs((found.lengths == 2).sum() - (found.lengths == 20).sum()) <= 2
+
+
+def test_an_endless_episode_is_named():
+    trainer = make(lambda: Counter(length=10**9), total=1000)
+    envs = trainer.make_eval_envs()
+    with pytest.raises(EnvironmentFault, match="still running after 50 steps"):
+        evaluate_policy(trainer.policy, envs, episodes=5, seed=0, max_steps=50)
+
+
+def test_a_checkpoint_of_another_network_is_refused():
+    state = make().state_dict()
+    with pytest.raises(CheckpointError, match="another network"):
+        make(network={"hidden": (8,)}).load_state_dict(state)
+
+
+def test_members_of_a_population_are_the_runs_of_their_seeds():
+    group = Population([make(seed=s, total=1500) for s in (0, 1)])
+    while not group.finished:
+        group.update()
+        group.evaluate()
+    for seed, member in enumerate(group.members):
+        alone = make(seed=seed, total=1500)
+        while not alone.finished:
+            alone.update()
+        assert torch.equal(flat(member), flat(alone))
+    state = group.state_dict()
+    best = group.members[group.best].policy.state_dict()
+    assert all(torch.equal(state["model"][k], v) for k, v in best.items())
+    again = Population([make(seed=s, total=1500) for s in (0, 1)])
+    again.load_state_dict(state)
+    assert again.finished and again.progress == group.progress
+    assert "seed 1" in group.summary()
+
+
+def test_returns_of_the_last_hundred_episodes_survive_a_resume():
+    trainer = make()
+    for _ in range(4):
+        trainer.update()
+    other = make()
+    other.load_state_dict(trainer.state_dict())
+    assert list(other.recent) == list(trainer.recent) and len(trainer.recent) > 10
+    assert np.isfinite(trainer.first_return)
