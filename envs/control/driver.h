@@ -1,8 +1,8 @@
 /* Steps a batch of one control task: time limits, the three autoreset modes, random streams, layout of observations.
  *
  * Works block by block (PLAYOUT_CONTROL_BLOCK rows), so that physics, bookkeeping and the transposed write of
- * observations meet the same lines of the first-level cache. Everything lives in arrays that the caller owns; nothing is
- * allocated. Leaves out: physics (the task), and checking of actions, which happens before (ctl_check_*).
+ * observations meet the same lines of the first-level cache. Everything lives in arrays that the caller owns; nothing
+ * is allocated. Leaves out: physics (the task), and checking of actions, which happens before (ctl_check_*).
  */
 #ifndef PLAYOUT_CONTROL_DRIVER_H
 #define PLAYOUT_CONTROL_DRIVER_H

@@ -72,7 +72,7 @@ CTL_INLINE void pendulum_step_body(const playout_control *task, int32_t n, const
 CTL_INLINE void pendulum_observe_body(const playout_control *task, int32_t n, const double *state, int64_t stride,
                                       double *obs, int64_t obs_stride) {
     (void)task;
-    ctl_sincos_block(n, state, obs + obs_stride, obs);
+    ctl_sincos_quick_block(n, state, obs + obs_stride, obs);
     memcpy(obs + 2 * obs_stride, state + stride, (size_t)n * sizeof(double));
 }
 

@@ -1,8 +1,8 @@
 /* SignalMaze: remember a sign at the start of a corridor to choose the right exit at its end.
  *
  * The corridor runs east from (0, 0) to a junction at (length, 0), whose arms end in exits two cells north and south. A
- * sign in the wall above the start says which exit is right. The agent sees a window of 5 x 5 cells around itself, so the
- * sign is out of sight at the junction, which looks the same for both: without memory half of all choices are wrong.
+ * sign in the wall above the start says which exit is right. The agent sees a window of 5 x 5 cells around itself, so
+ * the sign is out of sight at the junction, which looks the same for both: without memory half the choices are wrong.
  * Rules only. State: x, y, length, signal (0 north, 1 south). Actions: north, east, south, west.
  * params[0], params[1]: the least and the greatest length, at least 3.
  */

@@ -19,6 +19,8 @@ from playout.envs.native import read_seeds
 class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
     """One copy of a control task; arguments as in ControlVectorEnv."""
 
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 (Gymnasium's)
+
     def __init__(
         self,
         task: Any,
@@ -31,7 +33,7 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": self.task.fps}
+        self.metadata = {**self.metadata, "render_fps": self.task.fps}
         info = _control.describe(capsule)
         self._batch = _control.ControlBatch(
             capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype
