@@ -195,7 +195,7 @@ def is_finished(path: Path) -> bool:
 
 def interval(steps: int, times: int) -> int:
     """Every how many of `steps` to evaluate about `times` times, the last step included."""
-    return next(n for n in range(max(1, steps // times), steps + 1) if steps % n == 0)
+    return next(n for n in range(max(1, -(-steps // times)), steps + 1) if steps % n == 0)
 
 
 def own_tokenizer(run: RunDir, make: Callable[[], Tokenizer]) -> Tokenizer:
