@@ -18,6 +18,8 @@ from playout_game cimport PLAYOUT_GAME_CAPSULE, playout_game
 cnp.import_array()
 
 cdef extern from "game_rows.h" nogil:
+    enum:
+        GR_SPARE
     ctypedef struct gr_rows:
         const playout_game *game
         int32_t num_envs
@@ -56,6 +58,12 @@ MODES = ("NextStep", "SameStep", "Disabled")
 OPPONENTS = ("self", "random", "ask")
 
 
+cdef object spared(num_rows, num_actions):
+    """Zeros [num_rows, num_actions] with GR_SPARE bytes behind them."""
+    size = num_rows * num_actions
+    return np.zeros(size + GR_SPARE, np.uint8)[:size].reshape(num_rows, num_actions)
+
+
 cdef class GameRows:
     """B games in progress; the arrays are buffers that every call overwrites.
 
@@ -87,13 +95,13 @@ cdef class GameRows:
         self.to_play = np.zeros(num_envs, np.int32)
         self.obs = np.zeros((num_envs, *shape), np.float32)
         self.final_obs = np.zeros((num_envs, *shape), np.float32)
-        self.mask = np.zeros((num_envs, game.num_actions), np.int8)
+        self.mask = spared(num_envs, game.num_actions).view(np.int8)
         self.final_mask = np.zeros((num_envs, game.num_actions), np.int8)
         self.final_to_play = np.zeros(num_envs, np.int32)
         self.rewards = np.zeros(num_envs, np.float32)
         self.terminations = np.zeros(num_envs, np.bool_)
         self.truncations = np.zeros(num_envs, np.bool_)
-        self._legal = np.zeros((num_envs, game.num_actions), np.uint8)
+        self._legal = spared(num_envs, game.num_actions)
         self._moved = np.zeros(num_envs, np.uint8)
         self.c.game = game
         self.c.num_envs = num_envs

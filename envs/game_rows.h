@@ -15,6 +15,8 @@
 #define GR_SAME_STEP 1
 #define GR_DISABLED 2
 
+#define GR_SPARE 16 /* bytes behind mask and legal that may be written */
+
 #define GR_SELF_PLAY 0 /* the caller moves for every player */
 #define GR_RANDOM 1    /* the other players move at random */
 #define GR_ASK 2       /* the other players' moves come through gr_play */
@@ -116,18 +118,18 @@ GR_INLINE void gr_show(const gr_rows *r, int32_t row) {
     int32_t actions[PLAYOUT_MAX_ACTIONS];
     game->observe(game, gr_state(r, row), viewer >= 0 ? viewer : 0, r->obs + (size_t)row * (size_t)r->plane);
     const int32_t count = player >= 0 && player == viewer ? game->legal(game, gr_state(r, row), actions) : 0;
-    /* A call of memset costs more than the mask of a small board. */
-    if (num_actions > 32) {
-        memset(legal, 0, (size_t)num_actions);
-    } else {
-        for (int32_t i = 0; i < num_actions; i++) legal[i] = 0;
+    if (num_actions <= GR_SPARE) {
+        /* One word instead of many bytes. Rows are shown in rising order, so what it writes beyond its own row is
+         * overwritten by the next; the last row has GR_SPARE bytes behind it. */
+        uint8_t word[GR_SPARE] = {0};
+        for (int32_t i = 0; i < count; i++) word[actions[i]] = 1;
+        memcpy(legal, word, GR_SPARE);
+        memcpy(mask, word, GR_SPARE);
+        return;
     }
+    memset(legal, 0, (size_t)num_actions);
     for (int32_t i = 0; i < count; i++) legal[actions[i]] = 1;
-    if (num_actions > 32) {
-        memcpy(mask, legal, (size_t)num_actions);
-    } else {
-        for (int32_t i = 0; i < num_actions; i++) mask[i] = legal[i];
-    }
+    memcpy(mask, legal, (size_t)num_actions);
 }
 
 /* The agent's move, or the restart of a row that was over. */

@@ -112,39 +112,12 @@ C4_INLINE void c4_returns(const c4_layout *g, const c4_state *s, float *values) 
     values[1 - mover] = won;
 }
 
-/* The stones of the 7x6 board row by row from the top, bit 7 * row + column. The product gathers the bits of one row, which
- * stand 7 apart, side by side: no two partial products meet, so nothing carries. */
-C4_INLINE uint64_t c4_by_rows(uint64_t stones) {
-    uint64_t rows = 0;
-    for (int32_t y = 0; y < 6; y++) {
-        const uint64_t row = (stones >> y) & UINT64_C(0x40810204081);
-        rows = rows << 7 | ((row * UINT64_C(0x1041041041) >> 36) & 127);
-    }
-    return rows;
-}
-
-/* 16 bits as 16 floats; compares instead of shifts, so that it becomes vector code. */
-C4_INLINE void c4_floats(uint64_t bits, int32_t count, float *out) {
-    static const uint32_t place[16] = {1,   2,   4,    8,    16,   32,   64,    128,
-                                       256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    const uint32_t word = (uint32_t)bits;
-    for (int32_t i = 0; i < count; i++) out[i] = (word & place[i]) != 0 ? 1.0f : 0.0f;
-}
-
 /* Own stones, the other's stones; row 0 is the top row. */
 C4_INLINE void c4_observe(const c4_layout *g, const c4_state *s, int32_t player, float *obs) {
     const uint64_t other = s->own ^ s->all;
     const uint64_t first = player == c4_turn(s) ? s->own : other;
     const uint64_t second = first ^ s->all;
     float *out = obs;
-    if (g->width == 7 && g->height == 6) {
-        const uint64_t rows1 = c4_by_rows(first), rows2 = c4_by_rows(second);
-        const uint64_t low = rows1 | rows2 << 42, high = rows2 >> 22; /* the 84 cells of both planes in order */
-        for (int32_t i = 0; i < 4; i++) c4_floats(low >> (16 * i), 16, obs + 16 * i);
-        c4_floats(high, 16, obs + 64);
-        c4_floats(high >> 16, 4, obs + 80);
-        return;
-    }
     for (int32_t plane = 0; plane < 2; plane++) {
         const uint64_t stones = plane == 0 ? first : second;
         for (int32_t y = g->height - 1; y >= 0; y--)
