@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents._running import episodes
-from playout.agents.env_group import mask_size
+from playout.agents.env_group import derive_seed, mask_size
 from playout.agents.environments import Environments
 from playout.agents.normalize import ObsNormalizer, RewardScaler
 from playout.agents.ppo import PolicyStep
@@ -82,7 +82,7 @@ class Collector:
         self.bootstrap = np.zeros((rows, steps), np.float32)
         self.episode_returns, self.episode_lengths = np.zeros(rows), np.zeros(rows, np.int64)
         self.finished: list[tuple[float, int]] = []
-        self.steps = 0
+        self.steps, self.seed, self.broken = 0, seed, False
         self._begin(envs.reset(seed))
         self.starting = np.ones(rows, np.bool_)
         self.chunks: list[Tree] = []
@@ -102,6 +102,7 @@ class Collector:
 
     def collect(self) -> Rollout:
         """T steps of every environment; follow with `compute_gae`, then `cut`."""
+        self.broken = True  # unless it comes to its end
         envs, policy, length = self.envs, self.policy, self.config.sequence_length
         initial, self.chunks = self.state, []
         if (compiled := getattr(policy, "native", None)) is not None:
@@ -172,6 +173,7 @@ class Collector:
 
     def _finish(self, initial: Tree) -> Rollout:
         self._check_obs(self.config.num_steps)
+        self.broken = False
         self.state = self._reset_states(self.state)
         last = self.policy.value(to_tensors(self.now, self.device), self.state)
         over = self.terminations | self.truncations
@@ -222,32 +224,45 @@ class Collector:
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """Environments, observations, states, random numbers and running statistics."""
+        """Environments, observations, states, random numbers and running statistics.
+
+        After a fault in the middle of a rollout the environments are left out: who continues from
+        that state begins new episodes.
+        """
+        common = {
+            "broken": self.broken,
+            "generator": self.generator.get_state(),
+            "steps": self.steps,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+        if self.broken:
+            return common
         return {
+            **common,
             "envs": self.envs.get_state(),
             "raw": copy_arrays(self.raw),
             "now": copy_arrays(self.now),
             "starting": self.starting.copy(),
             "state": map_tree(lambda x: x.cpu(), self.state),
-            "generator": self.generator.get_state(),
             "episode_returns": self.episode_returns.copy(),
             "episode_lengths": self.episode_lengths.copy(),
-            "steps": self.steps,
-            "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the normaliser is restored by the trainer, with the model."""
+        self.generator.set_state(state["generator"])
+        self.steps = int(state["steps"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        if state["broken"]:
+            self._restart(self.envs.reset(derive_seed(self.seed, "after a fault", self.steps)))
+            return
         raw = self.envs.set_state(state["envs"])
         self.raw, self.now = state["raw"], state["now"]
         self.starting = state["starting"]
         self.state = self._moved(state["state"])
-        self.generator.set_state(state["generator"])
         self.episode_returns[:] = state["episode_returns"]
         self.episode_lengths[:] = state["episode_lengths"]
-        self.steps = int(state["steps"])
-        if self.scaler is not None:
-            self.scaler.load_state_dict(state["scaler"])
         if not same_arrays(raw, self.raw):
             warnings.warn(
                 "the environments cannot be put back exactly where they were (their episodes do "

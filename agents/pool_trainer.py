@@ -31,6 +31,7 @@ class SelfPlayTrainer:
     """Trains one policy against a pool of itself; follows the Trainer protocol."""
 
     title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
+    survives_faults = True
 
     def __init__(self, inner: PPOTrainer, envs: PoolEnvs, judges: TurnGames) -> None:
         """`inner` learns in `envs`; `judges` are games for evaluations."""

@@ -56,6 +56,7 @@ class PPOTrainer:
     """
 
     title, unit, best_metric = "PPO", "steps", "eval/mean_reward"
+    survives_faults = True
 
     def __init__(
         self,

@@ -112,7 +112,7 @@ def ppo(
             if option not in known:
                 raise ConfigError(f"a resumed run keeps its settings; {option} cannot change")
         command = make_command(Command, **options)
-        if command.env != name and name:
+        if isinstance(env, str) and env and env != command.env:
             raise ConfigError(f"{options['resume']} learns {command.env}, not {name}")
     else:
         if env == "":

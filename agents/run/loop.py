@@ -22,7 +22,7 @@ from playout.agents.run.directory import RunDir
 from playout.agents.run.metrics import MetricsLog
 from playout.agents.run.tensorboard import TensorBoardView
 from playout.agents.run.tree import is_torch
-from playout.errors import DivergedError, RunError
+from playout.errors import DivergedError, EnvironmentFault, RunError
 
 # Metrics of these groups describe play and may lack a value; all others must be finite.
 _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
@@ -178,9 +178,23 @@ class _Loop:
         finally:
             self.log.close()
 
+    def _update(self) -> dict[str, float]:
+        """The trainer's update; its errors name the checkpoint that is left.
+
+        After a fault of an environment, a trainer that says it `survives_faults` is saved first.
+        """
+        try:
+            return dict(self.trainer.update())
+        except EnvironmentFault as error:
+            if getattr(self.trainer, "survives_faults", False):
+                self.save()
+            raise EnvironmentFault(f"{error}; {self.last_good()}") from error
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {self.last_good()}") from error
+
     def step(self, evaluate: bool) -> float | None:
         """One update, its metrics and, if due, its evaluation; returns the metric of a new best."""
-        metrics = dict(self.trainer.update())
+        metrics = self._update()
         self.updates += 1
         _check_metrics(metrics, self.updates, self.last_good())
         metric = None

@@ -1,4 +1,4 @@
-"""The trainer: same seed same bytes, resume, thresholds, evaluation apart from training, threads."""
+"""The trainer: same seed same bytes, resume, thresholds, evaluation apart from training."""
 
 import numpy as np
 import pytest
