@@ -13,7 +13,7 @@ demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, sho
 	$(BIN)/playout alphazero connect_four --demo --run runs/demo
 
 test: $(VENV)/.installed-test ## run the tests
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/ruff check .

@@ -76,11 +76,16 @@ def test_ctrl_c_stops_a_long_rollout_search_which_can_go_on(tools):
     game = tools.game("connect_four")
     search = Search(game, SearchConfig(algorithm="uct", num_simulations=3_000_000), num_trees=1)
     search.begin(game.batch(1))
+    # A test run in the background inherits "ignore SIGINT": set what an interactive Python has.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        search.run()
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search.run()
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     so_far = search.result().visits.sum()
     assert 0 < so_far < 3_000_000
     assert not search.done.any()
