@@ -21,7 +21,7 @@ class IllegalActionError(GameError, ValueError):
 
 
 class SearchError(PlayoutError):
-    """Calls to a search out of order: tell() without ask(), a result before the first evaluation."""
+    """Calls to a search out of order: tell() without ask(), a result before an evaluation."""
 
 
 class EnvironmentFault(PlayoutError):

@@ -1,4 +1,4 @@
-"""`playout.testing`: checks and counts for games of your own; what they do stands in envs/testing.py."""
+"""`playout.testing`: checks and counts for games of your own (see envs/testing.py)."""
 
 from playout.envs.testing import (
     GameCheckError,
