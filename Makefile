@@ -18,8 +18,8 @@ test: $(VENV)/.installed-test ## run the tests
 lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint envs mcts agents
-	mkdir -p build/types && ln -sfn ../.. build/types/playout && MYPYPATH=build/types $(BIN)/mypy -p playout
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint envs mcts agents
+	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/playout && MYPYPATH=$(VENV)/types $(BIN)/mypy -p playout
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/report.py --check
 
