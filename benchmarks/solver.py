@@ -102,17 +102,17 @@ def beside_openspiel(count: int, repeats: int) -> dict[str, Any] | None:
         states = positions(plies, count) if plies else game.batch(1)
         theirs = pyspiel.load_game(name)
         twins = [_twin(theirs, state) for state in states]
-        ours = Solver(game).values(states).tolist()
-        values = [
-            int(
-                minimax.alpha_beta_search(theirs, twin.clone(), None, 100, twin.current_player())[0]
-            )
-            for twin in twins
-        ]
-        if ours != values:
+        solver = Solver(game, table_mb=1)
+        ours = solver.values(states).tolist()
+
+        def value(twin: Any, theirs: Any = theirs) -> int:
+            player = twin.current_player()
+            return int(minimax.alpha_beta_search(theirs, twin.clone(), None, 100, player)[0])
+
+        if ours != [value(twin) for twin in twins]:
             raise SystemExit(f"{name}: the answers differ")
 
-        def mine(states: StateBatch = states, solver: Solver = Solver(game, table_mb=1)) -> float:  # noqa: B008
+        def mine(states: StateBatch = states, solver: Solver = solver) -> float:
             for row in range(len(states)):
                 solver.clear()
                 solver.values(states[row : row + 1])
