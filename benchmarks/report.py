@@ -83,12 +83,12 @@ def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[
 
 def verdict(claim: dict[str, Any]) -> str:
     """Whether the target is reached; empty if there is none."""
-    target = claim.get("target")
+    target = middle(claim.get("target"))
     measured = middle(claim["ratio"] if claim.get("ratio") is not None else claim["ours"])
-    if middle(target) is None or measured is None:
+    if target is None or measured is None:
         return ""
     lower = claim.get("better") == "lower" and claim.get("ratio") is None
-    reached = measured <= middle(target) if lower else measured >= middle(target)
+    reached = measured <= target if lower else measured >= target
     return "yes" if reached else "**no**"
 
 
