@@ -16,6 +16,8 @@ from torch.nn import functional as F
 __all__ = ["Decoder"]
 
 _HIDDEN = -30000.0
+# Attention scores held at once while prompts are read.
+_SCORES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +29,15 @@ class _LayerWeights:
 
 
 class Decoder:
-    """A model frozen for decoding up to `max_rows` rows of `max_length` tokens.
+    """A model frozen for decoding; it keeps the weights as they were when it was made.
 
     In the shapes, B are rows, P prompt tokens, V the vocabulary.
     """
 
-    def __init__(self, model: Transformer, *, dtype: torch.dtype, max_rows: int, max_length: int):
+    def __init__(self, model: Transformer, *, dtype: torch.dtype) -> None:
         config = model.config
         if not config.causal:
             raise ConfigError("an encoder cannot generate text")
-        if max_length > config.max_position_embeddings:
-            raise ConfigError(
-                f"prompt and answer need {max_length} positions; the model's context is "
-                f"{config.max_position_embeddings}"
-            )
         self.config: TransformerConfig = config
         self.dtype = dtype
         with torch.no_grad():
@@ -48,12 +45,29 @@ class Decoder:
             self._head = model.head_weight(dtype)
             self._embed = model.embed_tokens.detach()
             self._turns = torch.complex(model.cos, model.sin)
-        shape = max_rows, config.num_key_value_heads, max_length, config.head_dim
-        device = self._embed.device
-        # Float32 also for bfloat16 weights: one query against many keys is bound by memory, and the
-        # library's bfloat16 kernels for that shape are slower than its float32 ones.
-        self._cache = [torch.zeros(2, *shape, device=device) for _ in self._layers]
-        self.lengths = torch.zeros(max_rows, dtype=torch.long, device=device)
+        self._cache: list[Tensor] = []
+        self._rows = self.lengths = torch.zeros(0, dtype=torch.long)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._embed.device
+
+    def allocate(self, max_rows: int, max_length: int) -> None:
+        """Make room for so many rows and tokens, prompt and answer together."""
+        config = self.config
+        if max_length > config.max_position_embeddings:
+            raise ConfigError(
+                f"prompt and answer need {max_length} positions; the model's context is "
+                f"{config.max_position_embeddings}"
+            )
+        shape = 2, max_rows, config.num_key_value_heads, max_length, config.head_dim
+        if not self._cache or any(
+            have < need for have, need in zip(self._cache[0].shape, shape, strict=True)
+        ):
+            # Float32 also for bfloat16 weights: one query against many keys is bound by memory, and
+            # the library's bfloat16 kernels for that shape are slower than its float32 ones.
+            self._cache = [torch.zeros(shape, device=self.device) for _ in self._layers]
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -61,14 +75,25 @@ class Decoder:
         rows, width = ids.shape
         self._rows = torch.arange(rows, device=ids.device)
         self.lengths = lengths.clone()
+        each = max(1, _SCORES // (self.config.num_attention_heads * width * width))
+        last = [
+            self._read(ids[start : start + each], lengths[start : start + each], start)
+            for start in range(0, rows, each)
+        ]
+        return self._logits(torch.cat(last))
+
+    def _read(self, ids: Tensor, lengths: Tensor, start: int) -> Tensor:
+        """Fill the cache of rows from `start` on; their states after the last token, [B, H]."""
+        rows, width = ids.shape
+        own = slice(start, start + rows)
         positions = torch.arange(width, device=ids.device)
         hidden = (positions[:, None] < positions)[None]
         x = self._embed[ids]
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, self._turns[:width, None])
-            self._cache[index][:, :rows, :, :width] = kv.permute(2, 0, 3, 1, 4)
-            x = self._finish(x, self._attend(q, index, width, hidden), weights)
-        return self._logits(x[self._rows, lengths - 1])
+            self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4)
+            x = self._finish(x, self._attend(q, index, own, width, hidden), weights)
+        return x[torch.arange(rows, device=ids.device), lengths - 1]
 
     @torch.no_grad()
     def step(self, ids: Tensor) -> Tensor:
@@ -80,10 +105,11 @@ class Decoder:
             hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
         turns = self._turns[places][:, None, None]
         x = self._embed[ids][:, None]
+        rows = slice(0, len(places))
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, turns)
             self._cache[index][:, self._rows, :, places] = kv[:, 0]
-            x = self._finish(x, self._attend(q, index, longest, hidden), weights)
+            x = self._finish(x, self._attend(q, index, rows, longest, hidden), weights)
         self.lengths = places + 1
         return self._logits(x[:, 0])
 
@@ -109,11 +135,16 @@ class Decoder:
         torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turns)
         return qkv[:, :, :queries], qkv[:, :, queries:].unflatten(2, (2, keys))
 
-    def _attend(self, q: Tensor, index: int, longest: int, hidden: Tensor | None) -> Tensor:
-        """Mix the first `longest` cached values; `hidden` [B or 1, L, longest] may not be seen."""
+    def _attend(
+        self, q: Tensor, index: int, own: slice, longest: int, hidden: Tensor | None
+    ) -> Tensor:
+        """Mix the first `longest` cached values of rows `own`.
+
+        `hidden`, bool [B or 1, L, longest], says what may not be seen.
+        """
         rows, length, heads, size = q.shape
         kv_heads = self.config.num_key_value_heads
-        k, v = self._cache[index][:, :rows].flatten(1, 2)[:, :, :longest]
+        k, v = self._cache[index][:, own].flatten(1, 2)[:, :, :longest]
         # Query heads that share a key head are more rows of the same product.
         q = q.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
         scores = torch.bmm(q.reshape(rows * kv_heads, -1, size), k.transpose(1, 2))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DivergedError
 from playout.rlhf.decode import Decoder
 from playout.rlhf.sampling import SamplingConfig, choose, uniforms
 from playout.rlhf.transformer import Transformer
@@ -60,7 +60,7 @@ def unpad_left(ids: Tensor, mask: Tensor) -> list[list[int]]:
 
 
 def generate(
-    model: Transformer,
+    model: Transformer | Decoder,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -76,7 +76,7 @@ def generate(
     """Sample one answer a prompt.
 
     Args:
-        model: A decoder.
+        model: A decoder; a `Decoder` made of it saves preparing the weights in every call.
         prompts: Token ids, at least one each.
         max_new_tokens: Longest answer.
         stop: Tokens that end an answer.
@@ -84,27 +84,23 @@ def generate(
         sampling: How tokens are chosen; plain sampling by default.
         seed: Of all randomness.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
-        dtype: Of the weights while decoding.
+        dtype: Of the weights while decoding (a `Decoder` keeps its own).
         exact: Keep small float32 batches at a size at which samples equal those of large ones.
         max_rows: More prompts than this are generated in turns.
     """
     sampling = sampling or SamplingConfig()
     names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
     _check(model, prompts, names, max_new_tokens)
-    device = model.embed_tokens.device
+    decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
+    # A float32 product of fewer rows may take another path in the library and end in other bits.
+    least = 8 if exact and decoder.dtype == torch.float32 else 1
     longest = max(len(prompt) for prompt in prompts)
-    least = 8 if exact and dtype == torch.float32 else 1
-    decoder = Decoder(
-        model,
-        dtype=dtype,
-        max_rows=max(least, min(max_rows, len(prompts))),
-        max_length=longest + max_new_tokens,
-    )
+    decoder.allocate(max(least, min(max_rows, len(prompts))), longest + max_new_tokens)
     parts = []
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
         u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_turn(decoder, prompts[rows], u, sampling, stop, pad, least, device))
+        parts.append(_turn(decoder, prompts[rows], u, sampling, stop, pad, least))
     tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
     width = int(lengths.max())
@@ -126,10 +122,10 @@ def _turn(
     stop: Sequence[int],
     pad: int,
     least: int,
-    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
     count, steps = u.shape
+    device = decoder.device
     tokens = np.full((count, steps), pad)
     logprobs = np.zeros((count, steps), dtype=np.float32)
     lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
@@ -145,10 +141,12 @@ def _turn(
     )
     for step in range(steps):
         chosen, chosen_logprobs = choose(logits, u[rows, step].to(device), sampling)
-        picked = chosen.cpu().numpy()
+        picked, picked_logprobs = chosen.cpu().numpy(), chosen_logprobs.cpu().numpy()
+        if not np.isfinite(picked_logprobs).all():
+            raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
         live = ~finished[rows]
         tokens[rows[live], step] = picked[live]
-        logprobs[rows[live], step] = chosen_logprobs.cpu().numpy()[live]
+        logprobs[rows[live], step] = picked_logprobs[live]
         ended = rows[live & np.isin(picked, stop)]
         finished[ended], lengths[ended] = True, step + 1
         (unfinished,) = np.nonzero(~finished[rows])
@@ -166,7 +164,10 @@ def _turn(
 
 
 def _check(
-    model: Transformer, prompts: Sequence[Sequence[int]], streams: np.ndarray, max_new: int
+    model: Transformer | Decoder,
+    prompts: Sequence[Sequence[int]],
+    streams: np.ndarray,
+    max_new: int,
 ) -> None:
     if not prompts:
         raise ConfigError("there are no prompts to answer")

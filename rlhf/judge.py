@@ -68,7 +68,7 @@ def human_votes(
     votes: Path,
     seed: int,
     names: tuple[str, str] = ("policy", "reference"),
-    ask: Callable[[str], str] = input,
+    ask: Callable[[str], str] | None = None,
     show: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Ask a person about pairs of answers; every vote is on disk before the next question.
@@ -80,7 +80,7 @@ def human_votes(
         votes: JSON lines to append to; pairs that it holds already are not asked again.
         seed: Of the order of the sides.
         names: Written beside the votes, not shown before the end.
-        ask: Reads a line.
+        ask: Reads a line; the terminal's input by default.
         show: Writes a line.
 
     Returns:
@@ -96,7 +96,7 @@ def human_votes(
         if pair[0] == pair[1] or (prompt, frozenset(pair)) in asked:
             continue
         show(f"\n{prompt} ...\n  1: {pair[0].strip()}\n  2: {pair[1].strip()}")
-        answer = _read(ask)
+        answer = _read(ask or input)
         if answer == "q":
             break
         if answer == "s":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from playout.errors import ConfigError, DivergedError
+from playout.errors import ConfigError
 from torch import Tensor
 
 __all__ = ["SamplingConfig", "choose", "uniforms"]
@@ -69,11 +69,9 @@ def choose(logits: Tensor, u: Tensor, config: SamplingConfig) -> tuple[Tensor, T
         u: [B], in [0, 1).
         config: How to choose.
     """
-    if config.temperature > 0:
+    if config.temperature not in (0.0, 1.0):
         logits.div_(config.temperature)
     log_p = torch.log_softmax(logits, dim=-1)
-    if not bool(torch.isfinite(log_p[:, 0]).all()):
-        raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
     if config.temperature == 0:
         tokens = log_p.argmax(dim=-1)
     elif config.top_k or config.top_p < 1:
@@ -106,13 +104,13 @@ def _invert(p: Tensor, u: Tensor) -> Tensor:
     if size % _GROUP:
         p = torch.nn.functional.pad(p, (0, _GROUP - size % _GROUP))
     grouped = p.view(rows, -1, _GROUP)
-    sums = grouped.sum(-1).double().cumsum(-1)
-    target = u.to(p.device) * sums[:, -1]
-    group = (sums <= target[:, None]).sum(-1).clamp_(max=sums.shape[1] - 1)
-    index = torch.arange(rows, device=p.device)
-    before = torch.where(group > 0, sums[index, group - 1], 0.0)
-    inner = grouped[index, group].double().cumsum(-1) + before[:, None]
-    place = group * _GROUP + (inner <= target[:, None]).sum(-1).clamp_(max=_GROUP - 1)
+    sums = torch.nn.functional.pad(grouped.sum(-1).double().cumsum(-1), (1, 0))
+    target = u.to(p.device)[:, None] * sums[:, -1:]
+    last = grouped.shape[1] - 1
+    group = torch.searchsorted(sums[:, 1:].contiguous(), target, right=True).clamp_(max=last)
+    inner = grouped.gather(1, group[:, :, None].expand(-1, -1, _GROUP))[:, 0].double().cumsum(-1)
+    place = torch.searchsorted(inner, target - sums.gather(1, group), right=True)
+    place = place.clamp_(max=_GROUP - 1).add_(group, alpha=_GROUP)
     # The two sums may differ in the last bit; a token of probability zero is never the answer.
-    impossible = p[index, place] <= 0
-    return torch.where(impossible, p.argmax(-1), place) if bool(impossible.any()) else place
+    chosen, place = p.gather(1, place)[:, 0], place[:, 0]
+    return place if bool((chosen > 0).all()) else torch.where(chosen > 0, place, p.argmax(-1))

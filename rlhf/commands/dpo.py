@@ -31,7 +31,7 @@ class Command(PolicyOptions):
     """dpo or ipo."""
     label_smoothing: float = 0.0
     """Share of labels taken to be wrong."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-4
     """At its highest."""
 
 

@@ -67,10 +67,12 @@ def main(command: Command) -> int:
             print(f"by {name}: no votes yet")
             continue
         low, high = row["interval"]
-        means = f", mean {row['mean']:.3f} against {row['opponent_mean']:.3f}"
+        means = ""
+        if "mean" in row:
+            means = f", mean {row['mean']:.3f} against {row['opponent_mean']:.3f}"
         print(
             f"by {name}: wins {100 * row['win_rate']:.1f} % of {row['prompts']} "
-            f"(95 %: {100 * low:.1f} to {100 * high:.1f}){means if 'mean' in row else ''}"
+            f"(95 %: {100 * low:.1f} to {100 * high:.1f}){means}"
         )
     if command.json is not None:
         write_json(command.json, result)

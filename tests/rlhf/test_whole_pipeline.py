@@ -114,7 +114,7 @@ def test_texts_are_scored_line_by_line(finished, tmp_path, capsys):
     assert main(["rlhf", "score", str(tmp_path / "none"), "--texts", str(texts)]) == 2
 
 
-def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys):
+def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys, monkeypatch):
     folder, _, _ = finished
     player = load(folder)
     first = player.act(["the film", "a"])
@@ -125,6 +125,12 @@ def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys):
     arguments = ["--num-prompts", "4", "--json", str(out)]
     assert main(["rlhf", "judge", str(folder), *arguments]) == 0
     assert json.loads(out.read_text())["judge"]["prompts"] == 4
+    lines = iter(["1", "q"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    votes = ["--human", "--votes", str(tmp_path / "votes.jsonl"), "--num-prompts", "6"]
+    assert main(["rlhf", "judge", str(folder), *votes]) == 0
+    assert "of 1 " in capsys.readouterr().out
+    assert len(read_preferences(tmp_path / "votes.jsonl")) == 1
     assert main(["eval", str(folder / "rlhf"), "--episodes", "4"]) == 0
     assert main(["eval", str(folder / "reward")]) == 0
     assert "accuracy" in capsys.readouterr().out
