@@ -58,7 +58,7 @@ class AlphaZeroConfig:
     updates: int | None = None
     games: int | None = None
     evaluations: int = 32768
-    steps: int = 12
+    steps: int = 48
     replay_capacity: int = 500_000
     window: float = 0.5
     least_window: int = 50_000
@@ -197,8 +197,8 @@ class AlphaZeroTrainer:
 
     def evaluate(self) -> dict[str, float]:
         """Shares of good moves and results against fixed anchors, of the averaged network."""
+        config = self.config
         if self._strength is None:
-            config = self.config
             self._strength = Strength(
                 self.game,
                 simulations=config.eval_simulations,
@@ -206,9 +206,10 @@ class AlphaZeroTrainer:
                 games=config.eval_games,
                 seed=self.seed,
             )
-        evaluator = self._evaluators[0]
-        evaluator.refresh(self.learner.average)
-        return self._strength.measure(evaluator)
+        network = NetworkEvaluator(
+            self.learner.average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
+        )
+        return self._strength.measure(network)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""

@@ -7,6 +7,7 @@ checkpoint. What can be done with a player stands in search_player.py.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
@@ -82,4 +83,5 @@ def first_line(error: Exception) -> str:
 def load(run: RunDir, which: str | int = "best") -> Any:
     """The player of a run."""
     game, net, _ = load_network(run, which)
-    return AlphaZeroPlayer(game, NetworkEvaluator(net), name=run.path.name or "alphazero")
+    network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
+    return AlphaZeroPlayer(game, network, name=run.path.name or "alphazero")

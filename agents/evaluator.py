@@ -9,7 +9,11 @@ evaluator each are faster on two cores than one with two, and need no barriers.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +50,20 @@ def choose_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch on the calling thread: small networks lose more by waiting than they gain."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def cpu_chunk(net: ResNet) -> int:
     """Rows whose activations stay in the cache: a power of two from 16 to 256."""
     config = net.config
@@ -61,6 +79,7 @@ class NetworkEvaluator:
         device: "cpu" or "cuda"; by default a GPU if there is one.
         dtype: "float32", "bfloat16", "float16" or "auto".
         chunk: rows a pass, a power of two; by default what fits the cache or fills a GPU.
+        threads: threads that share the chunks of a large batch on a processor; 1 in self-play.
     """
 
     def __init__(
@@ -70,6 +89,7 @@ class NetworkEvaluator:
         device: str | None = None,
         dtype: str = "auto",
         chunk: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.device = choose_device() if device is None else device
         self.dtype = choose_dtype(self.device) if dtype == "auto" else dtype
@@ -82,7 +102,10 @@ class NetworkEvaluator:
         self.config = net.config
         self.num_evaluations = 0
         self._net = FoldedResNet(net, dtype=DTYPES[self.dtype], device=self.device)
-        self._inputs: dict[int, Tensor] = {}
+        self._local = threading.local()  # each thread has input buffers of its own
+        self._pool: ThreadPoolExecutor | None = None
+        if threads > 1 and not cuda:
+            self._pool = ThreadPoolExecutor(threads, "evaluator", torch.set_num_threads, (1,))
         self._graphs: dict[int, _Graph] = {}
         self._run = self._run_graph if cuda else self._run_cpu
 
@@ -98,7 +121,6 @@ class NetworkEvaluator:
             raise ValueError("a network needs observations: ask(observe=True)")
         return self.evaluate_obs(leaves.obs[: leaves.size])
 
-    @torch.inference_mode()
     def evaluate_obs(self, obs: Float32) -> tuple[Float32, Float32]:
         """Logits [M, A] and values [M] (or [M, P]) of observations [M, C, H, W]."""
         if obs.ndim != 4 or obs.shape[1:] != self.config.obs_shape:
@@ -110,11 +132,21 @@ class NetworkEvaluator:
         logits = np.empty((size, self.config.num_actions), np.float32)
         values = np.empty((size,) if num_values == 1 else (size, num_values), np.float32)
         source = torch.from_numpy(np.ascontiguousarray(obs, np.float32))
-        for start in range(0, size, self.chunk):
+
+        def work(start: int) -> None:
             stop = min(start + self.chunk, size)
-            chunk_logits, chunk_values = self._run(source[start:stop])
+            with torch.inference_mode():
+                chunk_logits, chunk_values = self._run(source[start:stop])
             logits[start:stop] = chunk_logits[: stop - start].numpy()
             values[start:stop] = chunk_values[: stop - start].numpy()
+
+        starts = range(0, size, self.chunk)
+        if self._pool is not None and len(starts) > 1:
+            list(self._pool.map(work, starts))
+        else:
+            with one_thread():
+                for start in starts:
+                    work(start)
         self.num_evaluations += size
         if not (np.isfinite(values).all() and np.isfinite(logits).all()):
             raise DivergedError(
@@ -130,13 +162,12 @@ class NetworkEvaluator:
 
     def _run_cpu(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         rows = self._shape(len(obs))
-        if rows not in self._inputs:
+        inputs: dict[int, Tensor] = self._local.__dict__.setdefault("inputs", {})
+        if rows not in inputs:
             empty = torch.zeros((rows, *self.config.obs_shape), dtype=DTYPES[self.dtype])
-            self._inputs[rows] = empty.contiguous(memory_format=torch.channels_last)
-        buffer = self._inputs[rows]
-        buffer[: len(obs)].copy_(
-            obs
-        )  # rows beyond keep old boards: they change nothing, and stay finite
+            inputs[rows] = empty.contiguous(memory_format=torch.channels_last)
+        buffer = inputs[rows]
+        buffer[: len(obs)].copy_(obs)  # rows beyond keep old boards: finite, and of no influence
         answer: tuple[Tensor, Tensor] = self._net(buffer)
         return answer
 

@@ -43,16 +43,16 @@ class LearnerConfig:
         dtype: "bfloat16" (autocast) or "float32".
     """
 
-    batch_size: int = 512
+    batch_size: int = 256
     num_shards: int = 2
     optimizer: str = "muon"
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.02
     warmup: float = 0.02
     final_rate: float = 0.05
     weight_decay: float = 1e-3
     max_grad_norm: float = 4.0
     value_weight: float = 1.0
-    average: float = 0.995
+    average: float = 0.997
     dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:

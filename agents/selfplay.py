@@ -47,13 +47,13 @@ class SelfPlayConfig:
     """
 
     num_groups: int = 2
-    num_trees: int = 256
-    num_simulations: int = 32
+    num_trees: int = 128
+    num_simulations: int = 16
     cheap_simulations: int = 8
     full_share: float = 1.0
-    opening_share: float = 0.5
-    opening_plies: int = 24
-    explore_plies: int = 30
+    opening_share: float = 0.8
+    opening_plies: int = 26
+    explore_plies: int = 6
     stop_proven: bool = True
     resign: float = -1.0
     value_mix: float = 0.3

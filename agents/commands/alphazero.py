@@ -49,6 +49,7 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Runs the command; returns the exit code."""
+    import torch
     from playout.agents.alphazero import AlphaZeroTrainer
     from playout.agents.run.loop import train
     from playout.agents.run.settings import from_dict
@@ -64,6 +65,7 @@ def main(command: Command) -> int:
     )
     config = from_dict(type(config), run.config["alphazero"], where=str(run.path / "run.json"))
     config = with_length(config, command, run, minutes)
+    torch.set_num_threads(1)  # groups and shards bring their own threads
     trainer = AlphaZeroTrainer(config, seed=run.seed)
     if not command.quiet:
         print_plan(run, config)
@@ -127,6 +129,6 @@ def with_length(
     return replace(config, updates=updates_for(run, config, minutes), games=None)
 
 
-def alphazero(game: str = "connect_four", **options: Any) -> int:
+def alphazero(game: str | None = None, **options: Any) -> int:
     """`playout alphazero GAME` in Python: `playout.alphazero("connect_four", minutes=10)`."""
     return main(make_command(Command, game=game, **options))

@@ -12,7 +12,6 @@ from playout.agents.replay import Replay
 from playout.agents.resnet import build
 from playout.agents.run.directory import RunDir
 from playout.agents.run.loop import train
-from playout.agents.selfplay import SelfPlayConfig
 from playout.agents.sizing import configure
 from playout.envs.game import StateBatch
 from playout.errors import CheckpointError, ConfigError, DivergedError
@@ -179,4 +178,3 @@ def test_it_learns_never_to_lose_at_tic_tac_toe(tmp_path):
     assert "eval/score_random" in rows[-1]
     player = load(run.path)
     assert perfect_replies(player.with_simulations(32), game) == 0
-    assert SelfPlayConfig().num_simulations == 32
