@@ -36,6 +36,13 @@ class AlphaZeroConfig:
         game: name, with parameters in brackets.
         size: "tiny", "small", "base", "large" or CHANNELSxBLOCKS.
         pooling: global pooling in every second block.
+        first_size: a smaller network that plays and learns first, "" for none. It makes games
+            faster while there is much to learn from each; then the other learns from them and
+            takes over.
+        first_evaluations: as `evaluations`, while the first network plays.
+        first_steps: as `steps`, while the first network learns.
+        grow_at: when the second network begins to play, as a share of the run.
+        teach: for how long before that it learns alone, as a share of the run.
         updates: length of the run in updates, or None ...
         games: ... and the games to finish instead.
         evaluations: the network's answers in the self-play of one update.
@@ -55,6 +62,11 @@ class AlphaZeroConfig:
     game: str = "connect_four"
     size: str = "base"
     pooling: bool = False
+    first_size: str = ""
+    first_evaluations: int = 32768
+    first_steps: int = 48
+    grow_at: float = 0.4
+    teach: float = 0.08
     updates: int | None = None
     games: int | None = None
     evaluations: int = 32768
@@ -80,6 +92,8 @@ class AlphaZeroConfig:
         for name in ("evaluations", "steps", "replay_capacity", "least_window"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.teach <= self.grow_at < 1 or self.grow_at == 0:
+            raise ConfigError("grow_at must be in (0, 1) and teach not larger")
         if not 0 < self.window <= 1:
             raise ConfigError(f"window must be in (0, 1], not {self.window}")
 
@@ -114,19 +128,18 @@ class AlphaZeroTrainer:
         self.game: NativeGame = find_game(config.game)
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
-        self.net = new_network(self.game, config, seed=seed)
-        device = choose_device()
-        self.learner = Learner(self.net, config.learner, device=device)
-        self._evaluators = [
-            NetworkEvaluator(self.learner.average, device=device, dtype=config.infer_dtype)
-            for _ in range(config.selfplay.num_groups)
+        sizes = [config.first_size, config.size] if config.first_size else [config.size]
+        self.learners = [
+            Learner(
+                new_network(self.game, config, size, seed=seed),
+                config.learner,
+                device=choose_device(),
+            )
+            for size in sizes
         ]
-        seeing: list[Evaluator] = [
-            LookaheadEvaluator(one, self.game) if config.lookahead else one
-            for one in self._evaluators
-        ]
+        self._playing = -1
         self.selfplay = SelfPlay(
-            self.game, seeing, config.selfplay, search=search_config(config), seed=seed
+            self.game, self._seat(0), config.selfplay, search=search_config(config), seed=seed
         )
         num_values = self.game.num_players if self.game.num_players > 2 else 1
         self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)
@@ -146,13 +159,38 @@ class AlphaZeroTrainer:
         """Whether the whole run is done."""
         return self.progress[0] >= self.progress[1]
 
+    def _phase(self) -> tuple[int, int]:
+        """Which network plays and which one learns."""
+        config, done = self.config, self.progress[0] / self.progress[1]
+        if len(self.learners) == 1:
+            return 0, 0
+        return int(done >= config.grow_at), int(done >= config.grow_at - config.teach)
+
+    def _seat(self, playing: int) -> list[Evaluator]:
+        """Evaluators for a network that begins to play, one a group."""
+        config, self._playing = self.config, playing
+        self._evaluators = [
+            NetworkEvaluator(self.learners[playing].average, dtype=config.infer_dtype)
+            for _ in range(config.selfplay.num_groups)
+        ]
+        if not config.lookahead:
+            return list(self._evaluators)
+        return [LookaheadEvaluator(one, self.game) for one in self._evaluators]
+
+    def _refresh(self) -> Learner:
+        """Hands newest weights to self-play; returns the learner of the network that plays."""
+        playing, _ = self._phase()
+        if playing != self._playing:
+            self.selfplay.seat(self._seat(playing))
+        for evaluator in self._evaluators:
+            evaluator.refresh(self.learners[playing].average)
+        return self.learners[playing]
+
     def update(self) -> dict[str, float]:
         """Some moves of self-play, then some gradient steps."""
-        config = self.config
         start = time.perf_counter()
-        for evaluator in self._evaluators:
-            evaluator.refresh(self.learner.average)
-        examples, counts = self.selfplay.play(config.evaluations)
+        self._refresh()
+        examples, counts = self.selfplay.play(self._amounts(self._playing)[0])
         self.replay.add(examples)
         self.totals.add(counts)
         played = time.perf_counter()
@@ -175,11 +213,28 @@ class AlphaZeroTrainer:
             return {}
         window = max(config.least_window, int(config.window * self.replay.num_added))
         rows = []
-        done = self.progress[0] / self.progress[1]
-        for _ in range(config.steps):
-            batch = self.replay.batch(self.learner.steps, config.learner.batch_size, window=window)
-            rows.append(self.learner.step(batch, done=done))
+        pupil = self._phase()[1]
+        learner, done = self.learners[pupil], self._schooling(pupil)
+        for _ in range(self._amounts(pupil)[1]):
+            number = sum(one.steps for one in self.learners)
+            batch = self.replay.batch(number, config.learner.batch_size, window=window)
+            rows.append(learner.step(batch, done=done))
         return {**mean_metrics(rows), "train/window": float(min(window, len(self.replay)))}
+
+    def _amounts(self, index: int) -> tuple[int, int]:
+        """Evaluations and gradient steps of an update, by network."""
+        config = self.config
+        if index < len(self.learners) - 1:
+            return config.first_evaluations, config.first_steps
+        return config.evaluations, config.steps
+
+    def _schooling(self, index: int) -> float:
+        """How much of its time to learn a network has behind, 0 to 1."""
+        config, done = self.config, self.progress[0] / self.progress[1]
+        if len(self.learners) == 1:
+            return done
+        change = config.grow_at - config.teach
+        return done / change if index == 0 else (done - change) / (1 - change)
 
     def _play_metrics(self, counts: Counts, examples: int) -> dict[str, float]:
         games, moves = max(counts.games, 1), max(counts.moves, 1)
@@ -207,7 +262,7 @@ class AlphaZeroTrainer:
                 seed=self.seed,
             )
         network = NetworkEvaluator(
-            self.learner.average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
+            self._refresh().average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
         )
         return self._strength.measure(network)
 
@@ -228,9 +283,11 @@ class AlphaZeroTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, replay, games in play, counters."""
+        player = self._refresh()
         return {
-            **self.learner.state_dict(),
-            "network": self.net.config.to_dict(),
+            "model": dict(player.average.state_dict()),
+            "network": player.net.config.to_dict(),
+            "learners": [learner.state_dict() for learner in self.learners],
             "replay": self.replay.state_dict(),
             "selfplay": self.selfplay.state_dict(),
             "updates": self.updates,
@@ -239,24 +296,26 @@ class AlphaZeroTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from what `state_dict` gave."""
-        if state["network"] != self.net.config.to_dict():
+        stored = [part["network"] for part in state["learners"]]
+        if stored != [learner.net.config.to_dict() for learner in self.learners]:
             raise CheckpointError(
                 "the checkpoint's network has another shape than this configuration's"
             )
-        self.learner.load_state_dict(state)
+        for learner, part in zip(self.learners, state["learners"], strict=True):
+            learner.load_state_dict(part)
         self.replay.load_state_dict(state["replay"])
         self.selfplay.load_state_dict(state["selfplay"])
         self.updates = int(state["updates"])
         self.totals = Counts(**{name: int(number) for name, number in state["totals"].items()})
 
 
-def new_network(game: NativeGame, config: AlphaZeroConfig, *, seed: int) -> ResNet:
+def new_network(game: NativeGame, config: AlphaZeroConfig, size: str, *, seed: int) -> ResNet:
     """A fresh network for a game."""
     weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
     return build(
         game.obs_shape,
         game.num_actions,
-        size=config.size,
+        size=size,
         num_players=game.num_players,
         pooling=config.pooling,
         seed=weights_seed,

@@ -19,27 +19,45 @@ SHARE = (
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
-    """Updates that fit into `minutes`; measured on a throw-away trainer of the same sizes."""
-    part = replace(
-        config,
-        updates=1 << 20,
-        games=None,
-        evaluations=max(1, config.evaluations // PARTS),
-        steps=max(1, config.steps // PARTS),
-        warmup_positions=config.learner.batch_size,
-    )
-    trainer: list[AlphaZeroTrainer] = []
+    """Updates that fit into `minutes`; measured on throw-away trainers, one a network."""
+    trainers: list[AlphaZeroTrainer] = []
 
     def measure() -> int:
-        if not trainer:
-            trainer.append(AlphaZeroTrainer(part, seed=0))
-            trainer[0].selfplay.play(1)  # until there is something to learn from
-            while len(trainer[0].replay) < part.warmup_positions:
-                trainer[0].update()
-        trainer[0].update()
-        return 1
+        if not trainers:
+            trainers.extend(prepared(part) for part in parts(config))
+        for trainer in trainers:
+            trainer.update()
+        return len(trainers)
 
     total = plan(
-        run, minutes=minutes, unit="parts of updates", measure=measure, seconds=12.0, share=SHARE
+        run, minutes=minutes, unit="parts of updates", measure=measure, seconds=15.0, share=SHARE
     )
     return max(1, total // PARTS)
+
+
+def parts(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
+    """For each network of a run, a run of it alone with updates of a fraction of the size."""
+    kinds = [(config.size, config.evaluations, config.steps)]
+    if config.first_size:
+        kinds.append((config.first_size, config.first_evaluations, config.first_steps))
+    return [
+        replace(
+            config,
+            size=size,
+            first_size="",
+            updates=1 << 20,
+            games=None,
+            evaluations=max(1, evaluations // PARTS),
+            steps=max(1, steps // PARTS),
+            warmup_positions=config.learner.batch_size,
+        )
+        for size, evaluations, steps in kinds
+    ]
+
+
+def prepared(config: AlphaZeroConfig) -> AlphaZeroTrainer:
+    """A trainer that has enough positions to learn from, so that its next update is typical."""
+    trainer = AlphaZeroTrainer(config, seed=0)
+    while len(trainer.replay) < config.warmup_positions:
+        trainer.update()
+    return trainer

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from playout.agents.evaluator import choose_device
 from playout.agents.muon import Muon
 from playout.agents.replay import TrainingBatch
 from playout.agents.resnet import ResNet
@@ -33,7 +34,8 @@ class LearnerConfig:
         batch_size: rows a gradient step.
         num_shards: parts of a batch that are computed side by side.
         optimizer: "muon" for convolutions with AdamW for the rest, or "adamw" for all.
-        learning_rate: the peak, reached after the warm-up.
+        learning_rate: the peak, reached after the warm-up, of a network of 32 channels; wider ones
+            take shorter steps, by the root of their width.
         warmup: share of the run over which the rate rises to it.
         final_rate: the last rate as a share of the peak; between them a half cosine.
         weight_decay: of matrices and convolutions, decoupled.
@@ -46,7 +48,7 @@ class LearnerConfig:
     batch_size: int = 256
     num_shards: int = 2
     optimizer: str = "muon"
-    learning_rate: float = 0.02
+    learning_rate: float = 0.03
     warmup: float = 0.02
     final_rate: float = 0.05
     weight_decay: float = 1e-3
@@ -104,12 +106,13 @@ class Learner:
     Args:
         net: the network to train, in place.
         config: see LearnerConfig.
-        device: where it is trained.
+        device: where it is trained; by default a GPU if there is one.
     """
 
-    def __init__(self, net: ResNet, config: LearnerConfig, *, device: str = "cpu") -> None:
+    def __init__(self, net: ResNet, config: LearnerConfig, *, device: str | None = None) -> None:
         self.config = config
-        self.device = device
+        self.device = device = choose_device() if device is None else device
+        self.peak_rate = config.learning_rate * min(1.0, (32 / net.config.channels) ** 0.5)
         self.steps = 0
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -131,10 +134,10 @@ class Learner:
         """The rate with `done` (0 to 1) of the run behind: a warm-up, then half a cosine."""
         config = self.config
         if done < config.warmup:
-            return config.learning_rate * (0.1 + 0.9 * done / config.warmup)
+            return self.peak_rate * (0.1 + 0.9 * done / config.warmup)
         phase = min(1.0, (done - config.warmup) / max(1e-9, 1 - config.warmup))
         low = config.final_rate
-        return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase)))
+        return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase)))
 
     def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
         """One gradient step with `done` (0 to 1) of the run behind; returns the losses."""
@@ -206,7 +209,8 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Weights, averaged weights, optimiser and counter."""
         return {
-            "model": dict(self.average.state_dict()),
+            "network": self.net.config.to_dict(),
+            "average": dict(self.average.state_dict()),
             "learner": dict(self.net.state_dict()),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps": self.steps,
@@ -214,7 +218,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
-        self.average.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
         for replica in self._replicas:
             replica.load_state_dict(state["learner"])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):

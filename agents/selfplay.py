@@ -274,6 +274,11 @@ class SelfPlay:
             config.num_groups, initializer=torch.set_num_threads, initargs=(1,)
         )
 
+    def seat(self, evaluators: list[Evaluator]) -> None:
+        """Another network plays from now on."""
+        for group, evaluator in zip(self.groups, evaluators, strict=True):
+            group.evaluator = evaluator
+
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
         """Plays until the network has answered `evaluations` questions; returns ended games."""
         quota = -(-evaluations // len(self.groups))

@@ -11,30 +11,42 @@ from __future__ import annotations
 from dataclasses import replace
 
 from playout.agents.alphazero import AlphaZeroConfig
-from playout.agents.learner import LearnerConfig
 from playout.agents.resnet import parse_size
 from playout.agents.selfplay import SelfPlayConfig
 from playout.envs.game import NativeGame
 
-# minutes from which a size pays off, largest first
-SIZE_BY_MINUTES = ((25.0, "48x4"), (0.0, "small"))
+# minutes from which a network pays off -> (the one that begins, the one that takes over)
+BY_MINUTES = ((25.0, "small", "base"), (0.0, "", "small"))
+FIRST_EVALUATIONS, FIRST_STEPS = 32768, 48  # of an update, for a network of 32 channels x 3 blocks
+LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew
 
 
-def size_for(minutes: float) -> str:
-    """The network that is strongest after so many minutes on two cores."""
-    return next(size for least, size in SIZE_BY_MINUTES if minutes >= least)
+def sizes_for(minutes: float) -> tuple[str, str]:
+    """The network that learns first ("" for none) and the final one, for minutes on two cores."""
+    return next((first, last) for least, first, last in BY_MINUTES if minutes >= least)
+
+
+def cost(size: str) -> float:
+    """Time of an evaluation or a gradient step: multiplications, and what goes by width alone."""
+    channels, blocks, _ = parse_size(size)
+    return blocks * channels * (channels + 40.0)
 
 
 def configure(
     game: NativeGame,
     *,
     size: str,
+    first_size: str = "",
     simulations: int = 16,
     updates: int | None = None,
     games: int | None = None,
+    long: bool = False,
 ) -> AlphaZeroConfig:
-    """The configuration for a game and a size of network, with all that depends on them."""
-    channels = parse_size(size)[0]
+    """The configuration for a game and sizes of networks, with all that depends on them.
+
+    An update of a large network takes about as long as one of a small network: it has fewer
+    evaluations and steps.
+    """
     small = game.max_plies <= 12  # such as tic-tac-toe: everything can be small
     selfplay = SelfPlayConfig(
         num_trees=64 if small else 128,
@@ -43,15 +55,19 @@ def configure(
         opening_plies=max(0, min(26, game.max_plies * 2 // 3)),
         explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
     )
-    # A wide network wants shorter steps: 0.03 at 32 channels, 0.02 at 64.
-    learner = LearnerConfig(learning_rate=round(min(0.03, 0.03 * (32 / channels) ** 0.5), 4))
+    times = 2 if long else 1
+    part = min(1.0, cost("small") / cost(size))
     config = AlphaZeroConfig(
         game=str(game),
         size=size,
+        first_size=first_size,
+        first_evaluations=times * FIRST_EVALUATIONS,
+        first_steps=times * FIRST_STEPS,
         updates=updates,
         games=games,
+        evaluations=round(times * FIRST_EVALUATIONS * part),
+        steps=max(1, round(times * FIRST_STEPS * part)),
         selfplay=selfplay,
-        learner=learner,
     )
     if small:
         config = replace(

@@ -27,20 +27,25 @@ SIMULATIONS = 128
 
 def print_plan(run: RunDir, config: AlphaZeroConfig) -> None:
     """What the dial was turned into."""
-    channels, blocks, _ = parse_size(config.size)
     play = config.selfplay
-    length = (
-        f"{config.updates} updates" if config.updates is not None else f"{config.games:,} games"
-    )
+    length = f"{config.updates} updates" if config.updates is not None else f"{config.games} games"
+    network = shape(config.size)
+    if config.first_size:
+        share = f"{config.grow_at:.0%}"
+        network = f"{shape(config.first_size)} for {share} of the run, then {network}"
     print(
-        f"{config.game}: network of {channels} channels x {blocks} blocks, "
-        f"{config.infer_dtype} in self-play; {length}\n"
+        f"{config.game}: network of {network}, {config.infer_dtype} in self-play; {length}\n"
         f"  each update: {config.evaluations:,} evaluations in {play.num_groups} x "
-        f"{play.num_trees} games at "
-        f"{play.num_simulations} simulations a move, then {config.steps} gradient steps of "
-        f"{config.learner.batch_size} positions\n"
+        f"{play.num_trees} games at {play.num_simulations} simulations a move, "
+        f"then {config.steps} gradient steps of {config.learner.batch_size} positions\n"
         f"  run directory: {run.path}"
     )
+
+
+def shape(size: str) -> str:
+    """A size for people."""
+    channels, blocks, _ = parse_size(size)
+    return f"{channels} channels x {blocks} blocks"
 
 
 def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, Any]:

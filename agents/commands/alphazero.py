@@ -78,7 +78,7 @@ def main(command: Command) -> int:
 
 def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
     """The configuration but for its length, and the minutes if they decide."""
-    from playout.agents.sizing import configure, size_for
+    from playout.agents.sizing import LONG_RUN, configure, sizes_for
     from playout.envs.registry import game as find_game
 
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
@@ -92,10 +92,19 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
     if command.simulations < 2:
         raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
     game = find_game(command.game)
-    size = command.size or size_for(minutes if minutes is not None else 60.0)
+    length = minutes if minutes is not None else 60.0
+    first, size = ("", "tiny") if game.max_plies <= 12 else sizes_for(length)
+    if command.size is not None:
+        first, size = "", command.size
     updates = command.updates if minutes is None else 1
     config = configure(
-        game, size=size, simulations=command.simulations, updates=updates, games=command.games
+        game,
+        size=size,
+        first_size=first,
+        simulations=command.simulations,
+        updates=updates,
+        games=command.games,
+        long=length >= LONG_RUN,
     )
     return config.resolved(), minutes
 

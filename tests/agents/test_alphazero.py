@@ -74,6 +74,31 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
     assert resumed.progress == (3, 3)
 
 
+def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_path):
+    config = small_config(
+        first_size="8x1", first_evaluations=300, first_steps=2, grow_at=0.5, teach=0.25
+    )
+    config = replace(config, updates=4, warmup_positions=1)
+    straight = AlphaZeroTrainer(config, seed=1)
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=1)
+    resumed = None
+    for number in range(4):
+        before = [learner.steps for learner in straight.learners]
+        metrics = counted(straight.update())
+        learned = [
+            learner.steps - old for learner, old in zip(straight.learners, before, strict=True)
+        ]
+        assert learned == [[2, 0], [0, 3], [0, 3], [0, 3]][number]
+        if resumed is not None:
+            assert counted(resumed.update()) == metrics
+        run.save(number + 1, straight.state_dict())
+        resumed = AlphaZeroTrainer(config, seed=1)
+        resumed.load_state_dict(run.load()[1])
+        sizes = [run.load()[1]["network"]["channels"], straight._playing]
+        assert sizes == [[8, 0], [16, 1], [16, 1], [16, 1]][number]
+    assert equal(straight.state_dict(), resumed.state_dict())
+
+
 def test_a_checkpoint_of_another_network_is_refused():
     trainer = AlphaZeroTrainer(small_config(), seed=1)
     other = AlphaZeroTrainer(small_config(size="8x1"), seed=1)
@@ -85,9 +110,9 @@ def test_a_loss_that_is_not_finite_stops_learning():
     trainer = AlphaZeroTrainer(small_config(), seed=1)
     trainer.update()
     with torch.no_grad():
-        trainer.net.policy.bias.fill_(float("nan"))
+        trainer.learners[0].net.policy.bias.fill_(float("nan"))
     with pytest.raises(DivergedError, match="not finite"):
-        trainer.learner.step(trainer.replay.batch(0, 64), done=0.0)
+        trainer.learners[0].step(trainer.replay.batch(0, 64), done=0.0)
 
 
 def test_shards_give_the_gradient_of_the_whole_batch():
