@@ -129,7 +129,7 @@ def beside_openspiel(count: int, repeats: int) -> dict[str, Any] | None:
 
 
 def _twin(game: Any, state: Any) -> Any:
-    """The same Connect Four position (or the first one) in OpenSpiel, by some order of its moves."""
+    """The same Connect Four position (or a first one) in OpenSpiel, by some order of moves."""
     twin = game.new_initial_state()
     stones = state.observe(0).astype(bool)
     if not stones.any():

@@ -187,7 +187,8 @@ cdef float glance(Search *s, const uint8_t *state, uint8_t *child, const int32_t
     return best
 
 
-cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float alpha, float beta) noexcept nogil:
+cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float alpha,
+                   float beta) noexcept nogil:
     """The value of states[ply] for `player`, whose turn it is: exact inside (alpha, beta), else a bound."""
     cdef const playout_game *game = s.game
     cdef uint8_t *state = s.states + <size_t>ply * game.state_size
@@ -216,7 +217,7 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
     fact = recall(s, key, depth)
     if fact & 3:
         value = fact_value(fact)
-        if (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha) or fact & 3 == (LOWER | UPPER):
+        if fact & 3 == (LOWER | UPPER) or (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha):
             return value
         known_action = <int32_t>(fact >> 2 & 4095)
 
@@ -277,8 +278,9 @@ cdef class TableSolver:
     cdef readonly object nodes
 
     def __cinit__(self, object capsule, *, int table_mb=64, uint64_t max_nodes=0):
-        cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+        cdef const playout_game *game
         cdef uint64_t size = 1 << 10
+        game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
         self.capsule = capsule
         if game.num_players != 2:
             raise ValueError(f"alpha-beta needs two players, this game has {game.num_players}")
@@ -314,7 +316,8 @@ cdef class TableSolver:
         self.nodes = 0
         self.guess = None
 
-    def solve(self, const uint8_t[:, ::1] states, float[:, ::1] out, *, int depth=-1, int rollouts=0, uint64_t seed=0):
+    def solve(self, const uint8_t[:, ::1] states, float[:, ::1] out, *, int depth=-1, int rollouts=0,
+              uint64_t seed=0):
         """The value for the side to move after each action of many positions.
 
         Args:
@@ -328,7 +331,8 @@ cdef class TableSolver:
         cdef const playout_game *game = s.game
         cdef Py_ssize_t row, plies = game.max_plies + 3
         cdef int32_t depth_left = EXACT_DEPTH if depth < 0 else min(depth, EXACT_DEPTH - 1)
-        if states.shape[1] != game.state_size or out.shape[0] != states.shape[0] or out.shape[1] != game.num_actions:
+        if (states.shape[1] != game.state_size or out.shape[0] != states.shape[0]
+                or out.shape[1] != game.num_actions):
             raise ValueError(f"expected states [B, {game.state_size}] and values [B, {game.num_actions}]")
         if depth == 0:
             raise ValueError("depth must be at least 1")

@@ -1,7 +1,8 @@
 """Python's door to the Connect Four solver of connect_four_solver.h: bitboards in, scores out.
 
-A call works on its own copy of the solver and shares only the transposition table, so calls may run on several threads
-at once. The GIL is released; Ctrl-C is noticed about ten times a second. Which games come here is decided in solver.py.
+A call works on its own copy of the solver and shares only the transposition table, so calls may run on several
+threads at once. The GIL is released; Ctrl-C is noticed some times a second. Which games come here is decided in
+solver.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -58,7 +59,7 @@ cdef class ConnectFourSolver:
 
     def __cinit__(self, int width, int height, *, int table_mb=64, uint64_t max_nodes=0):
         if not (1 <= width <= C4_MAX_WIDTH and 1 <= height and width * (height + 1) <= 64):
-            raise ValueError(f"a board of {width}x{height} does not fit: width * (height + 1) must be at most 64")
+            raise ValueError(f"a board of {width}x{height} does not fit: width * (height + 1) is above 64")
         if not 1 <= table_mb <= 1 << 20:
             raise ValueError(f"table_mb must be from 1 to {1 << 20}, not {table_mb}")
         if c4_table_open(&self.table, width, height, <uint64_t>table_mb << 20) != 0:
@@ -110,13 +111,14 @@ cdef class ConnectFourSolver:
         self._finish(solver.nodes, solver.stopped)
         return value
 
-    def score_moves(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *, bint outcome=False):
+    def score_moves(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *,
+                    bint outcome=False):
         """Scores every move of many positions.
 
         Args:
             own: Stones of the side to move, [B].
             all: Stones of both sides, [B].
-            out: Receives the scores for the side to move after each move, [B, width]; -128 where a column is full.
+            out: Receives the scores for the side to move after each move, [B, width]; -128 in full columns.
             outcome: Only -1, 0 or 1 is wanted, which is much quicker.
         """
         cdef Py_ssize_t row, num_rows = own.shape[0]

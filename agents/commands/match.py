@@ -8,6 +8,7 @@ swapped.
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from playout.agents.arena import MatchResult, PlayedGame
     from playout.agents.ratings import Ratings
+
+
+_QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,14 @@ def main(command: Command) -> int:
         player.name = spec  # two runs may have the same name, but nobody is listed twice
         players[spec] = player
     one_torch_thread()
+    solves = any(
+        getattr(getattr(one, "solver", None), "counts_plies", False) for one in players.values()
+    )
+    if solves and command.openings < _QUICK_PLY:
+        print(
+            f"perfect thinks for minutes before ply {_QUICK_PLY}: --openings {_QUICK_PLY} helps",
+            file=sys.stderr,
+        )
     if command.records is not None:
         records.append(command.records, [])
     matches = _play_all(command, game, players, test)
