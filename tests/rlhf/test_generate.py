@@ -39,7 +39,8 @@ def prompts_of(count, seed=0):
 def test_cached_steps_equal_the_whole_forward_pass(model):
     ids = torch.arange(3 * 40).view(3, 40) % 211
     lengths = torch.tensor([4, 17, 9])
-    decoder = Decoder(model, dtype=torch.float32, max_rows=3, max_length=60)
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(3, 60)
     whole = model.logits(model(ids)).detach()
     rows = torch.arange(3)
     torch.testing.assert_close(decoder.prefill(ids[:, :17], lengths), whole[rows, lengths - 1])
@@ -49,6 +50,24 @@ def test_cached_steps_equal_the_whole_forward_pass(model):
         if step == 4:
             decoder.keep(torch.tensor([2, 0]))
             rows, lengths = torch.tensor([2, 0]), lengths[torch.tensor([2, 0])]
+
+
+def test_a_prepared_decoder_gives_the_same_samples_again_and_again(model):
+    prompts = prompts_of(5)
+    plain = generate(model, prompts, max_new_tokens=8)
+    decoder = Decoder(model, dtype=torch.float32)
+    generate(decoder, [[1]], max_new_tokens=2)
+    for _ in range(2):
+        again = generate(decoder, prompts, max_new_tokens=8)
+        assert torch.equal(again.responses, plain.responses)
+        assert torch.equal(again.logprobs, plain.logprobs)
+
+
+def test_prompts_are_read_in_parts_without_a_difference(model, monkeypatch):
+    whole = generate(model, prompts_of(20), max_new_tokens=4)
+    monkeypatch.setattr("playout.rlhf.decode._SCORES", 40000)
+    parts = generate(model, prompts_of(20), max_new_tokens=4)
+    assert torch.equal(whole.logprobs, parts.logprobs)
 
 
 @pytest.mark.parametrize("adapted", [False, True])
