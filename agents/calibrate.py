@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from playout.agents.alphazero import AlphaZeroConfig, AlphaZeroTrainer
+from playout.agents.replay import Examples
 from playout.agents.run.budget import plan
 from playout.agents.run.directory import RunDir
 
@@ -56,8 +58,13 @@ def parts(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
 
 
 def prepared(config: AlphaZeroConfig) -> AlphaZeroTrainer:
-    """A trainer that has enough positions to learn from, so that its next update is typical."""
+    """A trainer with made-up positions to learn from, so that its first update is typical."""
     trainer = AlphaZeroTrainer(config, seed=0)
-    while len(trainer.replay) < config.warmup_positions:
-        trainer.update()
+    game, count = trainer.game, config.warmup_positions
+    states = game.batch(count)
+    states.random_plies(np.full(count, 2, np.int32), 0)
+    mask = states.legal_mask().astype(np.float32)
+    policy = mask / np.maximum(mask.sum(axis=1, keepdims=True), 1)
+    values = np.zeros((count, game.num_players if game.num_players > 2 else 1), np.float32)
+    trainer.replay.add(Examples(states.data.copy(), policy, values, np.ones(count, np.float32)))
     return trainer
