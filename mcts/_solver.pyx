@@ -1,8 +1,8 @@
 """Alpha-beta over a game's function table: exact on small games, to a given depth on others.
 
-Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the side to
-move. A transposition table keeps bounds and the best action by the game's own hash; actions are tried in the order:
-the table's, those that refuted the brothers of a position, those that did well elsewhere. Not for games with dice.
+Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the
+side to move. A transposition table keeps bounds and the best action by the game's own hash; actions come in
+the order: the table's, what refuted the brothers of a position, what did well elsewhere. Not for games with dice.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -40,14 +40,18 @@ cdef enum:
 
 cdef extern from *:
     """
-    static inline uint64_t solver_load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-    static inline void solver_keep(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
+    static inline uint64_t solver_load(const uint64_t *word) {
+        return __atomic_load_n(word, __ATOMIC_RELAXED);
+    }
+    static inline void solver_keep(uint64_t *word, uint64_t value) {
+        __atomic_store_n(word, value, __ATOMIC_RELAXED);
+    }
     """
     uint64_t solver_load(const uint64_t *word) noexcept nogil
     void solver_keep(uint64_t *word, uint64_t value) noexcept nogil
 
-# Threads share the table without locks: the first word is the key exclusive-or the second, so that halves of two entries
-# do not pass for one. Second word: value (a float's bits) 32 | depth 16 | action 12 | kind 2.
+# Threads share the table without locks: the first word is the key exclusive-or the second, so that halves of
+# two entries do not pass for one. Second word: value (a float's bits) 32 | depth 16 | action 12 | kind 2.
 cdef struct Entry:
     uint64_t check
     uint64_t fact
@@ -96,14 +100,14 @@ cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
     cdef float[PLAYOUT_MAX_PLAYERS] values
     cdef const playout_game *game = s.game
     cdef playout_rng rng
-    cdef int32_t i, count
+    cdef int32_t _i, count
     cdef float total = 0
     if s.rollouts == 0:
         return 0
     rng = playout_rng_stream(s.seed, game.hash(game, state))
     cdef uint8_t *scratch = state + game.state_size  # the next ply's place, free here
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    for i in range(s.rollouts):
+    for _i in range(s.rollouts):
         if game.playout != NULL:
             game.playout(game, state, &rng, values)
         else:
@@ -118,7 +122,8 @@ cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
     return total / s.rollouts
 
 
-cdef void order(Search *s, int32_t *actions, int32_t count, int32_t first, int32_t second, int32_t player) noexcept nogil:
+cdef void order(Search *s, int32_t *actions, int32_t count, int32_t first, int32_t second,
+                int32_t player) noexcept nogil:
     """Sorts actions, in place: `first`, `second`, then by past success."""
     cdef int32_t i, j, action
     cdef int64_t rank
@@ -133,7 +138,8 @@ cdef void order(Search *s, int32_t *actions, int32_t count, int32_t first, int32
         actions[j] = action
 
 
-cdef inline int64_t rank_of(const int32_t *history, int32_t action, int32_t first, int32_t second) noexcept nogil:
+cdef inline int64_t rank_of(const int32_t *history, int32_t action, int32_t first,
+                            int32_t second) noexcept nogil:
     if action == first:
         return 1 << 40
     if action == second:
@@ -161,7 +167,7 @@ cdef inline uint64_t recall(Search *s, uint64_t key, int32_t depth) noexcept nog
 
 cdef float glance(Search *s, const uint8_t *state, uint8_t *child, const int32_t *actions, int32_t count,
                   int32_t player, int32_t deeper) noexcept nogil:
-    """The best that one action surely brings, by ending the game or by what is known of its child; -2 if nothing."""
+    """What one action surely brings, by ending the game or by what is known of its child; -2 if nothing."""
     cdef const playout_game *game = s.game
     cdef int32_t i, next_player
     cdef uint64_t fact
@@ -217,7 +223,8 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
     fact = recall(s, key, depth)
     if fact & 3:
         value = fact_value(fact)
-        if fact & 3 == (LOWER | UPPER) or (fact & LOWER and value >= beta) or (fact & UPPER and value <= alpha):
+        kind = fact & 3
+        if kind == (LOWER | UPPER) or (kind & LOWER and value >= beta) or (kind & UPPER and value <= alpha):
             return value
         known_action = <int32_t>(fact >> 2 & 4095)
 

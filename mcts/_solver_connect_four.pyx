@@ -1,8 +1,8 @@
 """Python's door to the Connect Four solver of connect_four_solver.h: bitboards in, scores out.
 
-A call works on its own copy of the solver and shares only the transposition table, so calls may run on several
-threads at once. The GIL is released; Ctrl-C is noticed some times a second. Which games come here is decided in
-solver.py.
+A call works on its own copy of the solver and shares only the transposition table, so calls may run on
+several threads at once. The GIL is released; Ctrl-C is noticed some times a second. Which games come here is
+decided in solver.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
