@@ -11,9 +11,14 @@
 #define CTL_AVX2 1
 #define CTL_AVX512 2
 
+/* Debug builds check every operation: one version, nothing inlined by force, or compiling takes an hour. */
+#ifdef NDEBUG
 #define CTL_INLINE static inline __attribute__((always_inline))
+#else
+#define CTL_INLINE static inline
+#endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && defined(NDEBUG)
 #define CTL_X86 1
 #define CTL_TARGET_AVX2 __attribute__((target("avx2,fma")))
 #if defined(__clang__)
