@@ -8,7 +8,9 @@ Networks come from run directories.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +173,16 @@ def game_of_run(path: str | PathLike[str]) -> str:
         if isinstance(place.get("game"), str):
             return str(place["game"])
     raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no game")
+
+
+def game_of_specs(specs: Sequence[str]) -> str:
+    """The text of the game that the first run among these players has learned."""
+    for path in specs:
+        while not Path(path).is_dir() and ":" in path:
+            path = path.rpartition(":")[0]
+        if path and Path(path).is_dir():
+            return game_of_run(path)
+    return "connect_four"
 
 
 def load_player(

@@ -1,8 +1,9 @@
 """Alpha-beta over a game's function table: exact on small games, to a given depth on others.
 
 Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the
-side to move. A transposition table keeps bounds and the best action by the game's own hash; actions come in
-the order: the table's, what refuted the brothers of a position, what did well elsewhere. Not for games with dice.
+side to move. A transposition table keeps bounds and the best action by the game's own hash. The order of
+actions: what the table says, what refuted the brothers of a position, what did well
+elsewhere. Not for games with dice.
 """
 
 from cpython.exc cimport PyErr_CheckSignals

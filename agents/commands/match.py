@@ -67,7 +67,7 @@ def main(command: Command) -> int:
     """Plays, rates and reports."""
     from playout.agents.players import make_player
     from playout.agents.reporting import must_be_writable, write_json
-    from playout.agents.search_player import one_torch_thread
+    from playout.agents.search_player import game_of_specs, one_torch_thread
     from playout.agents.sprt import SprtConfig
     from playout.envs import records
     from playout.envs.registry import game as find_game
@@ -78,7 +78,7 @@ def main(command: Command) -> int:
     for path in (command.records, command.json):
         if path is not None:
             must_be_writable(path)
-    game = find_game(command.game or _game_of(specs))
+    game = find_game(command.game or game_of_specs(specs))
     players = {}
     for spec in specs:
         player: Any = make_player(spec, game, seed=command.seed)
@@ -124,19 +124,6 @@ def _check(command: Command, specs: list[str]) -> None:
         raise ConfigError(f"--games must be at least 1, not {command.games}")
     if not 0 <= command.seed < 2**63:
         raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
-
-
-def _game_of(specs: list[str]) -> str:
-    """The game of the first run among the players."""
-    from playout.agents.search_player import game_of_run
-
-    for spec in specs:
-        path = spec
-        while not Path(path).is_dir() and ":" in path:
-            path = path.rpartition(":")[0]
-        if path and Path(path).is_dir():
-            return game_of_run(path)
-    return "connect_four"
 
 
 def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -> list[MatchResult]:
