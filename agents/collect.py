@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents._running import episodes
 from playout.agents.env_group import derive_seed, mask_size
@@ -86,6 +87,11 @@ class Collector:
         self._begin(envs.reset(seed))
         self.starting = np.ones(rows, np.bool_)
         self.chunks: list[Tree] = []
+        self.noise: Tensor | None = None
+        if config.noise_correlation > 0.0 and isinstance(envs.action_space, spaces.Box):
+            size = int(np.prod(envs.action_space.shape))
+            self.noise = torch.zeros(rows, size, device=self.device)
+            self.noise.normal_(generator=self.generator)
         self.state: Tree = self._moved(policy.initial_state(rows))
 
     def _moved(self, tree: Tree) -> Tree:
@@ -113,7 +119,7 @@ class Collector:
                 self.chunks.append(self.state)
             mask = self._mask(t)
             obs = to_tensors(self.now, self.device)
-            step = policy.step(obs, self.state, mask, generator=self.generator)
+            step = policy.step(obs, self.state, mask, generator=self.generator, **self._noise())
             write(self.obs, (slice(None), t), self.now)
             self._record(t, step)
             self.valid[:, t] = active = ~envs.idle
@@ -135,6 +141,15 @@ class Collector:
                 self.starting = ~(active | envs.idle)
             self._begin(raw)
         return self._finish(initial)
+
+    def _noise(self) -> dict[str, Tensor]:
+        """Exploration noise that drifts from step to step, each step's share standard normal."""
+        if self.noise is None:
+            return {}
+        rho = self.config.noise_correlation
+        fresh = torch.empty_like(self.noise).normal_(generator=self.generator)
+        self.noise = rho * self.noise + (1.0 - rho * rho) ** 0.5 * fresh
+        return {"noise": self.noise}
 
     def _reset_states(self, state: Tree) -> Tree:
         if state is None or not self.starting.any():
@@ -233,6 +248,7 @@ class Collector:
             "broken": self.broken,
             "generator": self.generator.get_state(),
             "steps": self.steps,
+            "noise": self.noise,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
         if self.broken:
@@ -252,6 +268,8 @@ class Collector:
         """Continue from `state_dict`; the normaliser is restored by the trainer, with the model."""
         self.generator.set_state(state["generator"])
         self.steps = int(state["steps"])
+        if self.noise is not None:
+            self.noise = state["noise"].to(self.device)
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         if state["broken"]:

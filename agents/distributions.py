@@ -144,9 +144,11 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[N, D]`."""
-        mean = self.mean.detach()
-        noise = torch.empty_like(mean).normal_(generator=generator)
-        return mean + noise * self.log_std.detach().exp()
+        return self.shifted(torch.empty_like(self.mean).normal_(generator=generator))
+
+    def shifted(self, noise: Tensor) -> Tensor:
+        """The action that standard normal numbers `[N, D]` stand for."""
+        return self.mean.detach() + noise * self.log_std.detach().exp()
 
     def mode(self) -> Tensor:
         """The mean, `[N, D]`."""
@@ -182,6 +184,10 @@ class SquashedGaussian:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions before the tanh, `[N, D]`."""
         return self.base.sample(generator)
+
+    def shifted(self, noise: Tensor) -> Tensor:
+        """The action before the tanh that standard normal numbers stand for."""
+        return self.base.shifted(noise)
 
     def mode(self) -> Tensor:
         """The mean before the tanh, `[N, D]`: the median of the squashed variable."""

@@ -40,12 +40,15 @@ class Native:
         mask: Tensor | None,
         generator: torch.Generator | None,
         deterministic: bool,
+        given: Tensor | None = None,
     ) -> PolicyStep:
         """Act in `[N]` environments."""
         self._prepare()
         rows = len(obs)
         noise = None
-        if not deterministic and self.gaussian:
+        if not deterministic and given is not None:
+            noise = given.numpy()
+        elif not deterministic and self.gaussian:
             noise = torch.empty(rows, self.num_params).normal_(generator=generator).numpy()
         elif not deterministic:
             noise = torch.empty(rows, 1).uniform_(generator=generator).numpy()

@@ -116,14 +116,23 @@ class ActorCritic(nn.Module):
         *,
         generator: torch.Generator | None = None,
         deterministic: bool = False,
+        noise: Tensor | None = None,
     ) -> PolicyStep:
-        """Act in `[N]` environments; `state` must be zeroed already where an episode starts."""
+        """Act in `[N]` environments; `state` must be zeroed already where an episode starts.
+
+        `noise` `[N, D]` replaces the standard normal numbers that a Gaussian head would draw.
+        """
         if self.native is not None:
-            acted: PolicyStep = self.native.step(obs, mask, generator, deterministic)
+            acted: PolicyStep = self.native.step(obs, mask, generator, deterministic, noise)
             return acted
         features, first = self.policy_trunk.step(obs, state[0] if state else None)
         distribution = self.head(features, mask)
-        action = distribution.mode() if deterministic else distribution.sample(generator)
+        if deterministic:
+            action = distribution.mode()
+        elif noise is not None:
+            action = distribution.shifted(noise)  # type: ignore[attr-defined]
+        else:
+            action = distribution.sample(generator)
         value, second = self._value(obs, features, state)
         following = (first,) if second is None else (first, second)
         return PolicyStep(

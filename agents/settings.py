@@ -111,6 +111,8 @@ class CollectConfig:
     """Divide rewards by the running deviation of the discounted return."""
     clip_reward: float = 10.0
     """Clip normalised rewards to ± this."""
+    noise_correlation: float = 0.0
+    """Continuous actions: correlation of one step's exploration noise with the next one's."""
     sequence_length: int = 0
     """Recurrent: backpropagate through so many steps (divides num_steps); 0: all of them."""
     wrappers: tuple[str, ...] = ()
@@ -128,6 +130,8 @@ class CollectConfig:
         _at_least_one(self, "num_envs", "num_steps", "eval_episodes")
         _positive(self, "clip_obs", "clip_reward")
         _not_negative(self, "eval_every", "sequence_length")
+        if not 0 <= self.noise_correlation < 1:
+            raise ConfigError(f"noise_correlation must lie in [0, 1), not {self.noise_correlation}")
         if self.sequence_length and self.num_steps % self.sequence_length:
             raise ConfigError(
                 f"sequence_length {self.sequence_length} does not divide num_steps {self.num_steps}"
