@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-NATIVE = $(wildcard envs/*.pyx envs/*/*.pyx envs/include/*.h envs/*/*.h mcts/*.pyx mcts/*.h mcts/include/*.h agents/*.pyx agents/*.h)
+NATIVE = $(wildcard envs/*.pyx envs/*/*.pyx envs/include/*.h envs/*/*.h mcts/*.pyx mcts/*.h mcts/include/*.h agents/*.pyx agents/*.h rlhf/*.pyx rlhf/*.h benchmarks/*.pyx benchmarks/*.h)
 
 .PHONY: help demo test lint packages bench clean
 
