@@ -1,14 +1,20 @@
 """Inner operations of the Transformer with hand-written gradients: few passes over memory.
 
-RMS normalisation without gain, rotary positions with the split into heads, SwiGLU and short-
-sequence attention. Each runs in the data type of its input; under `torch.compile` the plain
-formulas are traced instead and fused by the compiler. Parameters, masks and shapes of whole layers
-are transformer.py's; the vocabulary is vocabulary.py's.
+RMS normalisation without gain, rotary positions with the split into heads, SwiGLU, all in compiled
+code, and attention on short sequences. On a GPU, in float64 and under `torch.compile` the plain
+formulas are traced instead. Parameters, masks and whole layers are transformer.py's, the vocabulary
+is vocabulary.py's.
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
+from playout.rlhf import _elementwise as compiled
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -17,15 +23,58 @@ __all__ = ["attention", "rms_normalize", "rotary_heads", "swiglu"]
 
 # Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
 MAX_MATERIALIZED = 512
+# Fewer numbers than this are not worth waking another thread.
+MIN_SHARED = 1 << 18
+BF16 = torch.bfloat16
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+# Threads do not survive a fork; a child makes its own when it needs them.
+os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _shared(function: Callable[[int, int], None], rows: int, width: int) -> None:
+    """Call `function(begin, end)` so that all rows are done, on as many threads as torch uses."""
+    global _pool
+    threads = min(torch.get_num_threads(), rows * width // MIN_SHARED)
+    if threads < 2:
+        function(0, rows)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "playout-elementwise")
+    cuts = [rows * part // threads for part in range(threads + 1)]
+    waiting: list[Future[None]] = [
+        _pool.submit(function, begin, end) for begin, end in pairwise(cuts[1:])
+    ]
+    function(cuts[0], cuts[1])
+    for future in waiting:
+        future.result()
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether the compiled functions cannot take these tensors."""
+    return torch.compiler.is_compiling() or any(
+        x.device.type != "cpu" or x.dtype not in (torch.float32, BF16) for x in tensors
+    )
 
 
 class _RMSNormalize(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        y = torch.empty_like(x, dtype=dtype)
-        torch.mul(x, scale, out=y)
+    def forward(ctx: Any, x: Tensor, eps: float, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+        x = x.contiguous()
+        width = x.shape[-1]
+        rows = x.numel() // width
+        y = torch.empty(x.shape, dtype=dtype)
+        scale = torch.empty(rows)
+        kinds = x.dtype == BF16, dtype == BF16
+        where = x.data_ptr(), y.data_ptr(), scale.data_ptr()
+        _shared(partial(compiled.rms, *where, width, eps, *kinds), rows, width)
         ctx.save_for_backward(y, scale)
         ctx.input_dtype = x.dtype
         return y
@@ -33,9 +82,13 @@ class _RMSNormalize(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         y, scale = ctx.saved_tensors
-        along = (grad * y).mean(dim=-1, keepdim=True, dtype=torch.float32)
-        out = torch.addcmul(grad.to(along.dtype), y, along, value=-1).mul_(scale)
-        return out.to(ctx.input_dtype), None, None
+        grad = grad.contiguous()
+        width = y.shape[-1]
+        out = torch.empty(y.shape, dtype=ctx.input_dtype)
+        kinds = out.dtype == BF16, y.dtype == BF16
+        where = grad.data_ptr(), y.data_ptr(), scale.data_ptr(), out.data_ptr()
+        _shared(partial(compiled.rms_back, *where, width, *kinds), len(scale), width)
+        return out, None, None
 
 
 def rms_normalize(x: Tensor, eps: float, dtype: torch.dtype | None = None) -> Tensor:
@@ -45,18 +98,10 @@ def rms_normalize(x: Tensor, eps: float, dtype: torch.dtype | None = None) -> Te
     which is smaller than the activations.
     """
     dtype = dtype or x.dtype
-    if torch.compiler.is_compiling():
-        wide = x.float()
+    if _plain(x) or (x.dtype == BF16 and dtype != BF16) or dtype not in (torch.float32, BF16):
+        wide = x if x.dtype == torch.float64 else x.float()
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(dtype)
     return _RMSNormalize.apply(x, eps, dtype)  # type: ignore[no-any-return]
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
-    """Write the rotation of `x` [..., D] by the angles of `cos, sin` [..., D/2] into `out`."""
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
 
 
 class _RotaryHeads(Function):
@@ -66,30 +111,51 @@ class _RotaryHeads(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows, length, width = qkv.shape
         size = width // (num_heads + 2 * num_kv_heads)
-        turned = num_heads + num_kv_heads
-        x = qkv.view(rows, length, turned + num_kv_heads, size).transpose(1, 2)
-        q = x.new_empty(rows, num_heads, length, size)
-        k, v = (x.new_empty(rows, num_kv_heads, length, size) for _ in range(2))
-        _rotate(x[:, :num_heads], cos, sin, q)
-        _rotate(x[:, num_heads:turned], cos, sin, k)
-        v.copy_(x[:, turned:])
+        q = qkv.new_empty(rows, num_heads, length, size)
+        k, v = (qkv.new_empty(rows, num_kv_heads, length, size) for _ in range(2))
         ctx.save_for_backward(cos, sin)
+        ctx.shape = length, num_heads, num_kv_heads, size // 2, cos.numel() // (size // 2)
+        _turn(ctx.shape, qkv.contiguous(), q, k, v, cos, sin, back=False)
         return q, k, v
 
     @staticmethod
     def backward(  # type: ignore[override]
         ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        cos, sin = ctx.saved_tensors
         rows, num_heads, length, size = grad_q.shape
-        kv = grad_k.shape[1]
-        grad = grad_q.new_empty(rows, length, num_heads + 2 * kv, size)
-        view = grad.transpose(1, 2)
-        # The inverse of a rotation is the rotation by the opposite angle.
-        _rotate(grad_q, cos, -sin, view[:, :num_heads])
-        _rotate(grad_k, cos, -sin, view[:, num_heads : num_heads + kv])
-        view[:, num_heads + kv :].copy_(grad_v)
-        return grad.view(rows, length, -1), None, None, None, None
+        width = (num_heads + 2 * grad_k.shape[1]) * size
+        grad = grad_q.new_empty(rows, length, width)
+        q, k, v = (part.contiguous() for part in (grad_q, grad_k, grad_v))
+        _turn(ctx.shape, grad, q, k, v, *ctx.saved_tensors, back=True)
+        return grad, None, None, None, None
+
+
+def _turn(
+    shape: tuple[int, int, int, int, int],
+    qkv: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    back: bool,
+) -> None:
+    """Compute the parts from the whole, or back; rows are tokens."""
+    q_at, k_at, v_at = q.data_ptr(), k.data_ptr(), v.data_ptr()
+    function = partial(
+        compiled.rotary,
+        qkv.data_ptr(),
+        q_at,
+        k_at,
+        v_at,
+        cos.data_ptr(),
+        sin.data_ptr(),
+        shape,
+        qkv.dtype == BF16,
+        back,
+    )
+    _shared(function, qkv.shape[0] * qkv.shape[1], qkv.shape[2])
 
 
 def rotary_heads(
@@ -99,7 +165,7 @@ def rotary_heads(
 
     Args:
         qkv: [B, L, (num_heads + 2 * num_kv_heads) * D].
-        cos: Cosines of the angles, [L, D/2] or [B, 1, L, D/2], in the type of `qkv`.
+        cos: Cosines of the angles, float32 [L, D/2] or [B, 1, L, D/2].
         sin: Sines likewise.
         num_heads: Query heads.
         num_kv_heads: Key and value heads.
@@ -107,8 +173,9 @@ def rotary_heads(
     Returns:
         Queries [B, num_heads, L, D], keys and values [B, num_kv_heads, L, D].
     """
-    if not torch.compiler.is_compiling():
-        return _RotaryHeads.apply(qkv, cos, sin, num_heads, num_kv_heads)  # type: ignore[no-any-return]
+    if not _plain(qkv, cos):
+        tables = cos.contiguous(), sin.contiguous()
+        return _RotaryHeads.apply(qkv, *tables, num_heads, num_kv_heads)  # type: ignore[no-any-return]
     heads = num_heads + 2 * num_kv_heads
     x = qkv.view(*qkv.shape[:2], heads, qkv.shape[-1] // heads).transpose(1, 2)
     q, k, v = x.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
@@ -117,30 +184,37 @@ def rotary_heads(
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return turned.to(x.dtype)
 
 
 class _SwiGLU(Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:  # type: ignore[override]
+        gate_up = gate_up.contiguous()
         ctx.save_for_backward(gate_up)
-        gate, up = gate_up.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        inner = gate_up.shape[-1] // 2
+        out = gate_up.new_empty(*gate_up.shape[:-1], inner)
+        where = gate_up.data_ptr(), out.data_ptr()
+        function = partial(compiled.swiglu, *where, inner, gate_up.dtype == BF16)
+        _shared(function, out.numel() // inner, 2 * inner)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         (gate_up,) = ctx.saved_tensors
-        gate, up = gate_up.chunk(2, dim=-1)
+        grad = grad.contiguous()
+        inner = grad.shape[-1]
         out = torch.empty_like(gate_up)
-        grad_gate, grad_up = out.chunk(2, dim=-1)
-        torch.mul(F.silu(gate), grad, out=grad_up)
-        grad_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
+        where = grad.data_ptr(), gate_up.data_ptr(), out.data_ptr()
+        function = partial(compiled.swiglu_back, *where, inner, grad.dtype == BF16)
+        _shared(function, grad.numel() // inner, 2 * inner)
         return out
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """`silu(gate) * up` of a fused projection [..., 2 * I]; returns [..., I]."""
-    if torch.compiler.is_compiling():
+    if _plain(gate_up):
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
     return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]

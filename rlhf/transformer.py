@@ -154,7 +154,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]."""
         config = self.config
-        dtype = cos.dtype
+        dtype = compute_dtype(x)
         normed = rms_normalize(x, config.rms_norm_eps, dtype)
         q, k, v = rotary_heads(
             self.qkv_proj(normed, self.input_layernorm),
@@ -245,7 +245,6 @@ class Transformer(nn.Module):
             cos, sin = self.cos[:length], self.sin[:length]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
-        cos, sin = cos.to(dtype), sin.to(dtype)
         for block in self.layers:
             x = block(x, cos, sin, mask)
         return rms_normalize(x, self.config.rms_norm_eps, dtype)

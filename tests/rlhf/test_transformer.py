@@ -31,15 +31,50 @@ def draw(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_()
 
 
-def test_rms_normalize_has_the_gradient_of_its_formula():
-    x = draw(3, 5, 8, dtype=torch.float32)
-    grad = draw(3, 5, 8, seed=1, dtype=torch.float32).detach()
-    y = rms_normalize(x, 1e-5)
-    plain = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
-    torch.testing.assert_close(y, plain)
-    (ours,) = torch.autograd.grad(y, x, grad)
-    (theirs,) = torch.autograd.grad(plain, x, grad)
-    torch.testing.assert_close(ours, theirs)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_layers_equal_their_formulas_and_gradients(dtype, threads, monkeypatch):
+    """Against float64, to the rounding of the type, alone and cut among threads."""
+    monkeypatch.setattr("playout.rlhf.kernels.MIN_SHARED", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    angles = draw(2, 1, 5, 3, seed=3).detach()
+    tables = {torch.float64: (angles.cos(), angles.sin())}
+    tables[dtype] = tuple(table.float() for table in tables[torch.float64])
+
+    def rotate(x):
+        heads = rotary_heads(x, *tables[x.dtype], num_heads=4, num_kv_heads=2)
+        return torch.cat([part.flatten() for part in heads])
+
+    for function in (swiglu, rotate, lambda x: rms_normalize(x, 1e-5)):
+        x = (3 * draw(2, 5, 48).detach()).to(dtype).requires_grad_()
+        wide = x.detach().double().requires_grad_()
+        ours, theirs = function(x), function(wide)
+        grad = draw(*ours.shape, seed=1).detach().to(dtype)
+        (mine,) = torch.autograd.grad(ours, x, grad)
+        (right,) = torch.autograd.grad(theirs, wide, grad.double())
+        close = 1e-5 if dtype == torch.float32 else 0.03
+        torch.testing.assert_close(ours.double(), theirs, rtol=close, atol=close)
+        torch.testing.assert_close(mine.double(), right, rtol=close, atol=close)
+
+
+def test_compiled_layers_take_extreme_numbers_as_torch_does():
+    inf, nan = float("inf"), float("nan")
+    gate = torch.tensor([-1e4, -90.0, -1.0, 0.0, 1.0, 90.0, 1e4, nan])
+    x = torch.cat([gate, torch.ones(8)])[None]
+    torch.testing.assert_close(
+        swiglu(x)[0], torch.nn.functional.silu(gate), equal_nan=True, rtol=1e-6, atol=1e-30
+    )
+    assert torch.isnan(swiglu(x.bfloat16())[0, -1])
+    assert torch.isnan(rms_normalize(torch.tensor([[1.0, nan]]), 1e-5)).all()
+    assert torch.isnan(rms_normalize(torch.tensor([[1.0, inf]]), 1e-5)).any()
+    assert torch.equal(rms_normalize(torch.zeros(2, 3), 1e-5), torch.zeros(2, 3))
+
+
+def test_normalising_rounds_to_bfloat16_as_torch_does():
+    x = draw(64, 256, dtype=torch.float32).detach()
+    ours = rms_normalize(x, 1e-5, torch.bfloat16)
+    plain = (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)).bfloat16()
+    assert (ours != plain).float().mean() < 1e-3
 
 
 def test_swiglu_and_rotation_have_the_gradients_of_finite_differences():
