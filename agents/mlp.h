@@ -49,7 +49,7 @@ MLP_INLINE mlp_v mlp_tanh(mlp_v x) {
 /* One register tile: C[r, c] = start + sum over k of A[r * ars + k * aks] * B[k * ldb + c]. */
 MLP_INLINE void mlp_tile(int rows, int vectors, ptrdiff_t depth, const float *a, ptrdiff_t ars, ptrdiff_t aks,
                          const float *b, ptrdiff_t ldb, float *c, ptrdiff_t ldc, const float *bias) {
-    mlp_v sum[4][2];
+    mlp_v sum[8][2];
     for (int r = 0; r < rows; r++) {
         for (int j = 0; j < vectors; j++) {
             sum[r][j] = bias ? mlp_load(bias + j * MLP_LANES) : (mlp_v){0};

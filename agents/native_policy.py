@@ -139,7 +139,7 @@ def attach(policy: Any) -> bool:
     else:
         other = [_layer(layer, activation) for layer in policy.value_trunk.layers.layers]
         network = NativeMLP([], [*body, out], [*other, value_out], log_std, log_std_grad)
-    policy.native = Native(network, head.out.weight.shape[0], gaussian)
+    policy.native = policy.learner = Native(network, head.out.weight.shape[0], gaussian)
     return True
 
 

@@ -16,7 +16,7 @@ from playout.agents.encoders import MLP, build_encoder, linear
 from playout.agents.env_making import import_module
 from playout.agents.heads import ActionHead, build_head
 from playout.agents.ppo import PolicyStep
-from playout.agents.recurrent import Core, Segments, segments
+from playout.agents.recurrent import Core
 from playout.agents.rollout import Minibatch, Tree, map_tree
 from playout.agents.settings import NetworkConfig
 from playout.errors import ConfigError
@@ -48,12 +48,12 @@ class Trunk(nn.Module):
             x, state = self.core.step(x, state)
         return self.layers(x), state
 
-    def sequence(self, obs: Tree, state: Any, cut: Segments | None) -> Tensor:
+    def sequence(self, obs: Tree, state: Any, starts: Tensor | None) -> Tensor:
         """Features `[R * T, F]` of flattened rows."""
         x = self.encoder(obs)
         if self.core is not None:
-            assert cut is not None
-            x = self.core(x, state, cut)
+            assert starts is not None
+            x = self.core(x, state, starts)
         features: Tensor = self.layers(x)
         return features
 
@@ -72,7 +72,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.native: Any = None  # the compiled path, where native_policy.attach found one
+        # Faster ways to do the same: native_policy.py sets both, side_by_side.py the second.
+        self.native: Any = None
+        self.learner: Any = None
         shared = config.shared_trunk
         if shared is None:
             shared = has_images(observation_space, config.network)
@@ -161,7 +163,7 @@ class ActorCritic(nn.Module):
     @property
     def differentiate(self) -> Any:
         """A function that does what autograd would after `evaluate`, or None; see ppo.py."""
-        return None if self.native is None else self.native.differentiate
+        return None if self.learner is None else self.learner.differentiate
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As nn.Module's; the compiled path takes the new weights over."""
@@ -172,25 +174,35 @@ class ActorCritic(nn.Module):
 
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies and values, shaped like `batch.logprobs`."""
-        if self.native is not None:
-            found: tuple[Tensor, Tensor, Tensor] = self.native.evaluate(batch)
+        if self.learner is not None:
+            found: tuple[Tensor, Tensor, Tensor] = self.learner.evaluate(batch)
             return found
+        features = other = self.features(self.policy_trunk, batch, 0)
+        if self.value_trunk is not None:
+            other = self.features(self.value_trunk, batch, 1)
+        return self.outputs(features, other, batch)
+
+    def features(self, trunk: Trunk, batch: Minibatch, which: int) -> Tensor:
+        """Features `[N, F]` of a minibatch's steps; `which` is the trunk's place in the state."""
+        if batch.logprobs.dim() == 1:
+            if self.recurrent:
+                raise ConfigError('a recurrent policy learns from rows: set batch_by="rows"')
+            return trunk.sequence(batch.obs, None, None)
+        obs = map_tree(lambda x: x.flatten(0, 1), batch.obs)
+        state = batch.initial_state[which] if self.recurrent else None
+        return trunk.sequence(obs, state, batch.episode_starts)
+
+    def outputs(
+        self, features: Tensor, other: Tensor, batch: Minibatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `evaluate` returns, from the features of the policy's and the value's trunk."""
         shape = batch.logprobs.shape
-        obs, mask, actions, state, cut = batch.obs, batch.action_mask, batch.actions, None, None
+        mask, actions = batch.action_mask, batch.actions
         if len(shape) == 2:
-            obs = map_tree(lambda x: x.flatten(0, 1), obs)
             mask = None if mask is None else mask.flatten(0, 1)
             actions = actions.flatten(0, 1)
-            if self.recurrent:
-                assert batch.episode_starts is not None
-                state, cut = batch.initial_state, segments(batch.episode_starts)
-        elif self.recurrent:
-            raise ConfigError('a recurrent policy learns from rows: set batch_by="rows"')
-        features = self.policy_trunk.sequence(obs, state[0] if state else None, cut)
         distribution = self.head(features, mask)
-        if self.value_trunk is not None:
-            features = self.value_trunk.sequence(obs, state[1] if state else None, cut)
-        values = functional.linear(features, self.value_head.weight, self.value_head.bias)
+        values = functional.linear(other, self.value_head.weight, self.value_head.bias)
         logprobs, entropy = distribution.log_prob(actions), distribution.entropy()
         return logprobs.view(shape), entropy.view(shape), values.view(shape)
 

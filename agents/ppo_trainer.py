@@ -24,6 +24,7 @@ from playout.agents.networks import build_policy
 from playout.agents.normalize import ObsNormalizer
 from playout.agents.ppo import ppo_update
 from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.side_by_side import attach_side_by_side, fits
 from playout.agents.spaces import encode_space
 from playout.errors import CheckpointError
 
@@ -35,7 +36,9 @@ _WORTH_EVALUATING = 0.5
 
 def choose_threads(policy: torch.nn.Module, threads: int = 0) -> int:
     """Set torch's threads by the size of the network (or to `threads`) and return the number."""
-    if threads <= 0:
+    if threads <= 0 and fits(policy):
+        threads = 1  # one for each trunk instead
+    elif threads <= 0:
         size = sum(p.numel() for p in policy.parameters())
         threads = 1 if size < _ONE_THREAD_BELOW else (os.cpu_count() or 1)
     if torch.get_num_threads() != threads:
@@ -105,7 +108,8 @@ class PPOTrainer:
         self.optimizer = Adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
-        attach(self.policy)
+        if not attach(self.policy):
+            attach_side_by_side(self.policy)
         self.generator = torch.Generator().manual_seed(derive_seed(seed, "minibatches"))
         self.collector = Collector(
             envs,

@@ -1,6 +1,7 @@
 """Recurrent cores: LSTM and GRU over rows with resets anywhere, without a Python loop over time.
 
-A row is cut at its episode starts into segments. The first segment of a row continues from the
+On the CPU an LSTM runs through _lstm.pyx, which resets where episodes start. Elsewhere a row is cut
+at its episode starts into segments. The first segment of a row continues from the
 row's stored state, every other one starts from zero, and all segments of the minibatch run side by
 side as one packed sequence: the same numbers as stepping through time and resetting, in one fused
 call whose length is the longest episode, not the row.
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from playout.agents import _lstm
 from playout.errors import ConfigError
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 
@@ -92,17 +95,75 @@ class Core(nn.Module):
         h = torch.gru_cell(x, state[0], *weights)
         return h, (h,)
 
-    def forward(self, x: Tensor, state: tuple[Tensor, ...], cut: Segments) -> Tensor:
+    def forward(self, x: Tensor, state: tuple[Tensor, ...], starts: Tensor) -> Tensor:
         """All steps of `[R * T, num_inputs]` with resets at episode starts, `[R * T, size]`.
 
         Args:
             x: Inputs, row by row.
             state: State before the first step of each row, each `[R, size]`.
-            cut: `segments(episode_starts)`.
+            starts: Steps that begin an episode, bool `[R, T]`.
         """
+        if self.compiled(x):
+            layer = self.layer
+            bias = layer.bias_ih_l0 + layer.bias_hh_l0
+            gates = functional.linear(x, layer.weight_ih_l0, bias).view(*starts.shape, -1)
+            found: Tensor = _Recurrence.apply(gates, layer.weight_hh_l0, *state, starts)
+            return found.flatten(0, 1)
+        return self._packed(x, state, segments(starts))
+
+    def compiled(self, x: Tensor) -> bool:
+        """Whether the recurrence has its compiled form: an LSTM of 32 n units on the CPU."""
+        plain = x.device.type == "cpu" and x.dtype == torch.float32
+        return plain and self.kind == "lstm" and self.size % 32 == 0
+
+    def _packed(self, x: Tensor, state: tuple[Tensor, ...], cut: Segments) -> Tensor:
         alive = (~cut.fresh).unsqueeze(1).to(x.dtype)
         begin = tuple((part[cut.rows] * alive).unsqueeze(0) for part in state)
         packed = PackedSequence(x[cut.order], cut.batch_sizes)
         output, _ = self.layer(packed, begin if self.kind == "lstm" else begin[0])
         features: Tensor = output.data[cut.back]
         return features
+
+
+class _Recurrence(torch.autograd.Function):
+    """h of every step `[R, T, H]` from the inputs' share of the gates `[R, T, 4H]`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, starts: Tensor
+    ) -> Tensor:
+        """Run over time; keep what the way back needs."""
+        rows, steps, wide = gates.shape
+        activated = gates.detach().clone(memory_format=torch.contiguous_format)
+        h, c, before = (torch.empty(rows, steps, wide // 4) for _ in range(3))
+        flags = starts.contiguous().view(torch.uint8)
+        first, cell = (x.detach().contiguous() for x in (h0, c0))
+        _lstm.forward(
+            activated.numpy(),
+            weight.detach().contiguous().numpy(),
+            first.numpy(),
+            cell.numpy(),
+            flags.numpy(),
+            h.numpy(),
+            c.numpy(),
+            before.numpy(),
+        )
+        ctx.save_for_backward(activated, weight, cell, flags, c, before)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Gradients of the gates' inputs and of the recurrent weight; states get none."""
+        activated, weight, cell, flags, c, before = ctx.saved_tensors
+        found = torch.empty_like(activated)
+        _lstm.backward(
+            grads[0].contiguous().numpy(),
+            activated.numpy(),
+            weight.detach().contiguous().numpy(),
+            cell.numpy(),
+            flags.numpy(),
+            c.numpy(),
+            found.numpy(),
+        )
+        weight_grad = found.flatten(0, 1).t() @ before.flatten(0, 1)
+        return found, weight_grad, None, None, None

@@ -179,10 +179,10 @@ def test_spaces_and_networks_that_do_not_exist_get_one_clear_line():
         build_policy(VECTOR, unbounded, NetworkConfig(squash=True))
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize(("kind", "size"), [("lstm", 16), ("lstm", 64), ("gru", 16)])
 @pytest.mark.parametrize("shared", [False, True])
-def test_recurrent_learning_equals_stepping_with_resets(kind, shared):
-    config = NetworkConfig(recurrent=kind, recurrent_size=16, hidden=(8,), shared_trunk=shared)
+def test_recurrent_learning_equals_stepping_with_resets(kind, size, shared):
+    config = NetworkConfig(recurrent=kind, recurrent_size=size, hidden=(8,), shared_trunk=shared)
     policy = build_policy(VECTOR, spaces.Discrete(4), config, seed=2)
     rows, steps = 5, 20
     rng = torch.Generator().manual_seed(1)
@@ -216,8 +216,9 @@ def test_recurrent_learning_equals_stepping_with_resets(kind, shared):
     torch.testing.assert_close(values_again, values, rtol=1e-5, atol=1e-6)
 
 
-def test_the_gradient_of_packed_segments_equals_the_one_through_an_unrolled_loop():
-    config = NetworkConfig(recurrent="lstm", recurrent_size=8, hidden=(), shared_trunk=True)
+@pytest.mark.parametrize("size", [8, 32])  # packed by torch, and compiled
+def test_the_recurrent_gradient_equals_the_one_through_an_unrolled_loop(size):
+    config = NetworkConfig(recurrent="lstm", recurrent_size=size, hidden=(), shared_trunk=True)
     policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
     rng = torch.Generator().manual_seed(1)
     obs = torch.randn(3, 9, 5, generator=rng)
@@ -248,6 +249,54 @@ def test_the_gradient_of_packed_segments_equals_the_one_through_an_unrolled_loop
     total.backward()
     for ours, theirs in zip(packed, [p.grad for p in policy.parameters()], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_trunks_side_by_side_give_the_same_numbers_and_gradients():
+    from playout.agents.side_by_side import SideBySide
+
+    config = NetworkConfig(recurrent="lstm", recurrent_size=32, hidden=(8,))
+    policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
+    rng = torch.Generator().manual_seed(1)
+    zeros = torch.zeros(6, 10)
+    batch = Minibatch(
+        obs=torch.randn(6, 10, 5, generator=rng),
+        actions=zeros.long(),
+        logprobs=zeros,
+        values=zeros,
+        advantages=zeros,
+        returns=zeros,
+        valid=zeros == 0,
+        episode_starts=torch.rand(6, 10, generator=rng) < 0.2,
+        initial_state=policy.initial_state(6),
+    )
+    grads = [torch.randn(6, 10, generator=rng) for _ in range(3)]
+    plain = policy.evaluate(batch)
+    torch.autograd.backward(list(plain), grads)
+    wanted = [p.grad.clone() for p in policy.parameters()]
+    policy.zero_grad(set_to_none=True)
+    policy.learner = SideBySide(policy)
+    found = policy.evaluate(batch)
+    policy.differentiate(*grads)
+    for a, b in zip(plain, found, strict=True):
+        assert torch.equal(a, b)
+    for a, p in zip(wanted, policy.parameters(), strict=True):
+        assert torch.equal(a, p.grad)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 13])
+def test_the_compiled_recurrence_is_torchs_lstm_cell_by_cell(rows):
+    from playout.agents.recurrent import Core
+
+    core = Core("lstm", 5, 32)
+    rng = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, 7, 5, generator=rng)
+    state = tuple(torch.randn(rows, 32, generator=rng) for _ in "hc")
+    starts = torch.rand(rows, 7, generator=rng) < 0.3
+    found = core(x.flatten(0, 1), state, starts).view(rows, 7, 32)
+    for t in range(7):
+        state = tuple(part * (~starts[:, t]).unsqueeze(1) for part in state)
+        features, state = core.step(x[:, t], state)
+        torch.testing.assert_close(found[:, t], features, rtol=1e-5, atol=2e-6)
 
 
 def test_a_recurrent_policy_refuses_single_steps():
