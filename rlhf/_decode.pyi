@@ -1,0 +1,26 @@
+"""Types of the compiled decoding step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ROWS: int
+
+class SmallDecoder:
+    def __init__(
+        self,
+        layers: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]],
+        head: NDArray[Any],
+        embed: NDArray[np.float32],
+        turns: NDArray[np.float32],
+        *,
+        heads: int,
+        kv_heads: int,
+        eps: float,
+    ) -> None: ...
+    def attach(self, caches: Sequence[NDArray[np.float32]]) -> None: ...
+    def step(
+        self, ids: NDArray[np.int64], places: NDArray[np.int64], logits: NDArray[np.float32]
+    ) -> None: ...

@@ -1,0 +1,205 @@
+/* One token through a Llama-shaped model, for one row or a few: from the embedding to the logits.
+ *
+ * With so few rows a step is bound by reading the weights once, so they are read in their own type
+ * (float32, or bfloat16 widened in registers) and each weight meets all rows. Sums run in a fixed
+ * order in 32 lanes: a row's result does not depend on the rows beside it. Counters are 64 bits
+ * wide, or -fwrapv would keep the compiler from vectorising. No allocation, no Python; larger
+ * batches are torch's business.
+ */
+#ifndef PLAYOUT_DECODE_STEP_H
+#define PLAYOUT_DECODE_STEP_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define PLAYOUT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define PLAYOUT_CLONES
+#endif
+
+enum { PLAYOUT_LANES = 32, PLAYOUT_MAX_ROWS = 4 };
+
+typedef struct {
+    const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs] */
+    float *cache;                           /* [2, cache_rows, kv_heads, cache_length, size] */
+} playout_layer;
+
+typedef struct {
+    int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16;
+    float eps;
+    const float *embed, *turns; /* [vocab, hidden] and [positions, size / 2, 2] */
+    const void *head;           /* [vocab, hidden] */
+    playout_layer *layer;
+    int cache_rows, cache_length;
+    float *work; /* see playout_work_size */
+} playout_model;
+
+static inline int playout_qkv_size(const playout_model *m) {
+    return (m->heads + 2 * m->kv_heads) * m->size;
+}
+
+/* Floats of scratch memory a row. */
+static inline int64_t playout_work_size(const playout_model *m) {
+    int64_t mixed = (int64_t)m->heads * m->size;
+    return 3LL * m->hidden + playout_qkv_size(m) + mixed + 3LL * m->inner + m->cache_length;
+}
+
+/* Adds up lanes by halves, always in the same order; overwrites them. */
+static inline float playout_sum_lanes(float *lanes) {
+    for (int64_t j = 0; j < 16; j++) lanes[j] += lanes[j + 16];
+    for (int64_t j = 0; j < 8; j++) lanes[j] += lanes[j + 8];
+    for (int64_t j = 0; j < 4; j++) lanes[j] += lanes[j + 4];
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
+
+/* y[r][o] = sum_i w[o][i] x[r][i]; rows of x and y lie `n` and `outputs` apart. */
+PLAYOUT_CLONES static void playout_product_f32(const float *w, const float *x, float *y,
+                                               int64_t outputs, int64_t n, int64_t rows) {
+    for (int64_t o = 0; o < outputs; o++) {
+        const float *line = w + o * n;
+        for (int64_t r = 0; r < rows; r++) {
+            const float *v = x + r * n;
+            float lanes[PLAYOUT_LANES] = {0};
+            int64_t i = 0;
+            for (; i + PLAYOUT_LANES <= n; i += PLAYOUT_LANES)
+                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += line[i + j] * v[i + j];
+            for (int64_t j = 0; i < n; i++, j++) lanes[j] += line[i] * v[i];
+            y[r * outputs + o] = playout_sum_lanes(lanes);
+        }
+    }
+}
+
+PLAYOUT_CLONES static void playout_product_bf16(const uint16_t *w, const float *x, float *y,
+                                                int64_t outputs, int64_t n, int64_t rows) {
+    for (int64_t o = 0; o < outputs; o++) {
+        const uint16_t *line = w + o * n;
+        for (int64_t r = 0; r < rows; r++) {
+            const float *v = x + r * n;
+            float lanes[PLAYOUT_LANES] = {0};
+            int64_t i = 0;
+            for (; i + PLAYOUT_LANES <= n; i += PLAYOUT_LANES) {
+                uint32_t bits[PLAYOUT_LANES];
+                float wide[PLAYOUT_LANES];
+                for (int64_t j = 0; j < PLAYOUT_LANES; j++) bits[j] = (uint32_t)line[i + j] << 16;
+                memcpy(wide, bits, sizeof wide);
+                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += wide[j] * v[i + j];
+            }
+            for (int64_t j = 0; i < n; i++, j++) {
+                uint32_t bits = (uint32_t)line[i] << 16;
+                float wide;
+                memcpy(&wide, &bits, sizeof wide);
+                lanes[j] += wide * v[i];
+            }
+            y[r * outputs + o] = playout_sum_lanes(lanes);
+        }
+    }
+}
+
+static void playout_product(const playout_model *m, const void *w, const float *x, float *y,
+                            int64_t outputs, int64_t n, int64_t rows) {
+    if (m->bfloat16)
+        playout_product_bf16((const uint16_t *)w, x, y, outputs, n, rows);
+    else
+        playout_product_f32((const float *)w, x, y, outputs, n, rows);
+}
+
+static void playout_normalize(const float *x, float *y, int64_t n, float eps) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    float scale = (float)(1.0 / sqrt(sum / n + eps));
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
+}
+
+/* Queries and keys come interleaved and are turned in place; keys and values go to the cache. */
+static void playout_turn_and_store(const playout_model *m, playout_layer *layer, float *qkv,
+                                   int64_t row, int64_t place) {
+    const float *turn = m->turns + place * m->size;
+    int64_t turned = (m->heads + m->kv_heads) * m->size;
+    for (int64_t i = 0; i < turned; i += 2) {
+        float c = turn[i % m->size], s = turn[i % m->size + 1], a = qkv[i], b = qkv[i + 1];
+        qkv[i] = a * c - b * s;
+        qkv[i + 1] = a * s + b * c;
+    }
+    int64_t line = (int64_t)m->cache_length * m->size;
+    int64_t half = (int64_t)m->cache_rows * m->kv_heads * line;
+    for (int64_t h = 0; h < m->kv_heads; h++) {
+        float *at = layer->cache + (row * m->kv_heads + h) * line + place * m->size;
+        memcpy(at, qkv + (m->heads + h) * m->size, sizeof(float) * m->size);
+        memcpy(at + half, qkv + (m->heads + m->kv_heads + h) * m->size, sizeof(float) * m->size);
+    }
+}
+
+PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_layer *layer,
+                                          const float *q, float *mixed, float *weights, int64_t row,
+                                          int64_t count) {
+    int64_t line = (int64_t)m->cache_length * m->size;
+    int64_t half = (int64_t)m->cache_rows * m->kv_heads * line;
+    int64_t size = m->size;
+    for (int64_t h = 0; h < m->heads; h++) {
+        int64_t group = h * m->kv_heads / m->heads;
+        const float *k = layer->cache + (row * m->kv_heads + group) * line;
+        const float *v = k + half, *query = q + h * size;
+        float top = -INFINITY, total = 0.0f;
+        for (int64_t t = 0; t < count; t++) {
+            const float *key = k + t * size;
+            float lanes[PLAYOUT_LANES] = {0};
+            int64_t i = 0;
+            for (; i + PLAYOUT_LANES <= size; i += PLAYOUT_LANES)
+                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += query[i + j] * key[i + j];
+            for (int64_t j = 0; i < size; i++, j++) lanes[j] += query[i] * key[i];
+            weights[t] = playout_sum_lanes(lanes);
+            if (weights[t] > top) top = weights[t];
+        }
+        float *out = mixed + h * size;
+        for (int64_t i = 0; i < size; i++) out[i] = 0.0f;
+        for (int64_t t = 0; t < count; t++) {
+            float weight = expf(weights[t] - top);
+            total += weight;
+            for (int64_t i = 0; i < size; i++) out[i] += weight * v[t * size + i];
+        }
+        for (int64_t i = 0; i < size; i++) out[i] /= total;
+    }
+}
+
+/* Appends token ids[r] at places[r] of row r and writes logits [rows, vocab]. */
+static void playout_decode_step(playout_model *m, const int64_t *ids, const int64_t *places,
+                                float *logits, int64_t rows) {
+    int64_t hidden = m->hidden, inner = m->inner;
+    int64_t qkv_size = playout_qkv_size(m), mixed_size = m->heads * m->size;
+    float *x = m->work, *normed = x + rows * hidden, *added = normed + rows * hidden;
+    float *qkv = added + rows * hidden, *mixed = qkv + rows * qkv_size;
+    float *gate_up = mixed + rows * mixed_size, *act = gate_up + 2 * rows * inner;
+    float *weights = act + rows * inner;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(x + r * hidden, m->embed + ids[r] * hidden, sizeof(float) * hidden);
+    for (int64_t l = 0; l < m->layers; l++) {
+        playout_layer *layer = m->layer + l;
+        for (int64_t r = 0; r < rows; r++)
+            playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
+        playout_product(m, layer->qkv, normed, qkv, qkv_size, hidden, rows);
+        for (int64_t r = 0; r < rows; r++) {
+            playout_turn_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
+            playout_attend(m, layer, qkv + r * qkv_size, mixed + r * mixed_size, weights, r,
+                           places[r] + 1);
+        }
+        playout_product(m, layer->out, mixed, added, hidden, mixed_size, rows);
+        for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
+        for (int64_t r = 0; r < rows; r++)
+            playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
+        playout_product(m, layer->gate_up, normed, gate_up, 2 * inner, hidden, rows);
+        for (int64_t r = 0; r < rows; r++) {
+            const float *gate = gate_up + 2 * r * inner, *up = gate + inner;
+            for (int64_t i = 0; i < inner; i++)
+                act[r * inner + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+        }
+        playout_product(m, layer->down, act, added, hidden, inner, rows);
+        for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
+    }
+    for (int64_t r = 0; r < rows; r++)
+        playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
+    playout_product(m, m->head, normed, logits, m->vocab, hidden, rows);
+}
+
+#endif
