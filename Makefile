@@ -18,7 +18,7 @@ test: $(VENV)/.installed-test ## run the tests
 lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(abspath $(BIN)):$$PATH" cython-lint envs mcts agents
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint envs mcts agents rlhf benchmarks
 	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/playout && MYPYPATH=$(VENV)/types $(BIN)/mypy -p playout
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/report.py --check

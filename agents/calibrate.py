@@ -13,11 +13,10 @@ from playout.agents.alphazero import AlphaZeroConfig, AlphaZeroTrainer
 from playout.agents.replay import Examples
 from playout.agents.run.budget import plan
 from playout.agents.run.directory import RunDir
+from playout.agents.run.memory import keep_freed_memory
 
-PARTS = 4  # a piece of work that is measured is this part of an update
-SHARE = (
-    0.9  # of the time; the rest is for evaluations, saving and the network's first, slower games
-)
+SECONDS = 20.0  # at most, and at most a twentieth of the budget
+SHARE = 0.95  # of the time; the rest is for evaluations and saving
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
@@ -26,19 +25,17 @@ def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
 
     def measure() -> int:
         if not trainers:
-            trainers.extend(prepared(part) for part in parts(config))
+            trainers.extend(prepared(alone) for alone in phases(config))
         for trainer in trainers:
             trainer.update()
         return len(trainers)
 
-    total = plan(
-        run, minutes=minutes, unit="parts of updates", measure=measure, seconds=15.0, share=SHARE
-    )
-    return max(1, total // PARTS)
+    keep_freed_memory()
+    return plan(run, minutes=minutes, unit="updates", measure=measure, seconds=SECONDS, share=SHARE)
 
 
-def parts(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
-    """For each network of a run, a run of it alone with updates of a fraction of the size."""
+def phases(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
+    """For each network of a run, a run of it alone."""
     kinds = [(config.size, config.evaluations, config.steps)]
     if config.first_size:
         kinds.append((config.first_size, config.first_evaluations, config.first_steps))
@@ -49,8 +46,8 @@ def parts(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
             first_size="",
             updates=1 << 20,
             games=None,
-            evaluations=max(1, evaluations // PARTS),
-            steps=max(1, steps // PARTS),
+            evaluations=evaluations,
+            steps=steps,
             warmup_positions=config.learner.batch_size,
         )
         for size, evaluations, steps in kinds

@@ -158,8 +158,11 @@ class ResNet(nn.Module):
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
-        x = self.stem_norm(self.stem(obs)) + self.position
-        x = functional.relu(x, inplace=True)
+        x = self.stem_norm(self.stem(obs))
+        # In the dtype of x, since a sum in float32 would make the whole trunk float32.
+        layout = torch.channels_last
+        position = self.position[None].to(dtype=x.dtype, memory_format=layout)
+        x = functional.relu(x + position, inplace=True)
         for block in self.blocks:
             x = block(x)
         features = functional.relu(self.head_norm(self.head(x)), inplace=True).flatten(1)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from playout.agents.run.console import Console, Mode, make_console
 from playout.agents.run.directory import RunDir
+from playout.agents.run.memory import keep_freed_memory
 from playout.agents.run.metrics import MetricsLog
 from playout.agents.run.tensorboard import TensorBoardView
 from playout.agents.run.tree import is_torch
@@ -239,6 +240,7 @@ def train(
         DivergedError: a loss or a weight is not finite; the last good checkpoint is named.
         RunError: the run is in use, damaged, or cannot be written.
     """
+    keep_freed_memory()
     shown = make_console(console) if isinstance(console, bool | str) else console
     by_count = isinstance(save_every, int)
     if save_every <= 0 or eval_every < 0:

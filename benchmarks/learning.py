@@ -1,0 +1,178 @@
+"""Learning curves and final returns of the PPO presets, with intervals, beside published numbers.
+
+Every preset is trained with several seeds for its whole budget; the result is the interquartile
+mean over seeds with a stratified bootstrap interval (Agarwal et al. 2021), as rliable computes it.
+The reference is the table of rl-zoo3, tuned parameters on the same number of steps. Writes a JSON
+file and a picture of the curves.
+Run it: python -m playout.benchmarks.learning [--quick] [--only ENV ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.agents.ppo_options import preset
+from playout.benchmarks.common import RESULTS, write_result
+from playout.benchmarks.ppo import trainer
+from playout.errors import PlayoutError
+
+COMMAND = "python -m playout.benchmarks.learning"
+# Mean return of the tuned agents in rl-zoo3's benchmark.md, and the steps they took.
+ZOO = {
+    "CartPole-v1": (500.0, 100_000),
+    "MountainCar-v0": (-110.4, 1_000_000),
+    "MountainCarContinuous-v0": (88.3, 20_000),
+    "Acrobot-v1": (-73.5, 1_000_000),
+    "Pendulum-v1": (-172.2, 100_000),
+    "LunarLander-v3": (242.1, 1_000_000),
+    "Hopper-v5": (2410.4, 1_000_000),
+    "HalfCheetah-v5": (5819.1, 1_000_000),
+}
+CLASSIC = tuple(ZOO)[:5]
+POINTS = 25
+
+
+def interquartile_mean(scores: NDArray[np.float64]) -> float:
+    """Mean of the middle half of all numbers."""
+    ordered = np.sort(scores.reshape(-1))
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def bootstrap(
+    scores: NDArray[np.float64], *, repeats: int = 5000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the interquartile mean of `[seeds, tasks]`, seeds drawn within each task."""
+    rng = np.random.default_rng(seed)
+    seeds, tasks = scores.shape
+    rows = rng.integers(seeds, size=(repeats, seeds, tasks))
+    drawn = scores[rows, np.arange(tasks)].reshape(repeats, -1)
+    ordered = np.sort(drawn, axis=1)
+    cut = ordered.shape[1] // 4
+    means = ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
+    """One run of a preset over its whole budget: evaluations along the way, and 100 at the end."""
+    options = dict(preset(env))
+    total = int(options.pop("total_timesteps"))
+    if quick:
+        total //= 5
+    # Evaluations are made here, at fixed steps.
+    own = trainer(env, total=total, seed=seed, **options)
+    steps, returns, due = [], [], total // POINTS
+    begun, aside = time.perf_counter(), 0.0
+    while not own.finished:
+        own.update()
+        if own.steps >= due * (len(steps) + 1):
+            at = time.perf_counter()
+            steps.append(own.steps)
+            returns.append(own._evaluate("curve").mean)
+            aside += time.perf_counter() - at
+    seconds = time.perf_counter() - begun - aside
+    final = own._evaluate("final")
+    own.close()
+    return {
+        "seed": seed,
+        "steps": steps,
+        "returns": returns,
+        "final": final.mean,
+        "std": final.std,
+        "seconds": seconds,
+    }
+
+
+def draw(found: dict[str, list[dict[str, Any]]], path: Any) -> None:
+    """Median and spread of the curves, one panel an environment."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(3, len(found))
+    lines = -(-len(found) // columns)
+    figure, panels = pyplot.subplots(
+        lines, columns, figsize=(4.2 * columns, 3.0 * lines), squeeze=False
+    )
+    for panel in panels.reshape(-1)[len(found) :]:
+        panel.axis("off")
+    for panel, (env, runs) in zip(panels.reshape(-1), found.items(), strict=False):
+        count = min(len(run["steps"]) for run in runs)
+        steps = np.mean([run["steps"][:count] for run in runs], axis=0)
+        returns = np.array([run["returns"][:count] for run in runs])
+        low, middle, high = np.percentile(returns, [10, 50, 90], axis=0)
+        panel.fill_between(steps, low, high, alpha=0.25, linewidth=0)
+        panel.plot(steps, middle, linewidth=1.8, label="playout: median, 10 to 90 %")
+        panel.axhline(
+            ZOO[env][0], color="black", linestyle=":", linewidth=1, label="rl-zoo3, tuned"
+        )
+        panel.set_title(env, fontsize=10)
+        panel.set_xlabel("environment steps", fontsize=8)
+        panel.tick_params(labelsize=7)
+        panel.xaxis.get_major_formatter().set_powerlimits((-3, 4))
+    panels[0, 0].set_ylabel("mean return, 100 episodes", fontsize=8)
+    panels[0, 0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The final return of every environment beside the reference."""
+    claims = []
+    for env, runs in found.items():
+        scores = np.array([[run["final"]] for run in runs])
+        low, high = bootstrap(scores)
+        seconds = float(np.median([run["seconds"] for run in runs]))
+        claims.append(
+            {
+                "claim": f"{env}, final return after {ZOO[env][1]:,} steps",
+                "ours": {"median": interquartile_mean(scores), "min": low, "max": high},
+                "peer": ZOO[env][0],
+                "peer_name": "rl-zoo3, tuned",
+                "target": ZOO[env][0],
+                "note": f"interquartile mean of {len(runs)} seeds with 95 % interval; "
+                f"{seconds:.1f} s of training a run",
+                "command": COMMAND,
+            }
+        )
+    return claims
+
+
+def main() -> None:
+    """Trains every preset that can run here and writes results/learning.json and .png."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 seeds, a fifth of the steps")
+    parser.add_argument("--only", nargs="+", choices=list(ZOO), default=list(CLASSIC))
+    parser.add_argument("--seeds", type=int, default=10)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    seeds = range(3 if given.quick else given.seeds)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for env in given.only:
+        try:
+            found[env] = [learn(env, seed, given.quick) for seed in seeds]
+        except PlayoutError as error:
+            print(f"{env}: left out: {error}", flush=True)
+            continue
+        finals = [round(run["final"], 1) for run in found[env]]
+        print(f"{env}: {finals}; wanted {ZOO[env][0]}", flush=True)
+    if given.quick or not found:
+        return
+    draw(found, RESULTS / "learning.png")
+    write_result(
+        "learning",
+        {"claims": claims_of(found), "runs": found},
+        settings={"seeds": len(seeds), "threads": 1, "presets": {e: preset(e) for e in found}},
+    )
+
+
+if __name__ == "__main__":
+    main()

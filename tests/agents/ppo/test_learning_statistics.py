@@ -1,0 +1,28 @@
+"""The statistics of benchmarks/learning.py against scipy's and against their own coverage."""
+
+import numpy as np
+import pytest
+from playout.benchmarks.learning import bootstrap, interquartile_mean
+from scipy import stats
+
+
+def test_the_interquartile_mean_is_the_trimmed_mean():
+    rng = np.random.default_rng(0)
+    for count in (8, 12, 40):
+        scores = rng.normal(size=(count, 1))
+        wanted = stats.trim_mean(scores.reshape(-1), 0.25)
+        assert interquartile_mean(scores) == pytest.approx(wanted)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for seed in range(100):
+        low, high = bootstrap(rng.normal(3.0, 1.0, size=(20, 2)), repeats=300, seed=seed)
+        hits += low <= 3.0 <= high
+    assert 82 <= hits <= 100
+
+
+def test_tasks_are_not_mixed_when_seeds_are_drawn():
+    scores = np.tile([[0.0, 100.0]], (10, 1))
+    assert bootstrap(scores, repeats=200) == (50.0, 50.0)
