@@ -1,8 +1,8 @@
 """Memory that training frees stays with the process.
 
-A gradient step frees and asks again for the same few megabytes many times a second. The C library's
-default returns large pieces to the system at once, and the next step pays for every page anew: a
-tenth of the time of a small network's step. Where the C library has no such switch, nothing happens.
+A gradient step frees and asks again for the same few megabytes many times a second. The C
+library's default returns large pieces to the system at once, and the next step pays for every page
+anew: a tenth of the time of a small network's step. Other C libraries are left as they are.
 """
 
 import ctypes
