@@ -16,7 +16,7 @@ from playout.agents.run.directory import RunDir
 from playout.agents.run.memory import keep_freed_memory
 
 SECONDS = 20.0  # at most, and at most a twentieth of the budget
-SHARE = 0.95  # of the time; the rest is for evaluations and saving
+SHARE = 0.9  # of the time; the rest is for evaluations and saving
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:

@@ -2,7 +2,7 @@
 
 A leaf where the side to move wins at once is worth exactly 1, one where every move lets the other
 side win at once is worth -1, and neither needs the network; elsewhere moves that lose at once are
-all but forbidden. It uses nothing but the rules, costs 2 us a leaf, and lets learning begin where
+all but forbidden. It uses nothing but the rules, costs less than 1 us a leaf, and lets learning begin where
 tactics end. The bare network stays within reach as `network`. Left out: proofs, which the search
 finds itself, and games of other than two players.
 """
@@ -14,9 +14,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 from playout.envs.game import NativeGame, StateBatch
+from playout.mcts._tactics import two_plies
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import LeafBatch
-from playout.mcts.tactics import children
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -76,26 +76,8 @@ def tactics(states: StateBatch) -> tuple[Bools, Bools, Bools]:
     A move loses at once if the other side's answer can end the game. Where a state has a winning
     move, its losing moves are not looked for.
     """
-    size, num_actions = len(states), states.game.num_actions
-    wins, after, legal = _wins(states)
-    losing = np.zeros(size * num_actions, bool)
-    open_rows = legal & ~after.is_terminal() & np.repeat(~wins.any(axis=1), num_actions)
-    # Where the same side moves again, its win is no danger.
-    open_rows &= after.to_play() != np.repeat(states.to_play(), num_actions)
-    rows = np.flatnonzero(open_rows)
-    if len(rows):
-        replies, _, _ = _wins(after[rows])
-        losing[rows] = replies.any(axis=1)
-    return wins, losing.reshape(size, num_actions), legal.reshape(size, num_actions)
-
-
-def _wins(states: StateBatch) -> tuple[Bools, StateBatch, Bools]:
-    """Moves that win at once [B, A]; the states after every move and which are legal [B * A]."""
-    num_actions = states.game.num_actions
-    after, legal = children(states)
-    ended = np.flatnonzero(legal & after.is_terminal())
-    won = np.zeros(len(after), bool)
-    if len(ended):
-        movers = np.repeat(states.to_play(), num_actions)[ended]
-        won[ended] = after[ended].returns()[np.arange(len(ended)), movers] >= 1
-    return won.reshape(len(states), num_actions), after, legal
+    shape = (len(states), states.game.num_actions)
+    wins, losing, legal = (np.empty(shape, np.uint8) for _ in range(3))
+    two_plies(states.game.capsule, states.data, wins, losing, legal)
+    states.game.raise_pending()
+    return wins.view(bool), losing.view(bool), legal.view(bool)

@@ -19,13 +19,24 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal(matrix: Tensor, *, iterations: int = 5) -> Tensor:
-    """A matrix [R, C] with nearly the same singular vectors and singular values near 1."""
+    """A matrix [R, C] with nearly the same singular vectors and singular values near 1.
+
+    Every iterate is a polynomial of the first one's products of rows, times that first one: so the
+    iteration runs on the small square matrix, in less than half of the multiplications.
+    """
     a, b, c = COEFFICIENTS
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    gram = x @ x.T
+    factor = None
+    for left in range(iterations - 1, -1, -1):
+        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        step.diagonal().add_(a)
+        factor = step if factor is None else step @ factor
+        if left:
+            gram = step @ gram @ step
+    if factor is not None:
+        x = factor @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 

@@ -172,13 +172,13 @@ class ResNet(nn.Module):
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
         logits, value_logits = self.heads(obs)
-        return logits, squash(value_logits)
+        return logits, squash(value_logits, self.config.num_values)
 
 
-def squash(value_logits: Tensor) -> Tensor:
+def squash(value_logits: Tensor, num_values: int) -> Tensor:
     """Value logits [M, V] to values in [-1, 1]: [M], or [M, P] with more than two players."""
     values = torch.tanh(value_logits.float() * 0.5)
-    return values[:, 0] if values.shape[1] == 1 else values
+    return values[:, 0] if num_values == 1 else values
 
 
 class FoldedResNet(nn.Module):
@@ -243,7 +243,8 @@ class FoldedResNet(nn.Module):
             x = functional.relu_(conv3x3(y, self._convs[2 * index + 1]).add_(x))
         features = functional.relu_(self.head(x)).flatten(1)
         hidden = functional.relu_(self.value_hidden(features))
-        return self.policy(features).float(), squash(self.value(hidden))
+        value_logits = self.value(hidden)
+        return self.policy(features).float(), squash(value_logits, self.config.num_values)
 
 
 def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -56,7 +56,7 @@ class SelfPlayConfig:
     explore_plies: int = 6
     stop_proven: bool = True
     resign: float = -1.0
-    value_mix: float = 0.3
+    value_mix: float = 0.05
     blunder: float = 0.2
 
     def __post_init__(self) -> None:

@@ -22,6 +22,19 @@ UNKNOWN = -128
 Float32 = npt.NDArray[np.float32]
 
 
+def best_value(result: SearchResult) -> Float32:
+    """What the search expects of its improved policy, float32 [B], for the side to move.
+
+    The mean of all simulations would be too low: a search of few simulations spends most of them on
+    moves that it then finds to be bad.
+    """
+    weights = result.action_weights * (result.visits > 0)
+    total = weights.sum(axis=1)
+    expected = (weights * np.where(result.visits > 0, result.q, 0.0)).sum(axis=1)
+    found = np.where(total > 0, expected / np.maximum(total, 1e-9), result.value)
+    return found.astype(np.float32)
+
+
 class Histories:
     """What was searched and played in B games, T plies each at most."""
 
@@ -51,7 +64,7 @@ class Histories:
         at = self.lengths
         self._states[rows, at] = states.data
         self._policy[rows, at] = result.action_weights
-        self._value[rows, at] = result.value
+        self._value[rows, at] = best_value(result)
         self._proven[rows, at] = result.proven
         self._player[rows, at] = states.to_play()
         self._full[rows, at] = full

@@ -5,7 +5,7 @@ import torch
 from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.resnet import build
 from playout.agents.selfplay import SelfPlay, SelfPlayConfig
-from playout.agents.targets import UNKNOWN, Histories
+from playout.agents.targets import UNKNOWN, Histories, best_value
 from playout.envs.game import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.search import SearchConfig
@@ -116,11 +116,12 @@ def test_settings_that_mean_nothing_are_refused(settings):
 class Found:
     """What a search said, for one row."""
 
-    def __init__(self, value, proven=UNKNOWN, q=(0.0,) * 9, visits=(1,) * 9):
-        self.action_weights = np.full((1, 9), 1 / 9, np.float32)
-        self.value = np.array([value], np.float32)
+    def __init__(self, value, proven=UNKNOWN, bad=(), visits=(1,) * 9):
+        good = np.array([[action not in bad for action in range(9)]])
+        self.action_weights = (good / good.sum()).astype(np.float32)
+        self.value = np.array([-1.0], np.float32)  # the mean of all simulations is not what counts
         self.proven = np.array([proven], np.int8)
-        self.q = np.array([q], np.float32)
+        self.q = np.where(good, value, -0.9).astype(np.float32)
         self.visits = np.array([visits], np.int32)
 
 
@@ -157,9 +158,19 @@ def test_proven_positions_are_exact_and_cut_off_what_followed():
 
 
 def test_a_blunder_says_nothing_of_the_position_before():
-    better = (0.0, -0.9) + (0.0,) * 7  # the move played, 1, is much worse than others
-    found = [Found(0.25), Found(0.25, q=better), Found(0.25)]
+    found = [Found(0.25), Found(0.25, bad=[1]), Found(0.25)]  # 1 is what was played
     assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
+
+
+def test_a_searchs_value_is_that_of_its_improved_policy():
+    found = Found(0.5, bad=[0, 1, 2, 3])
+    assert best_value(found).tolist() == [0.5]
+    found.action_weights[0, 4:] = (0.1, 0.3, 0.0, 0.2, 0.4)
+    found.q[0, 4:] = (0.0, 1.0, -1.0, -0.5, 0.9)
+    found.visits[0, 8] = 0  # nothing is known of it: the weights of the others are scaled up
+    assert best_value(found)[0] == pytest.approx((0.3 - 0.1) / 0.6)
+    found.visits[:] = 0
+    assert best_value(found).tolist() == [-1.0]
 
 
 def test_histories_survive_saving():
