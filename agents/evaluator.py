@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from playout.errors import ConfigError, DivergedError
 
 if TYPE_CHECKING:
     from playout.mcts.search import LeafBatch
-from torch import Tensor
+from torch import Tensor, nn
 
 Float32 = npt.NDArray[np.float32]
 
@@ -71,15 +72,33 @@ def cpu_chunk(net: ResNet) -> int:
     return 1 << min(max(rows.bit_length(), 4), 8)
 
 
-def as_one_call(net: FoldedResNet, example: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+class _Whole(nn.Module):
+    """Observations as NumPy has them in, logits, values, and whether all of them are finite."""
+
+    def __init__(self, net: FoldedResNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net, self.dtype = net, dtype
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Float32 [M, C, H, W] to float32 [M, A], float32 [M] (or [M, P]) and a truth value."""
+        logits, values = self.net(obs.to(self.dtype, memory_format=torch.channels_last))
+        return logits, values, torch.isfinite(logits.sum() + values.sum())
+
+
+Answer = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def as_one_call(net: FoldedResNet, dtype: torch.dtype) -> Answer:
     """The network as one operation, whose weights are still those of `net`.
 
     Called from Python, a pass takes and releases the GIL at each of its operations, and two groups
     of trees on two threads wait for each other: a third of the time. Recorded, it does so once.
     """
-    with torch.inference_mode():
-        traced = torch.jit.trace(net, example, check_trace=False)
-    return cast(Callable[[Tensor], tuple[Tensor, Tensor]], traced)
+    example = torch.zeros((16, *net.config.obs_shape))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(_Whole(net, dtype), example, check_trace=False)
+    return cast(Answer, traced)
 
 
 class NetworkEvaluator:
@@ -117,7 +136,7 @@ class NetworkEvaluator:
         self._pool: ThreadPoolExecutor | None = None
         if threads > 1 and not cuda:
             self._pool = ThreadPoolExecutor(threads, "evaluator", torch.set_num_threads, (1,))
-        self._compiled: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+        self._whole = None if cuda else as_one_call(self._net, DTYPES[self.dtype])
         self._graphs: dict[int, _Graph] = {}
         self._run = self._run_graph if cuda else self._run_cpu
 
@@ -139,32 +158,25 @@ class NetworkEvaluator:
             raise ValueError(
                 f"observations are {obs.shape}, the network takes [M, *{self.config.obs_shape}]"
             )
+        obs = np.ascontiguousarray(obs, np.float32)
         size = len(obs)
-        num_values = self.config.num_values
-        logits = np.empty((size, self.config.num_actions), np.float32)
-        values = np.empty((size,) if num_values == 1 else (size, num_values), np.float32)
-        source = torch.from_numpy(np.ascontiguousarray(obs, np.float32))
-
-        def work(start: int) -> None:
-            stop = min(start + self.chunk, size)
-            with torch.inference_mode():
-                chunk_logits, chunk_values = self._run(source[start:stop])
-            logits[start:stop] = chunk_logits[: stop - start].numpy()
-            values[start:stop] = chunk_values[: stop - start].numpy()
-
-        starts = range(0, size, self.chunk)
-        if self._pool is not None and len(starts) > 1:
-            list(self._pool.map(work, starts))
+        parts = [obs[start : start + self.chunk] for start in range(0, size, self.chunk)]
+        if self._pool is not None and len(parts) > 1:
+            found = list(self._pool.map(self._run, parts))
         else:
             with one_thread():
-                for start in starts:
-                    work(start)
+                found = [self._run(part) for part in parts]
         self.num_evaluations += size
-        if not (np.isfinite(values).all() and np.isfinite(logits).all()):
+        if not all(finite for _, _, finite in found):
             raise DivergedError(
                 "the network answers NaN or infinity: lower the learning rate, go back a checkpoint"
             )
-        return logits, values
+        if len(found) == 1:
+            return found[0][:2]
+        if not found:
+            shape = (0,) if self.config.num_values == 1 else (0, self.config.num_values)
+            return np.empty((0, self.config.num_actions), np.float32), np.empty(shape, np.float32)
+        return np.concatenate([part[0] for part in found]), np.concatenate([p[1] for p in found])
 
     def _shape(self, rows: int) -> int:
         """The padded number of rows: a power of two, or a multiple of 16 on a processor."""
@@ -172,24 +184,27 @@ class NetworkEvaluator:
             return -(-rows // 16) * 16
         return 1 << (rows - 1).bit_length()
 
-    def _run_cpu(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        rows = self._shape(len(obs))
-        inputs: dict[int, Tensor] = self._local.__dict__.setdefault("inputs", {})
+    def _run_cpu(self, obs: Float32) -> tuple[Float32, Float32, bool]:
+        size, rows = len(obs), self._shape(len(obs))
+        inputs: dict[int, tuple[Float32, Tensor]] = self._local.__dict__.setdefault("inputs", {})
         if rows not in inputs:
-            empty = torch.zeros((rows, *self.config.obs_shape), dtype=DTYPES[self.dtype])
-            inputs[rows] = empty.contiguous(memory_format=torch.channels_last)
-        buffer = inputs[rows]
-        buffer[: len(obs)].copy_(obs)  # rows beyond keep old boards: finite, and of no influence
-        if self._compiled is None:
-            self._compiled = as_one_call(self._net, buffer)
-        answer: tuple[Tensor, Tensor] = self._compiled(buffer)
-        return answer
+            empty = np.zeros((rows, *self.config.obs_shape), np.float32)
+            inputs[rows] = empty, torch.from_numpy(empty)
+        buffer, seen = inputs[rows]
+        buffer[:size] = obs  # rows beyond keep old boards: finite, and of no influence
+        assert self._whole is not None
+        with torch.inference_mode():
+            logits, values, finite = self._whole(seen)
+        return logits.numpy()[:size], values.numpy()[:size], bool(finite.numpy())
 
-    def _run_graph(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+    def _run_graph(self, obs: Float32) -> tuple[Float32, Float32, bool]:
         rows = self._shape(len(obs))
         if rows not in self._graphs:
             self._graphs[rows] = _Graph(self._net, rows, DTYPES[self.dtype], self.device)
-        return self._graphs[rows].run(obs)
+        found = self._graphs[rows].run(torch.from_numpy(obs))
+        # The graph writes its next answers into the same memory.
+        logits, values = (part[: len(obs)].numpy().copy() for part in found)
+        return logits, values, bool(np.isfinite(logits).all() and np.isfinite(values).all())
 
 
 class _Graph:

@@ -2,19 +2,17 @@
 
 A leaf where the side to move wins at once is worth exactly 1, one where every move lets the other
 side win at once is worth -1, and neither needs the network; elsewhere moves that lose at once are
-all but forbidden. It uses nothing but the rules, costs less than 1 us a leaf, and lets learning begin where
-tactics end. The bare network stays within reach as `network`. Left out: proofs, which the search
-finds itself, and games of other than two players.
+all but forbidden. It uses nothing but the rules, costs less than 1 us a leaf, and lets learning
+begin where tactics end. The bare network stays within reach as `network`. Left out: proofs, which
+the search finds itself, and games of other than two players.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 from playout.envs.game import NativeGame, StateBatch
-from playout.mcts._tactics import two_plies
+from playout.mcts._tactics import merge, settle, two_plies
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import LeafBatch
 
@@ -26,7 +24,7 @@ CERTAIN = 8.0
 
 
 class LookaheadEvaluator:
-    """Wraps a network's evaluator.
+    """Wraps a network's evaluator; one thread at a time.
 
     Args:
         network: answers where nothing ends within two plies.
@@ -36,38 +34,64 @@ class LookaheadEvaluator:
     def __init__(self, network: Evaluator, game: NativeGame) -> None:
         self.network, self.game = network, game
         self.num_settled = 0
+        self._room: _Room | None = None
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
         """Logits [M, A] and values [M] of the leaves."""
-        size = leaves.size
-        if self.game.num_players != 2:
+        size, game = leaves.size, self.game
+        if game.num_players != 2:
             return self.network.evaluate(leaves)
-        states = StateBatch.from_data(self.game, leaves.states[:size].copy(), check=False)
-        wins, losing, legal = tactics(states)
-        won = wins.any(axis=1)
-        lost = ~won & (losing | ~legal).all(axis=1)
-        logits = np.where(wins, CERTAIN, -CERTAIN).astype(np.float32)
-        values = np.where(won, 1.0, -1.0).astype(np.float32)
-        logits[lost] = 0.0
-        rows = np.flatnonzero(~(won | lost))
-        self.num_settled += size - len(rows)
-        if len(rows):
-            answers, values[rows] = self.network.evaluate(picked(leaves, rows))
-            floor = answers.min(axis=1, keepdims=True) - CERTAIN
-            logits[rows] = np.where(losing[rows], floor, answers)
+        room = self._room
+        if room is None or len(room.rows) < size:
+            room = self._room = _Room(game, max(size, 16))
+        seen = None if leaves.obs is None else leaves.obs[:size].reshape(size, -1)
+        logits = np.empty((size, game.num_actions), np.float32)
+        values = np.empty(size, np.float32)
+        count = settle(
+            game.capsule,
+            leaves.states[:size],
+            seen,
+            CERTAIN,
+            logits,
+            values,
+            room.losing,
+            room.rows,
+            None if seen is None else room.flat_obs,
+            room.states,
+            room.mask,
+            room.to_play,
+        )
+        game.raise_pending()
+        self.num_settled += size - count
+        if count:
+            answers, found = self.network.evaluate(room.leaves(count, observed=seen is not None))
+            merge(room.rows[:count], answers, found, room.losing, CERTAIN, logits, values)
         return logits, values
 
 
-def picked(leaves: LeafBatch, rows: npt.NDArray[np.int64]) -> LeafBatch:
-    """Some of the leaves."""
-    return dataclasses.replace(
-        leaves,
-        obs=None if leaves.obs is None else leaves.obs[rows],
-        mask=leaves.mask[rows],
-        states=leaves.states[rows],
-        to_play=leaves.to_play[rows],
-        size=len(rows),
-    )
+class _Room:
+    """Buffers for the leaves of one batch that the network is asked about."""
+
+    def __init__(self, game: NativeGame, size: int) -> None:
+        self.game = game
+        self.rows = np.empty(size, np.int32)
+        self.losing = np.empty((size, game.num_actions), np.uint8)
+        self.obs = np.empty((size, *game.obs_shape), np.float32)
+        self.flat_obs = self.obs.reshape(size, -1)
+        self.states = np.empty((size, game.state_size), np.uint8)
+        self.mask = np.empty((size, game.num_actions), np.uint8)
+        self.to_play = np.empty(size, np.int32)
+
+    def leaves(self, count: int, *, observed: bool) -> LeafBatch:
+        """The first `count` of them."""
+        return LeafBatch(
+            self.obs[:count] if observed else None,
+            self.mask[:count],
+            self.states[:count],
+            self.to_play[:count],
+            count,
+            self.game,
+        )
 
 
 def tactics(states: StateBatch) -> tuple[Bools, Bools, Bools]:
