@@ -93,9 +93,10 @@ def two_plies(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] won,
     free(scratch)
 
 
-def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs, float certain, float[:, ::1] logits,
-           float[::1] values, uint8_t[:, ::1] losing, int32_t[::1] rows, float[:, ::1] open_obs,
-           uint8_t[:, ::1] open_states, uint8_t[:, ::1] open_mask, int32_t[::1] open_to_play):
+def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs, float certain,
+           float[:, ::1] logits, float[::1] values, uint8_t[:, ::1] losing, int32_t[::1] rows,
+           float[:, ::1] open_obs, uint8_t[:, ::1] open_states, uint8_t[:, ::1] open_mask,
+           int32_t[::1] open_to_play):
     """Answers the states that end within two plies, and packs the others for a network.
 
     Args:
@@ -118,13 +119,14 @@ def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs
     cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
     cdef Py_ssize_t row, i, size = states.shape[0], num_actions = game.num_actions, open_count = 0
     cdef Py_ssize_t features = 0 if obs is None else obs.shape[1]
-    if (size == 0 or states.shape[1] != game.state_size or logits.shape[0] != size or values.shape[0] != size
-            or losing.shape[0] < size or rows.shape[0] < size or open_states.shape[0] < size
-            or open_mask.shape[0] < size or open_to_play.shape[0] < size or logits.shape[1] != num_actions
-            or losing.shape[1] != num_actions or open_states.shape[1] != game.state_size
-            or open_mask.shape[1] != num_actions
-            or (features and (obs.shape[0] != size or open_obs.shape[0] < size or open_obs.shape[1] != features))):
-        raise ValueError(f"expected states [B, {game.state_size}] and answers [B, {num_actions}], B at least 1")
+    if (size == 0 or states.shape[1] != game.state_size or logits.shape[0] != size
+            or values.shape[0] != size or losing.shape[0] < size or rows.shape[0] < size
+            or open_states.shape[0] < size or open_mask.shape[0] < size or open_to_play.shape[0] < size
+            or logits.shape[1] != num_actions or losing.shape[1] != num_actions
+            or open_states.shape[1] != game.state_size or open_mask.shape[1] != num_actions):
+        raise ValueError(f"expected states [B, {game.state_size}], answers [B, {num_actions}], B at least 1")
+    if features and (obs.shape[0] != size or open_obs.shape[0] < size or open_obs.shape[1] != features):
+        raise ValueError(f"expected observations [{size}, {features}] and room for as many")
     cdef uint8_t[PLAYOUT_MAX_ACTIONS] won
     cdef uint8_t *scratch = <uint8_t *>malloc(2 * game.state_size)
     cdef bint any_win, all_lose
