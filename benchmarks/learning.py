@@ -10,7 +10,6 @@ Run it: python -m playout.benchmarks.learning [--quick] [--only ENV ...]
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import numpy as np
@@ -68,15 +67,11 @@ def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
     # Evaluations are made here, at fixed steps.
     own = trainer(env, total=total, seed=seed, **options)
     steps, returns, due = [], [], total // POINTS
-    begun, aside = time.perf_counter(), 0.0
     while not own.finished:
         own.update()
         if own.steps >= due * (len(steps) + 1):
-            at = time.perf_counter()
             steps.append(own.steps)
             returns.append(own._evaluate("curve").mean)
-            aside += time.perf_counter() - at
-    seconds = time.perf_counter() - begun - aside
     final = own._evaluate("final")
     own.close()
     return {
@@ -85,7 +80,6 @@ def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
         "returns": returns,
         "final": final.mean,
         "std": final.std,
-        "seconds": seconds,
     }
 
 
@@ -130,7 +124,6 @@ def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     for env, runs in found.items():
         scores = np.array([[run["final"]] for run in runs])
         low, high = bootstrap(scores)
-        seconds = float(np.median([run["seconds"] for run in runs]))
         claims.append(
             {
                 "claim": f"{env}, final return after {ZOO[env][1]:,} steps",
@@ -138,8 +131,7 @@ def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 "peer": ZOO[env][0],
                 "peer_name": "rl-zoo3, tuned",
                 "target": ZOO[env][0],
-                "note": f"interquartile mean of {len(runs)} seeds with 95 % interval; "
-                f"{seconds:.1f} s of training a run",
+                "note": f"interquartile mean of {len(runs)} seeds with 95 % interval",
                 "command": COMMAND,
             }
         )
