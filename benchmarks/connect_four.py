@@ -25,6 +25,7 @@ from playout.benchmarks.common import RESULTS, write_result
 COMMAND = "python -m playout.benchmarks.connect_four"
 GAME = "connect_four"
 ROLLOUTS = (100, 1_000, 10_000)
+HOUR = {"policy": 93.0, "search": 98.0}  # per cent, wanted after an hour
 AXES = {
     "minutes": "minutes on two cores",
     "games": "games of self-play",
@@ -137,6 +138,29 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     return result
 
 
+def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Shares at the end of every run, and of the baselines, in per cent with 95 % intervals."""
+    claims = []
+
+    def add(what: str, found: dict[str, Any], target: float | None = None) -> None:
+        low, high = found["value_preserving_interval"]
+        ours = {"median": 100 * found["value_preserving"], "min": 100 * low, "max": 100 * high}
+        claim = {"claim": f"moves that keep the outcome, {what}", "ours": ours, "unit": "%"}
+        claims.append({**claim, "command": COMMAND, **({"target": target} if target else {})})
+
+    for run in results["runs"]:
+        hour = (run["minutes"] or 0) >= 60
+        for one in run["final"].get("positions", []):
+            target = HOUR["policy" if one["by"] == "policy" else "search"] if hour else None
+            add(f"{run['minutes'] or 0:g} minutes, seed {run['seed']}, {one['by']}", one, target)
+    for one in results["supervised"]:
+        for kind in ("policy", "search"):
+            add(f"taught by the solver for {one['minutes']:g} minutes, {kind}", one[kind])
+    for one in results["rollouts"]:
+        add(f"random rollouts, {one['simulations']:,} simulations", one)
+    return claims
+
+
 def plot(results: dict[str, Any], path: Path) -> None:
     """Shares of both kinds against the three axes, baselines as lines."""
     import matplotlib
@@ -204,6 +228,7 @@ def main() -> None:
         size = max(results["runs"], key=lambda run: run["minutes"] or 0)["size"]
         results["rollouts"] = rollout_baseline(ROLLOUTS)
         results["supervised"] = [supervised_baseline(minutes, size) for minutes in args.supervised]
+    results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
     print(f"wrote {write_result('connect_four', results, settings=settings)}")
     plot(results, RESULTS / "connect_four.png")

@@ -10,6 +10,10 @@ Run it: python -m playout.benchmarks.learning [--quick] [--only ENV ...]
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -60,6 +64,7 @@ def bootstrap(
 
 def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
     """One run of a preset over its whole budget: evaluations along the way, and 100 at the end."""
+    torch.set_num_threads(1)
     options = dict(preset(env))
     total = int(options.pop("total_timesteps"))
     if quick:
@@ -138,31 +143,46 @@ def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return claims
 
 
+def kept_runs() -> dict[str, list[dict[str, Any]]]:
+    """Runs of the last file: environments that are not measured again stay as they are."""
+    path = RESULTS / "learning.json"
+    if not path.is_file():
+        return {}
+    kept: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8"))["results"]["runs"]
+    return kept
+
+
 def main() -> None:
     """Trains every preset that can run here and writes results/learning.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 seeds, a fifth of the steps")
     parser.add_argument("--only", nargs="+", choices=list(ZOO), default=list(CLASSIC))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     seeds = range(3 if given.quick else given.seeds)
     found: dict[str, list[dict[str, Any]]] = {}
-    for env in given.only:
-        try:
-            found[env] = [learn(env, seed, given.quick) for seed in seeds]
-        except PlayoutError as error:
-            print(f"{env}: left out: {error}", flush=True)
-            continue
-        finals = [round(run["final"], 1) for run in found[env]]
-        print(f"{env}: {finals}; wanted {ZOO[env][0]}", flush=True)
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.jobs, mp_context=fresh) as pool:
+        waiting = {
+            env: [pool.submit(learn, env, s, given.quick) for s in seeds] for env in given.only
+        }
+        for env, runs in waiting.items():
+            try:
+                found[env] = [run.result() for run in runs]
+            except PlayoutError as error:
+                print(f"{env}: left out: {error}", flush=True)
+                continue
+            finals = [round(run["final"], 1) for run in found[env]]
+            print(f"{env}: {finals}; wanted {ZOO[env][0]}", flush=True)
     if given.quick or not found:
         return
+    found = {env: runs for env, runs in {**kept_runs(), **found}.items() if env in ZOO}
     draw(found, RESULTS / "learning.png")
     write_result(
         "learning",
         {"claims": claims_of(found), "runs": found},
-        settings={"seeds": len(seeds), "threads": 1, "presets": {e: preset(e) for e in found}},
+        settings={"threads": 1, "presets": {e: preset(e) for e in found}},
     )
 
 

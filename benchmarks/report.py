@@ -6,7 +6,8 @@
 A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
 unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
 was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
-limit from above). ours, peer and ratio are numbers or rates (median, min, max).
+limit from above). ours, peer and ratio are numbers or rates (median, min, max). A picture of the
+same name stands below its table.
 """
 
 from __future__ import annotations
@@ -138,7 +139,10 @@ def report(folder: Path = RESULTS) -> str:
             f"**{name.replace('_', ' ')}** ({where}; {day}{'; ' + shown if shown else ''})",
             "",
         ]
-        parts.append("\n".join([*lines, *table(claims)]))
+        picture = []
+        if (folder / f"{name}.png").is_file():
+            picture = ["", f"![{name.replace('_', ' ')}](benchmarks/results/{name}.png)"]
+        parts.append("\n".join([*lines, *table(claims), *picture]))
     return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
 
 
