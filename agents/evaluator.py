@@ -30,7 +30,7 @@ from torch import Tensor, nn
 Float32 = npt.NDArray[np.float32]
 
 # Elements of an activation that a chunk may have: two of them and the weights fit into an L2 cache.
-CPU_CHUNK = 1 << 17
+CPU_CHUNK = 1 << 18
 GPU_CHUNK = 4096
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -66,10 +66,10 @@ def one_thread() -> Iterator[None]:
 
 
 def cpu_chunk(net: ResNet) -> int:
-    """Rows whose activations stay in the cache: a power of two from 16 to 256."""
+    """Rows whose activations stay in the cache: a power of two from 16 to 128."""
     config = net.config
     rows = CPU_CHUNK // (config.channels * config.obs_shape[1] * config.obs_shape[2])
-    return 1 << min(max(rows.bit_length(), 4), 8)
+    return 1 << min(max(rows.bit_length(), 4), 7)
 
 
 class _Whole(nn.Module):
