@@ -3,7 +3,8 @@
 Every preset is trained with several seeds for its whole budget; the result is the interquartile
 mean over seeds with a stratified bootstrap interval (Agarwal et al. 2021), as rliable computes it.
 The reference is the table of rl-zoo3, tuned parameters on the same number of steps. Writes a JSON
-file and a picture of the curves.
+file and a picture of the curves. Each run is written as soon as it ends: the next call goes on
+with the seeds that are missing, and repeats those whose preset has changed since.
 Run it: python -m playout.benchmarks.learning [--quick] [--only ENV ...]
 """
 
@@ -13,7 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ ZOO = {
 }
 CLASSIC = tuple(ZOO)[:5]
 POINTS = 25
+CURVE_EPISODES, FINAL_EPISODES = 10, 100
 
 
 def interquartile_mean(scores: NDArray[np.float64]) -> float:
@@ -67,6 +69,7 @@ def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     options = dict(preset(env))
     total = int(options.pop("total_timesteps"))
+    options["eval_episodes"] = CURVE_EPISODES
     if quick:
         total //= 5
     # Evaluations are made here, at fixed steps.
@@ -77,7 +80,7 @@ def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
         if own.steps >= due * (len(steps) + 1):
             steps.append(own.steps)
             returns.append(own._evaluate("curve").mean)
-    final = own._evaluate("final")
+    final = own._evaluate("final", FINAL_EPISODES // CURVE_EPISODES)
     own.close()
     return {
         "seed": seed,
@@ -116,7 +119,7 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Any) -> None:
         panel.set_xlabel("environment steps", fontsize=8)
         panel.tick_params(labelsize=7)
         panel.xaxis.get_major_formatter().set_powerlimits((-3, 4))
-    panels[0, 0].set_ylabel("mean return, 100 episodes", fontsize=8)
+    panels[0, 0].set_ylabel("mean return", fontsize=8)
     panels[0, 0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
@@ -144,12 +147,25 @@ def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def kept_runs() -> dict[str, list[dict[str, Any]]]:
-    """Runs of the last file: environments that are not measured again stay as they are."""
+    """Runs of the last file, of the environments whose preset is still the same."""
     path = RESULTS / "learning.json"
     if not path.is_file():
         return {}
-    kept: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8"))["results"]["runs"]
-    return kept
+    last = json.loads(path.read_text("utf-8"))
+    presets = last["settings"]["presets"]
+    runs: dict[str, list[dict[str, Any]]] = last["results"]["runs"]
+    return {env: runs[env] for env in ZOO if env in runs and presets[env] == preset(env)}
+
+
+def write(found: dict[str, list[dict[str, Any]]]) -> None:
+    """Write what is there, seeds in order."""
+    ordered = {env: sorted(found[env], key=lambda run: run["seed"]) for env in ZOO if env in found}
+    draw(ordered, RESULTS / "learning.png")
+    write_result(
+        "learning",
+        {"claims": claims_of(ordered), "runs": ordered},
+        settings={"threads": 1, "presets": {e: preset(e) for e in ordered}},
+    )
 
 
 def main() -> None:
@@ -159,31 +175,32 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ZOO), default=list(CLASSIC))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
+    parser.add_argument("--again", action="store_true", help="repeat runs that are there already")
     given = parser.parse_args()
-    seeds = range(3 if given.quick else given.seeds)
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {} if given.quick else kept_runs()
+    if given.again:
+        found = {env: runs for env, runs in found.items() if env not in given.only}
+    there = {(env, run["seed"]) for env, runs in found.items() for run in runs}
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.jobs, mp_context=fresh) as pool:
         waiting = {
-            env: [pool.submit(learn, env, s, given.quick) for s in seeds] for env in given.only
+            pool.submit(learn, env, seed, given.quick): env
+            for seed in range(3 if given.quick else given.seeds)
+            for env in given.only
+            if (env, seed) not in there
         }
-        for env, runs in waiting.items():
+        for done in as_completed(waiting):
+            env = waiting[done]
             try:
-                found[env] = [run.result() for run in runs]
+                run = done.result()
             except PlayoutError as error:
                 print(f"{env}: left out: {error}", flush=True)
                 continue
-            finals = [round(run["final"], 1) for run in found[env]]
-            print(f"{env}: {finals}; wanted {ZOO[env][0]}", flush=True)
-    if given.quick or not found:
-        return
-    found = {env: runs for env, runs in {**kept_runs(), **found}.items() if env in ZOO}
-    draw(found, RESULTS / "learning.png")
-    write_result(
-        "learning",
-        {"claims": claims_of(found), "runs": found},
-        settings={"threads": 1, "presets": {e: preset(e) for e in found}},
-    )
+            found.setdefault(env, []).append(run)
+            text = f"{env}, seed {run['seed']}: {run['final']:.1f}; wanted {ZOO[env][0]}"
+            print(text, flush=True)
+            if not given.quick:
+                write(found)
 
 
 if __name__ == "__main__":

@@ -431,11 +431,11 @@ def test_stepping_without_copies_allocates_nothing(name):
     rng = np.random.default_rng(0)
     actions = [draw(envs, rng) for _ in range(10)]
     envs.step(actions[0])
-    tracemalloc.start()
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
-    for action in actions:
-        envs.step(action)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak - before < 2048  # a tuple and a dict of infos, but no array of 4096
+    peaks = []
+    for _ in range(5):  # the least of several: what other threads allocate is counted as well
+        tracemalloc.start()
+        for action in actions:
+            envs.step(action)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 2048  # a tuple and a dict of infos, but no array of 4096
