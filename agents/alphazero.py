@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.learner import Learner, LearnerConfig, mean_metrics
-from playout.agents.lookahead import LookaheadEvaluator
+from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.replay import Replay
 from playout.agents.resnet import ResNet, build
 from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
@@ -54,7 +54,9 @@ class AlphaZeroConfig:
         eval_simulations: of the search that is rated.
         eval_positions: scored positions an evaluation looks at.
         eval_games: games against each anchor.
-        lookahead: self-play's search sees what ends the game within two plies by the rules alone.
+        lookahead: self-play's search sees how the game ends where that is near (lookahead.py) ...
+        leaf_proof_nodes: ... by alpha-beta of so many nodes a leaf, in games with a quick solver; 0
+            leaves it at two plies.
         infer_dtype: dtype of the network that plays, "auto" for the processor's best.
         cache_size: evaluations each group of trees remembers within an update.
     """
@@ -79,6 +81,7 @@ class AlphaZeroConfig:
     eval_positions: int = 400
     eval_games: int = 40
     lookahead: bool = True
+    leaf_proof_nodes: int = PROOF_NODES
     infer_dtype: str = "auto"
     cache_size: int = 1 << 17
     selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
@@ -94,6 +97,8 @@ class AlphaZeroConfig:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.teach <= self.grow_at < 1 or self.grow_at == 0:
             raise ConfigError("grow_at must be in (0, 1) and teach not larger")
+        if self.leaf_proof_nodes < 0:
+            raise ConfigError(f"leaf_proof_nodes must not be negative, not {self.leaf_proof_nodes}")
         if not 0 < self.window <= 1:
             raise ConfigError(f"window must be in (0, 1], not {self.window}")
 
@@ -175,7 +180,8 @@ class AlphaZeroTrainer:
         ]
         if not config.lookahead:
             return list(self._evaluators)
-        return [LookaheadEvaluator(one, self.game) for one in self._evaluators]
+        nodes = config.leaf_proof_nodes
+        return [LookaheadEvaluator(one, self.game, proof_nodes=nodes) for one in self._evaluators]
 
     def _refresh(self) -> Learner:
         """Hands newest weights to self-play; returns the learner of the network that plays."""

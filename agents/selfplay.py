@@ -22,6 +22,7 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
+from playout.mcts.solver import Prover, can_prove
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
@@ -44,6 +45,8 @@ class SelfPlayConfig:
         resign: a side gives up below this value (two moves in a row); -1 never.
         value_mix: share of the search's value in a value target, against what followed.
         blunder: what follows a move this much worse than the best found is no target.
+        proof_nodes: alpha-beta's effort a position when it proves how a game ended, in games with a
+            quick solver; 0 leaves it to the search.
     """
 
     num_groups: int = 2
@@ -58,6 +61,7 @@ class SelfPlayConfig:
     resign: float = -1.0
     value_mix: float = 0.05
     blunder: float = 0.2
+    proof_nodes: int = 5000
 
     def __post_init__(self) -> None:
         for name in ("num_groups", "num_trees", "num_simulations", "cheap_simulations"):
@@ -66,8 +70,9 @@ class SelfPlayConfig:
         for name in ("full_share", "opening_share", "value_mix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        if self.opening_plies < 0:
-            raise ConfigError(f"opening_plies must not be negative, not {self.opening_plies}")
+        for name in ("opening_plies", "proof_nodes"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(slots=True)
@@ -109,7 +114,9 @@ class Group:
         self.next_game = 0
         size = config.num_trees
         self.states = game.batch(size)
-        self.histories = Histories(game, size)
+        prove = config.proof_nodes > 0 and game.num_players == 2 and can_prove(game)
+        prover = Prover(game, max_nodes=config.proof_nodes) if prove else None
+        self.histories = Histories(game, size, prover=prover)
         # How many moves in a row each side was below the resignation threshold.
         self._low = np.zeros((size, game.num_players), np.int32)
         self._full = np.zeros(size, bool)  # this round's kind of search

@@ -17,3 +17,12 @@ class ConnectFourSolver:
         *,
         outcome: bool = False,
     ) -> None: ...
+    def prove(
+        self,
+        stones: NDArray[np.float32],
+        bits: NDArray[np.uint64],
+        out: NDArray[np.int8],
+        *,
+        max_nodes: int,
+        in_order: bool = False,
+    ) -> None: ...

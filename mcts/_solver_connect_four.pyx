@@ -6,6 +6,7 @@ decided in solver.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport log2
 from libc.stdint cimport int8_t, uint64_t
 from libc.string cimport memset
 
@@ -21,6 +22,7 @@ cdef extern from "connect_four_solver.h" nogil:
         int height
         uint64_t board
         uint64_t bottom
+        c4_table *table
         uint64_t nodes
         uint64_t max_nodes
         int stopped
@@ -32,6 +34,14 @@ cdef extern from "connect_four_solver.h" nogil:
     int c4_score(c4_solver *solver, uint64_t own, uint64_t all, int alpha, int beta)
     void c4_score_moves(c4_solver *solver, uint64_t own, uint64_t all, int outcome, int8_t *scores)
     int C4_MAX_WIDTH
+
+
+cdef extern from *:
+    int popcount "__builtin_popcountll"(uint64_t word) noexcept nogil
+
+
+cdef enum:
+    GIVEN_UP = 127
 
 
 cdef int poll(void *data) noexcept nogil:
@@ -136,6 +146,50 @@ cdef class ConnectFourSolver:
                 if solver.stopped:
                     break
         self._finish(solver.nodes, solver.stopped)
+
+    def prove(self, const float[:, ::1] stones, const uint64_t[::1] bits, int8_t[:, ::1] out, *, uint64_t max_nodes,
+              bint in_order=False):
+        """The outcome of every move of many positions, each proven for itself with little effort.
+
+        Args:
+            stones: Planes, [B, 2 * cells]: 1 where the side to move, then where the other side has a stone.
+            bits: The bit of each cell, [cells].
+            out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all columns
+                of positions that were given up.
+            max_nodes: Gives up on a position after so many nodes.
+            in_order: All positions after the first that is given up are given up as well.
+        """
+        cdef Py_ssize_t row, i, cells = bits.shape[0], num_rows = stones.shape[0]
+        cdef uint64_t own, other
+        cdef c4_table table
+        cdef c4_solver solver = self.prepared
+        # So many empty cells are hardly ever searched within max_nodes: not worth the attempt.
+        cdef bint stop
+        cdef int most_left = 14 + <int>(1.5 * log2(<double>max_nodes))
+        if stones.shape[1] != 2 * cells or out.shape[0] != num_rows or out.shape[1] != solver.width:
+            raise ValueError(f"expected planes [B, {2 * cells}] and outcomes [B, {solver.width}]")
+        # Each position finds an empty table, so that its answer depends on nothing else: a small one is soon cleared.
+        if c4_table_open(&table, solver.width, solver.height, 16 * max_nodes) != 0:
+            raise MemoryError("no memory for a table")
+        solver.table = &table
+        solver.poll = NULL
+        with nogil:
+            for row in range(num_rows):
+                own, other = 0, 0
+                for i in range(cells):
+                    if stones[row, i] > 0:
+                        own |= bits[i]
+                    if stones[row, cells + i] > 0:
+                        other |= bits[i]
+                stop = (in_order and solver.stopped) or cells - popcount(own | other) > most_left
+                solver.stopped = stop
+                if not stop:
+                    memset(table.words, 0, (table.clusters_mask + 1) * 64)
+                    solver.nodes, solver.max_nodes = 0, max_nodes
+                    c4_score_moves(&solver, own, own | other, True, &out[row, 0])
+                if solver.stopped:
+                    memset(&out[row, 0], GIVEN_UP, solver.width)
+        c4_table_close(&table)
 
     cdef int _check(self, uint64_t own, uint64_t all) except -1:
         """Stones on the board, without gaps below them; whether play can reach them is not asked."""

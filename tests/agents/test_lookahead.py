@@ -6,7 +6,9 @@ from playout.agents.lookahead import LookaheadEvaluator, tactics
 from playout.agents.resnet import build
 from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import StateBatch
+from playout.errors import ConfigError
 from playout.mcts.search import LeafBatch
+from playout.mcts.solver import GIVEN_UP, ILLEGAL, ILLEGAL_OUTCOME, Prover, Solver
 
 
 class Counting:
@@ -68,6 +70,51 @@ def test_settled_leaves_are_exact_and_not_asked_for():
     assert logits[0].argmax() == logits[1].argmax() == 3
     assert (np.sort(logits[1])[:-1] < 0).all()
     assert (logits[3] == 0).all()
+
+
+def late_positions():
+    """Connect Four positions of many plies that are not over."""
+    states = playout.game("connect_four").batch(400)
+    states.random_plies(np.arange(400, dtype=np.int32) % 20 + 14, 7)
+    return states[np.flatnonzero(~states.is_terminal())]
+
+
+@pytest.mark.parametrize("nodes", [20, 300, 100_000])
+def test_proofs_are_what_the_solver_says_whatever_stands_beside_them(nodes):
+    states = late_positions()
+    obs = states.observe().reshape(len(states), -1)
+    prover = Prover(states.game, max_nodes=nodes)
+    found = prover.outcomes(obs)
+    proven = found[:, 0] != GIVEN_UP
+    assert (found[~proven] == GIVEN_UP).all()
+    assert 0.2 < proven.mean() < 1 if nodes < 1000 else proven.mean() > 0.9
+    exact = Solver(states.game).outcomes(states[np.flatnonzero(proven)])
+    exact[exact == ILLEGAL_OUTCOME] = ILLEGAL
+    assert np.array_equal(found[proven], exact)
+    for rows in ([5], [100, 5, 17]):
+        assert np.array_equal(prover.outcomes(obs[rows]), found[rows])
+
+
+def test_proven_leaves_are_answered_exactly_and_not_asked_for():
+    states = late_positions()
+    network = Counting()
+    evaluator = LookaheadEvaluator(network, states.game, proof_nodes=300)
+    logits, values = evaluator.evaluate(leaves(states))
+    exact = Solver(states.game).outcomes(states)
+    answered = np.flatnonzero(values != 0.5)
+    assert len(answered) == evaluator.num_settled == len(states) - network.asked
+    best = exact.max(axis=1)
+    assert np.array_equal(values[answered], best[answered])
+    hopeful = answered[best[answered] > -1]
+    assert np.array_equal(exact[hopeful, logits[hopeful].argmax(axis=1)], best[hopeful])
+    plain = Counting()
+    LookaheadEvaluator(plain, states.game, proof_nodes=0).evaluate(leaves(states))
+    assert plain.asked > network.asked
+
+
+def test_games_without_a_quick_solver_get_no_proofs():
+    with pytest.raises(ConfigError, match="no quick solver"):
+        Prover(playout.game("tic_tac_toe"), max_nodes=100)
 
 
 def test_games_of_one_player_are_passed_on():
