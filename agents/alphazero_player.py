@@ -23,7 +23,7 @@ DEFAULT_SIMULATIONS = 128
 
 
 class AlphaZeroPlayer(SearchPlayer):
-    """A network that plays a game; its search looks two plies ahead for the game's end.
+    """A network that plays a game; its search sees the game's end where that is near.
 
     Args:
         game: the game.

@@ -18,8 +18,10 @@ from playout.agents.players import Player, make_player
 from playout.agents.positions import load_scored_positions, preserved, share_interval
 from playout.agents.ratings import rate
 from playout.agents.reporting import must_be_writable, progress, table, write_json
+from playout.agents.strength import player_evaluator
 from playout.envs.game import NativeGame
 from playout.errors import ConfigError, GameError
+from playout.mcts.solver import can_prove
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 GAMES = 100
@@ -58,7 +60,10 @@ def evaluate_player(player: Any, command: Any) -> int:
 
 
 def judge_positions(player: Any) -> list[dict[str, Any]]:
-    """Shares of good moves, bare and with search; empty if the game has no solved positions."""
+    """Shares of good moves, bare and with search; empty if the game has no solved positions.
+
+    Where alpha-beta helps the search, the search of the network alone is judged as well.
+    """
     try:
         positions = load_scored_positions(player.game)
     except GameError:
@@ -68,6 +73,9 @@ def judge_positions(player: Any) -> list[dict[str, Any]]:
     if player.config is not None:
         name = f"search of {player.config.num_simulations}"
         judges.append((name, search_judge(player.game, player.config, player.evaluator)))
+        if hasattr(player, "network") and can_prove(player.game):
+            plain = player_evaluator(player.network, player.game, proof_nodes=0)
+            judges.append((f"{name}, no proofs", search_judge(player.game, player.config, plain)))
     found = []
     for name, judge in judges:
         with progress(name, len(positions), unit="positions") as tell:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.game import NativeGame, StateBatch
-from playout.mcts._tactics import merge, settle, two_plies
+from playout.envs.game import NativeGame
+from playout.mcts._tactics import merge, settle
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import LeafBatch
 from playout.mcts.solver import GIVEN_UP, Prover, can_prove
 
 Float32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 
 CERTAIN = 8.0
 """Logits of winning moves, and less than any other's of losing ones; a search may still look."""
@@ -128,16 +127,3 @@ class _Room:
             count,
             self.game,
         )
-
-
-def tactics(states: StateBatch) -> tuple[Bools, Bools, Bools]:
-    """Moves that win at once, moves that lose at once, legal moves, each bool [B, A].
-
-    A move loses at once if the other side's answer can end the game. Where a state has a winning
-    move, its losing moves are not looked for.
-    """
-    shape = (len(states), states.game.num_actions)
-    wins, losing, legal = (np.empty(shape, np.uint8) for _ in range(3))
-    two_plies(states.game.capsule, states.data, wins, losing, legal)
-    states.game.raise_pending()
-    return wins.view(bool), losing.view(bool), legal.view(bool)

@@ -19,7 +19,7 @@ from playout.envs.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
 from playout.mcts._solver import TableSolver
 from playout.mcts.solver import Solver
-from playout.mcts.tactics import safe_actions, winning_actions
+from playout.mcts.tactics import tactics, winning_actions
 
 Actions = npt.NDArray[np.int32]
 
@@ -75,8 +75,8 @@ class GreedyPlayer:
 
     def act(self, states: StateBatch) -> Actions:
         """A winning, else a safe, else any action."""
-        choice = states.legal_mask() > 0
-        for better in (safe_actions(states), winning_actions(states)):
+        wins, losing, choice = tactics(states)
+        for better in (choice & ~losing, wins):
             found = better.any(axis=1)
             choice[found] = better[found]
         return pick(choice, self._rng)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.analysis import policy_judge
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import LookaheadEvaluator
+from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
 from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import NativeGame, StateBatch
@@ -42,9 +42,12 @@ def search_actions(
     return np.asarray(result.action, np.int32)
 
 
-def player_evaluator(network: NetworkEvaluator, game: NativeGame) -> LookaheadEvaluator:
-    """A network as players ask it: every symmetry, and the game's end seen two plies ahead."""
-    return LookaheadEvaluator(SymmetricEvaluator(network, game), game)
+def player_evaluator(
+    network: NetworkEvaluator, game: NativeGame, *, proof_nodes: int = PROOF_NODES
+) -> LookaheadEvaluator:
+    """A network as players ask it: every symmetry, and the game's end seen where it is near."""
+    seeing = SymmetricEvaluator(network, game)
+    return LookaheadEvaluator(seeing, game, proof_nodes=proof_nodes)
 
 
 def play_config(simulations: int) -> SearchConfig:

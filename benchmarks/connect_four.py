@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playout.agents.game_eval import shares
+import playout
+from playout.agents.game_eval import judge_positions, shares
 from playout.agents.positions import load_scored_positions
 from playout.benchmarks.common import RESULTS, write_result
 
@@ -70,6 +71,7 @@ def curve(path: Path) -> dict[str, Any]:
         raise SystemExit(f"error: {path} was never evaluated; let it run longer")
     strength = path / "strength.json"
     final = json.loads(strength.read_text(encoding="utf-8")) if strength.is_file() else {}
+    final["positions"] = judge_positions(playout.load(path))
     config = record["config"]
     return {
         "minutes": config.get("minutes"),
@@ -103,8 +105,7 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     import torch
     from playout.agents.analysis import analyse, policy_judge, search_judge
     from playout.agents.evaluator import NetworkEvaluator
-    from playout.agents.lookahead import LookaheadEvaluator
-    from playout.agents.strength import play_config
+    from playout.agents.strength import play_config, player_evaluator
     from playout.agents.supervised import SupervisedConfig, label, train_supervised
 
     torch.set_num_threads(1)
@@ -119,8 +120,9 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     steps = max(100, int(30 * minutes * 30 / (time.perf_counter() - start)))
     net = train_supervised(game, examples, SupervisedConfig(size=size, steps=steps), seed=seed)
     network = NetworkEvaluator(net)
-    by_policy = analyse(positions.states, policy_judge(network)).action
-    judge = search_judge(game, play_config(128), LookaheadEvaluator(network, game))
+    seeing = player_evaluator(network, game)
+    by_policy = analyse(positions.states, policy_judge(seeing)).action
+    judge = search_judge(game, play_config(128), seeing)
     result = {
         "minutes": minutes,
         "size": size,

@@ -1,7 +1,7 @@
-"""One-move tactics of any game of two players, by trying: wins at once, and how to stop them.
+"""What every action leads to, by trying: children, wins at once, and what lets the other side win.
 
-Everything is batched over states and actions and takes no more than the rules. Deeper questions go
-to solver.py.
+Everything is batched over states and takes no more than the rules. Deeper questions go to
+solver.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from playout.envs.state_batch import StateBatch
+from playout.mcts._tactics import two_plies
 
 Mask = npt.NDArray[np.bool_]
 
@@ -27,24 +28,19 @@ def children(states: StateBatch) -> tuple[StateBatch, Mask]:
     return after, legal
 
 
+def tactics(states: StateBatch) -> tuple[Mask, Mask, Mask]:
+    """Actions that win at once, actions that lose at once, legal actions, each bool [B, A].
+
+    To win is to end the game with the best possible result, to lose is to let the next side do so.
+    Where a state has a winning action, losing ones are not looked for.
+    """
+    shape = (len(states), states.game.num_actions)
+    wins, losing, legal = (np.empty(shape, np.uint8) for _ in range(3))
+    two_plies(states.game.capsule, states.data, wins, losing, legal)
+    states.game.raise_pending()
+    return wins.view(bool), losing.view(bool), legal.view(bool)
+
+
 def winning_actions(states: StateBatch) -> Mask:
-    """Bool [B, A]: the action ends the game in favour of the side to move."""
-    size, num_actions = len(states), states.game.num_actions
-    after, legal = children(states)
-    mover = np.repeat(np.maximum(states.to_play(), 0), num_actions)
-    won = after.returns()[np.arange(size * num_actions), mover] > 0
-    wins: Mask = won & legal & after.is_terminal()
-    return wins.reshape(size, num_actions)
-
-
-def safe_actions(states: StateBatch) -> Mask:
-    """Bool [B, A]: after this legal action the next side cannot win at once."""
-    after, legal = children(states)
-    mover = np.repeat(states.to_play(), states.game.num_actions)
-    open_rows = np.flatnonzero(legal & ~after.is_terminal())
-    replies = winning_actions(after[open_rows]).any(axis=1)
-    # Where the same side moves again, its win is no danger.
-    danger = replies & (after.to_play()[open_rows] != mover[open_rows])
-    safe = legal.copy()
-    safe[open_rows[danger]] = False
-    return safe.reshape(len(states), -1)
+    """Bool [B, A]: the action wins at once."""
+    return tactics(states)[0]

@@ -2,7 +2,7 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import LookaheadEvaluator, tactics
+from playout.agents.lookahead import LookaheadEvaluator
 from playout.agents.resnet import build
 from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import StateBatch
@@ -31,30 +31,6 @@ def leaves(states):
         len(states),
         states.game,
     )
-
-
-def by_hand(state, action):
-    """Does the action win at once; does it let the other side win at once?"""
-    after = state.apply(action)
-    if after.is_terminal:
-        return after.returns[state.to_play] == 1, False
-    replies = [after.apply(reply) for reply in after.legal_actions]
-    return False, any(r.is_terminal and r.returns[after.to_play] == 1 for r in replies)
-
-
-@pytest.mark.parametrize("name", ["connect_four", "tic_tac_toe"])
-def test_tactics_are_those_found_by_trying_every_move(name):
-    game = playout.game(name)
-    states = game.batch(150)
-    states.random_plies(np.random.default_rng(0).integers(0, 26, 150, dtype=np.int32), 1)
-    states = states[np.flatnonzero(~states.is_terminal())]
-    wins, losing, legal = tactics(states)
-    assert np.array_equal(legal, states.legal_mask() > 0)
-    for row, state in enumerate(states):
-        found = {action: by_hand(state, action) for action in state.legal_actions}
-        assert [a for a in found if found[a][0]] == np.flatnonzero(wins[row]).tolist()
-        if not wins[row].any():
-            assert [a for a in found if found[a][1]] == np.flatnonzero(losing[row]).tolist()
 
 
 def test_settled_leaves_are_exact_and_not_asked_for():

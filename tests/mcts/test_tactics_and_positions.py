@@ -6,7 +6,7 @@ import pytest
 from playout.errors import GameError
 from playout.mcts.positions import random_positions
 from playout.mcts.solver import ILLEGAL, Solver
-from playout.mcts.tactics import safe_actions, winning_actions
+from playout.mcts.tactics import tactics, winning_actions
 
 
 @pytest.mark.parametrize("name", ["connect_four", "tic_tac_toe"])
@@ -15,7 +15,9 @@ def test_tactics_are_what_trying_shows(name):
     states = game.batch(60)
     rng = np.random.default_rng(0)
     states.random_plies(rng.integers(0, game.max_plies - 3, 60).astype(np.int32), seed=1)
-    wins, safe = winning_actions(states), safe_actions(states)
+    wins, losing, legal = tactics(states)
+    assert np.array_equal(legal, states.legal_mask() > 0)
+    assert np.array_equal(wins, winning_actions(states))
 
     def win(state, action):
         child = state.apply(action)
@@ -23,13 +25,13 @@ def test_tactics_are_what_trying_shows(name):
 
     for row, state in enumerate(states):
         for action in range(game.num_actions):
-            legal = action in state.legal_actions
-            assert wins[row, action] == (legal and win(state, action))
-            expected = legal
-            if legal and not state.apply(action).is_terminal:
-                child = state.apply(action)
-                expected = not any(win(child, reply) for reply in child.legal_actions)
-            assert safe[row, action] == expected
+            possible = action in state.legal_actions
+            assert wins[row, action] == (possible and win(state, action))
+            if wins[row].any():  # then nobody asks which actions lose
+                continue
+            child = state.apply(action) if possible else None
+            replies = child.legal_actions if child is not None and not child.is_terminal else []
+            assert losing[row, action] == any(win(child, reply) for reply in replies)
 
 
 def test_random_positions_matter_are_distinct_and_repeat_with_their_seed():
