@@ -265,6 +265,7 @@ class AlphaZeroTrainer:
                 simulations=config.eval_simulations,
                 positions=config.eval_positions,
                 games=config.eval_games,
+                proof_nodes=config.leaf_proof_nodes if config.lookahead else 0,
                 seed=self.seed,
             )
         network = NetworkEvaluator(

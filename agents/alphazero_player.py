@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.lookahead import PROOF_NODES
 from playout.agents.resnet import ResNet, ResNetConfig
 from playout.agents.run.directory import RunDir
 from playout.agents.search_player import SearchPlayer
@@ -29,6 +30,7 @@ class AlphaZeroPlayer(SearchPlayer):
         game: the game.
         network: answers for the game's observations.
         simulations: of a move's search; 0 plays the likeliest move of the bare policy.
+        proof_nodes: of alpha-beta at the search's leaves, see lookahead.py.
         name: what tables call it.
         seed: of sampled moves.
     """
@@ -39,14 +41,15 @@ class AlphaZeroPlayer(SearchPlayer):
         network: NetworkEvaluator,
         *,
         simulations: int = DEFAULT_SIMULATIONS,
+        proof_nodes: int = PROOF_NODES,
         name: str = "alphazero",
         seed: int = 0,
     ) -> None:
         config = network.config
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
-        self.network = network
-        seeing = player_evaluator(network, game)
+        self.network, self.proof_nodes = network, proof_nodes
+        seeing = player_evaluator(network, game, proof_nodes=proof_nodes)
         evaluator = seeing if simulations else seeing.network
         search = play_config(simulations) if simulations else None
         super().__init__(game, search, evaluator, name=name, seed=seed)
@@ -55,7 +58,12 @@ class AlphaZeroPlayer(SearchPlayer):
         """The same network with another budget of simulations a move; 0 for its bare policy."""
         name = f"{self.name.partition(':')[0]}:{simulations}"
         return AlphaZeroPlayer(
-            self.game, self.network, simulations=simulations, name=name, seed=self._seed
+            self.game,
+            self.network,
+            simulations=simulations,
+            proof_nodes=self.proof_nodes,
+            name=name,
+            seed=self._seed,
         )
 
 
@@ -84,4 +92,6 @@ def load(run: RunDir, which: str | int = "best") -> Any:
     """The player of a run."""
     game, net, _ = load_network(run, which)
     network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
-    return AlphaZeroPlayer(game, network, name=run.path.name or "alphazero")
+    nodes = int(run.config["alphazero"].get("leaf_proof_nodes", PROOF_NODES))
+    name = run.path.name or "alphazero"
+    return AlphaZeroPlayer(game, network, proof_nodes=nodes, name=name)

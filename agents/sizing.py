@@ -38,6 +38,7 @@ def configure(
     size: str,
     first_size: str = "",
     simulations: int = 16,
+    proofs: bool = True,
     updates: int | None = None,
     games: int | None = None,
     long: bool = False,
@@ -69,6 +70,9 @@ def configure(
         steps=max(1, round(times * FIRST_STEPS * part)),
         selfplay=selfplay,
     )
+    if not proofs:
+        selfplay = replace(selfplay, proof_nodes=0)
+        config = replace(config, leaf_proof_nodes=0, selfplay=selfplay)
     if small:
         config = replace(
             config,

@@ -33,10 +33,15 @@ def policy_actions(evaluator: NetworkEvaluator, states: StateBatch) -> Ints:
 
 
 def search_actions(
-    network: NetworkEvaluator, states: StateBatch, *, simulations: int, seed: int = 0
+    network: NetworkEvaluator,
+    states: StateBatch,
+    *,
+    simulations: int,
+    proof_nodes: int = PROOF_NODES,
+    seed: int = 0,
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
-    evaluator = player_evaluator(network, states.game)
+    evaluator = player_evaluator(network, states.game, proof_nodes=proof_nodes)
     search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
     result = search.run(states, evaluator)
     return np.asarray(result.action, np.int32)
@@ -63,13 +68,22 @@ class Strength:
         simulations: of the network's search.
         positions: how many solved positions are looked at, where the game has some.
         games: against each anchor.
+        proof_nodes: of alpha-beta at the search's leaves, see lookahead.py.
         seed: of openings and opponents.
     """
 
     def __init__(
-        self, game: NativeGame, *, simulations: int, positions: int, games: int, seed: int = 0
+        self,
+        game: NativeGame,
+        *,
+        simulations: int,
+        positions: int,
+        games: int,
+        proof_nodes: int = PROOF_NODES,
+        seed: int = 0,
     ) -> None:
         self.game, self.simulations, self.games, self.seed = game, simulations, games, seed
+        self.proof_nodes = proof_nodes
         self.states: StateBatch | None = None
         try:
             states, outcomes = load_eval_positions(game)
@@ -83,7 +97,12 @@ class Strength:
         if self.states is not None:
             actions = policy_actions(evaluator, self.states)
             found["eval/policy_optimal_share"] = value_preserving_share(actions, self.outcomes)
-            actions = search_actions(evaluator, self.states, simulations=self.simulations)
+            actions = search_actions(
+                evaluator,
+                self.states,
+                simulations=self.simulations,
+                proof_nodes=self.proof_nodes,
+            )
             found["eval/optimal_move_share"] = value_preserving_share(actions, self.outcomes)
         return {**found, **self._against_anchors(evaluator)}
 
@@ -95,7 +114,7 @@ class Strength:
 
         if self.games < 2 or self.game.num_players != 2:
             return {}
-        seeing = player_evaluator(evaluator, self.game)
+        seeing = player_evaluator(evaluator, self.game, proof_nodes=self.proof_nodes)
         player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
         found: dict[str, float] = {}
         for spec in ANCHORS:

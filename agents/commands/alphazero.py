@@ -43,6 +43,10 @@ class Command(TrainingOptions):
     simulations: int = 16
     """Simulations a move in self-play: few make more games, many make better targets."""
 
+    proofs: bool = True
+    """Where a game has a quick solver (Connect Four), alpha-beta of a few hundred nodes answers
+    what it can at the search's leaves, and proves how games ended."""
+
     demo: bool = False
     """A few minutes of learning, then a rating against fixed opponents and a game to look at."""
 
@@ -102,6 +106,7 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
         size=size,
         first_size=first,
         simulations=command.simulations,
+        proofs=command.proofs,
         updates=updates,
         games=command.games,
         long=length >= LONG_RUN,

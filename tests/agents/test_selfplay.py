@@ -9,6 +9,7 @@ from playout.agents.targets import UNKNOWN, Histories, best_value
 from playout.envs.game import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.search import SearchConfig
+from playout.mcts.solver import Solver
 
 
 def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
@@ -160,6 +161,24 @@ def test_proven_positions_are_exact_and_cut_off_what_followed():
 def test_a_blunder_says_nothing_of_the_position_before():
     found = [Found(0.25), Found(0.25, bad=[1]), Found(0.25)]  # 1 is what was played
     assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
+
+
+def test_proofs_make_the_ends_of_games_exact():
+    settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
+    play = selfplay("connect_four", proof_nodes=2000, **settings)
+    examples, _ = play.play(6000)
+    states = StateBatch.from_data(play.game, examples.states, check=True)
+    stones = (states.observe() > 0).sum(axis=(1, 2, 3))
+    rows = np.flatnonzero(stones >= 18)
+    outcomes, late = Solver(play.game).outcomes(states[rows]), stones[rows] >= 26
+    best = outcomes.max(axis=1)
+    keeps = outcomes == best[:, None]
+    given_away = (examples.policy[rows] * ~keeps).sum(axis=1)
+    exact = (examples.values[rows, 0] == best) & (given_away == 0)
+    assert late.sum() > 20 and exact[late].all() and not exact[~late].all()
+    plain = selfplay("connect_four", proof_nodes=0, **settings).play(6000)[0]
+    assert np.array_equal(plain.states, examples.states)  # targets change, games do not
+    assert not np.array_equal(plain.values, examples.values)
 
 
 def test_a_searchs_value_is_that_of_its_improved_policy():
