@@ -14,22 +14,25 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 cdef extern from "mlp.h" nogil:
+    int MLP_BLOCK, MLP_PANEL
     int MLP_PAD(int)
+    int MLP_STRIDE(int)
     ctypedef struct mlp_layer:
         int num_in, num_out, activation
         const float *weight
         const float *bias
         float *weight_grad
         float *bias_grad
-        float *wt
-        float *w
+        float *panels
         float *start
+        float *turned
         float *out
+    bint mlp_turns(int num_in)
     void mlp_prepare(mlp_layer *layer)
     int mlp_best_isa()
     ctypedef void (*forward_t)(const mlp_layer *, int, const float *, Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef void (*backward_t)(
-        const mlp_layer *, int, const float *, Py_ssize_t, Py_ssize_t, float *, float *, float *, int
+        const mlp_layer *, int, const float *, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, float *, float *
     ) noexcept nogil
     forward_t mlp_forward[3]
     backward_t mlp_backward[3]
@@ -53,8 +56,7 @@ cdef class NativeMLP:
     cdef bint gaussian
     cdef float[::1] work
     cdef float *d
-    cdef float *other
-    cdef float *extra
+    cdef float *inner
     cdef float *scratch
     cdef float *logp
     cdef const float *x
@@ -74,32 +76,33 @@ cdef class NativeMLP:
         self.kept = [every]
         self.capacity = 0
         self.widest = 0
-        cdef float[:, ::1] weight, weight_grad, wt, w
-        cdef float[::1] bias, bias_grad, start
-        cdef int k
-        largest = 0
+        cdef float[:, ::1] weight, weight_grad
+        cdef float[::1] bias, bias_grad, own
+        cdef int k, num_in, num_out, size
         for k, (a, b, c, e, activation) in enumerate(every):
             weight, bias, weight_grad, bias_grad = a, b, c, e
             num_out, num_in = a.shape
-            wt = np.zeros((num_in, MLP_PAD(num_out)), np.float32)
-            w = np.zeros((num_out, MLP_PAD(num_in)), np.float32)
-            start = np.zeros(MLP_PAD(num_out), np.float32)
-            self.kept.append((weight, bias, weight_grad, bias_grad, wt, w, start))
+            size = num_in * MLP_PAD(num_out)
+            own = np.zeros(size * (1 + mlp_turns(num_in)) + MLP_PAD(num_out), np.float32)
+            self.kept.append((weight, bias, weight_grad, bias_grad, own))
             self.layers[k].num_in, self.layers[k].num_out = num_in, num_out
             self.layers[k].activation = activation
             self.layers[k].weight, self.layers[k].bias = &weight[0, 0], &bias[0]
             self.layers[k].weight_grad, self.layers[k].bias_grad = &weight_grad[0, 0], &bias_grad[0]
-            self.layers[k].wt, self.layers[k].w, self.layers[k].start = &wt[0, 0], &w[0, 0], &start[0]
-            self.widest = max(self.widest, MLP_PAD(num_out), MLP_PAD(num_in))
-            largest = max(largest, MLP_PAD(num_in) * MLP_PAD(num_out))
+            self.layers[k].panels = &own[0]
+            self.layers[k].start = self.layers[k].panels + size
+            self.layers[k].turned = NULL
+            if mlp_turns(num_in):
+                self.layers[k].turned = self.layers[k].start + MLP_PAD(num_out)
+            self.widest = max(self.widest, MLP_STRIDE(num_out), MLP_STRIDE(num_in))
         self.num_params = self.layers[self.trunk + self.policy - 1].num_out
         self.gaussian = log_std is not None
         if self.gaussian:
             self.log_std, self.log_std_grad = log_std, log_std_grad
-        scratch = np.zeros(largest, np.float32)
-        self.kept.append(scratch)
-        cdef float[::1] view = scratch
-        self.scratch = &view[0]
+        # Two blocks of gradients and a panel of at most `widest` rows.
+        own = np.zeros((2 * MLP_BLOCK + MLP_PANEL) * self.widest, np.float32)
+        self.kept.append(own)
+        self.scratch = &own[0]
 
     def __dealloc__(self):
         free(self.layers)
@@ -111,16 +114,15 @@ cdef class NativeMLP:
         cdef Py_ssize_t size = 0, at = 0
         cdef int k
         for k in range(self.count):
-            size += rows * MLP_PAD(self.layers[k].num_out)
-        size += rows * (3 * self.widest + self.num_params)
+            size += rows * MLP_STRIDE(self.layers[k].num_out)
+        size += rows * (2 * self.widest + self.num_params)
         self.work = np.zeros(size, np.float32)
         for k in range(self.count):
             self.layers[k].out = &self.work[at]
-            at += rows * MLP_PAD(self.layers[k].num_out)
+            at += rows * MLP_STRIDE(self.layers[k].num_out)
         self.d = &self.work[at]
-        self.other = self.d + rows * self.widest
-        self.extra = self.other + rows * self.widest
-        self.logp = self.extra + rows * self.widest
+        self.inner = self.d + rows * self.widest
+        self.logp = self.inner + rows * self.widest
         self.capacity = rows
         return 0
 
@@ -147,7 +149,7 @@ cdef class NativeMLP:
             if self.trunk:
                 mlp_forward[self.isa](self.layers, self.trunk, self.x, self.ldx, rows)
                 inner = self.layers[self.trunk - 1].out
-                ld = MLP_PAD(self.layers[self.trunk - 1].num_out)
+                ld = MLP_STRIDE(self.layers[self.trunk - 1].num_out)
             mlp_forward[self.isa](policy, self.policy, inner, ld, rows)
             mlp_forward[self.isa](value, self.value, inner, ld, rows)
         return 0
@@ -159,7 +161,7 @@ cdef class NativeMLP:
         cdef Py_ssize_t n
         cdef const float *out = self.layers[self.trunk + self.policy - 1].out
         for n in range(self.rows):
-            memcpy(&params[n, 0], out + n * MLP_PAD(self.num_params), sizeof(float) * self.num_params)
+            memcpy(&params[n, 0], out + n * MLP_STRIDE(self.num_params), sizeof(float) * self.num_params)
 
     cdef int _copy_values(self, float[::1] values) except -1:
         cdef const float *out = self.layers[self.count - 1].out
@@ -167,13 +169,13 @@ cdef class NativeMLP:
         if values.shape[0] != self.rows:
             raise ValueError("values has the wrong length")
         for n in range(self.rows):
-            values[n] = out[n * MLP_PAD(1)]
+            values[n] = out[n * MLP_STRIDE(1)]
         return 0
 
     cdef void _log_softmax(self, Py_ssize_t n, const uint8_t *mask) noexcept nogil:
         """Log-probabilities of row n into logp: -1e30 where masked; all masked counts as none."""
         cdef const float *logits = self.layers[self.trunk + self.policy - 1].out
-        logits += n * MLP_PAD(self.num_params)
+        logits += n * MLP_STRIDE(self.num_params)
         cdef float *logp = self.logp + n * self.num_params
         cdef int a, legal = 0
         cdef float high = -1e30, total = 0.0
@@ -252,7 +254,7 @@ cdef class NativeMLP:
             total = 0.0
             for j in range(size):
                 z = noise[n, j] if sampled else 0.0
-                actions[n, j] = mean[n * MLP_PAD(<int>size) + j] + z * expf(self.log_std[j])
+                actions[n, j] = mean[n * MLP_STRIDE(<int>size) + j] + z * expf(self.log_std[j])
                 total -= 0.5 * z * z + self.log_std[j] + HALF_LOG_TAU
             logprobs[n] = total
         return 0
@@ -300,7 +302,7 @@ cdef class NativeMLP:
         for n in range(self.rows):
             total = 0.0
             for j in range(size):
-                z = (points[n, j] - mean[n * MLP_PAD(<int>size) + j]) * expf(-self.log_std[j])
+                z = (points[n, j] - mean[n * MLP_STRIDE(<int>size) + j]) * expf(-self.log_std[j])
                 total -= 0.5 * z * z + self.log_std[j] + HALF_LOG_TAU
             logprobs[n] = total
             entropy[n] = spread
@@ -313,7 +315,7 @@ cdef class NativeMLP:
     ):
         """Add the gradient of the last `evaluate` to the parameters'; `entropy_grad` may be None."""
         cdef Py_ssize_t rows = self.rows, n, j, size = self.num_params
-        cdef Py_ssize_t po = MLP_PAD(<int>size)
+        cdef Py_ssize_t po = MLP_STRIDE(<int>size)
         cdef int a
         cdef float p, g, h, entropy, z, scale
         cdef float *logp
@@ -373,32 +375,29 @@ cdef class NativeMLP:
         return True
 
     cdef int _backward(self, const float[::1] value_grad) except -1:
-        cdef Py_ssize_t rows = self.rows, n, i, wide
+        cdef Py_ssize_t rows = self.rows, n
         cdef mlp_layer *policy = self.layers + self.trunk
         cdef mlp_layer *value = policy + self.policy
         cdef const float *inner = self.x
         cdef Py_ssize_t ld = self.ldx
-        cdef bint shared = self.trunk > 0
-        if shared:
+        cdef float *inner_grad = NULL
+        if self.trunk:
             inner = self.layers[self.trunk - 1].out
-            ld = MLP_PAD(self.layers[self.trunk - 1].num_out)
+            ld = MLP_STRIDE(self.layers[self.trunk - 1].num_out)
+            inner_grad = self.inner
+            memset(inner_grad, 0, rows * ld * sizeof(float))
         with nogil:
             mlp_backward[self.isa](
-                policy, self.policy, inner, ld, rows, self.d, self.other, self.scratch, shared
+                policy, self.policy, inner, ld, rows, self.d, self.widest, self.scratch, inner_grad
             )
-            if shared:
-                memcpy(self.extra, self.other, rows * ld * sizeof(float))
-            memset(self.d, 0, rows * MLP_PAD(1) * sizeof(float))
+            memset(self.d, 0, rows * MLP_STRIDE(1) * sizeof(float))
             for n in range(rows):
-                self.d[n * MLP_PAD(1)] = value_grad[n]
+                self.d[n * MLP_STRIDE(1)] = value_grad[n]
             mlp_backward[self.isa](
-                value, self.value, inner, ld, rows, self.d, self.other, self.scratch, shared
+                value, self.value, inner, ld, rows, self.d, self.widest, self.scratch, inner_grad
             )
-            if shared:
-                wide = rows * ld
-                for i in range(wide):
-                    self.extra[i] += self.other[i]
+            if self.trunk:
                 mlp_backward[self.isa](
-                    self.layers, self.trunk, self.x, self.ldx, rows, self.extra, self.other, self.scratch, 0
+                    self.layers, self.trunk, self.x, self.ldx, rows, self.inner, self.widest, self.scratch, NULL
                 )
         return 0
