@@ -1,23 +1,27 @@
 """One Adam step over flat float32 arrays: the gradient's norm, then everything else in one pass."""
 
-from libc.math cimport sqrt, sqrtf
+from libc.math cimport sqrt
+
+cdef extern from "adam.h" nogil:
+    ctypedef struct adam_rates:
+        float scale, beta1, rest1, beta2, rest2, keep, rate, root, eps
+    int mlp_best_isa()
+    ctypedef double (*squares_t)(const float *, Py_ssize_t) noexcept nogil
+    ctypedef void (*update_t)(
+        float *, const float *, float *, float *, Py_ssize_t, const adam_rates *
+    ) noexcept nogil
+    squares_t adam_squares[3]
+    update_t adam_update[3]
+
+cdef int ISA = mlp_best_isa()
 
 
 def squared_norm(const float[::1] grad):
     """Sum of squares in double precision, in eight fixed lanes: vectorised and reproducible."""
-    cdef double[8] lanes
-    cdef Py_ssize_t i, j, n = grad.shape[0]
     cdef double total = 0.0
-    with nogil:
-        for j in range(8):
-            lanes[j] = 0.0
-        for i in range(0, n - 7, 8):
-            for j in range(8):
-                lanes[j] += <double>grad[i + j] * <double>grad[i + j]
-        for i in range(n - n % 8, n):
-            total += <double>grad[i] * <double>grad[i]
-        for j in range(8):
-            total += lanes[j]
+    if grad.shape[0]:
+        with nogil:
+            total = adam_squares[ISA](&grad[0], grad.shape[0])
     return total
 
 
@@ -35,19 +39,15 @@ def adam_step(
     double weight_decay,
 ):
     """Update `param` in place from `scale * grad`; `step` counts from 1; decay is decoupled (AdamW)."""
-    cdef double correction1 = 1.0 - beta1 ** step
-    cdef double correction2 = 1.0 - beta2 ** step
-    cdef float rate = <float>(lr / correction1)
-    cdef float root = <float>(1.0 / sqrt(correction2))
-    cdef float keep = <float>(1.0 - lr * weight_decay)
-    cdef float b1 = <float>beta1, b2 = <float>beta2
-    cdef float c1 = <float>(1.0 - beta1), c2 = <float>(1.0 - beta2)
-    cdef float e = <float>eps, s = <float>scale
-    cdef float g
-    cdef Py_ssize_t i, n = param.shape[0]
-    with nogil:
-        for i in range(n):
-            g = grad[i] * s
-            exp_avg[i] = b1 * exp_avg[i] + c1 * g
-            exp_avg_sq[i] = b2 * exp_avg_sq[i] + c2 * g * g
-            param[i] = param[i] * keep - rate * exp_avg[i] / (sqrtf(exp_avg_sq[i]) * root + e)
+    cdef adam_rates rates
+    rates.scale, rates.eps = <float>scale, <float>eps
+    rates.beta1, rates.rest1 = <float>beta1, <float>(1.0 - beta1)
+    rates.beta2, rates.rest2 = <float>beta2, <float>(1.0 - beta2)
+    rates.keep = <float>(1.0 - lr * weight_decay)
+    rates.rate = <float>(lr / (1.0 - beta1 ** step))
+    rates.root = <float>(1.0 / sqrt(1.0 - beta2 ** step))
+    if param.shape[0]:
+        with nogil:
+            adam_update[ISA](
+                &param[0], &grad[0], &exp_avg[0], &exp_avg_sq[0], param.shape[0], &rates
+            )

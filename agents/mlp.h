@@ -41,24 +41,36 @@ typedef struct mlp_layer {
 /* Whether a layer needs `turned`. */
 static inline int mlp_turns(int num_in) { return num_in % MLP_UNIT != 0; }
 
+typedef float mlp_quad __attribute__((vector_size(16), aligned(4), may_alias));
+#if defined(__clang__)
+#define MLP_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int mlp_four __attribute__((vector_size(16)));
+#define MLP_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (mlp_four){i, j, k, l})
+#endif
+
+/* Transposes four by four numbers. */
+static inline void mlp_turn(const float *from, ptrdiff_t ldf, float *to, ptrdiff_t ldt) {
+    mlp_quad a = *(const mlp_quad *)from, b = *(const mlp_quad *)(from + ldf);
+    mlp_quad c = *(const mlp_quad *)(from + 2 * ldf), d = *(const mlp_quad *)(from + 3 * ldf);
+    mlp_quad ac = MLP_SHUFFLE(a, c, 0, 4, 1, 5), bd = MLP_SHUFFLE(b, d, 0, 4, 1, 5);
+    mlp_quad ac2 = MLP_SHUFFLE(a, c, 2, 6, 3, 7), bd2 = MLP_SHUFFLE(b, d, 2, 6, 3, 7);
+    *(mlp_quad *)to = MLP_SHUFFLE(ac, bd, 0, 4, 1, 5);
+    *(mlp_quad *)(to + ldt) = MLP_SHUFFLE(ac, bd, 2, 6, 3, 7);
+    *(mlp_quad *)(to + 2 * ldt) = MLP_SHUFFLE(ac2, bd2, 0, 4, 1, 5);
+    *(mlp_quad *)(to + 3 * ldt) = MLP_SHUFFLE(ac2, bd2, 2, 6, 3, 7);
+}
+
 static inline void mlp_prepare(mlp_layer *layer) {
     ptrdiff_t in = layer->num_in, out = layer->num_out, po = MLP_PAD(out);
     for (ptrdiff_t j = 0; j < po; j += MLP_PANEL) {
         ptrdiff_t width = MLP_WIDTH(po, j), have = out - j < width ? out - j : width, i = 0;
         const float *from = layer->weight + j * in;
         float *to = layer->panels + j * in;
-        /* Four by four, which the compiler turns in registers. */
         for (; i + 4 <= in; i += 4) {
             ptrdiff_t o = 0;
             for (; o + 4 <= have; o += 4) {
-                float square[4][4];
-                for (int r = 0; r < 4; r++) {
-                    memcpy(square[r], from + (o + r) * in + i, sizeof square[r]);
-                }
-                for (int c = 0; c < 4; c++) {
-                    float column[4] = {square[0][c], square[1][c], square[2][c], square[3][c]};
-                    memcpy(to + (i + c) * width + o, column, sizeof column);
-                }
+                mlp_turn(from + o * in + i, in, to + i * width + o, width);
             }
             for (; o < have; o++) {
                 for (int c = 0; c < 4; c++) {
