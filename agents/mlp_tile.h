@@ -1,7 +1,7 @@
 /* Vectors of floats, tanh, and matrix products in register tiles, for one instruction set; see mlp_isa.h.
  *
- * Every element of a product is summed on its own, in order of depth, by plain multiplies and adds: its bits depend on
- * neither the tile nor the number of rows.
+ * Every element of a product is summed on its own, in order of depth, by multiply-adds that round once, which is
+ * written out where the processor has none: its bits depend on neither the processor, the tile nor the number of rows.
  */
 
 typedef float MLP_V __attribute__((vector_size(4 * MLP_LANES), aligned(4), may_alias));
@@ -29,6 +29,8 @@ MLP_INLINE MLP_V MLP_N(mlp_tanh)(MLP_V x) {
     return MLP_N(mlp_pick)(r < -one, -one, r);
 }
 
+MLP_INLINE MLP_V MLP_N(mlp_madd)(MLP_V x, MLP_V y, MLP_V z) { return MLP_MADD(x, y, z); }
+
 /* One register tile: C[r, c] = start[r, c] + sum over k of A[r * ars + k * aks] * B[k * ldb + c]; no start is 0. */
 MLP_INLINE void MLP_N(mlp_tile)(int rows, int vectors, ptrdiff_t depth, const float *a, ptrdiff_t ars, ptrdiff_t aks,
                                 const float *b, ptrdiff_t ldb, float *c, ptrdiff_t ldc, const float *start,
@@ -45,9 +47,9 @@ MLP_INLINE void MLP_N(mlp_tile)(int rows, int vectors, ptrdiff_t depth, const fl
             row[j] = MLP_N(mlp_load)(b + k * ldb + j * MLP_LANES);
         }
         for (int r = 0; r < rows; r++) {
-            float x = a[r * ars + k * aks];
+            MLP_V x = MLP_N(mlp_all)(a[r * ars + k * aks]);
             for (int j = 0; j < vectors; j++) {
-                sum[r][j] += x * row[j];
+                sum[r][j] = MLP_N(mlp_madd)(x, row[j], sum[r][j]);
             }
         }
     }
