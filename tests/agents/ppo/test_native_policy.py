@@ -34,6 +34,8 @@ CASES = [
     (3, spaces.Box(-1, 1, (20,)), NetworkConfig(hidden=(), shared_trunk=False), False),
     (5, spaces.Discrete(3), NetworkConfig(shared_trunk=True), True),
     (5, spaces.Box(-1, 1, (2,)), NetworkConfig(shared_trunk=True, hidden=(17, 64, 16)), False),
+    (16, spaces.Box(-1, 1, (6,)), NetworkConfig(hidden=(256, 128, 81), activation="relu"), False),
+    (17, spaces.Discrete(3), NetworkConfig(shared_trunk=True, hidden=(128,)), False),
 ]
 
 
@@ -103,7 +105,8 @@ def test_every_instruction_set_gives_the_same_bits():
         bias = rng.normal(size=num_out).astype(np.float32)
         return weight, bias, np.zeros_like(weight), np.zeros_like(bias), activation
 
-    body, out, value = [layer(5, 37, 1), layer(37, 64, 2)], layer(64, 3, 0), layer(64, 1, 0)
+    body = [layer(5, 37, 1), layer(37, 64, 2), layer(64, 131, 1)]
+    out, value = layer(131, 3, 0), layer(131, 1, 0)
     obs = rng.normal(size=(101, 5)).astype(np.float32)
     actions = rng.integers(0, 3, 101)
     grad = rng.normal(size=101).astype(np.float32)
