@@ -23,7 +23,7 @@ cdef extern from "lstm.h" nogil:
         float *before
         float *work
     ctypedef void (*run_t)(const lstm_job *) noexcept nogil
-    void lstm_pack(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *)
+    void lstm_pack(const float *b, Py_ssize_t depth, Py_ssize_t n, bint turned, float *out)
     int mlp_best_isa()
     run_t lstm_forward[3]
     run_t lstm_backward[3]
@@ -53,7 +53,7 @@ def forward(
     job.gates_grad = NULL
     cdef int isa = mlp_best_isa()
     with nogil:
-        lstm_pack(&weight[0, 0], size, 4 * size, 1, size, &panels[0])
+        lstm_pack(&weight[0, 0], size, 4 * size, True, &panels[0])
         lstm_forward[isa](&job)
 
 
@@ -81,7 +81,7 @@ def backward(
     job.before = NULL
     cdef int isa = mlp_best_isa()
     with nogil:
-        lstm_pack(&weight[0, 0], 4 * size, size, size, 1, &panels[0])
+        lstm_pack(&weight[0, 0], 4 * size, size, False, &panels[0])
         lstm_backward[isa](&job)
 
 

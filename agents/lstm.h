@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "mlp_turn.h"
+
 #define LSTM_PANEL 32
 
 /* One call's shapes and arrays: R rows, T steps, H units (a multiple of 32). */
@@ -26,12 +28,15 @@ typedef struct lstm_job {
     float *work;                   /* [R, 6H] */
 } lstm_job;
 
-/* Columns of B [depth, n] (n a multiple of 32) as panels [n / 32][depth][32]. */
-static inline void lstm_pack(const float *b, ptrdiff_t depth, ptrdiff_t n, ptrdiff_t row, ptrdiff_t column, float *out) {
-    for (ptrdiff_t j = 0; j < n; j += LSTM_PANEL) {
-        for (ptrdiff_t k = 0; k < depth; k++) {
-            for (ptrdiff_t l = 0; l < LSTM_PANEL; l++) {
-                *out++ = b[k * row + (j + l) * column];
+/* Columns of B [depth, n] (multiples of 32) as panels [n / 32][depth][32]; with `turned`, b is the transpose of B. */
+static inline void lstm_pack(const float *b, ptrdiff_t depth, ptrdiff_t n, int turned, float *out) {
+    for (ptrdiff_t j = 0; j < n; j += LSTM_PANEL, out += depth * LSTM_PANEL) {
+        for (ptrdiff_t k = 0; !turned && k < depth; k++) {
+            memcpy(out + k * LSTM_PANEL, b + k * n + j, sizeof(float) * LSTM_PANEL);
+        }
+        for (ptrdiff_t k = 0; turned && k < depth; k += 4) {
+            for (ptrdiff_t l = 0; l < LSTM_PANEL; l += 4) {
+                mlp_turn(b + (j + l) * depth + k, depth, out + k * LSTM_PANEL + l, LSTM_PANEL);
             }
         }
     }
