@@ -28,9 +28,14 @@ def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
     def measure() -> int:
         if not trainers:
             trainers.extend(prepared(alone) for alone in phases(config))
-        for trainer in trainers:
-            trainer.update()
-        return len(trainers)
+        times = [1]
+        if len(trainers) == 2:  # in fifths of the run, as the networks take turns in it
+            first = min(4, max(1, round(5 * config.grow_at)))
+            times = [5 - first, first]
+        for trainer, updates in zip(trainers, times, strict=True):
+            for _ in range(updates):
+                trainer.update()
+        return sum(times)
 
     keep_freed_memory()
     return plan(run, minutes=minutes, unit="updates", measure=measure, seconds=SECONDS, share=SHARE)
