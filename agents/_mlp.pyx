@@ -398,6 +398,7 @@ cdef class NativeMLP:
             )
             if self.trunk:
                 mlp_backward[self.isa](
-                    self.layers, self.trunk, self.x, self.ldx, rows, self.inner, self.widest, self.scratch, NULL
+                    self.layers, self.trunk, self.x, self.ldx, rows, self.inner, self.widest, self.scratch,
+                    NULL,
                 )
         return 0

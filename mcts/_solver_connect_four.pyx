@@ -147,15 +147,15 @@ cdef class ConnectFourSolver:
                     break
         self._finish(solver.nodes, solver.stopped)
 
-    def prove(self, const float[:, ::1] stones, const uint64_t[::1] bits, int8_t[:, ::1] out, *, uint64_t max_nodes,
-              bint in_order=False):
+    def prove(self, const float[:, ::1] stones, const uint64_t[::1] bits, int8_t[:, ::1] out, *,
+              uint64_t max_nodes, bint in_order=False):
         """The outcome of every move of many positions, each proven for itself with little effort.
 
         Args:
             stones: Planes, [B, 2 * cells]: 1 where the side to move, then where the other side has a stone.
             bits: The bit of each cell, [cells].
-            out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all columns
-                of positions that were given up.
+            out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
+                columns of positions that were given up.
             max_nodes: Gives up on a position after so many nodes.
             in_order: All positions after the first that is given up are given up as well.
         """
@@ -168,7 +168,7 @@ cdef class ConnectFourSolver:
         cdef int most_left = 14 + <int>(1.5 * log2(<double>max_nodes))
         if stones.shape[1] != 2 * cells or out.shape[0] != num_rows or out.shape[1] != solver.width:
             raise ValueError(f"expected planes [B, {2 * cells}] and outcomes [B, {solver.width}]")
-        # Each position finds an empty table, so that its answer depends on nothing else: a small one is soon cleared.
+        # Each position finds an empty table, so that its answer depends on nothing else.
         if c4_table_open(&table, solver.width, solver.height, 16 * max_nodes) != 0:
             raise MemoryError("no memory for a table")
         solver.table = &table
