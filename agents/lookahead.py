@@ -17,7 +17,7 @@ from playout.envs.game import NativeGame
 from playout.mcts._tactics import merge, settle
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import LeafBatch
-from playout.mcts.solver import GIVEN_UP, Prover, can_prove
+from playout.mcts.solver import GIVEN_UP, Prover, prover_for
 
 Float32 = npt.NDArray[np.float32]
 
@@ -43,8 +43,7 @@ class LookaheadEvaluator:
     ) -> None:
         self.network, self.game = network, game
         self.num_settled = 0
-        quick = proof_nodes > 0 and game.num_players == 2 and can_prove(game)
-        self._prover = Prover(game, max_nodes=proof_nodes) if quick else None
+        self._prover = prover_for(game, proof_nodes)
         self._room: _Room | None = None
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:

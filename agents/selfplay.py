@@ -22,7 +22,7 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
-from playout.mcts.solver import Prover, can_prove
+from playout.mcts.solver import prover_for
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
@@ -114,9 +114,7 @@ class Group:
         self.next_game = 0
         size = config.num_trees
         self.states = game.batch(size)
-        prove = config.proof_nodes > 0 and game.num_players == 2 and can_prove(game)
-        prover = Prover(game, max_nodes=config.proof_nodes) if prove else None
-        self.histories = Histories(game, size, prover=prover)
+        self.histories = Histories(game, size, prover=prover_for(game, config.proof_nodes))
         # How many moves in a row each side was below the resignation threshold.
         self._low = np.zeros((size, game.num_players), np.int32)
         self._full = np.zeros(size, bool)  # this round's kind of search

@@ -1,6 +1,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+def boards(
+    stones: NDArray[np.float32],
+    bits: NDArray[np.uint64],
+    own: NDArray[np.uint64],
+    all: NDArray[np.uint64],
+) -> None: ...
+
 class ConnectFourSolver:
     nodes: int
     def __init__(
@@ -19,8 +26,8 @@ class ConnectFourSolver:
     ) -> None: ...
     def prove(
         self,
-        stones: NDArray[np.float32],
-        bits: NDArray[np.uint64],
+        own: NDArray[np.uint64],
+        all: NDArray[np.uint64],
         out: NDArray[np.int8],
         *,
         max_nodes: int,

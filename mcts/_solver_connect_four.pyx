@@ -50,6 +50,28 @@ cdef int poll(void *data) noexcept nogil:
         return (<ConnectFourSolver>data)._must_stop()
 
 
+def boards(const float[:, ::1] stones, const uint64_t[::1] bits, uint64_t[::1] own, uint64_t[::1] all):
+    """Reads bitboards from planes.
+
+    Args:
+        stones: Planes, [B, 2 * cells]: 1 where the side to move, then where the other side has a stone.
+        bits: The bit of each cell, [cells].
+        own: Receives the stones of the side to move, [B].
+        all: Receives those of both sides, [B].
+    """
+    cdef Py_ssize_t row, i, cells = bits.shape[0], num_rows = stones.shape[0]
+    if stones.shape[1] != 2 * cells or own.shape[0] != num_rows or all.shape[0] != num_rows:
+        raise ValueError(f"expected planes [B, {2 * cells}] and boards [B]")
+    with nogil:
+        for row in range(num_rows):
+            own[row], all[row] = 0, 0
+            for i in range(cells):
+                if stones[row, i] > 0:
+                    own[row] |= bits[i]
+                if stones[row, i] > 0 or stones[row, cells + i] > 0:
+                    all[row] |= bits[i]
+
+
 cdef class ConnectFourSolver:
     """Exact scores of Connect Four positions, four in a row, on a board of the given size.
 
@@ -147,27 +169,28 @@ cdef class ConnectFourSolver:
                     break
         self._finish(solver.nodes, solver.stopped)
 
-    def prove(self, const float[:, ::1] stones, const uint64_t[::1] bits, int8_t[:, ::1] out, *,
+    def prove(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *,
               uint64_t max_nodes, bint in_order=False):
         """The outcome of every move of many positions, each proven for itself with little effort.
 
         Args:
-            stones: Planes, [B, 2 * cells]: 1 where the side to move, then where the other side has a stone.
-            bits: The bit of each cell, [cells].
+            own: Stones of the side to move, [B].
+            all: Stones of both sides, [B].
             out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
                 columns of positions that were given up.
             max_nodes: Gives up on a position after so many nodes.
             in_order: All positions after the first that is given up are given up as well.
         """
-        cdef Py_ssize_t row, i, cells = bits.shape[0], num_rows = stones.shape[0]
-        cdef uint64_t own, other
+        cdef Py_ssize_t row, num_rows = own.shape[0]
         cdef c4_table table
         cdef c4_solver solver = self.prepared
-        # So many empty cells are hardly ever searched within max_nodes: not worth the attempt.
         cdef bint stop
+        # More empty cells are hardly ever searched within max_nodes: not worth the attempt.
         cdef int most_left = 14 + <int>(1.5 * log2(<double>max_nodes))
-        if stones.shape[1] != 2 * cells or out.shape[0] != num_rows or out.shape[1] != solver.width:
-            raise ValueError(f"expected planes [B, {2 * cells}] and outcomes [B, {solver.width}]")
+        if all.shape[0] != num_rows or out.shape[0] != num_rows or out.shape[1] != solver.width:
+            raise ValueError(f"expected arrays of {num_rows} positions and {solver.width} columns")
+        for row in range(num_rows):
+            self._check(own[row], all[row])
         # Each position finds an empty table, so that its answer depends on nothing else.
         if c4_table_open(&table, solver.width, solver.height, 16 * max_nodes) != 0:
             raise MemoryError("no memory for a table")
@@ -175,18 +198,12 @@ cdef class ConnectFourSolver:
         solver.poll = NULL
         with nogil:
             for row in range(num_rows):
-                own, other = 0, 0
-                for i in range(cells):
-                    if stones[row, i] > 0:
-                        own |= bits[i]
-                    if stones[row, cells + i] > 0:
-                        other |= bits[i]
-                stop = (in_order and solver.stopped) or cells - popcount(own | other) > most_left
+                stop = (in_order and solver.stopped) or popcount(solver.board & ~all[row]) > most_left
                 solver.stopped = stop
                 if not stop:
                     memset(table.words, 0, (table.clusters_mask + 1) * 64)
                     solver.nodes, solver.max_nodes = 0, max_nodes
-                    c4_score_moves(&solver, own, own | other, True, &out[row, 0])
+                    c4_score_moves(&solver, own[row], all[row], True, &out[row, 0])
                 if solver.stopped:
                     memset(&out[row, 0], GIVEN_UP, solver.width)
         c4_table_close(&table)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from playout.envs.game import NativeGame, State, StateBatch
 from playout.envs.registry import game as find_game
 from playout.errors import ConfigError, GameError
-from playout.mcts._solver_connect_four import ConnectFourSolver
+from playout.mcts._solver_connect_four import ConnectFourSolver, boards
 
 ILLEGAL = -128
 """In scores: the action is not legal, or the game is over."""
@@ -30,6 +30,7 @@ GIVEN_UP = 127
 
 _CHUNK = 32  # rows a task of a thread
 
+Boards = npt.NDArray[np.uint64]
 Scores = npt.NDArray[np.int32]
 Outcomes = npt.NDArray[np.int8]
 
@@ -192,7 +193,12 @@ class Prover:
 
 def can_prove(game: NativeGame) -> bool:
     """Is there a `Prover` for the game?"""
-    return _is_connect_four(game)
+    return game.num_players == 2 and _is_connect_four(game)
+
+
+def prover_for(game: NativeGame, max_nodes: int) -> Prover | None:
+    """A `Prover` where there is one and some effort is allowed, else None."""
+    return Prover(game, max_nodes=max_nodes) if max_nodes > 0 and can_prove(game) else None
 
 
 def _on_threads(
@@ -231,20 +237,17 @@ class _ConnectFour:
         self.solver = ConnectFourSolver(width, height, table_mb=table_mb, max_nodes=max_nodes)
         rows = np.arange(height)[::-1, None]  # observations show the top row first
         bits = np.arange(width)[None, :] * (height + 1) + rows
-        self._weights = (np.uint64(1) << bits.astype(np.uint64)).ravel()
+        self._bits = (np.uint64(1) << bits.astype(np.uint64)).ravel()
 
     @property
     def nodes(self) -> int:
         return self.solver.nodes
 
     def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
-        """Boards are read from observations: the layout of states is the game's own affair."""
         out = np.full((len(states), states.game.num_actions), ILLEGAL, np.int8)
         going = np.flatnonzero(~states.is_terminal())
         if len(going):
-            stones = states[going].observe().reshape(len(going), 2, -1) > 0
-            boards = (stones * self._weights).sum(axis=2, dtype=np.uint64)
-            own, both = np.ascontiguousarray(boards[:, 0]), boards[:, 0] | boards[:, 1]
+            own, both = self._boards(states[going].observe().reshape(len(going), -1))
             scores = np.empty((len(going), states.game.num_actions), np.int8)
             self.solver.score_moves(own, both, scores, outcome=outcome)
             out[going] = scores
@@ -252,8 +255,18 @@ class _ConnectFour:
 
     def prove(self, obs: npt.NDArray[np.float32], max_nodes: int, in_order: bool) -> Outcomes:
         out = np.empty((len(obs), self.num_actions), np.int8)
-        self.solver.prove(obs, self._weights, out, max_nodes=max_nodes, in_order=in_order)
+        own, both = self._boards(obs)
+        self.solver.prove(own, both, out, max_nodes=max_nodes, in_order=in_order)
         return out
+
+    def _boards(self, obs: npt.NDArray[np.float32]) -> tuple[Boards, Boards]:
+        """Stones of the side to move and of both, read from observations [B, F].
+
+        The layout of states is the game's own affair.
+        """
+        own, both = np.empty(len(obs), np.uint64), np.empty(len(obs), np.uint64)
+        boards(obs, self._bits, own, both)
+        return own, both
 
     def stop(self) -> None:
         self.solver.stop()
