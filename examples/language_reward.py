@@ -37,7 +37,7 @@ def main(pretrain_steps: int = 300, updates: int = 30) -> list[float]:
         pretraining.update()
     print(f"pretrained: {pretraining.evaluate()['eval/bits_per_byte']:.2f} bits a byte")
 
-    config = RLHFConfig(updates=updates, batch=64, max_new_tokens=24, kl_coef=0.05)
+    config = RLHFConfig(updates=updates, batch=64, max_new_tokens=24, kl_target=0.0)
     trainer = RLHFTrainer(model, tokenizer, PROMPTS, reward, config, seed=0)
     found = []
     while not trainer.finished:

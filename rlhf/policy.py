@@ -70,7 +70,7 @@ class LanguagePolicy(nn.Module):
         model: Transformer,
         *,
         temperature: float = 1.0,
-        separate: bool = False,
+        critic: Transformer | None = None,
         values: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -79,7 +79,7 @@ class LanguagePolicy(nn.Module):
         Args:
             model: A decoder; it is not copied.
             temperature: At which responses are sampled.
-            separate: Give the value head a copy of the Transformer instead of sharing it.
+            critic: A Transformer for the value head to stand on; None shares the policy's.
             values: False leaves the value head out; values are then 0.
             dtype: Of matrix products.
         """
@@ -90,7 +90,7 @@ class LanguagePolicy(nn.Module):
             raise ConfigError(f"a policy is learned at a temperature above 0, not {temperature}")
         self.model, self.temperature, self.dtype = model, temperature, dtype
         self.value_head = ScalarHead(model.config, zero=True) if values else None
-        self.critic = copy.deepcopy(model) if separate and values else None
+        self.critic = critic if values else None
 
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the tokens, entropies, values, all [r, T] and 0 where not valid."""

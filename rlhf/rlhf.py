@@ -5,6 +5,7 @@ coefficient of KL is fixed, or steered towards a target (Ziegler et al. 2019). A
 update are agents/gae.py's and agents/ppo.py's; nothing of them is here.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,15 @@ from playout.rlhf.batching import batch_of
 from playout.rlhf.evaluation import PolicyEvaluator
 from playout.rlhf.experience import ESTIMATORS, Experience, experience, respond, summary
 from playout.rlhf.policy import LanguagePolicy, Reference
+from playout.rlhf.reward import RewardModel
 from playout.rlhf.scoring import RewardFunction
 from playout.rlhf.stage import pick_dtype
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer
 
 __all__ = ["RLHFConfig", "RLHFTrainer", "adapt", "language_ppo"]
+
+CRITICS = ("auto", "shared", "own", "reward")
 
 
 def language_ppo(**changes: Any) -> PPOConfig:
@@ -56,12 +60,13 @@ class RLHFConfig:
     """Longest response."""
     temperature: float = 1.0
     """At which responses are sampled, and log-probabilities computed everywhere."""
-    kl_coef: float = 0.05
-    """Coefficient of KL in the reward, at the start if it is adapted."""
-    kl_target: float = 0.0
-    """Steer the coefficient towards this KL a response (6 is usual); 0 keeps it fixed."""
-    kl_horizon: float = 10000.0
-    """Responses in which the coefficient can change by a factor of e at most, about."""
+    kl_coef: float = 0.1
+    """Coefficient of KL in the reward; the least one if it is steered."""
+    kl_target: float = 7.0
+    """Steer the coefficient towards this KL a response, in nats; 0 keeps it fixed."""
+    kl_horizon: float = 0.0
+    """Of steering: in five times so many responses the coefficient can change by a factor of e at
+    most, about; 0 stands for a twentieth of the run."""
     kl_estimator: str = "k1"
     """k1 (log-ratio) or k3 (never negative)."""
     missing_end_penalty: float = 1.0
@@ -70,8 +75,9 @@ class RLHFConfig:
     """Divide rewards by their deviation."""
     value_warmup: int = 4
     """Batches of the first policy's responses to which the value head is fitted at the start."""
-    separate: bool = False
-    """Give the value head a Transformer of its own."""
+    critic: str = "auto"
+    """What the value head stands on: `shared`, the policy's Transformer; `own`, a copy of it;
+    `reward`, a copy of the reward model; `auto`, the last if it reads the policy's tokens."""
     dtype: str = "auto"
     """float32, bfloat16 or auto."""
     ppo: PPOConfig = field(default_factory=language_ppo)
@@ -82,16 +88,45 @@ class RLHFConfig:
             raise ConfigError("updates and batch must be at least 1")
         if self.kl_estimator not in ESTIMATORS:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
-        if self.kl_coef < 0 or self.kl_target < 0 or not self.kl_horizon > 0:
-            raise ConfigError("kl_coef and kl_target must not be negative, kl_horizon above 0")
+        if self.critic not in CRITICS:
+            raise ConfigError(f"critic must be one of {', '.join(CRITICS)}, not {self.critic!r}")
+        if self.kl_coef < 0 or self.kl_target < 0 or self.kl_horizon < 0:
+            raise ConfigError("kl_coef, kl_target and kl_horizon must not be negative")
+
+
+def critic_of(
+    kind: str, model: Transformer, tokenizer: Tokenizer, reward: RewardFunction
+) -> Transformer | None:
+    """The Transformer below the value head, or None to share the policy's.
+
+    A reward model already knows what the beginning of a text is worth, which a policy has to find
+    out from samples (Ouyang et al. 2022, section 3.5, begin there as well).
+    """
+    reads = isinstance(reward, RewardModel) and reward.tokenizer.same_as(tokenizer)
+    if kind == "reward" and not reads:
+        raise ConfigError(
+            "critic reward asks for a reward model with the tokenizer of the policy; choose shared "
+            "or own"
+        )
+    if kind == "own":
+        return copy.deepcopy(model)
+    if kind == "shared" or not reads:
+        return None
+    assert isinstance(reward, RewardModel)
+    return copy.deepcopy(reward.model).requires_grad_(True)
 
 
 def adapt(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:
-    """The coefficient after `count` responses at a KL: up if that is above the target."""
+    """The coefficient after `count` responses at a KL: up if that is above the target.
+
+    It never falls below where it began: KL starts at 0, and a coefficient that has fallen on the
+    way up is too small when the target is reached.
+    """
     if not config.kl_target:
         return coefficient
     error = min(max(kl / config.kl_target - 1.0, -0.2), 0.2)
-    return coefficient * (1.0 + error * count / config.kl_horizon)
+    horizon = config.kl_horizon or config.updates * config.batch / 20
+    return max(config.kl_coef, coefficient * (1.0 + error * count / horizon))
 
 
 class RLHFTrainer:
@@ -131,7 +166,10 @@ class RLHFTrainer:
         self.dtype = pick_dtype(config.dtype)
         self.reference = Reference(model, dtype=self.dtype)
         self.policy = LanguagePolicy(
-            model, temperature=config.temperature, separate=config.separate, dtype=self.dtype
+            model,
+            temperature=config.temperature,
+            critic=critic_of(config.critic, model, tokenizer, reward),
+            dtype=self.dtype,
         )
         ppo = config.ppo
         self.optimizer = Adam(self.policy.parameters(), lr=ppo.learning_rate, eps=ppo.adam_eps)

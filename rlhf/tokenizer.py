@@ -95,6 +95,11 @@ class Tokenizer:
         """The texts of many rows of ids."""
         return [self.decode(row) for row in rows]
 
+    def same_as(self, other: "Tokenizer") -> bool:
+        """Whether equal texts get equal ids."""
+        ends = (self.pad_id, self.end_id) == (other.pad_id, other.end_id)
+        return ends and self.inner.get_vocab() == other.inner.get_vocab()
+
     def check_model(self, config: TransformerConfig) -> None:
         """Raise ConfigError if a model cannot have been trained with this vocabulary."""
         # Embedding tables are often padded to a round number, never cut.

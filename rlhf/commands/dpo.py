@@ -31,7 +31,7 @@ class Command(PolicyOptions):
     """dpo or ipo."""
     label_smoothing: float = 0.0
     """Share of labels taken to be wrong."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
     """At its highest."""
 
 
@@ -58,7 +58,7 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         pairs = read_preferences(command.preferences)
     else:
         if not path.exists():
-            wanted = command.num_pairs or 8 * recipe(command.size).num_prompts
+            wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
             ranked = rank_samples(
                 task.model,
                 task.tokenizer,

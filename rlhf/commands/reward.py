@@ -18,7 +18,8 @@ class Command(TrainingOptions):
     preferences: str = ""
     """File or folder of votes between answers, in place of ratings."""
     rated: tuple[str, ...] = ()
-    """Data sets or files of rated texts, the first held out in part; by default movie reviews."""
+    """Data sets or files of rated texts to learn from; only of the first are some held out to judge
+    by. By default movie reviews, and tweets, editorials and product reviews beside them."""
     data: str = "auto"
     """auto, real or synthetic: which data, if no file is named."""
     size: str = "small"
@@ -91,6 +92,7 @@ def main(command: Command) -> int:
 
 def _comparisons(command: Command, kind: str) -> Any:
     from playout.errors import DataError
+    from playout.rlhf.corpora import RATED
     from playout.rlhf.data import read_preferences, split_by_text
     from playout.rlhf.material import HELD_OUT, Material
     from playout.rlhf.pairs import RatedPairs, VotedPairs
@@ -109,7 +111,7 @@ def _comparisons(command: Command, kind: str) -> Any:
             )
         return VotedPairs(train), VotedPairs(test)
     material = Material(kind)
-    names = command.rated or ("",)
+    names = command.rated or (RATED if kind == "real" else ("",))
     rated, heldout = material.rated(names[0])
     for name in names[1:]:
         rated = rated + material.rated(name)[0]

@@ -19,7 +19,7 @@ class Command(PolicyOptions):
     """Rounds; 0 leaves it to the size."""
     batch: int = 64
     """Responses a round."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-4
     """At the start; it falls to zero."""
     epochs: int = 4
     """Passes over a round's responses."""
@@ -31,12 +31,13 @@ class Command(PolicyOptions):
     """How far the ratio may move in one round."""
     temperature: float = 1.0
     """At which responses are sampled."""
-    kl_coef: float = 0.05
-    """Coefficient of KL in the reward."""
-    kl_target: float = 0.0
-    """Steer the coefficient towards this KL a response (6 is usual); 0 keeps it fixed."""
-    kl_horizon: float = 10000.0
-    """Responses over which the coefficient moves."""
+    kl_coef: float = 0.1
+    """Coefficient of KL in the reward; the least one if it is steered."""
+    kl_target: float = 7.0
+    """Steer the coefficient towards this KL a response, in nats; 0 keeps it fixed."""
+    kl_horizon: float = 0.0
+    """In five times so many responses the coefficient can change by a factor of e at most; 0 stands
+    for a twentieth of the run."""
     kl_estimator: str = "k1"
     """k1 or k3."""
     missing_end_penalty: float = 1.0
@@ -45,8 +46,9 @@ class Command(PolicyOptions):
     """Divide rewards by their deviation."""
     value_warmup: int = 4
     """Batches to which the value head is fitted before the first round."""
-    separate: bool = False
-    """Give the value head a Transformer of its own."""
+    critic: str = "auto"
+    """What the value head stands on: shared (the policy's Transformer), own (a copy of it), reward
+    (a copy of the reward model) or auto (the last if it reads the same tokens)."""
 
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
@@ -70,7 +72,7 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         missing_end_penalty=command.missing_end_penalty,
         whiten_rewards=command.whiten_rewards,
         value_warmup=command.value_warmup,
-        separate=command.separate,
+        critic=command.critic,
         dtype=command.dtype,
         ppo=language_ppo(
             learning_rate=command.learning_rate,

@@ -26,11 +26,12 @@ SHAPE = TransformerConfig(
 )
 
 
-def make(**changes):
+def make(critic=False, **changes):
     model = Transformer(SHAPE, seed=3)
     with torch.no_grad():
         model.embed_tokens.mul_(10)
-    return LanguagePolicy(model, **changes)
+    own = Transformer(SHAPE, seed=5) if critic else None
+    return LanguagePolicy(model, critic=own, **changes)
 
 
 def rows(count=6, width=12, seed=0):
@@ -70,11 +71,11 @@ def test_padding_on_the_right_changes_no_log_probability():
     assert (second[:, 11:] == 0).all()
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_the_value_head_is_fitted_to_returns_by_least_squares(separate):
-    policy = make(separate=separate)
+@pytest.mark.parametrize("critic", [False, True])
+def test_the_value_head_is_fitted_to_returns_by_least_squares(critic):
+    policy = make(critic=critic)
     obs, _, valid = rows(40)
-    trunk = policy.critic if separate else policy.model
+    trunk = policy.critic if critic else policy.model
     hidden = (trunk(obs)[valid] * trunk.norm).detach()
     truth = torch.randn(32, generator=torch.Generator().manual_seed(0))
     returns = torch.zeros(valid.shape)
@@ -231,7 +232,7 @@ def test_a_policy_acts_one_token_at_a_time():
     chosen = policy.step(obs, mask=mask, generator=torch.Generator().manual_seed(0))
     assert (chosen.action == 11).all() and (chosen.value == 0).all()
     assert policy.initial_state(2) is None
-    assert make(separate=True).step(obs, deterministic=True).value.shape == (2,)
+    assert make(critic=True).step(obs, deterministic=True).value.shape == (2,)
 
 
 def test_what_cannot_be_a_policy_is_refused():

@@ -15,8 +15,10 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf import synthetic
 from playout.rlhf.evaluation import PolicyEvaluator
 from playout.rlhf.experience import experience, kl_estimate, respond
+from playout.rlhf.heads import ScalarHead
 from playout.rlhf.policy import LanguagePolicy, Reference
-from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer, adapt, language_ppo
+from playout.rlhf.reward import RewardModel
+from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer, adapt, critic_of, language_ppo
 from playout.rlhf.samples import read_samples
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
@@ -81,13 +83,35 @@ def test_both_kl_estimators_have_the_true_mean():
         kl_estimate(*logs, "k2")
 
 
+def test_the_critic_is_a_copy_of_the_reward_model_where_that_reads_the_policys_tokens(tokenizer):
+    model, judge = small(tokenizer), small(tokenizer, num_hidden_layers=2)
+    reward = RewardModel(judge.requires_grad_(False), ScalarHead(judge.config), tokenizer)
+    other = Tokenizer.train(synthetic.reviews(200), vocab_size=310)
+    for kind in ("auto", "reward"):
+        critic = critic_of(kind, model, tokenizer, reward)
+        assert critic is not judge and len(critic.blocks) == 2
+        assert all(p.requires_grad for p in critic.parameters())
+        assert not any(p.requires_grad for p in judge.parameters())
+    assert critic_of("shared", model, tokenizer, reward) is None
+    assert len(critic_of("own", model, tokenizer, reward).blocks) == 1
+    assert critic_of("auto", model, tokenizer, lambda texts: [0.0] * len(texts)) is None
+    assert critic_of("auto", model, other, reward) is None
+    with pytest.raises(ConfigError, match="tokenizer of the policy"):
+        critic_of("reward", model, other, reward)
+    with pytest.raises(ConfigError, match="critic must be one of"):
+        RLHFConfig(critic="none")
+
+
 def test_the_coefficient_follows_the_target_within_its_bounds():
     config = RLHFConfig(kl_target=6.0, kl_horizon=10000.0)
     assert adapt(0.1, 6.0, 64, config) == pytest.approx(0.1)
     assert adapt(0.1, 600.0, 64, config) == pytest.approx(0.1 * (1 + 0.2 * 64 / 10000))
-    assert adapt(0.1, -5.0, 64, config) == pytest.approx(0.1 * (1 - 0.2 * 64 / 10000))
+    assert adapt(0.5, -5.0, 64, config) == pytest.approx(0.5 * (1 - 0.2 * 64 / 10000))
+    assert adapt(0.1, -5.0, 64, config) == 0.1
     assert adapt(0.1, 6.6, 64, config) == pytest.approx(0.1 * (1 + 0.1 * 64 / 10000))
-    assert adapt(0.1, 600.0, 64, RLHFConfig()) == 0.1
+    assert adapt(0.1, 600.0, 64, RLHFConfig(kl_target=0.0)) == 0.1
+    steered = RLHFConfig(kl_target=6.0, updates=10, batch=64)  # a twentieth of 640 is 32
+    assert adapt(0.1, 600.0, 64, steered) == pytest.approx(0.1 * (1 + 0.2 * 64 / 32))
 
 
 LETTERS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.5}
@@ -109,6 +133,7 @@ def test_a_toy_language_is_solved_to_its_known_optimum(tokenizer):
         batch=64,
         max_new_tokens=1,
         kl_coef=1.0,
+        kl_target=0.0,
         missing_end_penalty=0.0,
         dtype="float32",
         ppo=language_ppo(
@@ -211,7 +236,7 @@ def killable(path, calls):
         updates=6,
         batch=8,
         max_new_tokens=6,
-        kl_target=6.0,
+        kl_target=1e-4,
         value_warmup=1,
         dtype="float32",
         ppo=language_ppo(minibatch_size=4, learning_rate=1e-3),
@@ -234,7 +259,7 @@ def test_a_run_killed_at_any_update_ends_as_the_one_that_was_not(memory_path):
     resumed = killable(path, 0)
     for name, tensor in whole.policy.state_dict().items():
         assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
-    assert whole.kl_coef == resumed.kl_coef != 0.05
+    assert whole.kl_coef == resumed.kl_coef > 0.1
 
     def metrics(folder):
         lines = (folder / "metrics.jsonl").read_text().splitlines()
