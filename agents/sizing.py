@@ -15,8 +15,8 @@ from playout.agents.resnet import parse_size
 from playout.agents.selfplay import SelfPlayConfig
 from playout.envs.game import NativeGame
 
-# minutes from which a network pays off -> (the one that begins, the one that takes over). In an hour
-# the larger one does not make up for the games that it makes fewer of.
+# minutes from which a network pays off -> (the one that begins, the one that takes over). Within an
+# hour the larger one does not make up for the games that it makes fewer of.
 BY_MINUTES = ((150.0, "small", "base"), (0.0, "", "small"))
 FIRST_EVALUATIONS, FIRST_STEPS = 32768, 36  # of an update, for a network of 32 channels x 3 blocks
 LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew

@@ -190,11 +190,9 @@ class DPOTrainer:
         """Reward, judge and KL on held-out prompts, and a table of samples."""
         if self.evaluator is None:
             return {}
-        found = self.evaluator.measure(
+        return self.evaluator.metrics(
             self.model, self.reference, folder=self.folder, step=self.learner.steps
         )
-        found["objective"] = found["reward"] - 0.05 * found["kl"]
-        return {f"eval/{name}": value for name, value in found.items()}
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Loss, accuracy, reward."""

@@ -21,6 +21,7 @@ from torch import Tensor
 __all__ = ["PolicyEvaluator"]
 
 SHOWN = 16
+KL_COEF = 0.1  # by which answers of methods without a coefficient of their own are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,17 @@ class PolicyEvaluator:
             "ended": samples.generation.finished.float().mean(),
         }
         return {name: float(value) for name, value in found.items()}
+
+    def metrics(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        kl_coef: float = KL_COEF,
+    ) -> dict[str, float]:
+        """What `measure` finds under eval/, and the objective: reward less `kl_coef` times KL."""
+        found = self.measure(model, reference, folder=folder, step=step)
+        found["objective"] = found["reward"] - kl_coef * found["kl"]
+        return {f"eval/{name}": value for name, value in found.items()}

@@ -179,11 +179,13 @@ class GRPOTrainer:
         """Reward, judge and KL on held-out prompts, and a table of samples."""
         if self.evaluator is None:
             return {}
-        found = self.evaluator.measure(
-            self.model, self.reference, folder=self.folder, step=self.updates
+        return self.evaluator.metrics(
+            self.model,
+            self.reference,
+            folder=self.folder,
+            step=self.updates,
+            kl_coef=self.config.kl_coef,
         )
-        found["objective"] = found["reward"] - self.config.kl_coef * found["kl"]
-        return {f"eval/{name}": value for name, value in found.items()}
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Score, KL, judge."""

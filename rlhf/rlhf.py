@@ -255,12 +255,14 @@ class RLHFTrainer:
         """Reward, judge and KL on held-out prompts, and a table of samples."""
         if self.evaluator is None:
             return {}
-        found = self.evaluator.measure(
-            self.model, self.reference, folder=self.folder, step=self.updates
-        )
         # The coefficient at the start, so that evaluations of one run can be compared.
-        found["objective"] = found["reward"] - self.config.kl_coef * found["kl"]
-        return {f"eval/{name}": value for name, value in found.items()}
+        return self.evaluator.metrics(
+            self.model,
+            self.reference,
+            folder=self.folder,
+            step=self.updates,
+            kl_coef=self.config.kl_coef,
+        )
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Score, KL, judge."""

@@ -35,6 +35,7 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.rlhf.classify import task_of
     from playout.rlhf.material import Material, resolve
+    from playout.rlhf.options import write_json
     from playout.rlhf.stage import finish, start
 
     if not command.base:
@@ -48,7 +49,7 @@ def main(command: Command) -> int:
     table = []
     for name, task in tasks.items():
         table += _rows(command, run, name, task)
-    _write(run.path, table)
+    write_json(run.path / "table.json", table)
     _show(table)
     finish(run)
     return 0
@@ -101,14 +102,6 @@ def _row(name: str, model: str, found: Any, task: Any) -> dict[str, Any]:
     else:
         low, high = bootstrap(found.tolist(), task.test[1])
     return {"task": name, "model": model, "texts": len(found), **values, "interval": [low, high]}
-
-
-def _write(folder: Any, table: list[dict[str, Any]]) -> None:
-    import json
-
-    from playout.rlhf.checkpoint_io import write_atomically
-
-    write_atomically(folder / "table.json", json.dumps(table, indent=1).encode())
 
 
 def _show(table: list[dict[str, Any]]) -> None:

@@ -30,6 +30,9 @@ class Command(TrainingOptions):
     """Tokens a row; 0 leaves it to the size."""
     learning_rate: float = 2e-3
     """At its highest."""
+    matrix_rate: float = 0.01
+    """At its highest, of the matrices between hidden states, which Muon moves; 0 leaves them to
+    Adam like the rest."""
     dtype: str = "auto"
     """float32, bfloat16 or auto."""
     compile: bool = False
@@ -98,7 +101,10 @@ def _config(command: Command, tokenizer: Any) -> tuple[Any, Any]:
         length=min(command.length or numbers.length, shape.max_position_embeddings),
         compile=command.compile,
         learn=LearnConfig(
-            learning_rate=command.learning_rate, weight_decay=0.1, dtype=command.dtype
+            learning_rate=command.learning_rate,
+            matrix_rate=command.matrix_rate,
+            weight_decay=0.1,
+            dtype=command.dtype,
         ),
     )
     return shape, config

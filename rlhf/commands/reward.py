@@ -43,6 +43,7 @@ def main(command: Command) -> int:
     from playout.agents.run.loop import train
     from playout.errors import ConfigError
     from playout.rlhf.material import resolve
+    from playout.rlhf.options import write_json
     from playout.rlhf.recipes import recipe
     from playout.rlhf.reward import RewardConfig, RewardTrainer
     from playout.rlhf.stage import LearnConfig, finish, interval, load_model, start
@@ -78,7 +79,7 @@ def main(command: Command) -> int:
     trainer.reward.normalise(_samples(command, run.config["material"], trainer))
     table = trainer.measure()
     trainer.reward.save(run.path / "model")
-    _write(run.path, table)
+    write_json(run.path / "table.json", table)
     if not command.quiet:
         low, high = table["accuracy_interval"]
         print(
@@ -141,11 +142,3 @@ def _samples(command: Command, kind: str, trainer: Any) -> list[str]:
         dtype=pick_dtype(command.dtype),
     )
     return samples.texts
-
-
-def _write(folder: Any, table: dict[str, Any]) -> None:
-    import json
-
-    from playout.rlhf.checkpoint_io import write_atomically
-
-    write_atomically(folder / "table.json", json.dumps(table, indent=1).encode())
