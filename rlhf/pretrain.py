@@ -66,12 +66,7 @@ class PretrainTrainer:
         self.model, self.train_corpus, self.heldout = model, train, heldout
         self.config, self.seed = config, seed
         self.dtype = pick_dtype(config.learn.dtype)
-        self.learner = Learner(
-            model.parameters(),
-            config.learn,
-            total_steps=config.steps,
-            matrices=model.matrices(),
-        )
+        self.learner = Learner(model.parameters(), config.learn, total_steps=config.steps)
         self._forward: Any = torch.compile(model) if config.compile else model
 
     @property
@@ -148,9 +143,7 @@ class MaskedTrainer:
         self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
         self.dtype = pick_dtype(config.learn.dtype)
         parameters = [*model.parameters(), *head.parameters()]
-        self.learner = Learner(
-            parameters, config.learn, total_steps=config.steps, matrices=model.matrices()
-        )
+        self.learner = Learner(parameters, config.learn, total_steps=config.steps)
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from playout.agents.adam import Adam
-from playout.agents.muon import Muon
 from playout.agents.run.directory import RunDir
 from playout.agents.run.options import TrainingOptions, open_run
 from playout.errors import ConfigError, RunError
@@ -52,8 +51,6 @@ class LearnConfig:
     """Share of all steps over which the learning rate rises from zero."""
     final: float = 0.1
     """Share of the learning rate that is left at the end of its cosine."""
-    matrix_rate: float = 0.0
-    """Learning rate at its highest of the matrices that Muon moves; 0 leaves them to Adam."""
     weight_decay: float = 0.0
     """Of the weights, a step and a unit of learning rate."""
     max_grad_norm: float = 1.0
@@ -63,32 +60,14 @@ class LearnConfig:
 
 
 class Learner:
-    """Parameters, their optimisers and the schedule of the learning rates.
-
-    Args:
-        parameters: Everything that learns.
-        config: How.
-        total_steps: For the schedule.
-        matrices: Those of the parameters that Muon moves if the configuration says so; with few
-            steps it gets further than Adam.
-    """
+    """Parameters, their optimiser and the schedule of its learning rate."""
 
     def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        config: LearnConfig,
-        *,
-        total_steps: int,
-        matrices: Iterable[nn.Parameter] = (),
+        self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
     ) -> None:
         self.config, self.total_steps = config, max(total_steps, 1)
-        self.matrices = [p for p in matrices if p.requires_grad] if config.matrix_rate else []
-        others = {id(p) for p in self.matrices}
-        self.muon: Muon | None = None
-        if self.matrices:
-            self.muon = Muon(self.matrices, lr=config.matrix_rate, weight_decay=config.weight_decay)
         self.optimizer = Adam(
-            [p for p in parameters if id(p) not in others],
+            parameters,
             lr=config.learning_rate,
             betas=(0.9, 0.95),
             eps=1e-8,
@@ -100,48 +79,35 @@ class Learner:
         """Steps taken."""
         return self.optimizer.step_count
 
-    def share(self, step: int) -> float:
-        """Of the highest learning rate: a linear rise, then half a cosine."""
+    def learning_rate(self, step: int) -> float:
+        """A linear rise, then half a cosine."""
         config = self.config
         rise = max(1, round(config.warmup * self.total_steps))
         if step < rise:
-            return (step + 1) / rise
-        gone = min(1.0, (step - rise) / max(1, self.total_steps - rise))
-        return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * gone))
+            return config.learning_rate * (step + 1) / rise
+        share = min(1.0, (step - rise) / max(1, self.total_steps - rise))
+        curve = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share))
+        return config.learning_rate * curve
 
     def step(self, loss: Tensor) -> dict[str, float]:
         """Differentiate a loss and move; `DivergedError` if the gradient is not finite."""
         self.optimizer.zero_grad()
-        if self.muon is not None:
-            self.muon.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return self.apply()
 
     def apply(self) -> dict[str, float]:
         """Move by the gradients that are already there."""
-        share = self.share(self.steps)
-        self.optimizer.lr = self.config.learning_rate * share
+        self.optimizer.lr = self.learning_rate(self.steps)
         norm = self.optimizer.step(self.config.max_grad_norm)
-        if self.muon is not None:  # the length of a gradient is nothing to it
-            self.muon.param_groups[0]["lr"] = self.config.matrix_rate * share
-            self.muon.step()
         return {"train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count."""
-        state = self.optimizer.state_dict()
-        if self.muon is None:
-            return state
-        momentum = [self.muon.state[p].get("momentum", torch.zeros_like(p)) for p in self.matrices]
-        return {**state, "momentum": {str(i): tensor for i, tensor in enumerate(momentum)}}
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
-        momentum = state.get("momentum", {})
-        self.optimizer.load_state_dict({k: v for k, v in state.items() if k != "momentum"})
-        for index, parameter in enumerate(self.matrices):
-            assert self.muon is not None
-            self.muon.state[parameter]["momentum"] = momentum[str(index)].clone()
+        self.optimizer.load_state_dict(state)
 
 
 def pick_dtype(name: str, device: str = "cpu") -> torch.dtype:

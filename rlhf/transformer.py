@@ -253,10 +253,6 @@ class Transformer(nn.Module):
         """Output embeddings [V, H] in `dtype` with the last norm's gain folded in."""
         return (self.output_embeddings * self.norm).to(dtype)
 
-    def matrices(self) -> list[nn.Parameter]:
-        """The weights between hidden states: all that is neither an embedding nor a gain."""
-        return [p for block in self.blocks for p in block.parameters() if p.ndim == 2]
-
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., H] to [..., V], in float32."""
         return F.linear(hidden, self.head_weight(hidden.dtype)).float()

@@ -30,9 +30,6 @@ class Command(TrainingOptions):
     """Tokens a row; 0 leaves it to the size."""
     learning_rate: float = 2e-3
     """At its highest."""
-    matrix_rate: float = 0.01
-    """At its highest, of the matrices between hidden states, which Muon moves; 0 leaves them to
-    Adam like the rest."""
     dtype: str = "auto"
     """float32, bfloat16 or auto."""
     compile: bool = False
@@ -102,7 +99,6 @@ def _config(command: Command, tokenizer: Any) -> tuple[Any, Any]:
         compile=command.compile,
         learn=LearnConfig(
             learning_rate=command.learning_rate,
-            matrix_rate=command.matrix_rate,
             weight_decay=0.1,
             dtype=command.dtype,
         ),

@@ -1,6 +1,5 @@
 """Pretraining, fine-tuning and classification: losses, masks, learning, commands, resumption."""
 
-import copy
 import json
 import signal
 import subprocess
@@ -216,43 +215,10 @@ def test_the_learning_rate_rises_and_falls_and_evaluations_end_with_the_last_ste
     learner = Learner(
         [torch.nn.Parameter(torch.zeros(3))], LearnConfig(1.0, warmup=0.1), total_steps=100
     )
-    rates = [learner.share(step) for step in range(101)]
+    rates = [learner.learning_rate(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 == rates[10]
     assert rates[100] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
     assert all(steps % interval(steps, 6) == 0 for steps in range(1, 200))
-
-
-def test_muon_moves_the_matrices_and_adam_the_rest_and_both_go_on_where_they_stopped():
-    def begin():
-        torch.manual_seed(0)
-        wide, flat = torch.nn.Parameter(torch.randn(6, 4)), torch.nn.Parameter(torch.randn(5))
-        config = LearnConfig(0.1, matrix_rate=0.2, warmup=0.0, final=1.0)
-        return wide, flat, Learner([wide, flat], config, total_steps=10, matrices=[wide])
-
-    def walk(wide, flat, learner, steps):
-        for _ in range(steps):
-            learner.step((wide @ torch.arange(4.0)).square().sum() + flat.square().sum())
-
-    wide, flat, learner = begin()
-    before = wide.detach().clone(), flat.detach().clone()
-    walk(wide, flat, learner, 1)
-    # The first step of Adam is its learning rate in every number, Muon's the same length for all.
-    torch.testing.assert_close((flat - before[1]).abs(), torch.full((5,), 0.1), atol=1e-3, rtol=0)
-    change = (wide - before[0]).detach()
-    # The gradient has rank 1, and so has the step: 0.2 times 0.2 times the root of 6, roughly.
-    singular = torch.linalg.svdvals(change)
-    assert 0.6 < float(singular[0]) / (0.04 * 6**0.5) < 1.3 and float(singular[1]) < 1e-3
-    walk(wide, flat, learner, 2)
-    state = {key: copy.deepcopy(value) for key, value in learner.state_dict().items()}
-    kept = wide.detach().clone(), flat.detach().clone()
-    walk(wide, flat, learner, 3)
-    again = begin()
-    with torch.no_grad():
-        again[0].copy_(kept[0])
-        again[1].copy_(kept[1])
-    again[2].load_state_dict(state)
-    walk(*again, 3)
-    assert torch.equal(again[0], wide) and torch.equal(again[1], flat)
 
 
 def test_models_that_are_not_there_are_named(tmp_path):
