@@ -51,7 +51,7 @@ def reward_part(
     """Held-out pairs in order: TF-IDF, own pretraining, more ratings, a published checkpoint."""
     task = task_of(*Material(data).rated())
     table: dict[str, Any] = {"tf-idf + ridge": measure(linear_baseline(task), task)}
-    variants: dict[str, dict[str, Any]] = {"own pretraining": {}}
+    variants: dict[str, dict[str, Any]] = {"own pretraining": {}}  # the pipeline's own stage
     if data == "real":
         reviews = ("movie-reviews",)
         variants["own pretraining, movie reviews only"] = {"rated": reviews}
@@ -61,6 +61,7 @@ def reward_part(
             variants["published checkpoint"] = options
     for name, options in variants.items():
         path = folder / f"reward-{name.replace(',', '').replace(' ', '-')}"
+        path = path if options else folder / "reward"
         if not is_finished(path):
             settings: dict[str, Any] = {
                 "base": str(folder / "pretrain"),
