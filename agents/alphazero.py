@@ -41,6 +41,7 @@ class AlphaZeroConfig:
             takes over.
         first_evaluations: as `evaluations`, while the first network plays.
         first_steps: as `steps`, while the first network learns.
+        first_simulations: of a full search, while the first network plays; None as ever after.
         grow_at: when the second network begins to play, as a share of the run.
         teach: for how long before that it learns alone, as a share of the run.
         updates: length of the run in updates, or None ...
@@ -67,8 +68,9 @@ class AlphaZeroConfig:
     first_size: str = ""
     first_evaluations: int = 32768
     first_steps: int = 48
-    grow_at: float = 0.4
-    teach: float = 0.08
+    first_simulations: int | None = None
+    grow_at: float = 0.2
+    teach: float = 0.12
     updates: int | None = None
     games: int | None = None
     evaluations: int = 32768
@@ -142,10 +144,11 @@ class AlphaZeroTrainer:
             )
             for size in sizes
         ]
-        self._playing = -1
+        seats = self._seat(0)
         self.selfplay = SelfPlay(
-            self.game, self._seat(0), config.selfplay, search=search_config(config), seed=seed
+            self.game, seats, config.selfplay, search=search_config(config), seed=seed
         )
+        self.selfplay.seat(seats, simulations=self._simulations(0))
         num_values = self.game.num_players if self.game.num_players > 2 else 1
         self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)
         self.updates = 0
@@ -173,7 +176,8 @@ class AlphaZeroTrainer:
 
     def _seat(self, playing: int) -> list[Evaluator]:
         """Evaluators for a network that begins to play, one a group."""
-        config, self._playing = self.config, playing
+        config = self.config
+        self._playing = playing
         self._evaluators = [
             NetworkEvaluator(self.learners[playing].average, dtype=config.infer_dtype)
             for _ in range(config.selfplay.num_groups)
@@ -187,7 +191,7 @@ class AlphaZeroTrainer:
         """Hands newest weights to self-play; returns the learner of the network that plays."""
         playing, _ = self._phase()
         if playing != self._playing:
-            self.selfplay.seat(self._seat(playing))
+            self.selfplay.seat(self._seat(playing), simulations=self._simulations(playing))
         for evaluator in self._evaluators:
             evaluator.refresh(self.learners[playing].average)
         return self.learners[playing]
@@ -233,6 +237,11 @@ class AlphaZeroTrainer:
         if index < len(self.learners) - 1:
             return config.first_evaluations, config.first_steps
         return config.evaluations, config.steps
+
+    def _simulations(self, index: int) -> int:
+        """Simulations a move, by network."""
+        first, later = self.config.first_simulations, self.config.selfplay.num_simulations
+        return first if first and index < len(self.learners) - 1 else later
 
     def _schooling(self, index: int) -> float:
         """How much of its time to learn a network has behind, 0 to 1."""

@@ -227,14 +227,15 @@ class Learner:
 
 
 def make_optimizers(net: ResNet, config: LearnerConfig) -> list[torch.optim.Optimizer]:
-    """What moves the weights: matrices with weight decay, vectors and the position map without."""
+    """What moves the weights: matrices with weight decay, vectors and maps of the board without."""
     named = dict(net.named_parameters())
     rate, decay = config.learning_rate, config.weight_decay
     convs = [p for p in named.values() if p.ndim == 4 and config.optimizer == "muon"]
     held = {id(p) for p in convs}
     left = {name: p for name, p in named.items() if id(p) not in held}
-    matrices = [p for name, p in left.items() if p.ndim > 1 and name != "position"]
-    rest = [p for name, p in left.items() if p.ndim <= 1 or name == "position"]
+    maps = ("position", "turn")
+    matrices = [p for name, p in left.items() if p.ndim > 1 and name not in maps]
+    rest = [p for name, p in left.items() if p.ndim <= 1 or name in maps]
     groups = [
         {"params": matrices, "weight_decay": decay},
         {"params": rest, "weight_decay": 0.0},

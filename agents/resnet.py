@@ -129,8 +129,10 @@ class ResNet(nn.Module):
         planes, height, width = config.obs_shape
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(config.channels)
-        # Rows matter (odd and even threats), and convolutions cannot see them.
+        # Convolutions see neither rows nor whose turn it is, and both matter together: who gets the
+        # odd and who the even cells.
         self.position = nn.Parameter(torch.zeros(config.channels, height, width))
+        self.turn = nn.Parameter(torch.zeros(config.channels, height, width))
         self.blocks = nn.ModuleList(
             Block(config.channels, pooling=config.pooling and index % 2 == 1)
             for index in range(config.blocks)
@@ -161,8 +163,13 @@ class ResNet(nn.Module):
         x = self.stem_norm(self.stem(obs))
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
-        position = self.position[None].to(dtype=x.dtype, memory_format=layout)
-        x = functional.relu(x + position, inplace=True)
+        position, turn = (
+            one[None].to(dtype=x.dtype, memory_format=layout) for one in (self.position, self.turn)
+        )
+        x = x + position
+        if self.config.obs_shape[0] > 1:
+            x = x + behind(obs).to(x.dtype) * turn
+        x = functional.relu(x, inplace=True)
         for block in self.blocks:
             x = block(x)
         features = functional.relu(self.head_norm(self.head(x)), inplace=True).flatten(1)
@@ -173,6 +180,16 @@ class ResNet(nn.Module):
         """Logits and values."""
         logits, value_logits = self.heads(obs)
         return logits, squash(value_logits, self.config.num_values)
+
+
+def behind(obs: Tensor) -> Tensor:
+    """1 where the side to move has fewer stones, else 0: [M, C, H, W] to [M, 1, 1, 1].
+
+    Planes 0 and 1 are the stones of the side to move and of the other. On boards where stones stay,
+    that tells the second player from the first.
+    """
+    stones = obs.sum(dim=(2, 3), keepdim=True)
+    return (stones[:, 1:2] - stones[:, 0:1]).clamp(0, 1)
 
 
 def squash(value_logits: Tensor, num_values: int) -> Tensor:
@@ -193,6 +210,7 @@ class FoldedResNet(nn.Module):
         planes = config.obs_shape[0]
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
+        self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
         pairs: list[nn.Conv2d] = []
         pools: list[nn.Module] = []
         for index in range(config.blocks):
@@ -220,6 +238,7 @@ class FoldedResNet(nn.Module):
         """Copies the weights of `net` in place, so that captured graphs stay valid."""
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
+        self.turn.copy_(net.turn)
         for index, block in enumerate(net.blocks):
             assert isinstance(block, Block)
             fold(self._convs[2 * index], block.conv1, block.norm1)
@@ -235,7 +254,10 @@ class FoldedResNet(nn.Module):
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and values, both float32."""
-        x = functional.relu_(conv3x3(obs, self.stem).add_(self.position))
+        x = conv3x3(obs, self.stem).add_(self.position)
+        if self.config.obs_shape[0] > 1:
+            x.addcmul_(behind(obs), self.turn)
+        x = functional.relu_(x)
         for index, pool in enumerate(self._pools):
             y = functional.relu_(conv3x3(x, self._convs[2 * index]))
             if isinstance(pool, nn.Linear):

@@ -4,7 +4,9 @@ Each group owns trees, cache and evaluator and runs on a thread of its own; whil
 searches, another one's network works, and neither waits at a barrier. A group's play depends on its
 seed, its network and its number alone, so runs repeat on any number of cores. Games start from the
 beginning or from random positions, so that the network also learns what good play never reaches.
-Finished games become `Examples` (targets.py says how).
+Where a game has a quick solver, positions with few plies left are proven instead of searched: the
+game has its exact result, and the time goes to positions where search is needed. Finished games
+become `Examples` (targets.py says how).
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
-from playout.mcts.solver import prover_for
+from playout.mcts.solver import GIVEN_UP, prover_for
 
 Bools = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 
@@ -45,8 +49,10 @@ class SelfPlayConfig:
         resign: a side gives up below this value (two moves in a row); -1 never.
         value_mix: share of the search's value in a value target, against what followed.
         blunder: what follows a move this much worse than the best found is no target.
-        proof_nodes: alpha-beta's effort a position when it proves how a game ended, in games with a
-            quick solver; 0 leaves it to the search.
+        proof_nodes: alpha-beta's effort to prove a position, in games with a quick solver; 0 leaves
+            all to the search.
+        proof_plies: it tries where at most so many plies are left.
+        play_on: the chance, ply by ply, that a proven game goes on for its exact examples.
     """
 
     num_groups: int = 2
@@ -61,16 +67,18 @@ class SelfPlayConfig:
     resign: float = -1.0
     value_mix: float = 0.05
     blunder: float = 0.2
-    proof_nodes: int = 5000
+    proof_nodes: int = 20_000
+    proof_plies: int = 25
+    play_on: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("num_groups", "num_trees", "num_simulations", "cheap_simulations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("full_share", "opening_share", "value_mix"):
+        for name in ("full_share", "opening_share", "value_mix", "play_on"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
-        for name in ("opening_plies", "proof_nodes"):
+        for name in ("opening_plies", "proof_nodes", "proof_plies"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
 
@@ -114,13 +122,17 @@ class Group:
         self.next_game = 0
         size = config.num_trees
         self.states = game.batch(size)
-        self.histories = Histories(game, size, prover=prover_for(game, config.proof_nodes))
+        self.plies = np.zeros(size, np.int32)  # since the game's beginning
+        self.histories = Histories(game, size)
+        self.prover = prover_for(game, config.proof_nodes)
+        self._opened = np.zeros(size, bool)  # games that have not been searched yet
         # How many moves in a row each side was below the resignation threshold.
         self._low = np.zeros((size, game.num_players), np.int32)
         self._full = np.zeros(size, bool)  # this round's kind of search
         self._noise = np.zeros(size, bool)
         search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
         self.search = Search(game, search, num_trees=size, seed=search_seed)
+        self.simulations = config.num_simulations
         self._open(np.arange(size))
 
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
@@ -129,9 +141,11 @@ class Group:
         finished: list[Examples] = []
         # Trees and answers of older weights are worth little, and need not be saved: begin anew.
         self.search.clear_cache()
+        if self.round == 0:
+            finished.append(self._settle(np.zeros(self.config.num_trees, bool), counts))
         self.search.begin(self.states, **self._next_round())
         # Where the cache knows all (tic-tac-toe), questions are rare: moves count too.
-        enough = 8 * evaluations / self.config.num_simulations
+        enough = 8 * evaluations / self.simulations
         while not finished or (counts.evaluations < evaluations and counts.moves < enough):
             finished.append(self._round(counts))
         return Examples.concatenate(finished), counts
@@ -143,11 +157,13 @@ class Group:
         self.round += 1
         self._full = rng.random(config.num_trees) < config.full_share
         self._noise = self._full & (self.histories.lengths < config.explore_plies)
-        budgets = np.where(self._full, config.num_simulations, config.cheap_simulations)
+        cheap = min(config.cheap_simulations, self.simulations)
+        budgets = np.where(self._full, self.simulations, cheap)
         return {"num_simulations": budgets.astype(np.int32), "noise": self._noise}
 
     def _round(self, counts: Counts) -> Examples:
         config, search = self.config, self.search
+        self._opened[:] = False
         before = search.stats["simulations"]
         while (leaves := search.ask()) is not None:
             counts.evaluations += leaves.size
@@ -158,32 +174,78 @@ class Group:
         )
         movers = self.states.to_play()
         self.states.apply(result.action)
+        self.plies += 1
         ended, returns = self._results(result, movers, counts)
-        rows = np.flatnonzero(ended)
-        examples = self.histories.finish(rows, returns[rows], value_mix=config.value_mix)
         counts.moves += config.num_trees
         counts.full += int(self._full.sum())
         counts.simulations += search.stats["simulations"] - before
-        counts.games += len(rows)
-        counts.first_wins += int((returns[rows, 0] > 0).sum())
-        counts.draws += int((returns[rows, 0] == 0).sum())
-        self._open(rows)
+        examples = [self._finish(np.flatnonzero(ended), returns, counts)]
+        examples.append(self._settle(ended, counts))
         self._continue(ended, result.action)
+        return Examples.concatenate(examples)
+
+    def _settle(self, ended: Bools, counts: Counts) -> Examples:
+        """Ends games whose results alpha-beta proves, openings too, and marks them in `ended`."""
+        fresh = np.arange(len(ended))
+        examples = [self.histories.finish(fresh[:0], np.zeros((0, 2), np.float32), value_mix=0.0)]
+        returns = np.zeros((len(ended), self.game.num_players), np.float32)
+        while len(fresh := self._prove(fresh, returns)):
+            examples.append(self._finish(fresh, returns, counts))
+            ended[fresh] = True
+        return Examples.concatenate(examples)
+
+    def _finish(self, rows: Rows, returns: Float32, counts: Counts) -> Examples:
+        """The examples of games that are over; others begin in their places."""
+        known = returns[rows]
+        played = ~self._opened[rows]  # an opening that is proven at once is no game
+        counts.games += int(played.sum())
+        counts.first_wins += int((known[played, 0] > 0).sum())
+        counts.draws += int((known[played, 0] == 0).sum())
+        examples = self.histories.finish(rows, known, value_mix=self.config.value_mix)
+        self._open(rows)
         return examples
 
-    def _continue(self, ended: Bools, actions: Ints) -> None:
+    def _prove(self, rows: Rows, returns: Float32) -> Rows:
+        """Which games are over because alpha-beta proves their result, which goes to `returns`.
+
+        They are played on a little, by proofs alone, so that the network sees such positions too.
+        """
+        config, prover = self.config, self.prover
+        rows = rows[self.game.max_plies - self.plies[rows] <= config.proof_plies]
+        over: Rows = rows[:0]
+        if prover is None or not len(rows):
+            return over
+        rng = np.random.default_rng([self.seed, 6, self.index, self.round, int(rows[0])])
+        first = True
+        while len(rows):
+            states = self.states[rows]
+            outcomes = prover.outcomes(states.observe().reshape(len(rows), -1))
+            known = outcomes[:, 0] != GIVEN_UP
+            rows, states, outcomes = rows[known], states[known], outcomes[known]
+            self.histories.append_proven(rows, states, outcomes)
+            best = outcomes.max(axis=1, initial=-1)
+            if first:
+                over, first, movers = rows, False, states.to_play()
+                returns[rows, movers], returns[rows, 1 - movers] = best, -best
+            keeps = outcomes == best[:, None]
+            actions = (rng.random(keeps.shape) * keeps).argmax(axis=1)
+            states.apply(actions.astype(np.int32))
+            going = (rng.random(len(rows)) < config.play_on) & ~states.is_terminal()
+            rows = rows[going]
+            self.states[rows] = states[going]
+        return over
+
+    def _continue(self, new_games: Bools, actions: Ints) -> None:
         """Begins every game's next search: below the move played, or in a new game."""
         options = self._next_round()
-        for rows, new in ((np.flatnonzero(~ended), False), (np.flatnonzero(ended), True)):
+        for rows, new in ((np.flatnonzero(~new_games), False), (np.flatnonzero(new_games), True)):
             part = {name: value[rows] for name, value in options.items()}
             if new and len(rows):
                 self.search.begin(self.states[rows], where=rows, **part)
             elif len(rows):
                 self.search.advance(actions[rows], where=rows, **part)
 
-    def _results(
-        self, result: SearchResult, movers: Ints, counts: Counts
-    ) -> tuple[Bools, npt.NDArray[np.float32]]:
+    def _results(self, result: SearchResult, movers: Ints, counts: Counts) -> tuple[Bools, Float32]:
         """Games that are over by rule, proof or resignation, and their returns [B, P]."""
         config = self.config
         ended: Bools = self.states.is_terminal()
@@ -208,10 +270,10 @@ class Group:
         returns[rows, 1 - movers[rows]] = -value[rows]
         return ended | known, returns
 
-    def _open(self, rows: npt.NDArray[np.int64]) -> None:
+    def _open(self, rows: Rows) -> None:
         """Begins a game in every row: from the start, or after random plies that did not end it."""
         config = self.config
-        self._low[rows] = 0
+        self._low[rows], self._opened[rows] = 0, True
         while len(rows):
             states = self.game.batch(len(rows))
             numbers = self.next_game + np.arange(len(rows), dtype=np.uint64)
@@ -222,7 +284,7 @@ class Group:
                 opened, rng.integers(0, config.opening_plies + 1, len(rows)), 0
             ).astype(np.int32)
             states.random_plies(plies, int(rng.integers(2**62)), streams=numbers)
-            self.states[rows] = states
+            self.states[rows], self.plies[rows] = states, plies
             rows = rows[states.is_terminal()]
 
     def state_dict(self) -> dict[str, Any]:
@@ -231,6 +293,7 @@ class Group:
             "round": self.round,
             "next_game": self.next_game,
             "states": self.states.data.copy(),
+            "plies": self.plies.copy(),
             "low": self._low.copy(),
             "searches": self.search.counters,
             "histories": self.histories.state_dict(),
@@ -240,7 +303,7 @@ class Group:
         """Takes over what `state_dict` gave."""
         self.round, self.next_game = int(state["round"]), int(state["next_game"])
         self.states = StateBatch.from_data(self.game, state["states"], check=True)
-        self._low = state["low"]
+        self.plies, self._low = state["plies"], state["low"]
         self.search.counters = state["searches"]
         self.histories.load_state_dict(state["histories"])
 
@@ -279,10 +342,11 @@ class SelfPlay:
             config.num_groups, initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def seat(self, evaluators: list[Evaluator]) -> None:
-        """Another network plays from now on."""
+    def seat(self, evaluators: list[Evaluator], *, simulations: int) -> None:
+        """Another network plays from now on, with at most `config.num_simulations` a move."""
         for group, evaluator in zip(self.groups, evaluators, strict=True):
             group.evaluator = evaluator
+            group.simulations = min(simulations, self.config.num_simulations)
 
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
         """Plays until the network has answered `evaluations` questions; returns ended games."""

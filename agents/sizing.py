@@ -1,7 +1,7 @@
 """One dial for self-play: a budget in minutes (or a size) becomes a whole configuration.
 
 What learns fastest changes with the time there is: a small network sees more games early, a large
-one ends higher. The numbers were found by short runs on two cores. Left out: how many updates fit
+one ends higher. The numbers were found by runs on two cores. Left out: how many updates fit
 into the minutes on this machine, which is measured once at the start of a run
 (commands/alphazero.py).
 """
@@ -15,11 +15,14 @@ from playout.agents.resnet import parse_size
 from playout.agents.selfplay import SelfPlayConfig
 from playout.envs.game import NativeGame
 
-# minutes from which a network pays off -> (the one that begins, the one that takes over). Within an
-# hour the larger one does not make up for the games that it makes fewer of.
-BY_MINUTES = ((150.0, "small", "base"), (0.0, "", "small"))
+# minutes from which a network pays off -> (the one that begins, the one that takes over)
+BY_MINUTES = ((25.0, "small", "base"), (0.0, "", "small"))
 FIRST_EVALUATIONS, FIRST_STEPS = 32768, 36  # of an update, for a network of 32 channels x 3 blocks
 LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew
+SIMULATIONS = 16
+# Of a network that takes over: what is left to learn by then needs better targets, and a larger
+# network more steps to learn it.
+LATER_SIMULATIONS, LATER_STEPS = 32, 2.5
 
 
 def sizes_for(minutes: float) -> tuple[str, str]:
@@ -38,7 +41,7 @@ def configure(
     *,
     size: str,
     first_size: str = "",
-    simulations: int = 16,
+    simulations: int | None = None,
     proofs: bool = True,
     updates: int | None = None,
     games: int | None = None,
@@ -52,7 +55,7 @@ def configure(
     small = game.max_plies <= 12  # such as tic-tac-toe: everything can be small
     selfplay = SelfPlayConfig(
         num_trees=64 if small else 128,
-        num_simulations=simulations,
+        num_simulations=simulations or (LATER_SIMULATIONS if first_size else SIMULATIONS),
         opening_share=0.5 if small else 0.8,
         opening_plies=max(0, min(26, game.max_plies * 2 // 3)),
         explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
@@ -65,10 +68,11 @@ def configure(
         first_size=first_size,
         first_evaluations=times * FIRST_EVALUATIONS,
         first_steps=times * FIRST_STEPS,
+        first_simulations=simulations or SIMULATIONS,
         updates=updates,
         games=games,
         evaluations=round(times * FIRST_EVALUATIONS * part),
-        steps=max(1, round(times * FIRST_STEPS * part)),
+        steps=max(1, round(times * FIRST_STEPS * part * (LATER_STEPS if first_size else 1.0))),
         selfplay=selfplay,
     )
     if not proofs:

@@ -3,9 +3,8 @@
 `Histories` remembers, for every game in play, the positions since its opening and what the search
 said of them; `finish` turns a finished game into `Examples`. A position's value target is worked
 out backwards: what is proven is exact, what followed counts unless a move was a blunder made on
-purpose (exploration says nothing about the position), and the search's own value is mixed in. The
-search proves results as it goes; where a game has a quick solver, alpha-beta proves afterwards what
-a small effort can of how it ended, and moves that gave something away are taken out of the policy.
+purpose (exploration says nothing about the position), and the search's own value is mixed in.
+Positions that a solver has proven teach exact values, and all moves that keep the result alike.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from playout.agents.replay import Examples
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import CheckpointError
 from playout.mcts.search import SearchResult
-from playout.mcts.solver import GIVEN_UP, Prover
+from playout.mcts.solver import ILLEGAL, Outcomes
 
 UNKNOWN = -128
 Float32 = npt.NDArray[np.float32]
@@ -43,11 +42,10 @@ class Histories:
     Args:
         game: what is played.
         size: B.
-        prover: proves how games ended; None leaves it to the search.
     """
 
-    def __init__(self, game: NativeGame, size: int, *, prover: Prover | None = None) -> None:
-        self.game, self.size, self.prover = game, size, prover
+    def __init__(self, game: NativeGame, size: int) -> None:
+        self.game, self.size = game, size
         shape = (size, game.max_plies)
         self.lengths = np.zeros(size, np.int32)
         self._states = np.zeros((*shape, game.state_size), np.uint8)
@@ -83,6 +81,24 @@ class Histories:
         )
         self.lengths += 1
 
+    def append_proven(
+        self, rows: npt.NDArray[np.int64], states: StateBatch, outcomes: Outcomes
+    ) -> None:
+        """One ply of the games in `rows` [R]: positions and the exact outcomes of all moves [R, A].
+
+        Where all moves come to the same, the policy has nothing to learn.
+        """
+        at = self.lengths[rows]
+        best = outcomes.max(axis=1, keepdims=True, initial=-1)
+        keeps = outcomes == best
+        self._states[rows, at] = states.data
+        self._policy[rows, at] = keeps / keeps.sum(axis=1, keepdims=True)
+        self._value[rows, at] = self._proven[rows, at] = best[:, 0]
+        self._player[rows, at] = states.to_play()
+        self._full[rows, at] = (keeps != (outcomes != ILLEGAL)).any(axis=1)
+        self._blunder[rows, at] = 0
+        self.lengths[rows] += 1
+
     def finish(
         self, rows: npt.NDArray[np.int64], returns: Float32, *, value_mix: float
     ) -> Examples:
@@ -97,8 +113,6 @@ class Histories:
     def _examples(self, row: int, returns: Float32, value_mix: float) -> Examples:
         length = int(self.lengths[row])
         players = self._player[row, :length]
-        if self.prover is not None:
-            self._prove(self.prover, row, length)
         values = self._targets(row, length, returns, value_mix)
         return Examples(
             self._states[row, :length].copy(),
@@ -106,20 +120,6 @@ class Histories:
             values,
             self._full[row, :length].astype(np.float32) * (players >= 0),
         )
-
-    def _prove(self, prover: Prover, row: int, length: int) -> None:
-        """Exact results of the last positions, back to the first that takes too much effort."""
-        plies = np.arange(length - 1, -1, -1)
-        states = StateBatch.from_data(self.game, self._states[row, plies], check=False)
-        outcomes = prover.outcomes(states.observe().reshape(length, -1), in_order=True)
-        proven = outcomes[:, 0] != GIVEN_UP
-        plies, outcomes = plies[proven], outcomes[proven]
-        best = outcomes.max(axis=1, keepdims=True, initial=-1)
-        self._proven[row, plies] = best[:, 0]
-        kept = self._policy[row, plies] * (outcomes == best)
-        # The search may have seen none of them: then all are equal.
-        kept = np.where(kept.sum(axis=1, keepdims=True) > 1e-6, kept, outcomes == best)
-        self._policy[row, plies] = kept / kept.sum(axis=1, keepdims=True)
 
     def _targets(self, row: int, length: int, returns: Float32, value_mix: float) -> Float32:
         """[T, V]: values for the side to move, or of all players where there are more than two."""

@@ -40,8 +40,9 @@ class Command(TrainingOptions):
     size: str | None = None
     """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time allows."""
 
-    simulations: int = 16
-    """Simulations a move in self-play: few make more games, many make better targets."""
+    simulations: int | None = None
+    """Simulations a move in self-play: few make more games, many make better targets. By default
+    16, and 32 for the second network of a long run."""
 
     proofs: bool = True
     """Where a game has a quick solver (Connect Four), alpha-beta of a few hundred nodes answers
@@ -93,7 +94,7 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
         minutes = DEMO_MINUTES if command.demo else 60.0
     if minutes is not None and not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
-    if command.simulations < 2:
+    if command.simulations is not None and command.simulations < 2:
         raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
     game = find_game(command.game)
     length = minutes if minutes is not None else 60.0

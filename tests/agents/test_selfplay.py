@@ -107,7 +107,15 @@ def test_resignation_is_off_by_default_and_ends_hopeless_games_when_on():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"num_trees": 0}, {"full_share": 1.5}, {"opening_plies": -1}, {"num_groups": 0}]
+    "settings",
+    [
+        {"num_trees": 0},
+        {"full_share": 1.5},
+        {"opening_plies": -1},
+        {"num_groups": 0},
+        {"play_on": 2.0},
+        {"proof_plies": -1},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
@@ -163,22 +171,52 @@ def test_a_blunder_says_nothing_of_the_position_before():
     assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
 
 
-def test_proofs_make_the_ends_of_games_exact():
-    settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
-    play = selfplay("connect_four", proof_nodes=2000, **settings)
-    examples, _ = play.play(6000)
+def stones(play, examples):
     states = StateBatch.from_data(play.game, examples.states, check=True)
-    stones = (states.observe() > 0).sum(axis=(1, 2, 3))
-    rows = np.flatnonzero(stones >= 18)
-    outcomes, late = Solver(play.game).outcomes(states[rows]), stones[rows] >= 26
+    return states, (states.observe() > 0).sum(axis=(1, 2, 3))
+
+
+def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
+    settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
+    play = selfplay("connect_four", play_on=0.9, proof_nodes=200_000, **settings)
+    examples, counts = play.play(3000)
+    states, plies = stones(play, examples)
+    rows = np.flatnonzero(plies >= 22)
+    outcomes = Solver(play.game).outcomes(states[rows])
+    legal = states[rows].legal_mask() > 0
     best = outcomes.max(axis=1)
-    keeps = outcomes == best[:, None]
-    given_away = (examples.policy[rows] * ~keeps).sum(axis=1)
-    exact = (examples.values[rows, 0] == best) & (given_away == 0)
-    assert late.sum() > 20 and exact[late].all() and not exact[~late].all()
-    plain = selfplay("connect_four", proof_nodes=0, **settings).play(6000)[0]
-    assert np.array_equal(plain.states, examples.states)  # targets change, games do not
-    assert not np.array_equal(plain.values, examples.values)
+    keeps = legal & (outcomes == best[:, None])
+    assert len(rows) > 100 and (examples.values[rows, 0] == best).all()
+    assert np.allclose(examples.policy[rows], keeps / keeps.sum(axis=1, keepdims=True))
+    matters = (keeps != legal).any(axis=1)
+    assert np.array_equal(examples.policy_weights[rows], matters)
+    assert 0 < matters.sum() < len(rows)
+    opened = (plies >= 15).sum()  # half of the openings are proven at once, and are no games
+    assert counts.games < opened
+    plain = selfplay("connect_four", proof_nodes=0, **settings)
+    states, plies = stones(plain, plain.play(3000)[0])
+    assert plies.max() > 35  # games go on to the end
+
+
+@pytest.mark.parametrize(("play_on", "least", "most"), [(0.0, 17, 21), (1.0, 23, 41)])
+def test_a_proven_game_is_played_on_as_long_as_asked(play_on, least, most):
+    play = selfplay("connect_four", num_simulations=3, opening_share=0.0, play_on=play_on)
+    examples, counts = play.play(1500)
+    _, plies = stones(play, examples)
+    assert counts.games > 0
+    assert least <= plies.max() <= most
+    last = examples.values[np.flatnonzero(plies[1:] == 0), 0]  # of all games but one
+    assert np.isin(last, (-1, 0, 1)).all()
+
+
+def test_play_with_proofs_resumes_as_well():
+    settings = {"num_simulations": 3, "opening_plies": 26}
+    straight, stopped, resumed = (selfplay("connect_four", **settings) for _ in range(3))
+    straight.play(500)
+    stopped.play(500)
+    resumed.load_state_dict(stopped.state_dict())
+    for _ in range(2):
+        assert same(straight.play(500)[0], resumed.play(500)[0])
 
 
 def test_a_searchs_value_is_that_of_its_improved_policy():
