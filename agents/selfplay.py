@@ -69,7 +69,7 @@ class SelfPlayConfig:
     blunder: float = 0.2
     proof_nodes: int = 20_000
     proof_plies: int = 25
-    play_on: float = 0.5
+    play_on: float = 0.8
 
     def __post_init__(self) -> None:
         for name in ("num_groups", "num_trees", "num_simulations", "cheap_simulations"):
@@ -142,7 +142,7 @@ class Group:
         # Trees and answers of older weights are worth little, and need not be saved: begin anew.
         self.search.clear_cache()
         if self.round == 0:
-            finished.append(self._settle(np.zeros(self.config.num_trees, bool), counts))
+            finished += self._settle(np.zeros(self.config.num_trees, bool), counts)
         self.search.begin(self.states, **self._next_round())
         # Where the cache knows all (tic-tac-toe), questions are rare: moves count too.
         enough = 8 * evaluations / self.simulations
@@ -180,19 +180,19 @@ class Group:
         counts.full += int(self._full.sum())
         counts.simulations += search.stats["simulations"] - before
         examples = [self._finish(np.flatnonzero(ended), returns, counts)]
-        examples.append(self._settle(ended, counts))
+        examples += self._settle(ended, counts)
         self._continue(ended, result.action)
         return Examples.concatenate(examples)
 
-    def _settle(self, ended: Bools, counts: Counts) -> Examples:
+    def _settle(self, ended: Bools, counts: Counts) -> list[Examples]:
         """Ends games whose results alpha-beta proves, openings too, and marks them in `ended`."""
-        fresh = np.arange(len(ended))
-        examples = [self.histories.finish(fresh[:0], np.zeros((0, 2), np.float32), value_mix=0.0)]
+        examples: list[Examples] = []
         returns = np.zeros((len(ended), self.game.num_players), np.float32)
+        fresh: Rows = np.arange(len(ended))
         while len(fresh := self._prove(fresh, returns)):
             examples.append(self._finish(fresh, returns, counts))
             ended[fresh] = True
-        return Examples.concatenate(examples)
+        return examples
 
     def _finish(self, rows: Rows, returns: Float32, counts: Counts) -> Examples:
         """The examples of games that are over; others begin in their places."""
@@ -209,9 +209,11 @@ class Group:
         """Which games are over because alpha-beta proves their result, which goes to `returns`.
 
         They are played on a little, by proofs alone, so that the network sees such positions too.
+        The beginning of a game is not proven, or small boards would leave nothing to search.
         """
         config, prover = self.config, self.prover
-        rows = rows[self.game.max_plies - self.plies[rows] <= config.proof_plies]
+        plies = self.plies[rows]
+        rows = rows[(plies > 0) & (self.game.max_plies - plies <= config.proof_plies)]
         over: Rows = rows[:0]
         if prover is None or not len(rows):
             return over

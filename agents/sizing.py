@@ -17,12 +17,12 @@ from playout.envs.game import NativeGame
 
 # minutes from which a network pays off -> (the one that begins, the one that takes over)
 BY_MINUTES = ((25.0, "small", "base"), (0.0, "", "small"))
-FIRST_EVALUATIONS, FIRST_STEPS = 32768, 36  # of an update, for a network of 32 channels x 3 blocks
+FIRST_EVALUATIONS, FIRST_STEPS = 32768, 48  # of an update, for a network of 32 channels x 3 blocks
 LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew
 SIMULATIONS = 16
 # Of a network that takes over: what is left to learn by then needs better targets, and a larger
 # network more steps to learn it.
-LATER_SIMULATIONS, LATER_STEPS = 32, 2.5
+LATER_SIMULATIONS, LATER_STEPS = 32, 1.9
 
 
 def sizes_for(minutes: float) -> tuple[str, str]:

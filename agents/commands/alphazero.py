@@ -46,7 +46,7 @@ class Command(TrainingOptions):
 
     proofs: bool = True
     """Where a game has a quick solver (Connect Four), alpha-beta of a few hundred nodes answers
-    what it can at the search's leaves, and proves how games ended."""
+    what it can at the search's leaves, and games end once some thousands prove their result."""
 
     demo: bool = False
     """A few minutes of learning, then a rating against fixed opponents and a game to look at."""
