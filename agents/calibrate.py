@@ -18,7 +18,7 @@ from playout.agents.run.memory import keep_freed_memory
 SECONDS = 20.0  # at most, and at most a twentieth of the budget
 # Of the time: the rest is for evaluations, and a network that has learned answers fewer questions a
 # move, so that an update takes more searching than at the start, when it is measured.
-SHARE = 0.8
+SHARE = 0.72
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:

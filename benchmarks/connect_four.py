@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import playout
+from playout.agents.commands.alphazero import DEMO_MINUTES
 from playout.agents.game_eval import judge_positions, shares
 from playout.agents.positions import load_scored_positions
 from playout.benchmarks.common import RESULTS, write_result
@@ -74,7 +75,7 @@ def curve(path: Path) -> dict[str, Any]:
     final["positions"] = judge_positions(playout.load(path))
     config = record["config"]
     return {
-        "minutes": config.get("minutes"),
+        "minutes": config.get("minutes") or (DEMO_MINUTES if config.get("demo") else None),
         "seed": record["seed"],
         "size": config["alphazero"]["size"],
         "simulations": config["alphazero"]["selfplay"]["num_simulations"],
