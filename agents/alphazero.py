@@ -176,8 +176,7 @@ class AlphaZeroTrainer:
 
     def _seat(self, playing: int) -> list[Evaluator]:
         """Evaluators for a network that begins to play, one a group."""
-        config = self.config
-        self._playing = playing
+        config, self._playing = self.config, playing
         self._evaluators = [
             NetworkEvaluator(self.learners[playing].average, dtype=config.infer_dtype)
             for _ in range(config.selfplay.num_groups)

@@ -31,5 +31,4 @@ class ConnectFourSolver:
         out: NDArray[np.int8],
         *,
         max_nodes: int,
-        in_order: bool = False,
     ) -> None: ...

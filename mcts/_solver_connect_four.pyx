@@ -170,7 +170,7 @@ cdef class ConnectFourSolver:
         self._finish(solver.nodes, solver.stopped)
 
     def prove(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *,
-              uint64_t max_nodes, bint in_order=False):
+              uint64_t max_nodes):
         """The outcome of every move of many positions, each proven for itself with little effort.
 
         Args:
@@ -179,12 +179,10 @@ cdef class ConnectFourSolver:
             out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
                 columns of positions that were given up.
             max_nodes: Gives up on a position after so many nodes.
-            in_order: All positions after the first that is given up are given up as well.
         """
         cdef Py_ssize_t row, num_rows = own.shape[0]
         cdef c4_table table
         cdef c4_solver solver = self.prepared
-        cdef bint stop
         # More empty cells are hardly ever searched within max_nodes: not worth the attempt.
         cdef int most_left = 14 + <int>(1.5 * log2(<double>max_nodes))
         if all.shape[0] != num_rows or out.shape[0] != num_rows or out.shape[1] != solver.width:
@@ -198,9 +196,8 @@ cdef class ConnectFourSolver:
         solver.poll = NULL
         with nogil:
             for row in range(num_rows):
-                stop = (in_order and solver.stopped) or popcount(solver.board & ~all[row]) > most_left
-                solver.stopped = stop
-                if not stop:
+                solver.stopped = popcount(solver.board & ~all[row]) > most_left
+                if not solver.stopped:
                     memset(table.words, 0, (table.clusters_mask + 1) * 64)
                     solver.nodes, solver.max_nodes = 0, max_nodes
                     c4_score_moves(&solver, own[row], all[row], True, &out[row, 0])

@@ -182,13 +182,13 @@ class Prover:
         self.max_nodes = max_nodes
         self._engine = _ConnectFour(game, 1, 0)
 
-    def outcomes(self, obs: npt.NDArray[np.float32], *, in_order: bool = False) -> Outcomes:
+    def outcomes(self, obs: npt.NDArray[np.float32]) -> Outcomes:
         """Outcomes [B, A] of positions that are not over, as the side to move sees them, [B, F].
 
         As `Solver.outcomes` gives them, but ILLEGAL where an action is not legal, and GIVEN_UP in
-        whole rows; with `in_order`, from the first such row on.
+        whole rows.
         """
-        return self._engine.prove(obs, self.max_nodes, in_order)
+        return self._engine.prove(obs, self.max_nodes)
 
 
 def can_prove(game: NativeGame) -> bool:
@@ -253,10 +253,10 @@ class _ConnectFour:
             out[going] = scores
         return out
 
-    def prove(self, obs: npt.NDArray[np.float32], max_nodes: int, in_order: bool) -> Outcomes:
+    def prove(self, obs: npt.NDArray[np.float32], max_nodes: int) -> Outcomes:
         out = np.empty((len(obs), self.num_actions), np.int8)
         own, both = self._boards(obs)
-        self.solver.prove(own, both, out, max_nodes=max_nodes, in_order=in_order)
+        self.solver.prove(own, both, out, max_nodes=max_nodes)
         return out
 
     def _boards(self, obs: npt.NDArray[np.float32]) -> tuple[Boards, Boards]:
