@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.learner import Learner, LearnerConfig, mean_metrics
-from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
+from playout.agents.lookahead import PLAY_PROOF_NODES, PROOF_NODES, LookaheadEvaluator
 from playout.agents.replay import Replay
 from playout.agents.resnet import ResNet, build
 from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
-from playout.agents.strength import Strength
+from playout.agents.strength import Strength, play_config
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
@@ -110,13 +110,15 @@ class AlphaZeroConfig:
         return replace(self, infer_dtype=dtype)
 
 
+def proves(config: AlphaZeroConfig) -> bool:
+    """Whether alpha-beta helps the search at its leaves."""
+    return config.lookahead and config.leaf_proof_nodes > 0
+
+
 def search_config(config: AlphaZeroConfig) -> SearchConfig:
-    """The search of self-play: Gumbel, with a cache and proven results."""
-    return SearchConfig(
-        algorithm="gumbel",
-        num_simulations=config.selfplay.num_simulations,
-        cache_size=config.cache_size,
-    )
+    """The search of self-play: Gumbel with its noise, a cache and proven results."""
+    search = play_config(config.selfplay.num_simulations)
+    return replace(search, gumbel_scale=1.0, cache_size=config.cache_size)
 
 
 class AlphaZeroTrainer:
@@ -127,7 +129,7 @@ class AlphaZeroTrainer:
         seed: names all random streams.
     """
 
-    best_metric = "eval/optimal_move_share"
+    best_metric = "eval/mean_share"
 
     def __init__(self, config: AlphaZeroConfig, *, seed: int = 0) -> None:
         self.config = config = config.resolved()
@@ -152,6 +154,8 @@ class AlphaZeroTrainer:
         num_values = self.game.num_players if self.game.num_players > 2 else 1
         self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)
         self.updates = 0
+        # (from this update on, so many are planned): a plan may change while it is carried out.
+        self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
         self._strength: Strength | None = None
 
@@ -159,7 +163,8 @@ class AlphaZeroTrainer:
     def progress(self) -> tuple[int, int]:
         """Updates, or games, done and planned."""
         if self.config.updates is not None:
-            return self.updates, self.config.updates
+            planned = [total for start, total in self.plan if start <= self.updates]
+            return self.updates, planned[-1]
         return min(self.totals.games, self.config.games or 0), self.config.games or 0
 
     @property
@@ -273,7 +278,7 @@ class AlphaZeroTrainer:
                 simulations=config.eval_simulations,
                 positions=config.eval_positions,
                 games=config.eval_games,
-                proof_nodes=config.leaf_proof_nodes if config.lookahead else 0,
+                proof_nodes=PLAY_PROOF_NODES if proves(config) else 0,
                 seed=self.seed,
             )
         network = NetworkEvaluator(

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import PROOF_NODES
+from playout.agents.lookahead import PLAY_PROOF_NODES
 from playout.agents.resnet import ResNet, ResNetConfig
 from playout.agents.run.directory import RunDir
 from playout.agents.search_player import SearchPlayer
@@ -41,7 +41,7 @@ class AlphaZeroPlayer(SearchPlayer):
         network: NetworkEvaluator,
         *,
         simulations: int = DEFAULT_SIMULATIONS,
-        proof_nodes: int = PROOF_NODES,
+        proof_nodes: int = PLAY_PROOF_NODES,
         name: str = "alphazero",
         seed: int = 0,
     ) -> None:
@@ -92,6 +92,7 @@ def load(run: RunDir, which: str | int = "best") -> Any:
     """The player of a run."""
     game, net, _ = load_network(run, which)
     network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
-    nodes = int(run.config["alphazero"].get("leaf_proof_nodes", PROOF_NODES))
+    # A run made without proofs plays without them.
+    nodes = PLAY_PROOF_NODES if run.config["alphazero"].get("leaf_proof_nodes", 1) else 0
     name = run.path.name or "alphazero"
     return AlphaZeroPlayer(game, network, proof_nodes=nodes, name=name)

@@ -1,7 +1,8 @@
-"""How many updates fit into a budget of minutes: measured once, then read from the run.
+"""How many updates fit into a budget of minutes: measured at the start, corrected on the way.
 
-From then on every schedule goes by counts, never by the clock, so that a resumed run equals one
-that was never stopped.
+Every schedule goes by counts, never by the clock: a plan, and each correction of it with the update
+from which it counts, is written into run.json before it takes effect, so that a resumed run equals
+one that was never stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from playout.agents.run.memory import keep_freed_memory
 SECONDS = 20.0  # at most, and at most a twentieth of the budget
 # Of the time: the rest is for evaluations, and a network that has learned answers fewer questions a
 # move, so that an update takes more searching than at the start, when it is measured.
-SHARE = 0.72
+SHARE = 0.8
+CORRECTIONS = (0.4, 0.7)  # shares of the updates after which the plan is corrected, ...
+MOST = 1.5  # ... by this factor at most, so that no schedule turns back by much
+SPARE = 0.97  # of the minutes are planned
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
@@ -72,3 +76,42 @@ def prepared(config: AlphaZeroConfig) -> AlphaZeroTrainer:
     values = np.zeros((count, game.num_players if game.num_players > 2 else 1), np.float32)
     trainer.replay.add(Examples(states.data.copy(), policy, values, np.ones(count, np.float32)))
     return trainer
+
+
+class Pace:
+    """A callback of the loop that corrects how many updates fit into the minutes.
+
+    Args:
+        run: whose record holds the plan; must have been planned by `updates_for`.
+        minutes: the budget.
+        trainer: gets the corrections that an earlier process made.
+    """
+
+    def __init__(self, run: RunDir, minutes: float, trainer: AlphaZeroTrainer) -> None:
+        self.run, self.seconds = run, minutes * 60.0
+        self._begun: float | None = None  # elapsed time before the first update seen
+        self._own: list[float] = []  # seconds of the updates themselves
+        trainer.plan += [(int(start), int(total)) for start, total in self._made()]
+
+    def _made(self) -> list[list[int]]:
+        return list(self.run.record["budget"].get("corrections", []))
+
+    def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
+        """After an update: corrects the plan where it is time to."""
+        own = metrics["time/selfplay_s"] + metrics["time/train_s"]
+        elapsed = metrics["time/elapsed"]
+        if self._begun is None:
+            self._begun = elapsed - own
+        self._own.append(own)
+        made, (done, total) = self._made(), trainer.progress
+        enough = max(4, total // 20)
+        due = len(made) < len(CORRECTIONS) and done >= CORRECTIONS[len(made)] * total
+        if not due or len(self._own) < enough or trainer.finished:
+            return
+        # What an update takes of late, with its share of evaluations and saving.
+        each = sum(self._own[-enough:]) / enough * (elapsed - self._begun) / sum(self._own)
+        found = done + round((self.seconds * SPARE - elapsed) / each)
+        found = max(done + 1, min(max(found, round(total / MOST)), round(total * MOST)))
+        record = self.run.record["budget"]
+        self.run.update(budget={**record, "corrections": [*made, [done, found]]})
+        trainer.plan.append((done, found))

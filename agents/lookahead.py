@@ -25,7 +25,11 @@ CERTAIN = 8.0
 """Logits of winning moves, and less than any other's of losing ones; a search may still look."""
 
 PROOF_NODES = 300
-"""Alpha-beta's effort a leaf: 10 us on average, half of what a small network takes."""
+"""Alpha-beta's effort a leaf in self-play: 10 us on average, half of what a small network takes."""
+
+PLAY_PROOF_NODES = 2000
+"""The same when playing to win: 50 us on average, half of what a base network takes to see a
+position and its mirror image."""
 
 
 class LookaheadEvaluator:

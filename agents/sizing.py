@@ -22,7 +22,7 @@ LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are
 SIMULATIONS = 16
 # Of a network that takes over: what is left to learn by then needs better targets, and a larger
 # network more steps to learn it.
-LATER_SIMULATIONS, LATER_STEPS = 32, 1.9
+LATER_SIMULATIONS, LATER_STEPS = 24, 1.3
 
 
 def sizes_for(minutes: float) -> tuple[str, str]:
@@ -57,7 +57,8 @@ def configure(
         num_trees=64 if small else 128,
         num_simulations=simulations or (LATER_SIMULATIONS if first_size else SIMULATIONS),
         opening_share=0.5 if small else 0.8,
-        opening_plies=max(0, min(26, game.max_plies * 2 // 3)),
+        # Later positions come with the ends of games; those in the middle are the hard ones.
+        opening_plies=game.max_plies * 2 // 3 if small else game.max_plies // 3,
         explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
     )
     times = 2 if long else 1

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.analysis import policy_judge
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
+from playout.agents.lookahead import PLAY_PROOF_NODES, LookaheadEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
 from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import NativeGame, StateBatch
@@ -23,6 +23,12 @@ from playout.mcts.search import Search, SearchConfig
 
 ANCHORS = ("random", "uct:500")
 """Opponents that never change; Elo is counted from the last one, which has 0."""
+
+C_SCALE = 0.2
+"""Weight of a search's values where they are results of games and mean something as they are.
+
+Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
+moves would outweigh the policy, and wins would weigh too little."""
 
 Ints = npt.NDArray[np.int32]
 
@@ -37,7 +43,7 @@ def search_actions(
     states: StateBatch,
     *,
     simulations: int,
-    proof_nodes: int = PROOF_NODES,
+    proof_nodes: int = PLAY_PROOF_NODES,
     seed: int = 0,
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
@@ -48,7 +54,7 @@ def search_actions(
 
 
 def player_evaluator(
-    network: NetworkEvaluator, game: NativeGame, *, proof_nodes: int = PROOF_NODES
+    network: NetworkEvaluator, game: NativeGame, *, proof_nodes: int = PLAY_PROOF_NODES
 ) -> LookaheadEvaluator:
     """A network as players ask it: every symmetry, and the game's end seen where it is near."""
     seeing = SymmetricEvaluator(network, game)
@@ -57,7 +63,13 @@ def player_evaluator(
 
 def play_config(simulations: int) -> SearchConfig:
     """The search that plays to win: no noise anywhere."""
-    return SearchConfig(algorithm="gumbel", num_simulations=simulations, gumbel_scale=0.0)
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=simulations,
+        gumbel_scale=0.0,
+        rescale_q=False,
+        c_scale=C_SCALE,
+    )
 
 
 class Strength:
@@ -79,7 +91,7 @@ class Strength:
         simulations: int,
         positions: int,
         games: int,
-        proof_nodes: int = PROOF_NODES,
+        proof_nodes: int = PLAY_PROOF_NODES,
         seed: int = 0,
     ) -> None:
         self.game, self.simulations, self.games, self.seed = game, simulations, games, seed
@@ -104,6 +116,9 @@ class Strength:
                 proof_nodes=self.proof_nodes,
             )
             found["eval/optimal_move_share"] = value_preserving_share(actions, self.outcomes)
+            # One number to choose checkpoints by: two shares together are less a matter of luck.
+            both = (found["eval/policy_optimal_share"], found["eval/optimal_move_share"])
+            found["eval/mean_share"] = sum(both) / len(both)
         return {**found, **self._against_anchors(evaluator)}
 
     def _against_anchors(self, evaluator: NetworkEvaluator) -> dict[str, float]:

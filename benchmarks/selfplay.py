@@ -16,6 +16,7 @@ import argparse
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from playout.agents.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.resnet import build, parse_size
 from playout.agents.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.strength import play_config
 from playout.benchmarks.common import Rate, measure, peer, write_result
 from playout.mcts.search import LeafBatch, SearchConfig
 
@@ -61,7 +63,10 @@ class Ours:
         nodes = PROOF_NODES if config.proof_nodes else 0
         self.asked = [Asked(network) for network in self.networks]
         seeing = [LookaheadEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
-        search = SearchConfig(num_simulations=simulations, cache_size=1 << 17)
+        search = SearchConfig(num_simulations=simulations)  # as mctx searches, or as shipped
+        if config.proof_nodes:
+            search = replace(play_config(simulations), gumbel_scale=1.0)
+        search = replace(search, cache_size=1 << 17)
         self.loop = SelfPlay(game, seeing, config, search=search)
         self.evaluations = evaluations
         for _ in range(SETTLE):

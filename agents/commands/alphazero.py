@@ -42,7 +42,7 @@ class Command(TrainingOptions):
 
     simulations: int | None = None
     """Simulations a move in self-play: few make more games, many make better targets. By default
-    16, and 32 for the second network of a long run."""
+    16, and 24 for the second network of a long run."""
 
     proofs: bool = True
     """Where a game has a quick solver (Connect Four), alpha-beta of a few hundred nodes answers
@@ -56,6 +56,7 @@ def main(command: Command) -> int:
     """Runs the command; returns the exit code."""
     import torch
     from playout.agents.alphazero import AlphaZeroTrainer
+    from playout.agents.calibrate import Pace
     from playout.agents.run.loop import train
     from playout.agents.run.settings import from_dict
     from playout.agents.summary import print_plan, print_summary
@@ -75,7 +76,8 @@ def main(command: Command) -> int:
     if not command.quiet:
         print_plan(run, config)
     every = evaluation_interval(config, minutes)
-    train(trainer, run, eval_every=every, console=not command.quiet)
+    pace = [] if minutes is None else [Pace(run, minutes, trainer)]
+    train(trainer, run, eval_every=every, console=not command.quiet, callbacks=pace)
     if not command.quiet:
         print_summary(run, thorough=command.demo)
     return 0

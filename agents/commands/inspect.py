@@ -99,7 +99,8 @@ def _print(found: dict[str, Any]) -> None:
     console.print(f"begun {found['created']} with {versions}")
     if found["budget"]:
         budget = found["budget"]
-        console.print(f"budget {budget['minutes']} min: {budget['total']} {budget['unit']}")
+        planned = [total for _, total in budget.get("corrections", [])] or [budget["total"]]
+        console.print(f"budget {budget['minutes']} min: {planned[-1]} {budget['unit']}")
     for title, values in (
         ("Settings", found["config"]),
         ("Last metrics", found["metrics"]["last"]),

@@ -125,8 +125,11 @@ def _check_weights(value: Any, where: str, last_good: str) -> None:
 class _Loop:
     """One call of `train`: the trainer, its run, and where they stand."""
 
-    def __init__(self, trainer: Trainer, run: RunDir, console: Console, keep: int) -> None:
+    def __init__(
+        self, trainer: Trainer, run: RunDir, console: Console, *, keep: int, eval_every: int
+    ) -> None:
         self.trainer, self.run, self.console, self.keep = trainer, run, console, keep
+        self.eval_every = eval_every if hasattr(trainer, "evaluate") else 0
         self.updates = 0
         self.saved_at: int | None = None  # the update that the newest checkpoint holds
         self.elapsed_before = 0.0
@@ -193,13 +196,17 @@ class _Loop:
         except DivergedError as error:
             raise DivergedError(f"{error}; {self.last_good()}") from error
 
-    def step(self, evaluate: bool) -> float | None:
-        """One update, its metrics and, if due, its evaluation; returns the metric of a new best."""
+    def step(self) -> float | None:
+        """One update, its metrics and, if due, its evaluation; returns the metric of a new best.
+
+        The last update is always rated: where rates are annealed, it is likely to be the best.
+        """
         metrics = self._update()
         self.updates += 1
         _check_metrics(metrics, self.updates, self.last_good())
         metric = None
-        if evaluate:
+        every = self.eval_every
+        if every and (self.updates % every == 0 or self.trainer.finished):
             found = self.trainer.evaluate()  # type: ignore[attr-defined]
             metrics.update(found)
             metric = found.get(getattr(self.trainer, "best_metric", ""))
@@ -230,7 +237,7 @@ def train(
         run: where everything goes; locked while training.
         save_every: updates between saves if an int, seconds if a float. It changes nothing but what
             a crash can lose.
-        eval_every: updates between evaluations; 0 for none.
+        eval_every: updates between evaluations, the last one is followed by another; 0 for none.
         keep: how many of the newest checkpoints stay; the best stays too.
         console: "auto" (or True), "live", "plain", "quiet" (or False), or a Console.
         callbacks: called as callback(trainer, metrics) after every update.
@@ -245,9 +252,8 @@ def train(
     by_count = isinstance(save_every, int)
     if save_every <= 0 or eval_every < 0:
         raise ValueError("save_every must be positive and eval_every not negative")
-    can_evaluate = eval_every > 0 and hasattr(trainer, "evaluate")
     with run.lock(), _Signals().watch() as signals:
-        loop = _Loop(trainer, run, shown, keep)
+        loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
         loop.restore()
         done, total = trainer.progress
         title, unit = getattr(trainer, "title", run.kind), getattr(trainer, "unit", "updates")
@@ -256,8 +262,7 @@ def train(
         try:
             # Everything below may meet a full disk; whatever it was, the last good save is named.
             while not trainer.finished and not signals.received:
-                due = can_evaluate and (loop.updates + 1) % eval_every == 0
-                metric = loop.step(due)
+                metric = loop.step()
                 for callback in callbacks:
                     callback(trainer, loop.metrics)
                 better = metric is not None and metric >= loop.best
