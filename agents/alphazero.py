@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from playout.agents.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.learner import Learner, LearnerConfig, mean_metrics
-from playout.agents.lookahead import PLAY_PROOF_NODES, PROOF_NODES, LookaheadEvaluator
+from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.replay import Replay
 from playout.agents.resnet import ResNet, build
 from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
-from playout.agents.strength import Strength, play_config
+from playout.agents.strength import TEACHING_C_SCALE, Strength, play_config
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
@@ -110,15 +110,10 @@ class AlphaZeroConfig:
         return replace(self, infer_dtype=dtype)
 
 
-def proves(config: AlphaZeroConfig) -> bool:
-    """Whether alpha-beta helps the search at its leaves."""
-    return config.lookahead and config.leaf_proof_nodes > 0
-
-
 def search_config(config: AlphaZeroConfig) -> SearchConfig:
     """The search of self-play: Gumbel with its noise, a cache and proven results."""
     search = play_config(config.selfplay.num_simulations)
-    return replace(search, gumbel_scale=1.0, cache_size=config.cache_size)
+    return replace(search, gumbel_scale=1.0, c_scale=TEACHING_C_SCALE, cache_size=config.cache_size)
 
 
 class AlphaZeroTrainer:
@@ -278,7 +273,7 @@ class AlphaZeroTrainer:
                 simulations=config.eval_simulations,
                 positions=config.eval_positions,
                 games=config.eval_games,
-                proof_nodes=PLAY_PROOF_NODES if proves(config) else 0,
+                proofs=config.lookahead and config.leaf_proof_nodes > 0,
                 seed=self.seed,
             )
         network = NetworkEvaluator(

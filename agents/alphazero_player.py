@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import PLAY_PROOF_NODES
 from playout.agents.resnet import ResNet, ResNetConfig
 from playout.agents.run.directory import RunDir
 from playout.agents.search_player import SearchPlayer
@@ -30,7 +29,7 @@ class AlphaZeroPlayer(SearchPlayer):
         game: the game.
         network: answers for the game's observations.
         simulations: of a move's search; 0 plays the likeliest move of the bare policy.
-        proof_nodes: of alpha-beta at the search's leaves, see lookahead.py.
+        proofs: whether alpha-beta helps at the search's leaves, see lookahead.py.
         name: what tables call it.
         seed: of sampled moves.
     """
@@ -41,15 +40,15 @@ class AlphaZeroPlayer(SearchPlayer):
         network: NetworkEvaluator,
         *,
         simulations: int = DEFAULT_SIMULATIONS,
-        proof_nodes: int = PLAY_PROOF_NODES,
+        proofs: bool = True,
         name: str = "alphazero",
         seed: int = 0,
     ) -> None:
         config = network.config
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
-        self.network, self.proof_nodes = network, proof_nodes
-        seeing = player_evaluator(network, game, proof_nodes=proof_nodes)
+        self.network, self.proofs = network, proofs
+        seeing = player_evaluator(network, game, proofs=proofs)
         evaluator = seeing if simulations else seeing.network
         search = play_config(simulations) if simulations else None
         super().__init__(game, search, evaluator, name=name, seed=seed)
@@ -61,7 +60,7 @@ class AlphaZeroPlayer(SearchPlayer):
             self.game,
             self.network,
             simulations=simulations,
-            proof_nodes=self.proof_nodes,
+            proofs=self.proofs,
             name=name,
             seed=self._seed,
         )
@@ -93,6 +92,6 @@ def load(run: RunDir, which: str | int = "best") -> Any:
     game, net, _ = load_network(run, which)
     network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
     # A run made without proofs plays without them.
-    nodes = PLAY_PROOF_NODES if run.config["alphazero"].get("leaf_proof_nodes", 1) else 0
+    proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
     name = run.path.name or "alphazero"
-    return AlphaZeroPlayer(game, network, proof_nodes=nodes, name=name)
+    return AlphaZeroPlayer(game, network, proofs=proofs, name=name)

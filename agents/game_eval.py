@@ -73,8 +73,8 @@ def judge_positions(player: Any) -> list[dict[str, Any]]:
     if player.config is not None:
         name = f"search of {player.config.num_simulations}"
         judges.append((name, search_judge(player.game, player.config, player.evaluator)))
-        if getattr(player, "proof_nodes", 0) and can_prove(player.game):
-            plain = player_evaluator(player.network, player.game, proof_nodes=0)
+        if getattr(player, "proofs", False) and can_prove(player.game):
+            plain = player_evaluator(player.network, player.game, proofs=False)
             judges.append((f"{name}, no proofs", search_judge(player.game, player.config, plain)))
     found = []
     for name, judge in judges:

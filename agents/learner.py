@@ -48,7 +48,7 @@ class LearnerConfig:
     batch_size: int = 256
     num_shards: int = 2
     optimizer: str = "muon"
-    learning_rate: float = 0.03
+    learning_rate: float = 0.02
     warmup: float = 0.02
     final_rate: float = 0.05
     weight_decay: float = 1e-3

@@ -25,11 +25,7 @@ CERTAIN = 8.0
 """Logits of winning moves, and less than any other's of losing ones; a search may still look."""
 
 PROOF_NODES = 300
-"""Alpha-beta's effort a leaf in self-play: 10 us on average, half of what a small network takes."""
-
-PLAY_PROOF_NODES = 2000
-"""The same when playing to win: 50 us on average, half of what a base network takes to see a
-position and its mirror image."""
+"""Alpha-beta's effort a leaf: 10 us on average, half of what a small network takes."""
 
 
 class LookaheadEvaluator:
@@ -40,14 +36,20 @@ class LookaheadEvaluator:
         game: a game of two players; any other is passed on as it is.
         proof_nodes: alpha-beta's effort a leaf, where the game has a quick solver; 0 leaves it at
             two plies.
+        end_nodes: the effort near the end of the game, if it is larger.
     """
 
     def __init__(
-        self, network: Evaluator, game: NativeGame, *, proof_nodes: int = PROOF_NODES
+        self,
+        network: Evaluator,
+        game: NativeGame,
+        *,
+        proof_nodes: int = PROOF_NODES,
+        end_nodes: int = 0,
     ) -> None:
         self.network, self.game = network, game
         self.num_settled = 0
-        self._prover = prover_for(game, proof_nodes)
+        self._prover = prover_for(game, proof_nodes, end_nodes)
         self._room: _Room | None = None
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:

@@ -24,7 +24,7 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
-from playout.mcts.solver import GIVEN_UP, prover_for
+from playout.mcts.solver import END_NODES, END_PLIES, GIVEN_UP, prover_for
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -67,8 +67,8 @@ class SelfPlayConfig:
     resign: float = -1.0
     value_mix: float = 0.05
     blunder: float = 0.2
-    proof_nodes: int = 20_000
-    proof_plies: int = 25
+    proof_nodes: int = END_NODES
+    proof_plies: int = END_PLIES
     play_on: float = 0.8
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def configure(
         num_simulations=simulations or (LATER_SIMULATIONS if first_size else SIMULATIONS),
         opening_share=0.5 if small else 0.8,
         # Later positions come with the ends of games; those in the middle are the hard ones.
-        opening_plies=game.max_plies * 2 // 3 if small else game.max_plies // 3,
+        opening_plies=game.max_plies * 2 // 3 if small else game.max_plies * 2 // 5,
         explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
     )
     times = 2 if long else 1

@@ -14,18 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.analysis import policy_judge
 from playout.agents.evaluator import NetworkEvaluator
-from playout.agents.lookahead import PLAY_PROOF_NODES, LookaheadEvaluator
+from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.positions import load_eval_positions, value_preserving_share
 from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import NativeGame, StateBatch
 from playout.errors import GameError
 from playout.mcts.search import Search, SearchConfig
+from playout.mcts.solver import END_NODES
 
 ANCHORS = ("random", "uct:500")
 """Opponents that never change; Elo is counted from the last one, which has 0."""
 
-C_SCALE = 0.2
-"""Weight of a search's values where they are results of games and mean something as they are.
+C_SCALE, TEACHING_C_SCALE = 0.2, 0.1
+"""Weight of a search's values where they are results of games and mean something as they are: to
+play, and to make policy targets, which had better keep some doubt.
 
 Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
 moves would outweigh the policy, and wins would weigh too little."""
@@ -43,22 +45,27 @@ def search_actions(
     states: StateBatch,
     *,
     simulations: int,
-    proof_nodes: int = PLAY_PROOF_NODES,
+    proofs: bool = True,
     seed: int = 0,
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
-    evaluator = player_evaluator(network, states.game, proof_nodes=proof_nodes)
+    evaluator = player_evaluator(network, states.game, proofs=proofs)
     search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
     result = search.run(states, evaluator)
     return np.asarray(result.action, np.int32)
 
 
 def player_evaluator(
-    network: NetworkEvaluator, game: NativeGame, *, proof_nodes: int = PLAY_PROOF_NODES
+    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True
 ) -> LookaheadEvaluator:
-    """A network as players ask it: every symmetry, and the game's end seen where it is near."""
+    """A network as players ask it: every symmetry, and the game's end seen where it is near.
+
+    Near the end, alpha-beta may take as long as at the end of a game of self-play: all in all about
+    as long as a base network.
+    """
     seeing = SymmetricEvaluator(network, game)
-    return LookaheadEvaluator(seeing, game, proof_nodes=proof_nodes)
+    nodes, end_nodes = (PROOF_NODES, END_NODES) if proofs else (0, 0)
+    return LookaheadEvaluator(seeing, game, proof_nodes=nodes, end_nodes=end_nodes)
 
 
 def play_config(simulations: int) -> SearchConfig:
@@ -80,7 +87,7 @@ class Strength:
         simulations: of the network's search.
         positions: how many solved positions are looked at, where the game has some.
         games: against each anchor.
-        proof_nodes: of alpha-beta at the search's leaves, see lookahead.py.
+        proofs: whether alpha-beta helps at the search's leaves, see lookahead.py.
         seed: of openings and opponents.
     """
 
@@ -91,11 +98,11 @@ class Strength:
         simulations: int,
         positions: int,
         games: int,
-        proof_nodes: int = PLAY_PROOF_NODES,
+        proofs: bool = True,
         seed: int = 0,
     ) -> None:
         self.game, self.simulations, self.games, self.seed = game, simulations, games, seed
-        self.proof_nodes = proof_nodes
+        self.proofs = proofs
         self.states: StateBatch | None = None
         try:
             states, outcomes = load_eval_positions(game)
@@ -113,7 +120,7 @@ class Strength:
                 evaluator,
                 self.states,
                 simulations=self.simulations,
-                proof_nodes=self.proof_nodes,
+                proofs=self.proofs,
             )
             found["eval/optimal_move_share"] = value_preserving_share(actions, self.outcomes)
             # One number to choose checkpoints by: two shares together are less a matter of luck.
@@ -129,7 +136,7 @@ class Strength:
 
         if self.games < 2 or self.game.num_players != 2:
             return {}
-        seeing = player_evaluator(evaluator, self.game, proof_nodes=self.proof_nodes)
+        seeing = player_evaluator(evaluator, self.game, proofs=self.proofs)
         player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
         found: dict[str, float] = {}
         for spec in ANCHORS:

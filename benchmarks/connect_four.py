@@ -1,8 +1,9 @@
 """The learning curve on Connect Four: shares of good moves against minutes, games and evaluations.
 
-Reads runs of `playout alphazero connect_four` (or makes them first), and sets two baselines beside
-them: the same network taught solver-labelled positions within the same minutes, and search with
-random rollouts. Positions are the 2,000 fixed ones where it matters. Writes a JSON file and a plot.
+Reads runs of `playout alphazero connect_four` (or makes them first), and sets baselines beside
+them: the same network taught solver-labelled positions within the same minutes, alpha-beta alone,
+and search with random rollouts. Positions are the 2,000 fixed ones where it matters. Writes a JSON
+file and a plot.
 
     python -m playout.benchmarks.connect_four --runs runs/c4-15-0 runs/c4-60-0 ...
     python -m playout.benchmarks.connect_four --train 15 --seeds 0 1 2 --into runs
@@ -18,15 +19,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import playout
 from playout.agents.commands.alphazero import DEMO_MINUTES
 from playout.agents.game_eval import judge_positions, shares
 from playout.agents.positions import load_scored_positions
 from playout.benchmarks.common import RESULTS, write_result
+from playout.mcts.solver import END_NODES, GIVEN_UP, prover_for
 
 COMMAND = "python -m playout.benchmarks.connect_four"
 GAME = "connect_four"
 ROLLOUTS = (100, 1_000, 10_000)
+# Nodes of a leaf near the end, and about what all leaves of a search of 128 take together.
+ALPHA_BETA = (END_NODES, 16 * END_NODES)
 HOUR = {"policy": 93.0, "search": 98.0}  # per cent, wanted after an hour
 AXES = {
     "minutes": "minutes on two cores",
@@ -72,7 +77,8 @@ def curve(path: Path) -> dict[str, Any]:
         raise SystemExit(f"error: {path} was never evaluated; let it run longer")
     strength = path / "strength.json"
     final = json.loads(strength.read_text(encoding="utf-8")) if strength.is_file() else {}
-    final["positions"] = judge_positions(playout.load(path))
+    if not final.get("positions"):
+        final["positions"] = judge_positions(playout.load(path))
     config = record["config"]
     return {
         "minutes": config.get("minutes") or (DEMO_MINUTES if config.get("demo") else None),
@@ -99,6 +105,23 @@ def rollout_baseline(simulations: tuple[int, ...]) -> list[dict[str, Any]]:
         found.append({"simulations": count, "seconds": seconds, **result})
         print(f"rollouts, {count} simulations: {result['value_preserving']:.1%}", flush=True)
     return found
+
+
+def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
+    """Alpha-beta alone: its move where it proves the position, elsewhere a random one."""
+    positions = load_scored_positions(GAME)
+    states = positions.states
+    prover = prover_for(states.game, nodes)
+    assert prover is not None
+    outcomes = prover.outcomes(states.observe().reshape(len(states), -1))
+    proven = outcomes[:, 0] != GIVEN_UP
+    rng = np.random.default_rng(0)
+    keeps = np.where(proven[:, None], outcomes == outcomes.max(axis=1, keepdims=True), 0)
+    chance = rng.random(keeps.shape) * np.where(proven[:, None], keeps, states.legal_mask())
+    found = shares(chance.argmax(axis=1).astype(np.int32), positions.scores)
+    result = {"nodes": nodes, "proven": float(proven.mean()), **found}
+    print(f"alpha-beta, {nodes:,} nodes: {result['value_preserving']:.1%}", flush=True)
+    return result
 
 
 def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
@@ -154,11 +177,14 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
     for run in results["runs"]:
         hour = (run["minutes"] or 0) >= 60
         for one in run["final"].get("positions", []):
-            target = HOUR["policy" if one["by"] == "policy" else "search"] if hour else None
+            kind = "search" if one["by"].startswith("search") else one["by"]
+            target = HOUR[kind] if hour and not one["by"].endswith("no proofs") else None
             add(f"{run['minutes'] or 0:g} minutes, seed {run['seed']}, {one['by']}", one, target)
     for one in results["supervised"]:
         for kind in ("policy", "search"):
             add(f"taught by the solver for {one['minutes']:g} minutes, {kind}", one[kind])
+    for one in results["alpha-beta"]:
+        add(f"alpha-beta alone, {one['nodes']:,} nodes a move", one)
     for one in results["rollouts"]:
         add(f"random rollouts, {one['simulations']:,} simulations", one)
     return claims
@@ -226,10 +252,11 @@ def main() -> None:
     old = RESULTS / "connect_four.json"
     if args.no_baselines and old.is_file():
         kept = json.loads(old.read_text(encoding="utf-8"))["results"]
-        results.update({name: kept[name] for name in ("rollouts", "supervised")})
+        results.update({name: kept[name] for name in ("rollouts", "alpha-beta", "supervised")})
     else:
         size = max(results["runs"], key=lambda run: run["minutes"] or 0)["size"]
         results["rollouts"] = rollout_baseline(ROLLOUTS)
+        results["alpha-beta"] = [alpha_beta_baseline(nodes) for nodes in ALPHA_BETA]
         results["supervised"] = [supervised_baseline(minutes, size) for minutes in args.supervised]
     results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}

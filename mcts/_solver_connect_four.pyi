@@ -31,4 +31,6 @@ class ConnectFourSolver:
         out: NDArray[np.int8],
         *,
         max_nodes: int,
+        end_nodes: int = 0,
+        end_plies: int = 0,
     ) -> None: ...

@@ -170,7 +170,7 @@ cdef class ConnectFourSolver:
         self._finish(solver.nodes, solver.stopped)
 
     def prove(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *,
-              uint64_t max_nodes):
+              uint64_t max_nodes, uint64_t end_nodes = 0, int end_plies = 0):
         """The outcome of every move of many positions, each proven for itself with little effort.
 
         Args:
@@ -178,32 +178,42 @@ cdef class ConnectFourSolver:
             all: Stones of both sides, [B].
             out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
                 columns of positions that were given up.
-            max_nodes: Gives up on a position after so many nodes.
+            max_nodes: Gives up on a position after so many nodes, ...
+            end_nodes: ... or after so many where at most `end_plies` cells are empty.
         """
         cdef Py_ssize_t row, num_rows = own.shape[0]
-        cdef c4_table table
+        cdef c4_table[2] tables
+        cdef c4_table* table
         cdef c4_solver solver = self.prepared
+        cdef uint64_t[2] nodes = [max_nodes, max(max_nodes, end_nodes)]
+        cdef int left, near
         # More empty cells are hardly ever searched within max_nodes: not worth the attempt.
-        cdef int most_left = 14 + <int>(1.5 * log2(<double>max_nodes))
+        cdef int most_left = 14 + <int>(1.5 * log2(1.0 + max_nodes))
         if all.shape[0] != num_rows or out.shape[0] != num_rows or out.shape[1] != solver.width:
             raise ValueError(f"expected arrays of {num_rows} positions and {solver.width} columns")
         for row in range(num_rows):
             self._check(own[row], all[row])
         # Each position finds an empty table, so that its answer depends on nothing else.
-        if c4_table_open(&table, solver.width, solver.height, 16 * max_nodes) != 0:
+        if c4_table_open(&tables[0], solver.width, solver.height, 16 * nodes[0]) != 0:
             raise MemoryError("no memory for a table")
-        solver.table = &table
+        if c4_table_open(&tables[1], solver.width, solver.height, 16 * nodes[1]) != 0:
+            c4_table_close(&tables[0])
+            raise MemoryError("no memory for a table")
         solver.poll = NULL
         with nogil:
             for row in range(num_rows):
-                solver.stopped = popcount(solver.board & ~all[row]) > most_left
+                left = popcount(solver.board & ~all[row])
+                near = left <= end_plies
+                solver.stopped = not near and left > most_left
                 if not solver.stopped:
+                    table = solver.table = &tables[near]
                     memset(table.words, 0, (table.clusters_mask + 1) * 64)
-                    solver.nodes, solver.max_nodes = 0, max_nodes
+                    solver.nodes, solver.max_nodes = 0, nodes[near]
                     c4_score_moves(&solver, own[row], all[row], True, &out[row, 0])
                 if solver.stopped:
                     memset(&out[row, 0], GIVEN_UP, solver.width)
-        c4_table_close(&table)
+        c4_table_close(&tables[0])
+        c4_table_close(&tables[1])
 
     cdef int _check(self, uint64_t own, uint64_t all) except -1:
         """Stones on the board, without gaps below them; whether play can reach them is not asked."""

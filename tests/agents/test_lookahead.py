@@ -8,7 +8,7 @@ from playout.agents.symmetric import SymmetricEvaluator
 from playout.envs.game import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.search import LeafBatch
-from playout.mcts.solver import GIVEN_UP, ILLEGAL, ILLEGAL_OUTCOME, Prover, Solver
+from playout.mcts.solver import END_PLIES, GIVEN_UP, ILLEGAL, ILLEGAL_OUTCOME, Prover, Solver
 
 
 class Counting:
@@ -86,6 +86,25 @@ def test_proven_leaves_are_answered_exactly_and_not_asked_for():
     plain = Counting()
     LookaheadEvaluator(plain, states.game, proof_nodes=0).evaluate(leaves(states))
     assert plain.asked > network.asked
+
+
+def test_near_the_end_proofs_may_take_longer():
+    states = late_positions()
+    obs = states.observe().reshape(len(states), -1)
+    left = 42 - obs.sum(axis=1)
+    few, many, both = (
+        Prover(states.game, **nodes).outcomes(obs)
+        for nodes in (
+            {"max_nodes": 20},
+            {"max_nodes": 20_000},
+            {"max_nodes": 20, "end_nodes": 20_000},
+        )
+    )
+    near = left <= END_PLIES
+    assert 30 < near.sum() < len(near) - 30
+    assert np.array_equal(both[near], many[near])
+    assert np.array_equal(both[~near], few[~near])
+    assert not np.array_equal(few, many)
 
 
 def test_games_without_a_quick_solver_get_no_proofs():

@@ -41,7 +41,7 @@ def test_a_run_ends_about_when_its_minutes_do(tmp_path, seconds):
     elapsed = carry_out(run, trainer, seconds)
     assert elapsed == pytest.approx(60 * SPARE, abs=2 * seconds)
     made = run.record["budget"]["corrections"]
-    assert [start for start, _ in made][0] == 100 * CORRECTIONS[0]
+    assert made[0][0] == 100 * CORRECTIONS[0]
     assert len(made) == len(CORRECTIONS)
 
 
