@@ -24,7 +24,7 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
-from playout.mcts.solver import END_NODES, END_PLIES, GIVEN_UP, prover_for
+from playout.mcts.solver import END_NODES, END_PLIES, GIVEN_UP, Outcomes, prover_for
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -208,34 +208,39 @@ class Group:
     def _prove(self, rows: Rows, returns: Float32) -> Rows:
         """Which games are over because alpha-beta proves their result, which goes to `returns`.
 
-        They are played on a little, by proofs alone, so that the network sees such positions too.
         The beginning of a game is not proven, or small boards would leave nothing to search.
         """
-        config, prover = self.config, self.prover
         plies = self.plies[rows]
-        rows = rows[(plies > 0) & (self.game.max_plies - plies <= config.proof_plies)]
-        over: Rows = rows[:0]
-        if prover is None or not len(rows):
-            return over
+        rows = rows[(plies > 0) & (self.game.max_plies - plies <= self.config.proof_plies)]
+        rows, states, outcomes = self._proven(rows, self.states[rows])
+        best, movers = outcomes.max(axis=1), states.to_play()
+        returns[rows, movers], returns[rows, 1 - movers] = best, -best
+        self._play_on(rows, states, outcomes)
+        return rows
+
+    def _proven(self, rows: Rows, states: StateBatch) -> tuple[Rows, StateBatch, Outcomes]:
+        """Those games whose positions alpha-beta proves, with the outcomes of all moves."""
+        if self.prover is None or not len(rows):
+            return rows[:0], states[:0], np.empty((0, self.game.num_actions), np.int8)
+        outcomes = self.prover.outcomes(states.observe().reshape(len(rows), -1))
+        known = outcomes[:, 0] != GIVEN_UP
+        return rows[known], states[known], outcomes[known]
+
+    def _play_on(self, rows: Rows, states: StateBatch, outcomes: Outcomes) -> None:
+        """Remembers proven positions, and those that follow: games go on a little, by proofs alone.
+
+        So the network sees how games end, and exactly.
+        """
+        if not len(rows):
+            return
         rng = np.random.default_rng([self.seed, 6, self.index, self.round, int(rows[0])])
-        first = True
         while len(rows):
-            states = self.states[rows]
-            outcomes = prover.outcomes(states.observe().reshape(len(rows), -1))
-            known = outcomes[:, 0] != GIVEN_UP
-            rows, states, outcomes = rows[known], states[known], outcomes[known]
             self.histories.append_proven(rows, states, outcomes)
-            best = outcomes.max(axis=1, initial=-1)
-            if first:
-                over, first, movers = rows, False, states.to_play()
-                returns[rows, movers], returns[rows, 1 - movers] = best, -best
-            keeps = outcomes == best[:, None]
+            keeps = outcomes == outcomes.max(axis=1, keepdims=True)
             actions = (rng.random(keeps.shape) * keeps).argmax(axis=1)
             states.apply(actions.astype(np.int32))
-            going = (rng.random(len(rows)) < config.play_on) & ~states.is_terminal()
-            rows = rows[going]
-            self.states[rows] = states[going]
-        return over
+            going = (rng.random(len(rows)) < self.config.play_on) & ~states.is_terminal()
+            rows, states, outcomes = self._proven(rows[going], states[going])
 
     def _continue(self, new_games: Bools, actions: Ints) -> None:
         """Begins every game's next search: below the move played, or in a new game."""
