@@ -241,22 +241,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--into", type=Path, default=Path("runs"))
     parser.add_argument("--supervised", type=float, nargs="*", default=[15.0], help="minutes")
-    parser.add_argument("--no-baselines", action="store_true", help="keep those of the last file")
+    parser.add_argument(
+        "--no-baselines", action="store_true", help="keep the slow ones of the last file"
+    )
     args = parser.parse_args()
     paths = list(args.runs)
     if args.train:
         paths += train_runs(args.train, args.seeds, args.into)
     if not paths:
         parser.error("name runs to read, or --train MINUTES")
-    results: dict[str, Any] = {"runs": [curve(path) for path in paths]}
+    results: dict[str, Any] = {
+        "runs": [curve(path) for path in paths],
+        "alpha-beta": [alpha_beta_baseline(nodes) for nodes in ALPHA_BETA],
+    }
     old = RESULTS / "connect_four.json"
     if args.no_baselines and old.is_file():
         kept = json.loads(old.read_text(encoding="utf-8"))["results"]
-        results.update({name: kept[name] for name in ("rollouts", "alpha-beta", "supervised")})
+        results.update({name: kept[name] for name in ("rollouts", "supervised")})
     else:
         size = max(results["runs"], key=lambda run: run["minutes"] or 0)["size"]
         results["rollouts"] = rollout_baseline(ROLLOUTS)
-        results["alpha-beta"] = [alpha_beta_baseline(nodes) for nodes in ALPHA_BETA]
         results["supervised"] = [supervised_baseline(minutes, size) for minutes in args.supervised]
     results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
