@@ -156,6 +156,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _short(argument: str) -> str:
+    """An argument of the command line; of an absolute path, which says where it ran, the name."""
+    return Path(argument).name if argument.startswith("/") else argument
+
+
 def write_result(
     name: str, payload: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
 ) -> Path:
@@ -169,7 +174,7 @@ def write_result(
     record = {
         "name": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])]),
+        "command": " ".join(["python", *map(_short, sys.argv)]),
         "machine": machine(),
         "versions": versions(),
         "settings": dict(settings or {}),
