@@ -20,7 +20,7 @@ from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.replay import Replay
 from playout.agents.resnet import ResNet, build
 from playout.agents.selfplay import Counts, SelfPlay, SelfPlayConfig
-from playout.agents.strength import TEACHING_C_SCALE, Strength, play_config
+from playout.agents.strength import Strength, teach_config
 from playout.envs.game import NativeGame
 from playout.envs.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
@@ -112,8 +112,7 @@ class AlphaZeroConfig:
 
 def search_config(config: AlphaZeroConfig) -> SearchConfig:
     """The search of self-play: Gumbel with its noise, a cache and proven results."""
-    search = play_config(config.selfplay.num_simulations)
-    return replace(search, gumbel_scale=1.0, c_scale=TEACHING_C_SCALE, cache_size=config.cache_size)
+    return replace(teach_config(config.selfplay.num_simulations), cache_size=config.cache_size)
 
 
 class AlphaZeroTrainer:

@@ -36,7 +36,7 @@ class LookaheadEvaluator:
         game: a game of two players; any other is passed on as it is.
         proof_nodes: alpha-beta's effort a leaf, where the game has a quick solver; 0 leaves it at
             two plies.
-        end_nodes: the effort near the end of the game, if it is larger.
+        end_nodes: the effort near the end of the game; 0 for no other.
     """
 
     def __init__(

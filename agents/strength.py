@@ -9,6 +9,7 @@ the arena's (arena.py, ratings.py).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,11 @@ def play_config(simulations: int) -> SearchConfig:
         rescale_q=False,
         c_scale=C_SCALE,
     )
+
+
+def teach_config(simulations: int) -> SearchConfig:
+    """The search of self-play: with Gumbel noise, its targets softer."""
+    return replace(play_config(simulations), gumbel_scale=1.0, c_scale=TEACHING_C_SCALE)
 
 
 class Strength:

@@ -26,7 +26,7 @@ from playout.agents.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.resnet import build, parse_size
 from playout.agents.selfplay import SelfPlay, SelfPlayConfig
-from playout.agents.strength import TEACHING_C_SCALE, play_config
+from playout.agents.strength import teach_config
 from playout.benchmarks.common import Rate, measure, peer, write_result
 from playout.mcts.search import LeafBatch, SearchConfig
 
@@ -65,7 +65,7 @@ class Ours:
         seeing = [LookaheadEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
         search = SearchConfig(num_simulations=simulations)  # as mctx searches, or as shipped
         if config.proof_nodes:
-            search = replace(play_config(simulations), gumbel_scale=1.0, c_scale=TEACHING_C_SCALE)
+            search = teach_config(simulations)
         search = replace(search, cache_size=1 << 17)
         self.loop = SelfPlay(game, seeing, config, search=search)
         self.evaluations = evaluations

@@ -179,13 +179,13 @@ cdef class ConnectFourSolver:
             out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
                 columns of positions that were given up.
             max_nodes: Gives up on a position after so many nodes, ...
-            end_nodes: ... or after so many where at most `end_plies` cells are empty.
+            end_nodes: ... or, if not 0, after so many where at most `end_plies` cells are empty.
         """
         cdef Py_ssize_t row, num_rows = own.shape[0]
         cdef c4_table[2] tables
         cdef c4_table* table
         cdef c4_solver solver = self.prepared
-        cdef uint64_t[2] nodes = [max_nodes, max(max_nodes, end_nodes)]
+        cdef uint64_t[2] nodes = [max_nodes, end_nodes]
         cdef int left, near
         # More empty cells are hardly ever searched within max_nodes: not worth the attempt.
         cdef int most_left = 14 + <int>(1.5 * log2(1.0 + max_nodes))
@@ -203,7 +203,7 @@ cdef class ConnectFourSolver:
         with nogil:
             for row in range(num_rows):
                 left = popcount(solver.board & ~all[row])
-                near = left <= end_plies
+                near = end_nodes > 0 and left <= end_plies
                 solver.stopped = not near and left > most_left
                 if not solver.stopped:
                     table = solver.table = &tables[near]

@@ -178,7 +178,7 @@ class Prover:
     Args:
         game: A game for which `can_prove` holds.
         max_nodes: The effort, in nodes a position.
-        end_nodes: The effort where at most END_PLIES plies are left, if it is larger.
+        end_nodes: The effort where at most END_PLIES plies are left; 0 for no other.
     """
 
     def __init__(self, game: NativeGame, *, max_nodes: int, end_nodes: int = 0) -> None:
