@@ -119,23 +119,7 @@ def meet(
     ratings = rate(
         [result for match in matches for result in match.results()], anchor=opponents[-1].name
     )
-    results = []
-    for match in matches[: len(opponents)]:
-        wins, draws, losses = match.score(player.name)
-        total = wins + draws + losses
-        low, high = share_interval(2 * wins + draws, 2 * total)
-        results.append(
-            {
-                "opponent": match.b,
-                "games": total,
-                "wins": wins,
-                "draws": draws,
-                "losses": losses,
-                "score": (wins + draws / 2) / total,
-                "score_interval": [low, high],
-                "distinct_games": match.distinct_games(),
-            }
-        )
+    results = [score_of(match, player.name) for match in matches[: len(opponents)]]
     players = [
         {
             "player": one.name,
@@ -146,6 +130,25 @@ def meet(
         for one in ratings.players
     ]
     return {"matches": results, "anchor": ratings.anchor, "ratings": players}
+
+
+def score_of(match: MatchResult, name: str) -> dict[str, Any]:
+    """What one of two players made of its games: a draw is half a point.
+
+    The interval takes every game for won or lost: with draws it is wider than it need be.
+    """
+    wins, draws, losses = match.score(name)
+    points, total = wins + draws / 2, wins + draws + losses
+    return {
+        "opponent": match.b if name == match.a else match.a,
+        "games": total,
+        "wins": wins,
+        "draws": draws,
+        "losses": losses,
+        "score": points / total,
+        "score_interval": list(share_interval(points, total)),
+        "distinct_games": match.distinct_games(),
+    }
 
 
 def _percent(value: float, interval: list[float]) -> str:

@@ -163,8 +163,11 @@ def optimal_share(actions: npt.ArrayLike, scores: npt.NDArray[np.int32]) -> floa
     return float((scores[np.arange(len(kept)), kept] == scores.max(axis=1)).mean())
 
 
-def share_interval(successes: int, trials: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score, which behaves near 0 and 1."""
+def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson's score, which behaves near 0 and 1.
+
+    `successes` may count halves.
+    """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials} is no share")
     share = successes / trials

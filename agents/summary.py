@@ -13,10 +13,9 @@ from typing import Any
 from playout.agents.alphazero import AlphaZeroConfig
 from playout.agents.alphazero_player import AlphaZeroPlayer, load
 from playout.agents.arena import play_match
-from playout.agents.game_eval import judge_positions
+from playout.agents.game_eval import judge_positions, score_of
 from playout.agents.game_play import painted
 from playout.agents.players import make_player
-from playout.agents.positions import share_interval
 from playout.agents.reporting import table, write_json
 from playout.agents.resnet import parse_size
 from playout.agents.run.directory import RunDir
@@ -54,18 +53,7 @@ def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, 
     for number, spec in enumerate(ANCHORS):
         opponent = make_player(spec, player.game, seed=seed)
         match = play_match(player, opponent, player.game, games, seed=seed + number)
-        wins, draws, losses = match.score(player.name)
-        total = wins + draws + losses
-        report["matches"].append(
-            {
-                "opponent": spec,
-                "wins": wins,
-                "draws": draws,
-                "losses": losses,
-                "score": (wins + draws / 2) / total,
-                "interval": list(share_interval(2 * wins + draws, 2 * total)),
-            }
-        )
+        report["matches"].append(score_of(match, player.name))
     return report
 
 
@@ -103,9 +91,8 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
             [what, one["by"], f"{one['value_preserving']:.1%}", f"{low:.1%} to {high:.1%}"]
         )
     for one in report["matches"]:
-        low, high = one["interval"]
-        total = one["wins"] + one["draws"] + one["losses"]
-        what = f"{total} games against {one['opponent']}: points"
+        low, high = one["score_interval"]
+        what = f"{one['games']} games against {one['opponent']}: points"
         by = f"search of {SIMULATIONS}"
         found.append([what, by, f"{one['score']:.1%}", f"{low:.1%} to {high:.1%}"])
     return found

@@ -3,10 +3,11 @@
 Reads runs of `playout alphazero connect_four` (or makes them first), and sets baselines beside
 them: the same network taught solver-labelled positions within the same minutes, alpha-beta alone,
 and search with random rollouts. Positions are the 2,000 fixed ones where it matters. Writes a JSON
-file and a plot.
+file and a plot. What is measured takes the place of its like in that file; the rest of it stays.
 
     python -m playout.benchmarks.connect_four --runs runs/c4-15-0 runs/c4-60-0 ...
     python -m playout.benchmarks.connect_four --train 15 --seeds 0 1 2 --into runs
+    python -m playout.benchmarks.connect_four --supervised 15
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import playout
 from playout.agents.commands.alphazero import DEMO_MINUTES
 from playout.agents.game_eval import judge_positions, shares
 from playout.agents.positions import load_scored_positions
-from playout.benchmarks.common import RESULTS, write_result
+from playout.benchmarks.common import RESULTS, machine, write_result
 from playout.mcts.solver import END_NODES, GIVEN_UP, prover_for
 
 COMMAND = "python -m playout.benchmarks.connect_four"
@@ -32,7 +34,9 @@ GAME = "connect_four"
 ROLLOUTS = (100, 1_000, 10_000)
 # Nodes of a leaf near the end, and about what all leaves of a search of 128 take together.
 ALPHA_BETA = (END_NODES, 16 * END_NODES)
-HOUR = {"policy": 93.0, "search": 98.0}  # per cent, wanted after an hour
+# Per cent: points that the demo's agent should make, and shares wanted after an hour.
+DEMO = {"points against random": 98.0, "points against uct:500": 75.0}
+HOUR = {"policy": 93.0, "search of 128": 98.0}
 AXES = {
     "minutes": "minutes on two cores",
     "games": "games of self-play",
@@ -80,9 +84,12 @@ def curve(path: Path) -> dict[str, Any]:
     if not final.get("positions"):
         final["positions"] = judge_positions(playout.load(path))
     config = record["config"]
+    where = {key: value for key, value in machine().items() if key in ("processor", "cores")}
     return {
         "minutes": config.get("minutes") or (DEMO_MINUTES if config.get("demo") else None),
+        "demo": bool(config.get("demo")),
         "seed": record["seed"],
+        "measured": {"date": record["created"][:10], **where},
         "size": config["alphazero"]["size"],
         "simulations": config["alphazero"]["selfplay"]["num_simulations"],
         "points": points,
@@ -90,21 +97,18 @@ def curve(path: Path) -> dict[str, Any]:
     }
 
 
-def rollout_baseline(simulations: tuple[int, ...]) -> list[dict[str, Any]]:
+def rollout_baseline(simulations: int) -> dict[str, Any]:
     """Search with random rollouts on the same positions."""
     from playout.agents.analysis import analyse, rollout_judge
 
     positions = load_scored_positions(GAME)
     game = positions.states.game
-    found = []
-    for count in simulations:
-        start = time.perf_counter()
-        actions = analyse(positions.states, rollout_judge(game, count, threads=2)).action
-        seconds = time.perf_counter() - start
-        result = shares(actions, positions.scores)
-        found.append({"simulations": count, "seconds": seconds, **result})
-        print(f"rollouts, {count} simulations: {result['value_preserving']:.1%}", flush=True)
-    return found
+    start = time.perf_counter()
+    actions = analyse(positions.states, rollout_judge(game, simulations, threads=2)).action
+    seconds = time.perf_counter() - start
+    result = shares(actions, positions.scores)
+    print(f"rollouts, {simulations} simulations: {result['value_preserving']:.1%}", flush=True)
+    return {"simulations": simulations, "seconds": seconds, **result}
 
 
 def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
@@ -165,28 +169,43 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
 
 
 def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Shares at the end of every run, and of the baselines, in per cent with 95 % intervals."""
+    """Points and shares in per cent: median and range of the seeds; of one, its 95 % interval."""
     claims = []
 
-    def add(what: str, found: dict[str, Any], target: float | None = None) -> None:
-        low, high = found["value_preserving_interval"]
-        ours = {"median": 100 * found["value_preserving"], "min": 100 * low, "max": 100 * high}
-        claim = {"claim": f"moves that keep the outcome, {what}", "ours": ours, "unit": "%"}
-        claims.append({**claim, "command": COMMAND, **({"target": target} if target else {})})
+    def add(what: str, runs: list[dict[str, Any]], target: float | None = None) -> None:
+        middles = [one.get("score", one.get("value_preserving")) for one in runs]
+        ends = middles
+        if len(runs) == 1:
+            ends = runs[0].get("score_interval") or runs[0]["value_preserving_interval"]
+        ours = {"median": float(np.median(middles)), "min": min(ends), "max": max(ends)}
+        ours = {name: 100 * value for name, value in ours.items()}
+        claim = {"claim": what, "ours": ours, "unit": "%", "command": COMMAND}
+        claims.append({**claim, **({"target": target} if target else {})})
 
+    alike: dict[str, list[dict[str, Any]]] = {}
     for run in results["runs"]:
-        hour = (run["minutes"] or 0) >= 60
-        for one in run["final"].get("positions", []):
-            kind = "search" if one["by"].startswith("search") else one["by"]
-            target = HOUR[kind] if hour and not one["by"].endswith("no proofs") else None
-            add(f"{run['minutes'] or 0:g} minutes, seed {run['seed']}, {one['by']}", one, target)
+        length = "the demo" if run["demo"] else f"{run['minutes'] or 0:g} minutes"
+        alike.setdefault(length, []).append(run)
+    for length, runs in alike.items():
+        seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+        found: dict[str, list[dict[str, Any]]] = {}
+        for run in runs:
+            for one in run["final"].get("matches", []):
+                found.setdefault(f"points against {one['opponent']}", []).append(one)
+            for one in run["final"]["positions"]:
+                found.setdefault(one["by"], []).append(one)
+        targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
+        for what, ones in found.items():
+            what_of = what if what.startswith("points") else f"moves that keep the outcome, {what}"
+            add(f"{length} of self-play, {seeds}: {what_of}", ones, targets.get(what))
     for one in results["supervised"]:
         for kind in ("policy", "search"):
-            add(f"taught by the solver for {one['minutes']:g} minutes, {kind}", one[kind])
+            minutes = f"taught by the solver for {one['minutes']:g} minutes"
+            add(f"{minutes}: moves that keep the outcome, {kind}", [one[kind]])
     for one in results["alpha-beta"]:
-        add(f"alpha-beta alone, {one['nodes']:,} nodes a move", one)
+        add(f"alpha-beta alone, {one['nodes']:,} nodes: moves that keep the outcome", [one])
     for one in results["rollouts"]:
-        add(f"random rollouts, {one['simulations']:,} simulations", one)
+        add(f"{one['simulations']:,} random rollouts: moves that keep the outcome", [one])
     return claims
 
 
@@ -239,6 +258,12 @@ def plot(results: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]], *by: str) -> list[Any]:
+    """Rows of both, new ones in place of old ones that agree in all of `by`, in order of it."""
+    rows = {tuple(row[name] for name in by): row for row in (*old, *new)}
+    return [rows[key] for key in sorted(rows, key=lambda key: [float(value or 0) for value in key])]
+
+
 def main() -> None:
     """Collects runs, measures the baselines, writes connect_four.json and connect_four.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -246,28 +271,41 @@ def main() -> None:
     parser.add_argument("--train", type=float, help="make runs of so many minutes first")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--into", type=Path, default=Path("runs"))
-    parser.add_argument("--supervised", type=float, nargs="*", default=[15.0], help="minutes")
-    parser.add_argument(
-        "--no-baselines", action="store_true", help="keep the slow ones of the last file"
-    )
+    parser.add_argument("--supervised", type=float, nargs="*", help="minutes; by default 15")
+    parser.add_argument("--rollouts", type=int, nargs="*", default=None, help="simulations")
+    parser.add_argument("--alpha-beta", type=int, nargs="*", default=None, help="nodes")
+    parser.add_argument("--afresh", action="store_true", help="keep nothing of the last file")
     args = parser.parse_args()
-    paths = list(args.runs)
-    if args.train:
-        paths += train_runs(args.train, args.seeds, args.into)
-    if not paths:
+
+    last = RESULTS / "connect_four.json"
+    kept: dict[str, list[dict[str, Any]]] = {}
+    if last.is_file() and not args.afresh:
+        kept = json.loads(last.read_text(encoding="utf-8"))["results"]
+    paths = args.runs + (train_runs(args.train, args.seeds, args.into) if args.train else [])
+    runs = merged(kept.get("runs", ()), map(curve, paths), "minutes", "demo", "seed")
+    if not runs:
         parser.error("name runs to read, or --train MINUTES")
+    size = runs[-1]["size"]
+
+    def baseline(name: str, given: list[Any] | None, default: list[Any]) -> list[Any]:
+        """What to measure: what was asked for; all of it where the last file has nothing."""
+        return given if given is not None else [] if kept.get(name) else default
+
+    taught = baseline("supervised", args.supervised, [15.0])
+    rollouts = baseline("rollouts", args.rollouts, list(ROLLOUTS))
+    nodes = baseline("alpha-beta", args.alpha_beta, list(ALPHA_BETA))
     results: dict[str, Any] = {
-        "runs": [curve(path) for path in paths],
-        "alpha-beta": [alpha_beta_baseline(nodes) for nodes in ALPHA_BETA],
+        "runs": runs,
+        "supervised": merged(
+            kept.get("supervised", ()),
+            (supervised_baseline(minutes, size) for minutes in taught),
+            "minutes",
+        ),
+        "alpha-beta": merged(kept.get("alpha-beta", ()), map(alpha_beta_baseline, nodes), "nodes"),
+        "rollouts": merged(
+            kept.get("rollouts", ()), map(rollout_baseline, rollouts), "simulations"
+        ),
     }
-    old = RESULTS / "connect_four.json"
-    if args.no_baselines and old.is_file():
-        kept = json.loads(old.read_text(encoding="utf-8"))["results"]
-        results.update({name: kept[name] for name in ("rollouts", "supervised")})
-    else:
-        size = max(results["runs"], key=lambda run: run["minutes"] or 0)["size"]
-        results["rollouts"] = rollout_baseline(ROLLOUTS)
-        results["supervised"] = [supervised_baseline(minutes, size) for minutes in args.supervised]
     results["claims"] = claims_of(results)
     settings = {"command": COMMAND, "positions": len(load_scored_positions(GAME))}
     print(f"wrote {write_result('connect_four', results, settings=settings)}")

@@ -4,11 +4,18 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.arena import MatchResult, PlayedGame, play_match, random_openings, to_record
+from playout.agents.game_eval import score_of
 from playout.agents.players import GreedyPlayer, RandomPlayer, make_player
 from playout.agents.sprt import SprtConfig
 from playout.envs.records import GameRecord
 from playout.errors import ConfigError, GameError
 from playout.mcts._solver import TableSolver
+
+
+def match_of(*results):
+    """A match in which `me` moved first with these results."""
+    games = [PlayedGame("me", "it", (), number, one) for number, one in enumerate(results)]
+    return MatchResult("me", "it", games)
 
 
 class Fixed:
@@ -167,3 +174,12 @@ def test_pairs_count_points_of_the_first_player():
         PlayedGame("b", "a", (), 1, 1),
     ]
     assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]
+
+
+def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
+    found = score_of(match_of(*[1] * 100), "me")
+    assert found["score"] == 1 and found["games"] == 100
+    assert found["score_interval"] == pytest.approx([0.9630, 1.0], abs=1e-4)
+    found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
+    assert found["opponent"] == "me" and found["score"] == 0.5
+    assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)
