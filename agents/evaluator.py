@@ -129,7 +129,7 @@ class NetworkEvaluator:
         self.chunk = chunk or (GPU_CHUNK if cuda else cpu_chunk(net))
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
             raise ConfigError(f"chunk must be a power of two, not {self.chunk}")
-        self.config = net.config
+        self.config, self.threads = net.config, threads
         self.num_evaluations = 0
         self._net = FoldedResNet(net, dtype=DTYPES[self.dtype], device=self.device)
         self._local = threading.local()  # each thread has input buffers of its own

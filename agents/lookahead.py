@@ -29,7 +29,7 @@ PROOF_NODES = 300
 
 
 class LookaheadEvaluator:
-    """Wraps a network's evaluator; one thread at a time.
+    """Wraps a network's evaluator; for calls from one thread at a time.
 
     Args:
         network: answers where nothing is certain.
@@ -37,6 +37,7 @@ class LookaheadEvaluator:
         proof_nodes: alpha-beta's effort a leaf, where the game has a quick solver; 0 leaves it at
             two plies.
         end_nodes: the effort near the end of the game; 0 for no other.
+        threads: share the proofs of a batch; 1 in self-play.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class LookaheadEvaluator:
         *,
         proof_nodes: int = PROOF_NODES,
         end_nodes: int = 0,
+        threads: int = 1,
     ) -> None:
         self.network, self.game = network, game
         self.num_settled = 0
-        self._prover = prover_for(game, proof_nodes, end_nodes)
+        self._prover = prover_for(game, proof_nodes, end_nodes, threads=threads)
         self._room: _Room | None = None
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:

@@ -66,7 +66,9 @@ def player_evaluator(
     """
     seeing = SymmetricEvaluator(network, game)
     nodes, end_nodes = (PROOF_NODES, END_NODES) if proofs else (0, 0)
-    return LookaheadEvaluator(seeing, game, proof_nodes=nodes, end_nodes=end_nodes)
+    return LookaheadEvaluator(
+        seeing, game, proof_nodes=nodes, end_nodes=end_nodes, threads=network.threads
+    )
 
 
 def play_config(simulations: int) -> SearchConfig:

@@ -22,6 +22,7 @@ from playout.agents.run.directory import RunDir
 from playout.agents.strength import ANCHORS
 
 SIMULATIONS = 128
+GAMES = 200  # against each anchor
 
 
 def print_plan(run: RunDir, config: AlphaZeroConfig) -> None:
@@ -57,11 +58,11 @@ def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, 
     return report
 
 
-def print_summary(run: RunDir, *, thorough: bool) -> None:
+def print_summary(run: RunDir) -> None:
     """Rates the run's player, prints the table, shows a game and says how to go on."""
     player = load(run).with_simulations(SIMULATIONS)
     if player.game.num_players == 2:
-        report = measure(player, games=400 if thorough else 200, seed=run.seed)
+        report = measure(player, games=GAMES, seed=run.seed)
         write_json(run.path / "strength.json", report)
         table(
             f"What {run.path} has learned",

@@ -33,6 +33,7 @@ END_PLIES, END_NODES = 25, 20_000
 0.1 ms each; with more left, they prove less and less and cost ever more."""
 
 _CHUNK = 32  # rows a task of a thread
+_PROOFS = 8  # likewise, of a prover
 
 Boards = npt.NDArray[np.uint64]
 Scores = npt.NDArray[np.int32]
@@ -173,19 +174,23 @@ class Prover:
     """What a small effort proves of positions, each for itself: an answer depends on nothing else.
 
     For games with a solver of their own, which takes a few hundred nodes for what the general one
-    needs thousands for. One thread at a time.
+    needs thousands for.
 
     Args:
         game: A game for which `can_prove` holds.
         max_nodes: The effort, in nodes a position.
         end_nodes: The effort where at most END_PLIES plies are left; 0 for no other.
+        threads: Share the positions of a call.
     """
 
-    def __init__(self, game: NativeGame, *, max_nodes: int, end_nodes: int = 0) -> None:
+    def __init__(
+        self, game: NativeGame, *, max_nodes: int, end_nodes: int = 0, threads: int = 1
+    ) -> None:
         if not can_prove(game):
             raise ConfigError(f"{game} has no quick solver")
         self.max_nodes, self.end_nodes = max_nodes, end_nodes
         self._engine = _ConnectFour(game, 1, 0)
+        self._pool = ThreadPoolExecutor(threads, "prover") if threads > 1 else None
 
     def outcomes(self, obs: npt.NDArray[np.float32]) -> Outcomes:
         """Outcomes [B, A] of positions that are not over, as the side to move sees them, [B, F].
@@ -193,7 +198,13 @@ class Prover:
         As `Solver.outcomes` gives them, but ILLEGAL where an action is not legal, and GIVEN_UP in
         whole rows.
         """
-        return self._engine.prove(obs, self.max_nodes, self.end_nodes)
+        if self._pool is None or len(obs) < 2 * _PROOFS:
+            return self._engine.prove(obs, self.max_nodes, self.end_nodes)
+        parts = (obs[start : start + _PROOFS] for start in range(0, len(obs), _PROOFS))
+        found = self._pool.map(
+            lambda part: self._engine.prove(part, self.max_nodes, self.end_nodes), parts
+        )
+        return np.concatenate(list(found))
 
 
 def can_prove(game: NativeGame) -> bool:
@@ -201,11 +212,13 @@ def can_prove(game: NativeGame) -> bool:
     return game.num_players == 2 and _is_connect_four(game)
 
 
-def prover_for(game: NativeGame, max_nodes: int, end_nodes: int = 0) -> Prover | None:
+def prover_for(
+    game: NativeGame, max_nodes: int, end_nodes: int = 0, *, threads: int = 1
+) -> Prover | None:
     """A `Prover` where there is one and some effort is allowed, else None."""
     if max_nodes < 1 or not can_prove(game):
         return None
-    return Prover(game, max_nodes=max_nodes, end_nodes=end_nodes)
+    return Prover(game, max_nodes=max_nodes, end_nodes=end_nodes, threads=threads)
 
 
 def _on_threads(

@@ -200,13 +200,13 @@ class _Loop:
         """One update, its metrics and, if due, its evaluation; returns the metric of a new best.
 
         The last update is always rated: where rates are annealed, it is likely to be the best.
+        Shortly before it, no other is.
         """
         metrics = self._update()
         self.updates += 1
         _check_metrics(metrics, self.updates, self.last_good())
         metric = None
-        every = self.eval_every
-        if every and (self.updates % every == 0 or self.trainer.finished):
+        if self._evaluation_due():
             found = self.trainer.evaluate()  # type: ignore[attr-defined]
             metrics.update(found)
             metric = found.get(getattr(self.trainer, "best_metric", ""))
@@ -218,6 +218,14 @@ class _Loop:
         self.console.update(done, total, headline(metrics) if headline else {})
         self.metrics = metrics
         return None if metric is None or math.isnan(metric) else metric
+
+    def _evaluation_due(self) -> bool:
+        every = self.eval_every
+        if not every or self.trainer.finished:
+            return every > 0
+        done, total = self.trainer.progress
+        left = self.updates * (total - done) / max(done, 1)
+        return self.updates % every == 0 and left > every / 4
 
 
 def train(

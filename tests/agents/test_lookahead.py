@@ -107,6 +107,16 @@ def test_near_the_end_proofs_may_take_longer():
     assert not np.array_equal(few, many)
 
 
+def test_threads_prove_the_same():
+    states = late_positions()
+    obs = states.observe().reshape(len(states), -1)
+    alone, together = (
+        Prover(states.game, max_nodes=300, end_nodes=2_000, threads=threads).outcomes(obs)
+        for threads in (1, 3)
+    )
+    assert np.array_equal(alone, together)
+
+
 def test_games_without_a_quick_solver_get_no_proofs():
     with pytest.raises(ConfigError, match="no quick solver"):
         Prover(playout.game("tic_tac_toe"), max_nodes=100)

@@ -55,6 +55,13 @@ def test_a_run_has_a_row_an_update_and_ends_saved(memory_path):
     assert run.find("best").metric == max(row.get("eval/score", -9) for row in rows)
 
 
+def test_an_update_just_before_the_last_is_not_rated(memory_path):
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(11), run, eval_every=5, console=False)
+    rated = [row["update"] for row in read_rows(run.path) if "eval/score" in row]
+    assert rated == [5, 11]
+
+
 def test_when_it_saves_changes_nothing(memory_path):
     found = []
     for n, save_every in enumerate([1, 2, 3, 100, 1e-9, 1e9]):
