@@ -61,7 +61,7 @@ class SelfPlayConfig:
     cheap_simulations: int = 8
     full_share: float = 1.0
     opening_share: float = 0.8
-    opening_plies: int = 26
+    opening_plies: int = 16
     explore_plies: int = 6
     stop_proven: bool = True
     resign: float = -1.0

@@ -26,6 +26,7 @@ from playout.agents.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
 from playout.agents.resnet import build, parse_size
 from playout.agents.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.sizing import configure
 from playout.agents.strength import teach_config
 from playout.benchmarks.common import Rate, measure, peer, write_result
 from playout.mcts.search import LeafBatch, SearchConfig
@@ -51,15 +52,10 @@ class Asked:
 class Ours:
     """Our loop; `run` plays until the network has answered a number of questions."""
 
-    def __init__(
-        self, size: str, simulations: int, evaluations: int, groups: int, **play: Any
-    ) -> None:
-        game = playout.game("connect_four")
+    def __init__(self, size: str, config: SelfPlayConfig, evaluations: int) -> None:
+        game, simulations = playout.game("connect_four"), config.num_simulations
         net = build(game.obs_shape, game.num_actions, size=size)
-        self.networks = [NetworkEvaluator(net, device="cpu") for _ in range(groups)]
-        config = SelfPlayConfig(
-            num_groups=groups, num_trees=GAMES // groups, num_simulations=simulations, **play
-        )
+        self.networks = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
         nodes = PROOF_NODES if config.proof_nodes else 0
         self.asked = [Asked(network) for network in self.networks]
         seeing = [LookaheadEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
@@ -116,10 +112,19 @@ def main() -> None:
     torch.set_num_threads(1)
     groups = min(2, os.cpu_count() or 1)
     evaluations, repeats = (12_000, 2) if args.quick else (60_000, 5)
-    from_start: dict[str, Any] = {"opening_share": 0.0, "stop_proven": False, "explore_plies": 42}
-    from_start["proof_nodes"] = 0  # the network answers all but what ends within two plies
-    same = Ours(args.size, args.simulations, evaluations, groups, **from_start)
-    shipped = Ours(args.size, args.simulations, evaluations, groups)
+    shipped_run = configure(
+        playout.game("connect_four"), size=args.size, simulations=args.simulations, updates=1
+    )
+    as_shipped = replace(shipped_run.selfplay, num_groups=groups, num_trees=GAMES // groups)
+    from_start = replace(
+        as_shipped,
+        opening_share=0.0,
+        stop_proven=False,
+        explore_plies=42,
+        proof_nodes=0,  # the network answers all but what ends within two plies
+    )
+    same = Ours(args.size, from_start, evaluations)
+    shipped = Ours(args.size, as_shipped, evaluations)
     full = [[GAMES // groups] * (evaluations // GAMES)] * groups
     candidates: dict[str, Callable[[], float]] = {
         "playout, games/s": same.run,
