@@ -41,6 +41,20 @@ def mask_size(space: gym.Space[Any]) -> int:
     return 0
 
 
+def buffers_for(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], count: int
+) -> dict[str, Any]:
+    """What `count` rows of environments say at a step, by name."""
+    return {
+        "obs": empty(observation_space, count),
+        "rewards": np.zeros(count, np.float64),
+        "terminations": np.zeros(count, np.bool_),
+        "truncations": np.zeros(count, np.bool_),
+        "idle": np.zeros(count, np.bool_),
+        "masks": np.ones((count, mask_size(action_space)), np.uint8),
+    }
+
+
 class EnvGroup:
     """Some environments, written into arrays that may lie in shared memory.
 
@@ -87,15 +101,7 @@ class EnvGroup:
 
     def make_buffers(self) -> dict[str, Any]:
         """Arrays of our own, where nobody shares them."""
-        count = len(self.envs)
-        return {
-            "obs": empty(self.observation_space, count),
-            "rewards": np.zeros(count, np.float64),
-            "terminations": np.zeros(count, np.bool_),
-            "truncations": np.zeros(count, np.bool_),
-            "idle": np.zeros(count, np.bool_),
-            "masks": np.ones((count, mask_size(self.action_space)), np.uint8),
-        }
+        return buffers_for(self.observation_space, self.action_space, len(self.envs))
 
     def reset(self, seed: int) -> None:
         """Begin the first episode of every environment."""

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.agents.env_group import derive_seed, mask_size
+from playout.agents.env_group import buffers_for, derive_seed
 from playout.agents.environments import GroupEnvs
 from playout.agents.spaces import (
     check_obs,
-    empty,
     has_mask_key,
     simple_obs,
     simple_space,
@@ -53,15 +52,7 @@ class ParallelGroup:
 
     def make_buffers(self) -> dict[str, Any]:
         """Arrays for all rows."""
-        count = self.num_rows
-        return {
-            "obs": empty(self.observation_space, count),
-            "rewards": np.zeros(count),
-            "terminations": np.zeros(count, np.bool_),
-            "truncations": np.zeros(count, np.bool_),
-            "idle": np.zeros(count, np.bool_),
-            "masks": np.ones((count, mask_size(self.action_space)), np.uint8),
-        }
+        return buffers_for(self.observation_space, self.action_space, self.num_rows)
 
     def reset(self, seed: int) -> None:
         """Begin everywhere."""

@@ -6,15 +6,15 @@ choices of response tokens are valid. Advantages are agents' or grpo.py's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from playout.agents.rollout import Rollout
 from playout.errors import ConfigError
-from playout.rlhf.generate import Generation, generate
+from playout.rlhf.generate import Generation
 from playout.rlhf.policy import LanguagePolicy, Reference
-from playout.rlhf.sampling import SamplingConfig
 from playout.rlhf.scoring import RewardFunction, checked
-from playout.rlhf.sft import encode_prompts
+from playout.rlhf.sft import answer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer
 from torch import Tensor
@@ -51,29 +51,10 @@ class Samples:
 
 
 def respond(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    *,
-    max_new_tokens: int,
-    seed: int,
-    dtype: torch.dtype,
-    temperature: float = 1.0,
-    streams: Sequence[int] | None = None,
+    model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], **options: Any
 ) -> Samples:
-    """Sample a response to every prompt; `streams` names their random numbers."""
-    out = generate(
-        model,
-        encode_prompts(tokenizer, prompts),
-        max_new_tokens=max_new_tokens,
-        stop=[tokenizer.end_id],
-        pad=tokenizer.pad_id,
-        sampling=SamplingConfig(temperature),
-        seed=seed,
-        streams=streams,
-        dtype=dtype,
-    )
-    return samples_of(out, tokenizer, prompts)
+    """Sample a response to every prompt; the options are those of `sft.answer`."""
+    return samples_of(answer(model, tokenizer, prompts, **options), tokenizer, prompts)
 
 
 def samples_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[str]) -> Samples:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from playout.rlhf.tokenizer import Tokenizer
     from playout.rlhf.transformer import Transformer
 
-__all__ = ["PolicyOptions", "Task", "begin", "read_prompts", "write_json"]
+__all__ = [
+    "PolicyOptions",
+    "RoundsOptions",
+    "Task",
+    "begin",
+    "carry_out",
+    "read_prompts",
+    "rounds_of",
+    "write_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,32 @@ class PolicyOptions(TrainingOptions):
     """Train low-rank adapters of this rank; switched off, they give the reference."""
     dtype: str = "auto"
     """float32, bfloat16 or auto."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsOptions(PolicyOptions):
+    """How responses are sampled and scored, and how often."""
+
+    updates: int = 0
+    """Rounds; 0 leaves it to the size."""
+    batch: int = 64
+    """Responses a round."""
+    learning_rate: float = 1e-4
+    """At the start; it falls to zero."""
+    epochs: int = 1
+    """Passes over a round's responses."""
+    minibatch: int = 64
+    """Responses a gradient step."""
+    microbatch: int = 0
+    """Responses a forward pass, to save memory; 0 takes the minibatch."""
+    temperature: float = 1.0
+    """At which responses are sampled."""
+    kl_coef: float = 0.1
+    """Coefficient of KL in the reward."""
+    kl_estimator: str = "k1"
+    """k1 or k3."""
+    missing_end_penalty: float = 1.0
+    """Taken from the score of a response that was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +152,40 @@ def begin(command: PolicyOptions, stage: str, reward: RewardFunction | None = No
         dtype=pick_dtype(command.dtype),
     )
     return Task(run, model, tokenizer, prompts, found, evaluator)
+
+
+def rounds_of(command: RoundsOptions, task: Task, **ppo: Any) -> dict[str, Any]:
+    """The fields of a RoundsConfig but for `updates`; `ppo` are further settings of the update."""
+    from playout.rlhf.rounds import language_ppo
+
+    return {
+        "batch": command.batch,
+        "max_new_tokens": task.evaluator.max_new_tokens,
+        "temperature": command.temperature,
+        "kl_coef": command.kl_coef,
+        "kl_estimator": command.kl_estimator,
+        "missing_end_penalty": command.missing_end_penalty,
+        "dtype": command.dtype,
+        "ppo": language_ppo(
+            learning_rate=command.learning_rate,
+            num_epochs=command.epochs,
+            minibatch_size=command.minibatch,
+            microbatch_size=command.microbatch,
+            **ppo,
+        ),
+    }
+
+
+def carry_out(trainer: Any, task: Task, command: PolicyOptions, *, updates: int) -> int:
+    """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
+    from playout.agents.run.loop import train
+    from playout.rlhf.stage import export_model, finish, interval
+
+    every = interval(updates, 10)
+    train(trainer, task.run, eval_every=every, save_every=30.0, console=not command.quiet)
+    export_model(task.run.path / "model", trainer.model, task.tokenizer)
+    finish(task.run)
+    return 0
 
 
 def read_prompts(path: str | Path) -> list[str]:

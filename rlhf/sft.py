@@ -14,15 +14,16 @@ import torch
 from playout.errors import DataError
 from playout.rlhf.batching import Packed, batch_of, pack
 from playout.rlhf.data import Demonstration
-from playout.rlhf.generate import generate
+from playout.rlhf.generate import Generation, generate
 from playout.rlhf.samples import write_samples
+from playout.rlhf.sampling import SamplingConfig
 from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast, packed_mask
 from playout.rlhf.vocabulary import cross_entropy
 from torch import Tensor
 
-__all__ = ["SFTConfig", "SFTTrainer", "encode_prompts", "write_answers"]
+__all__ = ["SFTConfig", "SFTTrainer", "answer", "encode_prompts", "write_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[in
     return [[tokenizer.end_id, *ids] for ids in tokenizer.encode_batch(prompts)]
 
 
-def write_answers(
+def answer(
     model: Transformer,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
@@ -55,11 +56,10 @@ def write_answers(
     seed: int,
     dtype: torch.dtype,
     temperature: float = 1.0,
-) -> list[str]:
-    """One sampled answer a prompt, as text."""
-    from playout.rlhf.sampling import SamplingConfig
-
-    out = generate(
+    streams: Sequence[int] | None = None,
+) -> Generation:
+    """One sampled answer a prompt, as tokens; `streams` names their random numbers."""
+    return generate(
         model,
         encode_prompts(tokenizer, prompts),
         max_new_tokens=max_new_tokens,
@@ -67,8 +67,16 @@ def write_answers(
         pad=tokenizer.pad_id,
         sampling=SamplingConfig(temperature),
         seed=seed,
+        streams=streams,
         dtype=dtype,
     )
+
+
+def write_answers(
+    model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], **options: Any
+) -> list[str]:
+    """The same as text; the options are those of `answer`."""
+    out = answer(model, tokenizer, prompts, **options)
     return [tokenizer.decode(out.response(row)) for row in range(len(prompts))]
 
 

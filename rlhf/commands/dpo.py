@@ -37,12 +37,11 @@ class Command(PolicyOptions):
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.agents.run.loop import train
     from playout.rlhf.data import read_preferences
     from playout.rlhf.dpo import DPOConfig, DPOTrainer, rank_samples, write_preferences
-    from playout.rlhf.options import begin
+    from playout.rlhf.options import begin, carry_out
     from playout.rlhf.recipes import recipe
-    from playout.rlhf.stage import LearnConfig, export_model, finish, interval
+    from playout.rlhf.stage import LearnConfig
 
     task = begin(command, "dpo", reward_fn)
     config = DPOConfig(
@@ -81,8 +80,4 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         evaluator=task.evaluator,
         folder=task.run.path,
     )
-    every = interval(config.steps, 10)
-    train(trainer, task.run, eval_every=every, save_every=30.0, console=not command.quiet)
-    export_model(task.run.path / "model", trainer.model, task.tokenizer)
-    finish(task.run)
-    return 0
+    return carry_out(trainer, task, command, updates=config.steps)

@@ -5,7 +5,7 @@ import torch
 from playout.errors import ConfigError
 from playout.rlhf import synthetic
 from playout.rlhf.grpo import GRPOConfig, GRPOTrainer, group_advantages
-from playout.rlhf.rlhf import language_ppo
+from playout.rlhf.rounds import language_ppo
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
 

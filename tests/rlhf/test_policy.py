@@ -15,7 +15,7 @@ from playout.rlhf.experience import samples_of
 from playout.rlhf.generate import generate
 from playout.rlhf.lora import LoRAConfig, add_adapters
 from playout.rlhf.policy import LanguagePolicy, Reference, logprobs_of
-from playout.rlhf.rlhf import language_ppo
+from playout.rlhf.rounds import language_ppo
 from playout.rlhf.sampling import SamplingConfig
 from playout.rlhf.transformer import Transformer, TransformerConfig
 from torch import nn
@@ -262,5 +262,4 @@ def test_this_package_has_no_surrogate_loss_and_no_advantage_estimation_of_its_o
             if bounded and node.func.attr in ("clamp", "clip", "minimum", "maximum"):
                 text = ast.unparse(node)
                 assert not any(w in text for w in ("advantage", "ratio", "logprob")), text
-    assert {"compute_gae", "ppo_update"} <= calls["rlhf.py"]
-    assert "ppo_update" in calls["grpo.py"]
+    assert "compute_gae" in calls["rlhf.py"] and "ppo_update" in calls["rounds.py"]

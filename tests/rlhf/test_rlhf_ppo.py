@@ -18,7 +18,8 @@ from playout.rlhf.experience import experience, kl_estimate, respond
 from playout.rlhf.heads import ScalarHead
 from playout.rlhf.policy import LanguagePolicy, Reference
 from playout.rlhf.reward import RewardModel
-from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer, adapt, critic_of, language_ppo
+from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer, adapt, critic_of
+from playout.rlhf.rounds import language_ppo
 from playout.rlhf.samples import read_samples
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
