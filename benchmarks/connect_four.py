@@ -184,7 +184,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
 
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in results["runs"]:
-        length = "the demo" if run["demo"] else f"{run['minutes'] or 0:g} minutes"
+        length = f"{'the demo, ' if run['demo'] else ''}{run['minutes'] or 0:g} minutes"
         alike.setdefault(length, []).append(run)
     for length, runs in alike.items():
         seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
@@ -249,7 +249,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         panels[0].plot([], [], color=colour, label=labels[kind])
     panels[0].plot([], [], "x", color="grey", label="taught by the solver")
     panels[0].set_ylabel("moves that keep the outcome, %")
-    panels[0].legend(loc="lower right", fontsize=8)
+    panels[0].legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=8)
     figure.suptitle(
         "Connect Four by self-play: positions where the move matters, 400 at each point"
     )
