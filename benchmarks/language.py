@@ -26,7 +26,8 @@ from playout.rlhf.heads import ScalarHead
 from playout.rlhf.pairs import VotedPairs
 from playout.rlhf.reward import RewardConfig, RewardModel, RewardTrainer
 from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
-from playout.rlhf.stage import LearnConfig, Learner, export_model
+from playout.rlhf.stage import export_model
+from playout.rlhf.steps import LearnConfig, Learner
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig, autocast
 from playout.rlhf.vocabulary import cross_entropy

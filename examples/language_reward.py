@@ -11,7 +11,7 @@ from playout.rlhf.batching import Corpus
 from playout.rlhf.pretrain import PretrainConfig, PretrainTrainer
 from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
 from playout.rlhf.sft import write_answers
-from playout.rlhf.stage import LearnConfig
+from playout.rlhf.steps import LearnConfig
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, sized_config
 

@@ -14,12 +14,13 @@ from playout.errors import DataError
 from playout.rlhf.batching import batch_of, pad_right
 from playout.rlhf.data import Labelled, Rated
 from playout.rlhf.heads import ScalarHead, scores
-from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
+from playout.rlhf.stage import pick_dtype
 from playout.rlhf.statistics import pair_accuracy
+from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tfidf import Features, logistic, ridge
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["ClassifyConfig", "ClassifyTrainer", "Task", "linear_baseline", "predict", "task_of"]
@@ -100,7 +101,7 @@ def predict(
     return out
 
 
-class ClassifyTrainer:
+class ClassifyTrainer(StepsTrainer):
     """Cross entropy for classes, squared error for ratings."""
 
     title, unit = "classify", "texts"
@@ -122,18 +123,9 @@ class ClassifyTrainer:
         self.test_rows = encode_texts(tokenizer, task.test[0], length)
         self.dtype = pick_dtype(config.learn.dtype)
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
-        parameters = [*model.parameters(), *self.head.parameters()]
-        self.learner = Learner(parameters, config.learn, total_steps=config.steps)
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Texts seen and planned."""
-        return self.learner.steps * self.config.batch, self.config.steps * self.config.batch
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
+        self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
+        parts: dict[str, nn.Module] = {"model": model, "head": self.head}
+        self._prepare(parts, config.learn, steps=config.steps, units=config.batch)
 
     def update(self) -> dict[str, float]:
         """One step."""
@@ -158,25 +150,6 @@ class ClassifyTrainer:
     def evaluate(self) -> dict[str, float]:
         """Accuracy of classes, or of the order of pairs."""
         return {f"eval/{k}": v for k, v in measure(self.predictions(), self.task).items()}
-
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss and accuracy."""
-        names = {"train/loss": "loss", self.best_metric: "held out"}
-        return {name: f"{metrics[key]:.3f}" for key, name in names.items() if key in metrics}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {
-            "model": self.model.state_dict(),
-            "head": self.head.state_dict(),
-            "optimizer": self.learner.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
-        self.learner.load_state_dict(state["optimizer"])
 
 
 def measure(found: np.ndarray[Any, Any], task: Task) -> dict[str, float]:

@@ -21,7 +21,8 @@ from playout.rlhf.experience import respond
 from playout.rlhf.policy import Reference, logprobs_of
 from playout.rlhf.scoring import RewardFunction, checked
 from playout.rlhf.sft import encode_prompts
-from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
+from playout.rlhf.stage import pick_dtype
+from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer
 from torch import Tensor
@@ -70,10 +71,15 @@ def dpo_loss(lead: Tensor, target: Tensor, config: DPOConfig) -> Tensor:
     return F.binary_cross_entropy_with_logits(config.beta * lead, target)
 
 
-class DPOTrainer:
+class DPOTrainer(StepsTrainer):
     """Minimises `dpo_loss` over pairs."""
 
     title, unit, best_metric = "dpo", "pairs", "eval/objective"
+    shown = (
+        ("train/loss", "loss"),
+        ("rewards/accuracies", "pairs right"),
+        ("eval/reward", "reward"),
+    )
 
     def __init__(
         self,
@@ -103,7 +109,7 @@ class DPOTrainer:
         self.rows, self.targets = self._encode(pairs)
         self.reference = Reference(model, dtype=self.dtype)
         self._theirs: dict[int, tuple[float, float]] = {}
-        self.learner = Learner(model.parameters(), config.learn, total_steps=config.steps)
+        self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
         """((ids, prompt length) of both responses) a pair, and the shares of votes."""
@@ -124,16 +130,6 @@ class DPOTrainer:
                 f"no pair can be used: their texts are equal or longer than {context} tokens"
             )
         return rows, torch.tensor(shares)
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Pairs seen and planned."""
-        return self.learner.steps * self.config.batch, self.config.steps * self.config.batch
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
 
     def _tensors(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the first responses, then of the second: obs, actions, valid [2 B, T]."""
@@ -193,24 +189,6 @@ class DPOTrainer:
         return self.evaluator.metrics(
             self.model, self.reference, folder=self.folder, step=self.learner.steps
         )
-
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss, accuracy, reward."""
-        names = {
-            "train/loss": "loss",
-            "rewards/accuracies": "pairs right",
-            "eval/reward": "reward",
-        }
-        return {name: f"{metrics[key]:.2f}" for key, name in names.items() if key in metrics}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments; what the reference says is computed again."""
-        return {"model": self.model.state_dict(), "optimizer": self.learner.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.learner.load_state_dict(state["optimizer"])
 
 
 def rank_samples(

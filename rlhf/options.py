@@ -15,6 +15,7 @@ from playout.agents.run.options import TrainingOptions
 if TYPE_CHECKING:
     from playout.agents.run.directory import RunDir
     from playout.rlhf.evaluation import PolicyEvaluator
+    from playout.rlhf.rounds import RoundsTrainer
     from playout.rlhf.scoring import RewardFunction
     from playout.rlhf.tokenizer import Tokenizer
     from playout.rlhf.transformer import Transformer
@@ -25,6 +26,7 @@ __all__ = [
     "Task",
     "begin",
     "carry_out",
+    "improve",
     "read_prompts",
     "rounds_of",
     "write_json",
@@ -174,6 +176,22 @@ def rounds_of(command: RoundsOptions, task: Task, **ppo: Any) -> dict[str, Any]:
             **ppo,
         ),
     }
+
+
+def improve(kind: type[RoundsTrainer], config: Any, task: Task, command: RoundsOptions) -> int:
+    """Measure the policy, train it by rounds, and leave it in RUN/model."""
+    task.baseline()
+    trainer = kind(
+        task.model,
+        task.tokenizer,
+        task.prompts,
+        task.reward,
+        config,
+        seed=command.seed,
+        evaluator=task.evaluator,
+        folder=task.run.path,
+    )
+    return carry_out(trainer, task, command, updates=config.updates)
 
 
 def carry_out(trainer: Any, task: Task, command: PolicyOptions, *, updates: int) -> int:

@@ -13,10 +13,12 @@ import torch
 from playout.rlhf.batching import Corpus
 from playout.rlhf.heads import MaskedTokenHead
 from playout.rlhf.mlm import MaskedBatches, masked_loss
-from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
+from playout.rlhf.stage import pick_dtype
+from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast
 from playout.rlhf.vocabulary import cross_entropy
+from torch import nn
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
 
@@ -49,10 +51,11 @@ def bits_per_byte(model: Transformer, corpus: Corpus, *, length: int, dtype: tor
     return nats / math.log(2) / max(corpus.num_bytes, 1)
 
 
-class PretrainTrainer:
+class PretrainTrainer(StepsTrainer):
     """Next-token prediction on random windows of a corpus."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/neg_bits_per_byte"
+    shown = (("train/loss", "loss"), ("eval/bits_per_byte", "bits/byte"))
 
     def __init__(
         self,
@@ -66,19 +69,9 @@ class PretrainTrainer:
         self.model, self.train_corpus, self.heldout = model, train, heldout
         self.config, self.seed = config, seed
         self.dtype = pick_dtype(config.learn.dtype)
-        self.learner = Learner(model.parameters(), config.learn, total_steps=config.steps)
+        tokens = config.rows * config.length
+        self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
         self._forward: Any = torch.compile(model) if config.compile else model
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Tokens seen and planned."""
-        each = self.config.rows * self.config.length
-        return self.learner.steps * each, self.config.steps * each
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
 
     def update(self) -> dict[str, float]:
         """One step."""
@@ -97,24 +90,12 @@ class PretrainTrainer:
         bits = bits_per_byte(self.model, self.heldout, length=self.config.length, dtype=self.dtype)
         return {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
 
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss and bits per byte."""
-        return _headline(metrics, "eval/bits_per_byte", "bits/byte")
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {"model": self.model.state_dict(), "optimizer": self.learner.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.learner.load_state_dict(state["optimizer"])
-
-
-class MaskedTrainer:
+class MaskedTrainer(StepsTrainer):
     """Masked-token prediction for an encoder, with next-sentence prediction if asked for."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/masked_accuracy"
+    shown = (("train/loss", "loss"), ("eval/masked_accuracy", "masked right"))
 
     def __init__(
         self,
@@ -142,19 +123,9 @@ class MaskedTrainer:
         options: dict[str, Any] = {"length": config.length, "pairs": pairs}
         self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
         self.dtype = pick_dtype(config.learn.dtype)
-        parameters = [*model.parameters(), *head.parameters()]
-        self.learner = Learner(parameters, config.learn, total_steps=config.steps)
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Tokens seen and planned."""
-        each = self.config.rows * self.config.length
-        return self.learner.steps * each, self.config.steps * each
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
+        parts: dict[str, nn.Module] = {"model": model, "head": head}
+        tokens = config.rows * config.length
+        self._prepare(parts, config.learn, steps=config.steps, units=tokens)
 
     def update(self) -> dict[str, float]:
         """One step."""
@@ -175,26 +146,3 @@ class MaskedTrainer:
             for name, value in metrics.items():
                 totals[f"eval/{name}"] = totals.get(f"eval/{name}", 0.0) + value / 8
         return totals
-
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss and masked accuracy."""
-        return _headline(metrics, "eval/masked_accuracy", "masked right")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {
-            "model": self.model.state_dict(),
-            "head": self.head.state_dict(),
-            "optimizer": self.learner.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
-        self.learner.load_state_dict(state["optimizer"])
-
-
-def _headline(metrics: dict[str, float], key: str, name: str) -> dict[str, str]:
-    shown = {"loss": f"{metrics['train/loss']:.3f}"} if "train/loss" in metrics else {}
-    return {**shown, name: f"{metrics[key]:.3f}"} if key in metrics else shown

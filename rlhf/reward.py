@@ -18,8 +18,9 @@ from playout.rlhf.checkpoint_io import from_pretrained, load_heads, read_json
 from playout.rlhf.classify import encode_texts, predict
 from playout.rlhf.heads import ScalarHead, scores
 from playout.rlhf.pairs import Comparisons, Pairs, RatedPairs
-from playout.rlhf.stage import LearnConfig, Learner, export_model, model_folder, pick_dtype
+from playout.rlhf.stage import export_model, model_folder, pick_dtype
 from playout.rlhf.statistics import bootstrap, calibration_error, pair_accuracy, wilson
+from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast
 from torch import Tensor, nn
@@ -164,10 +165,11 @@ def reward_folder(path: str | Path) -> Path:
     return model_folder(inside, ["reward"])
 
 
-class RewardTrainer:
+class RewardTrainer(StepsTrainer):
     """Maximum likelihood of votes."""
 
     title, unit, best_metric = "reward", "texts", "eval/accuracy"
+    shown = (("train/loss", "loss"), ("eval/accuracy", "pairs right"))
 
     def __init__(
         self,
@@ -198,19 +200,13 @@ class RewardTrainer:
         self.log_tie = nn.Parameter(torch.tensor(LOG_TIE))
         if config.train_layers:
             _freeze(model, config.train_layers)
-        parameters = [*model.parameters(), *head.parameters()]
-        parameters += [self.log_tie] if self.has_ties else []
-        self.learner = Learner(parameters, config.learn, total_steps=config.steps)
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Texts read and planned."""
-        return self.learner.steps * self.config.batch, self.config.steps * self.config.batch
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
+        self._prepare(
+            {"model": model, "head": head},
+            config.learn,
+            steps=config.steps,
+            units=config.batch,
+            extra=[self.log_tie] if self.has_ties else [],
+        )
 
     def update(self) -> dict[str, float]:
         """One step."""
@@ -270,27 +266,15 @@ class RewardTrainer:
             result["accuracy_interval"] = wilson(float(right.sum()), len(right))
         return result
 
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss and accuracy."""
-        names = {"train/loss": "loss", "eval/accuracy": "pairs right"}
-        return {name: f"{metrics[key]:.3f}" for key, name in names.items() if key in metrics}
-
     def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {
-            "model": self.reward.model.state_dict(),
-            "head": self.reward.head.state_dict(),
-            "log_tie": self.log_tie.detach().clone(),
-            "optimizer": self.learner.state_dict(),
-        }
+        """Weights and moments, and how likely ties are."""
+        return {**super().state_dict(), "log_tie": self.log_tie.detach().clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
-        self.reward.model.load_state_dict(state["model"])
-        self.reward.head.load_state_dict(state["head"])
+        super().load_state_dict(state)
         with torch.no_grad():
             self.log_tie.copy_(state["log_tie"])
-        self.learner.load_state_dict(state["optimizer"])
 
 
 def _freeze(model: Transformer, top: int) -> None:

@@ -17,7 +17,8 @@ from playout.rlhf.data import Demonstration
 from playout.rlhf.generate import Generation, generate
 from playout.rlhf.samples import write_samples
 from playout.rlhf.sampling import SamplingConfig
-from playout.rlhf.stage import LearnConfig, Learner, pick_dtype
+from playout.rlhf.stage import pick_dtype
+from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast, packed_mask
 from playout.rlhf.vocabulary import cross_entropy
@@ -80,10 +81,11 @@ def write_answers(
     return [tokenizer.decode(out.response(row)) for row in range(len(prompts))]
 
 
-class SFTTrainer:
+class SFTTrainer(StepsTrainer):
     """Cross entropy on the answers of packed demonstrations."""
 
     title, unit, best_metric = "sft", "demonstrations", "eval/neg_loss"
+    shown = (("train/loss", "loss"), ("eval/loss", "held out"))
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class SFTTrainer:
         self.length = min(config.length, model.config.max_position_embeddings)
         self.texts, self.heldout = self._encode(train), self._encode(test)
         self.prompts = [item.prompt for item in test[:16]]
-        self.learner = Learner(model.parameters(), config.learn, total_steps=config.steps)
+        self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
     def _encode(self, items: Sequence[Demonstration]) -> list[tuple[list[int], int]]:
         """(ids, number of ids that are prompt) of demonstrations whose answer fits in part."""
@@ -129,16 +131,6 @@ class SFTTrainer:
         if not found:
             raise DataError(f"every prompt is longer than the context of {self.length} tokens")
         return found
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Demonstrations seen and planned."""
-        return self.learner.steps * self.config.batch, self.config.steps * self.config.batch
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.config.steps
 
     def _loss(self, packed: Packed) -> tuple[Tensor, int]:
         with autocast(self.dtype):
@@ -180,17 +172,3 @@ class SFTTrainer:
             "eval/perplexity": perplexity,
             "eval/neg_loss": -loss_now,
         }
-
-    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Loss, held-out loss."""
-        names = {"train/loss": "loss", "eval/loss": "held out"}
-        return {name: f"{metrics[key]:.3f}" for key, name in names.items() if key in metrics}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights and moments."""
-        return {"model": self.model.state_dict(), "optimizer": self.learner.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.learner.load_state_dict(state["optimizer"])

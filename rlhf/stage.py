@@ -1,19 +1,16 @@
-"""What all language stages share: finding and writing models, number types, and supervised steps.
+"""What all language stages share: finding and writing models, number types, the run of a stage.
 
 A stage reads the model of an earlier one as a Hugging Face folder and leaves its own as
-`model/` in its run. Loops, checkpoints and metrics are agents/run's; losses are the stages'.
+`model/` in its run. Loops, checkpoints and metrics are agents/run's; gradient steps are steps.py's.
 """
 
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.adam import Adam
 from playout.agents.run.directory import RunDir
 from playout.agents.run.options import TrainingOptions, open_run
 from playout.errors import ConfigError, RunError
@@ -21,11 +18,9 @@ from playout.rlhf.checkpoint_io import from_pretrained, save_pretrained
 from playout.rlhf.threads import settle_threads
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer
-from torch import Tensor, nn
+from torch import nn
 
 __all__ = [
-    "LearnConfig",
-    "Learner",
     "export_model",
     "finish",
     "interval",
@@ -41,77 +36,8 @@ MODEL = "model"
 POLICIES = ("rlhf", "grpo", "dpo", "sft", "pretrain")
 
 
-@dataclass(frozen=True, slots=True)
-class LearnConfig:
-    """How the parameters of a supervised stage are moved."""
-
-    learning_rate: float = 1e-3
-    """At its highest."""
-    warmup: float = 0.05
-    """Share of all steps over which the learning rate rises from zero."""
-    final: float = 0.1
-    """Share of the learning rate that is left at the end of its cosine."""
-    weight_decay: float = 0.0
-    """Of the weights, a step and a unit of learning rate."""
-    max_grad_norm: float = 1.0
-    """Longer gradients are shortened to it."""
-    dtype: str = "auto"
-    """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
-
-
-class Learner:
-    """Parameters, their optimiser and the schedule of its learning rate."""
-
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
-    ) -> None:
-        self.config, self.total_steps = config, max(total_steps, 1)
-        self.optimizer = Adam(
-            parameters,
-            lr=config.learning_rate,
-            betas=(0.9, 0.95),
-            eps=1e-8,
-            weight_decay=config.weight_decay,
-        )
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return self.optimizer.step_count
-
-    def learning_rate(self, step: int) -> float:
-        """A linear rise, then half a cosine."""
-        config = self.config
-        rise = max(1, round(config.warmup * self.total_steps))
-        if step < rise:
-            return config.learning_rate * (step + 1) / rise
-        share = min(1.0, (step - rise) / max(1, self.total_steps - rise))
-        curve = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share))
-        return config.learning_rate * curve
-
-    def step(self, loss: Tensor) -> dict[str, float]:
-        """Differentiate a loss and move; `DivergedError` if the gradient is not finite."""
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return self.apply()
-
-    def apply(self) -> dict[str, float]:
-        """Move by the gradients that are already there."""
-        self.optimizer.lr = self.learning_rate(self.steps)
-        norm = self.optimizer.step(self.config.max_grad_norm)
-        return {"train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and step count."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
-        self.optimizer.load_state_dict(state)
-
-
 def pick_dtype(name: str, device: str = "cpu") -> torch.dtype:
-    """The type of matrix products behind a name; see `LearnConfig.dtype`."""
+    """The type of matrix products behind a name; see `steps.LearnConfig.dtype`."""
     if name == "auto":
         if device != "cpu":
             return torch.bfloat16

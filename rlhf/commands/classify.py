@@ -61,7 +61,8 @@ def _rows(command: Command, run: Any, name: str, task: Any) -> list[dict[str, An
     from playout.agents.run.loop import train
     from playout.rlhf.classify import ClassifyConfig, ClassifyTrainer, linear_baseline
     from playout.rlhf.recipes import recipe
-    from playout.rlhf.stage import LearnConfig, interval, load_model
+    from playout.rlhf.stage import interval, load_model
+    from playout.rlhf.steps import LearnConfig
     from playout.rlhf.transformer import Transformer
 
     rows = [_row(name, "tf-idf", linear_baseline(task), task)]

@@ -41,7 +41,7 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     from playout.rlhf.dpo import DPOConfig, DPOTrainer, rank_samples, write_preferences
     from playout.rlhf.options import begin, carry_out
     from playout.rlhf.recipes import recipe
-    from playout.rlhf.stage import LearnConfig
+    from playout.rlhf.steps import LearnConfig
 
     task = begin(command, "dpo", reward_fn)
     config = DPOConfig(

@@ -28,7 +28,7 @@ class Command(RoundsOptions):
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
     from playout.rlhf.grpo import GRPOConfig, GRPOTrainer
-    from playout.rlhf.options import begin, carry_out, rounds_of
+    from playout.rlhf.options import begin, improve, rounds_of
     from playout.rlhf.recipes import recipe
 
     task = begin(command, "grpo", reward_fn)
@@ -38,18 +38,7 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         scale=not command.unscaled,
         **rounds_of(command, task, vf_coef=0.0, norm_adv=False),
     )
-    task.baseline()
-    trainer = GRPOTrainer(
-        task.model,
-        task.tokenizer,
-        task.prompts,
-        task.reward,
-        config,
-        seed=command.seed,
-        evaluator=task.evaluator,
-        folder=task.run.path,
-    )
-    return carry_out(trainer, task, command, updates=config.updates)
+    return improve(GRPOTrainer, config, task, command)
 
 
 def grpo(base: str = "", *, reward_fn: RewardFunction | None = None, **options: Any) -> int:

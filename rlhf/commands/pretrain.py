@@ -80,7 +80,7 @@ def _config(command: Command, tokenizer: Any) -> tuple[Any, Any]:
     """Shape of the model and size of the run."""
     from playout.rlhf.pretrain import PretrainConfig
     from playout.rlhf.recipes import recipe
-    from playout.rlhf.stage import LearnConfig
+    from playout.rlhf.steps import LearnConfig
     from playout.rlhf.transformer import sized_config
 
     numbers = recipe(command.size)

@@ -46,7 +46,8 @@ def main(command: Command) -> int:
     from playout.rlhf.options import write_json
     from playout.rlhf.recipes import recipe
     from playout.rlhf.reward import RewardConfig, RewardTrainer
-    from playout.rlhf.stage import LearnConfig, finish, interval, load_model, start
+    from playout.rlhf.stage import finish, interval, load_model, start
+    from playout.rlhf.steps import LearnConfig
 
     if not command.base:
         raise ConfigError("name the model to start from: --base RUN")

@@ -39,7 +39,7 @@ class Command(RoundsOptions):
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.rlhf.options import begin, carry_out, rounds_of
+    from playout.rlhf.options import begin, improve, rounds_of
     from playout.rlhf.recipes import recipe
     from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
 
@@ -53,18 +53,7 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         critic=command.critic,
         **rounds_of(command, task, clip_coef=command.clip),
     )
-    task.baseline()
-    trainer = RLHFTrainer(
-        task.model,
-        task.tokenizer,
-        task.prompts,
-        task.reward,
-        config,
-        seed=command.seed,
-        evaluator=task.evaluator,
-        folder=task.run.path,
-    )
-    return carry_out(trainer, task, command, updates=config.updates)
+    return improve(RLHFTrainer, config, task, command)
 
 
 def rlhf(base: str = "", *, reward_fn: RewardFunction | None = None, **options: Any) -> int:

@@ -37,7 +37,8 @@ def main(command: Command) -> int:
     from playout.rlhf.material import Material, resolve
     from playout.rlhf.recipes import recipe
     from playout.rlhf.sft import SFTConfig, SFTTrainer
-    from playout.rlhf.stage import LearnConfig, export_model, finish, interval, load_model, start
+    from playout.rlhf.stage import export_model, finish, interval, load_model, start
+    from playout.rlhf.steps import LearnConfig
 
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")

@@ -7,7 +7,7 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf import synthetic
 from playout.rlhf.data import Preference, read_preferences
 from playout.rlhf.dpo import DPOConfig, DPOTrainer, dpo_loss, rank_samples, write_preferences
-from playout.rlhf.stage import LearnConfig
+from playout.rlhf.steps import LearnConfig
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
 

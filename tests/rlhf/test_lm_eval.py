@@ -7,7 +7,8 @@ import torch
 from playout.rlhf import synthetic
 from playout.rlhf.batching import Corpus
 from playout.rlhf.pretrain import PretrainConfig, PretrainTrainer
-from playout.rlhf.stage import LearnConfig, export_model
+from playout.rlhf.stage import export_model
+from playout.rlhf.steps import LearnConfig
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
 from playout.rlhf.vocabulary import token_logprobs

@@ -12,7 +12,7 @@ from playout.rlhf.heads import ScalarHead
 from playout.rlhf.pairs import Pairs, RatedPairs, VotedPairs, compare
 from playout.rlhf.reward import RewardConfig, RewardModel, RewardTrainer, preference_loss
 from playout.rlhf.scoring import checked, reward_from
-from playout.rlhf.stage import LearnConfig
+from playout.rlhf.steps import LearnConfig
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
 from scipy.optimize import minimize

@@ -19,8 +19,9 @@ from playout.rlhf.heads import MaskedTokenHead
 from playout.rlhf.mlm import MaskedBatches, mask_tokens, masked_loss
 from playout.rlhf.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer, bits_per_byte
 from playout.rlhf.sft import SFTConfig, SFTTrainer
-from playout.rlhf.stage import LearnConfig, Learner, interval, load_model
+from playout.rlhf.stage import interval, load_model
 from playout.rlhf.statistics import bootstrap, calibration_error, pair_accuracy, wilson
+from playout.rlhf.steps import LearnConfig, Learner
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, TransformerConfig
 
