@@ -1,4 +1,4 @@
-"""How many updates fit into a budget of minutes: measured at the start, corrected on the way.
+"""What fits into a budget of minutes: measured at the start, corrected on the way.
 
 Every schedule goes by counts, never by the clock: a plan, and each correction of it with the update
 from which it counts, is written into run.json before it takes effect, so that a resumed run equals
@@ -7,15 +7,23 @@ one that was never stopped.
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import torch
 from playout.agents.alphazero import AlphaZeroConfig, AlphaZeroTrainer
+from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.replay import Examples
+from playout.agents.resnet import build
 from playout.agents.run.budget import plan
 from playout.agents.run.directory import RunDir
 from playout.agents.run.memory import keep_freed_memory
+from playout.agents.selfplay import SelfPlayConfig
+from playout.envs.game import NativeGame
 
+GLANCE = 0.3  # seconds, to see how fast a network answers here
 SECONDS = 20.0  # at most, and at most a twentieth of the budget
 # Of the time: the rest is for evaluations, and a network that has learned answers fewer questions a
 # move, so that an update takes more searching than at the start, when it is measured.
@@ -23,6 +31,26 @@ SHARE = 0.8
 CORRECTIONS = (0.4, 0.7)  # shares of the updates after which the plan is corrected, ...
 MOST = 1.5  # ... by this factor at most, so that no schedule turns back by much
 SPARE = 0.97  # of the minutes are planned
+
+
+def evaluations_within(game: NativeGame, minutes: float, size: str) -> float:
+    """How many positions a network could answer in that time, all threads together."""
+    net = build(game.obs_shape, game.num_actions, size=size, num_players=game.num_players)
+    play = SelfPlayConfig()
+    obs = np.zeros((play.num_trees, *game.obs_shape), np.float32)
+    networks = [NetworkEvaluator(net) for _ in range(play.num_groups)]
+
+    def rate(network: NetworkEvaluator) -> float:
+        count, start = 0, time.perf_counter()
+        while (taken := time.perf_counter() - start) < GLANCE:
+            network.evaluate_obs(obs)
+            count += len(obs)
+        return count / taken
+
+    pool = ThreadPoolExecutor(len(networks), initializer=torch.set_num_threads, initargs=(1,))
+    with pool:
+        list(pool.map(rate, networks))  # the first calls are slow
+        return 60.0 * minutes * sum(pool.map(rate, networks))
 
 
 def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:

@@ -1,9 +1,9 @@
 """One dial for self-play: a budget in minutes (or a size) becomes a whole configuration.
 
-What learns fastest changes with the time there is: a small network sees more games early, a large
-one ends higher. The numbers were found by runs on two cores. Left out: how many updates fit
-into the minutes on this machine, which is measured once at the start of a run
-(commands/alphazero.py).
+What learns fastest changes with the work there is time for: a small network sees more games early,
+a large one ends higher. The numbers were found by runs on two cores, one kind of them with twice
+the speed of the other. Left out: how much work, and how many updates, fit into the minutes on this
+machine, which is measured at the start of a run (calibrate.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from playout.agents.resnet import parse_size
 from playout.agents.selfplay import SelfPlayConfig
 from playout.envs.game import NativeGame
 
-# minutes from which a network pays off -> (the one that begins, the one that takes over)
-BY_MINUTES = ((25.0, "small", "base"), (0.0, "", "small"))
+LARGE, SMALL = "base", "small"
+# The large network pays off where there is time for so many evaluations of it, were there nothing
+# else to do: an hour of it was better than the small one at 100 million and no better at 50.
+ENOUGH = 75e6
 FIRST_EVALUATIONS, FIRST_STEPS = 32768, 48  # of an update, for a network of 32 channels x 3 blocks
 LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew
 SIMULATIONS = 16
@@ -25,9 +27,12 @@ SIMULATIONS = 16
 LATER_SIMULATIONS, LATER_STEPS = 24, 1.3
 
 
-def sizes_for(minutes: float) -> tuple[str, str]:
-    """The network that learns first ("" for none) and the final one, for minutes on two cores."""
-    return next((first, last) for least, first, last in BY_MINUTES if minutes >= least)
+def sizes_for(evaluations: float) -> tuple[str, str]:
+    """The network that learns first ("" for none) and the final one.
+
+    `evaluations` are those of the large network that there is time for, `evaluations_within`.
+    """
+    return (SMALL, LARGE) if evaluations >= ENOUGH else ("", SMALL)
 
 
 def cost(size: str) -> float:
@@ -62,7 +67,7 @@ def configure(
         explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
     )
     times = 2 if long else 1
-    part = min(1.0, cost("small") / cost(size))
+    part = min(1.0, cost(SMALL) / cost(size))
     config = AlphaZeroConfig(
         game=str(game),
         size=size,

@@ -112,22 +112,28 @@ def peer(module: str, distribution: str) -> ModuleType | None:
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
     return {
-        "processor": model,
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def processor() -> str:
+    """The processor's name; with family and model, since one name may mean several generations."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
+    except OSError:
+        text = ""
+    lines = (line.partition(":") for line in text.splitlines())
+    known = {name.strip(): value.strip() for name, _, value in lines}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in known and "model" in known:
+        name += f", family {known['cpu family']} model {known['model']}"
+    return name
 
 
 def versions() -> dict[str, str]:

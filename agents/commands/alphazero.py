@@ -17,6 +17,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from playout.agents.alphazero import AlphaZeroConfig
     from playout.agents.run.directory import RunDir
+    from playout.envs.game import NativeGame
 
 DEMO_MINUTES = 6.0
 
@@ -38,7 +39,8 @@ class Command(TrainingOptions):
     """Instead of minutes: games of self-play."""
 
     size: str | None = None
-    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time allows."""
+    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time and the
+    machine's speed allow."""
 
     simulations: int | None = None
     """Simulations a move in self-play: few make more games, many make better targets. By default
@@ -85,7 +87,7 @@ def main(command: Command) -> int:
 
 def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
     """The configuration but for its length, and the minutes if they decide."""
-    from playout.agents.sizing import LONG_RUN, configure, sizes_for
+    from playout.agents.sizing import LONG_RUN, configure
     from playout.envs.registry import game as find_game
 
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
@@ -100,9 +102,8 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
         raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
     game = find_game(command.game)
     length = minutes if minutes is not None else 60.0
-    first, size = ("", "tiny") if game.max_plies <= 12 else sizes_for(length)
-    if command.size is not None:
-        first, size = "", command.size
+    known = minutes if command.resume is None else None  # a run that is resumed has its networks
+    first, size = ("", command.size) if command.size else networks(game, known)
     updates = command.updates if minutes is None else 1
     config = configure(
         game,
@@ -115,6 +116,18 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
         long=length >= LONG_RUN,
     )
     return config.resolved(), minutes
+
+
+def networks(game: NativeGame, minutes: float | None) -> tuple[str, str]:
+    """The network that learns first ("" for none) and the final one; by counts, always the same."""
+    from playout.agents.calibrate import evaluations_within
+    from playout.agents.sizing import LARGE, sizes_for
+
+    if game.max_plies <= 12:
+        return "", "tiny"
+    if minutes is None:
+        return sizes_for(float("inf"))
+    return sizes_for(evaluations_within(game, minutes, LARGE))
 
 
 def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:

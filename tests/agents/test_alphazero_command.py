@@ -1,9 +1,12 @@
 import json
+import threading
 
 import numpy as np
 import playout
 import pytest
+from playout.agents.calibrate import evaluations_within
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
+from playout.agents.evaluator import NetworkEvaluator
 from playout.agents.loading import load
 from playout.agents.run.directory import RunDir
 from playout.errors import ConfigError
@@ -72,3 +75,36 @@ def test_options_that_mean_nothing_are_refused_in_one_line(options, message):
     with pytest.raises(ConfigError, match=message) as found:
         plan_run(Command(**options))
     assert "\n" not in str(found.value)
+
+
+def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
+    def planned(**options):
+        config, _ = plan_run(Command(game="connect_four", **options))
+        return config.first_size, config.size
+
+    for speed, expected in ((10_000, ("", "small")), (40_000, ("small", "base"))):
+        monkeypatch.setattr(
+            "playout.agents.calibrate.evaluations_within",
+            lambda game, minutes, size, speed=speed: 60 * minutes * speed,
+        )
+        assert planned(minutes=60) == expected
+        assert planned(minutes=6) == ("", "small")
+        assert planned(minutes=60, size="tiny") == ("", "tiny")
+        # What is counted, not timed, is the same on every machine.
+        assert planned(updates=100) == ("small", "base")
+
+
+def test_how_much_a_network_could_answer_is_measured_on_all_threads(monkeypatch):
+    asked = []
+    evaluate = NetworkEvaluator.evaluate_obs
+
+    def counted(self, obs):
+        asked.append((threading.get_ident(), len(obs)))
+        return evaluate(self, obs)
+
+    monkeypatch.setattr(NetworkEvaluator, "evaluate_obs", counted)
+    monkeypatch.setattr("playout.agents.calibrate.GLANCE", 0.05)
+    found = evaluations_within(playout.game("connect_four"), 1.0, "8x1")
+    # No more than all that was asked, warm-up included, within the time of one of two rounds.
+    assert 0 < found <= 60 / 0.05 * sum(rows for _, rows in asked)
+    assert len({thread for thread, _ in asked}) == 2
