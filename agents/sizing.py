@@ -17,7 +17,8 @@ from playout.envs.game import NativeGame
 
 LARGE, SMALL = "base", "small"
 # The large network pays off where there is time for so many evaluations of it, were there nothing
-# else to do: an hour of it was better than the small one at 100 million and no better at 50.
+# else to do. Where an hour holds 50 million, 25 minutes of the small one were better than an hour
+# of both (Connect Four, policy alone: 92.1 and 91.0 % of moves keep the outcome).
 ENOUGH = 75e6
 FIRST_EVALUATIONS, FIRST_STEPS = 32768, 48  # of an update, for a network of 32 channels x 3 blocks
 LONG_RUN = 25.0  # minutes from which updates are twice as long: fewer trees are begun anew

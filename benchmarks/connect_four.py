@@ -185,6 +185,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in results["runs"]:
         length = f"{'the demo, ' if run['demo'] else ''}{run['minutes'] or 0:g} minutes"
+        length += f" of self-play, {run['size']} network"
         alike.setdefault(length, []).append(run)
     for length, runs in alike.items():
         seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
@@ -197,7 +198,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
         targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
         for what, ones in found.items():
             what_of = what if what.startswith("points") else f"moves that keep the outcome, {what}"
-            add(f"{length} of self-play, {seeds}: {what_of}", ones, targets.get(what))
+            add(f"{length}, {seeds}: {what_of}", ones, targets.get(what))
     for one in results["supervised"]:
         for kind in ("policy", "search"):
             minutes = f"taught by the solver for {one['minutes']:g} minutes"
@@ -260,8 +261,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 def merged(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]], *by: str) -> list[Any]:
     """Rows of both, new ones in place of old ones that agree in all of `by`, in order of it."""
-    rows = {tuple(row[name] for name in by): row for row in (*old, *new)}
-    return [rows[key] for key in sorted(rows, key=lambda key: [float(value or 0) for value in key])]
+    rows = {tuple(row[name] or 0 for name in by): row for row in (*old, *new)}
+    return [rows[key] for key in sorted(rows)]
 
 
 def main() -> None:
@@ -282,7 +283,7 @@ def main() -> None:
     if last.is_file() and not args.afresh:
         kept = json.loads(last.read_text(encoding="utf-8"))["results"]
     paths = args.runs + (train_runs(args.train, args.seeds, args.into) if args.train else [])
-    runs = merged(kept.get("runs", ()), map(curve, paths), "minutes", "demo", "seed")
+    runs = merged(kept.get("runs", ()), map(curve, paths), "minutes", "demo", "size", "seed")
     if not runs:
         parser.error("name runs to read, or --train MINUTES")
     size = runs[-1]["size"]
