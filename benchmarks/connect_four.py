@@ -169,10 +169,15 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
 
 
 def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Points and shares in per cent: median and range of the seeds; of one, its 95 % interval."""
+    """Points and shares in per cent: median and range of the seeds; of one, its 95 % interval.
+
+    Runs on different processors, which see different numbers of games, are not mixed.
+    """
     claims = []
 
-    def add(what: str, runs: list[dict[str, Any]], target: float | None = None) -> None:
+    def add(
+        what: str, runs: list[dict[str, Any]], target: float | None = None, note: str = ""
+    ) -> None:
         middles = [one.get("score", one.get("value_preserving")) for one in runs]
         ends = middles
         if len(runs) == 1:
@@ -180,14 +185,16 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
         ours = {"median": float(np.median(middles)), "min": min(ends), "max": max(ends)}
         ours = {name: 100 * value for name, value in ours.items()}
         claim = {"claim": what, "ours": ours, "unit": "%", "command": COMMAND}
-        claims.append({**claim, **({"target": target} if target else {})})
+        claims.append(
+            {**claim, **({"target": target} if target else {}), **({"note": note} if note else {})}
+        )
 
-    alike: dict[str, list[dict[str, Any]]] = {}
+    alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in results["runs"]:
         length = f"{'the demo, ' if run['demo'] else ''}{run['minutes'] or 0:g} minutes"
         length += f" of self-play, {run['size']} network"
-        alike.setdefault(length, []).append(run)
-    for length, runs in alike.items():
+        alike.setdefault((length, run["measured"]["processor"]), []).append(run)
+    for (length, processor), runs in alike.items():
         seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
         found: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
@@ -198,7 +205,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
         targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
         for what, ones in found.items():
             what_of = what if what.startswith("points") else f"moves that keep the outcome, {what}"
-            add(f"{length}, {seeds}: {what_of}", ones, targets.get(what))
+            add(f"{length}, {seeds}: {what_of}", ones, targets.get(what), processor)
     for one in results["supervised"]:
         for kind in ("policy", "search"):
             minutes = f"taught by the solver for {one['minutes']:g} minutes"
