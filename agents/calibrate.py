@@ -7,14 +7,14 @@ one that was never stopped.
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from playout.agents.alphazero import AlphaZeroConfig, AlphaZeroTrainer
-from playout.agents.evaluator import NetworkEvaluator
+from playout.agents.evaluator import NetworkEvaluator, measure_rate
 from playout.agents.replay import Examples
 from playout.agents.resnet import build
 from playout.agents.run.budget import plan
@@ -37,16 +37,8 @@ def evaluations_within(game: NativeGame, minutes: float, size: str) -> float:
     """How many positions a network could answer in that time, all threads together."""
     net = build(game.obs_shape, game.num_actions, size=size, num_players=game.num_players)
     play = SelfPlayConfig()
-    obs = np.zeros((play.num_trees, *game.obs_shape), np.float32)
     networks = [NetworkEvaluator(net) for _ in range(play.num_groups)]
-
-    def rate(network: NetworkEvaluator) -> float:
-        count, start = 0, time.perf_counter()
-        while (taken := time.perf_counter() - start) < GLANCE:
-            network.evaluate_obs(obs)
-            count += len(obs)
-        return count / taken
-
+    rate = partial(measure_rate, batch=play.num_trees, seconds=GLANCE)
     pool = ThreadPoolExecutor(len(networks), initializer=torch.set_num_threads, initargs=(1,))
     with pool:
         list(pool.map(rate, networks))  # the first calls are slow

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.analysis import analyse, policy_judge, search_judge
 from playout.agents.arena import MatchResult, play_match
+from playout.agents.intervals import share_interval
 from playout.agents.players import Player, make_player
-from playout.agents.positions import load_scored_positions, preserved, share_interval
+from playout.agents.positions import load_scored_positions, preserved
 from playout.agents.ratings import rate
 from playout.agents.reporting import must_be_writable, progress, table, write_json
 from playout.agents.strength import player_evaluator

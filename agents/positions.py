@@ -9,7 +9,6 @@ under test is the caller's part.
 from __future__ import annotations
 
 import json
-import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -161,17 +160,3 @@ def optimal_share(actions: npt.ArrayLike, scores: npt.NDArray[np.int32]) -> floa
     """The share of actions with the best score: quickest wins, slowest losses."""
     kept = np.asarray(actions)
     return float((scores[np.arange(len(kept)), kept] == scores.max(axis=1)).mean())
-
-
-def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score, which behaves near 0 and 1.
-
-    `successes` may count halves.
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} of {trials} is no share")
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

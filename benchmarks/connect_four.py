@@ -185,9 +185,8 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
         ours = {"median": float(np.median(middles)), "min": min(ends), "max": max(ends)}
         ours = {name: 100 * value for name, value in ours.items()}
         claim = {"claim": what, "ours": ours, "unit": "%", "command": COMMAND}
-        claims.append(
-            {**claim, **({"target": target} if target else {}), **({"note": note} if note else {})}
-        )
+        wanted = {"target": target, "note": note}
+        claims.append(claim | {name: value for name, value in wanted.items() if value})
 
     alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in results["runs"]:
@@ -280,8 +279,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--into", type=Path, default=Path("runs"))
     parser.add_argument("--supervised", type=float, nargs="*", help="minutes; by default 15")
-    parser.add_argument("--rollouts", type=int, nargs="*", default=None, help="simulations")
-    parser.add_argument("--alpha-beta", type=int, nargs="*", default=None, help="nodes")
+    parser.add_argument("--rollouts", type=int, nargs="*", help="simulations")
+    parser.add_argument("--alpha-beta", type=int, nargs="*", help="nodes")
     parser.add_argument("--afresh", action="store_true", help="keep nothing of the last file")
     args = parser.parse_args()
 

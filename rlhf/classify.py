@@ -20,7 +20,7 @@ from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tfidf import Features, logistic, ridge
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["ClassifyConfig", "ClassifyTrainer", "Task", "linear_baseline", "predict", "task_of"]
@@ -124,7 +124,7 @@ class ClassifyTrainer(StepsTrainer):
         self.dtype = pick_dtype(config.learn.dtype)
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
         self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
-        parts: dict[str, nn.Module] = {"model": model, "head": self.head}
+        parts = {"model": model, "head": self.head}
         self._prepare(parts, config.learn, steps=config.steps, units=config.batch)
 
     def update(self) -> dict[str, float]:

@@ -18,7 +18,6 @@ from playout.rlhf.steps import LearnConfig, StepsTrainer
 from playout.rlhf.tokenizer import Tokenizer
 from playout.rlhf.transformer import Transformer, autocast
 from playout.rlhf.vocabulary import cross_entropy
-from torch import nn
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
 
@@ -123,8 +122,8 @@ class MaskedTrainer(StepsTrainer):
         options: dict[str, Any] = {"length": config.length, "pairs": pairs}
         self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
         self.dtype = pick_dtype(config.learn.dtype)
-        parts: dict[str, nn.Module] = {"model": model, "head": head}
         tokens = config.rows * config.length
+        parts = {"model": model, "head": head}
         self._prepare(parts, config.learn, steps=config.steps, units=tokens)
 
     def update(self) -> dict[str, float]:

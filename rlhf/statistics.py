@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from playout.agents.intervals import share_interval
 
 __all__ = ["bootstrap", "calibration_error", "pair_accuracy", "wilson"]
 
@@ -34,15 +35,9 @@ def _pairs(scores: ArrayLike, truth: ArrayLike, gap: float) -> tuple[Halves, Hal
     return right.astype(np.float32), counted.astype(np.float32)
 
 
-def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    if not total:
-        return 0.0, 1.0
-    share = right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    half /= 1 + z * z / total
-    return max(0.0, middle - half), min(1.0, middle + half)
+def wilson(right: float, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; of nothing, all that a share can be."""
+    return share_interval(min(right, total), total) if total else (0.0, 1.0)
 
 
 def bootstrap(

@@ -5,7 +5,7 @@ evaluations are the stages'.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class StepsTrainer:
 
     def _prepare(
         self,
-        parts: dict[str, nn.Module],
+        parts: Mapping[str, nn.Module],
         learn: LearnConfig,
         *,
         steps: int,

@@ -220,10 +220,11 @@ class _Loop:
         return None if metric is None or math.isnan(metric) else metric
 
     def _evaluation_due(self) -> bool:
-        every = self.eval_every
-        if not every or self.trainer.finished:
-            return every > 0
-        done, total = self.trainer.progress
+        every, (done, total) = self.eval_every, self.trainer.progress
+        if not every:
+            return False
+        if self.trainer.finished:
+            return True
         left = self.updates * (total - done) / max(done, 1)
         return self.updates % every == 0 and left > every / 4
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import playout
 import pytest
+from playout.agents.intervals import share_interval
 from playout.agents.positions import (
     DATA,
     load_eval_positions,
@@ -14,7 +15,6 @@ from playout.agents.positions import (
     preserved,
     read_moves,
     read_positions,
-    share_interval,
     value_preserving_share,
     write_positions,
 )
