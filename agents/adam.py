@@ -7,13 +7,38 @@ Leaves out: sparse gradients, amsgrad, parameter groups.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from playout.agents._adam import adam_step, squared_norm
 from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
+
+
+def views(flat: Tensor, tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each tensor with its part of a flat one, in its shape; their lengths add up in order."""
+    offset = 0
+    for tensor in tensors:
+        end = offset + tensor.numel()
+        yield tensor, flat[offset:end].view(tensor.shape)
+        offset = end
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """Moves tensors of one type and device into one buffer, whose views they become, in order."""
+    flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+    for tensor, view in views(flat, tensors):
+        tensor.data = view
+    return flat
+
+
+def flat_gradients(flat: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """A buffer like `flat`, of zeros, whose views are the parameters' gradients from now on."""
+    grad = torch.zeros_like(flat)
+    for parameter, view in views(grad, parameters):
+        parameter.grad = view
+    return grad
 
 
 class Adam:
@@ -45,20 +70,11 @@ class Adam:
             )
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
         self.step_count = 0
-        first = self.parameters[0]
-        total = sum(p.numel() for p in self.parameters)
-        self.flat = torch.empty(total, dtype=first.dtype, device=first.device)
-        self.grad = torch.zeros_like(self.flat)
+        self.flat = flatten(self.parameters)
+        self.grad = flat_gradients(self.flat, self.parameters)
         self.exp_avg = torch.zeros_like(self.flat)
         self.exp_avg_sq = torch.zeros_like(self.flat)
-        offset = 0
-        for p in self.parameters:
-            end = offset + p.numel()
-            self.flat[offset:end].copy_(p.detach().reshape(-1))
-            p.data = self.flat[offset:end].view(p.shape)
-            p.grad = self.grad[offset:end].view(p.shape)
-            offset = end
-        self._native = first.device.type == "cpu" and first.dtype == torch.float32
+        self._native = self.flat.device.type == "cpu" and self.flat.dtype == torch.float32
         if self._native:
             tensors = (self.flat, self.grad, self.exp_avg, self.exp_avg_sq)
             self._arrays: Any = tuple(tensor.numpy() for tensor in tensors)

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from playout.agents.adam import Adam, flat_gradients, flatten
 from playout.agents.evaluator import choose_device
 from playout.agents.muon import Muon
 from playout.agents.replay import TrainingBatch
 from playout.agents.resnet import ResNet
-from playout.errors import ConfigError, DivergedError
+from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -114,21 +115,32 @@ class Learner:
         self.device = device = choose_device() if device is None else device
         self.peak_rate = config.learning_rate * min(1.0, (32 / net.config.channels) ** 0.5)
         self.steps = 0
-        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(device)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self._replicas = [
-            self.net,
-            *(copy.deepcopy(self.net) for _ in range(config.num_shards - 1)),
-        ]
-        for replica in self._replicas[
-            1:
-        ]:  # same weights in the same memory, gradients of their own
-            for own, shared in zip(replica.parameters(), self.net.parameters(), strict=True):
-                own.data = shared.data
+        self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, config.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
+        names = {id(parameter): name for name, parameter in self.net.named_parameters()}
+        self._order = [[names[id(p)] for p in one.parameters] for one in self.optimizers]
+        # [replicas][optimisers]: weights are in the same memory, gradients in their own.
+        self._gradients = [[one.grad for one in self.optimizers]]
+        for replica in self._replicas[1:]:
+            gradients = []
+            for one, moved in zip(self.optimizers, self._moved(replica), strict=True):
+                for own, shared in zip(moved, one.parameters, strict=True):
+                    own.data = shared.data
+                gradients.append(flat_gradients(one.flat, moved))
+            self._gradients.append(gradients)
+        self._slow = [flatten(moved) for moved in self._moved(self.average)]
+        self._slow.append(flatten(statistics(self.average)))
+        self._running = [flatten(statistics(replica)) for replica in self._replicas]
         self._pool = ThreadPoolExecutor(
             config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
+
+    def _moved(self, net: ResNet) -> list[list[nn.Parameter]]:
+        """The parameters of a copy of the network that each optimiser moves, in its order."""
+        found = dict(net.named_parameters())
+        return [[found[name] for name in order] for order in self._order]
 
     def rate(self, done: float) -> float:
         """The rate with `done` (0 to 1) of the run behind: a warm-up, then half a cosine."""
@@ -142,22 +154,19 @@ class Learner:
     def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
         """One gradient step with `done` (0 to 1) of the run behind; returns the losses."""
         rate = self.rate(done)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
         parts = slices(batch, self.config.num_shards)
-        found = list(self._pool.map(self._shard, self._replicas, parts))
-        self._add_gradients()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
+        found = list(self._pool.map(self._shard, range(len(parts)), parts))
+        norm = self._gather()
         policy_loss, value_loss, entropy = (
             sum(column) / len(parts) for column in zip(*found, strict=True)
         )
-        if not math.isfinite(policy_loss + value_loss) or not torch.isfinite(norm):
+        if not math.isfinite(policy_loss + value_loss + norm):
             raise DivergedError(
                 f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
                 f"({rate:.2g}) and continue from the last checkpoint"
             )
         for optimizer in self.optimizers:
+            optimizer.lr = rate
             optimizer.step()
         self.steps += 1
         self._average()
@@ -165,14 +174,14 @@ class Learner:
             "train/policy_loss": policy_loss,
             "train/value_loss": value_loss,
             "train/policy_entropy": entropy,
-            "train/grad_norm": float(norm),
+            "train/grad_norm": norm,
             "train/learning_rate": rate,
         }
 
-    def _shard(self, net: ResNet, batch: TrainingBatch) -> tuple[float, float, float]:
-        net.train()
-        for parameter in net.parameters():
-            parameter.grad = None
+    def _shard(self, index: int, batch: TrainingBatch) -> tuple[float, float, float]:
+        net = self._replicas[index].train()
+        for gradient in self._gradients[index]:
+            gradient.zero_()
         policy_loss, value_loss, entropy = losses(
             net, batch, dtype=self.config.dtype, device=self.device
         )
@@ -180,31 +189,27 @@ class Learner:
         return float(policy_loss.detach()), float(value_loss.detach()), float(entropy)
 
     @torch.no_grad()
-    def _add_gradients(self) -> None:
-        """Means of the shards' gradients (left in the first) and running statistics, in order."""
-        count = len(self._replicas)
-        if count == 1:
-            return
-        for parameters in zip(*(r.parameters() for r in self._replicas), strict=True):
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            if gradients:
-                total: Tensor = gradients[0]
-                for gradient in gradients[1:]:
-                    total.add_(gradient)
-                total.div_(count)
-        for buffers in zip(*(r.buffers() for r in self._replicas), strict=True):
-            if buffers[0].is_floating_point():
-                mean = torch.stack(buffers).mean(dim=0)
-                for buffer in buffers:
-                    buffer.copy_(mean)
+    def _gather(self) -> float:
+        """Means of the shards' gradients, clipped, and of running statistics; the former's norm."""
+        count, mine = len(self._replicas), self._gradients[0]
+        for theirs in self._gradients[1:]:
+            torch._foreach_add_(mine, theirs)
+        torch._foreach_div_(mine, count)
+        if count > 1:
+            mean = torch.stack(self._running).mean(dim=0)
+            for running in self._running:
+                running.copy_(mean)
+        norm = float(torch.stack(torch._foreach_norm(mine)).norm())
+        if norm > self.config.max_grad_norm:
+            torch._foreach_mul_(mine, self.config.max_grad_norm / norm)
+        return norm
 
     @torch.no_grad()
     def _average(self) -> None:
         # Early weights are worthless: the average is short at first.
         decay = min(self.config.average, self.steps / (self.steps + 9))
-        mine = [p for p in self.average.state_dict().values() if p.is_floating_point()]
-        new = [p for p in self.net.state_dict().values() if p.is_floating_point()]
-        torch._foreach_lerp_(mine, new, 1 - decay)
+        new = [*(optimizer.flat for optimizer in self.optimizers), self._running[0]]
+        torch._foreach_lerp_(self._slow, new, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, averaged weights, optimiser and counter."""
@@ -217,7 +222,17 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            CheckpointError: the state is of other optimisers, such as those of an earlier version.
+        """
+        mine = [sorted(optimizer.state_dict()) for optimizer in self.optimizers]
+        if mine != [sorted(stored) for stored in state["optimizers"]]:
+            raise CheckpointError(
+                "the checkpoint holds the state of other optimisers: its network can play and be "
+                "analysed, but training needs a new run"
+            )
         self.average.load_state_dict(state["average"])
         for replica in self._replicas:
             replica.load_state_dict(state["learner"])
@@ -226,7 +241,7 @@ class Learner:
         self.steps = int(state["steps"])
 
 
-def make_optimizers(net: ResNet, config: LearnerConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(net: ResNet, config: LearnerConfig) -> list[Adam | Muon]:
     """What moves the weights: matrices with weight decay, vectors and maps of the board without."""
     named = dict(net.named_parameters())
     rate, decay = config.learning_rate, config.weight_decay
@@ -236,14 +251,18 @@ def make_optimizers(net: ResNet, config: LearnerConfig) -> list[torch.optim.Opti
     maps = ("position", "turn")
     matrices = [p for name, p in left.items() if p.ndim > 1 and name not in maps]
     rest = [p for name, p in left.items() if p.ndim <= 1 or name in maps]
-    groups = [
-        {"params": matrices, "weight_decay": decay},
-        {"params": rest, "weight_decay": 0.0},
+    found: list[Adam | Muon] = [
+        Adam(matrices, lr=rate, eps=1e-8, weight_decay=decay),
+        Adam(rest, lr=rate, eps=1e-8),
     ]
-    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=rate, foreach=True)]
     if convs:
         found.append(Muon(convs, lr=rate, weight_decay=decay))
     return found
+
+
+def statistics(net: ResNet) -> list[Tensor]:
+    """The running means and variances of its normalisations."""
+    return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
 
 def mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:

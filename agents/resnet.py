@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from playout.agents.norm_relu import norm_relu
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -105,10 +106,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, C, H, W] to the same."""
-        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = norm_relu(self.conv1(x), self.norm1)
         if self.pool is not None:
             y = y + self.pool(pooled(y))[:, :, None, None]
-        return functional.relu(self.norm2(self.conv2(y)) + x, inplace=True)
+        return norm_relu(self.conv2(y), self.norm2, x)
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -160,19 +161,18 @@ class ResNet(nn.Module):
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
-        x = self.stem_norm(self.stem(obs))
+        x = self.stem(obs)
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
-        position, turn = (
+        place, turn = (
             one[None].to(dtype=x.dtype, memory_format=layout) for one in (self.position, self.turn)
         )
-        x = x + position
         if self.config.obs_shape[0] > 1:
-            x = x + behind(obs).to(x.dtype) * turn
-        x = functional.relu(x, inplace=True)
+            place = place + behind(obs).to(x.dtype) * turn
+        x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
             x = block(x)
-        features = functional.relu(self.head_norm(self.head(x)), inplace=True).flatten(1)
+        features = norm_relu(self.head(x), self.head_norm).flatten(1)
         hidden = functional.relu(self.value_hidden(features), inplace=True)
         return self.policy(features), self.value(hidden)
 

@@ -12,30 +12,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define PLAYOUT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define PLAYOUT_CLONES
-#endif
-
-typedef uint16_t playout_bf16;
+#include "../agents/bf16.h"
 
 static inline float playout_load_f32(float x) { return x; }
 static inline float playout_store_f32(float x) { return x; }
-
-static inline float playout_load_bf16(playout_bf16 x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, sizeof wide);
-    return wide;
-}
-
-static inline playout_bf16 playout_store_bf16(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-    return (playout_bf16)(x != x ? 0x7FC0u : rounded);
-}
 
 /* e^x by 2^n e^r with |r| <= ln(2)/2 (Cody and Waite 1980); about 2 units in the last place, no branches. */
 static inline float playout_exp(float x) {

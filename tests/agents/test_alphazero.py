@@ -126,7 +126,7 @@ def test_shards_give_the_gradient_of_the_whole_batch():
     learner = Learner(build(game.obs_shape, 9, size="tiny"), config)
     for replica in learner._replicas:  # statistics of a shard would differ: use the running ones
         replica.eval()
-        replica.train = lambda mode=True: None
+        replica.train = lambda mode=True, net=replica: net
     net = build(game.obs_shape, 9, size="tiny").eval()
     for part in slices(batch, 2):
         policy_loss, value_loss, _ = losses(net, part, dtype="float32")
@@ -136,6 +136,15 @@ def test_shards_give_the_gradient_of_the_whole_batch():
     learner.step(batch, done=0.5)
     for mine, theirs in zip(learner.net.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    muon, adamw = (
+        Learner(build((2, 3, 3), 9, size="tiny"), LearnerConfig(optimizer=name))
+        for name in ("muon", "adamw")
+    )
+    with pytest.raises(CheckpointError, match="other optimisers"):
+        adamw.load_state_dict(muon.state_dict())
 
 
 def test_the_rate_warms_up_and_falls():

@@ -19,7 +19,7 @@ def test_the_small_iteration_equals_that_on_the_whole_matrix(shape, iterations):
     matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     wide = matrix.T if shape[0] > shape[1] else matrix
     wanted = plain(wide, iterations)
-    found = orthogonal(matrix, iterations=iterations)
+    found = orthogonal(matrix[None], iterations=iterations)[0]
     torch.testing.assert_close(
         found, wanted.T if shape[0] > shape[1] else wanted, atol=1e-6, rtol=0
     )
@@ -27,7 +27,7 @@ def test_the_small_iteration_equals_that_on_the_whole_matrix(shape, iterations):
 
 def test_directions_stay_and_all_lengths_come_near_one():
     matrix = torch.randn(16, 144, generator=torch.Generator().manual_seed(2))
-    found = orthogonal(matrix)
+    found = orthogonal(matrix[None])[0]
     lengths = torch.linalg.svdvals(found)
     assert lengths.min() > 0.6 and lengths.max() < 1.3
     # Same singular vectors: the product with the nearest orthogonal matrix is nearly symmetric.
