@@ -29,6 +29,7 @@ def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -
     if not (
         norm.training
         and x.dtype == torch.bfloat16
+        and norm.weight.dtype == torch.float32
         and x.device.type == "cpu"
         and x.shape[1] % LANES == 0
         and not torch.compiler.is_compiling()

@@ -74,6 +74,11 @@ def test_other_widths_take_the_separate_operations():
     assert torch.equal(norm_relu(x, norm_of(20), residual), plain(x, norm_of(20), residual))
 
 
+def test_a_whole_network_in_bfloat16_takes_the_separate_operations():
+    x = trunk(5, 32, 3, 3, seed=1)
+    assert torch.equal(norm_relu(x, norm_of(32).bfloat16()), plain(x, norm_of(32).bfloat16(), None))
+
+
 def test_running_statistics_follow_as_in_torch():
     mine, theirs = norm_of(32), norm_of(32)
     for seed in range(3):
