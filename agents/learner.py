@@ -119,8 +119,6 @@ class Learner:
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, config.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
-        names = {id(parameter): name for name, parameter in self.net.named_parameters()}
-        self._order = [[names[id(p)] for p in one.parameters] for one in self.optimizers]
         # [replicas][optimisers]: weights are in the same memory, gradients in their own.
         self._gradients = [[one.grad for one in self.optimizers]]
         for replica in self._replicas[1:]:
@@ -137,10 +135,11 @@ class Learner:
             config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def _moved(self, net: ResNet) -> list[list[nn.Parameter]]:
+    def _moved(self, twin: ResNet) -> list[list[nn.Parameter]]:
         """The parameters of a copy of the network that each optimiser moves, in its order."""
-        found = dict(net.named_parameters())
-        return [[found[name] for name in order] for order in self._order]
+        pairs = zip(self.net.parameters(), twin.parameters(), strict=True)
+        twins = {id(mine): theirs for mine, theirs in pairs}
+        return [[twins[id(p)] for p in one.parameters] for one in self.optimizers]
 
     def rate(self, done: float) -> float:
         """The rate with `done` (0 to 1) of the run behind: a warm-up, then half a cosine."""

@@ -7,8 +7,6 @@
 #ifndef PLAYOUT_NORM_RELU_H
 #define PLAYOUT_NORM_RELU_H
 
-#include <math.h>
-
 #include "bf16.h"
 
 #define NORM_LANES 8
@@ -24,10 +22,7 @@ typedef struct norm_v {
     norm_floats even, odd;
 } norm_v;
 
-/* Vectors never cross a real call, so the compiler need not warn of how they would. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wpsabi"
-#endif
+/* Vectors never cross a real call. */
 #define NORM_INLINE static inline __attribute__((always_inline))
 
 NORM_INLINE norm_v norm_load(const playout_bf16 *from) {
@@ -145,7 +140,7 @@ PLAYOUT_CLONES static void norm_relu_sums(const playout_bf16 *grad, const playou
     }
 }
 
-/* The gradient of x, a g + b x + d, and that of the residual, g, if there was one. */
+/* The gradient of x, a g + b x + d, and that of the residual, g, where it is wanted. */
 PLAYOUT_CLONES static void norm_relu_back(const playout_bf16 *grad, const playout_bf16 *x, const playout_bf16 *y,
                                           const float *a, const float *b, const float *d, playout_bf16 *grad_x,
                                           playout_bf16 *grad_residual, int64_t rows, int64_t channels) {

@@ -81,7 +81,7 @@ class _NormReLU(Function):
             channels,
         )
         ctx.save_for_backward(x, y, weight, mean, variance)
-        ctx.added, ctx.eps = residual is not None, eps
+        ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -92,7 +92,7 @@ class _NormReLU(Function):
         channels = x.shape[1]
         rows = x.numel() // channels
         grad_x = torch.empty_like(x)
-        grad_residual = torch.empty_like(x) if ctx.added else None
+        grad_residual = torch.empty_like(x) if ctx.needs_input_grad[1] else None
         numbers = torch.empty(5, channels)
         grad_weight, grad_bias, work = numbers[0], numbers[1], numbers[2]
         compiled.backward(

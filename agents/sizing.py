@@ -26,8 +26,8 @@ SIMULATIONS = 16
 # Of a network that takes over: what is left to learn by then needs better targets, and a larger
 # network more steps to learn it.
 LATER_SIMULATIONS, LATER_STEPS = 24, 1.3
-# Of a small network that learns alone in a long run: a row costs a quarter less in batches twice as
-# large, and every position is learned from about four times instead of twice (eight is too often).
+# Of a network that learns alone in a long run, found with the small one: a row costs a quarter less
+# in batches twice as large, and a position is learned from four times, not twice (eight hurts).
 LARGE_BATCH = 2
 
 
