@@ -21,6 +21,7 @@ from torch.nn import functional
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (16, 2, 8),
     "small": (32, 3, 16),
+    "medium": (48, 4, 32),
     "base": (64, 4, 32),
     "large": (128, 6, 32),
 }

@@ -3,7 +3,8 @@
 Each group owns trees, cache and evaluator and runs on a thread of its own; while one group
 searches, another one's network works, and neither waits at a barrier. A group's play depends on its
 seed, its network and its number alone, so runs repeat on any number of cores. Games start from the
-beginning or from random positions, so that the network also learns what good play never reaches.
+beginning or, most of them, from random positions: good play repeats itself, and the network is to
+know what it never reaches.
 Where a game has a quick solver, positions with few plies left are proven instead of searched: the
 game has its exact result, and the time goes to positions where search is needed. Finished games
 become `Examples` (targets.py says how).
@@ -24,7 +25,7 @@ from playout.envs.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import Search, SearchConfig, SearchResult
-from playout.mcts.solver import END_NODES, END_PLIES, GIVEN_UP, Outcomes, prover_for
+from playout.mcts.solver import END_NODES, GIVEN_UP, Outcomes, prover_for
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -42,7 +43,8 @@ class SelfPlayConfig:
         num_simulations: of a full search; its result is a policy target.
         cheap_simulations: of a cheap search, which only chooses the move.
         full_share: share of moves that get a full search (playout-cap randomisation); 1 for all.
-        opening_share: share of games that start from a random position.
+        opening_share: share of games that start from a random position; what the others play, many
+            of them play alike.
         opening_plies: the most random plies before such a game.
         explore_plies: moves chosen with the search's noise; later ones are the best found.
         stop_proven: a game ends as soon as the search has proven its result.
@@ -60,15 +62,15 @@ class SelfPlayConfig:
     num_simulations: int = 16
     cheap_simulations: int = 8
     full_share: float = 1.0
-    opening_share: float = 0.8
-    opening_plies: int = 16
+    opening_share: float = 0.97
+    opening_plies: int = 21
     explore_plies: int = 6
     stop_proven: bool = True
     resign: float = -1.0
     value_mix: float = 0.05
     blunder: float = 0.2
     proof_nodes: int = END_NODES
-    proof_plies: int = END_PLIES
+    proof_plies: int = 22  # with more left, a proof takes longer than a few searches
     play_on: float = 0.8
 
     def __post_init__(self) -> None:
@@ -287,9 +289,9 @@ class Group:
             self.next_game += len(rows)
             rng = np.random.default_rng([self.seed, 5, self.index, int(numbers[0])])
             opened = rng.random(len(rows)) < config.opening_share
-            plies = np.where(
-                opened, rng.integers(0, config.opening_plies + 1, len(rows)), 0
-            ).astype(np.int32)
+            # Few plies make few different games: each number is as likely as it is large.
+            drawn = (config.opening_plies + 1) * np.sqrt(rng.random(len(rows)))
+            plies = np.where(opened, drawn, 0).astype(np.int32)
             states.random_plies(plies, int(rng.integers(2**62)), streams=numbers)
             self.states[rows], self.plies[rows] = states, plies
             rows = rows[states.is_terminal()]

@@ -171,40 +171,41 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
 def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Points and shares in per cent: median and range of the seeds; of one, its 95 % interval.
 
-    Runs on different processors, which see different numbers of games, are not mixed.
+    Runs on different processors, which see different numbers of games, are not mixed. A note in
+    `measured` (written by hand into the file) says what else was different.
     """
     claims = []
 
-    def add(
-        what: str, runs: list[dict[str, Any]], target: float | None = None, note: str = ""
-    ) -> None:
+    def add(what: str, runs: list[dict[str, Any]], **more: Any) -> None:
         middles = [one.get("score", one.get("value_preserving")) for one in runs]
         ends = middles
         if len(runs) == 1:
             ends = runs[0].get("score_interval") or runs[0]["value_preserving_interval"]
         ours = {"median": float(np.median(middles)), "min": min(ends), "max": max(ends)}
         ours = {name: 100 * value for name, value in ours.items()}
-        claim = {"claim": what, "ours": ours, "unit": "%", "command": COMMAND}
-        wanted = {"target": target, "note": note}
-        claims.append(claim | {name: value for name, value in wanted.items() if value})
+        claims.append({"claim": what, "ours": ours, "unit": "%", "command": COMMAND, **more})
 
     alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in results["runs"]:
         length = f"{'the demo, ' if run['demo'] else ''}{run['minutes'] or 0:g} minutes"
         length += f" of self-play, {run['size']} network"
-        alike.setdefault((length, run["measured"]["processor"]), []).append(run)
-    for (length, processor), runs in alike.items():
+        measured = run["measured"]
+        where = "; ".join(measured[name] for name in ("processor", "note") if name in measured)
+        alike.setdefault((length, where), []).append(run)
+    for (length, where), runs in alike.items():
         seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
         found: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
-            for one in run["final"].get("matches", []):
-                found.setdefault(f"points against {one['opponent']}", []).append(one)
             for one in run["final"]["positions"]:
                 found.setdefault(one["by"], []).append(one)
+            for one in run["final"].get("matches", []):
+                found.setdefault(f"points against {one['opponent']}", []).append(one)
         targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
         for what, ones in found.items():
-            what_of = what if what.startswith("points") else f"moves that keep the outcome, {what}"
-            add(f"{length}, {seeds}: {what_of}", ones, targets.get(what), processor)
+            column = what if what.startswith("points") else f"moves that keep the outcome, {what}"
+            place = {"row": f"{length}, {seeds} ({where})", "column": column}
+            target = {"target": targets[what]} if what in targets else {}
+            add(f"{length}, {seeds}: {column}", ones, **place, **target)
     for one in results["supervised"]:
         for kind in ("policy", "search"):
             minutes = f"taught by the solver for {one['minutes']:g} minutes"

@@ -6,8 +6,9 @@
 A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
 unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
 was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
-limit from above). ours, peer and ratio are numbers or rates (median, min, max). A picture of the
-same name stands below its table.
+limit from above). ours, peer and ratio are numbers or rates (median, min, max). Claims with a row
+and a column make a table of their own: many of these have no peer. A picture of the same name
+stands below.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ KEYS = (
     "command",
     "better",
     "note",
+    "row",
+    "column",
 )
 
 
@@ -124,6 +127,21 @@ def table(claims: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def grid(claims: list[dict[str, Any]]) -> list[str]:
+    """The Markdown table of claims that have a row and a column."""
+    columns = list(dict.fromkeys(claim["column"] for claim in claims))
+    rows: dict[str, dict[str, str]] = {}
+    for claim in claims:
+        text, unit = cell(claim["ours"], claim.get("unit", "")), claim.get("unit", "")
+        if claim.get("target") is not None:
+            text += f"; wanted {cell(claim['target'], unit)}: {verdict(claim)}"
+        rows.setdefault(claim["row"], {})[claim["column"]] = text
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row, cells in rows.items():
+        lines.append(f"| {row} | {' | '.join(cells.get(name, '') for name in columns)} |")
+    return lines
+
+
 def report(folder: Path = RESULTS) -> str:
     """All tables, with where they were measured and the commands that repeat them."""
     parts = []
@@ -142,7 +160,10 @@ def report(folder: Path = RESULTS) -> str:
         picture = []
         if (folder / f"{name}.png").is_file():
             picture = ["", f"![{name.replace('_', ' ')}](benchmarks/results/{name}.png)"]
-        parts.append("\n".join([*lines, *table(claims), *picture]))
+        crossed = [claim for claim in claims if "row" in claim]
+        plain = [claim for claim in claims if "row" not in claim]
+        tables = [made(some) for made, some in ((grid, crossed), (table, plain)) if some]
+        parts.append("\n".join([*lines, "\n\n".join(map("\n".join, tables)), *picture]))
     return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
 
 

@@ -39,8 +39,8 @@ class Command(TrainingOptions):
     """Instead of minutes: games of self-play."""
 
     size: str | None = None
-    """Network: tiny, small, base, large or CHANNELSxBLOCKS (48x4); by default as time and the
-    machine's speed allow."""
+    """Network: tiny, small, medium, base, large or CHANNELSxBLOCKS (48x6); by default as time and
+    the machine's speed allow."""
 
     simulations: int | None = None
     """Simulations a move in self-play: few make more games, many make better targets. By default

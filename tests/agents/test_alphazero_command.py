@@ -82,7 +82,11 @@ def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
         config, _ = plan_run(Command(game="connect_four", **options))
         return config.first_size, config.size
 
-    for speed, expected in ((10_000, ("", "small")), (40_000, ("small", "base"))):
+    for speed, expected in (
+        (5_000, ("", "small")),
+        (10_000, ("", "medium")),
+        (40_000, ("small", "base")),
+    ):
         monkeypatch.setattr(
             "playout.agents.calibrate.evaluations_within",
             lambda game, minutes, size, speed=speed: 60 * minutes * speed,

@@ -2,10 +2,10 @@ import math
 
 import playout
 import pytest
-from playout.agents.sizing import ENOUGH, configure, sizes_for
+from playout.agents.sizing import ENOUGH, ENOUGH_FOR_MEDIUM, configure, sizes_for
 
 
-@pytest.mark.parametrize("size", ["small", "base"])
+@pytest.mark.parametrize("size", ["small", "medium", "base"])
 def test_a_network_that_learns_alone_for_long_learns_in_larger_batches(size):
     game = playout.game("connect_four")
     short = configure(game, size=size, updates=5).learner
@@ -20,6 +20,7 @@ def test_networks_that_take_turns_keep_their_batches():
     assert both.learner == configure(game, size="base", updates=5).learner
 
 
-def test_the_large_network_needs_time_for_its_evaluations():
-    assert sizes_for(0.9 * ENOUGH) == ("", "small")
+def test_a_larger_network_needs_time_for_its_evaluations():
+    assert sizes_for(0.9 * ENOUGH_FOR_MEDIUM) == ("", "small")
+    assert sizes_for(1.1 * ENOUGH_FOR_MEDIUM) == sizes_for(0.9 * ENOUGH) == ("", "medium")
     assert sizes_for(1.1 * ENOUGH) == ("small", "base")
