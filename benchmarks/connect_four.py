@@ -202,7 +202,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
                 found.setdefault(f"points against {one['opponent']}", []).append(one)
         targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
         for what, ones in found.items():
-            column = what if what.startswith("points") else f"moves that keep the outcome, {what}"
+            column = what if what.startswith("points") else f"keeps the outcome: {what}"
             place = {"row": f"{length}, {seeds} ({where})", "column": column}
             target = {"target": targets[what]} if what in targets else {}
             add(f"{length}, {seeds}: {column}", ones, **place, **target)
