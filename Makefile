@@ -34,8 +34,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
+# Python's warnings are for those who pack: an editable installation is always told that it is one.
 $(VENV)/.installed: $(BIN)/python pyproject.toml setup.py $(NATIVE)
-	$(BIN)/python -m pip install --quiet --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 # The build tools stay in the environment, so that tests can build example packages without a network.

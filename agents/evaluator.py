@@ -96,7 +96,9 @@ def as_one_call(net: FoldedResNet, dtype: torch.dtype) -> Answer:
     """
     example = torch.zeros((16, *net.config.obs_shape))
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # torch calls recording deprecated, in newer versions aloud, and offers nothing like it yet.
+        for kind in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
         traced = torch.jit.trace(_Whole(net, dtype), example, check_trace=False)
     return cast(Answer, traced)
 

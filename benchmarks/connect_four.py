@@ -231,10 +231,11 @@ def plot(results: dict[str, Any], path: Path) -> None:
     for panel, (axis, title) in zip(panels, AXES.items(), strict=True):
         for run in results["runs"]:
             thick = 2.0 if (run["minutes"] or 0) >= 30 else 1.0
+            strong = 0.3 if "note" in run["measured"] else 0.95
             for kind, colour in colours.items():
                 xs = [point[axis] for point in run["points"]]
                 ys = [100 * point[kind] for point in run["points"]]
-                panel.plot(xs, ys, color=colour, lw=thick, alpha=0.85)
+                panel.plot(xs, ys, color=colour, lw=thick, alpha=strong)
         for one in results["rollouts"]:
             share = 100 * one["value_preserving"]
             panel.axhline(share, color="grey", lw=0.8, ls=":")
@@ -255,6 +256,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         panel.grid(alpha=0.25)
     for kind, colour in colours.items():
         panels[0].plot([], [], color=colour, label=labels[kind])
+    panels[0].plot([], [], color="grey", alpha=0.3, label="with a note, see the table")
     panels[0].plot([], [], "x", color="grey", label="taught by the solver")
     panels[0].set_ylabel("moves that keep the outcome, %")
     panels[0].legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=8)
