@@ -96,6 +96,17 @@ def verdict(claim: dict[str, Any]) -> str:
     return "yes" if reached else "**no**"
 
 
+def wanted(claim: dict[str, Any]) -> str:
+    """The target, for a ratio or for `ours` itself; empty if there is none."""
+    target = claim.get("target")
+    if target is None:
+        return ""
+    if claim.get("ratio") is not None:
+        return f"{cell(target)}×"
+    limit = "at most " if claim.get("better") == "lower" else ""
+    return limit + cell(target, claim.get("unit", ""))
+
+
 def table(claims: list[dict[str, Any]]) -> list[str]:
     """The Markdown table of one result."""
     lines = [
@@ -104,10 +115,7 @@ def table(claims: list[dict[str, Any]]) -> list[str]:
     ]
     for claim in claims:
         unit = claim.get("unit", "")
-        target = claim.get("target")
         compared = claim.get("ratio") is not None
-        sign = "at most " if claim.get("better") == "lower" and not compared else ""
-        wanted = f"{sign}{cell(target, '' if compared else unit)}" if target is not None else ""
         peer = cell(claim.get("peer"), unit)
         name = claim.get("peer_name") or ""
         lines.append(
@@ -118,7 +126,7 @@ def table(claims: list[dict[str, Any]]) -> list[str]:
                     cell(claim["ours"], unit),
                     f"{peer} ({name})" if peer and name else peer or name,
                     f"{cell(claim['ratio'])}×" if compared else "",
-                    f"{wanted}×" if wanted and compared else wanted,
+                    wanted(claim),
                     verdict(claim),
                 ]
             )
@@ -132,9 +140,9 @@ def grid(claims: list[dict[str, Any]]) -> list[str]:
     columns = list(dict.fromkeys(claim["column"] for claim in claims))
     rows: dict[str, dict[str, str]] = {}
     for claim in claims:
-        text, unit = cell(claim["ours"], claim.get("unit", "")), claim.get("unit", "")
-        if claim.get("target") is not None:
-            text += f"; wanted {cell(claim['target'], unit)}: {verdict(claim)}"
+        text = cell(claim["ours"], claim.get("unit", ""))
+        if wanted(claim):
+            text += f"; wanted {wanted(claim)}: {verdict(claim)}"
         rows.setdefault(claim["row"], {})[claim["column"]] = text
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row, cells in rows.items():
@@ -188,16 +196,16 @@ def main(arguments: list[str]) -> int:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     try:
-        wanted = rewrite(text, report())
+        fresh = rewrite(text, report())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if text == wanted:
+    if text == fresh:
         return 0
     if arguments:
         print("README.md is stale: run python benchmarks/report.py", file=sys.stderr)
         return 1
-    path.write_text(wanted, encoding="utf-8")
+    path.write_text(fresh, encoding="utf-8")
     return 0
 
 

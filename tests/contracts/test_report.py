@@ -42,6 +42,28 @@ def test_a_claim_is_a_row_with_spread_ratio_target_and_verdict(results):
     assert "| no target | 12 |  |  |  |  |" in text
 
 
+def test_claims_with_a_row_and_a_column_make_a_table_of_their_own(results):
+    def claim(row, column, ours, **more):
+        return {"claim": f"{row}, {column}", "row": row, "column": column, "ours": ours, **more}
+
+    claims = [
+        claim("an hour", "policy", 94.3, unit="%", target=93),
+        claim("an hour", "games", 99),
+        claim("a minute", "games", 51, target=60),
+        {"claim": "alone", "ours": 12},
+    ]
+    (results / "grid.json").write_text(json.dumps({"results": {"claims": claims}}))
+    lines = report.report(results).splitlines()
+    start = lines.index("| | policy | games |")
+    assert lines[start + 1 : start + 5] == [
+        "|---|---|---|",
+        "| an hour | 94.3 %; wanted 93 %: yes | 99 |",
+        "| a minute |  | 51; wanted 60: **no** |",
+        "",
+    ]
+    assert lines[start + 7] == "| alone | 12 |  |  |  |  |"
+
+
 def test_only_what_stands_between_the_markers_changes_and_twice_is_once(results):
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     once = report.rewrite(page, report.report(results))
