@@ -259,7 +259,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     panels[0].plot([], [], color="grey", alpha=0.3, label="with a note, see the table")
     panels[0].plot([], [], "x", color="grey", label="taught by the solver")
     panels[0].set_ylabel("moves that keep the outcome, %")
-    panels[0].legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=8)
+    panels[0].legend(loc="lower left", bbox_to_anchor=(0.02, 0.08), fontsize=8)
     figure.suptitle(
         "Connect Four by self-play: positions where the move matters, 400 at each point"
     )
