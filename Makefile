@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Without the frame of warnings that setuptools prints at every editable installation.
+INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 NATIVE = $(wildcard envs/*.pyx envs/*/*.pyx envs/include/*.h envs/*/*.h mcts/*.pyx mcts/*.h mcts/include/*.h agents/*.pyx agents/*.h rlhf/*.pyx rlhf/*.h benchmarks/*.pyx benchmarks/*.h)
 
 .PHONY: help demo test lint packages bench clean
@@ -32,17 +34,16 @@ bench: $(VENV)/.installed ## measure playout on this machine (peers are measured
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "playout needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(INSTALL) --upgrade pip
 
-# Python's warnings are for those who pack: an editable installation is always told that it is one.
 $(VENV)/.installed: $(BIN)/python pyproject.toml setup.py $(NATIVE)
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 # The build tools stay in the environment, so that tests can build example packages without a network.
 $(VENV)/.installed-test: $(BIN)/python pyproject.toml setup.py $(NATIVE)
-	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel build "Cython>=3.1" "numpy>=2"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[test,lint]"
+	$(INSTALL) "setuptools>=77" wheel build "Cython>=3.1" "numpy>=2"
+	$(INSTALL) --no-build-isolation --editable ".[test,lint]"
 	touch $@ $(VENV)/.installed
 
 clean: ## remove everything that was built

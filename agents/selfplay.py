@@ -4,10 +4,9 @@ Each group owns trees, cache and evaluator and runs on a thread of its own; whil
 searches, another one's network works, and neither waits at a barrier. A group's play depends on its
 seed, its network and its number alone, so runs repeat on any number of cores. Games start from the
 beginning or, most of them, from random positions: good play repeats itself, and the network is to
-know what it never reaches.
-Where a game has a quick solver, positions with few plies left are proven instead of searched: the
-game has its exact result, and the time goes to positions where search is needed. Finished games
-become `Examples` (targets.py says how).
+know what it never reaches. Where a game has a quick solver, positions with few plies left are
+proven instead of searched: the game has its exact result, and the time goes to positions where
+search is needed. Finished games become `Examples` (targets.py says how).
 """
 
 from __future__ import annotations
@@ -62,6 +61,8 @@ class SelfPlayConfig:
     num_simulations: int = 16
     cheap_simulations: int = 8
     full_share: float = 1.0
+    # With a fifth of all Connect Four games from the beginning, six of ten positions in the replay
+    # were repeats, and the policy ended at 90.0 instead of 91.8 % of moves.
     opening_share: float = 0.97
     opening_plies: int = 21
     explore_plies: int = 6

@@ -65,14 +65,18 @@ def configure(
     """
     small = game.max_plies <= 12  # such as tic-tac-toe: everything can be small
     selfplay = SelfPlayConfig(
-        num_trees=64 if small else 128,
         num_simulations=simulations or (LATER_SIMULATIONS if first_size else SIMULATIONS),
-        # With a fifth of all Connect Four games from the beginning, six of ten positions in the
-        # replay were repeats, and the policy ended at 90.0 instead of 91.8 % of moves.
-        opening_share=0.5 if small else 0.97,
-        opening_plies=game.max_plies * 2 // 3 if small else min(game.max_plies // 2, 24),
-        explore_plies=game.max_plies if small else max(6, game.max_plies // 7),
+        opening_plies=min(game.max_plies // 2, 24),
+        explore_plies=max(6, game.max_plies // 7),
     )
+    if small:
+        selfplay = replace(
+            selfplay,
+            num_trees=64,
+            opening_share=0.5,
+            opening_plies=game.max_plies * 2 // 3,
+            explore_plies=game.max_plies,
+        )
     times = 2 if long else 1
     part = min(1.0, cost(SMALL) / cost(size))
     config = AlphaZeroConfig(
