@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Without the frame of warnings that setuptools prints at every editable installation.
 INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
-NATIVE = $(wildcard envs/*.pyx envs/*/*.pyx envs/include/*.h envs/*/*.h mcts/*.pyx mcts/*.h mcts/include/*.h agents/*.pyx agents/*.h rlhf/*.pyx rlhf/*.h benchmarks/*.pyx benchmarks/*.h)
+NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.h")
 
 .PHONY: help demo test lint packages bench clean
 
@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-test ## style, types, and the import contract
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint envs mcts agents rlhf benchmarks
 	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/playout && MYPYPATH=$(VENV)/types $(BIN)/mypy -p playout
 	$(BIN)/lint-imports
-	$(BIN)/python benchmarks/report.py --check
+	$(BIN)/python benchmarks/tools/report.py --check
 
 packages: $(VENV)/.installed-test ## build wheel and sdist, install each outside the tree and use it
 	bash tests/packaging/check.sh $(BIN)/python

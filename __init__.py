@@ -6,17 +6,17 @@ Importing playout is cheap: torch and the trainers are loaded when they are firs
 from importlib import import_module
 from typing import Any
 
-from playout.envs import hook as _hook
+from playout.envs.farama import import_hook as _hook
 
 __version__ = "0.1.0"
 
 # name -> module that defines it; resolved on first access, so that `import playout` needs no torch.
 _LAZY = {
-    "load": "playout.agents.loading",
+    "load": "playout.agents.players.load",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
-    "Game": "playout.envs.python_game",
-    "game": "playout.envs.registry",
+    "Game": "playout.envs.core.python_game",
+    "game": "playout.envs.core.registry",
     "testing": "playout.testing",
 }
 

@@ -57,11 +57,13 @@ def commands() -> dict[str, tuple[str, str]]:
 
 def stages() -> dict[str, str]:
     """The stages of `playout rlhf`, found by their files, with the module of each."""
-    spec = find_spec("playout.rlhf.commands")
     found = {}
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for path in sorted(Path(folder).glob("[a-z]*.py")):
-            found[path.stem.replace("_", "-")] = f"playout.rlhf.commands.{path.stem}"
+    for room in ("learn", "use"):
+        spec = find_spec(f"playout.rlhf.commands.{room}")
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for path in sorted(Path(folder).glob("[a-z]*.py")):
+                name = path.stem.replace("_", "-")
+                found[name] = f"playout.rlhf.commands.{room}.{path.stem}"
     return found
 
 
@@ -124,7 +126,7 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     fields = getattr(command_class, "__dataclass_fields__", {})
     path = _resume_path(arguments) if "resume" in fields else None
     if path is not None and not {"-h", "--help"}.intersection(arguments):
-        from playout.agents.run.options import resumed
+        from playout.agents.runs.options import resumed
 
         default = resumed(command_class, path)
     elif hasattr(command_class, "defaults"):  # such as a preset that fits the arguments

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import playout
 from playout.agents.commands.alphazero import DEMO_MINUTES
-from playout.agents.game_eval import judge_positions, shares
-from playout.agents.positions import load_scored_positions
-from playout.benchmarks.common import RESULTS, machine, write_result
-from playout.mcts.solver import END_NODES, GIVEN_UP, prover_for
+from playout.agents.rating.evaluation import judge_positions, shares
+from playout.agents.rating.positions import load_scored_positions
+from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
+from playout.mcts.exact.solver import END_NODES, GIVEN_UP, prover_for
 
 COMMAND = "python -m playout.benchmarks.connect_four"
 GAME = "connect_four"
@@ -99,7 +99,7 @@ def curve(path: Path) -> dict[str, Any]:
 
 def rollout_baseline(simulations: int) -> dict[str, Any]:
     """Search with random rollouts on the same positions."""
-    from playout.agents.analysis import analyse, rollout_judge
+    from playout.agents.rating.analysis import analyse, rollout_judge
 
     positions = load_scored_positions(GAME)
     game = positions.states.game
@@ -131,10 +131,10 @@ def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
 def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
     """Half of the minutes for labels, half for learning them; the network's shares at the end."""
     import torch
-    from playout.agents.analysis import analyse, policy_judge, search_judge
-    from playout.agents.evaluator import NetworkEvaluator
-    from playout.agents.strength import play_config, player_evaluator
-    from playout.agents.supervised import SupervisedConfig, label, train_supervised
+    from playout.agents.alphazero.evaluation import play_config, player_evaluator
+    from playout.agents.alphazero.evaluator import NetworkEvaluator
+    from playout.agents.pretraining.supervised import SupervisedConfig, label, train_supervised
+    from playout.agents.rating.analysis import analyse, policy_judge, search_judge
 
     torch.set_num_threads(1)
     positions = load_scored_positions(GAME)

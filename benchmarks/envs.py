@@ -17,8 +17,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import playout
-from playout.benchmarks._floor import arithmetic
-from playout.benchmarks.common import Rate, measure, peer, write_result
+from playout.benchmarks.tools._floor import arithmetic
+from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 
 COMMAND = "python -m playout.benchmarks.envs"
 SIZES = (1, 64, 1024, 4096)
@@ -232,7 +232,7 @@ def board_claims(effort: int, repeats: int) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")
         classic = peer("pettingzoo.classic.connect_four_v3", "pettingzoo[classic]")
     games = random_games(effort * 40)
-    from playout.envs.aec import env, raw_env
+    from playout.envs.farama.game_aec import env, raw_env
 
     for text, target, mine, other in (
         ("Connect Four, 1,024 boards, with masks", 500, None, "env"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import playout
-from playout.benchmarks.common import measure, peer, write_result
+from playout.benchmarks.tools.measuring import measure, peer, write_result
 from playout.testing import count_positions, perft
 
 GAMES = ("connect_four", "tic_tac_toe")

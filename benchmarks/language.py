@@ -16,21 +16,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from playout.benchmarks.common import Rate, peer, write_result
-from playout.rlhf import synthetic
-from playout.rlhf.data import Preference
-from playout.rlhf.dpo import DPOConfig, DPOTrainer
-from playout.rlhf.generate import generate
-from playout.rlhf.grpo import GRPOConfig, GRPOTrainer
-from playout.rlhf.heads import ScalarHead
-from playout.rlhf.pairs import VotedPairs
-from playout.rlhf.reward import RewardConfig, RewardModel, RewardTrainer
-from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
+from playout.benchmarks.tools.measuring import Rate, peer, write_result
+from playout.rlhf.data import synthetic
+from playout.rlhf.data.comparisons import VotedPairs
+from playout.rlhf.data.records import Preference
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import ScalarHead
+from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast
+from playout.rlhf.online.grpo import GRPOConfig, GRPOTrainer
+from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
 from playout.rlhf.stage import export_model
-from playout.rlhf.steps import LearnConfig, Learner
-from playout.rlhf.tokenizer import Tokenizer
-from playout.rlhf.transformer import Transformer, TransformerConfig, autocast
-from playout.rlhf.vocabulary import cross_entropy
+from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
+from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, Learner
 
 COMMAND = "python -m playout.benchmarks.language"
 BATCH, PROMPT, ANSWER, GROUP = 64, 16, 48, 8
@@ -69,7 +69,7 @@ def claim(
     target: float | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    """A row for benchmarks/report.py."""
+    """A row for benchmarks/tools/report.py."""
     row: dict[str, Any] = {"claim": what, "ours": ours, "unit": unit, "command": COMMAND}
     if theirs is not None:
         row |= {"peer": theirs, "peer_name": name, "ratio": ours.over(theirs)}

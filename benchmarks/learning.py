@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.agents.ppo_options import preset
-from playout.benchmarks.common import RESULTS, write_result
+from playout.agents.ppo.options import preset
 from playout.benchmarks.ppo import trainer
+from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.errors import PlayoutError
 
 COMMAND = "python -m playout.benchmarks.learning"

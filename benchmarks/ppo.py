@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.env_making import make_environments
-from playout.agents.ppo_options import preset
-from playout.agents.ppo_trainer import PPOTrainer
-from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
-from playout.benchmarks.common import Rate, measure, peer, write_result
+from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.options import preset
+from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.vector.factory import make_environments
 from playout.benchmarks.peers import sb3_ppo
+from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 
 COMMAND = "python -m playout.benchmarks.ppo"
 # CleanRL's ppo.py, as published: settings, not code.

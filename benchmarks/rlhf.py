@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playout.agents.run.directory import RunDir
-from playout.benchmarks.common import RESULTS, write_result
-from playout.rlhf.all import Pipeline
-from playout.rlhf.classify import linear_baseline, measure, task_of
-from playout.rlhf.commands import reward as reward_command
-from playout.rlhf.commands import rlhf as rlhf_command
-from playout.rlhf.judge import compare_policies
+from playout.agents.runs.directory import RunDir
+from playout.benchmarks.tools.measuring import RESULTS, write_result
+from playout.rlhf.commands.learn import reward as reward_command
+from playout.rlhf.commands.learn import rlhf as rlhf_command
+from playout.rlhf.data.splits import Material, resolve
+from playout.rlhf.evaluation.judge import compare_policies
+from playout.rlhf.evaluation.report import evaluations_of
 from playout.rlhf.loading import meeting
-from playout.rlhf.material import Material, resolve
-from playout.rlhf.policy import Reference
-from playout.rlhf.report import evaluations_of
+from playout.rlhf.online.policy import Reference
+from playout.rlhf.pipeline import Pipeline
 from playout.rlhf.stage import is_finished
+from playout.rlhf.supervised.classify import linear_baseline, measure, task_of
 
 COMMAND = "python -m playout.benchmarks.rlhf"
 SEEDS = (0, 1, 2)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import playout
-from playout.benchmarks.common import Rate, measure, peer, write_result
+from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.search import Search, SearchConfig
 
 ROLLOUT_SIMULATIONS = (100, 1_000, 10_000)

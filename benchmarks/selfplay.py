@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import playout
 import torch
-from playout.agents.evaluator import NetworkEvaluator, choose_dtype
-from playout.agents.lookahead import PROOF_NODES, LookaheadEvaluator
-from playout.agents.resnet import build, parse_size
-from playout.agents.selfplay import SelfPlay, SelfPlayConfig
-from playout.agents.sizing import configure
-from playout.agents.strength import teach_config
-from playout.benchmarks.common import Rate, measure, peer, write_result
+from playout.agents.alphazero.evaluation import teach_config
+from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
+from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
+from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.alphazero.sizes import configure
+from playout.agents.networks.resnet import build, parse_size
+from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.search import LeafBatch, SearchConfig
 
 COMMAND = "python -m playout.benchmarks.selfplay"

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import playout
-from playout.benchmarks.common import measure, peer, write_result
-from playout.envs.game import StateBatch
-from playout.mcts.solver import Solver
+from playout.benchmarks.tools.measuring import measure, peer, write_result
+from playout.envs.core.game import StateBatch
+from playout.mcts.exact.solver import Solver
 
 PLIES = (8, 10, 12, 14, 16, 20, 24)
 LATE = 30  # plies after which OpenSpiel is asked

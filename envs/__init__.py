@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
-    "Game": "playout.envs.python_game",
-    "GameInfo": "playout.envs.registry",
-    "NativeGame": "playout.envs.game",
-    "State": "playout.envs.game",
-    "StateBatch": "playout.envs.state_batch",
-    "from_python": "playout.envs.python_game",
-    "games": "playout.envs.registry",
-    "register_game": "playout.envs.registry",
+    "Game": "playout.envs.core.python_game",
+    "GameInfo": "playout.envs.core.registry",
+    "NativeGame": "playout.envs.core.game",
+    "State": "playout.envs.core.game",
+    "StateBatch": "playout.envs.core.state_batch",
+    "from_python": "playout.envs.core.python_game",
+    "games": "playout.envs.core.registry",
+    "register_game": "playout.envs.core.registry",
 }
 
 __all__ = [*_LAZY, "get_include"]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from playout.envs import _counts
-from playout.envs._game_checks import GameChecker, GameCheckError
-from playout.envs.game import NativeGame, State
-from playout.envs.registry import game as make_game
+from playout.envs.core import _counts
+from playout.envs.core.game import NativeGame, State
+from playout.envs.core.game_checks import GameChecker, GameCheckError
+from playout.envs.core.registry import game as make_game
 
 __all__ = ["GameCheckError", "GameReport", "check_game", "count_games", "count_positions", "perft"]
 

@@ -6,14 +6,14 @@ price for drifting away from where it began. Takes about two minutes on two core
     python examples/language_reward.py
 """
 
-from playout.rlhf import synthetic
-from playout.rlhf.batching import Corpus
-from playout.rlhf.pretrain import PretrainConfig, PretrainTrainer
-from playout.rlhf.rlhf import RLHFConfig, RLHFTrainer
-from playout.rlhf.sft import write_answers
-from playout.rlhf.steps import LearnConfig
-from playout.rlhf.tokenizer import Tokenizer
-from playout.rlhf.transformer import Transformer, sized_config
+from playout.rlhf.data import synthetic
+from playout.rlhf.data.batches import Corpus
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer, sized_config
+from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
+from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
+from playout.rlhf.supervised.sft import write_answers
+from playout.rlhf.supervised.trainer import LearnConfig
 
 PROMPTS = ["i loved", "the whole", "this film was", "their story", "its ending"]
 

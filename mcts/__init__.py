@@ -14,8 +14,8 @@ from playout.mcts.evaluators import (
     SolverEvaluator,
     UniformEvaluator,
 )
+from playout.mcts.exact.solver import Solver
 from playout.mcts.search import UNKNOWN, LeafBatch, Search, SearchResult
-from playout.mcts.solver import Solver
 
 __all__ = [
     "UNKNOWN",

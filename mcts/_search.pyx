@@ -28,7 +28,7 @@ cdef extern from "playout_game.h" nogil:
         void *chance
     playout_rng playout_rng_stream(uint64_t seed, uint64_t stream)
 
-cdef extern from "include/mcts_result.h" nogil:
+cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
         int32_t algorithm, leaves_per_step, max_considered, num_rollouts
         int32_t prove, reuse, count_reused, fpu_parent, rescale, cache_symmetric
@@ -76,7 +76,7 @@ cdef extern from "include/mcts_result.h" nogil:
     void mcts_root_state(const mcts_search *, int32_t, void *)
     void mcts_rollouts(const playout_game *, void *, void *, int32_t, playout_rng *, float *)
 
-ALGORITHMS = ("puct", "gumbel", "uct")  # in the order of the numbers in mcts_tree.h
+ALGORITHMS = ("puct", "gumbel", "uct")  # in the order of the numbers in tree/tree.h
 
 
 cdef const playout_game *table_of(capsule) except NULL:

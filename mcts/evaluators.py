@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.state_batch import StateBatch
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.mcts._search import rollout_values
 
 if TYPE_CHECKING:
+    from playout.mcts.exact.solver import Solver
     from playout.mcts.search import LeafBatch
-    from playout.mcts.solver import Solver
 
 Evaluation = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 

@@ -72,7 +72,7 @@ def total_of(x: np.ndarray) -> np.float32:
 
 
 def exp(x: np.ndarray) -> np.ndarray:
-    """Cephes' expf for x <= 0, as in mcts_vec.h; lanes above 0 are never used."""
+    """Cephes' expf for x <= 0, as in tree/vec.h; lanes above 0 are never used."""
     x = np.clip(x, F(-87.0), F(0.0)).astype(F)
     r = np.rint(x * F(1.44269504))
     f = (x - r * F(0.693359375)) - r * F(-2.12194440e-4)

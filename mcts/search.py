@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.game import NativeGame
-from playout.envs.registry import game as find_game
-from playout.envs.state_batch import StateBatch
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
 from playout.mcts.config import MAX_SIMULATIONS, SearchConfig

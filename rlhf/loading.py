@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.run.directory import RunDir
+from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
-from playout.rlhf.evaluation import PolicyEvaluator
-from playout.rlhf.recipes import RECIPES
+from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.sizes import RECIPES
 from playout.rlhf.stage import is_finished, load_model, model_folder, pick_dtype
-from playout.rlhf.tokenizer import Tokenizer
-from playout.rlhf.transformer import Transformer
 
 __all__ = ["LanguagePlayer", "Meeting", "load", "meeting"]
 
@@ -41,7 +41,7 @@ class LanguagePlayer:
 
     def act(self, prompts: Sequence[str], *, deterministic: bool = False) -> list[str]:
         """A response to each prompt."""
-        from playout.rlhf.experience import respond
+        from playout.rlhf.online.episodes import respond
 
         found = respond(
             self.model,
@@ -61,7 +61,7 @@ def load(run: RunDir, which: str | int = "best") -> Any:
     if stage == "all":
         return _player(load_model(run.path), run)
     if stage == "reward":
-        from playout.rlhf.reward import RewardModel
+        from playout.rlhf.supervised.reward import RewardModel
 
         return _Scorer(RewardModel.load(run.path))
     if (run.path / "model" / "config.json").exists():
@@ -82,7 +82,7 @@ def _unfinished(run: RunDir, which: str | int) -> tuple[Transformer, Tokenizer]:
         raise RunError(f"{run.path} is not finished; continue it with --resume {run.path}")
     model, tokenizer = load_model(str(base))
     if run.config.get("lora_rank"):
-        from playout.rlhf.lora import LoRAConfig, add_adapters
+        from playout.rlhf.model.lora import LoRAConfig, add_adapters
 
         add_adapters(model, LoRAConfig(rank=int(run.config["lora_rank"])))
     _, state = run.load(which, only=("model",))
@@ -138,9 +138,9 @@ def meeting(
         seed: Of the answers.
         max_new_tokens: Longest answer; 0 takes the run's.
     """
-    from playout.rlhf.material import Material
-    from playout.rlhf.options import read_prompts
-    from playout.rlhf.scoring import reward_from
+    from playout.rlhf.commands.options import read_prompts
+    from playout.rlhf.data.splits import Material
+    from playout.rlhf.online.rewards import reward_from
 
     run = RunDir.open(path)
     if run.kind == "rlhf.all":

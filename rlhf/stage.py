@@ -1,7 +1,8 @@
 """What all language stages share: finding and writing models, number types, the run of a stage.
 
-A stage reads the model of an earlier one as a Hugging Face folder and leaves its own as
-`model/` in its run. Loops, checkpoints and metrics are agents/run's; gradient steps are steps.py's.
+A stage reads the model of an earlier one as a Hugging Face folder and leaves its own as `model/` in
+its run. Loops, checkpoints and metrics are agents/run's; gradient steps are
+supervised/trainer.py's.
 """
 
 import os
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.run.directory import RunDir
-from playout.agents.run.options import TrainingOptions, open_run
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import TrainingOptions, open_run
 from playout.errors import ConfigError, RunError
-from playout.rlhf.checkpoint_io import from_pretrained, save_pretrained
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
+from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.threads import settle_threads
-from playout.rlhf.tokenizer import Tokenizer
-from playout.rlhf.transformer import Transformer
 from torch import nn
 
 __all__ = [

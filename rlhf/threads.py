@@ -10,7 +10,7 @@ import statistics
 import time
 
 import torch
-from playout.agents.run.directory import RunDir
+from playout.agents.runs.directory import RunDir
 
 __all__ = ["measure_threads", "settle_threads"]
 

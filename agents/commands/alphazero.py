@@ -2,7 +2,7 @@
 
 Turns one dial (minutes, or updates or games) into a configuration, stores it with the run, trains,
 and ends with a summary of what was learned. `--resume RUN` continues a run exactly where it
-stopped. `alphazero()` is the same in Python. The learning itself stands in agents/alphazero.py.
+stopped. `alphazero()` is the same in Python. The learning itself: agents/alphazero/trainer.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.run.options import TrainingOptions, make_command, open_run
+from playout.agents.runs.options import TrainingOptions, make_command, open_run
 from playout.errors import ConfigError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from playout.agents.alphazero import AlphaZeroConfig
-    from playout.agents.run.directory import RunDir
-    from playout.envs.game import NativeGame
+    from playout.agents.alphazero.trainer import AlphaZeroConfig
+    from playout.agents.runs.directory import RunDir
+    from playout.envs.core.game import NativeGame
 
 DEMO_MINUTES = 6.0
 
@@ -57,11 +57,11 @@ class Command(TrainingOptions):
 def main(command: Command) -> int:
     """Runs the command; returns the exit code."""
     import torch
-    from playout.agents.alphazero import AlphaZeroTrainer
-    from playout.agents.calibrate import Pace
-    from playout.agents.run.loop import train
-    from playout.agents.run.settings import from_dict
-    from playout.agents.summary import print_plan, print_summary
+    from playout.agents.alphazero.budget import Pace
+    from playout.agents.alphazero.report import print_plan, print_summary
+    from playout.agents.alphazero.trainer import AlphaZeroTrainer
+    from playout.agents.runs.config import from_dict
+    from playout.agents.runs.loop import train
 
     config, minutes = plan_run(command)
     run = open_run(
@@ -87,8 +87,8 @@ def main(command: Command) -> int:
 
 def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
     """The configuration but for its length, and the minutes if they decide."""
-    from playout.agents.sizing import LONG_RUN, configure
-    from playout.envs.registry import game as find_game
+    from playout.agents.alphazero.sizes import LONG_RUN, configure
+    from playout.envs.core.registry import game as find_game
 
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
     if len(given) > 1:
@@ -120,8 +120,8 @@ def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
 
 def networks(game: NativeGame, minutes: float | None) -> tuple[str, str]:
     """The network that learns first ("" for none) and the final one; by counts, always the same."""
-    from playout.agents.calibrate import evaluations_within
-    from playout.agents.sizing import LARGE, sizes_for
+    from playout.agents.alphazero.budget import evaluations_within
+    from playout.agents.alphazero.sizes import LARGE, sizes_for
 
     if game.max_plies <= 12:
         return "", "tiny"
@@ -140,7 +140,7 @@ def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
 
 def stored(config: AlphaZeroConfig) -> dict[str, Any]:
     """What is kept with a run: all but its length, which the command's own settings hold."""
-    from playout.agents.run.settings import to_dict
+    from playout.agents.runs.config import to_dict
 
     settings: dict[str, Any] = to_dict(config)
     return settings
@@ -154,7 +154,7 @@ def with_length(
 
     if minutes is None:
         return replace(config, updates=command.updates, games=command.games)
-    from playout.agents.calibrate import updates_for
+    from playout.agents.alphazero.budget import updates_for
 
     return replace(config, updates=updates_for(run, config, minutes), games=None)
 

@@ -17,8 +17,8 @@ from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from playout.agents.analysis import Analysis, Judge
-    from playout.envs.game import NativeGame, State
+    from playout.agents.rating.analysis import Analysis, Judge
+    from playout.envs.core.game import NativeGame, State
 
 _MAX_BYTES = 256 << 20
 _ROLLOUT_SIMULATIONS = 1000
@@ -66,7 +66,7 @@ def main(command: Command) -> int:
         raise ConfigError("give either --moves or --moves-file, not both")
     if command.plot is not None and command.moves is None:
         raise ConfigError("--plot goes with --moves")
-    from playout.agents.reporting import must_be_writable
+    from playout.agents.runs.reporting import must_be_writable
 
     for path in (command.json, command.plot):
         if path is not None:
@@ -79,9 +79,9 @@ def main(command: Command) -> int:
 
 
 def _answer_file(command: Command, path: Path) -> int:
-    from playout.agents.analysis import BATCH, analyse
-    from playout.agents.reporting import progress, write_json
-    from playout.envs.game import StateBatch
+    from playout.agents.rating.analysis import BATCH, analyse
+    from playout.agents.runs.reporting import progress, write_json
+    from playout.envs.core.game import StateBatch
 
     lines = read_lines(path)
     game, judge = open_judge(command)
@@ -147,9 +147,9 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
 
 def open_judge(command: Command) -> tuple[NativeGame, Judge]:
     """The game and what judges its positions."""
-    from playout.agents import analysis
-    from playout.agents.search_player import game_of_run, load_player, one_torch_thread
-    from playout.envs.registry import game as find_game
+    from playout.agents.players.search import game_of_run, load_player, one_torch_thread
+    from playout.agents.rating import analysis
+    from playout.envs.core.registry import game as find_game
 
     if command.evaluator == "network":
         if not Path(command.run).is_dir():
@@ -164,7 +164,7 @@ def open_judge(command: Command) -> tuple[NativeGame, Judge]:
         return player.game, analysis.search_judge(player.game, player.config, player.evaluator)
     game = find_game(game_of_run(command.run) if Path(command.run).is_dir() else command.run)
     if command.evaluator == "solver":
-        from playout.mcts.solver import Solver
+        from playout.mcts.exact.solver import Solver
 
         return game, analysis.solver_judge(Solver(game, table_mb=256))
     simulations = _ROLLOUT_SIMULATIONS if command.simulations is None else command.simulations
@@ -196,8 +196,8 @@ def _show(command: Command) -> int:
 
 
 def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str) -> None:
-    from playout.agents.reporting import write_json
-    from playout.envs.game import StateBatch
+    from playout.agents.runs.reporting import write_json
+    from playout.envs.core.game import StateBatch
 
     state = read_position(game, moves, "--moves", 1)
     found = judge(StateBatch.from_states([state]))
@@ -205,14 +205,14 @@ def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str)
     if command.json is not None:
         write_json(command.json, [answer(moves, found, 0)])
     if command.plot is not None:
-        from playout.agents.analysis_plot import draw
+        from playout.agents.rating.analysis_plot import draw
 
         draw(command.plot, state, found)
 
 
 def describe(state: State, found: Analysis) -> str:
     """A position and what is thought of it, as text for people."""
-    from playout.agents.reporting import bar
+    from playout.agents.runs.reporting import bar
 
     lines = [str(state), ""]
     searched = bool(found.visits[0].any())

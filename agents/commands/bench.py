@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import playout
-from playout.agents.run.settings import nearest
+from playout.agents.runs.config import nearest
 from playout.errors import ConfigError
 from tyro.conf import Positional
 
@@ -59,7 +59,7 @@ def _run(name: str, quick: bool) -> int:
 
 
 def _show(name: str) -> None:
-    from playout.benchmarks import report
+    from playout.benchmarks.tools import report
     from rich.console import Console
     from rich.table import Table
 

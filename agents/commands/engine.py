@@ -1,6 +1,6 @@
 """Speak the Go Text Protocol on standard input and output, for a run or any other player.
 
-Moves are written as the game writes them; what the protocol covers stands in agents/engines/gtp.py.
+Moves are written as the game writes them; what the protocol covers stands in agents/players/gtp.py.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Command:
 
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
-    from playout.agents.engines.gtp import GtpEngine, serve
-    from playout.agents.players import make_player
-    from playout.agents.search_player import game_of_specs, one_torch_thread
-    from playout.envs.registry import game as find_game
+    from playout.agents.players.gtp import GtpEngine, serve
+    from playout.agents.players.search import game_of_specs, one_torch_thread
+    from playout.agents.players.simple import make_player
+    from playout.envs.core.registry import game as find_game
 
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")

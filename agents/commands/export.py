@@ -1,11 +1,11 @@
-"""Write a run's network in a format that other programs read (see agents/loading.py)."""
+"""Write a run's network in a format that other programs read (see agents/players/load.py)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from playout.agents.loading import verb
-from playout.agents.run.directory import RunDir
+from playout.agents.players.load import verb
+from playout.agents.runs.directory import RunDir
 from tyro.conf import Positional, arg
 
 

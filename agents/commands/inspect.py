@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playout.agents.run import checkpoint as checkpoints
-from playout.agents.run.checkpoint import Checkpoint
-from playout.agents.run.console import short_number, short_time
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import read_rows
+from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.checkpoint.folder import Checkpoint
+from playout.agents.runs.console import short_number, short_time
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 from playout.errors import CheckpointError
 from tyro.conf import Positional
 

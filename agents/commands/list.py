@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from playout.agents.run.console import short_number
-from playout.agents.run.directory import RunDir
+from playout.agents.runs.console import short_number
+from playout.agents.runs.directory import RunDir
 from playout.errors import PlayoutError
 from tyro.conf import Positional
 
@@ -30,7 +30,7 @@ class Command:
 
 def games() -> dict[str, str]:
     """Names of the games and their parameters."""
-    from playout.envs import registry
+    from playout.envs.core import registry
 
     found = registry.games()
     if isinstance(found, dict):
@@ -44,7 +44,7 @@ def environments() -> dict[str, str]:
     import gymnasium
 
     try:
-        import playout.envs.registration  # noqa: F401
+        import playout.envs.farama.gymnasium_registration  # noqa: F401
     except ImportError:
         return {}
     return {
@@ -56,7 +56,7 @@ def environments() -> dict[str, str]:
 
 def presets() -> dict[str, str]:
     """Preset files and the subjects in each."""
-    from playout.agents.run.presets import preset_files, read_presets
+    from playout.agents.runs.presets import preset_files, read_presets
 
     return {
         name: ", ".join(key for key in read_presets(name) if key != "default")

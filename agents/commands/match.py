@@ -17,8 +17,8 @@ from playout.errors import ConfigError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from playout.agents.arena import MatchResult, PlayedGame
-    from playout.agents.ratings import Ratings
+    from playout.agents.rating.arena import MatchResult, PlayedGame
+    from playout.agents.rating.ratings import Ratings
 
 
 _QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
@@ -65,12 +65,12 @@ class Command:
 
 def main(command: Command) -> int:
     """Plays, rates and reports."""
-    from playout.agents.players import make_player
-    from playout.agents.reporting import must_be_writable, write_json
-    from playout.agents.search_player import game_of_specs, one_torch_thread
-    from playout.agents.sprt import SprtConfig
-    from playout.envs import records
-    from playout.envs.registry import game as find_game
+    from playout.agents.players.search import game_of_specs, one_torch_thread
+    from playout.agents.players.simple import make_player
+    from playout.agents.rating.sprt import SprtConfig
+    from playout.agents.runs.reporting import must_be_writable, write_json
+    from playout.envs.core import records
+    from playout.envs.core.registry import game as find_game
 
     specs = list(command.players)
     _check(command, specs)
@@ -128,9 +128,9 @@ def _check(command: Command, specs: list[str]) -> None:
 
 def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
-    from playout.agents.arena import play_match, to_record
-    from playout.agents.reporting import progress
-    from playout.envs import records
+    from playout.agents.rating.arena import play_match, to_record
+    from playout.agents.runs.reporting import progress
+    from playout.envs.core import records
 
     pairings = list(itertools.combinations(players.values(), 2))
     per_pairing = command.games + command.games % 2
@@ -163,7 +163,7 @@ def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -
 
 
 def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
-    from playout.agents.ratings import rate
+    from playout.agents.rating.ratings import rate
 
     return rate([result for match in matches for result in match.results()], anchor=anchor)
 
@@ -226,7 +226,7 @@ def summary(
 
 
 def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
-    from playout.agents.reporting import table
+    from playout.agents.runs.reporting import table
 
     rows = [
         [

@@ -1,11 +1,11 @@
-"""Play against a run in the terminal, or watch it act (see agents/loading.py)."""
+"""Play against a run in the terminal, or watch it act (see agents/players/load.py)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from playout.agents.loading import verb
-from playout.agents.run.directory import RunDir
+from playout.agents.players.load import verb
+from playout.agents.runs.directory import RunDir
 from tyro.conf import Positional, arg
 
 

@@ -1,7 +1,7 @@
 """Learn an environment by PPO: any Gymnasium id, a PettingZoo parallel one, or a game by self-play.
 
 Settings come from the preset of the environment (agents/presets/ppo.toml) and from flags. Leaves
-out learning (ppo_trainer.py) and what can be done with the run afterwards (ppo_verbs.py).
+out learning (ppo/trainer.py) and what can be done with the run afterwards (ppo/verbs.py).
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from playout.agents.ppo_options import GROUPS, find_env, option_names, preset, sort_options
-from playout.agents.run.directory import RunDir
-from playout.agents.run.options import TrainingOptions, make_command, open_run
-from playout.agents.run.settings import from_dict
-from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.options import GROUPS, find_env, option_names, preset, sort_options
+from playout.agents.runs.config import from_dict
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import TrainingOptions, make_command, open_run
 from playout.errors import ConfigError
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -145,11 +145,11 @@ def _train(
     policy: Any = None,
     given: str = "",
 ) -> RunDir:
-    from playout.agents.ppo_runs import make_trainer
-    from playout.agents.run.loop import train
+    from playout.agents.ppo.build import make_trainer
+    from playout.agents.runs.loop import train
 
     if command.resume is not None and ":" in command.env and source is None and not given:
-        from playout.agents.ppo_player import trust
+        from playout.agents.ppo.player import trust
 
         trust(command.env, command.resume)
     if command.resume is not None:
@@ -178,7 +178,7 @@ def _train(
     finally:
         trainer.close()
     if command.plot:
-        from playout.agents.ppo_verbs import plot_run
+        from playout.agents.ppo.verbs import plot_run
 
         plot_run(run)
     return run

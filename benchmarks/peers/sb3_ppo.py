@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import playout
-from playout.benchmarks.common import peer
+from playout.benchmarks.tools.measuring import peer
 
 # The tuned parameters of rl-zoo3 for CartPole-v1.
 TUNED = {

@@ -1,7 +1,8 @@
 """Batches of native control tasks: the border between Python and the C driver.
 
 A `ControlBatch` owns the arrays of one batch and steps it through a task's table (playout_control.h).
-Actions are checked here, before anything changes. Leaves out spaces, infos and rendering (vector.py).
+Actions are checked here, before anything changes. Leaves out spaces, infos and
+rendering (farama/control_vector.py).
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New

@@ -1,14 +1,20 @@
 """Fixtures of the tests of agents: a run with a small untrained network, made in no time."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+# The worlds are a plain module beside the tests: worker processes and child runs import it too.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
 def untrained_run(tmp_path_factory):
     """The folder of a run of kind alphazero on connect_four, checkpoint 1, network untrained."""
     torch = pytest.importorskip("torch")
-    from playout.agents.resnet import ResNet, ResNetConfig
-    from playout.agents.run.directory import RunDir
+    from playout.agents.networks.resnet import ResNet, ResNetConfig
+    from playout.agents.runs.directory import RunDir
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("runs") / "untrained"

@@ -7,9 +7,11 @@ import struct
 
 import numpy as np
 import pytest
-from playout.agents.run import checkpoint, files, tensorfile
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import MetricsLog, read_rows
+from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.checkpoint.tensor_file import parse
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import MetricsLog, read_rows
 from playout.errors import CheckpointError, PlayoutError, RunError
 
 
@@ -25,14 +27,14 @@ def manifest(run, change):
     path = run.path / "checkpoints/000001/MANIFEST.json"
     value = json.loads(path.read_text())
     change(value)
-    path.write_bytes(files.encode_json(files.seal(value)))
+    path.write_bytes(durable_io.encode_json(durable_io.seal(value)))
 
 
 def plant(run, name, data):
     """Replace a checkpoint's file and make the manifest agree."""
     path = run.path / "checkpoints/000001" / name
     path.write_bytes(data)
-    size, digest = files.hash_file(path)
+    size, digest = durable_io.hash_file(path)
     manifest(run, lambda value: value["files"].update({name: {"bytes": size, "sha256": digest}}))
 
 
@@ -274,11 +276,11 @@ def test_a_foreign_folder_is_not_taken_for_a_run(memory_path):
 @pytest.mark.parametrize("name", ["000001.pkl", "1", "0000001", "-00001", "00000١", "latest"])
 def test_other_names_are_not_checkpoints(run, name):
     (run.path / "checkpoints" / name).mkdir()
-    assert [step for step, _ in checkpoint.newest_first(run.path / "checkpoints")] == [1]
+    assert [step for step, _ in checkpoints.newest_first(run.path / "checkpoints")] == [1]
 
 
 def test_a_checkpoint_never_takes_more_memory_than_its_files(run):
     """Shapes are checked against the bytes that are there: a small file asks for no large array."""
     header = {"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
     with pytest.raises(CheckpointError):
-        tensorfile.parse(bytearray(tensor_file(header)), run.path)
+        parse(bytearray(tensor_file(header)), run.path)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from playout.agents.run import checkpoint, files, tensorfile, tree
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import MetricsLog, read_rows
-from playout.agents.run.presets import read_toml
+from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import codec, tensor_file
+from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import MetricsLog, read_rows
+from playout.agents.runs.presets import read_toml
 from playout.errors import CheckpointError, ConfigError, PlayoutError
 
 NUMBER = 10_000 if os.environ.get("PLAYOUT_LONG") else 1000
@@ -109,14 +111,14 @@ def test_a_mutated_run_is_refused_or_read_as_it_was(run, name):
 
 def test_a_mutated_tensor_file_is_refused_by_the_reader_itself_or_agrees_with_the_library():
     rng = random.Random(1)
-    tensors = {name: tree.from_numpy(value) for name, value in state()["model"].items()}
-    data = b"".join(bytes(part) for part in tensorfile.chunks(tensors, {"format": "np"}))
+    tensors = {name: codec.from_numpy(value) for name, value in state()["model"].items()}
+    data = b"".join(bytes(part) for part in tensor_file.chunks(tensors, {"format": "np"}))
     accepted = 0
     for _ in range(NUMBER):
         mutated = mutate(data, rng)
         try:
-            found = tensorfile.parse(bytearray(mutated), Path("x.safetensors"))
-            arrays = {name: tree.to_numpy(tensor, name) for name, tensor in found.items()}
+            found = tensor_file.parse(bytearray(mutated), Path("x.safetensors"))
+            arrays = {name: codec.to_numpy(tensor, name) for name, tensor in found.items()}
         except CheckpointError as error:
             refuse(error)
             continue
@@ -133,14 +135,14 @@ def test_a_mutated_tensor_file_is_refused_by_the_reader_itself_or_agrees_with_th
 
 def test_a_mutated_skeleton_is_refused_or_becomes_plain_data():
     rng = random.Random(2)
-    text, groups = checkpoint.encode(state())
+    text, groups = checkpoints.encode(state())
     plain = (dict, list, tuple, str, int, float, bool, type(None), bytes, np.ndarray)
     for _ in range(NUMBER):
         try:
-            skeleton = files.parse_json(mutate(text, rng), Path("state.json"))
+            skeleton = durable_io.parse_json(mutate(text, rng), Path("state.json"))
             for key, tensors in groups.items():
                 if isinstance(skeleton, dict) and key in skeleton:
-                    assert isinstance(tree.Decoder(tensors).decode(skeleton[key], "state"), plain)
+                    assert isinstance(codec.Decoder(tensors).decode(skeleton[key], "state"), plain)
         except CheckpointError as error:
             refuse(error)
 
@@ -165,7 +167,7 @@ def test_a_mutated_manifest_with_a_correct_digest_still_loads_nothing_else(run):
     for _ in range(NUMBER):
         try:
             value = json.loads(mutate(original, rng))
-            path.write_bytes(files.encode_json(files.seal(value)))
+            path.write_bytes(durable_io.encode_json(durable_io.seal(value)))
         except (ValueError, AttributeError, RecursionError, UnicodeDecodeError):
             continue
         try:

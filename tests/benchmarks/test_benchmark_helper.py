@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from playout.benchmarks import common
+from playout.benchmarks.tools import measuring
 
 
 def test_candidates_run_turn_about_and_ratios_are_by_round():
@@ -17,7 +17,7 @@ def test_candidates_run_turn_about_and_ratios_are_by_round():
 
         return run
 
-    rates = common.measure({"a": candidate("a"), "b": candidate("b")}, repeats=3, warmup=1)
+    rates = measuring.measure({"a": candidate("a"), "b": candidate("b")}, repeats=3, warmup=1)
     assert order == ["a", "b"] * 4
     assert len(rates["a"].runs) == 3
     assert rates["a"].min <= rates["a"].median <= rates["a"].max
@@ -25,10 +25,10 @@ def test_candidates_run_turn_about_and_ratios_are_by_round():
 
 
 def test_a_result_says_where_it_comes_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
-    rate = common.Rate.of([1.0, 3.0, 2.0])
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path / "results")
+    rate = measuring.Rate.of([1.0, 3.0, 2.0])
     payload = {"rate": rate, "number": np.float32(0.1), "list": (1, None, np.arange(2))}
-    path = common.write_result("trial", payload, settings={"seed": 1})
+    path = measuring.write_result("trial", payload, settings={"seed": 1})
     data = json.loads(path.read_text())
     assert data["results"]["rate"] == {"median": 2, "min": 1, "max": 3, "runs": [1, 3, 2]}
     assert data["results"]["number"] == 0.1
@@ -36,18 +36,18 @@ def test_a_result_says_where_it_comes_from(tmp_path, monkeypatch):
     assert data["machine"]["processor"] and "numpy" in data["versions"]
     assert data["settings"] == {"seed": 1}
     with pytest.raises(TypeError):
-        common.write_result("trial", {"bad": object()})
+        measuring.write_result("trial", {"bad": object()})
     assert json.loads(path.read_text()) == data
     assert [file.name for file in path.parent.iterdir() if file.suffix == ".json"] == ["trial.json"]
 
 
 def test_a_missing_peer_is_told_and_not_fatal(capsys):
-    assert common.peer("no_such_module_at_all", "no-such-package") is None
+    assert measuring.peer("no_such_module_at_all", "no-such-package") is None
     assert "pip install no-such-package" in capsys.readouterr().err
 
 
 def test_numbers_are_shown_short():
-    assert [common.short(n) for n in (0.5, 12, 1234, 4.56e6, 7.8e9)] == [
+    assert [measuring.short(n) for n in (0.5, 12, 1234, 4.56e6, 7.8e9)] == [
         "0.5",
         "12",
         "1.23 k",

@@ -36,7 +36,7 @@ def test_the_help_of_the_command_line_loads_nothing_heavy():
 def test_looking_at_runs_needs_no_torch(tmp_path, what):
     code = (
         "import sys, numpy\nfrom playout.cli import main\n"
-        "from playout.agents.run.directory import RunDir\n"
+        "from playout.agents.runs.directory import RunDir\n"
         f"run = RunDir.create({str(tmp_path / 'r')!r}, kind='ppo', config={{}}, seed=0)\n"
         "run.save(1, {'model': numpy.zeros(3)})\n"
         f"words = {what.split()!r} + ([{str(tmp_path / 'r')!r}] if {what!r} == 'inspect' else [])\n"

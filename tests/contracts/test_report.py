@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from playout.benchmarks import report
+from playout.benchmarks.tools import report
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import playout
 import pytest
-from playout.envs.registry import register_game, unregister_game
+from playout.envs.core.registry import register_game, unregister_game
 from playout.testing import check_game, count_positions, perft
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "capsule_game"

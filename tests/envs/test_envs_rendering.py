@@ -3,8 +3,7 @@
 import numpy as np
 import playout
 import pytest
-from playout.envs.canvas import Canvas
-from playout.envs.render import (
+from playout.envs.drawing.board import (
     FRAME,
     HOLE,
     MARK,
@@ -14,7 +13,8 @@ from playout.envs.render import (
     render_state,
     winning_cells,
 )
-from playout.envs.vector import GameVectorEnv
+from playout.envs.drawing.canvas import Canvas
+from playout.envs.farama.game_vector import GameVectorEnv
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 

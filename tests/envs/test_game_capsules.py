@@ -8,7 +8,7 @@ import ctypes as c
 import numpy as np
 import playout
 import pytest
-from playout.envs.game import NativeGame
+from playout.envs.core.game import NativeGame
 from playout.envs.games._tic_tac_toe import make
 from playout.errors import GameError
 from playout.testing import GameCheckError, check_game

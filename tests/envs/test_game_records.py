@@ -8,8 +8,8 @@ import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playout.envs import records
-from playout.envs.records import GameRecord
+from playout.envs.core import records
+from playout.envs.core.records import GameRecord
 from playout.errors import DataError, IllegalActionError, PlayoutError
 
 

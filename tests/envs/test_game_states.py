@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import playout
 import pytest
-from playout.envs.registry import game, games, parse_form, register_game, unregister_game
+from playout.envs.core.registry import game, games, parse_form, register_game, unregister_game
 from playout.errors import ConfigError, GameError, IllegalActionError
 
 

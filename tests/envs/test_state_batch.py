@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playout.envs import StateBatch
-from playout.envs.game import TERMINAL
+from playout.envs.core.game import TERMINAL
 from playout.errors import GameError, IllegalActionError
 
 GAMES = ["connect_four", "tic_tac_toe", "connect_four(width=12, height=4, run=3)"]

@@ -17,9 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-from playout.agents.run.directory import RunDir
-from playout.agents.run.loop import train
-from playout.agents.run.metrics import read_rows
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
+from playout.agents.runs.metrics import read_rows
 
 spec = importlib.util.spec_from_file_location(
     "toy_trainer", Path(__file__).with_name("toy_trainer.py")

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from playout.agents.run import files
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import MetricsLog
-from playout.agents.run.tensorboard import TensorBoardView
+from playout.agents.runs import durable_io
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import MetricsLog
+from playout.agents.runs.tensorboard import TensorBoardView
 from playout.errors import RunError
 
 CALLS = ["open", "write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir"]
@@ -93,7 +93,7 @@ def test_a_creation_that_fails_can_be_tried_again(tmp_path, at):
 
 
 def test_a_full_disk_while_training_names_the_last_good_checkpoint(tmp_path, monkeypatch):
-    from playout.agents.run.loop import train
+    from playout.agents.runs.loop import train
 
     full = []
 
@@ -128,8 +128,8 @@ def test_a_really_full_device_is_reported():
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(OSError, match="No space") as caught:
-            files.write_all(descriptor, b"x" * 100)
-        assert "no space left" in files.describe(caught.value)
+            durable_io.write_all(descriptor, b"x" * 100)
+        assert "no space left" in durable_io.describe(caught.value)
     finally:
         os.close(descriptor)
 
@@ -137,7 +137,7 @@ def test_a_really_full_device_is_reported():
 def test_a_kernel_limit_in_the_middle_of_a_file_leaves_the_last_checkpoint(tmp_path):
     code = f"""
 import resource, numpy as np
-from playout.agents.run.directory import RunDir
+from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 run = RunDir.create({str(tmp_path / "r")!r}, kind="toy", config={{}}, seed=0)
 run.save(1, {{"model": np.zeros(1000)}})

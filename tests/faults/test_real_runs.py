@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import read_rows
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 
 RUNS = {
     "ppo": ["CartPole-v1", "--total-timesteps", "24000", "--no-stop"],

@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
-from playout.agents.run.directory import RunDir
-from playout.agents.run.metrics import read_rows
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.metrics import read_rows
 
 SCRIPT = """
 import importlib.util, sys, time
 spec = importlib.util.spec_from_file_location("toy_trainer", {toy!r})
 toy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toy)
-from playout.agents.run.directory import RunDir
-from playout.agents.run.loop import train
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
 def hook(trainer):
     if trainer.n == 2:
         print("working", flush=True)
@@ -65,7 +65,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
 
 
 def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
-    from playout.agents.run.loop import train
+    from playout.agents.runs.loop import train
 
     class Broken:
         progress, finished = (0, 1), False

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import playout
 import pytest
-from playout.envs.python_game import from_python
+from playout.envs.core.python_game import from_python
 from playout.mcts.reference import ReferenceSearch
 from playout.mcts.search import UNKNOWN, Search
 

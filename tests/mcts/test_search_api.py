@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from playout.envs.python_game import from_python
+from playout.envs.core.python_game import from_python
 from playout.errors import ConfigError, GameError, IllegalActionError, SearchError
 from playout.mcts._search import SearchCore
 from playout.mcts.evaluators import RolloutEvaluator, UniformEvaluator

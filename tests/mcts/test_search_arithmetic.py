@@ -12,7 +12,7 @@ import pytest
 from playout.mcts.reference_math import exp, schedule, total_of
 
 SOURCE = """
-#include "mcts_root.h"
+#include "root.h"
 void both(const float *x, const float *y, float *out) {
     vf a = v_load(x), b = v_load(y);
     v_store(out, v_exp(a));
@@ -37,7 +37,7 @@ def builds(tmp_path_factory):
     found = []
     for name, flags in (("native", []), ("plain", ["-DMCTS_PLAIN"])):
         out = folder / f"{name}.so"
-        includes = [f"-I{ROOT / 'mcts/include'}", f"-I{ROOT / 'envs/include'}"]
+        includes = [f"-I{ROOT / 'mcts/tree'}", f"-I{ROOT / 'envs/include'}"]
         options = ["-std=c11", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w"]
         subprocess.run(
             [compiler, *options, *flags, *includes, "both.c", "-o", out, "-lm"],

@@ -3,10 +3,10 @@
 import numpy as np
 import playout
 import pytest
-from playout.envs.state_batch import StateBatch
+from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import RolloutEvaluator, SolverEvaluator, UniformEvaluator
+from playout.mcts.exact.solver import Solver
 from playout.mcts.search import UNKNOWN, Search, SearchConfig
-from playout.mcts.solver import Solver
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from playout import load
-from playout.agents.run.directory import RunDir
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
-from playout.rlhf import all as pipeline_module
-from playout.rlhf import material, recipes
-from playout.rlhf.all import STAGES, Pipeline
-from playout.rlhf.data import read_preferences
-from playout.rlhf.recipes import Recipe
+from playout.rlhf import pipeline as pipeline_module
+from playout.rlhf import sizes
+from playout.rlhf.data import splits
+from playout.rlhf.data.records import read_preferences
+from playout.rlhf.pipeline import STAGES, Pipeline
+from playout.rlhf.sizes import Recipe
 
 MICRO = Recipe(
     vocab_size=300,
@@ -39,8 +40,8 @@ MICRO = Recipe(
 def finished():
     """A whole run of the smallest size, in memory, stopped once on the way."""
     patch = pytest.MonkeyPatch()
-    patch.setitem(recipes.RECIPES, "tiny", MICRO)
-    patch.setattr(material, "MADE_UP", 300)
+    patch.setitem(sizes.RECIPES, "tiny", MICRO)
+    patch.setattr(splits, "MADE_UP", 300)
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     place = Path(tempfile.mkdtemp(prefix="playout-test-", dir=base))
     folder = place / "run"
@@ -142,8 +143,8 @@ def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys, monke
 
 
 def test_grpo_and_a_python_reward_run_on_the_same_policy(finished, tmp_path):
-    from playout.rlhf.commands.grpo import grpo
-    from playout.rlhf.commands.rlhf import rlhf
+    from playout.rlhf.commands.learn.grpo import grpo
+    from playout.rlhf.commands.learn.rlhf import rlhf
 
     folder, _, _ = finished
     prompts = tmp_path / "prompts.jsonl"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.gae import compute_gae
-from playout.agents.rollout import Rollout
+from playout.agents.ppo.gae import compute_gae
+from playout.agents.ppo.rollout import Rollout
 from playout.errors import ConfigError, DivergedError
 
 

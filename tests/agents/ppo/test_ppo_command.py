@@ -14,13 +14,13 @@ import playout
 import pytest
 from playout import cli
 from playout.agents.commands.ppo import Command
-from playout.agents.ppo_options import preset, sort_options
-from playout.agents.run.directory import RunDir
-from playout.agents.run.presets import read_presets
+from playout.agents.ppo.options import preset, sort_options
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.presets import read_presets
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
 from ppo_worlds import Bandit, Counter, Recall
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SMALL = {"num_envs": 4, "num_steps": 16, "minibatch_size": 32, "eval_episodes": 8, "quiet": True}
 
 

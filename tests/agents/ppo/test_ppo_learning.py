@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from playout.agents.env_making import make_environments
-from playout.agents.ppo_trainer import PPOTrainer
-from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.vector.factory import make_environments
 from ppo_worlds import Bandit, Chain, Masked, Recall, Target
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.env_making import make_environments
-from playout.agents.evaluate import evaluate_policy
-from playout.agents.population import Population
-from playout.agents.ppo_trainer import PPOTrainer
-from playout.agents.settings import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.evaluation import evaluate_policy
+from playout.agents.ppo.population import Population
+from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.vector.factory import make_environments
 from playout.errors import CheckpointError, EnvironmentFault
 from ppo_worlds import Bandit, Counter, Recall
 

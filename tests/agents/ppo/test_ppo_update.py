@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from playout.agents.adam import Adam
-from playout.agents.gae import compute_gae
-from playout.agents.networks import build_policy
-from playout.agents.ppo import PPOConfig, ppo_update
-from playout.agents.rollout import Minibatch, Rollout
-from playout.agents.settings import NetworkConfig
-from playout.agents.surrogate import Scale, measure, surrogate, tensor_surrogate
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.optim.adam import Adam
+from playout.agents.ppo.config import NetworkConfig
+from playout.agents.ppo.gae import compute_gae
+from playout.agents.ppo.loss import Scale, measure, surrogate, tensor_surrogate
+from playout.agents.ppo.rollout import Minibatch, Rollout
+from playout.agents.ppo.update import PPOConfig, ppo_update
 from playout.errors import ConfigError, DivergedError
 
 SHAPE = (6, 5)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from playout.agents.rollout import Rollout, map_tree
+from playout.agents.ppo.rollout import Rollout, map_tree
 from playout.errors import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""AlphaZero: self-play by search, replay, gradient steps, evaluation."""

@@ -1,0 +1,171 @@
+"""How strong a network is while it learns: shares of good moves, games against anchors.
+
+The shares need no opponent and tell more than games do; the anchors (random play, tree search with
+random rollouts) never change, so that a rating means the same in every run. Everything is drawn
+from seeds of its own: measuring changes nothing in training. Full round robins with intervals are
+the arena's (arena.py, ratings.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
+from playout.agents.alphazero.symmetries import SymmetricEvaluator
+from playout.agents.rating.analysis import policy_judge
+from playout.agents.rating.positions import load_eval_positions, value_preserving_share
+from playout.envs.core.game import NativeGame, StateBatch
+from playout.errors import GameError
+from playout.mcts.exact.solver import END_NODES
+from playout.mcts.search import Search, SearchConfig
+
+ANCHORS = ("random", "uct:500")
+"""Opponents that never change; Elo is counted from the last one, which has 0."""
+
+C_SCALE, TEACHING_C_SCALE = 0.2, 0.1
+"""Weight of a search's values where they are results of games and mean something as they are: to
+play, and to make policy targets, which had better keep some doubt.
+
+Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
+moves would outweigh the policy, and wins would weigh too little."""
+
+Ints = npt.NDArray[np.int32]
+
+
+def policy_actions(evaluator: NetworkEvaluator, states: StateBatch) -> Ints:
+    """The network's own choice in each state, without search, int32 [B]."""
+    return policy_judge(SymmetricEvaluator(evaluator, states.game))(states).action
+
+
+def search_actions(
+    network: NetworkEvaluator,
+    states: StateBatch,
+    *,
+    simulations: int,
+    proofs: bool = True,
+    seed: int = 0,
+) -> Ints:
+    """What a search of the network chooses in each state, without noise, int32 [B]."""
+    evaluator = player_evaluator(network, states.game, proofs=proofs)
+    search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
+    result = search.run(states, evaluator)
+    return np.asarray(result.action, np.int32)
+
+
+def player_evaluator(
+    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True
+) -> LookaheadEvaluator:
+    """A network as players ask it: every symmetry, and the game's end seen where it is near.
+
+    Near the end, alpha-beta may take as long as at the end of a game of self-play: all in all about
+    as long as a base network.
+    """
+    seeing = SymmetricEvaluator(network, game)
+    nodes, end_nodes = (PROOF_NODES, END_NODES) if proofs else (0, 0)
+    return LookaheadEvaluator(
+        seeing, game, proof_nodes=nodes, end_nodes=end_nodes, threads=network.threads
+    )
+
+
+def play_config(simulations: int) -> SearchConfig:
+    """The search that plays to win: no noise anywhere."""
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=simulations,
+        gumbel_scale=0.0,
+        rescale_q=False,
+        c_scale=C_SCALE,
+    )
+
+
+def teach_config(simulations: int) -> SearchConfig:
+    """The search of self-play: with Gumbel noise, its targets softer."""
+    return replace(play_config(simulations), gumbel_scale=1.0, c_scale=TEACHING_C_SCALE)
+
+
+class Strength:
+    """Measures networks of one game.
+
+    Args:
+        game: the game.
+        simulations: of the network's search.
+        positions: how many solved positions are looked at, where the game has some.
+        games: against each anchor.
+        proofs: whether alpha-beta helps at the search's leaves, see proofs.py.
+        seed: of openings and opponents.
+    """
+
+    def __init__(
+        self,
+        game: NativeGame,
+        *,
+        simulations: int,
+        positions: int,
+        games: int,
+        proofs: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.game, self.simulations, self.games, self.seed = game, simulations, games, seed
+        self.proofs = proofs
+        self.states: StateBatch | None = None
+        try:
+            states, outcomes = load_eval_positions(game)
+        except GameError:
+            return
+        self.states, self.outcomes = states[: min(positions, len(states))], outcomes[:positions]
+
+    def measure(self, evaluator: NetworkEvaluator) -> dict[str, float]:
+        """Shares of outcome-keeping moves and scores against the anchors, as metrics."""
+        found: dict[str, float] = {}
+        if self.states is not None:
+            actions = policy_actions(evaluator, self.states)
+            found["eval/policy_optimal_share"] = value_preserving_share(actions, self.outcomes)
+            actions = search_actions(
+                evaluator,
+                self.states,
+                simulations=self.simulations,
+                proofs=self.proofs,
+            )
+            found["eval/optimal_move_share"] = value_preserving_share(actions, self.outcomes)
+            # One number to choose checkpoints by: two shares together are less a matter of luck.
+            both = (found["eval/policy_optimal_share"], found["eval/optimal_move_share"])
+            found["eval/mean_share"] = sum(both) / len(both)
+        return {**found, **self._against_anchors(evaluator)}
+
+    def _against_anchors(self, evaluator: NetworkEvaluator) -> dict[str, float]:
+        """Points out of games against random play and rollout search; Elo above the latter."""
+        from playout.agents.players.search import SearchPlayer
+        from playout.agents.players.simple import make_player
+        from playout.agents.rating.arena import play_match
+
+        if self.games < 2 or self.game.num_players != 2:
+            return {}
+        seeing = player_evaluator(evaluator, self.game, proofs=self.proofs)
+        player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
+        found: dict[str, float] = {}
+        for spec in ANCHORS:
+            opponent = make_player(spec, self.game, seed=self.seed)
+            match = play_match(player, opponent, self.game, self.games, seed=self.seed)
+            wins, draws, losses = match.score("network")
+            score = (wins + draws / 2) / max(1, wins + draws + losses)
+            found[f"eval/score_{spec.replace(':', '')}"] = score
+            if spec == ANCHORS[-1]:
+                found["eval/elo"] = elo(score, self.games)
+                found["eval/elo_ci"] = elo_spread(score, self.games)
+        return found
+
+
+def elo(score: float, games: int) -> float:
+    """The rating difference that a score stands for, kept finite by half a game at the ends."""
+    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
+    return 400 * math.log10(share / (1 - share))
+
+
+def elo_spread(score: float, games: int) -> float:
+    """Half the 95 % interval of `elo`, from the spread of a mean of results."""
+    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
+    return 1.96 * 400 / math.log(10) / math.sqrt(games * share * (1 - share))

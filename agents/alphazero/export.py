@@ -1,0 +1,85 @@
+"""`playout export` for runs that have learned a game: the network as ONNX or safetensors.
+
+The ONNX network takes observations [batch, C, H, W] and answers logits and values, and is compared
+with the original before the command ends. Search and rules are not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.alphazero.player import load_network
+from playout.agents.networks.resnet import ResNet
+from playout.agents.runs.directory import RunDir
+from playout.errors import ConfigError, PlayoutError
+
+TOLERANCE = 1e-4
+
+
+def export(run: RunDir, command: Any) -> int:
+    """Writes the network of a run; returns the exit code."""
+    which: str | int = int(command.which) if str(command.which).isdigit() else command.which
+    game, net, step = load_network(run, which)
+    head = {"game": str(game), "step": str(step), "network": json.dumps(net.config.to_dict())}
+    if command.format == "safetensors":
+        from safetensors.torch import save_file
+
+        path = Path(command.out or run.path / "network.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in net.state_dict().items()},
+            path,
+            metadata=head,
+        )
+    elif command.format == "onnx":
+        path = Path(command.out or run.path / "network.onnx")
+        _write_onnx(net, path)
+        if command.check:
+            print(f"largest difference to the original: {check_onnx(net, path):.1e}")
+    else:
+        raise ConfigError(
+            f"a game's network is exported as onnx or safetensors, not {command.format}"
+        )
+    print(f"wrote {path}")
+    return 0
+
+
+def _write_onnx(net: ResNet, path: Path) -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise PlayoutError(
+            'exporting to ONNX needs more packages: pip install "playout[export]"'
+        ) from None
+    example = torch.zeros((2, *net.config.obs_shape))
+    torch.onnx.export(
+        net,
+        (example,),
+        str(path),
+        input_names=["obs"],
+        output_names=["logits", "values"],
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+
+
+def check_onnx(net: ResNet, path: Path) -> float:
+    """The largest difference between the exported network and the original, on random boards."""
+    import onnxruntime  # type: ignore[import-untyped]
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    obs = np.random.default_rng(0).integers(0, 2, (5, *net.config.obs_shape)).astype(np.float32)
+    answers = session.run(None, {"obs": obs})
+    with torch.no_grad():
+        expected = net(torch.from_numpy(obs))
+    worst = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(answers, expected, strict=True))
+    if worst > TOLERANCE:
+        raise PlayoutError(
+            f"the exported network differs from the original by {worst:.2g}: do not use {path}"
+        )
+    return worst

@@ -1,0 +1,97 @@
+"""The player that a self-play run has learned: `load(run)`.
+
+It is a SearchPlayer over the run's averaged network, which searches without noise;
+`with_simulations` gives it another budget, 0 the bare policy. Only the network is read from the
+checkpoint. What can be done with a player stands in players/search.py.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from playout.agents.alphazero.evaluation import play_config, player_evaluator
+from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.networks.resnet import ResNet, ResNetConfig
+from playout.agents.players.search import SearchPlayer
+from playout.agents.runs.directory import RunDir
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.errors import CheckpointError, RunError
+
+DEFAULT_SIMULATIONS = 128
+
+
+class AlphaZeroPlayer(SearchPlayer):
+    """A network that plays a game; its search sees the game's end where that is near.
+
+    Args:
+        game: the game.
+        network: answers for the game's observations.
+        simulations: of a move's search; 0 plays the likeliest move of the bare policy.
+        proofs: whether alpha-beta helps at the search's leaves, see proofs.py.
+        name: what tables call it.
+        seed: of sampled moves.
+    """
+
+    def __init__(
+        self,
+        game: NativeGame,
+        network: NetworkEvaluator,
+        *,
+        simulations: int = DEFAULT_SIMULATIONS,
+        proofs: bool = True,
+        name: str = "alphazero",
+        seed: int = 0,
+    ) -> None:
+        config = network.config
+        if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
+            raise RunError(f"the network was not made for {game}")
+        self.network, self.proofs = network, proofs
+        seeing = player_evaluator(network, game, proofs=proofs)
+        evaluator = seeing if simulations else seeing.network
+        search = play_config(simulations) if simulations else None
+        super().__init__(game, search, evaluator, name=name, seed=seed)
+
+    def with_simulations(self, simulations: int) -> AlphaZeroPlayer:
+        """The same network with another budget of simulations a move; 0 for its bare policy."""
+        name = f"{self.name.partition(':')[0]}:{simulations}"
+        return AlphaZeroPlayer(
+            self.game,
+            self.network,
+            simulations=simulations,
+            proofs=self.proofs,
+            name=name,
+            seed=self._seed,
+        )
+
+
+def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, ResNet, int]:
+    """The game, the averaged network and the number of a checkpoint."""
+    if run.kind != "alphazero":
+        raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
+    step, state = run.load(which, only=("model", "network"))
+    game = find_game(str(run.config["alphazero"]["game"]))
+    net = ResNet(ResNetConfig.from_dict(state["network"]))
+    try:
+        net.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint {step} of {run.path} is not such a network: {first_line(error)}"
+        ) from None
+    return game, net.eval(), step
+
+
+def first_line(error: Exception) -> str:
+    """An error's message without the lists that follow."""
+    return str(error).split("\n", 1)[0]
+
+
+def load(run: RunDir, which: str | int = "best") -> Any:
+    """The player of a run."""
+    game, net, _ = load_network(run, which)
+    network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
+    # A run made without proofs plays without them.
+    proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
+    name = run.path.name or "alphazero"
+    return AlphaZeroPlayer(game, network, proofs=proofs, name=name)

@@ -1,1 +1,0 @@
-"""External engines and engine protocols."""

@@ -1,0 +1,261 @@
+"""Encoders: from an observation of any Gymnasium space to one feature vector.
+
+Vectors and numbers are flattened (discrete ones as one-hot), images go through a convolutional
+network (Nature, IMPALA, or a small one for grids), dictionaries through one encoder a key. Scaling
+of pixels happens here, so that rollouts keep bytes. Running normalisation of vectors belongs to
+normalize.py.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from playout.agents.ppo.rollout import Tree
+from playout.errors import ConfigError
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "elu": functional.elu,
+}
+
+
+def linear(num_in: int, num_out: int, gain: float) -> nn.Linear:
+    """A linear layer with orthogonal weights of the given gain and no bias at first."""
+    layer = nn.Linear(num_in, num_out)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def conv(num_in: int, num_out: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    """A convolution with orthogonal weights."""
+    layer = nn.Conv2d(num_in, num_out, kernel, stride, padding)
+    nn.init.orthogonal_(layer.weight, math.sqrt(2.0))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation after each; without `sizes` it is the identity."""
+
+    def __init__(self, num_inputs: int, sizes: tuple[int, ...], activation: str) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            known = ", ".join(sorted(ACTIVATIONS))
+            raise ConfigError(f"unknown activation {activation!r}; known are {known}")
+        self.activation = ACTIVATIONS[activation]
+        widths = (num_inputs, *sizes)
+        self.layers: Any = nn.ModuleList(
+            linear(a, b, math.sqrt(2.0)) for a, b in itertools.pairwise(widths)
+        )
+        self.num_features = widths[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., num_inputs]` to `[..., num_features]`."""
+        for layer in self.layers:
+            x = self.activation(functional.linear(x, layer.weight, layer.bias))
+        return x
+
+
+class Flat(nn.Module):
+    """Vectors as they are, discrete observations as one-hot, everything in one float row."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        super().__init__()
+        self.num_features = spaces.flatdim(space)
+        self.nvec: list[int] = []
+        self.plain = isinstance(space, spaces.Box) and len(space.shape) == 1
+        self.floats = isinstance(space, spaces.Box) and space.dtype == "float32"
+        if isinstance(space, spaces.Discrete):
+            self.nvec, self.start = [int(space.n)], torch.tensor([int(space.start)])
+        elif isinstance(space, spaces.MultiDiscrete):
+            self.nvec = [int(n) for n in space.nvec.reshape(-1)]
+            self.start = torch.as_tensor(space.start.reshape(-1).astype("int64"))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """`[N, ...]` to `[N, num_features]`."""
+        if self.nvec:
+            digits = obs.reshape(obs.shape[0], -1).long() - self.start.to(obs.device)
+            columns = [functional.one_hot(digits[:, i], n) for i, n in enumerate(self.nvec)]
+            return torch.cat(columns, dim=1).float()
+        if self.plain and obs.dtype == torch.float32:
+            return obs
+        return obs.reshape(obs.shape[0], -1).float()
+
+
+class Images(nn.Module):
+    """What the convolutional encoders share: channels first, float, bytes scaled to [0, 1]."""
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__()
+        self.channels_last = channels_last(space)
+        shape = space.shape if len(space.shape) == 3 else (1, *space.shape)
+        self.shape = (shape[2], shape[0], shape[1]) if self.channels_last else shape
+        self.scale = 1.0 / 255.0 if space.dtype == "uint8" else 1.0
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """`[N, C, H, W]`, `[N, H, W, C]` or `[N, H, W]` to float `[N, C, H, W]`."""
+        x = obs.unsqueeze(1) if obs.dim() == 3 else obs
+        if self.channels_last:
+            x = x.permute(0, 3, 1, 2)
+        x = x.float()
+        return x if self.scale == 1.0 else x * self.scale
+
+
+def channels_last(space: spaces.Box) -> bool:
+    """Whether a three-dimensional box looks like `[H, W, C]` rather than `[C, H, W]`."""
+    if len(space.shape) != 3:
+        return False
+    first, _, last = space.shape
+    return last < first and last <= 4
+
+
+class Nature(nn.Module):
+    """The convolutional network of Mnih et al. 2015, for screens of at least 36 by 36."""
+
+    def __init__(self, space: spaces.Box, num_features: int = 512) -> None:
+        super().__init__()
+        self.images = Images(space)
+        channels = self.images.shape[0]
+        if min(self.images.shape[1:]) < 36:
+            raise ConfigError(
+                f"the Nature network needs images of 36 x 36 or more, not {self.images.shape[1:]}; "
+                'use network="impala" or "grid"'
+            )
+        self.convs = nn.Sequential(
+            conv(channels, 32, 8, 4),
+            nn.ReLU(),
+            conv(32, 64, 4, 2),
+            nn.ReLU(),
+            conv(64, 64, 3, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
+        self.num_features = num_features
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """`[N, ...]` to `[N, num_features]`."""
+        return torch.relu(self.out(self.convs(self.images(obs))))
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv(channels, channels, 3, 1, 1)
+        self.second = conv(channels, channels, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(torch.relu(self.first(torch.relu(x))))
+
+
+class Impala(nn.Module):
+    """The residual network of Espeholt et al. 2018 (16, 32, 32 channels), any image size."""
+
+    def __init__(self, space: spaces.Box, num_features: int = 256) -> None:
+        super().__init__()
+        self.images = Images(space)
+        layers: list[nn.Module] = []
+        channels = self.images.shape[0]
+        for width in (16, 32, 32):
+            pool = nn.MaxPool2d(3, stride=2, padding=1)
+            layers += [conv(channels, width, 3, 1, 1), pool, _Residual(width), _Residual(width)]
+            channels = width
+        self.convs = nn.Sequential(*layers, nn.ReLU(), nn.Flatten())
+        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
+        self.num_features = num_features
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """`[N, ...]` to `[N, num_features]`."""
+        return torch.relu(self.out(self.convs(self.images(obs))))
+
+
+class Grid(nn.Module):
+    """Two 3 by 3 convolutions and a linear layer: boards and small grids."""
+
+    def __init__(self, space: spaces.Box, num_features: int = 128) -> None:
+        super().__init__()
+        self.images = Images(space)
+        self.convs = nn.Sequential(
+            conv(self.images.shape[0], 32, 3, 1, 1),
+            nn.ReLU(),
+            conv(32, 32, 3, 1, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
+        self.num_features = num_features
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """`[N, ...]` to `[N, num_features]`."""
+        return torch.relu(self.out(self.convs(self.images(obs))))
+
+
+class Combined(nn.Module):
+    """One encoder for each key of a dictionary, features side by side in the order of the keys."""
+
+    def __init__(self, space: spaces.Dict, network: str) -> None:
+        super().__init__()
+        self.keys = list(space.spaces)
+        self.parts = nn.ModuleList(build_encoder(space.spaces[key], network) for key in self.keys)
+        parts: Any = self.parts
+        self.num_features: int = sum(part.num_features for part in parts)
+
+    def forward(self, obs: Mapping[str, Tree]) -> Tensor:
+        """A dictionary of `[N, ...]` to `[N, num_features]`."""
+        features = [part(obs[key]) for key, part in zip(self.keys, self.parts, strict=True)]
+        return torch.cat(features, dim=-1)
+
+
+_IMAGE_NETWORKS: Mapping[str, type[nn.Module]] = {"nature": Nature, "impala": Impala, "grid": Grid}
+
+
+def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
+    """The encoder for one observation space; it has an attribute `num_features`.
+
+    Args:
+        space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of them.
+        network: "mlp" flattens everything; "nature", "impala", "grid" treat boxes of two or three
+            dimensions as images; "auto" takes Nature for byte images of at least 36 by 36 and grid
+            for smaller ones.
+    """
+    if isinstance(space, spaces.Dict):
+        return Combined(space, network)
+    if not isinstance(
+        space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+    ):
+        raise ConfigError(
+            f"observations of type {type(space).__name__} are not supported; "
+            "wrap the environment so that it gives Box, Discrete, MultiDiscrete, MultiBinary, Dict"
+        )
+    image = (
+        isinstance(space, spaces.Box) and len(space.shape) in (2, 3) and min(space.shape[-2:]) > 0
+    )
+    if not image or network == "mlp":
+        return Flat(space)
+    assert isinstance(space, spaces.Box)
+    if network == "auto":
+        if len(space.shape) == 2 and space.dtype != "uint8":
+            return Flat(space)
+        height, width = Images(space).shape[1:]
+        network = "nature" if min(height, width) >= 36 else "grid"
+    if network not in _IMAGE_NETWORKS:
+        known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
+        raise ConfigError(
+            f"unknown network {network!r}; known are {known}, or your own as module:Class"
+        )
+    return _IMAGE_NETWORKS[network](space)
+
+
+def _width(convs: nn.Module, shape: tuple[int, ...]) -> int:
+    with torch.no_grad():
+        return int(convs(torch.zeros(1, *shape)).shape[1])

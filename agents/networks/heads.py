@@ -1,0 +1,179 @@
+"""Heads: from features to a distribution over a Gymnasium action space, and on to the env.
+
+Discrete, MultiDiscrete, MultiBinary and Box are covered; Box by a Gaussian whose deviation is a
+free parameter or an output, clipped to the bounds or squashed into them. A head also knows how an
+action in a rollout becomes the environment's action (offset, clipping, squashing, type and shape).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from playout.agents.networks.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Gaussian,
+    MultiCategorical,
+    SquashedGaussian,
+)
+from playout.agents.networks.encoders import linear
+from playout.errors import ConfigError
+from torch import Tensor, nn
+from torch.nn import functional
+
+_POLICY_GAIN = 0.01
+
+
+class ActionHead(nn.Module):
+    """A linear layer to the parameters of the distribution that fits the space."""
+
+    mask_size: int | None = None
+    """Length of an action mask, None where the space has no masks."""
+
+    def __init__(self, num_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.out = linear(num_features, num_outputs, _POLICY_GAIN)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Distribution over actions for features `[N, F]`."""
+        return self.distribution(functional.linear(features, self.out.weight, self.out.bias), mask)
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Distribution for the linear layer's outputs `[N, num_outputs]`."""
+        raise NotImplementedError
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions of a rollout `[N, ...]` as the environment takes them."""
+        raise NotImplementedError
+
+
+class DiscreteHead(ActionHead):
+    """Masked Categorical."""
+
+    def __init__(self, num_features: int, space: spaces.Discrete) -> None:
+        super().__init__(num_features, int(space.n))
+        self.mask_size = int(space.n)
+        self.start = int(space.start)
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Categorical over logits `[N, A]`."""
+        return Categorical(outputs, mask)
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """int64 `[N]`."""
+        found = actions.cpu().numpy()
+        return found + self.start if self.start else found
+
+
+class MultiDiscreteHead(ActionHead):
+    """Masked MultiCategorical; the mask is the choices' masks side by side."""
+
+    def __init__(self, num_features: int, space: spaces.MultiDiscrete) -> None:
+        self.nvec = [int(n) for n in space.nvec.reshape(-1)]
+        super().__init__(num_features, sum(self.nvec))
+        self.mask_size = sum(self.nvec)
+        self.shape = space.nvec.shape
+        self.start = space.start.reshape(-1).astype(np.int64)
+        self.dtype = space.dtype
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """MultiCategorical over logits `[N, sum(nvec)]`."""
+        return MultiCategorical(outputs, self.nvec, mask)
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """`[N, *nvec.shape]`."""
+        found = actions.cpu().numpy() + self.start
+        return found.reshape(-1, *self.shape).astype(self.dtype)
+
+
+class MultiBinaryHead(ActionHead):
+    """Bernoulli bits."""
+
+    def __init__(self, num_features: int, space: spaces.MultiBinary) -> None:
+        self.shape = space.shape
+        super().__init__(num_features, int(np.prod(self.shape)))
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Bernoulli over logits `[N, K]`."""
+        return Bernoulli(outputs)
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """int8 `[N, *shape]`."""
+        return actions.cpu().numpy().astype(np.int8).reshape(-1, *self.shape)
+
+
+class BoxHead(ActionHead):
+    """Gaussian, clipped at the bounds, or squashed into them."""
+
+    def __init__(
+        self,
+        num_features: int,
+        space: spaces.Box,
+        *,
+        squash: bool = False,
+        log_std_init: float = 0.0,
+        state_dependent_std: bool = False,
+    ) -> None:
+        self.size = int(np.prod(space.shape))
+        super().__init__(num_features, self.size * (2 if state_dependent_std else 1))
+        self.shape, self.dtype = space.shape, space.dtype
+        self.low, self.high = space.low.reshape(-1), space.high.reshape(-1)
+        self.squash, self.state_dependent_std = squash, state_dependent_std
+        if squash and not space.is_bounded():
+            raise ConfigError("squash needs a Box action space with finite bounds")
+        if state_dependent_std:
+            with torch.no_grad():
+                self.out.bias[self.size :] = log_std_init
+        else:
+            self.log_std = nn.Parameter(torch.full((self.size,), float(log_std_init)))
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Gaussian with means `[N, D]`, beside them log deviations that depend on the state."""
+        if self.state_dependent_std:
+            mean, log_std = outputs.split(self.size, dim=-1)
+            log_std = log_std.clamp(-20.0, 2.0)
+        else:
+            mean, log_std = outputs, self.log_std
+        return SquashedGaussian(mean, log_std) if self.squash else Gaussian(mean, log_std)
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """`[N, *shape]` within the bounds, in the space's type."""
+        if self.squash:
+            unit = 0.5 * (torch.tanh(actions).cpu().numpy().astype(np.float64) + 1.0)
+            found = self.low + unit * (self.high - self.low)
+        else:
+            found = actions.cpu().numpy()
+        found = np.clip(found, self.low, self.high)
+        return found.astype(self.dtype).reshape(-1, *self.shape)
+
+
+def build_head(
+    space: spaces.Space[Any],
+    num_features: int,
+    *,
+    squash: bool = False,
+    log_std_init: float = 0.0,
+    state_dependent_std: bool = False,
+) -> ActionHead:
+    """The head for one action space."""
+    if isinstance(space, spaces.Discrete):
+        return DiscreteHead(num_features, space)
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiDiscreteHead(num_features, space)
+    if isinstance(space, spaces.MultiBinary):
+        return MultiBinaryHead(num_features, space)
+    if isinstance(space, spaces.Box):
+        return BoxHead(
+            num_features,
+            space,
+            squash=squash,
+            log_std_init=log_std_init,
+            state_dependent_std=state_dependent_std,
+        )
+    raise ConfigError(
+        f"actions of type {type(space).__name__} are not supported; "
+        "Discrete, MultiDiscrete, MultiBinary and Box are"
+    )

@@ -1,0 +1,311 @@
+"""Residual policy and value networks for board games, and their folded copies for fast inference.
+
+`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions, every
+activation is written in place, so a copy runs at the speed of its matrix products. What is left
+out: recurrence and planning inside the network. The heads are plain (a 1x1 convolution, then one
+linear map over the whole board), which suits any board and any number of actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from playout.agents.networks.norm_relu import norm_relu
+from playout.errors import ConfigError
+from torch import Tensor, nn
+from torch.nn import functional
+
+# name -> (channels, blocks, head_channels)
+SIZES: dict[str, tuple[int, int, int]] = {
+    "tiny": (16, 2, 8),
+    "small": (32, 3, 16),
+    "medium": (48, 4, 32),
+    "base": (64, 4, 32),
+    "large": (128, 6, 32),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResNetConfig:
+    """The shape of a network.
+
+    Attributes:
+        obs_shape: planes, rows and columns `(C, H, W)` of an observation.
+        num_actions: length of the policy.
+        num_players: up to 2 share one value, that of the side to move; more have one each.
+        channels: width of the trunk.
+        blocks: residual blocks of two 3x3 convolutions.
+        head_channels: planes that both heads see.
+        value_hidden: hidden units of the value head.
+        pooling: every second block adds a bias from planes' means and maxima.
+    """
+
+    obs_shape: tuple[int, int, int]
+    num_actions: int
+    num_players: int = 2
+    channels: int = 64
+    blocks: int = 4
+    head_channels: int = 32
+    value_hidden: int = 64
+    pooling: bool = False
+
+    @property
+    def num_values(self) -> int:
+        """How many values a position has: 1, or one a player where there are more than two."""
+        return self.num_players if self.num_players > 2 else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists for a configuration file."""
+        return {**asdict(self), "obs_shape": list(self.obs_shape)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ResNetConfig:
+        """The configuration that `to_dict` wrote; unknown or missing keys are errors."""
+        try:
+            shape = tuple(int(n) for n in data["obs_shape"])
+            if len(shape) != 3:
+                raise ValueError("obs_shape needs three numbers")
+            return cls(**{**data, "obs_shape": shape})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"not the description of a network: {error}") from None
+
+
+def parse_size(size: str) -> tuple[int, int, int]:
+    """Channels, blocks and head channels of a preset or of CHANNELSxBLOCKS such as "48x4"."""
+    if size in SIZES:
+        return SIZES[size]
+    channels, cross, blocks = size.partition("x")
+    if (
+        cross
+        and channels.isdecimal()
+        and blocks.isdecimal()
+        and 1 <= int(channels) <= 1024
+        and 1 <= int(blocks) <= 64
+    ):
+        return int(channels), int(blocks), max(2, int(channels) // 2)
+    raise ConfigError(
+        f"size {size!r} is unknown: use {', '.join(SIZES)} or CHANNELSxBLOCKS, for instance 48x4"
+    )
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with a skip, and optionally a bias from pooled planes between them."""
+
+    def __init__(self, channels: int, *, pooling: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.pool = nn.Linear(2 * channels, channels) if pooling else None
+        nn.init.zeros_(self.norm2.weight)  # a block starts as the identity
+        if self.pool is not None:
+            nn.init.zeros_(self.pool.weight)
+            nn.init.zeros_(self.pool.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[M, C, H, W] to the same."""
+        y = norm_relu(self.conv1(x), self.norm1)
+        if self.pool is not None:
+            y = y + self.pool(pooled(y))[:, :, None, None]
+        return norm_relu(self.conv2(y), self.norm2, x)
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Mean and maximum of every plane: [M, C, H, W] -> [M, 2C]."""
+    return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+
+
+class ResNet(nn.Module):
+    """`forward(obs [M, C, H, W])` gives logits [M, A] and values [M] in [-1, 1].
+
+    With more than two players values are [M, P], else those of the side to move. `heads` gives the
+    value before its tanh, for the loss.
+    """
+
+    def __init__(self, config: ResNetConfig, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        planes, height, width = config.obs_shape
+        self.stem = nn.Conv2d(planes, config.channels, 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(config.channels)
+        # Convolutions see neither rows nor whose turn it is, and both matter together: who gets the
+        # odd and who the even cells.
+        self.position = nn.Parameter(torch.zeros(config.channels, height, width))
+        self.turn = nn.Parameter(torch.zeros(config.channels, height, width))
+        self.blocks = nn.ModuleList(
+            Block(config.channels, pooling=config.pooling and index % 2 == 1)
+            for index in range(config.blocks)
+        )
+        self.head = nn.Conv2d(config.channels, config.head_channels, 1, bias=False)
+        self.head_norm = nn.BatchNorm2d(config.head_channels)
+        features = config.head_channels * height * width
+        self.policy = nn.Linear(features, config.num_actions)
+        self.value_hidden = nn.Linear(features, config.value_hidden)
+        self.value = nn.Linear(config.value_hidden, config.num_values)
+        self._initialise(generator)
+
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        nn.init.kaiming_normal_(self.value_hidden.weight, nonlinearity="relu", generator=generator)
+        for layer in (
+            self.policy,
+            self.value,
+        ):  # uniform policy, even value before anything is learned
+            nn.init.normal_(layer.weight, std=1e-3, generator=generator)
+        for linear in (self.policy, self.value_hidden, self.value):
+            nn.init.zeros_(linear.bias)
+
+    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
+        x = self.stem(obs)
+        # In the dtype of x, since a sum in float32 would make the whole trunk float32.
+        layout = torch.channels_last
+        place, turn = (
+            one[None].to(dtype=x.dtype, memory_format=layout) for one in (self.position, self.turn)
+        )
+        if self.config.obs_shape[0] > 1:
+            place = place + behind(obs).to(x.dtype) * turn
+        x = norm_relu(x, self.stem_norm, place)
+        for block in self.blocks:
+            x = block(x)
+        features = norm_relu(self.head(x), self.head_norm).flatten(1)
+        hidden = functional.relu(self.value_hidden(features), inplace=True)
+        return self.policy(features), self.value(hidden)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values."""
+        logits, value_logits = self.heads(obs)
+        return logits, squash(value_logits, self.config.num_values)
+
+
+def behind(obs: Tensor) -> Tensor:
+    """1 where the side to move has fewer stones, else 0: [M, C, H, W] to [M, 1, 1, 1].
+
+    Planes 0 and 1 are the stones of the side to move and of the other. On boards where stones stay,
+    that tells the second player from the first.
+    """
+    stones = obs.sum(dim=(2, 3), keepdim=True)
+    return (stones[:, 1:2] - stones[:, 0:1]).clamp(0, 1)
+
+
+def squash(value_logits: Tensor, num_values: int) -> Tensor:
+    """Value logits [M, V] to values in [-1, 1]: [M], or [M, P] with more than two players."""
+    values = torch.tanh(value_logits.float() * 0.5)
+    return values[:, 0] if num_values == 1 else values
+
+
+class FoldedResNet(nn.Module):
+    """A ResNet for inference: normalisation folded away, activations in place, any dtype."""
+
+    def __init__(
+        self, net: ResNet, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> None:
+        super().__init__()
+        config = net.config
+        self.config = config
+        planes = config.obs_shape[0]
+        self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
+        self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
+        self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
+        pairs: list[nn.Conv2d] = []
+        pools: list[nn.Module] = []
+        for index in range(config.blocks):
+            pairs += [nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(2)]
+            use = config.pooling and index % 2 == 1
+            pools.append(nn.Linear(2 * config.channels, config.channels) if use else nn.Identity())
+        self.convs = nn.ModuleList(pairs)
+        self.pools = nn.ModuleList(pools)
+        self.head = nn.Conv2d(config.channels, config.head_channels, 1)
+        features = config.head_channels * config.obs_shape[1] * config.obs_shape[2]
+        self.policy = nn.Linear(features, config.num_actions)
+        self.value_hidden = nn.Linear(features, config.value_hidden)
+        self.value = nn.Linear(config.value_hidden, config.num_values)
+        self._convs, self._pools = (
+            list(pairs),
+            list(pools),
+        )  # plain lists are quick to read
+        self.requires_grad_(False)
+        layout = torch.channels_last
+        self.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+        self.refresh(net)
+
+    @torch.no_grad()
+    def refresh(self, net: ResNet) -> None:
+        """Copies the weights of `net` in place, so that captured graphs stay valid."""
+        fold(self.stem, net.stem, net.stem_norm)
+        self.position.copy_(net.position)
+        self.turn.copy_(net.turn)
+        for index, block in enumerate(net.blocks):
+            assert isinstance(block, Block)
+            fold(self._convs[2 * index], block.conv1, block.norm1)
+            fold(self._convs[2 * index + 1], block.conv2, block.norm2)
+            pool = self._pools[index]
+            if isinstance(pool, nn.Linear) and block.pool is not None:
+                pool.weight.copy_(block.pool.weight)
+                pool.bias.copy_(block.pool.bias)
+        fold(self.head, net.head, net.head_norm)
+        for name in ("policy", "value_hidden", "value"):
+            getattr(self, name).weight.copy_(getattr(net, name).weight)
+            getattr(self, name).bias.copy_(getattr(net, name).bias)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and values, both float32."""
+        x = conv3x3(obs, self.stem).add_(self.position)
+        if self.config.obs_shape[0] > 1:
+            x.addcmul_(behind(obs), self.turn)
+        x = functional.relu_(x)
+        for index, pool in enumerate(self._pools):
+            y = functional.relu_(conv3x3(x, self._convs[2 * index]))
+            if isinstance(pool, nn.Linear):
+                y = y + pool(pooled(y))[:, :, None, None]
+            x = functional.relu_(conv3x3(y, self._convs[2 * index + 1]).add_(x))
+        features = functional.relu_(self.head(x)).flatten(1)
+        hidden = functional.relu_(self.value_hidden(features))
+        value_logits = self.value(hidden)
+        return self.policy(features).float(), squash(value_logits, self.config.num_values)
+
+
+def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The convolution without the ceremony of a module call, which costs small networks a tenth."""
+    return functional.conv2d(x, conv.weight, conv.bias, 1, 1)
+
+
+def fold(target: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Writes a convolution and its evaluated normalisation into one convolution with a bias."""
+    assert (
+        norm.running_var is not None and norm.running_mean is not None and target.bias is not None
+    )
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    target.weight.copy_(conv.weight * scale[:, None, None, None])
+    target.bias.copy_(norm.bias - norm.running_mean * scale)
+
+
+def build(
+    obs_shape: tuple[int, int, int],
+    num_actions: int,
+    *,
+    size: str = "base",
+    num_players: int = 2,
+    pooling: bool = False,
+    seed: int = 0,
+) -> ResNet:
+    """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
+    channels, blocks, head = parse_size(size)
+    config = ResNetConfig(
+        obs_shape=obs_shape,
+        num_actions=num_actions,
+        num_players=num_players,
+        channels=channels,
+        blocks=blocks,
+        head_channels=head,
+        value_hidden=max(16, channels),
+        pooling=pooling,
+    )
+    # Linear layers draw from the global generator before we set them: keep it as it was.
+    with torch.random.fork_rng(devices=[]):
+        return ResNet(config, generator=torch.Generator().manual_seed(seed))

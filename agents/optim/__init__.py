@@ -1,0 +1,1 @@
+"""Optimisers over flat buffers; they know no trainer."""

@@ -1,0 +1,1 @@
+"""Players: whatever chooses moves or actions."""

@@ -1,0 +1,1 @@
+"""PPO: collect a rollout, estimate advantages, update."""

@@ -1,0 +1,109 @@
+"""Evaluation: whole episodes on environments of its own, with nothing learned and nothing counted.
+
+Every environment plays the same number of episodes, so that short ones are not favoured. Leaves out
+what to do with the result.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.rollout import map_tree
+from playout.agents.vector.interface import Environments
+from playout.agents.vector.normalize import ObsNormalizer
+from playout.errors import EnvironmentFault
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Undiscounted returns and lengths of finished episodes, `[N]`."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Deviation of the returns (with N - 1)."""
+        return float(self.returns.std(ddof=1)) if len(self.returns) > 1 else 0.0
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean."""
+        return self.std / max(len(self.returns), 1) ** 0.5
+
+
+@torch.no_grad()
+def evaluate_policy(
+    policy: Any,
+    envs: Environments,
+    *,
+    episodes: int,
+    seed: int,
+    deterministic: bool = True,
+    normalizer: ObsNormalizer | None = None,
+    max_steps: int = 1_000_000,
+) -> Evaluation:
+    """Play `episodes` episodes (rounded up to the same number in each environment).
+
+    Args:
+        policy: Who acts.
+        envs: Environments of the evaluation's own; they are reset here.
+        episodes: How many.
+        seed: Of the environments and, if stochastic, the actions.
+        deterministic: Take the most likely action instead of sampling.
+        normalizer: Statistics of training; used, not changed.
+        max_steps: Give up after so many steps of each environment.
+    """
+    rows = envs.num_envs
+    quota = -(-episodes // rows)
+    generator = torch.Generator().manual_seed(seed)
+    raw = envs.reset(seed)
+    state = policy.initial_state(rows)
+    totals, lengths, done = np.zeros(rows), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    found: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    for _ in range(max_steps):
+        obs = to_tensors(raw if normalizer is None else normalizer(raw))
+        mask = envs.masks()
+        step = policy.step(
+            obs,
+            state,
+            None if mask is None else torch.from_numpy(np.array(mask)),
+            generator=generator,
+            deterministic=deterministic,
+        )
+        active = ~envs.idle
+        raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
+        totals += rewards
+        lengths += active
+        over = terminations | truncations
+        state = step.state
+        if state is not None:
+            fresh = over if envs.same_step else ~(active | envs.idle)
+            if fresh.any():
+                keep = torch.from_numpy(~fresh).unsqueeze(1)
+                state = map_tree(lambda x, keep=keep: x * keep, state)  # type: ignore[misc]
+        if over.any():
+            ended = np.flatnonzero(over & (done < quota))
+            found.append((totals[ended], lengths[ended]))
+            done[ended] += 1
+            totals[over] = 0.0
+            lengths[over] = 0
+            if done.min() >= quota:
+                break
+    else:
+        raise EnvironmentFault(
+            f"an evaluation episode is still running after {max_steps:,} steps; "
+            "give the environment a time limit"
+        )
+    returns, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not np.isfinite(returns).all():
+        raise EnvironmentFault("an evaluation episode has a return that is NaN or infinite")
+    return Evaluation(returns, counts)

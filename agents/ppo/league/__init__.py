@@ -1,0 +1,1 @@
+"""Self-play by PPO: a learner against a pool of its past versions."""

@@ -1,0 +1,176 @@
+"""Games against a pool of past versions, behind the interface of environments.py.
+
+In every game the learner has one seat and an opponent the others. A step plays the learner's move
+and then the opponents' until the learner is to move again; a game that ends begins anew in the same
+step with another seat and opponent. Leaves out the pool's upkeep (trainer.py).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from playout.agents.networks.native_mlp import attach
+from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.league.games import TurnGames
+from playout.agents.ppo.league.pool import Pool
+from playout.agents.vector.spaces import Arrays
+
+LATEST = -1
+
+
+class PoolEnvs:
+    """B games of the learner against versions of itself.
+
+    Attributes:
+        opponents: Version that each game is played against `[B]`; LATEST is the learner.
+        seats: The learner's seat in each game `[B]`.
+    """
+
+    def __init__(
+        self,
+        games: TurnGames,
+        pool: Pool,
+        policy: Any,
+        make_policy: Callable[[], Any],
+        *,
+        num_active: int = 4,
+        seed: int = 0,
+    ) -> None:
+        """Share `policy` (the learner) for LATEST; `make_policy` builds others like it."""
+        self.games, self.pool, self.policy, self.make_policy = games, pool, policy, make_policy
+        self.num_envs, self.num_active = games.num_games, num_active
+        self.observation_space = games.observation_space
+        self.action_space: spaces.Space[Any] = games.action_space
+        self.description = f"{games.name}, {self.num_envs} games against a pool of past versions"
+        self.native = True
+        self.reward_threshold: float | None = None
+        self.resumable, self.same_step = True, True
+        self.final_obs: Arrays | None = None
+        self.idle = np.zeros(self.num_envs, np.bool_)
+        self.rng = np.random.Generator(np.random.Philox(seed))
+        self.generator = torch.Generator().manual_seed(seed)
+        self.players: dict[int, Any] = {}
+        self.active: list[int] = []
+        self.opponents = np.full(self.num_envs, LATEST)
+        self.seats = np.zeros(self.num_envs, np.int64)
+        self.results: list[tuple[int, float]] = []
+
+    def choose(self) -> None:
+        """Draw the versions that new games are played against until the next call."""
+        self.active = [int(k) for k in self.pool.draw(self.num_active)]
+        self._load(set(self.active) | {int(k) for k in self.opponents if k != LATEST})
+
+    def forget(self) -> None:
+        """The pool's numbering has changed: running games go on against the learner itself."""
+        self.opponents[:] = LATEST
+        self.players.clear()
+
+    def _load(self, wanted: set[int]) -> None:
+        for index in sorted(wanted - set(self.players)):
+            player = self.make_policy()
+            player.load_state_dict(self.pool.versions[index].weights)
+            attach(player)
+            self.players[index] = player
+        for index in set(self.players) - wanted:
+            del self.players[index]
+
+    def _seat(self, rows: NDArray[np.bool_]) -> None:
+        """A random seat and opponent for new games."""
+        for row in np.flatnonzero(rows):
+            self.seats[row] = self.rng.integers(self.games.num_players)
+            latest = not self.active or self.rng.random() < self.pool.latest_share
+            self.opponents[row] = (
+                LATEST if latest else self.active[int(self.rng.integers(len(self.active)))]
+            )
+
+    def reset(self, seed: int) -> Arrays:
+        """Begin everywhere."""
+        self.games.reset(seed)
+        self._seat(np.ones(self.num_envs, np.bool_))
+        self._advance(np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_))
+        return self.games.observe()
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The learner's move everywhere, and the answers."""
+        self.games.apply(np.asarray(actions), np.ones(self.num_envs, np.bool_))
+        rewards = np.zeros(self.num_envs)
+        over = np.zeros(self.num_envs, np.bool_)
+        self._advance(rewards, over)
+        return self.games.observe(), rewards, over, np.zeros(self.num_envs, np.bool_)
+
+    def _advance(self, rewards: NDArray[Any], over: NDArray[np.bool_]) -> None:
+        """Play on until the learner is to move everywhere; pays and restarts finished games."""
+        while True:
+            turn = self.games.to_play()
+            ended = turn < 0
+            if ended.any():
+                found = self.games.returns()[np.arange(self.num_envs), self.seats]
+                # A game may end before the learner's first move; it is simply dealt again.
+                paid = ended & ~over
+                rewards[paid] = found[paid]
+                for row in np.flatnonzero(paid):
+                    self._record(int(row), float(found[row]))
+                over |= ended
+                self.games.restart(ended)
+                self._seat(ended)
+                continue
+            waiting = turn != self.seats
+            if not waiting.any():
+                return
+            self.games.apply(self._answers(waiting), waiting)
+
+    def _record(self, row: int, reward: float) -> None:
+        points = 0.5 + 0.5 * float(np.sign(reward))
+        self.results.append((int(self.opponents[row]), points))
+
+    def _answers(self, waiting: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The opponents' moves, one call for each of them."""
+        actions = np.zeros(self.num_envs, np.int64)
+        obs, masks = self.games.observe(), self.games.masks()
+        for index in np.unique(self.opponents[waiting]):
+            rows = np.flatnonzero(waiting & (self.opponents == index))
+            player = self.policy if index == LATEST else self.players[int(index)]
+            part = {k: v[rows] for k, v in obs.items()} if isinstance(obs, dict) else obs[rows]
+            step = player.step(
+                to_tensors(part),
+                None,
+                torch.from_numpy(masks[rows]),
+                generator=self.generator,
+            )
+            actions[rows] = player.to_env(step.action)
+        return actions
+
+    def masks(self) -> NDArray[Any]:
+        """The learner's legal actions."""
+        return self.games.masks()
+
+    def get_state(self) -> dict[str, Any]:
+        """Games, seats, opponents and random numbers; the pool saves itself."""
+        return {
+            "games": self.games.get_state(),
+            "seats": self.seats.copy(),
+            "opponents": self.opponents.copy(),
+            "active": list(self.active),
+            "rng": self.rng.bit_generator.state,
+            "generator": self.generator.get_state(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> Arrays:
+        """Continue; the pool must be restored before."""
+        self.games.set_state(state["games"])
+        self.seats[:] = state["seats"]
+        self.opponents[:] = state["opponents"]
+        self.active = [int(k) for k in state["active"]]
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(state["generator"])
+        self.players.clear()
+        self._load(set(self.active) | {int(k) for k in self.opponents if k != LATEST})
+        return self.games.observe()
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,220 @@
+"""Self-play by PPO: the learner against a pool of its past versions.
+
+PPOTrainer does the learning; this adds the pool's upkeep (new versions, opponents of the next
+rollout, ratings) and evaluation against fixed players. For native games and PettingZoo AEC
+environments. Search-based self-play is alphazero.py.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.league.environments import LATEST, PoolEnvs
+from playout.agents.ppo.league.games import NativeTurns, TurnGames, make_turns
+from playout.agents.ppo.league.pool import Pool
+from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.vector.in_process import derive_seed
+from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playout.agents.commands.ppo import Command
+
+_VERSIONS_A_RUN = 50
+_EVALUATIONS_A_RUN = 20
+
+
+class SelfPlayTrainer:
+    """Trains one policy against a pool of itself; follows the Trainer protocol."""
+
+    title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
+    survives_faults = True
+
+    def __init__(self, inner: PPOTrainer, envs: PoolEnvs, judges: TurnGames) -> None:
+        """`inner` learns in `envs`; `judges` are games for evaluations."""
+        self.inner, self.envs, self.judges = inner, envs, judges
+        self.pool = envs.pool
+        rollout = inner.envs.num_envs * inner.collect.num_steps
+        updates = max(1, inner.total_timesteps // rollout)
+        self.version_every = max(1, updates // _VERSIONS_A_RUN)
+        self.eval_every = inner.collect.eval_every or max(1, updates // _EVALUATIONS_A_RUN)
+        self.recent: deque[float] = deque(maxlen=500)
+        self.pool.add(inner.policy, 0)
+        self.last_evaluation: dict[str, float] = {}
+
+    @property
+    def policy(self) -> Any:
+        """The learner."""
+        return self.inner.policy
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Moves of the learner, done and planned."""
+        return self.inner.progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.inner.steps >= self.inner.total_timesteps
+
+    def update(self) -> dict[str, float]:
+        """Draw opponents, play, learn, rate."""
+        self.envs.choose()
+        self.envs.results.clear()
+        metrics = self.inner.update()
+        for index, points in self.envs.results:
+            if index != LATEST:
+                self.pool.record(index, points)
+                self.recent.append(points)
+        metrics["selfplay/elo"] = self.pool.rate()
+        if self.recent:
+            metrics["selfplay/score_against_pool"] = float(np.mean(self.recent))
+        if self.inner.updates % self.version_every == 0:
+            full = len(self.pool.versions) >= self.pool.size
+            self.pool.add(self.inner.policy, self.inner.updates)
+            if full:
+                self.envs.forget()
+        metrics["selfplay/pool_size"] = float(len(self.pool.versions))
+        return metrics
+
+    def evaluate(self) -> dict[str, float]:
+        """Score against players that do not change: random, and greedy for native games."""
+        if self.inner.updates % self.eval_every and not self.finished:
+            return {}
+        found = {}
+        opponents = ["random"] + (["greedy"] if isinstance(self.judges, NativeTurns) else [])
+        for name in opponents:
+            seed = derive_seed(self.inner.seed, "eval", name, self.inner.updates)
+            points = play_fixed(self.inner.policy, self.judges, name, seed)
+            found[f"eval/score_against_{name}"] = float(points.mean())
+        # From -1 (loses every game) to 1, as a game pays.
+        found["eval/mean_reward"] = 2.0 * float(np.mean(list(found.values()))) - 1.0
+        self.last_evaluation = found
+        return found
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """Rating and scores."""
+        shown = {"Elo over its start": f"{metrics.get('selfplay/elo', 0.0):.0f}"}
+        for key, value in self.last_evaluation.items():
+            if "score" in key:
+                shown[f"against {key.rpartition('_')[2]}"] = f"{100 * value:.0f} %"
+        return shown
+
+    def summary(self) -> str:
+        """One line on how it ended."""
+        shown = self.headline({"selfplay/elo": self.pool.elo})
+        text = ", ".join(f"{key} {value}" for key, value in shown.items())
+        return f"{self.inner.steps:,} moves, {self.inner.updates} updates; {text}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learner's state, the pool's and the counters."""
+        return {
+            **self.inner.state_dict(),
+            "pool": self.pool.state_dict(),
+            "recent": np.array(self.recent, np.float64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; the pool first, since running games need its versions."""
+        self.pool.load_state_dict(state["pool"])
+        self.inner.load_state_dict(state)
+        self.recent.clear()
+        self.recent.extend(state["recent"].tolist())
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def play_fixed(
+    policy: Any, games: TurnGames, opponent: str, seed: int, *, deterministic: bool = False
+) -> NDArray[np.float64]:
+    """Points (1, 0.5, 0) of one game on each board, the policy in every seat equally often.
+
+    Args:
+        policy: Who is judged; it samples its moves unless `deterministic`, so that games differ.
+        games: Boards to play on; they are reset.
+        opponent: "random", or for native games any player of players/simple.py.
+        seed: Of everything random.
+        deterministic: Take the most likely moves.
+    """
+    count = games.num_games
+    rng = np.random.Generator(np.random.Philox(seed))
+    generator = torch.Generator().manual_seed(seed)
+    other: Any = None
+    if opponent != "random":
+        if not isinstance(games, NativeTurns):
+            raise ConfigError(f"only native games know the player {opponent!r}")
+        from playout.agents.players.simple import make_player
+
+        other = make_player(opponent, games.game, seed=seed)
+    seats = np.arange(count) % games.num_players
+    games.reset(seed)
+    while True:
+        turn = games.to_play()
+        if (turn < 0).all():
+            break
+        actions = np.zeros(count, np.int64)
+        obs, masks = games.observe(), games.masks()
+        own = np.flatnonzero(turn == seats)
+        if len(own):
+            part = {k: v[own] for k, v in obs.items()} if isinstance(obs, dict) else obs[own]
+            step = policy.step(
+                to_tensors(part),
+                None,
+                torch.from_numpy(masks[own]),
+                generator=generator,
+                deterministic=deterministic,
+            )
+            actions[own] = policy.to_env(step.action)
+        rest = np.flatnonzero((turn >= 0) & (turn != seats))
+        if len(rest) and other is not None:
+            actions[rest] = other.act(games.batch[rest])  # type: ignore[attr-defined]
+        elif len(rest):
+            actions[rest] = (rng.random(masks[rest].shape) * (masks[rest] > 0)).argmax(axis=1)
+        games.apply(actions, turn >= 0)
+    found = games.returns()[np.arange(count), seats]
+    return 0.5 + 0.5 * np.sign(found.astype(np.float64))
+
+
+def make_selfplay(command: "Command", policy: Any = None) -> tuple[SelfPlayTrainer, str]:
+    """The trainer for `playout ppo GAME --self-play`, and a line that says what it runs."""
+    collect, seed = command.collect, command.seed
+    if command.network.recurrent != "none":
+        raise ConfigError("self-play does not support recurrent policies")
+    if command.population > 1:
+        raise ConfigError("self-play trains one policy; leave out population")
+    if command.device != "cpu":
+        raise ConfigError("self-play runs on the CPU")
+    games = make_turns(command.env, collect.num_envs)
+
+    def build() -> Any:
+        return build_policy(
+            games.observation_space,
+            games.action_space,
+            command.network,
+            seed=derive_seed(seed, "policy"),
+        )
+
+    learner = policy if policy is not None else build()
+    pool = Pool(seed=derive_seed(seed, "pool"))
+    envs = PoolEnvs(games, pool, learner, build, seed=derive_seed(seed, "opponents"))
+    inner = PPOTrainer(
+        envs,
+        lambda: envs,
+        total_timesteps=command.total_timesteps,
+        seed=seed,
+        ppo=command.ppo,
+        network=command.network,
+        collect=collect,
+        stop=False,
+        threads=command.threads,
+        policy=learner,
+    )
+    judges = make_turns(command.env, collect.eval_episodes)
+    trainer = SelfPlayTrainer(inner, envs, judges)
+    size = sum(p.numel() for p in learner.parameters())
+    note = f"{envs.description}; {size:,} parameters, {inner.threads} thread(s)"
+    return trainer, note

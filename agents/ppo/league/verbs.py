@@ -1,0 +1,84 @@
+"""What can be done with a self-play PPO run: meet other players, play against it.
+
+Native games go through the same tables and boards as AlphaZero runs; PettingZoo environments are
+measured against random play. Leaves out training.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.league.games import NativeTurns, make_turns
+from playout.agents.ppo.league.trainer import play_fixed
+from playout.agents.ppo.player import PPOPlayer, load, trust
+from playout.agents.runs.directory import RunDir
+from playout.errors import RunError
+
+
+class GamePlayer:
+    """A self-play policy as a Player of a native game (players/simple.py), without search."""
+
+    config = None
+
+    def __init__(self, player: PPOPlayer, game: Any, name: str) -> None:
+        self.player, self.game, self.name = player, game, name
+        self.temperature = 0.0
+        self.evaluator = self
+
+    def reset(self, seed: int) -> None:
+        """New games begin."""
+        self.player.reset(seed)
+
+    def act(self, states: Any) -> NDArray[np.int32]:
+        """A move for each position; sampled where `temperature` is above 0."""
+        return self.player.act(states, deterministic=self.temperature == 0.0).astype(np.int32)
+
+    def observe(self, actions: Any) -> None:
+        """Needs no news."""
+
+    @torch.no_grad()
+    def evaluate(self, leaves: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits `[M, A]` and values `[M]` of positions, as search evaluators give them."""
+        policy = self.player.policy
+        obs = to_tensors(np.ascontiguousarray(leaves.obs))
+        features, _ = policy.policy_trunk.step(obs, None)
+        logits = policy.head.out(features)
+        return logits.numpy(), policy.value(obs).numpy()
+
+
+def game_player(run: RunDir, which: str | int = "best") -> GamePlayer:
+    """The player of a self-play run of a native game."""
+    games = make_turns(str(run.config["env"]), 1)
+    if not isinstance(games, NativeTurns):
+        raise RunError(f"{run.path} learned {games.name}, which is not one of playout's games")
+    return GamePlayer(load(run, which), games.game, run.path.name)
+
+
+def evaluate_games(run: RunDir, command: Any) -> int:
+    """`playout eval RUN`: scores and ratings with intervals."""
+    env = str(run.config["env"])
+    if not env.startswith("aec:"):
+        from playout.agents.rating.evaluation import evaluate_player
+
+        return evaluate_player(game_player(run, command.which), command)
+    trust(env.removeprefix("aec:").partition("/")[0], run.path)
+    games = make_turns(env, command.episodes or 100)
+    player = load(run, command.which)
+    points = play_fixed(
+        player.policy, games, "random", command.seed, deterministic=not command.stochastic
+    )
+    error = 1.96 * float(points.std(ddof=1)) / len(points) ** 0.5 if len(points) > 1 else 0.0
+    print(
+        f"{env}: {100 * points.mean():.1f} ± {100 * error:.1f} % of the points in {len(points)} "
+        "games against random play"
+    )
+    return 0
+
+
+def play_games(run: RunDir, command: Any) -> int:
+    """`playout play RUN`: play against it, or watch it."""
+    from playout.agents.players.terminal_games import play_games as show
+
+    return show(game_player(run, command.which), command)

@@ -1,0 +1,160 @@
+"""The loss of PPO and its gradient in closed form: clipped surrogate, value loss, entropy bonus.
+
+    loss = mean(max(-A r, -A clip(r, 1 - c, 1 + c))) + vf_coef * mean((v - R)^2) / 2 - ent_coef * H
+
+over the valid steps, with r = exp(logprob - old logprob). What autograd would need some thirty
+operations for is written down once; the policy is differentiated from there. On the CPU in float32
+the compiled form is used, elsewhere the same lines in torch. Leaves out the update (ppo.py).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.kernels import _surrogate
+from playout.agents.ppo.config import PPOConfig
+from playout.agents.ppo.rollout import Minibatch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How advantages are normalised, and over how many valid steps a loss is a mean."""
+
+    shift: Any
+    scale: Any
+    count: Any
+
+
+@dataclass(slots=True)
+class Surrogate:
+    """The gradient of the loss with respect to what the policy returned, and sums for metrics.
+
+    `stats` holds policy loss, value loss, entropy, approximate KL and clipped share `[5]`.
+    """
+
+    logprob_grad: Tensor
+    value_grad: Tensor
+    entropy_grad: Tensor
+    stats: Any
+
+
+def measure(advantages: Tensor, valid: Tensor, normalize: bool) -> Scale:
+    """The number of valid steps and, if `normalize`, mean and deviation of their advantages."""
+    if _plain(advantages, valid):
+        found = _surrogate.moments(_flat(advantages), _flat(valid).view(np.uint8))
+        number = max(found[0], 1)
+        return Scale(found[1], found[2] + 1e-8, number) if normalize else Scale(0.0, 1.0, number)
+    count = valid.sum().clamp(min=1)
+    if not normalize:
+        return Scale(0.0, 1.0, count)
+    weight = valid.to(advantages.dtype) / count
+    mean = (advantages * weight).sum()
+    std = ((advantages - mean).square() * weight).sum().sqrt()
+    return Scale(mean, std + 1e-8, count)
+
+
+def surrogate(
+    logprobs: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    config: PPOConfig,
+    scale: Scale,
+) -> Surrogate:
+    """Gradient and sums for a minibatch or a part of one; all tensors `[N]` or `[r, T]`.
+
+    Args:
+        logprobs: Log-probabilities of the batch's actions under the policy now.
+        entropy: Its entropies.
+        values: Its values.
+        batch: Old log-probabilities, old values, advantages, returns and which steps are valid.
+        config: Coefficients.
+        scale: Of the whole minibatch (`measure`).
+    """
+    tensors = (
+        logprobs,
+        entropy,
+        values,
+        batch.logprobs,
+        batch.values,
+        batch.advantages,
+        batch.returns,
+    )
+    if all(x.dtype == torch.float32 for x in tensors) and _plain(*tensors, batch.valid):
+        return _compiled(tensors, batch.valid, config, scale)
+    return tensor_surrogate(logprobs, entropy, values, batch, config, scale)
+
+
+def _compiled(
+    tensors: tuple[Tensor, ...], valid: Tensor, config: PPOConfig, scale: Scale
+) -> Surrogate:
+    shape = tensors[0].shape
+    grads = torch.empty(3, valid.numel())
+    first, second, third = grads.unbind(0)
+    stats = np.zeros(5)
+    _surrogate.surrogate(
+        *map(_flat, tensors),  # type: ignore[call-arg, arg-type]
+        _flat(valid).view(np.uint8),
+        scale.shift,
+        scale.scale,
+        scale.count,
+        config.clip_coef,
+        config.vf_coef,
+        config.clip_vloss,
+        config.vf_clip_coef,
+        config.ent_coef,
+        first.numpy(),
+        second.numpy(),
+        third.numpy(),
+        stats,
+    )
+    return Surrogate(first.view(shape), second.view(shape), third.view(shape), stats)
+
+
+@torch.no_grad()
+def tensor_surrogate(
+    logprobs: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    config: PPOConfig,
+    scale: Scale,
+) -> Surrogate:
+    """`surrogate` in torch operations, on any device and type."""
+    weight = batch.valid.to(batch.advantages.dtype) / scale.count
+    invalid = ~batch.valid
+    advantages = (batch.advantages - scale.shift) / scale.scale
+    # Padding may hold anything: a ratio of exactly 1 keeps infinities out of the sums.
+    log_ratio = (logprobs - batch.logprobs).masked_fill(invalid, 0.0)
+    ratio = log_ratio.exp()
+    plain = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1.0 - config.clip_coef, 1.0 + config.clip_coef)
+    policy_loss = torch.maximum(plain, clipped)
+    # Where the clipped branch is strictly larger the loss is flat.
+    logprob_grad = torch.where(plain >= clipped, plain, 0.0) * weight
+    error = (values - batch.returns).masked_fill(invalid, 0.0)
+    value_loss = error * error
+    value_grad = error * (weight * config.vf_coef)
+    if config.clip_vloss:
+        change = values - batch.values
+        reach = config.vf_clip_coef
+        far = batch.values + change.clamp(-reach, reach) - batch.returns
+        worse = (change.abs() > reach) & (far * far > value_loss)
+        # Beyond the range the clipped value does not depend on the new one.
+        value_grad = torch.where(worse, 0.0, value_grad)
+        value_loss = torch.where(worse, far * far, value_loss)
+    approx_kl = (ratio - 1.0) - log_ratio
+    outside = ((ratio - 1.0).abs() > config.clip_coef).to(ratio.dtype)
+    rows = torch.stack([policy_loss, value_loss * 0.5, entropy.detach(), approx_kl, outside])
+    rows = rows.masked_fill(invalid, 0.0) * weight
+    return Surrogate(logprob_grad, value_grad, weight * -config.ent_coef, rows.flatten(1).sum(1))
+
+
+def _plain(*tensors: Tensor) -> bool:
+    return all(x.device.type == "cpu" for x in tensors)
+
+
+def _flat(x: Tensor) -> Any:
+    return x.detach().reshape(-1).contiguous().numpy()

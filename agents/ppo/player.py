@@ -1,0 +1,204 @@
+"""The player of a PPO run: observations in, actions out, without making the environment.
+
+`playout.load(RUN).act(observations)`. Normalisation, masks, recurrent state and the form of the
+environment's actions are handled here. Leaves out measuring and watching (verbs.py).
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.config import CollectConfig, NetworkConfig
+from playout.agents.ppo.rollout import Tree, map_tree
+from playout.agents.ppo.trainer import choose_threads
+from playout.agents.runs.config import from_dict
+from playout.agents.runs.directory import RunDir
+from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.spaces import Arrays, decode_space
+from playout.errors import CheckpointError, ConfigError, RunError
+
+# Packages whose environments may be made because a run names them.
+_KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
+
+
+def trust(name: str, where: object) -> None:
+    """Refuse to import code named by a file, unless the person has imported or allowed it.
+
+    Args:
+        name: "module:something".
+        where: The file or folder that names it.
+    """
+    module = name.partition(":")[0]
+    allowed = os.environ.get("PLAYOUT_TRUST", "").split(",")
+    known = module.partition(".")[0] in _KNOWN_PACKAGES
+    if not known and module not in sys.modules and module not in allowed:
+        raise ConfigError(
+            f"{where} names code to import ({name}); if you trust it, import {module} first, or "
+            f"set PLAYOUT_TRUST={module}"
+        )
+
+
+class PPOPlayer:
+    """Acts as a trained policy.
+
+    Attributes:
+        policy: The network.
+        observation_space: One observation, in the simple types of spaces.py.
+        action_space: One action.
+        normalizer: Statistics of training, or None.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        normalizer: ObsNormalizer | None = None,
+    ) -> None:
+        self.policy = policy
+        self.observation_space, self.action_space = observation_space, action_space
+        self.normalizer = normalizer
+        self.state: Tree = None
+        self.generator = torch.Generator()
+        self.reset()
+
+    def reset(self, seed: int = 0) -> None:
+        """Forget the memory of recurrent policies and begin the random numbers of `seed`."""
+        self.state = None
+        self.generator.manual_seed(seed)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observations: Any,
+        *,
+        deterministic: bool = True,
+        mask: ArrayLike | None = None,
+        episode_starts: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """Actions for a batch of observations, as the environment takes them.
+
+        Args:
+            observations: `[N, ...]`, or a dict of them; a single observation gives a single action.
+            deterministic: Take the most likely action instead of sampling.
+            mask: 1 where an action is legal, `[N, A]`; an "action_mask" in the observation counts.
+            episode_starts: Recurrent policies: rows whose memory is to be forgotten, bool `[N]`.
+
+        Returns:
+            `[N, ...]`.
+        """
+        obs, found = self._read(observations)
+        mask = found if mask is None else mask
+        first = next(iter(obs.values())) if isinstance(obs, dict) else obs
+        part = self.observation_space
+        if isinstance(part, spaces.Dict):
+            part = next(iter(part.spaces.values()))
+        single = first.ndim == len(part.shape or ())
+        if single:
+            obs = {k: v[None] for k, v in obs.items()} if isinstance(obs, dict) else obs[None]
+            mask = None if mask is None else np.asarray(mask)[None]
+        rows = 1 if single else len(first)
+        if not single and first.shape[1:] != (part.shape or ()):
+            raise ValueError(
+                f"observations must have shape [N, {', '.join(map(str, part.shape or ()))}], "
+                f"not {list(first.shape)}"
+            )
+        if self.normalizer is not None:
+            obs = self.normalizer(obs)
+        state = self._state(rows, episode_starts)
+        step = self.policy.step(
+            to_tensors(obs),
+            state,
+            None if mask is None else torch.from_numpy(np.array(mask)),
+            generator=self.generator,
+            deterministic=deterministic,
+        )
+        self.state = step.state
+        actions: NDArray[Any] = self.policy.to_env(step.action)
+        return actions[0] if single else actions
+
+    def _state(self, rows: int, episode_starts: ArrayLike | None) -> Tree:
+        state = self.state
+        leaf = state
+        while isinstance(leaf, list | tuple):
+            leaf = leaf[0]
+        if leaf is None or len(leaf) != rows:
+            state = self.policy.initial_state(rows)
+        elif episode_starts is not None:
+            keep = torch.from_numpy(~np.asarray(episode_starts, np.bool_)).unsqueeze(1)
+            state = map_tree(lambda x: x * keep, state)
+        return state
+
+    def _read(self, observations: Any) -> tuple[Arrays, Any]:
+        """Observations in simple types, and the mask that came with them."""
+        if hasattr(observations, "legal_mask"):  # a StateBatch: games
+            return observations.observe(), observations.legal_mask()
+        if isinstance(observations, tuple):
+            observations = {str(i): part for i, part in enumerate(observations)}
+        mask = None
+        if isinstance(observations, Mapping):
+            mask = observations.get("action_mask")
+            if not isinstance(self.observation_space, spaces.Dict):
+                observations = observations["observation"]
+        return _typed(self.observation_space, observations), mask
+
+
+def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
+    if isinstance(space, spaces.Dict):
+        return {key: _typed(part, obs[key]) for key, part in space.spaces.items()}
+    array = np.asarray(obs)
+    if isinstance(space, spaces.Box):
+        array = np.ascontiguousarray(array, space.dtype)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("an observation is NaN or infinite")
+    return array
+
+
+def find_checkpoint(run: RunDir, which: str | int) -> Any:
+    """The checkpoint called "best", "latest" or by its number (also as text)."""
+    if isinstance(which, str) and which.isdigit():
+        which = int(which)
+    if not isinstance(which, int) and which not in ("best", "latest"):
+        raise ConfigError(f'a checkpoint is "best", "latest" or a number, not {which!r}')
+    found = run.find(which)  # type: ignore[arg-type]
+    if found is None and which == "best":
+        found = run.find("latest")
+    if found is None:
+        raise RunError(f"{run.path} has no checkpoint {which!r}")
+    return found
+
+
+def load(run: RunDir, which: str | int = "best") -> PPOPlayer:
+    """The player of a run's checkpoint.
+
+    Args:
+        run: A run of kind "ppo".
+        which: "best", "latest" or a number; without an evaluation the latest is the best.
+    """
+    checkpoint = find_checkpoint(run, which)
+    _, state = run.load(checkpoint.step, only=("model", "normalizer", "spaces"))
+    config = from_dict(NetworkConfig, run.config.get("network", {}), where=f"{run.path}: network")
+    collect = from_dict(CollectConfig, run.config.get("collect", {}), where=f"{run.path}: collect")
+    if ":" in config.network:
+        trust(config.network, run.path)
+    try:
+        observation_space = decode_space(state["spaces"]["observation"])
+        action_space = decode_space(state["spaces"]["action"])
+        policy = build_policy(observation_space, action_space, config)
+        policy.load_state_dict(state["model"])
+        normalizer = None
+        if state.get("normalizer") is not None:
+            normalizer = ObsNormalizer(observation_space, collect.clip_obs)
+            normalizer.load_state_dict(state["normalizer"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise CheckpointError(f"the checkpoint does not fit its run: {text}") from error
+    choose_threads(policy)
+    return PPOPlayer(policy, observation_space, action_space, normalizer)

@@ -1,0 +1,105 @@
+"""A population: several seeds of one PPO run in one process, for cheap native environments.
+
+Start-up is paid once, and the spread over seeds is seen as it happens. The members know nothing of
+each other; member k is exactly the run with seed + k. The best one is the run's player.
+"""
+
+from typing import Any
+
+import numpy as np
+from playout.agents.ppo.trainer import PPOTrainer
+
+
+class Population:
+    """Trains its members in turn; follows the Trainer protocol."""
+
+    title, unit, best_metric = "PPO population", "steps", "eval/mean_reward"
+
+    def __init__(self, members: list[PPOTrainer]) -> None:
+        self.members = members
+        self.evaluations: list[float | None] = [None] * len(members)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Steps of all members, done and planned."""
+        parts = [member.progress for member in self.members]
+        done = sum(
+            total if member.finished else steps
+            for member, (steps, total) in zip(self.members, parts, strict=True)
+        )
+        return done, sum(total for _, total in parts)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every member is."""
+        return all(member.finished for member in self.members)
+
+    def update(self) -> dict[str, float]:
+        """One update of every member that is not finished; means over them."""
+        self.running = [k for k, member in enumerate(self.members) if not member.finished]
+        found = [self.members[k].update() for k in self.running]
+        metrics: dict[str, float] = {}
+        for key in sorted({key for one in found for key in one}):
+            values = [one[key] for one in found if key in one]
+            metrics[key] = float(np.mean(values))
+        metrics["population/running"] = float(len(self.running))
+        return metrics
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluations of the members that have one due: the best, the median and the worst."""
+        due = False
+        for k in self.running:
+            found = self.members[k].evaluate()
+            if "eval/mean_reward" in found:
+                self.evaluations[k] = found["eval/mean_reward"]
+                due = True
+        known = [value for value in self.evaluations if value is not None]
+        if not due:
+            return {}
+        return {
+            "eval/mean_reward": max(known),
+            "eval/median_reward": float(np.median(known)),
+            "eval/worst_reward": min(known),
+            "population/solved": float(sum(member.solved for member in self.members)),
+        }
+
+    @property
+    def best(self) -> int:
+        """The member with the best evaluation; the first among equals."""
+        known = [-np.inf if value is None else value for value in self.evaluations]
+        return int(np.argmax(known))
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """How many are done, and the spread."""
+        shown = {"solved": f"{sum(m.solved for m in self.members)}/{len(self.members)}"}
+        if "rollout/ep_rew_mean" in metrics:
+            shown["return"] = f"{metrics['rollout/ep_rew_mean']:.1f}"
+        return shown
+
+    def summary(self) -> str:
+        """One line a member."""
+        lines = [f"seed {member.seed}: {member.summary()}" for member in self.members]
+        return "\n".join(lines)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every member's state; the best member's model and statistics stand in front."""
+        states = [member.state_dict() for member in self.members]
+        best = states[self.best]
+        return {
+            "model": best["model"],
+            "normalizer": best["normalizer"],
+            "spaces": best["spaces"],
+            "members": states,
+            "evaluations": list(self.evaluations),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        for member, own in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(own)
+        self.evaluations = list(state["evaluations"])
+
+    def close(self) -> None:
+        """Close all environments."""
+        for member in self.members:
+            member.close()

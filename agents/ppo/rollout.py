@@ -1,0 +1,224 @@
+"""Rollouts: what a policy did and what came of it, rows by time, and the minibatches cut from them.
+
+A row is one environment or one response; time is its steps or tokens. Steps that are not `valid`
+(the reset row of NEXT_STEP autoreset, prompt tokens, padding, an opponent's turn) stay in the
+tensors and take no part in any statistic. This file only holds and cuts data: advantages come from
+gae.py, learning from ppo.py, collection from collector.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from playout.errors import ConfigError
+from torch import Tensor
+
+Tree = Any
+"""A tensor, or a dict, list or tuple of trees."""
+
+
+def map_tree(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Apply `function` to every tensor of a tree of dicts, lists and tuples; None stays None."""
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tree(function, value) for key, value in tree.items()}
+    return type(tree)(map_tree(function, value) for value in tree)
+
+
+@dataclass(slots=True)
+class Minibatch:
+    """What one gradient step sees of a rollout: steps `[N, ...]` or whole rows `[r, T, ...]`.
+
+    The fields mean what they mean in `Rollout`. For steps, every step is valid and `initial_state`
+    is None.
+    """
+
+    obs: Tree
+    actions: Tensor
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    valid: Tensor
+    action_mask: Tensor | None = None
+    episode_starts: Tensor | None = None
+    initial_state: Tree = None
+
+    def __len__(self) -> int:
+        """Number of steps or rows along the first axis."""
+        return int(self.logprobs.shape[0])
+
+    def slice(self, begin: int, end: int) -> "Minibatch":
+        """Entries begin to end of the first axis, without copying."""
+        return Minibatch(
+            **{
+                field.name: map_tree(lambda x: x[begin:end], getattr(self, field.name))
+                for field in fields(self)
+            }
+        )
+
+
+@dataclass(slots=True)
+class Rollout:
+    """Experience of R rows over T steps; every field is `[R, T, ...]` unless said otherwise.
+
+    Attributes:
+        obs: What the policy saw before it acted: a tensor `[R, T, ...]` or a dict of them.
+            Language: token ids.
+        actions: What it did, `[R, T]` or `[R, T, ...]`.
+        logprobs: Log-probability of the action under the policy that acted, `[R, T]`.
+        values: That policy's value estimate of `obs`, `[R, T]`.
+        rewards: Reward for the action, `[R, T]`.
+        terminations: The episode ended by itself with this step, bool `[R, T]`.
+        truncations: The episode was cut with this step (time limit), bool `[R, T]`; the rest is
+            bootstrapped.
+        valid: The step counts, bool `[R, T]`.
+        last_values: Value of what follows the last step, `[R]`.
+        action_mask: 1 where an action is legal, `[R, T, A]`, or None.
+        bootstrap_values: Value of the final observation where a step truncates, `[R, T]`, or None
+            when the observation at t+1 is that final observation (NEXT_STEP autoreset).
+        episode_starts: The step is the first of its episode, bool `[R, T]`; recurrent policies
+            reset there.
+        initial_state: Recurrent state before the first step, a tree of tensors `[R, ...]`, or None.
+        advantages: `[R, T]`, filled by `compute_gae`.
+        returns: `[R, T]`, advantages + values, filled by `compute_gae`.
+    """
+
+    obs: Tree
+    actions: Tensor
+    logprobs: Tensor
+    values: Tensor
+    rewards: Tensor
+    terminations: Tensor
+    truncations: Tensor
+    valid: Tensor
+    last_values: Tensor
+    action_mask: Tensor | None = None
+    bootstrap_values: Tensor | None = None
+    episode_starts: Tensor | None = None
+    initial_state: Tree = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """R, the number of environments or responses."""
+        return int(self.rewards.shape[0])
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of steps or tokens a row."""
+        return int(self.rewards.shape[1])
+
+    def minibatches(
+        self,
+        size: int,
+        *,
+        by: Literal["steps", "rows"],
+        generator: torch.Generator,
+    ) -> Iterator[Minibatch]:
+        """Visit every valid step (or every row) once, in random order.
+
+        The count is cut into equal parts of at most `size`, so that no part is left over with a
+        handful of steps.
+
+        Args:
+            size: Largest number of steps (or rows) in one part.
+            by: "steps" shuffles single steps and drops invalid ones; "rows" keeps whole rows with
+                their states.
+            generator: Source of the order, on the CPU.
+        """
+        if self.advantages is None or self.returns is None:
+            raise ConfigError("the rollout has no advantages yet; call compute_gae first")
+        if size < 1:
+            raise ConfigError(f"minibatch_size must be at least 1, not {size}")
+        if by == "rows":
+            yield from self._rows(size, generator)
+        elif by == "steps":
+            yield from self._steps(size, generator)
+        else:
+            raise ConfigError(f'batch_by must be "steps" or "rows", not {by!r}')
+
+    def _steps(self, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
+        device = self.rewards.device
+        valid = self.valid.reshape(-1)
+        chosen = valid.nonzero().squeeze(1)
+        count = int(chosen.shape[0])
+        if count == 0:
+            return
+        order = chosen[torch.randperm(count, generator=generator).to(device)]
+        # The small fields are shuffled once an epoch and then sliced; only observations, which may
+        # be large, are gathered for each part, so that a rollout of images is never held twice.
+        assert self.advantages is not None and self.returns is not None
+        actions = self.actions.flatten(0, 1)[order]
+        mask = None if self.action_mask is None else self.action_mask.flatten(0, 1)[order]
+        logprobs, values, advantages, returns = (
+            field.reshape(-1)[order]
+            for field in (self.logprobs, self.values, self.advantages, self.returns)
+        )
+        every = torch.ones(count, dtype=torch.bool, device=device)
+        obs = map_tree(lambda x: x.flatten(0, 1), self.obs)
+        for begin, end in _cuts(count, size):
+            index = order[begin:end]
+            yield Minibatch(
+                obs=map_tree(lambda x, index=index: x[index], obs),  # type: ignore[misc]
+                actions=actions[begin:end],
+                logprobs=logprobs[begin:end],
+                values=values[begin:end],
+                advantages=advantages[begin:end],
+                returns=returns[begin:end],
+                valid=every[begin:end],
+                action_mask=None if mask is None else mask[begin:end],
+            )
+
+    def _rows(self, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
+        count = self.num_rows
+        order = torch.randperm(count, generator=generator).to(self.rewards.device)
+        for begin, end in _cuts(count, size):
+            index = order[begin:end]
+            yield Minibatch(
+                **{
+                    field.name: map_tree(
+                        lambda x, index=index: x[index],  # type: ignore[misc]
+                        getattr(self, field.name),
+                    )
+                    for field in fields(Minibatch)
+                }
+            )
+
+    def cut(self, length: int, states: Tree) -> "Rollout":
+        """Rows of `length` steps instead of T, for truncated backpropagation through time.
+
+        Args:
+            length: Steps a new row; divides T.
+            states: Recurrent state before each new row, a tree of tensors `[R, T / length, ...]`.
+
+        Returns:
+            A rollout of `R * T / length` rows that shares memory; `last_values` and
+            `bootstrap_values` are dropped because the advantages must already stand.
+        """
+        if self.num_steps % length:
+            raise ConfigError(
+                f"sequence_length {length} does not divide num_steps {self.num_steps}"
+            )
+        shape = (self.num_rows * self.num_steps // length, length)
+
+        def fold(x: Tensor) -> Tensor:
+            return x.reshape(*shape, *x.shape[2:])
+
+        kept: dict[str, Any] = {"last_values": self.last_values, "bootstrap_values": None}
+        kept["initial_state"] = map_tree(lambda x: x.flatten(0, 1), states)
+        for field in fields(self):
+            if field.name not in kept:
+                kept[field.name] = map_tree(fold, getattr(self, field.name))
+        return Rollout(**kept)
+
+
+def _cuts(count: int, size: int) -> Iterator[tuple[int, int]]:
+    parts = -(-count // size)
+    for part in range(parts):
+        yield count * part // parts, count * (part + 1) // parts

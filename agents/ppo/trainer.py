@@ -1,0 +1,303 @@
+"""PPOTrainer: collect, estimate advantages, update, and know when the environment is solved.
+
+It follows the Trainer protocol of runs/loop.py: everything later updates depend on is in its state,
+so a run that is stopped and resumed equals one that was not. Leaves out the command line
+(commands/ppo.py), self-play (league/trainer.py) and populations (population.py).
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.native_mlp import attach
+from playout.agents.optim.adam import Adam
+from playout.agents.ppo.collector import Collector
+from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
+from playout.agents.ppo.gae import compute_gae
+from playout.agents.ppo.parallel_trunks import attach_side_by_side, fits
+from playout.agents.ppo.update import ppo_update
+from playout.agents.vector.in_process import derive_seed
+from playout.agents.vector.interface import Environments
+from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.spaces import encode_space
+from playout.errors import CheckpointError
+
+# A network with fewer parameters than this is faster on one thread, whatever the machine.
+_ONE_THREAD_BELOW = 300_000
+# Share of the way from the first returns to the threshold at which evaluations begin.
+_WORTH_EVALUATING = 0.5
+
+
+def choose_threads(policy: torch.nn.Module, threads: int = 0) -> int:
+    """Set torch's threads by the size of the network (or to `threads`) and return the number."""
+    if threads <= 0 and fits(policy):
+        threads = 1  # one for each trunk instead
+    elif threads <= 0:
+        size = sum(p.numel() for p in policy.parameters())
+        threads = 1 if size < _ONE_THREAD_BELOW else (os.cpu_count() or 1)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return threads
+
+
+class PPOTrainer:
+    """Trains one policy by PPO.
+
+    Attributes:
+        policy: The network.
+        collector: Steps the training environments.
+        steps: Environment steps learned from.
+        total_timesteps: The budget.
+        solved: Whether an evaluation has confirmed the threshold.
+        last_evaluation: The latest `Evaluation`, or None.
+    """
+
+    title, unit, best_metric = "PPO", "steps", "eval/mean_reward"
+    survives_faults = True
+
+    def __init__(
+        self,
+        envs: Environments,
+        make_eval_envs: Callable[[], Environments],
+        *,
+        total_timesteps: int,
+        seed: int = 0,
+        ppo: PPOConfig | None = None,
+        network: NetworkConfig | None = None,
+        collect: CollectConfig | None = None,
+        stop: bool = True,
+        threads: int = 0,
+        device: str = "cpu",
+        policy: Any = None,
+    ) -> None:
+        """Build the policy and begin the first episodes.
+
+        Args:
+            envs: Training environments.
+            make_eval_envs: Makes separate environments for evaluations when they are first needed.
+            total_timesteps: Environment steps to learn from.
+            seed: Everything random derives from it.
+            ppo: Options of the update.
+            network: Architecture.
+            collect: Options of collection and evaluation.
+            stop: End when an evaluation confirms the reward threshold.
+            threads: For torch; 0 chooses by the size of the network.
+            device: Where the network lives.
+            policy: A policy of your own instead of one built from `network`.
+        """
+        self.ppo, self.collect = ppo or PPOConfig(), collect or CollectConfig()
+        self.seed, self.total_timesteps = seed, total_timesteps
+        self.device = torch.device(device)
+        self.envs, self.make_eval_envs = envs, make_eval_envs
+        self.eval_envs: Environments | None = None
+        if policy is None:
+            policy = build_policy(
+                envs.observation_space,
+                envs.action_space,
+                network,
+                seed=derive_seed(seed, "policy"),
+            )
+        self.policy = policy.to(self.device)
+        self.threads = choose_threads(self.policy, threads)
+        self.optimizer = Adam(
+            self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
+        )
+        if not attach(self.policy):
+            attach_side_by_side(self.policy)
+        self.generator = torch.Generator().manual_seed(derive_seed(seed, "minibatches"))
+        self.collector = Collector(
+            envs,
+            self.policy,
+            self.collect,
+            gamma=self.ppo.gamma,
+            seed=derive_seed(seed, "collect"),
+            device=self.device,
+        )
+        threshold = self.collect.reward_threshold
+        self.threshold = envs.reward_threshold if threshold is None else threshold
+        self.stop = stop and self.threshold is not None
+        self.updates = self.gradient_steps = 0
+        self.recent: deque[tuple[float, int]] = deque(maxlen=100)
+        self.first_return: float | None = None
+        self.evaluated_at = 0
+        self.solved = False
+        self.last_evaluation: Evaluation | None = None
+
+    @property
+    def steps(self) -> int:
+        """Environment steps learned from; reset steps do not count."""
+        return self.collector.steps
+
+    @property
+    def normalizer(self) -> ObsNormalizer | None:
+        """Statistics of observations, or None."""
+        return self.collector.normalizer
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Steps done and planned."""
+        return min(self.steps, self.total_timesteps), self.total_timesteps
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent or the environment solved."""
+        return self.steps >= self.total_timesteps or (self.stop and self.solved)
+
+    def update(self) -> dict[str, float]:
+        """One rollout and what is learned from it."""
+        left = max(0.0, 1.0 - self.steps / self.total_timesteps)
+        config = self.ppo
+        if config.anneal_lr:
+            self.optimizer.lr = max(config.learning_rate * left, 1e-12)
+        if config.anneal_clip:
+            config = replace(config, clip_coef=max(config.clip_coef * left, 1e-6))
+        rollout = self.collector.collect()
+        compute_gae(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda)
+        rollout = self.collector.cut(rollout)
+        if getattr(self.policy, "recurrent", False) and config.batch_by == "steps":
+            rows = max(1, config.minibatch_size // rollout.num_steps)
+            config = replace(config, batch_by="rows", minibatch_size=rows)
+        metrics = ppo_update(self.policy, self.optimizer, rollout, config, generator=self.generator)
+        self.updates += 1
+        self.gradient_steps += int(metrics.pop("train/num_gradient_steps"))
+        self.recent.extend(self.collector.finished)
+        metrics["train/learning_rate"] = self.optimizer.lr
+        metrics["train/clip_range"] = config.clip_coef
+        metrics["train/n_updates"] = float(self.gradient_steps)
+        metrics["time/iterations"] = float(self.updates)
+        metrics["time/total_timesteps"] = float(self.steps)
+        if self.recent:
+            returns, lengths = (np.mean(part) for part in zip(*self.recent, strict=True))
+            metrics["rollout/ep_rew_mean"] = float(returns)
+            metrics["rollout/ep_len_mean"] = float(lengths)
+            if self.first_return is None:
+                self.first_return = float(returns)
+        head = getattr(self.policy, "head", None)
+        if head is not None and hasattr(head, "log_std"):
+            metrics["train/std"] = float(head.log_std.detach().exp().mean())
+        return metrics
+
+    def _due(self) -> bool:
+        """Whether an evaluation is worth its time now; depends on counts and returns only."""
+        if self.finished:
+            return self.updates > 0
+        if self.collect.eval_every:
+            return self.updates % self.collect.eval_every == 0
+        if self.stop and self.recent and self.first_return is not None:
+            assert self.threshold is not None
+            mean = float(np.mean([episode[0] for episode in self.recent]))
+            if mean >= self.threshold:
+                return True
+            way = (mean - self.first_return) / max(self.threshold - self.first_return, 1e-9)
+            gap = 1 if way > 0.8 else 2
+            return way >= _WORTH_EVALUATING and self.updates - self.evaluated_at >= gap
+        # Without a threshold: twenty times in a run.
+        every = max(1, self.total_timesteps // 20)
+        before = self.steps - self.envs.num_envs * self.collect.num_steps
+        return self.steps // every != before // every
+
+    def evaluate(self) -> dict[str, float]:
+        """Judge the policy on separate environments, if that is due; see `_due`."""
+        if not self._due():
+            return {}
+        self.evaluated_at = self.updates
+        found = self._evaluate("eval")
+        self.last_evaluation = found
+        metrics = {
+            "eval/mean_reward": found.mean,
+            "eval/std_reward": found.std,
+            "eval/mean_ep_length": float(found.lengths.mean()),
+        }
+        if self.threshold is not None and found.mean >= self.threshold and not self.solved:
+            # The best of many evaluations flatters: only fresh episodes may confirm it.
+            again = self._evaluate("confirm", 2)
+            metrics["eval/confirmed_reward"] = again.mean
+            self.solved = again.mean - 0.5 * again.stderr >= self.threshold
+        return metrics
+
+    def _evaluate(self, name: str, times: int = 1) -> Evaluation:
+        if self.eval_envs is None:
+            self.eval_envs = self.make_eval_envs()
+        return evaluate_policy(
+            self.policy,
+            self.eval_envs,
+            episodes=self.collect.eval_episodes * times,
+            seed=derive_seed(self.seed, name, self.updates),
+            normalizer=self.normalizer,
+        )
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """What tells a person whether it learns."""
+        shown = {}
+        if "rollout/ep_rew_mean" in metrics:
+            shown["return"] = f"{metrics['rollout/ep_rew_mean']:.1f}"
+        if self.last_evaluation is not None:
+            shown["evaluation"] = f"{self.last_evaluation.mean:.1f}"
+        return shown
+
+    def summary(self) -> str:
+        """One line on how it ended."""
+        text = f"{self.steps:,} steps, {self.updates} updates"
+        if self.last_evaluation is not None:
+            found = self.last_evaluation
+            text += (
+                f"; {found.mean:.1f} ± {1.96 * found.stderr:.1f} over {len(found.returns)} episodes"
+            )
+        if self.solved:
+            text += f": solved, the threshold is {self.threshold:g}"
+        return text
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later updates depend on."""
+        return {
+            "model": self.policy.state_dict(),
+            "normalizer": None if self.normalizer is None else self.normalizer.state_dict(),
+            "spaces": {
+                "observation": encode_space(self.envs.observation_space),
+                "action": encode_space(self.envs.action_space),
+            },
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "collector": self.collector.state_dict(),
+            "trainer": {
+                "updates": self.updates,
+                "gradient_steps": self.gradient_steps,
+                "recent_returns": np.array([e[0] for e in self.recent], np.float64),
+                "recent_lengths": np.array([e[1] for e in self.recent], np.int64),
+                "first_return": self.first_return,
+                "evaluated_at": self.evaluated_at,
+                "solved": self.solved,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        try:
+            self.policy.load_state_dict(state["model"])
+        except RuntimeError as error:
+            text = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint holds another network: {text}") from None
+        if self.normalizer is not None:
+            self.normalizer.load_state_dict(state["normalizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.collector.load_state_dict(state["collector"])
+        own = state["trainer"]
+        self.updates, self.gradient_steps = own["updates"], own["gradient_steps"]
+        self.recent.clear()
+        pairs = zip(own["recent_returns"].tolist(), own["recent_lengths"].tolist(), strict=True)
+        self.recent.extend(pairs)
+        self.first_return, self.solved = own["first_return"], own["solved"]
+        self.evaluated_at = own["evaluated_at"]
+
+    def close(self) -> None:
+        """Close all environments."""
+        self.envs.close()
+        if self.eval_envs is not None:
+            self.eval_envs.close()

@@ -1,0 +1,187 @@
+"""Proximal policy optimisation (Schulman et al. 2017): the one update every policy here learns by.
+
+`ppo_update` takes a policy, an optimiser and a rollout with advantages, and works on single steps
+or on whole rows (recurrent policies, language models). The surrogate's gradient with respect to
+log-probabilities, values and entropy has a closed form; it is written down here and handed to
+autograd, which only differentiates the policy. Collection, annealing and evaluation are the
+trainer's business.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from playout.agents.optim.adam import Adam
+from playout.agents.ppo.config import PPOConfig
+from playout.agents.ppo.loss import Scale, Surrogate, measure, surrogate
+from playout.agents.ppo.rollout import Minibatch, Rollout, Tree
+from playout.errors import DivergedError
+from torch import Tensor
+
+__all__ = ["PPOConfig", "Policy", "PolicyStep", "Surrogate", "ppo_update", "surrogate"]
+
+
+class PolicyStep(NamedTuple):
+    """What `Policy.step` returns for `[N]` environments."""
+
+    action: Tensor
+    """`[N]` or `[N, ...]`, as `evaluate` and `to_env` expect it."""
+    logprob: Tensor
+    """`[N]`."""
+    value: Tensor
+    """`[N]`."""
+    state: Tree
+    """Recurrent state after this step, or None."""
+
+
+class Policy(Protocol):
+    """What collection and learning ask of a policy; an nn.Module with these three methods.
+
+    A policy that knows its own derivative may offer `differentiate(logprob_grad, entropy_grad or
+    None, value_grad)`, which adds the gradient of the last `evaluate` to its own; `evaluate`
+    then returns plain tensors.
+    """
+
+    def initial_state(self, num_rows: int) -> Tree:
+        """Recurrent state at an episode's start, a tree of tensors `[num_rows, ...]`, or None."""
+
+    def step(
+        self,
+        obs: Tree,
+        state: Tree = None,
+        mask: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        deterministic: bool = False,
+    ) -> PolicyStep:
+        """Act in `[N]` environments."""
+
+    def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of the actions, entropies, values, all shaped like `logprobs`."""
+
+
+def ppo_update(
+    policy: Policy,
+    optimizer: Any,
+    rollout: Rollout,
+    config: PPOConfig,
+    *,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
+
+    Args:
+        policy: An nn.Module that follows `Policy`.
+        optimizer: `agents.optim.adam.Adam`, or any torch optimiser over the policy's parameters.
+            Its learning rate is used as it is: the trainer anneals it.
+        rollout: Experience with advantages (`compute_gae`).
+        config: Options.
+        generator: Order of the minibatches (a CPU generator).
+
+    Returns:
+        Metrics under stable-baselines3's names.
+
+    Raises:
+        DivergedError: A loss or gradient is NaN or infinite. The step that would have spread it is
+        not taken.
+    """
+    assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
+    parameters = [p for p in policy.parameters() if p.requires_grad]  # type: ignore[attr-defined]
+    whole = None
+    by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
+    if config.norm_adv and not by_minibatch:
+        whole = measure(rollout.advantages, rollout.valid, True)
+    sums: Any = 0.0
+    norms, steps, stopped_kl = 0.0, 0, None
+    for _ in range(config.num_epochs):
+        for batch in rollout.minibatches(
+            config.minibatch_size, by=config.batch_by, generator=generator
+        ):
+            scale = measure(batch.advantages, batch.valid, by_minibatch)
+            if whole is not None:
+                scale = Scale(whole.shift, whole.scale, scale.count)
+            optimizer.zero_grad()
+            stats: Any = 0.0
+            for part in _parts(batch, config.microbatch_size):
+                outputs = policy.evaluate(part)
+                found = surrogate(*outputs, part, config, scale)
+                stats = stats + found.stats
+                _backward(policy, outputs, found, config)
+            if config.target_kl is not None and float(stats[3]) > 1.5 * config.target_kl:
+                stopped_kl = float(stats[3])
+                break
+            norms += _step(optimizer, parameters, config.max_grad_norm or math.inf)
+            sums = sums + stats
+            steps += 1
+        if stopped_kl is not None:
+            break
+    return _metrics(rollout, config, sums, norms, steps, stopped_kl)
+
+
+def _backward(
+    policy: Policy, outputs: tuple[Tensor, ...], found: Surrogate, config: PPOConfig
+) -> None:
+    """From the loss to the parameters' gradients."""
+    entropy_grad = found.entropy_grad if config.ent_coef > 0.0 else None
+    differentiate = getattr(policy, "differentiate", None)
+    if differentiate is not None:
+        differentiate(found.logprob_grad, entropy_grad, found.value_grad)
+        return
+    pairs = zip(outputs, (found.logprob_grad, entropy_grad, found.value_grad), strict=True)
+    chosen = [
+        (out, grad.to(out.dtype)) for out, grad in pairs if out.requires_grad and grad is not None
+    ]
+    torch.autograd.backward([out for out, _ in chosen], [grad for _, grad in chosen])
+
+
+def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
+    total = len(batch)
+    if size <= 0 or size >= total:
+        yield batch
+        return
+    for begin in range(0, total, size):
+        yield batch.slice(begin, min(begin + size, total))
+
+
+def _step(optimizer: Any, parameters: list[Tensor], max_grad_norm: float) -> float:
+    if isinstance(optimizer, Adam):
+        return optimizer.step(max_grad_norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    if not math.isfinite(norm):
+        raise DivergedError(f"the gradient is not finite (norm {norm})")
+    optimizer.step()
+    return norm
+
+
+def _metrics(
+    rollout: Rollout,
+    config: PPOConfig,
+    sums: Any,
+    norms: float,
+    steps: int,
+    stopped_kl: float | None,
+) -> dict[str, float]:
+    policy_loss, value_loss, entropy, approx_kl, clipped = (
+        (sums / steps).tolist() if steps else [0.0] * 5
+    )
+    valid = rollout.valid
+    assert rollout.returns is not None
+    returns, values = rollout.returns[valid], rollout.values[valid]
+    spread = float(returns.var(correction=0)) if returns.numel() else 0.0
+    unexplained = float((returns - values).var(correction=0)) if returns.numel() else 0.0
+    metrics = {
+        "train/policy_gradient_loss": policy_loss,
+        "train/value_loss": value_loss,
+        "train/entropy_loss": -entropy,
+        "train/approx_kl": approx_kl if stopped_kl is None else stopped_kl,
+        "train/clip_fraction": clipped,
+        "train/loss": policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy,
+        "train/explained_variance": 1.0 - unexplained / spread if spread > 0 else 0.0,
+        "train/grad_norm": norms / max(steps, 1),
+        "train/num_gradient_steps": float(steps),
+    }
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is {value}")
+    return metrics

@@ -1,0 +1,1 @@
+"""Networks that learn before reinforcement: from labels."""

@@ -1,0 +1,1 @@
+"""Matches, ratings, and what solved positions say about a player."""

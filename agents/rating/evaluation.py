@@ -1,0 +1,193 @@
+"""How strong a player is: good moves on solved positions, and Elo against fixed opponents.
+
+The positions are those where it matters (agents/rating/positions.py): no win at once, and moves
+that differ in outcome. The opponents also meet each other, so that all of them hold the scale.
+Every number comes with a 95 % interval.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from playout.agents.alphazero.evaluation import player_evaluator
+from playout.agents.players.simple import Player, make_player
+from playout.agents.rating.analysis import analyse, policy_judge, search_judge
+from playout.agents.rating.arena import MatchResult, play_match
+from playout.agents.rating.intervals import share_interval
+from playout.agents.rating.positions import load_scored_positions, preserved
+from playout.agents.rating.ratings import rate
+from playout.agents.runs.reporting import must_be_writable, progress, table, write_json
+from playout.envs.core.game import NativeGame
+from playout.errors import ConfigError, GameError
+from playout.mcts.exact.solver import can_prove
+
+OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
+GAMES = 100
+_OPENING_PLIES = 4
+
+
+def evaluate_player(player: Any, command: Any) -> int:
+    """What `playout eval RUN` does.
+
+    Args:
+        player: The run's player; has `.game`, `.evaluator` and `.config`.
+        command: The options of `playout eval`.
+    """
+    if command.json is not None:
+        must_be_writable(command.json)
+    games = GAMES if command.episodes is None else command.episodes
+    if games < 1:
+        raise ConfigError(f"--episodes must be at least 1, not {games}")
+    game: NativeGame = player.game
+    opponents = [
+        make_player(spec, game, seed=command.seed) for spec in command.opponents or OPPONENTS
+    ]
+    for opponent in opponents:
+        if opponent.name == "human":
+            raise ConfigError("people play with `playout play RUN`")
+    if command.stochastic:
+        player.temperature = 1.0
+    report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": command.seed}
+    report["positions"] = judge_positions(player)
+    _print_positions(report["positions"])
+    report.update(meet(player, opponents, game, games, command.seed))
+    _print_matches(report)
+    if command.json is not None:
+        write_json(command.json, report)
+    return 0
+
+
+def judge_positions(player: Any) -> list[dict[str, Any]]:
+    """Shares of good moves, bare and with search; empty if the game has no solved positions.
+
+    Where alpha-beta helps the search, the search of the network alone is judged as well.
+    """
+    try:
+        positions = load_scored_positions(player.game)
+    except GameError:
+        return []
+    bare = player.with_simulations(0) if hasattr(player, "with_simulations") else player
+    judges = [("policy", policy_judge(bare.evaluator))]
+    if player.config is not None:
+        name = f"search of {player.config.num_simulations}"
+        judges.append((name, search_judge(player.game, player.config, player.evaluator)))
+        if getattr(player, "proofs", False) and can_prove(player.game):
+            plain = player_evaluator(player.network, player.game, proofs=False)
+            judges.append((f"{name}, no proofs", search_judge(player.game, player.config, plain)))
+    found = []
+    for name, judge in judges:
+        with progress(name, len(positions), unit="positions") as tell:
+            answers = analyse(positions.states, judge, on_done=tell)
+        found.append({"by": name, **shares(answers.action, positions.scores)})
+    return found
+
+
+def shares(actions: npt.NDArray[np.int32], scores: npt.NDArray[np.int32]) -> dict[str, Any]:
+    """How many actions keep the outcome, and how many are exactly best; with intervals."""
+    signs = np.where(scores == -128, -2, np.sign(scores)).astype(np.int8)
+    kept, best = (
+        int(preserved(actions, signs).sum()),
+        int((scores[np.arange(len(actions)), actions] == scores.max(1)).sum()),
+    )
+    total = len(actions)
+    return {
+        "positions": total,
+        "value_preserving": kept / total,
+        "value_preserving_interval": list(share_interval(kept, total)),
+        "optimal": best / total,
+        "optimal_interval": list(share_interval(best, total)),
+    }
+
+
+def meet(
+    player: Player, opponents: list[Player], game: NativeGame, games: int, seed: int
+) -> dict[str, Any]:
+    """A round robin of the player and its opponents; the last opponent's rating is set to 0."""
+    everybody = [player, *opponents]
+    if len({one.name for one in everybody}) < len(everybody):
+        raise ConfigError("an opponent is listed twice")
+    pairings = list(itertools.combinations(everybody, 2))
+    matches: list[MatchResult] = []
+    with progress("games", len(pairings) * games, unit="games") as tell:
+        for number, (a, b) in enumerate(pairings):
+            tell(number * games, f"{a.name} - {b.name}")
+            matches.append(
+                play_match(a, b, game, games, openings=_OPENING_PLIES, seed=seed + number)
+            )
+    ratings = rate(
+        [result for match in matches for result in match.results()], anchor=opponents[-1].name
+    )
+    results = [score_of(match, player.name) for match in matches[: len(opponents)]]
+    players = [
+        {
+            "player": one.name,
+            "elo": round(one.elo, 1),
+            "low": round(one.low, 1),
+            "high": round(one.high, 1),
+        }
+        for one in ratings.players
+    ]
+    return {"matches": results, "anchor": ratings.anchor, "ratings": players}
+
+
+def score_of(match: MatchResult, name: str) -> dict[str, Any]:
+    """What one of two players made of its games: a draw is half a point.
+
+    The interval takes every game for won or lost: with draws it is wider than it need be.
+    """
+    wins, draws, losses = match.score(name)
+    points, total = wins + draws / 2, wins + draws + losses
+    return {
+        "opponent": match.b if name == match.a else match.a,
+        "games": total,
+        "wins": wins,
+        "draws": draws,
+        "losses": losses,
+        "score": points / total,
+        "score_interval": list(share_interval(points, total)),
+        "distinct_games": match.distinct_games(),
+    }
+
+
+def _percent(value: float, interval: list[float]) -> str:
+    return f"{100 * value:.1f} % ({100 * interval[0]:.1f} .. {100 * interval[1]:.1f})"
+
+
+def _print_positions(found: list[dict[str, Any]]) -> None:
+    if not found:
+        print("This game has no solved positions to be judged on.")
+        return
+    rows = [
+        [
+            one["by"],
+            str(one["positions"]),
+            _percent(one["value_preserving"], one["value_preserving_interval"]),
+            _percent(one["optimal"], one["optimal_interval"]),
+        ]
+        for one in found
+    ]
+    table(
+        "Solved positions where it matters",
+        ("move by", "positions", "keeps the outcome", "exactly best"),
+        rows,
+    )
+
+
+def _print_matches(report: dict[str, Any]) -> None:
+    rows = [
+        [
+            one["opponent"],
+            f"{one['wins']} / {one['draws']} / {one['losses']}",
+            _percent(one["score"], one["score_interval"]),
+        ]
+        for one in report["matches"]
+    ]
+    table(f"Games of {report['player']}", ("against", "won / drawn / lost", "points"), rows)
+    rows = [
+        [one["player"], f"{one['elo']:.0f}", f"{one['low']:.0f} .. {one['high']:.0f}"]
+        for one in report["ratings"]
+    ]
+    table(f"Ratings, {report['anchor']} = 0 Elo", ("player", "Elo", "95 % interval"), rows)

@@ -1,0 +1,67 @@
+"""A budget in minutes, turned once into a number of games or updates.
+
+A short calibration measures how fast this machine is; the answer is written into run.json. From
+then on schedules depend on counts, never on the clock, so that a resumed run, even on another
+machine, equals one that was never stopped.
+"""
+
+import time
+from collections.abc import Callable
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import ConfigError
+
+
+def _measure(work: Callable[[], int], seconds: float) -> float:
+    """Units a second: `work` repeated for about `seconds`, after one call that warms up."""
+    begun = time.monotonic()
+    work()
+    warm = time.monotonic()
+    if warm - begun >= seconds:  # one call alone is the whole calibration: it has to count
+        begun, units = warm, work()
+    else:
+        begun, units = warm, 0
+        while time.monotonic() - begun < seconds:
+            units += work()
+    return units / max(time.monotonic() - begun, 1e-9)
+
+
+def plan(
+    run: RunDir,
+    *,
+    minutes: float,
+    unit: str,
+    measure: Callable[[], int],
+    seconds: float = 5.0,
+    share: float = 0.95,
+    at_least: int = 1,
+) -> int:
+    """How many units fit into `minutes`; measured once, then read from run.json.
+
+    Args:
+        run: the run, not locked by the caller.
+        minutes: the budget; a resumed run may be given another, which scales the old measurement.
+        unit: what is counted ("games", "updates").
+        measure: does a typical piece of work on throw-away objects and returns how many units it
+            was.
+        seconds: how long to measure.
+        share: the part of the time that the units may take; the rest is for evaluations and saving.
+        at_least: a lower bound of the answer.
+
+    Raises:
+        ConfigError: minutes is not a positive number.
+    """
+    if not 0 < minutes < 1e7:
+        raise ConfigError(f"--minutes must be a positive number, not {minutes}")
+    stored = run.record.get("budget")
+    if stored and stored["unit"] == unit:
+        rate = float(stored["rate"])
+        if float(stored["minutes"]) == minutes:
+            return int(stored["total"])
+    else:
+        # Slower by a little beats over budget: the share is taken off what a warm machine can do.
+        rate = _measure(measure, min(seconds, minutes * 60 * 0.05)) * share
+    total = max(at_least, round(rate * minutes * 60))
+    with run.lock():
+        run.update(budget={"unit": unit, "minutes": minutes, "rate": rate, "total": total})
+    return total

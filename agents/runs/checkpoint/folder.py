@@ -1,0 +1,207 @@
+"""One checkpoint: a folder of safetensors files, state.json and MANIFEST.json, whole or absent.
+
+It is written in a folder aside, every file and the folder fsynced, then renamed; the manifest holds
+sizes and sha256 of every file and a digest of itself. Loading checks all of that before anything is
+used. Leaves out which checkpoints exist and which are kept (directory.py).
+"""
+
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import playout
+from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import codec, tensor_file
+from playout.errors import CheckpointError
+
+FORMAT = "playout.checkpoint.v1"
+MANIFEST = "MANIFEST.json"
+SKELETON = "state.json"
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\.safetensors|state\.json")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint on disk, as its manifest describes it."""
+
+    step: int
+    metric: float | None
+    info: dict[str, Any]
+    bytes: int
+    created: float
+    path: Path
+    files: dict[str, tuple[int, str]]  # name -> (bytes, sha256)
+
+
+def name_of(step: int) -> str:
+    """The folder name of a step: six digits or more, so that names sort as numbers do."""
+    return f"{step:06d}"
+
+
+def step_of(name: str) -> int | None:
+    """The step of a folder name, or None if it is not the name of a complete checkpoint."""
+    return int(name) if re.fullmatch(r"\d{6,18}", name) and name_of(int(name)) == name else None
+
+
+def encode(state: dict[str, Any]) -> tuple[bytes, dict[str, dict[str, codec.Tensor]]]:
+    """The skeleton as JSON, and the tensors of each safetensors file by its name without suffix."""
+    if not isinstance(state, dict) or not all(type(key) is str for key in state):
+        raise TypeError("a state must be a dict with text keys")
+    groups: dict[str, codec.Encoder] = {}
+    skeleton = {}
+    for key, value in state.items():
+        group = key if _KEY.fullmatch(key) else "other"
+        encoder = groups.setdefault(group, codec.Encoder())
+        start = () if group == key else (key,)
+        skeleton[key] = encoder.encode(value, f"state[{key!r}]", start)
+    text = durable_io.encode_json(skeleton)
+    if len(text) > durable_io.MAX_JSON_BYTES:
+        raise ValueError("the state holds too many numbers outside tensors; keep them in arrays")
+    return text, {name: encoder.tensors for name, encoder in groups.items() if encoder.tensors}
+
+
+def write(
+    folder: Path,
+    state: dict[str, Any],
+    *,
+    step: int,
+    run_id: str,
+    metric: float | None,
+    info: dict[str, Any],
+) -> None:
+    """Write a complete checkpoint into a new folder and make it durable (the caller renames it)."""
+    text, groups = encode(state)
+    os.mkdir(folder)
+    written = {SKELETON: durable_io.write_new(folder / SKELETON, [text])}
+    for name, tensors in groups.items():
+        path = folder / f"{name}.safetensors"
+        chunks = tensor_file.chunks(tensors, {"format": "pt"})
+        written[path.name] = durable_io.write_new(path, chunks)
+    manifest = {
+        "format": FORMAT,
+        "playout": playout.__version__,
+        "run": run_id,
+        "step": step,
+        "metric": metric,
+        "created": time.time(),
+        "info": info,
+        "files": {
+            name: {"bytes": size, "sha256": digest}
+            for name, (size, digest) in sorted(written.items())
+        },
+    }
+    durable_io.write_new(folder / MANIFEST, [durable_io.encode_json(durable_io.seal(manifest))])
+    durable_io.fsync_folder(folder)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def read_manifest(folder: Path, run_id: str | None = None) -> Checkpoint:
+    """Describe a checkpoint without reading its tensors; checks the manifest and the name.
+
+    Raises:
+        CheckpointError: it is damaged, was made by another run, or has another step than its name
+            says.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a checkpoint folder")
+    path = folder / MANIFEST
+    data = durable_io.read_file(path, _MAX_MANIFEST_BYTES)
+    value = durable_io.check_seal(durable_io.parse_json(data, path), path, FORMAT)
+    listing, metric = value.get("files"), value.get("metric")
+    well_formed = (
+        type(value.get("step")) is int
+        and (metric is None or _number(metric))
+        and _number(value.get("created"))
+        and isinstance(value.get("info"), dict)
+        and isinstance(listing, dict)
+        and SKELETON in listing
+    )
+    if not well_formed:
+        raise CheckpointError(f"{path} is malformed")
+    found = {}
+    for name, entry in value["files"].items():
+        if not _FILE_NAME.fullmatch(name):
+            raise CheckpointError(
+                f"{path} names a file that a checkpoint cannot hold: {name!r:.80}"
+            )
+        size = entry.get("bytes") if isinstance(entry, dict) else None
+        digest = entry.get("sha256") if isinstance(entry, dict) else None
+        if type(size) is not int or size < 0 or type(digest) is not str:
+            raise CheckpointError(f"{path} is malformed")
+        found[name] = (size, digest)
+    if run_id is not None and value.get("run") != run_id:
+        raise CheckpointError(
+            f"{folder} was made by another run; a run loads only its own checkpoints"
+        )
+    if step_of(folder.name) is not None and step_of(folder.name) != value["step"]:
+        raise CheckpointError(f"{folder} holds step {value['step']}: it was renamed or mixed up")
+    total = sum(size for size, _ in found.values()) + len(data)
+    return Checkpoint(value["step"], metric, value["info"], total, value["created"], folder, found)
+
+
+def _read(checkpoint: Checkpoint, name: str, max_bytes: int) -> bytearray:
+    size, digest = checkpoint.files[name]
+    data = durable_io.read_file(checkpoint.path / name, max_bytes, exact=size)
+    if durable_io.sha256(data) != digest:
+        raise CheckpointError(
+            f"{checkpoint.path / name} is damaged: its sha256 is not the manifest's"
+        )
+    return data
+
+
+def load(checkpoint: Checkpoint, only: Collection[str] | None = None) -> dict[str, Any]:
+    """The state of a checkpoint, or the parts of it under the top-level keys `only`.
+
+    Every byte that is used is checked against the manifest first. Tensors come back on the CPU.
+    """
+    path = checkpoint.path / SKELETON
+    skeleton = durable_io.parse_json(_read(checkpoint, SKELETON, durable_io.MAX_JSON_BYTES), path)
+    if not isinstance(skeleton, dict):
+        raise CheckpointError(f"{path} is malformed")
+    keys = [key for key in skeleton if only is None or key in only]
+    if only is not None and (missing := sorted(set(only) - set(keys))):
+        raise CheckpointError(f"{checkpoint.path} has no {', '.join(missing)}")
+    state: dict[str, Any] = {}
+    decoders: dict[str, codec.Decoder] = {}
+    for key in keys:
+        group = key if _KEY.fullmatch(key) else "other"
+        if group not in decoders:
+            name = f"{group}.safetensors"
+            tensors = {}
+            if name in checkpoint.files:
+                data = _read(checkpoint, name, tensor_file.MAX_TENSOR_BYTES)
+                tensors = tensor_file.parse(data, checkpoint.path / name)
+            decoders[group] = codec.Decoder(tensors)
+        state[key] = decoders[group].decode(skeleton[key], f"{path}: {key}")
+    groups = {key if _KEY.fullmatch(key) else "other" for key in skeleton}
+    surplus = [name for name in checkpoint.files if name != SKELETON and name[:-12] not in groups]
+    if only is None and (surplus or any(decoder.unused() for decoder in decoders.values())):
+        raise CheckpointError(f"{checkpoint.path} holds tensors that its state does not mention")
+    return state
+
+
+def verify(checkpoint: Checkpoint) -> None:
+    """Check every byte without building the state (no torch needed)."""
+    for name, (size, digest) in checkpoint.files.items():
+        if durable_io.hash_file(checkpoint.path / name) != (size, digest):
+            raise CheckpointError(
+                f"{checkpoint.path / name} is damaged: its sha256 is not the manifest's"
+            )
+
+
+def newest_first(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Steps and folders of the complete checkpoints below `folder`, by name only, newest first."""
+    if folder.is_dir() and not folder.is_symlink():
+        found = [
+            (step, path) for path in folder.iterdir() if (step := step_of(path.name)) is not None
+        ]
+        yield from sorted(found, reverse=True)

@@ -1,0 +1,211 @@
+"""The checkpoints of one run: which exist, which is the latest and the best, which are kept.
+
+    FOLDER/checkpoints/NNNNNN/ LATEST abandoned/
+
+A checkpoint's folder appears by one rename when it is complete, so the folders are the truth and
+LATEST is the name to open; if the two disagree in a way that no crash can explain, that is an error
+and not a guess. Leaves out the inside of a checkpoint (folder.py) and everything else about the
+run (directory.py).
+"""
+
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.checkpoint.folder import Checkpoint
+from playout.errors import CheckpointError, RunError
+
+
+class CheckpointStore:
+    """The checkpoints below a run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The run that the checkpoints must belong to."""
+        raise NotImplementedError
+
+    @property
+    def _folder(self) -> Path:
+        return self.path / "checkpoints"
+
+    def save(
+        self,
+        step: int,
+        state: dict[str, Any],
+        *,
+        metric: float | None = None,
+        keep: int = 3,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint; keep the last `keep` and the one with the highest metric.
+
+        Args:
+            step: its number, counting up.
+            state: nested dict, list, tuple of torch tensors, NumPy arrays, bytes, int, float, str,
+                bool, None.
+            metric: how good it is (higher is better), or None.
+            keep: how many of the newest to keep.
+            info: small facts for the manifest, readable without loading.
+
+        Raises:
+            RunError: it could not be written; every earlier checkpoint is intact.
+        """
+        if type(step) is not int or step < 0:
+            raise ValueError(f"a checkpoint's step is a whole number from 0 on, not {step!r}")
+        if metric is not None and not math.isfinite(metric):
+            raise ValueError(f"a checkpoint's metric must be finite, not {metric}")
+        target = self._folder / checkpoints.name_of(step)
+        aside = target.with_name(target.name + ".tmp")
+        old = target.with_name(target.name + ".old.tmp")
+        try:
+            durable_io.remove(aside)
+            checkpoints.write(
+                aside, state, step=step, run_id=self.id, metric=metric, info=info or {}
+            )
+            if target.exists():
+                os.rename(target, old)
+            os.rename(aside, target)
+            durable_io.fsync_folder(self._folder)
+            durable_io.replace_file(self.path / "LATEST", f"{target.name}\n".encode("ascii"))
+            durable_io.remove(old)
+            self._prune(keep)
+        except (OSError, RunError) as error:
+            reason = durable_io.describe(error) if isinstance(error, OSError) else str(error)
+            raise RunError(f"cannot save checkpoint {step} of {self.path}: {reason}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                if old.exists() and not target.exists():
+                    os.rename(old, target)
+                durable_io.remove(aside)
+
+    def _prune(self, keep: int) -> None:
+        kept = self.checkpoints()
+        best = self._best(kept)
+        for entry in kept[max(keep, 1) :]:
+            if best is None or entry.step != best.step:
+                # Renamed first: a kill during the deletion must not leave half a checkpoint.
+                aside = entry.path.with_name(entry.path.name + ".tmp")
+                os.rename(entry.path, aside)
+                shutil.rmtree(aside)
+
+    @staticmethod
+    def _best(entries: list[Checkpoint]) -> Checkpoint | None:
+        rated = [entry for entry in entries if entry.metric is not None]
+        return max(rated, key=lambda entry: (entry.metric, entry.step), default=None)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The complete checkpoints with a sound manifest, newest first (tensors are not read)."""
+        found = []
+        for _, path in checkpoints.newest_first(self._folder):
+            with contextlib.suppress(CheckpointError):
+                found.append(checkpoints.read_manifest(path, self.id))
+        return found
+
+    def _newest_good(self) -> str:
+        for entry in self.checkpoints():
+            with contextlib.suppress(CheckpointError):
+                checkpoints.verify(entry)
+                return (
+                    f"; the newest good checkpoint is {entry.step}: "
+                    f"continue from it with --resume {self.path} --from-step {entry.step}"
+                )
+        return "; no good checkpoint is left in this run"
+
+    def find(self, which: str | int = "latest") -> Checkpoint | None:
+        """The checkpoint that `which` names ("latest", "best", 120, "120"); None if there is none.
+
+        Raises:
+            CheckpointError: it is damaged or missing.
+        """
+        if which == "best":
+            entries = self.checkpoints()
+            return self._best(entries) or self.find()
+        if which == "latest":
+            step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
+            pointer = self._read_latest()
+            if step is None and pointer is None:
+                return None
+            if pointer is not None and (step is None or pointer > step):
+                raise CheckpointError(
+                    f"checkpoint {pointer} of {self.path}, named by LATEST, is missing"
+                )
+            assert step is not None
+            return checkpoints.read_manifest(self._folder / checkpoints.name_of(step), self.id)
+        if isinstance(which, str) and which.isdecimal():
+            which = int(which)
+        if type(which) is not int or which < 0:
+            raise ValueError(f'which must be "latest", "best" or a step, not {which!r}')
+        path = self._folder / checkpoints.name_of(which)
+        if not path.exists():
+            there = ", ".join(str(entry.step) for entry in self.checkpoints()) or "none"
+            raise RunError(f"{self.path} has no checkpoint {which}; it has {there}")
+        return checkpoints.read_manifest(path, self.id)
+
+    def _read_latest(self) -> int | None:
+        path = self.path / "LATEST"
+        if not path.exists() and not path.is_symlink():
+            return None
+        text = durable_io.read_file(path, 64).decode("ascii", "replace").strip()
+        step = checkpoints.step_of(text)
+        if step is None:
+            raise CheckpointError(f"{path} does not name a checkpoint")
+        return step
+
+    def load(
+        self, which: str | int = "latest", *, only: Collection[str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """A checkpoint's step and state ("latest", "best" or a step), every byte of it checked.
+
+        Args:
+            which: "best" is the one with the highest metric, or the latest if none has one.
+            only: top-level keys to load (a player needs the model, not the replay buffer).
+
+        Raises:
+            RunError: there is none. CheckpointError: it is damaged; the message names the newest
+                good one.
+        """
+        try:
+            entry = self.find(which)
+            if entry is None:
+                raise RunError(f"{self.path} has no checkpoint yet")
+            return entry.step, checkpoints.load(entry, only)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._newest_good()}") from error
+
+    def abandon_after(self, step: int) -> None:
+        """Go back to a checkpoint: newer ones move to abandoned/. Needs the lock.
+
+        Raises:
+            RunError: there is no such checkpoint.
+        """
+        if self.find(step) is None:
+            raise RunError(f"{self.path} has no checkpoint {step}")
+        newer = [path for number, path in checkpoints.newest_first(self._folder) if number > step]
+        number = 1
+        while (folder := self.path / "abandoned" / f"{number}").exists():
+            number += 1
+        try:
+            if newer:
+                folder.mkdir(parents=True, exist_ok=True)
+            for path in newer:
+                os.rename(path, folder / path.name)
+            metrics = self.path / "metrics.jsonl"
+            if newer and metrics.is_file():
+                shutil.copyfile(metrics, folder / "metrics.jsonl", follow_symlinks=False)
+            durable_io.fsync_folder(self._folder)
+            durable_io.replace_file(
+                self.path / "LATEST", f"{checkpoints.name_of(step)}\n".encode("ascii")
+            )
+        except OSError as error:
+            raise RunError(
+                f"cannot go back to checkpoint {step} of {self.path}: {durable_io.describe(error)}"
+            ) from error

@@ -1,0 +1,320 @@
+"""The run directory: one folder that holds everything a training run is, and survives anything.
+
+    RUN/config.toml run.json metrics.jsonl tb/ checkpoints/NNNNNN/ LATEST lock
+
+Readers need no lock. One writer at a time holds `lock`; a kernel lock, so that a killed process
+leaves none behind. `run.json` is the record (machine, versions, seed, budget), config.toml the
+settings. Leaves out what a checkpoint is made of (checkpoint/folder.py) and the metrics
+(metrics.py).
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import playout
+import tomli_w
+from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.checkpoint.history import CheckpointStore
+from playout.errors import CheckpointError, RunError
+
+FORMAT = "playout.run.v1"
+_MAX_CONFIG_BYTES = 1 << 20
+_locked: set[str] = set()  # POSIX locks do not keep a process from locking twice
+
+
+def _plain(value: Any, path: str) -> Any:
+    """A setting as JSON holds it: tuples become lists, paths text."""
+    if isinstance(value, dict):
+        return {
+            str(key): _plain(item, f"{path}.{key}" if path else str(key))
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(item, path) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"setting {path} is {value}; use none for no limit")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"setting {path} is a {type(value).__name__}, which a configuration cannot hold"
+    )
+
+
+def _toml(config: dict[str, Any]) -> bytes:
+    """The configuration for people; what is None stands in a comment, for TOML has no null."""
+    unset: list[str] = []
+
+    def strip(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            unset.extend(path + key for key, item in value.items() if item is None)
+            kept = {key: item for key, item in value.items() if item is not None}
+            return {key: strip(item, f"{path}{key}.") for key, item in kept.items()}
+        if isinstance(value, list):
+            return ["none" if item is None else strip(item, path) for item in value]
+        return value
+
+    text = tomli_w.dumps(strip(config, ""))
+    if unset:
+        text += f"\n# not set: {', '.join(unset)}\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _only_begun(folder: Path) -> bool:
+    """Whether a folder is empty or holds no more than a creation that was killed half-way."""
+    names = {path.name for path in folder.iterdir()} - {"run.json.tmp", "checkpoints"}
+    begun = folder / "checkpoints"
+    return not names and (not begun.exists() or (begun.is_dir() and not any(begun.iterdir())))
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, if it is one."""
+    root = Path(playout.__file__).parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = (root / ".git" / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = root / ".git" / head[5:]
+        if reference.exists():
+            return reference.read_text().strip()
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what is loaded already; importing torch only to ask would cost seconds."""
+    found = {"playout": playout.__version__, "python": platform.python_version()}
+    for name in ("numpy", "torch", "gymnasium", "tokenizers"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version:
+            found[name] = str(version)
+    return found
+
+
+class RunDir(CheckpointStore):
+    """A run directory. Make one with `create` or `open`."""
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        super().__init__(path)
+        self._record = record
+
+    @property
+    def kind(self) -> str:
+        """What trained here: "ppo", "alphazero", "rlhf.sft" ..."""
+        return str(self._record["kind"])
+
+    @property
+    def seed(self) -> int:
+        """The one number that all randomness derives from."""
+        return int(self._record["seed"])
+
+    @property
+    def id(self) -> str:
+        """A name unique to the run; its checkpoints carry it."""
+        return str(self._record["id"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, as plain dicts, lists, numbers and text."""
+        return dict(self._record["config"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json holds: kind, seed, config, versions, machine, commit, budget, changes."""
+        return dict(self._record)
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r}, kind={self.kind!r})"
+
+    @classmethod
+    def create(
+        cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
+    ) -> "RunDir":
+        """Make a new run in a folder that is absent or empty.
+
+        Raises:
+            RunError: the folder holds something else, is a run already, or cannot be written.
+        """
+        path = Path(path)
+        if cls.is_run(path):
+            raise RunError(
+                f"{path} is a run already; continue it with --resume {path} or choose another --run"
+            )
+        if path.exists() and not (path.is_dir() and _only_begun(path)):
+            raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
+        config = _plain(config, "")
+        text = _toml(config)
+        run = cls(
+            path,
+            {
+                "format": FORMAT,
+                "id": uuid.uuid4().hex,
+                "kind": kind,
+                "seed": int(seed),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "command": sys.argv,
+                "config": config,
+                "config_sha256": [durable_io.sha256(text)],
+                "versions": _versions(),
+                "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+                "commit": _git_commit(),
+            },
+        )
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            durable_io.fsync_folder(path.absolute().parent)
+        except OSError as error:
+            raise RunError(f"cannot create the run {path}: {durable_io.describe(error)}") from error
+        run.update()
+        durable_io.replace_file(path / "config.toml", text)
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunDir":
+        """Open an existing run for reading (take `lock()` to write).
+
+        Raises:
+            RunError: it is not a run; CheckpointError: its files are damaged.
+        """
+        path = Path(path)
+        if not cls.is_run(path):
+            what = (
+                "does not exist"
+                if not path.exists()
+                else "is not a run directory (it has no run.json)"
+            )
+            raise RunError(f"{path} {what}; `playout list runs` shows the runs below this folder")
+        where = path / "run.json"
+        record = durable_io.check_seal(
+            durable_io.read_json(where, max_bytes=_MAX_CONFIG_BYTES), where, FORMAT
+        )
+        shape = {"kind": str, "seed": int, "id": str, "config": dict, "config_sha256": list}
+        if any(type(record.get(key)) is not kind for key, kind in shape.items()):
+            raise CheckpointError(f"{where} is malformed")
+        settings = path / "config.toml"
+        # It may be missing: a kill right after creation; then the next writer puts it back.
+        there = settings.exists() or settings.is_symlink()
+        if there and durable_io.hash_file(settings)[1] not in record["config_sha256"]:
+            raise CheckpointError(
+                f"{settings} was edited or damaged after the run began; "
+                "start a new run to train with other settings"
+            )
+        return cls(path, record)
+
+    @classmethod
+    def open_or_create(
+        cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
+    ) -> "RunDir":
+        """Open the run if it is there, else create it; an existing run keeps its settings."""
+        if not cls.is_run(Path(path)):
+            return cls.create(path, kind=kind, config=config, seed=seed)
+        run = cls.open(path)
+        if run.kind != kind:
+            raise RunError(f"{path} is a run of kind {run.kind}, not {kind}")
+        return run
+
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether the folder holds a run.json."""
+        return (path / "run.json").exists() or (path / "run.json").is_symlink()
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of run.json, atomically."""
+        self._record = durable_io.seal({**self._record, **fields})
+        durable_io.replace_file(self.path / "run.json", durable_io.encode_json(self._record))
+
+    def change_config(self, **changes: Any) -> None:
+        """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
+        config = _plain({**self.config, **changes}, "")
+        text = _toml(config)
+        step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
+        change = {
+            "step": step,
+            "from": {key: self.config.get(key) for key in changes},
+            "to": changes,
+        }
+        # Both digests are good between the two writes: a kill there leaves a run that opens.
+        self.update(
+            config=config,
+            config_sha256=[durable_io.sha256(text), self._record["config_sha256"][0]],
+            changes=[*self._record.get("changes", []), _plain(change, "")],
+        )
+        durable_io.replace_file(self.path / "config.toml", text)
+
+    def subrun(self, name: str) -> Path:
+        """The folder of a stage inside this run; open or create a RunDir there."""
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"a stage needs a plain name, not {name!r}")
+        return self.path / name
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing; sweeps up what a killed writer left half-made.
+
+        Raises:
+            RunError: another process holds it (named by its pid), or the folder cannot be written.
+        """
+        path = self.path / "lock"
+        key = str(path.resolve())
+        if key in _locked:
+            raise RunError(f"{self.path} is in use by this process already")
+        try:
+            descriptor = durable_io.open_regular(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(f"cannot lock {self.path}: {durable_io.describe(error)}") from error
+        try:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                raise RunError(
+                    f"{self.path} is in use by process {owner}; "
+                    "wait for it, stop it, or choose another --run"
+                ) from error
+            _locked.add(key)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+                self._sweep()
+            except OSError as error:
+                raise RunError(
+                    f"cannot write in {self.path}: {durable_io.describe(error)}"
+                ) from error
+            yield
+        finally:
+            _locked.discard(key)
+            os.close(descriptor)
+
+    def _sweep(self) -> None:
+        if not (self.path / "config.toml").exists():
+            text = _toml(self.config)
+            if durable_io.sha256(text) not in self._record["config_sha256"]:
+                self.update(config_sha256=[durable_io.sha256(text)])
+            durable_io.replace_file(self.path / "config.toml", text)
+        for folder in (self.path, self._folder):
+            if not folder.is_dir() or folder.is_symlink():
+                raise RunError(f"{folder} is not a folder; the run cannot be written")
+            for aside in sorted(folder.glob("*.tmp")):
+                target = folder / aside.name.removesuffix(".old.tmp")
+                if aside.name.endswith(".old.tmp") and not target.exists():
+                    os.rename(aside, target)  # killed between the two renames of a replacement
+                else:
+                    durable_io.remove(aside)

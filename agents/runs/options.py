@@ -1,0 +1,133 @@
+"""The flags that every training command shares, and the one way to start or continue a run.
+
+A command's dataclass inherits TrainingOptions. `--resume RUN` takes every flag that is not given
+from the run, so that only what the person typed can differ; what differs must be on the command's
+list of settings that may change. Leaves out parsing (cli.py).
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from playout.agents.runs.config import from_dict, to_dict
+from playout.agents.runs.directory import RunDir
+from playout.errors import ConfigError
+from tyro.conf import arg
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """Where a run goes and how it is shown; inherit this in a training command."""
+
+    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder for the run; by default a new one below runs/."""
+
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Continue this run; settings that are not given stay as they were."""
+
+    from_step: Annotated[int | None, arg(metavar="N")] = None
+    """With --resume: go back to this checkpoint first (newer ones move to abandoned/)."""
+
+    seed: int = 0
+    """All randomness derives from it: the same seed gives the same run."""
+
+    quiet: bool = False
+    """Show no progress."""
+
+
+# These say how a run is driven today, not what it is; they are not part of its configuration.
+_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet"})
+
+
+def stored_settings(command: Any) -> dict[str, Any]:
+    """The part of a command that makes up a run's configuration."""
+    return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
+
+
+def resumed(cls: type[T], path: str | os.PathLike[str], **given: Any) -> T:
+    """The command that continues a run: its stored settings, with `given` ones over them."""
+    run = RunDir.open(path)
+    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED  # type: ignore[arg-type]
+    stored = {key: value for key, value in run.config.items() if key in names}
+    command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
+    return dataclasses.replace(command, **{"resume": Path(path), **given})  # type: ignore[type-var]
+
+
+def make_command(cls: type[T], **given: Any) -> T:
+    """A command from keyword arguments, as the command line would make it.
+
+    Raises:
+        ConfigError: an unknown option, or a value of the wrong type.
+    """
+    known = {key: value for key, value in given.items() if value is not None}
+    if known.get("resume") is not None:
+        return resumed(cls, known.pop("resume"), **known)
+    return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
+
+
+def _new_folder(name: str) -> Path:
+    """runs/NAME-1, -2, ...: the first that is free."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+    number = 1
+    while (path := Path("runs") / f"{plain}-{number}").exists():
+        number += 1
+    return path
+
+
+def open_run(
+    command: TrainingOptions,
+    *,
+    kind: str,
+    name: str,
+    extra: Mapping[str, Any] | None = None,
+    may_change: Collection[str] = (),
+) -> RunDir:
+    """Create the run of a training command, or open the one it resumes.
+
+    Args:
+        command: the command, complete (cli.py and `make_command` fill in stored settings on
+            resume).
+        kind: the kind of run, such as "ppo"; resuming a run of another kind is refused.
+        name: what a new folder below runs/ is called after.
+        extra: what was derived from the command (a resolved preset, say); stored with it and to be
+            read back from `run.config` on
+            resume, so that a later version of playout cannot change a run under way.
+        may_change: settings that may differ on resume, such as a total budget.
+
+    Raises:
+        RunError: the folder cannot be used. ConfigError: a setting differs that may not.
+    """
+    settings = stored_settings(command)
+    if command.resume is None:
+        if command.from_step is not None:
+            raise ConfigError("--from-step goes with --resume RUN")
+        path = command.run if command.run is not None else _new_folder(name)
+        config = {**settings, **to_dict(extra or {})}
+        return RunDir.create(path, kind=kind, config=config, seed=command.seed)
+    if command.run is not None and command.run.absolute() != command.resume.absolute():
+        raise ConfigError("--resume RUN continues in RUN itself; leave out --run")
+    run = RunDir.open(command.resume)
+    if run.kind != kind:
+        raise ConfigError(
+            f"{run.path} is a run of kind {run.kind}; it is continued by its own command"
+        )
+    changed = {key: value for key, value in settings.items() if run.config.get(key) != value}
+    refused = sorted(set(changed) - set(may_change))
+    if refused:
+        shown = ", ".join(
+            f"{key} (was {run.config.get(key)!r}, now {changed[key]!r})" for key in refused
+        )
+        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}")
+    if changed or command.from_step is not None:
+        with run.lock():
+            if command.from_step is not None:
+                run.abandon_after(command.from_step)
+            if changed:
+                run.change_config(**changed)
+    return run

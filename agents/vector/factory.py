@@ -1,0 +1,177 @@
+"""From what a person writes (an id, `module:Env-v0`, a function) to Environments.
+
+Native twins are preferred and said so; missing extras get a message that names them. Leaves out how
+environments are stepped (environments.py).
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from playout.agents.vector.interface import Environments, VectorEnvs, make_group
+from playout.errors import ConfigError
+
+EnvSource = str | Callable[[], Any] | VectorEnv[Any, Any, Any]
+
+# A word in the id or its entry point -> the extra that brings it.
+_EXTRAS = {
+    "box2d": "box2d",
+    "lunarlander": "box2d",
+    "bipedalwalker": "box2d",
+    "mujoco": "mujoco",
+    "ale": "atari",
+    "atari": "atari",
+}
+
+
+def native_twin(env_id: str) -> str | None:
+    """The id of playout's own version of an environment, or None."""
+    name = env_id.removeprefix("playout/")
+    twin = f"playout/{name}"
+    return twin if twin in gym.registry else None
+
+
+def make_environments(
+    source: EnvSource,
+    num_envs: int,
+    *,
+    native: bool = True,
+    wrappers: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+    processes: int | None = None,
+) -> Environments:
+    """B environments behind one interface.
+
+    Args:
+        source: A Gymnasium id, `module:Env-v0` (the module is imported first), `parallel:NAME` for
+            a PettingZoo parallel environment, a function that makes one Gymnasium environment, or a
+            vector environment.
+        num_envs: B.
+        native: Use playout's own version where there is one.
+        wrappers: Names for `wrap`.
+        options: Keyword arguments of the environment.
+        processes: Worker processes; None measures, 0 is this process.
+    """
+    options = dict(options or {})
+    if isinstance(source, VectorEnv):
+        if wrappers or options:
+            raise ConfigError("a vector environment that is made already takes no options")
+        return VectorEnvs(source, type(source).__name__, native=False)
+    if not isinstance(source, str):
+        if not callable(source):
+            raise ConfigError(f"{source!r} is neither the id of an environment nor a function")
+        makers = [_wrapped(source, wrappers)] * num_envs
+        return make_group(makers, getattr(source, "__name__", "custom"), None, processes)
+    if source.startswith("parallel:"):
+        from playout.agents.vector.pettingzoo import make_parallel
+
+        return make_parallel(source.removeprefix("parallel:"), num_envs, options)
+    twin = native_twin(source) if native and not wrappers else None
+    spec = _spec(twin or source)
+    if not wrappers and spec.vector_entry_point is not None:
+        extra: dict[str, Any] = {"copy": False} if twin else {}
+        try:
+            envs = gym.make_vec(
+                twin or source,
+                num_envs,
+                vectorization_mode="vector_entry_point",
+                **extra,
+                **options,
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{twin or source} cannot be made: {error}") from error
+        return VectorEnvs(envs, twin or source, native=twin is not None)
+
+    def make() -> gym.Env[Any, Any]:
+        return make_single(source, options)
+
+    makers = [_wrapped(make, wrappers)] * num_envs
+    return make_group(makers, source, spec.reward_threshold, processes)
+
+
+def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
+    """One environment, with an error that names the extra it lacks."""
+    try:
+        return gym.make(env_id, disable_env_checker=True, **options)
+    except gym.error.DependencyNotInstalled as error:
+        raise ConfigError(f"{env_id} cannot be made: {error}{_extra_hint(env_id)}") from error
+    except (ImportError, TypeError, gym.error.Error) as error:
+        raise ConfigError(f"{env_id} cannot be made: {error}{_extra_hint(env_id)}") from error
+
+
+def _spec(env_id: str) -> Any:
+    if env_id.split("/")[0].lower() == "ale":
+        try:
+            gym.register_envs(importlib.import_module("ale_py"))
+        except ImportError:
+            raise ConfigError(f"{env_id} needs Atari{_extra_hint('ale')}") from None
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module)
+    try:
+        return gym.spec(name)
+    except gym.error.Error as error:
+        raise ConfigError(f"no environment {env_id!r}: {error}{_extra_hint(env_id)}") from error
+
+
+def import_module(name: str) -> Any:
+    """Import a module of the person's own, also from the folder they are in.
+
+    The command line's `sys.path` begins where the command is installed, not here.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
+            raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+    sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+
+
+def _extra_hint(text: str) -> str:
+    spec = gym.registry.get(text)
+    words = f"{text} {spec.entry_point if spec else ''}".lower()
+    for word, extra in _EXTRAS.items():
+        if word in words:
+            return f' (install the extra: pip install "playout[{extra}]")'
+    return ""
+
+
+def _wrapped(make: Callable[[], Any], wrappers: Sequence[str]) -> Callable[[], Any]:
+    for name in wrappers:
+        wrap_check(name)
+    return lambda: wrap(make(), wrappers)
+
+
+def wrap_check(name: str) -> None:
+    """Refuse a wrapper that does not exist."""
+    word, _, number = name.partition(":")
+    known = ("atari", "clip_reward", "frame_stack", "rescale_action")
+    if word not in known or (word == "frame_stack") != number.isdigit():
+        raise ConfigError(
+            f"unknown wrapper {name!r}; there are atari, clip_reward, frame_stack:N, rescale_action"
+        )
+
+
+def wrap(env: gym.Env[Any, Any], wrappers: Sequence[str]) -> gym.Env[Any, Any]:
+    """Put the named wrappers around an environment, the first innermost."""
+    for name in wrappers:
+        word, _, number = name.partition(":")
+        if word == "atari":
+            env = gym.wrappers.AtariPreprocessing(env, frame_skip=4, terminal_on_life_loss=False)
+            env = gym.wrappers.FrameStackObservation(env, 4)
+        elif word == "clip_reward":
+            env = gym.wrappers.ClipReward(env, -1.0, 1.0)
+        elif word == "frame_stack":
+            env = gym.wrappers.FrameStackObservation(env, int(number))
+        elif word == "rescale_action":
+            env = gym.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
+    return env

@@ -1,0 +1,172 @@
+"""PettingZoo parallel environments: every agent is a row, and all rows share one policy.
+
+B environments of A agents make B x A rows. An agent that is done while others go on is idle until
+the environment begins anew, which it does in the step after its last agent is done. Agents must
+have the same spaces. State is saved as seeds and actions, as in in_process.py.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playout.agents.vector.in_process import buffers_for, derive_seed
+from playout.agents.vector.interface import GroupEnvs
+from playout.agents.vector.spaces import (
+    check_obs,
+    has_mask_key,
+    simple_obs,
+    simple_space,
+    write,
+)
+from playout.errors import ConfigError, EnvironmentFault
+
+
+class ParallelGroup:
+    """B parallel environments with the interface of EnvGroup, over B x A rows."""
+
+    def __init__(self, make: Callable[[], Any], num_envs: int, name: str) -> None:
+        self.name = name
+        self.envs = [make() for _ in range(num_envs)]
+        first = self.envs[0]
+        self.agents = list(first.possible_agents)
+        agent = self.agents[0]
+        self.raw_space = first.observation_space(agent)
+        self.action_space = first.action_space(agent)
+        for other in self.agents:
+            same = first.observation_space(other) == self.raw_space
+            if not same or first.action_space(other) != self.action_space:
+                raise ConfigError(f"{name}: one policy needs agents with the same spaces")
+        self.observation_space = simple_space(self.raw_space)
+        self.masked = has_mask_key(self.raw_space)
+        self.seed = 0
+        self.episodes = [0] * num_envs
+        self.actions: list[list[Any]] = [[] for _ in self.envs]
+        self.buffers = self.make_buffers()
+
+    @property
+    def num_rows(self) -> int:
+        """B x A."""
+        return len(self.envs) * len(self.agents)
+
+    def make_buffers(self) -> dict[str, Any]:
+        """Arrays for all rows."""
+        return buffers_for(self.observation_space, self.action_space, self.num_rows)
+
+    def reset(self, seed: int) -> None:
+        """Begin everywhere."""
+        self.seed = seed
+        for i in range(len(self.envs)):
+            self.episodes[i] = 0
+            self._begin(i)
+
+    def _rows(self, i: int) -> slice:
+        return slice(i * len(self.agents), (i + 1) * len(self.agents))
+
+    def _begin(self, i: int) -> None:
+        seed = derive_seed(self.seed, "episode", i, self.episodes[i]) % 2**31
+        obs, infos = self.envs[i].reset(seed=seed)
+        self.actions[i] = []
+        rows = self._rows(i)
+        for key in ("rewards", "terminations", "truncations", "idle"):
+            self.buffers[key][rows] = 0
+        self._put(i, obs, infos)
+
+    def _put(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
+        for k, agent in enumerate(self.agents):
+            if agent not in obs:
+                continue
+            row = i * len(self.agents) + k
+            simple, mask = simple_obs(self.raw_space, obs[agent])
+            check_obs(self.observation_space, simple, f"{self.name}, environment {i}, {agent}")
+            write(self.buffers["obs"], row, simple)
+            mask = infos.get(agent, {}).get("action_mask") if mask is None else mask
+            if mask is not None:
+                self.masked = True
+                self.buffers["masks"][row] = np.asarray(mask).reshape(-1) != 0
+
+    def step(self, actions: NDArray[Any]) -> None:
+        """Step every environment; one whose agents are all done begins anew."""
+        for i, env in enumerate(self.envs):
+            rows = self._rows(i)
+            if not env.agents:
+                self.episodes[i] += 1
+                self._begin(i)
+                continue
+            self._step(i, np.array(actions[rows]))
+
+    def _step(self, i: int, chosen: NDArray[Any]) -> None:
+        env, buffers = self.envs[i], self.buffers
+        alive = set(env.agents)
+        given = {
+            agent: chosen[k].item() if chosen[k].ndim == 0 else chosen[k]
+            for k, agent in enumerate(self.agents)
+            if agent in alive
+        }
+        try:
+            obs, rewards, terminations, truncations, infos = env.step(given)
+        except Exception as error:
+            raise EnvironmentFault(
+                f"{self.name}, environment {i}, failed in step {len(self.actions[i])}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        self.actions[i].append(chosen)
+        self._put(i, obs, infos)
+        for k, agent in enumerate(self.agents):
+            row = i * len(self.agents) + k
+            live = agent in alive
+            buffers["rewards"][row] = rewards.get(agent, 0.0) if live else 0.0
+            buffers["terminations"][row] = live and bool(terminations.get(agent, False))
+            buffers["truncations"][row] = live and bool(truncations.get(agent, False))
+            buffers["idle"][row] = agent not in env.agents
+
+    def get_state(self) -> dict[str, Any]:
+        """Seeds, episode numbers and actions of the running episodes."""
+        return {
+            "seed": self.seed,
+            "episodes": np.array(self.episodes, np.int64),
+            "actions": [np.array(a) for a in self.actions],
+            "idle": self.buffers["idle"].copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Play the running episodes again."""
+        self.seed = int(state["seed"])
+        self.episodes = [int(n) for n in state["episodes"]]
+        for i, actions in enumerate(state["actions"]):
+            self._begin(i)
+            for chosen in actions:
+                self._step(i, np.array(chosen))
+        self.buffers["idle"][:] = state["idle"]
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+
+
+def make_parallel(name: str, num_rows: int, options: dict[str, Any]) -> GroupEnvs:
+    """About `num_rows` rows of a parallel environment.
+
+    Args:
+        name: `playout/pursuit-v0` (PettingZoo's registry) or `pettingzoo.mpe.simple_spread_v3`.
+        num_rows: Rows wanted; at least one environment is made.
+        options: Keyword arguments of the environment.
+    """
+
+    def make() -> Any:
+        try:
+            if "/" in name:
+                import pettingzoo  # type: ignore[import-untyped]
+
+                return pettingzoo.make("parallel", name, **options)
+            return importlib.import_module(name).parallel_env(**options)
+        except Exception as error:
+            raise ConfigError(
+                f"cannot make the PettingZoo environment {name!r}: {error}"
+            ) from error
+
+    agents = len(make().possible_agents)
+    group: Any = ParallelGroup(make, max(1, num_rows // agents), name)
+    return GroupEnvs(group, group.num_rows, f"{name} ({agents} agents each)", None)

@@ -1,0 +1,225 @@
+"""Single environments spread over processes that write into shared memory.
+
+Each process steps its share in order (in_process.py), so the numbers do not depend on how many
+there are. A worker that dies or an environment that raises becomes one EnvironmentFault. Leaves out
+the choice between this and one process, which environments.py makes by measuring.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from ctypes import c_byte
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from playout.agents.vector.in_process import EnvGroup, MakeEnv
+from playout.agents.vector.spaces import Arrays
+from playout.errors import EnvironmentFault, PlayoutError
+
+_STEP, _DONE = b"s", b"d"
+
+
+def shared(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """A zeroed array that processes started later see as well."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw: Any = multiprocessing.RawArray(c_byte, max(size, 1))
+    return np.frombuffer(raw, np.uint8)[:size].view(dtype).reshape(shape)
+
+
+def shared_like(arrays: Arrays) -> Arrays:
+    """Shared arrays of the same shapes and types."""
+    if isinstance(arrays, dict):
+        return {key: shared_like(value) for key, value in arrays.items()}
+    return shared(arrays.shape, arrays.dtype)
+
+
+def rows(arrays: Arrays, part: slice) -> Arrays:
+    """Views of some rows of a tree of arrays."""
+    if isinstance(arrays, dict):
+        return {key: rows(value, part) for key, value in arrays.items()}
+    return arrays[part]
+
+
+class WorkerPool:
+    """`len(makers)` environments in `num_workers` processes; the interface of EnvGroup.
+
+    Attributes:
+        buffers: Arrays over all environments, in shared memory.
+    """
+
+    def __init__(self, makers: Sequence[MakeEnv], num_workers: int, template: EnvGroup) -> None:
+        """Start the processes; `template` is one such environment, for its spaces."""
+        count = len(makers)
+        self.raw_space, self.action_space = template.raw_space, template.action_space
+        self.observation_space: spaces.Space[Any] = template.observation_space
+        one = template.make_buffers()
+        self.buffers = {key: shared_like(_repeat(value, count)) for key, value in one.items()}
+        shape, dtype = self.action_space.shape or (), self.action_space.dtype
+        self.actions = shared((count, *shape), dtype)
+        # fork where there is: the makers may be closures, and the parent computes nothing yet.
+        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+        context = multiprocessing.get_context(method)
+        self.parts = [
+            slice(count * k // num_workers, count * (k + 1) // num_workers)
+            for k in range(num_workers)
+        ]
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for part in self.parts:
+            ours, theirs = context.Pipe()
+            process = context.Process(  # type: ignore[attr-defined]
+                target=_work,
+                args=(
+                    theirs,
+                    [*self.pipes, ours],
+                    makers[part],
+                    part.start,
+                    rows(self.buffers, part),
+                    self.actions[part],
+                ),
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+        self.masked = any(self._answers())
+
+    def _answers(self) -> list[Any]:
+        """One reply from every worker; the first fault is raised after all have been read."""
+        found, fault = [], None
+        for k, pipe in enumerate(self.pipes):
+            try:
+                data = pipe.recv_bytes()
+                reply = None if data == _DONE else pipe.recv()
+            except (EOFError, OSError):
+                process = self.processes[k]
+                process.join(1.0)
+                reply = EnvironmentFault(
+                    f"the worker process of environments {self.parts[k].start} to "
+                    f"{self.parts[k].stop - 1} died (exit code {process.exitcode})"
+                )
+            if isinstance(reply, Exception):
+                fault = fault or reply
+            found.append(reply)
+        if fault is not None:
+            raise fault
+        return found
+
+    def _send(self, k: int, message: Any) -> None:
+        with contextlib.suppress(OSError):  # a dead worker is reported when its answer is read
+            if isinstance(message, bytes):
+                self.pipes[k].send_bytes(message)
+            else:
+                self.pipes[k].send_bytes(b"m")
+                self.pipes[k].send(message)
+
+    def _call(self, message: Any) -> list[Any]:
+        for k in range(len(self.pipes)):
+            self._send(k, message)
+        return self._answers()
+
+    def reset(self, seed: int) -> None:
+        """Begin the first episode of every environment."""
+        self.masked = any(self._call(("reset", seed)))
+
+    def step(self, actions: NDArray[Any]) -> None:
+        """Step every environment; one that was over begins anew and ignores its action."""
+        self.actions[...] = actions
+        self._call(_STEP)
+
+    def get_state(self) -> dict[str, Any]:
+        """As EnvGroup's, over all environments."""
+        parts = self._call(("get_state", None))
+        return {
+            "seed": parts[0]["seed"],
+            **{
+                key: np.concatenate([part[key] for part in parts])
+                for key in ("episodes", "over", "lengths")
+            },
+            "actions": [actions for part in parts for actions in part["actions"]],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Rebuild all environments; every worker plays its own episodes again."""
+        for k, part in enumerate(self.parts):
+            own = {key: value if key == "seed" else value[part] for key, value in state.items()}
+            self._send(k, ("set_state", own))
+        self._answers()
+
+    def close(self) -> None:
+        """Stop the processes."""
+        for k in range(len(self.pipes)):
+            self._send(k, ("close", None))
+        for process, pipe in zip(self.processes, self.pipes, strict=True):
+            process.join(2.0)
+            if process.is_alive():
+                process.terminate()
+            pipe.close()
+
+
+def _repeat(arrays: Arrays, count: int) -> Arrays:
+    if isinstance(arrays, dict):
+        return {key: _repeat(value, count) for key, value in arrays.items()}
+    return np.broadcast_to(arrays, (count, *arrays.shape[1:]))
+
+
+def _work(
+    pipe: Connection,
+    others: Sequence[Connection],
+    makers: Sequence[MakeEnv],
+    first: int,
+    buffers: dict[str, Any],
+    actions: NDArray[Any],
+) -> None:
+    """The worker's loop: it ends when the parent says so or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for other in others:
+        other.close()  # else a parent that is killed would leave the pipe open
+
+    def answer(value: Any) -> None:
+        pipe.send_bytes(b"m")
+        pipe.send(value)
+
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            group = EnvGroup(makers, first)
+            group.bind(buffers)
+            answer(group.masked)
+        except Exception as error:
+            answer(_portable(error))
+            return
+        while True:
+            message: Any = pipe.recv_bytes()
+            name: str
+            value: Any
+            name, value = ("step", None) if message == _STEP else pipe.recv()
+            try:
+                if name == "step":
+                    group.step(actions)
+                    pipe.send_bytes(_DONE)
+                elif name == "reset":
+                    group.reset(value)
+                    answer(group.masked)
+                elif name == "get_state":
+                    answer(group.get_state())
+                elif name == "set_state":
+                    group.set_state(value)
+                    answer(group.masked)
+                else:
+                    group.close()
+                    return
+            except Exception as error:
+                answer(_portable(error))
+
+
+def _portable(error: Exception) -> Exception:
+    """An exception that is sure to survive the pipe."""
+    if isinstance(error, PlayoutError):
+        return type(error)(str(error))
+    return EnvironmentFault(f"{type(error).__name__}: {error}")

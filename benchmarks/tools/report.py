@@ -1,0 +1,213 @@
+"""Writes the measured tables of README.md from benchmarks/results/*.json.
+
+    python benchmarks/tools/report.py            rewrite what stands between the two markers
+    python benchmarks/tools/report.py --check    exit code 1 if README.md is stale
+
+A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
+unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
+was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
+limit from above). ours, peer and ratio are numbers or rates (median, min, max). Claims with a row
+and a column make a table of their own: many of these have no peer. A picture of the same name
+stands below.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+KEYS = (
+    "claim",
+    "ours",
+    "peer",
+    "peer_name",
+    "ratio",
+    "target",
+    "unit",
+    "command",
+    "better",
+    "note",
+    "row",
+    "column",
+)
+
+
+def short(number: float) -> str:
+    """A number with three digits and k, M or G."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def middle(value: Any) -> float | None:
+    """The number of a number, a rate or an interval."""
+    if isinstance(value, dict):
+        value = value.get("median", value.get("mean"))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def cell(value: Any, unit: str = "") -> str:
+    """A value with its spread and unit, as a table shows it."""
+    number = middle(value)
+    if number is None:
+        return "" if value is None else str(value)
+    text = short(number)
+    if isinstance(value, dict) and "min" in value and "max" in value:
+        text += f" ({short(value['min'])} to {short(value['max'])})"
+    return f"{text} {unit}".strip()
+
+
+def read_claims(folder: Path = RESULTS) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """(name, record, claims) of every result that makes claims, in the order of names."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            continue
+        payload = record.get("results")
+        claims = payload.get("claims") if isinstance(payload, dict) else None
+        claims = claims or record.get("claims")
+        if not claims:
+            continue
+        for claim in claims:
+            unknown = sorted(set(claim) - set(KEYS))
+            if unknown or "claim" not in claim or "ours" not in claim:
+                raise ValueError(
+                    f"{path.name}: a claim needs claim and ours and knows no {unknown}"
+                )
+        found.append((path.stem, record, claims))
+    return found
+
+
+def verdict(claim: dict[str, Any]) -> str:
+    """Whether the target is reached; empty if there is none."""
+    target = middle(claim.get("target"))
+    measured = middle(claim["ratio"] if claim.get("ratio") is not None else claim["ours"])
+    if target is None or measured is None:
+        return ""
+    lower = claim.get("better") == "lower" and claim.get("ratio") is None
+    reached = measured <= target if lower else measured >= target
+    return "yes" if reached else "**no**"
+
+
+def wanted(claim: dict[str, Any]) -> str:
+    """The target, for a ratio or for `ours` itself; empty if there is none."""
+    target = claim.get("target")
+    if target is None:
+        return ""
+    if claim.get("ratio") is not None:
+        return f"{cell(target)}×"
+    limit = "at most " if claim.get("better") == "lower" else ""
+    return limit + cell(target, claim.get("unit", ""))
+
+
+def table(claims: list[dict[str, Any]]) -> list[str]:
+    """The Markdown table of one result."""
+    lines = [
+        "| measured | playout | peer | ratio | wanted | reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        unit = claim.get("unit", "")
+        compared = claim.get("ratio") is not None
+        peer = cell(claim.get("peer"), unit)
+        name = claim.get("peer_name") or ""
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    claim["claim"] + (f" ({claim['note']})" if claim.get("note") else ""),
+                    cell(claim["ours"], unit),
+                    f"{peer} ({name})" if peer and name else peer or name,
+                    f"{cell(claim['ratio'])}×" if compared else "",
+                    wanted(claim),
+                    verdict(claim),
+                ]
+            )
+            + " |"
+        )
+    return lines
+
+
+def grid(claims: list[dict[str, Any]]) -> list[str]:
+    """The Markdown table of claims that have a row and a column."""
+    columns = list(dict.fromkeys(claim["column"] for claim in claims))
+    rows: dict[str, dict[str, str]] = {}
+    for claim in claims:
+        text = cell(claim["ours"], claim.get("unit", ""))
+        if wanted(claim):
+            text += f"; wanted {wanted(claim)}: {verdict(claim)}"
+        rows.setdefault(claim["row"], {})[claim["column"]] = text
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row, cells in rows.items():
+        lines.append(f"| {row} | {' | '.join(cells.get(name, '') for name in columns)} |")
+    return lines
+
+
+def report(folder: Path = RESULTS) -> str:
+    """All tables, with where they were measured and the commands that repeat them."""
+    parts = []
+    for name, record, claims in read_claims(folder):
+        machine = record.get("machine", {})
+        where = (
+            f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores"
+        )
+        commands = sorted({claim["command"] for claim in claims if claim.get("command")})
+        shown = ", ".join(f"`{command}`" for command in commands)
+        day = str(record.get("date", ""))[:10]
+        lines = [
+            f"**{name.replace('_', ' ')}** ({where}; {day}{'; ' + shown if shown else ''})",
+            "",
+        ]
+        picture = []
+        if (folder / f"{name}.png").is_file():
+            picture = ["", f"![{name.replace('_', ' ')}](benchmarks/results/{name}.png)"]
+        crossed = [claim for claim in claims if "row" in claim]
+        plain = [claim for claim in claims if "row" not in claim]
+        tables = [made(some) for made, some in ((grid, crossed), (table, plain)) if some]
+        parts.append("\n".join([*lines, "\n\n".join(map("\n".join, tables)), *picture]))
+    return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
+
+
+def rewrite(text: str, tables: str) -> str:
+    """`text` with what stands between the markers replaced.
+
+    Raises:
+        ValueError: the markers are missing or out of order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md needs a line {BEGIN} and below it a line {END}")
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite or check README.md."""
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    try:
+        fresh = rewrite(text, report())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if text == fresh:
+        return 0
+    if arguments:
+        print("README.md is stale: run python benchmarks/tools/report.py", file=sys.stderr)
+        return 1
+    path.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

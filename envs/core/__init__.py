@@ -1,0 +1,1 @@
+"""Games behind the C table: states, batches, registry, records."""

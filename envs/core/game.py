@@ -1,0 +1,267 @@
+"""Games and single states for Python: `NativeGame` and `State`.
+
+Everything here is derived from the C function table behind `NativeGame.capsule`; no game has code
+of its own in this file. Batches of states stand in state_batch.py, games written in Python in
+python_game.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playout.envs.core import _table
+from playout.envs.core.state_batch import StateBatch
+from playout.errors import GameError, IllegalActionError
+
+__all__ = ["CHANCE", "TERMINAL", "NativeGame", "State", "StateBatch"]
+
+TERMINAL: int = _table.TERMINAL
+CHANCE: int = _table.CHANCE
+
+
+class NativeGame:
+    """A game behind a C function table.
+
+    Attributes:
+        name: The game's name, such as "connect_four".
+        params: The parameters it was made with.
+        num_players: P; players are numbered from 0 in the order in which they first move.
+        num_actions: A; actions are numbered from 0.
+        max_plies: No game is longer.
+        obs_shape: (C, H, W) of an observation.
+        state_size: Bytes of a state.
+        num_symmetries: Symmetries of the board, the identity (number 0) included.
+        capsule: The PyCapsule that native code takes.
+    """
+
+    __slots__ = (
+        "_initial",
+        "_single_letter",
+        "_symmetry_actions",
+        "capsule",
+        "max_plies",
+        "name",
+        "num_actions",
+        "num_players",
+        "num_symmetries",
+        "obs_shape",
+        "params",
+        "state_size",
+    )
+
+    def __init__(self, capsule: Any, *, params: Mapping[str, Any] | None = None) -> None:
+        sizes = _table.describe(capsule)
+        self.capsule = capsule
+        self.name = sizes["name"]
+        self.params = dict(params or {})
+        self.num_players = sizes["num_players"]
+        self.num_actions = sizes["num_actions"]
+        self.max_plies = sizes["max_plies"]
+        self.obs_shape = sizes["obs_shape"]
+        self.state_size = sizes["state_size"]
+        self.num_symmetries = sizes["num_symmetries"]
+        self._initial = _table.initial(capsule)
+        self._single_letter: bool | None = None
+        self._symmetry_actions: NDArray[np.int32] | None = None
+
+    def __repr__(self) -> str:
+        return f"<playout game {self}>"
+
+    def __str__(self) -> str:
+        """The text that `playout.game` reads back, such as "connect_four(width=5)"."""
+        if not self.params:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.params.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NativeGame):
+            return NotImplemented
+        if self.capsule is other.capsule:
+            return True
+        mine, theirs = _table.describe(self.capsule), _table.describe(other.capsule)
+        return mine == theirs and self.params == other.params
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.num_actions, self.state_size))
+
+    def __copy__(self) -> NativeGame:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NativeGame:
+        return self
+
+    def initial_state(self) -> State:
+        """The state before the first move."""
+        return State(self, self._initial, 0)
+
+    def batch(self, n: int) -> StateBatch:
+        """`n` first states."""
+        return StateBatch(self, n)
+
+    def from_bytes(self, data: bytes) -> State:
+        """The state that these bytes are; GameError if play cannot reach it."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"state bytes must be bytes, got {type(data).__name__}")
+        data = bytes(data)
+        if not _table.is_state(self.capsule, data):
+            raise GameError(f"{self.name}: these {len(data)} bytes are not a state of this game")
+        return State(self, data)
+
+    def from_text(self, text: str) -> State:
+        """The state that one line of text describes, as `State.text` writes it."""
+        if not isinstance(text, str):
+            raise TypeError(f"a position must be text, got {type(text).__name__}")
+        return State(self, _table.read_state(self.capsule, text))
+
+    def from_moves(self, moves: str | Sequence[str | int]) -> State:
+        """Plays moves from the first state.
+
+        Args:
+            moves: A text of moves in the game's notation, with blanks or commas between them where
+                a move has more than one letter ("4455" or "4 4 5 5"), or a sequence whose texts are
+                moves in notation and whose integers are action numbers.
+
+        Raises:
+            IllegalActionError: Names the ply that cannot be played.
+        """
+        state = self.initial_state()
+        for ply, move in enumerate(self.split_moves(moves), 1):
+            try:
+                state = state.apply(state.read_action(move) if isinstance(move, str) else move)
+            except IllegalActionError as error:
+                raise IllegalActionError(f"move {ply} ({str(move)[:40]!r}): {error}") from None
+        return state
+
+    def split_moves(self, moves: str | Sequence[str | int]) -> list[str | int]:
+        """The single moves of a text such as "4455" or "4 4 5 5"; a sequence becomes a list."""
+        if not isinstance(moves, str):
+            return list(moves)
+        parts: list[str | int] = list(moves.replace(",", " ").split())
+        if len(parts) != 1:
+            return parts
+        if self._single_letter is None:
+            start = self.initial_state()
+            texts = [start.action_text(action) for action in range(min(self.num_actions, 100))]
+            self._single_letter = all(len(text) == 1 for text in texts)
+        return list(str(parts[0])) if self._single_letter else parts
+
+    def symmetry_action(self, k: int, action: int) -> int:
+        """The action that `action` becomes where symmetry `k` transforms the state."""
+        return _table.symmetry_action(self.capsule, k, action)
+
+    def symmetry_actions(self) -> NDArray[np.int32]:
+        """int32 [num_symmetries, A]: where each symmetry moves each action."""
+        if self._symmetry_actions is None:
+            from playout.envs.core import _batch
+
+            table = np.empty((self.num_symmetries, self.num_actions), np.int32)
+            _batch.symmetry_actions(self.capsule, table)
+            table.setflags(write=False)
+            self._symmetry_actions = table
+        return self._symmetry_actions
+
+    def raise_pending(self) -> None:
+        """Raises what a callback of a game written in Python raised, if anything."""
+        _table.raise_pending(self.capsule)
+
+
+class State:
+    """One state, never changed: `apply` returns a new one.
+
+    Attributes:
+        game: The game it belongs to.
+        ply: Moves played so far, or None if it was read from text or bytes.
+    """
+
+    __slots__ = ("_data", "game", "ply")
+
+    def __init__(self, game: NativeGame, data: bytes, ply: int | None = None) -> None:
+        self.game = game
+        self._data = data
+        self.ply = ply
+
+    @property
+    def to_play(self) -> int:
+        """The player to move, TERMINAL (-1) or CHANCE (-2)."""
+        return _table.to_play(self.game.capsule, self._data)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Is the game over?"""
+        return self.to_play == TERMINAL
+
+    @property
+    def legal_actions(self) -> list[int]:
+        """The legal actions in rising order; none when the game is over."""
+        return _table.legal(self.game.capsule, self._data)
+
+    @property
+    def action_mask(self) -> NDArray[np.uint8]:
+        """uint8 [A]: 1 where an action is legal."""
+        mask = np.zeros(self.game.num_actions, np.uint8)
+        mask[self.legal_actions] = 1
+        return mask
+
+    @property
+    def returns(self) -> NDArray[np.float32]:
+        """float32 [P]: the result of a finished game, zeros before."""
+        return _table.returns(self.game.capsule, self._data)
+
+    @property
+    def hash(self) -> int:
+        """64 bits that are equal for equal positions."""
+        return _table.hash_of(self.game.capsule, self._data)
+
+    @property
+    def text(self) -> str:
+        """The position as one line that `NativeGame.from_text` reads."""
+        return _table.write_state(self.game.capsule, self._data)
+
+    def apply(self, action: int) -> State:
+        """The state after `action`; IllegalActionError if it may not be played."""
+        if isinstance(action, bool) or not isinstance(action, int | np.integer):
+            raise TypeError(f"an action must be an integer, got {type(action).__name__}")
+        if not 0 <= action < self.game.num_actions:
+            limit = self.game.num_actions - 1
+            raise IllegalActionError(f"{self.game.name}: action {action} is not 0 to {limit}")
+        data = _table.apply(self.game.capsule, self._data, int(action))
+        return State(self.game, data, None if self.ply is None else self.ply + 1)
+
+    def observe(self, player: int | None = None) -> NDArray[np.float32]:
+        """float32 [C, H, W] as `player` sees it; None: the side to move, at the end player 0."""
+        if player is None:
+            player = max(self.to_play, 0)
+        return _table.observe(self.game.capsule, self._data, player)
+
+    def action_text(self, action: int) -> str:
+        """The notation of an action."""
+        return _table.write_action(self.game.capsule, self._data, action)
+
+    def read_action(self, text: str) -> int:
+        """The action that `text` names, legal or not; IllegalActionError if it names none."""
+        return _table.read_action(self.game.capsule, self._data, text)
+
+    def symmetry(self, k: int) -> State:
+        """The state as symmetry `k` shows it."""
+        return State(self.game, _table.symmetry(self.game.capsule, self._data, k), self.ply)
+
+    def to_bytes(self) -> bytes:
+        """The state's bytes, which `NativeGame.from_bytes` reads."""
+        return self._data
+
+    def __str__(self) -> str:
+        return _table.write_board(self.game.capsule, self._data)
+
+    def __repr__(self) -> str:
+        return f"<State of {self.game}: {self.text}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        return self._data == other._data and self.game == other.game
+
+    def __hash__(self) -> int:
+        return hash(self._data)

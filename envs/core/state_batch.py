@@ -1,0 +1,400 @@
+"""Many states of one game in one array: `StateBatch`.
+
+Shapes: B states, P players, A actions, (C, H, W) an observation. Every method is one pass in C
+without the GIL. Wrong shapes, types and illegal actions are refused before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from playout.envs.core import _batch
+from playout.errors import GameError, IllegalActionError
+
+if TYPE_CHECKING:
+    from playout.envs.core.game import NativeGame, State
+
+ALL = np.empty(0, np.uint8)  # `where` of every row
+NO_FLOATS = np.empty(0, np.float32)
+NO_FLOAT_ROWS = np.empty((0, 0), np.float32)
+NO_BYTE_ROWS = np.empty((0, 0), np.uint8)
+NO_INTS = np.empty(0, np.int32)
+
+
+def as_integers(values: ArrayLike, size: int, what: str) -> NDArray[np.int32]:
+    """`values` as int32 [size]; a single number stands for all rows."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{what} must be integers, got {array.dtype}")
+    if array.ndim == 0:
+        array = np.full(size, array)
+    if array.shape != (size,):
+        raise ValueError(f"{what} must have shape ({size},), got {array.shape}")
+    if array.dtype != np.int32:
+        limits = np.iinfo(np.int32)
+        array = np.clip(array, limits.min, limits.max).astype(np.int32)
+    return np.ascontiguousarray(array)
+
+
+def as_streams(values: ArrayLike | None, size: int) -> NDArray[np.uint64]:
+    """Random stream numbers [size]; by default the row numbers."""
+    if values is None:
+        return np.arange(size, dtype=np.uint64)
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.shape != (size,):
+        raise ValueError(
+            f"streams must be integers of shape ({size},), got {array.dtype} {array.shape}"
+        )
+    return np.ascontiguousarray(array.astype(np.uint64))
+
+
+def as_seed(seed: int) -> int:
+    """A seed as the 64 bits that the generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"a seed must be an integer from 0 to 2^64 - 1, got {seed!r}")
+    return int(seed)
+
+
+def out_array(
+    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: type, what: str = "out"
+) -> NDArray[Any]:
+    """A new array, or the caller's after a look at its shape, type and layout."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{what} must be an array, got {type(out).__name__}")
+    good_type = out.dtype == dtype or (dtype is np.uint8 and out.dtype in (np.bool_, np.int8))
+    if out.shape != shape or not good_type:
+        name = np.dtype(dtype).name
+        raise ValueError(f"{what} must be {name} {shape}, got {out.dtype} {out.shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(f"{what} must be a writable C-contiguous array")
+    return out
+
+
+class StateBatch:
+    """B states in one array.
+
+    Attributes:
+        game: The game they belong to.
+        data: uint8 [B, state_size], the states themselves; valid state bytes may be written to it.
+    """
+
+    __slots__ = ("data", "game")
+
+    def __init__(self, game: NativeGame, n: int) -> None:
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise ValueError(f"a batch needs a number of states from 0 up, got {n!r}")
+        self.game = game
+        self.data: NDArray[np.uint8] = np.zeros((int(n), game.state_size), np.uint8)
+        _batch.fill(game.capsule, self.data, ALL)
+
+    @classmethod
+    def from_data(
+        cls, game: NativeGame, data: NDArray[np.uint8], *, check: bool = True
+    ) -> StateBatch:
+        """A batch over an array of state bytes.
+
+        Args:
+            game: The game they belong to.
+            data: uint8 [B, state_size], C-contiguous; used as it is, not copied.
+            check: Examine every row; leave it out only for bytes that come from this process.
+        """
+        data = out_array(data, (len(data), game.state_size), np.uint8, "data")
+        if data.ctypes.data % 8:
+            data = data.copy()
+        batch = cls.__new__(cls)
+        batch.game, batch.data = game, data
+        if check:
+            for row in range(len(data)):
+                try:
+                    game.from_bytes(data[row].tobytes())
+                except GameError as error:
+                    raise GameError(f"row {row}: {error}") from None
+        return batch
+
+    @classmethod
+    def from_states(cls, states: Sequence[State]) -> StateBatch:
+        """A batch of single states of one game."""
+        if not states:
+            raise ValueError("from_states needs at least one state")
+        game = states[0].game
+        if any(state.game != game for state in states):
+            raise ValueError("the states belong to different games")
+        data = np.frombuffer(b"".join(state.to_bytes() for state in states), np.uint8)
+        return cls.from_data(game, data.reshape(len(states), game.state_size).copy(), check=False)
+
+    @staticmethod
+    def concatenate(batches: Sequence[StateBatch]) -> StateBatch:
+        """All states of several batches of one game."""
+        if not batches:
+            raise ValueError("concatenate needs at least one batch")
+        game = batches[0].game
+        if any(batch.game != game for batch in batches):
+            raise ValueError("the batches belong to different games")
+        data = np.concatenate([batch.data for batch in batches])
+        return StateBatch.from_data(game, data, check=False)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[State]:
+        return (self[row] for row in range(len(self)))
+
+    @overload
+    def __getitem__(self, rows: int) -> State: ...
+    @overload
+    def __getitem__(self, rows: slice | NDArray[Any] | list[int]) -> StateBatch: ...
+    def __getitem__(self, rows: Any) -> State | StateBatch:
+        if isinstance(rows, int | np.integer):
+            from playout.envs.core.game import State
+
+            return State(self.game, self.data[rows].tobytes())
+        data = np.array(self.data[rows], order="C", copy=True)
+        return StateBatch.from_data(self.game, data, check=False)
+
+    def __setitem__(self, rows: Any, states: State | StateBatch) -> None:
+        if states.game != self.game:
+            raise ValueError(f"states of {states.game} do not fit into a batch of {self.game}")
+        if isinstance(states, StateBatch):
+            self.data[rows] = states.data
+        else:
+            self.data[rows] = np.frombuffer(states.to_bytes(), np.uint8)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} states of {self.game}>"
+
+    def copy(self) -> StateBatch:
+        """An independent copy."""
+        return StateBatch.from_data(self.game, self.data.copy(), check=False)
+
+    def tile(self, n: int) -> StateBatch:
+        """Each state `n` times in a row: B * n states."""
+        return StateBatch.from_data(self.game, np.repeat(self.data, n, axis=0), check=False)
+
+    def _where(self, where: ArrayLike | None) -> NDArray[np.uint8]:
+        """Which rows, as uint8 [B]; from None, a boolean mask or row numbers."""
+        if where is None:
+            # An empty array means "all" to the loops; an empty batch has no rows either way.
+            return ALL
+        array = np.asarray(where)
+        if array.dtype.kind in "iu" and array.dtype != np.uint8:
+            mask = np.zeros(len(self), np.uint8)
+            mask[array] = 1
+            return mask
+        if array.dtype not in (np.bool_, np.uint8) or array.shape != (len(self),):
+            raise ValueError(
+                f"where must be a boolean array of shape ({len(self)},) or row numbers, "
+                f"got {array.dtype} {array.shape}"
+            )
+        return np.ascontiguousarray(array).view(np.uint8)
+
+    def to_play(self) -> NDArray[np.int32]:
+        """int32 [B]: the player to move, TERMINAL (-1) or CHANCE (-2)."""
+        out = np.empty(len(self), np.int32)
+        _batch.to_play(self.game.capsule, self.data, out)
+        return out
+
+    def is_terminal(self) -> NDArray[np.bool_]:
+        """For every row, bool [B]: is the game over?"""
+        return self.to_play() == -1
+
+    def legal_mask(self, out: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+        """uint8 [B, A]: 1 where an action is legal."""
+        mask = out_array(out, (len(self), self.game.num_actions), np.uint8)
+        _batch.legal_mask(self.game.capsule, self.data, mask.view(np.uint8))
+        return mask
+
+    def observe(
+        self, out: NDArray[Any] | None = None, player: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """float32 [B, C, H, W] as `player` (one number or [B]) sees it; None is the side to move.
+
+        At the end of a game None is player 0.
+        """
+        size = len(self)
+        obs = out_array(out, (size, *self.game.obs_shape), np.float32)
+        players = as_integers(-1 if player is None else player, size, "player")
+        if (
+            player is not None
+            and size
+            and not 0 <= players.min() <= players.max() < self.game.num_players
+        ):
+            raise ValueError(f"player must be 0 to {self.game.num_players - 1}")
+        _batch.observe(self.game.capsule, self.data, players, obs.reshape(size, self._plane))
+        return obs
+
+    @property
+    def _plane(self) -> int:
+        channels, height, width = self.game.obs_shape
+        return channels * height * width
+
+    def returns(self) -> NDArray[np.float32]:
+        """float32 [B, P]: results of finished games, zeros elsewhere."""
+        out = np.empty((len(self), self.game.num_players), np.float32)
+        _batch.returns(self.game.capsule, self.data, out)
+        return out
+
+    def hash(self) -> NDArray[np.uint64]:
+        """uint64 [B], equal for equal positions."""
+        out = np.empty(len(self), np.uint64)
+        _batch.hashes(self.game.capsule, self.data, out)
+        return out
+
+    def symmetry(self, k: ArrayLike) -> StateBatch:
+        """Each state as symmetry `k` (one number or [B]) shows it."""
+        kinds = as_integers(k, len(self), "k")
+        if len(self) and not 0 <= kinds.min() <= kinds.max() < self.game.num_symmetries:
+            raise ValueError(
+                f"a symmetry of {self.game} must be 0 to {self.game.num_symmetries - 1}"
+            )
+        out = np.zeros_like(self.data)
+        _batch.symmetry(self.game.capsule, self.data, kinds, out)
+        return StateBatch.from_data(self.game, out, check=False)
+
+    def _raise_illegal(self, row: int, action: int) -> None:
+        try:
+            self[row].apply(action)
+        except IllegalActionError as error:
+            raise IllegalActionError(f"row {row}: {error}") from None
+        raise IllegalActionError(f"row {row}: action {action} is not legal here")
+
+    def apply(self, actions: ArrayLike, where: ArrayLike | None = None) -> None:
+        """Plays one action a row, in place.
+
+        Args:
+            actions: Integers [B].
+            where: bool [B] or row numbers: only these rows move.
+
+        Raises:
+            IllegalActionError: Names the first bad row; no state has changed then.
+        """
+        moves = as_integers(actions, len(self), "actions")
+        bad = _batch.apply(self.game.capsule, self.data, moves, self._where(where))
+        if bad >= 0:
+            self._raise_illegal(bad, int(moves[bad]))
+
+    def reset(self, where: ArrayLike | None = None) -> None:
+        """Sets rows (default all) to the first state."""
+        _batch.fill(self.game.capsule, self.data, self._where(where))
+
+    def step(
+        self,
+        actions: ArrayLike,
+        where: ArrayLike | None = None,
+        *,
+        reset_finished: bool = False,
+        obs: NDArray[np.float32] | None = None,
+        mask: NDArray[Any] | None = None,
+        rewards: NDArray[np.float32] | None = None,
+        returns: NDArray[np.float32] | None = None,
+        ended: NDArray[Any] | None = None,
+        to_play: NDArray[np.int32] | None = None,
+    ) -> None:
+        """`apply` and all that an environment tells about the new states, in one pass.
+
+        Only the arrays that are given are written, and only in rows that `where` picks.
+
+        Args:
+            actions: Integers [B].
+            where: bool [B] or row numbers: only these rows are touched.
+            reset_finished: Rows that are over on entry restart, whatever their action is.
+            obs: float32 [B, C, H, W], as the side to move sees the new state (player 0 at the end).
+            mask: uint8 (or bool, int8) [B, A], legal actions of the new state.
+            rewards: float32 [B], the result for the player who has just moved.
+            returns: float32 [B, P], the result for every player.
+            ended: uint8 (or bool) [B], is the new state the end?
+            to_play: int32 [B], who moves next.
+
+        Raises:
+            IllegalActionError: Names the first bad row; nothing has changed then.
+        """
+        game, size = self.game, len(self)
+        moves = as_integers(actions, size, "actions")
+        given = {
+            "obs": (obs, (size, *game.obs_shape), np.float32),
+            "mask": (mask, (size, game.num_actions), np.uint8),
+            "rewards": (rewards, (size,), np.float32),
+            "returns": (returns, (size, game.num_players), np.float32),
+            "ended": (ended, (size,), np.uint8),
+            "to_play": (to_play, (size,), np.int32),
+        }
+        for what, (array, shape, dtype) in given.items():
+            if array is not None:
+                out_array(array, shape, dtype, what)
+        bad = _batch.step(
+            game.capsule,
+            self.data,
+            moves,
+            self._where(where),
+            reset_finished,
+            NO_FLOAT_ROWS if obs is None else obs.reshape(size, self._plane),
+            NO_BYTE_ROWS if mask is None else mask.view(np.uint8),
+            NO_FLOATS if rewards is None else rewards,
+            NO_FLOAT_ROWS if returns is None else returns,
+            ALL if ended is None else ended.view(np.uint8),
+            NO_INTS if to_play is None else to_play,
+        )
+        if bad >= 0:
+            self._raise_illegal(bad, int(moves[bad]))
+
+    def random_actions(
+        self, seed: int, *, streams: ArrayLike | None = None, counter: int = 0
+    ) -> NDArray[np.int32]:
+        """int32 [B]: a uniformly random legal action a row, -1 where the game is over.
+
+        The draw is a function of (seed, stream of the row, counter): pass the ply or a running
+        number as `counter`.
+        """
+        size = len(self)
+        out = np.empty(size, np.int32)
+        _batch.random_actions(
+            self.game.capsule,
+            self.data,
+            as_seed(seed),
+            as_streams(streams, size),
+            as_seed(counter),
+            out,
+        )
+        return out
+
+    def random_plies(
+        self, plies: ArrayLike, seed: int, *, streams: ArrayLike | None = None
+    ) -> NDArray[np.int32]:
+        """Plays `plies` (one number or [B]) random legal moves in place, never past the end.
+
+        Returns:
+            int32 [B]: how many moves were played.
+        """
+        size = len(self)
+        counts = as_integers(plies, size, "plies")
+        if size and counts.min() < 0:
+            raise ValueError("plies must not be negative")
+        played = np.empty(size, np.int32)
+        _batch.random_plies(
+            self.game.capsule, self.data, counts, as_seed(seed), as_streams(streams, size), played
+        )
+        return played
+
+    def playouts(
+        self, seed: int, *, count: int = 1, streams: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """float32 [B, P]: the mean result of `count` uniformly random games from each state."""
+        if not 1 <= count < 2**31:
+            raise ValueError(f"count must be at least 1, got {count}")
+        size = len(self)
+        out = np.empty((size, self.game.num_players), np.float32)
+        scratch = np.empty(self.game.state_size, np.uint8)
+        _batch.playouts(
+            self.game.capsule,
+            self.data,
+            as_seed(seed),
+            as_streams(streams, size),
+            count,
+            scratch,
+            out,
+        )
+        return out

@@ -1,0 +1,1 @@
+"""The Gymnasium and PettingZoo sides of games and control tasks."""

@@ -1,0 +1,275 @@
+"""GameVectorEnv: a batch of one board game as a Gymnasium vector environment.
+
+Any game that `playout.game` knows: by name, as a capsule, or written in Python. The rows live in
+_vector.pyx; seeds, modes and infos are vector_base.py's. Leaves out strong opponents: those come
+from `playout.agents.players.simple` or from the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.envs.core.registry import games
+from playout.envs.core.state_batch import StateBatch
+from playout.envs.farama._vector import GameRows
+from playout.envs.farama.sb3 import as_sb3
+from playout.envs.farama.vector_base import Array, NativeVectorEnv, read_limit, read_num_envs
+from playout.errors import ConfigError, IllegalActionError
+
+__all__ = ["GameVectorEnv", "Opponent", "as_sb3"]
+
+State = dict[str, Array]
+
+
+class Opponent(Protocol):
+    """What `opponent=` takes: a Player."""
+
+    def reset(self, seed: int) -> None:
+        """Begins a match."""
+
+    def act(self, states: StateBatch) -> npt.NDArray[np.int32]:
+        """One legal action for each state, int32 [B]."""
+
+
+def observation_space(game: NativeGame) -> spaces.Box:
+    """Planes of the built-in games hold 0 and 1; others may hold anything."""
+    low, high = (0.0, 1.0) if game.name in {info.name for info in games()} else (-np.inf, np.inf)
+    return spaces.Box(low, high, game.obs_shape, np.float32)
+
+
+def read_opponent(opponent: Opponent | str | None) -> str:
+    """How the rows find the other players' moves: "self", "random" or "ask"."""
+    if opponent is None:
+        return "self"
+    if isinstance(opponent, str):
+        if opponent != "random":
+            raise ConfigError(
+                f"opponent must be None, 'random' or a Player, got {opponent!r}; "
+                "playout.agents.players.simple.make_player makes one of a name"
+            )
+        return "random"
+    if not callable(getattr(opponent, "act", None)):
+        raise TypeError(f"opponent must have act(states), {type(opponent).__name__} has not")
+    return "ask"
+
+
+class GameVectorEnv(NativeVectorEnv):
+    """`num_envs` boards.
+
+    Without an opponent the caller moves for every player in turn (self-play): observation and mask
+    are the side to move's, the reward is the mover's, infos["to_play"] says who is next. With one,
+    the caller has a seat, the others reply within the step, and everything is seen from that seat.
+
+    Args:
+        game: a name, a NativeGame, a capsule or a Python game.
+        num_envs: B, how many boards.
+        opponent: None, "random", or a Player (`act(states)`), which plays all other seats.
+        seat: the caller's player; None: drawn anew for every episode. Only with an opponent.
+        max_episode_steps: truncates after so many of the caller's moves; None or -1: never.
+        render_mode: None, "ansi" or "rgb_array".
+        autoreset_mode: Gymnasium's NEXT_STEP (default), SAME_STEP or DISABLED.
+        copy: return fresh arrays; with False the buffers that the next call overwrites.
+        **params: the game's own, such as width and height.
+    """
+
+    def __init__(
+        self,
+        game: Any,
+        num_envs: int = 1,
+        *,
+        opponent: Opponent | str | None = None,
+        seat: int | None = None,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
+        **params: Any,
+    ) -> None:
+        self.game = find_game(game, **params)
+        self.opponent = opponent
+        self._begin(num_envs, autoreset_mode, copy, render_mode, 2, ["ansi", "rgb_array"])
+        how = read_opponent(opponent)
+        if seat is not None and how == "self":
+            raise ConfigError("seat needs an opponent: in self-play every seat is the caller's")
+        if seat is not None and not 0 <= seat < self.game.num_players:
+            raise ConfigError(f"seat must be 0 to {self.game.num_players - 1}, got {seat}")
+        self._ask = how == "ask"
+        self._rows = rows = GameRows(
+            self.game.capsule,
+            read_num_envs(num_envs),
+            mode=self.autoreset_mode.value,
+            opponent=how,
+            seat=-1 if seat is None else int(seat),
+            limit=read_limit(max_episode_steps, 0),
+        )
+        self._seeds, self._episodes = rows.seeds, rows.episodes
+        self._results = (rows.obs, rows.rewards, rows.terminations, rows.truncations)
+        self._everywhere = np.ones(self.num_envs, np.bool_)
+        self._started = False
+        self.single_observation_space = observation_space(self.game)
+        self.single_action_space = spaces.Discrete(self.game.num_actions)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Array, dict[str, Any]]:
+        """Starts new games, of the rows in options["reset_mask"] [B] only if it is given.
+
+        Returns:
+            Observations float32 [B, C, H, W]; infos with "action_mask" int8 [B, A], "to_play" [B].
+        """
+        mask, rest = self._begin_reset(seed, options)
+        if rest:
+            raise ValueError(f"unknown reset options {sorted(rest)}; there is 'reset_mask'")
+        if self._ask and isinstance(seed, (int, np.integer)):
+            self.opponent.reset(int(seed))  # type: ignore[union-attr]
+        self._rows.start(self._everywhere if mask is None else mask)
+        self._reply()
+        self._rows.show()
+        self._started = True
+        return self.observe(), self._infos()
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Plays one action on every board.
+
+        Args:
+            actions: whole numbers [B]; all are checked before anything changes.
+
+        Returns:
+            Observations [B, C, H, W], rewards float32 [B], terminations, truncations, infos.
+
+        Raises:
+            IllegalActionError: names the first bad row.
+        """
+        rows = self._rows
+        if not self._started:
+            raise ResetNeeded("call reset() before step()")
+        if self.autoreset_mode is AutoresetMode.DISABLED and rows.pending.any():
+            raise ResetNeeded(
+                f"the game of environment {np.flatnonzero(rows.pending)[0]} is over; with "
+                "autoreset disabled, reset it by reset(options={'reset_mask': mask}) before the "
+                "next step"
+            )
+        if self._ask:
+            rows.begin_step(actions)
+            self._reply()
+            restarted = rows.end_step()
+            if restarted and self._reply():
+                rows.show()
+        else:
+            restarted = rows.step(actions)
+        infos = self._infos()
+        if restarted:
+            over = rows.terminations | rows.truncations
+            self._final_infos(infos, over, rows.final_obs)
+            mask, to_play = rows.final_mask * over[:, None], np.where(over, rows.final_to_play, 0)
+            infos["final_info"] = {
+                "action_mask": mask,
+                "_action_mask": over,
+                "to_play": to_play,
+                "_to_play": over,
+            }
+        obs, rewards, terminations, truncations = self._results
+        if self.copy:
+            return obs.copy(), rewards.copy(), terminations.copy(), truncations.copy(), infos
+        return obs, rewards, terminations, truncations, infos
+
+    def observe(self) -> Array:
+        """The present observations [B, C, H, W]."""
+        return self._rows.obs.copy() if self.copy else self._rows.obs
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """The legal actions, bool [B, A]; none where a game is over."""
+        mask = self._rows.mask.view(np.bool_)
+        return mask.copy() if self.copy else mask
+
+    def is_over(self) -> npt.NDArray[np.bool_]:
+        """Rows [B] whose episode is over and not reset yet."""
+        return self._rows.pending.copy()
+
+    def states(self) -> StateBatch:
+        """A copy of the boards, for search or analysis."""
+        return StateBatch.from_data(self.game, self._rows.states.copy(), check=False)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A text ("ansi") or a picture uint8 [H, W, 3] ("rgb_array") of each board."""
+        if self.render_mode is None:
+            return None
+        from playout.envs.drawing.board import render_state
+
+        states = self.states()
+        return tuple(render_state(states[row], self.render_mode) for row in range(self.num_envs))
+
+    def get_state(self) -> State:
+        """Everything that the future depends on (but for the insides of a Player)."""
+        rows = self._rows
+        return {
+            "states": rows.states.copy(),
+            "seeds": rows.seeds.copy(),
+            "episodes": rows.episodes.copy(),
+            "draws": rows.draws.copy(),
+            "elapsed": rows.elapsed.copy(),
+            "seats": rows.seats.copy(),
+            "pending": rows.pending.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, Array]) -> Array:
+        """Continues from `get_state`'s arrays; returns the observations [B, C, H, W]."""
+        self._check_state(state, self.get_state())
+        StateBatch.from_data(self.game, np.array(state["states"]))
+        low = -1 if self.opponent is None else 0
+        seats = state["seats"]
+        if np.any(seats < low) or np.any(seats >= (self.game.num_players if low == 0 else 0)):
+            raise ValueError("seats must be players of this game, or all -1 in self-play")
+        if np.any(state["elapsed"] < 0):
+            raise ValueError("elapsed must not be negative")
+        rows = self._rows
+        for key in ("states", "seeds", "episodes", "draws", "elapsed", "seats", "pending"):
+            getattr(rows, key)[:] = state[key]
+        self._seeded = self._started = True
+        rows.show()
+        return self.observe()
+
+    def _infos(self) -> dict[str, Any]:
+        mask, to_play = self._rows.mask, self._rows.to_play
+        if self.copy:
+            mask, to_play = mask.copy(), to_play.copy()
+        here = self._everywhere.copy() if self.copy else self._everywhere
+        return {"action_mask": mask, "_action_mask": here, "to_play": to_play, "_to_play": here}
+
+    def _reply(self) -> bool:
+        """Lets a Player move until it is the caller's turn everywhere; did it move at all?"""
+        moved = False
+        while self._ask and len(waiting := self._rows.waiting()):
+            self._started = False  # until the Player has answered: an error leaves half a step
+            states = StateBatch.from_data(self.game, self._rows.states[waiting], check=False)
+            actions = np.asarray(self.opponent.act(states))  # type: ignore[union-attr]
+            if actions.shape != waiting.shape or actions.dtype.kind not in "iu":
+                raise ValueError(
+                    f"the opponent must answer {len(waiting)} states with as many whole numbers, "
+                    f"got {actions.dtype} of shape {actions.shape}"
+                )
+            legal = states.legal_mask()
+            inside = (actions >= 0) & (actions < self.game.num_actions)
+            good = inside & (legal[np.arange(len(actions)), np.where(inside, actions, 0)] != 0)
+            if not good.all():
+                row = int(np.flatnonzero(~good)[0])
+                raise IllegalActionError(
+                    f"the opponent's action {actions[row]} in environment {waiting[row]} is illegal"
+                )
+            self._rows.reply(waiting.astype(np.int64), actions.astype(np.int32))
+            self._started = moved = True
+        return moved

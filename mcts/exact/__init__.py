@@ -1,0 +1,1 @@
+"""Exact play: solvers, tactics, positions with known values."""

@@ -1,0 +1,324 @@
+"""Exact play: `Solver` says what every legal move of a position leads to under best play.
+
+Connect Four (four in a row) goes to a bitboard solver that also counts how fast a side wins; every
+other game of two players goes to alpha-beta over its function table, which is only as quick as the
+game is small. Which positions to ask about, and what to do with the answers, is left to others
+(positions.py, the players).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from playout.envs.core.game import NativeGame, State, StateBatch
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError, GameError
+from playout.mcts.exact._solver_connect_four import ConnectFourSolver, boards
+
+ILLEGAL = -128
+"""In scores: the action is not legal, or the game is over."""
+
+ILLEGAL_OUTCOME = -2
+"""In outcomes: the action is not legal, or the game is over."""
+
+GIVEN_UP = 127
+"""In proofs: the position takes more nodes than allowed."""
+
+END_PLIES, END_NODES = 25, 20_000
+"""Of Connect Four: with so few plies left, so many nodes prove more than nine positions of ten, in
+0.1 ms each; with more left, they prove less and less and cost ever more."""
+
+_CHUNK = 32  # rows a task of a thread
+_PROOFS = 8  # likewise, of a prover
+
+Boards = npt.NDArray[np.uint64]
+Scores = npt.NDArray[np.int32]
+Outcomes = npt.NDArray[np.int8]
+
+
+class _Engine(Protocol):
+    """What a kind of solver offers to `Solver`."""
+
+    @property
+    def nodes(self) -> int:
+        """Positions searched so far."""
+
+    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
+        """[B, A]: scores, or outcomes -1, 0, 1; ILLEGAL where an action is not legal."""
+
+    def stop(self) -> None:
+        """Ends calls that run on other threads."""
+
+    def clear(self) -> None:
+        """Forgets what the transposition table knows."""
+
+
+class Solver:
+    """Solves positions of a game of two players in which one's gain is the other's loss.
+
+    Scores are for the side to move. In Connect Four they follow the usual convention: a win with
+    the k-th last of the own stones is worth k (so quicker wins are worth more), its loss -k, a draw
+    0. In other games they are the outcome, +1, 0 or -1. One solver may be used from several
+    threads; its table remembers from one call to the next.
+
+    Args:
+        game: A game, or its name.
+        table_mb: Size of the transposition table in MiB.
+        threads: Threads that share the rows of a batch; answers do not depend on it.
+        max_nodes: Gives up with a GameError after so many positions in one call; None goes on for
+            ever.
+
+    Raises:
+        ConfigError: The game has not two players, or dice, or a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        game: NativeGame | str,
+        *,
+        table_mb: int = 64,
+        threads: int = 1,
+        max_nodes: int | None = None,
+    ) -> None:
+        self.game = find_game(game)
+        if self.game.num_players != 2:
+            raise ConfigError(
+                f"the solver plays games of two players, {self.game} has {self.game.num_players}"
+            )
+        if threads < 1:
+            raise ConfigError(f"threads must be at least 1, not {threads}")
+        if not 1 <= table_mb <= 1 << 20:
+            raise ConfigError(f"table_mb must be from 1 to {1 << 20}, not {table_mb}")
+        self.threads = threads
+        self.counts_plies = _is_connect_four(self.game)
+        self._engine: _Engine
+        if self.counts_plies:
+            self._engine = _ConnectFour(self.game, table_mb, max_nodes or 0)
+        else:
+            from playout.mcts.exact._solver import TableSolver
+
+            self._engine = _Table(
+                self.game,
+                TableSolver(self.game.capsule, table_mb=table_mb, max_nodes=max_nodes or 0),
+            )
+
+    @property
+    def nodes(self) -> int:
+        """Positions searched so far."""
+        return self._engine.nodes
+
+    def clear(self) -> None:
+        """Forgets everything learned, and counts nodes from 0."""
+        self._engine.clear()
+
+    def solve(self, state: State) -> int:
+        """The score of a position for the side to move."""
+        if state.is_terminal:
+            raise GameError("the game is over: there is nothing to solve")
+        return int(self.scores(state).max())
+
+    def scores(self, state: State) -> Scores:
+        """int32 [A]: the score after each action, ILLEGAL where it cannot be played."""
+        scores: Scores = self.scores_of(StateBatch.from_states([state]))[0]
+        return scores
+
+    def best(self, state: State) -> int:
+        """The first of the actions with the highest score."""
+        if state.is_terminal:
+            raise GameError("the game is over: there is no best action")
+        return int(self.scores(state).argmax())
+
+    def scores_of(self, states: StateBatch) -> Scores:
+        """int32 [B, A]: `scores` of many positions; rows that are over are all ILLEGAL."""
+        return self._rows(states, outcome=False).astype(np.int32)
+
+    def outcomes(self, states: StateBatch) -> Outcomes:
+        """int8 [B, A]: an action wins (1), draws (0), loses (-1), or cannot be played (-2).
+
+        Takes a fraction of the time of `scores_of`, since it need not know how fast.
+        """
+        signs = self._rows(states, outcome=True)
+        signs[signs == ILLEGAL] = ILLEGAL_OUTCOME
+        return signs
+
+    def values(self, states: StateBatch) -> Outcomes:
+        """int8 [B]: the outcome for the side to move; for player 0 where the game is over."""
+        best: Outcomes = self.outcomes(states).max(axis=1)
+        over = best == ILLEGAL_OUTCOME
+        if over.any():
+            best[over] = np.sign(states.returns()[over, 0]).astype(np.int8)
+        return best
+
+    def _rows(self, states: StateBatch, *, outcome: bool) -> npt.NDArray[np.int8]:
+        if states.game != self.game:
+            raise GameError(f"this solver plays {self.game}, not {states.game}")
+        size = len(states)
+        if self.threads == 1 or size < 2:
+            return self._engine.score_rows(states, outcome)
+        out = np.full((size, self.game.num_actions), ILLEGAL, np.int8)
+        chunk = max(1, min(_CHUNK, size // (4 * self.threads)))
+
+        def work(start: int) -> None:
+            rows = slice(start, start + chunk)
+            out[rows] = self._engine.score_rows(states[rows], outcome)
+
+        _on_threads(work, range(0, size, chunk), self.threads, self._engine.stop)
+        return out
+
+
+class Prover:
+    """What a small effort proves of positions, each for itself: an answer depends on nothing else.
+
+    For games with a solver of their own, which takes a few hundred nodes for what the general one
+    needs thousands for.
+
+    Args:
+        game: A game for which `can_prove` holds.
+        max_nodes: The effort, in nodes a position.
+        end_nodes: The effort where at most END_PLIES plies are left; 0 for no other.
+        threads: Share the positions of a call.
+    """
+
+    def __init__(
+        self, game: NativeGame, *, max_nodes: int, end_nodes: int = 0, threads: int = 1
+    ) -> None:
+        if not can_prove(game):
+            raise ConfigError(f"{game} has no quick solver")
+        self.max_nodes, self.end_nodes = max_nodes, end_nodes
+        self._engine = _ConnectFour(game, 1, 0)
+        self._pool = ThreadPoolExecutor(threads, "prover") if threads > 1 else None
+
+    def outcomes(self, obs: npt.NDArray[np.float32]) -> Outcomes:
+        """Outcomes [B, A] of positions that are not over, as the side to move sees them, [B, F].
+
+        As `Solver.outcomes` gives them, but ILLEGAL where an action is not legal, and GIVEN_UP in
+        whole rows.
+        """
+        if self._pool is None or len(obs) < 2 * _PROOFS:
+            return self._engine.prove(obs, self.max_nodes, self.end_nodes)
+        parts = (obs[start : start + _PROOFS] for start in range(0, len(obs), _PROOFS))
+        found = self._pool.map(
+            lambda part: self._engine.prove(part, self.max_nodes, self.end_nodes), parts
+        )
+        return np.concatenate(list(found))
+
+
+def can_prove(game: NativeGame) -> bool:
+    """Is there a `Prover` for the game?"""
+    return game.num_players == 2 and _is_connect_four(game)
+
+
+def prover_for(
+    game: NativeGame, max_nodes: int, end_nodes: int = 0, *, threads: int = 1
+) -> Prover | None:
+    """A `Prover` where there is one and some effort is allowed, else None."""
+    if max_nodes < 1 or not can_prove(game):
+        return None
+    return Prover(game, max_nodes=max_nodes, end_nodes=end_nodes, threads=threads)
+
+
+def _on_threads(
+    work: Callable[[int], None], starts: range, threads: int, stop: Callable[[], None]
+) -> None:
+    """Runs all pieces; at an error or Ctrl-C, ends the others before it is passed on."""
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, start) for start in starts]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()
+            raise
+
+
+def _is_connect_four(game: NativeGame) -> bool:
+    """Is it the built-in game with four in a row, on a board that fits in 64 bits?"""
+    channels, height, width = game.obs_shape
+    return (
+        game.name == "connect_four"
+        and game.params.get("run") == 4
+        and (game.params.get("width"), game.params.get("height")) == (width, height)
+        and (channels, game.num_actions) == (2, width)
+        and width * (height + 1) <= 64
+    )
+
+
+class _ConnectFour:
+    """The bitboard solver behind StateBatch."""
+
+    def __init__(self, game: NativeGame, table_mb: int, max_nodes: int) -> None:
+        _, height, width = game.obs_shape
+        self.num_actions = width
+        self.solver = ConnectFourSolver(width, height, table_mb=table_mb, max_nodes=max_nodes)
+        rows = np.arange(height)[::-1, None]  # observations show the top row first
+        bits = np.arange(width)[None, :] * (height + 1) + rows
+        self._bits = (np.uint64(1) << bits.astype(np.uint64)).ravel()
+
+    @property
+    def nodes(self) -> int:
+        return self.solver.nodes
+
+    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
+        out = np.full((len(states), states.game.num_actions), ILLEGAL, np.int8)
+        going = np.flatnonzero(~states.is_terminal())
+        if len(going):
+            own, both = self._boards(states[going].observe().reshape(len(going), -1))
+            scores = np.empty((len(going), states.game.num_actions), np.int8)
+            self.solver.score_moves(own, both, scores, outcome=outcome)
+            out[going] = scores
+        return out
+
+    def prove(self, obs: npt.NDArray[np.float32], max_nodes: int, end_nodes: int) -> Outcomes:
+        out = np.empty((len(obs), self.num_actions), np.int8)
+        own, both = self._boards(obs)
+        self.solver.prove(
+            own, both, out, max_nodes=max_nodes, end_nodes=end_nodes, end_plies=END_PLIES
+        )
+        return out
+
+    def _boards(self, obs: npt.NDArray[np.float32]) -> tuple[Boards, Boards]:
+        """Stones of the side to move and of both, read from observations [B, F].
+
+        The layout of states is the game's own affair.
+        """
+        own, both = np.empty(len(obs), np.uint64), np.empty(len(obs), np.uint64)
+        boards(obs, self._bits, own, both)
+        return own, both
+
+    def stop(self) -> None:
+        self.solver.stop()
+
+    def clear(self) -> None:
+        self.solver.clear()
+
+
+class _Table:
+    """The general solver behind StateBatch."""
+
+    def __init__(self, game: NativeGame, solver: Any) -> None:
+        self.game = game
+        self.solver = solver
+
+    @property
+    def nodes(self) -> int:
+        return int(self.solver.nodes)
+
+    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
+        values = np.empty((len(states), self.game.num_actions), np.float32)
+        self.solver.solve(states.data, values)
+        self.game.raise_pending()
+        illegal = np.isnan(values)
+        out = np.sign(np.where(illegal, 0, values)).astype(np.int8)
+        out[illegal] = ILLEGAL
+        return out
+
+    def stop(self) -> None:
+        self.solver.stop()
+
+    def clear(self) -> None:
+        self.solver.clear()

@@ -1,0 +1,110 @@
+/* Evaluations remembered by position, symmetric positions as one.
+ *
+ * A position is named by the smallest hash over the game's symmetries, its logits are kept as that symmetry shows them.
+ * Sets of four places, the oldest gives way. Lookups run on any thread; insertions are made by one, in leaf order, so
+ * that the content never depends on the number of threads. Positions are told apart by 64-bit hashes alone.
+ */
+#ifndef MCTS_CACHE_H
+#define MCTS_CACHE_H
+
+#include "tree.h"
+
+#define MCTS_WAYS 4
+
+typedef struct mcts_cache {
+    uint64_t *keys; /* 0: empty */
+    uint64_t *ages;
+    float *logits; /* [capacity, num_actions] */
+    float *values; /* [capacity, num_players] */
+    uint64_t sets, inserted;
+    int32_t num_actions, num_players, num_symmetries;
+    int32_t *to_canonical;   /* [symmetry, action] */
+    int32_t *from_canonical; /* [symmetry, action] */
+} mcts_cache;
+
+static inline void mcts_cache_free(mcts_cache *cache) {
+    free(cache->keys), free(cache->ages), free(cache->logits), free(cache->values);
+    free(cache->to_canonical), free(cache->from_canonical);
+    memset(cache, 0, sizeof *cache);
+}
+
+/* Room for at least `size` positions; 0, or -1 when memory is short. */
+static inline int mcts_cache_create(mcts_cache *cache, const playout_game *game, int64_t size, int symmetric) {
+    memset(cache, 0, sizeof *cache);
+    cache->sets = 1;
+    while ((int64_t)(cache->sets * MCTS_WAYS) < size) cache->sets *= 2;
+    const size_t places = cache->sets * MCTS_WAYS;
+    const size_t actions = (size_t)game->num_actions, players = (size_t)game->num_players;
+    cache->num_actions = game->num_actions;
+    cache->num_players = game->num_players;
+    cache->num_symmetries = symmetric ? game->num_symmetries : 1;
+    const size_t map = (size_t)cache->num_symmetries * actions;
+    cache->keys = (uint64_t *)calloc(places, sizeof(uint64_t));
+    cache->ages = (uint64_t *)calloc(places, sizeof(uint64_t));
+    cache->logits = (float *)malloc(places * actions * sizeof(float));
+    cache->values = (float *)malloc(places * players * sizeof(float));
+    cache->to_canonical = (int32_t *)calloc(map, sizeof(int32_t));
+    cache->from_canonical = (int32_t *)calloc(map, sizeof(int32_t));
+    if (!cache->keys || !cache->ages || !cache->logits || !cache->values || !cache->to_canonical || !cache->from_canonical)
+        return -1;
+    for (int32_t k = 0; k < cache->num_symmetries; k++)
+        for (int32_t a = 0; a < game->num_actions; a++) {
+            const int32_t b = k ? game->symmetry_action(game, k, a) : a;
+            if (b < 0 || b >= game->num_actions) continue;
+            cache->to_canonical[(size_t)k * actions + (size_t)a] = b;
+            cache->from_canonical[(size_t)k * actions + (size_t)b] = a;
+        }
+    return 0;
+}
+
+static inline void mcts_cache_clear(mcts_cache *cache) {
+    if (cache->keys) memset(cache->keys, 0, cache->sets * MCTS_WAYS * sizeof(uint64_t));
+}
+
+/* The position's name and the symmetry that leads to it; `scratch` has room for one state. */
+static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_game *game, const void *state, void *scratch,
+                                      int32_t *symmetry) {
+    uint64_t best = game->hash(game, state);
+    *symmetry = 0;
+    for (int32_t k = 1; k < cache->num_symmetries; k++) {
+        game->symmetry(game, state, k, scratch);
+        const uint64_t hash = game->hash(game, scratch);
+        if (hash < best) best = hash, *symmetry = k;
+    }
+    return best ? best : 1;
+}
+
+static inline int64_t mcts_cache_find(const mcts_cache *cache, uint64_t key) {
+    const uint64_t set = (playout_mix(key) & (cache->sets - 1)) * MCTS_WAYS;
+    for (uint64_t i = set; i < set + MCTS_WAYS; i++)
+        if (cache->keys[i] == key) return (int64_t)i;
+    return -1;
+}
+
+/* logits[a] of the position seen through `symmetry`. */
+static inline void mcts_cache_read(const mcts_cache *cache, int64_t place, int32_t symmetry, float *logits) {
+    const int32_t *map = cache->to_canonical + (size_t)symmetry * (size_t)cache->num_actions;
+    const float *from = cache->logits + (size_t)place * (size_t)cache->num_actions;
+    for (int32_t a = 0; a < cache->num_actions; a++) logits[a] = from[map[a]];
+}
+
+static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, int32_t symmetry, const float *logits,
+                                     const float *values) {
+    const uint64_t set = (playout_mix(key) & (cache->sets - 1)) * MCTS_WAYS;
+    uint64_t place = set;
+    for (uint64_t i = set; i < set + MCTS_WAYS; i++) {
+        if (cache->keys[i] == key || !cache->keys[i]) {
+            place = i;
+            break;
+        }
+        if (cache->ages[i] < cache->ages[place]) place = i;
+    }
+    const int32_t *map = cache->to_canonical + (size_t)symmetry * (size_t)cache->num_actions;
+    float *to = cache->logits + (size_t)place * (size_t)cache->num_actions;
+    for (int32_t a = 0; a < cache->num_actions; a++) to[map[a]] = logits[a];
+    memcpy(cache->values + (size_t)place * (size_t)cache->num_players, values, (size_t)cache->num_players * sizeof(float));
+    cache->keys[place] = key;
+    cache->ages[place] = ++cache->inserted;
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Stages that learn, one file a command."""

@@ -1,0 +1,1 @@
+"""What can be done with what was learned, one file a command."""

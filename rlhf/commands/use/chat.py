@@ -1,0 +1,41 @@
+"""Talk with a policy in the terminal."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Write a beginning; the policy goes on."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """A stage, a whole pipeline, or a Hugging Face folder."""
+    temperature: float = 0.8
+    """How daring it is; 0 takes the likeliest token."""
+    max_new_tokens: int = 48
+    """Longest answer."""
+    whole: bool = False
+    """Keep the conversation as context."""
+    seed: int = 0
+    """Of the answers."""
+
+
+def main(command: Command) -> int:
+    """Run the command."""
+    from playout.rlhf.generation.chat import chat
+    from playout.rlhf.loading import LanguagePlayer
+    from playout.rlhf.stage import load_model
+
+    model, tokenizer = load_model(command.run)
+    player = LanguagePlayer(
+        model,
+        tokenizer,
+        max_new_tokens=command.max_new_tokens,
+        temperature=command.temperature,
+        seed=command.seed,
+    )
+    chat(player, whole=command.whole)
+    return 0

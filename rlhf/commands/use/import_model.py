@@ -1,0 +1,54 @@
+"""Turn a published model (GGUF) into a folder that every stage can start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Write config.json, weights and tokenizer of a published model in Hugging Face's format."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "smollm2-135m"
+    """smollm2-135m (fetched, 93 MB), or a GGUF file of a Llama model."""
+    out: Path | None = None
+    """Folder to write (required)."""
+    context: int = 0
+    """Longest sequence of the written model; 0 keeps the published one."""
+
+
+def main(command: Command) -> int:
+    """Run the command."""
+    import dataclasses
+
+    from playout.errors import ConfigError
+    from playout.rlhf.data.downloads import SOURCES, fetch, members
+    from playout.rlhf.model.gguf import read_gguf
+    from playout.rlhf.model.transformer import Transformer
+    from playout.rlhf.stage import export_model
+
+    if command.out is None:
+        raise ConfigError("name a folder to write: --out FOLDER")
+    if command.out.exists() and any(command.out.iterdir()):
+        raise ConfigError(f"{command.out} is not empty")
+    if command.model in SOURCES:
+        found = list(members(fetch(command.model), suffixes=(".gguf",)))
+        if not found:
+            raise ConfigError(f"{command.model} is a data set, not a model")
+        model, tokenizer = read_gguf(found[0][1])
+    else:
+        model, tokenizer = read_gguf(Path(command.model))
+    if command.context:
+        config = dataclasses.replace(model.config, max_position_embeddings=command.context)
+        shorter = Transformer(config, seed=None)
+        shorter.load_state_dict(model.state_dict())
+        model = shorter
+    command.out.parent.mkdir(parents=True, exist_ok=True)
+    if command.out.exists():
+        command.out.rmdir()
+    export_model(command.out, model, tokenizer)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{command.out}: {count / 1e6:.1f} million parameters, {tokenizer.vocab_size} tokens")
+    return 0

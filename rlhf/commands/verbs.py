@@ -1,0 +1,96 @@
+"""What eval, play and export do with a run of a language stage or of a whole pipeline.
+
+Each is called as function(run, command) by the commands of the same name. Comparing policies in
+detail is `playout rlhf judge`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import ConfigError, RunError
+from playout.rlhf.loading import IMPROVED, LanguagePlayer, load, meeting
+from playout.rlhf.stage import is_finished, model_folder
+
+__all__ = ["evaluate", "export", "play"]
+
+
+def evaluate(run: RunDir, command: Any) -> int:
+    """`playout eval RUN`: win rates of an improved policy, or what the stage measured last."""
+    stage = run.kind.partition(".")[2]
+    improved = stage in IMPROVED or (
+        stage == "all" and any(is_finished(run.path / name) for name in IMPROVED)
+    )
+    found: dict[str, Any]
+    if improved:
+        from playout.rlhf.evaluation.judge import compare_policies
+
+        match = meeting(run.path, num_prompts=command.episodes or 256, seed=command.seed)
+        found = compare_policies(match.policy, match.opponent, match.evaluator)
+        for name, row in found.items():
+            low, high = row["interval"]
+            print(
+                f"{name}: {row['mean']:.3f} against {row['opponent_mean']:.3f} before, wins "
+                f"{100 * row['win_rate']:.1f} % of {row['prompts']} prompts "
+                f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
+            )
+    else:
+        found = _last_measures(run)
+        for name, value in found.items():
+            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    if command.json is not None:
+        Path(command.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _last_measures(run: RunDir) -> dict[str, Any]:
+    """The last evaluation in metrics.jsonl, or a stage's table."""
+    table = run.path / "table.json"
+    if table.exists():
+        value = json.loads(table.read_text(encoding="utf-8"))
+        return (
+            value if isinstance(value, dict) else {f"row {i}": row for i, row in enumerate(value)}
+        )
+    found: dict[str, Any] = {}
+    log = run.path / "metrics.jsonl"
+    if log.exists():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            found.update({k: v for k, v in row.items() if k.startswith("eval/")})
+    if not found:
+        raise RunError(f"{run.path} has measured nothing yet")
+    return found
+
+
+def play(run: RunDir, command: Any) -> int:
+    """`playout play RUN`: a conversation."""
+    from playout.rlhf.generation.chat import chat
+
+    player = load(run, command.which)
+    if not isinstance(player, LanguagePlayer):
+        raise RunError(f"{run.path} is a run of kind {run.kind}, which does not write text")
+    player.reset(command.seed)
+    chat(player)
+    return 0
+
+
+def export(run: RunDir, command: Any) -> int:
+    """`playout export RUN`: the model as a Hugging Face folder."""
+    if command.format not in (None, "hf", "safetensors"):
+        raise ConfigError(f"a language model is exported as hf (safetensors), not {command.format}")
+    source = model_folder(run.path)
+    target = Path(command.out) if command.out else run.path / "export"
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"{target} is not empty; choose another --out")
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    if command.check:
+        from playout.rlhf.model.huggingface import from_pretrained
+
+        first, second = from_pretrained(source), from_pretrained(target)
+        for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
+            if not bool((ours == theirs).all()):
+                raise RunError(f"{target}: {name} was not written as it is")
+    print(f"wrote {target} (config.json, model.safetensors, tokenizer.json)")
+    return 0

@@ -1,0 +1,1 @@
+"""Text as records, splits and batches."""

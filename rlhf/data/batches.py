@@ -1,0 +1,139 @@
+"""From records to tensors: windows of a corpus, padded rows, packed rows, and their order.
+
+Which records make up the batch of a step is a pure function of the seed and the step, so a resumed
+run needs no saved position. Rows are padded on the right. Masking for encoders is
+supervised/masked.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from playout.errors import DataError
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.lm_head import IGNORE
+from torch import Tensor
+
+__all__ = ["Corpus", "Packed", "batch_of", "pack", "pad_right"]
+
+TokenArray = np.ndarray[tuple[int], np.dtype[np.int32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents joined into one row of tokens, an end token before and after each."""
+
+    tokens: TokenArray
+    num_bytes: int
+    """Of the text, for bits per byte."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, texts: Sequence[str]) -> "Corpus":
+        """Encode documents in their order."""
+        end = [tokenizer.end_id]
+        parts = [np.array(end, dtype=np.int32)]
+        for ids in tokenizer.encode_batch(texts):
+            parts.append(np.array([*ids, *end], dtype=np.int32))
+        return cls(np.concatenate(parts), sum(len(text.encode()) for text in texts))
+
+    def windows(self, step: int, *, rows: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Inputs and next tokens [rows, length] at random places."""
+        room = len(self.tokens) - length
+        if room < 1:
+            raise DataError(
+                f"the text has {len(self.tokens)} tokens, fewer than a row of {length + 1}; "
+                "give more text or a shorter context"
+            )
+        starts = np.random.default_rng([seed, 11, step]).integers(0, room, size=rows)
+        return self._cut(starts, length)
+
+    def all_windows(self, *, rows: int, length: int) -> list[tuple[Tensor, Tensor]]:
+        """The whole corpus once, in batches of consecutive windows; targets beyond it ignored."""
+        starts = np.arange(0, len(self.tokens) - 1, length)
+        return [
+            self._cut(starts[first : first + rows], length) for first in range(0, len(starts), rows)
+        ]
+
+    def _cut(self, starts: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
+        places = starts[:, None] + np.arange(length + 1)
+        outside = places >= len(self.tokens)
+        ids = self.tokens[np.minimum(places, len(self.tokens) - 1)].astype(np.int64)
+        targets = np.where(outside, IGNORE, ids)
+        return torch.from_numpy(ids[:, :-1].copy()), torch.from_numpy(targets[:, 1:].copy())
+
+
+def batch_of(count: int, size: int, step: int, *, seed: int) -> list[int]:
+    """Indices of the records of a step: a new random order each pass, no record left out."""
+    size = min(size, count)
+    chosen: list[int] = []
+    place = step * size
+    while len(chosen) < size:
+        order = np.random.default_rng([seed, 12, place // count]).permutation(count)
+        part = order[place % count :][: size - len(chosen)]
+        chosen += part.tolist()
+        place += len(part)
+    return chosen
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Ids [B, longest] and lengths [B]."""
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.full((len(rows), int(lengths.max())), pad, dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return ids, lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Several texts a row; R rows of L tokens."""
+
+    ids: Tensor
+    """int64 [R, L]."""
+    targets: Tensor
+    """int64 [R, L], the next token where it is to be learned."""
+    segments: Tensor
+    """int64 [R, L], number of the text in its row from 1 on, 0 at padding."""
+    positions: Tensor
+    """int64 [R, L], place within the text."""
+
+
+def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -> Packed:
+    """Put texts into as few rows as first-fit finds, longest first.
+
+    Args:
+        texts: Token ids, and the number of leading ids that are not to be learned.
+        length: Tokens a row; longer texts are cut.
+        pad: Fills the rows.
+    """
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]))
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in order:
+        need = min(len(texts[index][0]), length)
+        row = next((row for row, left in enumerate(room) if left >= need), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(length)
+        rows[row].append(index)
+        room[row] -= need
+    shape = len(rows), length
+    ids, targets = np.full(shape, pad), np.full(shape, IGNORE)
+    segments, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, members in enumerate(rows):
+        place = 0
+        for number, index in enumerate(members, 1):
+            tokens, prompt = list(texts[index][0])[:length], texts[index][1]
+            stop = place + len(tokens)
+            ids[row, place:stop] = tokens
+            # Position i predicts token i + 1; the first learned token is number `prompt`.
+            first = max(prompt, 1)
+            targets[row, place + first - 1 : stop - 1] = tokens[first:]
+            segments[row, place:stop] = number
+            positions[row, place:stop] = np.arange(len(tokens))
+            place = stop
+    ids_, targets_, segments_, positions_ = (
+        torch.from_numpy(array) for array in (ids, targets, segments, positions)
+    )
+    return Packed(ids_, targets_, segments_, positions_)

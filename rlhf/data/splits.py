@@ -1,0 +1,130 @@
+"""Which data the stages work on and how they are divided: human ratings and texts, or made up.
+
+One division serves all stages: the texts on which rewards are judged are seen by none of them, not
+even by pretraining. Own files can replace any part. Parsing is corpora.py's, made-up text
+synthetic.py's.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data import corpora, synthetic
+from playout.rlhf.data.downloads import fetch
+from playout.rlhf.data.records import (
+    Demonstration,
+    Labelled,
+    Rated,
+    read_demonstrations,
+    split_by_text,
+)
+from playout.rlhf.evaluation.valence import LexiconJudge
+
+__all__ = ["Material", "resolve"]
+
+HELD_OUT = 0.2
+SPLIT_SEED = 0
+MADE_UP = 6000
+
+
+def resolve(name: str) -> str:
+    """What `auto` means here: real data if they can be fetched, else made-up text, said aloud."""
+    if name not in ("auto", "real", "synthetic"):
+        raise ConfigError(f"data must be auto, real or synthetic, not {name!r}")
+    if name != "auto":
+        return name
+    try:
+        for source in ("ratings", "shakespeare", "sms-spam"):
+            fetch(source)
+    except DataError as error:
+        print(f"working on made-up reviews with a known truth: {error}", file=sys.stderr)
+        return "synthetic"
+    return "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The data of a run; every method gives (to learn from, held out)."""
+
+    kind: str
+    """real or synthetic."""
+
+    def rated(self, name: str = "") -> tuple[list[Rated], list[Rated]]:
+        """Texts with ratings; `name` is a data set or a file."""
+        items = (
+            synthetic.rated(MADE_UP)
+            if self._made_up(name)
+            else corpora.rated(name or "movie-reviews")
+        )
+        return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
+
+    def texts(self, names: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """Documents to pretrain on."""
+        train: list[str] = []
+        test: list[str] = []
+        if not names and self.kind == "synthetic":
+            parts = [[item.text for item in side] for side in self.rated()]
+            return parts[0], parts[1]
+        for name in names or (*corpora.RATED, "shakespeare"):
+            found = corpora.texts(name)
+            if name in ("shakespeare", "milton"):
+                # A play is too large a piece to hold out; its last part is.
+                found = [piece for text in found for piece in _pieces(text)]
+            left, right = split_by_text(found, HELD_OUT, texts=lambda t: [t], seed=SPLIT_SEED)
+            train += left
+            test += right
+        return train, test
+
+    def demonstrations(self, name: str = "") -> tuple[list[Demonstration], list[Demonstration]]:
+        """Beginnings of reviews and how they went on; `name` is a file of prompts and answers."""
+        if name:
+            items = read_demonstrations(name)
+            return split_by_text(items, 0.1, texts=lambda d: [d.response], seed=SPLIT_SEED)
+        if self.kind == "synthetic":
+            items = synthetic.demonstrations(MADE_UP)
+            return split_by_text(
+                items, HELD_OUT, texts=lambda d: [d.prompt + d.response], seed=SPLIT_SEED
+            )
+        train, test = self.rated()
+        return _cut(train), _cut(test)
+
+    def labelled(self, name: str = "") -> tuple[list[Labelled], list[Labelled]]:
+        """Messages and whether they are spam."""
+        items = (
+            synthetic.labelled(2000)
+            if self._made_up(name)
+            else corpora.labelled(name or "sms-spam")
+        )
+        return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
+
+    def judge(self) -> LexiconJudge:
+        """A scorer that no stage learns from."""
+        return synthetic.judge() if self.kind == "synthetic" else LexiconJudge(corpora.lexicon())
+
+    def _made_up(self, name: str) -> bool:
+        return not name and self.kind == "synthetic"
+
+
+def _pieces(text: str, size: int = 4000) -> list[str]:
+    """A long text in parts that end at empty lines."""
+    parts, now = [], ""
+    for paragraph in text.split("\n\n"):
+        now += paragraph + "\n\n"
+        if len(now) >= size:
+            parts.append(now)
+            now = ""
+    return [*parts, now] if now.strip() else parts
+
+
+def _cut(items: Sequence[Rated]) -> list[Demonstration]:
+    """The first three to five words of each longer text, and the rest."""
+    found = []
+    for item in items:
+        words = item.text.split()
+        if len(words) >= 8:
+            cut = 3 + int(np.random.default_rng(len(item.text)).integers(3))
+            prompt, response = " ".join(words[:cut]), " " + " ".join(words[cut:])
+            found.append(Demonstration(prompt, response))
+    return found

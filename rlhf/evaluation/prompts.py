@@ -1,0 +1,118 @@
+"""How a policy does on held-out prompts: learned reward, independent judge, KL, length, samples.
+
+One measuring serves every stage that improves a policy, so their points lie on the same axes.
+The same prompts and random numbers are used each time. Nothing here trains.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from playout.rlhf.evaluation.samples import write_samples
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.online.episodes import Samples, respond
+from playout.rlhf.online.policy import Reference, logprobs_of
+from playout.rlhf.online.rewards import RewardFunction, checked
+from torch import Tensor
+
+__all__ = ["PolicyEvaluator"]
+
+SHOWN = 16
+KL_COEF = 0.1  # by which answers of methods without a coefficient of their own are compared
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEvaluator:
+    """Prompts to answer and the scorers of the answers."""
+
+    tokenizer: Tokenizer
+    prompts: Sequence[str]
+    reward: RewardFunction
+    judge: RewardFunction | None = None
+    """An independent scorer that nothing learned from; none if None."""
+    max_new_tokens: int = 32
+    temperature: float = 1.0
+    seed: int = 1
+    dtype: torch.dtype = torch.float32
+
+    def respond(self, model: Transformer, *, draw: int = 0) -> Samples:
+        """Answers to all prompts; `draw` numbers further answers to the same prompts."""
+        count = len(self.prompts)
+        return respond(
+            model,
+            self.tokenizer,
+            self.prompts,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            dtype=self.dtype,
+            temperature=self.temperature,
+            streams=range(draw * count, (draw + 1) * count),
+        )
+
+    def score(self, samples: Samples) -> dict[str, Tensor]:
+        """[N] rewards, and what the judge says."""
+        found = {"reward": checked(self.reward, samples.texts)}
+        if self.judge is not None:
+            found["judge"] = checked(self.judge, samples.texts)
+        return found
+
+    @torch.no_grad()
+    def measure(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+    ) -> dict[str, float]:
+        """Means over the prompts; the first answers are written to `folder`/samples.
+
+        Args:
+            model: The policy.
+            reference: For KL in nats a response.
+            folder: Of the run; no table if None.
+            step: Names the table.
+        """
+        samples = self.respond(model)
+        scores = self.score(samples)
+        obs, actions, valid = samples.obs, samples.actions, samples.valid
+        logprobs, entropies, _ = logprobs_of(
+            model, obs, actions, valid, temperature=self.temperature, dtype=self.dtype
+        )
+        theirs = reference.logprobs(obs, actions, valid, temperature=self.temperature)
+        kl = (logprobs - theirs).sum(1)
+        if folder is not None:
+            shown = {**scores, "kl": kl}
+            write_samples(
+                folder,
+                step,
+                samples.prompts[:SHOWN],
+                samples.responses[:SHOWN],
+                {name: column[:SHOWN].tolist() for name, column in shown.items()},
+            )
+        found: dict[str, Any] = {
+            **{name: column.mean() for name, column in scores.items()},
+            "reward_std": scores["reward"].std(),
+            "kl": kl.mean(),
+            "length": samples.generation.lengths.float().mean(),
+            "entropy": entropies[valid].mean(),
+            "ended": samples.generation.finished.float().mean(),
+        }
+        return {name: float(value) for name, value in found.items()}
+
+    def metrics(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        kl_coef: float = KL_COEF,
+    ) -> dict[str, float]:
+        """What `measure` finds under eval/, and the objective: reward less `kl_coef` times KL."""
+        found = self.measure(model, reference, folder=folder, step=step)
+        found["objective"] = found["reward"] - kl_coef * found["kl"]
+        return {f"eval/{name}": value for name, value in found.items()}

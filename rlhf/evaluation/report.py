@@ -1,0 +1,233 @@
+"""One page about a pipeline: plots, tables, samples before and after.
+
+Reads what the stages left in their folders and writes report/index.html, which holds everything,
+with the plots beside it as PNG. Nothing is measured here; plots are drawn in plots.py.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import RunError
+from playout.rlhf.evaluation.samples import read_samples
+from playout.rlhf.model.huggingface import write_atomically
+
+__all__ = ["curve", "write_report"]
+
+TRAINED = ("rlhf", "grpo", "dpo")
+SHOWN = 10
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl of a run, none if it is not there."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def curve(folder: Path, key: str) -> list[tuple[int, float]]:
+    """(update, value) of a metric."""
+    rows = enumerate(metrics_of(folder), 1)
+    return [(int(row.get("update", n)), float(row[key])) for n, row in rows if key in row]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def gather(path: Path) -> dict[str, Any]:
+    """Everything the report shows, by stage; absent stages are left out."""
+    found: dict[str, Any] = {"trained": {}}
+    for name, keys in (
+        ("pretrain", ("eval/bits_per_byte", "train/loss")),
+        ("sft", ("eval/loss", "train/loss")),
+        ("reward", ("eval/accuracy", "train/loss")),
+    ):
+        curves = {key: curve(path / name, key) for key in keys}
+        if any(curves.values()):
+            found[name] = curves
+    for name in TRAINED:
+        evaluations = evaluations_of(path / name)
+        if evaluations:
+            found["trained"][name] = evaluations
+    found["classify_table"] = _read(path / "classify" / "table.json")
+    found["reward_table"] = _read(path / "reward" / "table.json")
+    found["best_of_n"] = _read(path / "best-of-n" / "table.json")
+    found["judge"] = _read(path / "judge" / "table.json")
+    return found
+
+
+def evaluations_of(folder: Path) -> list[dict[str, float]]:
+    """Evaluations of a stage that improved a policy, the state before it first."""
+    before = _read(folder / "baseline.json")
+    rows = [] if before is None else [{"update": 0.0, **before}]
+    for number, row in enumerate(metrics_of(folder), 1):
+        own = {key.removeprefix("eval/"): value for key, value in row.items() if "eval/" in key}
+        if own:
+            rows.append({"update": float(row.get("update", number)), **own})
+    return rows
+
+
+def samples_of(path: Path) -> list[dict[str, Any]]:
+    """The same held-out prompts answered before and after every stage."""
+    before: list[dict[str, Any]] = []
+    after: dict[str, list[dict[str, Any]]] = {}
+    for name in TRAINED:
+        tables = read_samples(path / name) if (path / name / "samples").is_dir() else {}
+        if tables:
+            before = before or list(tables[min(tables)])
+            after[name] = list(tables[max(tables)])
+    best = _read(path / "best-of-n" / "samples.json") or []
+    found = []
+    for row, first in enumerate(before[:SHOWN]):
+        answers = [("before", first)]
+        answers += [(name, table[row]) for name, table in after.items() if row < len(table)]
+        entry = {"prompt": first["prompt"], "answers": answers}
+        if row < len(best) and best[row]["prompt"] == first["prompt"]:
+            shown = {"response": best[row]["best"], "reward": best[row]["reward_best"]}
+            answers.append(("best of n", shown))
+        found.append(entry)
+    return found
+
+
+def write_report(path: Path) -> Path:
+    """Write the report of the pipeline in `path`; returns the page."""
+    run = RunDir.open(path)
+    if run.kind != "rlhf.all":
+        raise RunError(f"{path} is a run of kind {run.kind}; a report is about `playout rlhf all`")
+    from playout.rlhf.evaluation.plots import draw
+
+    folder = run.subrun("report")
+    folder.mkdir(exist_ok=True)
+    data = gather(path)
+    pictures = draw(data, folder)
+    page = _page(run, data, pictures, samples_of(path))
+    write_atomically(folder / "index.html", page.encode())
+    write_atomically(folder / "report.json", json.dumps(data, indent=1).encode())
+    return folder / "index.html"
+
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
+  color: #222; }
+table { border-collapse: collapse; margin: 1em 0; }
+td, th { border-bottom: 1px solid #ccc; padding: .3em .8em; text-align: left; vertical-align: top; }
+img { max-width: 100%; }
+figure { margin: 1em 0; } figcaption, small { color: #666; }
+"""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    return "<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>"
+
+
+def _share(value: float, interval: Sequence[float] | None = None) -> str:
+    text = f"{100 * value:.1f} %"
+    if interval:
+        text += f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+    return text
+
+
+def _summary(data: dict[str, Any]) -> list[str]:
+    """What came out, in sentences."""
+    lines = []
+    if "pretrain" in data and data["pretrain"]["eval/bits_per_byte"]:
+        bits = data["pretrain"]["eval/bits_per_byte"][-1][1]
+        lines.append(f"Pretraining: {bits:.3f} bits per byte of held-out text.")
+    reward = data["reward_table"]
+    if reward:
+        shown = _share(reward["accuracy"], reward.get("accuracy_interval"))
+        line = f"Reward model: {shown} of held-out pairs in the order people gave them"
+        if "far_accuracy" in reward:
+            line += f", {_share(reward['far_accuracy'])} of those at least 1 apart"
+        line += f"; calibration error {reward['calibration_error']:.3f}."
+        lines.append(line)
+    for name, rows in data["trained"].items():
+        first, last = rows[0], rows[-1]
+        rise = (last["reward"] - first["reward"]) / max(first["reward_std"], 1e-9)
+        line = f"{name}: learned reward {first['reward']:.2f} to {last['reward']:.2f} "
+        line += f"({rise:+.2f} deviations) at a KL of {last['kl']:.1f} nats a response"
+        if "judge" in first:
+            line += f"; the independent judge went from {first['judge']:.3f} to {last['judge']:.3f}"
+        lines.append(line + ".")
+    return lines
+
+
+def _tables(data: dict[str, Any]) -> str:
+    parts = []
+    if data["judge"]:
+        rows = [
+            [stage, by, _share(row["win_rate"], row["interval"]), f"{row['mean']:.3f}",
+             f"{row['opponent_mean']:.3f}"]
+            for stage, found in data["judge"].items()
+            for by, row in found.items()
+        ]  # fmt: skip
+        head = ("policy", "judged by", "wins against sft (95 %)", "mean", "mean of sft")
+        parts.append("<h2>Win rates</h2>" + _table(head, rows))
+    if data["best_of_n"]:
+        names = [n for n in ("reward", "judge", "length") if n in data["best_of_n"][0]]
+        rows = [
+            [str(row["n"]), f"{row['kl']:.2f}", *(f"{row[name]:.3f}" for name in names)]
+            for row in data["best_of_n"]
+        ]
+        parts.append("<h2>Best of n</h2>" + _table(("n", "KL at most", *names), rows))
+    if data["classify_table"]:
+        rows = [
+            [
+                row["task"],
+                row["model"],
+                _share(row.get("accuracy", row.get("pair_accuracy", 0.0)), row["interval"]),
+                f"{row.get('f1', row.get('far_pair_accuracy', 0.0)):.3f}",
+            ]
+            for row in data["classify_table"]
+        ]
+        names = ["task", "model", "accuracy or pairs in order (95 %)", "F1, or pairs 1 apart"]
+        parts.append("<h2>Supervised baselines</h2>" + _table(names, rows))
+    return "\n".join(parts)
+
+
+def _samples(rows: Sequence[dict[str, Any]]) -> str:
+    parts = ["<h2>Samples</h2><p>Held-out prompts, the same random numbers, nothing picked.</p>"]
+    for row in rows:
+        cells = []
+        for name, answer in row["answers"]:
+            scores = ", ".join(
+                f"{key} {answer[key]:.2f}" for key in ("reward", "judge") if key in answer
+            )
+            cells.append([name, str(answer["response"]).strip(), scores])
+        parts.append(f"<h3>{html.escape(str(row['prompt']))} …</h3>")
+        parts.append(_table(("policy", "goes on", "scores"), cells))
+    return "\n".join(parts)
+
+
+def _page(
+    run: RunDir, data: dict[str, Any], pictures: dict[str, Path], samples: list[dict[str, Any]]
+) -> str:
+    made_up = run.config.get("material") == "synthetic"
+    note = (
+        "<p><b>Made-up text:</b> the stages ran on built-in reviews from a small grammar, whose "
+        "true value the judge knows. Nothing here says how a model does on real text.</p>"
+        if made_up
+        else "<p>Real text: movie reviews with their raters' ratings, and Shakespeare.</p>"
+    )
+    figures = "".join(
+        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,'
+        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(title)}'
+        "</figcaption></figure>"
+        for title, path in pictures.items()
+    )
+    points = "".join(f"<li>{html.escape(line)}</li>" for line in _summary(data))
+    title = f"playout rlhf: {html.escape(run.path.name)}, size {run.config.get('size')}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style><h1>{title}</h1>{note}<ul>{points}</ul>"
+        f"<h2>Curves</h2>{figures}{_tables(data)}{_samples(samples)}</html>\n"
+    )

@@ -1,0 +1,137 @@
+"""One decoding step of a few rows in compiled code; the arithmetic is decode_step.h's.
+
+It works on the arrays that decoder.py's Decoder has prepared and holds references to them. Shapes
+are checked when it is made; tokens and places at every step.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc
+
+import numpy as np
+
+
+cdef extern from "decode_step.h":
+    int PLAYOUT_MAX_ROWS
+    ctypedef struct playout_layer:
+        const void *qkv
+        const void *out
+        const void *gate_up
+        const void *down
+        float *cache
+    ctypedef struct playout_model:
+        int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16
+        float eps
+        const float *embed
+        const float *turns
+        const void *head
+        playout_layer *layer
+        int cache_rows, cache_length
+        float *work
+    int64_t playout_work_size(const playout_model *m) noexcept nogil
+    void playout_decode_step(
+        playout_model *m, const int64_t *ids, const int64_t *places, float *logits, int64_t rows
+    ) noexcept nogil
+
+MAX_ROWS = PLAYOUT_MAX_ROWS
+
+
+cdef const void *_address(array, shape, dtype, list keep) except NULL:
+    """The memory of an array that has the shape and type it should have."""
+    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+        found = f"{array.dtype} {array.shape}"
+        raise ValueError(f"expected a contiguous {dtype} array of shape {shape}, not {found}")
+    keep.append(array)
+    cdef size_t where = array.ctypes.data
+    return <const void *>where
+
+
+cdef class SmallDecoder:
+    """A model for steps of at most MAX_ROWS rows."""
+
+    cdef playout_model model
+    cdef list keep
+    cdef list caches
+    cdef int64_t positions
+
+    def __cinit__(self):
+        self.keep = []
+        self.caches = []
+
+    def __init__(self, layers, head, embed, turns, *, int heads, int kv_heads, double eps):
+        """Take the arrays of a model.
+
+        Args:
+            layers: (qkv, out, gate_up, down) of each layer, float32 or uint16 (the bits of bfloat16).
+            head: [V, H], of the same type.
+            embed: float32 [V, H].
+            turns: float32 [positions, D / 2, 2], cosine and sine.
+            heads: Query heads.
+            kv_heads: Key heads.
+            eps: Of the norms.
+        """
+        cdef playout_model *m = &self.model
+        cdef playout_layer *layer
+        dtype = head.dtype
+        m.vocab, m.hidden = embed.shape
+        self.positions = turns.shape[0]
+        m.size = 2 * turns.shape[1]
+        m.heads, m.kv_heads, m.layers, m.eps = heads, kv_heads, len(layers), eps
+        m.inner = layers[0][3].shape[1]
+        m.bfloat16 = dtype == np.uint16
+        if not m.bfloat16 and dtype != np.float32:
+            raise ValueError(f"weights must be float32 or bfloat16 bits, not {dtype}")
+        if heads < 1 or kv_heads < 1 or heads % kv_heads:
+            raise ValueError(f"{kv_heads} key heads do not divide {heads} heads")
+        free(m.layer)
+        m.layer = <playout_layer *>calloc(m.layers, sizeof(playout_layer))
+        if not m.layer:
+            raise MemoryError
+        m.embed = <const float *>_address(embed, (m.vocab, m.hidden), np.float32, self.keep)
+        m.turns = <const float *>_address(turns, (self.positions, m.size // 2, 2), np.float32, self.keep)
+        m.head = _address(head, (m.vocab, m.hidden), dtype, self.keep)
+        for number, (qkv, out, gate_up, down) in enumerate(layers):
+            layer = m.layer + <int>number
+            layer.qkv = _address(qkv, ((heads + 2 * kv_heads) * m.size, m.hidden), dtype, self.keep)
+            layer.out = _address(out, (m.hidden, heads * m.size), dtype, self.keep)
+            layer.gate_up = _address(gate_up, (2 * m.inner, m.hidden), dtype, self.keep)
+            layer.down = _address(down, (m.hidden, m.inner), dtype, self.keep)
+
+    def __dealloc__(self):
+        free(self.model.layer)
+        free(self.model.work)
+
+    def attach(self, caches):
+        """Use these caches, float32 [2, rows, kv heads, length, D], one a layer."""
+        cdef playout_model *m = &self.model
+        cdef list keep = []
+        if len(caches) != m.layers:
+            raise ValueError(f"{len(caches)} caches were given for {m.layers} layers")
+        shape = caches[0].shape
+        if len(shape) != 5 or shape[0] != 2 or shape[2] != m.kv_heads or shape[4] != m.size:
+            raise ValueError(f"a cache of shape {shape} does not fit the model")
+        for number, cache in enumerate(caches):
+            m.layer[<int>number].cache = <float *>_address(cache, shape, np.float32, keep)
+        self.caches = keep
+        m.cache_rows, m.cache_length = shape[1], shape[3]
+        free(m.work)
+        m.work = <float *>malloc(playout_work_size(m) * PLAYOUT_MAX_ROWS * sizeof(float))
+        if not m.work:
+            raise MemoryError
+
+    def step(self, const int64_t[::1] ids, const int64_t[::1] places, float[:, ::1] logits):
+        """Append a token a row at its place; logits [B, V] are written."""
+        cdef playout_model *m = &self.model
+        cdef int rows = <int>ids.shape[0], r
+        if not self.caches:
+            raise ValueError("attach caches first")
+        if rows < 1 or rows > min(PLAYOUT_MAX_ROWS, m.cache_rows) or places.shape[0] != rows:
+            raise ValueError(f"{rows} rows and {places.shape[0]} places cannot be decoded here")
+        if logits.shape[0] != rows or logits.shape[1] != m.vocab:
+            raise ValueError("logits have the wrong shape")
+        for r in range(rows):
+            if not 0 <= ids[r] < m.vocab:
+                raise ValueError(f"token {ids[r]} is outside the vocabulary of {m.vocab}")
+            if not 0 <= places[r] < min(<int64_t>m.cache_length, self.positions):
+                raise ValueError(f"place {places[r]} is outside the cache of {m.cache_length}")
+        with nogil:
+            playout_decode_step(m, &ids[0], &places[0], &logits[0, 0], rows)

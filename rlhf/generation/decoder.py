@@ -1,0 +1,226 @@
+"""Cached decoding: a copy of a Transformer's weights made for one token at a time, and its cache.
+
+Norm gains and adapters are folded into the weights once, the cache is allocated once, and every
+row keeps its keys and values from column 0 on, however long the prompts beside it are. Choosing
+tokens is sampling.py's, the loop over them generate.py's. Gradients are left out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from playout.errors import ConfigError
+from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder
+from playout.rlhf.model.transformer import Block, Transformer, TransformerConfig
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Decoder"]
+
+_HIDDEN = -30000.0
+# Attention scores held at once while prompts are read.
+_SCORES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerWeights:
+    qkv: Tensor  # [(heads + 2 * kv heads) * D, H]
+    out: Tensor  # [H, heads * D]
+    gate_up: Tensor  # [2 * I, H]
+    down: Tensor  # [H, I]
+
+
+class Decoder:
+    """A model frozen for decoding; it keeps the weights as they were when it was made.
+
+    In the shapes, B are rows, P prompt tokens, V the vocabulary.
+
+    Attributes:
+        compiled: Steps of a few rows go through compiled code on a CPU, several times faster than a
+            step of torch; its last bits are its own.
+    """
+
+    def __init__(self, model: Transformer, *, dtype: torch.dtype) -> None:
+        config = model.config
+        if not config.causal:
+            raise ConfigError("an encoder cannot generate text")
+        self.config: TransformerConfig = config
+        self.dtype = dtype
+        with torch.no_grad():
+            self._layers = [_fold(block, dtype) for block in model.blocks]
+            self._head = model.head_weight(dtype)
+            self._embed = model.embed_tokens.detach()
+            self._turns = torch.complex(model.cos, model.sin)
+        self._cache: list[Tensor] = []
+        self._small: SmallDecoder | None = None
+        self.compiled = False
+        self._rows = self.lengths = torch.zeros(0, dtype=torch.long)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._embed.device
+
+    def allocate(self, max_rows: int, max_length: int) -> None:
+        """Make room for so many rows and tokens, prompt and answer together."""
+        config = self.config
+        if max_length > config.max_position_embeddings:
+            raise ConfigError(
+                f"prompt and answer need {max_length} positions; the model's context is "
+                f"{config.max_position_embeddings}"
+            )
+        shape = 2, max_rows, config.num_key_value_heads, max_length, config.head_dim
+        if not self._cache or any(
+            have < need for have, need in zip(self._cache[0].shape, shape, strict=True)
+        ):
+            # Float32 also for bfloat16 weights: one query against many keys is bound by memory, and
+            # the library's bfloat16 kernels for that shape are slower than its float32 ones.
+            self._cache = [torch.zeros(shape, device=self.device) for _ in self._layers]
+            if self._small is not None:
+                self._small.attach([cache.numpy() for cache in self._cache])
+
+    @torch.no_grad()
+    def prefill(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Read prompts [B, P], padded on the right; gives logits [B, V] after their last tokens."""
+        rows, width = ids.shape
+        self._rows = torch.arange(rows, device=ids.device)
+        self.lengths = lengths.clone()
+        each = max(1, _SCORES // (self.config.num_attention_heads * width * width))
+        last = [
+            self._read(ids[start : start + each], lengths[start : start + each], start)
+            for start in range(0, rows, each)
+        ]
+        return self._logits(torch.cat(last))
+
+    def _read(self, ids: Tensor, lengths: Tensor, start: int) -> Tensor:
+        """Fill the cache of rows from `start` on; their states after the last token, [B, H]."""
+        rows, width = ids.shape
+        own = slice(start, start + rows)
+        positions = torch.arange(width, device=ids.device)
+        hidden = (positions[:, None] < positions)[None]
+        x = self._embed[ids]
+        for index, weights in enumerate(self._layers):
+            q, kv = self._heads(x, weights, self._turns[:width, None])
+            self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4)
+            x = self._finish(x, self._attend(q, index, own, width, hidden), weights)
+        return x[torch.arange(rows, device=ids.device), lengths - 1]
+
+    @torch.no_grad()
+    def step(self, ids: Tensor) -> Tensor:
+        """Append one token a row, int64 [B]; returns logits [B, V] of the next."""
+        places = self.lengths
+        if self.compiled and len(ids) <= MAX_ROWS and self.device.type == "cpu":
+            logits = torch.empty(len(ids), self.config.vocab_size)
+            self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
+            self.lengths = places + 1
+            return logits
+        longest = int(places.max()) + 1
+        hidden = None
+        if int(places.min()) + 1 < longest:
+            hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
+        turns = self._turns[places][:, None, None]
+        x = self._embed[ids][:, None]
+        rows = slice(0, len(places))
+        for index, weights in enumerate(self._layers):
+            q, kv = self._heads(x, weights, turns)
+            self._cache[index][:, self._rows, :, places] = kv[:, 0]
+            x = self._finish(x, self._attend(q, index, rows, longest, hidden), weights)
+        self.lengths = places + 1
+        return self._logits(x[:, 0])
+
+    @torch.no_grad()
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only, in this order."""
+        longest = int(self.lengths[rows].max())
+        for cache in self._cache:
+            cache[:, : len(rows), :, :longest] = cache[:, rows, :, :longest]
+        self.lengths = self.lengths[rows]
+        self._rows = torch.arange(len(rows), device=rows.device)
+
+    def _compiled(self) -> SmallDecoder:
+        """The compiled step, made when it is first used."""
+        if self._small is None:
+            config = self.config
+            self._small = SmallDecoder(
+                [
+                    (_array(w.qkv), _array(w.out), _array(w.gate_up), _array(w.down))
+                    for w in self._layers
+                ],
+                _array(self._head),
+                _array(self._embed),
+                torch.view_as_real(self._turns).contiguous().numpy(),
+                heads=config.num_attention_heads,
+                kv_heads=config.num_key_value_heads,
+                eps=config.rms_norm_eps,
+            )
+            self._small.attach([cache.numpy() for cache in self._cache])
+        return self._small
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], None, self.config.rms_norm_eps).to(self.dtype)
+
+    def _heads(self, x: Tensor, weights: _LayerWeights, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [B, L, heads, D] and keys with values [B, L, 2, kv heads, D], float32, turned."""
+        config = self.config
+        queries, keys = config.num_attention_heads, config.num_key_value_heads
+        qkv = F.linear(self._normalize(x), weights.qkv).float()
+        qkv = qkv.view(*x.shape[:2], queries + 2 * keys, config.head_dim)
+        turned = qkv[:, :, : queries + keys]
+        torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turns)
+        return qkv[:, :, :queries], qkv[:, :, queries:].unflatten(2, (2, keys))
+
+    def _attend(
+        self, q: Tensor, index: int, own: slice, longest: int, hidden: Tensor | None
+    ) -> Tensor:
+        """Mix the first `longest` cached values of rows `own`.
+
+        `hidden`, bool [B or 1, L, longest], says what may not be seen.
+        """
+        rows, length, heads, size = q.shape
+        kv_heads = self.config.num_key_value_heads
+        k, v = self._cache[index][:, own].flatten(1, 2)[:, :, :longest]
+        # Query heads that share a key head are more rows of the same product.
+        q = q.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
+        scores = torch.bmm(q.reshape(rows * kv_heads, -1, size), k.transpose(1, 2))
+        if hidden is not None:
+            view = scores.view(rows, kv_heads, -1, length, longest)
+            view.masked_fill_(hidden.view(-1, 1, 1, length, longest), _HIDDEN)
+        mixed = torch.bmm(torch.softmax(scores, dim=-1), v)
+        mixed = mixed.view(rows, kv_heads, -1, length, size).permute(0, 3, 1, 2, 4)
+        return mixed.reshape(rows, length, heads * size)
+
+    def _finish(self, x: Tensor, mixed: Tensor, weights: _LayerWeights) -> Tensor:
+        x = x + F.linear(mixed.to(self.dtype), weights.out)
+        gate, up = F.linear(self._normalize(x), weights.gate_up).chunk(2, dim=-1)
+        return x + F.linear(F.silu(gate).mul_(up), weights.down)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(self._normalize(x), self._head).float()
+
+
+def _array(weight: Tensor) -> NDArray[Any]:
+    """A weight as NumPy sees it: bfloat16 by its bits."""
+    plain = weight.contiguous()
+    return (plain.view(torch.uint16) if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
+def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
+    """The weights of a layer with norm gains, adapters and the attention's scale folded in.
+
+    The two halves of each query and key head are interleaved, so that a rotation is one product of
+    complex numbers; keys are stored in that order, and products of queries and keys are the same.
+    """
+    config = block.config
+    qkv = block.qkv_proj.effective(block.input_layernorm).clone()
+    queries = config.num_attention_heads * config.head_dim
+    turned = queries + config.num_key_value_heads * config.head_dim
+    qkv[:queries] *= config.head_dim**-0.5
+    halves = qkv[:turned].unflatten(0, (-1, 2, config.head_dim // 2))
+    qkv[:turned] = halves.transpose(1, 2).flatten(0, 2).clone()
+    return _LayerWeights(
+        qkv=qkv.to(dtype),
+        out=block.o_proj.effective().to(dtype),
+        gate_up=block.gate_up_proj.effective(block.post_attention_layernorm).to(dtype),
+        down=block.down_proj.effective().to(dtype),
+    )

@@ -1,0 +1,193 @@
+"""Text generation: prompts in, sampled answers with their log-probabilities out.
+
+Rows that have met a stop token leave the batch as soon as enough of them have. What is sampled for
+a prompt depends on the weights, the seed and the prompt's stream, not on the batch around it: each
+row's arithmetic is laid out the same way whatever stands beside it (tests hold the library to
+that in float32 and bfloat16). Chat templates are tokenizer.py's, scoring is the stages'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from playout.errors import ConfigError, DivergedError
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
+from playout.rlhf.model.transformer import Transformer
+from torch import Tensor
+
+__all__ = ["Generation", "generate", "unpad_left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated; B prompts, N the longest answer."""
+
+    prompts: list[list[int]]
+    """Token ids of each prompt."""
+    responses: Tensor
+    """int64 [B, N], the stop token included, padded on the right."""
+    lengths: Tensor
+    """int64 [B], tokens of each response, the stop token included."""
+    logprobs: Tensor
+    """float32 [B, N] of the tokens at the sampling temperature, 0 at padding."""
+    finished: Tensor
+    """bool [B], whether a stop token was met."""
+
+    def response(self, row: int, *, stop: bool = False) -> list[int]:
+        """Token ids of one answer, without its stop token unless asked for."""
+        length = int(self.lengths[row])
+        if bool(self.finished[row]) and not stop:
+            length -= 1
+        return self.responses[row, :length].tolist()
+
+    def sequences(self, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompt and answer joined: ids [B, L], padded on the right, prompt and whole lengths."""
+        starts = torch.tensor([len(prompt) for prompt in self.prompts])
+        ends = starts + self.lengths
+        ids = torch.full((len(self.prompts), int(ends.max())), pad, dtype=torch.long)
+        for row, prompt in enumerate(self.prompts):
+            count = int(self.lengths[row])
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+            ids[row, len(prompt) : len(prompt) + count] = self.responses[row, :count]
+        return ids, starts, ends
+
+
+def unpad_left(ids: Tensor, mask: Tensor) -> list[list[int]]:
+    """Token lists of a batch padded on either side, given where the tokens are real, [B, P]."""
+    return [row[real].tolist() for row, real in zip(ids, mask.bool(), strict=True)]
+
+
+def generate(
+    model: Transformer | Decoder,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[int] = (),
+    pad: int = 0,
+    sampling: SamplingConfig | None = None,
+    seed: int = 0,
+    streams: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    exact: bool = True,
+    max_rows: int = 256,
+) -> Generation:
+    """Sample one answer a prompt.
+
+    Args:
+        model: A decoder; a `Decoder` made of it saves preparing the weights in every call.
+        prompts: Token ids, at least one each.
+        max_new_tokens: Longest answer.
+        stop: Tokens that end an answer.
+        pad: Fills the rows of the result.
+        sampling: How tokens are chosen; plain sampling by default.
+        seed: Of all randomness.
+        streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
+        dtype: Of the weights while decoding (a `Decoder` keeps its own).
+        exact: Samples do not depend on the batch. False is faster for a few rows, and for them ends
+            in other bits.
+        max_rows: More prompts than this are generated in turns.
+    """
+    sampling = sampling or SamplingConfig()
+    names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
+    _check(model, prompts, names, max_new_tokens)
+    decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
+    # A float32 product of fewer rows may take another path in the library and end in other bits.
+    least = 8 if exact and decoder.dtype == torch.float32 else 1
+    longest = max(len(prompt) for prompt in prompts)
+    decoder.compiled = not exact
+    decoder.allocate(max(least, min(max_rows, len(prompts))), longest + max_new_tokens)
+    parts = []
+    for start in range(0, len(prompts), max_rows):
+        rows = slice(start, start + max_rows)
+        u = uniforms(seed, names[rows], max_new_tokens)
+        parts.append(_turn(decoder, prompts[rows], u, sampling, stop, pad, least))
+    tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
+    width = int(lengths.max())
+    return Generation(
+        prompts=[list(prompt) for prompt in prompts],
+        responses=tokens[:, :width],
+        lengths=lengths,
+        logprobs=logprobs[:, :width],
+        finished=finished,
+    )
+
+
+@torch.no_grad()
+def _turn(
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    u: Tensor,
+    sampling: SamplingConfig,
+    stop: Sequence[int],
+    pad: int,
+    least: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
+    count, steps = u.shape
+    device = decoder.device
+    tokens = np.full((count, steps), pad)
+    logprobs = np.zeros((count, steps), dtype=np.float32)
+    lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
+
+    # Rows beyond `count` repeat the last prompt; what they write is what it writes.
+    rows = np.minimum(np.arange(max(count, least)), count - 1)
+    sizes = np.array([len(prompt) for prompt in prompts])
+    ids = np.full((count, sizes.max()), pad)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = prompt
+    logits = decoder.prefill(
+        torch.from_numpy(ids[rows]).to(device), torch.from_numpy(sizes[rows]).to(device)
+    )
+    for step in range(steps):
+        chosen, chosen_logprobs = choose(logits, u[rows, step].to(device), sampling)
+        picked, picked_logprobs = chosen.cpu().numpy(), chosen_logprobs.cpu().numpy()
+        if not np.isfinite(picked_logprobs).all():
+            raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
+        live = ~finished[rows]
+        tokens[rows[live], step] = picked[live]
+        logprobs[rows[live], step] = picked_logprobs[live]
+        ended = rows[live & np.isin(picked, stop)]
+        finished[ended], lengths[ended] = True, step + 1
+        (unfinished,) = np.nonzero(~finished[rows])
+        if step + 1 == steps or not len(unfinished):
+            break
+        if max(len(unfinished), least) <= 0.75 * len(rows):
+            (done,) = np.nonzero(finished[rows])
+            kept = np.concatenate([unfinished, done[: max(0, least - len(unfinished))]])
+            index = torch.from_numpy(kept).to(device)
+            decoder.keep(index)
+            rows, chosen = rows[kept], chosen[index]
+        logits = decoder.step(chosen)
+    arrays = tokens, logprobs, lengths, finished
+    return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+
+def _check(
+    model: Transformer | Decoder,
+    prompts: Sequence[Sequence[int]],
+    streams: np.ndarray,
+    max_new: int,
+) -> None:
+    if not prompts:
+        raise ConfigError("there are no prompts to answer")
+    if len(streams) != len(prompts):
+        raise ConfigError(f"{len(streams)} streams were given for {len(prompts)} prompts")
+    if max_new < 1:
+        raise ConfigError(f"max_new_tokens must be at least 1, not {max_new}")
+    context, size = model.config.max_position_embeddings, model.config.vocab_size
+    for row, prompt in enumerate(prompts):
+        if not prompt:
+            raise ConfigError(f"prompt {row} is empty; begin it with the start token")
+        if len(prompt) + max_new > context:
+            raise ConfigError(
+                f"prompt {row} has {len(prompt)} tokens; with {max_new} new ones it does not fit "
+                f"the context of {context}"
+            )
+        if not 0 <= min(prompt) <= max(prompt) < size:
+            raise ConfigError(
+                f"prompt {row} holds tokens outside the model's vocabulary of {size}; "
+                "the tokenizer belongs to another model"
+            )

@@ -1,0 +1,1 @@
+"""The Transformer, its heads and adapters, and the file formats it is read from."""

@@ -1,0 +1,84 @@
+"""What stands on top of a Transformer: a number a token (value, reward), a class, a masked token.
+
+Every head takes the hidden states as `Transformer.forward` returns them, before the gain of the
+last norm, and folds that gain into its own weight. The next-token head is `Transformer.logits`.
+"""
+
+import torch
+from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["MaskedTokenHead", "ScalarHead", "last_token"]
+
+
+class ScalarHead(Projection):
+    """One number, or `num_outputs` numbers, a token.
+
+    A value head begins at zero, so that untrained values are no advantage to anybody; a reward head
+    begins with deviation 1 / sqrt(hidden + 1), as is usual for summaries of text.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        num_outputs: int = 1,
+        *,
+        zero: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(config.hidden_size, num_outputs)
+        with torch.no_grad():
+            if zero:
+                self.weight.zero_()
+            else:
+                generator = torch.Generator().manual_seed(seed)
+                std = (config.hidden_size + 1) ** -0.5
+                self.weight.normal_(0.0, std, generator=generator)
+
+    def forward(self, hidden: Tensor, gain: Tensor | None = None) -> Tensor:
+        """[..., H] to [...] for one output, else [..., num_outputs]; always float32.
+
+        The product is tiny and its result is compared and regressed, so it is never in bfloat16.
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            out = F.linear(hidden.float(), self.effective(gain).float())
+        return out.squeeze(-1) if out.shape[-1] == 1 else out
+
+
+class MaskedTokenHead(nn.Module):
+    """BERT's prediction head: dense layer, GELU and norm, in front of the output embeddings.
+
+    `pair` is the next-sentence classifier on the first token's state.
+    """
+
+    def __init__(self, config: TransformerConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.dense = Projection(config.hidden_size, config.hidden_size)
+        self.norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.pair = ScalarHead(config, 2, seed=seed + 1)
+        self.eps = config.rms_norm_eps
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.dense.weight.normal_(0.0, 0.02, generator=generator)
+
+    def forward(self, hidden: Tensor, gain: Tensor) -> Tensor:
+        """[..., H] to states [..., H] that the output embeddings turn into logits."""
+        x = F.gelu(self.dense(hidden, gain))
+        return F.rms_norm(x.float(), x.shape[-1:], self.norm, self.eps).to(x.dtype)
+
+
+def last_token(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """The state of each row's last real token: [B, L, H] with padding on the right to [B, H]."""
+    index = (lengths - 1).clamp(min=0)
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), index]
+
+
+def scores(model: Transformer, head: ScalarHead, ids: Tensor, lengths: Tensor) -> Tensor:
+    """A score a row, [B], from the state of its last real token (ids padded on the right)."""
+    mask = None
+    if not model.config.causal:
+        places = torch.arange(ids.shape[1], device=ids.device)
+        mask = (places < lengths[:, None])[:, None, None, :]
+    hidden = last_token(model(ids, mask=mask), lengths)
+    return head(hidden, model.norm)

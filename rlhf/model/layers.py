@@ -1,0 +1,317 @@
+"""Inner operations of the Transformer with hand-written gradients: few passes over memory.
+
+RMS normalisation without gain, rotary positions with the split into heads, SwiGLU, all in compiled
+code, and attention on short sequences. On a GPU, in float64 and under `torch.compile` the plain
+formulas are traced instead. Parameters, masks and whole layers are transformer.py's, the vocabulary
+is lm_head.py's.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from playout.rlhf.model import _elementwise as compiled
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+__all__ = ["attention", "rms_normalize", "rotary_heads", "swiglu"]
+
+# Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
+MAX_MATERIALIZED = 512
+# Fewer numbers than this are not worth waking another thread.
+MIN_SHARED = 1 << 18
+BF16 = torch.bfloat16
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+# Threads do not survive a fork; a child makes its own when it needs them.
+os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _shared(function: Callable[[int, int], None], rows: int, width: int) -> None:
+    """Call `function(begin, end)` so that all rows are done, on as many threads as torch uses."""
+    global _pool
+    threads = min(torch.get_num_threads(), rows * width // MIN_SHARED)
+    if threads < 2:
+        function(0, rows)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "playout-elementwise")
+    cuts = [rows * part // threads for part in range(threads + 1)]
+    waiting: list[Future[None]] = [
+        _pool.submit(function, begin, end) for begin, end in pairwise(cuts[1:])
+    ]
+    function(cuts[0], cuts[1])
+    for future in waiting:
+        future.result()
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether the compiled functions cannot take these tensors."""
+    return torch.compiler.is_compiling() or any(
+        x.device.type != "cpu" or x.dtype not in (torch.float32, BF16) for x in tensors
+    )
+
+
+class _RMSNormalize(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+        x = x.contiguous()
+        width = x.shape[-1]
+        rows = x.numel() // width
+        y = torch.empty(x.shape, dtype=dtype)
+        scale = torch.empty(rows)
+        kinds = x.dtype == BF16, dtype == BF16
+        where = x.data_ptr(), y.data_ptr(), scale.data_ptr()
+        _shared(partial(compiled.rms, *where, width, eps, *kinds), rows, width)
+        ctx.save_for_backward(y, scale)
+        ctx.input_dtype = x.dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        y, scale = ctx.saved_tensors
+        grad = grad.contiguous()
+        width = y.shape[-1]
+        out = torch.empty(y.shape, dtype=ctx.input_dtype)
+        kinds = out.dtype == BF16, y.dtype == BF16
+        where = grad.data_ptr(), y.data_ptr(), scale.data_ptr(), out.data_ptr()
+        _shared(partial(compiled.rms_back, *where, width, *kinds), len(scale), width)
+        return out, None, None
+
+
+def rms_normalize(x: Tensor, eps: float, dtype: torch.dtype | None = None) -> Tensor:
+    """`x / sqrt(mean(x²) + eps)` over the last axis, returned in `dtype` (the input's if None).
+
+    The gain of an RMSNorm is not applied here: it is folded into the weight of the next projection,
+    which is smaller than the activations.
+    """
+    dtype = dtype or x.dtype
+    if _plain(x) or (x.dtype == BF16 and dtype != BF16) or dtype not in (torch.float32, BF16):
+        wide = x if x.dtype == torch.float64 else x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(dtype)
+    return _RMSNormalize.apply(x, eps, dtype)  # type: ignore[no-any-return]
+
+
+class _RotaryHeads(Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, num_heads: int, num_kv_heads: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows, length, width = qkv.shape
+        size = width // (num_heads + 2 * num_kv_heads)
+        q = qkv.new_empty(rows, num_heads, length, size)
+        k, v = (qkv.new_empty(rows, num_kv_heads, length, size) for _ in range(2))
+        ctx.save_for_backward(cos, sin)
+        ctx.shape = length, num_heads, num_kv_heads, size // 2, cos.numel() // (size // 2)
+        _turn(ctx.shape, qkv.contiguous(), q, k, v, cos, sin, back=False)
+        return q, k, v
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_q: Tensor, grad_k: Tensor, grad_v: Tensor
+    ) -> tuple[Tensor, None, None, None, None]:
+        rows, num_heads, length, size = grad_q.shape
+        width = (num_heads + 2 * grad_k.shape[1]) * size
+        grad = grad_q.new_empty(rows, length, width)
+        q, k, v = (part.contiguous() for part in (grad_q, grad_k, grad_v))
+        _turn(ctx.shape, grad, q, k, v, *ctx.saved_tensors, back=True)
+        return grad, None, None, None, None
+
+
+def _turn(
+    shape: tuple[int, int, int, int, int],
+    qkv: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    back: bool,
+) -> None:
+    """Compute the parts from the whole, or back; rows are tokens."""
+    q_at, k_at, v_at = q.data_ptr(), k.data_ptr(), v.data_ptr()
+    function = partial(
+        compiled.rotary,
+        qkv.data_ptr(),
+        q_at,
+        k_at,
+        v_at,
+        cos.data_ptr(),
+        sin.data_ptr(),
+        shape,
+        qkv.dtype == BF16,
+        back,
+    )
+    _shared(function, qkv.shape[0] * qkv.shape[1], qkv.shape[2])
+
+
+def rotary_heads(
+    qkv: Tensor, cos: Tensor, sin: Tensor, *, num_heads: int, num_kv_heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split a fused projection into heads and turn queries and keys by their positions.
+
+    Args:
+        qkv: [B, L, (num_heads + 2 * num_kv_heads) * D].
+        cos: Cosines of the angles, float32 [L, D/2] or [B, 1, L, D/2].
+        sin: Sines likewise.
+        num_heads: Query heads.
+        num_kv_heads: Key and value heads.
+
+    Returns:
+        Queries [B, num_heads, L, D], keys and values [B, num_kv_heads, L, D].
+    """
+    if not _plain(qkv, cos):
+        tables = cos.contiguous(), sin.contiguous()
+        return _RotaryHeads.apply(qkv, *tables, num_heads, num_kv_heads)  # type: ignore[no-any-return]
+    heads = num_heads + 2 * num_kv_heads
+    x = qkv.view(*qkv.shape[:2], heads, qkv.shape[-1] // heads).transpose(1, 2)
+    q, k, v = x.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    return _rotated(q, cos, sin), _rotated(k, cos, sin), v
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return turned.to(x.dtype)
+
+
+class _SwiGLU(Function):
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:  # type: ignore[override]
+        gate_up = gate_up.contiguous()
+        ctx.save_for_backward(gate_up)
+        inner = gate_up.shape[-1] // 2
+        out = gate_up.new_empty(*gate_up.shape[:-1], inner)
+        where = gate_up.data_ptr(), out.data_ptr()
+        function = partial(compiled.swiglu, *where, inner, gate_up.dtype == BF16)
+        _shared(function, out.numel() // inner, 2 * inner)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (gate_up,) = ctx.saved_tensors
+        grad = grad.contiguous()
+        inner = grad.shape[-1]
+        out = torch.empty_like(gate_up)
+        where = grad.data_ptr(), gate_up.data_ptr(), out.data_ptr()
+        function = partial(compiled.swiglu_back, *where, inner, grad.dtype == BF16)
+        _shared(function, grad.numel() // inner, 2 * inner)
+        return out
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """`silu(gate) * up` of a fused projection [..., 2 * I]; returns [..., I]."""
+    if _plain(gate_up):
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
+    return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]
+
+
+class _Attention(Function):
+    """Attention by whole blocks of the score matrix; a causal block stops at its last query."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+    ) -> Tensor:
+        rows, heads, length, size = q.shape
+        kv_heads = k.shape[1]
+        k, v = k.reshape(-1, length, size), v.reshape(-1, length, size)
+        out = torch.empty_like(q)
+        weights = []
+        for start, stop, limit in _query_blocks(length, causal):
+            # The query heads that share a key head are more rows of the same product.
+            block = _grouped(q[:, :, start:stop], kv_heads).mul(size**-0.5)
+            scores = torch.bmm(block, k[:, :limit].transpose(1, 2))
+            view = scores.view(rows, kv_heads, -1, stop - start, limit)
+            if causal:
+                future = torch.ones(stop - start, limit, dtype=torch.bool, device=q.device)
+                view.masked_fill_(future.triu_(start + 1), _HIDDEN)
+            if mask is not None:
+                seen = mask[:, :, start:stop] if mask.shape[2] > 1 else mask
+                view.masked_fill_(~seen[..., :limit].unsqueeze(2), _HIDDEN)
+            weight = torch.softmax(scores, dim=-1)
+            weights.append(weight)
+            out[:, :, start:stop] = torch.bmm(weight, v[:, :limit]).view(
+                rows, heads, stop - start, size
+            )
+        ctx.save_for_backward(q, k, v, *weights)
+        ctx.causal = causal
+        ctx.kv_heads = kv_heads
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, v, *weights = ctx.saved_tensors
+        rows, heads, length, size = q.shape
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        blocks = _query_blocks(length, ctx.causal)
+        for (start, stop, limit), weight in zip(blocks, weights, strict=True):
+            out = _grouped(grad[:, :, start:stop], ctx.kv_heads)
+            grad_v[:, :limit] += torch.bmm(weight.transpose(1, 2), out)
+            inner = torch.bmm(out, v[:, :limit].transpose(1, 2))
+            inner = torch._softmax_backward_data(inner, weight, -1, weight.dtype).mul_(size**-0.5)
+            grad_q[:, :, start:stop] = torch.bmm(inner, k[:, :limit]).view(
+                rows, heads, stop - start, size
+            )
+            block = _grouped(q[:, :, start:stop], ctx.kv_heads)
+            grad_k[:, :limit] += torch.bmm(inner.transpose(1, 2), block)
+        shape = rows, ctx.kv_heads, length, size
+        return grad_q, grad_k.view(shape), grad_v.view(shape), None, None
+
+
+# Finite, so that a fully masked padding row gives a mean of values instead of NaN.
+_HIDDEN = -30000.0
+_BLOCK = 64
+
+
+def _query_blocks(length: int, causal: bool) -> list[tuple[int, int, int]]:
+    """(first query, end of queries, end of keys) of each block."""
+    if not causal:
+        return [(0, length, length)]
+    stops = [*range(_BLOCK, length, _BLOCK), length]
+    return [(max(0, start), stop, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+
+
+def _grouped(x: Tensor, kv_heads: int) -> Tensor:
+    """[B, H, L, D] as [B * kv_heads, H / kv_heads * L, D]."""
+    return x.reshape(x.shape[0] * kv_heads, -1, x.shape[-1])
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None
+) -> Tensor:
+    """Softmax attention with grouped key heads.
+
+    Args:
+        q: [B, H, L, D].
+        k: [B, H', L, D] with H' dividing H.
+        v: Like `k`.
+        causal: A query sees no later key.
+        mask: bool, [B, 1, L, L] or [B, 1, 1, L], True where a query may look; joined with `causal`.
+
+    Returns:
+        [B, H, L, D].
+    """
+    length = q.shape[2]
+    if q.device.type == "cpu" and length <= MAX_MATERIALIZED and not torch.compiler.is_compiling():
+        return _Attention.apply(q, k, v, mask, causal)  # type: ignore[no-any-return]
+    if mask is not None and causal:
+        mask = mask & torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+        causal = False
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]
+    )

@@ -1,0 +1,266 @@
+"""The Transformer of every language stage: a Llama-shaped decoder or an encoder of its blocks.
+
+RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or free output embeddings. The
+model maps token ids to hidden states; what is made of them (next token, masked token, value,
+reward, class) are heads.py's and lm_head.py's. Cached decoding is generation/decoder.py's, files
+are huggingface.py's.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from playout.errors import ConfigError
+from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["SIZES", "Transformer", "TransformerConfig", "autocast", "packed_mask", "sized_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """The shape of a Transformer, under Hugging Face's names for a Llama model."""
+
+    vocab_size: int
+    """Rows of the embedding table."""
+    hidden_size: int = 256
+    """Width of the residual stream."""
+    intermediate_size: int = 688
+    """Width inside the SwiGLU."""
+    num_hidden_layers: int = 4
+    """Blocks."""
+    num_attention_heads: int = 4
+    """Query heads."""
+    num_key_value_heads: int = 4
+    """Key and value heads; each serves an equal group of query heads."""
+    head_dim: int = 0
+    """Width of a head; 0 means hidden_size / num_attention_heads."""
+    max_position_embeddings: int = 256
+    """Longest sequence."""
+    rope_theta: float = 10000.0
+    """Base of the rotary wavelengths."""
+    rms_norm_eps: float = 1e-5
+    """Added to the mean square."""
+    tie_word_embeddings: bool = True
+    """Whether the output embeddings are the input embeddings."""
+    causal: bool = True
+    """True for a decoder, False for an encoder that sees both sides."""
+    pad_token_id: int | None = None
+    """Written into config.json for other programs."""
+    bos_token_id: int | None = None
+    """Likewise."""
+    eos_token_id: int | None = None
+    """Likewise."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_attention_heads < 1 or self.num_key_value_heads < 1:
+            raise ConfigError("a Transformer needs at least one query head and one key head")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ConfigError(
+                f"{self.num_key_value_heads} key heads do not divide {self.num_attention_heads} "
+                "query heads"
+            )
+        if not self.head_dim:
+            if self.hidden_size % self.num_attention_heads:
+                raise ConfigError(
+                    f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} "
+                    "heads; give head_dim"
+                )
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
+        if self.head_dim % 2:
+            raise ConfigError(f"rotary positions need an even head_dim, not {self.head_dim}")
+
+    @property
+    def qkv_size(self) -> int:
+        """Width of the fused query, key and value projection."""
+        return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
+
+
+# name -> hidden, intermediate, layers, heads, key heads, context
+SIZES: dict[str, tuple[int, int, int, int, int, int]] = {
+    "tiny": (128, 344, 2, 4, 2, 128),
+    "small": (256, 688, 4, 4, 2, 256),
+    "base": (384, 1024, 6, 6, 2, 512),
+    "large": (576, 1536, 12, 9, 3, 1024),
+}
+
+
+def sized_config(size: str, vocab_size: int, **changes: Any) -> TransformerConfig:
+    """The configuration behind a `--size`; `changes` replaces single fields."""
+    if size not in SIZES:
+        raise ConfigError(f"there is no size {size!r}; choose from {', '.join(SIZES)}")
+    hidden, inner, layers, heads, kv_heads, context = SIZES[size]
+    config = TransformerConfig(vocab_size, hidden, inner, layers, heads, kv_heads, 0, context)
+    return replace(config, **changes)
+
+
+def autocast(dtype: torch.dtype, device: str = "cpu") -> torch.autocast:
+    """Matrix products in `dtype` (bfloat16) with float32 weights; float32 switches it off."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type in which a layer computes for input `x`: autocast's when that is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def packed_mask(segments: Tensor) -> Tensor:
+    """Mask [B, 1, L, L]: a token sees the tokens of its own segment; segment 0 is padding."""
+    return (segments[:, None, :, None] == segments[:, None, None, :]) & (
+        segments[:, None, None, :] != 0
+    )
+
+
+class Projection(nn.Module):
+    """A linear map without bias whose input may carry a gain [in], folded into the weight.
+
+    Attributes:
+        weight: [out, in].
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def effective(self, gain: Tensor | None = None) -> Tensor:
+        """The weight that stands in for gain and map, [out, in]."""
+        return self.weight if gain is None else self.weight * gain
+
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """[..., in] to [..., out] in the type of `x`."""
+        return F.linear(x, self.effective(gain).to(x.dtype))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and SwiGLU, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.config = config
+        self.input_layernorm = nn.Parameter(torch.empty(hidden))
+        self.qkv_proj = Projection(hidden, config.qkv_size)
+        self.o_proj = Projection(config.num_attention_heads * config.head_dim, hidden)
+        self.post_attention_layernorm = nn.Parameter(torch.empty(hidden))
+        self.gate_up_proj = Projection(hidden, 2 * inner)
+        self.down_proj = Projection(inner, hidden)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, L, H] to [B, L, H]."""
+        config = self.config
+        dtype = compute_dtype(x)
+        normed = rms_normalize(x, config.rms_norm_eps, dtype)
+        q, k, v = rotary_heads(
+            self.qkv_proj(normed, self.input_layernorm),
+            cos,
+            sin,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+        )
+        mixed = attention(q, k, v, causal=config.causal, mask=mask)
+        x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
+        normed = rms_normalize(x, config.rms_norm_eps, dtype)
+        return x + self.down_proj(swiglu(self.gate_up_proj(normed, self.post_attention_layernorm)))
+
+
+class Transformer(nn.Module):
+    """Token ids to hidden states.
+
+    In the shapes, B are rows, L tokens, H the hidden size, V the vocabulary.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: TransformerConfig, *, seed: int | None = 0) -> None:
+        """Build the model.
+
+        Args:
+            config: Its shape.
+            seed: Of the initial weights; None leaves them unset, for a checkpoint to fill.
+        """
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.Parameter(torch.empty(config.hidden_size))
+        self.lm_head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
+        )
+        cos, sin = rotary_table(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        if seed is not None:
+            self.reset(seed)
+
+    @torch.no_grad()
+    def reset(self, seed: int) -> None:
+        """Draw all weights: normal with deviation 0.02, less where a block adds to the stream."""
+        generator = torch.Generator().manual_seed(seed)
+        small = 0.02 / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                std = small if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
+                parameter.normal_(0.0, std, generator=generator)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, typed."""
+        return [layer for layer in self.layers if isinstance(layer, Block)]
+
+    @property
+    def output_embeddings(self) -> Tensor:
+        """[V, H]."""
+        return self.embed_tokens if self.lm_head is None else self.lm_head
+
+    def forward(
+        self, ids: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states [B, L, H] after the last norm.
+
+        Args:
+            ids: int64 [B, L]. A causal model needs no mask for padding on the right.
+            positions: int64 [B, L]; 0, 1, 2, ... if None.
+            mask: bool [B, 1, L, L] or [B, 1, 1, L], True where a token may look; see `packed_mask`.
+        """
+        length = ids.shape[1]
+        if length > self.config.max_position_embeddings:
+            raise ConfigError(
+                f"{length} tokens are more than the context of "
+                f"{self.config.max_position_embeddings}; shorten the text"
+            )
+        x = F.embedding(ids, self.embed_tokens)
+        dtype = compute_dtype(x)
+        if positions is None:
+            cos, sin = self.cos[:length], self.sin[:length]
+        else:
+            cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+        for block in self.layers:
+            x = block(x, cos, sin, mask)
+        return rms_normalize(x, self.config.rms_norm_eps, dtype)
+
+    def head_weight(self, dtype: torch.dtype) -> Tensor:
+        """Output embeddings [V, H] in `dtype` with the last norm's gain folded in."""
+        return (self.output_embeddings * self.norm).to(dtype)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., H] to [..., V], in float32."""
+        return F.linear(hidden, self.head_weight(hidden.dtype)).float()
+
+
+def rotary_table(config: TransformerConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of all positions, float32 [max_position_embeddings, head_dim / 2]."""
+    half = config.head_dim // 2
+    rates = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.arange(config.max_position_embeddings, dtype=torch.float64)[:, None] * rates
+    return angles.cos().float(), angles.sin().float()

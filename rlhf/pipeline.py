@@ -1,0 +1,131 @@
+"""The whole pipeline, stage after stage, each in its own folder of one run.
+
+A stage is its command, with the options that follow from the pipeline's; a finished stage is not
+run again, an unfinished one is continued. What the stages do is theirs.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import resumed
+from playout.cli import stages
+from playout.errors import ConfigError
+from playout.rlhf.commands.options import write_json
+from playout.rlhf.stage import is_finished
+
+__all__ = ["STAGES", "Pipeline"]
+
+STAGES = ("pretrain", "sft", "classify", "reward", "rlhf", "dpo", "best-of-n", "judge", "report")
+OPTIONAL = ("classify", "dpo", "best-of-n")
+
+
+class Pipeline:
+    """The stages of one run, in order."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        *,
+        size: str,
+        data: str,
+        dtype: str = "auto",
+        quiet: bool = False,
+        base: str = "",
+        skip: tuple[str, ...] = (),
+        grpo: bool = False,
+        changes: dict[str, dict[str, Any]] | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Set up.
+
+        Args:
+            run: Of the pipeline.
+            size: The dial; see sizes.py.
+            data: real or synthetic.
+            dtype: Of matrix products.
+            quiet: Show no progress.
+            base: Hugging Face folder of a pretrained model in place of the first stage.
+            skip: Stages to leave out; only those that no other needs.
+            grpo: Also the stage grpo.
+            changes: Options of single stages, by stage.
+            say: Tells which stage begins.
+        """
+        refused = sorted(set(skip) - set(OPTIONAL))
+        if refused:
+            raise ConfigError(f"the stage {refused[0]} is needed by others and cannot be skipped")
+        self.run, self.base, self.quiet, self.say = run, base, quiet, say
+        self.common = {"size": size, "data": data, "dtype": dtype, "seed": run.seed}
+        self.changes = changes or {}
+        self.stages = [stage for stage in STAGES if stage not in skip]
+        if base:
+            self.stages.remove("pretrain")
+        if grpo:
+            self.stages.insert(self.stages.index("rlhf") + 1, "grpo")
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage lives."""
+        return self.run.subrun(stage)
+
+    def _options(self, stage: str) -> dict[str, Any]:
+        """What a stage is told beside the dial."""
+        first = self.base or str(self.folder("pretrain"))
+        sft, reward = str(self.folder("sft")), str(self.folder("reward"))
+        policy = {"base": sft, "reward": reward}
+        return {
+            "pretrain": {},
+            "sft": {"base": first},
+            "classify": {"base": first},
+            "reward": {"base": first, "policy": sft},
+            "rlhf": policy,
+            "grpo": policy,
+            "dpo": policy,
+            "best-of-n": policy,
+        }[stage]
+
+    def _train(self, stage: str) -> None:
+        module = import_module(stages()[stage])
+        folder = self.folder(stage)
+        if RunDir.is_run(folder):
+            command = resumed(module.Command, folder, quiet=self.quiet)
+        else:
+            given = {**self.common, **self._options(stage), **self.changes.get(stage, {})}
+            known = {field.name for field in dataclasses.fields(module.Command)}
+            settings = {key: value for key, value in given.items() if key in known}
+            command = module.Command(run=folder, quiet=self.quiet, **settings)
+        module.main(command)
+
+    def _judge(self) -> None:
+        from playout.rlhf.evaluation.judge import compare_policies
+        from playout.rlhf.loading import IMPROVED, meeting
+
+        found = {}
+        for stage in IMPROVED:
+            if is_finished(self.folder(stage)):
+                match = meeting(self.folder(stage), seed=self.run.seed)
+                found[stage] = compare_policies(match.policy, match.opponent, match.evaluator)
+        self.folder("judge").mkdir(exist_ok=True)
+        write_json(self.folder("judge") / "table.json", found)
+
+    def __call__(self) -> None:
+        """Run what is left to be done."""
+        for number, stage in enumerate(self.stages, 1):
+            name = f"{stage} ({number} of {len(self.stages)})"
+            folder = self.folder(stage)
+            if stage == "report":
+                from playout.rlhf.evaluation.report import write_report
+
+                page = write_report(self.run.path)
+                self.say(f"{name}: {page}")
+            elif stage == "judge":
+                if not (folder / "table.json").exists():
+                    self.say(name)
+                    self._judge()
+            elif is_finished(folder):
+                self.say(f"{name}: done before")
+            else:
+                self.say(name)
+                self._train(stage)

@@ -1,0 +1,1 @@
+"""Stages of gradient steps on given data."""

@@ -1,0 +1,183 @@
+"""Supervised text models: a class or a rating a text, read off the last token's state.
+
+The same trainer serves a model from scratch and a pretrained one, decoder or encoder, so that the
+table it fills says what pretraining is worth; tfidf.py gives the linear baseline beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from playout.errors import DataError
+from playout.rlhf.data.batches import batch_of, pad_right
+from playout.rlhf.data.records import Labelled, Rated
+from playout.rlhf.evaluation.statistics import pair_accuracy
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import ScalarHead, scores
+from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.stage import pick_dtype
+from playout.rlhf.supervised.tfidf import Features, logistic, ridge
+from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["ClassifyConfig", "ClassifyTrainer", "Task", "linear_baseline", "predict", "task_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyConfig:
+    """The size of a classification run."""
+
+    steps: int = 250
+    """Gradient steps."""
+    batch: int = 32
+    """Texts a step."""
+    length: int = 128
+    """Longest text in tokens; longer ones are cut."""
+    learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=5e-4))
+    """Optimisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Texts with a number each: the index of a class, or a rating."""
+
+    train: tuple[list[str], list[float]]
+    test: tuple[list[str], list[float]]
+    classes: tuple[str, ...]
+    """Names of the classes; empty for ratings."""
+
+
+def task_of(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated]) -> Task:
+    """The task that records pose."""
+    if not train or not test:
+        raise DataError("there are too few labelled texts to hold some out")
+    names = sorted({item.label for item in train if isinstance(item, Labelled)})
+    if names and len(names) < 2:
+        raise DataError(f"every text has the label {names[0]!r}; there is nothing to tell apart")
+
+    def number(item: Labelled | Rated) -> float:
+        if isinstance(item, Rated):
+            return item.mean
+        if item.label not in names:
+            raise DataError(f"the label {item.label!r} occurs among the held-out texts only")
+        return float(names.index(item.label))
+
+    sides = [
+        ([item.text for item in side], [number(item) for item in side]) for side in (train, test)
+    ]
+    return Task(sides[0], sides[1], tuple(names))
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
+    """Documents of at most `length` tokens, their end token kept."""
+    end = tokenizer.end_id
+    rows = [[end, *ids, end] for ids in tokenizer.encode_batch(texts)]
+    return [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in rows]
+
+
+@torch.no_grad()
+def predict(
+    model: Transformer,
+    head: ScalarHead,
+    rows: Sequence[Sequence[int]],
+    *,
+    pad: int,
+    dtype: torch.dtype,
+    batch: int = 64,
+) -> Tensor:
+    """The head's outputs for encoded texts, [N] or [N, outputs]; similar lengths go together."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found: list[Tensor] = []
+    with autocast(dtype):
+        for start in range(0, len(order), batch):
+            ids, lengths = pad_right([rows[i] for i in order[start : start + batch]], pad)
+            found.append(scores(model, head, ids, lengths))
+    joined = torch.cat(found)
+    out = torch.empty_like(joined)
+    out[torch.tensor(order)] = joined
+    return out
+
+
+class ClassifyTrainer(StepsTrainer):
+    """Cross entropy for classes, squared error for ratings."""
+
+    title, unit = "classify", "texts"
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        task: Task,
+        config: ClassifyConfig,
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.tokenizer, self.task = model, tokenizer, task
+        self.config, self.seed = config, seed
+        self.head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
+        length = min(config.length, model.config.max_position_embeddings)
+        self.rows = encode_texts(tokenizer, task.train[0], length)
+        self.test_rows = encode_texts(tokenizer, task.test[0], length)
+        self.dtype = pick_dtype(config.learn.dtype)
+        self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
+        self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
+        parts = {"model": model, "head": self.head}
+        self._prepare(parts, config.learn, steps=config.steps, units=config.batch)
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        chosen = batch_of(len(self.rows), self.config.batch, self.learner.steps, seed=self.seed)
+        ids, lengths = pad_right([self.rows[i] for i in chosen], self.tokenizer.pad_id)
+        wanted = torch.tensor([self.task.train[1][i] for i in chosen])
+        with autocast(self.dtype):
+            found = scores(self.model, self.head, ids, lengths)
+        if self.task.classes:
+            loss = F.cross_entropy(found, wanted.long())
+        else:
+            loss = F.mse_loss(found, wanted)
+        return {"train/loss": float(loss.detach()), **self.learner.step(loss)}
+
+    def predictions(self) -> np.ndarray[Any, Any]:
+        """Scores of the held-out texts, [N] or [N, classes]."""
+        found = predict(
+            self.model, self.head, self.test_rows, pad=self.tokenizer.pad_id, dtype=self.dtype
+        )
+        return found.numpy()
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracy of classes, or of the order of pairs."""
+        return {f"eval/{k}": v for k, v in measure(self.predictions(), self.task).items()}
+
+
+def measure(found: np.ndarray[Any, Any], task: Task) -> dict[str, float]:
+    """What predictions of the held-out texts are worth."""
+    wanted = np.asarray(task.test[1])
+    if not task.classes:
+        return {
+            "pair_accuracy": pair_accuracy(found, wanted),
+            "far_pair_accuracy": pair_accuracy(found, wanted, gap=1.0),
+        }
+    guess = found.argmax(-1)
+    # F1 of the rarest class: accuracy flatters whoever never names it.
+    rare = min(range(len(task.classes)), key=lambda c: int((wanted == c).sum()))
+    hit = float(((guess == rare) & (wanted == rare)).sum())
+    named = float((guess == rare).sum() + (wanted == rare).sum())
+    return {"accuracy": float((guess == wanted).mean()), "f1": 2 * hit / named if named else 0.0}
+
+
+def linear_baseline(task: Task) -> np.ndarray[Any, Any]:
+    """TF-IDF with ridge or logistic regression: scores of the held-out texts."""
+    features = Features(task.train[0])
+    x, test = features(task.train[0]), features(task.test[0])
+    y = np.asarray(task.train[1])
+    if not task.classes:
+        weights, offset = ridge(x, y)
+        return np.asarray(test @ weights + offset)
+    columns = []
+    for index in range(len(task.classes)):
+        weights, offset = logistic(x, (y == index).astype(np.float64))
+        columns.append(test @ weights + offset)
+    return np.stack(columns, axis=1)

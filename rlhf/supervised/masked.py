@@ -1,0 +1,141 @@
+"""Masked-token batches for encoders after BERT (Devlin et al. 2019), and their loss.
+
+Of 15 % chosen tokens, 80 % are replaced by the mask, 10 % by a random token, 10 % stay. With
+sentence pairs a row is two spans, `end A sep B sep`, and the second follows the first half of the
+time. Masks differ each time a text is met (as in RoBERTa).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.batches import Corpus, pad_right
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import MaskedTokenHead
+from playout.rlhf.model.lm_head import IGNORE, cross_entropy
+from playout.rlhf.model.transformer import Transformer
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["MaskedBatch", "MaskedBatches", "mask_tokens", "masked_loss"]
+
+CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBatch:
+    """B rows of L tokens with some of them hidden."""
+
+    ids: Tensor
+    """int64 [B, L], as the encoder sees them."""
+    targets: Tensor
+    """int64 [B, L], the original token where it was chosen, else `IGNORE`."""
+    lengths: Tensor
+    """int64 [B]."""
+    follows: Tensor | None
+    """int64 [B], 1 where the second span follows the first, or None."""
+
+
+def mask_tokens(
+    ids: np.ndarray[Any, Any], maskable: np.ndarray[Any, Any], tokenizer: Tokenizer, rng: Any
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Hide tokens.
+
+    Args:
+        ids: [B, L].
+        maskable: bool [B, L], which tokens may be chosen.
+        tokenizer: Gives the mask token and the vocabulary's size.
+        rng: A NumPy generator.
+
+    Returns:
+        Ids with hidden tokens, and targets.
+    """
+    chosen = maskable & (rng.random(ids.shape) < CHOSEN)
+    fate = rng.random(ids.shape)
+    random = rng.integers(tokenizer.separator_id + 1, tokenizer.vocab_size, ids.shape)
+    hidden = np.where(chosen & (fate < MASKED), tokenizer.mask_id, ids)
+    hidden = np.where(chosen & (fate >= 1 - RANDOM), random, hidden)
+    return hidden, np.where(chosen, ids, IGNORE)
+
+
+class MaskedBatches:
+    """Batches as a pure function of step and seed."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, texts: list[str], *, length: int, pairs: bool = False
+    ) -> None:
+        if tokenizer.mask_id < 0 or tokenizer.separator_id < 0:
+            raise ConfigError("the tokenizer has no mask or separator token; train one here")
+        self.tokenizer, self.length, self.pairs = tokenizer, length, pairs
+        self.tokens = Corpus.of(tokenizer, texts).tokens
+        if len(self.tokens) < 2 * length:
+            raise DataError(
+                f"the text has {len(self.tokens)} tokens, fewer than two rows of {length}"
+            )
+
+    def batch(self, step: int, *, rows: int, seed: int) -> MaskedBatch:
+        """The batch of a step."""
+        rng = np.random.default_rng([seed, 13, step])
+        tokenizer = self.tokenizer
+        parts, follows = [], []
+        for _ in range(rows):
+            if self.pairs:
+                row, following = self._pair(rng)
+                follows.append(following)
+            else:
+                row = [tokenizer.end_id, *self._span(rng, self.length - 1)]
+            parts.append(row)
+        ids, lengths = pad_right(parts, tokenizer.pad_id)
+        array = ids.numpy()
+        special = (tokenizer.pad_id, tokenizer.end_id, tokenizer.separator_id)
+        hidden, targets = mask_tokens(array, ~np.isin(array, special), tokenizer, rng)
+        return MaskedBatch(
+            torch.from_numpy(hidden),
+            torch.from_numpy(targets),
+            lengths,
+            torch.tensor(follows) if self.pairs else None,
+        )
+
+    def _span(self, rng: np.random.Generator, size: int, start: int | None = None) -> list[int]:
+        if start is None:
+            start = int(rng.integers(len(self.tokens) - size + 1))
+        return [int(token) for token in self.tokens[start : start + size]]
+
+    def _pair(self, rng: np.random.Generator) -> tuple[list[int], int]:
+        """A row of two spans and whether the second is the continuation of the first."""
+        tokenizer = self.tokenizer
+        room = self.length - 3
+        first = room // 2
+        start = int(rng.integers(len(self.tokens) - room + 1))
+        following = int(rng.integers(2))
+        head = self._span(rng, first, start)
+        tail = self._span(rng, room - first, start + first if following else None)
+        separator = [tokenizer.separator_id]
+        return [tokenizer.end_id, *head, *separator, *tail, *separator], following
+
+
+def masked_loss(
+    model: Transformer, head: MaskedTokenHead, batch: MaskedBatch
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean loss over the chosen tokens, plus that of the pairs; and what was right of each."""
+    places = torch.arange(batch.ids.shape[1])
+    mask = (places < batch.lengths[:, None])[:, None, None, :]
+    hidden = model(batch.ids, mask=mask)
+    chosen = batch.targets != IGNORE
+    states = head(hidden[chosen], model.norm)
+    weight = model.output_embeddings.to(states.dtype)
+    targets = batch.targets[chosen]
+    loss, _ = cross_entropy(states, weight, targets)
+    with torch.no_grad():
+        logits = F.linear(states, weight)
+        right = (logits.argmax(-1) == targets).float().mean()
+    metrics = {"masked_loss": float(loss.detach()), "masked_accuracy": float(right)}
+    if batch.follows is not None:
+        pair_logits = head.pair(hidden[:, 0], model.norm)
+        pair_loss = F.cross_entropy(pair_logits, batch.follows)
+        loss = loss + pair_loss
+        metrics["pair_loss"] = float(pair_loss.detach())
+        metrics["pair_accuracy"] = float((pair_logits.argmax(-1) == batch.follows).float().mean())
+    return loss, metrics

@@ -1,0 +1,147 @@
+"""Pretraining on raw text: next tokens for a decoder, masked tokens for an encoder.
+
+The trainer knows tokens only; which texts they come from is its command's choice. Progress is
+measured on held-out text in bits per byte, which does not depend on the vocabulary. Masking is
+masked.py's; data come by step number, so nothing but weights and moments is saved.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from playout.rlhf.data.batches import Corpus
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import MaskedTokenHead
+from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.stage import pick_dtype
+from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
+from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+
+__all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """The size of a pretraining run."""
+
+    steps: int = 1000
+    """Gradient steps."""
+    rows: int = 16
+    """Rows a step."""
+    length: int = 256
+    """Tokens a row."""
+    compile: bool = False
+    """Compile the model first (half a minute, then faster)."""
+    learn: LearnConfig = field(default_factory=lambda: LearnConfig(weight_decay=0.1))
+    """Optimisation."""
+
+
+@torch.no_grad()
+def bits_per_byte(model: Transformer, corpus: Corpus, *, length: int, dtype: torch.dtype) -> float:
+    """How many bits the model needs for a byte of text it has not seen."""
+    nats = 0.0
+    with autocast(dtype):
+        for ids, targets in corpus.all_windows(rows=16, length=length):
+            hidden = model(ids)
+            mean, count = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
+            nats += float(mean) * count
+    return nats / math.log(2) / max(corpus.num_bytes, 1)
+
+
+class PretrainTrainer(StepsTrainer):
+    """Next-token prediction on random windows of a corpus."""
+
+    title, unit, best_metric = "pretrain", "tokens", "eval/neg_bits_per_byte"
+    shown = (("train/loss", "loss"), ("eval/bits_per_byte", "bits/byte"))
+
+    def __init__(
+        self,
+        model: Transformer,
+        train: Corpus,
+        heldout: Corpus,
+        config: PretrainConfig,
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.train_corpus, self.heldout = model, train, heldout
+        self.config, self.seed = config, seed
+        self.dtype = pick_dtype(config.learn.dtype)
+        tokens = config.rows * config.length
+        self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
+        self._forward: Any = torch.compile(model) if config.compile else model
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        config = self.config
+        ids, targets = self.train_corpus.windows(
+            self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
+        )
+        with autocast(self.dtype):
+            hidden = self._forward(ids)
+            loss, _ = cross_entropy(hidden, self.model.head_weight(hidden.dtype), targets)
+        metrics = {"train/loss": float(loss.detach())}
+        return {**metrics, **self.learner.step(loss)}
+
+    def evaluate(self) -> dict[str, float]:
+        """Bits per byte of the held-out text."""
+        bits = bits_per_byte(self.model, self.heldout, length=self.config.length, dtype=self.dtype)
+        return {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
+
+
+class MaskedTrainer(StepsTrainer):
+    """Masked-token prediction for an encoder, with next-sentence prediction if asked for."""
+
+    title, unit, best_metric = "pretrain", "tokens", "eval/masked_accuracy"
+    shown = (("train/loss", "loss"), ("eval/masked_accuracy", "masked right"))
+
+    def __init__(
+        self,
+        model: Transformer,
+        head: MaskedTokenHead,
+        tokenizer: Tokenizer,
+        texts: tuple[list[str], list[str]],
+        config: PretrainConfig,
+        *,
+        pairs: bool = False,
+        seed: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            model: An encoder.
+            head: Its prediction head.
+            tokenizer: With mask and separator tokens.
+            texts: Documents to learn from, and documents held out.
+            config: Size of the run.
+            pairs: Also predict whether the second half of a row follows the first.
+            seed: Of batches and masks.
+        """
+        self.model, self.head, self.config, self.seed = model, head, config, seed
+        options: dict[str, Any] = {"length": config.length, "pairs": pairs}
+        self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
+        self.dtype = pick_dtype(config.learn.dtype)
+        tokens = config.rows * config.length
+        parts = {"model": model, "head": head}
+        self._prepare(parts, config.learn, steps=config.steps, units=tokens)
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
+        with autocast(self.dtype):
+            loss, metrics = masked_loss(self.model, self.head, batch)
+        found = {f"train/{name}": value for name, value in metrics.items()}
+        return {**found, "train/loss": float(loss.detach()), **self.learner.step(loss)}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Loss and accuracies on eight batches of held-out text, always the same ones."""
+        totals: dict[str, float] = {}
+        for step in range(8):
+            batch = self.heldout.batch(step, rows=self.config.rows, seed=1)
+            with autocast(self.dtype):
+                _, metrics = masked_loss(self.model, self.head, batch)
+            for name, value in metrics.items():
+                totals[f"eval/{name}"] = totals.get(f"eval/{name}", 0.0) + value / 8
+        return totals

@@ -1,0 +1,288 @@
+"""A reward model from preferences: Bradley-Terry with ties and margins.
+
+The score of a text is read at its last real token. Ties follow Davidson (1970): one more parameter
+says how readily people call two texts equal. After training, scores are shifted and scaled to mean
+0 and deviation 1 on the reference policy's samples. Which texts are compared is
+data/comparisons.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
+from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.heads import ScalarHead, scores
+from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_json
+from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.stage import export_model, model_folder, pick_dtype
+from playout.rlhf.supervised.classify import encode_texts, predict
+from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "preference_loss", "win_probability"]
+
+# Ties get weight exp(-2) at first: rarer than wins, and free to move.
+LOG_TIE = -2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RewardConfig:
+    """The size of a reward run."""
+
+    steps: int = 400
+    """Gradient steps."""
+    batch: int = 64
+    """Texts a step; every two of them are a pair if they are rated."""
+    length: int = 128
+    """Longest text in tokens; longer ones are cut, their end kept."""
+    center: float = 1e-3
+    """Pulls the mean squared score towards 0, which pairs leave open."""
+    train_layers: int = 0
+    """Only so many layers at the top are trained; 0 trains all."""
+    learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=5e-4))
+    """Optimisation."""
+
+
+def preference_loss(
+    scores: Tensor, pairs: Pairs, *, log_tie: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mean negative log-likelihood of all votes, and the leads [P] of the first texts.
+
+    With scores a and b, the odds of win, loss and tie are e^(a-b)/2 : e^(b-a)/2 : tie; without
+    ties that is the logistic function of a - b. A margin is subtracted from the winner's lead.
+
+    Args:
+        scores: [N], one a text of `pairs`.
+        pairs: The votes.
+        log_tie: Logarithm of the weight of a tie; None counts a tie as half a win for each.
+    """
+    lead = scores[pairs.first] - scores[pairs.second]
+    wins, losses, ties = pairs.votes.unbind(-1)
+    ahead, behind = lead - pairs.margins, -lead - pairs.margins
+    if log_tie is None:
+        wins, losses = wins + ties / 2, losses + ties / 2
+        total = wins * F.softplus(-ahead) + losses * F.softplus(-behind)
+    else:
+        log_ties = log_tie.expand_as(lead)
+
+        def normaliser(x: Tensor) -> Tensor:
+            return torch.logsumexp(torch.stack([x / 2, -x / 2, log_ties]), 0)
+
+        total = wins * (normaliser(ahead) - ahead / 2)
+        total = total + losses * (normaliser(behind) - behind / 2)
+        total = total + ties * (normaliser(lead) - log_ties)
+    return total.sum() / pairs.votes.sum(), lead
+
+
+def win_probability(lead: Tensor) -> Tensor:
+    """That the first text wins, among votes that are no ties."""
+    return torch.sigmoid(lead)
+
+
+class RewardModel:
+    """A trained reward model: texts in, scores out; itself a reward function."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        head: ScalarHead,
+        tokenizer: Tokenizer,
+        *,
+        mean: float = 0.0,
+        std: float = 1.0,
+        length: int = 128,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model, self.head, self.tokenizer = model, head, tokenizer
+        self.mean, self.std, self.length, self.dtype = mean, std, length, dtype
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        """A score a text: mean 0, deviation 1 on the samples it was normalised on."""
+        return [(value - self.mean) / self.std for value in self.raw(texts)]
+
+    def raw(self, texts: Sequence[str]) -> list[float]:
+        """Scores as the head gives them."""
+        if not texts:
+            return []
+        rows = encode_texts(self.tokenizer, texts, self.length)
+        pad = self.tokenizer.pad_id
+        return predict(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
+
+    def normalise(self, texts: Sequence[str]) -> None:
+        """Make these texts' scores have mean 0 and deviation 1."""
+        found = np.asarray(self.raw(texts))
+        if len(found) < 2 or not found.std() > 1e-6:
+            raise ConfigError("scores cannot be normalised: all texts have the same one")
+        self.mean, self.std = float(found.mean()), float(found.std())
+
+    def save(self, folder: Path) -> None:
+        """Write a Hugging Face folder (sequence classification) with the normalisation in it."""
+        extra = {
+            "num_labels": 1,
+            "playout_reward": {"mean": self.mean, "std": self.std, "length": self.length},
+        }
+        export_model(
+            folder,
+            self.model,
+            self.tokenizer,
+            heads={"score": self.head},
+            architecture="LlamaForSequenceClassification",
+            extra=extra,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, dtype: str = "auto") -> "RewardModel":
+        """The reward model of a stage, a pipeline or a folder."""
+        folder = reward_folder(path)
+        model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
+        tokenizer.check_model(model.config)
+        head = ScalarHead(model.config)
+        load_heads(folder, {"score": head})
+        kept = read_json(folder / "config.json").get("playout_reward", {})
+        try:
+            mean, std = float(kept.get("mean", 0.0)), float(kept.get("std", 1.0))
+            length = int(kept.get("length", model.config.max_position_embeddings))
+        except (AttributeError, TypeError, ValueError):
+            raise CheckpointError(f"{folder}/config.json: playout_reward is malformed") from None
+        model.requires_grad_(False)
+        return cls(
+            model, head, tokenizer, mean=mean, std=std, length=length, dtype=pick_dtype(dtype)
+        )
+
+
+def reward_folder(path: str | Path) -> Path:
+    """The folder of the reward model behind a path."""
+    path = Path(path)
+    inside = path / "reward" if (path / "reward").is_dir() else path
+    return model_folder(inside, ["reward"])
+
+
+class RewardTrainer(StepsTrainer):
+    """Maximum likelihood of votes."""
+
+    title, unit, best_metric = "reward", "texts", "eval/accuracy"
+    shown = (("train/loss", "loss"), ("eval/accuracy", "pairs right"))
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        comparisons: tuple[Comparisons, Comparisons],
+        config: RewardConfig,
+        *,
+        seed: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            model: A pretrained Transformer, decoder or encoder.
+            tokenizer: Its tokenizer.
+            comparisons: To learn from, and held out.
+            config: Size of the run.
+            seed: Of head and order.
+        """
+        self.config, self.seed = config, seed
+        dtype = pick_dtype(config.learn.dtype)
+        length = min(config.length, model.config.max_position_embeddings)
+        head = ScalarHead(model.config, seed=seed + 1)
+        self.reward = RewardModel(model, head, tokenizer, length=length, dtype=dtype)
+        self.train, self.test = comparisons
+        self.rows = encode_texts(tokenizer, self.train.texts, length)
+        self.has_ties = bool((self.train.all_pairs().votes[:, 2] > 0).any())
+        self.log_tie = nn.Parameter(torch.tensor(LOG_TIE))
+        if config.train_layers:
+            _freeze(model, config.train_layers)
+        self._prepare(
+            {"model": model, "head": head},
+            config.learn,
+            steps=config.steps,
+            units=config.batch,
+            extra=[self.log_tie] if self.has_ties else [],
+        )
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        pairs = self.train.batch(self.config.batch, self.learner.steps, seed=self.seed)
+        pad = self.reward.tokenizer.pad_id
+        ids, lengths = pad_right([self.rows[i] for i in pairs.texts], pad)
+        with autocast(self.reward.dtype):
+            found = scores(self.reward.model, self.reward.head, ids, lengths)
+        tie = self.log_tie if self.has_ties else None
+        loss, lead = preference_loss(found, pairs, log_tie=tie)
+        metrics = {"train/loss": float(loss.detach())}
+        metrics |= self.learner.step(loss + self.config.center * found.square().mean())
+        with torch.no_grad():
+            votes = pairs.votes[:, 0] - pairs.votes[:, 1]
+            metrics["rewards/accuracies"] = float(((lead > 0) == (votes > 0)).float().mean())
+            metrics["rewards/margins"] = float((lead * votes.sign()).mean())
+        return metrics
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracy and calibration on held-out comparisons."""
+        found = {k: v for k, v in self.measure(draws=0).items() if isinstance(v, float)}
+        return {f"eval/{name}": value for name, value in found.items()}
+
+    @torch.no_grad()
+    def measure(self, *, draws: int = 100) -> dict[str, Any]:
+        """What the model is worth on held-out comparisons, with intervals if `draws`.
+
+        `accuracy` is the share of pairs ordered as the people order them (their mean ratings, or
+        the majority of votes; a draw among them counts for nothing). `calibration_error` is the
+        mean distance between predicted and observed shares of wins.
+        """
+        found = torch.tensor(self.reward.raw(self.test.texts))
+        pairs = self.test.all_pairs()
+        tie = self.log_tie if self.has_ties else None
+        loss, lead = preference_loss(found, pairs, log_tie=tie)
+        wins, losses, _ = pairs.votes.unbind(-1)
+        result: dict[str, Any] = {"loss": float(loss), "texts": float(len(found))}
+        settled = wins + losses > 0
+        share = (wins / (wins + losses))[settled]
+        chance = win_probability(lead[settled])
+        # Either text of a pair may be the first, so the curve is made symmetric.
+        result["calibration_error"] = calibration_error(
+            torch.cat([chance, 1 - chance]).numpy(), torch.cat([share, 1 - share]).numpy()
+        )
+        if isinstance(self.test, RatedPairs):
+            means = self.test.means
+            for name, gap in (("accuracy", 0.0), ("far_accuracy", 1.0)):
+                result[name] = pair_accuracy(found.numpy(), means, gap=gap)
+                if draws:
+                    result[f"{name}_interval"] = bootstrap(
+                        found.tolist(), means.tolist(), gap=gap, draws=draws
+                    )
+        else:
+            clear = wins != losses
+            right = ((lead > 0) == (wins > losses))[clear].float()
+            result["accuracy"] = float(right.mean()) if len(right) else 0.5
+            result["accuracy_interval"] = wilson(float(right.sum()), len(right))
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments, and how likely ties are."""
+        return {**super().state_dict(), "log_tie": self.log_tie.detach().clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        super().load_state_dict(state)
+        with torch.no_grad():
+            self.log_tie.copy_(state["log_tie"])
+
+
+def _freeze(model: Transformer, top: int) -> None:
+    """Leave only the `top` last layers and the last norm to be trained."""
+    if not 0 < top <= len(model.blocks):
+        raise ConfigError(f"the model has {len(model.blocks)} layers; {top} cannot be trained")
+    model.requires_grad_(False)
+    for block in model.blocks[-top:]:
+        block.requires_grad_(True)
+    model.norm.requires_grad_(True)

@@ -1,0 +1,135 @@
+"""Gradient steps of a fixed number, as every stage but sampling ones makes them.
+
+The optimiser, the schedule of its learning rate, and what trainers of such stages share. Losses and
+evaluations are the stages'.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playout.agents.optim.adam import Adam
+from torch import Tensor, nn
+
+__all__ = ["LearnConfig", "Learner", "StepsTrainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnConfig:
+    """How the parameters of a supervised stage are moved."""
+
+    learning_rate: float = 1e-3
+    """At its highest."""
+    warmup: float = 0.05
+    """Share of all steps over which the learning rate rises from zero."""
+    final: float = 0.1
+    """Share of the learning rate that is left at the end of its cosine."""
+    weight_decay: float = 0.0
+    """Of the weights, a step and a unit of learning rate."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to it."""
+    dtype: str = "auto"
+    """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
+
+
+class Learner:
+    """Parameters, their optimiser and the schedule of its learning rate."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
+    ) -> None:
+        self.config, self.total_steps = config, max(total_steps, 1)
+        self.optimizer = Adam(
+            parameters,
+            lr=config.learning_rate,
+            betas=(0.9, 0.95),
+            eps=1e-8,
+            weight_decay=config.weight_decay,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.optimizer.step_count
+
+    def learning_rate(self, step: int) -> float:
+        """A linear rise, then half a cosine."""
+        config = self.config
+        rise = max(1, round(config.warmup * self.total_steps))
+        if step < rise:
+            return config.learning_rate * (step + 1) / rise
+        share = min(1.0, (step - rise) / max(1, self.total_steps - rise))
+        curve = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share))
+        return config.learning_rate * curve
+
+    def step(self, loss: Tensor) -> dict[str, float]:
+        """Differentiate a loss and move; `DivergedError` if the gradient is not finite."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return self.apply()
+
+    def apply(self) -> dict[str, float]:
+        """Move by the gradients that are already there."""
+        self.optimizer.lr = self.learning_rate(self.steps)
+        norm = self.optimizer.step(self.config.max_grad_norm)
+        return {"train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and step count."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.optimizer.load_state_dict(state)
+
+
+class StepsTrainer:
+    """Some gradient steps on parts of a model; `update` and `evaluate` are a subclass's.
+
+    Attributes:
+        parts: what learns and is saved, by name.
+        learner: its optimiser.
+        shown: metrics of the progress line, with their labels there.
+    """
+
+    shown: tuple[tuple[str, str], ...] = (("train/loss", "loss"),)
+
+    def _prepare(
+        self,
+        parts: Mapping[str, nn.Module],
+        learn: LearnConfig,
+        *,
+        steps: int,
+        units: int,
+        extra: Iterable[nn.Parameter] = (),
+    ) -> None:
+        """Set up for `steps` steps of `units` units of progress; `extra` parameters learn too."""
+        self.parts, self._units = parts, units
+        parameters = [one for part in parts.values() for one in part.parameters()]
+        self.learner = Learner([*parameters, *extra], learn, total_steps=steps)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Units done and planned."""
+        return self.learner.steps * self._units, self.learner.total_steps * self._units
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made."""
+        return self.learner.steps >= self.learner.total_steps
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """What the progress line shows."""
+        return {name: f"{metrics[key]:.3f}" for key, name in self.shown if key in metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and moments; data come by step number."""
+        weights = {name: part.state_dict() for name, part in self.parts.items()}
+        return {**weights, "optimizer": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.learner.load_state_dict(state["optimizer"])

@@ -1,0 +1,71 @@
+"""Plans in minutes are corrected on the way, and a resumed run follows the same corrections."""
+
+from dataclasses import replace
+
+import pytest
+from playout.agents.alphazero.budget import CORRECTIONS, MOST, SPARE, Pace
+from playout.agents.alphazero.sizes import configure
+from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.runs.directory import RunDir
+from playout.envs.core.registry import game as find_game
+
+
+def planned_run(folder, updates, minutes=1.0):
+    run = RunDir.create(folder, kind="alphazero", config={}, seed=0)
+    budget = {"unit": "updates", "minutes": minutes, "rate": updates / minutes, "total": updates}
+    run.update(budget=budget)
+    return run
+
+
+def trainer_of(updates):
+    config = configure(find_game("tic_tac_toe"), size="tiny", updates=updates)
+    return AlphaZeroTrainer(replace(config, warmup_positions=1 << 20))
+
+
+def metrics(seconds, elapsed):
+    return {"time/selfplay_s": seconds, "time/train_s": 0.0, "time/elapsed": elapsed}
+
+
+def carry_out(run, trainer, seconds, minutes=1.0, elapsed=0.0, until=1 << 20):
+    pace = Pace(run, minutes, trainer)
+    while not trainer.finished and trainer.updates < until:
+        trainer.updates += 1
+        elapsed += seconds
+        pace(trainer, metrics(seconds, elapsed))
+    return elapsed
+
+
+@pytest.mark.parametrize("seconds", [0.45, 0.6, 0.9])
+def test_a_run_ends_about_when_its_minutes_do(tmp_path, seconds):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    elapsed = carry_out(run, trainer, seconds)
+    assert elapsed == pytest.approx(60 * SPARE, abs=2 * seconds)
+    made = run.record["budget"]["corrections"]
+    assert made[0][0] == 100 * CORRECTIONS[0]
+    assert len(made) == len(CORRECTIONS)
+
+
+def test_a_plan_changes_by_a_factor_at_most(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    carry_out(run, trainer, 1e-3, until=41)
+    assert trainer.progress == (41, 100 * MOST)
+
+
+def test_a_resumed_run_follows_the_corrections_already_made(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    carry_out(run, trainer, 0.45)
+    total = trainer.progress[1]
+    again = trainer_of(100)
+    # Killed and begun anew on a slower machine: what was decided stays decided.
+    carry_out(RunDir.open(run.path), again, 2.0)
+    assert again.progress == (total, total)
+    assert again.plan == trainer.plan
+
+
+def test_too_few_updates_seen_decide_nothing(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    trainer.updates = 45
+    carry_out(run, trainer, 0.45, elapsed=20.0, until=48)
+    assert "corrections" not in run.record["budget"]
+    carry_out(run, trainer, 0.45, elapsed=22.0, until=55)
+    assert run.record["budget"]["corrections"][0][0] > 50

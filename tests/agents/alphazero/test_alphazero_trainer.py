@@ -1,0 +1,214 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import playout
+import pytest
+import torch
+from playout.agents.alphazero.learner import Learner, LearnerConfig, losses, slices
+from playout.agents.alphazero.replay import Replay
+from playout.agents.alphazero.sizes import configure
+from playout.agents.alphazero.trainer import AlphaZeroConfig, AlphaZeroTrainer
+from playout.agents.networks.resnet import build
+from playout.agents.players.load import load
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
+from playout.envs.core.game import StateBatch
+from playout.errors import CheckpointError, ConfigError, DivergedError
+
+
+def small_config(**changes):
+    config = configure(playout.game("tic_tac_toe"), size="tiny", simulations=12, updates=3)
+    return replace(
+        config,
+        evaluations=600,
+        steps=3,
+        warmup_positions=64,
+        eval_positions=30,
+        eval_games=4,
+        eval_simulations=8,
+        selfplay=replace(config.selfplay, num_trees=16),
+        learner=replace(config.learner, batch_size=64),
+        **changes,
+    )
+
+
+def equal(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return a == b
+
+
+def counted(metrics):
+    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_differs():
+    one, two, other = (AlphaZeroTrainer(small_config(), seed=seed) for seed in (1, 1, 2))
+    for _ in range(2):
+        found = [counted(trainer.update()) for trainer in (one, two, other)]
+        assert found[0] == found[1]
+        assert found[0] != found[2]
+    assert equal(one.state_dict(), two.state_dict())
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
+    straight = AlphaZeroTrainer(small_config(), seed=1)
+    history = [counted(straight.update()) for _ in range(3)]
+    stopped = AlphaZeroTrainer(small_config(), seed=1)
+    stopped.update()
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=1)
+    run.save(1, stopped.state_dict())
+    resumed = AlphaZeroTrainer(small_config(), seed=1)
+    resumed.load_state_dict(run.load()[1])
+    resumed.evaluate()  # measuring changes nothing
+    assert [counted(resumed.update()) for _ in range(2)] == history[1:]
+    assert equal(straight.state_dict(), resumed.state_dict())
+    assert straight.finished
+    assert resumed.progress == (3, 3)
+
+
+def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_path):
+    config = small_config(
+        first_size="8x1", first_evaluations=300, first_steps=2, grow_at=0.5, teach=0.25
+    )
+    config = replace(config, updates=4, warmup_positions=1)
+    straight = AlphaZeroTrainer(config, seed=1)
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=1)
+    resumed = None
+    for number in range(4):
+        before = [learner.steps for learner in straight.learners]
+        metrics = counted(straight.update())
+        learned = [
+            learner.steps - old for learner, old in zip(straight.learners, before, strict=True)
+        ]
+        assert learned == [[2, 0], [0, 3], [0, 3], [0, 3]][number]
+        if resumed is not None:
+            assert counted(resumed.update()) == metrics
+        run.save(number + 1, straight.state_dict())
+        resumed = AlphaZeroTrainer(config, seed=1)
+        resumed.load_state_dict(run.load()[1])
+        sizes = [run.load()[1]["network"]["channels"], straight._playing]
+        assert sizes == [[8, 0], [16, 1], [16, 1], [16, 1]][number]
+    assert equal(straight.state_dict(), resumed.state_dict())
+
+
+def test_a_checkpoint_of_another_network_is_refused():
+    trainer = AlphaZeroTrainer(small_config(), seed=1)
+    other = AlphaZeroTrainer(small_config(size="8x1"), seed=1)
+    with pytest.raises(CheckpointError, match="another shape"):
+        other.load_state_dict(trainer.state_dict())
+
+
+def test_a_loss_that_is_not_finite_stops_learning():
+    trainer = AlphaZeroTrainer(small_config(), seed=1)
+    trainer.update()
+    with torch.no_grad():
+        trainer.learners[0].net.policy.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="not finite"):
+        trainer.learners[0].step(trainer.replay.batch(0, 64), done=0.0)
+
+
+def test_shards_give_the_gradient_of_the_whole_batch():
+    game = playout.game("tic_tac_toe")
+    trainer = AlphaZeroTrainer(small_config(), seed=1)
+    examples, _ = trainer.selfplay.play(600)
+    replay = Replay(game, 500)
+    replay.add(examples)
+    batch = replay.batch(0, 64)
+    config = LearnerConfig(batch_size=64, num_shards=2, dtype="float32", max_grad_norm=1e9)
+    learner = Learner(build(game.obs_shape, 9, size="tiny"), config)
+    for replica in learner._replicas:  # statistics of a shard would differ: use the running ones
+        replica.eval()
+        replica.train = lambda mode=True, net=replica: net
+    net = build(game.obs_shape, 9, size="tiny").eval()
+    for part in slices(batch, 2):
+        policy_loss, value_loss, _ = losses(net, part, dtype="float32")
+        ((policy_loss + value_loss) / 2).backward()
+    for optimizer in learner.optimizers:
+        optimizer.step = lambda: None
+    learner.step(batch, done=0.5)
+    for mine, theirs in zip(learner.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    muon, adamw = (
+        Learner(build((2, 3, 3), 9, size="tiny"), LearnerConfig(optimizer=name))
+        for name in ("muon", "adamw")
+    )
+    with pytest.raises(CheckpointError, match="other optimisers"):
+        adamw.load_state_dict(muon.state_dict())
+
+
+def test_the_rate_warms_up_and_falls():
+    learner = Learner(build((2, 3, 3), 9, size="tiny"), LearnerConfig(learning_rate=1e-2))
+    rates = [learner.rate(done) for done in (0.0, 0.01, 0.02, 0.5, 1.0)]
+    assert rates[0] < rates[1] < rates[2] == 1e-2
+    assert rates[2] > rates[3] > rates[4] > 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"updates": 1, "games": 1}, {"updates": 0}, {"updates": 1, "window": 2.0}]
+)
+def test_configurations_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ConfigError):
+        AlphaZeroConfig(**settings)
+
+
+def test_a_run_may_be_as_long_as_a_number_of_games():
+    trainer = AlphaZeroTrainer(replace(small_config(), updates=None, games=40), seed=0)
+    while not trainer.finished:
+        trainer.update()
+    assert trainer.progress == (40, 40)
+    assert trainer.unit == "games"
+
+
+def perfect_replies(player, game):
+    """Plays against every line of a second or first player who tries everything; counts losses."""
+    losses_found = 0
+    for seat in (0, 1):
+        open_states = {game.initial_state().to_bytes()}
+        while open_states:
+            states = StateBatch.from_states([game.from_bytes(data) for data in sorted(open_states)])
+            ours = states.to_play() == seat
+            after = set()
+            actions = player.act(states[ours]) if ours.any() else []
+            for state, action in zip(states[ours], actions, strict=True):
+                after.add(state.apply(int(action)).to_bytes())
+            for state in states[~ours]:
+                after.update(state.apply(action).to_bytes() for action in state.legal_actions)
+            open_states = set()
+            for data in after:
+                state = game.from_bytes(data)
+                if not state.is_terminal:
+                    open_states.add(data)
+                elif state.returns[seat] < 0:
+                    losses_found += 1
+    return losses_found
+
+
+def test_it_learns_never_to_lose_at_tic_tac_toe(tmp_path):
+    game = playout.game("tic_tac_toe")
+    config = replace(
+        configure(game, size="tiny", simulations=16, updates=20),
+        eval_positions=50,
+        eval_games=4,
+        eval_simulations=16,
+    )
+    trainer = AlphaZeroTrainer(config, seed=1)
+    run = RunDir.create(
+        tmp_path / "run", kind="alphazero", config={"alphazero": {"game": "tic_tac_toe"}}, seed=1
+    )
+    train(trainer, run, console=False, eval_every=10)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train/policy_loss"] < rows[2]["train/policy_loss"]
+    assert "eval/score_random" in rows[-1]
+    player = load(run.path)
+    assert perfect_replies(player.with_simulations(32), game) == 0

@@ -1,0 +1,254 @@
+import numpy as np
+import playout
+import pytest
+import torch
+from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.alphazero.targets import UNKNOWN, Histories, best_value
+from playout.agents.networks.resnet import build
+from playout.envs.core.game import StateBatch
+from playout.errors import ConfigError, DivergedError
+from playout.mcts.exact.solver import Solver
+from playout.mcts.search import SearchConfig
+
+
+def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
+    game = playout.game(name)
+    net = net or build(game.obs_shape, game.num_actions, size="tiny", seed=1)
+    config = SelfPlayConfig(
+        **{"num_trees": 16, "num_simulations": 12, "opening_plies": 4, **settings}
+    )
+    evaluators = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
+    return SelfPlay(game, evaluators, config, search=SearchConfig(cache_size=256), seed=seed)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("states", "policy", "values", "policy_weights")
+    )
+
+
+def test_examples_are_legal_positions_with_proper_targets():
+    play = selfplay("connect_four", full_share=0.5, opening_plies=20)
+    examples, counts = play.play(3000)
+    assert counts.games > 0
+    assert counts.evaluations >= 3000
+    states = StateBatch.from_data(play.game, examples.states, check=True)
+    assert not states.is_terminal().any()
+    assert (examples.policy[states.legal_mask() == 0] == 0).all()
+    assert np.allclose(examples.policy.sum(axis=1), 1, atol=1e-4)
+    assert (np.abs(examples.values) <= 1).all()
+    assert set(np.unique(examples.policy_weights)) == {0.0, 1.0}
+
+
+def test_the_same_seed_plays_the_same_games_and_another_seed_others():
+    first, again, other = (selfplay(seed=seed) for seed in (5, 5, 6))
+    for _ in range(2):
+        one, two, three = first.play(400)[0], again.play(400)[0], other.play(400)[0]
+        assert same(one, two)
+    assert not same(one, three)
+
+
+def test_groups_do_not_depend_on_how_threads_take_turns():
+    play, serial = selfplay(num_groups=3), selfplay(num_groups=3)
+    examples, _ = play.play(900)
+    parts = [group.play(300)[0] for group in reversed(serial.groups)][::-1]
+    assert len(examples) == sum(len(part) for part in parts)
+    assert np.array_equal(examples.values, np.concatenate([part.values for part in parts]))
+
+
+def test_resuming_continues_with_the_same_games():
+    straight, stopped, resumed = selfplay(), selfplay(), selfplay(seed=0)
+    straight.play(500)
+    stopped.play(500)
+    resumed.load_state_dict(stopped.state_dict())
+    for _ in range(2):
+        assert same(straight.play(500)[0], resumed.play(500)[0])
+
+
+def test_openings_are_as_many_and_as_long_as_asked():
+    play = selfplay("connect_four", opening_share=0.0)
+    assert (play.groups[0].states.observe().sum(axis=(1, 2, 3)) == 0).all()
+    play = selfplay("connect_four", opening_share=1.0, opening_plies=9, num_trees=2000)
+    plies = play.groups[0].states.observe().sum(axis=(1, 2, 3)).astype(int)
+    # 0 to 9, each about as often as it is large (a few of the longest are over, and drawn anew).
+    counts = np.bincount(plies, minlength=10)
+    assert len(counts) == 10
+    assert np.allclose(counts / 2000, (2 * np.arange(10) + 1) / 100, atol=0.035)
+    play = selfplay("connect_four", opening_share=0.5, opening_plies=9, num_trees=2000)
+    plies = play.groups[0].states.observe().sum(axis=(1, 2, 3))
+    assert 0.45 < (plies == 0).mean() < 0.56
+
+
+def test_a_network_that_answers_nan_stops_self_play():
+    net = build((2, 3, 3), 9, size="tiny")
+    with torch.no_grad():
+        net.policy.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError):
+        selfplay(net=net).play(100)
+
+
+class FirstPlayerIsLost:
+    """An evaluator that sees the first player losing."""
+
+    def evaluate(self, leaves):
+        values = np.where(leaves.obs.sum(axis=(1, 2, 3)) % 2 == 0, -0.95, 0.95)
+        return np.zeros(leaves.mask.shape, np.float32), values.astype(np.float32)
+
+
+def test_resignation_is_off_by_default_and_ends_hopeless_games_when_on():
+    game = playout.game("connect_four")
+    lengths = {}
+    for resign in (SelfPlayConfig().resign, -0.9):
+        config = SelfPlayConfig(
+            num_groups=1, num_trees=8, num_simulations=2, opening_share=0.0, resign=resign
+        )
+        play = SelfPlay(game, [FirstPlayerIsLost()], config, search=SearchConfig())
+        examples, counts = play.play(600)
+        lengths[resign] = len(examples) / counts.games
+    assert lengths[-0.9] == 3  # it is below the threshold at its first and its second move
+    assert lengths[-1.0] > 7
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_trees": 0},
+        {"full_share": 1.5},
+        {"opening_plies": -1},
+        {"num_groups": 0},
+        {"play_on": 2.0},
+        {"proof_plies": -1},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        SelfPlayConfig(**settings)
+
+
+class Found:
+    """What a search said, for one row."""
+
+    def __init__(self, value, proven=UNKNOWN, bad=(), visits=(1,) * 9):
+        good = np.array([[action not in bad for action in range(9)]])
+        self.action_weights = (good / good.sum()).astype(np.float32)
+        self.value = np.array([-1.0], np.float32)  # the mean of all simulations is not what counts
+        self.proven = np.array([proven], np.int8)
+        self.q = np.where(good, value, -0.9).astype(np.float32)
+        self.visits = np.array([visits], np.int32)
+
+
+def history(found, actions):
+    """Plays actions in tic-tac-toe with the search's answers `found`."""
+    game = playout.game("tic_tac_toe")
+    states, histories = game.batch(1), Histories(game, 1)
+    for one, action in zip(found, actions, strict=True):
+        action = np.array([action], np.int32)
+        histories.append(states, one, action, np.ones(1, bool), blunder=0.5)
+        states.apply(action)
+    return histories
+
+
+def targets(found, returns, *, value_mix, actions=(0, 1, 2)):
+    examples = history(found, actions).finish(
+        np.array([0]), np.array([returns], np.float32), value_mix=value_mix
+    )
+    return examples.values[:, 0].tolist()
+
+
+def test_outcomes_are_seen_by_the_side_to_move():
+    assert targets([Found(0.0)] * 3, (1, -1), value_mix=0.0) == [1, -1, 1]
+
+
+def test_the_searchs_value_is_mixed_in_backwards():
+    found = [Found(0.0), Found(0.5), Found(0.0)]
+    assert targets(found, (1, -1), value_mix=0.5) == [-0.5 * 0.5 * (0.5 - 0.5), 0.0, 0.5]
+
+
+def test_proven_positions_are_exact_and_cut_off_what_followed():
+    found = [Found(0.1), Found(0.1, proven=1), Found(0.1)]
+    assert targets(found, (1, -1), value_mix=0.0) == [-1, 1, 1]
+
+
+def test_a_blunder_says_nothing_of_the_position_before():
+    found = [Found(0.25), Found(0.25, bad=[1]), Found(0.25)]  # 1 is what was played
+    assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
+
+
+def stones(play, examples):
+    states = StateBatch.from_data(play.game, examples.states, check=True)
+    return states, (states.observe() > 0).sum(axis=(1, 2, 3))
+
+
+def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
+    settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
+    play = selfplay("connect_four", play_on=0.9, proof_nodes=200_000, **settings)
+    examples, counts = play.play(3000)
+    states, plies = stones(play, examples)
+    rows = np.flatnonzero(plies >= 22)
+    outcomes = Solver(play.game).outcomes(states[rows])
+    legal = states[rows].legal_mask() > 0
+    best = outcomes.max(axis=1)
+    keeps = legal & (outcomes == best[:, None])
+    assert len(rows) > 100 and (examples.values[rows, 0] == best).all()
+    assert np.allclose(examples.policy[rows], keeps / keeps.sum(axis=1, keepdims=True))
+    matters = (keeps != legal).any(axis=1)
+    assert np.array_equal(examples.policy_weights[rows], matters)
+    assert 0 < matters.sum() < len(rows)
+    opened = (plies >= 15).sum()  # half of the openings are proven at once, and are no games
+    assert counts.games < opened
+    plain = selfplay("connect_four", proof_nodes=0, **settings)
+    states, plies = stones(plain, plain.play(3000)[0])
+    assert plies.max() > 26  # games go on to their ends
+
+
+@pytest.mark.parametrize(("play_on", "least", "most"), [(0.0, 20, 24), (1.0, 25, 41)])
+def test_a_proven_game_is_played_on_as_long_as_asked(play_on, least, most):
+    play = selfplay("connect_four", num_simulations=3, opening_share=0.0, play_on=play_on)
+    examples, counts = play.play(1500)
+    _, plies = stones(play, examples)
+    assert counts.games > 0
+    assert least <= plies.max() <= most
+    last = examples.values[np.flatnonzero(plies[1:] == 0), 0]  # of all games but one
+    assert np.isin(last, (-1, 0, 1)).all()
+
+
+def test_a_board_small_enough_to_be_proven_whole_still_has_games():
+    play = selfplay("connect_four(width=4, height=4)", num_simulations=3)
+    examples, counts = play.play(60)
+    _, plies = stones(play, examples)
+    assert counts.games > 0 and (plies == 0).any()
+
+
+def test_play_with_proofs_resumes_as_well():
+    settings = {"num_simulations": 3, "opening_plies": 26}
+    straight, stopped, resumed = (selfplay("connect_four", **settings) for _ in range(3))
+    straight.play(500)
+    stopped.play(500)
+    resumed.load_state_dict(stopped.state_dict())
+    for _ in range(2):
+        assert same(straight.play(500)[0], resumed.play(500)[0])
+
+
+def test_a_searchs_value_is_that_of_its_improved_policy():
+    found = Found(0.5, bad=[0, 1, 2, 3])
+    assert best_value(found).tolist() == [0.5]
+    found.action_weights[0, 4:] = (0.1, 0.3, 0.0, 0.2, 0.4)
+    found.q[0, 4:] = (0.0, 1.0, -1.0, -0.5, 0.9)
+    found.visits[0, 8] = 0  # nothing is known of it: the weights of the others are scaled up
+    assert best_value(found)[0] == pytest.approx((0.3 - 0.1) / 0.6)
+    found.visits[:] = 0
+    assert best_value(found).tolist() == [-1.0]
+
+
+def test_histories_survive_saving():
+    found = [Found(0.25), Found(-0.5), Found(0.25, proven=0)]
+    histories = history(found, (4, 0, 8))
+    copied = Histories(histories.game, 1)
+    copied.load_state_dict(histories.state_dict())
+    ends = [
+        part.finish(np.array([0]), np.array([[0, 0]], np.float32), value_mix=0.3)
+        for part in (histories, copied)
+    ]
+    assert same(*ends)

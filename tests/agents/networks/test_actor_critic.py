@@ -1,0 +1,307 @@
+"""Policies for every kind of space: shapes, initialisation, collection equal to learning."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from playout.agents.networks.actor_critic import ActorCritic, build_policy
+from playout.agents.ppo.config import NetworkConfig
+from playout.agents.ppo.rollout import Minibatch, map_tree
+from playout.errors import ConfigError
+from torch import nn
+
+VECTOR = spaces.Box(-1, 1, (5,))
+OBSERVATIONS = {
+    "vector": (VECTOR, {}),
+    "matrix": (spaces.Box(-1, 1, (3, 4)), {}),
+    "discrete": (spaces.Discrete(7, start=2), {}),
+    "multi_discrete": (spaces.MultiDiscrete([3, 4]), {}),
+    "multi_binary": (spaces.MultiBinary(6), {}),
+    "nature": (spaces.Box(0, 255, (4, 36, 36), np.uint8), {"network": "nature"}),
+    "channels_last": (spaces.Box(0, 255, (40, 40, 3), np.uint8), {}),
+    "impala": (spaces.Box(0, 255, (3, 24, 24), np.uint8), {"network": "impala"}),
+    "grid": (spaces.Box(-1, 1, (2, 6, 7)), {}),
+    "dict": (spaces.Dict({"x": VECTOR, "n": spaces.Discrete(3)}), {}),
+    "dict_with_image": (
+        spaces.Dict({"x": VECTOR, "image": spaces.Box(0, 255, (8, 8, 1), np.uint8)}),
+        {},
+    ),
+}
+ACTIONS = {
+    "discrete": spaces.Discrete(4, start=1),
+    "multi_discrete": spaces.MultiDiscrete([[2, 3], [4, 5]]),
+    "multi_binary": spaces.MultiBinary((2, 2)),
+    "box": spaces.Box(-2, 3, (2, 2), np.float32),
+}
+
+
+def samples(space, count):
+    space.seed(0)
+    found = [space.sample() for _ in range(count)]
+    if isinstance(space, spaces.Dict):
+        return {
+            key: torch.from_numpy(np.stack([np.asarray(x[key]) for x in found]))
+            for key in space.spaces
+        }
+    return torch.from_numpy(np.stack([np.asarray(x) for x in found]))
+
+
+def minibatch(obs, step, mask=None):
+    zeros = torch.zeros(step.logprob.shape)
+    return Minibatch(
+        obs=obs,
+        actions=step.action,
+        logprobs=step.logprob,
+        values=step.value,
+        advantages=zeros,
+        returns=zeros,
+        valid=zeros == 0,
+        action_mask=mask,
+    )
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_learning_sees_what_collection_saw_for_every_observation_space(name):
+    space, options = OBSERVATIONS[name]
+    policy = build_policy(space, spaces.Discrete(3), NetworkConfig(**options), seed=1)
+    obs = samples(space, 6)
+    step = policy.step(obs, generator=torch.Generator().manual_seed(0))
+    logprobs, entropy, values = policy.evaluate(minibatch(obs, step))
+    torch.testing.assert_close(logprobs, step.logprob, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(values, step.value, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(policy.value(obs), step.value, rtol=1e-4, atol=1e-5)
+    assert entropy.shape == (6,) and (entropy > 1.0).all()  # nearly uniform at first
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("squash", [False, True])
+def test_actions_reach_the_environment_in_its_own_form(name, squash):
+    space = ACTIONS[name]
+    policy = build_policy(VECTOR, space, NetworkConfig(squash=squash), seed=1)
+    obs = samples(VECTOR, 40)
+    step = policy.step(obs, generator=torch.Generator().manual_seed(0))
+    for action in policy.to_env(step.action):
+        assert space.contains(action if action.shape else action[()])
+    logprobs, _, _ = policy.evaluate(minibatch(obs, step))
+    torch.testing.assert_close(logprobs, step.logprob, rtol=1e-4, atol=1e-5)
+    greedy = policy.step(obs, deterministic=True)
+    assert torch.equal(greedy.action, policy.step(obs, deterministic=True).action)
+
+
+def test_masks_keep_illegal_actions_away_in_collection_and_learning():
+    policy = build_policy(VECTOR, spaces.Discrete(4), seed=0)
+    obs, mask = samples(VECTOR, 100), torch.zeros(100, 4, dtype=torch.bool)
+    mask[:50, 2] = mask[50:, 0] = mask[50:, 1] = True
+    step = policy.step(obs, mask=mask, generator=torch.Generator().manual_seed(0))
+    assert (step.action[:50] == 2).all() and (step.action[50:] < 2).all()
+    logprobs, entropy, _ = policy.evaluate(minibatch(obs, step, mask))
+    torch.testing.assert_close(logprobs, step.logprob)
+    assert (entropy[:50] == 0).all()
+
+
+def test_weights_start_orthogonal_with_the_usual_gains():
+    policy = build_policy(VECTOR, spaces.Discrete(3), seed=0)
+    hidden = policy.policy_trunk.layers.layers[1].weight
+    torch.testing.assert_close(hidden @ hidden.T, 2.0 * torch.eye(64), atol=1e-4, rtol=1e-4)
+    head = policy.head.out.weight
+    torch.testing.assert_close(head @ head.T, 1e-4 * torch.eye(3), atol=1e-7, rtol=1e-3)
+    assert float(policy.value_head.weight.detach().norm()) == pytest.approx(1.0, rel=1e-4)
+    assert all((p == 0).all() for n, p in policy.named_parameters() if n.endswith("bias"))
+
+
+def test_the_seed_decides_the_weights_and_global_randomness_is_left_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    first, second, third = (build_policy(VECTOR, spaces.Discrete(2), seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    flat = [torch.cat([p.reshape(-1) for p in q.parameters()]) for q in (first, second, third)]
+    assert torch.equal(flat[0], flat[1]) and not torch.equal(flat[0], flat[2])
+
+
+def test_trunks_are_separate_for_vectors_and_shared_for_images_unless_told():
+    image = spaces.Box(0, 255, (4, 36, 36), np.uint8)
+    assert build_policy(VECTOR, spaces.Discrete(2)).value_trunk is not None
+    assert build_policy(image, spaces.Discrete(2)).value_trunk is None
+    shared = NetworkConfig(shared_trunk=True)
+    assert build_policy(VECTOR, spaces.Discrete(2), shared).value_trunk is None
+
+
+class Doubler(nn.Module):
+    """An encoder as a user would write one."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.num_features = 2 * space.shape[0]
+
+    def forward(self, obs):
+        return torch.cat([obs, obs], dim=1)
+
+
+class Whole(ActorCritic):
+    """A whole policy of the user's own."""
+
+    def __init__(self, observation_space, action_space):
+        super().__init__(observation_space, action_space, NetworkConfig(hidden=(4,)))
+
+
+def test_your_own_module_is_found_by_name(monkeypatch):
+    import sys
+    import types
+
+    module = types.ModuleType("my_networks")
+    module.Doubler, module.Whole = Doubler, Whole
+    monkeypatch.setitem(sys.modules, "my_networks", module)
+    config = NetworkConfig(network="my_networks:Doubler", hidden=(8,))
+    policy = build_policy(VECTOR, spaces.Discrete(2), config)
+    assert policy.policy_trunk.layers.layers[0].weight.shape == (8, 10)
+    whole = build_policy(VECTOR, spaces.Discrete(2), NetworkConfig(network="my_networks:Whole"))
+    assert isinstance(whole, Whole)
+    for name in ("my_networks:Nope", "no_such_module:X"):
+        with pytest.raises(ConfigError, match="cannot find network"):
+            build_policy(VECTOR, spaces.Discrete(2), NetworkConfig(network=name))
+
+
+def test_spaces_and_networks_that_do_not_exist_get_one_clear_line():
+    with pytest.raises(ConfigError, match="Text"):
+        build_policy(spaces.Text(4), spaces.Discrete(2))
+    with pytest.raises(ConfigError, match="actions of type Dict"):
+        build_policy(VECTOR, spaces.Dict({"a": spaces.Discrete(2)}))
+    with pytest.raises(ConfigError, match="unknown network 'resnet50'"):
+        image = spaces.Box(0, 255, (4, 36, 36), np.uint8)
+        build_policy(image, spaces.Discrete(2), NetworkConfig(network="resnet50"))
+    with pytest.raises(ConfigError, match="unknown activation"):
+        build_policy(VECTOR, spaces.Discrete(2), NetworkConfig(activation="sinus"))
+    with pytest.raises(ConfigError, match="36 x 36"):
+        small = spaces.Box(0, 255, (3, 8, 8), np.uint8)
+        build_policy(small, spaces.Discrete(2), NetworkConfig(network="nature"))
+    with pytest.raises(ConfigError, match="finite bounds"):
+        unbounded = spaces.Box(-np.inf, np.inf, (1,))
+        build_policy(VECTOR, unbounded, NetworkConfig(squash=True))
+
+
+@pytest.mark.parametrize(("kind", "size"), [("lstm", 16), ("lstm", 64), ("gru", 16)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_recurrent_learning_equals_stepping_with_resets(kind, size, shared):
+    config = NetworkConfig(recurrent=kind, recurrent_size=size, hidden=(8,), shared_trunk=shared)
+    policy = build_policy(VECTOR, spaces.Discrete(4), config, seed=2)
+    rows, steps = 5, 20
+    rng = torch.Generator().manual_seed(1)
+    obs = torch.randn(rows, steps, 5, generator=rng)
+    starts = torch.rand(rows, steps, generator=rng) < 0.2
+    starts[0] = False
+    initial = map_tree(lambda x: torch.randn(x.shape, generator=rng), policy.initial_state(rows))
+    state, taken = initial, []
+    for t in range(steps):
+        keep = (~starts[:, t]).unsqueeze(1)
+        state = map_tree(lambda x, keep=keep: x * keep, state)
+        step = policy.step(obs[:, t], state, generator=rng)
+        state = step.state
+        taken.append(step)
+    actions, logprobs, values = (
+        torch.stack([getattr(s, name) for s in taken], 1) for name in ("action", "logprob", "value")
+    )
+    batch = Minibatch(
+        obs=obs,
+        actions=actions,
+        logprobs=logprobs,
+        values=values,
+        advantages=values,
+        returns=values,
+        valid=starts,
+        episode_starts=starts,
+        initial_state=initial,
+    )
+    again, _, values_again = policy.evaluate(batch)
+    torch.testing.assert_close(again, logprobs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(values_again, values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 32])  # packed by torch, and compiled
+def test_the_recurrent_gradient_equals_the_one_through_an_unrolled_loop(size):
+    config = NetworkConfig(recurrent="lstm", recurrent_size=size, hidden=(), shared_trunk=True)
+    policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
+    rng = torch.Generator().manual_seed(1)
+    obs = torch.randn(3, 9, 5, generator=rng)
+    starts = torch.rand(3, 9, generator=rng) < 0.3
+    zeros = torch.zeros(3, 9)
+    initial = policy.initial_state(3)
+    batch = Minibatch(
+        obs=obs,
+        actions=zeros.long(),
+        logprobs=zeros,
+        values=zeros,
+        advantages=zeros,
+        returns=zeros,
+        valid=zeros == 0,
+        episode_starts=starts,
+        initial_state=initial,
+    )
+    logprobs, _, values = policy.evaluate(batch)
+    (logprobs.sum() + values.square().sum()).backward()
+    packed = [p.grad.clone() for p in policy.parameters()]
+    policy.zero_grad()
+    state, total = initial[0], 0.0
+    for t in range(9):
+        state = tuple(x * (~starts[:, t]).unsqueeze(1) for x in state)
+        features, state = policy.policy_trunk.step(obs[:, t], state)
+        value = policy.value_head(features).squeeze(1)
+        total = total + policy.head(features).log_prob(zeros[:, 0]).sum() + value.square().sum()
+    total.backward()
+    for ours, theirs in zip(packed, [p.grad for p in policy.parameters()], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_trunks_side_by_side_give_the_same_numbers_and_gradients():
+    from playout.agents.ppo.parallel_trunks import SideBySide
+
+    config = NetworkConfig(recurrent="lstm", recurrent_size=32, hidden=(8,))
+    policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
+    rng = torch.Generator().manual_seed(1)
+    zeros = torch.zeros(6, 10)
+    batch = Minibatch(
+        obs=torch.randn(6, 10, 5, generator=rng),
+        actions=zeros.long(),
+        logprobs=zeros,
+        values=zeros,
+        advantages=zeros,
+        returns=zeros,
+        valid=zeros == 0,
+        episode_starts=torch.rand(6, 10, generator=rng) < 0.2,
+        initial_state=policy.initial_state(6),
+    )
+    grads = [torch.randn(6, 10, generator=rng) for _ in range(3)]
+    plain = policy.evaluate(batch)
+    torch.autograd.backward(list(plain), grads)
+    wanted = [p.grad.clone() for p in policy.parameters()]
+    policy.zero_grad(set_to_none=True)
+    policy.learner = SideBySide(policy)
+    found = policy.evaluate(batch)
+    policy.differentiate(*grads)
+    for a, b in zip(plain, found, strict=True):
+        assert torch.equal(a, b)
+    for a, p in zip(wanted, policy.parameters(), strict=True):
+        assert torch.equal(a, p.grad)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 13])
+def test_the_compiled_recurrence_is_torchs_lstm_cell_by_cell(rows):
+    from playout.agents.networks.recurrent import Core
+
+    core = Core("lstm", 5, 32)
+    rng = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, 7, 5, generator=rng)
+    state = tuple(torch.randn(rows, 32, generator=rng) for _ in "hc")
+    starts = torch.rand(rows, 7, generator=rng) < 0.3
+    found = core(x.flatten(0, 1), state, starts).view(rows, 7, 32)
+    for t in range(7):
+        state = tuple(part * (~starts[:, t]).unsqueeze(1) for part in state)
+        features, state = core.step(x[:, t], state)
+        torch.testing.assert_close(found[:, t], features, rtol=1e-5, atol=2e-6)
+
+
+def test_a_recurrent_policy_refuses_single_steps():
+    policy = build_policy(VECTOR, spaces.Discrete(3), NetworkConfig(recurrent="gru"))
+    obs = samples(VECTOR, 4)
+    step = policy.step(obs, policy.initial_state(4))
+    with pytest.raises(ConfigError, match="rows"):
+        policy.evaluate(minibatch(obs, step))

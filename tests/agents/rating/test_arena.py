@@ -1,0 +1,191 @@
+"""Matches: pairing, colours, records, openings, early stops, and players that break the rules."""
+
+import numpy as np
+import playout
+import pytest
+from playout.agents.players.simple import GreedyPlayer, RandomPlayer, make_player
+from playout.agents.rating.arena import (
+    MatchResult,
+    PlayedGame,
+    play_match,
+    random_openings,
+    to_record,
+)
+from playout.agents.rating.evaluation import score_of
+from playout.agents.rating.sprt import SprtConfig
+from playout.envs.core.records import GameRecord
+from playout.errors import ConfigError, GameError
+from playout.mcts.exact._solver import TableSolver
+
+
+def match_of(*results):
+    """A match in which `me` moved first with these results."""
+    games = [PlayedGame("me", "it", (), number, one) for number, one in enumerate(results)]
+    return MatchResult("me", "it", games)
+
+
+class Fixed:
+    """Plays what a function of the state batch says."""
+
+    def __init__(self, name, choose):
+        self.name, self.choose, self.seeds = name, choose, []
+
+    def reset(self, seed):
+        self.seeds.append(seed)
+
+    def act(self, states):
+        return self.choose(states)
+
+    def observe(self, actions):
+        pass
+
+
+def lowest(states):
+    return states.legal_mask().argmax(axis=1).astype(np.int32)
+
+
+def highest(states):
+    return (states.game.num_actions - 1 - states.legal_mask()[:, ::-1].argmax(axis=1)).astype(
+        np.int32
+    )
+
+
+def test_every_opening_is_played_with_both_colours_and_results_add_up():
+    game = playout.game("connect_four")
+    a, b = GreedyPlayer(seed=0), RandomPlayer(seed=0)
+    found = play_match(a, b, game, 41, openings=3, seed=5, batch=16)
+    assert len(found.games) == 42
+    for one, two in zip(found.games[::2], found.games[1::2], strict=True):
+        assert (one.first, one.second, two.first, two.second) == ("greedy", "random") * 1 + (
+            "random",
+            "greedy",
+        )
+        assert one.moves[:3] == two.moves[:3] and one.opening == two.opening
+    for played in found.games:
+        state = game.from_moves(list(played.moves))
+        assert state.is_terminal and np.sign(state.returns[0]) == played.result
+    wins, draws, losses = found.score("greedy")
+    assert wins + draws + losses == 42 and found.score("random") == (losses, draws, wins)
+    pairs = found.pairs()
+    assert sum(pairs) == 21
+    assert sum(points * count for points, count in enumerate(pairs)) == 2 * wins + draws
+    assert sum(sum(result[2:]) for result in found.results()) == 42
+    assert wins > 30
+
+
+def test_the_same_seed_gives_the_same_match_in_batches_of_any_player_mix():
+    game = playout.game("connect_four")
+
+    def moves(seed):
+        players = make_player("uct:30", game), make_player("alphabeta:2", game)
+        return [g.moves for g in play_match(*players, game, 12, seed=seed).games]
+
+    assert moves(1) == moves(1)
+    assert moves(1) != moves(2)
+
+
+def test_deterministic_players_repeat_games_and_the_result_says_so():
+    game = playout.game("tic_tac_toe")
+    found = play_match(Fixed("low", lowest), Fixed("high", highest), game, 10, openings=0)
+    assert found.distinct_games() == 2
+    # low: 1, high: 9, low: 2, high: 8, low: 3 wins; and the same the other way round.
+    assert found.score("low") == (5, 0, 5)
+    assert [g.moves for g in found.games[:2]] == [(0, 8, 1, 7, 2), (8, 0, 7, 1, 6)]
+
+
+def test_a_test_ends_a_match_early_and_batches_are_reported():
+    game = playout.game("connect_four")
+    seen = []
+    found = play_match(
+        GreedyPlayer(),
+        RandomPlayer(),
+        game,
+        400,
+        batch=20,
+        stop=SprtConfig(0, 100),
+        on_games=lambda games: seen.append(len(games)),
+    )
+    assert found.sprt.decision == "H1"
+    assert len(found.games) == sum(seen) < 400 and set(seen) == {20}
+
+
+def test_records_of_a_match_load_back():
+    game = playout.game("connect_four", width=5, height=4)
+    found = play_match(GreedyPlayer(), RandomPlayer(), game, 4, openings=2)
+    for played in found.games:
+        record = GameRecord.from_json(to_record(game, played).to_json())
+        assert record.players == (played.first, played.second)
+        assert record.result[0] == played.result
+        assert record.info == {"opening": played.opening}
+
+
+def test_openings_are_distinct_undecided_and_repeatable():
+    game = playout.game("connect_four")
+    found = random_openings(game, 60, plies=5, seed=3)
+    assert found == random_openings(game, 60, plies=5, seed=3)
+    assert found != random_openings(game, 60, plies=5, seed=4)
+    states = [game.from_moves(moves) for moves in found]
+    keys = {min(state.hash, state.symmetry(1).hash) for state in states}
+    assert len(keys) == 60
+    solver = TableSolver(game.capsule)
+    for state in states[:20]:
+        values = np.empty((1, 7), np.float32)
+        data = np.frombuffer(state.to_bytes(), np.uint8).reshape(1, -1).copy()
+        solver.solve(data, values, depth=6)
+        assert np.nanmax(values) == 0
+
+
+def test_few_openings_are_repeated_in_turn():
+    found = random_openings("connect_four", 10, plies=1, seed=0)
+    assert len({tuple(moves) for moves in found}) == 4  # of 7 columns, mirror images are one
+    assert found[:4] == found[4:8]
+    assert random_openings("connect_four", 3, plies=0, seed=0) == [[], [], []]
+
+
+@pytest.mark.parametrize("plies", [-1, 43, 42])
+def test_openings_that_cannot_be_are_refused(plies):
+    with pytest.raises(ConfigError):
+        random_openings("connect_four", 2, plies=plies, seed=0)
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda states: np.full(len(states), 9, np.int32),
+        lambda states: np.full(len(states), -1, np.int32),
+        lambda states: np.zeros(len(states), np.int32),  # legal until the column is full
+        lambda states: np.zeros(len(states), np.float32),
+        lambda states: np.zeros(len(states) + 1, np.int32),
+    ],
+)
+def test_a_player_that_breaks_the_rules_is_named(choose):
+    game = playout.game("connect_four")
+    with pytest.raises(GameError, match="player cheat"):
+        play_match(Fixed("cheat", choose), Fixed("zero", lowest), game, 4, openings=0)
+
+
+def test_matches_that_cannot_be_are_refused():
+    game = playout.game("connect_four")
+    with pytest.raises(ConfigError, match="called"):
+        play_match(RandomPlayer(), RandomPlayer(), game)
+    with pytest.raises(ConfigError, match="at least one game"):
+        play_match(RandomPlayer(), GreedyPlayer(), game, 0)
+
+
+def test_pairs_count_points_of_the_first_player():
+    games = [
+        PlayedGame("a", "b", (), 0, 1),
+        PlayedGame("b", "a", (), 0, -1),
+        PlayedGame("a", "b", (), 1, 0),
+        PlayedGame("b", "a", (), 1, 1),
+    ]
+    assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]
+
+
+def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
+    found = score_of(match_of(*[1] * 100), "me")
+    assert found["score"] == 1 and found["games"] == 100
+    assert found["score_interval"] == pytest.approx([0.9630, 1.0], abs=1e-4)
+    found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
+    assert found["opponent"] == "me" and found["score"] == 0.5
+    assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)

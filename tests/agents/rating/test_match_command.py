@@ -1,0 +1,106 @@
+"""`playout match`: the round robin, its files, the sequential test, and what bad input gets."""
+
+import json
+import os
+
+import pytest
+from playout.cli import main
+from playout.envs.core.records import load
+
+
+def run(capsys, *arguments):
+    code = main(["match", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_round_robin_is_rated_recorded_and_repeatable(capsys, tmp_path):
+    out, games = tmp_path / "m.json", tmp_path / "games.jsonl"
+    arguments = ["random", "greedy", "uct:50", "--games", "20", "--seed", "3", "--json", out]
+    code, text, _ = run(capsys, *arguments, "--records", games)
+    assert code == 0
+    report = json.loads(out.read_text())
+    assert report["game"] == "connect_four(width=7, height=6, run=4)"
+    names = [player["player"] for player in report["players"]]
+    assert sorted(names) == ["greedy", "random", "uct:50"] and names[-1] == "random"
+    elos = [player["elo"] for player in report["players"]]
+    assert elos == sorted(elos, reverse=True) and elos[-1] == 0
+    for player in report["players"]:
+        assert player["wins"] + player["draws"] + player["losses"] == player["games"] == 40
+        assert player["low"] <= player["elo"] <= player["high"]
+        assert player["player"] in text
+    assert [sum(pairing["pairs"]) for pairing in report["pairings"]] == [10, 10, 10]
+    assert "Moving first is worth" in text
+    records = load(games)
+    assert len(records) == 60
+    seats = {record.players for record in records[:20]}
+    assert seats == {("random", "greedy"), ("greedy", "random")}
+    first = out.read_bytes()
+    assert run(capsys, *arguments)[0] == 0
+    assert out.read_bytes() == first
+
+
+def test_two_players_can_be_tested_one_after_the_other(capsys, tmp_path):
+    out = tmp_path / "m.json"
+    arguments = ["greedy", "random", "--games", "400", "--sprt", "0,100", "--json", out]
+    code, text, _ = run(capsys, *arguments)
+    assert code == 0 and "greedy is stronger, by 100 Elo" in text
+    pairing = json.loads(out.read_text())["pairings"][0]
+    assert pairing["sprt"]["decision"] == "H1" and pairing["wins"] < 200
+    _, text, _ = run(capsys, "random", "greedy", "--games", "400", "--sprt", "0,100")
+    assert "random is stronger by 0 Elo at most" in text
+    _, text, _ = run(capsys, "uct:20", "uct:21", "--games", "10", "--sprt", "0,2")
+    assert "not decided yet" in text
+
+
+def test_repeated_games_are_pointed_out(capsys):
+    arguments = ["--games", "150", "--openings", "3", "--game", "tic_tac_toe"]
+    code, text, _ = run(capsys, "perfect", "alphabeta:9", *arguments)
+    assert code == 0 and "tic_tac_toe" in text and "differ: use longer --openings" in text
+
+
+def test_runs_play_the_game_they_learned(capsys, untrained_run):
+    spec = f"{untrained_run}:4"
+    code, text, _ = run(capsys, spec, "random", "--games", "4", "--anchor", "random")
+    assert code == 0
+    assert "connect_four(width=7, height=6, run=4), random = 0 Elo" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["random"], "at least two players"),
+        (["random", "random"], "listed twice"),
+        (["random", "human"], "playout play"),
+        (["random", "gredy"], "did you mean greedy"),
+        (["random", "greedy", "--games", "0"], "--games"),
+        (["random", "greedy", "--anchor", "uct:5"], "anchor"),
+        (["random", "greedy", "uct:5", "--sprt", "0,10"], "two players"),
+        (["random", "greedy", "--sprt", "10,0"], "elo0 < elo1"),
+        (["random", "greedy", "--sprt", "x"], "elo0,elo1"),
+        (["random", "greedy", "--game", "chess"], "no game is named"),
+        (["random", "greedy", "--openings", "50"], "plies"),
+        (["random", "greedy", "--json", "/none/m.json"], "does not exist"),
+        (["random", "greedy", "--records", "/"], "a folder"),
+        (["random", "greedy", "--seed", "-1"], "--seed"),
+    ],
+)
+def test_matches_that_cannot_be_get_one_line(capsys, arguments, message):
+    code, text, error = run(capsys, *arguments)
+    assert code == 2 and text == "" and message in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_records_with_a_torn_end_are_not_appended_to(capsys, tmp_path):
+    games = tmp_path / "games.jsonl"
+    games.write_text('{"game": "conn')
+    code, _, error = run(capsys, "random", "greedy", "--games", "2", "--records", games)
+    assert code == 2 and "cut off" in error and games.read_text() == '{"game": "conn'
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_noticed_before_playing(capsys, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, error = run(capsys, "random", "greedy", "--json", tmp_path / "m.json")
+    tmp_path.chmod(0o700)
+    assert code == 2 and "permission denied" in error

@@ -1,0 +1,260 @@
+"""The command line: teaches, suggests, resumes, and answers mistakes with one line and code 2."""
+
+import json
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+
+import playout
+import pytest
+from playout import cli
+from playout.agents.commands import inspect as inspect_command
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import Interrupted
+from playout.agents.runs.metrics import MetricsLog
+from playout.agents.runs.options import TrainingOptions, open_run
+from playout.errors import DivergedError
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(TrainingOptions):
+    """Count."""
+
+    env: Positional[str] = ""
+    """What."""
+
+    total: int = 3
+    """How far."""
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A command `toy` whose main is whatever the test puts there."""
+    module = types.ModuleType("playout_toy_command")
+    module.__spec__ = types.SimpleNamespace(origin=None)
+    module.Command = Command
+    module.seen = []
+    module.main = lambda command: module.seen.append(command)
+    monkeypatch.setitem(sys.modules, "playout_toy_command", module)
+    monkeypatch.setitem(cli.GROUPS["Learn"], "toy", ("playout_toy_command", "count"))
+    return module
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDir.create(tmp_path / "r", kind="toy", config={"env": "E", "kl": None}, seed=3)
+    log = MetricsLog(run.path)
+    log.append(1, 10, {"train/loss": 0.5})
+    run.save(1, {"n": 1}, metric=1.5, info={"done": 10, "total": 20, "elapsed": 3.0})
+    log.mark()
+    log.close()
+    return run
+
+
+def test_help_lists_every_command_with_a_line(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name, (_, text) in cli.commands().items():
+        assert f"  {name:<12}{text}" in out
+    assert cli.main([]) == 0 and capsys.readouterr().out == out
+
+
+def test_version_is_the_packages(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"playout {playout.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspec"], "unknown command 'inspec'; did you mean inspect?"),
+        (["zzzz"], "unknown command 'zzzz'; there are "),
+        (["rlhf", "zzzz"], "unknown stage 'zzzz'; there are "),
+        (["inspect", "/nowhere"], "/nowhere does not exist; `playout list runs`"),
+        (["inspect", "/"], "/ is not a run directory"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, words, message):
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and message in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_unknown_flags_are_refused_with_a_suggestion(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["inspect", "x", "--verfy"])
+    assert caught.value.code == 2
+    assert "--verify" in capsys.readouterr().err
+
+
+def test_flags_reach_the_command(toy):
+    assert cli.main(["toy", "E", "--total", "5", "--seed", "2"]) == 0
+    assert toy.seen[0] == Command(env="E", total=5, seed=2)
+
+
+def test_resume_fills_in_the_flags_that_are_not_given(toy, tmp_path):
+    open_run(Command(env="E", total=7, seed=4, run=tmp_path / "r"), kind="toy", name="x")
+    for words in (["--resume", str(tmp_path / "r")], [f"--resume={tmp_path / 'r'}"]):
+        assert cli.main(["toy", *words, "--total", "9"]) == 0
+        assert toy.seen[-1] == Command(env="E", total=9, seed=4, resume=tmp_path / "r")
+    assert cli.main(["toy", "--resume", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DivergedError("loss became nan;\n the last good one is 4"), 2),
+        (ValueError("bad input"), 2),
+        (FileNotFoundError(2, "No such file", "x"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_of_commands_become_exit_codes(toy, capsys, error, code):
+    def fail(command):
+        raise error
+
+    toy.main = fail
+    assert cli.main(["toy"]) == code
+    assert capsys.readouterr().err.count("\n") == (1 if code == 2 else 0)
+
+
+def test_a_bug_shows_its_traceback(toy):
+    def fail(command):
+        raise KeyError("bug")
+
+    toy.main = fail
+    with pytest.raises(KeyError):
+        cli.main(["toy"])
+
+
+def test_an_interrupted_training_keeps_its_exit_code(toy):
+    def stop(command):
+        raise Interrupted(15)
+
+    toy.main = stop
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["toy"])
+    assert caught.value.code == 143
+
+
+def test_python_m_playout_is_the_same_and_a_closed_pipe_is_no_error():
+    code = f"{sys.executable} -m playout --help | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {code}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith(f"playout {playout.__version__}")
+
+
+def test_inspect_shows_settings_progress_and_checkpoints(run, capsys):
+    assert cli.main(["inspect", str(run.path)]) == 0
+    out = capsys.readouterr().out
+    for text in ("seed 3", "env", "train/loss", "10 of 20", "1.5 (best)", "sound"):
+        assert text in out
+
+
+def test_inspect_prints_json_for_programs(run, capsys):
+    assert cli.main(["inspect", str(run.path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["checkpoints"][0]["state"] == "sound"
+    assert found["config"] == {"env": "E", "kl": None}
+    assert found["metrics"]["last"]["train/loss"] == 0.5
+
+
+def test_inspect_names_damage_and_says_so_by_its_exit_code(run, capsys):
+    run.save(2, {"n": 2})
+    (run.path / "checkpoints/000002/state.json").write_text("{}")
+    (run.path / "checkpoints/000001/MANIFEST.json").write_text("{}")
+    assert cli.main(["inspect", str(run.path), "--json"]) == 1
+    states = [entry["state"] for entry in json.loads(capsys.readouterr().out)["checkpoints"]]
+    assert "sha256" in states[0] and "no sound manifest" in states[1]
+    assert cli.main(["inspect", str(run.path)]) == 1
+    found = inspect_command.summary(run, verify=False)
+    assert found["checkpoints"][0]["state"] == "not checked"
+
+
+def test_list_shows_runs_below_a_folder(run, capsys):
+    (run.path.parent / "broken").mkdir()
+    (run.path.parent / "broken" / "run.json").write_text("{")
+    assert cli.main(["list", "runs", "--folder", str(run.path.parent)]) == 0
+    out = capsys.readouterr().out
+    assert "toy, seed 3, checkpoint 1, 10 of 20" in out and "damaged: " in out
+
+
+def test_list_knows_games_environments_presets_and_commands(capsys):
+    assert cli.main(["list", "--json", "--folder", "/nonexistent"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "connect_four" in found["games"] and "inspect" in found["commands"]
+    assert any(name.startswith("playout/") for name in found["environments"])
+    assert found["runs"] == {}
+
+
+@pytest.mark.parametrize("verb", ["eval", "play", "export"])
+def test_verbs_refuse_runs_that_cannot(run, capsys, verb):
+    assert cli.main([verb, str(run.path)]) == 2
+    assert f"of kind toy, which has no {verb}" in capsys.readouterr().err
+    with pytest.raises(playout.errors.RunError, match="has no player"):
+        playout.load(run.path)
+
+
+@pytest.mark.parametrize("verb", ["eval", "play", "export"])
+def test_verbs_call_the_function_of_the_kind(run, monkeypatch, verb):
+    from playout.agents.players import load
+
+    seen = []
+    module = types.ModuleType("playout_toy_verbs")
+    module.do = lambda run, command: seen.append((run.path, command.which)) or 5
+    module.load = lambda run, which: (run.kind, which)
+    monkeypatch.setitem(sys.modules, "playout_toy_verbs", module)
+    monkeypatch.setitem(load.VERBS, ("toy", verb), "playout_toy_verbs:do")
+    monkeypatch.setitem(load.PLAYERS, "toy", "playout_toy_verbs:load")
+    assert cli.main([verb, str(run.path), "--which", "latest"]) == 5
+    assert seen == [(run.path, "latest")]
+    assert playout.load(run.path) == ("toy", "best")
+
+
+BENCHMARK = '''"""How fast: measured here."""
+import json, pathlib, sys
+
+def main():
+    quick = "--quick" in sys.argv
+    claims = [{"claim": "steps", "ours": 5e6, "peer": 1e6, "ratio": 5.0, "target": 4}]
+    record = {"results": {"claims": claims, "quick": quick}}
+    (pathlib.Path(__file__).parent / "speed.json").write_text(json.dumps(record))
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def test_bench_runs_a_subject_and_shows_its_claims(tmp_path, monkeypatch, capsys):
+    from playout.agents.commands import bench
+    from playout.benchmarks.tools import report
+
+    (tmp_path / "speed.py").write_text(BENCHMARK)
+    (tmp_path / "common.py").write_text('"""Shared."""\n')
+    run = subprocess.run
+
+    def here(call, **options):
+        assert call[1:3] == ["-m", "playout.benchmarks.speed"]
+        return run([call[0], str(tmp_path / "speed.py"), *call[3:]], **options)
+
+    monkeypatch.setattr(bench.subprocess, "run", here)
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert cli.main(["bench", "list"]) == 0
+    assert capsys.readouterr().out == "speed  How fast: measured here\n"
+    assert cli.main(["bench", "sped"]) == 2
+    assert "did you mean speed?" in capsys.readouterr().err
+    assert cli.main(["bench", "speed", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "5 M" in out and "5×" in out and "yes" in out
+    assert json.loads((tmp_path / "speed.json").read_text())["results"]["quick"] is True
+
+
+def test_the_benchmarks_that_come_with_playout_are_found(capsys):
+    assert cli.main(["bench", "list"]) == 0
+    assert "games" in capsys.readouterr().out

@@ -1,0 +1,114 @@
+"""Settings between dataclasses, dicts and TOML: strict, and helpful about what is wrong."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playout.agents.runs import presets
+from playout.agents.runs.config import from_dict, nearest, to_dict
+from playout.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    sizes: tuple[int, ...] = (64, 64)
+    act: Literal["tanh", "relu"] = "tanh"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    name: str
+    lr: float = 1e-3
+    kl: float | None = None
+    steps: int | Literal["auto"] = "auto"
+    norm: bool = True
+    where: Path = Path("x")
+    pair: tuple[int, float] = (1, 2.0)
+    net: Net = Net()
+    extra: dict[str, float] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    anything: Any = None
+
+
+def test_settings_survive_the_way_to_a_file_and_back():
+    config = Config(
+        "a", 2.0, 0.1, 5, False, Path("p/q"), (3, 4.0), Net((1,), "relu"), {"x": 1.0}, ["n"], [1]
+    )
+    assert from_dict(Config, to_dict(config), where="test") == config
+    assert from_dict(Config, {"name": "b"}, where="test") == Config("b")
+    assert to_dict(config)["where"] == "p/q" and to_dict(config)["net"]["sizes"] == [1]
+
+
+def test_settings_left_out_come_from_the_base():
+    base = Config("a", 2.0)
+    assert from_dict(Config, {"kl": 1}, where="test", base=base) == Config("a", 2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "a", "learning": 1}, "has no setting 'learning'"),
+        ({"name": "a", "nrom": True}, "did you mean norm"),
+        ({}, "lacks the setting 'name'"),
+        ({"name": 3}, "name must be str, not 3"),
+        ({"name": "a", "lr": "fast"}, "lr must be float"),
+        ({"name": "a", "lr": True}, "lr must be float"),
+        ({"name": "a", "norm": 1}, "norm must be bool"),
+        ({"name": "a", "steps": 1.5}, "steps must be int or one of auto"),
+        ({"name": "a", "kl": "x"}, "kl must be float"),
+        ({"name": "a", "net": {"act": "gelu"}}, "net: act must be one of tanh, relu"),
+        ({"name": "a", "net": {"size": [1]}}, "did you mean sizes"),
+        ({"name": "a", "net": 3}, "must be a table"),
+        ({"name": "a", "pair": [1]}, "must have 2 entries"),
+        ({"name": "a", "pair": "ab"}, "must be a list"),
+        ({"name": "a", "extra": {"x": "y"}}, r"extra\.x must be float"),
+        ({"name": "a", "names": [1]}, r"names\[0\] must be str"),
+        ([], "must be a table"),
+    ],
+)
+def test_wrong_settings_are_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Config, values, where="preset")
+
+
+def test_the_nearest_name_or_the_list_is_offered():
+    assert nearest("CartPol-v1", ["CartPole-v1", "Pong-v5"]) == "did you mean CartPole-v1?"
+    assert nearest("xyz", ["b", "a"]) == "there are a, b"
+
+
+def test_a_preset_builds_on_the_default_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    (tmp_path / "p.toml").write_text('[default]\nlr = 0.5\nname = "d"\n["X-v1"]\nname = "x"\n')
+    assert presets.preset_files() == ["p"]
+    assert presets.load_preset(Config, "p", "X-v1") == Config("x", 0.5)
+    assert presets.load_preset(Config, "p", "unknown") == Config("d", 0.5)
+    assert presets.load_preset(Config, "p", "X-v1", base=Config("a", 9.0, 1.0)).kl == 1.0
+    assert presets.load_preset(Config, str(tmp_path / "p.toml"), "X-v1").name == "x"
+    with pytest.raises(ConfigError, match="did you mean X-v1"):
+        presets.load_preset(Config, "p", "X-v2", required=True)
+    with pytest.raises(ConfigError, match="no presets 'q'; there are p"):
+        presets.load_preset(Config, "q", "X-v1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"lr = ", "not valid TOML"),
+        (b"\xff", "not valid TOML"),
+        (b"lr = 1", "must stand in a table"),
+        (b"[default]\nlr = 1\nlr = 2", "not valid TOML"),
+        (b"[default]\nnane = 'x'", "did you mean name"),
+        (b"#" * (1 << 20) + b"#", "too large"),
+    ],
+)
+def test_a_wrong_preset_file_is_refused_with_its_name(tmp_path, text, message):
+    path = tmp_path / "p.toml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=message):
+        presets.load_preset(Config, str(path), "default")
+
+
+def test_the_presets_that_come_with_playout_can_be_read():
+    for name in presets.preset_files():
+        assert presets.read_presets(name)

@@ -1,0 +1,240 @@
+"""The training loop: what it computes never depends on saves, stops or resumes."""
+
+import importlib.util
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.runs.console import PlainConsole, QuietConsole, make_console
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
+from playout.agents.runs.metrics import read_rows
+from playout.errors import DivergedError, RunError
+
+spec = importlib.util.spec_from_file_location(
+    "toy_trainer", Path(__file__).parents[2] / "faults" / "toy_trainer.py"
+)
+toy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(toy)
+ToyTrainer = toy.ToyTrainer
+
+
+def make_run(path, seed=0):
+    return RunDir.create(path, kind="toy", config={}, seed=seed)
+
+
+def outcome(run):
+    rows = [
+        {key: value for key, value in row.items() if not key.startswith("time/")}
+        for row in read_rows(run.path)
+    ]
+    latest = run.find()
+    return rows, {name: digest for name, (_, digest) in latest.files.items()}, run.find("best").step
+
+
+def learned(run):
+    """Rows without evaluations: the last update of every piece of a run is rated as well."""
+    rows = outcome(run)[0]
+    return [{key: row[key] for key in row if not key.startswith("eval/")} for row in rows]
+
+
+def test_a_run_has_a_row_an_update_and_ends_saved(memory_path):
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(7), run, eval_every=3, console=False)
+    rows = list(read_rows(run.path))
+    assert [row["update"] for row in rows] == list(range(1, 8))
+    assert [row["step"] for row in rows] == [n * 10 for n in range(1, 8)]
+    # The last update is rated as well, whatever its number.
+    assert ["eval/score" in row for row in rows] == [n in (3, 6, 7) for n in range(1, 8)]
+    assert all(row["time/elapsed"] >= 0 for row in rows)
+    assert run.load()[0] == 7
+    assert run.find("best").metric == max(row.get("eval/score", -9) for row in rows)
+
+
+def test_an_update_just_before_the_last_is_not_rated(memory_path):
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(11), run, eval_every=5, console=False)
+    rated = [row["update"] for row in read_rows(run.path) if "eval/score" in row]
+    assert rated == [5, 11]
+
+
+def test_when_it_saves_changes_nothing(memory_path):
+    found = []
+    for n, save_every in enumerate([1, 2, 3, 100, 1e-9, 1e9]):
+        run = make_run(memory_path / str(n))
+        train(ToyTrainer(9), run, save_every=save_every, eval_every=2, console=False)
+        found.append(outcome(run))
+    assert all(other == found[0] for other in found)
+
+
+def test_stopping_after_each_update_changes_nothing(memory_path):
+    whole = make_run(memory_path / "whole")
+    train(ToyTrainer(6), whole, eval_every=2, console=False)
+    pieces = make_run(memory_path / "pieces")
+    for _ in range(7):
+
+        class Stop(Exception):
+            pass
+
+        def stop(trainer, metrics, stop=Stop):
+            raise stop
+
+        try:
+            train(
+                ToyTrainer(6), pieces, save_every=1, eval_every=2, console=False, callbacks=[stop]
+            )
+        except Stop:
+            # The callback came before the save, so go on for one update without it.
+            trainer = ToyTrainer(6)
+            whole_step = pieces.find().step if pieces.find() else 0
+            trainer.total = whole_step + 1
+            train(trainer, pieces, save_every=1, eval_every=2, console=False)
+    assert learned(whole) == learned(pieces)
+
+
+def test_a_finished_run_is_left_as_it_is(memory_path):
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(3), run, eval_every=1, console=False)
+    before = {path: path.read_bytes() for path in run.path.rglob("*.json*")}
+    train(ToyTrainer(3), run, console=False)
+    assert {path: path.read_bytes() for path in run.path.rglob("*.json*")} == before
+
+
+def test_a_longer_budget_goes_on_where_the_run_ended(memory_path):
+    long, short = make_run(memory_path / "a"), make_run(memory_path / "b")
+    train(ToyTrainer(8), long, eval_every=2, console=False)
+    train(ToyTrainer(5), short, eval_every=2, console=False)
+    train(ToyTrainer(8), short, eval_every=2, console=False)
+    assert learned(long) == learned(short)
+
+
+def test_callbacks_are_called_with_the_trainer_after_every_update(memory_path):
+    seen = []
+    train(
+        ToyTrainer(3),
+        make_run(memory_path / "r"),
+        console=False,
+        callbacks=[lambda trainer, metrics: seen.append((trainer.n, sorted(metrics)))],
+    )
+    assert [n for n, _ in seen] == [1, 2, 3]
+    assert "train/loss" in seen[0][1]
+
+
+def test_nan_in_a_loss_stops_and_names_the_last_good_checkpoint(memory_path):
+    trainer = ToyTrainer(9)
+
+    def poison(trainer):
+        if trainer.n == 5:
+            trainer.momentum[0] = math.nan
+
+    trainer.hook = poison
+    run = make_run(memory_path / "r")
+    with pytest.raises(DivergedError, match=r"train/loss became nan in update 6.*checkpoint is 4"):
+        train(trainer, run, save_every=2, console=False)
+    assert run.load()[0] == 4
+    assert len(list(read_rows(run.path))) == 5
+    train(ToyTrainer(9), run, save_every=2, console=False)
+    assert run.load()[0] == 9
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_only_metrics_of_learning_must_be_finite(memory_path, value):
+    class Odd(ToyTrainer):
+        def update(self):
+            extra = {"rollout/ep_rew_mean": value, "train/explained_variance": value}
+            return {**super().update(), **extra}
+
+    run = make_run(memory_path / "r")
+    train(Odd(2), run, console=False)
+    assert next(read_rows(run.path))["rollout/ep_rew_mean"] is None
+
+    class Bad(ToyTrainer):
+        def update(self):
+            return {**super().update(), "objective/kl": value}
+
+    with pytest.raises(DivergedError, match="no checkpoint was saved yet"):
+        train(Bad(2), make_run(memory_path / "s"), console=False)
+
+
+def test_nan_in_a_weight_is_not_saved_as_a_good_checkpoint(memory_path):
+    class Torch(ToyTrainer):
+        def state_dict(self):
+            weights = torch.ones(3)
+            if self.n == 4:
+                weights[1] = math.nan
+            return {**super().state_dict(), "optimizer": [{"exp_avg": weights}]}
+
+    run = make_run(memory_path / "r")
+    with pytest.raises(DivergedError, match=r"optimizer\.0\.exp_avg holds NaN.*checkpoint is 2"):
+        train(Torch(9), run, save_every=2, console=False)
+    assert run.load()[0] == 2
+
+
+def test_a_second_process_is_refused_before_it_touches_anything(memory_path):
+    run = make_run(memory_path / "r")
+    with run.lock(), pytest.raises(RunError, match="in use by"):
+        train(ToyTrainer(2), RunDir.open(run.path), console=False)
+    assert not (run.path / "metrics.jsonl").exists()
+
+
+def test_clock_jumps_disturb_neither_progress_nor_times(memory_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(time, "time", lambda: float(rng.normal(0, 1e9)))
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(5), run, save_every=1, console="plain")
+    elapsed = [row["time/elapsed"] for row in read_rows(run.path)]
+    assert elapsed == sorted(elapsed) and elapsed[0] >= 0 and elapsed[-1] < 60
+    assert run.load()[0] == 5
+    assert "-" not in capsys.readouterr().out.replace("loss -", "")
+
+
+def test_plain_output_is_lines_without_control_characters(memory_path, capsys):
+    class Talking(ToyTrainer):
+        def headline(self, metrics):
+            return {"loss": f"{metrics['train/loss']:.3g}"}
+
+    run = make_run(memory_path / "r")
+    train(Talking(3), run, console="plain")
+    train(Talking(5), run, console="plain")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "toy" and lines[1].startswith("30 of 30 steps, ")
+    assert lines[2] == "toy: continuing at 30 steps" and "loss" in lines[3]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_live_bar_shows_rate_time_left_and_headline(memory_path, capsys):
+    class Talking(ToyTrainer):
+        def update(self):
+            time.sleep(0.03)
+            return super().update()
+
+        def headline(self, metrics):
+            return {"return": "475"}
+
+    train(Talking(5), make_run(memory_path / "r"), console="live")
+    out = capsys.readouterr().out
+    assert "100%" in out and "steps/s" in out and "475" in out
+
+
+def test_a_quiet_run_prints_nothing(memory_path, capsys):
+    train(ToyTrainer(2), make_run(memory_path / "r"), console="quiet")
+    assert capsys.readouterr().out == ""
+    assert isinstance(make_console(False), QuietConsole)
+    assert isinstance(make_console("auto"), PlainConsole)
+
+
+@pytest.mark.parametrize("bad", [{"save_every": 0}, {"save_every": -1.0}, {"eval_every": -1}])
+def test_impossible_intervals_are_refused(memory_path, bad):
+    with pytest.raises(ValueError, match="must be positive"):
+        train(ToyTrainer(2), make_run(memory_path / "r"), console=False, **bad)
+
+
+def test_the_manifest_says_how_far_training_had_come(memory_path):
+    run = make_run(memory_path / "r")
+    train(ToyTrainer(4), run, console=False)
+    info = json.loads((run.find().path / "MANIFEST.json").read_text())["info"]
+    assert (info["done"], info["total"]) == (40, 40) and info["elapsed"] > 0

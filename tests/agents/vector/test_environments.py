@@ -1,0 +1,198 @@
+"""Environments behind one interface: the same numbers however they are stepped, clear faults."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from playout.agents.vector.factory import make_environments
+from playout.agents.vector.interface import VectorEnvs
+from playout.errors import ConfigError, EnvironmentFault
+from ppo_worlds import Chain, Counter, Masked
+
+
+def play(envs, steps, seed=0):
+    """A record of `steps` steps with fixed actions."""
+    rng = np.random.default_rng(1)
+    found = [np.array(envs.reset(seed))]
+    for _ in range(steps):
+        actions = rng.integers(0, envs.action_space.n, envs.num_envs)
+        found += [np.array(part) for part in envs.step(actions)]
+        found.append(envs.idle.copy())
+    return found
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_one_process_and_several_give_the_same_numbers():
+    single = make_environments(Counter, 5, processes=0)
+    several = make_environments(Counter, 5, processes=2)
+    try:
+        assert "2 processes" in several.description
+        assert same(play(single, 20), play(several, 20))
+    finally:
+        several.close()
+
+
+def test_a_row_does_not_depend_on_how_many_there_are():
+    few, many = (
+        make_environments(Counter, 2, processes=0),
+        make_environments(Counter, 4, processes=0),
+    )
+    few.reset(5)
+    many.reset(5)
+    for _ in range(12):
+        a, *_ = few.step(np.ones(2, int))
+        b, *_ = many.step(np.ones(4, int))
+        assert np.array_equal(a, b[:2])
+
+
+def test_the_step_after_an_end_is_a_reset_that_ignores_the_action():
+    envs = make_environments(lambda: Counter(length=2), 1, processes=0)
+    first = np.array(envs.reset(0))
+    envs.step(np.array([1]))
+    obs, reward, terminated, _ = envs.step(np.array([2]))
+    assert obs[0, 1] == 2 and reward[0] == 2 and terminated[0] and envs.idle[0]
+    obs, reward, terminated, _ = envs.step(np.array([2]))
+    assert obs[0, 1] == 0 and reward[0] == 0 and not terminated[0] and not envs.idle[0]
+    assert obs[0, 0] != first[0, 0]  # another episode has another seed
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_state_is_rebuilt_by_playing_the_episode_again(processes):
+    envs = make_environments(Chain, 3, processes=processes)
+    other = make_environments(Chain, 3, processes=0)
+    try:
+        play(envs, 7)
+        state = envs.get_state()
+        before = np.array(envs.group.buffers["obs"])
+        assert np.array_equal(other.set_state(state), before)
+        assert np.array_equal(other.idle, envs.idle)
+        for _ in range(9):
+            a, b = envs.step(np.ones(3, int)), other.step(np.ones(3, int))
+            assert same([np.array(x) for x in a], [np.array(x) for x in b])
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raise", r"environment 0 failed in step \(episode 0, step 2\): RuntimeError: the motor"),
+        ("obs_nan", "NaN"),
+        ("obs_shape", r"shape \(3,\), not \(2,\)"),
+        ("reward_text", "ValueError"),
+    ],
+)
+@pytest.mark.parametrize("processes", [0, 2])
+def test_faults_of_an_environment_are_one_line_that_names_it(fault, message, processes):
+    envs = make_environments(lambda: Counter(fault=fault), 2, processes=processes)
+    try:
+        with pytest.raises(EnvironmentFault, match=message):
+            play(envs, 5)
+    finally:
+        envs.close()
+
+
+def test_a_worker_that_dies_is_named_with_its_exit_code():
+    envs = make_environments(lambda: Counter(fault="die"), 4, processes=2)
+    try:
+        with pytest.raises(EnvironmentFault, match=r"environments 0 to 1 died \(exit code 3"):
+            play(envs, 5)
+    finally:
+        envs.close()
+
+
+def test_masks_come_from_the_observation_the_method_or_the_info():
+    class Method(Counter):
+        def action_masks(self):
+            return np.array([1, 0, self.time % 2])
+
+    class Info(Counter):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"action_mask": np.array([0, 1, 1])}
+
+    envs = make_environments(Masked, 2, processes=0)
+    assert isinstance(envs.observation_space, spaces.Box)
+    envs.reset(0)
+    assert envs.masks().sum(1).tolist() == [3, 3]
+    envs = make_environments(Method, 2, processes=0)
+    envs.reset(0)
+    envs.step(np.zeros(2, int))
+    assert envs.masks().tolist() == [[1, 0, 1]] * 2
+    envs = make_environments(Info, 1, processes=0)
+    envs.reset(0)
+    envs.step(np.zeros(1, int))
+    assert envs.masks().tolist() == [[0, 1, 1]]
+
+
+def test_an_id_with_a_native_twin_uses_it_unless_told_otherwise():
+    twin = make_environments("CartPole-v1", 3)
+    assert twin.native and "playout/CartPole-v1" in twin.description
+    assert twin.reward_threshold == 475.0
+    original = make_environments("CartPole-v1", 3, native=False)
+    assert not original.native and "own entry point" in original.description
+    twin.reset(0)
+    obs, *_ = twin.step(np.zeros(3, int))
+    assert obs.shape == (3, 4)
+
+
+@pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode))
+def test_vector_environments_of_every_autoreset_mode_tell_the_same_story(mode):
+    envs = VectorEnvs(
+        gym.vector.SyncVectorEnv(
+            [lambda: Counter(length=3, truncate=True)] * 2, autoreset_mode=mode
+        ),
+        "counter",
+        native=False,
+    )
+    envs.reset(1)
+    ends = []
+    for _ in range(8):
+        idle = envs.idle.copy()
+        obs, _, _, truncations = envs.step(np.zeros(2, int))
+        if truncations[0]:
+            last = obs if envs.final_obs is None else envs.final_obs
+            assert envs.same_step == (envs.final_obs is not None)
+            assert last[0, 1] == 3
+        ends.append(bool(truncations[0]))
+        assert not (idle[0] and truncations[0])
+    assert ends.index(True) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NoSuchEnv-v0", "no environment 'NoSuchEnv-v0'"),
+        ("no_such_module:X-v0", "cannot import the module"),
+        ("parallel:no/such-v0", "cannot make the PettingZoo"),
+    ],
+)
+def test_names_that_mean_nothing_get_one_clear_line(name, message):
+    with pytest.raises(ConfigError, match=message):
+        make_environments(name, 2)
+
+
+def test_unknown_wrappers_and_options_are_refused():
+    with pytest.raises(ConfigError, match="unknown wrapper"):
+        make_environments("CartPole-v1", 2, wrappers=("shiny",))
+    with pytest.raises(ConfigError, match="cannot be made"):
+        make_environments("CartPole-v1", 2, options={"gravity_on_mars": True})
+
+
+def test_frames_can_be_stacked():
+    envs = make_environments("CartPole-v1", 2, wrappers=("frame_stack:3",), processes=0)
+    assert envs.observation_space.shape == (3, 4)
+
+
+def test_agents_of_a_parallel_environment_are_rows():
+    envs = make_environments("parallel:playout/pursuit-v0", 8)
+    obs = envs.reset(0)
+    assert len(obs) == envs.num_envs and envs.num_envs % 2 == 0
+    state = envs.get_state()
+    actions = np.ones(envs.num_envs, int)
+    first = [np.array(x) for x in envs.step(actions)]
+    envs.set_state(state)
+    assert same(first, [np.array(x) for x in envs.step(actions)])

