@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 # name -> module that defines it; resolved on first access, so that `import playout` needs no torch.
 _LAZY = {
-    "load": "playout.agents.players.load",
+    "load": "playout.agents.runs.kinds",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
     "Game": "playout.envs.core.python_game",

@@ -8,43 +8,41 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from playout.agents.alphazero.player import load_network
 from playout.agents.networks.resnet import ResNet
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import ExportOptions
 from playout.errors import ConfigError, PlayoutError
 
 TOLERANCE = 1e-4
 
 
-def export(run: RunDir, command: Any) -> int:
-    """Writes the network of a run; returns the exit code."""
-    which: str | int = int(command.which) if str(command.which).isdigit() else command.which
-    game, net, step = load_network(run, which)
+def export(run: RunDir, options: ExportOptions) -> None:
+    """Writes the network of a run."""
+    game, net, step = load_network(run, options.which)
     head = {"game": str(game), "step": str(step), "network": json.dumps(net.config.to_dict())}
-    if command.format == "safetensors":
+    if options.format == "safetensors":
         from safetensors.torch import save_file
 
-        path = Path(command.out or run.path / "network.safetensors")
+        path = Path(options.out or run.path / "network.safetensors")
         save_file(
             {name: tensor.contiguous() for name, tensor in net.state_dict().items()},
             path,
             metadata=head,
         )
-    elif command.format == "onnx":
-        path = Path(command.out or run.path / "network.onnx")
+    elif options.format == "onnx":
+        path = Path(options.out or run.path / "network.onnx")
         _write_onnx(net, path)
-        if command.check:
+        if options.check:
             print(f"largest difference to the original: {check_onnx(net, path):.1e}")
     else:
         raise ConfigError(
-            f"a game's network is exported as onnx or safetensors, not {command.format}"
+            f"a game's network is exported as onnx or safetensors, not {options.format}"
         )
     print(f"wrote {path}")
-    return 0
 
 
 def _write_onnx(net: ResNet, path: Path) -> None:

@@ -8,7 +8,6 @@ checkpoint. What can be done with a player stands in players/search.py.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from playout.agents.alphazero.evaluation import play_config, player_evaluator
 from playout.agents.alphazero.evaluator import NetworkEvaluator
@@ -87,7 +86,7 @@ def first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]
 
 
-def load(run: RunDir, which: str | int = "best") -> Any:
+def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
     """The player of a run."""
     game, net, _ = load_network(run, which)
     network = NetworkEvaluator(net, threads=os.cpu_count() or 1)

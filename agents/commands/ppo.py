@@ -1,7 +1,7 @@
 """Learn an environment by PPO: any Gymnasium id, a PettingZoo parallel one, or a game by self-play.
 
 Settings come from the preset of the environment (agents/presets/ppo.toml) and from flags. Leaves
-out learning (ppo/trainer.py) and what can be done with the run afterwards (ppo/verbs.py).
+out learning (ppo/trainer.py) and what can be done with the run afterwards (ppo/run.py).
 """
 
 import dataclasses
@@ -178,7 +178,7 @@ def _train(
     finally:
         trainer.close()
     if command.plot:
-        from playout.agents.ppo.verbs import plot_run
+        from playout.agents.ppo.run import plot_run
 
         plot_run(run)
     return run

@@ -20,6 +20,7 @@ from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.distributions import Categorical
 from playout.agents.ppo.player import PPOPlayer, find_checkpoint, load
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import ExportOptions
 from playout.errors import ConfigError, RunError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -188,21 +189,20 @@ def compare(player: PPOPlayer, module: Exported, path: Path) -> float:
     return worst
 
 
-def export_run(run: RunDir, command: Any) -> int:
-    """`playout export RUN`."""
-    which = command.which
-    kind = command.format or "onnx"
+def export_run(run: RunDir, options: ExportOptions) -> None:
+    """Writes the network of a PPO run."""
+    which = options.which
+    kind = options.format or "onnx"
     if kind == "hf":
         raise ConfigError("a PPO run is exported as onnx or safetensors")
     player = load(run, which)
     if kind == "safetensors":
-        path = Path(command.out) if command.out else run.path / "policy.safetensors"
+        path = options.out or run.path / "policy.safetensors"
         checkpoint = find_checkpoint(run, which)
         shutil.copyfile(checkpoint.path / "model.safetensors", path)
         print(f"wrote {path}")
-        return 0
-    path = Path(command.out) if command.out else run.path / "policy.onnx"
-    worst = export_onnx(player, path, check=command.check)
-    text = f", largest difference {worst:.1e} over 72 inputs" if command.check else ""
+        return
+    path = options.out or run.path / "policy.onnx"
+    worst = export_onnx(player, path, check=options.check)
+    text = f", largest difference {worst:.1e} over 72 inputs" if options.check else ""
     print(f"wrote {path}{text}")
-    return 0

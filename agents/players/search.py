@@ -203,8 +203,8 @@ def load_player(
     Raises:
         ConfigError: The run plays something else.
     """
-    from playout.agents.players.load import load
     from playout.agents.runs.directory import RunDir
+    from playout.agents.runs.kinds import load
 
     run = RunDir.open(path)
     if run.kind not in ("alphazero", "ppo"):

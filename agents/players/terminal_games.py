@@ -16,6 +16,7 @@ from typing import Any
 
 from playout.agents.players.simple import Player, make_player
 from playout.agents.players.terminal import HumanPlayer, Quit, Undo
+from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.envs.core import records
 from playout.envs.core.game import NativeGame, State, StateBatch
@@ -24,38 +25,38 @@ from playout.errors import ConfigError
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
 
 
-def play_games(player: Any, command: Any) -> int:
-    """What `playout play RUN` does.
+def play_games(player: Any, options: PlayOptions) -> None:
+    """What `playout play RUN` does with a game's run.
 
     Args:
         player: The run's player; has `.game`.
-        command: The options of `playout play`.
+        options: Who plays, who begins, where records go.
     """
     game: NativeGame = player.game
     if game.num_players != 2:
         raise ConfigError(
             f"`playout play` shows games of two players, {game} has {game.num_players}"
         )
-    if command.out is not None:
-        must_be_writable(command.out)
-    games = 1 if command.episodes is None else command.episodes
+    if options.out is not None:
+        must_be_writable(options.out)
+    games = 1 if options.episodes is None else options.episodes
     if games < 1:
         raise ConfigError(f"--episodes must be at least 1, not {games}")
-    if command.opponent == "human":
+    if options.opponent == "human":
         person = HumanPlayer(hint=_hinter(player), name="you")
-        return _with_person(player, person, person_first=not command.second, out=command.out)
-    opponent: Any = make_player(command.opponent, game, seed=command.seed + 1)
-    player.reset(command.seed)
+        _with_person(player, person, person_first=not options.second, out=options.out)
+        return
+    opponent: Any = make_player(options.opponent, game, seed=options.seed + 1)
+    player.reset(options.seed)
     for number in range(games):
-        first = (number % 2 == 0) != command.second
+        first = (number % 2 == 0) != options.second
         seats: list[Any] = [player, opponent] if first else [opponent, player]
         print(f"{seats[0].name} (X) against {seats[1].name} (O)")
         states, _ = play_one(game, seats, show=print)
-        _keep(command.out, game, states, seats)
-    return 0
+        _keep(options.out, game, states, seats)
 
 
-def _with_person(player: Any, person: HumanPlayer, *, person_first: bool, out: Path | None) -> int:
+def _with_person(player: Any, person: HumanPlayer, *, person_first: bool, out: Path | None) -> None:
     """Games until the person has had enough, with alternating colours."""
     game: NativeGame = player.game
     print(f"You play {game.name} against {player.name}. Type a move, or: hint, undo, quit.")
@@ -65,14 +66,14 @@ def _with_person(player: Any, person: HumanPlayer, *, person_first: bool, out: P
         states, left = play_one(game, seats, show=print)
         if left:
             print("Bye.")
-            return 0
+            return
         _keep(out, game, states, seats)
         try:
             again = input("Another game? (y/n) ").strip().lower()
         except EOFError:
-            return 0
+            return
         if again not in ("y", "yes"):
-            return 0
+            return
         person_first = not person_first
 
 

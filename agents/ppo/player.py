@@ -1,7 +1,7 @@
 """The player of a PPO run: observations in, actions out, without making the environment.
 
 `playout.load(RUN).act(observations)`. Normalisation, masks, recurrent state and the form of the
-environment's actions are handled here. Leaves out measuring and watching (verbs.py).
+environment's actions are handled here. Leaves out measuring and watching (run.py).
 """
 
 import os

@@ -19,7 +19,8 @@ from playout.agents.rating.arena import MatchResult, play_match
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate
-from playout.agents.runs.reporting import must_be_writable, progress, table, write_json
+from playout.agents.runs.kinds import EvalOptions
+from playout.agents.runs.reporting import progress, table
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, GameError
 from playout.mcts.exact.solver import can_prove
@@ -29,35 +30,31 @@ GAMES = 100
 _OPENING_PLIES = 4
 
 
-def evaluate_player(player: Any, command: Any) -> int:
-    """What `playout eval RUN` does.
+def evaluate_player(player: Any, options: EvalOptions) -> dict[str, Any]:
+    """What `playout eval RUN` says of a game's run.
 
     Args:
         player: The run's player; has `.game`, `.evaluator` and `.config`.
-        command: The options of `playout eval`.
+        options: Games, opponents and seed.
     """
-    if command.json is not None:
-        must_be_writable(command.json)
-    games = GAMES if command.episodes is None else command.episodes
+    games = GAMES if options.episodes is None else options.episodes
     if games < 1:
         raise ConfigError(f"--episodes must be at least 1, not {games}")
     game: NativeGame = player.game
     opponents = [
-        make_player(spec, game, seed=command.seed) for spec in command.opponents or OPPONENTS
+        make_player(spec, game, seed=options.seed) for spec in options.opponents or OPPONENTS
     ]
     for opponent in opponents:
         if opponent.name == "human":
             raise ConfigError("people play with `playout play RUN`")
-    if command.stochastic:
+    if options.stochastic:
         player.temperature = 1.0
-    report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": command.seed}
+    report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": options.seed}
     report["positions"] = judge_positions(player)
     _print_positions(report["positions"])
-    report.update(meet(player, opponents, game, games, command.seed))
+    report.update(meet(player, opponents, game, games, options.seed))
     _print_matches(report)
-    if command.json is not None:
-        write_json(command.json, report)
-    return 0
+    return report
 
 
 def judge_positions(player: Any) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import pytest
 from playout.agents.alphazero.budget import evaluations_within
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
-from playout.agents.players.load import load
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import load
 from playout.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ from playout.agents.alphazero.replay import Replay
 from playout.agents.alphazero.sizes import configure
 from playout.agents.alphazero.trainer import AlphaZeroConfig, AlphaZeroTrainer
 from playout.agents.networks.resnet import build
-from playout.agents.players.load import load
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import load
 from playout.agents.runs.loop import train
 from playout.envs.core.game import StateBatch
 from playout.errors import CheckpointError, ConfigError, DivergedError

@@ -2,7 +2,6 @@
 
 import io
 import json
-from types import SimpleNamespace
 
 import playout
 import pytest
@@ -10,6 +9,7 @@ from playout.agents.players.search import SearchPlayer, uct_player
 from playout.agents.players.terminal import HumanPlayer
 from playout.agents.players.terminal_games import painted, play_games
 from playout.agents.rating.evaluation import evaluate_player, judge_positions
+from playout.agents.runs.kinds import EvalOptions, PlayOptions
 from playout.cli import main
 from playout.envs.core.records import load
 from playout.errors import ConfigError
@@ -17,66 +17,52 @@ from playout.mcts.evaluators import RolloutEvaluator
 from playout.mcts.search import SearchConfig
 
 
-def options(**changed):
-    defaults = {
-        "opponent": "human",
-        "second": False,
-        "episodes": None,
-        "out": None,
-        "seed": 0,
-        "json": None,
-        "opponents": ("random",),
-        "stochastic": False,
-    }
-    return SimpleNamespace(**{**defaults, **changed})
-
-
 def play(monkeypatch, capsys, words, **changed):
     """What the terminal shows when a person types these words against uct."""
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(word + "\n" for word in words)))
-    code = play_games(uct_player("connect_four", 100, seed=1), options(**changed))
-    return code, capsys.readouterr().out
+    play_games(uct_player("connect_four", 100, seed=1), PlayOptions(**changed))
+    return capsys.readouterr().out
 
 
 def test_a_person_plays_until_the_end_and_the_game_is_kept(monkeypatch, capsys, tmp_path):
     out = tmp_path / "games.jsonl"
     words = ["1", "2", "3", "4", "5", "6", "7"] * 30  # refused where they are not legal
-    code, text = play(monkeypatch, capsys, words[:60], out=out)
-    assert code == 0 and "uct:100 plays" in text
+    text = play(monkeypatch, capsys, words[:60], out=out)
+    assert "uct:100 plays" in text
     assert "wins." in text or "You win!" in text or "A draw." in text
     record = load(out)[0]
     assert record.players == ("you", "uct:100") and record.result is not None
 
 
 def test_words_that_are_no_moves_are_explained(monkeypatch, capsys):
-    _, text = play(monkeypatch, capsys, ["9", "help", "hello", "", "quit"])
+    text = play(monkeypatch, capsys, ["9", "help", "hello", "", "quit"])
     assert text.count("is not a move") == 2 and "Or: hint, undo, quit" in text
     assert text.rstrip().endswith("Bye.")
 
 
 def test_full_columns_are_refused(monkeypatch, capsys):
     words = ["4"] * 8 + ["quit"]
-    _, text = play(monkeypatch, capsys, words)
+    text = play(monkeypatch, capsys, words)
     assert "cannot be played now" in text or "wins" in text or "You win" in text
 
 
 def test_undo_goes_back_to_the_persons_own_move(monkeypatch, capsys):
-    _, text = play(monkeypatch, capsys, ["undo", "4", "undo", "undo", "q"])
+    text = play(monkeypatch, capsys, ["undo", "4", "undo", "undo", "q"])
     assert text.count("nothing to take back") == 2
     assert text.count("1 2 3 4 5 6 7\n") >= 3
-    _, text = play(monkeypatch, capsys, ["undo", "quit"], second=True)
+    text = play(monkeypatch, capsys, ["undo", "quit"], second=True)
     assert "begins" in text and "nothing to take back" in text
 
 
 def test_a_hint_names_a_move_and_the_end_of_input_leaves(monkeypatch, capsys):
-    code, text = play(monkeypatch, capsys, ["hint"])
-    assert code == 0 and "uct:100 would play" in text and "Bye." in text
+    text = play(monkeypatch, capsys, ["hint"])
+    assert "uct:100 would play" in text and "Bye." in text
 
 
 def test_two_players_can_be_watched(capsys, tmp_path):
     out = tmp_path / "g.jsonl"
     player = uct_player("connect_four", 50, seed=1)
-    assert play_games(player, options(opponent="greedy", episodes=2, out=out)) == 0
+    play_games(player, PlayOptions(opponent="greedy", episodes=2, out=out))
     text = capsys.readouterr().out
     assert "uct:50 (X) against greedy (O)" in text and "greedy (X) against uct:50 (O)" in text
     assert len(load(out)) == 2
@@ -85,9 +71,9 @@ def test_two_players_can_be_watched(capsys, tmp_path):
 def test_play_refuses_what_cannot_be(tmp_path):
     player = uct_player("connect_four", 10)
     with pytest.raises(ConfigError, match="episodes"):
-        play_games(player, options(episodes=0))
+        play_games(player, PlayOptions(episodes=0))
     with pytest.raises(ConfigError, match="no player"):
-        play_games(player, options(opponent="nobody"))
+        play_games(player, PlayOptions(opponent="nobody"))
 
 
 def test_a_human_player_alone_asks_with_the_functions_it_is_given():
@@ -99,15 +85,13 @@ def test_a_human_player_alone_asks_with_the_functions_it_is_given():
     assert painted("X O") == "X O"  # no colours where output is no terminal
 
 
-def test_eval_reports_shares_games_and_ratings(capsys, tmp_path):
+def test_eval_reports_shares_games_and_ratings(capsys):
     game = playout.game("tic_tac_toe")
     config = SearchConfig(num_simulations=16, gumbel_scale=0.0)
     player = SearchPlayer(game, config, RolloutEvaluator(num_rollouts=2), name="me")
-    out = tmp_path / "e.json"
-    code = evaluate_player(player, options(episodes=8, opponents=("random", "greedy"), json=out))
+    report = evaluate_player(player, EvalOptions(episodes=8, opponents=("random", "greedy")))
     text = capsys.readouterr().out
-    assert code == 0 and "keeps the outcome" in text and "greedy = 0 Elo" in text
-    report = json.loads(out.read_text())
+    assert "keeps the outcome" in text and "greedy = 0 Elo" in text
     assert [one["by"] for one in report["positions"]] == ["policy", "search of 16"]
     for one in report["positions"]:
         low, high = one["value_preserving_interval"]
@@ -116,9 +100,9 @@ def test_eval_reports_shares_games_and_ratings(capsys, tmp_path):
     assert [one["opponent"] for one in report["matches"]] == ["random", "greedy"]
     assert {one["player"] for one in report["ratings"]} == {"me", "random", "greedy"}
     with pytest.raises(ConfigError, match="twice"):
-        evaluate_player(player, options(episodes=2, opponents=("random", "random")))
+        evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "random")))
     with pytest.raises(ConfigError, match="episodes"):
-        evaluate_player(player, options(episodes=0))
+        evaluate_player(player, EvalOptions(episodes=0))
 
 
 def test_games_too_large_to_solve_have_no_positions():

@@ -1,5 +1,6 @@
 """The command line: teaches, suggests, resumes, and answers mistakes with one line and code 2."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -201,19 +202,38 @@ def test_verbs_refuse_runs_that_cannot(run, capsys, verb):
 
 
 @pytest.mark.parametrize("verb", ["eval", "play", "export"])
-def test_verbs_call_the_function_of_the_kind(run, monkeypatch, verb):
-    from playout.agents.players import load
+def test_verbs_call_the_function_of_the_kind(run, monkeypatch, tmp_path, verb):
+    """The table is all that ties a kind to the commands: somebody else's kind is one more entry."""
+    from playout.agents.runs import kinds
 
     seen = []
-    module = types.ModuleType("playout_toy_verbs")
-    module.do = lambda run, command: seen.append((run.path, command.which)) or 5
+    module = types.ModuleType("toy_kind")
+    note = lambda run, options: seen.append((run.path, options.which))  # noqa: E731
+    module.evaluate = lambda run, options: note(run, options) or {"score": 0.5}
+    module.play = module.export = note
     module.load = lambda run, which: (run.kind, which)
-    monkeypatch.setitem(sys.modules, "playout_toy_verbs", module)
-    monkeypatch.setitem(load.VERBS, ("toy", verb), "playout_toy_verbs:do")
-    monkeypatch.setitem(load.PLAYERS, "toy", "playout_toy_verbs:load")
-    assert cli.main([verb, str(run.path), "--which", "latest"]) == 5
+    monkeypatch.setitem(sys.modules, "toy_kind", module)
+    monkeypatch.setitem(kinds.KINDS, "toy", "toy_kind")
+    words = ["--json", str(tmp_path / "found.json")] if verb == "eval" else []
+    assert cli.main([verb, str(run.path), "--which", "latest", *words]) == 0
     assert seen == [(run.path, "latest")]
+    if verb == "eval":
+        assert json.loads((tmp_path / "found.json").read_text()) == {"score": 0.5}
     assert playout.load(run.path) == ("toy", "best")
+
+
+def test_the_kinds_in_the_table_offer_what_the_protocol_asks():
+    import inspect
+
+    from playout.agents.runs.kinds import KINDS, RunKind
+
+    owed = [name for name in vars(RunKind) if not name.startswith("_")]
+    assert owed == ["load", "evaluate", "play", "export"]
+    for module in KINDS.values():
+        for name in owed:
+            wanted = list(inspect.signature(getattr(RunKind, name)).parameters)[1:]
+            found = inspect.signature(getattr(importlib.import_module(module), name))
+            assert list(found.parameters) == wanted, f"{module}.{name}"
 
 
 BENCHMARK = '''"""How fast: measured here."""

@@ -1,4 +1,4 @@
-"""What can be done with a self-play PPO run: meet other players, play against it.
+"""The player of a PPO run that learned a game by self-play, and how good it is.
 
 Native games go through the same tables and boards as AlphaZero runs; PettingZoo environments are
 measured against random play. Leaves out training.
@@ -14,6 +14,7 @@ from playout.agents.ppo.league.games import NativeTurns, make_turns
 from playout.agents.ppo.league.trainer import play_fixed
 from playout.agents.ppo.player import PPOPlayer, load, trust
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions
 from playout.errors import RunError
 
 
@@ -56,29 +57,28 @@ def game_player(run: RunDir, which: str | int = "best") -> GamePlayer:
     return GamePlayer(load(run, which), games.game, run.path.name)
 
 
-def evaluate_games(run: RunDir, command: Any) -> int:
-    """`playout eval RUN`: scores and ratings with intervals."""
+def evaluate_games(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+    """Scores and ratings with intervals."""
     env = str(run.config["env"])
     if not env.startswith("aec:"):
         from playout.agents.rating.evaluation import evaluate_player
 
-        return evaluate_player(game_player(run, command.which), command)
+        return evaluate_player(game_player(run, options.which), options)
     trust(env.removeprefix("aec:").partition("/")[0], run.path)
-    games = make_turns(env, command.episodes or 100)
-    player = load(run, command.which)
+    games = make_turns(env, 100 if options.episodes is None else options.episodes)
+    player = load(run, options.which)
     points = play_fixed(
-        player.policy, games, "random", command.seed, deterministic=not command.stochastic
+        player.policy, games, "random", options.seed, deterministic=not options.stochastic
     )
     error = 1.96 * float(points.std(ddof=1)) / len(points) ** 0.5 if len(points) > 1 else 0.0
     print(
         f"{env}: {100 * points.mean():.1f} ± {100 * error:.1f} % of the points in {len(points)} "
         "games against random play"
     )
-    return 0
-
-
-def play_games(run: RunDir, command: Any) -> int:
-    """`playout play RUN`: play against it, or watch it."""
-    from playout.agents.players.terminal_games import play_games as show
-
-    return show(game_player(run, command.which), command)
+    return {
+        "env": env,
+        "games": len(points),
+        "opponent": "random",
+        "score": float(points.mean()),
+        "ci95": error,
+    }

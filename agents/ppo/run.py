@@ -1,21 +1,23 @@
-"""What can be done with a PPO run: measure it, watch it, draw its curve.
+"""What can be done with a run of PPO (runs/kinds.py): measure it, watch it, draw its curve.
 
-Each is called as function(run, command) by the commands of the same name. Leaves out export
+Runs that learned a game by self-play go the way of games, as league/player.py. Leaves out export
 (networks/export.py) and training.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.league.games import is_game
-from playout.agents.ppo.player import PPOPlayer, load, trust
+from playout.agents.ppo.player import PPOPlayer, trust
+from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.vector.factory import (
     EnvSource,
     make_environments,
@@ -28,6 +30,11 @@ from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, RunError
 
 _MAX_FRAMES = 2000
+
+
+def load(run: RunDir, which: str | int = "best") -> PPOPlayer:
+    """The run's policy, which acts on observations."""
+    return load_policy(run, which)
 
 
 def _collect(run: RunDir) -> CollectConfig:
@@ -57,24 +64,24 @@ def is_selfplay(run: RunDir) -> bool:
     return bool(run.config.get("self_play")) or is_game(str(run.config["env"]))
 
 
-def evaluate(run: RunDir, command: Any) -> int:
-    """`playout eval RUN`: returns over whole episodes, with a 95 % interval."""
+def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+    """Returns over whole episodes with a 95 % interval; of games, scores and ratings."""
     if is_selfplay(run):
-        from playout.agents.ppo.league.verbs import evaluate_games
+        from playout.agents.ppo.league.player import evaluate_games
 
-        return evaluate_games(run, command)
-    episodes = command.episodes or 100
+        return evaluate_games(run, options)
+    episodes = 100 if options.episodes is None else options.episodes
     if episodes < 1:
         raise ConfigError(f"episodes must be at least 1, not {episodes}")
-    player = load(run, command.which)
+    player = load(run, options.which)
     envs = _environments(run, min(episodes, 100), _source(run))
     try:
         found = evaluate_policy(
             player.policy,
             envs,
             episodes=episodes,
-            seed=derive_seed(command.seed, "eval"),
-            deterministic=not command.stochastic,
+            seed=derive_seed(options.seed, "eval"),
+            deterministic=not options.stochastic,
             normalizer=player.normalizer,
         )
     finally:
@@ -82,7 +89,7 @@ def evaluate(run: RunDir, command: Any) -> int:
     result = {
         "env": run.config["env"],
         "episodes": len(found.returns),
-        "deterministic": not command.stochastic,
+        "deterministic": not options.stochastic,
         "mean_reward": found.mean,
         "std_reward": found.std,
         "ci95": 1.96 * found.stderr,
@@ -91,31 +98,31 @@ def evaluate(run: RunDir, command: Any) -> int:
         "mean_ep_length": float(found.lengths.mean()),
         "reward_threshold": envs.reward_threshold,
     }
-    how = "sampled" if command.stochastic else "deterministic"
+    how = "sampled" if options.stochastic else "deterministic"
     print(
         f"{run.config['env']}, {how} actions, {len(found.returns)} episodes: "
         f"{found.mean:.2f} ± {1.96 * found.stderr:.2f} (deviation {found.std:.2f}, "
         f"from {found.returns.min():.1f} to {found.returns.max():.1f}), "
         f"length {found.lengths.mean():.1f}"
     )
-    if command.json is not None:
-        Path(command.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return result
 
 
-def play(run: RunDir, command: Any) -> int:
-    """`playout play RUN`: watch it, as a moving picture or as text."""
+def play(run: RunDir, options: PlayOptions) -> None:
+    """Shows it acting, as a moving picture or as text; of games, plays against it."""
     if is_selfplay(run):
-        from playout.agents.ppo.league.verbs import play_games
+        from playout.agents.players.terminal_games import play_games
+        from playout.agents.ppo.league.player import game_player
 
-        return play_games(run, command)
-    player = load(run, command.which)
+        play_games(game_player(run, options.which), options)
+        return
+    player = load(run, options.which)
     env, ansi = _watchable(run)
     frames: list[Any] = []
-    episodes = command.episodes or 1
+    episodes = options.episodes or 1
     for episode in range(episodes):
-        player.reset(command.seed)
-        obs, info = env.reset(seed=command.seed + episode)
+        player.reset(options.seed)
+        obs, info = env.reset(seed=options.seed + episode)
         total, length, over = 0.0, 0, False
         while not over:
             _show(env, ansi, frames)
@@ -129,10 +136,9 @@ def play(run: RunDir, command: Any) -> int:
         print(f"episode {episode + 1}: return {total:.2f}, {length} steps")
     env.close()
     if not ansi:
-        path = Path(command.out) if command.out else run.path / "play.gif"
+        path = options.out if options.out is not None else run.path / "play.gif"
         fps = float(env.metadata.get("render_fps") or 30)
         print(f"wrote {save_frames(frames, path, fps)}")
-    return 0
 
 
 def _mask(env: Any, info: dict[str, Any]) -> Any:
@@ -218,11 +224,14 @@ def plot_run(run: RunDir) -> Path:
     return path
 
 
-def export(run: RunDir, command: Any) -> int:
-    """`playout export RUN`: ONNX with a parity check, or the bare weights."""
+def export(run: RunDir, options: ExportOptions) -> None:
+    """Writes its network as ONNX, or the bare weights."""
     from playout.agents.networks.export import export_run
 
-    return export_run(run, command)
+    export_run(run, options)
 
 
-__all__ = ["PPOPlayer", "evaluate", "export", "play", "plot_run", "save_frames"]
+if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.agents.ppo import run as this
+
+    _: RunKind = this

@@ -1,24 +1,28 @@
-"""What eval, play and export do with a run of a language stage or of a whole pipeline.
+"""What can be done with a run of a language stage or of a whole pipeline (runs/kinds.py).
 
-Each is called as function(run, command) by the commands of the same name. Comparing policies in
-detail is `playout rlhf judge`.
+Comparing policies in detail is `playout rlhf judge`; what a run left is read by loading.py.
 """
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import Actor, EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.errors import ConfigError, RunError
-from playout.rlhf.loading import IMPROVED, LanguagePlayer, load, meeting
+from playout.rlhf.loading import IMPROVED, LanguagePlayer, meeting
+from playout.rlhf.loading import load as load_stage
 from playout.rlhf.stage import is_finished, model_folder
 
-__all__ = ["evaluate", "export", "play"]
+
+def load(run: RunDir, which: str | int = "best") -> Actor:
+    """The policy, which answers prompts, or the reward model, which scores texts."""
+    actor: Actor = load_stage(run, which)
+    return actor
 
 
-def evaluate(run: RunDir, command: Any) -> int:
-    """`playout eval RUN`: win rates of an improved policy, or what the stage measured last."""
+def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+    """Win rates of an improved policy, or what the stage measured last."""
     stage = run.kind.partition(".")[2]
     improved = stage in IMPROVED or (
         stage == "all" and any(is_finished(run.path / name) for name in IMPROVED)
@@ -27,7 +31,7 @@ def evaluate(run: RunDir, command: Any) -> int:
     if improved:
         from playout.rlhf.evaluation.judge import compare_policies
 
-        match = meeting(run.path, num_prompts=command.episodes or 256, seed=command.seed)
+        match = meeting(run.path, num_prompts=options.episodes or 256, seed=options.seed)
         found = compare_policies(match.policy, match.opponent, match.evaluator)
         for name, row in found.items():
             low, high = row["interval"]
@@ -40,9 +44,7 @@ def evaluate(run: RunDir, command: Any) -> int:
         found = _last_measures(run)
         for name, value in found.items():
             print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    if command.json is not None:
-        Path(command.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return found
 
 
 def _last_measures(run: RunDir) -> dict[str, Any]:
@@ -64,28 +66,27 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
     return found
 
 
-def play(run: RunDir, command: Any) -> int:
-    """`playout play RUN`: a conversation."""
+def play(run: RunDir, options: PlayOptions) -> None:
+    """A conversation."""
     from playout.rlhf.generation.chat import chat
 
-    player = load(run, command.which)
+    player = load(run, options.which)
     if not isinstance(player, LanguagePlayer):
         raise RunError(f"{run.path} is a run of kind {run.kind}, which does not write text")
-    player.reset(command.seed)
+    player.reset(options.seed)
     chat(player)
-    return 0
 
 
-def export(run: RunDir, command: Any) -> int:
-    """`playout export RUN`: the model as a Hugging Face folder."""
-    if command.format not in (None, "hf", "safetensors"):
-        raise ConfigError(f"a language model is exported as hf (safetensors), not {command.format}")
+def export(run: RunDir, options: ExportOptions) -> None:
+    """The model as a Hugging Face folder."""
+    if options.format not in (None, "hf", "safetensors"):
+        raise ConfigError(f"a language model is exported as hf (safetensors), not {options.format}")
     source = model_folder(run.path)
-    target = Path(command.out) if command.out else run.path / "export"
+    target = options.out if options.out is not None else run.path / "export"
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty; choose another --out")
     shutil.copytree(source, target, dirs_exist_ok=True)
-    if command.check:
+    if options.check:
         from playout.rlhf.model.huggingface import from_pretrained
 
         first, second = from_pretrained(source), from_pretrained(target)
@@ -93,4 +94,9 @@ def export(run: RunDir, command: Any) -> int:
             if not bool((ours == theirs).all()):
                 raise RunError(f"{target}: {name} was not written as it is")
     print(f"wrote {target} (config.json, model.safetensors, tokenizer.json)")
-    return 0
+
+
+if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.rlhf import run as this
+
+    _: RunKind = this

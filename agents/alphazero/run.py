@@ -1,0 +1,55 @@
+"""What can be done with a run that has learned a game by self-play (runs/kinds.py).
+
+Only names are tied here; the work stands in player.py, players/terminal_games.py,
+rating/evaluation.py and export.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from playout.agents.alphazero.player import AlphaZeroPlayer
+from playout.agents.alphazero.player import load as load_run
+from playout.agents.players.search import one_torch_thread
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+
+
+def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
+    """The run's player."""
+    return load_run(run, which)
+
+
+def _player(run: RunDir, options: EvalOptions | PlayOptions) -> AlphaZeroPlayer:
+    player = load(run, options.which)
+    one_torch_thread()
+    if options.simulations is None:
+        return player
+    return player.with_simulations(options.simulations)
+
+
+def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+    """Measures it on solved positions and against fixed opponents."""
+    from playout.agents.rating.evaluation import evaluate_player
+
+    return evaluate_player(_player(run, options), options)
+
+
+def play(run: RunDir, options: PlayOptions) -> None:
+    """Plays against a person, or shows games against another player."""
+    from playout.agents.players.terminal_games import play_games
+
+    play_games(_player(run, options), options)
+
+
+def export(run: RunDir, options: ExportOptions) -> None:
+    """Writes its network as ONNX or safetensors."""
+    from playout.agents.alphazero.export import export as write
+
+    write(run, options)
+
+
+if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.agents.alphazero import run as this
+
+    _: RunKind = this

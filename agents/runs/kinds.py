@@ -1,0 +1,151 @@
+"""What can be done with a finished run, by its kind: load it, measure it, play it, export it.
+
+A kind is a module with the four functions of `RunKind`. `KINDS` names the modules, and one is
+imported only when a run of its kind is used: this room knows nothing of learning, and looking at a
+run costs no torch. A kind of your own is one more entry in `KINDS`. Leaves out all of the work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, cast
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import RunError
+from tyro.conf import arg
+
+# Kind, or its part before the first dot -> module that implements RunKind.
+KINDS = {
+    "alphazero": "playout.agents.alphazero.run",
+    "ppo": "playout.agents.ppo.run",
+    "rlhf": "playout.rlhf.run",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalOptions:
+    """How `playout eval` measures."""
+
+    episodes: Annotated[int | None, arg(metavar="N")] = None
+    """Episodes or games to play; by default enough for a narrow interval."""
+
+    opponents: tuple[str, ...] = ()
+    """Games: whom to meet, such as random, uct:500 or another run."""
+
+    simulations: Annotated[int | None, arg(metavar="N")] = None
+    """Games: search simulations a move; 0 for the bare policy."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    stochastic: bool = False
+    """Sample actions instead of taking the likeliest."""
+
+    seed: int = 0
+    """Seed of environments and openings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayOptions:
+    """How `playout play` plays."""
+
+    simulations: Annotated[int | None, arg(metavar="N")] = None
+    """Games: search simulations a move."""
+
+    second: bool = False
+    """Games: let the run move first."""
+
+    opponent: str = "human"
+    """Games: who plays against the run; human is you."""
+
+    episodes: Annotated[int | None, arg(metavar="N")] = None
+    """How many episodes to watch, or how many games between two programs."""
+
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Environments: write the pictures to this file (.gif, .webp or .png). Games: append the
+    records of finished games to it."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    seed: int = 0
+    """Seed of the environment and of ties."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What `playout export` writes."""
+
+    format: Annotated[
+        Literal["onnx", "safetensors", "hf"] | None, arg(metavar="{onnx,safetensors,hf}")
+    ] = None
+    """ONNX, bare safetensors, or a Hugging Face folder; by default what suits the kind."""
+
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
+    """File or folder to write; by default one named after the format inside the run."""
+
+    which: str = "best"
+    """Checkpoint: best, latest or its number."""
+
+    check: bool = True
+    """Compare the exported network's answers with the original's."""
+
+
+class Actor(Protocol):
+    """What a run has learned, ready to be used."""
+
+    def act(self, batch: Any, /) -> Any:
+        """An answer to each of a batch: actions for observations or positions, texts for prompts.
+
+        What a batch is made of depends on what was learned.
+        """
+
+
+class RunKind(Protocol):
+    """What a kind of runs owes. Modules serve as implementations.
+
+    A function that makes no sense for a run (nobody plays against a reward model) raises RunError.
+    """
+
+    def load(self, run: RunDir, which: str | int = "best") -> Actor:
+        """The policy, player or model of a checkpoint: "best", "latest" or its number."""
+
+    def evaluate(self, run: RunDir, options: EvalOptions) -> Mapping[str, Any]:
+        """Measure it, print the result for people, and return it as plain data for JSON."""
+
+    def play(self, run: RunDir, options: PlayOptions) -> None:
+        """Let a person play against it, talk to it or watch it."""
+
+    def export(self, run: RunDir, options: ExportOptions) -> None:
+        """Write its network for other programs, and print what was written where."""
+
+
+def find_kind(run: RunDir, *, wanted: str) -> RunKind:
+    """What implements the run's kind; `wanted` completes "has no ..." in the message.
+
+    Raises:
+        RunError: The kind is not in the table.
+    """
+    module = KINDS.get(run.kind) or KINDS.get(run.kind.partition(".")[0])
+    if module is None:
+        raise RunError(f"{run.path} is a run of kind {run.kind}, which has no {wanted}")
+    return cast(RunKind, import_module(module))
+
+
+def load(path: str | PathLike[str], which: str | int = "best") -> Any:
+    """What a run has learned, ready to act: `playout.load("runs/demo").act(...)`.
+
+    Args:
+        path: A run directory.
+        which: "best", "latest" or the number of a checkpoint.
+
+    Returns:
+        An object with `.act(batch) -> actions`; of a game's run also a Player.
+
+    Raises:
+        RunError: Not a run, or nothing to load in it. CheckpointError: It is damaged.
+    """
+    run = RunDir.open(path)
+    return find_kind(run, wanted="player").load(run, which)
