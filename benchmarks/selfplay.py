@@ -29,7 +29,8 @@ from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
 from playout.agents.alphazero.sizes import configure
 from playout.agents.networks.resnet import build, parse_size
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
-from playout.mcts.search import LeafBatch, SearchConfig
+from playout.mcts.evaluators import LeafBatch
+from playout.mcts.search import SearchConfig
 
 COMMAND = "python -m playout.benchmarks.selfplay"
 GAMES = 256

@@ -16,8 +16,6 @@ cdef extern from "playout_game.h" nogil:
     enum:
         PLAYOUT_GAME_ABI
     const char *PLAYOUT_GAME_CAPSULE
-    ctypedef struct playout_rng:
-        pass
     ctypedef struct playout_game:
         uint32_t abi
         const char *name
@@ -26,7 +24,6 @@ cdef extern from "playout_game.h" nogil:
         int32_t obs_shape[3]
         int32_t state_size
         void *chance
-    playout_rng playout_rng_stream(uint64_t seed, uint64_t stream)
 
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
@@ -74,7 +71,6 @@ cdef extern from "tree/result.h" nogil:
     void mcts_read_result(const mcts_search *, int32_t, double, mcts_result *)
     int32_t mcts_variation(const mcts_search *, int32_t, int32_t, int32_t *, int32_t)
     void mcts_root_state(const mcts_search *, int32_t, void *)
-    void mcts_rollouts(const playout_game *, void *, void *, int32_t, playout_rng *, float *)
 
 ALGORITHMS = ("puct", "gumbel", "uct")  # in the order of the numbers in tree/tree.h
 
@@ -304,23 +300,3 @@ cdef class SearchCore:
     def clear_cache(self):
         """Forgets all remembered evaluations."""
         mcts_cache_clear(&self.search.cache)
-
-
-def rollout_values(capsule, const uint8_t[:, ::1] states, int32_t num_rollouts, uint64_t seed,
-                   uint64_t counter):
-    """Mean returns of random play from each state, float32 [M, P]; row i draws from stream counter + i."""
-    cdef const playout_game *game = table_of(capsule)
-    cdef Py_ssize_t i, n = states.shape[0]
-    if states.shape[1] != game.state_size:
-        raise ValueError(f"states must have {game.state_size} bytes a row, not {states.shape[1]}")
-    out = np.zeros((n, game.num_players), np.float32)
-    scratch = np.zeros((2, game.state_size), np.uint8)
-    cdef float[:, ::1] out_ = out
-    cdef uint8_t[:, ::1] scratch_ = scratch
-    cdef playout_rng rng
-    with nogil:
-        for i in range(n):
-            rng = playout_rng_stream(seed, counter + <uint64_t>i)
-            scratch_[0, :] = states[i, :]
-            mcts_rollouts(game, &scratch_[0, 0], &scratch_[1, 0], num_rollouts, &rng, &out_[i, 0])
-    return out

@@ -1,34 +1,79 @@
-"""Evaluators that need no network: uniform, random rollouts, the exact solver.
+"""`Evaluator`: what a search asks about its leaves; and three that need no network.
 
-An evaluator turns leaves into logits and values, in batches; the network's lives in agents, for
-nothing here may import torch.
+`LeafBatch` is what an evaluator is given. Here stand the uniform evaluator, random rollouts and
+the exact solver; those with a network stand in agents, for nothing here may import torch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
-from playout.mcts._search import rollout_values
 
 if TYPE_CHECKING:
     from playout.mcts.exact.solver import Solver
-    from playout.mcts.search import LeafBatch
 
 Evaluation = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
+@dataclass(frozen=True, slots=True)
+class LeafBatch:
+    """Positions to be evaluated; views into buffers that the next ask() overwrites.
+
+    Attributes:
+        obs: float32 [M, C, H, W], seen by the side to move; None if ask(observe=False).
+        mask: uint8 [M, A], 1 = legal.
+        states: uint8 [M, state_size].
+        to_play: int32 [M].
+        size: M, at least 1.
+        game: The game.
+    """
+
+    obs: npt.NDArray[np.float32] | None
+    mask: npt.NDArray[np.uint8]
+    states: npt.NDArray[np.uint8]
+    to_play: npt.NDArray[np.int32]
+    size: int
+    game: NativeGame
+
+
 class Evaluator(Protocol):
-    """What a search asks; set `needs_obs = False` to be spared observations."""
+    """Answers the leaves of a search with a policy and a value each.
+
+    No leaf is finished: in each, somebody is to move and an action is legal. An answer may depend
+    on nothing but the leaf, for leaves come in batches of any size and a search may remember
+    answers (`SearchConfig.cache_size`). `evaluate` is called by one thread at a time, the one that
+    drives the search, which need not be the thread that made the evaluator; another search on
+    another thread needs an evaluator of its own. While a call runs the search stands still, so one
+    that releases the interpreter lock lets other searches go on.
+
+    Attributes:
+        needs_obs: Optional, True if left out. With False, `Search.run` spares the observations and
+            hands over leaves whose `obs` is None.
+    """
+
+    needs_obs: bool = True
 
     def evaluate(self, leaves: LeafBatch) -> Evaluation:
-        """Logits [M, A] (illegal actions are ignored) and values [M] or [M, P]."""
+        """Logits and values of the leaves; it keeps no view of their buffers.
+
+        Args:
+            leaves: M positions; their arrays are read only.
+
+        Returns:
+            Logits, float32 [M, A], finite where an action is legal and ignored elsewhere; and
+            values, float32 [M] in [-1, 1] for the side to move (games of one or two players) or
+            [M, P] for every player. Both belong to the caller.
+        """
+        ...
 
 
-class UniformEvaluator:
+class UniformEvaluator(Evaluator):
     """The same for every position: equal logits and one value."""
 
     needs_obs = False
@@ -43,7 +88,7 @@ class UniformEvaluator:
         return np.zeros(leaves.mask.shape, np.float32), np.full(shape, self.value, np.float32)
 
 
-class RolloutEvaluator:
+class RolloutEvaluator(Evaluator):
     """Equal logits; values are mean returns of random play.
 
     Args:
@@ -62,16 +107,14 @@ class RolloutEvaluator:
 
     def evaluate(self, leaves: LeafBatch) -> Evaluation:
         """Zeros and [M, P] mean returns."""
-        states = np.ascontiguousarray(leaves.states)
-        values = rollout_values(
-            leaves.game.capsule, states, self.num_rollouts, self.seed, self.evaluated
-        )
-        leaves.game.raise_pending()
+        states = StateBatch.from_data(leaves.game, np.array(leaves.states), check=False)
+        streams = np.arange(self.evaluated, self.evaluated + leaves.size)
+        values = states.playouts(self.seed, count=self.num_rollouts, streams=streams)
         self.evaluated += leaves.size
         return np.zeros(leaves.mask.shape, np.float32), values
 
 
-class SolverEvaluator:
+class SolverEvaluator(Evaluator):
     """Exact values, and logits that favour the moves that keep them.
 
     Args:

@@ -25,7 +25,7 @@ from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
 from playout.mcts.config import MAX_SIMULATIONS, SearchConfig
-from playout.mcts.evaluators import Evaluator
+from playout.mcts.evaluators import Evaluator, LeafBatch
 
 __all__ = ["UNKNOWN", "LeafBatch", "Search", "SearchConfig", "SearchResult"]
 
@@ -35,27 +35,6 @@ UNKNOWN = -128
 _SLICE = 0.05  # seconds of rollouts between looks for Ctrl-C
 
 Rows = npt.ArrayLike | None
-
-
-@dataclass(frozen=True, slots=True)
-class LeafBatch:
-    """Positions to be evaluated; views into buffers that the next ask() overwrites.
-
-    Attributes:
-        obs: float32 [M, C, H, W], seen by the side to move; None if ask(observe=False).
-        mask: uint8 [M, A], 1 = legal.
-        states: uint8 [M, state_size].
-        to_play: int32 [M].
-        size: M.
-        game: The game.
-    """
-
-    obs: npt.NDArray[np.float32] | None
-    mask: npt.NDArray[np.uint8]
-    states: npt.NDArray[np.uint8]
-    to_play: npt.NDArray[np.int32]
-    size: int
-    game: NativeGame
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +200,7 @@ class Search:
 
         Args:
             states: Positions to search [B].
-            evaluator: Anything with `evaluate(leaves) -> (logits, values)`; not for uct.
+            evaluator: An `Evaluator` (evaluators.py); not for uct.
             temperature: See result().
             num_simulations: See begin().
             noise: See begin().

@@ -15,16 +15,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.networks.resnet import FoldedResNet, ResNet
 from playout.errors import ConfigError, DivergedError
-
-if TYPE_CHECKING:
-    from playout.mcts.search import LeafBatch
+from playout.mcts.evaluators import Evaluator, LeafBatch
 from torch import Tensor, nn
 
 Float32 = npt.NDArray[np.float32]
@@ -103,7 +101,7 @@ def as_one_call(net: FoldedResNet, dtype: torch.dtype) -> Answer:
     return cast(Answer, traced)
 
 
-class NetworkEvaluator:
+class NetworkEvaluator(Evaluator):
     """Evaluates leaves with a folded copy of a network.
 
     Args:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame
-from playout.mcts.evaluators import Evaluator
-from playout.mcts.exact._tactics import merge, settle
+from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.exact.solver import GIVEN_UP, Prover, prover_for
-from playout.mcts.search import LeafBatch
+from playout.mcts.exact.tactics import resolve, scatter_answers
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,7 +27,7 @@ PROOF_NODES = 300
 """Alpha-beta's effort a leaf: 10 us on average, half of what a small network takes."""
 
 
-class LookaheadEvaluator:
+class LookaheadEvaluator(Evaluator):
     """Wraps a network's evaluator; for calls from one thread at a time.
 
     Args:
@@ -65,7 +64,7 @@ class LookaheadEvaluator:
         seen = None if leaves.obs is None else leaves.obs[:size].reshape(size, -1)
         logits = np.empty((size, game.num_actions), np.float32)
         values = np.empty(size, np.float32)
-        count = settle(
+        count = resolve(
             game.capsule,
             leaves.states[:size],
             seen,
@@ -85,7 +84,8 @@ class LookaheadEvaluator:
         self.num_settled += size - count
         if count:
             answers, found = self.network.evaluate(room.leaves(count, observed=seen is not None))
-            merge(room.rows[:count], answers, found, room.losing, CERTAIN, logits, values)
+            rows = room.rows[:count]
+            scatter_answers(rows, answers, found, room.losing, CERTAIN, logits, values)
         return logits, values
 
     def _prove(

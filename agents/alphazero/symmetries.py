@@ -12,14 +12,13 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame, StateBatch
-from playout.mcts.evaluators import Evaluator
-from playout.mcts.search import LeafBatch
+from playout.mcts.evaluators import Evaluator, LeafBatch
 
 Float32 = npt.NDArray[np.float32]
 MOST = 8  # symmetries that are worth their evaluations
 
 
-class SymmetricEvaluator:
+class SymmetricEvaluator(Evaluator):
     """The mean over symmetries of another evaluator's answers.
 
     Args:

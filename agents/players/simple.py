@@ -17,7 +17,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver import TableSolver
+from playout.mcts.exact.alphabeta import AlphaBeta
 from playout.mcts.exact.solver import Solver
 from playout.mcts.exact.tactics import tactics, winning_actions
 
@@ -109,7 +109,7 @@ class AlphaBetaPlayer:
             raise ConfigError(f"alpha-beta's depth must be from 1 to 1000, not {depth}")
         self.depth, self.rollouts = depth, rollouts
         self.name = f"alphabeta:{depth}"
-        self._solver = TableSolver(self.game.capsule)
+        self._solver = AlphaBeta(self.game)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -123,12 +123,10 @@ class AlphaBetaPlayer:
         best = np.zeros(values.shape, bool)
         rows = np.arange(len(states))
         for depth in range(1, self.depth + 1):
-            values = np.empty((len(rows), self.game.num_actions), np.float32)
             rollouts = self.rollouts if depth == self.depth else 0
-            self._solver.solve(
-                states.data[rows], values, depth=depth, rollouts=rollouts, seed=self._seed
+            values = self._solver.values(
+                states[rows], depth=depth, rollouts=rollouts, seed=self._seed
             )
-            self.game.raise_pending()
             values = np.where(np.isnan(values), -np.inf, values)
             highest = values.max(axis=1, keepdims=True)
             # Where all is lost at this depth, the moves that were not lost one ply earlier hold out

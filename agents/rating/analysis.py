@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.mcts.evaluators import Evaluator, RolloutEvaluator
+from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
 from playout.mcts.exact.solver import ILLEGAL, Solver
-from playout.mcts.search import LeafBatch, Search, SearchConfig
+from playout.mcts.search import Search, SearchConfig
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]

@@ -22,7 +22,7 @@ from playout.envs.core.records import GameRecord
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver import TableSolver
+from playout.mcts.exact.alphabeta import AlphaBeta
 
 BATCH = 256  # games that run side by side
 _FRUITLESS = 30  # rounds of random play without a new opening
@@ -232,7 +232,7 @@ def random_openings(
         raise ConfigError(f"openings of {game} can have 0 to {game.max_plies} plies, not {plies}")
     if plies == 0:
         return [[] for _ in range(count)]
-    solver = TableSolver(game.capsule)
+    solver = AlphaBeta(game)
     seen, found = set[int](), list[list[int]]()
     fruitless = 0
     for number in itertools.count():
@@ -243,9 +243,7 @@ def random_openings(
             states.apply(actions, where=actions >= 0)
             moves.append(actions)
         rows = _distinct(states, np.flatnonzero(~states.is_terminal()), seen)
-        values = np.empty((len(rows), game.num_actions), np.float32)
-        solver.solve(states.data[rows], values, depth=_LOOK_AHEAD)
-        game.raise_pending()
+        values = solver.values(states[rows], depth=_LOOK_AHEAD)
         open_rows = rows[np.abs(np.nanmax(values, axis=1)) < 1] if len(rows) else rows
         found += [[int(actions[row]) for actions in moves] for row in open_rows]
         fruitless = 0 if len(open_rows) else fruitless + 1

@@ -16,10 +16,10 @@ from playout_game cimport (
     PLAYOUT_MAX_ACTIONS,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_TERMINAL,
+    playout_draw,
+    playout_finish,
     playout_game,
     playout_rng,
-    playout_rng_below,
-    playout_rng_double,
     playout_rng_stream,
 )
 
@@ -38,40 +38,6 @@ cdef inline int32_t playable(const playout_game *game, const void *state, int32_
     if game.chance != NULL and game.to_play(game, state) == PLAYOUT_CHANCE:
         return game.chance(game, state, actions, probs)
     return game.legal(game, state, actions)
-
-
-cdef inline int32_t draw(const playout_game *game, const void *state, playout_rng *rng) noexcept nogil:
-    """A uniformly random legal action, or a throw of the dice; -1 on finished states."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    cdef double[PLAYOUT_MAX_ACTIONS] probs
-    cdef int32_t count, i
-    cdef double point
-    if game.chance != NULL and game.to_play(game, state) == PLAYOUT_CHANCE:
-        count = game.chance(game, state, actions, probs)
-        point = playout_rng_double(rng)
-        for i in range(count - 1):
-            point -= probs[i]
-            if point < 0:
-                return actions[i]
-        return actions[count - 1] if count > 0 else -1
-    count = game.legal(game, state, actions)
-    return actions[playout_rng_below(rng, <uint64_t>count)] if count > 0 else -1
-
-
-cdef inline void play_out(const playout_game *game, const void *state, void *scratch, playout_rng *rng,
-                          float *values) noexcept nogil:
-    """A random game from `state`, by the game's own function where it has one."""
-    cdef int32_t _ply, action
-    if game.playout != NULL:
-        game.playout(game, state, rng, values)
-        return
-    memcpy(scratch, state, game.state_size)
-    for _ply in range(game.max_plies + 1):
-        action = draw(game, scratch, rng)
-        if action < 0:
-            break
-        game.apply(game, scratch, action)
-    game.returns(game, scratch, values)
 
 
 cdef inline void write_mask(const playout_game *game, const void *state, uint8_t *mask) noexcept nogil:
@@ -221,7 +187,7 @@ def random_actions(object capsule, const uint8_t[:, ::1] states, uint64_t seed, 
         for row in range(<int32_t>states.shape[0]):
             rng = playout_rng_stream(seed, streams[row])
             rng.counter = counter
-            out[row] = draw(game, &states[row, 0], &rng)
+            out[row] = playout_draw(game, &states[row, 0], &rng)
     raise_error(game)
 
 
@@ -236,7 +202,7 @@ def random_plies(object capsule, uint8_t[:, ::1] states, const int32_t[::1] plie
             rng = playout_rng_stream(seed, streams[row])
             played[row] = 0
             for _ply in range(plies[row]):
-                action = draw(game, &states[row, 0], &rng)
+                action = playout_draw(game, &states[row, 0], &rng)
                 if action < 0:
                     break
                 game.apply(game, &states[row, 0], action)
@@ -258,7 +224,8 @@ def playouts(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const 
             for player in range(game.num_players):
                 total[player] = 0.0
             for _i in range(count):
-                play_out(game, &states[row, 0], &scratch[0], &rng, values)
+                memcpy(&scratch[0], &states[row, 0], game.state_size)
+                playout_finish(game, &scratch[0], &rng, values)
                 for player in range(game.num_players):
                     total[player] += values[player]
             for player in range(game.num_players):

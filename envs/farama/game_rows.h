@@ -7,7 +7,7 @@
 #ifndef PLAYOUT_GAME_ROWS_H
 #define PLAYOUT_GAME_ROWS_H
 
-#include "playout_game.h"
+#include "playout_random.h"
 
 #define GR_INLINE static inline __attribute__((always_inline))
 
@@ -50,16 +50,10 @@ GR_INLINE int32_t gr_settle(const gr_rows *r, int32_t row) {
     void *state = gr_state(r, row);
     int32_t player = game->to_play(game, state);
     while (player == PLAYOUT_CHANCE && game->chance != NULL) {
-        int32_t actions[PLAYOUT_MAX_ACTIONS];
-        double probs[PLAYOUT_MAX_ACTIONS];
         playout_rng rng = playout_rng_stream(r->seeds[row], r->episodes[row]);
         rng.counter = r->draws[row];
-        double point = playout_rng_double(&rng);
+        game->apply(game, state, playout_draw_outcome(game, state, &rng));
         r->draws[row] = rng.counter;
-        const int32_t count = game->chance(game, state, actions, probs);
-        int32_t i = 0;
-        for (; i < count - 1 && point >= probs[i]; i++) point -= probs[i];
-        game->apply(game, state, actions[i]);
         player = game->to_play(game, state);
     }
     r->to_play[row] = player;
@@ -79,15 +73,13 @@ GR_INLINE void gr_play(const gr_rows *r, int32_t row, int32_t action) {
 }
 
 static inline void gr_reply_at_random(const gr_rows *r, int32_t row) {
-    int32_t actions[PLAYOUT_MAX_ACTIONS];
     while (r->to_play[row] >= 0 && r->to_play[row] != r->seats[row]) {
         playout_rng rng = playout_rng_stream(r->seeds[row], r->episodes[row]);
-        const int32_t count = r->game->legal(r->game, gr_state(r, row), actions);
-        if (count <= 0) break;
         rng.counter = r->draws[row];
-        const uint32_t pick = playout_rng_below(&rng, (uint32_t)count);
+        const int32_t action = playout_draw(r->game, gr_state(r, row), &rng);
+        if (action < 0) break;
         r->draws[row] = rng.counter;
-        gr_play(r, row, actions[pick]);
+        gr_play(r, row, action);
     }
 }
 

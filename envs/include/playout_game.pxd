@@ -57,3 +57,7 @@ cdef extern from "playout_game.h" nogil:
     uint64_t playout_hash_bytes(const void *state, int32_t size)
     void playout_game_begin(playout_game *game, const char *name)
     object playout_game_capsule(const playout_game *game)
+
+cdef extern from "playout_random.h" nogil:
+    int32_t playout_draw(const playout_game *game, const void *state, playout_rng *rng)
+    void playout_finish(const playout_game *game, void *state, playout_rng *rng, float *values)

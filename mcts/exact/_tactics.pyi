@@ -10,7 +10,7 @@ def two_plies(
     losing: NDArray[np.uint8],
     legal: NDArray[np.uint8],
 ) -> None: ...
-def settle(
+def resolve(
     capsule: Any,
     states: NDArray[np.uint8],
     obs: NDArray[np.float32] | None,
@@ -24,7 +24,7 @@ def settle(
     open_mask: NDArray[np.uint8],
     open_to_play: NDArray[np.int32],
 ) -> int: ...
-def merge(
+def scatter_answers(
     rows: NDArray[np.int32],
     answers: NDArray[np.float32],
     answer_values: NDArray[np.float32],

@@ -24,9 +24,9 @@ cdef bint wins(const playout_game *game, const void *state, int32_t player) noex
     return returns[player] >= 1
 
 
-cdef void look(const playout_game *game, const uint8_t *state, uint8_t *scratch, uint8_t *won,
-               uint8_t *losing, uint8_t *legal) noexcept nogil:
-    """One state; scratch has room for two more."""
+cdef void try_two_plies(const playout_game *game, const uint8_t *state, uint8_t *scratch, uint8_t *won,
+                        uint8_t *losing, uint8_t *legal) noexcept nogil:
+    """Marks the actions of one state; scratch has room for two more states."""
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
     cdef int32_t[PLAYOUT_MAX_ACTIONS] replies
     cdef int32_t player = game.to_play(game, state)
@@ -89,14 +89,14 @@ def two_plies(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] won,
         memset(&losing[0, 0], 0, size * num_actions)
         memset(&legal[0, 0], 0, size * num_actions)
         for row in range(size):
-            look(game, &states[row, 0], scratch, &won[row, 0], &losing[row, 0], &legal[row, 0])
+            try_two_plies(game, &states[row, 0], scratch, &won[row, 0], &losing[row, 0], &legal[row, 0])
     free(scratch)
 
 
-def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs, float certain,
-           float[:, ::1] logits, float[::1] values, uint8_t[:, ::1] losing, int32_t[::1] rows,
-           float[:, ::1] open_obs, uint8_t[:, ::1] open_states, uint8_t[:, ::1] open_mask,
-           int32_t[::1] open_to_play):
+def resolve(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs, float certain,
+            float[:, ::1] logits, float[::1] values, uint8_t[:, ::1] losing, int32_t[::1] rows,
+            float[:, ::1] open_obs, uint8_t[:, ::1] open_states, uint8_t[:, ::1] open_mask,
+            int32_t[::1] open_to_play):
     """Answers the states that end within two plies, and packs the others for a network.
 
     Args:
@@ -104,10 +104,10 @@ def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs
         states: States, [B, state_size].
         obs: What the network sees of them, [B, F], or None.
         certain: Logit of winning actions; that of the others is its negative.
-        logits: Receives answers, [B, A], of settled rows: all 0 where every action loses.
-        values: Receives 1 or -1, [B], of settled rows.
+        logits: Receives answers, [B, A], of resolved rows: all 0 where every action loses.
+        values: Receives 1 or -1, [B], of resolved rows.
         losing: Receives which actions lose at once, [B, A].
-        rows: Receives the numbers of the M rows that are not settled, [B].
+        rows: Receives the numbers of the M rows that are not resolved, [B].
         open_obs: Receives their rows of obs, as the following receive what their names say.
         open_states: [B, state_size].
         open_mask: Legal actions, [B, A].
@@ -137,7 +137,7 @@ def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs
             memset(won, 0, num_actions)
             memset(&losing[row, 0], 0, num_actions)
             memset(&open_mask[open_count, 0], 0, num_actions)
-            look(game, &states[row, 0], scratch, won, &losing[row, 0], &open_mask[open_count, 0])
+            try_two_plies(game, &states[row, 0], scratch, won, &losing[row, 0], &open_mask[open_count, 0])
             any_win, all_lose = False, True
             for i in range(num_actions):
                 if won[i]:
@@ -159,8 +159,9 @@ def settle(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs
     return open_count
 
 
-def merge(const int32_t[::1] rows, const float[:, ::1] answers, const float[::1] answer_values,
-          const uint8_t[:, ::1] losing, float certain, float[:, ::1] logits, float[::1] values):
+def scatter_answers(const int32_t[::1] rows, const float[:, ::1] answers, const float[::1] answer_values,
+                    const uint8_t[:, ::1] losing, float certain, float[:, ::1] logits,
+                    float[::1] values):
     """Puts a network's answers into their rows; actions that lose at once get less than all others.
 
     Args:

@@ -10,17 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver_connect_four import ConnectFourSolver, boards
+from playout.mcts.exact.alphabeta import ILLEGAL, AlphaBeta
+from playout.mcts.exact.connect_four.engine import END_PLIES, ConnectFourEngine, is_connect_four
 
-ILLEGAL = -128
-"""In scores: the action is not legal, or the game is over."""
+__all__ = [
+    "END_NODES",
+    "END_PLIES",
+    "GIVEN_UP",
+    "ILLEGAL",
+    "ILLEGAL_OUTCOME",
+    "Outcomes",
+    "Prover",
+    "Scores",
+    "Solver",
+    "can_prove",
+    "prover_for",
+]
 
 ILLEGAL_OUTCOME = -2
 """In outcomes: the action is not legal, or the game is over."""
@@ -28,14 +40,12 @@ ILLEGAL_OUTCOME = -2
 GIVEN_UP = 127
 """In proofs: the position takes more nodes than allowed."""
 
-END_PLIES, END_NODES = 25, 20_000
-"""Of Connect Four: with so few plies left, so many nodes prove more than nine positions of ten, in
-0.1 ms each; with more left, they prove less and less and cost ever more."""
+END_NODES = 20_000
+"""Nodes that prove more than nine of ten positions of Connect Four with END_PLIES plies left."""
 
 _CHUNK = 32  # rows a task of a thread
 _PROOFS = 8  # likewise, of a prover
 
-Boards = npt.NDArray[np.uint64]
 Scores = npt.NDArray[np.int32]
 Outcomes = npt.NDArray[np.int8]
 
@@ -94,17 +104,9 @@ class Solver:
         if not 1 <= table_mb <= 1 << 20:
             raise ConfigError(f"table_mb must be from 1 to {1 << 20}, not {table_mb}")
         self.threads = threads
-        self.counts_plies = _is_connect_four(self.game)
-        self._engine: _Engine
-        if self.counts_plies:
-            self._engine = _ConnectFour(self.game, table_mb, max_nodes or 0)
-        else:
-            from playout.mcts.exact._solver import TableSolver
-
-            self._engine = _Table(
-                self.game,
-                TableSolver(self.game.capsule, table_mb=table_mb, max_nodes=max_nodes or 0),
-            )
+        self.counts_plies = is_connect_four(self.game)
+        engine = ConnectFourEngine if self.counts_plies else AlphaBeta
+        self._engine: _Engine = engine(self.game, table_mb=table_mb, max_nodes=max_nodes or 0)
 
     @property
     def nodes(self) -> int:
@@ -189,7 +191,7 @@ class Prover:
         if not can_prove(game):
             raise ConfigError(f"{game} has no quick solver")
         self.max_nodes, self.end_nodes = max_nodes, end_nodes
-        self._engine = _ConnectFour(game, 1, 0)
+        self._engine = ConnectFourEngine(game, table_mb=1)
         self._pool = ThreadPoolExecutor(threads, "prover") if threads > 1 else None
 
     def outcomes(self, obs: npt.NDArray[np.float32]) -> Outcomes:
@@ -209,7 +211,7 @@ class Prover:
 
 def can_prove(game: NativeGame) -> bool:
     """Is there a `Prover` for the game?"""
-    return game.num_players == 2 and _is_connect_four(game)
+    return game.num_players == 2 and is_connect_four(game)
 
 
 def prover_for(
@@ -234,91 +236,3 @@ def _on_threads(
             pool.shutdown(wait=False, cancel_futures=True)
             stop()
             raise
-
-
-def _is_connect_four(game: NativeGame) -> bool:
-    """Is it the built-in game with four in a row, on a board that fits in 64 bits?"""
-    channels, height, width = game.obs_shape
-    return (
-        game.name == "connect_four"
-        and game.params.get("run") == 4
-        and (game.params.get("width"), game.params.get("height")) == (width, height)
-        and (channels, game.num_actions) == (2, width)
-        and width * (height + 1) <= 64
-    )
-
-
-class _ConnectFour:
-    """The bitboard solver behind StateBatch."""
-
-    def __init__(self, game: NativeGame, table_mb: int, max_nodes: int) -> None:
-        _, height, width = game.obs_shape
-        self.num_actions = width
-        self.solver = ConnectFourSolver(width, height, table_mb=table_mb, max_nodes=max_nodes)
-        rows = np.arange(height)[::-1, None]  # observations show the top row first
-        bits = np.arange(width)[None, :] * (height + 1) + rows
-        self._bits = (np.uint64(1) << bits.astype(np.uint64)).ravel()
-
-    @property
-    def nodes(self) -> int:
-        return self.solver.nodes
-
-    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
-        out = np.full((len(states), states.game.num_actions), ILLEGAL, np.int8)
-        going = np.flatnonzero(~states.is_terminal())
-        if len(going):
-            own, both = self._boards(states[going].observe().reshape(len(going), -1))
-            scores = np.empty((len(going), states.game.num_actions), np.int8)
-            self.solver.score_moves(own, both, scores, outcome=outcome)
-            out[going] = scores
-        return out
-
-    def prove(self, obs: npt.NDArray[np.float32], max_nodes: int, end_nodes: int) -> Outcomes:
-        out = np.empty((len(obs), self.num_actions), np.int8)
-        own, both = self._boards(obs)
-        self.solver.prove(
-            own, both, out, max_nodes=max_nodes, end_nodes=end_nodes, end_plies=END_PLIES
-        )
-        return out
-
-    def _boards(self, obs: npt.NDArray[np.float32]) -> tuple[Boards, Boards]:
-        """Stones of the side to move and of both, read from observations [B, F].
-
-        The layout of states is the game's own affair.
-        """
-        own, both = np.empty(len(obs), np.uint64), np.empty(len(obs), np.uint64)
-        boards(obs, self._bits, own, both)
-        return own, both
-
-    def stop(self) -> None:
-        self.solver.stop()
-
-    def clear(self) -> None:
-        self.solver.clear()
-
-
-class _Table:
-    """The general solver behind StateBatch."""
-
-    def __init__(self, game: NativeGame, solver: Any) -> None:
-        self.game = game
-        self.solver = solver
-
-    @property
-    def nodes(self) -> int:
-        return int(self.solver.nodes)
-
-    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
-        values = np.empty((len(states), self.game.num_actions), np.float32)
-        self.solver.solve(states.data, values)
-        self.game.raise_pending()
-        illegal = np.isnan(values)
-        out = np.sign(np.where(illegal, 0, values)).astype(np.int8)
-        out[illegal] = ILLEGAL
-        return out
-
-    def stop(self) -> None:
-        self.solver.stop()
-
-    def clear(self) -> None:
-        self.solver.clear()

@@ -1,7 +1,8 @@
 """What every action leads to, by trying: children, wins at once, and what lets the other side win.
 
-Everything is batched over states and takes no more than the rules. Deeper questions go to
-solver.py.
+Everything is batched over states and takes no more than the rules. An evaluator that answers such
+positions itself uses `resolve`, asks a network about the rest, and puts its answers in place with
+`scatter_answers`. Deeper questions go to solver.py.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.state_batch import StateBatch
-from playout.mcts.exact._tactics import two_plies
+from playout.mcts.exact._tactics import resolve, scatter_answers, two_plies
+
+__all__ = ["children", "resolve", "scatter_answers", "tactics", "winning_actions"]
 
 Mask = npt.NDArray[np.bool_]
 

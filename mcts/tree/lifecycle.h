@@ -1,6 +1,6 @@
 /* Beginning searches, moving on, reading results: everything between the steps. Only here is memory taken. */
-#ifndef MCTS_CONTROL_H
-#define MCTS_CONTROL_H
+#ifndef MCTS_LIFECYCLE_H
+#define MCTS_LIFECYCLE_H
 
 #include "tell.h"
 #include "uct.h"

@@ -9,30 +9,16 @@
 
 #include <time.h>
 
+#include "playout_random.h"
 #include "search.h"
 
-/* Plays `state` to its end, destroying it. */
-static inline void mcts_rollout(const playout_game *game, void *state, playout_rng *rng, float *values) {
-    if (game->playout) {
-        game->playout(game, state, rng, values);
-        return;
-    }
-    int32_t actions[PLAYOUT_MAX_ACTIONS];
-    for (int32_t ply = 0; ply <= game->max_plies && game->to_play(game, state) >= 0; ply++) {
-        const int32_t n = game->legal(game, state, actions);
-        if (n <= 0) break;
-        game->apply(game, state, actions[playout_rng_below(rng, (uint32_t)n)]);
-    }
-    game->returns(game, state, values);
-}
-
-/* The mean of several rollouts; `scratch` has room for one more state. */
+/* The mean of several random games from `state`, which is overwritten; `scratch` has room for one more state. */
 static inline void mcts_rollouts(const playout_game *game, void *state, void *scratch, int32_t count, playout_rng *rng,
                                  float *values) {
     float once[PLAYOUT_MAX_PLAYERS];
-    mcts_rollout(game, count > 1 ? memcpy(scratch, state, (size_t)game->state_size) : state, rng, values);
+    playout_finish(game, count > 1 ? memcpy(scratch, state, (size_t)game->state_size) : state, rng, values);
     for (int32_t k = 1; k < count; k++) {
-        mcts_rollout(game, k + 1 < count ? memcpy(scratch, state, (size_t)game->state_size) : state, rng, once);
+        playout_finish(game, k + 1 < count ? memcpy(scratch, state, (size_t)game->state_size) : state, rng, once);
         for (int32_t p = 0; p < game->num_players; p++) values[p] += once[p];
     }
     if (count > 1)

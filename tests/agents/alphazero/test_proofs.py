@@ -7,8 +7,8 @@ from playout.agents.alphazero.symmetries import SymmetricEvaluator
 from playout.agents.networks.resnet import build
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError
+from playout.mcts.evaluators import LeafBatch
 from playout.mcts.exact.solver import END_PLIES, GIVEN_UP, ILLEGAL, ILLEGAL_OUTCOME, Prover, Solver
-from playout.mcts.search import LeafBatch
 
 
 class Counting:

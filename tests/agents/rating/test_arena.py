@@ -14,8 +14,9 @@ from playout.agents.rating.arena import (
 from playout.agents.rating.evaluation import score_of
 from playout.agents.rating.sprt import SprtConfig
 from playout.envs.core.records import GameRecord
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver import TableSolver
+from playout.mcts.exact.alphabeta import AlphaBeta
 
 
 def match_of(*results):
@@ -127,12 +128,9 @@ def test_openings_are_distinct_undecided_and_repeatable():
     states = [game.from_moves(moves) for moves in found]
     keys = {min(state.hash, state.symmetry(1).hash) for state in states}
     assert len(keys) == 60
-    solver = TableSolver(game.capsule)
+    solver = AlphaBeta(game)
     for state in states[:20]:
-        values = np.empty((1, 7), np.float32)
-        data = np.frombuffer(state.to_bytes(), np.uint8).reshape(1, -1).copy()
-        solver.solve(data, values, depth=6)
-        assert np.nanmax(values) == 0
+        assert np.nanmax(solver.values(StateBatch.from_states([state]), depth=6)) == 0
 
 
 def test_few_openings_are_repeated_in_turn():

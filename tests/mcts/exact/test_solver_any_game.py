@@ -4,7 +4,8 @@ import numpy as np
 import playout
 import pytest
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver import TableSolver
+from playout.mcts.exact._alphabeta import AlphaBetaCore
+from playout.mcts.exact.alphabeta import AlphaBeta
 from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME, Solver
 
 
@@ -113,9 +114,7 @@ def test_limited_depth_equals_minimax_of_that_depth(depth):
     states = game.batch(40)
     states.random_plies(np.full(40, 9, np.int32), seed=depth)
     states = states[~states.is_terminal()]
-    solver = TableSolver(game.capsule)
-    values = np.empty((len(states), 5), np.float32)
-    solver.solve(states.data, values, depth=depth)
+    values = AlphaBeta(game).values(states, depth=depth)
     memo = {}
     for row, state in enumerate(states):
         for action in range(5):
@@ -128,11 +127,9 @@ def test_limited_depth_equals_minimax_of_that_depth(depth):
 def test_rollouts_at_the_horizon_depend_on_their_seed_alone():
     game = playout.game("connect_four")
     states = game.batch(4)
-    values = [np.empty((4, 7), np.float32) for _ in range(4)]
-    solver = TableSolver(game.capsule)
-    for out, seed in zip(values, (1, 2, 1), strict=False):
-        solver.solve(states.data, out, depth=2, rollouts=5, seed=seed)
-    TableSolver(game.capsule).solve(states.data, values[3], depth=2, rollouts=5, seed=1)
+    solver = AlphaBeta(game)
+    values = [solver.values(states, depth=2, rollouts=5, seed=seed) for seed in (1, 2, 1)]
+    values.append(AlphaBeta(game).values(states, depth=2, rollouts=5, seed=1))
     assert (values[0] == values[2]).all() and (values[0] == values[3]).all()
     assert (values[0] != values[1]).any()
     assert (np.abs(values[0]) <= 1).all()
@@ -168,7 +165,7 @@ def test_an_exception_of_a_python_game_comes_out():
 
 def test_wrong_shapes_and_depths_are_refused():
     game = playout.game("tic_tac_toe")
-    solver = TableSolver(game.capsule)
+    solver = AlphaBetaCore(game.capsule)
     states = game.batch(2).data
     with pytest.raises(ValueError, match="expected"):
         solver.solve(states, np.empty((2, 8), np.float32))

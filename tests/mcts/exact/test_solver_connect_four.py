@@ -7,9 +7,9 @@ import numpy as np
 import playout
 import pytest
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact._solver import TableSolver
-from playout.mcts.exact._solver_connect_four import ConnectFourSolver
-from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME, Solver, _Table
+from playout.mcts.exact.alphabeta import AlphaBeta
+from playout.mcts.exact.connect_four._solver import ConnectFourSolver
+from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME, Solver
 
 # Outcome for the first player on small boards, as the literature has them: (width, height) -> sign.
 KNOWN = {(4, 4): 0, (5, 4): 0, (6, 4): -1, (4, 5): 0, (5, 5): 0}
@@ -67,7 +67,7 @@ def test_scores_equal_brute_force(width, height, plies, count):
 def test_outcomes_equal_plain_alpha_beta(size, plies):
     game = playout.game(f"connect_four({size})")
     fast, plain = Solver(game, table_mb=1), Solver(game)
-    plain._engine = _Table(game, TableSolver(game.capsule))
+    plain._engine = AlphaBeta(game)
     states = late_positions(game, 100, plies, seed=4)
     assert (fast.outcomes(states) == plain.outcomes(states)).all()
 

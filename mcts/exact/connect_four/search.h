@@ -1,4 +1,4 @@
-/* The search of the Connect Four solver, written once and compiled several times: connect_four_solver.h includes this
+/* The search of the Connect Four solver, written once and compiled several times: solver.h includes this
  * file with C4_(name), C4_WIDTH and C4_HEIGHT defined, once with the usual 7x6 as constants and once for any size.
  *
  * A position is (own, all): the stones of the side to move and all stones; cell (column, row) is bit

@@ -2,7 +2,7 @@
  *
  * Negamax with null windows, a transposition table whose entries carry both bounds, moves ordered by the threats they
  * make, moves that lose at once left out, mirrored positions merged, and bounds from answering in the same column. This
- * file holds the table, the set-up and the questions asked of the search; connect_four_search.h holds the search.
+ * file holds the table, the set-up and the questions asked of the search; search.h holds the search.
  */
 #ifndef PLAYOUT_CONNECT_FOUR_SOLVER_H
 #define PLAYOUT_CONNECT_FOUR_SOLVER_H
@@ -154,7 +154,7 @@ static void c4_solver_open(c4_solver *s, int width, int height, c4_table *table)
 #define C4_(name) c4_any_##name
 #define C4_WIDTH s->width
 #define C4_HEIGHT s->height
-#include "connect_four_search.h"
+#include "search.h"
 #undef C4_
 #undef C4_WIDTH
 #undef C4_HEIGHT
@@ -162,7 +162,7 @@ static void c4_solver_open(c4_solver *s, int width, int height, c4_table *table)
 #define C4_(name) c4_76_##name
 #define C4_WIDTH 7
 #define C4_HEIGHT 6
-#include "connect_four_search.h"
+#include "search.h"
 #undef C4_
 #undef C4_WIDTH
 #undef C4_HEIGHT
@@ -174,7 +174,7 @@ static void c4_solver_open(c4_solver *s, int width, int height, c4_table *table)
 #define C4_(name) c4_76_bmi_##name
 #define C4_WIDTH 7
 #define C4_HEIGHT 6
-#include "connect_four_search.h"
+#include "search.h"
 #undef C4_
 #undef C4_WIDTH
 #undef C4_HEIGHT

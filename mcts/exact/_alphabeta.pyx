@@ -1,15 +1,15 @@
 """Alpha-beta over a game's function table: exact on small games, to a given depth on others.
 
 Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the
-side to move. A transposition table keeps bounds and the best action by the game's own hash. The order of
-actions: what the table says, what refuted the brothers of a position, what did well
-elsewhere. Not for games with dice.
+side to move. A transposition table (alphabeta_table.h) keeps bounds and best actions by the game's own hash.
+Actions are tried in this order: the table's, the one that refuted a sibling position, then by how often they
+refuted elsewhere. Not for games with chance. Python reaches it through alphabeta.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport NAN
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -19,10 +19,9 @@ from playout_game cimport (
     PLAYOUT_MAX_ACTIONS,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_TERMINAL,
+    playout_finish,
     playout_game,
-    playout_mix,
     playout_rng,
-    playout_rng_below,
     playout_rng_stream,
 )
 
@@ -31,40 +30,26 @@ from playout.errors import GameError
 cdef enum:
     EXACT_DEPTH = 30000
     POLL_MASK = (1 << 16) - 1
-    LOWER = 1  # the value is at least the entry's
-    UPPER = 2  # the value is at most the entry's
     STOPPED = 1
-    DICE = 2
+    CHANCE_NODE = 2
     NOT_ZERO_SUM = 3
     TOO_MANY = 4
     TOO_LONG = 5
 
-cdef extern from *:
-    """
-    static inline uint64_t solver_load(const uint64_t *word) {
-        return __atomic_load_n(word, __ATOMIC_RELAXED);
-    }
-    static inline void solver_keep(uint64_t *word, uint64_t value) {
-        __atomic_store_n(word, value, __ATOMIC_RELAXED);
-    }
-    """
-    uint64_t solver_load(const uint64_t *word) noexcept nogil
-    void solver_keep(uint64_t *word, uint64_t value) noexcept nogil
-
-# Threads share the table without locks: the first word is the key exclusive-or the second, so that halves of
-# two entries do not pass for one. Second word: value (a float's bits) 32 | depth 16 | action 12 | kind 2.
-cdef struct Entry:
-    uint64_t check
-    uint64_t fact
-
-cdef union Bits:
-    float value
-    uint32_t bits
+cdef extern from "alphabeta_table.h" nogil:
+    ctypedef struct ab_entry:
+        pass
+    uint64_t ab_pack(float value, int32_t depth, int32_t action, int32_t kind)
+    float ab_value(uint64_t fact)
+    int32_t ab_action(uint64_t fact)
+    uint64_t ab_recall(ab_entry *table, uint64_t mask, uint64_t key, int32_t depth)
+    void ab_remember(ab_entry *table, uint64_t mask, uint64_t key, uint64_t fact)
+    int32_t AB_LOWER, AB_UPPER
 
 # A search under way. States and lists of actions are one a ply, allocated beforehand.
 cdef struct Search:
     const playout_game *game
-    Entry *table
+    ab_entry *table
     uint64_t mask
     uint8_t *states   # [max_plies + 2, state_size]
     int32_t *actions  # [max_plies + 2, A]
@@ -81,19 +66,7 @@ cdef struct Search:
 
 cdef int poll(void *owner) noexcept nogil:
     with gil:
-        return (<TableSolver>owner)._must_stop()
-
-
-cdef inline uint64_t pack(float value, int32_t depth, int32_t action, int32_t kind) noexcept nogil:
-    cdef Bits bits
-    bits.value = value
-    return <uint64_t>bits.bits << 30 | <uint64_t>depth << 14 | <uint64_t>action << 2 | <uint64_t>kind
-
-
-cdef inline float fact_value(uint64_t fact) noexcept nogil:
-    cdef Bits bits
-    bits.bits = <uint32_t>(fact >> 30)
-    return bits.value
+        return (<AlphaBetaCore>owner)._must_stop()
 
 
 cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
@@ -101,24 +74,15 @@ cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
     cdef float[PLAYOUT_MAX_PLAYERS] values
     cdef const playout_game *game = s.game
     cdef playout_rng rng
-    cdef int32_t _i, count
+    cdef int32_t _i
     cdef float total = 0
     if s.rollouts == 0:
         return 0
     rng = playout_rng_stream(s.seed, game.hash(game, state))
     cdef uint8_t *scratch = state + game.state_size  # the next ply's place, free here
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
     for _i in range(s.rollouts):
-        if game.playout != NULL:
-            game.playout(game, state, &rng, values)
-        else:
-            memcpy(scratch, state, game.state_size)
-            while True:
-                count = game.legal(game, scratch, actions)
-                if count == 0:
-                    break
-                game.apply(game, scratch, actions[playout_rng_below(&rng, <uint64_t>count)])
-            game.returns(game, scratch, values)
+        memcpy(scratch, state, game.state_size)
+        playout_finish(game, scratch, &rng, values)
         total += values[player]
     return total / s.rollouts
 
@@ -157,17 +121,8 @@ cdef float leaf(Search *s, const uint8_t *state, int32_t player) noexcept nogil:
     return values[player]
 
 
-cdef inline uint64_t recall(Search *s, uint64_t key, int32_t depth) noexcept nogil:
-    """What the table knows about a position at this depth; 0 if nothing."""
-    cdef Entry *entry = &s.table[playout_mix(key) & s.mask]
-    cdef uint64_t fact = solver_load(&entry.fact)
-    if solver_load(&entry.check) ^ fact != key or <int32_t>(fact >> 14 & 65535) != depth:
-        return 0
-    return fact
-
-
-cdef float glance(Search *s, const uint8_t *state, uint8_t *child, const int32_t *actions, int32_t count,
-                  int32_t player, int32_t deeper) noexcept nogil:
+cdef float best_known(Search *s, const uint8_t *state, uint8_t *child, const int32_t *actions, int32_t count,
+                      int32_t player, int32_t deeper) noexcept nogil:
     """What one action surely brings, by ending the game or by what is known of its child; -2 if nothing."""
     cdef const playout_game *game = s.game
     cdef int32_t i, next_player
@@ -180,11 +135,11 @@ cdef float glance(Search *s, const uint8_t *state, uint8_t *child, const int32_t
         if next_player == PLAYOUT_TERMINAL:
             value = leaf(s, child, player)
         else:
-            fact = recall(s, game.hash(game, child), deeper)
-            if next_player == player and fact & LOWER:
-                value = fact_value(fact)
-            elif next_player == 1 - player and fact & UPPER:
-                value = -fact_value(fact)
+            fact = ab_recall(s.table, s.mask, game.hash(game, child), deeper)
+            if next_player == player and fact & AB_LOWER:
+                value = ab_value(fact)
+            elif next_player == 1 - player and fact & AB_UPPER:
+                value = -ab_value(fact)
             else:
                 continue
         if value > best:
@@ -205,7 +160,6 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
     cdef int32_t best_action = -1, known_action = -1
     cdef float value, best = -2, low = alpha
     cdef uint64_t key, fact
-    cdef Entry *entry
     # To the end of the game the depth is no part of the question; a guess belongs to its depth.
     cdef int32_t deeper = depth if depth == EXACT_DEPTH else depth - 1
     s.nodes += 1
@@ -221,17 +175,17 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
         return horizon(s, state, player)
 
     key = game.hash(game, state)
-    fact = recall(s, key, depth)
+    fact = ab_recall(s.table, s.mask, key, depth)
     if fact & 3:
-        value = fact_value(fact)
+        value = ab_value(fact)
         kind = fact & 3
-        if kind == (LOWER | UPPER) or (kind & LOWER and value >= beta) or (kind & UPPER and value <= alpha):
+        if kind == (AB_LOWER | AB_UPPER) or (kind & AB_LOWER and value >= beta) or (kind & AB_UPPER and value <= alpha):
             return value
-        known_action = <int32_t>(fact >> 2 & 4095)
+        known_action = ab_action(fact)
 
     count = game.legal(game, state, actions)
     if deeper > 0:
-        value = glance(s, state, child, actions, count, player, deeper)
+        value = best_known(s, state, child, actions, count, player, deeper)
         if value >= beta or s.fault:
             return value
     order(s, actions, count, known_action, s.killers[ply], player)
@@ -242,7 +196,7 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
         if next_player == PLAYOUT_TERMINAL:
             value = leaf(s, child, player)
         elif next_player == PLAYOUT_CHANCE:
-            s.fault = DICE
+            s.fault = CHANCE_NODE
             return 0
         elif next_player == player:
             value = negamax(s, ply + 1, player, deeper, low, beta)
@@ -261,15 +215,12 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
                     s.history[player * game.num_actions + best_action] += 1 + min(depth, 64)
                 break
 
-    kind = (LOWER if best > alpha else 0) | (UPPER if best < beta else 0)
-    fact = pack(best, depth, best_action, kind)
-    entry = &s.table[playout_mix(key) & s.mask]
-    solver_keep(&entry.fact, fact)
-    solver_keep(&entry.check, key ^ fact)
+    kind = (AB_LOWER if best > alpha else 0) | (AB_UPPER if best < beta else 0)
+    ab_remember(s.table, s.mask, key, ab_pack(best, depth, best_action, kind))
     return best
 
 
-cdef class TableSolver:
+cdef class AlphaBetaCore:
     """Alpha-beta over the table of a game of two players.
 
     Args:
@@ -292,13 +243,13 @@ cdef class TableSolver:
         self.capsule = capsule
         if game.num_players != 2:
             raise ValueError(f"alpha-beta needs two players, this game has {game.num_players}")
-        while size * 2 * sizeof(Entry) <= <uint64_t>table_mb << 20:
+        while size * 2 * sizeof(ab_entry) <= <uint64_t>table_mb << 20:
             size *= 2
         self.prepared.game = game
         self.prepared.mask = size - 1
         self.prepared.max_nodes = max_nodes
         self.prepared.owner = <void *>self
-        self.prepared.table = <Entry *>calloc(size, sizeof(Entry))
+        self.prepared.table = <ab_entry *>calloc(size, sizeof(ab_entry))
         if self.prepared.table == NULL:
             raise MemoryError(f"no memory for a table of {table_mb} MiB")
         self.nodes = 0
@@ -320,7 +271,7 @@ cdef class TableSolver:
 
     def clear(self):
         """Forgets everything."""
-        memset(self.prepared.table, 0, (self.prepared.mask + 1) * sizeof(Entry))
+        memset(self.prepared.table, 0, (self.prepared.mask + 1) * sizeof(ab_entry))
         self.nodes = 0
         self.guess = None
 
@@ -375,7 +326,7 @@ cdef class TableSolver:
         if self.stopping:
             error, self.pending = self.pending, None
             raise error if error is not None else InterruptedError("the solver was stopped")
-        if fault == DICE:
+        if fault == CHANCE_NODE:
             raise GameError("alpha-beta cannot play a game with dice")
         if fault == NOT_ZERO_SUM:
             raise GameError("alpha-beta needs a game in which the two results add up to zero")
@@ -397,7 +348,7 @@ cdef void root_values(Search *s, const uint8_t *state, int32_t depth, float *out
     for i in range(game.num_actions):
         out[i] = NAN
     if player == PLAYOUT_CHANCE:
-        s.fault = DICE
+        s.fault = CHANCE_NODE
         return
     if player == PLAYOUT_TERMINAL:
         return
@@ -409,7 +360,7 @@ cdef void root_values(Search *s, const uint8_t *state, int32_t depth, float *out
         if next_player == PLAYOUT_TERMINAL:
             out[actions[i]] = leaf(s, child, player)
         elif next_player == PLAYOUT_CHANCE:
-            s.fault = DICE
+            s.fault = CHANCE_NODE
         elif next_player == player:
             out[actions[i]] = negamax(s, 0, player, deeper, -1, 1)
         else:

@@ -1,8 +1,8 @@
-"""Python's door to the Connect Four solver of connect_four_solver.h: bitboards in, scores out.
+"""Python's door to the Connect Four solver of solver.h: bitboards in, scores out.
 
 A call works on its own copy of the solver and shares only the transposition table, so calls may run on
-several threads at once. The GIL is released; Ctrl-C is noticed some times a second. Which games come here is
-decided in solver.py.
+several threads at once. The GIL is released; Ctrl-C is noticed some times a second. Python reaches
+it through engine.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -13,7 +13,7 @@ from libc.string cimport memset
 from playout.errors import GameError
 
 
-cdef extern from "connect_four_solver.h" nogil:
+cdef extern from "solver.h" nogil:
     ctypedef struct c4_table:
         uint64_t *words
         uint64_t clusters_mask

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-class TableSolver:
+class AlphaBetaCore:
     nodes: int
     def __init__(self, capsule: Any, *, table_mb: int = 64, max_nodes: int = 0) -> None: ...
     def stop(self) -> None: ...

@@ -1,0 +1,75 @@
+"""`AlphaBeta`: the value of every action of many positions of any game of two players.
+
+Exact where the game is small enough to be searched to its end, else to a depth, beyond which a
+position counts as a draw or as random games from it end. The search itself is compiled
+(_alphabeta.pyx); solver.py chooses between it and a solver made for one game.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact._alphabeta import AlphaBetaCore
+
+ILLEGAL = -128
+"""In scores: the action is not legal, or the game is over."""
+
+
+class AlphaBeta:
+    """Alpha-beta with a transposition table that calls share; they may run on several threads.
+
+    Args:
+        game: A game of two players in which one's gain is the other's loss.
+        table_mb: Size of the transposition table in MiB.
+        max_nodes: Gives up on a position with a GameError after so many nodes; 0 never does.
+
+    Raises:
+        ValueError: The game has not two players.
+    """
+
+    def __init__(self, game: NativeGame, *, table_mb: int = 64, max_nodes: int = 0) -> None:
+        self.game = game
+        self._core = AlphaBetaCore(game.capsule, table_mb=table_mb, max_nodes=max_nodes)
+
+    @property
+    def nodes(self) -> int:
+        """Positions searched so far."""
+        return int(self._core.nodes)
+
+    def values(
+        self, states: StateBatch, *, depth: int | None = None, rollouts: int = 0, seed: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """float32 [B, A]: values in [-1, 1] for the side to move; NaN where an action is illegal.
+
+        Args:
+            states: Positions, [B].
+            depth: Plies to look ahead, the action itself included; None looks to the game's end.
+            rollouts: Random games that judge a position at the horizon; without any it counts 0.
+            seed: Numbers those games.
+        """
+        values = np.empty((len(states), self.game.num_actions), np.float32)
+        plies = -1 if depth is None else depth
+        self._core.solve(states.data, values, depth=plies, rollouts=rollouts, seed=seed)
+        self.game.raise_pending()
+        return values
+
+    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
+        """int8 [B, A]: +1, 0 or -1 after each action, ILLEGAL where it cannot be played.
+
+        `outcome` changes nothing: these scores are outcomes.
+        """
+        values = self.values(states)
+        illegal = np.isnan(values)
+        out = np.sign(np.where(illegal, 0, values)).astype(np.int8)
+        out[illegal] = ILLEGAL
+        return out
+
+    def stop(self) -> None:
+        """Makes the calls that run now on other threads give up; they raise InterruptedError."""
+        self._core.stop()
+
+    def clear(self) -> None:
+        """Forgets the transposition table, and counts nodes from 0."""
+        self._core.clear()
