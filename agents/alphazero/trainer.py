@@ -21,6 +21,7 @@ from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
 from playout.agents.alphazero.replay import Replay
 from playout.agents.alphazero.selfplay import Counts, SelfPlay, SelfPlayConfig
 from playout.agents.networks.resnet import ResNet, build
+from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
@@ -115,8 +116,8 @@ def search_config(config: AlphaZeroConfig) -> SearchConfig:
     return replace(teach_config(config.selfplay.num_simulations), cache_size=config.cache_size)
 
 
-class AlphaZeroTrainer:
-    """Learns a game by playing against itself; see playout.agents.runs.loop.Trainer.
+class AlphaZeroTrainer(Trainer):
+    """Learns a game by playing against itself.
 
     Args:
         config: see AlphaZeroConfig; store `config.resolved()` where runs are to be resumed.

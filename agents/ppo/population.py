@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.runs.trainer import Trainer
 
 
-class Population:
-    """Trains its members in turn; follows the Trainer protocol."""
+class Population(Trainer):
+    """Trains its members in turn."""
 
     title, unit, best_metric = "PPO population", "steps", "eval/mean_reward"
 

@@ -1,8 +1,8 @@
 """PPOTrainer: collect, estimate advantages, update, and know when the environment is solved.
 
-It follows the Trainer protocol of runs/loop.py: everything later updates depend on is in its state,
-so a run that is stopped and resumed equals one that was not. Leaves out the command line
-(commands/ppo.py), self-play (league/trainer.py) and populations (population.py).
+Everything that later updates depend on is in its state, so a run that is stopped and resumed equals
+one that was not. Leaves out the command line (commands/ppo.py), self-play (league/trainer.py) and
+populations (population.py).
 """
 
 import os
@@ -22,6 +22,7 @@ from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.parallel_trunks import attach_side_by_side, fits
 from playout.agents.ppo.update import ppo_update
+from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.in_process import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
@@ -46,7 +47,7 @@ def choose_threads(policy: torch.nn.Module, threads: int = 0) -> int:
     return threads
 
 
-class PPOTrainer:
+class PPOTrainer(Trainer):
     """Trains one policy by PPO.
 
     Attributes:

@@ -41,8 +41,10 @@ class Console(Protocol):
     def start(self, title: str, done: int, total: int, unit: str) -> None:
         """Training begins at `done` of `total` units."""
 
-    def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
-        """An update has finished."""
+    def update(
+        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+    ) -> None:
+        """An update has finished; `seconds` are left by the trainer's own plan, if it has one."""
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -57,7 +59,9 @@ class QuietConsole:
     def start(self, title: str, done: int, total: int, unit: str) -> None:
         """See Console."""
 
-    def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
+    def update(
+        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+    ) -> None:
         """See Console."""
 
     def say(self, text: str) -> None:
@@ -90,9 +94,11 @@ class _Rate:
     def value(self) -> float:
         return self._value / self._weight if self._weight else 0.0
 
-    def left(self, done: int, total: int) -> str:
+    def left(self, done: int, total: int, seconds: float | None) -> str:
         if done >= total or self.value <= 0:
             return self.taken()
+        if seconds is not None:
+            return f"{short_time(seconds)} left"
         return f"{short_time((total - done) / self.value)} left"
 
     def taken(self) -> str:
@@ -110,11 +116,13 @@ class PlainConsole:
         self._pending = False
         self.say(title if not done else f"{title}: continuing at {short_number(done)} {unit}")
 
-    def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
+    def update(
+        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+    ) -> None:
         """See Console."""
         self._rate.add(done)
         self._ahead = f"{short_number(done)} of {short_number(total)} {self._unit}"
-        self._left = self._rate.left(done, total)
+        self._left = self._rate.left(done, total, seconds)
         self._headline = [f"{name} {value}" for name, value in headline.items()]
         self._pending = True
         if time.monotonic() - self._last >= _PLAIN_SECONDS:
@@ -163,14 +171,16 @@ class LiveConsole:
         self._progress.start()
         self._started = True
 
-    def update(self, done: int, total: int, headline: Mapping[str, str]) -> None:
+    def update(
+        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+    ) -> None:
         """See Console."""
         self._rate.add(done)
         shown = "  ".join(f"{name} [bold]{value}[/bold]" for name, value in headline.items())
         self._pending = {
             "completed": done,
             "total": total,
-            "speed": self._speed(self._rate.left(done, total)),
+            "speed": self._speed(self._rate.left(done, total, seconds)),
             "headline": shown,
         }
         if time.monotonic() - self._last >= _LIVE_SECONDS:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from playout.agents.runs.checkpoint.codec import is_torch
 from playout.agents.runs.console import Console, Mode, make_console
@@ -23,39 +23,14 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.memory import keep_freed_memory
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.tensorboard import TensorBoardView
+from playout.agents.runs.trainer import Trainer
 from playout.errors import DivergedError, EnvironmentFault, RunError
 
 # Metrics of these groups describe play and may lack a value; all others must be finite.
 _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
 
 
-class Trainer(Protocol):
-    """What the loop drives.
-
-    Optional, looked up by name: `evaluate() -> dict[str, float]` (must not change what training
-    computes), `best_metric: str` (the key of evaluate's answer whose highest value marks the best
-    checkpoint), `headline(metrics) -> dict[str, str]`, `title: str`, `unit: str`.
-    """
-
-    def update(self) -> dict[str, float]:
-        """One iteration; returns its metrics under TensorBoard tags."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that later updates depend on; must not change anything."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Units done and units planned."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether training is over."""
-
-
-Callback = Callable[[Any, dict[str, float]], None]
+T = TypeVar("T", bound=Trainer)
 
 
 class Interrupted(SystemExit):
@@ -129,7 +104,7 @@ class _Loop:
         self, trainer: Trainer, run: RunDir, console: Console, *, keep: int, eval_every: int
     ) -> None:
         self.trainer, self.run, self.console, self.keep = trainer, run, console, keep
-        self.eval_every = eval_every if hasattr(trainer, "evaluate") else 0
+        self.eval_every = eval_every
         self.updates = 0
         self.saved_at: int | None = None  # the update that the newest checkpoint holds
         self.elapsed_before = 0.0
@@ -190,7 +165,7 @@ class _Loop:
         try:
             return dict(self.trainer.update())
         except EnvironmentFault as error:
-            if getattr(self.trainer, "survives_faults", False):
+            if self.trainer.survives_faults:
                 self.save()
             raise EnvironmentFault(f"{error}; {self.last_good()}") from error
         except DivergedError as error:
@@ -207,15 +182,15 @@ class _Loop:
         _check_metrics(metrics, self.updates, self.last_good())
         metric = None
         if self._evaluation_due():
-            found = self.trainer.evaluate()  # type: ignore[attr-defined]
+            found = self.trainer.evaluate()
             metrics.update(found)
-            metric = found.get(getattr(self.trainer, "best_metric", ""))
+            metric = found.get(self.trainer.best_metric)
         done, total = self.trainer.progress
         metrics["time/elapsed"] = self.elapsed
         self.log.append(self.updates, done, metrics)
         self.view.append(done, metrics)
-        headline = getattr(self.trainer, "headline", None)
-        self.console.update(done, total, headline(metrics) if headline else {})
+        headline = self.trainer.headline(metrics)
+        self.console.update(done, total, headline, self.trainer.seconds_left())
         self.metrics = metrics
         return None if metric is None or math.isnan(metric) else metric
 
@@ -230,19 +205,19 @@ class _Loop:
 
 
 def train(
-    trainer: Trainer,
+    trainer: T,
     run: RunDir,
     *,
     save_every: int | float = 60.0,
     eval_every: int = 0,
     keep: int = 3,
     console: Mode | bool | Console = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callable[[T, dict[str, float]], None]] = (),
 ) -> None:
     """Train until the trainer is finished, from the run's latest checkpoint if it has one.
 
     Args:
-        trainer: see Trainer.
+        trainer: see trainer.py.
         run: where everything goes; locked while training.
         save_every: updates between saves if an int, seconds if a float. It changes nothing but what
             a crash can lose.
@@ -265,8 +240,7 @@ def train(
         loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
         loop.restore()
         done, total = trainer.progress
-        title, unit = getattr(trainer, "title", run.kind), getattr(trainer, "unit", "updates")
-        shown.start(title, done, total, unit)
+        shown.start(trainer.title or run.kind, done, total, trainer.unit)
         saved = time.monotonic()
         try:
             # Everything below may meet a full disk; whatever it was, the last good save is named.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from playout.agents.optim.adam import Adam
 from playout.agents.ppo.update import PPOConfig, ppo_update
+from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.evaluation.prompts import PolicyEvaluator
@@ -75,7 +76,7 @@ class RoundsConfig:
             raise ConfigError(f"kl_coef must not be negative, not {self.kl_coef}")
 
 
-class RoundsTrainer:
+class RoundsTrainer(Trainer):
     """Rounds of sampling, scoring and `ppo_update`; `update` is a subclass's."""
 
     unit, best_metric = "responses", "eval/objective"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playout.agents.optim.adam import Adam
+from playout.agents.runs.trainer import Trainer
 from torch import Tensor, nn
 
 __all__ = ["LearnConfig", "Learner", "StepsTrainer"]
@@ -84,7 +85,7 @@ class Learner:
         self.optimizer.load_state_dict(state)
 
 
-class StepsTrainer:
+class StepsTrainer(Trainer):
     """Some gradient steps on parts of a model; `update` and `evaluate` are a subclass's.
 
     Attributes:

@@ -94,10 +94,11 @@ def test_a_creation_that_fails_can_be_tried_again(tmp_path, at):
 
 def test_a_full_disk_while_training_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     from playout.agents.runs.loop import train
+    from playout.agents.runs.trainer import Trainer
 
     full = []
 
-    class Trainer:
+    class Short(Trainer):
         n = 0
         progress = property(lambda self: (self.n, 9))
         finished = property(lambda self: self.n >= 9)
@@ -117,9 +118,9 @@ def test_a_full_disk_while_training_names_the_last_good_checkpoint(tmp_path, mon
 
     run = RunDir.create(tmp_path / "r", kind="toy", config={}, seed=0)
     with pytest.raises(RunError, match=r"metrics.jsonl: no space left.*checkpoint is 4"):
-        train(Trainer(), run, save_every=2, console=False)
+        train(Short(), run, save_every=2, console=False)
     monkeypatch.undo()
-    train(Trainer(), run, save_every=2, console=False)
+    train(Short(), run, save_every=2, console=False)
     assert run.load()[0] == 9
 
 

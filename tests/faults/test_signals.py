@@ -66,9 +66,11 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_sound(tmp_path):
 
 def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
     from playout.agents.runs.loop import train
+    from playout.agents.runs.trainer import Trainer
 
-    class Broken:
-        progress, finished = (0, 1), False
+    class Broken(Trainer):
+        progress = (0, 1)
+        state_dict = load_state_dict = None  # never reached
 
         def update(self):
             raise KeyError("inside")

@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import numpy.random  # NumPy loads it lazily: once here, not in every forked child
+from playout.agents.runs.trainer import Trainer
 
 
-class ToyTrainer:
+class ToyTrainer(Trainer):
     """A random walk with momentum: every later value depends on every earlier bit."""
 
     title, unit, best_metric = "toy", "steps", "eval/score"

@@ -17,6 +17,7 @@ from playout.agents.ppo.league.environments import LATEST, PoolEnvs
 from playout.agents.ppo.league.games import NativeTurns, TurnGames, make_turns
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.in_process import derive_seed
 from playout.errors import ConfigError
 
@@ -27,8 +28,8 @@ _VERSIONS_A_RUN = 50
 _EVALUATIONS_A_RUN = 20
 
 
-class SelfPlayTrainer:
-    """Trains one policy against a pool of itself; follows the Trainer protocol."""
+class SelfPlayTrainer(Trainer):
+    """Trains one policy against a pool of itself."""
 
     title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
     survives_faults = True

@@ -13,6 +13,7 @@ from playout.agents.runs.console import PlainConsole, QuietConsole, make_console
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.trainer import Trainer
 from playout.errors import DivergedError, RunError
 
 spec = importlib.util.spec_from_file_location(
@@ -238,3 +239,25 @@ def test_the_manifest_says_how_far_training_had_come(memory_path):
     train(ToyTrainer(4), run, console=False)
     info = json.loads((run.find().path / "MANIFEST.json").read_text())["info"]
     assert (info["done"], info["total"]) == (40, 40) and info["elapsed"] > 0
+
+
+def test_a_trainer_needs_only_the_required_methods(memory_path):
+    class Least(Trainer):
+        n = 0
+        progress = property(lambda self: (self.n, 3))
+
+        def update(self):
+            self.n += 1
+            return {"train/loss": 1.0}
+
+        def state_dict(self):
+            return {"n": self.n}
+
+        def load_state_dict(self, state):
+            self.n = state["n"]
+
+    run = make_run(memory_path / "r")
+    train(Least(), run, eval_every=1, console="plain")
+    assert run.load() == (3, {"n": 3})
+    with pytest.raises(TypeError, match="abstract"):
+        type("Nothing", (Trainer,), {})()

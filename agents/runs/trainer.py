@@ -1,0 +1,60 @@
+"""What the training loop asks of a trainer: the one interface of PPO, AlphaZero and every stage.
+
+Inherit `Trainer` and write `update`, `state_dict`, `load_state_dict` and `progress`; everything
+else has a default that can be left as it is. An update is one turn of the loop: data is made or
+read, the network learns from it. Leaves out when the loop evaluates, saves and stops (loop.py).
+"""
+
+from abc import abstractmethod
+from typing import Any, Protocol
+
+
+class Trainer(Protocol):
+    """Something that learns in updates and can be saved between any two of them."""
+
+    title: str = ""
+    """Stands before the progress line; "" for the kind of the run."""
+
+    unit: str = "updates"
+    """What `progress` counts."""
+
+    best_metric: str = ""
+    """The key of `evaluate()` whose highest value marks the best checkpoint; "" for none."""
+
+    survives_faults: bool = False
+    """Whether the state is sound, and worth saving, after an update raised `EnvironmentFault`."""
+
+    @abstractmethod
+    def update(self) -> dict[str, float]:
+        """One iteration; returns its metrics under TensorBoard tags."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later updates depend on; must not change anything."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+
+    @property
+    @abstractmethod
+    def progress(self) -> tuple[int, int]:
+        """Units done and units planned."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is over."""
+        done, total = self.progress
+        return done >= total
+
+    def evaluate(self) -> dict[str, float]:
+        """Measurements of what was learned so far; must not change what training computes."""
+        return {}
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """The two to four numbers for the progress line, by a word each."""
+        return {}
+
+    def seconds_left(self) -> float | None:
+        """How long training goes on by the trainer's own plan; None: estimate it from progress."""
+        return None
