@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.options import preset
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.options import GROUPS, find_env, option_names, preset, sort_options
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
@@ -149,7 +150,7 @@ def _train(
     from playout.agents.runs.loop import train
 
     if command.resume is not None and ":" in command.env and source is None and not given:
-        from playout.agents.ppo.player import trust
+        from playout.agents.own_code import trust
 
         trust(command.env, command.resume)
     if command.resume is not None:

@@ -1,67 +1,47 @@
 """Policies for Gymnasium spaces: trunks (encoder, core, MLP) under an action and a value head.
 
-`ActorCritic` follows the `Policy` protocol of ppo.py for every space and architecture here;
-`build_policy` chooses its parts from the spaces and a `NetworkConfig`, or builds your own class
-named as "module:Class". Leaves out: the residual networks of tree search (resnet.py) and language
-models (rlhf).
+`ActorCritic` implements `Policy` (policy.py) for every space and architecture here; `build_policy`
+chooses its parts from the spaces and a `NetworkConfig`, or builds your own class named as
+"module:Class". Leaves out: the residual networks of tree search (resnet.py) and language models
+(rlhf).
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.encoders import MLP, build_encoder, linear
-from playout.agents.networks.heads import ActionHead, build_head
-from playout.agents.networks.recurrent import Core
-from playout.agents.ppo.config import NetworkConfig
-from playout.agents.ppo.rollout import Minibatch, Tree, map_tree
-from playout.agents.ppo.update import PolicyStep
-from playout.agents.vector.factory import import_module
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.encoders import linear
+from playout.agents.networks.heads import ActionHead, BoxHead, build_head
+from playout.agents.networks.native_mlp import CompiledMLP, compile_mlp
+from playout.agents.networks.parallel_trunks import ParallelTrunks
+from playout.agents.networks.policy import (
+    Minibatch,
+    Outputs,
+    Policy,
+    PolicyStep,
+    Tree,
+    as_policy,
+    map_tree,
+)
+from playout.agents.networks.trunks import Trunk, has_images
+from playout.agents.own_code import load_object
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Trunk(nn.Module):
-    """Encoder, optional recurrent core, layers: observation to features."""
-
-    def __init__(self, space: spaces.Space[Any], config: NetworkConfig) -> None:
-        super().__init__()
-        self.encoder = _encoder(space, config)
-        width = int(self.encoder.num_features)  # type: ignore[arg-type]
-        self.core: Core | None = None
-        if config.recurrent != "none":
-            self.core = Core(config.recurrent, width, config.recurrent_size)
-            width = config.recurrent_size
-        hidden = config.hidden
-        if hidden is None:
-            hidden = () if has_images(space, config.network) else (64, 64)
-        self.layers = MLP(width, tuple(hidden), config.activation)
-        self.num_features = self.layers.num_features
-
-    def step(self, obs: Tree, state: Any) -> tuple[Tensor, Any]:
-        """Features `[N, F]` and the next state."""
-        x = self.encoder(obs)
-        if self.core is not None:
-            x, state = self.core.step(x, state)
-        return self.layers(x), state
-
-    def sequence(self, obs: Tree, state: Any, starts: Tensor | None) -> Tensor:
-        """Features `[R * T, F]` of flattened rows."""
-        x = self.encoder(obs)
-        if self.core is not None:
-            assert starts is not None
-            x = self.core(x, state, starts)
-        features: Tensor = self.layers(x)
-        return features
-
-
-class ActorCritic(nn.Module):
+class ActorCritic(nn.Module, Policy):
     """A policy and a value function over shared or separate trunks.
 
     The recurrent state is a tuple of one state a trunk, each a tuple of `[N, size]`, or None.
+
+    Attributes:
+        compiled: The compiled code that acts and learns in place of torch, or None.
+        parallel: Learns two recurrent trunks on two cores, or None.
     """
 
     def __init__(
@@ -72,9 +52,8 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        # Faster ways to do the same: native_mlp.py sets both, ppo/parallel_trunks.py the second.
-        self.native: Any = None
-        self.learner: Any = None
+        self.compiled: CompiledMLP | None = None
+        self.parallel: ParallelTrunks | None = None
         shared = config.shared_trunk
         if shared is None:
             shared = has_images(observation_space, config.network)
@@ -93,6 +72,34 @@ class ActorCritic(nn.Module):
     def recurrent(self) -> bool:
         """Whether the policy has a memory, and so must learn from whole rows."""
         return self.policy_trunk.core is not None
+
+    @property
+    def uses_own_threads(self) -> bool:
+        """Whether there are two recurrent trunks on the CPU, which learn side by side."""
+        separate = self.value_trunk is not None and self.recurrent
+        return separate and all(p.device.type == "cpu" for p in self.parameters())
+
+    def accelerate(self) -> None:
+        """Use compiled code or a thread for each trunk where they can do what this policy does.
+
+        The numbers and the order of random draws of compiled sampling differ from torch's.
+        """
+        self.compiled = compile_mlp(self.policy_trunk, self.value_trunk, self.head, self.value_head)
+        if self.compiled is None and self.uses_own_threads and (os.cpu_count() or 1) > 1:
+            self.parallel = ParallelTrunks(
+                (self.policy_features, self.value_features), self.outputs
+            )
+
+    def weights_changed(self) -> None:
+        """The compiled code reads the parameters anew."""
+        if self.compiled is not None:
+            self.compiled.stale = True
+
+    def metrics(self) -> dict[str, float]:
+        """The mean deviation of a Gaussian whose deviation does not depend on the state."""
+        if isinstance(self.head, BoxHead) and not self.head.state_dependent_std:
+            return {"train/std": float(self.head.log_std.detach().exp().mean())}
+        return {}
 
     def to_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions of a rollout as the environment takes them."""
@@ -124,9 +131,8 @@ class ActorCritic(nn.Module):
 
         `noise` `[N, D]` replaces the standard normal numbers that a Gaussian head would draw.
         """
-        if self.native is not None:
-            acted: PolicyStep = self.native.step(obs, mask, generator, deterministic, noise)
-            return acted
+        if self.compiled is not None:
+            return self.compiled.step(obs, mask, generator, deterministic, noise)
         features, first = self.policy_trunk.step(obs, state[0] if state else None)
         distribution = self.head(features, mask)
         if deterministic:
@@ -144,9 +150,8 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def value(self, obs: Tree, state: Tree = None) -> Tensor:
         """Values `[N]` of observations, without acting."""
-        if self.native is not None:
-            values: Tensor = self.native.value(obs)
-            return values
+        if self.compiled is not None:
+            return self.compiled.value(obs)
         if self.value_trunk is not None:
             return self._value(obs, None, state)[0]
         features, _ = self.policy_trunk.step(obs, state[0] if state else None)
@@ -160,30 +165,50 @@ class ActorCritic(nn.Module):
         values = functional.linear(features, self.value_head.weight, self.value_head.bias)
         return values.squeeze(-1), after
 
-    @property
-    def differentiate(self) -> Any:
-        """A function that does what autograd would after `evaluate`, or None; see ppo.py."""
-        return None if self.learner is None else self.learner.differentiate
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As nn.Module's; the compiled path takes the new weights over."""
-        found = super().load_state_dict(*args, **kwargs)
-        if self.native is not None:
-            self.native.dirty = True
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As nn.Module's; the compiled code takes the new weights over."""
+        found = super().load_state_dict(state_dict, strict, assign)
+        self.weights_changed()
         return found
 
-    def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities, entropies and values, shaped like `batch.logprobs`."""
-        if self.learner is not None:
-            found: tuple[Tensor, Tensor, Tensor] = self.learner.evaluate(batch)
-            return found
-        features = other = self.features(self.policy_trunk, batch, 0)
+        if self.compiled is not None:
+            return self.compiled.evaluate(batch)
+        if self.parallel is not None:
+            return self.parallel.evaluate(batch)
+        features = other = self.policy_features(batch)
         if self.value_trunk is not None:
-            other = self.features(self.value_trunk, batch, 1)
+            other = self.value_features(batch)
         return self.outputs(features, other, batch)
 
-    def features(self, trunk: Trunk, batch: Minibatch, which: int) -> Tensor:
-        """Features `[N, F]` of a minibatch's steps; `which` is the trunk's place in the state."""
+    def backward(
+        self,
+        outputs: Outputs,
+        logprob_grad: Tensor,
+        entropy_grad: Tensor | None,
+        value_grad: Tensor,
+    ) -> None:
+        """Add the gradient of the last `evaluate` to the parameters' own."""
+        if self.compiled is not None:
+            self.compiled.backward(logprob_grad, entropy_grad, value_grad)
+        elif self.parallel is not None:
+            self.parallel.backward(logprob_grad, entropy_grad, value_grad)
+        else:
+            super().backward(outputs, logprob_grad, entropy_grad, value_grad)
+
+    def policy_features(self, batch: Minibatch) -> Tensor:
+        """Features `[N, F]` of a minibatch's steps by the policy's trunk."""
+        return self._features(self.policy_trunk, batch, 0)
+
+    def value_features(self, batch: Minibatch) -> Tensor:
+        """Features `[N, F]` of a minibatch's steps by a value trunk of its own."""
+        assert self.value_trunk is not None
+        return self._features(self.value_trunk, batch, 1)
+
+    def _features(self, trunk: Trunk, batch: Minibatch, which: int) -> Tensor:
         if batch.logprobs.dim() == 1:
             if self.recurrent:
                 raise ConfigError('a recurrent policy learns from rows: set batch_by="rows"')
@@ -192,9 +217,7 @@ class ActorCritic(nn.Module):
         state = batch.initial_state[which] if self.recurrent else None
         return trunk.sequence(obs, state, batch.episode_starts)
 
-    def outputs(
-        self, features: Tensor, other: Tensor, batch: Minibatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def outputs(self, features: Tensor, other: Tensor, batch: Minibatch) -> Outputs:
         """What `evaluate` returns, from the features of the policy's and the value's trunk."""
         shape = batch.logprobs.shape
         mask, actions = batch.action_mask, batch.actions
@@ -207,45 +230,13 @@ class ActorCritic(nn.Module):
         return logprobs.view(shape), entropy.view(shape), values.view(shape)
 
 
-def has_images(space: spaces.Space[Any], network: str) -> bool:
-    """Whether any part of the observation goes through a convolutional (or your own) encoder."""
-    if ":" in network:
-        return True
-    if isinstance(space, spaces.Dict):
-        return any(has_images(part, network) for part in space.spaces.values())
-    if network == "mlp" or not isinstance(space, spaces.Box) or len(space.shape) not in (2, 3):
-        return False
-    return network != "auto" or len(space.shape) == 3 or space.dtype == "uint8"
-
-
-def load_class(name: str) -> Any:
-    """The class called "module:Class"; importing runs that module's code."""
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ConfigError) as error:
-        raise ConfigError(f"cannot find network {name!r}: {error}") from error
-
-
-def _encoder(space: spaces.Space[Any], config: NetworkConfig) -> nn.Module:
-    if ":" not in config.network:
-        return build_encoder(space, config.network)
-    encoder = load_class(config.network)(space)
-    if not isinstance(encoder, nn.Module) or not hasattr(encoder, "num_features"):
-        raise ConfigError(
-            f"{config.network} must be an nn.Module with an attribute num_features (an encoder), "
-            "or have the methods step and evaluate (a whole policy)"
-        )
-    return encoder
-
-
 def build_policy(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     config: NetworkConfig | None = None,
     *,
     seed: int = 0,
-) -> Any:
+) -> Policy:
     """A policy with reproducible weights.
 
     Your own "module:Class" is called with `(observation_space, action_space)` if it has a method
@@ -257,7 +248,7 @@ def build_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ":" in config.network:
-            cls = load_class(config.network)
+            cls = load_object(config.network, "network")
             if hasattr(cls, "evaluate"):
-                return cls(observation_space, action_space)
+                return as_policy(cls(observation_space, action_space))
         return ActorCritic(observation_space, action_space, config)

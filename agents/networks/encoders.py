@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from playout.agents.ppo.rollout import Tree
+from playout.agents.networks.policy import Tree
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,19 +1,20 @@
 """The compiled path of small MLP policies: same parameters, same formulas, a tenth of the calls.
 
-`attach` looks whether a policy is one that _mlp.pyx can evaluate and differentiate (vectors in,
-tanh or relu layers, a categorical or plain Gaussian head, on the CPU) and gives it that path; any
-other keeps to torch. Gradients are added to the parameters' own `.grad`, as autograd would.
+`compile_mlp` looks whether a policy is one that _mlp.pyx can evaluate and differentiate (vectors
+in, tanh or relu layers, a categorical or plain Gaussian head, on the CPU); any other keeps to
+torch. Gradients are added to the parameters' own `.grad`, as autograd would.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from playout.agents.kernels.mlp._mlp import NativeMLP
 from playout.agents.networks.encoders import Flat
-from playout.agents.networks.heads import BoxHead, DiscreteHead
-from playout.agents.ppo.rollout import Minibatch
-from playout.agents.ppo.update import PolicyStep
+from playout.agents.networks.heads import ActionHead, BoxHead, DiscreteHead
+from playout.agents.networks.policy import Minibatch, Outputs, PolicyStep
+from playout.agents.networks.trunks import Trunk
 from torch import Tensor, nn
 
 _ACTIVATIONS = {"tanh": 1, "relu": 2}
@@ -22,17 +23,21 @@ _MAX_WIDTH = 256
 _MAX_PARAMETERS = 300_000
 
 
-class Native:
-    """One policy's compiled twin, over the same memory."""
+class CompiledMLP:
+    """One policy's compiled twin, over the same memory.
+
+    Attributes:
+        stale: Parameters may have changed since they were last packed.
+    """
 
     def __init__(self, network: NativeMLP, num_params: int, gaussian: bool) -> None:
         self.network, self.num_params, self.gaussian = network, num_params, gaussian
-        self.dirty = True
+        self.stale = True
 
     def _prepare(self) -> None:
-        if self.dirty:
+        if self.stale:
             self.network.prepare()
-            self.dirty = False
+            self.stale = False
 
     def step(
         self,
@@ -40,25 +45,29 @@ class Native:
         mask: Tensor | None,
         generator: torch.Generator | None,
         deterministic: bool,
-        given: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> PolicyStep:
-        """Act in `[N]` environments."""
+        """Act in `[N]` environments; see `Policy.step`."""
         self._prepare()
         rows = len(obs)
-        noise = None
-        if not deterministic and given is not None:
-            noise = given.numpy()
-        elif not deterministic and self.gaussian:
-            noise = torch.empty(rows, self.num_params).normal_(generator=generator).numpy()
-        elif not deterministic:
-            noise = torch.empty(rows, 1).uniform_(generator=generator).numpy()
+        if deterministic:
+            noise = None
+        elif noise is None and self.gaussian:
+            noise = torch.empty(rows, self.num_params).normal_(generator=generator)
+        elif noise is None:
+            noise = torch.empty(rows, 1).uniform_(generator=generator)
         if self.gaussian:
             actions = torch.empty(rows, self.num_params)
         else:
             actions = torch.empty(rows, dtype=torch.int64)
         logprobs, values = torch.empty(rows), torch.empty(rows)
         self.network.step(
-            _rows(obs), _bytes(mask), noise, actions.numpy(), logprobs.numpy(), values.numpy()
+            _rows(obs),
+            _bytes(mask),
+            None if noise is None else noise.numpy(),
+            actions.numpy(),
+            logprobs.numpy(),
+            values.numpy(),
         )
         return PolicyStep(actions, logprobs, values, None)
 
@@ -69,9 +78,9 @@ class Native:
         self.network.forward(_rows(obs), params.numpy(), values.numpy())
         return values
 
-    def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, entropies, values `[N]`, without a graph; see `differentiate`."""
-        self.dirty = True
+    def evaluate(self, batch: Minibatch) -> Outputs:
+        """Log-probabilities, entropies, values `[N]`, without a graph; see `backward`."""
+        self.stale = True
         self._prepare()
         shape = batch.logprobs.shape
         flat = batch.logprobs.numel()
@@ -91,7 +100,7 @@ class Native:
         )
         return logprobs.view(shape), entropy.view(shape), values.view(shape)
 
-    def differentiate(
+    def backward(
         self, logprob_grad: Tensor, entropy_grad: Tensor | None, value_grad: Tensor
     ) -> None:
         """Add the gradient of the last `evaluate` to the parameters'."""
@@ -100,7 +109,7 @@ class Native:
             None if entropy_grad is None else _flat(entropy_grad),
             _flat(value_grad),
         )
-        self.dirty = True
+        self.stale = True
 
 
 def _rows(x: Tensor) -> Any:
@@ -118,45 +127,48 @@ def _bytes(mask: Tensor | None) -> Any:
     return array.view(np.uint8) if array.dtype == np.bool_ else array.astype(np.uint8, copy=False)
 
 
-def attach(policy: Any) -> bool:
-    """Give an `ActorCritic` its compiled path if it has one; returns whether it does.
+def compile_mlp(
+    trunk: Trunk, value_trunk: Trunk | None, head: ActionHead, value_head: nn.Linear
+) -> CompiledMLP | None:
+    """The compiled path of a policy with these parts, or None if it has none.
 
     Call it after the optimiser is built: the parameters' memory must not move any more.
     """
-    head: Any = getattr(policy, "head", None)
-    trunk: Any = getattr(policy, "policy_trunk", None)
-    if head is None or trunk is None or not _fits(policy):
-        return False
-    hidden, activation = trunk.layers.layers, _ACTIVATIONS[policy.config.activation]
-    body = [_layer(layer, activation) for layer in hidden]
-    out, value_out = _layer(head.out, 0), _layer(policy.value_head, 0)
-    log_std = log_std_grad = None
+    trunks = [part for part in (trunk, value_trunk) if part is not None]
+    parameters = [p for part in (*trunks, head, value_head) for p in part.parameters()]
+    if not (_small(parameters) and all(map(_fits, trunks)) and _known(head)):
+        return None
+    body, *rest = [
+        [_layer(layer, _ACTIVATIONS[part.activation]) for layer in part.layers.layers]
+        for part in trunks
+    ]
+    out, value_out = _layer(head.out, 0), _layer(value_head, 0)
     gaussian = isinstance(head, BoxHead)
-    if gaussian:
-        log_std, log_std_grad = _arrays(head.log_std)
-    if policy.value_trunk is None:
-        network = NativeMLP(body, [out], [value_out], log_std, log_std_grad)
+    log_std = _arrays(head.log_std) if isinstance(head, BoxHead) else (None, None)
+    if rest:
+        network = NativeMLP([], [*body, out], [*rest[0], value_out], *log_std)
     else:
-        other = [_layer(layer, activation) for layer in policy.value_trunk.layers.layers]
-        network = NativeMLP([], [*body, out], [*other, value_out], log_std, log_std_grad)
-    policy.native = policy.learner = Native(network, head.out.weight.shape[0], gaussian)
-    return True
+        network = NativeMLP(body, [out], [value_out], *log_std)
+    return CompiledMLP(network, head.out.weight.shape[0], gaussian)
 
 
-def _fits(policy: Any) -> bool:
-    """Whether every part is one that the compiled path knows."""
-    head, trunk = policy.head, policy.policy_trunk
-    parameters = list(policy.parameters())
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
-        return False
-    if sum(p.numel() for p in parameters) > _MAX_PARAMETERS:
-        return False
+def _small(parameters: Sequence[Tensor]) -> bool:
+    plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters)
+    return plain and sum(p.numel() for p in parameters) <= _MAX_PARAMETERS
+
+
+def _fits(trunk: Trunk) -> bool:
+    """Whether a trunk takes vectors and has no memory and only narrow layers."""
     encoder = trunk.encoder
     vectors = isinstance(encoder, Flat) and encoder.floats and encoder.num_features > 0
-    if not vectors or trunk.core is not None or policy.config.activation not in _ACTIVATIONS:
+    if not vectors or trunk.core is not None or trunk.activation not in _ACTIVATIONS:
         return False
-    widths = [layer.weight.shape[0] for layer in trunk.layers.layers]
-    if max([encoder.num_features, head.out.weight.shape[0], *widths]) > _MAX_WIDTH:
+    widths = [encoder.num_features, *(layer.weight.shape[0] for layer in trunk.layers.layers)]
+    return max(widths) <= _MAX_WIDTH
+
+
+def _known(head: ActionHead) -> bool:
+    if head.out.weight.shape[0] > _MAX_WIDTH:
         return False
     if type(head) is DiscreteHead:
         return True

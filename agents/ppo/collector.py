@@ -14,9 +14,9 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.kernels._running import episodes
+from playout.agents.networks.policy import Policy, PolicyStep, Tree, map_tree
 from playout.agents.ppo.config import CollectConfig
-from playout.agents.ppo.rollout import Rollout, Tree, map_tree
-from playout.agents.ppo.update import PolicyStep
+from playout.agents.ppo.rollout import Rollout
 from playout.agents.vector.in_process import derive_seed, mask_size
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer, RewardScaler
@@ -54,7 +54,7 @@ class Collector:
     def __init__(
         self,
         envs: Environments,
-        policy: Any,
+        policy: Policy,
         config: CollectConfig,
         *,
         gamma: float,
@@ -77,7 +77,8 @@ class Collector:
         self.terminations, self.truncations, self.valid, self.starts = (
             np.zeros((rows, steps), np.bool_) for _ in range(4)
         )
-        self.logprobs, self.values = (torch.zeros(rows, steps, device=self.device) for _ in "ab")
+        self.logprobs = torch.zeros(rows, steps, device=self.device)
+        self.values = torch.zeros(rows, steps, device=self.device)
         self.actions: Tensor | None = None
         self.masks: NDArray[np.bool_] | None = None
         self.bootstrap = np.zeros((rows, steps), np.float32)
@@ -111,15 +112,20 @@ class Collector:
         self.broken = True  # unless it comes to its end
         envs, policy, length = self.envs, self.policy, self.config.sequence_length
         initial, self.chunks = self.state, []
-        if (compiled := getattr(policy, "native", None)) is not None:
-            compiled.dirty = True  # a callback may have touched the weights
+        policy.weights_changed()  # a callback may have touched them
         for t in range(self.config.num_steps):
             self.state = self._reset_states(self.state)
             if length and t % length == 0:
                 self.chunks.append(self.state)
             mask = self._mask(t)
             obs = to_tensors(self.now, self.device)
-            step = policy.step(obs, self.state, mask, generator=self.generator, **self._noise())
+            if self.noise is None:
+                step = policy.step(obs, self.state, mask, generator=self.generator)
+            else:
+                self.noise = self._next_noise(self.noise)
+                step = policy.step(
+                    obs, self.state, mask, generator=self.generator, noise=self.noise
+                )
             write(self.obs, (slice(None), t), self.now)
             self._record(t, step)
             self.valid[:, t] = active = ~envs.idle
@@ -142,20 +148,16 @@ class Collector:
             self._begin(raw)
         return self._finish(initial)
 
-    def _noise(self) -> dict[str, Tensor]:
-        """Exploration noise that drifts from step to step, each step's share standard normal."""
-        if self.noise is None:
-            return {}
+    def _next_noise(self, noise: Tensor) -> Tensor:
+        """Standard normal exploration noise that correlates with that of the step before."""
         rho = self.config.noise_correlation
-        fresh = torch.empty_like(self.noise).normal_(generator=self.generator)
-        self.noise = rho * self.noise + (1.0 - rho * rho) ** 0.5 * fresh
-        return {"noise": self.noise}
+        fresh = torch.empty_like(noise).normal_(generator=self.generator)
+        return rho * noise + (1.0 - rho * rho) ** 0.5 * fresh
 
     def _reset_states(self, state: Tree) -> Tree:
         if state is None or not self.starting.any():
             return state
-        keep = torch.from_numpy(~self.starting).to(self.device).unsqueeze(1)
-        return map_tree(lambda x: x * keep, state)
+        return self.policy.reset_state(state, torch.from_numpy(self.starting).to(self.device))
 
     def _mask(self, t: int) -> Tensor | None:
         found = self.envs.masks()

@@ -1,7 +1,7 @@
-"""Settings of a PPO run as frozen dataclasses: the update, the network, the collection.
+"""Settings of a PPO run as frozen dataclasses: the update and the collection.
 
 No torch here, so that `playout ppo --help` and the presets stay quick. Names and defaults are the
-field's.
+field's. The network's are in networks/config.py.
 """
 
 import math
@@ -63,36 +63,6 @@ class PPOConfig:
         _one_of(self, "norm_adv_by", "minibatch", "batch")
         if self.target_kl is not None and not self.target_kl > 0:
             raise ConfigError(f"target_kl must be above 0 (or left out), not {self.target_kl}")
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """Architecture of the policy."""
-
-    network: str = "auto"
-    """Encoder: auto, mlp, nature, impala, grid, or your own nn.Module as module:Class."""
-    hidden: tuple[int, ...] | None = None
-    """Layers above the encoder (and memory); by default 64, 64 over vectors, none over images."""
-    activation: str = "tanh"
-    """tanh, relu, silu, gelu or elu."""
-    shared_trunk: bool | None = None
-    """One trunk for policy and value; by default only over images."""
-    recurrent: Literal["none", "lstm", "gru"] = "none"
-    """Memory between encoder and layers."""
-    recurrent_size: int = 128
-    """Width of the memory."""
-    squash: bool = False
-    """Squash continuous actions into their bounds by tanh instead of clipping them."""
-    log_std_init: float = 0.0
-    """Log deviation of continuous actions at the start."""
-    state_dependent_std: bool = False
-    """Let the network give the deviation instead of one free parameter an action."""
-
-    def __post_init__(self) -> None:
-        _one_of(self, "recurrent", "none", "lstm", "gru")
-        _at_least_one(self, "recurrent_size")
-        if any(width < 1 for width in self.hidden or ()):
-            raise ConfigError(f"hidden layers need at least one unit each, not {self.hidden}")
 
 
 @dataclass(frozen=True, slots=True)

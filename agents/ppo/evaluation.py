@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from playout.agents.networks.policy import Policy
 from playout.agents.ppo.collector import to_tensors
-from playout.agents.ppo.rollout import map_tree
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.errors import EnvironmentFault
@@ -42,7 +42,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate_policy(
-    policy: Any,
+    policy: Policy,
     envs: Environments,
     *,
     episodes: int,
@@ -88,8 +88,7 @@ def evaluate_policy(
         if state is not None:
             fresh = over if envs.same_step else ~(active | envs.idle)
             if fresh.any():
-                keep = torch.from_numpy(~fresh).unsqueeze(1)
-                state = map_tree(lambda x, keep=keep: x * keep, state)  # type: ignore[misc]
+                state = policy.reset_state(state, torch.from_numpy(fresh))
         if over.any():
             ended = np.flatnonzero(over & (done < quota))
             found.append((totals[ended], lengths[ended]))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.kernels import _surrogate
+from playout.agents.networks.policy import Minibatch
 from playout.agents.ppo.config import PPOConfig
-from playout.agents.ppo.rollout import Minibatch
 from torch import Tensor
 
 

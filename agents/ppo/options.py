@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.runs.config import nearest
 from playout.agents.runs.presets import read_presets
 from playout.errors import ConfigError

@@ -4,8 +4,6 @@
 environment's actions are handled here. Leaves out measuring and watching (run.py).
 """
 
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,35 +12,17 @@ import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Policy, Tree
+from playout.agents.own_code import trust
 from playout.agents.ppo.collector import to_tensors
-from playout.agents.ppo.config import CollectConfig, NetworkConfig
-from playout.agents.ppo.rollout import Tree, map_tree
+from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.trainer import choose_threads
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays, decode_space
 from playout.errors import CheckpointError, ConfigError, RunError
-
-# Packages whose environments may be made because a run names them.
-_KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
-
-
-def trust(name: str, where: object) -> None:
-    """Refuse to import code named by a file, unless the person has imported or allowed it.
-
-    Args:
-        name: "module:something".
-        where: The file or folder that names it.
-    """
-    module = name.partition(":")[0]
-    allowed = os.environ.get("PLAYOUT_TRUST", "").split(",")
-    known = module.partition(".")[0] in _KNOWN_PACKAGES
-    if not known and module not in sys.modules and module not in allowed:
-        raise ConfigError(
-            f"{where} names code to import ({name}); if you trust it, import {module} first, or "
-            f"set PLAYOUT_TRUST={module}"
-        )
 
 
 class PPOPlayer:
@@ -57,7 +37,7 @@ class PPOPlayer:
 
     def __init__(
         self,
-        policy: Any,
+        policy: Policy,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         normalizer: ObsNormalizer | None = None,
@@ -132,8 +112,8 @@ class PPOPlayer:
         if leaf is None or len(leaf) != rows:
             state = self.policy.initial_state(rows)
         elif episode_starts is not None:
-            keep = torch.from_numpy(~np.asarray(episode_starts, np.bool_)).unsqueeze(1)
-            state = map_tree(lambda x: x * keep, state)
+            starts = torch.from_numpy(np.asarray(episode_starts, np.bool_))
+            state = self.policy.reset_state(state, starts)
         return state
 
     def _read(self, observations: Any) -> tuple[Arrays, Any]:

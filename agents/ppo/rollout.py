@@ -1,65 +1,19 @@
-"""Rollouts: what a policy did and what came of it, rows by time, and the minibatches cut from them.
+"""Rollouts: a policy's actions and their rewards, rows by time, and minibatches cut from them.
 
 A row is one environment or one response; time is its steps or tokens. Steps that are not `valid`
 (the reset row of NEXT_STEP autoreset, prompt tokens, padding, an opponent's turn) stay in the
 tensors and take no part in any statistic. This file only holds and cuts data: advantages come from
-gae.py, learning from ppo.py, collection from collector.py.
+gae.py, learning from update.py, collection from collector.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
+from playout.agents.networks.policy import Minibatch, Tree, map_tree
 from playout.errors import ConfigError
 from torch import Tensor
-
-Tree = Any
-"""A tensor, or a dict, list or tuple of trees."""
-
-
-def map_tree(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply `function` to every tensor of a tree of dicts, lists and tuples; None stays None."""
-    if tree is None:
-        return None
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, dict):
-        return {key: map_tree(function, value) for key, value in tree.items()}
-    return type(tree)(map_tree(function, value) for value in tree)
-
-
-@dataclass(slots=True)
-class Minibatch:
-    """What one gradient step sees of a rollout: steps `[N, ...]` or whole rows `[r, T, ...]`.
-
-    The fields mean what they mean in `Rollout`. For steps, every step is valid and `initial_state`
-    is None.
-    """
-
-    obs: Tree
-    actions: Tensor
-    logprobs: Tensor
-    values: Tensor
-    advantages: Tensor
-    returns: Tensor
-    valid: Tensor
-    action_mask: Tensor | None = None
-    episode_starts: Tensor | None = None
-    initial_state: Tree = None
-
-    def __len__(self) -> int:
-        """Number of steps or rows along the first axis."""
-        return int(self.logprobs.shape[0])
-
-    def slice(self, begin: int, end: int) -> "Minibatch":
-        """Entries begin to end of the first axis, without copying."""
-        return Minibatch(
-            **{
-                field.name: map_tree(lambda x: x[begin:end], getattr(self, field.name))
-                for field in fields(self)
-            }
-        )
 
 
 @dataclass(slots=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from playout.agents.own_code import trust
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.league.games import is_game
-from playout.agents.ppo.player import PPOPlayer, trust
+from playout.agents.ppo.player import PPOPlayer
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.networks.actor_critic import build_policy
-from playout.agents.networks.native_mlp import attach
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.optim.adam import Adam
 from playout.agents.ppo.collector import Collector
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
 from playout.agents.ppo.gae import compute_gae
-from playout.agents.ppo.parallel_trunks import attach_side_by_side, fits
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.in_process import derive_seed
@@ -28,6 +28,7 @@ from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import encode_space
 from playout.errors import CheckpointError
+from torch import nn
 
 # A network with fewer parameters than this is faster on one thread, whatever the machine.
 _ONE_THREAD_BELOW = 300_000
@@ -35,10 +36,10 @@ _ONE_THREAD_BELOW = 300_000
 _WORTH_EVALUATING = 0.5
 
 
-def choose_threads(policy: torch.nn.Module, threads: int = 0) -> int:
+def choose_threads(policy: Policy, threads: int = 0) -> int:
     """Set torch's threads by the size of the network (or to `threads`) and return the number."""
-    if threads <= 0 and fits(policy):
-        threads = 1  # one for each trunk instead
+    if threads <= 0 and policy.uses_own_threads:
+        threads = 1
     elif threads <= 0:
         size = sum(p.numel() for p in policy.parameters())
         threads = 1 if size < _ONE_THREAD_BELOW else (os.cpu_count() or 1)
@@ -75,7 +76,7 @@ class PPOTrainer(Trainer):
         stop: bool = True,
         threads: int = 0,
         device: str = "cpu",
-        policy: Any = None,
+        policy: nn.Module | None = None,
     ) -> None:
         """Build the policy and begin the first episodes.
 
@@ -97,20 +98,22 @@ class PPOTrainer(Trainer):
         self.device = torch.device(device)
         self.envs, self.make_eval_envs = envs, make_eval_envs
         self.eval_envs: Environments | None = None
-        if policy is None:
-            policy = build_policy(
+        self.policy = (
+            build_policy(
                 envs.observation_space,
                 envs.action_space,
                 network,
                 seed=derive_seed(seed, "policy"),
             )
-        self.policy = policy.to(self.device)
+            if policy is None
+            else as_policy(policy)
+        )
+        self.policy.to(self.device)
         self.threads = choose_threads(self.policy, threads)
         self.optimizer = Adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
-        if not attach(self.policy):
-            attach_side_by_side(self.policy)
+        self.policy.accelerate()
         self.generator = torch.Generator().manual_seed(derive_seed(seed, "minibatches"))
         self.collector = Collector(
             envs,
@@ -161,7 +164,7 @@ class PPOTrainer(Trainer):
         rollout = self.collector.collect()
         compute_gae(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda)
         rollout = self.collector.cut(rollout)
-        if getattr(self.policy, "recurrent", False) and config.batch_by == "steps":
+        if self.policy.recurrent and config.batch_by == "steps":
             rows = max(1, config.minibatch_size // rollout.num_steps)
             config = replace(config, batch_by="rows", minibatch_size=rows)
         metrics = ppo_update(self.policy, self.optimizer, rollout, config, generator=self.generator)
@@ -179,10 +182,7 @@ class PPOTrainer(Trainer):
             metrics["rollout/ep_len_mean"] = float(lengths)
             if self.first_return is None:
                 self.first_return = float(returns)
-        head = getattr(self.policy, "head", None)
-        if head is not None and hasattr(head, "log_std"):
-            metrics["train/std"] = float(head.log_std.detach().exp().mean())
-        return metrics
+        return metrics | self.policy.metrics()
 
     def _due(self) -> bool:
         """Whether an evaluation is worth its time now; depends on counts and returns only."""

@@ -9,61 +9,21 @@ trainer's business.
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
+from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.optim.adam import Adam
 from playout.agents.ppo.config import PPOConfig
-from playout.agents.ppo.loss import Scale, Surrogate, measure, surrogate
-from playout.agents.ppo.rollout import Minibatch, Rollout, Tree
+from playout.agents.ppo.loss import Scale, measure, surrogate
+from playout.agents.ppo.rollout import Rollout
 from playout.errors import DivergedError
-from torch import Tensor
-
-__all__ = ["PPOConfig", "Policy", "PolicyStep", "Surrogate", "ppo_update", "surrogate"]
-
-
-class PolicyStep(NamedTuple):
-    """What `Policy.step` returns for `[N]` environments."""
-
-    action: Tensor
-    """`[N]` or `[N, ...]`, as `evaluate` and `to_env` expect it."""
-    logprob: Tensor
-    """`[N]`."""
-    value: Tensor
-    """`[N]`."""
-    state: Tree
-    """Recurrent state after this step, or None."""
-
-
-class Policy(Protocol):
-    """What collection and learning ask of a policy; an nn.Module with these three methods.
-
-    A policy that knows its own derivative may offer `differentiate(logprob_grad, entropy_grad or
-    None, value_grad)`, which adds the gradient of the last `evaluate` to its own; `evaluate`
-    then returns plain tensors.
-    """
-
-    def initial_state(self, num_rows: int) -> Tree:
-        """Recurrent state at an episode's start, a tree of tensors `[num_rows, ...]`, or None."""
-
-    def step(
-        self,
-        obs: Tree,
-        state: Tree = None,
-        mask: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        deterministic: bool = False,
-    ) -> PolicyStep:
-        """Act in `[N]` environments."""
-
-    def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of the actions, entropies, values, all shaped like `logprobs`."""
+from torch import nn
 
 
 def ppo_update(
-    policy: Policy,
-    optimizer: Any,
+    policy: TrainablePolicy,
+    optimizer: Adam | torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
     *,
@@ -72,7 +32,7 @@ def ppo_update(
     """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
 
     Args:
-        policy: An nn.Module that follows `Policy`.
+        policy: Who learns.
         optimizer: `agents.optim.adam.Adam`, or any torch optimiser over the policy's parameters.
             Its learning rate is used as it is: the trainer anneals it.
         rollout: Experience with advantages (`compute_gae`).
@@ -87,7 +47,7 @@ def ppo_update(
         not taken.
     """
     assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
-    parameters = [p for p in policy.parameters() if p.requires_grad]  # type: ignore[attr-defined]
+    parameters = [p for p in policy.parameters() if p.requires_grad]
     whole = None
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
@@ -107,7 +67,12 @@ def ppo_update(
                 outputs = policy.evaluate(part)
                 found = surrogate(*outputs, part, config, scale)
                 stats = stats + found.stats
-                _backward(policy, outputs, found, config)
+                policy.backward(
+                    outputs,
+                    found.logprob_grad,
+                    found.entropy_grad if config.ent_coef > 0.0 else None,
+                    found.value_grad,
+                )
             if config.target_kl is not None and float(stats[3]) > 1.5 * config.target_kl:
                 stopped_kl = float(stats[3])
                 break
@@ -119,22 +84,6 @@ def ppo_update(
     return _metrics(rollout, config, sums, norms, steps, stopped_kl)
 
 
-def _backward(
-    policy: Policy, outputs: tuple[Tensor, ...], found: Surrogate, config: PPOConfig
-) -> None:
-    """From the loss to the parameters' gradients."""
-    entropy_grad = found.entropy_grad if config.ent_coef > 0.0 else None
-    differentiate = getattr(policy, "differentiate", None)
-    if differentiate is not None:
-        differentiate(found.logprob_grad, entropy_grad, found.value_grad)
-        return
-    pairs = zip(outputs, (found.logprob_grad, entropy_grad, found.value_grad), strict=True)
-    chosen = [
-        (out, grad.to(out.dtype)) for out, grad in pairs if out.requires_grad and grad is not None
-    ]
-    torch.autograd.backward([out for out, _ in chosen], [grad for _, grad in chosen])
-
-
 def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
     total = len(batch)
     if size <= 0 or size >= total:
@@ -144,7 +93,9 @@ def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
         yield batch.slice(begin, min(begin + size, total))
 
 
-def _step(optimizer: Any, parameters: list[Tensor], max_grad_norm: float) -> float:
+def _step(
+    optimizer: Adam | torch.optim.Optimizer, parameters: list[nn.Parameter], max_grad_norm: float
+) -> float:
     if isinstance(optimizer, Adam):
         return optimizer.step(max_grad_norm)
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))

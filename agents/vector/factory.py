@@ -5,14 +5,13 @@ environments are stepped (environments.py).
 """
 
 import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
+from playout.agents.own_code import import_module
 from playout.agents.vector.interface import Environments, VectorEnvs, make_group
 from playout.errors import ConfigError
 
@@ -117,23 +116,6 @@ def _spec(env_id: str) -> Any:
         return gym.spec(name)
     except gym.error.Error as error:
         raise ConfigError(f"no environment {env_id!r}: {error}{_extra_hint(env_id)}") from error
-
-
-def import_module(name: str) -> Any:
-    """Import a module of the person's own, also from the folder they are in.
-
-    The command line's `sys.path` begins where the command is installed, not here.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
-            raise ConfigError(f"cannot import the module {name!r}: {error}") from error
-    sys.path.append(os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"cannot import the module {name!r}: {error}") from error
 
 
 def _extra_hint(text: str) -> str:

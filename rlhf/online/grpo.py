@@ -7,7 +7,7 @@ scoring and the update are trainer.py's.
 
 from dataclasses import dataclass, field
 
-from playout.agents.ppo.update import PPOConfig
+from playout.agents.ppo.config import PPOConfig
 from playout.errors import ConfigError
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.policy import LanguagePolicy

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from playout.agents.ppo.rollout import Minibatch
-from playout.agents.ppo.update import PolicyStep
+from playout.agents.networks.policy import Minibatch, PolicyStep, TrainablePolicy
 from playout.errors import ConfigError
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.lm_head import token_logprobs
@@ -56,7 +55,7 @@ def logprobs_of(
     return logprobs, entropies, hidden
 
 
-class LanguagePolicy(nn.Module):
+class LanguagePolicy(nn.Module, TrainablePolicy):
     """A Transformer with a value head, as `agents.ppo.ppo_update` asks for.
 
     Attributes:

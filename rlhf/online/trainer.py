@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from playout.agents.optim.adam import Adam
-from playout.agents.ppo.update import PPOConfig, ppo_update
+from playout.agents.ppo.config import PPOConfig
+from playout.agents.ppo.update import ppo_update
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of

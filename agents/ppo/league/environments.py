@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.native_mlp import attach
+from playout.agents.networks.policy import Policy
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.league.games import TurnGames
 from playout.agents.ppo.league.pool import Pool
@@ -33,8 +33,8 @@ class PoolEnvs:
         self,
         games: TurnGames,
         pool: Pool,
-        policy: Any,
-        make_policy: Callable[[], Any],
+        policy: Policy,
+        make_policy: Callable[[], Policy],
         *,
         num_active: int = 4,
         seed: int = 0,
@@ -52,7 +52,7 @@ class PoolEnvs:
         self.idle = np.zeros(self.num_envs, np.bool_)
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.generator = torch.Generator().manual_seed(seed)
-        self.players: dict[int, Any] = {}
+        self.players: dict[int, Policy] = {}
         self.active: list[int] = []
         self.opponents = np.full(self.num_envs, LATEST)
         self.seats = np.zeros(self.num_envs, np.int64)
@@ -72,7 +72,7 @@ class PoolEnvs:
         for index in sorted(wanted - set(self.players)):
             player = self.make_policy()
             player.load_state_dict(self.pool.versions[index].weights)
-            attach(player)
+            player.accelerate()
             self.players[index] = player
         for index in set(self.players) - wanted:
             del self.players[index]

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from playout.agents.networks.actor_critic import ActorCritic
+from playout.agents.own_code import trust
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.league.games import NativeTurns, make_turns
 from playout.agents.ppo.league.trainer import play_fixed
-from playout.agents.ppo.player import PPOPlayer, load, trust
+from playout.agents.ppo.player import PPOPlayer, load
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.errors import RunError
@@ -43,6 +45,7 @@ class GamePlayer:
     def evaluate(self, leaves: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits `[M, A]` and values `[M]` of positions, as search evaluators give them."""
         policy = self.player.policy
+        assert isinstance(policy, ActorCritic)
         obs = to_tensors(np.ascontiguousarray(leaves.obs))
         features, _ = policy.policy_trunk.step(obs, None)
         logits = policy.head.out(features)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from playout.agents.networks.policy import Policy
 from torch import Tensor
 
 _EMA = 0.05
@@ -47,7 +47,7 @@ class Pool:
         self.elo = 0.0
         self.rng = np.random.Generator(np.random.Philox(seed))
 
-    def add(self, policy: torch.nn.Module, update: int) -> None:
+    def add(self, policy: Policy, update: int) -> None:
         """Store the policy as it is; a full pool lets go of the version that is beaten most."""
         weights = {key: value.detach().cpu().clone() for key, value in policy.state_dict().items()}
         for version in self.versions:

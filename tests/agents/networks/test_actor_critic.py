@@ -5,8 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic, build_policy
-from playout.agents.ppo.config import NetworkConfig
-from playout.agents.ppo.rollout import Minibatch, map_tree
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Minibatch, PolicyStep, as_policy, map_tree
 from playout.errors import ConfigError
 from torch import nn
 
@@ -251,9 +251,8 @@ def test_the_recurrent_gradient_equals_the_one_through_an_unrolled_loop(size):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_trunks_side_by_side_give_the_same_numbers_and_gradients():
-    from playout.agents.ppo.parallel_trunks import SideBySide
-
+def test_parallel_trunks_give_the_same_numbers_and_gradients(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     config = NetworkConfig(recurrent="lstm", recurrent_size=32, hidden=(8,))
     policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
     rng = torch.Generator().manual_seed(1)
@@ -274,9 +273,10 @@ def test_trunks_side_by_side_give_the_same_numbers_and_gradients():
     torch.autograd.backward(list(plain), grads)
     wanted = [p.grad.clone() for p in policy.parameters()]
     policy.zero_grad(set_to_none=True)
-    policy.learner = SideBySide(policy)
+    policy.accelerate()
+    assert policy.parallel is not None
     found = policy.evaluate(batch)
-    policy.differentiate(*grads)
+    policy.backward(found, *grads)
     for a, b in zip(plain, found, strict=True):
         assert torch.equal(a, b)
     for a, p in zip(wanted, policy.parameters(), strict=True):
@@ -305,3 +305,40 @@ def test_a_recurrent_policy_refuses_single_steps():
     step = policy.step(obs, policy.initial_state(4))
     with pytest.raises(ConfigError, match="rows"):
         policy.evaluate(minibatch(obs, step))
+
+
+class Constant(nn.Module):
+    """A policy as a user would write one: the methods that must be there, and no hook."""
+
+    def __init__(self):
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(2))
+
+    def initial_state(self, num_rows):
+        return None
+
+    def step(self, obs, state=None, mask=None, *, generator=None, deterministic=False):
+        action = torch.randint(0, 2, (len(obs),), generator=generator)
+        return PolicyStep(action, torch.full((len(obs),), -0.7), self.value(obs), None)
+
+    def value(self, obs, state=None):
+        return torch.zeros(len(obs))
+
+    def evaluate(self, batch):
+        logprobs = torch.log_softmax(self.logit, 0)[batch.actions]
+        return logprobs, torch.zeros_like(logprobs), torch.zeros_like(logprobs)
+
+    def to_env(self, actions):
+        return actions.numpy()
+
+
+def test_a_policy_of_your_own_gets_the_hooks_that_it_leaves_out():
+    policy = as_policy(Constant())
+    assert isinstance(policy, Constant) and not policy.recurrent and policy.metrics() == {}
+    assert list(policy.state_dict()) == ["logit"]
+    obs = torch.zeros(3, 5)
+    outputs = policy.evaluate(minibatch(obs, policy.step(obs)))
+    policy.backward(outputs, torch.ones(3), None, torch.ones(3))
+    assert policy.logit.grad.abs().sum() > 0
+    with pytest.raises(ConfigError, match=r"Linear cannot be a policy.*initial_state"):
+        as_policy(nn.Linear(1, 1))

@@ -6,10 +6,9 @@ import torch
 from gymnasium import spaces
 from playout.agents.kernels.mlp._mlp import NativeMLP
 from playout.agents.networks.actor_critic import build_policy
-from playout.agents.networks.native_mlp import attach
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Minibatch
 from playout.agents.optim.adam import Adam
-from playout.agents.ppo.config import NetworkConfig
-from playout.agents.ppo.rollout import Minibatch
 
 
 def pair(obs_size, action_space, config):
@@ -22,7 +21,9 @@ def pair(obs_size, action_space, config):
             for p in policy.parameters():
                 p.add_(torch.randn(p.shape, generator=rng) * 0.3)
         optimizer = Adam(policy.parameters(), lr=1e-3)
-        assert not compiled or attach(policy)
+        if compiled:
+            policy.accelerate()
+            assert policy.compiled is not None
         found.append((policy, optimizer))
     return found
 
@@ -61,10 +62,7 @@ def test_outputs_and_gradients_are_those_of_torch(case, rows):
     for policy, optimizer in pair(obs_size, action_space, config):
         optimizer.zero_grad()
         logprobs, entropy, values = policy.evaluate(batch)
-        if policy.native is not None:
-            policy.differentiate(grads[0], grads[1], grads[2])
-        else:
-            torch.autograd.backward([logprobs, entropy, values], grads)
+        policy.backward((logprobs, entropy, values), *grads)
         found = (logprobs, entropy, values, optimizer.grad)
         results.append([x.detach().clone() for x in found])
     for ours, theirs in zip(*results, strict=True):
@@ -139,7 +137,8 @@ def test_policies_it_does_not_know_keep_to_torch():
     ]
     for observation_space, action_space, config in others:
         policy = build_policy(observation_space, action_space, config)
-        assert not attach(policy) and policy.native is None
+        policy.accelerate()
+        assert policy.compiled is None
 
 
 def test_new_weights_are_taken_over():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.export import Exported, compare, export_onnx
-from playout.agents.ppo.config import NetworkConfig
 from playout.agents.ppo.player import PPOPlayer
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.errors import ConfigError, RunError

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.collector import Collector
-from playout.agents.ppo.config import CollectConfig, NetworkConfig
+from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.interface import VectorEnvs

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments
 from ppo_worlds import Bandit, Chain, Masked, Recall, Target
@@ -86,7 +87,7 @@ def test_compiled_and_torch_paths_learn_cartpole_alike():
         while not trainer.finished:
             trainer.update()
             trainer.evaluate()
-        assert (trainer.policy.native is not None) == (activation == "tanh")
+        assert (trainer.policy.compiled is not None) == (activation == "tanh")
         returns.append(trainer._evaluate("again").mean)
     assert min(returns) > 100
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.ppo.config import CollectConfig, NetworkConfig, PPOConfig
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.population import Population
 from playout.agents.ppo.trainer import PPOTrainer

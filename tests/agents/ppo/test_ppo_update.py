@@ -7,11 +7,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Minibatch
 from playout.agents.optim.adam import Adam
-from playout.agents.ppo.config import NetworkConfig
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.loss import Scale, measure, surrogate, tensor_surrogate
-from playout.agents.ppo.rollout import Minibatch, Rollout
+from playout.agents.ppo.rollout import Rollout
 from playout.agents.ppo.update import PPOConfig, ppo_update
 from playout.errors import ConfigError, DivergedError
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from playout.agents.ppo.rollout import Rollout, map_tree
+from playout.agents.networks.policy import map_tree
+from playout.agents.ppo.rollout import Rollout
 from playout.errors import ConfigError
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import playout.rlhf
 import pytest
 import torch
+from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.ppo.gae import compute_gae
-from playout.agents.ppo.rollout import Minibatch, Rollout
+from playout.agents.ppo.rollout import Rollout
 from playout.agents.ppo.update import ppo_update
 from playout.errors import ConfigError
 from playout.rlhf.generation.generate import generate
@@ -117,7 +118,7 @@ def test_log_probabilities_of_generation_are_those_of_the_policy():
         assert samples.actions[row][samples.last[row]] == out.responses[row, length - 1]
 
 
-class Plain(nn.Module):
+class Plain(nn.Module, TrainablePolicy):
     """The same network over single steps: each sees its row and acts at its place."""
 
     def __init__(self, model, head):

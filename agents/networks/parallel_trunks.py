@@ -5,48 +5,40 @@ worth far more than two threads inside every small product. The numbers are thos
 Leaves out collection, whose single steps are too short to share.
 """
 
-import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
-from playout.agents.ppo.rollout import Minibatch
+from playout.agents.networks.policy import Minibatch, Outputs
 from torch import Tensor
 
 
-def fits(policy: Any) -> bool:
-    """Whether a policy has two recurrent trunks on the CPU."""
-    first, second = getattr(policy, "policy_trunk", None), getattr(policy, "value_trunk", None)
-    if first is None or second is None or first.core is None:
-        return False
-    return all(p.device.type == "cpu" for p in policy.parameters())
+class ParallelTrunks:
+    """`evaluate` and `backward` of a policy whose trunks are separate and recurrent.
 
+    Args:
+        features: Features of a minibatch's steps by the policy's and by the value's trunk.
+        outputs: What `evaluate` returns, from both features.
+    """
 
-def attach_side_by_side(policy: Any) -> bool:
-    """Let a policy learn its trunks side by side where that fits; returns whether it does."""
-    if not fits(policy) or (os.cpu_count() or 1) < 2:
-        return False
-    policy.learner = SideBySide(policy)
-    return True
-
-
-class SideBySide:
-    """`evaluate` and `differentiate` of one policy; see ppo.Policy."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
+    def __init__(
+        self,
+        features: tuple[Callable[[Minibatch], Tensor], Callable[[Minibatch], Tensor]],
+        outputs: Callable[[Tensor, Tensor, Minibatch], Outputs],
+    ) -> None:
+        self.trunk_features, self.outputs = features, outputs
         self.pool = ThreadPoolExecutor(1, "trunk", initializer=torch.set_num_threads, initargs=(1,))
 
-    def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities, entropies, values; their graph ends at the trunks' features."""
-        policy = self.policy
-        value = self.pool.submit(policy.features, policy.value_trunk, batch, 1)
-        self.features = [policy.features(policy.policy_trunk, batch, 0), value.result()]
+        first, second = self.trunk_features
+        value = self.pool.submit(second, batch)
+        self.features = [first(batch), value.result()]
         self.leaves = [x.detach().requires_grad_() for x in self.features]
-        self.found: tuple[Tensor, Tensor, Tensor] = policy.outputs(*self.leaves, batch)
+        self.found = self.outputs(self.leaves[0], self.leaves[1], batch)
         return self.found
 
-    def differentiate(
+    def backward(
         self, logprob_grad: Tensor, entropy_grad: Tensor | None, value_grad: Tensor
     ) -> None:
         """Add the gradient of the last `evaluate` to the parameters'."""

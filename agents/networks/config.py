@@ -1,0 +1,42 @@
+"""Architecture of a policy for Gymnasium spaces, as a frozen dataclass; no torch here.
+
+A PPO run stores it and `playout ppo --help` shows it. Leaves out board networks (resnet.py) and
+language models (rlhf), which have configurations of their own.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from playout.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Architecture of the policy."""
+
+    network: str = "auto"
+    """Encoder: auto, mlp, nature, impala, grid, or your own nn.Module as module:Class."""
+    hidden: tuple[int, ...] | None = None
+    """Layers above the encoder (and memory); by default 64, 64 over vectors, none over images."""
+    activation: str = "tanh"
+    """tanh, relu, silu, gelu or elu."""
+    shared_trunk: bool | None = None
+    """One trunk for policy and value; by default only over images."""
+    recurrent: Literal["none", "lstm", "gru"] = "none"
+    """Memory between encoder and layers."""
+    recurrent_size: int = 128
+    """Width of the memory."""
+    squash: bool = False
+    """Squash continuous actions into their bounds by tanh instead of clipping them."""
+    log_std_init: float = 0.0
+    """Log deviation of continuous actions at the start."""
+    state_dependent_std: bool = False
+    """Let the network give the deviation instead of one free parameter an action."""
+
+    def __post_init__(self) -> None:
+        if self.recurrent not in ("none", "lstm", "gru"):
+            raise ConfigError(f"recurrent must be one of none, lstm, gru, not {self.recurrent!r}")
+        if self.recurrent_size < 1:
+            raise ConfigError(f"recurrent_size must be at least 1, not {self.recurrent_size}")
+        if any(width < 1 for width in self.hidden or ()):
+            raise ConfigError(f"hidden layers need at least one unit each, not {self.hidden}")

@@ -1,0 +1,205 @@
+"""What a policy owes to those who act with it and learn it, and the types that pass between them.
+
+`ppo_update` needs a `TrainablePolicy`; collection, evaluation and players need a whole `Policy`.
+Methods without a body must be there; the others are hooks with a default that holds for any
+network. Shapes: N environments or steps, R rows, T steps of a row. Leaves out every implementation
+(actor_critic.py, and rlhf's language policy).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from numpy.typing import NDArray
+from playout.errors import ConfigError
+from torch import Tensor, nn
+
+Tree = Any
+"""A tensor, or a dict, list or tuple of trees."""
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+"""Log-probabilities, entropies and values of one minibatch, all of the same shape."""
+
+
+def map_tree(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Apply `function` to every tensor of a tree of dicts, lists and tuples; None stays None."""
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tree(function, value) for key, value in tree.items()}
+    return type(tree)(map_tree(function, value) for value in tree)
+
+
+class PolicyStep(NamedTuple):
+    """What `Policy.step` returns for `[N]` environments."""
+
+    action: Tensor
+    """`[N]` or `[N, ...]`, as `evaluate` and `to_env` expect it."""
+    logprob: Tensor
+    """`[N]`."""
+    value: Tensor
+    """`[N]`."""
+    state: Tree
+    """Recurrent state after this step, or None."""
+
+
+@dataclass(slots=True)
+class Minibatch:
+    """What one gradient step sees of a rollout: steps `[N, ...]` or whole rows `[r, T, ...]`.
+
+    The fields mean what they mean in `Rollout`. For steps, every step is valid and `initial_state`
+    is None.
+    """
+
+    obs: Tree
+    actions: Tensor
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    valid: Tensor
+    action_mask: Tensor | None = None
+    episode_starts: Tensor | None = None
+    initial_state: Tree = None
+
+    def __len__(self) -> int:
+        """Number of steps or rows along the first axis."""
+        return int(self.logprobs.shape[0])
+
+    def slice(self, begin: int, end: int) -> "Minibatch":
+        """Entries begin to end of the first axis, without copying."""
+        return Minibatch(
+            **{
+                field.name: map_tree(lambda x: x[begin:end], getattr(self, field.name))
+                for field in fields(self)
+            }
+        )
+
+
+class TrainablePolicy(Protocol):
+    """The part of a policy that the update uses; an nn.Module."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """As nn.Module's."""
+
+    def evaluate(self, batch: Minibatch) -> Outputs:
+        """Log-probabilities of the batch's actions, entropies and values, like `logprobs`."""
+
+    def backward(
+        self,
+        outputs: Outputs,
+        logprob_grad: Tensor,
+        entropy_grad: Tensor | None,
+        value_grad: Tensor,
+    ) -> None:
+        """Add the gradient of the last `evaluate` to the parameters' own.
+
+        Hook: a policy that knows its own derivative computes it here, and its `evaluate` returns
+        tensors without a graph.
+
+        Args:
+            outputs: What that `evaluate` returned.
+            logprob_grad: Gradient of the loss with respect to the log-probabilities.
+            entropy_grad: With respect to the entropies; None where they are not in the loss.
+            value_grad: With respect to the values.
+        """
+        pairs = [
+            (output, grad.to(output.dtype))
+            for output, grad in zip(outputs, (logprob_grad, entropy_grad, value_grad), strict=True)
+            if output.requires_grad and grad is not None
+        ]
+        torch.autograd.backward([output for output, _ in pairs], [grad for _, grad in pairs])
+
+
+@runtime_checkable
+class Policy(TrainablePolicy, Protocol):
+    """A policy with a value function; an nn.Module."""
+
+    def initial_state(self, num_rows: int) -> Tree:
+        """Recurrent state at an episode's start, a tree of tensors `[num_rows, ...]`, or None."""
+
+    def step(
+        self,
+        obs: Tree,
+        state: Tree = None,
+        mask: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        deterministic: bool = False,
+        noise: Tensor | None = None,
+    ) -> PolicyStep:
+        """Act in `[N]` environments, without a graph.
+
+        Args:
+            obs: A tensor `[N, ...]` or a dict of them.
+            state: Recurrent state, fresh where an episode starts (`reset_state`).
+            mask: 1 where an action is legal, `[N, A]`.
+            generator: Of the actions that are sampled.
+            deterministic: Take the most likely action.
+            noise: `[N, D]` instead of the standard normal numbers that a Gaussian would draw;
+                given only where a run asks for correlated noise.
+        """
+
+    def value(self, obs: Tree, state: Tree = None) -> Tensor:
+        """Values `[N]` of observations, without acting and without a graph."""
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """Actions of a rollout `[N, ...]` as the environment takes them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As nn.Module's."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """As nn.Module's."""
+
+    def to(self, device: torch.device) -> Any:
+        """As nn.Module's."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Hook: whether the policy has a memory, and so must learn from whole rows."""
+        return False
+
+    @property
+    def uses_own_threads(self) -> bool:
+        """Hook: whether it spreads its work over cores itself; torch then gets one thread."""
+        return False
+
+    def reset_state(self, state: Tree, starts: Tensor) -> Tree:
+        """Hook: `state` made fresh in the rows `[N]` where bool `starts` is set; zeros, here."""
+        keep = (~starts).unsqueeze(1)
+        return map_tree(lambda x: x * keep.to(x.device), state)
+
+    def accelerate(self) -> None:
+        """Hook: choose the fastest code for the device; parameters stay where they lie now."""
+
+    def weights_changed(self) -> None:
+        """Hook: parameters may have been written from outside since the last call."""
+
+    def metrics(self) -> dict[str, float]:
+        """Hook: numbers for the log, such as `train/std`."""
+        return {}
+
+
+def as_policy(policy: nn.Module) -> Policy:
+    """A module of the person's own as a Policy: hooks that it does not have take their defaults.
+
+    Raises:
+        ConfigError: It lacks a method that has no default.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    needed = ("initial_state", "step", "value", "evaluate", "to_env")
+    lacking = [name for name in needed if not callable(getattr(policy, name, None))]
+    cls = type(policy)
+    if lacking or not isinstance(policy, nn.Module):
+        raise ConfigError(
+            f"{cls.__name__} cannot be a policy: it must be an nn.Module with the methods "
+            f"{', '.join(needed)}"
+        )
+    policy.__class__ = type(cls.__name__, (cls, Policy), {"__module__": cls.__module__})
+    assert isinstance(policy, Policy)
+    return policy

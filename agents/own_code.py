@@ -1,0 +1,65 @@
+"""Code of the person's own that is named as "module" or "module:Name": found, imported, trusted.
+
+A name typed on the command line is imported, also from the current folder. A name that comes out of
+a file is imported only if it belongs to a known package, has been imported already, or is allowed
+by PLAYOUT_TRUST. Leaves out what is done with the object.
+"""
+
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from playout.errors import ConfigError
+
+# Packages whose environments may be made because a run names them.
+_KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
+
+
+def import_module(name: str) -> ModuleType:
+    """A module by its name, looked for in the current folder as well.
+
+    The command line's `sys.path` begins where the command is installed, not here.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
+            raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+    sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+
+
+def load_object(name: str, what: str) -> Any:
+    """The object called "module:Name"; importing runs that module's code.
+
+    Args:
+        name: Module and attribute.
+        what: What it is to be, for the error.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ConfigError) as error:
+        raise ConfigError(f"cannot find {what} {name!r}: {error}") from error
+
+
+def trust(name: str, where: object) -> None:
+    """Refuse to import code named by a file, unless the person has imported or allowed it.
+
+    Args:
+        name: "module:something".
+        where: The file or folder that names it.
+    """
+    module = name.partition(":")[0]
+    allowed = os.environ.get("PLAYOUT_TRUST", "").split(",")
+    known = module.partition(".")[0] in _KNOWN_PACKAGES
+    if not known and module not in sys.modules and module not in allowed:
+        raise ConfigError(
+            f"{where} names code to import ({name}); if you trust it, import {module} first, or "
+            f"set PLAYOUT_TRUST={module}"
+        )
