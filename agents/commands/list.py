@@ -43,10 +43,6 @@ def environments() -> dict[str, str]:
     """Gymnasium ids that playout registers, and where they come from."""
     import gymnasium
 
-    try:
-        import playout.envs.farama.gymnasium_registration  # noqa: F401
-    except ImportError:
-        return {}
     return {
         name: str(spec.entry_point or spec.vector_entry_point)
         for name, spec in sorted(gymnasium.registry.items())

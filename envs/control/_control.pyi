@@ -8,7 +8,14 @@ ISAS: tuple[str, ...]
 MODES: tuple[str, ...]
 BEST_ISA: int
 
-def make(name: str, params: Sequence[float] = (), isa: str | None = None) -> object: ...
+def make(
+    name: str,
+    params: Sequence[float] = (),
+    isa: str | None = None,
+    *,
+    max_episode_steps: int = 0,
+    reward_threshold: float = ...,
+) -> object: ...
 def describe(capsule: object) -> dict[str, Any]: ...
 
 class ControlBatch:

@@ -6,6 +6,7 @@ rendering (farama/control_vector.py).
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
+from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -82,17 +83,17 @@ cdef extern from "driver.h" nogil:
     check_float ctl_check_float[3]
     check_double ctl_check_double[3]
 
-cdef extern from "acrobot.h" nogil:
+cdef extern from "physics/acrobot.h" nogil:
     void acrobot_make(playout_control *task, int isa)
-cdef extern from "cartpole.h" nogil:
+cdef extern from "physics/cartpole.h" nogil:
     void cartpole_make(playout_control *task, int isa)
-cdef extern from "mountain_car.h" nogil:
+cdef extern from "physics/mountain_car.h" nogil:
     void mountain_car_make(playout_control *task, int isa)
-cdef extern from "mountain_car_continuous.h" nogil:
+cdef extern from "physics/mountain_car_continuous.h" nogil:
     void mountain_car_continuous_make(playout_control *task, int isa)
-cdef extern from "pendulum.h" nogil:
+cdef extern from "physics/pendulum.h" nogil:
     void pendulum_make(playout_control *task, int isa)
-cdef extern from "signal_maze.h" nogil:
+cdef extern from "physics/signal_maze.h" nogil:
     void signal_maze_make(playout_control *task, int isa)
 
 ISAS = ("base", "avx2", "avx512")
@@ -113,7 +114,7 @@ cdef void _free_task(object capsule) noexcept:
     free(PyCapsule_GetPointer(capsule, PLAYOUT_CONTROL_CAPSULE))
 
 
-def make(name, params=(), isa=None):
+def make(name, params=(), isa=None, *, int32_t max_episode_steps=0, double reward_threshold=NAN):
     """A capsule with the task `name`; `params` are its numbers, `isa` one of ISAS (None: the best)."""
     cdef playout_control *task
     cdef int level = _isa(isa)
@@ -135,6 +136,8 @@ def make(name, params=(), isa=None):
     else:
         free(task)
         raise ValueError(f"no control task {name!r}")
+    task.max_episode_steps = max_episode_steps
+    task.reward_threshold = reward_threshold
     for i, value in enumerate(params):
         task.params[i] = value
     return PyCapsule_New(task, PLAYOUT_CONTROL_CAPSULE, _free_task)

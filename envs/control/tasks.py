@@ -1,86 +1,105 @@
-"""The built-in control tasks by name: Gymnasium ids, parameters, reset options.
+"""Control tasks as capsules and batches, their parameters and reset options.
 
-Physics is in the C headers beside this file.
+The facade of the compiled driver (_control.pyx): `make_task` finds a task of the catalogue or takes
+a user's own, `ControlBatch` steps many copies of it. Physics is in the C headers of physics/.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.catalogue import TASKS, TaskEntry
+from playout.envs.control._control import ControlBatch, describe, make
+
+__all__ = ["ControlBatch", "describe", "make_task", "reset_bounds"]
 
 Bounds = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One native control task.
+def make_task(
+    task: object, params: Mapping[str, Any], dtype: npt.DTypeLike, isa: str | None = None
+) -> tuple[TaskEntry, object]:
+    """A task of the catalogue by name, or the caller's own in a capsule; with its capsule.
 
-    `params` are keyword arguments of the environment with their defaults, in the order of the C
-    struct's params. `bounded` says how many components of the state the reset options "low" and
-    "high" bound.
+    Args:
+        task: A name such as "cartpole", or a capsule (playout_control.h).
+        params: Parameters of a task of the catalogue.
+        dtype: Of observations.
+        isa: The instruction set; None takes the best.
     """
+    if isinstance(task, str):
+        if task not in TASKS:
+            raise ValueError(f"no control task {task!r}; there are {', '.join(TASKS)}")
+        entry = TASKS[task]
+        values = _values(entry, params, single=np.dtype(dtype) == np.float32)
+        threshold = math.nan if entry.reward_threshold is None else entry.reward_threshold
+        limit = entry.max_episode_steps
+        return entry, make(task, values, isa, max_episode_steps=limit, reward_threshold=threshold)
+    info = describe(task)
+    entry = TaskEntry(
+        name=info["name"],
+        gymnasium_id=info["name"],
+        max_episode_steps=info["max_episode_steps"],
+        reward_threshold=info["reward_threshold"],
+        bounded=info["state_size"],
+    )
+    _values(entry, params, single=False)
+    return entry, task
 
-    name: str
-    env_id: str
-    params: tuple[tuple[str, float], ...] = ()
-    bounded: int = 4
-    fps: int = 50
 
-    def values(self, given: Mapping[str, Any], *, single: bool) -> list[float]:
-        """The numbers for the C struct; raises on names that the task does not have.
+def _values(entry: TaskEntry, given: Mapping[str, Any], *, single: bool) -> list[float]:
+    """The numbers for the C struct; raises on names that the task does not have.
 
-        `single` (observations are float32) lets MountainCarContinuous keep its state in single
-        precision, as Gymnasium does.
-        """
-        known = dict(self.params)
-        for key, value in given.items():
-            if key not in known:
-                names = ", ".join(known) or "none"
-                raise TypeError(f"{self.env_id} has no parameter {key!r}; it has {names}")
-            known[key] = number(key, value)
-        values = list(known.values())
-        if self.name == "signal_maze" and not 3 <= values[0] <= values[1] <= 100:
-            raise ValueError(f"lengths must be 3 <= min_length <= max_length <= 100, got {values}")
-        return [*values, float(single)] if self.name == "mountain_car_continuous" else values
+    `single` (observations are float32) lets MountainCarContinuous keep its state in single
+    precision, as Gymnasium does.
+    """
+    known = dict(entry.params)
+    for key, value in given.items():
+        if key not in known:
+            names = ", ".join(known) or "none"
+            raise TypeError(f"{entry.gymnasium_id} has no parameter {key!r}; it has {names}")
+        known[key] = _number(key, value)
+    values = list(known.values())
+    if entry.name == "signal_maze" and not 3 <= values[0] <= values[1] <= 100:
+        raise ValueError(f"lengths must be 3 <= min_length <= max_length <= 100, got {values}")
+    return [*values, float(single)] if entry.name == "mountain_car_continuous" else values
 
-    def bounds(
-        self, low: Bounds, high: Bounds, options: Mapping[str, Any]
-    ) -> tuple[Bounds, Bounds]:
-        """Bounds [state_size] of new states after `options` of reset; raises on unknown options."""
-        low, high = low.copy(), high.copy()
-        if self.name == "pendulum":
-            for key, component in (("x_init", 0), ("y_init", 1)):
-                if key in options:
-                    high[component] = number(key, options[key])
-                    low[component] = -high[component]
-            allowed: tuple[str, ...] = ("x_init", "y_init")
-        elif self.bounded == 0:
-            allowed = ()
-        else:
-            if "low" in options:
-                low[: self.bounded] = number("low", options["low"])
-            if "high" in options:
-                high[: self.bounded] = number("high", options["high"])
-            allowed = ("low", "high")
-        for key in options:
-            if key not in allowed:
-                raise ValueError(
-                    f"unknown reset option {key!r}; {self.env_id} has "
-                    f"{', '.join((*allowed, 'reset_mask'))}"
-                )
-        if np.any(low > high):
+
+def reset_bounds(
+    entry: TaskEntry, low: Bounds, high: Bounds, options: Mapping[str, Any]
+) -> tuple[Bounds, Bounds]:
+    """Bounds [state_size] of new states after `options` of reset; raises on unknown options."""
+    low, high = low.copy(), high.copy()
+    if entry.name == "pendulum":
+        for key, component in (("x_init", 0), ("y_init", 1)):
+            if key in options:
+                high[component] = _number(key, options[key])
+                low[component] = -high[component]
+        allowed: tuple[str, ...] = ("x_init", "y_init")
+    elif entry.bounded == 0:
+        allowed = ()
+    else:
+        if "low" in options:
+            low[: entry.bounded] = _number("low", options["low"])
+        if "high" in options:
+            high[: entry.bounded] = _number("high", options["high"])
+        allowed = ("low", "high")
+    for key in options:
+        if key not in allowed:
             raise ValueError(
-                f"the lower reset bound must not exceed the upper one: {low} and {high}"
+                f"unknown reset option {key!r}; {entry.gymnasium_id} has "
+                f"{', '.join((*allowed, 'reset_mask'))}"
             )
-        return low, high
+    if np.any(low > high):
+        raise ValueError(f"the lower reset bound must not exceed the upper one: {low} and {high}")
+    return low, high
 
 
-def number(name: str, value: Any) -> float:
+def _number(name: str, value: Any) -> float:
     """A finite float, or an error that names the option."""
     try:
         result = float(value)
@@ -89,33 +108,3 @@ def number(name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return result
-
-
-_ALL = (
-    Task("cartpole", "playout/CartPole-v1", (("sutton_barto_reward", 0.0),)),
-    Task("mountain_car", "playout/MountainCar-v0", (("goal_velocity", 0.0),), 1, 30),
-    Task(
-        "mountain_car_continuous",
-        "playout/MountainCarContinuous-v0",
-        (("goal_velocity", 0.0),),
-        1,
-        30,
-    ),
-    Task("acrobot", "playout/Acrobot-v1", (), 4, 15),
-    Task("pendulum", "playout/Pendulum-v1", (("g", 10.0),), 2, 30),
-    Task(
-        "signal_maze",
-        "playout/SignalMaze-v0",
-        (("min_length", 3.0), ("max_length", 8.0)),
-        0,
-        5,
-    ),
-)
-TASKS = {task.name: task for task in _ALL}
-
-
-def find_task(name: str) -> Task:
-    """The built-in task with this name."""
-    if name not in TASKS:
-        raise ValueError(f"no control task {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
-from playout.envs.games import GAMES
 from playout.errors import ConfigError, GameError
 
 Factory = Callable[..., Any]
@@ -31,7 +31,7 @@ class GameInfo(NamedTuple):
 
 def games() -> list[GameInfo]:
     """All known games, each with its parameters and their defaults."""
-    found = [GameInfo(name, dict(entry.defaults)) for name, entry in GAMES.items()]
+    found = [GameInfo(name, dict(entry.params)) for name, entry in GAMES.items()]
     found += [GameInfo(name, _defaults(factory)) for name, factory in _registered.items()]
     return sorted(found)
 
@@ -121,7 +121,7 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
     if name in _registered:
         factory, known = _registered[name], _defaults(_registered[name])
     elif name in GAMES:
-        factory, known = import_module(GAMES[name].module).make, GAMES[name].defaults
+        factory, known = import_module(GAMES[name].module).make, GAMES[name].params
     else:
         names = ", ".join(info.name for info in games())
         raise ConfigError(f"no game is named {name!r}; known are {names}")

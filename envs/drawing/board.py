@@ -2,6 +2,7 @@
 
 Connect Four as its blue frame with discs, tic-tac-toe as crosses and rings, any other game as a
 board with one colour for each observation plane (seen by player 0). A line that won is marked.
+Which function draws which game says the catalogue.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.catalogue import GAMES, load
 from playout.envs.core.game import State
 from playout.envs.drawing.canvas import Canvas, Color
 
@@ -40,12 +42,11 @@ def render_state(state: State, mode: str) -> str | Image:
         return f"{state}\n"
     if mode != "rgb_array":
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', got {mode!r}")
-    name = state.game.name
-    if name == "connect_four":
-        return connect_four(state)
-    if name == "tic_tac_toe":
-        return tic_tac_toe(state)
-    return any_board(state)
+    entry = GAMES.get(state.game.name)
+    if entry is None or entry.drawing is None:
+        return any_board(state)
+    picture: Image = load(entry.drawing)(state)
+    return picture
 
 
 def planes_of(state: State) -> npt.NDArray[np.float32]:

@@ -6,11 +6,11 @@ Laid out as Gymnasium's, without pygame.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.catalogue import TASKS, load
 from playout.envs.drawing.canvas import Canvas, Color, Point
 
 Image = npt.NDArray[np.uint8]
@@ -28,7 +28,11 @@ GROUND: Color = (120, 160, 110)
 
 def render_control(task: str, state: Row) -> Image:
     """A picture uint8 [H, W, 3] of one environment's state [S]."""
-    return _PICTURES[task](state)
+    drawing = TASKS[task].drawing
+    if drawing is None:
+        raise ValueError(f"the control task {task} has no drawing")
+    picture: Image = load(drawing)(state)
+    return picture
 
 
 def _turned(x: float, y: float, angle: float, at: Point) -> Point:
@@ -86,6 +90,11 @@ def mountain_car(state: Row, goal: float = 0.5) -> Image:
     return canvas.image
 
 
+def mountain_car_continuous(state: Row) -> Image:
+    """The same with the flag lower down."""
+    return mountain_car(state, 0.45)
+
+
 def acrobot(state: Row) -> Image:
     """Two links below the bar that the tip must reach."""
     canvas = Canvas(500, 500, PAPER)
@@ -133,13 +142,3 @@ def signal_maze(state: Row) -> Image:
     square(0, 1, (72, 168, 96) if signal == 0 else ROD, 6)
     canvas.disc(((x + 1.5) * cell, (3.5 - y) * cell), cell * 0.32, STEEL)
     return canvas.image
-
-
-_PICTURES: dict[str, Callable[[Row], Image]] = {
-    "cartpole": cartpole,
-    "mountain_car": mountain_car,
-    "mountain_car_continuous": lambda state: mountain_car(state, 0.45),
-    "acrobot": acrobot,
-    "pendulum": pendulum,
-    "signal_maze": signal_maze,
-}

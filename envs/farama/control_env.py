@@ -11,8 +11,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from playout.envs.control import _control
-from playout.envs.farama.control_vector import action_space, make_task, observation_space
+from playout.envs.control.tasks import ControlBatch, describe, make_task, reset_bounds
+from playout.envs.farama.control_vector import action_space, observation_space
 from playout.envs.farama.vector_base import read_seeds
 
 
@@ -34,10 +34,8 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.task.fps}
-        info = _control.describe(capsule)
-        self._batch = _control.ControlBatch(
-            capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype
-        )
+        info = describe(capsule)
+        self._batch = ControlBatch(capsule, 1, max_episode_steps=0, mode="Disabled", dtype=dtype)
         self._low, self._high = np.asarray(info["reset_low"]), np.asarray(info["reset_high"])
         self._seeded = False
         self.observation_space = observation_space(info, dtype)
@@ -47,7 +45,7 @@ class ControlEnv(gym.Env[npt.NDArray[Any], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Starts an episode; a seed names the stream, without one the stream goes on."""
-        low, high = self.task.bounds(self._low, self._high, options or {})
+        low, high = reset_bounds(self.task, self._low, self._high, options or {})
         read_seeds(seed, 1)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:

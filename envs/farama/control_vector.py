@@ -1,6 +1,6 @@
 """ControlVectorEnv: a batch of one native control task as a Gymnasium vector environment.
 
-A step is one call into C for all environments. Physics is in the headers beside this file, what is
+A step is one call into C for all environments. Physics is in envs/control/physics, what is
 common to native environments in vector_base.py. Leaves out threads: one core steps faster than a
 learner can use.
 """
@@ -15,11 +15,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from playout.envs.control import _control
-from playout.envs.control.tasks import Task, find_task
+from playout.envs.control.tasks import ControlBatch, describe, make_task, reset_bounds
 from playout.envs.farama.vector_base import Array, NativeVectorEnv, read_limit, read_num_envs
-
-State = dict[str, Array]
 
 
 def observation_space(info: Mapping[str, Any], dtype: npt.DTypeLike) -> spaces.Box:
@@ -36,20 +33,6 @@ def action_space(info: Mapping[str, Any]) -> spaces.Discrete | spaces.Box:
     return spaces.Box(info["action_low"], info["action_high"], (1,), np.float32)
 
 
-def make_task(
-    task: Any, params: Mapping[str, Any], dtype: npt.DTypeLike, isa: str | None = None
-) -> tuple[Task, Any]:
-    """A built-in task by name, or the caller's own in a capsule; with its capsule."""
-    if isinstance(task, str):
-        found = find_task(task)
-        values = found.values(params, single=np.dtype(dtype) == np.float32)
-        return found, _control.make(task, values, isa)
-    info = _control.describe(task)
-    found = Task(info["name"], info["name"], bounded=info["state_size"])
-    found.values(params, single=False)
-    return found, task
-
-
 class ControlVectorEnv(NativeVectorEnv):
     """`num_envs` copies of a control task.
 
@@ -58,8 +41,8 @@ class ControlVectorEnv(NativeVectorEnv):
     nothing is allocated then.
 
     Args:
-        task: a name of tasks.py, such as "cartpole", "acrobot" or "signal_maze", or a capsule with
-            a task of your own (playout_control.h).
+        task: a name of the catalogue, such as "cartpole" or "signal_maze", or a capsule with a
+            task of your own (playout_control.h).
         num_envs: B, how many.
         max_episode_steps: episodes are truncated after so many steps; None: the task's own limit,
             -1: never.
@@ -86,9 +69,9 @@ class ControlVectorEnv(NativeVectorEnv):
         self.task, capsule = make_task(task, params, dtype, isa)
         modes = ["rgb_array"] if isinstance(task, str) else []
         self._begin(num_envs, autoreset_mode, copy, render_mode, self.task.fps, modes)
-        info = _control.describe(capsule)
-        self.max_episode_steps = read_limit(max_episode_steps, info["max_episode_steps"])
-        self._batch = batch = _control.ControlBatch(
+        info = describe(capsule)
+        self.max_episode_steps = read_limit(max_episode_steps, self.task.max_episode_steps)
+        self._batch = batch = ControlBatch(
             capsule,
             read_num_envs(num_envs),
             max_episode_steps=self.max_episode_steps,
@@ -99,7 +82,7 @@ class ControlVectorEnv(NativeVectorEnv):
         self._seeds, self._episodes = batch.seeds, batch.episodes
         self._results = (batch.obs, batch.rewards, batch.terminations, batch.truncations)
         self._low, self._high = np.asarray(info["reset_low"]), np.asarray(info["reset_high"])
-        self.reward_threshold: float | None = info["reward_threshold"]
+        self.reward_threshold = self.task.reward_threshold
         self.single_observation_space = observation_space(info, dtype)
         self.single_action_space = action_space(info)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -122,7 +105,7 @@ class ControlVectorEnv(NativeVectorEnv):
             Observations [B, O] and an empty dict.
         """
         rest = {key: value for key, value in (options or {}).items() if key != "reset_mask"}
-        low, high = self.task.bounds(self._low, self._high, rest)
+        low, high = reset_bounds(self.task, self._low, self._high, rest)
         mask, _ = self._begin_reset(seed, options)
         self._batch.reset(mask, low, high)
         return self.observe(), {}
@@ -159,28 +142,19 @@ class ControlVectorEnv(NativeVectorEnv):
         columns = self._batch.state
         return tuple(render_control(self.task.name, columns[:, i]) for i in range(self.num_envs))
 
-    def get_state(self) -> State:
-        """Everything that the future depends on, as fresh arrays; for set_state."""
+    def _arrays(self) -> dict[str, Array]:
+        batch = self._batch
         return {
-            "state": np.ascontiguousarray(self._batch.state[:, : self.num_envs].T),
-            "seeds": self._batch.seeds.copy(),
-            "episodes": self._batch.episodes.copy(),
-            "elapsed": self._batch.elapsed.copy(),
-            "pending": self._batch.pending.copy(),
+            "state": batch.state[:, : self.num_envs].T,
+            "seeds": batch.seeds,
+            "episodes": batch.episodes,
+            "elapsed": batch.elapsed,
+            "pending": batch.pending,
         }
 
-    def set_state(self, state: Mapping[str, Array]) -> Array:
-        """Continues from `get_state`'s arrays; returns the observations [B, O]."""
-        self._check_state(state, self.get_state())
+    def _check_values(self, state: Mapping[str, Array]) -> None:
         if not np.all(np.isfinite(state["state"])):
             raise ValueError("the state must be finite numbers")
-        if np.any(state["elapsed"] < 0):
-            raise ValueError("elapsed must not be negative")
-        self._batch.state[:, : self.num_envs] = state["state"].T
-        self._batch.seeds[:] = state["seeds"]
-        self._batch.episodes[:] = state["episodes"]
-        self._batch.elapsed[:] = state["elapsed"]
-        self._batch.pending[:] = state["pending"]
-        self._seeded = True
+
+    def _show(self) -> None:
         self._batch.observe()
-        return self.observe()

@@ -27,8 +27,6 @@ from playout.errors import ConfigError, IllegalActionError
 
 __all__ = ["GameVectorEnv", "Opponent", "as_sb3"]
 
-State = dict[str, Array]
-
 
 class Opponent(Protocol):
     """What `opponent=` takes: a Player."""
@@ -213,35 +211,28 @@ class GameVectorEnv(NativeVectorEnv):
         states = self.states()
         return tuple(render_state(states[row], self.render_mode) for row in range(self.num_envs))
 
-    def get_state(self) -> State:
-        """Everything that the future depends on (but for the insides of a Player)."""
+    def _arrays(self) -> dict[str, Array]:
         rows = self._rows
         return {
-            "states": rows.states.copy(),
-            "seeds": rows.seeds.copy(),
-            "episodes": rows.episodes.copy(),
-            "draws": rows.draws.copy(),
-            "elapsed": rows.elapsed.copy(),
-            "seats": rows.seats.copy(),
-            "pending": rows.pending.copy(),
+            "states": rows.states,
+            "seeds": rows.seeds,
+            "episodes": rows.episodes,
+            "draws": rows.draws,
+            "elapsed": rows.elapsed,
+            "seats": rows.seats,
+            "pending": rows.pending,
         }
 
-    def set_state(self, state: Mapping[str, Array]) -> Array:
-        """Continues from `get_state`'s arrays; returns the observations [B, C, H, W]."""
-        self._check_state(state, self.get_state())
+    def _check_values(self, state: Mapping[str, Array]) -> None:
         StateBatch.from_data(self.game, np.array(state["states"]))
         low = -1 if self.opponent is None else 0
         seats = state["seats"]
         if np.any(seats < low) or np.any(seats >= (self.game.num_players if low == 0 else 0)):
             raise ValueError("seats must be players of this game, or all -1 in self-play")
-        if np.any(state["elapsed"] < 0):
-            raise ValueError("elapsed must not be negative")
-        rows = self._rows
-        for key in ("states", "seeds", "episodes", "draws", "elapsed", "seats", "pending"):
-            getattr(rows, key)[:] = state[key]
-        self._seeded = self._started = True
-        rows.show()
-        return self.observe()
+
+    def _show(self) -> None:
+        self._started = True
+        self._rows.show()
 
     def _infos(self) -> dict[str, Any]:
         mask, to_play = self._rows.mask, self._rows.to_play

@@ -7,27 +7,28 @@ steps aside once they are loaded.
 
 from __future__ import annotations
 
-import importlib
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# package -> the module of ours whose import registers the environments
-_WAITING = {
-    "gymnasium": "playout.envs.farama.gymnasium_registration",
-    "pettingzoo": "playout.envs.farama.pettingzoo_registration",
+from playout.envs.farama.registration import register_gymnasium, register_pettingzoo
+
+# package not imported yet -> what registers the environments with it
+_WAITING: dict[str, Callable[[], None]] = {
+    "gymnasium": register_gymnasium,
+    "pettingzoo": register_pettingzoo,
 }
 
 
 class _ThenRegister(importlib.abc.Loader):
     """Loads a package as its own loader does, then registers our environments with it."""
 
-    def __init__(self, loader: importlib.abc.Loader, registers: str) -> None:
+    def __init__(self, loader: importlib.abc.Loader, register: Callable[[], None]) -> None:
         self._loader = loader
-        self._registers = registers
+        self._register = register
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -37,29 +38,29 @@ class _ThenRegister(importlib.abc.Loader):
             module.__spec__.loader = self._loader  # leave no trace in the loaded package
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        importlib.import_module(self._registers)
+        self._register()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        registers = _WAITING.pop(name, None)
-        if registers is None:
+        register = _WAITING.pop(name, None)
+        if register is None:
             return None
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
-            spec.loader = _ThenRegister(spec.loader, registers)
+            spec.loader = _ThenRegister(spec.loader, register)
         else:
-            _WAITING[name] = registers  # not installed now; it may be later
+            _WAITING[name] = register  # not installed now; it may be later
         return spec
 
 
 def install() -> None:
     """Registers with what is already imported and waits for the rest."""
-    for package, registers in list(_WAITING.items()):
+    for package, register in list(_WAITING.items()):
         if package in sys.modules:
             del _WAITING[package]
-            importlib.import_module(registers)
+            register()
     if _WAITING and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

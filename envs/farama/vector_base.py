@@ -1,7 +1,7 @@
-"""What all native vector environments share: seeds, reset masks, autoreset modes and infos.
+"""What all native vector environments share: seeds, reset masks, autoreset modes, infos, states.
 
-The steps themselves happen in C (control/_control.pyx, _batch.pyx); this is the thin Gymnasium
-side. Leaves out spaces and rendering, which each environment defines for itself.
+The steps themselves happen in C (control/_control.pyx, farama/_vector.pyx); this is the thin
+Gymnasium side. Leaves out spaces and rendering, which each environment defines for itself.
 """
 
 from __future__ import annotations
@@ -165,14 +165,48 @@ class NativeVectorEnv(VectorEnv[Any, Any, Array]):
         infos["final_info"] = {}
         infos["_final_info"] = over.copy()
 
-    def _check_state(self, state: Mapping[str, Array], like: Mapping[str, Array]) -> None:
-        """Raises unless `state` has exactly the arrays of `like`."""
-        if set(state) != set(like):
-            raise ValueError(f"the state must have {sorted(like)}, got {sorted(state)}")
-        for key, array in like.items():
+    def observe(self) -> Array:
+        """The present observations [B, ...]."""
+        raise NotImplementedError
+
+    def get_state(self) -> dict[str, Array]:
+        """Everything that the future depends on, as fresh arrays [B, ...]; for set_state."""
+        return {key: np.array(array, order="C") for key, array in self._arrays().items()}
+
+    def set_state(self, state: Mapping[str, Array]) -> Array:
+        """Continues from `get_state`'s arrays; returns the observations [B, ...].
+
+        Raises:
+            ValueError: Other arrays than this environment's, or values that play cannot reach;
+                nothing has changed then.
+        """
+        arrays = self._arrays()
+        if set(state) != set(arrays):
+            raise ValueError(f"the state must have {sorted(arrays)}, got {sorted(state)}")
+        for key, array in arrays.items():
             given = np.asarray(state[key])
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(
                     f"{key} must be {array.dtype} of shape {array.shape}, got "
                     f"{given.dtype} of shape {given.shape}"
                 )
+        self._check_values(state)
+        if np.any(state["elapsed"] < 0):
+            raise ValueError("elapsed must not be negative")
+        for key, array in arrays.items():
+            array[:] = state[key]
+        self._seeded = True
+        self._show()
+        return self.observe()
+
+    def _arrays(self) -> dict[str, Array]:
+        """Views [B, ...] of the native batch's own arrays, by the names that get_state gives."""
+        raise NotImplementedError
+
+    def _check_values(self, state: Mapping[str, Array]) -> None:
+        """Raises if the arrays, whose shapes are right, hold what play cannot reach."""
+        raise NotImplementedError
+
+    def _show(self) -> None:
+        """Writes observations anew from the state."""
+        raise NotImplementedError

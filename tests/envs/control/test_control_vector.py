@@ -9,12 +9,12 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from playout.envs.control import _control
-from playout.envs.control.tasks import TASKS
+from playout.envs.catalogue import TASKS
+from playout.envs.control.tasks import ControlBatch, make_task
 from playout.envs.farama.control_vector import ControlVectorEnv
 from scipy import stats
 
-IDS = [task.env_id for task in TASKS.values()]
+IDS = [task.gymnasium_id for task in TASKS.values()]
 NAMES = list(TASKS)
 MODES = list(AutoresetMode)
 
@@ -74,7 +74,7 @@ def test_make_vec_gives_the_native_environment_with_the_right_limit(env_id):
 def test_rows_equal_gymnasiums_sync_vector_env_in_every_autoreset_mode(name, mode):
     count, limit = 5, 40
     ours = ControlVectorEnv(name, count, autoreset_mode=mode, max_episode_steps=limit)
-    single = TASKS[name].env_id
+    single = TASKS[name].gymnasium_id
     theirs = SyncVectorEnv(
         [lambda: gym.make(single, max_episode_steps=limit)] * count, autoreset_mode=mode
     )
@@ -355,7 +355,7 @@ def test_bad_states_are_refused():
 
 
 def test_a_task_of_ones_own_comes_in_a_capsule():
-    capsule = _control.make("mountain_car")
+    capsule = make_task("mountain_car", {}, np.float32)[1]
     own, built_in = ControlVectorEnv(capsule, 3), ControlVectorEnv("mountain_car", 3)
     assert np.array_equal(own.reset(seed=1)[0], built_in.reset(seed=1)[0])
     assert_same(own.step(np.array([0, 1, 2])), built_in.step(np.array([0, 1, 2])))
@@ -368,7 +368,7 @@ def test_a_task_of_ones_own_comes_in_a_capsule():
 
 def test_a_task_in_a_foreign_capsule_is_examined():
     with pytest.raises(TypeError, match=r"playout\.control\.v1"):
-        _control.ControlBatch(object(), 1, max_episode_steps=1, mode="NextStep")
+        ControlBatch(object(), 1, max_episode_steps=1, mode="NextStep")
     with pytest.raises(TypeError, match=r"playout\.control\.v1"):
         ControlVectorEnv(playout.game("tic_tac_toe").capsule)
 

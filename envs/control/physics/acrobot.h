@@ -224,8 +224,6 @@ static void acrobot_make(playout_control *task, int isa) {
     task->state_size = 4;
     task->obs_size = 6;
     task->num_actions = 3;
-    task->max_episode_steps = 500;
-    task->reward_threshold = -100.0;
     for (int k = 0; k < 4; k++) {
         task->obs_high[k] = 1.0;
         task->reset_low[k] = -0.1;

@@ -88,8 +88,6 @@ static void signal_maze_make(playout_control *task, int isa) {
     task->obs_shape[1] = task->obs_shape[2] = MAZE_SIDE;
     task->obs_high[0] = 1.0;
     task->num_actions = 4;
-    task->max_episode_steps = 100;
-    task->reward_threshold = 0.85; /* the best play reaches 0.935 on average; without memory it stays below 0 */
     task->params[0] = 3.0;
     task->params[1] = 8.0;
     task->reset_many = signal_maze_reset;

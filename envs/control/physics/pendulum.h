@@ -91,8 +91,6 @@ static void pendulum_make(playout_control *task, int isa) {
     task->obs_size = 3;
     task->action_low = -2.0;
     task->action_high = 2.0;
-    task->max_episode_steps = 200;
-    task->reward_threshold = NAN;
     task->params[0] = 10.0;
     task->obs_high[0] = task->obs_high[1] = 1.0;
     task->obs_high[2] = PENDULUM_MAX_SPEED;

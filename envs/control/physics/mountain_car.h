@@ -56,8 +56,6 @@ static void mountain_car_make(playout_control *task, int isa) {
     playout_control_begin(task, "mountain_car");
     task->state_size = task->obs_size = 2;
     task->num_actions = 3;
-    task->max_episode_steps = 200;
-    task->reward_threshold = -110.0;
     task->obs_low[0] = CAR_LEFT;
     task->obs_high[0] = CAR_RIGHT;
     task->obs_low[1] = -CAR_MAX_SPEED;

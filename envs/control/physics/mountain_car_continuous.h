@@ -93,8 +93,6 @@ static void mountain_car_continuous_make(playout_control *task, int isa) {
     task->num_actions = 0;
     task->action_low = -1.0;
     task->action_high = 1.0;
-    task->max_episode_steps = 999;
-    task->reward_threshold = 90.0;
     task->step_many = mountain_car_continuous_step[isa];
 }
 

@@ -58,8 +58,6 @@ static void cartpole_make(playout_control *task, int isa) {
     playout_control_begin(task, "cartpole");
     task->state_size = task->obs_size = 4;
     task->num_actions = 2;
-    task->max_episode_steps = 500;
-    task->reward_threshold = 475.0;
     task->obs_high[0] = 2.0 * CARTPOLE_X_LIMIT;
     task->obs_high[2] = 2.0 * CARTPOLE_ANGLE_LIMIT;
     task->obs_high[1] = task->obs_high[3] = INFINITY;

@@ -1,0 +1,172 @@
+"""The table of what playout brings: board games, control tasks, environments of many agents.
+
+An entry is written once, here. The Gymnasium and PettingZoo ids with their time limits and reward
+thresholds (farama/registration.py), games by name (core/registry.py), pictures (drawing/) and the
+lists of `playout list` follow from it. Names only: nothing is imported before it is used. Games of
+a user's own are not in this table; see `playout.envs.register_game`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GameEntry:
+    """One board game.
+
+    Attributes:
+        name: An identifier, such as "connect_four".
+        gymnasium_id: "playout/ConnectFour-v0"; the version rises when a player's score could
+            change.
+        pettingzoo_id: "playout/connect_four-v0", its turn-by-turn (AEC) environment.
+        module: The module whose `make(**params)` returns a capsule (playout_game.h), or an object
+            that follows `playout.envs.Game`.
+        params: Parameters of `make` and their defaults.
+        drawing: "module:function" from a State to a picture uint8 [H, W, 3]; None draws the
+            observation planes.
+    """
+
+    name: str
+    gymnasium_id: str
+    pettingzoo_id: str
+    module: str
+    params: Mapping[str, int] = field(default_factory=dict)
+    drawing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEntry:
+    """One native control task, whose physics is `control/physics/<name>.h`.
+
+    Attributes:
+        name: As `_control.make` knows it.
+        gymnasium_id: "playout/CartPole-v1"; with the same name and version as Gymnasium's where
+            that has the task, and then with the same limit and threshold.
+        max_episode_steps: Steps after which an episode is truncated.
+        reward_threshold: Mean return that counts as solved, or None.
+        params: Keyword arguments and their defaults, in the order of the C struct's params.
+        bounded: How many components of a state the reset options "low" and "high" bound.
+        fps: Pictures a second.
+        drawing: "module:function" from a state float64 [S] to a picture; None for no pictures.
+    """
+
+    name: str
+    gymnasium_id: str
+    max_episode_steps: int
+    reward_threshold: float | None
+    params: tuple[tuple[str, float], ...] = ()
+    bounded: int = 4
+    fps: int = 50
+    drawing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelEntry:
+    """One environment in which several agents move at once (PettingZoo's parallel API)."""
+
+    pettingzoo_id: str
+    entry_point: str
+
+
+_BOARD = "playout.envs.drawing.board"
+_CONTROL = "playout.envs.drawing.control"
+
+GAMES: dict[str, GameEntry] = {
+    entry.name: entry
+    for entry in (
+        GameEntry(
+            name="connect_four",
+            gymnasium_id="playout/ConnectFour-v0",
+            pettingzoo_id="playout/connect_four-v0",
+            module="playout.envs.games._connect_four",
+            params={"width": 7, "height": 6, "run": 4},
+            drawing=f"{_BOARD}:connect_four",
+        ),
+        GameEntry(
+            name="tic_tac_toe",
+            gymnasium_id="playout/TicTacToe-v0",
+            pettingzoo_id="playout/tic_tac_toe-v0",
+            module="playout.envs.games._tic_tac_toe",
+            drawing=f"{_BOARD}:tic_tac_toe",
+        ),
+    )
+}
+
+TASKS: dict[str, TaskEntry] = {
+    entry.name: entry
+    for entry in (
+        TaskEntry(
+            name="cartpole",
+            gymnasium_id="playout/CartPole-v1",
+            max_episode_steps=500,
+            reward_threshold=475.0,
+            params=(("sutton_barto_reward", 0.0),),
+            drawing=f"{_CONTROL}:cartpole",
+        ),
+        TaskEntry(
+            name="mountain_car",
+            gymnasium_id="playout/MountainCar-v0",
+            max_episode_steps=200,
+            reward_threshold=-110.0,
+            params=(("goal_velocity", 0.0),),
+            bounded=1,
+            fps=30,
+            drawing=f"{_CONTROL}:mountain_car",
+        ),
+        TaskEntry(
+            name="mountain_car_continuous",
+            gymnasium_id="playout/MountainCarContinuous-v0",
+            max_episode_steps=999,
+            reward_threshold=90.0,
+            params=(("goal_velocity", 0.0),),
+            bounded=1,
+            fps=30,
+            drawing=f"{_CONTROL}:mountain_car_continuous",
+        ),
+        TaskEntry(
+            name="acrobot",
+            gymnasium_id="playout/Acrobot-v1",
+            max_episode_steps=500,
+            reward_threshold=-100.0,
+            fps=15,
+            drawing=f"{_CONTROL}:acrobot",
+        ),
+        TaskEntry(
+            name="pendulum",
+            gymnasium_id="playout/Pendulum-v1",
+            max_episode_steps=200,
+            reward_threshold=None,
+            params=(("g", 10.0),),
+            bounded=2,
+            fps=30,
+            drawing=f"{_CONTROL}:pendulum",
+        ),
+        TaskEntry(
+            name="signal_maze",
+            gymnasium_id="playout/SignalMaze-v0",
+            max_episode_steps=100,
+            # The best play reaches 0.935 on average; without memory it stays below 0.
+            reward_threshold=0.85,
+            params=(("min_length", 3.0), ("max_length", 8.0)),
+            bounded=0,
+            fps=5,
+            drawing=f"{_CONTROL}:signal_maze",
+        ),
+    )
+}
+
+PARALLEL: dict[str, ParallelEntry] = {
+    "pursuit": ParallelEntry(
+        pettingzoo_id="playout/pursuit-v0", entry_point="playout.envs.farama.pursuit:parallel_env"
+    ),
+}
+
+
+def load(reference: str) -> Any:
+    """What "module:name" names, imported now."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
