@@ -121,7 +121,7 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
     if name in _registered:
         factory, known = _registered[name], _defaults(_registered[name])
     elif name in GAMES:
-        factory, known = import_module(GAMES[name].module).make, GAMES[name].params
+        factory, known = import_module(GAMES[name].module).make, dict(GAMES[name].params)
     else:
         names = ", ".join(info.name for info in games())
         raise ConfigError(f"no game is named {name!r}; known are {names}")
