@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.agents.ppo.options import preset
+from playout.agents.ppo.config import preset
 from playout.benchmarks.ppo import trainer
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.errors import PlayoutError

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.networks.config import NetworkConfig
-from playout.agents.ppo.config import CollectConfig, PPOConfig
-from playout.agents.ppo.options import preset
+from playout.agents.commands.ppo import Command
+from playout.agents.ppo.config import fill, preset
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments
 from playout.benchmarks.peers import sb3_ppo
@@ -78,13 +77,8 @@ def trainer(
     **options: Any,
 ) -> PPOTrainer:
     """A trainer from options by their plain names."""
-    parts: dict[str, dict[str, Any]] = {"ppo": {}, "network": {}, "collect": {}}
-    kinds = {"ppo": PPOConfig, "network": NetworkConfig, "collect": CollectConfig}
-    for name, value in options.items():
-        group = next((g for g, c in kinds.items() if name in c.__dataclass_fields__), None)
-        if group is not None:
-            parts[group][name] = tuple(value) if isinstance(value, list) else value
-    collect = CollectConfig(**parts["collect"])
+    settings = fill(Command, options)
+    collect = settings.collect
 
     def make(count: int) -> Any:
         return make_environments(env, count, native=native)
@@ -94,8 +88,8 @@ def trainer(
         lambda: make(collect.eval_episodes if native else 8),
         total_timesteps=total,
         seed=seed,
-        ppo=PPOConfig(**parts["ppo"]),
-        network=NetworkConfig(**parts["network"]),
+        ppo=settings.ppo,
+        network=settings.network,
         collect=collect,
         stop=stop,
     )

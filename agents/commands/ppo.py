@@ -1,25 +1,39 @@
 """Learn an environment by PPO: any Gymnasium id, a PettingZoo parallel one, or a game by self-play.
 
-Settings come from the preset of the environment (agents/presets/ppo.toml) and from flags. Leaves
-out learning (ppo/trainer.py) and what can be done with the run afterwards (ppo/run.py).
+Settings come from the preset of the environment (agents/presets/ppo.toml) and from flags or keyword
+arguments; from them the environments and the trainer are made here. Leaves out learning
+(ppo/trainer.py) and what can be done with the run afterwards (ppo/run.py).
 """
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import tyro
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.ppo.config import CollectConfig, PPOConfig
-from playout.agents.ppo.options import GROUPS, find_env, option_names, preset, sort_options
-from playout.agents.runs.config import from_dict
+from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
+from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, make_command, open_run
 from playout.errors import ConfigError
 from tyro.conf import OmitArgPrefixes, Positional
 
+if TYPE_CHECKING:
+    from playout.agents.ppo.league.trainer import SelfPlayTrainer
+    from playout.agents.ppo.population import Population
+    from playout.agents.ppo.trainer import PPOTrainer
+    from playout.agents.vector.factory import EnvSource
+    from playout.agents.vector.interface import Environments
+    from torch import nn
+
 _MAY_CHANGE = ("total_timesteps", "stop", "processes", "save_every")
+# Called with the trainer, whose type depends on the command, and the metrics of an update.
+Callback = Callable[[Any, dict[str, float]], None]
+# Environments that are not native are evaluated in so many at once; native ones play all episodes
+# of an evaluation side by side.
+_EVAL_ENVS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,35 +77,26 @@ class Command(TrainingOptions):
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     collect: OmitArgPrefixes[CollectConfig] = field(default_factory=CollectConfig)
 
+    def __post_init__(self) -> None:
+        for name in ("total_timesteps", "population"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
     @staticmethod
     def defaults(arguments: list[str]) -> "Command":
         """The preset of the environment among the arguments, as the flags' defaults."""
-        return _from_preset(find_env(arguments))
-
-
-def _own_names() -> dict[str, Any]:
-    names = {f.name: f for f in dataclasses.fields(Command)}
-    return {name: f for name, f in names.items() if name not in GROUPS}
-
-
-def _from_preset(env: str, options: dict[str, Any] | None = None) -> Command:
-    known = sort_options(preset(env), _own_names(), f"preset ppo[{env or 'default'}]")
-    base: Command = from_dict(Command, {**known, "env": env}, where="preset ppo")
-    given = sort_options(options or {}, _own_names(), "ppo")
-    changes: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in GROUPS:
-            changes[name] = from_dict(GROUPS[name], value, where="ppo", base=getattr(base, name))
-        else:
-            changes[name] = value
-    return dataclasses.replace(base, **changes)
+        if arguments and not arguments[0].startswith("-"):
+            return resolve(Command, arguments[0])
+        # Which word is the environment is known when the flags before it are parsed.
+        words = [word for word in arguments if word not in ("-h", "--help")]
+        return resolve(Command, tyro.cli(Command, args=words, prog="playout ppo").env)
 
 
 def ppo(
-    env: Any = "",
+    env: "EnvSource" = "",
     *,
-    callbacks: Sequence[Callable[[Any, dict[str, float]], None]] = (),
-    policy: Any = None,
+    callbacks: Sequence[Callback] = (),
+    policy: "nn.Module | None" = None,
     **options: Any,
 ) -> RunDir:
     """Train by PPO; `playout.ppo("CartPole-v1", seed=1, learning_rate=1e-3)`.
@@ -100,7 +105,7 @@ def ppo(
         env: What the command takes, or a function that makes a Gymnasium environment, or a vector
             environment.
         callbacks: Called as `callback(trainer, metrics)` after every update.
-        policy: A policy of your own (an nn.Module with initial_state, step, value, evaluate).
+        policy: A policy of your own: an nn.Module with the methods of `agents.networks.policy`.
         **options: Any option of `playout ppo`, with underscores.
 
     Returns:
@@ -108,54 +113,53 @@ def ppo(
     """
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
     if options.get("resume") is not None:
-        known = set(_own_names())
+        own = {f.name for f in dataclasses.fields(Command)} - set(GROUPS)
         for option in options:
-            if option not in known:
+            if option not in own:
                 raise ConfigError(f"a resumed run keeps its settings; {option} cannot change")
         command = make_command(Command, **options)
         if isinstance(env, str) and env and env != command.env:
             raise ConfigError(f"{options['resume']} learns {command.env}, not {name}")
+    elif env == "":
+        raise ConfigError("say which environment: playout.ppo('CartPole-v1')")
     else:
-        if env == "":
-            raise ConfigError("say which environment: playout.ppo('CartPole-v1')")
-        plain = {"run", "resume", "from_step"}
-        from pathlib import Path
-
-        for key in plain & set(options):
-            if isinstance(options[key], str):
-                options[key] = Path(options[key])
-        command = _from_preset(name, options)
-    source = None if isinstance(env, str) else env
-    return _train(command, source=source, callbacks=callbacks, policy=policy, given=name)
+        command = resolve(Command, name, options)
+    source = env if env != "" else command.env
+    return _train(command, source, callbacks=callbacks, policy=policy, trusted=env != "")
 
 
 def main(command: Command) -> int:
     """Train, then say how it went and what to do next."""
     if not command.env:
         raise ConfigError("say which environment: playout ppo CartPole-v1")
-    run = _train(command, given=command.env if command.env in sys.argv else "")
+    # With --resume the environment is the run's, and to name it again is to trust its code.
+    trusted = command.resume is None or command.env in sys.argv
+    run = _train(command, command.env, trusted=trusted)
     print(f"run {run.path}: playout eval|play|export {run.path}")
     return 0
 
 
 def _train(
     command: Command,
+    source: "EnvSource",
     *,
-    source: Any = None,
-    callbacks: Sequence[Callable[[Any, dict[str, float]], None]] = (),
-    policy: Any = None,
-    given: str = "",
+    callbacks: Sequence[Callback] = (),
+    policy: "nn.Module | None" = None,
+    trusted: bool,
 ) -> RunDir:
-    from playout.agents.ppo.build import make_trainer
+    """Train as the command says in environments from `source`.
+
+    `trusted` says that the person, and not a run's file, has named the environment.
+    """
     from playout.agents.runs.loop import train
 
-    if command.resume is not None and ":" in command.env and source is None and not given:
+    if not trusted and ":" in command.env:
         from playout.agents.own_code import trust
 
         trust(command.env, command.resume)
     if command.resume is not None:
-        _check_unchanged(command)
-    trainer, note = make_trainer(command, source, policy)
+        _check_unchanged(command, RunDir.open(command.resume))
+    trainer, note = _make_trainer(command, source, policy)
     try:
         run = open_run(
             command,
@@ -185,17 +189,115 @@ def _train(
     return run
 
 
-def _check_unchanged(command: Command) -> None:
+def _check_unchanged(command: Command, run: RunDir) -> None:
     """One line that names the option which differs from the run's, instead of whole tables."""
-    assert command.resume is not None
-    stored = RunDir.open(command.resume).config
-    names = option_names()
-    for name, group in names.items():
-        was = stored.get(group, {}).get(name)
-        now = dataclasses.asdict(getattr(command, group))[name]
-        now = list(now) if isinstance(now, tuple) else now
-        if was != now:
-            raise ConfigError(
-                f"a run keeps its settings when it is resumed, but {name} was {was!r} and is "
-                f"now {now!r}"
-            )
+    for group in GROUPS:
+        stored = run.config.get(group, {})
+        for name, now in to_dict(getattr(command, group)).items():
+            if stored.get(name) != now:
+                raise ConfigError(
+                    f"a run keeps its settings when it is resumed, but {name} was "
+                    f"{stored.get(name)!r} and is now {now!r}"
+                )
+
+
+def _make_trainer(
+    command: Command, source: "EnvSource", policy: "nn.Module | None"
+) -> "tuple[PPOTrainer | Population | SelfPlayTrainer, str]":
+    """The trainer for a command, and a line that says what it runs."""
+    from playout.agents.ppo.league.games import is_game
+    from playout.agents.ppo.population import Population
+
+    _check_device(command.device)
+    if command.self_play or is_game(command.env):
+        return _self_play(command, policy)
+    if command.population == 1:
+        trainer = _single(command, source, command.seed, policy)
+        return trainer, _note(command, trainer)
+    seeds = range(command.seed, command.seed + command.population)
+    members = [_single(command, source, seed, None) for seed in seeds]
+    if not members[0].envs.native:
+        raise ConfigError("population needs a native environment")
+    return Population(members), f"{members[0].envs.description}, {command.population} seeds"
+
+
+def _self_play(command: Command, policy: "nn.Module | None") -> "tuple[SelfPlayTrainer, str]":
+    from playout.agents.ppo.league.trainer import make_self_play
+
+    if command.population > 1:
+        raise ConfigError("self-play trains one policy; leave out population")
+    if command.device != "cpu":
+        raise ConfigError("self-play runs on the CPU")
+    trainer = make_self_play(
+        command.env,
+        total_timesteps=command.total_timesteps,
+        seed=command.seed,
+        ppo=command.ppo,
+        network=command.network,
+        collect=command.collect,
+        threads=command.threads,
+        policy=policy,
+    )
+    size = sum(p.numel() for p in trainer.policy.parameters())
+    threads = trainer.learner.threads
+    return trainer, f"{trainer.envs.description}; {size:,} parameters, {threads} thread(s)"
+
+
+def _single(
+    command: Command, source: "EnvSource", seed: int, policy: "nn.Module | None"
+) -> "PPOTrainer":
+    from playout.agents.ppo.trainer import PPOTrainer
+    from playout.agents.vector.factory import make_environments
+
+    collect = command.collect
+
+    def make(num_envs: int) -> "Environments":
+        return make_environments(
+            source,
+            num_envs,
+            native=command.native,
+            wrappers=collect.wrappers,
+            options=collect.env_options,
+            processes=command.processes,
+        )
+
+    envs = make(collect.num_envs)
+    count = collect.eval_episodes if envs.native else min(_EVAL_ENVS, collect.eval_episodes)
+    return PPOTrainer(
+        envs,
+        lambda: make(count),
+        total_timesteps=command.total_timesteps,
+        seed=seed,
+        ppo=command.ppo,
+        network=command.network,
+        collect=collect,
+        stop=command.stop,
+        threads=command.threads,
+        device=command.device,
+        policy=policy,
+    )
+
+
+def _note(command: Command, trainer: "PPOTrainer") -> str:
+    envs = trainer.envs
+    parts = [envs.description]
+    if envs.native and not command.env.startswith("playout/"):
+        parts[0] += f" twin of {command.env} (--no-native for the original)"
+    size = sum(p.numel() for p in trainer.policy.parameters())
+    parts.append(f"{size:,} parameters, {trainer.threads} thread(s)")
+    if trainer.stop:
+        parts.append(f"until {trainer.threshold:g} is confirmed")
+    if not envs.resumable:
+        parts.append("its state cannot be saved, so a resumed run is not byte-exact")
+    return "; ".join(parts)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {device!r}; use cpu or cuda") from None
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no GPU is available here; use --device cpu")

@@ -184,7 +184,7 @@ class Policy(TrainablePolicy, Protocol):
         return {}
 
 
-def as_policy(policy: nn.Module) -> Policy:
+def as_policy(policy: nn.Module | Policy) -> Policy:
     """A module of the person's own as a Policy: hooks that it does not have take their defaults.
 
     Raises:

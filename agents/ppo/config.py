@@ -1,14 +1,22 @@
-"""Settings of a PPO run as frozen dataclasses: the update and the collection.
+"""Settings of a PPO run as frozen dataclasses, and how presets and given values fill them.
 
-No torch here, so that `playout ppo --help` and the presets stay quick. Names and defaults are the
-field's. The network's are in networks/config.py.
+`PPOConfig` is the update's, `CollectConfig` the collection's; the network's is in
+networks/config.py. Names and defaults are the field's. No torch here, so that `playout ppo --help`
+stays quick. Leaves out the command, which holds the three beside its own options (commands/ppo.py).
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.runs.config import from_dict, nearest, to_dict
+from playout.agents.runs.presets import read_presets
 from playout.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,56 @@ class CollectConfig:
             raise ConfigError(
                 f"sequence_length {self.sequence_length} does not divide num_steps {self.num_steps}"
             )
+
+
+# The parts of a run's settings, by the names under which a command and a run's config hold them.
+GROUPS: Mapping[str, type] = {"ppo": PPOConfig, "network": NetworkConfig, "collect": CollectConfig}
+
+
+def preset(env: str) -> dict[str, Any]:
+    """The preset's settings for an environment by plain name, over those of [default].
+
+    A preset is called like the environment without playout/, ALE/ or a module in front.
+    """
+    tables = read_presets("ppo")
+    subject = env.rpartition(":")[2].rpartition("/")[2]
+    return {**tables.get("default", {}), **tables.get(subject, {})}
+
+
+def resolve(cls: type[T], env: str, given: Mapping[str, Any] | None = None) -> T:
+    """The settings of a run: the environment's preset, and `given` values over it.
+
+    Args:
+        cls: A dataclass with the groups `ppo`, `network` and `collect` among its fields.
+        env: Whose preset; also the field `env`.
+        given: Values by plain name, such as {"num_envs": 64, "learning_rate": 1e-3, "seed": 1}.
+
+    Raises:
+        ConfigError: A setting that does not exist (the nearest is named), or a wrong type.
+    """
+    known = fill(cls, {**preset(env), "env": env}, where=f"preset ppo[{env or 'default'}]")
+    return fill(cls, given or {}, where="ppo", base=known)
+
+
+def fill(
+    cls: type[T], values: Mapping[str, Any], *, where: str = "ppo", base: T | None = None
+) -> T:
+    """`base` (or the defaults) with values by plain name, each put into the group it belongs to."""
+    group_of = {f.name: group for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
+    own = {f.name for f in dataclasses.fields(cls)} - set(GROUPS)  # type: ignore[arg-type]
+    plain: dict[str, Any] = {}
+    grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    for name, value in to_dict(values).items():
+        if name not in group_of and name not in own:
+            raise ConfigError(f"{where} has no option {name!r}; {nearest(name, [*group_of, *own])}")
+        (grouped[group_of[name]] if name in group_of else plain)[name] = value
+    found: Any = from_dict(cls, plain, where=where, base=base)
+    parts = {
+        group: from_dict(GROUPS[group], part, where=where, base=getattr(found, group))
+        for group, part in grouped.items()
+    }
+    filled: T = dataclasses.replace(found, **parts)
+    return filled
 
 
 def _positive(config: Any, *names: str) -> None:

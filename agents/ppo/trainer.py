@@ -76,7 +76,7 @@ class PPOTrainer(Trainer):
         stop: bool = True,
         threads: int = 0,
         device: str = "cpu",
-        policy: nn.Module | None = None,
+        policy: nn.Module | Policy | None = None,
     ) -> None:
         """Build the policy and begin the first episodes.
 

@@ -6,13 +6,16 @@ environments. Search-based self-play is alphazero.py.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.league.environments import LATEST, PoolEnvs
 from playout.agents.ppo.league.games import NativeTurns, TurnGames, make_turns
 from playout.agents.ppo.league.pool import Pool
@@ -20,9 +23,7 @@ from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.in_process import derive_seed
 from playout.errors import ConfigError
-
-if TYPE_CHECKING:
-    from playout.agents.commands.ppo import Command
+from torch import nn
 
 _VERSIONS_A_RUN = 50
 _EVALUATIONS_A_RUN = 20
@@ -34,38 +35,38 @@ class SelfPlayTrainer(Trainer):
     title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
     survives_faults = True
 
-    def __init__(self, inner: PPOTrainer, envs: PoolEnvs, judges: TurnGames) -> None:
-        """`inner` learns in `envs`; `judges` are games for evaluations."""
-        self.inner, self.envs, self.judges = inner, envs, judges
+    def __init__(self, learner: PPOTrainer, envs: PoolEnvs, judges: TurnGames) -> None:
+        """`learner` learns in `envs`; `judges` are games for evaluations."""
+        self.learner, self.envs, self.judges = learner, envs, judges
         self.pool = envs.pool
-        rollout = inner.envs.num_envs * inner.collect.num_steps
-        updates = max(1, inner.total_timesteps // rollout)
+        rollout = learner.envs.num_envs * learner.collect.num_steps
+        updates = max(1, learner.total_timesteps // rollout)
         self.version_every = max(1, updates // _VERSIONS_A_RUN)
-        self.eval_every = inner.collect.eval_every or max(1, updates // _EVALUATIONS_A_RUN)
+        self.eval_every = learner.collect.eval_every or max(1, updates // _EVALUATIONS_A_RUN)
         self.recent: deque[float] = deque(maxlen=500)
-        self.pool.add(inner.policy, 0)
+        self.pool.add(learner.policy, 0)
         self.last_evaluation: dict[str, float] = {}
 
     @property
-    def policy(self) -> Any:
+    def policy(self) -> Policy:
         """The learner."""
-        return self.inner.policy
+        return self.learner.policy
 
     @property
     def progress(self) -> tuple[int, int]:
         """Moves of the learner, done and planned."""
-        return self.inner.progress
+        return self.learner.progress
 
     @property
     def finished(self) -> bool:
         """Whether the budget is spent."""
-        return self.inner.steps >= self.inner.total_timesteps
+        return self.learner.steps >= self.learner.total_timesteps
 
     def update(self) -> dict[str, float]:
         """Draw opponents, play, learn, rate."""
         self.envs.choose()
         self.envs.results.clear()
-        metrics = self.inner.update()
+        metrics = self.learner.update()
         for index, points in self.envs.results:
             if index != LATEST:
                 self.pool.record(index, points)
@@ -73,9 +74,9 @@ class SelfPlayTrainer(Trainer):
         metrics["selfplay/elo"] = self.pool.rate()
         if self.recent:
             metrics["selfplay/score_against_pool"] = float(np.mean(self.recent))
-        if self.inner.updates % self.version_every == 0:
+        if self.learner.updates % self.version_every == 0:
             full = len(self.pool.versions) >= self.pool.size
-            self.pool.add(self.inner.policy, self.inner.updates)
+            self.pool.add(self.learner.policy, self.learner.updates)
             if full:
                 self.envs.forget()
         metrics["selfplay/pool_size"] = float(len(self.pool.versions))
@@ -83,13 +84,13 @@ class SelfPlayTrainer(Trainer):
 
     def evaluate(self) -> dict[str, float]:
         """Score against players that do not change: random, and greedy for native games."""
-        if self.inner.updates % self.eval_every and not self.finished:
+        if self.learner.updates % self.eval_every and not self.finished:
             return {}
         found = {}
         opponents = ["random"] + (["greedy"] if isinstance(self.judges, NativeTurns) else [])
         for name in opponents:
-            seed = derive_seed(self.inner.seed, "eval", name, self.inner.updates)
-            points = play_fixed(self.inner.policy, self.judges, name, seed)
+            seed = derive_seed(self.learner.seed, "eval", name, self.learner.updates)
+            points = play_fixed(self.learner.policy, self.judges, name, seed)
             found[f"eval/score_against_{name}"] = float(points.mean())
         # From -1 (loses every game) to 1, as a game pays.
         found["eval/mean_reward"] = 2.0 * float(np.mean(list(found.values()))) - 1.0
@@ -108,12 +109,12 @@ class SelfPlayTrainer(Trainer):
         """One line on how it ended."""
         shown = self.headline({"selfplay/elo": self.pool.elo})
         text = ", ".join(f"{key} {value}" for key, value in shown.items())
-        return f"{self.inner.steps:,} moves, {self.inner.updates} updates; {text}"
+        return f"{self.learner.steps:,} moves, {self.learner.updates} updates; {text}"
 
     def state_dict(self) -> dict[str, Any]:
         """The learner's state, the pool's and the counters."""
         return {
-            **self.inner.state_dict(),
+            **self.learner.state_dict(),
             "pool": self.pool.state_dict(),
             "recent": np.array(self.recent, np.float64),
         }
@@ -121,7 +122,7 @@ class SelfPlayTrainer(Trainer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the pool first, since running games need its versions."""
         self.pool.load_state_dict(state["pool"])
-        self.inner.load_state_dict(state)
+        self.learner.load_state_dict(state)
         self.recent.clear()
         self.recent.extend(state["recent"].tolist())
 
@@ -130,7 +131,7 @@ class SelfPlayTrainer(Trainer):
 
 
 def play_fixed(
-    policy: Any, games: TurnGames, opponent: str, seed: int, *, deterministic: bool = False
+    policy: Policy, games: TurnGames, opponent: str, seed: int, *, deterministic: bool = False
 ) -> NDArray[np.float64]:
     """Points (1, 0.5, 0) of one game on each board, the policy in every seat equally often.
 
@@ -180,42 +181,54 @@ def play_fixed(
     return 0.5 + 0.5 * np.sign(found.astype(np.float64))
 
 
-def make_selfplay(command: "Command", policy: Any = None) -> tuple[SelfPlayTrainer, str]:
-    """The trainer for `playout ppo GAME --self-play`, and a line that says what it runs."""
-    collect, seed = command.collect, command.seed
-    if command.network.recurrent != "none":
-        raise ConfigError("self-play does not support recurrent policies")
-    if command.population > 1:
-        raise ConfigError("self-play trains one policy; leave out population")
-    if command.device != "cpu":
-        raise ConfigError("self-play runs on the CPU")
-    games = make_turns(command.env, collect.num_envs)
+def make_self_play(
+    game: str,
+    *,
+    total_timesteps: int,
+    seed: int,
+    ppo: PPOConfig,
+    network: NetworkConfig,
+    collect: CollectConfig,
+    threads: int = 0,
+    policy: nn.Module | None = None,
+) -> SelfPlayTrainer:
+    """The trainer for self-play in a game.
 
-    def build() -> Any:
+    Args:
+        game: As `make_turns` takes it.
+        total_timesteps: Moves of the learner to learn from.
+        seed: Everything random derives from it.
+        ppo: Options of the update.
+        network: Architecture; without a memory.
+        collect: Options of collection and evaluation.
+        threads: For torch; 0 chooses by the size of the network.
+        policy: A policy of your own instead of one built from `network`.
+    """
+    if network.recurrent != "none":
+        raise ConfigError("self-play does not support recurrent policies")
+    games = make_turns(game, collect.num_envs)
+
+    def build() -> Policy:
         return build_policy(
             games.observation_space,
             games.action_space,
-            command.network,
+            network,
             seed=derive_seed(seed, "policy"),
         )
 
-    learner = policy if policy is not None else build()
+    learned = build() if policy is None else as_policy(policy)
     pool = Pool(seed=derive_seed(seed, "pool"))
-    envs = PoolEnvs(games, pool, learner, build, seed=derive_seed(seed, "opponents"))
-    inner = PPOTrainer(
+    envs = PoolEnvs(games, pool, learned, build, seed=derive_seed(seed, "opponents"))
+    learner = PPOTrainer(
         envs,
         lambda: envs,
-        total_timesteps=command.total_timesteps,
+        total_timesteps=total_timesteps,
         seed=seed,
-        ppo=command.ppo,
-        network=command.network,
+        ppo=ppo,
+        network=network,
         collect=collect,
         stop=False,
-        threads=command.threads,
-        policy=learner,
+        threads=threads,
+        policy=learned,
     )
-    judges = make_turns(command.env, collect.eval_episodes)
-    trainer = SelfPlayTrainer(inner, envs, judges)
-    size = sum(p.numel() for p in learner.parameters())
-    note = f"{envs.description}; {size:,} parameters, {inner.threads} thread(s)"
-    return trainer, note
+    return SelfPlayTrainer(learner, envs, make_turns(game, collect.eval_episodes))

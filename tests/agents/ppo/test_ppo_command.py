@@ -14,7 +14,7 @@ import playout
 import pytest
 from playout import cli
 from playout.agents.commands.ppo import Command
-from playout.agents.ppo.options import preset, sort_options
+from playout.agents.ppo.config import resolve
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.presets import read_presets
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
@@ -62,9 +62,7 @@ def test_the_command_trains_and_the_run_can_act(tmp_path, capsys):
 
 def test_every_preset_holds_only_known_options():
     for name in read_presets("ppo"):
-        options = preset(name)
-        sort_options(options, dict.fromkeys(Command.__dataclass_fields__), name)
-        Command.defaults([name])
+        assert Command.defaults([name]) == resolve(Command, name)
 
 
 def test_an_unknown_option_names_the_nearest(tmp_path):
@@ -254,3 +252,14 @@ def test_wrong_observations_are_refused_in_one_line(tmp_path):
         player.act(np.full((2, 4), np.nan))
     with pytest.raises(RunError, match="no checkpoint"):
         playout.load(run.path, which=12345)
+
+
+def test_flags_before_the_environment_change_nothing_in_its_preset(monkeypatch):
+    wanted = cli.parse(
+        Command, ["Pendulum-v1", "--seed", "5", "--run", "CartPole-v1"], "playout ppo"
+    )
+    found = cli.parse(
+        Command, ["--seed", "5", "--run", "CartPole-v1", "Pendulum-v1"], "playout ppo"
+    )
+    assert found == wanted and found.env == "Pendulum-v1"
+    assert found.ppo == resolve(Command, "Pendulum-v1").ppo
