@@ -131,8 +131,9 @@ def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
 def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
     """Half of the minutes for labels, half for learning them; the network's shares at the end."""
     import torch
-    from playout.agents.alphazero.evaluation import play_config, player_evaluator
+    from playout.agents.alphazero.config import playing_search
     from playout.agents.alphazero.evaluator import NetworkEvaluator
+    from playout.agents.alphazero.proofs import player_evaluator
     from playout.agents.pretraining.supervised import SupervisedConfig, label, train_supervised
     from playout.agents.rating.analysis import analyse, policy_judge, search_judge
 
@@ -150,7 +151,7 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
     network = NetworkEvaluator(net)
     seeing = player_evaluator(network, game)
     by_policy = analyse(positions.states, policy_judge(seeing)).action
-    judge = search_judge(game, play_config(128), seeing)
+    judge = search_judge(game, playing_search(128), seeing)
     result = {
         "minutes": minutes,
         "size": size,

@@ -22,11 +22,15 @@ from typing import Any
 import numpy as np
 import playout
 import torch
-from playout.agents.alphazero.evaluation import teach_config
+from playout.agents.alphazero.budget import configure
+from playout.agents.alphazero.config import (
+    LEAF_PROOF_NODES,
+    SelfPlayConfig,
+    selfplay_search,
+)
 from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
-from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
-from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
-from playout.agents.alphazero.sizes import configure
+from playout.agents.alphazero.proofs import TacticalEvaluator
+from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.resnet import build, parse_size
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.evaluators import LeafBatch
@@ -57,12 +61,12 @@ class Ours:
         game, simulations = playout.game("connect_four"), config.num_simulations
         net = build(game.obs_shape, game.num_actions, size=size)
         self.networks = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
-        nodes = PROOF_NODES if config.proof_nodes else 0
+        nodes = LEAF_PROOF_NODES if config.proof_nodes else 0
         self.asked = [Asked(network) for network in self.networks]
-        seeing = [LookaheadEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
+        seeing = [TacticalEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
         search = SearchConfig(num_simulations=simulations)  # as mctx searches, or as shipped
         if config.proof_nodes:
-            search = teach_config(simulations)
+            search = selfplay_search(simulations)
         search = replace(search, cache_size=1 << 17)
         self.loop = SelfPlay(game, seeing, config, search=search)
         self.evaluations = evaluations

@@ -1,37 +1,27 @@
-"""How strong a network is while it learns: shares of good moves, games against anchors.
+"""How well a network plays while it learns: shares of good moves, games against anchors.
 
 The shares need no opponent and tell more than games do; the anchors (random play, tree search with
 random rollouts) never change, so that a rating means the same in every run. Everything is drawn
-from seeds of its own: measuring changes nothing in training. Full round robins with intervals are
-the arena's (arena.py, ratings.py).
+from seeds of its own: measuring changes nothing in training. Left out: round robins with intervals
+(agents/rating).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
-from playout.agents.alphazero.symmetries import SymmetricEvaluator
+from playout.agents.alphazero.config import playing_search
+from playout.agents.alphazero.evaluator import NetworkEvaluator, SymmetricEvaluator
+from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.rating.analysis import policy_judge
 from playout.agents.rating.positions import load_eval_positions, value_preserving_share
+from playout.agents.rating.ratings import elo_of_match
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import GameError
-from playout.mcts.exact.solver import END_NODES
-from playout.mcts.search import Search, SearchConfig
+from playout.mcts.search import Search
 
 ANCHORS = ("random", "uct:500")
 """Opponents that never change; Elo is counted from the last one, which has 0."""
-
-C_SCALE, TEACHING_C_SCALE = 0.2, 0.1
-"""Weight of a search's values where they are results of games and mean something as they are: to
-play, and to make policy targets, which had better keep some doubt.
-
-Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
-moves would outweigh the policy, and wins would weigh too little."""
 
 Ints = npt.NDArray[np.int32]
 
@@ -51,43 +41,12 @@ def search_actions(
 ) -> Ints:
     """What a search of the network chooses in each state, without noise, int32 [B]."""
     evaluator = player_evaluator(network, states.game, proofs=proofs)
-    search = Search(states.game, play_config(simulations), num_trees=len(states), seed=seed)
+    search = Search(states.game, playing_search(simulations), num_trees=len(states), seed=seed)
     result = search.run(states, evaluator)
     return np.asarray(result.action, np.int32)
 
 
-def player_evaluator(
-    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True
-) -> LookaheadEvaluator:
-    """A network as players ask it: every symmetry, and the game's end seen where it is near.
-
-    Near the end, alpha-beta may take as long as at the end of a game of self-play: all in all about
-    as long as a base network.
-    """
-    seeing = SymmetricEvaluator(network, game)
-    nodes, end_nodes = (PROOF_NODES, END_NODES) if proofs else (0, 0)
-    return LookaheadEvaluator(
-        seeing, game, proof_nodes=nodes, end_nodes=end_nodes, threads=network.threads
-    )
-
-
-def play_config(simulations: int) -> SearchConfig:
-    """The search that plays to win: no noise anywhere."""
-    return SearchConfig(
-        algorithm="gumbel",
-        num_simulations=simulations,
-        gumbel_scale=0.0,
-        rescale_q=False,
-        c_scale=C_SCALE,
-    )
-
-
-def teach_config(simulations: int) -> SearchConfig:
-    """The search of self-play: with Gumbel noise, its targets softer."""
-    return replace(play_config(simulations), gumbel_scale=1.0, c_scale=TEACHING_C_SCALE)
-
-
-class Strength:
+class Evaluation:
     """Measures networks of one game.
 
     Args:
@@ -144,8 +103,8 @@ class Strength:
 
         if self.games < 2 or self.game.num_players != 2:
             return {}
-        seeing = player_evaluator(evaluator, self.game, proofs=self.proofs)
-        player = SearchPlayer(self.game, play_config(self.simulations), seeing, name="network")
+        tactical = player_evaluator(evaluator, self.game, proofs=self.proofs)
+        player = SearchPlayer(self.game, playing_search(self.simulations), tactical, name="network")
         found: dict[str, float] = {}
         for spec in ANCHORS:
             opponent = make_player(spec, self.game, seed=self.seed)
@@ -154,18 +113,5 @@ class Strength:
             score = (wins + draws / 2) / max(1, wins + draws + losses)
             found[f"eval/score_{spec.replace(':', '')}"] = score
             if spec == ANCHORS[-1]:
-                found["eval/elo"] = elo(score, self.games)
-                found["eval/elo_ci"] = elo_spread(score, self.games)
+                found["eval/elo"], found["eval/elo_ci"] = elo_of_match(score, self.games)
         return found
-
-
-def elo(score: float, games: int) -> float:
-    """The rating difference that a score stands for, kept finite by half a game at the ends."""
-    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
-    return 400 * math.log10(share / (1 - share))
-
-
-def elo_spread(score: float, games: int) -> float:
-    """Half the 95 % interval of `elo`, from the spread of a mean of results."""
-    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
-    return 1.96 * 400 / math.log(10) / math.sqrt(games * share * (1 - share))

@@ -4,7 +4,8 @@ Batches are cut into chunks that stay in the processor's cache and padded to a f
 that a row's answer does not depend on the rows beside it, and prepared kernels are reused. bfloat16
 is used where the processor multiplies it natively, float32 elsewhere; on a GPU each shape is one
 CUDA graph fed through pinned memory. One evaluator belongs to one thread: two threads with an
-evaluator each are faster on two cores than one with two, and need no barriers.
+evaluator each are faster on two cores than one with two, and need no barriers. `SymmetricEvaluator`
+averages over a game's symmetries. Left out: answers that need no network (proofs.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.networks.resnet import FoldedResNet, ResNet
+from playout.agents.networks.board import BoardNetwork, BoardNetworkConfig, InferenceNetwork
+from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from torch import Tensor, nn
@@ -28,8 +32,9 @@ from torch import Tensor, nn
 Float32 = npt.NDArray[np.float32]
 
 # Elements of an activation that a chunk may have: two of them and the weights fit into an L2 cache.
-CPU_CHUNK = 1 << 18
-GPU_CHUNK = 4096
+CPU_CHUNK_ELEMENTS = 1 << 18
+GPU_CHUNK_ROWS = 4096
+MAX_SYMMETRIES = 8  # more are not worth their evaluations
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -63,17 +68,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cpu_chunk(net: ResNet) -> int:
+def cpu_chunk_rows(config: BoardNetworkConfig) -> int:
     """Rows whose activations stay in the cache: a power of two from 16 to 128."""
-    config = net.config
-    rows = CPU_CHUNK // (config.channels * config.obs_shape[1] * config.obs_shape[2])
+    rows = CPU_CHUNK_ELEMENTS // (config.channels * config.obs_shape[1] * config.obs_shape[2])
     return 1 << min(max(rows.bit_length(), 4), 7)
 
 
-class _Whole(nn.Module):
+class _CheckedNetwork(nn.Module):
     """Observations as NumPy has them in, logits, values, and whether all of them are finite."""
 
-    def __init__(self, net: FoldedResNet, dtype: torch.dtype) -> None:
+    def __init__(self, net: InferenceNetwork, dtype: torch.dtype) -> None:
         super().__init__()
         self.net, self.dtype = net, dtype
 
@@ -83,26 +87,28 @@ class _Whole(nn.Module):
         return logits, values, torch.isfinite(logits.sum() + values.sum())
 
 
-Answer = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+CheckedAnswer = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-def as_one_call(net: FoldedResNet, dtype: torch.dtype) -> Answer:
+def traced(
+    net: InferenceNetwork, obs_shape: tuple[int, int, int], dtype: torch.dtype
+) -> CheckedAnswer:
     """The network as one operation, whose weights are still those of `net`.
 
     Called from Python, a pass takes and releases the GIL at each of its operations, and two groups
     of trees on two threads wait for each other: a third of the time. Recorded, it does so once.
     """
-    example = torch.zeros((16, *net.config.obs_shape))
+    example = torch.zeros((16, *obs_shape))
     with warnings.catch_warnings(), torch.inference_mode():
         # torch calls recording deprecated, in newer versions aloud, and offers nothing like it yet.
         for kind in (DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)
-        traced = torch.jit.trace(_Whole(net, dtype), example, check_trace=False)
-    return cast(Answer, traced)
+        recorded = torch.jit.trace(_CheckedNetwork(net, dtype), example, check_trace=False)
+    return cast(CheckedAnswer, recorded)
 
 
 class NetworkEvaluator(Evaluator):
-    """Evaluates leaves with a folded copy of a network.
+    """Evaluates leaves with an inference copy of a network.
 
     Args:
         net: the network; it is copied, and `refresh` copies newer weights.
@@ -114,7 +120,7 @@ class NetworkEvaluator(Evaluator):
 
     def __init__(
         self,
-        net: ResNet,
+        net: BoardNetwork,
         *,
         device: str | None = None,
         dtype: str = "auto",
@@ -126,21 +132,23 @@ class NetworkEvaluator(Evaluator):
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
         cuda = self.device.startswith("cuda")
-        self.chunk = chunk or (GPU_CHUNK if cuda else cpu_chunk(net))
+        self.chunk = chunk or (GPU_CHUNK_ROWS if cuda else cpu_chunk_rows(net.config))
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
             raise ConfigError(f"chunk must be a power of two, not {self.chunk}")
         self.config, self.threads = net.config, threads
         self.num_evaluations = 0
-        self._net = FoldedResNet(net, dtype=DTYPES[self.dtype], device=self.device)
+        self._net = net.inference_copy(dtype=DTYPES[self.dtype], device=self.device)
         self._local = threading.local()  # each thread has input buffers of its own
         self._pool: ThreadPoolExecutor | None = None
         if threads > 1 and not cuda:
             self._pool = ThreadPoolExecutor(threads, "evaluator", torch.set_num_threads, (1,))
-        self._whole = None if cuda else as_one_call(self._net, DTYPES[self.dtype])
+        self._traced: CheckedAnswer | None = None
+        if not cuda:
+            self._traced = traced(self._net, net.config.obs_shape, DTYPES[self.dtype])
         self._graphs: dict[int, _Graph] = {}
         self._run = self._run_graph if cuda else self._run_cpu
 
-    def refresh(self, net: ResNet) -> None:
+    def refresh(self, net: BoardNetwork) -> None:
         """Takes over the weights of `net`, which must have the same shape."""
         if net.config != self.config:
             raise ConfigError("this evaluator was made for a network of another shape")
@@ -178,29 +186,31 @@ class NetworkEvaluator(Evaluator):
             return np.empty((0, self.config.num_actions), np.float32), np.empty(shape, np.float32)
         return np.concatenate([part[0] for part in found]), np.concatenate([p[1] for p in found])
 
-    def _shape(self, rows: int) -> int:
+    def _padded(self, rows: int) -> int:
         """The padded number of rows: a power of two, or a multiple of 16 on a processor."""
         if rows > 16 and not self.device.startswith("cuda"):
             return -(-rows // 16) * 16
         return 1 << (rows - 1).bit_length()
 
     def _run_cpu(self, obs: Float32) -> tuple[Float32, Float32, bool]:
-        size, rows = len(obs), self._shape(len(obs))
+        size, rows = len(obs), self._padded(len(obs))
         inputs: dict[int, tuple[Float32, Tensor]] = self._local.__dict__.setdefault("inputs", {})
         if rows not in inputs:
             empty = np.zeros((rows, *self.config.obs_shape), np.float32)
             inputs[rows] = empty, torch.from_numpy(empty)
         buffer, seen = inputs[rows]
         buffer[:size] = obs  # rows beyond keep old boards: finite, and of no influence
-        assert self._whole is not None
+        assert self._traced is not None
         with torch.inference_mode():
-            logits, values, finite = self._whole(seen)
+            logits, values, finite = self._traced(seen)
         return logits.numpy()[:size], values.numpy()[:size], bool(finite.numpy())
 
     def _run_graph(self, obs: Float32) -> tuple[Float32, Float32, bool]:
-        rows = self._shape(len(obs))
+        rows = self._padded(len(obs))
         if rows not in self._graphs:
-            self._graphs[rows] = _Graph(self._net, rows, DTYPES[self.dtype], self.device)
+            self._graphs[rows] = _Graph(
+                self._net, (rows, *self.config.obs_shape), DTYPES[self.dtype], self.device
+            )
         found = self._graphs[rows].run(torch.from_numpy(obs))
         # The graph writes its next answers into the same memory.
         logits, values = (part[: len(obs)].numpy().copy() for part in found)
@@ -210,9 +220,14 @@ class NetworkEvaluator(Evaluator):
 class _Graph:
     """One captured pass of a fixed number of rows on a GPU, with pinned buffers on both sides."""
 
-    def __init__(self, net: FoldedResNet, rows: int, dtype: torch.dtype, device: str) -> None:
-        config = net.config
-        self.pinned = torch.zeros((rows, *config.obs_shape), dtype=dtype, pin_memory=True)
+    def __init__(
+        self,
+        net: InferenceNetwork,
+        shape: tuple[int, int, int, int],
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        self.pinned = torch.zeros(shape, dtype=dtype, pin_memory=True)
         layout = torch.channels_last
         self.input = self.pinned.to(device).contiguous(memory_format=layout)
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -227,6 +242,7 @@ class _Graph:
         self.host_values = torch.empty(self.values.shape, pin_memory=True)
 
     def run(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and values on the host, valid until the next call."""
         self.pinned[: len(obs)].copy_(obs)
         self.input.copy_(self.pinned, non_blocking=True)
         self.graph.replay()
@@ -236,13 +252,53 @@ class _Graph:
         return self.host_logits, self.host_values
 
 
+class SymmetricEvaluator(Evaluator):
+    """The mean of another evaluator's answers over all symmetries of a position.
+
+    A network that has learned from mirrored positions still answers them a little differently; the
+    mean is better than either, at the price of an evaluation for each symmetry. For play and
+    analysis, not for self-play, where more games are worth more.
+
+    Args:
+        evaluator: answers for observations.
+        game: whose symmetries they are; with none, or too many, answers are passed on as they are.
+    """
+
+    def __init__(self, evaluator: Evaluator, game: NativeGame) -> None:
+        self.evaluator, self.game = evaluator, game
+        # [K, A]: where action a of a state goes in the state as symmetry k shows it.
+        self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
+
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """Logits [M, A] and values [M] (or [M, P])."""
+        count = self.game.num_symmetries
+        if not 1 < count <= MAX_SYMMETRIES:
+            return self.evaluator.evaluate(leaves)
+        size = leaves.size
+        states = StateBatch.from_data(self.game, leaves.states[:size].copy(), check=False)
+        symmetries = np.repeat(np.arange(count, dtype=np.int32), size)
+        shown = StateBatch.concatenate([states] * count).symmetry(symmetries)
+        all_shown = replace(
+            leaves,
+            obs=shown.observe(),
+            mask=shown.legal_mask(),
+            states=shown.data,
+            to_play=np.tile(leaves.to_play[:size], count),
+            size=size * count,
+        )
+        logits, values = self.evaluator.evaluate(all_shown)
+        logits = np.take_along_axis(logits, self._moved_actions[symmetries], axis=1)
+        mean = logits.reshape(count, size, -1).mean(axis=0)
+        return mean, values.reshape(count, size, *values.shape[1:]).mean(axis=0)
+
+
 def measure_rate(evaluator: NetworkEvaluator, *, batch: int = 256, seconds: float = 0.5) -> float:
     """Evaluations a second of this thread: the floor under everything that self-play does."""
     obs = np.zeros((batch, *evaluator.config.obs_shape), np.float32)
     obs[:, :, ::2, ::2] = 1.0
     evaluator.evaluate_obs(obs)
-    rounds, start = 0, time.perf_counter()
+    batches, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         evaluator.evaluate_obs(obs)
-        rounds += 1
-    return rounds * batch / (time.perf_counter() - start)
+        batches += 1
+    return batches * batch / (time.perf_counter() - start)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from playout.agents.alphazero.player import load_network
-from playout.agents.networks.resnet import ResNet
+from playout.agents.networks.board import BoardNetwork
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions
 from playout.errors import ConfigError, PlayoutError
@@ -45,7 +45,7 @@ def export(run: RunDir, options: ExportOptions) -> None:
     print(f"wrote {path}")
 
 
-def _write_onnx(net: ResNet, path: Path) -> None:
+def _write_onnx(net: BoardNetwork, path: Path) -> None:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -53,6 +53,7 @@ def _write_onnx(net: ResNet, path: Path) -> None:
         raise PlayoutError(
             'exporting to ONNX needs more packages: pip install "playout[export]"'
         ) from None
+    assert isinstance(net, torch.nn.Module)
     example = torch.zeros((2, *net.config.obs_shape))
     torch.onnx.export(
         net,
@@ -66,7 +67,7 @@ def _write_onnx(net: ResNet, path: Path) -> None:
     )
 
 
-def check_onnx(net: ResNet, path: Path) -> float:
+def check_onnx(net: BoardNetwork, path: Path) -> float:
     """The largest difference between the exported network and the original, on random boards."""
     import onnxruntime  # type: ignore[import-untyped]
 

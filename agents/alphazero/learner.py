@@ -3,7 +3,8 @@
 A batch is cut into a fixed number of shards, each with its own thread, its own normalisation
 statistics and its own gradients, which are added in order: on two cores this is faster than two
 threads inside each operation (no barriers), and the result does not depend on how many cores there
-are. Both self-play and the supervised baseline learn by it.
+are. Self-play and the supervised baseline both learn by it. Left out: what a batch holds
+(replay.py).
 """
 
 from __future__ import annotations
@@ -13,64 +14,22 @@ import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.evaluator import choose_device
 from playout.agents.alphazero.replay import TrainingBatch
-from playout.agents.networks.resnet import ResNet
+from playout.agents.networks.board import BoardNetwork
 from playout.agents.optim.adam import Adam, flat_gradients, flatten
 from playout.agents.optim.muon import Muon
-from playout.errors import CheckpointError, ConfigError, DivergedError
+from playout.errors import CheckpointError, DivergedError
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerConfig:
-    """How a network learns.
-
-    Attributes:
-        batch_size: rows a gradient step.
-        num_shards: parts of a batch that are computed side by side.
-        optimizer: "muon" for convolutions with AdamW for the rest, or "adamw" for all.
-        learning_rate: the peak, reached after the warm-up, of a network of 32 channels; wider ones
-            take shorter steps, by the root of their width.
-        warmup: share of the run over which the rate rises to it.
-        final_rate: the last rate as a share of the peak; between them a half cosine.
-        weight_decay: of matrices and convolutions, decoupled.
-        max_grad_norm: gradients longer than this are shortened to it.
-        value_weight: of the value loss against the policy loss.
-        average: decay a step of the averaged weights; they play, the others learn.
-        dtype: "bfloat16" (autocast) or "float32".
-    """
-
-    batch_size: int = 256
-    num_shards: int = 2
-    optimizer: str = "muon"
-    learning_rate: float = 0.02
-    warmup: float = 0.02
-    final_rate: float = 0.05
-    weight_decay: float = 1e-3
-    max_grad_norm: float = 4.0
-    value_weight: float = 1.0
-    average: float = 0.997
-    dtype: str = "bfloat16"
-
-    def __post_init__(self) -> None:
-        if self.num_shards < 1 or self.batch_size < 2 * self.num_shards:
-            raise ConfigError(
-                f"{self.num_shards} shards need a batch of at least {2 * self.num_shards} rows"
-            )
-        if self.optimizer not in ("muon", "adamw"):
-            raise ConfigError(f"optimizer must be muon or adamw, not {self.optimizer!r}")
-        if not self.learning_rate > 0 or not 0 <= self.average < 1:
-            raise ConfigError("learning_rate must be positive and average in [0, 1)")
-
-
 def losses(
-    net: ResNet, batch: TrainingBatch, *, dtype: str, device: str = "cpu"
+    net: BoardNetwork, batch: TrainingBatch, *, dtype: str, device: str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Policy loss, value loss and the entropy of the policy, each a mean over the batch.
 
@@ -110,7 +69,9 @@ class Learner:
         device: where it is trained; by default a GPU if there is one.
     """
 
-    def __init__(self, net: ResNet, config: LearnerConfig, *, device: str | None = None) -> None:
+    def __init__(
+        self, net: BoardNetwork, config: LearnerConfig, *, device: str | None = None
+    ) -> None:
         self.config = config
         self.device = device = choose_device() if device is None else device
         self.peak_rate = config.learning_rate * min(1.0, (32 / net.config.channels) ** 0.5)
@@ -119,43 +80,44 @@ class Learner:
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, config.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
-        # [replicas][optimisers]: weights are in the same memory, gradients in their own.
+        # [replicas][optimisers]: all replicas have their weights in the same memory, and gradients
+        # in memory of their own.
         self._gradients = [[one.grad for one in self.optimizers]]
         for replica in self._replicas[1:]:
             gradients = []
-            for one, moved in zip(self.optimizers, self._moved(replica), strict=True):
-                for own, shared in zip(moved, one.parameters, strict=True):
+            for one, parameters in zip(self.optimizers, self._parameters_in(replica), strict=True):
+                for own, shared in zip(parameters, one.parameters, strict=True):
                     own.data = shared.data
-                gradients.append(flat_gradients(one.flat, moved))
+                gradients.append(flat_gradients(one.flat, parameters))
             self._gradients.append(gradients)
-        self._slow = [flatten(moved) for moved in self._moved(self.average)]
-        self._slow.append(flatten(statistics(self.average)))
-        self._running = [flatten(statistics(replica)) for replica in self._replicas]
+        self._averaged = [flatten(part) for part in self._parameters_in(self.average)]
+        self._averaged.append(flatten(running_statistics(self.average)))
+        self._statistics = [flatten(running_statistics(replica)) for replica in self._replicas]
         self._pool = ThreadPoolExecutor(
             config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def _moved(self, twin: ResNet) -> list[list[nn.Parameter]]:
-        """The parameters of a copy of the network that each optimiser moves, in its order."""
-        pairs = zip(self.net.parameters(), twin.parameters(), strict=True)
-        twins = {id(mine): theirs for mine, theirs in pairs}
-        return [[twins[id(p)] for p in one.parameters] for one in self.optimizers]
+    def _parameters_in(self, copy_of_net: BoardNetwork) -> list[list[nn.Parameter]]:
+        """The parameters of a copy of the network, by optimiser and in the optimiser's order."""
+        pairs = zip(self.net.parameters(), copy_of_net.parameters(), strict=True)
+        of_copy = {id(mine): theirs for mine, theirs in pairs}
+        return [[of_copy[id(p)] for p in one.parameters] for one in self.optimizers]
 
     def rate(self, done: float) -> float:
-        """The rate with `done` (0 to 1) of the run behind: a warm-up, then half a cosine."""
+        """The learning rate after the share `done` of training: a warm-up, then half a cosine."""
         config = self.config
         if done < config.warmup:
             return self.peak_rate * (0.1 + 0.9 * done / config.warmup)
-        phase = min(1.0, (done - config.warmup) / max(1e-9, 1 - config.warmup))
+        falling = min(1.0, (done - config.warmup) / max(1e-9, 1 - config.warmup))
         low = config.final_rate
-        return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * phase)))
+        return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * falling)))
 
     def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
-        """One gradient step with `done` (0 to 1) of the run behind; returns the losses."""
+        """One gradient step, after the share `done` (0 to 1) of training; returns its metrics."""
         rate = self.rate(done)
         parts = slices(batch, self.config.num_shards)
         found = list(self._pool.map(self._shard, range(len(parts)), parts))
-        norm = self._gather()
+        norm = self._combine_gradients()
         policy_loss, value_loss, entropy = (
             sum(column) / len(parts) for column in zip(*found, strict=True)
         )
@@ -168,7 +130,7 @@ class Learner:
             optimizer.lr = rate
             optimizer.step()
         self.steps += 1
-        self._average()
+        self._update_average()
         return {
             "train/policy_loss": policy_loss,
             "train/value_loss": value_loss,
@@ -188,27 +150,27 @@ class Learner:
         return float(policy_loss.detach()), float(value_loss.detach()), float(entropy)
 
     @torch.no_grad()
-    def _gather(self) -> float:
-        """Means of the shards' gradients, clipped, and of running statistics; the former's norm."""
+    def _combine_gradients(self) -> float:
+        """Averages gradients and running statistics over shards, clips the former; their norm."""
         count, mine = len(self._replicas), self._gradients[0]
         for theirs in self._gradients[1:]:
             torch._foreach_add_(mine, theirs)
         torch._foreach_div_(mine, count)
         if count > 1:
-            mean = torch.stack(self._running).mean(dim=0)
-            for running in self._running:
-                running.copy_(mean)
+            mean = torch.stack(self._statistics).mean(dim=0)
+            for statistics in self._statistics:
+                statistics.copy_(mean)
         norm = float(torch.stack(torch._foreach_norm(mine)).norm())
         if norm > self.config.max_grad_norm:
             torch._foreach_mul_(mine, self.config.max_grad_norm / norm)
         return norm
 
     @torch.no_grad()
-    def _average(self) -> None:
+    def _update_average(self) -> None:
         # Early weights are worthless: the average is short at first.
         decay = min(self.config.average, self.steps / (self.steps + 9))
-        new = [*(optimizer.flat for optimizer in self.optimizers), self._running[0]]
-        torch._foreach_lerp_(self._slow, new, 1 - decay)
+        new = [*(optimizer.flat for optimizer in self.optimizers), self._statistics[0]]
+        torch._foreach_lerp_(self._averaged, new, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, averaged weights, optimiser and counter."""
@@ -240,26 +202,25 @@ class Learner:
         self.steps = int(state["steps"])
 
 
-def make_optimizers(net: ResNet, config: LearnerConfig) -> list[Adam | Muon]:
-    """What moves the weights: matrices with weight decay, vectors and maps of the board without."""
+def make_optimizers(net: BoardNetwork, config: LearnerConfig) -> list[Adam | Muon]:
+    """Muon for convolutions, Adam for the rest: matrices with weight decay, vectors without."""
     named = dict(net.named_parameters())
     rate, decay = config.learning_rate, config.weight_decay
-    convs = [p for p in named.values() if p.ndim == 4 and config.optimizer == "muon"]
-    held = {id(p) for p in convs}
-    left = {name: p for name, p in named.items() if id(p) not in held}
-    maps = ("position", "turn")
-    matrices = [p for name, p in left.items() if p.ndim > 1 and name not in maps]
-    rest = [p for name, p in left.items() if p.ndim <= 1 or name in maps]
+    convs = {n: p for n, p in named.items() if p.ndim == 4 and config.optimizer == "muon"}
+    matrices = {
+        n: p for n, p in named.items() if n not in convs and p.ndim > 1 and n not in net.undecayed
+    }
+    rest = [p for n, p in named.items() if n not in convs and n not in matrices]
     found: list[Adam | Muon] = [
-        Adam(matrices, lr=rate, eps=1e-8, weight_decay=decay),
+        Adam(list(matrices.values()), lr=rate, eps=1e-8, weight_decay=decay),
         Adam(rest, lr=rate, eps=1e-8),
     ]
     if convs:
-        found.append(Muon(convs, lr=rate, weight_decay=decay))
+        found.append(Muon(list(convs.values()), lr=rate, weight_decay=decay))
     return found
 
 
-def statistics(net: ResNet) -> list[Tensor]:
+def running_statistics(net: BoardNetwork) -> list[Tensor]:
     """The running means and variances of its normalisations."""
     return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 

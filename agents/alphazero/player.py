@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
-from playout.agents.alphazero.evaluation import play_config, player_evaluator
+from playout.agents.alphazero.config import playing_search
 from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.networks.resnet import ResNet, ResNetConfig
+from playout.agents.alphazero.proofs import player_evaluator
+from playout.agents.networks.board import BoardNetwork, restore_network
 from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
@@ -47,9 +48,9 @@ class AlphaZeroPlayer(SearchPlayer):
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
         self.network, self.proofs = network, proofs
-        seeing = player_evaluator(network, game, proofs=proofs)
-        evaluator = seeing if simulations else seeing.network
-        search = play_config(simulations) if simulations else None
+        tactical = player_evaluator(network, game, proofs=proofs)
+        evaluator = tactical if simulations else tactical.network
+        search = playing_search(simulations) if simulations else None
         super().__init__(game, search, evaluator, name=name, seed=seed)
 
     def with_simulations(self, simulations: int) -> AlphaZeroPlayer:
@@ -65,13 +66,13 @@ class AlphaZeroPlayer(SearchPlayer):
         )
 
 
-def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, ResNet, int]:
+def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, BoardNetwork, int]:
     """The game, the averaged network and the number of a checkpoint."""
     if run.kind != "alphazero":
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
     step, state = run.load(which, only=("model", "network"))
     game = find_game(str(run.config["alphazero"]["game"]))
-    net = ResNet(ResNetConfig.from_dict(state["network"]))
+    net = restore_network(state["network"])
     try:
         net.load_state_dict(state["model"])
     except (RuntimeError, TypeError) as error:

@@ -1,37 +1,35 @@
-"""An evaluator that sees how a game ends, where that is near, before it asks a network.
+"""An evaluator that answers positions near the end of a game itself and asks a network for others.
 
 A leaf where the side to move wins at once is worth exactly 1, one where every move lets the other
 side win at once is worth -1, and neither needs the network; elsewhere moves that lose at once are
 all but forbidden. That uses nothing but the rules, costs less than 1 us a leaf, and lets learning
 begin where tactics end. Where a game has a quick solver, a little alpha-beta goes on: leaves that
 it proves within a few hundred nodes are answered exactly, too (Baier and Winands, "MCTS-Minimax
-Hybrids", 2015, look ahead at leaves in the same way). The bare network stays within reach as
-`network`. Left out: games of other than two players.
+Hybrids", 2015, do the same at leaves). Left out: games of other than two players.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.alphazero.config import LEAF_PROOF_NODES
+from playout.agents.alphazero.evaluator import NetworkEvaluator, SymmetricEvaluator
 from playout.envs.core.game import NativeGame
 from playout.mcts.evaluators import Evaluator, LeafBatch
-from playout.mcts.exact.solver import GIVEN_UP, Prover, prover_for
+from playout.mcts.exact.solver import END_NODES, GIVEN_UP, Prover, prover_for
 from playout.mcts.exact.tactics import resolve, scatter_answers
 
 Float32 = npt.NDArray[np.float32]
 
-CERTAIN = 8.0
-"""Logits of winning moves, and less than any other's of losing ones; a search may still look."""
-
-PROOF_NODES = 300
-"""Alpha-beta's effort a leaf: 10 us on average, half of what a small network takes."""
+CERTAIN_LOGIT = 8.0
+"""Logit of winning moves, and minus it of losing ones: a search may still look at those."""
 
 
-class LookaheadEvaluator(Evaluator):
+class TacticalEvaluator(Evaluator):
     """Wraps a network's evaluator; for calls from one thread at a time.
 
     Args:
-        network: answers where nothing is certain.
+        network: answers where nothing is certain; stays within reach as the attribute `network`.
         game: a game of two players; any other is passed on as it is.
         proof_nodes: alpha-beta's effort a leaf, where the game has a quick solver; 0 leaves it at
             two plies.
@@ -44,23 +42,23 @@ class LookaheadEvaluator(Evaluator):
         network: Evaluator,
         game: NativeGame,
         *,
-        proof_nodes: int = PROOF_NODES,
+        proof_nodes: int = LEAF_PROOF_NODES,
         end_nodes: int = 0,
         threads: int = 1,
     ) -> None:
         self.network, self.game = network, game
-        self.num_settled = 0
+        self.num_resolved = 0
         self._prover = prover_for(game, proof_nodes, end_nodes, threads=threads)
-        self._room: _Room | None = None
+        self._workspace: _Workspace | None = None
 
     def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
         """Logits [M, A] and values [M] of the leaves."""
         size, game = leaves.size, self.game
         if game.num_players != 2:
             return self.network.evaluate(leaves)
-        room = self._room
-        if room is None or len(room.rows) < size:
-            room = self._room = _Room(game, max(size, 16))
+        work = self._workspace
+        if work is None or len(work.rows) < size:
+            work = self._workspace = _Workspace(game, max(size, 16))
         seen = None if leaves.obs is None else leaves.obs[:size].reshape(size, -1)
         logits = np.empty((size, game.num_actions), np.float32)
         values = np.empty(size, np.float32)
@@ -68,44 +66,44 @@ class LookaheadEvaluator(Evaluator):
             game.capsule,
             leaves.states[:size],
             seen,
-            CERTAIN,
+            CERTAIN_LOGIT,
             logits,
             values,
-            room.losing,
-            room.rows,
-            None if seen is None else room.flat_obs,
-            room.states,
-            room.mask,
-            room.to_play,
+            work.losing,
+            work.rows,
+            None if seen is None else work.flat_obs,
+            work.states,
+            work.mask,
+            work.to_play,
         )
         game.raise_pending()
         if self._prover is not None and seen is not None and count:
-            count = self._prove(self._prover, room, count, logits, values)
-        self.num_settled += size - count
+            count = self._answer_proven(self._prover, work, count, logits, values)
+        self.num_resolved += size - count
         if count:
-            answers, found = self.network.evaluate(room.leaves(count, observed=seen is not None))
-            rows = room.rows[:count]
-            scatter_answers(rows, answers, found, room.losing, CERTAIN, logits, values)
+            answers, found = self.network.evaluate(work.leaves(count, observed=seen is not None))
+            rows = work.rows[:count]
+            scatter_answers(rows, answers, found, work.losing, CERTAIN_LOGIT, logits, values)
         return logits, values
 
-    def _prove(
-        self, prover: Prover, room: _Room, count: int, logits: Float32, values: Float32
+    def _answer_proven(
+        self, prover: Prover, work: _Workspace, count: int, logits: Float32, values: Float32
     ) -> int:
-        """Answers what is proven of the first `count` leaves; how many stay, packed, in `room`."""
-        outcomes = prover.outcomes(room.flat_obs[:count])
+        """Answers what is proven of the first `count` leaves; how many stay, packed, in `work`."""
+        outcomes = prover.outcomes(work.flat_obs[:count])
         open_rows = outcomes[:, 0] == GIVEN_UP
         proven = np.flatnonzero(~open_rows)
         if not len(proven):
             return count
         known = outcomes[proven]
         best = known.max(axis=1)
-        rows = room.rows[proven]
+        rows = work.rows[proven]
         values[rows] = best
-        logits[rows] = np.where(known == best[:, None], CERTAIN, -CERTAIN)
-        return room.keep(np.flatnonzero(open_rows))
+        logits[rows] = np.where(known == best[:, None], CERTAIN_LOGIT, -CERTAIN_LOGIT)
+        return work.keep(np.flatnonzero(open_rows))
 
 
-class _Room:
+class _Workspace:
     """Buffers for the leaves of one batch that the network is asked about."""
 
     def __init__(self, game: NativeGame, size: int) -> None:
@@ -134,3 +132,18 @@ class _Room:
             count,
             self.game,
         )
+
+
+def player_evaluator(
+    network: NetworkEvaluator, game: NativeGame, *, proofs: bool = True
+) -> TacticalEvaluator:
+    """A network as players ask it: the mean over symmetries, and the game's end seen if it is near.
+
+    Near the end, alpha-beta may take as long as at the end of a game of self-play: all in all about
+    as long as a base network.
+    """
+    symmetric = SymmetricEvaluator(network, game)
+    nodes, end_nodes = (LEAF_PROOF_NODES, END_NODES) if proofs else (0, 0)
+    return TacticalEvaluator(
+        symmetric, game, proof_nodes=nodes, end_nodes=end_nodes, threads=network.threads
+    )

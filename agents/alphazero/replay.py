@@ -65,19 +65,21 @@ class TrainingBatch:
         return len(self.obs)
 
 
+def values_per_position(game: NativeGame) -> int:
+    """V of `Examples`: 1 for the side to move, or one a player where there are more than two."""
+    return game.num_players if game.num_players > 2 else 1
+
+
 class Replay:
     """The newest `capacity` examples.
 
     Args:
         game: the game whose states are stored.
         capacity: rows kept.
-        num_values: values a position, see Examples.
         seed: names the stream that batches are drawn from.
     """
 
-    def __init__(
-        self, game: NativeGame, capacity: int, *, num_values: int = 1, seed: int = 0
-    ) -> None:
+    def __init__(self, game: NativeGame, capacity: int, *, seed: int = 0) -> None:
         if capacity < 1:
             raise ConfigError(
                 f"a replay buffer needs room for at least one position, not {capacity}"
@@ -89,11 +91,11 @@ class Replay:
         self._arrays = Examples(
             np.zeros((capacity, game.state_size), np.uint8),
             np.zeros((capacity, game.num_actions), np.float32),
-            np.zeros((capacity, num_values), np.float32),
+            np.zeros((capacity, values_per_position(game)), np.float32),
             np.zeros(capacity, np.float32),
         )
         # [K, A]: where action a of a state goes in the state as symmetry k shows it.
-        self._moved = np.asarray(game.symmetry_actions(), np.int64)
+        self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
 
     def __len__(self) -> int:
         return min(self.num_added, self.capacity)
@@ -129,7 +131,7 @@ class Replay:
             self.game, np.ascontiguousarray(examples.states), check=False
         ).symmetry(symmetries)
         policy = np.zeros_like(examples.policy)
-        np.put_along_axis(policy, self._moved[symmetries], examples.policy, axis=1)
+        np.put_along_axis(policy, self._moved_actions[symmetries], examples.policy, axis=1)
         return TrainingBatch(
             states.observe(), states.legal_mask(), policy, examples.values, examples.policy_weights
         )

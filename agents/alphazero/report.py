@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation import ANCHORS
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
-from playout.agents.alphazero.trainer import AlphaZeroConfig
 from playout.agents.networks.resnet import parse_size
 from playout.agents.players.simple import make_player
 from playout.agents.players.terminal_games import painted

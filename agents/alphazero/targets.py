@@ -2,9 +2,10 @@
 
 `Histories` remembers, for every game in play, the positions since its opening and what the search
 said of them; `finish` turns a finished game into `Examples`. A position's value target is worked
-out backwards: what is proven is exact, what followed counts unless a move was a blunder made on
-purpose (exploration says nothing about the position), and the search's own value is mixed in.
-Positions that a solver has proven teach exact values, and all moves that keep the result alike.
+out backwards: what is proven is exact, what followed counts unless the move was a bad one made on
+purpose (exploration says nothing about the position), and the search's own value is mixed in. A
+position that a solver has proven has its exact value as target, and an even policy over the moves
+that keep it. Left out: which games are played (selfplay.py), how examples are kept (replay.py).
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.replay import Examples
+from playout.agents.alphazero.replay import Examples, values_per_position
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError
 from playout.mcts.exact.solver import ILLEGAL, Outcomes
-from playout.mcts.search import SearchResult
+from playout.mcts.search import UNKNOWN, SearchResult
 
-UNKNOWN = -128
 Float32 = npt.NDArray[np.float32]
+
+# Attribute of `Histories` -> its key in checkpoints.
+STORED = {
+    "_states": "states",
+    "_policy": "policy",
+    "_value": "value",
+    "_proven": "proven",
+    "_player": "player",
+    "_has_policy": "full",
+    "_explored": "blunder",
+}
 
 
 def best_value(result: SearchResult) -> Float32:
@@ -53,19 +64,18 @@ class Histories:
         self._value = np.zeros(shape, np.float32)
         self._proven = np.full(shape, UNKNOWN, np.int8)
         self._player = np.zeros(shape, np.int8)
-        self._full = np.zeros(shape, np.uint8)
-        self._blunder = np.zeros(shape, np.uint8)
+        self._has_policy = np.zeros(shape, np.uint8)  # 0 where the policy has nothing to learn
+        self._explored = np.zeros(shape, np.uint8)  # 1 where the move was a bad one made on purpose
 
     def append(
         self,
         states: StateBatch,
         result: SearchResult,
         actions: npt.NDArray[np.int32],
-        full: npt.NDArray[np.bool_],
         *,
-        blunder: float,
+        regret_threshold: float,
     ) -> None:
-        """One ply of every game: positions, the search's answers and the moves chosen."""
+        """One ply of every game: positions [B], the search's answers and the moves chosen [B]."""
         rows = np.arange(self.size)
         at = self.lengths
         self._states[rows, at] = states.data
@@ -73,11 +83,11 @@ class Histories:
         self._value[rows, at] = best_value(result)
         self._proven[rows, at] = result.proven
         self._player[rows, at] = states.to_play()
-        self._full[rows, at] = full
+        self._has_policy[rows, at] = 1
         tried = np.where(result.visits > 0, result.q, -np.inf)
         chosen = result.q[rows, actions]
-        self._blunder[rows, at] = (result.visits[rows, actions] == 0) | (
-            tried.max(axis=1) - chosen > blunder
+        self._explored[rows, at] = (result.visits[rows, actions] == 0) | (
+            tried.max(axis=1) - chosen > regret_threshold
         )
         self.lengths += 1
 
@@ -95,8 +105,8 @@ class Histories:
         self._policy[rows, at] = keeps / keeps.sum(axis=1, keepdims=True)
         self._value[rows, at] = self._proven[rows, at] = best[:, 0]
         self._player[rows, at] = states.to_play()
-        self._full[rows, at] = (keeps != (outcomes != ILLEGAL)).any(axis=1)
-        self._blunder[rows, at] = 0
+        self._has_policy[rows, at] = (keeps != (outcomes != ILLEGAL)).any(axis=1)
+        self._explored[rows, at] = 0
         self.lengths[rows] += 1
 
     def finish(
@@ -108,7 +118,7 @@ class Histories:
             for row, result in zip(rows, returns, strict=True)
         ]
         self.lengths[rows] = 0
-        return Examples.concatenate([self._none(), *parts])
+        return Examples.concatenate([self._no_examples(), *parts])
 
     def _examples(self, row: int, returns: Float32, value_mix: float) -> Examples:
         length = int(self.lengths[row])
@@ -118,23 +128,22 @@ class Histories:
             self._states[row, :length].copy(),
             self._policy[row, :length].copy(),
             values,
-            self._full[row, :length].astype(np.float32) * (players >= 0),
+            self._has_policy[row, :length].astype(np.float32) * (players >= 0),
         )
 
     def _targets(self, row: int, length: int, returns: Float32, value_mix: float) -> Float32:
-        """[T, V]: values for the side to move, or of all players where there are more than two."""
+        """Value targets [T, V] of one game, V as in `Examples`."""
         if self.game.num_players > 2:
             return np.tile(returns.astype(np.float32), (length, 1))
         values = np.empty((length, 1), np.float32)
-        target = returns.astype(
-            np.float64
-        ).copy()  # of every player, seen from the position that comes next
+        # The value of the position that comes next, for every player.
+        target = returns.astype(np.float64)
         for ply in range(length - 1, -1, -1):
             player = int(self._player[row, ply])
             proven, value = int(self._proven[row, ply]), float(self._value[row, ply])
             if proven != UNKNOWN:
                 mine = float(proven)
-            elif self._blunder[row, ply]:
+            elif self._explored[row, ply]:
                 mine = value
             else:
                 mine = value_mix * value + (1 - value_mix) * target[player]
@@ -143,20 +152,19 @@ class Histories:
             values[ply, 0] = mine
         return values
 
-    def _none(self) -> Examples:
+    def _no_examples(self) -> Examples:
         game = self.game
-        count = game.num_players if game.num_players > 2 else 1
         return Examples(
             np.empty((0, game.state_size), np.uint8),
             np.empty((0, game.num_actions), np.float32),
-            np.empty((0, count), np.float32),
+            np.empty((0, values_per_position(game)), np.float32),
             np.empty(0, np.float32),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """The plies that games in play have behind them, as packed arrays."""
         used = np.arange(self.game.max_plies)[None, :] < self.lengths[:, None]
-        arrays = {name: getattr(self, f"_{name}")[used] for name in self._names()}
+        arrays = {key: getattr(self, name)[used] for name, key in STORED.items()}
         return {"lengths": self.lengths.copy(), **arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -170,9 +178,5 @@ class Histories:
             raise CheckpointError("the checkpoint's games do not fit this configuration")
         self.lengths[:] = lengths
         used = np.arange(self.game.max_plies)[None, :] < self.lengths[:, None]
-        for name in self._names():
-            getattr(self, f"_{name}")[used] = state[name]
-
-    @staticmethod
-    def _names() -> tuple[str, ...]:
-        return ("states", "policy", "value", "proven", "player", "full", "blunder")
+        for name, key in STORED.items():
+            getattr(self, name)[used] = state[key]

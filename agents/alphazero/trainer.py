@@ -2,157 +2,83 @@
 
 One update plays until the network has answered a fixed number of questions, then makes a fixed
 number of gradient steps, so that its cost hardly depends on how well caches work or how long games
-are. The averaged network plays, the other learns. Nothing here reads a clock except `time/*`
-metrics. The command (commands/alphazero.py) chooses sizes for a budget in minutes; rating against
-opponents stands in evaluation.py.
+are. The averaged network plays, the other learns. Nothing here reads a clock except for `time/*`
+metrics. Left out: settings (config.py), what fits into a budget of minutes (budget.py), matches and
+solved positions (evaluation.py).
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from playout.agents.alphazero.evaluation import Strength, teach_config
+from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.evaluation import Evaluation
 from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_device, choose_dtype
-from playout.agents.alphazero.learner import Learner, LearnerConfig, mean_metrics
-from playout.agents.alphazero.proofs import PROOF_NODES, LookaheadEvaluator
+from playout.agents.alphazero.learner import Learner, mean_metrics
+from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Replay
-from playout.agents.alphazero.selfplay import Counts, SelfPlay, SelfPlayConfig
-from playout.agents.networks.resnet import ResNet, build
+from playout.agents.alphazero.selfplay import Counts, SelfPlay
+from playout.agents.networks.board import new_network
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
 from playout.mcts.evaluators import Evaluator
-from playout.mcts.search import SearchConfig
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlphaZeroConfig:
-    """Everything that a run depends on besides its seed.
-
-    Attributes:
-        game: name, with parameters in brackets.
-        size: "tiny", "small", "base", "large" or CHANNELSxBLOCKS.
-        pooling: global pooling in every second block.
-        first_size: a smaller network that plays and learns first, "" for none. It makes games
-            faster while there is much to learn from each; then the other learns from them and
-            takes over.
-        first_evaluations: as `evaluations`, while the first network plays.
-        first_steps: as `steps`, while the first network learns.
-        first_simulations: of a full search, while the first network plays; None as ever after.
-        grow_at: when the second network begins to play, as a share of the run.
-        teach: for how long before that it learns alone, as a share of the run.
-        updates: length of the run in updates, or None ...
-        games: ... and the games to finish instead.
-        evaluations: the network's answers in the self-play of one update.
-        steps: gradient steps of one update.
-        replay_capacity: positions kept.
-        window: the share of all positions so far that batches are drawn from ...
-        least_window: ... but not fewer than these, nor more than the capacity.
-        warmup_positions: no gradient step before so many positions are there.
-        eval_simulations: of the search that is rated.
-        eval_positions: scored positions an evaluation looks at.
-        eval_games: games against each anchor.
-        lookahead: self-play's search sees how the game ends where that is near (proofs.py) ...
-        leaf_proof_nodes: ... by alpha-beta of so many nodes a leaf, in games with a quick solver; 0
-            leaves it at two plies.
-        infer_dtype: dtype of the network that plays, "auto" for the processor's best.
-        cache_size: evaluations each group of trees remembers within an update.
-    """
-
-    game: str = "connect_four"
-    size: str = "base"
-    pooling: bool = False
-    first_size: str = ""
-    first_evaluations: int = 32768
-    first_steps: int = 48
-    first_simulations: int | None = None
-    grow_at: float = 0.2
-    teach: float = 0.12
-    updates: int | None = None
-    games: int | None = None
-    evaluations: int = 32768
-    steps: int = 48
-    replay_capacity: int = 500_000
-    window: float = 0.5
-    least_window: int = 50_000
-    warmup_positions: int = 4096
-    eval_simulations: int = 128
-    eval_positions: int = 400
-    eval_games: int = 40
-    lookahead: bool = True
-    leaf_proof_nodes: int = PROOF_NODES
-    infer_dtype: str = "auto"
-    cache_size: int = 1 << 17
-    selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-
-    def __post_init__(self) -> None:
-        if (self.updates is None) == (self.games is None):
-            raise ConfigError("give either updates or games as the length of the run")
-        if (self.updates or self.games or 0) < 1:
-            raise ConfigError("a run needs at least one update or game")
-        for name in ("evaluations", "steps", "replay_capacity", "least_window"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.teach <= self.grow_at < 1 or self.grow_at == 0:
-            raise ConfigError("grow_at must be in (0, 1) and teach not larger")
-        if self.leaf_proof_nodes < 0:
-            raise ConfigError(f"leaf_proof_nodes must not be negative, not {self.leaf_proof_nodes}")
-        if not 0 < self.window <= 1:
-            raise ConfigError(f"window must be in (0, 1], not {self.window}")
-
-    def resolved(self) -> AlphaZeroConfig:
-        """The same with "auto" settled for this machine, to be stored with the run."""
-        dtype = choose_dtype(choose_device()) if self.infer_dtype == "auto" else self.infer_dtype
-        return replace(self, infer_dtype=dtype)
-
-
-def search_config(config: AlphaZeroConfig) -> SearchConfig:
-    """The search of self-play: Gumbel with its noise, a cache and proven results."""
-    return replace(teach_config(config.selfplay.num_simulations), cache_size=config.cache_size)
+def resolved(config: AlphaZeroConfig) -> AlphaZeroConfig:
+    """The same with "auto" replaced by what suits this machine, to be stored with the run."""
+    if config.infer_dtype != "auto":
+        return config
+    return replace(config, infer_dtype=choose_dtype(choose_device()))
 
 
 class AlphaZeroTrainer(Trainer):
     """Learns a game by playing against itself.
 
     Args:
-        config: see AlphaZeroConfig; store `config.resolved()` where runs are to be resumed.
+        config: see AlphaZeroConfig; store `resolved(config)` where runs are to be resumed.
         seed: names all random streams.
     """
 
     best_metric = "eval/mean_share"
 
     def __init__(self, config: AlphaZeroConfig, *, seed: int = 0) -> None:
-        self.config = config = config.resolved()
+        if config.minutes is not None:
+            raise ConfigError("a trainer counts updates or games: turn minutes into updates first")
+        self.config = config = resolved(config)
         self.seed = seed
         self.game: NativeGame = find_game(config.game)
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
-        sizes = [config.first_size, config.size] if config.first_size else [config.size]
+        weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
         self.learners = [
             Learner(
-                new_network(self.game, config, size, seed=seed),
+                new_network(self.game, plan.size, pooling=config.pooling, seed=weights_seed),
                 config.learner,
                 device=choose_device(),
             )
-            for size in sizes
+            for plan in config.networks
         ]
-        seats = self._seat(0)
+        self.playing = 0  # the index of the network that plays
+        self._network_evaluators: list[NetworkEvaluator] = []
         self.selfplay = SelfPlay(
-            self.game, seats, config.selfplay, search=search_config(config), seed=seed
+            self.game,
+            self._make_evaluators(),
+            config.selfplay,
+            search=config.selfplay_search(),
+            num_simulations=config.networks[0].num_simulations,
+            seed=seed,
         )
-        self.selfplay.seat(seats, simulations=self._simulations(0))
-        num_values = self.game.num_players if self.game.num_players > 2 else 1
-        self.replay = Replay(self.game, config.replay_capacity, num_values=num_values, seed=seed)
+        self.replay = Replay(self.game, config.replay_capacity, seed=seed)
         self.updates = 0
         # (from this update on, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
-        self._strength: Strength | None = None
+        self._evaluation: Evaluation | None = None
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -163,35 +89,40 @@ class AlphaZeroTrainer(Trainer):
         return min(self.totals.games, self.config.games or 0), self.config.games or 0
 
     @property
-    def finished(self) -> bool:
-        """Whether the whole run is done."""
-        return self.progress[0] >= self.progress[1]
+    def _done(self) -> float:
+        """The share of the run that is done, 0 to 1."""
+        done, total = self.progress
+        return done / total
 
-    def _phase(self) -> tuple[int, int]:
-        """Which network plays and which one learns."""
-        config, done = self.config, self.progress[0] / self.progress[1]
-        if len(self.learners) == 1:
-            return 0, 0
-        return int(done >= config.grow_at), int(done >= config.grow_at - config.teach)
+    def _learning(self) -> int:
+        """The index of the network that learns."""
+        done = self._done
+        return max(i for i, plan in enumerate(self.config.networks) if done >= plan.learns_from)
 
-    def _seat(self, playing: int) -> list[Evaluator]:
-        """Evaluators for a network that begins to play, one a group."""
-        config, self._playing = self.config, playing
-        self._evaluators = [
-            NetworkEvaluator(self.learners[playing].average, dtype=config.infer_dtype)
+    def _make_evaluators(self) -> list[Evaluator]:
+        """Evaluators for the network that begins to play, one a group."""
+        config = self.config
+        self._network_evaluators = [
+            NetworkEvaluator(self.learners[self.playing].average, dtype=config.infer_dtype)
             for _ in range(config.selfplay.num_groups)
         ]
-        if not config.lookahead:
-            return list(self._evaluators)
-        nodes = config.leaf_proof_nodes
-        return [LookaheadEvaluator(one, self.game, proof_nodes=nodes) for one in self._evaluators]
+        if not config.tactics:
+            return list(self._network_evaluators)
+        return [
+            TacticalEvaluator(one, self.game, proof_nodes=config.leaf_proof_nodes)
+            for one in self._network_evaluators
+        ]
 
     def _refresh(self) -> Learner:
-        """Hands newest weights to self-play; returns the learner of the network that plays."""
-        playing, _ = self._phase()
-        if playing != self._playing:
-            self.selfplay.seat(self._seat(playing), simulations=self._simulations(playing))
-        for evaluator in self._evaluators:
+        """Hands the newest weights to self-play; returns the learner of the network that plays."""
+        networks, done = self.config.networks, self._done
+        playing = max(i for i, plan in enumerate(networks) if done >= plan.plays_from)
+        if playing != self.playing:
+            self.playing = playing
+            self.selfplay.assign_evaluators(
+                self._make_evaluators(), num_simulations=networks[playing].num_simulations
+            )
+        for evaluator in self._network_evaluators:
             evaluator.refresh(self.learners[playing].average)
         return self.learners[playing]
 
@@ -199,7 +130,7 @@ class AlphaZeroTrainer(Trainer):
         """Some moves of self-play, then some gradient steps."""
         start = time.perf_counter()
         self._refresh()
-        examples, counts = self.selfplay.play(self._amounts(self._playing)[0])
+        examples, counts = self.selfplay.play(self.config.networks[self.playing].evaluations)
         self.replay.add(examples)
         self.totals.add(counts)
         played = time.perf_counter()
@@ -217,38 +148,20 @@ class AlphaZeroTrainer(Trainer):
         }
 
     def _learn(self) -> dict[str, float]:
+        """The gradient steps of one update, by the network whose turn it is to learn."""
         config = self.config
         if len(self.replay) < min(config.warmup_positions, config.replay_capacity):
             return {}
-        window = max(config.least_window, int(config.window * self.replay.num_added))
+        window = max(config.min_window, int(config.window * self.replay.num_added))
+        index = self._learning()
+        learner, plan = self.learners[index], config.networks[index]
+        trained = plan.trained(self._done)
         rows = []
-        pupil = self._phase()[1]
-        learner, done = self.learners[pupil], self._schooling(pupil)
-        for _ in range(self._amounts(pupil)[1]):
+        for _ in range(plan.steps):
             number = sum(one.steps for one in self.learners)
             batch = self.replay.batch(number, config.learner.batch_size, window=window)
-            rows.append(learner.step(batch, done=done))
+            rows.append(learner.step(batch, done=trained))
         return {**mean_metrics(rows), "train/window": float(min(window, len(self.replay)))}
-
-    def _amounts(self, index: int) -> tuple[int, int]:
-        """Evaluations and gradient steps of an update, by network."""
-        config = self.config
-        if index < len(self.learners) - 1:
-            return config.first_evaluations, config.first_steps
-        return config.evaluations, config.steps
-
-    def _simulations(self, index: int) -> int:
-        """Simulations a move, by network."""
-        first, later = self.config.first_simulations, self.config.selfplay.num_simulations
-        return first if first and index < len(self.learners) - 1 else later
-
-    def _schooling(self, index: int) -> float:
-        """How much of its time to learn a network has behind, 0 to 1."""
-        config, done = self.config, self.progress[0] / self.progress[1]
-        if len(self.learners) == 1:
-            return done
-        change = config.grow_at - config.teach
-        return done / change if index == 0 else (done - change) / (1 - change)
 
     def _play_metrics(self, counts: Counts, examples: int) -> dict[str, float]:
         games, moves = max(counts.games, 1), max(counts.moves, 1)
@@ -267,19 +180,19 @@ class AlphaZeroTrainer(Trainer):
     def evaluate(self) -> dict[str, float]:
         """Shares of good moves and results against fixed anchors, of the averaged network."""
         config = self.config
-        if self._strength is None:
-            self._strength = Strength(
+        if self._evaluation is None:
+            self._evaluation = Evaluation(
                 self.game,
                 simulations=config.eval_simulations,
                 positions=config.eval_positions,
                 games=config.eval_games,
-                proofs=config.lookahead and config.leaf_proof_nodes > 0,
+                proofs=config.tactics and config.leaf_proof_nodes > 0,
                 seed=self.seed,
             )
         network = NetworkEvaluator(
             self._refresh().average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
         )
-        return self._strength.measure(network)
+        return self._evaluation.measure(network)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
@@ -321,17 +234,5 @@ class AlphaZeroTrainer(Trainer):
         self.replay.load_state_dict(state["replay"])
         self.selfplay.load_state_dict(state["selfplay"])
         self.updates = int(state["updates"])
-        self.totals = Counts(**{name: int(number) for name, number in state["totals"].items()})
-
-
-def new_network(game: NativeGame, config: AlphaZeroConfig, size: str, *, seed: int) -> ResNet:
-    """A fresh network for a game."""
-    weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
-    return build(
-        game.obs_shape,
-        game.num_actions,
-        size=size,
-        num_players=game.num_players,
-        pooling=config.pooling,
-        seed=weights_seed,
-    )
+        # Checkpoints of earlier versions hold more counts.
+        self.totals = Counts(**{name: int(state["totals"][name]) for name in Counts.__slots__})

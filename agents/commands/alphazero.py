@@ -15,11 +15,10 @@ from playout.errors import ConfigError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from playout.agents.alphazero.trainer import AlphaZeroConfig
+    from playout.agents.alphazero.config import AlphaZeroConfig
     from playout.agents.runs.directory import RunDir
-    from playout.envs.core.game import NativeGame
 
-DEMO_MINUTES = 6.0
+DEMO_MINUTES, DEFAULT_MINUTES = 6.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,77 +56,87 @@ class Command(TrainingOptions):
 def main(command: Command) -> int:
     """Runs the command; returns the exit code."""
     import torch
-    from playout.agents.alphazero.budget import Pace
+    from playout.agents.alphazero.budget import PlanCorrector
     from playout.agents.alphazero.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
-    from playout.agents.runs.config import from_dict
     from playout.agents.runs.loop import train
 
-    config, minutes = plan_run(command)
-    run = open_run(
-        command,
-        kind="alphazero",
-        name=config.game.partition("(")[0],
-        extra={"alphazero": stored(config)},
-        may_change=("minutes", "updates", "games"),
-    )
-    config = from_dict(type(config), run.config["alphazero"], where=str(run.path / "run.json"))
-    config = with_length(config, command, run, minutes)
+    run, planned = open_or_resume(command)
+    config = with_length(planned, command, run)
     torch.set_num_threads(1)  # groups and shards bring their own threads
     trainer = AlphaZeroTrainer(config, seed=run.seed)
     if not command.quiet:
         print_plan(run, config)
+    minutes = length_of(command)
+    callbacks = [] if minutes is None else [PlanCorrector(run, minutes, trainer)]
     every = evaluation_interval(config, minutes)
-    pace = [] if minutes is None else [Pace(run, minutes, trainer)]
-    train(trainer, run, eval_every=every, console=not command.quiet, callbacks=pace)
+    train(trainer, run, eval_every=every, console=not command.quiet, callbacks=callbacks)
     if not command.quiet:
         print_summary(run)
     return 0
 
 
-def plan_run(command: Command) -> tuple[AlphaZeroConfig, float | None]:
-    """The configuration but for its length, and the minutes if they decide."""
-    from playout.agents.alphazero.sizes import LONG_RUN, configure
-    from playout.envs.core.registry import game as find_game
+def open_or_resume(command: Command) -> tuple[RunDir, AlphaZeroConfig]:
+    """The command's run and its configuration: planned for a new run, read from one resumed."""
+    from playout.agents.alphazero.config import stored_config
 
+    length_of(command)  # refuses what makes no sense before anything is written
+    if command.resume is None:
+        config = plan_run(command)
+        name, extra = config.game.partition("(")[0], {"alphazero": config}
+        return open_run(command, kind="alphazero", name=name, extra=extra), config
+    run = open_run(command, kind="alphazero", name="", may_change=("minutes", "updates", "games"))
+    return run, stored_config(run.config["alphazero"], where=str(run.path / "run.json"))
+
+
+def length_of(command: Command) -> float | None:
+    """The minutes that the run is to take, or None if updates or games are counted."""
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
     if len(given) > 1:
         raise ConfigError(f"give only one of --{' and --'.join(given)}")
     minutes = command.minutes
     if not given:
-        minutes = DEMO_MINUTES if command.demo else 60.0
+        minutes = DEMO_MINUTES if command.demo else DEFAULT_MINUTES
     if minutes is not None and not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
+    return minutes
+
+
+def plan_run(command: Command) -> AlphaZeroConfig:
+    """The configuration of a new run."""
+    from playout.agents.alphazero.budget import LONG_RUN_MINUTES, choose_sizes, configure
+    from playout.agents.alphazero.trainer import resolved
+    from playout.envs.core.registry import game as find_game
+
+    minutes = length_of(command)
     if command.simulations is not None and command.simulations < 2:
         raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
     game = find_game(command.game)
-    length = minutes if minutes is not None else 60.0
-    known = minutes if command.resume is None else None  # a run that is resumed has its networks
-    first, size = ("", command.size) if command.size else networks(game, known)
-    updates = command.updates if minutes is None else 1
+    first, size = ("", command.size) if command.size else choose_sizes(game, minutes)
     config = configure(
         game,
         size=size,
         first_size=first,
         simulations=command.simulations,
         proofs=command.proofs,
-        updates=updates,
+        updates=command.updates,
         games=command.games,
-        long=length >= LONG_RUN,
+        minutes=minutes,
+        long=minutes is None or minutes >= LONG_RUN_MINUTES,
     )
-    return config.resolved(), minutes
+    return resolved(config)
 
 
-def networks(game: NativeGame, minutes: float | None) -> tuple[str, str]:
-    """The network that learns first ("" for none) and the final one; by counts, always the same."""
-    from playout.agents.alphazero.budget import evaluations_within
-    from playout.agents.alphazero.sizes import LARGE, sizes_for
+def with_length(config: AlphaZeroConfig, command: Command, run: RunDir) -> AlphaZeroConfig:
+    """The configuration with its length in counts: as given, or as many as fit into the minutes."""
+    from dataclasses import replace
 
-    if game.max_plies <= 12:
-        return "", "tiny"
-    if minutes is None:
-        return sizes_for(float("inf"))
-    return sizes_for(evaluations_within(game, minutes, LARGE))
+    from playout.agents.alphazero.budget import updates_for
+
+    minutes, updates, games = length_of(command), command.updates, command.games
+    if minutes is not None:
+        updates = updates_for(run, config, minutes)
+    return replace(config, updates=updates, games=games, minutes=None)
 
 
 def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
@@ -136,27 +145,6 @@ def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
         return 25
     times = 12 if minutes is None or minutes >= 30 else min(6, max(2, round(minutes / 1.5)))
     return max(1, -(-config.updates // times))
-
-
-def stored(config: AlphaZeroConfig) -> dict[str, Any]:
-    """What is kept with a run: all but its length, which the command's own settings hold."""
-    from playout.agents.runs.config import to_dict
-
-    settings: dict[str, Any] = to_dict(config)
-    return settings
-
-
-def with_length(
-    config: AlphaZeroConfig, command: Command, run: RunDir, minutes: float | None
-) -> AlphaZeroConfig:
-    """The configuration with its length: as given, or the updates that fit into the minutes."""
-    from dataclasses import replace
-
-    if minutes is None:
-        return replace(config, updates=command.updates, games=command.games)
-    from playout.agents.alphazero.budget import updates_for
-
-    return replace(config, updates=updates_for(run, config, minutes), games=None)
 
 
 def alphazero(game: str | None = None, **options: Any) -> int:

@@ -9,13 +9,16 @@ linear map over the whole board), which suits any board and any number of action
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from playout.agents.networks.norm_relu import norm_relu
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from playout.agents.networks.board import BoardNetwork
 
 # name -> (channels, blocks, head_channels)
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -119,11 +122,17 @@ def pooled(x: Tensor) -> Tensor:
 
 
 class ResNet(nn.Module):
-    """`forward(obs [M, C, H, W])` gives logits [M, A] and values [M] in [-1, 1].
+    """The residual network as a `BoardNetwork` (board.py).
 
-    With more than two players values are [M, P], else those of the side to move. `heads` gives the
-    value before its tanh, for the loss.
+    `forward(obs [M, C, H, W])` gives logits [M, A] and values [M] in [-1, 1]. With more than two
+    players values are [M, P], else those of the side to move.
+
+    Args:
+        config: the shape.
+        generator: of the first weights; by default torch's global one.
     """
+
+    undecayed = ("position", "turn")  # maps of the board: a bias a cell, though they have 3 axes
 
     def __init__(self, config: ResNetConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -152,10 +161,7 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         nn.init.kaiming_normal_(self.value_hidden.weight, nonlinearity="relu", generator=generator)
-        for layer in (
-            self.policy,
-            self.value,
-        ):  # uniform policy, even value before anything is learned
+        for layer in (self.policy, self.value):  # at first: an even policy, a value of 0
             nn.init.normal_(layer.weight, std=1e-3, generator=generator)
         for linear in (self.policy, self.value_hidden, self.value):
             nn.init.zeros_(linear.bias)
@@ -169,7 +175,7 @@ class ResNet(nn.Module):
             one[None].to(dtype=x.dtype, memory_format=layout) for one in (self.position, self.turn)
         )
         if self.config.obs_shape[0] > 1:
-            place = place + behind(obs).to(x.dtype) * turn
+            place = place + opponent_minus_own(obs).to(x.dtype) * turn
         x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
             x = block(x)
@@ -182,12 +188,18 @@ class ResNet(nn.Module):
         logits, value_logits = self.heads(obs)
         return logits, squash(value_logits, self.config.num_values)
 
+    def inference_copy(
+        self, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> FoldedResNet:
+        """A folded copy that answers fast."""
+        return FoldedResNet(self, dtype=dtype, device=device)
 
-def behind(obs: Tensor) -> Tensor:
-    """1 where the side to move has fewer stones, else 0: [M, C, H, W] to [M, 1, 1, 1].
 
-    Planes 0 and 1 are the stones of the side to move and of the other. On boards where stones stay,
-    that tells the second player from the first.
+def opponent_minus_own(obs: Tensor) -> Tensor:
+    """How many stones the opponent has more than the side to move, cut to [0, 1]: [M, 1, 1, 1].
+
+    Planes 0 and 1 of `obs [M, C, H, W]` are the stones of the side to move and of the other. On
+    boards where stones stay, 1 is the second player's turn and 0 the first one's.
     """
     stones = obs.sum(dim=(2, 3), keepdim=True)
     return (stones[:, 1:2] - stones[:, 0:1]).clamp(0, 1)
@@ -225,18 +237,17 @@ class FoldedResNet(nn.Module):
         self.policy = nn.Linear(features, config.num_actions)
         self.value_hidden = nn.Linear(features, config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
-        self._convs, self._pools = (
-            list(pairs),
-            list(pools),
-        )  # plain lists are quick to read
+        self._convs, self._pools = list(pairs), list(pools)  # plain lists are quick to read
         self.requires_grad_(False)
         layout = torch.channels_last
         self.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
         self.refresh(net)
 
     @torch.no_grad()
-    def refresh(self, net: ResNet) -> None:
-        """Copies the weights of `net` in place, so that captured graphs stay valid."""
+    def refresh(self, net: BoardNetwork) -> None:
+        """Copies the weights of a ResNet in place, so that captured graphs stay valid."""
+        if not isinstance(net, ResNet):
+            raise TypeError(f"a {type(net).__name__} cannot be folded as a ResNet")
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
         self.turn.copy_(net.turn)
@@ -257,7 +268,7 @@ class FoldedResNet(nn.Module):
         """Logits [M, A] and values, both float32."""
         x = conv3x3(obs, self.stem).add_(self.position)
         if self.config.obs_shape[0] > 1:
-            x.addcmul_(behind(obs), self.turn)
+            x.addcmul_(opponent_minus_own(obs), self.turn)
         x = functional.relu_(x)
         for index, pool in enumerate(self._pools):
             y = functional.relu_(conv3x3(x, self._convs[2 * index]))
@@ -271,7 +282,7 @@ class FoldedResNet(nn.Module):
 
 
 def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """The convolution without the ceremony of a module call, which costs small networks a tenth."""
+    """The convolution without a module call, whose overhead costs small networks a tenth."""
     return functional.conv2d(x, conv.weight, conv.bias, 1, 1)
 
 

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.alphazero.learner import Learner, LearnerConfig
+from playout.agents.alphazero.learner import Learner
 from playout.agents.alphazero.replay import Examples, Replay
-from playout.agents.networks.resnet import ResNet, build
+from playout.agents.networks.board import BoardNetwork, new_network
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 
-ROUND = 256  # positions labelled between looks at the clock
+LABEL_BATCH = 256  # positions labelled between looks at the clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,12 @@ def label(
     rng = np.random.default_rng([seed, 8])
     seen: set[int] = set()
     parts: list[Examples] = []
-    found, begun, fruitless = 0, time.monotonic(), 0
+    found, begun, fruitless = 0, time.monotonic(), 0  # batches in a row without a new position
     while found < count and fruitless < 20:
         if parts and seconds is not None and time.monotonic() - begun > seconds:
             break
-        states = game.batch(ROUND)
-        lengths = rng.integers(plies[0], plies[1] + 1, ROUND, dtype=np.int32)
+        states = game.batch(LABEL_BATCH)
+        lengths = rng.integers(plies[0], plies[1] + 1, LABEL_BATCH, dtype=np.int32)
         states.random_plies(lengths, int(rng.integers(2**62)))
         rows = []
         for row, number in enumerate(states.hash().tolist()):
@@ -98,7 +99,7 @@ def train_supervised(
     *,
     seed: int = 0,
     on_step: Callable[[int, NetworkEvaluator], None] | None = None,
-) -> ResNet:
+) -> BoardNetwork:
     """Teaches a fresh network solved positions; returns the averaged one.
 
     Args:
@@ -108,8 +109,7 @@ def train_supervised(
         seed: of weights and batches.
         on_step: called after every hundredth step with its number and an evaluator.
     """
-    shape, actions = game.obs_shape, game.num_actions
-    learner = Learner(build(shape, actions, size=config.size, seed=seed), config.learner)
+    learner = Learner(new_network(game, config.size, seed=seed), config.learner)
     replay = Replay(game, len(examples), seed=seed)
     replay.add(examples)
     evaluator = NetworkEvaluator(learner.average)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.evaluation import player_evaluator
+from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.players.simple import Player, make_player
 from playout.agents.rating.analysis import analyse, policy_judge, search_judge
 from playout.agents.rating.arena import MatchResult, play_match

@@ -154,9 +154,3 @@ def preserved(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> npt.NDA
 def value_preserving_share(actions: npt.ArrayLike, outcomes: npt.NDArray[np.int8]) -> float:
     """The share of actions that keep the outcome, 0 to 1."""
     return float(preserved(actions, outcomes).mean())
-
-
-def optimal_share(actions: npt.ArrayLike, scores: npt.NDArray[np.int32]) -> float:
-    """The share of actions with the best score: quickest wins, slowest losses."""
-    kept = np.asarray(actions)
-    return float((scores[np.arange(len(kept)), kept] == scores.max(axis=1)).mean())

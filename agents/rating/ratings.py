@@ -135,13 +135,6 @@ def rate(
     )
 
 
-def likelihood_of_superiority(wins: int, losses: int) -> float:
-    """The probability that the winner of a match is the stronger, from wins and losses alone."""
-    if wins < 0 or losses < 0:
-        raise DataError("wins and losses cannot be negative")
-    return _normal_cdf((wins - losses) / math.sqrt(wins + losses)) if wins + losses else 0.5
-
-
 def expected_score(elo_difference: float) -> float:
     """The share of points that a difference in Elo promises where draws count half."""
     return 1 / (1 + 10 ** (-elo_difference / 400))
@@ -154,6 +147,15 @@ def elo_of_score(score: float) -> float:
     if score in (0, 1):
         return math.copysign(math.inf, score - 0.5)
     return 400 * math.log10(score / (1 - score))
+
+
+def elo_of_match(score: float, games: int) -> tuple[float, float]:
+    """The same for a match of so many games, and half its 95 % interval.
+
+    Both are kept finite by half a game at the ends; the interval comes from the spread of a mean.
+    """
+    share = min(max(score, 0.5 / games), 1 - 0.5 / games)
+    return elo_of_score(share), 1.96 * 400 / math.log(10) / math.sqrt(games * share * (1 - share))
 
 
 def _normal_cdf(x: float) -> float:

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
+from playout.agents.alphazero.config import SelfPlayConfig
+from playout.agents.alphazero.selfplay import SelfPlay
 from playout.cli import main
 from playout.mcts.search import Search, SearchConfig
 
@@ -78,7 +79,8 @@ def selfplay_signature():
     """The positions that four rounds of self-play leave as examples, with their outcomes."""
     config = SelfPlayConfig(num_groups=2, num_trees=16, num_simulations=16)
     evaluators = [HashedEvaluator(), HashedEvaluator()]
-    play = SelfPlay(playout.game("connect_four"), evaluators, config, seed=3)
+    game, search = playout.game("connect_four"), SearchConfig()
+    play = SelfPlay(game, evaluators, config, search=search, seed=3)
     found = []
     for _ in range(4):
         examples, counts = play.play(1000)

@@ -1,10 +1,20 @@
-"""Plans in minutes are corrected on the way, and a resumed run follows the same corrections."""
+"""Minutes become a configuration and a plan, which is corrected on the way and on resume."""
 
+import math
 from dataclasses import replace
 
+import playout
 import pytest
-from playout.agents.alphazero.budget import CORRECTIONS, MOST, SPARE, Pace
-from playout.agents.alphazero.sizes import configure
+from playout.agents.alphazero.budget import (
+    CORRECTED_SHARE,
+    CORRECTIONS,
+    LARGE_NETWORK_EVALUATIONS,
+    MAX_CORRECTION_FACTOR,
+    MEDIUM_NETWORK_EVALUATIONS,
+    PlanCorrector,
+    configure,
+    sizes_for,
+)
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.registry import game as find_game
@@ -27,11 +37,11 @@ def metrics(seconds, elapsed):
 
 
 def carry_out(run, trainer, seconds, minutes=1.0, elapsed=0.0, until=1 << 20):
-    pace = Pace(run, minutes, trainer)
+    correct = PlanCorrector(run, minutes, trainer)
     while not trainer.finished and trainer.updates < until:
         trainer.updates += 1
         elapsed += seconds
-        pace(trainer, metrics(seconds, elapsed))
+        correct(trainer, metrics(seconds, elapsed))
     return elapsed
 
 
@@ -39,7 +49,7 @@ def carry_out(run, trainer, seconds, minutes=1.0, elapsed=0.0, until=1 << 20):
 def test_a_run_ends_about_when_its_minutes_do(tmp_path, seconds):
     run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
     elapsed = carry_out(run, trainer, seconds)
-    assert elapsed == pytest.approx(60 * SPARE, abs=2 * seconds)
+    assert elapsed == pytest.approx(60 * CORRECTED_SHARE, abs=2 * seconds)
     made = run.record["budget"]["corrections"]
     assert made[0][0] == 100 * CORRECTIONS[0]
     assert len(made) == len(CORRECTIONS)
@@ -48,7 +58,7 @@ def test_a_run_ends_about_when_its_minutes_do(tmp_path, seconds):
 def test_a_plan_changes_by_a_factor_at_most(tmp_path):
     run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
     carry_out(run, trainer, 1e-3, until=41)
-    assert trainer.progress == (41, 100 * MOST)
+    assert trainer.progress == (41, 100 * MAX_CORRECTION_FACTOR)
 
 
 def test_a_resumed_run_follows_the_corrections_already_made(tmp_path):
@@ -69,3 +79,28 @@ def test_too_few_updates_seen_decide_nothing(tmp_path):
     assert "corrections" not in run.record["budget"]
     carry_out(run, trainer, 0.45, elapsed=22.0, until=55)
     assert run.record["budget"]["corrections"][0][0] > 50
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "base"])
+def test_a_network_that_learns_alone_for_long_learns_in_larger_batches(size):
+    game = playout.game("connect_four")
+    short = configure(game, size=size, updates=5).learner
+    long = configure(game, size=size, updates=5, long=True).learner
+    assert long.batch_size == 2 * short.batch_size
+    assert math.isclose(long.learning_rate**2, 2 * short.learning_rate**2)
+
+
+def test_networks_that_take_turns_keep_their_batches():
+    game = playout.game("connect_four")
+    both = configure(game, size="base", first_size="small", updates=5, long=True)
+    assert both.learner == configure(game, size="base", updates=5).learner
+
+
+def test_a_larger_network_needs_time_for_its_evaluations():
+    assert sizes_for(0.9 * MEDIUM_NETWORK_EVALUATIONS) == ("", "small")
+    assert (
+        sizes_for(1.1 * MEDIUM_NETWORK_EVALUATIONS)
+        == sizes_for(0.9 * LARGE_NETWORK_EVALUATIONS)
+        == ("", "medium")
+    )
+    assert sizes_for(1.1 * LARGE_NETWORK_EVALUATIONS) == ("small", "base")

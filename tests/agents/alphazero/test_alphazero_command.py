@@ -79,7 +79,7 @@ def test_options_that_mean_nothing_are_refused_in_one_line(options, message):
 
 def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
     def planned(**options):
-        config, _ = plan_run(Command(game="connect_four", **options))
+        config = plan_run(Command(game="connect_four", **options))
         return config.first_size, config.size
 
     for speed, expected in (
@@ -107,7 +107,7 @@ def test_how_much_a_network_could_answer_is_measured_on_all_threads(monkeypatch)
         return evaluate(self, obs)
 
     monkeypatch.setattr(NetworkEvaluator, "evaluate_obs", counted)
-    monkeypatch.setattr("playout.agents.alphazero.budget.GLANCE", 0.05)
+    monkeypatch.setattr("playout.agents.alphazero.budget.RATE_SECONDS", 0.05)
     found = evaluations_within(playout.game("connect_four"), 1.0, "8x1")
     # No more than all that was asked, warm-up included, within the time of one of two rounds.
     assert 0 < found <= 60 / 0.05 * sum(rows for _, rows in asked)

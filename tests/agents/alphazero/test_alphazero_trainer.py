@@ -5,10 +5,11 @@ import numpy as np
 import playout
 import pytest
 import torch
-from playout.agents.alphazero.learner import Learner, LearnerConfig, losses, slices
+from playout.agents.alphazero.budget import configure
+from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig
+from playout.agents.alphazero.learner import Learner, losses, slices
 from playout.agents.alphazero.replay import Replay
-from playout.agents.alphazero.sizes import configure
-from playout.agents.alphazero.trainer import AlphaZeroConfig, AlphaZeroTrainer
+from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.resnet import build
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import load
@@ -76,7 +77,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
 
 def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_path):
     config = small_config(
-        first_size="8x1", first_evaluations=300, first_steps=2, grow_at=0.5, teach=0.25
+        first_size="8x1", first_evaluations=300, first_steps=2, grow_at=0.5, grow_warmup=0.25
     )
     config = replace(config, updates=4, warmup_positions=1)
     straight = AlphaZeroTrainer(config, seed=1)
@@ -94,7 +95,7 @@ def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_pa
         run.save(number + 1, straight.state_dict())
         resumed = AlphaZeroTrainer(config, seed=1)
         resumed.load_state_dict(run.load()[1])
-        sizes = [run.load()[1]["network"]["channels"], straight._playing]
+        sizes = [run.load()[1]["network"]["channels"], straight.playing]
         assert sizes == [[8, 0], [16, 1], [16, 1], [16, 1]][number]
     assert equal(straight.state_dict(), resumed.state_dict())
 

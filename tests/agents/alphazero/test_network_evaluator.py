@@ -2,9 +2,15 @@ import numpy as np
 import playout
 import pytest
 import torch
-from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype, measure_rate
+from playout.agents.alphazero.evaluator import (
+    NetworkEvaluator,
+    SymmetricEvaluator,
+    choose_dtype,
+    measure_rate,
+)
 from playout.agents.networks.resnet import build
 from playout.errors import ConfigError, DivergedError
+from playout.mcts.evaluators import LeafBatch
 from playout.mcts.search import Search, SearchConfig
 
 
@@ -79,3 +85,32 @@ def test_it_evaluates_the_leaves_of_a_search():
 def test_the_dtype_is_chosen_by_the_processor_and_the_rate_is_measured():
     assert choose_dtype() in ("float32", "bfloat16")
     assert measure_rate(NetworkEvaluator(lively(), device="cpu"), batch=16, seconds=0.01) > 0
+
+
+def leaves(states):
+    return LeafBatch(
+        states.observe(),
+        states.legal_mask(),
+        states.data,
+        states.to_play(),
+        len(states),
+        states.game,
+    )
+
+
+def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
+    game = playout.game("tic_tac_toe")
+    network = NetworkEvaluator(
+        build(game.obs_shape, 9, size="tiny", seed=3), device="cpu", dtype="float32"
+    )
+    evaluator = SymmetricEvaluator(network, game)
+    states = game.batch(20)
+    states.random_plies(np.arange(20, dtype=np.int32) % 6, 4)
+    logits, values = evaluator.evaluate(leaves(states))
+    moved = game.symmetry_actions()
+    for k in range(game.num_symmetries):
+        seen_logits, seen_values = evaluator.evaluate(leaves(states.symmetry(k)))
+        np.testing.assert_allclose(seen_values, values, atol=1e-5)
+        np.testing.assert_allclose(seen_logits[:, moved[k]], logits, atol=1e-5)
+    alone, _ = network.evaluate(leaves(states))
+    assert not np.allclose(alone, logits, atol=1e-6)

@@ -1,10 +1,7 @@
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.alphazero.proofs import LookaheadEvaluator
-from playout.agents.alphazero.symmetries import SymmetricEvaluator
-from playout.agents.networks.resnet import build
+from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import LeafBatch
@@ -33,14 +30,14 @@ def leaves(states):
     )
 
 
-def test_settled_leaves_are_exact_and_not_asked_for():
+def test_resolved_leaves_are_exact_and_not_asked_for():
     game = playout.game("connect_four")
     win = game.from_moves("112233")  # three in the bottom row, to be completed in column 4
     block = game.from_moves("11223")  # the other side has to stop it
     lost = game.from_moves("44553")  # three in the bottom row, open at both ends
     network = Counting()
     states = StateBatch.from_states([win, block, lost, game.initial_state()])
-    logits, values = LookaheadEvaluator(network, game).evaluate(leaves(states))
+    logits, values = TacticalEvaluator(network, game).evaluate(leaves(states))
     assert network.asked == 2
     assert values.tolist() == [1.0, 0.5, -1.0, 0.5]
     assert logits[0].argmax() == logits[1].argmax() == 3
@@ -74,17 +71,17 @@ def test_proofs_are_what_the_solver_says_whatever_stands_beside_them(nodes):
 def test_proven_leaves_are_answered_exactly_and_not_asked_for():
     states = late_positions()
     network = Counting()
-    evaluator = LookaheadEvaluator(network, states.game, proof_nodes=300)
+    evaluator = TacticalEvaluator(network, states.game, proof_nodes=300)
     logits, values = evaluator.evaluate(leaves(states))
     exact = Solver(states.game).outcomes(states)
     answered = np.flatnonzero(values != 0.5)
-    assert len(answered) == evaluator.num_settled == len(states) - network.asked
+    assert len(answered) == evaluator.num_resolved == len(states) - network.asked
     best = exact.max(axis=1)
     assert np.array_equal(values[answered], best[answered])
     hopeful = answered[best[answered] > -1]
     assert np.array_equal(exact[hopeful, logits[hopeful].argmax(axis=1)], best[hopeful])
     plain = Counting()
-    LookaheadEvaluator(plain, states.game, proof_nodes=0).evaluate(leaves(states))
+    TacticalEvaluator(plain, states.game, proof_nodes=0).evaluate(leaves(states))
     assert plain.asked > network.asked
 
 
@@ -128,23 +125,5 @@ def test_games_of_one_player_are_passed_on():
 
     network = Counting()
     states = playout.game("connect_four").batch(3)
-    LookaheadEvaluator(network, Solitaire()).evaluate(leaves(states))
+    TacticalEvaluator(network, Solitaire()).evaluate(leaves(states))
     assert network.asked == 3
-
-
-def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
-    game = playout.game("tic_tac_toe")
-    network = NetworkEvaluator(
-        build(game.obs_shape, 9, size="tiny", seed=3), device="cpu", dtype="float32"
-    )
-    evaluator = SymmetricEvaluator(network, game)
-    states = game.batch(20)
-    states.random_plies(np.arange(20, dtype=np.int32) % 6, 4)
-    logits, values = evaluator.evaluate(leaves(states))
-    moved = game.symmetry_actions()
-    for k in range(game.num_symmetries):
-        seen_logits, seen_values = evaluator.evaluate(leaves(states.symmetry(k)))
-        np.testing.assert_allclose(seen_values, values, atol=1e-5)
-        np.testing.assert_allclose(seen_logits[:, moved[k]], logits, atol=1e-5)
-    alone, _ = network.evaluate(leaves(states))
-    assert not np.allclose(alone, logits, atol=1e-6)

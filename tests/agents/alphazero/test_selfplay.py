@@ -2,14 +2,15 @@ import numpy as np
 import playout
 import pytest
 import torch
+from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.alphazero.selfplay import SelfPlay, SelfPlayConfig
-from playout.agents.alphazero.targets import UNKNOWN, Histories, best_value
+from playout.agents.alphazero.selfplay import SelfPlay
+from playout.agents.alphazero.targets import Histories, best_value
 from playout.agents.networks.resnet import build
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.exact.solver import Solver
-from playout.mcts.search import SearchConfig
+from playout.mcts.search import UNKNOWN, SearchConfig
 
 
 def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
@@ -30,7 +31,7 @@ def same(a, b):
 
 
 def test_examples_are_legal_positions_with_proper_targets():
-    play = selfplay("connect_four", full_share=0.5, opening_plies=20)
+    play = selfplay("connect_four", opening_plies=20)
     examples, counts = play.play(3000)
     assert counts.games > 0
     assert counts.evaluations >= 3000
@@ -89,36 +90,14 @@ def test_a_network_that_answers_nan_stops_self_play():
         selfplay(net=net).play(100)
 
 
-class FirstPlayerIsLost:
-    """An evaluator that sees the first player losing."""
-
-    def evaluate(self, leaves):
-        values = np.where(leaves.obs.sum(axis=(1, 2, 3)) % 2 == 0, -0.95, 0.95)
-        return np.zeros(leaves.mask.shape, np.float32), values.astype(np.float32)
-
-
-def test_resignation_is_off_by_default_and_ends_hopeless_games_when_on():
-    game = playout.game("connect_four")
-    lengths = {}
-    for resign in (SelfPlayConfig().resign, -0.9):
-        config = SelfPlayConfig(
-            num_groups=1, num_trees=8, num_simulations=2, opening_share=0.0, resign=resign
-        )
-        play = SelfPlay(game, [FirstPlayerIsLost()], config, search=SearchConfig())
-        examples, counts = play.play(600)
-        lengths[resign] = len(examples) / counts.games
-    assert lengths[-0.9] == 3  # it is below the threshold at its first and its second move
-    assert lengths[-1.0] > 7
-
-
 @pytest.mark.parametrize(
     "settings",
     [
         {"num_trees": 0},
-        {"full_share": 1.5},
+        {"opening_share": 1.5},
         {"opening_plies": -1},
         {"num_groups": 0},
-        {"play_on": 2.0},
+        {"continue_proven": 2.0},
         {"proof_plies": -1},
     ],
 )
@@ -145,7 +124,7 @@ def history(found, actions):
     states, histories = game.batch(1), Histories(game, 1)
     for one, action in zip(found, actions, strict=True):
         action = np.array([action], np.int32)
-        histories.append(states, one, action, np.ones(1, bool), blunder=0.5)
+        histories.append(states, one, action, regret_threshold=0.5)
         states.apply(action)
     return histories
 
@@ -183,7 +162,7 @@ def stones(play, examples):
 
 def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
     settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
-    play = selfplay("connect_four", play_on=0.9, proof_nodes=200_000, **settings)
+    play = selfplay("connect_four", continue_proven=0.9, proof_nodes=200_000, **settings)
     examples, counts = play.play(3000)
     states, plies = stones(play, examples)
     rows = np.flatnonzero(plies >= 22)
@@ -203,9 +182,11 @@ def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
     assert plies.max() > 26  # games go on to their ends
 
 
-@pytest.mark.parametrize(("play_on", "least", "most"), [(0.0, 20, 24), (1.0, 25, 41)])
-def test_a_proven_game_is_played_on_as_long_as_asked(play_on, least, most):
-    play = selfplay("connect_four", num_simulations=3, opening_share=0.0, play_on=play_on)
+@pytest.mark.parametrize(("continue_proven", "least", "most"), [(0.0, 20, 24), (1.0, 25, 41)])
+def test_a_proven_game_is_played_on_as_long_as_asked(continue_proven, least, most):
+    play = selfplay(
+        "connect_four", num_simulations=3, opening_share=0.0, continue_proven=continue_proven
+    )
     examples, counts = play.play(1500)
     _, plies = stones(play, examples)
     assert counts.games > 0

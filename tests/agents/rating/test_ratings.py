@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from playout.agents.rating.ratings import (
     Result,
+    elo_of_match,
     elo_of_score,
     expected_score,
-    likelihood_of_superiority,
     rate,
 )
 from playout.errors import DataError
@@ -128,16 +128,17 @@ def test_without_an_anchor_the_mean_is_zero_and_differences_stay():
     assert free.superiority("a", "b") + free.superiority("b", "a") == pytest.approx(1)
 
 
-def test_counts_scores_and_superiority():
+def test_counts_scores_and_their_elo():
     found = rate([("a", "b", 3, 2, 1), ("b", "a", 0, 1, 1)])
     assert found["a"].games == 8
     assert found["a"].score == (3 + 1 + 0.5 + 1) / 8
-    assert likelihood_of_superiority(0, 0) == 0.5
-    assert likelihood_of_superiority(30, 20) == pytest.approx(0.9214, abs=1e-3)
-    assert likelihood_of_superiority(20, 30) == pytest.approx(1 - 0.9214, abs=1e-3)
     assert expected_score(0) == 0.5 and expected_score(400) == pytest.approx(10 / 11)
     assert elo_of_score(10 / 11) == pytest.approx(400)
     assert elo_of_score(1) == math.inf and elo_of_score(0) == -math.inf
+    assert elo_of_match(10 / 11, 1000)[0] == pytest.approx(400)
+    # A mean of 100 fair results has a spread of 0.05, and near 0 an Elo is 0.00144 of score.
+    assert elo_of_match(0.5, 100) == (0, pytest.approx(1.96 * 0.05 * 4 * 400 / math.log(10)))
+    assert elo_of_match(1, 50) == elo_of_match(0.99, 50)  # half a game less than all
 
 
 @pytest.mark.parametrize(
@@ -160,8 +161,6 @@ def test_an_anchor_that_did_not_play_is_refused():
         rate([("a", "b", 1, 0, 0)], anchor="c")
     with pytest.raises(DataError, match="score"):
         elo_of_score(1.5)
-    with pytest.raises(DataError, match="negative"):
-        likelihood_of_superiority(-1, 0)
     with pytest.raises(KeyError):
         rate([("a", "b", 1, 0, 0)])["c"]
 

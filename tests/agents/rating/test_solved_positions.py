@@ -11,7 +11,6 @@ from playout.agents.rating.positions import (
     load_eval_positions,
     load_scored_positions,
     moves_text,
-    optimal_share,
     preserved,
     read_moves,
     read_positions,
@@ -61,8 +60,8 @@ def test_shares_count_kept_outcomes_and_best_scores():
     outcomes[1, 2] = -2
     assert preserved([1, 1, 0], outcomes).tolist() == [True, True, True]
     assert value_preserving_share([1, 1, 1], outcomes) == pytest.approx(2 / 3)
-    assert optimal_share([0, 0, 0], scores) == 1
-    assert optimal_share([1, 1, 0], scores) == pytest.approx(1 / 3)
+    assert value_preserving_share([0, 0, 0], scores) == 1
+    assert value_preserving_share([1, 1, 0], scores) == pytest.approx(1 / 3)
     for wrong in ([1, 1], [0, 0, 3], [0, 0, -1], [0.0, 0.0, 0.0]):
         with pytest.raises(ValueError):
             preserved(wrong, outcomes)

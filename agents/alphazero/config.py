@@ -1,0 +1,315 @@
+"""Every setting of an AlphaZero run, and the searches that follow from them.
+
+`AlphaZeroConfig` holds the run, `SelfPlayConfig` how games are played, `LearnerConfig` how networks
+learn; all are frozen and checked when they are made. `stored_config` reads what a run directory
+holds, older names included. Left out: which settings suit a game and a time (budget.py). No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from playout.agents.runs.config import from_dict
+from playout.errors import ConfigError
+from playout.mcts.exact.solver import END_NODES
+from playout.mcts.search import SearchConfig
+
+LEAF_PROOF_NODES = 300
+"""Alpha-beta's effort at a leaf: 10 us on average, half of what a small network takes."""
+
+C_SCALE, SELFPLAY_C_SCALE = 0.2, 0.1
+"""Weight of a search's values where they are results of games and mean something as they are: to
+play, and to make policy targets, which had better keep some doubt.
+
+Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
+moves would outweigh the policy, and wins would weigh too little."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfPlayConfig:
+    """How games are played.
+
+    Attributes:
+        num_groups: groups of trees, each on a thread of its own.
+        num_trees: games at once in a group.
+        num_simulations: of a move's search.
+        opening_share: share of games that start from a random position; what the others play, many
+            of them play alike.
+        opening_plies: the most random plies before such a game.
+        explore_plies: moves chosen with the search's noise; later ones are the best found.
+        stop_proven: a game ends as soon as the search has proven its result.
+        value_mix: share of the search's value in a value target, against what followed.
+        regret_threshold: a move worse than the best found by more than this was exploration: what
+            followed it is no value target.
+        proof_nodes: alpha-beta's effort to prove a position, in games with a quick solver; 0 leaves
+            all to the search.
+        proof_plies: it tries where at most so many plies are left.
+        continue_proven: the chance, ply by ply, that a proven game goes on for its exact examples.
+    """
+
+    num_groups: int = 2
+    num_trees: int = 128
+    num_simulations: int = 16
+    # With a fifth of all Connect Four games from the beginning, six of ten positions in the replay
+    # were repeats, and the policy ended at 90.0 instead of 91.8 % of moves.
+    opening_share: float = 0.97
+    opening_plies: int = 21
+    explore_plies: int = 6
+    stop_proven: bool = True
+    value_mix: float = 0.05
+    regret_threshold: float = 0.2
+    proof_nodes: int = END_NODES
+    proof_plies: int = 22  # with more left, a proof takes longer than a few searches
+    continue_proven: float = 0.8
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations")
+        _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies")
+        for name in ("opening_share", "value_mix", "continue_proven"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """How a network learns.
+
+    Attributes:
+        batch_size: rows a gradient step.
+        num_shards: parts of a batch that are computed at the same time, each on its own thread.
+        optimizer: "muon" for convolutions with AdamW for the rest, or "adamw" for all.
+        learning_rate: the peak, reached after the warm-up, of a network of 32 channels; wider ones
+            take shorter steps, by the root of their width.
+        warmup: share of the run over which the rate rises to it.
+        final_rate: the last rate as a share of the peak; between them a half cosine.
+        weight_decay: of matrices and convolutions, decoupled.
+        max_grad_norm: gradients longer than this are shortened to it.
+        value_weight: of the value loss against the policy loss.
+        average: decay a step of the averaged weights; they play, the others learn.
+        dtype: "bfloat16" (autocast) or "float32".
+    """
+
+    batch_size: int = 256
+    num_shards: int = 2
+    optimizer: str = "muon"
+    learning_rate: float = 0.02
+    warmup: float = 0.02
+    final_rate: float = 0.05
+    weight_decay: float = 1e-3
+    max_grad_norm: float = 4.0
+    value_weight: float = 1.0
+    average: float = 0.997
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.num_shards < 1 or self.batch_size < 2 * self.num_shards:
+            raise ConfigError(
+                f"{self.num_shards} shards need a batch of at least {2 * self.num_shards} rows"
+            )
+        if self.optimizer not in ("muon", "adamw"):
+            raise ConfigError(f"optimizer must be muon or adamw, not {self.optimizer!r}")
+        if not self.learning_rate > 0 or not 0 <= self.average < 1:
+            raise ConfigError("learning_rate must be positive and average in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    """One network of a run: its size, its work in an update, and when it learns and plays.
+
+    Attributes:
+        size: as in AlphaZeroConfig.
+        evaluations: the network's answers in the self-play of one update.
+        steps: gradient steps of one update.
+        num_simulations: of a move's search.
+        learns_from: the share of the run from which it learns ...
+        learns_until: ... and the one at which the next network learns instead.
+        plays_from: the share of the run from which it plays.
+    """
+
+    size: str
+    evaluations: int
+    steps: int
+    num_simulations: int
+    learns_from: float = 0.0
+    learns_until: float = 1.0
+    plays_from: float = 0.0
+
+    def trained(self, done: float) -> float:
+        """The share of its training that lies behind it (0 to 1), with `done` of the run behind."""
+        return (done - self.learns_from) / (self.learns_until - self.learns_from)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaZeroConfig:
+    """Everything that a run depends on besides its seed.
+
+    Attributes:
+        game: name, with parameters in brackets.
+        size: "tiny", "small", "medium", "base", "large" or CHANNELSxBLOCKS.
+        pooling: global pooling in every second block.
+        first_size: a smaller network that plays and learns first, "" for none. It makes games
+            faster while there is much to learn from each; then the other learns from them and
+            takes over.
+        first_evaluations: as `evaluations`, while the first network plays.
+        first_steps: as `steps`, while the first network learns.
+        first_simulations: simulations a move while the first network plays; None as ever after.
+        grow_at: when the second network begins to play, as a share of the run.
+        grow_warmup: how long before that it learns, as a share of the run.
+        updates: length of the run in updates, or ...
+        games: ... in finished games, or ...
+        minutes: ... in time, which budget.py turns into updates before a trainer is made.
+        evaluations: the network's answers in the self-play of one update.
+        steps: gradient steps of one update.
+        replay_capacity: positions kept.
+        window: the share of all positions so far that batches are drawn from ...
+        min_window: ... but not fewer than these, nor more than the capacity.
+        warmup_positions: no gradient step before so many positions are there.
+        eval_simulations: of the search that is rated.
+        eval_positions: scored positions an evaluation looks at.
+        eval_games: games against each anchor.
+        tactics: self-play's search sees how the game ends where that is near (proofs.py) ...
+        leaf_proof_nodes: ... by alpha-beta of so many nodes a leaf, in games with a quick solver; 0
+            leaves it at two plies.
+        infer_dtype: dtype of the network that plays, "auto" for the processor's best.
+        cache_size: evaluations each group of trees remembers within an update.
+        selfplay: how games are played.
+        learner: how networks learn.
+    """
+
+    game: str = "connect_four"
+    size: str = "base"
+    pooling: bool = False
+    first_size: str = ""
+    first_evaluations: int = 32768
+    first_steps: int = 48
+    first_simulations: int | None = None
+    grow_at: float = 0.2
+    grow_warmup: float = 0.12
+    updates: int | None = None
+    games: int | None = None
+    minutes: float | None = None
+    evaluations: int = 32768
+    steps: int = 48
+    replay_capacity: int = 500_000
+    window: float = 0.5
+    min_window: int = 50_000
+    warmup_positions: int = 4096
+    eval_simulations: int = 128
+    eval_positions: int = 400
+    eval_games: int = 40
+    tactics: bool = True
+    leaf_proof_nodes: int = LEAF_PROOF_NODES
+    infer_dtype: str = "auto"
+    cache_size: int = 1 << 17
+    selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+
+    def __post_init__(self) -> None:
+        lengths = [n for n in (self.updates, self.games, self.minutes) if n is not None]
+        if len(lengths) != 1:
+            raise ConfigError("give one of updates, games and minutes as the length of the run")
+        if not lengths[0] > 0 or lengths[0] == float("inf"):
+            raise ConfigError("a run needs at least one update or game, or some minutes")
+        _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window")
+        _check_at_least(self, 0, "leaf_proof_nodes")
+        if not 0 <= self.grow_warmup <= self.grow_at < 1 or self.grow_at == 0:
+            raise ConfigError("grow_at must be in (0, 1) and grow_warmup not larger")
+        if not 0 < self.window <= 1:
+            raise ConfigError(f"window must be in (0, 1], not {self.window}")
+
+    @property
+    def networks(self) -> tuple[NetworkPlan, ...]:
+        """The networks of the run in the order in which they play."""
+        simulations = self.selfplay.num_simulations
+        if not self.first_size:
+            return (
+                NetworkPlan(
+                    size=self.size,
+                    evaluations=self.evaluations,
+                    steps=self.steps,
+                    num_simulations=simulations,
+                ),
+            )
+        change = self.grow_at - self.grow_warmup
+        return (
+            NetworkPlan(
+                size=self.first_size,
+                evaluations=self.first_evaluations,
+                steps=self.first_steps,
+                num_simulations=min(self.first_simulations or simulations, simulations),
+                learns_until=change,
+            ),
+            NetworkPlan(
+                size=self.size,
+                evaluations=self.evaluations,
+                steps=self.steps,
+                num_simulations=simulations,
+                learns_from=change,
+                plays_from=self.grow_at,
+            ),
+        )
+
+    def selfplay_search(self) -> SearchConfig:
+        """The search of self-play: Gumbel with its noise, softer targets, a cache."""
+        return selfplay_search(self.selfplay.num_simulations, cache_size=self.cache_size)
+
+
+def playing_search(simulations: int) -> SearchConfig:
+    """The search that plays to win: no noise anywhere."""
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=simulations,
+        gumbel_scale=0.0,
+        rescale_q=False,
+        c_scale=C_SCALE,
+    )
+
+
+def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:
+    """The search that makes training targets: Gumbel with its noise, and softer."""
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=simulations,
+        gumbel_scale=1.0,
+        rescale_q=False,
+        c_scale=SELFPLAY_C_SCALE,
+        cache_size=cache_size,
+    )
+
+
+# Names that settings had in runs of earlier versions, and settings that are gone, with the one
+# value that any run has had.
+_RENAMED = {"teach": "grow_warmup", "least_window": "min_window", "lookahead": "tactics"}
+_RENAMED_SELFPLAY = {"blunder": "regret_threshold", "play_on": "continue_proven"}
+_GONE_SELFPLAY = {"cheap_simulations": None, "full_share": 1.0, "resign": -1.0}
+
+
+def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
+    """The configuration that a run directory holds, in today's names or in older ones.
+
+    Args:
+        values: the table `alphazero` of the run's configuration.
+        where: names the source in errors.
+
+    Raises:
+        ConfigError: a setting that is unknown, or that this version no longer has.
+    """
+    found = {_RENAMED.get(key, key): value for key, value in values.items()}
+    if isinstance(found.get("selfplay"), Mapping):
+        selfplay = dict(found["selfplay"])
+        for key, only in _GONE_SELFPLAY.items():
+            value = selfplay.pop(key, only)
+            if only is not None and value != only:
+                raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
+        found["selfplay"] = {_RENAMED_SELFPLAY.get(key, key): v for key, v in selfplay.items()}
+    return from_dict(AlphaZeroConfig, found, where=where)
+
+
+def _check_at_least(config: Any, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value < least:
+            words = "must not be negative" if least == 0 else f"must be at least {least}"
+            raise ConfigError(f"{name} {words}, not {value}")

@@ -1,0 +1,56 @@
+"""Settings that a run directory holds: today's, and those of earlier versions."""
+
+import pytest
+from playout.agents.alphazero.config import AlphaZeroConfig, SelfPlayConfig, stored_config
+from playout.agents.runs.config import to_dict
+from playout.errors import ConfigError
+
+# As version 33964cf wrote them into run.json.
+EARLIER = {
+    "game": "tic_tac_toe",
+    "size": "tiny",
+    "teach": 0.05,
+    "updates": 1,
+    "games": None,
+    "least_window": 5000,
+    "lookahead": False,
+    "selfplay": {
+        "num_trees": 64,
+        "cheap_simulations": 8,
+        "full_share": 1.0,
+        "resign": -1.0,
+        "blunder": 0.3,
+        "play_on": 0.7,
+    },
+}
+
+
+def test_todays_settings_are_read_as_they_were_written():
+    config = AlphaZeroConfig(minutes=3.0, selfplay=SelfPlayConfig(num_trees=7))
+    assert stored_config(to_dict(config), where="run.json") == config
+
+
+def test_settings_of_an_earlier_version_are_read_under_their_new_names():
+    assert stored_config(EARLIER, where="run.json") == AlphaZeroConfig(
+        game="tic_tac_toe",
+        size="tiny",
+        grow_warmup=0.05,
+        updates=1,
+        min_window=5000,
+        tactics=False,
+        selfplay=SelfPlayConfig(num_trees=64, regret_threshold=0.3, continue_proven=0.7),
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("resign", -0.9), ("full_share", 0.5)])
+def test_a_setting_that_is_gone_is_refused_where_it_was_used(name, value):
+    selfplay = {**EARLIER["selfplay"], name: value}
+    with pytest.raises(ConfigError, match=name):
+        stored_config({**EARLIER, "selfplay": selfplay}, where="run.json")
+
+
+def test_a_run_in_minutes_is_a_configuration_but_not_yet_a_trainers():
+    from playout.agents.alphazero.trainer import AlphaZeroTrainer
+
+    with pytest.raises(ConfigError, match="minutes"):
+        AlphaZeroTrainer(AlphaZeroConfig(game="tic_tac_toe", minutes=1.0))
