@@ -4,7 +4,7 @@ Every .pyx below the package folders becomes one extension. Set in the environme
 PLAYOUT_DEBUG=1 builds with bounds checks, assertions and the address and undefined-behaviour
 sanitizers (run Python with LD_PRELOAD=$(gcc -print-file-name=libasan.so) then, and with
 ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0: gcc 12 misaligns vectors otherwise);
-PLAYOUT_ONLY=mcts,envs/_batch builds only the extensions whose path contains one of these parts.
+PLAYOUT_ONLY=mcts,core/_batch builds only the extensions whose path contains one of these parts.
 """
 
 import os

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import playout
-from playout.benchmarks.tools._floor import arithmetic
+from playout.benchmarks.tools.floor import arithmetic
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 
 COMMAND = "python -m playout.benchmarks.envs"

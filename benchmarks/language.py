@@ -8,115 +8,27 @@ import argparse
 import logging
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from playout.benchmarks.tools.measuring import Rate, peer, write_result
-from playout.rlhf.data import synthetic
+from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World, claim
+from playout.benchmarks.tools.measuring import measure, peer, timed, write_result
 from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.records import Preference
 from playout.rlhf.generation.generate import generate
-from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast
+from playout.rlhf.model.transformer import autocast
 from playout.rlhf.online.grpo import GRPOConfig, GRPOTrainer
 from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
-from playout.rlhf.stage import export_model
 from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
-from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer
+from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig, Learner
 
-COMMAND = "python -m playout.benchmarks.language"
-BATCH, PROMPT, ANSWER, GROUP = 64, 16, 48, 8
+BATCH, GROUP = 64, 8
 SHARED = "ppo, value head on the policy's own Transformer"
-TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def turns(functions: dict[str, Callable[[], float]], repeats: int) -> dict[str, Rate]:
-    """Rates of candidates run turn about; each function returns work per second by itself."""
-    runs: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            rate = function()
-            if turn:
-                runs[name].append(rate)
-    return {name: Rate.of(rates) for name, rates in runs.items()}
-
-
-def timed(work: float, function: Callable[[], Any]) -> Callable[[], float]:
-    """A candidate for `turns` from one that only works."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        function()
-        return work / (time.perf_counter() - start)
-
-    return run
-
-
-def claim(
-    what: str,
-    ours: Rate,
-    theirs: Rate | None,
-    name: str,
-    unit: str,
-    target: float | None = None,
-    note: str = "",
-) -> dict[str, Any]:
-    """A row for benchmarks/tools/report.py."""
-    row: dict[str, Any] = {"claim": what, "ours": ours, "unit": unit, "command": COMMAND}
-    if theirs is not None:
-        row |= {"peer": theirs, "peer_name": name, "ratio": ours.over(theirs)}
-        print(f"{what}: {ours} {unit}, {ours.over(theirs)} x {name}")
-    if target is not None:
-        row["target"] = target
-    return row | ({"note": note} if note else {})
-
-
-class World:
-    """Model, tokenizer and texts that all parts use, and their Hugging Face folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.tokenizer = Tokenizer.train(synthetic.reviews(3000), vocab_size=1000)
-        self.config = TransformerConfig(
-            4096,
-            max_position_embeddings=256,
-            pad_token_id=self.tokenizer.pad_id,
-            eos_token_id=self.tokenizer.end_id,
-        )
-        export_model(folder / "policy", self.model(), self.tokenizer)
-        self.scorer().save(folder / "reward")
-        words = {f" {w}" for text in synthetic.reviews(3000) for w in text.split()}
-        self.words = sorted(w for w in words if len(self.tokenizer.encode(w)) == 1)
-        self.rng = np.random.default_rng(0)
-
-    def model(self) -> Transformer:
-        """Fresh weights, always the same."""
-        return Transformer(self.config, seed=0)
-
-    def scorer(self, dtype: torch.dtype = torch.bfloat16) -> RewardModel:
-        """A reward model of the same size."""
-        model = Transformer(self.config, seed=1)
-        model.requires_grad_(False)
-        return RewardModel(model, ScalarHead(self.config, seed=2), self.tokenizer, dtype=dtype)
-
-    def text(self, tokens: int) -> str:
-        """Random words of so many tokens."""
-        return "".join(self.rng.choice(self.words, tokens))
-
-    def pairs(self, count: int) -> list[tuple[str, str, str]]:
-        """Prompts with two answers."""
-        return [
-            (self.text(PROMPT - 1), self.text(ANSWER - 1), self.text(ANSWER - 1))
-            for _ in range(count)
-        ]
 
 
 def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -150,7 +62,7 @@ def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[s
                     batch * ANSWER,
                     lambda ids=ids, peer=theirs[name]: decode(peer, ids, ANSWER),
                 )
-        found_rates = turns(functions, repeats)
+        found_rates = measure(functions, repeats=repeats, rates=True)
         rates[f"decode batch {batch}"] = found_rates
         best = max(("float32", "bfloat16"), key=lambda n: found_rates[f"playout {n}"].median)
         theirs_best = max(
@@ -218,7 +130,7 @@ def pretrain_part(
     if compiled:
         functions["playout compiled"] = timed(rows * length, ours(torch.bfloat16, True))
         functions["plain GPT compiled"] = timed(rows * length, plain(torch.bfloat16, True))
-    found = turns(functions, repeats)
+    found = measure(functions, repeats=repeats, rates=True)
     claims = [
         claim(
             f"pretraining step, {name}",
@@ -329,7 +241,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
             )
             if name == "ppo":
                 functions[f"shared {dtype}"] = ours[dtype][SHARED]
-        found = turns(functions, repeats)
+        found = measure(functions, repeats=repeats, rates=True)
         rates[name] = found
         best, peer_best = (
             max(TYPES, key=lambda d, who=who: found[f"{who} {d}"].median)  # type: ignore[misc]

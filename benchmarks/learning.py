@@ -26,7 +26,7 @@ from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.errors import PlayoutError
 
 COMMAND = "python -m playout.benchmarks.learning"
-# Mean return of the tuned agents in rl-zoo3's benchmark.md, and the steps they took.
+# Mean return of the tuned agents in rl-zoo3's table of benchmarks, and the steps they took.
 ZOO = {
     "CartPole-v1": (500.0, 100_000),
     "MountainCar-v0": (-110.4, 1_000_000),

@@ -1,6 +1,6 @@
 """Numbers for reference.py: random streams, float32 sums and exponentials as the C code has them.
 
-Each repeats a function of mcts/include in plain Python; the search itself stands in reference.py.
+Each repeats a function of mcts/tree in plain Python; the search itself stands in reference.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the files of solved positions in agents/data.
+"""Make the files of solved positions in agents/rating/data.
 
     python -m playout.benchmarks.tools.solved_positions connect_four
 

@@ -1,0 +1,103 @@
+"""What is handed from one part to another has a type: a protocol or a class, never Any."""
+
+import ast
+
+import project
+import pytest
+
+SEAMS = {
+    "command",
+    "environments",
+    "evaluator",
+    "game",
+    "network",
+    "opponent",
+    "player",
+    "policy",
+    "trainer",
+}
+GROUPS = {f"{name}s" for name in SEAMS} | {"policies"}
+
+
+def untyped(annotation):
+    """Whether an annotation is Any, or a union with it."""
+    if isinstance(annotation, ast.BinOp):
+        return untyped(annotation.left) or untyped(annotation.right)
+    return isinstance(annotation, ast.Name) and annotation.id == "Any"
+
+
+def offences(tree):
+    """(line, what) of every seam that is typed Any, or as a group of Any."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        given = function.args
+        for argument in given.posonlyargs + given.args + given.kwonlyargs:
+            kind = argument.annotation
+            inner = kind.slice if isinstance(kind, ast.Subscript) else None
+            parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if (argument.arg in SEAMS and untyped(kind)) or (
+                argument.arg in GROUPS and (untyped(kind) or any(map(untyped, parts)))
+            ):
+                yield argument.lineno, f"{function.name}({argument.arg}: {ast.unparse(kind)})"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(policy: Any): ...",
+        "def f(*, trainer: Any | None = None): ...",
+        "def f(players: dict[str, Any]): ...",
+        "async def f(games: list[Any]): ...",
+    ],
+)
+def test_an_untyped_seam_is_found(text):
+    assert len(list(offences(ast.parse(text)))) == 1
+
+
+def test_typed_seams_and_other_names_are_left_alone():
+    text = "def f(policy: Policy, env: Any, game: Env[Any, Any], players: Sequence[Player]): ..."
+    assert not list(offences(ast.parse(text)))
+
+
+# Shrinks to nothing while seams get their types.
+PENDING = {
+    "__init__(game)",
+    "__init__(policy)",
+    "_fits(policy)",
+    "_hinter(player)",
+    "_one(policy)",
+    "_play_all(game)",
+    "_play_all(players)",
+    "_samples(trainer)",
+    "_train(policy)",
+    "_with_person(player)",
+    "attach(policy)",
+    "attach_side_by_side(policy)",
+    "carry_out(trainer)",
+    "check_game(game)",
+    "env(game)",
+    "evaluate_player(player)",
+    "evaluate_policy(policy)",
+    "fits(policy)",
+    "game(game)",
+    "judge_positions(player)",
+    "make_selfplay(policy)",
+    "make_trainer(policy)",
+    "play_fixed(policy)",
+    "play_games(player)",
+    "ppo(policy)",
+    "raw_env(game)",
+    "stored_settings(command)",
+}
+
+
+@pytest.mark.parametrize("package", ["envs", "mcts", "agents", "rlhf"])
+def test_no_seam_is_typed_any(package):
+    found = [
+        f"{project.shown(path)}:{line}: {what}"
+        for path in project.sources(".py", folders=[package])
+        for line, what in offences(project.parse(path))
+        if f"{what.partition(':')[0]})" not in PENDING
+    ]
+    assert not found, "\n".join(found)
