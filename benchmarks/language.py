@@ -21,8 +21,9 @@ from playout.rlhf.data.records import Preference
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import autocast
-from playout.rlhf.online.grpo import GRPOConfig, GRPOTrainer
-from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
+from playout.rlhf.online.config import GRPOConfig, RLHFConfig
+from playout.rlhf.online.grpo import GRPOTrainer
+from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
 from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig, Learner

@@ -19,14 +19,14 @@ from playout.agents.runs.directory import RunDir
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.rlhf.commands.learn import reward as reward_command
 from playout.rlhf.commands.learn import rlhf as rlhf_command
-from playout.rlhf.data.splits import Material, resolve
+from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.evaluation.judge import compare_policies
 from playout.rlhf.evaluation.report import evaluations_of
-from playout.rlhf.loading import meeting
-from playout.rlhf.online.policy import Reference
-from playout.rlhf.pipeline import Pipeline
-from playout.rlhf.stage import is_finished
-from playout.rlhf.supervised.classify import linear_baseline, measure, task_of
+from playout.rlhf.model.reference import Reference
+from playout.rlhf.stages.pipeline import Pipeline
+from playout.rlhf.stages.run import is_finished
+from playout.rlhf.supervised.classify import linear_baseline, make_task, measure_predictions
 
 COMMAND = "python -m playout.benchmarks.rlhf"
 SEEDS = (0, 1, 2)
@@ -49,8 +49,8 @@ def reward_part(
     folder: Path, size: str, data: str, published: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Held-out pairs in order: TF-IDF, own pretraining, more ratings, a published checkpoint."""
-    task = task_of(*Material(data).rated())
-    table: dict[str, Any] = {"tf-idf + ridge": measure(linear_baseline(task), task)}
+    task = make_task(*Datasets(data).rated())
+    table: dict[str, Any] = {"tf-idf + ridge": measure_predictions(linear_baseline(task), task)}
     variants: dict[str, dict[str, Any]] = {"own pretraining": {}}  # the pipeline's own stage
     if data == "real":
         reviews = ("movie-reviews",)
@@ -102,7 +102,7 @@ def learn(folder: Path, size: str, data: str, seed: int) -> dict[str, Any]:
             run=path, size=size, data=data, seed=seed, quiet=True, **settings
         )
         rlhf_command.main(command)
-    match = meeting(path, num_prompts=512, seed=1000 + seed)
+    match = comparison_of(path, num_prompts=512, seed=1000 + seed)
     reference = Reference(match.opponent, dtype=match.evaluator.dtype)
     after = match.evaluator.measure(match.policy, reference)
     against = compare_policies(match.policy, match.opponent, match.evaluator)
@@ -208,7 +208,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     size = "tiny" if arguments.quick else arguments.size
-    data = "synthetic" if arguments.quick else resolve("auto")
+    data = "synthetic" if arguments.quick else choose_source("auto")
     parts = arguments.part or PARTS
     results: dict[str, Any] = {"size": size, "data": data}
     claims: list[dict[str, Any]] = []

@@ -8,11 +8,12 @@ price for drifting away from where it began. Takes about two minutes on two core
 
 from playout.rlhf.data import synthetic
 from playout.rlhf.data.batches import Corpus
+from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, sized_config
-from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
+from playout.rlhf.online.config import RLHFConfig
+from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
-from playout.rlhf.supervised.sft import write_answers
 from playout.rlhf.supervised.trainer import LearnConfig
 
 PROMPTS = ["i loved", "the whole", "this film was", "their story", "its ending"]
@@ -44,10 +45,10 @@ def main(pretrain_steps: int = 300, updates: int = 30) -> list[float]:
         metrics = trainer.update()
         found.append(metrics["objective/scores"])
         print(f"reward {found[-1]:.2f} at a KL of {metrics['objective/kl']:.2f} nats")
-    options = {"max_new_tokens": 24, "seed": 0, "dtype": trainer.dtype}
-    for prompt, answer in zip(
-        PROMPTS, write_answers(trainer.model, tokenizer, PROMPTS, **options), strict=True
-    ):
+    answers = sample_responses(
+        trainer.model, tokenizer, PROMPTS, max_new_tokens=24, seed=0, dtype=trainer.dtype
+    )
+    for prompt, answer in zip(PROMPTS, answers.responses, strict=True):
         print(f"{prompt}|{answer}")
     return found
 

@@ -8,30 +8,28 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.kinds import Actor, EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.errors import ConfigError, RunError
-from playout.rlhf.loading import IMPROVED, LanguagePlayer, meeting
-from playout.rlhf.loading import load as load_stage
-from playout.rlhf.stage import is_finished, model_folder
+from playout.rlhf.evaluation.comparison import comparison_of
+from playout.rlhf.generation.player import LanguagePlayer
+from playout.rlhf.loading import load
+from playout.rlhf.model.folder import IMPROVING, model_folder
+from playout.rlhf.stages.run import is_finished
 
-
-def load(run: RunDir, which: str | int = "best") -> Actor:
-    """The policy, which answers prompts, or the reward model, which scores texts."""
-    actor: Actor = load_stage(run, which)
-    return actor
+__all__ = ["evaluate", "export", "load", "play"]
 
 
 def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
     """Win rates of an improved policy, or what the stage measured last."""
     stage = run.kind.partition(".")[2]
-    improved = stage in IMPROVED or (
-        stage == "all" and any(is_finished(run.path / name) for name in IMPROVED)
+    improved = stage in IMPROVING or (
+        stage == "all" and any(is_finished(run.path / name) for name in IMPROVING)
     )
     found: dict[str, Any]
     if improved:
         from playout.rlhf.evaluation.judge import compare_policies
 
-        match = meeting(run.path, num_prompts=options.episodes or 256, seed=options.seed)
+        match = comparison_of(run.path, num_prompts=options.episodes or 256, seed=options.seed)
         found = compare_policies(match.policy, match.opponent, match.evaluator)
         for name, row in found.items():
             low, high = row["interval"]

@@ -41,6 +41,19 @@ class TrainingOptions:
     """Show no progress."""
 
 
+def run_options_last(cls: type[T]) -> type[T]:
+    """Let `--help` show a command's own options before those that every training command has.
+
+    Fields of a base class come first; a class decorated with this has them at the end. All are
+    keyword-only, so nothing but the order in the help changes.
+    """
+    own: dict[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
+    ordered = sorted(own, key=lambda name: name in shared)
+    cls.__dataclass_fields__ = {name: own[name] for name in ordered}  # type: ignore[attr-defined]
+    return cls
+
+
 # These say how a run is driven today, not what it is; they are not part of its configuration.
 _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet"})
 
@@ -117,11 +130,13 @@ def open_run(
         raise ConfigError(
             f"{run.path} is a run of kind {run.kind}; it is continued by its own command"
         )
-    changed = {key: value for key, value in settings.items() if run.config.get(key) != value}
+    # A setting that the run does not know came later; its default is what the run was made with.
+    stored = stored_settings(resumed(type(command), command.resume))
+    changed = {key: value for key, value in settings.items() if stored.get(key) != value}
     refused = sorted(set(changed) - set(may_change))
     if refused:
         shown = ", ".join(
-            f"{key} (was {run.config.get(key)!r}, now {changed[key]!r})" for key in refused
+            f"{key} (was {stored.get(key)!r}, now {changed[key]!r})" for key in refused
         )
         raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}")
     if changed or command.from_step is not None:

@@ -26,6 +26,7 @@ __all__ = [
     "read_demonstrations",
     "read_labelled",
     "read_preferences",
+    "read_prompts",
     "read_rated",
     "read_texts",
     "split_by_text",
@@ -165,6 +166,8 @@ def _field(row: Row, where: str, *names: str, empty: bool = False) -> str:
             value = row[name]
             if not isinstance(value, str):
                 raise DataError(f"{where}: {name} should be text")
+            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise DataError(f"{where}: {name} holds half a surrogate pair, which is no text")
             if not empty and not value.strip():
                 raise DataError(f"{where}: {name} is empty")
             return value
@@ -181,9 +184,9 @@ def _number(value: Any, where: str, name: str) -> float:
     return number
 
 
-def _some(found: list[T], path: str | Path) -> list[T]:
+def _some(found: list[T], path: str | Path, what: str = "records") -> list[T]:
     if not found:
-        raise DataError(f"{path} holds no records")
+        raise DataError(f"{path} holds no {what}")
     return found
 
 
@@ -243,6 +246,16 @@ def read_rated(path: str | Path) -> list[Rated]:
             raise DataError(f"{where}: there is no rating")
         found.append(Rated(_field(row, where, "text"), ratings))
     return _some(found, path)
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """Prompts of a file: field `prompt` (or `text`) of .jsonl, else one a line."""
+    if Path(path).suffix == ".jsonl":
+        found = [_field(row, where, "prompt", "text") for where, row in _rows(path)]
+    else:
+        lines = to_text(read_bytes(path), str(path)).splitlines()
+        found = [line for line in lines if line.strip()]
+    return _some(found, path, "prompts")
 
 
 _WINNERS = {

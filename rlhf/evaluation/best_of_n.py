@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from playout.errors import ConfigError
-from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 

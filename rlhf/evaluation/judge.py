@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from playout.errors import DataError
-from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor

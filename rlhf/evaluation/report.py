@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.durable_io import replace_file
 from playout.errors import RunError
 from playout.rlhf.evaluation.samples import read_samples
-from playout.rlhf.model.huggingface import write_atomically
+from playout.rlhf.model.folder import IMPROVING
 
 __all__ = ["curve", "write_report"]
 
-TRAINED = ("rlhf", "grpo", "dpo")
 SHOWN = 10
 
 
@@ -51,7 +51,7 @@ def gather(path: Path) -> dict[str, Any]:
         curves = {key: curve(path / name, key) for key in keys}
         if any(curves.values()):
             found[name] = curves
-    for name in TRAINED:
+    for name in IMPROVING:
         evaluations = evaluations_of(path / name)
         if evaluations:
             found["trained"][name] = evaluations
@@ -77,7 +77,7 @@ def samples_of(path: Path) -> list[dict[str, Any]]:
     """The same held-out prompts answered before and after every stage."""
     before: list[dict[str, Any]] = []
     after: dict[str, list[dict[str, Any]]] = {}
-    for name in TRAINED:
+    for name in IMPROVING:
         tables = read_samples(path / name) if (path / name / "samples").is_dir() else {}
         if tables:
             before = before or list(tables[min(tables)])
@@ -107,8 +107,8 @@ def write_report(path: Path) -> Path:
     data = gather(path)
     pictures = draw(data, folder)
     page = _page(run, data, pictures, samples_of(path))
-    write_atomically(folder / "index.html", page.encode())
-    write_atomically(folder / "report.json", json.dumps(data, indent=1).encode())
+    replace_file(folder / "index.html", page.encode())
+    replace_file(folder / "report.json", json.dumps(data, indent=1).encode())
     return folder / "index.html"
 
 

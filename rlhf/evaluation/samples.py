@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from playout.rlhf.model.huggingface import write_atomically
+from playout.agents.runs.durable_io import replace_file
 
 __all__ = ["read_samples", "write_samples"]
 
@@ -32,7 +32,7 @@ def write_samples(
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
     blob = json.dumps(rows, ensure_ascii=False, indent=1).encode()
-    write_atomically(folder / f"{step:06d}.json", blob)
+    replace_file(folder / f"{step:06d}.json", blob)
 
 
 def read_samples(run: Path) -> dict[int, list[dict[str, str | float]]]:

@@ -7,7 +7,7 @@ generate.py's.
 from collections.abc import Callable
 
 from playout.errors import ConfigError
-from playout.rlhf.loading import LanguagePlayer
+from playout.rlhf.generation.player import LanguagePlayer
 
 __all__ = ["chat"]
 

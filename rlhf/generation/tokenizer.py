@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError, DataError
-from playout.rlhf.model.huggingface import read_json, write_atomically
+from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.transformer import TransformerConfig
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as _Tokenizer
@@ -132,8 +133,8 @@ class Tokenizer:
         if self.mask_id >= 0:
             config["mask_token"] = MASK
         self.inner.encode_special_tokens = False
-        write_atomically(folder / "tokenizer.json", self.inner.to_str().encode())
-        write_atomically(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
+        replace_file(folder / "tokenizer.json", self.inner.to_str().encode())
+        replace_file(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":

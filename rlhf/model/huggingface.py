@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
 from safetensors import SafetensorError, safe_open
@@ -47,16 +48,6 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by a file with `data`, or leave it as it was."""
-    aside = path.with_name(path.name + ".tmp")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of bounded size."""
     try:
@@ -70,6 +61,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} should hold a JSON object")
     return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    replace_file(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
 
 
 # configuration
@@ -205,9 +201,10 @@ def save_pretrained(
             tensors[f"{prefix}.{name}"] = tensor.detach().to("cpu", torch.float32).clone()
     aside = folder / "model.safetensors.tmp"
     save_file(tensors, aside, metadata={"format": "pt"})
+    aside.chmod(0o644)  # the library lets nobody else read it
     os.replace(aside, folder / "model.safetensors")
     values = {**config_to_json(model.config, architecture), **(extra or {})}
-    write_atomically(folder / "config.json", json.dumps(values, indent=2).encode())
+    replace_file(folder / "config.json", json.dumps(values, indent=2).encode())
 
 
 def _tensor_files(folder: Path) -> list[Path]:

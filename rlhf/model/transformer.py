@@ -16,7 +16,15 @@ from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, sw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SIZES", "Transformer", "TransformerConfig", "autocast", "packed_mask", "sized_config"]
+__all__ = [
+    "SIZES",
+    "Transformer",
+    "TransformerConfig",
+    "autocast",
+    "packed_mask",
+    "pick_dtype",
+    "sized_config",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,18 @@ def sized_config(size: str, vocab_size: int, **changes: Any) -> TransformerConfi
     hidden, inner, layers, heads, kv_heads, context = SIZES[size]
     config = TransformerConfig(vocab_size, hidden, inner, layers, heads, kv_heads, 0, context)
     return replace(config, **changes)
+
+
+def pick_dtype(name: str, device: str = "cpu") -> torch.dtype:
+    """The type of matrix products that `--dtype` names; auto takes bfloat16 where it is fast."""
+    if name == "auto":
+        if device != "cpu":
+            return torch.bfloat16
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    if name not in ("float32", "bfloat16"):
+        raise ConfigError(f"dtype must be auto, float32 or bfloat16, not {name!r}")
+    return torch.float32 if name == "float32" else torch.bfloat16
 
 
 def autocast(dtype: torch.dtype, device: str = "cpu") -> torch.autocast:

@@ -6,7 +6,6 @@ update are agents/ppo/gae.py's and agents/ppo/update.py's; nothing of them is he
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,43 +13,17 @@ from playout.agents.ppo.gae import compute_gae
 from playout.errors import ConfigError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
-from playout.rlhf.online.episodes import Experience
+from playout.rlhf.online.config import RLHFConfig
+from playout.rlhf.online.episodes import Episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rewards import RewardFunction
-from playout.rlhf.online.trainer import RoundsConfig, RoundsTrainer
+from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.supervised.reward import RewardModel
 
-__all__ = ["RLHFConfig", "RLHFTrainer", "adapt", "critic_of"]
-
-CRITICS = ("auto", "shared", "own", "reward")
+__all__ = ["RLHFTrainer", "adapt_kl_coef", "make_critic"]
 
 
-@dataclass(frozen=True, slots=True)
-class RLHFConfig(RoundsConfig):
-    """How a policy is improved by PPO; `kl_coef` is the least one if it is steered."""
-
-    kl_target: float = 7.0
-    """Steer the coefficient towards this KL a response, in nats; 0 keeps it fixed."""
-    kl_horizon: float = 0.0
-    """Of steering: in five times so many responses the coefficient can change by a factor of e at
-    most, about; 0 stands for a twentieth of the run."""
-    whiten_rewards: bool = False
-    """Divide rewards by their deviation."""
-    value_warmup: int = 4
-    """Batches of the first policy's responses to which the value head is fitted at the start."""
-    critic: str = "auto"
-    """What the value head stands on: `shared`, the policy's Transformer; `own`, a copy of it;
-    `reward`, a copy of the reward model; `auto`, the last if it reads the policy's tokens."""
-
-    def __post_init__(self) -> None:
-        RoundsConfig.__post_init__(self)
-        if self.critic not in CRITICS:
-            raise ConfigError(f"critic must be one of {', '.join(CRITICS)}, not {self.critic!r}")
-        if self.kl_target < 0 or self.kl_horizon < 0:
-            raise ConfigError("kl_target and kl_horizon must not be negative")
-
-
-def critic_of(
+def make_critic(
     kind: str, model: Transformer, tokenizer: Tokenizer, reward: RewardFunction
 ) -> Transformer | None:
     """The Transformer below the value head, or None to share the policy's.
@@ -72,7 +45,7 @@ def critic_of(
     return copy.deepcopy(reward.model).requires_grad_(True)
 
 
-def adapt(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:
+def adapt_kl_coef(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:
     """The coefficient after `count` responses at a KL: up if that is above the target.
 
     It never falls below where it began: KL starts at 0, and a coefficient that has fallen on the
@@ -85,35 +58,36 @@ def adapt(coefficient: float, kl: float, count: int, config: RLHFConfig) -> floa
     return max(config.kl_coef, coefficient * (1.0 + error * count / horizon))
 
 
-class RLHFTrainer(RoundsTrainer):
+class RLHFTrainer(OnlineTrainer):
     """Rounds of sampling, scoring and `ppo_update`."""
 
     title = "rlhf"
     config: RLHFConfig
 
-    def _policy(self, model: Transformer) -> LanguagePolicy:
+    def make_policy(self, model: Transformer) -> LanguagePolicy:
+        """The model with a value head on the critic that the settings name."""
         config = self.config
         return LanguagePolicy(
             model,
             temperature=config.temperature,
-            critic=critic_of(config.critic, model, self.tokenizer, self.reward),
+            critic=make_critic(config.critic, model, self.tokenizer, self.reward),
             dtype=self.dtype,
         )
 
-    def _collected(self, number: int) -> Experience:
+    def _collect(self, number: int) -> Episodes:
         return self.collect(number, whiten=self.config.whiten_rewards)
 
     def _warm_up(self) -> None:
         """Fit the value head to what the first policy's responses brought."""
-        rounds = [self._collected(10**6 + n) for n in range(self.config.value_warmup)]
-        for found in rounds:
+        rounds = [self._collect(10**6 + n) for n in range(self.config.value_warmup)]
+        for episodes in rounds:
             # With values of zero and lambda 1 the returns are plain sums of rewards to the end.
-            found.rollout.values = torch.zeros_like(found.rollout.values)
-            compute_gae(found.rollout, gamma=self.config.ppo.gamma, gae_lambda=1.0)
-        width = max(found.rollout.num_steps for found in rounds)
+            episodes.rollout.values = torch.zeros_like(episodes.rollout.values)
+            compute_gae(episodes.rollout, gamma=self.ppo.gamma, gae_lambda=1.0)
+        width = max(episodes.rollout.num_steps for episodes in rounds)
 
         def joined(name: str) -> torch.Tensor:
-            parts = [getattr(found.rollout, name) for found in rounds]
+            parts = [getattr(episodes.rollout, name) for episodes in rounds]
             pads = [torch.nn.functional.pad(p, (0, width - p.shape[1])) for p in parts]
             return torch.cat(pads)
 
@@ -121,13 +95,13 @@ class RLHFTrainer(RoundsTrainer):
 
     def update(self) -> dict[str, float]:
         """One round."""
-        config, ppo = self.config, self.config.ppo
+        config, ppo = self.config, self.ppo
         if self.updates == 0 and config.value_warmup:
             self._warm_up()
-        found = self._collected(self.updates)
-        compute_gae(found.rollout, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda)
-        metrics = self.learn(found)
-        self.kl_coef = adapt(self.kl_coef, metrics["objective/kl"], config.batch, config)
+        episodes = self._collect(self.updates)
+        compute_gae(episodes.rollout, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda)
+        metrics = self.learn(episodes)
+        self.kl_coef = adapt_kl_coef(self.kl_coef, metrics["objective/kl"], config.batch, config)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reward functions: any Python function of texts, or the model of a reward stage.
 
-`checked` holds a function to its contract, one finite number a text; `reward_from` finds what the
-command line names. The reward model itself is reward.py's.
+`checked_rewards` holds a function to its contract, one finite number a text; `load_reward` finds
+what the command line names. The reward model itself is supervised/reward.py's.
 """
 
 import math
@@ -16,13 +16,13 @@ import torch
 from playout.errors import ConfigError, DataError
 from torch import Tensor
 
-__all__ = ["RewardFunction", "checked", "reward_from"]
+__all__ = ["RewardFunction", "checked_rewards", "load_reward"]
 
 RewardFunction = Callable[[list[str]], Sequence[float]]
 """Whole texts, prompt and response joined, to a number each; more is better."""
 
 
-def checked(reward: RewardFunction, texts: Sequence[str]) -> Tensor:
+def checked_rewards(reward: RewardFunction, texts: Sequence[str]) -> Tensor:
     """The rewards of texts, float32 [N].
 
     Raises:
@@ -58,7 +58,7 @@ def _kind(value: Any) -> str:
     return f"{value!r:.40}" if isinstance(value, int | float | str) else type(value).__name__
 
 
-def reward_from(name: str, *, dtype: str = "auto") -> RewardFunction:
+def load_reward(name: str, *, dtype: str = "auto") -> RewardFunction:
     """The reward that a command line names.
 
     Args:

@@ -16,14 +16,20 @@ from playout.rlhf.data.records import Labelled, Rated
 from playout.rlhf.evaluation.statistics import pair_accuracy
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
-from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.stage import pick_dtype
+from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
+from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.tfidf import Features, logistic, ridge
-from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
-from torch import Tensor
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 from torch.nn import functional as F
 
-__all__ = ["ClassifyConfig", "ClassifyTrainer", "Task", "linear_baseline", "predict", "task_of"]
+__all__ = [
+    "ClassifyConfig",
+    "ClassifyTrainer",
+    "TextTask",
+    "linear_baseline",
+    "make_task",
+    "measure_predictions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class ClassifyConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TextTask:
     """Texts with a number each: the index of a class, or a rating."""
 
     train: tuple[list[str], list[float]]
@@ -50,7 +56,7 @@ class Task:
     """Names of the classes; empty for ratings."""
 
 
-def task_of(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated]) -> Task:
+def make_task(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated]) -> TextTask:
     """The task that records pose."""
     if not train or not test:
         raise DataError("there are too few labelled texts to hold some out")
@@ -68,40 +74,10 @@ def task_of(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated])
     sides = [
         ([item.text for item in side], [number(item) for item in side]) for side in (train, test)
     ]
-    return Task(sides[0], sides[1], tuple(names))
+    return TextTask(sides[0], sides[1], tuple(names))
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
-    """Documents of at most `length` tokens, their end token kept."""
-    end = tokenizer.end_id
-    rows = [[end, *ids, end] for ids in tokenizer.encode_batch(texts)]
-    return [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in rows]
-
-
-@torch.no_grad()
-def predict(
-    model: Transformer,
-    head: ScalarHead,
-    rows: Sequence[Sequence[int]],
-    *,
-    pad: int,
-    dtype: torch.dtype,
-    batch: int = 64,
-) -> Tensor:
-    """The head's outputs for encoded texts, [N] or [N, outputs]; similar lengths go together."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found: list[Tensor] = []
-    with autocast(dtype):
-        for start in range(0, len(order), batch):
-            ids, lengths = pad_right([rows[i] for i in order[start : start + batch]], pad)
-            found.append(scores(model, head, ids, lengths))
-    joined = torch.cat(found)
-    out = torch.empty_like(joined)
-    out[torch.tensor(order)] = joined
-    return out
-
-
-class ClassifyTrainer(StepsTrainer):
+class ClassifyTrainer(SupervisedTrainer):
     """Cross entropy for classes, squared error for ratings."""
 
     title, unit = "classify", "texts"
@@ -110,7 +86,7 @@ class ClassifyTrainer(StepsTrainer):
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        task: Task,
+        task: TextTask,
         config: ClassifyConfig,
         *,
         seed: int,
@@ -142,17 +118,19 @@ class ClassifyTrainer(StepsTrainer):
 
     def predictions(self) -> np.ndarray[Any, Any]:
         """Scores of the held-out texts, [N] or [N, classes]."""
-        found = predict(
+        found = predict_scores(
             self.model, self.head, self.test_rows, pad=self.tokenizer.pad_id, dtype=self.dtype
         )
         return found.numpy()
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy of classes, or of the order of pairs."""
-        return {f"eval/{k}": v for k, v in measure(self.predictions(), self.task).items()}
+        return {
+            f"eval/{k}": v for k, v in measure_predictions(self.predictions(), self.task).items()
+        }
 
 
-def measure(found: np.ndarray[Any, Any], task: Task) -> dict[str, float]:
+def measure_predictions(found: np.ndarray[Any, Any], task: TextTask) -> dict[str, float]:
     """What predictions of the held-out texts are worth."""
     wanted = np.asarray(task.test[1])
     if not task.classes:
@@ -168,7 +146,7 @@ def measure(found: np.ndarray[Any, Any], task: Task) -> dict[str, float]:
     return {"accuracy": float((guess == wanted).mean()), "f1": 2 * hit / named if named else 0.0}
 
 
-def linear_baseline(task: Task) -> np.ndarray[Any, Any]:
+def linear_baseline(task: TextTask) -> np.ndarray[Any, Any]:
     """TF-IDF with ridge or logistic regression: scores of the held-out texts."""
     features = Features(task.train[0])
     x, test = features(task.train[0]), features(task.test[0])

@@ -2,10 +2,10 @@
 
 The policy's log-ratio to the reference plays the reward, and the pairs' likelihood is maximised;
 the variant `ipo` (Azar et al. 2023) regresses that lead instead. The reference is asked once a
-pair. Pairs come from data/records.py or are sampled and ranked by `rank_samples`.
+pair, and its answers are part of a checkpoint: asked again in another batch they could end in
+other bits. Pairs come from data/records.py or online/ranking.py.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +15,16 @@ import torch
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.records import Preference
-from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.generation.responses import encode_prompts
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.huggingface import write_atomically
-from playout.rlhf.model.transformer import Transformer
-from playout.rlhf.online.episodes import respond
-from playout.rlhf.online.policy import Reference, logprobs_of
-from playout.rlhf.online.rewards import RewardFunction, checked
-from playout.rlhf.stage import pick_dtype
-from playout.rlhf.supervised.sft import encode_prompts
-from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from playout.rlhf.model.reference import Reference, sequence_logprobs
+from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DPOConfig", "DPOTrainer", "dpo_loss", "rank_samples", "write_preferences"]
+__all__ = ["DPOConfig", "DPOTrainer", "dpo_loss"]
 
 KINDS = ("dpo", "ipo")
 
@@ -71,7 +67,7 @@ def dpo_loss(lead: Tensor, target: Tensor, config: DPOConfig) -> Tensor:
     return F.binary_cross_entropy_with_logits(config.beta * lead, target)
 
 
-class DPOTrainer(StepsTrainer):
+class DPOTrainer(SupervisedTrainer):
     """Minimises `dpo_loss` over pairs."""
 
     title, unit, best_metric = "dpo", "pairs", "eval/objective"
@@ -108,7 +104,9 @@ class DPOTrainer(StepsTrainer):
         self.dtype = pick_dtype(config.learn.dtype)
         self.rows, self.targets = self._encode(pairs)
         self.reference = Reference(model, dtype=self.dtype)
-        self._theirs: dict[int, tuple[float, float]] = {}
+        # Log-probabilities of both responses under the reference, where it has been asked.
+        self.reference_logprobs = torch.zeros(len(self.rows), 2)
+        self.reference_known = torch.zeros(len(self.rows), dtype=torch.bool)
         self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
@@ -140,26 +138,28 @@ class DPOTrainer(StepsTrainer):
         valid = (places >= starts[:, None]) & (places < lengths[:, None])
         return ids[:, :-1], ids[:, 1:], valid
 
-    def _reference(self, chosen: Sequence[int], tensors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _reference_sums(
+        self, chosen: Sequence[int], tensors: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
         """The reference's log-probability of every row, [2 B]; computed once a pair."""
-        missing = [place for place, i in enumerate(chosen) if i not in self._theirs]
+        known = self.reference_known
+        missing = [place for place, i in enumerate(chosen) if not known[i]]
         if missing:
             rows = torch.tensor(missing + [place + len(chosen) for place in missing])
             obs, actions, valid = (tensor[rows] for tensor in tensors)
-            sums = self.reference.logprobs(obs, actions, valid, rows=len(rows)).sum(1).tolist()
-            for place, a, b in zip(
-                missing, sums[: len(missing)], sums[len(missing) :], strict=True
-            ):
-                self._theirs[chosen[place]] = a, b
-        return torch.tensor([self._theirs[i][side] for side in (0, 1) for i in chosen])
+            sums = self.reference.logprobs(obs, actions, valid, rows=len(rows)).sum(1)
+            asked = torch.tensor([chosen[place] for place in missing])
+            self.reference_logprobs[asked] = sums.view(2, -1).T
+            known[asked] = True
+        return self.reference_logprobs[torch.tensor(chosen)].T.flatten()
 
     def update(self) -> dict[str, float]:
         """One step."""
         config = self.config
         chosen = batch_of(len(self.rows), config.batch, self.learner.steps, seed=self.seed)
         tensors = self._tensors(chosen)
-        theirs = self._reference(chosen, tensors)
-        logprobs, _, _ = logprobs_of(self.model, *tensors, dtype=self.dtype)
+        theirs = self._reference_sums(chosen, tensors)
+        logprobs, _, _ = sequence_logprobs(self.model, *tensors, dtype=self.dtype)
         sums = logprobs.sum(1)
         first, second = (sums - theirs).chunk(2)
         lead, target = first - second, self.targets[chosen]
@@ -167,17 +167,17 @@ class DPOTrainer(StepsTrainer):
         metrics = {"train/loss": float(loss.detach()), **self.learner.step(loss)}
         with torch.no_grad():
             # Whichever response the votes favour is the chosen one.
-            turned = target >= 0.5
-            better = config.beta * torch.where(turned, first, second)
-            worse = config.beta * torch.where(turned, second, first)
+            preferred = target >= 0.5
+            better = config.beta * torch.where(preferred, first, second)
+            worse = config.beta * torch.where(preferred, second, first)
             ours, others = sums.detach().chunk(2)
             metrics |= {
                 "rewards/chosen": float(better.mean()),
                 "rewards/rejected": float(worse.mean()),
                 "rewards/margins": float((better - worse).mean()),
                 "rewards/accuracies": float((better > worse).float().mean()),
-                "logps/chosen": float(torch.where(turned, ours, others).mean()),
-                "logps/rejected": float(torch.where(turned, others, ours).mean()),
+                "logps/chosen": float(torch.where(preferred, ours, others).mean()),
+                "logps/rejected": float(torch.where(preferred, others, ours).mean()),
                 "lr": self.learner.optimizer.lr,
             }
         return metrics
@@ -190,59 +190,19 @@ class DPOTrainer(StepsTrainer):
             self.model, self.reference, folder=self.folder, step=self.learner.steps
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, moments, and what the reference has said."""
+        return {
+            **super().state_dict(),
+            "reference": {
+                "logprobs": self.reference_logprobs.clone(),
+                "known": self.reference_known.clone(),
+            },
+        }
 
-def rank_samples(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    reward: RewardFunction,
-    *,
-    samples: int = 4,
-    max_new_tokens: int,
-    seed: int,
-    dtype: torch.dtype,
-) -> list[Preference]:
-    """The best and the worst of some sampled responses to each prompt, by a reward.
-
-    Responses that were cut before they ended are left out: a pair file cannot say so.
-    """
-    if samples < 2:
-        raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
-    unique = list(dict.fromkeys(prompts))
-    found: dict[str, list[tuple[float, str]]] = {prompt: [] for prompt in unique}
-    for draw in range(samples):
-        answers = respond(
-            model,
-            tokenizer,
-            unique,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            dtype=dtype,
-            streams=range(draw * len(unique), (draw + 1) * len(unique)),
-        )
-        scores = checked(reward, answers.texts).tolist()
-        ended = answers.generation.finished.tolist()
-        for prompt, text, score, end in zip(unique, answers.responses, scores, ended, strict=True):
-            if end and text.strip():
-                found[prompt].append((score, text))
-    pairs = []
-    for prompt, ranked in found.items():
-        ranked.sort()
-        if len(ranked) > 1 and ranked[0][0] < ranked[-1][0]:
-            (low, worst), (high, best) = ranked[0], ranked[-1]
-            pairs.append(Preference(prompt, best, worst, margin=round(high - low, 4)))
-    if not pairs:
-        raise DataError("the samples of every prompt are alike; there is nothing to rank")
-    return pairs
-
-
-def write_preferences(path: Path, pairs: Sequence[Preference]) -> None:
-    """Pairs as JSON lines that `data.read_preferences` reads."""
-    lines = [
-        json.dumps(
-            {"prompt": p.prompt, "chosen": p.first, "rejected": p.second, "margin": p.margin},
-            ensure_ascii=False,
-        )
-        for p in pairs
-    ]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`; older states lack the reference, which is asked again."""
+        super().load_state_dict(state)
+        if "reference" in state:
+            self.reference_logprobs.copy_(state["reference"]["logprobs"])
+            self.reference_known.copy_(state["reference"]["known"])

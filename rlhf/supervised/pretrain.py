@@ -14,10 +14,9 @@ from playout.rlhf.data.batches import Corpus
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.stage import pick_dtype
+from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
-from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
 
@@ -50,7 +49,7 @@ def bits_per_byte(model: Transformer, corpus: Corpus, *, length: int, dtype: tor
     return nats / math.log(2) / max(corpus.num_bytes, 1)
 
 
-class PretrainTrainer(StepsTrainer):
+class PretrainTrainer(SupervisedTrainer):
     """Next-token prediction on random windows of a corpus."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/neg_bits_per_byte"
@@ -90,7 +89,7 @@ class PretrainTrainer(StepsTrainer):
         return {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
 
 
-class MaskedTrainer(StepsTrainer):
+class MaskedTrainer(SupervisedTrainer):
     """Masked-token prediction for an encoder, with next-sentence prediction if asked for."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/masked_accuracy"

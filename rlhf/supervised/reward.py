@@ -18,12 +18,12 @@ from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_json
-from playout.rlhf.model.transformer import Transformer, autocast
-from playout.rlhf.stage import export_model, model_folder, pick_dtype
-from playout.rlhf.supervised.classify import encode_texts, predict
-from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
+from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +42,7 @@ class RewardConfig:
     batch: int = 64
     """Texts a step; every two of them are a pair if they are rated."""
     length: int = 128
-    """Longest text in tokens; longer ones are cut, their end kept."""
+    """Longest text in tokens; longer ones are cut, their end token kept."""
     center: float = 1e-3
     """Pulls the mean squared score towards 0, which pairs leave open."""
     train_layers: int = 0
@@ -115,7 +115,7 @@ class RewardModel:
             return []
         rows = encode_texts(self.tokenizer, texts, self.length)
         pad = self.tokenizer.pad_id
-        return predict(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
+        return predict_scores(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
 
     def normalise(self, texts: Sequence[str]) -> None:
         """Make these texts' scores have mean 0 and deviation 1."""
@@ -166,7 +166,7 @@ def reward_folder(path: str | Path) -> Path:
     return model_folder(inside, ["reward"])
 
 
-class RewardTrainer(StepsTrainer):
+class RewardTrainer(SupervisedTrainer):
     """Maximum likelihood of votes."""
 
     title, unit, best_metric = "reward", "texts", "eval/accuracy"

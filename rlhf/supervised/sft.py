@@ -8,23 +8,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from playout.errors import DataError
 from playout.rlhf.data.batches import Packed, batch_of, pack
 from playout.rlhf.data.records import Demonstration
 from playout.rlhf.evaluation.samples import write_samples
-from playout.rlhf.generation.generate import Generation, generate
-from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.responses import encode_prompts, sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import Transformer, autocast, packed_mask
-from playout.rlhf.stage import pick_dtype
-from playout.rlhf.supervised.trainer import LearnConfig, StepsTrainer
+from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 from torch import Tensor
 
-__all__ = ["SFTConfig", "SFTTrainer", "answer", "encode_prompts", "write_answers"]
+__all__ = ["SFTConfig", "SFTTrainer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +40,7 @@ class SFTConfig:
     """Optimisation."""
 
 
-def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Prompts as a policy reads them: the end token (a document begins), then the text."""
-    return [[tokenizer.end_id, *ids] for ids in tokenizer.encode_batch(prompts)]
-
-
-def answer(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    *,
-    max_new_tokens: int,
-    seed: int,
-    dtype: torch.dtype,
-    temperature: float = 1.0,
-    streams: Sequence[int] | None = None,
-) -> Generation:
-    """One sampled answer a prompt, as tokens; `streams` names their random numbers."""
-    return generate(
-        model,
-        encode_prompts(tokenizer, prompts),
-        max_new_tokens=max_new_tokens,
-        stop=[tokenizer.end_id],
-        pad=tokenizer.pad_id,
-        sampling=SamplingConfig(temperature),
-        seed=seed,
-        streams=streams,
-        dtype=dtype,
-    )
-
-
-def write_answers(
-    model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], **options: Any
-) -> list[str]:
-    """The same as text; the options are those of `answer`."""
-    out = answer(model, tokenizer, prompts, **options)
-    return [tokenizer.decode(out.response(row)) for row in range(len(prompts))]
-
-
-class SFTTrainer(StepsTrainer):
+class SFTTrainer(SupervisedTrainer):
     """Cross entropy on the answers of packed demonstrations."""
 
     title, unit, best_metric = "sft", "demonstrations", "eval/neg_loss"
@@ -156,7 +115,7 @@ class SFTTrainer(StepsTrainer):
             loss, count = self._loss(self._pack(self.heldout[start : start + 128]))
             nats, tokens = nats + float(loss) * count, tokens + count
         if self.folder is not None:
-            answers = write_answers(
+            answers = sample_responses(
                 self.model,
                 self.tokenizer,
                 self.prompts,
@@ -164,7 +123,7 @@ class SFTTrainer(StepsTrainer):
                 seed=1,
                 dtype=self.dtype,
             )
-            write_samples(self.folder, self.learner.steps, self.prompts, answers)
+            write_samples(self.folder, self.learner.steps, self.prompts, answers.responses)
         loss_now = nats / max(tokens, 1)
         perplexity = math.exp(min(loss_now, 50.0))
         return {

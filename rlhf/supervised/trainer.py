@@ -11,9 +11,10 @@ from typing import Any
 
 from playout.agents.optim.adam import Adam
 from playout.agents.runs.trainer import Trainer
+from playout.errors import ConfigError
 from torch import Tensor, nn
 
-__all__ = ["LearnConfig", "Learner", "StepsTrainer"]
+__all__ = ["LearnConfig", "Learner", "SupervisedTrainer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Learner:
         self.optimizer.load_state_dict(state)
 
 
-class StepsTrainer(Trainer):
+class SupervisedTrainer(Trainer):
     """Some gradient steps on parts of a model; `update` and `evaluate` are a subclass's.
 
     Attributes:
@@ -106,6 +107,10 @@ class StepsTrainer(Trainer):
         extra: Iterable[nn.Parameter] = (),
     ) -> None:
         """Set up for `steps` steps of `units` units of progress; `extra` parameters learn too."""
+        if steps < 1 or units < 1:
+            raise ConfigError(
+                f"there must be at least one step and one record a step, not {steps} and {units}"
+            )
         self.parts, self._units = parts, units
         parameters = [one for part in parts.values() for one in part.parameters()]
         self.learner = Learner([*parameters, *extra], learn, total_steps=steps)
@@ -114,11 +119,6 @@ class StepsTrainer(Trainer):
     def progress(self) -> tuple[int, int]:
         """Units done and planned."""
         return self.learner.steps * self._units, self.learner.total_steps * self._units
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.learner.steps >= self.learner.total_steps
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """What the progress line shows."""

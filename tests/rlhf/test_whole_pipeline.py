@@ -12,12 +12,12 @@ from playout import load
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
-from playout.rlhf import pipeline as pipeline_module
-from playout.rlhf import sizes
-from playout.rlhf.data import splits
+from playout.rlhf.data import datasets
 from playout.rlhf.data.records import read_preferences
-from playout.rlhf.pipeline import STAGES, Pipeline
-from playout.rlhf.sizes import Recipe
+from playout.rlhf.stages import pipeline as pipeline_module
+from playout.rlhf.stages import sizes
+from playout.rlhf.stages.pipeline import STAGES, Pipeline
+from playout.rlhf.stages.sizes import Recipe
 
 MICRO = Recipe(
     vocab_size=300,
@@ -41,7 +41,7 @@ def finished():
     """A whole run of the smallest size, in memory, stopped once on the way."""
     patch = pytest.MonkeyPatch()
     patch.setitem(sizes.RECIPES, "tiny", MICRO)
-    patch.setattr(splits, "MADE_UP", 300)
+    patch.setattr(datasets, "NUM_SYNTHETIC", 300)
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     place = Path(tempfile.mkdtemp(prefix="playout-test-", dir=base))
     folder = place / "run"

@@ -2,10 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.commands.options import Data, Dtype, Size
+from tyro.conf import arg
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
     """Pretrain, fine-tune, classify, fit a reward, improve by PPO and DPO, judge, report.
@@ -13,52 +17,48 @@ class Command(TrainingOptions):
     Each stage has its own folder in the run. The same command again continues where it stopped.
     """
 
-    size: str = "small"
-    """tiny (minutes), small (about half an hour), base or large."""
-    data: str = "auto"
-    """real (fetched on demand), synthetic (built in), or auto: real if it can be had."""
-    base: str = ""
+    size: Size = "small"
+    """How large the model is and how long each stage: tiny takes minutes, small about half an
+    hour."""
+    data: Data = "auto"
+    """real (movie reviews and more, fetched on demand), synthetic (built in), or auto: real if it
+    can be had."""
+    base: Annotated[str, arg(metavar="FOLDER")] = ""
     """Hugging Face folder of a pretrained model to use instead of pretraining one."""
     grpo: bool = False
     """Also improve the policy by GRPO."""
-    skip: tuple[str, ...] = ()
+    skip: Annotated[tuple[str, ...], arg(metavar="STAGE")] = ()
     """Stages to leave out: classify, dpo, best-of-n."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the pipeline."""
     from playout.agents.runs.directory import RunDir
-    from playout.rlhf.data.splits import resolve
-    from playout.rlhf.pipeline import Pipeline
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import finish, start
+    from playout.rlhf.data.datasets import choose_source
+    from playout.rlhf.stages.pipeline import Pipeline
+    from playout.rlhf.stages.run import mark_finished, open_stage
+    from playout.rlhf.stages.sizes import recipe
 
     recipe(command.size)
     if command.run is not None and command.resume is None and RunDir.is_run(command.run):
         # The same command again means: go on.
         command = dataclasses.replace(command, resume=command.run, run=None)
-    run = start(command, "all", lambda: {"material": resolve(command.data)})
-    material = run.config["material"]
+    run = open_stage(command, "all", lambda: {"material": choose_source(command.data)})
+    source = run.config["material"]
     if not command.quiet:
-        words = "built-in made-up reviews" if material == "synthetic" else "fetched real text"
+        words = "built-in made-up reviews" if source == "synthetic" else "fetched real text"
         print(f"size {command.size}, working on {words}, in {run.path}", flush=True)
-    pipeline = Pipeline(
+    Pipeline(
         run,
         size=command.size,
-        data=material,
+        data=source,
         dtype=command.dtype,
         quiet=command.quiet,
         base=command.base,
         skip=command.skip,
         grpo=command.grpo,
-        say=(lambda text: None) if command.quiet else _say,
-    )
-    pipeline()
-    finish(run)
+    )()
+    mark_finished(run)
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -1,67 +1,81 @@
 """Tell texts apart: spam and ratings, from scratch, after pretraining, and by TF-IDF."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.commands.options import Data, Dtype, Size
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.supervised.classify import TextTask
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json."""
 
-    base: str = ""
+    base: Annotated[str, arg(metavar="RUN")] = ""
     """Run or Hugging Face folder of a pretrained model (required)."""
-    data: str = "auto"
-    """auto, real or synthetic."""
-    labelled: str = ""
-    """File of texts with labels (.jsonl, .csv) in place of the spam messages."""
-    rated: str = ""
-    """File of texts with ratings in place of the reviews."""
-    size: str = "small"
-    """tiny, small, base or large: sets the number of steps."""
+    labelled: Annotated[str, arg(metavar="FILE")] = ""
+    """Texts and their classes, in place of spam messages: .jsonl or .csv with the fields `text`
+    and `label`."""
+    rated: Annotated[str, arg(metavar="FILE")] = ""
+    """Texts and their ratings, in place of reviews: .jsonl or .csv with the fields `text` and
+    `ratings` (a list) or `rating`."""
+    size: Size = "small"
+    """Sets the number of steps."""
+    data: Data = "auto"
+    """Which data, where no file is named."""
     steps: int = 0
     """Gradient steps a model; 0 leaves it to the size."""
     batch: int = 32
     """Texts a step."""
     learning_rate: float = 5e-4
     """At its highest."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
     from playout.errors import ConfigError
-    from playout.rlhf.commands.options import write_json
-    from playout.rlhf.data.splits import Material, resolve
-    from playout.rlhf.stage import finish, start
-    from playout.rlhf.supervised.classify import task_of
+    from playout.rlhf.data.datasets import Datasets, choose_source
+    from playout.rlhf.model.huggingface import write_json
+    from playout.rlhf.stages.run import mark_finished, open_stage
+    from playout.rlhf.supervised.classify import make_task
 
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
-    run = start(command, "classify", lambda: {"material": resolve(command.data)})
-    material = Material(run.config["material"])
+    run = open_stage(command, "classify", lambda: {"material": choose_source(command.data)})
+    datasets = Datasets(run.config["material"])
     tasks = {
-        "spam": task_of(*material.labelled(command.labelled)),
-        "ratings": task_of(*material.rated(command.rated)),
+        "spam": make_task(*datasets.labelled(command.labelled)),
+        "ratings": make_task(*datasets.rated(command.rated)),
     }
     table = []
     for name, task in tasks.items():
-        table += _rows(command, run, name, task)
+        table += _measure_models(command, run, name, task)
     write_json(run.path / "table.json", table)
     _show(table)
-    finish(run)
+    mark_finished(run)
     return 0
 
 
-def _rows(command: Command, run: Any, name: str, task: Any) -> list[dict[str, Any]]:
+def _measure_models(
+    command: Command, run: RunDir, name: str, task: TextTask
+) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
     from playout.agents.runs.directory import RunDir
-    from playout.agents.runs.loop import train
+    from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import interval, load_model
+    from playout.rlhf.stages.run import train_stage
+    from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer, linear_baseline
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -82,27 +96,22 @@ def _rows(command: Command, run: Any, name: str, task: Any) -> list[dict[str, An
             config={"task": name, "model": kind},
             seed=command.seed,
         )
-        train(
-            trainer,
-            inner,
-            eval_every=interval(config.steps, 4),
-            save_every=30.0,
-            console=not command.quiet,
-        )
+        train_stage(trainer, inner, updates=config.steps, evaluations=4, quiet=command.quiet)
         rows.append(_row(name, kind, trainer.predictions(), task))
     return rows
 
 
-def _row(name: str, model: str, found: Any, task: Any) -> dict[str, Any]:
+def _row(name: str, model: str, predictions: NDArray[Any], task: TextTask) -> dict[str, Any]:
     from playout.rlhf.evaluation.statistics import bootstrap, wilson
-    from playout.rlhf.supervised.classify import measure
+    from playout.rlhf.supervised.classify import measure_predictions
 
-    values = measure(found, task)
+    values = measure_predictions(predictions, task)
+    count = len(predictions)
     if task.classes:
-        low, high = wilson(values["accuracy"] * len(found), len(found))
+        low, high = wilson(values["accuracy"] * count, count)
     else:
-        low, high = bootstrap(found.tolist(), task.test[1])
-    return {"task": name, "model": model, "texts": len(found), **values, "interval": [low, high]}
+        low, high = bootstrap(predictions.tolist(), task.test[1])
+    return {"task": name, "model": model, "texts": count, **values, "interval": [low, high]}
 
 
 def _show(table: list[dict[str, Any]]) -> None:

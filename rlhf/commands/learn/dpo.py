@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.options import PolicyOptions
+from tyro.conf import arg
 
 if TYPE_CHECKING:
     from playout.rlhf.online.rewards import RewardFunction
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model, the pairs in RUN/pairs.jsonl."""
 
-    preferences: str = ""
-    """File or folder of preferences; by default the policy's own samples, ranked by the reward."""
+    preferences: Annotated[str, arg(metavar="FILE")] = ""
+    """Pairs: .jsonl or .csv with the fields `prompt`, `chosen`, `rejected`, or `prompt`, `left`,
+    `right`, `winner`; by default the policy's own samples, ranked by the reward."""
     samples: int = 4
     """Responses a prompt to rank."""
     num_pairs: int = 0
@@ -26,9 +30,9 @@ class Command(PolicyOptions):
     batch: int = 32
     """Pairs a step."""
     beta: float = 0.1
-    """How dear it is to leave the reference."""
-    kind: str = "dpo"
-    """dpo or ipo."""
+    """How dear it is to leave the reference: larger stays nearer."""
+    kind: Annotated[str, arg(metavar="dpo|ipo")] = "dpo"
+    """dpo (logistic loss) or ipo (squared)."""
     label_smoothing: float = 0.0
     """Share of labels taken to be wrong."""
     learning_rate: float = 2e-4
@@ -37,13 +41,14 @@ class Command(PolicyOptions):
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.rlhf.commands.options import begin, carry_out
+    from playout.rlhf.commands.policy_stage import open_policy_stage, train_policy
     from playout.rlhf.data.records import read_preferences
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer, rank_samples, write_preferences
+    from playout.rlhf.online.ranking import rank_samples, write_preferences
+    from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
-    task = begin(command, "dpo", reward_fn)
+    stage = open_policy_stage(command, "dpo", reward_fn)
     config = DPOConfig(
         steps=command.steps or recipe(command.size).dpo_steps,
         batch=command.batch,
@@ -52,32 +57,29 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         label_smoothing=command.label_smoothing,
         learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
     )
-    path = task.run.path / "pairs.jsonl"
-    if command.preferences:
-        pairs = read_preferences(command.preferences)
-    else:
-        if not path.exists():
-            wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
-            ranked = rank_samples(
-                task.model,
-                task.tokenizer,
-                task.prompts[:wanted],
-                task.reward,
-                samples=command.samples,
-                max_new_tokens=task.evaluator.max_new_tokens,
-                seed=command.seed + 5,
-                dtype=task.evaluator.dtype,
-            )
-            write_preferences(path, ranked)
-        pairs = read_preferences(path)
-    task.baseline()
+    path = stage.run.path / "pairs.jsonl"
+    if not command.preferences and not path.exists():
+        wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
+        ranked = rank_samples(
+            stage.model,
+            stage.tokenizer,
+            stage.prompts[:wanted],
+            stage.reward,
+            samples=command.samples,
+            max_new_tokens=stage.evaluator.max_new_tokens,
+            seed=command.seed + 5,
+            dtype=stage.evaluator.dtype,
+        )
+        write_preferences(path, ranked)
+    pairs = read_preferences(command.preferences or path)
+    stage.baseline()
     trainer = DPOTrainer(
-        task.model,
-        task.tokenizer,
+        stage.model,
+        stage.tokenizer,
         pairs,
         config,
         seed=command.seed,
-        evaluator=task.evaluator,
-        folder=task.run.path,
+        evaluator=stage.evaluator,
+        folder=stage.run.path,
     )
-    return carry_out(trainer, task, command, updates=config.steps)
+    return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)

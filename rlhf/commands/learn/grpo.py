@@ -5,40 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playout.rlhf.commands.options import RoundsOptions
+from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.online.config import GRPOConfig
 
 if TYPE_CHECKING:
     from playout.rlhf.online.rewards import RewardFunction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(RoundsOptions):
+class Command(GRPOConfig, PolicyOptions):
     """Generate groups, score, learn; the policy is left in RUN/model."""
 
-    group: int = 8
-    """Responses a prompt."""
-    learning_rate: float = 4e-4
-    """At the start; it falls to zero."""
-    kl_coef: float = 0.05
-    """Coefficient of KL in a response's score."""
-    unscaled: bool = False
-    """Do not divide advantages by the group's deviation."""
+    updates: int = 0
+    """Rounds of sampling and learning; 0 leaves it to the size."""
+    batch: int = 0
+    """Responses a round; 0 leaves it to the size."""
+    max_new_tokens: int = 0
+    """Longest response, in tokens; 0 leaves it to the size."""
+
+    def __post_init__(self) -> None:
+        """Settings are checked when the size has filled in what is 0."""
 
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.rlhf.commands.options import begin, improve, rounds_of
-    from playout.rlhf.online.grpo import GRPOConfig, GRPOTrainer
-    from playout.rlhf.sizes import recipe
+    from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
+    from playout.rlhf.online.grpo import GRPOTrainer
+    from playout.rlhf.stages.sizes import recipe
 
-    task = begin(command, "grpo", reward_fn)
-    config = GRPOConfig(
-        updates=command.updates or recipe(command.size).grpo_steps,
-        group=command.group,
-        scale=not command.unscaled,
-        **rounds_of(command, task, vf_coef=0.0, norm_adv=False),
-    )
-    return improve(GRPOTrainer, config, task, command)
+    stage = open_policy_stage(command, "grpo", reward_fn)
+    config = online_config(GRPOConfig, command, stage, recipe(command.size).grpo_steps)
+    return train_online(GRPOTrainer, config, stage, command)
 
 
 def grpo(base: str = "", *, reward_fn: RewardFunction | None = None, **options: Any) -> int:

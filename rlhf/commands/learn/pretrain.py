@@ -1,22 +1,33 @@
 """Pretrain a Transformer on raw text: a decoder by next tokens, or an encoder by masked ones."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.commands.options import Data, Dtype, Size
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.generation.tokenizer import Tokenizer
+    from playout.rlhf.model.transformer import TransformerConfig
+    from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
-    size: str = "small"
-    """tiny, small, base or large: sets everything that is not given."""
-    data: str = "auto"
-    """auto, real or synthetic: which texts, if --text names none."""
-    text: tuple[str, ...] = ()
-    """Data sets or files (.txt, .jsonl, .csv) to learn from."""
-    tokenizer: str = ""
+    text: Annotated[tuple[str, ...], arg(metavar="FILE")] = ()
+    """What to learn from: files (.txt, or .jsonl and .csv with the field `text`) or data sets by
+    name (shakespeare, milton, movie-reviews, tweets, editorials, product-reviews)."""
+    size: Size = "small"
+    """Sets the model and everything else that is not given."""
+    data: Data = "auto"
+    """Which texts, if --text names none."""
+    tokenizer: Annotated[str, arg(metavar="FOLDER")] = ""
     """Folder of a tokenizer to use instead of learning one."""
     encoder: bool = False
     """Pretrain an encoder by masked tokens."""
@@ -30,28 +41,30 @@ class Command(TrainingOptions):
     """Tokens a row; 0 leaves it to the size."""
     learning_rate: float = 2e-3
     """At its highest."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
     compile: bool = False
     """Compile the model first."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
-    from playout.agents.runs.loop import train
-    from playout.rlhf.data.splits import Material, resolve
+    from playout.errors import DataError
+    from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.generation.tokenizer import Tokenizer
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import export_model, finish, interval, own_tokenizer, start
+    from playout.rlhf.model.folder import export_model
+    from playout.rlhf.stages.run import mark_finished, open_stage, own_tokenizer, train_stage
+    from playout.rlhf.stages.sizes import recipe
 
     numbers = recipe(command.size)
-    run = start(
+    run = open_stage(
         command,
         "pretrain",
-        lambda: {"material": "files" if command.text else resolve(command.data)},
+        lambda: {"material": "files" if command.text else choose_source(command.data)},
     )
-    texts, heldout = Material(run.config["material"]).texts(command.text)
-    _check(texts, heldout)
+    texts, heldout = Datasets(run.config["material"]).texts(command.text)
+    if not texts or not heldout:
+        raise DataError("there are too few texts to hold some out; give at least a few dozen")
 
     def make() -> Tokenizer:
         if command.tokenizer:
@@ -61,25 +74,22 @@ def main(command: Command) -> int:
     tokenizer = own_tokenizer(run, make)
     build = _encoder if command.encoder else _decoder
     trainer = build(command, tokenizer, texts, heldout)
-    heads = {"mlm": trainer.head} if command.encoder else {}
-    every = interval(trainer.config.steps, 10)
-    train(trainer, run, eval_every=every, save_every=30.0, console=not command.quiet)
-    export_model(run.path / "model", trainer.model, tokenizer, heads=heads)
-    finish(run)
+    train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
+    heads = {name: part for name, part in trainer.parts.items() if name != "model"}
+    export_model(
+        run.path / "model",
+        trainer.model,
+        tokenizer,
+        heads={"mlm": heads["head"]} if heads else {},
+    )
+    mark_finished(run)
     return 0
 
 
-def _check(texts: list[str], heldout: list[str]) -> None:
-    from playout.errors import DataError
-
-    if not texts or not heldout:
-        raise DataError("there are too few texts to hold some out; give at least a few dozen")
-
-
-def _config(command: Command, tokenizer: Any) -> tuple[Any, Any]:
+def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, PretrainConfig]:
     """Shape of the model and size of the run."""
     from playout.rlhf.model.transformer import sized_config
-    from playout.rlhf.sizes import recipe
+    from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.pretrain import PretrainConfig
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -106,7 +116,9 @@ def _config(command: Command, tokenizer: Any) -> tuple[Any, Any]:
     return shape, config
 
 
-def _decoder(command: Command, tokenizer: Any, texts: list[str], heldout: list[str]) -> Any:
+def _decoder(
+    command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
+) -> PretrainTrainer:
     from playout.rlhf.data.batches import Corpus
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import PretrainTrainer
@@ -121,7 +133,9 @@ def _decoder(command: Command, tokenizer: Any, texts: list[str], heldout: list[s
     )
 
 
-def _encoder(command: Command, tokenizer: Any, texts: list[str], heldout: list[str]) -> Any:
+def _encoder(
+    command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
+) -> MaskedTrainer:
     from playout.rlhf.model.heads import MaskedTokenHead
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import MaskedTrainer

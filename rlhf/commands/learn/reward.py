@@ -1,29 +1,40 @@
 """Fit a reward model to preferences or ratings."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.commands.options import Data, Dtype, Size
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.data.comparisons import Comparisons
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth."""
 
-    base: str = ""
+    base: Annotated[str, arg(metavar="RUN")] = ""
     """Run or Hugging Face folder of the model to start from (required)."""
-    policy: str = ""
+    preferences: Annotated[str, arg(metavar="FILE")] = ""
+    """Votes between answers, in place of ratings: .jsonl or .csv with the fields `prompt`,
+    `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`, as `playout rlhf judge --human`
+    writes them."""
+    rated: Annotated[tuple[str, ...], arg(metavar="FILE")] = ()
+    """Rated texts: files (.jsonl, .csv) with the fields `text` and `ratings` or `rating`, or data
+    sets by name; only of the first are some held out to judge by. By default movie reviews, and
+    tweets, editorials and product reviews beside them."""
+    policy: Annotated[str, arg(metavar="RUN")] = ""
     """Run of the reference policy on whose samples scores get mean 0 and deviation 1; by default
     they are normalised on held-out texts."""
-    preferences: str = ""
-    """File or folder of votes between answers, in place of ratings."""
-    rated: tuple[str, ...] = ()
-    """Data sets or files of rated texts to learn from; only of the first are some held out to judge
-    by. By default movie reviews, and tweets, editorials and product reviews beside them."""
-    data: str = "auto"
-    """auto, real or synthetic: which data, if no file is named."""
-    size: str = "small"
-    """tiny, small, base or large: sets the number of steps."""
+    size: Size = "small"
+    """Sets the number of steps and the length of texts."""
+    data: Data = "auto"
+    """Which data, if no file is named."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
     batch: int = 64
@@ -34,33 +45,33 @@ class Command(TrainingOptions):
     """Of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
-    from playout.agents.runs.loop import train
     from playout.errors import ConfigError
-    from playout.rlhf.commands.options import write_json
-    from playout.rlhf.data.splits import resolve
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import finish, interval, load_model, start
+    from playout.rlhf.data.datasets import choose_source
+    from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.huggingface import write_json
+    from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+    from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
     if not command.base:
         raise ConfigError("name the model to start from: --base RUN")
+    if command.preferences and command.rated:
+        raise ConfigError("give --preferences or --rated, not both")
     numbers = recipe(command.size)
     model, tokenizer = load_model(command.base, ["pretrain", "sft"])
-    made_of_files = bool(command.preferences) and bool(command.rated)
-    if made_of_files:
-        raise ConfigError("give --preferences or --rated, not both")
-    run = start(
+    run = open_stage(
         command,
         "reward",
-        lambda: {"material": "files" if command.preferences else resolve(command.data)},
+        lambda: {"material": "files" if command.preferences else choose_source(command.data)},
     )
+    source = run.config["material"]
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,
@@ -72,12 +83,11 @@ def main(command: Command) -> int:
             dtype=command.dtype,
         ),
     )
-    trainer = RewardTrainer(
-        model, tokenizer, _comparisons(command, run.config["material"]), config, seed=command.seed
-    )
-    every = interval(config.steps, 6)
-    train(trainer, run, eval_every=every, save_every=30.0, console=not command.quiet)
-    trainer.reward.normalise(_samples(command, run.config["material"], trainer))
+    comparisons = _voted(command) if command.preferences else _rated(command, source)
+    trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
+    train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
+    samples = _policy_samples(command, source) if command.policy else trainer.test.texts
+    trainer.reward.normalise(samples)
     table = trainer.measure()
     trainer.reward.save(run.path / "model")
     write_json(run.path / "table.json", table)
@@ -88,58 +98,63 @@ def main(command: Command) -> int:
             f"(95 %: {100 * low:.1f} to {100 * high:.1f}), calibration error "
             f"{table['calibration_error']:.3f}"
         )
-    finish(run)
+    mark_finished(run)
     return 0
 
 
-def _comparisons(command: Command, kind: str) -> Any:
+def _voted(command: Command) -> tuple[Comparisons, Comparisons]:
+    """Votes of a file, to learn from and held out."""
     from playout.errors import DataError
-    from playout.rlhf.data.comparisons import RatedPairs, VotedPairs
-    from playout.rlhf.data.corpora import RATED
+    from playout.rlhf.data.comparisons import VotedPairs
+    from playout.rlhf.data.datasets import HELD_OUT
     from playout.rlhf.data.records import read_preferences, split_by_text
-    from playout.rlhf.data.splits import HELD_OUT, Material
 
-    if command.preferences:
-        items = read_preferences(command.preferences)
-        train, test = split_by_text(
-            items, HELD_OUT, texts=lambda p: [p.prompt or p.first, p.prompt or p.second]
+    items = read_preferences(command.preferences)
+    train, test = split_by_text(
+        items, HELD_OUT, texts=lambda p: [p.prompt or p.first, p.prompt or p.second]
+    )
+    if len({item.prompt for item in items}) < 20 and not all(i.prompt == "" for i in items):
+        # With so few prompts a side could be empty: answers are divided instead.
+        train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
+    if not train or not test:
+        raise DataError(
+            f"{command.preferences} has too few votes ({len(items)} pairs) to hold some out"
         )
-        if len({item.prompt for item in items}) < 20 and not all(i.prompt == "" for i in items):
-            # With so few prompts a side could be empty: answers are divided instead.
-            train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
-        if not train or not test:
-            raise DataError(
-                f"{command.preferences} has too few votes ({len(items)} pairs) to hold some out"
-            )
-        return VotedPairs(train), VotedPairs(test)
-    material = Material(kind)
-    names = command.rated or (RATED if kind == "real" else ("",))
-    rated, heldout = material.rated(names[0])
+    return VotedPairs(train), VotedPairs(test)
+
+
+def _rated(command: Command, source: str) -> tuple[Comparisons, Comparisons]:
+    """Rated texts, to learn from and held out."""
+    from playout.errors import DataError
+    from playout.rlhf.data.comparisons import RatedPairs
+    from playout.rlhf.data.corpora import RATED
+    from playout.rlhf.data.datasets import Datasets
+
+    datasets = Datasets(source)
+    names = command.rated or (RATED if source == "real" else ("",))
+    train, test = datasets.rated(names[0])
     for name in names[1:]:
-        rated = rated + material.rated(name)[0]
-    if not rated or not heldout:
+        train = train + datasets.rated(name)[0]
+    if not train or not test:
         raise DataError("there are too few rated texts to hold some out; give at least a few dozen")
-    return RatedPairs(rated), RatedPairs(heldout)
+    return RatedPairs(train), RatedPairs(test)
 
 
-def _samples(command: Command, kind: str, trainer: Any) -> list[str]:
-    """Texts of the reference policy, or held-out texts."""
-    if not command.policy:
-        return list(trainer.test.texts)
-    from playout.rlhf.data.splits import Material
-    from playout.rlhf.online.episodes import respond
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import load_model, pick_dtype
+def _policy_samples(command: Command, source: str) -> list[str]:
+    """Texts that the reference policy writes."""
+    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.generation.responses import sample_responses
+    from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.stages.sizes import recipe
 
-    numbers = recipe(command.size)
     policy, tokenizer = load_model(command.policy, ["sft"])
-    prompts = [d.prompt for d in Material(kind).demonstrations()[0][:512]]
-    samples = respond(
+    prompts = [item.prompt for item in Datasets(source).demonstrations()[0][:512]]
+    return sample_responses(
         policy,
         tokenizer,
         prompts,
-        max_new_tokens=numbers.response_length,
+        max_new_tokens=recipe(command.size).response_length,
         seed=command.seed + 7,
         dtype=pick_dtype(command.dtype),
-    )
-    return samples.texts
+    ).texts

@@ -5,55 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from playout.rlhf.commands.options import RoundsOptions
+from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.online.config import RLHFConfig
 
 if TYPE_CHECKING:
     from playout.rlhf.online.rewards import RewardFunction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(RoundsOptions):
+class Command(RLHFConfig, PolicyOptions):
     """Generate, score, learn; the policy is left in RUN/model."""
 
-    epochs: int = 4
-    """Passes over a round's responses."""
-    minibatch: int = 32
-    """Responses a gradient step."""
-    clip: float = 0.2
-    """How far the ratio may move in one round."""
-    kl_coef: float = 0.1
-    """Coefficient of KL in the reward; the least one if it is steered."""
-    kl_target: float = 7.0
-    """Steer the coefficient towards this KL a response, in nats; 0 keeps it fixed."""
-    kl_horizon: float = 0.0
-    """In five times so many responses the coefficient can change by a factor of e at most; 0 stands
-    for a twentieth of the run."""
-    whiten_rewards: bool = False
-    """Divide rewards by their deviation."""
-    value_warmup: int = 4
-    """Batches to which the value head is fitted before the first round."""
-    critic: str = "auto"
-    """What the value head stands on: shared (the policy's Transformer), own (a copy of it), reward
-    (a copy of the reward model) or auto (the last if it reads the same tokens)."""
+    updates: int = 0
+    """Rounds of sampling and learning; 0 leaves it to the size."""
+    batch: int = 0
+    """Responses a round; 0 leaves it to the size."""
+    max_new_tokens: int = 0
+    """Longest response, in tokens; 0 leaves it to the size."""
+
+    def __post_init__(self) -> None:
+        """Settings are checked when the size has filled in what is 0."""
 
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
     """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.rlhf.commands.options import begin, improve, rounds_of
-    from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer
-    from playout.rlhf.sizes import recipe
+    from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
+    from playout.rlhf.online.ppo import RLHFTrainer
+    from playout.rlhf.stages.sizes import recipe
 
-    task = begin(command, "rlhf", reward_fn)
-    config = RLHFConfig(
-        updates=command.updates or recipe(command.size).rlhf_steps,
-        kl_target=command.kl_target,
-        kl_horizon=command.kl_horizon,
-        whiten_rewards=command.whiten_rewards,
-        value_warmup=command.value_warmup,
-        critic=command.critic,
-        **rounds_of(command, task, clip_coef=command.clip),
-    )
-    return improve(RLHFTrainer, config, task, command)
+    stage = open_policy_stage(command, "rlhf", reward_fn)
+    config = online_config(RLHFConfig, command, stage, recipe(command.size).rlhf_steps)
+    return train_online(RLHFTrainer, config, stage, command)
 
 
 def rlhf(base: str = "", *, reward_fn: RewardFunction | None = None, **options: Any) -> int:

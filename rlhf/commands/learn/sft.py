@@ -1,22 +1,27 @@
 """Fine-tune a pretrained model on demonstrations, learning from the answers only."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from playout.rlhf.commands.options import Data, Dtype, Size
+from tyro.conf import arg
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
-    base: str = ""
+    base: Annotated[str, arg(metavar="RUN")] = ""
     """Run or Hugging Face folder of the pretrained model (required)."""
-    demonstrations: str = ""
-    """File of prompts and responses (.jsonl, .csv); by default beginnings of reviews."""
-    data: str = "auto"
-    """auto, real or synthetic: which data, if no file is named."""
-    size: str = "small"
-    """tiny, small, base or large: sets the number of steps."""
+    demonstrations: Annotated[str, arg(metavar="FILE")] = ""
+    """What to imitate: .jsonl or .csv with the fields `prompt` (may be empty) and `response`; by
+    default reviews, the first words as the prompt."""
+    size: Size = "small"
+    """Sets the number of steps and the length of texts."""
+    data: Data = "auto"
+    """Which data, if no file is named."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
     batch: int = 64
@@ -25,18 +30,18 @@ class Command(TrainingOptions):
     """At its highest."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
-    from playout.agents.runs.loop import train
     from playout.errors import ConfigError
-    from playout.rlhf.data.splits import Material, resolve
+    from playout.rlhf.data.datasets import Datasets, choose_source
+    from playout.rlhf.model.folder import export_model, load_model
     from playout.rlhf.model.lora import LoRAConfig, add_adapters
-    from playout.rlhf.sizes import recipe
-    from playout.rlhf.stage import export_model, finish, interval, load_model, start
+    from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+    from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -44,12 +49,12 @@ def main(command: Command) -> int:
         raise ConfigError("name the pretrained model: --base RUN")
     numbers = recipe(command.size)
     model, tokenizer = load_model(command.base, ["pretrain"])
-    run = start(
+    run = open_stage(
         command,
         "sft",
-        lambda: {"material": "files" if command.demonstrations else resolve(command.data)},
+        lambda: {"material": "files" if command.demonstrations else choose_source(command.data)},
     )
-    demonstrations = Material(run.config["material"]).demonstrations(command.demonstrations)
+    demonstrations = Datasets(run.config["material"]).demonstrations(command.demonstrations)
     if command.lora_rank:
         add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
     config = SFTConfig(
@@ -62,13 +67,7 @@ def main(command: Command) -> int:
     trainer = SFTTrainer(
         model, tokenizer, demonstrations, config, seed=command.seed, folder=run.path
     )
-    train(
-        trainer,
-        run,
-        eval_every=interval(config.steps, 6),
-        save_every=30.0,
-        console=not command.quiet,
-    )
+    train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_model(run.path / "model", model, tokenizer)
-    finish(run)
+    mark_finished(run)
     return 0

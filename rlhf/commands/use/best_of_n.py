@@ -2,27 +2,30 @@
 
 from dataclasses import dataclass
 
+from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.options import PolicyOptions
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(PolicyOptions):
     """Measure best-of-n of a policy; the table is left in RUN/table.json."""
 
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """The numbers n."""
+    """How many samples the best is taken of, each in turn."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
-    from playout.rlhf.commands.options import begin, write_json
+    from playout.rlhf.commands.policy_stage import open_policy_stage
     from playout.rlhf.evaluation.best_of_n import best_of_n
-    from playout.rlhf.stage import finish
+    from playout.rlhf.model.huggingface import write_json
+    from playout.rlhf.stages.run import mark_finished
 
-    task = begin(command, "best-of-n")
-    table, shown = best_of_n(task.model, task.evaluator, command.sizes)
-    write_json(task.run.path / "samples.json", shown)
-    write_json(task.run.path / "table.json", table)
+    stage = open_policy_stage(command, "best-of-n")
+    table, shown = best_of_n(stage.model, stage.evaluator, command.sizes)
+    write_json(stage.run.path / "samples.json", shown)
+    write_json(stage.run.path / "table.json", table)
     if not command.quiet:
         from rich.console import Console
         from rich.table import Table
@@ -33,5 +36,5 @@ def main(command: Command) -> int:
             cells = [f"{row[name]:.3f}" for name in names]
             view.add_row(str(row["n"]), f"{row['kl']:.2f}", *cells)
         Console().print(view)
-    finish(task.run)
+    mark_finished(stage.run)
     return 0

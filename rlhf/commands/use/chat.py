@@ -26,8 +26,8 @@ class Command:
 def main(command: Command) -> int:
     """Run the command."""
     from playout.rlhf.generation.chat import chat
-    from playout.rlhf.loading import LanguagePlayer
-    from playout.rlhf.stage import load_model
+    from playout.rlhf.generation.player import LanguagePlayer
+    from playout.rlhf.model.folder import load_model
 
     model, tokenizer = load_model(command.run)
     player = LanguagePlayer(

@@ -36,11 +36,12 @@ class Command:
 def main(command: Command) -> int:
     """Run the command."""
     from playout.errors import ConfigError
-    from playout.rlhf.commands.options import read_prompts, write_json
-    from playout.rlhf.generation.generate import generate
+    from playout.rlhf.data.records import read_prompts
+    from playout.rlhf.generation.responses import sample_responses
     from playout.rlhf.generation.sampling import SamplingConfig
-    from playout.rlhf.stage import load_model, pick_dtype
-    from playout.rlhf.supervised.sft import encode_prompts
+    from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.huggingface import write_json
+    from playout.rlhf.model.transformer import pick_dtype
 
     if not command.run or command.prompts is None:
         raise ConfigError("usage: playout rlhf generate RUN --prompts FILE [--json OUT]")
@@ -48,12 +49,11 @@ def main(command: Command) -> int:
         raise ConfigError(f"samples must be at least 1, not {command.samples}")
     texts = [p for p in read_prompts(command.prompts) for _ in range(command.samples)]
     model, tokenizer = load_model(command.run)
-    out = generate(
+    answers = sample_responses(
         model,
-        encode_prompts(tokenizer, texts),
+        tokenizer,
+        texts,
         max_new_tokens=command.max_new_tokens,
-        stop=[tokenizer.end_id],
-        pad=tokenizer.pad_id,
         sampling=SamplingConfig(command.temperature, command.top_k, command.top_p),
         seed=command.seed,
         dtype=pick_dtype(command.dtype),
@@ -61,18 +61,15 @@ def main(command: Command) -> int:
     found = [
         {
             "prompt": text,
-            "response": tokenizer.decode(out.response(row)),
-            "logprob": round(float(out.logprobs[row].sum()), 5),
-            "finished": bool(out.finished[row]),
+            "response": answers.responses[row],
+            "logprob": round(float(answers.generation.logprobs[row].sum()), 5),
+            "finished": bool(answers.generation.finished[row]),
         }
         for row, text in enumerate(texts)
     ]
-    if command.json is None:
-        for item in found:
-            print(f"{item['prompt']}|{item['response']}")
-        return 0
-    try:
+    if command.json is not None:
         write_json(command.json, found)
-    except OSError as error:
-        raise ConfigError(f"{command.json} cannot be written: {error.strerror}") from None
+        return 0
+    for item in found:
+        print(f"{item['prompt']}|{item['response']}")
     return 0

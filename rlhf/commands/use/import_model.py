@@ -25,9 +25,9 @@ def main(command: Command) -> int:
 
     from playout.errors import ConfigError
     from playout.rlhf.data.downloads import SOURCES, fetch, members
+    from playout.rlhf.model.folder import export_model
     from playout.rlhf.model.gguf import read_gguf
     from playout.rlhf.model.transformer import Transformer
-    from playout.rlhf.stage import export_model
 
     if command.out is None:
         raise ConfigError("name a folder to write: --out FOLDER")

@@ -36,11 +36,11 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
-    from playout.rlhf.commands.options import write_json
+    from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
-    from playout.rlhf.loading import meeting
+    from playout.rlhf.model.huggingface import write_json
 
-    found = meeting(
+    found = comparison_of(
         command.policy,
         opponent=command.opponent,
         reward=command.reward,

@@ -24,9 +24,9 @@ class Command:
 def main(command: Command) -> int:
     """Run the command."""
     from playout.errors import ConfigError, DataError
-    from playout.rlhf.commands.options import write_json
     from playout.rlhf.data.records import read_bytes, to_text
-    from playout.rlhf.online.rewards import checked, reward_from
+    from playout.rlhf.model.huggingface import write_json
+    from playout.rlhf.online.rewards import checked_rewards, load_reward
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf score RUN --texts FILE [--json OUT]")
@@ -34,15 +34,12 @@ def main(command: Command) -> int:
     if not text.strip():
         raise DataError(f"{command.texts} is empty")
     lines = text.removesuffix("\n").split("\n")
-    reward = reward_from(command.run, dtype=command.dtype)
-    scores = checked(reward, lines).tolist()
-    if command.json is None:
-        for line, score in zip(lines, scores, strict=True):
-            print(f"{score:8.3f}  {line}")
+    reward = load_reward(command.run, dtype=command.dtype)
+    scores = checked_rewards(reward, lines).tolist()
+    if command.json is not None:
+        rows = zip(lines, scores, strict=True)
+        write_json(command.json, [{"text": text, "score": round(s, 6)} for text, s in rows])
         return 0
-    found = [{"text": t, "score": round(s, 6)} for t, s in zip(lines, scores, strict=True)]
-    try:
-        write_json(command.json, found)
-    except OSError as error:
-        raise ConfigError(f"{command.json} cannot be written: {error.strerror}") from None
+    for line, score in zip(lines, scores, strict=True):
+        print(f"{score:8.3f}  {line}")
     return 0

@@ -8,11 +8,11 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.data.synthetic import judge, reviews
 from playout.rlhf.evaluation.best_of_n import best_of_n, choose_best, kl_bound
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.judge import compare_policies, human_votes, win_rate
-from playout.rlhf.evaluation.prompts import PolicyEvaluator
 from playout.rlhf.generation.chat import chat
+from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.loading import LanguagePlayer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 
 

@@ -11,10 +11,10 @@ from playout.rlhf.data import downloads
 from playout.rlhf.data.downloads import fetch
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.gguf import _TYPES, read_gguf
 from playout.rlhf.model.huggingface import from_pretrained, to_hugging_face
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.stage import load_model
 from tokenizers import pre_tokenizers
 
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -6,8 +6,8 @@ from playout.errors import ConfigError
 from playout.rlhf.data import synthetic
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.grpo import GRPOConfig, GRPOTrainer, group_advantages
-from playout.rlhf.online.trainer import language_ppo
+from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.online.grpo import GRPOTrainer, group_advantages
 
 
 def test_advantages_are_relative_to_the_group():
@@ -29,9 +29,8 @@ def test_a_policy_learns_to_please_and_a_resumed_run_is_the_same():
         kl_coef=0.0,
         missing_end_penalty=0.0,
         dtype="float32",
-        ppo=language_ppo(
-            num_epochs=1, minibatch_size=32, vf_coef=0.0, norm_adv=False, learning_rate=1e-2
-        ),
+        minibatch=32,
+        learning_rate=1e-2,
     )
 
     def fresh():

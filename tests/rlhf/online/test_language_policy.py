@@ -1,6 +1,7 @@
 """The language policy: log-probabilities, values, references, and the same PPO as everywhere."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,23 @@ from playout.agents.ppo.rollout import Rollout
 from playout.agents.ppo.update import ppo_update
 from playout.errors import ConfigError
 from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.responses import responses_of
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.model.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.episodes import samples_of
-from playout.rlhf.online.policy import LanguagePolicy, Reference, logprobs_of
-from playout.rlhf.online.trainer import language_ppo
+from playout.rlhf.online.config import RLHFConfig
+from playout.rlhf.online.policy import LanguagePolicy
 from torch import nn
 from torch.nn import functional as F
 
 SHAPE = TransformerConfig(
     40, 32, 48, 2, 4, 2, max_position_embeddings=32, pad_token_id=0, eos_token_id=1
 )
+
+
+def language_ppo(**changes):
+    return replace(RLHFConfig().ppo_config(), **changes)
 
 
 def make(critic=False, **changes):
@@ -104,7 +110,7 @@ def test_log_probabilities_of_generation_are_those_of_the_policy():
         sampling=SamplingConfig(0.8),
         seed=4,
     )
-    samples = samples_of(out, Text(), ["a", "b", "c"])
+    samples = responses_of(out, Text(), ["a", "b", "c"])
     logprobs, _, _ = policy.assess(samples.obs, samples.actions, samples.valid)
     for row in range(3):
         length = int(out.lengths[row])
@@ -212,28 +218,14 @@ def test_a_reference_stays_what_the_policy_was():
             add_adapters(model, LoRAConfig(rank=2))
         tensors = rows()
         reference = Reference(model)
-        before = logprobs_of(model, *tensors)[0]
+        before = sequence_logprobs(model, *tensors)[0]
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(0.05)
-        assert not torch.allclose(logprobs_of(model, *tensors)[0], before)
+        assert not torch.allclose(sequence_logprobs(model, *tensors)[0], before)
         torch.testing.assert_close(reference.logprobs(*tensors, rows=4), before.detach())
         assert (reference.model is model) == adapted
-
-
-def test_a_policy_acts_one_token_at_a_time():
-    policy = make()
-    obs = torch.tensor([[1, 5, 9], [1, 7, 8]])
-    log_p = torch.log_softmax(policy.model.logits(policy.model(obs)[:, -1]), -1)
-    step = policy.step(obs, deterministic=True)
-    assert torch.equal(step.action, log_p.argmax(-1))
-    mask = torch.zeros(2, 40)
-    mask[:, 11] = 1
-    chosen = policy.step(obs, mask=mask, generator=torch.Generator().manual_seed(0))
-    assert (chosen.action == 11).all() and (chosen.value == 0).all()
-    assert policy.initial_state(2) is None
-    assert make(critic=True).step(obs, deterministic=True).value.shape == (2,)
 
 
 def test_what_cannot_be_a_policy_is_refused():

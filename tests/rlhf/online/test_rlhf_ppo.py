@@ -13,15 +13,17 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data import synthetic
-from playout.rlhf.evaluation.prompts import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.samples import read_samples
+from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
+from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.episodes import experience, kl_estimate, respond
-from playout.rlhf.online.policy import LanguagePolicy, Reference
-from playout.rlhf.online.ppo import RLHFConfig, RLHFTrainer, adapt, critic_of
-from playout.rlhf.online.trainer import language_ppo
+from playout.rlhf.online.config import RLHFConfig
+from playout.rlhf.online.episodes import kl_estimate, score_episodes
+from playout.rlhf.online.policy import LanguagePolicy
+from playout.rlhf.online.ppo import RLHFTrainer, adapt_kl_coef, make_critic
 from playout.rlhf.supervised.reward import RewardModel
 
 
@@ -43,7 +45,7 @@ def test_rewards_are_kl_at_every_token_and_the_score_at_the_last(tokenizer):
     with torch.no_grad():
         model.embed_tokens.mul_(1.5)
     policy = LanguagePolicy(model)
-    samples = respond(
+    responses = sample_responses(
         model,
         tokenizer,
         ["the film", "a"],
@@ -51,22 +53,22 @@ def test_rewards_are_kl_at_every_token_and_the_score_at_the_last(tokenizer):
         seed=0,
         dtype=torch.float32,
     )
-    found = experience(
+    found = score_episodes(
         policy,
         reference,
-        samples,
+        responses,
         lambda texts: [float(len(text)) for text in texts],
         kl_coef=0.3,
         missing_end=2.0,
     )
     rollout = found.rollout
-    theirs = reference.logprobs(samples.obs, samples.actions, samples.valid)
+    theirs = reference.logprobs(responses.obs, responses.actions, responses.valid)
     for row in range(2):
         places = rollout.valid[row].nonzero()[:, 0].tolist()
-        assert len(places) == int(samples.generation.lengths[row])
+        assert len(places) == int(responses.generation.lengths[row])
         expected = -0.3 * (rollout.logprobs[row] - theirs[row])[places]
-        expected[-1] += len(samples.texts[row])
-        expected[-1] -= 0.0 if samples.generation.finished[row] else 2.0
+        expected[-1] += len(responses.texts[row])
+        expected[-1] -= 0.0 if responses.generation.finished[row] else 2.0
         torch.testing.assert_close(rollout.rewards[row][places], expected)
         assert rollout.terminations[row].nonzero()[:, 0].tolist() == places[-1:]
     assert (rollout.rewards[~rollout.valid] == 0).all()
@@ -89,30 +91,30 @@ def test_the_critic_is_a_copy_of_the_reward_model_where_that_reads_the_policys_t
     reward = RewardModel(judge.requires_grad_(False), ScalarHead(judge.config), tokenizer)
     other = Tokenizer.train(synthetic.reviews(200), vocab_size=310)
     for kind in ("auto", "reward"):
-        critic = critic_of(kind, model, tokenizer, reward)
+        critic = make_critic(kind, model, tokenizer, reward)
         assert critic is not judge and len(critic.blocks) == 2
         assert all(p.requires_grad for p in critic.parameters())
         assert not any(p.requires_grad for p in judge.parameters())
-    assert critic_of("shared", model, tokenizer, reward) is None
-    assert len(critic_of("own", model, tokenizer, reward).blocks) == 1
-    assert critic_of("auto", model, tokenizer, lambda texts: [0.0] * len(texts)) is None
-    assert critic_of("auto", model, other, reward) is None
+    assert make_critic("shared", model, tokenizer, reward) is None
+    assert len(make_critic("own", model, tokenizer, reward).blocks) == 1
+    assert make_critic("auto", model, tokenizer, lambda texts: [0.0] * len(texts)) is None
+    assert make_critic("auto", model, other, reward) is None
     with pytest.raises(ConfigError, match="tokenizer of the policy"):
-        critic_of("reward", model, other, reward)
+        make_critic("reward", model, other, reward)
     with pytest.raises(ConfigError, match="critic must be one of"):
         RLHFConfig(critic="none")
 
 
 def test_the_coefficient_follows_the_target_within_its_bounds():
     config = RLHFConfig(kl_target=6.0, kl_horizon=10000.0)
-    assert adapt(0.1, 6.0, 64, config) == pytest.approx(0.1)
-    assert adapt(0.1, 600.0, 64, config) == pytest.approx(0.1 * (1 + 0.2 * 64 / 10000))
-    assert adapt(0.5, -5.0, 64, config) == pytest.approx(0.5 * (1 - 0.2 * 64 / 10000))
-    assert adapt(0.1, -5.0, 64, config) == 0.1
-    assert adapt(0.1, 6.6, 64, config) == pytest.approx(0.1 * (1 + 0.1 * 64 / 10000))
-    assert adapt(0.1, 600.0, 64, RLHFConfig(kl_target=0.0)) == 0.1
+    assert adapt_kl_coef(0.1, 6.0, 64, config) == pytest.approx(0.1)
+    assert adapt_kl_coef(0.1, 600.0, 64, config) == pytest.approx(0.1 * (1 + 0.2 * 64 / 10000))
+    assert adapt_kl_coef(0.5, -5.0, 64, config) == pytest.approx(0.5 * (1 - 0.2 * 64 / 10000))
+    assert adapt_kl_coef(0.1, -5.0, 64, config) == 0.1
+    assert adapt_kl_coef(0.1, 6.6, 64, config) == pytest.approx(0.1 * (1 + 0.1 * 64 / 10000))
+    assert adapt_kl_coef(0.1, 600.0, 64, RLHFConfig(kl_target=0.0)) == 0.1
     steered = RLHFConfig(kl_target=6.0, updates=10, batch=64)  # a twentieth of 640 is 32
-    assert adapt(0.1, 600.0, 64, steered) == pytest.approx(0.1 * (1 + 0.2 * 64 / 32))
+    assert adapt_kl_coef(0.1, 600.0, 64, steered) == pytest.approx(0.1 * (1 + 0.2 * 64 / 32))
 
 
 LETTERS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.5}
@@ -137,9 +139,10 @@ def test_a_toy_language_is_solved_to_its_known_optimum(tokenizer):
         kl_target=0.0,
         missing_end_penalty=0.0,
         dtype="float32",
-        ppo=language_ppo(
-            learning_rate=2e-3, num_epochs=4, minibatch_size=64, norm_adv=False, vf_coef=0.5
-        ),
+        learning_rate=2e-3,
+        minibatch=64,
+        norm_adv=False,
+        vf_coef=0.5,
     )
 
     def reward(texts):
@@ -240,7 +243,8 @@ def killable(path, calls):
         kl_target=1e-4,
         value_warmup=1,
         dtype="float32",
-        ppo=language_ppo(minibatch_size=4, learning_rate=1e-3),
+        minibatch=4,
+        learning_rate=1e-3,
     )
     trainer = RLHFTrainer(small(tokenizer), tokenizer, ["the", "a", "its"], reward, config, seed=3)
     run = RunDir.open_or_create(path, kind="rlhf.rlhf", config={}, seed=3)
@@ -251,7 +255,8 @@ def killable(path, calls):
 def test_a_run_killed_at_any_update_ends_as_the_one_that_was_not(memory_path):
     whole = killable(memory_path / "whole", 0)
     path = str(memory_path / "killed")
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1"}
+    places = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, path, "5"], env=environment, capture_output=True, timeout=120
     )

@@ -8,13 +8,8 @@ from playout.rlhf.data import synthetic
 from playout.rlhf.data.records import Preference, read_preferences
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.supervised.dpo import (
-    DPOConfig,
-    DPOTrainer,
-    dpo_loss,
-    rank_samples,
-    write_preferences,
-)
+from playout.rlhf.online.ranking import rank_samples, write_preferences
+from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer, dpo_loss
 from playout.rlhf.supervised.trainer import LearnConfig
 
 

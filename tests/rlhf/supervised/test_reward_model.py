@@ -12,7 +12,7 @@ from playout.rlhf.data.records import Preference, Rated
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.rewards import checked, reward_from
+from playout.rlhf.online.rewards import checked_rewards, load_reward
 from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer, preference_loss
 from playout.rlhf.supervised.trainer import LearnConfig
 from scipy.optimize import minimize
@@ -157,7 +157,7 @@ def test_a_model_learns_the_order_of_rated_reviews_and_keeps_its_scores(tokenize
     assert json.loads((folder / "config.json").read_text())["architectures"] == [
         "LlamaForSequenceClassification"
     ]
-    again = reward_from(str(folder), dtype="float32")
+    again = load_reward(str(folder), dtype="float32")
     assert again(texts) == pytest.approx(scores, abs=1e-5)
     # The score is read at a text's own last token, whatever stands beside it.
     assert again(texts[:1]) == pytest.approx(scores[:1], abs=1e-4)
@@ -214,7 +214,7 @@ def test_scores_that_cannot_be_normalised_are_refused(tokenizer):
 )
 def test_a_faulty_reward_function_is_named_with_its_fault(function, message):
     with pytest.raises(DataError, match=message):
-        checked(function, ["a", "b"])
+        checked_rewards(function, ["a", "b"])
 
 
 def test_rewards_are_found_by_name_or_refused(tmp_path, monkeypatch, tokenizer):
@@ -222,7 +222,7 @@ def test_rewards_are_found_by_name_or_refused(tmp_path, monkeypatch, tokenizer):
         "def long(texts):\n    return [len(t) for t in texts]\nnumber = 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert checked(reward_from("my_rewards:long"), ["ab", "c"]).tolist() == [2.0, 1.0]
+    assert checked_rewards(load_reward("my_rewards:long"), ["ab", "c"]).tolist() == [2.0, 1.0]
     for name, message in (
         ("my_rewards:none", "has no"),
         ("my_rewards:number", "not a function"),
@@ -230,12 +230,12 @@ def test_rewards_are_found_by_name_or_refused(tmp_path, monkeypatch, tokenizer):
         ("my rewards:x", "neither"),
     ):
         with pytest.raises(ConfigError, match=message):
-            reward_from(name)
+            load_reward(name)
     with pytest.raises(RunError, match="does not exist"):
-        reward_from("nowhere")
+        load_reward("nowhere")
     # A language model has no score head.
-    from playout.rlhf.stage import export_model
+    from playout.rlhf.model.folder import export_model
 
     export_model(tmp_path / "model", small(tokenizer), tokenizer)
     with pytest.raises(CheckpointError, match="score"):
-        reward_from("model")
+        load_reward("model")

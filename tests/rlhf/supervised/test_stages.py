@@ -16,15 +16,16 @@ from playout.rlhf.data.batches import Corpus
 from playout.rlhf.data.records import Demonstration, Labelled
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.stage import interval, load_model
+from playout.rlhf.stages.run import evaluation_interval
 from playout.rlhf.supervised.classify import (
     ClassifyConfig,
     ClassifyTrainer,
     linear_baseline,
-    measure,
-    task_of,
+    make_task,
+    measure_predictions,
 )
 from playout.rlhf.supervised.masked import MaskedBatches, mask_tokens, masked_loss
 from playout.rlhf.supervised.pretrain import (
@@ -184,8 +185,8 @@ def test_a_prompt_longer_than_the_context_is_an_error(tokenizer):
 
 def test_a_classifier_and_the_linear_baseline_learn_both_tasks(tokenizer):
     for items in (synthetic.labelled(400), synthetic.rated(400)):
-        task = task_of(items[:300], items[300:])
-        linear = measure(linear_baseline(task), task)
+        task = make_task(items[:300], items[300:])
+        linear = measure_predictions(linear_baseline(task), task)
         trainer = ClassifyTrainer(
             Transformer(small(tokenizer)),
             tokenizer,
@@ -203,9 +204,9 @@ def test_a_classifier_and_the_linear_baseline_learn_both_tasks(tokenizer):
 
 def test_tasks_that_cannot_be_learned_are_named():
     with pytest.raises(DataError, match="every text has the label 'a'"):
-        task_of([Labelled("x", "a")], [Labelled("y", "a")])
+        make_task([Labelled("x", "a")], [Labelled("y", "a")])
     with pytest.raises(DataError, match="label 'c' occurs among the held-out texts only"):
-        task_of([Labelled("x", "a"), Labelled("z", "b")], [Labelled("y", "c")])
+        make_task([Labelled("x", "a"), Labelled("z", "b")], [Labelled("y", "c")])
 
 
 def test_pair_accuracy_and_intervals_are_right_on_small_cases():
@@ -230,7 +231,7 @@ def test_the_learning_rate_rises_and_falls_and_evaluations_end_with_the_last_ste
     rates = [learner.learning_rate(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 == rates[10]
     assert rates[100] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
-    assert all(steps % interval(steps, 6) == 0 for steps in range(1, 200))
+    assert all(steps % evaluation_interval(steps, 6) == 0 for steps in range(1, 200))
 
 
 def test_models_that_are_not_there_are_named(tmp_path):

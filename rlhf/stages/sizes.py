@@ -4,11 +4,13 @@ Numbers only; they were chosen for two processor cores: `tiny` takes a few minut
 about half an hour.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from playout.errors import ConfigError
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
+__all__ = ["RECIPES", "Recipe", "recipe", "response_length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Recipe:
     """Prompts an evaluation."""
     response_length: int
     batch: int
-    """Responses a step of PPO and GRPO."""
+    """Responses a round of PPO and GRPO."""
 
 
 RECIPES = {
@@ -46,3 +48,10 @@ def recipe(size: str) -> Recipe:
     if size not in RECIPES:
         raise ConfigError(f"there is no size {size!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[size]
+
+
+def response_length(config: Mapping[str, Any]) -> int:
+    """The longest response of a run: what its configuration says, or what its size stands for."""
+    size = config.get("size")
+    given = int(config.get("max_new_tokens") or 0)
+    return given or (RECIPES[size].response_length if size in RECIPES else 32)

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from playout.rlhf.evaluation.samples import write_samples
+from playout.rlhf.generation.responses import Responses, sample_responses
+from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
-from playout.rlhf.online.episodes import Samples, respond
-from playout.rlhf.online.policy import Reference, logprobs_of
-from playout.rlhf.online.rewards import RewardFunction, checked
+from playout.rlhf.online.rewards import RewardFunction, checked_rewards
 from torch import Tensor
 
 __all__ = ["PolicyEvaluator"]
@@ -38,25 +39,25 @@ class PolicyEvaluator:
     seed: int = 1
     dtype: torch.dtype = torch.float32
 
-    def respond(self, model: Transformer, *, draw: int = 0) -> Samples:
+    def respond(self, model: Transformer, *, draw: int = 0) -> Responses:
         """Answers to all prompts; `draw` numbers further answers to the same prompts."""
         count = len(self.prompts)
-        return respond(
+        return sample_responses(
             model,
             self.tokenizer,
             self.prompts,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
             dtype=self.dtype,
-            temperature=self.temperature,
+            sampling=SamplingConfig(self.temperature),
             streams=range(draw * count, (draw + 1) * count),
         )
 
-    def score(self, samples: Samples) -> dict[str, Tensor]:
+    def score(self, responses: Responses) -> dict[str, Tensor]:
         """[N] rewards, and what the judge says."""
-        found = {"reward": checked(self.reward, samples.texts)}
+        found = {"reward": checked_rewards(self.reward, responses.texts)}
         if self.judge is not None:
-            found["judge"] = checked(self.judge, samples.texts)
+            found["judge"] = checked_rewards(self.judge, responses.texts)
         return found
 
     @torch.no_grad()
@@ -76,10 +77,10 @@ class PolicyEvaluator:
             folder: Of the run; no table if None.
             step: Names the table.
         """
-        samples = self.respond(model)
-        scores = self.score(samples)
-        obs, actions, valid = samples.obs, samples.actions, samples.valid
-        logprobs, entropies, _ = logprobs_of(
+        answers = self.respond(model)
+        scores = self.score(answers)
+        obs, actions, valid = answers.obs, answers.actions, answers.valid
+        logprobs, entropies, _ = sequence_logprobs(
             model, obs, actions, valid, temperature=self.temperature, dtype=self.dtype
         )
         theirs = reference.logprobs(obs, actions, valid, temperature=self.temperature)
@@ -89,17 +90,17 @@ class PolicyEvaluator:
             write_samples(
                 folder,
                 step,
-                samples.prompts[:SHOWN],
-                samples.responses[:SHOWN],
+                answers.prompts[:SHOWN],
+                answers.responses[:SHOWN],
                 {name: column[:SHOWN].tolist() for name, column in shown.items()},
             )
         found: dict[str, Any] = {
             **{name: column.mean() for name, column in scores.items()},
             "reward_std": scores["reward"].std(),
             "kl": kl.mean(),
-            "length": samples.generation.lengths.float().mean(),
+            "length": answers.generation.lengths.float().mean(),
             "entropy": entropies[valid].mean(),
-            "ended": samples.generation.finished.float().mean(),
+            "ended": answers.generation.finished.float().mean(),
         }
         return {name: float(value) for name, value in found.items()}
 

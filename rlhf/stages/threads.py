@@ -12,7 +12,7 @@ import time
 import torch
 from playout.agents.runs.directory import RunDir
 
-__all__ = ["measure_threads", "settle_threads"]
+__all__ = ["set_threads"]
 
 _REPEATS = 5
 
@@ -42,7 +42,7 @@ def measure_threads() -> int:
 _chosen = 0
 
 
-def settle_threads(run: RunDir) -> int:
+def set_threads(run: RunDir) -> int:
     """Set torch's threads to the run's number, or choose one and note it in the run."""
     global _chosen
     if os.environ.get("OMP_NUM_THREADS"):

@@ -1,0 +1,153 @@
+"""What the stages that improve a policy share: their run, models, prompts, reward, judge, baseline.
+
+The stages themselves are learn/rlhf.py, grpo.py, dpo.py and use/best_of_n.py; flags are
+options.py's, learning is online/'s and supervised/dpo.py's.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
+
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.trainer import Trainer
+from playout.errors import ConfigError
+from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.data.records import read_prompts, split_by_text
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.huggingface import read_json, write_json
+from playout.rlhf.model.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.reference import Reference
+from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.online.config import OnlineConfig
+from playout.rlhf.online.rewards import RewardFunction, load_reward
+from playout.rlhf.online.trainer import OnlineTrainer
+from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+from playout.rlhf.stages.sizes import recipe
+
+__all__ = ["PolicyStage", "online_config", "open_policy_stage", "train_online", "train_policy"]
+
+T = TypeVar("T", bound=OnlineConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStage:
+    """What a stage that improves a policy works on."""
+
+    run: RunDir
+    model: Transformer
+    tokenizer: Tokenizer
+    prompts: list[str]
+    reward: RewardFunction
+    evaluator: PolicyEvaluator
+
+    def baseline(self) -> dict[str, float]:
+        """How the policy did before it learned; measured once a run, kept in baseline.json."""
+        path = self.run.path / "baseline.json"
+        if not path.exists():
+            reference = Reference(self.model, dtype=self.evaluator.dtype)
+            found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
+            write_json(path, found)
+        return read_json(path)
+
+
+def open_policy_stage(
+    command: PolicyOptions, name: str, reward: RewardFunction | None = None
+) -> PolicyStage:
+    """Open the run of a stage and load what it works on.
+
+    Args:
+        command: Its command.
+        name: Its name.
+        reward: A function in place of the one that the command names.
+    """
+    if not command.base:
+        raise ConfigError("name the policy to start from: --base RUN")
+    if not command.reward and reward is None:
+        raise ConfigError("name the reward: --reward RUN or --reward module:function")
+    numbers = recipe(command.size)
+    model, tokenizer = load_model(command.base, ["sft", "pretrain"])
+    scorer = reward if reward is not None else load_reward(command.reward, dtype=command.dtype)
+    if command.prompts:
+        prompts, heldout = _split_prompts(read_prompts(command.prompts))
+        run = open_stage(command, name, lambda: {"material": "files"})
+    else:
+        run = open_stage(command, name, lambda: {"material": choose_source(command.data)})
+        sides = Datasets(run.config["material"]).demonstrations()
+        prompts, heldout = ([item.prompt for item in side] for side in sides)
+    source = run.config["material"]
+    if command.lora_rank:
+        add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
+    longest = command.max_new_tokens or numbers.response_length
+    context = model.config.max_position_embeddings
+    if longest + 1 >= context:
+        raise ConfigError(
+            f"responses of {longest} tokens leave no room for a prompt in the context of {context}"
+        )
+    evaluator = PolicyEvaluator(
+        tokenizer,
+        heldout[: numbers.num_prompts],
+        scorer,
+        None if source == "files" else Datasets(source).judge(),
+        max_new_tokens=longest,
+        dtype=pick_dtype(command.dtype),
+    )
+    return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator)
+
+
+def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
+    """To learn from and held out; a handful of prompts serves for both."""
+    train, test = split_by_text(prompts, 0.2, texts=lambda p: [p])
+    whole = len(prompts) >= 40 and train and test
+    return (train, test) if whole else (prompts, prompts)
+
+
+class PolicyTrainer(Trainer, Protocol):
+    """A trainer whose policy can be exported."""
+
+    @property
+    def model(self) -> Transformer:
+        """The policy."""
+
+
+def online_config(kind: type[T], command: Any, stage: PolicyStage, updates: int) -> T:
+    """The settings of PPO or GRPO among a command's flags, with what 0 leaves to the size.
+
+    Args:
+        kind: Their dataclass, from which the command inherits.
+        command: The command.
+        stage: Knows the longest response.
+        updates: Rounds that the command's size stands for.
+    """
+    given = {field.name: getattr(command, field.name) for field in fields(kind)}
+    given["updates"] = command.updates or updates
+    given["batch"] = command.batch or recipe(command.size).batch
+    given["max_new_tokens"] = stage.evaluator.max_new_tokens
+    return kind(**given)
+
+
+def train_online(
+    kind: type[OnlineTrainer], config: OnlineConfig, stage: PolicyStage, command: PolicyOptions
+) -> int:
+    """Measure the policy, train it by rounds, and leave it in RUN/model."""
+    stage.baseline()
+    trainer = kind(
+        stage.model,
+        stage.tokenizer,
+        stage.prompts,
+        stage.reward,
+        config,
+        seed=command.seed,
+        evaluator=stage.evaluator,
+        folder=stage.run.path,
+    )
+    return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
+
+
+def train_policy(trainer: PolicyTrainer, stage: PolicyStage, *, updates: int, quiet: bool) -> int:
+    """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
+    train_stage(trainer, stage.run, updates=updates, evaluations=10, quiet=quiet)
+    export_model(stage.run.path / "model", trainer.model, stage.tokenizer)
+    mark_finished(stage.run)
+    return 0

@@ -1,0 +1,85 @@
+"""Two policies and what a comparison of them needs, found from the run of the one that learned.
+
+Scores and win rates are judge.py's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import RunError
+from playout.rlhf.data.datasets import Datasets
+from playout.rlhf.data.records import read_prompts
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
+from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.online.rewards import load_reward
+from playout.rlhf.stages.run import is_finished
+from playout.rlhf.stages.sizes import response_length
+
+__all__ = ["Comparison", "comparison_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A policy, its opponent, and the prompts and scorers of their answers."""
+
+    folder: Path
+    policy: Transformer
+    opponent: Transformer
+    evaluator: PolicyEvaluator
+
+
+def comparison_of(
+    path: Path,
+    *,
+    opponent: Path | None = None,
+    reward: str = "",
+    prompts: str = "",
+    num_prompts: int = 256,
+    seed: int = 0,
+    max_new_tokens: int = 0,
+) -> Comparison:
+    """The comparison of the policy in `path` with another; what is not given is its run's.
+
+    Args:
+        path: A stage that improved a policy, or a whole pipeline.
+        opponent: By default the policy that it started from.
+        reward: By default the reward that it learned from.
+        prompts: File of prompts; by default the held-out ones of its data.
+        num_prompts: At most so many.
+        seed: Of the answers.
+        max_new_tokens: Longest answer; 0 takes the run's.
+    """
+    run = RunDir.open(path)
+    if run.kind == "rlhf.all":
+        stages = [path / name for name in IMPROVING if is_finished(path / name)]
+        if not stages:
+            raise RunError(f"{path} has no finished rlhf, grpo or dpo stage yet")
+        run = RunDir.open(stages[0])
+    policy, tokenizer = load_model(model_folder(run.path))
+    base = opponent if opponent is not None else run.config.get("base")
+    if not base:
+        raise RunError(f"{run.path} did not start from a policy; name one to compare with")
+    other, other_tokenizer = load_model(str(base), ["sft", "pretrain"])
+    if other_tokenizer.vocab_size != tokenizer.vocab_size:
+        raise RunError(f"{base} and {run.path} do not share a tokenizer")
+    named = reward or run.config.get("reward")
+    if not named:
+        raise RunError(f"{run.path} learned from no reward; name one with --reward")
+    file = prompts or run.config.get("prompts")
+    source = str(run.config.get("material", "files"))
+    if file:
+        asked = read_prompts(str(file))
+    else:
+        asked = [item.prompt for item in Datasets(source).demonstrations()[1]]
+    evaluator = PolicyEvaluator(
+        tokenizer,
+        asked[:num_prompts],
+        load_reward(str(named)),
+        None if source == "files" else Datasets(source).judge(),
+        max_new_tokens=max_new_tokens or response_length(run.config),
+        seed=seed + 101,
+        dtype=pick_dtype("auto"),
+    )
+    return Comparison(run.path, policy, other, evaluator)

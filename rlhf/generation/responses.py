@@ -1,0 +1,95 @@
+"""Responses of a policy to prompts, as text and as tokens laid out for learning.
+
+A prompt is read after the end token (a document begins) and answered until the next one. In the
+rows, step t is the choice of token t + 1, and only choices of response tokens are valid. Choosing
+tokens is generate.py's, scores are online/rewards.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from playout.rlhf.generation.generate import Generation, generate
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer
+from torch import Tensor
+
+__all__ = ["Responses", "encode_prompts", "responses_of", "sample_responses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """R prompts with a response each; T is the longest row less 1."""
+
+    prompts: list[str]
+    responses: list[str]
+    generation: Generation
+    obs: Tensor
+    """int64 [R, T]: tokens 0 to L - 2 of each row, padded on the right."""
+    actions: Tensor
+    """int64 [R, T]: tokens 1 to L - 1."""
+    valid: Tensor
+    """bool [R, T]: the action is a token of the response."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Prompt and response joined."""
+        return [p + r for p, r in zip(self.prompts, self.responses, strict=True)]
+
+    @property
+    def last(self) -> Tensor:
+        """Bool [R, T]: the action is the last token of the response."""
+        ends = self.valid.cumsum(1) == self.generation.lengths[:, None]
+        return ends & self.valid
+
+
+def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    """Prompts as a policy reads them: the end token, then the text."""
+    return [[tokenizer.end_id, *ids] for ids in tokenizer.encode_batch(prompts)]
+
+
+def sample_responses(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    dtype: torch.dtype,
+    sampling: SamplingConfig | None = None,
+    streams: Sequence[int] | None = None,
+) -> Responses:
+    """Sample a response to every prompt.
+
+    Args:
+        model: A decoder.
+        tokenizer: Its tokenizer.
+        prompts: Texts, not empty as a list.
+        max_new_tokens: Longest response, its end token included.
+        seed: Of all random numbers.
+        dtype: Of matrix products.
+        sampling: How tokens are chosen; at temperature 1 by default.
+        streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
+    """
+    out = generate(
+        model,
+        encode_prompts(tokenizer, prompts),
+        max_new_tokens=max_new_tokens,
+        stop=[tokenizer.end_id],
+        pad=tokenizer.pad_id,
+        sampling=sampling,
+        seed=seed,
+        streams=streams,
+        dtype=dtype,
+    )
+    return responses_of(out, tokenizer, prompts)
+
+
+def responses_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[str]) -> Responses:
+    """What was generated for prompts, as text and as rows."""
+    ids, starts, ends = out.sequences(tokenizer.pad_id)
+    places = torch.arange(1, ids.shape[1])
+    valid = (places >= starts[:, None]) & (places < ends[:, None])
+    responses = tokenizer.decode_batch([out.response(row) for row in range(len(prompts))])
+    return Responses(list(prompts), responses, out, ids[:, :-1], ids[:, 1:], valid)

@@ -1,0 +1,71 @@
+"""A model and its tokenizer as one folder in Hugging Face's format: found, read, written.
+
+A stage reads the folder of an earlier one and leaves its own as `model/` in its run. Config and
+tensors are huggingface.py's, the vocabulary is generation/tokenizer.py's.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from playout.errors import RunError
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
+from playout.rlhf.model.transformer import Transformer
+from torch import nn
+
+__all__ = ["IMPROVING", "export_model", "load_model", "model_folder"]
+
+MODEL = "model"
+IMPROVING = ("rlhf", "grpo", "dpo")
+"""Stages that improve a policy, in the order in which they are preferred."""
+POLICIES = (*IMPROVING, "sft", "pretrain")
+# Where a folder that holds several stages is searched for a policy, best first.
+
+
+def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
+    """The Hugging Face folder meant by `path`: itself, a stage's run, or a run of many stages."""
+    path = Path(path)
+    if (path / "config.json").exists():
+        return path
+    candidates = [path, *(path / stage for stage in stages)]
+    for candidate in candidates:
+        if (candidate / MODEL / "config.json").exists():
+            return candidate / MODEL
+    if not path.exists():
+        raise RunError(f"{path} does not exist")
+    raise RunError(
+        f"{path} holds no finished model: neither config.json nor {MODEL}/ is there; let its stage "
+        "finish first"
+    )
+
+
+def load_model(path: str | Path, stages: Iterable[str] = POLICIES) -> tuple[Transformer, Tokenizer]:
+    """Model and tokenizer behind `path` (see `model_folder`), checked to belong together."""
+    folder = model_folder(path, stages)
+    model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
+    tokenizer.check_model(model.config)
+    return model, tokenizer
+
+
+def export_model(
+    folder: Path,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    heads: Mapping[str, nn.Module] | None = None,
+    architecture: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a whole model folder aside and put it in place at once."""
+    aside, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    for left in (aside, old):
+        shutil.rmtree(left, ignore_errors=True)
+    save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
+    tokenizer.save(aside)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(aside, folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""Log-probabilities of given tokens under a model, and the reference that a policy stays near.
+
+The reference is a frozen copy of the policy, or the policy itself with its adapters switched off.
+Who is asked, and what is made of the numbers, is PPO's, GRPO's, DPO's and the evaluation's.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.lora import adapters_off, has_adapters
+from playout.rlhf.model.transformer import Transformer, autocast
+from torch import Tensor
+
+__all__ = ["Reference", "row_slices", "sequence_logprobs"]
+
+
+def sequence_logprobs(
+    model: Transformer,
+    obs: Tensor,
+    actions: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities and entropies [r, T] of tokens, 0 where not valid, and hidden states.
+
+    Args:
+        model: A decoder.
+        obs: int64 [r, T], tokens padded on the right.
+        actions: int64 [r, T], the token after each.
+        valid: bool [r, T], which of them count; only those meet the vocabulary.
+        temperature: Of the distribution.
+        dtype: Of matrix products.
+
+    Returns:
+        Log-probabilities, entropies and the hidden states [N, H] of the N valid places.
+    """
+    # Columns after the last valid one change nothing in a causal model.
+    columns = valid.any(0).nonzero()
+    width = int(columns[-1]) + 1 if len(columns) else 1
+    with autocast(dtype, obs.device.type):
+        hidden = model(obs[:, :width])[valid[:, :width]]
+        weight = model.head_weight(hidden.dtype)
+        found, spread = token_logprobs(hidden, weight, actions[valid], temperature=temperature)
+    logprobs = found.new_zeros(valid.shape).index_put((valid,), found)
+    entropies = spread.new_zeros(valid.shape).index_put((valid,), spread)
+    return logprobs, entropies, hidden
+
+
+class Reference:
+    """What a policy was before it learned: a frozen copy, or itself with its adapters off."""
+
+    def __init__(self, model: Transformer, *, dtype: torch.dtype = torch.float32) -> None:
+        """Remember `model` as it is now."""
+        self.dtype = dtype
+        self.own = has_adapters(model)
+        self.model = model if self.own else copy.deepcopy(model).requires_grad_(False)
+
+    def off(self) -> AbstractContextManager[None]:
+        """Inside, `model` is the reference."""
+        return adapters_off(self.model) if self.own else nullcontext()
+
+    @torch.no_grad()
+    def logprobs(
+        self,
+        obs: Tensor,
+        actions: Tensor,
+        valid: Tensor,
+        *,
+        temperature: float = 1.0,
+        rows: int = 64,
+    ) -> Tensor:
+        """Log-probabilities [r, T] of tokens, 0 where not valid; `rows` a forward pass."""
+        with self.off():
+            parts = [
+                sequence_logprobs(
+                    self.model,
+                    obs[part],
+                    actions[part],
+                    valid[part],
+                    temperature=temperature,
+                    dtype=self.dtype,
+                )[0]
+                for part in row_slices(len(obs), rows)
+            ]
+        return torch.cat(parts)
+
+
+def row_slices(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `count` rows."""
+    for start in range(0, count, size):
+        yield slice(start, start + size)

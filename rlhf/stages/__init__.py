@@ -1,0 +1,1 @@
+"""The stages of the language pipeline: their runs, their sizes, their order."""
