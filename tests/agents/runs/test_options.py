@@ -1,12 +1,18 @@
 """Starting and resuming a run: what is kept, what may change, and budgets in minutes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 from playout.agents.runs.budget import plan
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, make_command, open_run, resumed
+from playout.agents.runs.options import (
+    TrainingOptions,
+    make_command,
+    open_run,
+    resumed,
+    run_options_last,
+)
 from playout.errors import ConfigError, RunError
 
 
@@ -52,6 +58,27 @@ def test_resuming_takes_what_is_not_given_from_the_run(tmp_path):
     command = resumed(Command, tmp_path / "r")
     assert (command.env, command.lr, command.seed, command.sizes) == ("E", 0.5, 4, (7,))
     assert resume(tmp_path / "r").config["lr"] == 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later(Command):
+    depth: int = 3
+
+
+def test_a_setting_that_came_after_a_run_has_its_default_there(tmp_path):
+    start(tmp_path / "r", env="E")
+    same = make_command(Later, resume=tmp_path / "r")
+    assert open_run(same, kind="toy", name="X").config["env"] == "E"
+    other = make_command(Later, resume=tmp_path / "r", depth=4)
+    with pytest.raises(ConfigError, match=r"depth \(was 3, now 4\)"):
+        open_run(other, kind="toy", name="X")
+
+
+def test_options_that_every_command_has_are_shown_after_its_own():
+    assert [f.name for f in fields(run_options_last(Later))] == [
+        *("env", "lr", "total", "sizes", "minutes", "depth"),
+        *("run", "resume", "from_step", "seed", "quiet"),
+    ]
 
 
 def test_settings_that_may_not_change_are_listed(tmp_path):
