@@ -12,9 +12,9 @@ import torch
 from playout.benchmarks.tools.measuring import Rate
 from playout.rlhf.data import synthetic
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.stage import export_model
 from playout.rlhf.supervised.reward import RewardModel
 
 COMMAND = "python -m playout.benchmarks.language"
