@@ -99,7 +99,7 @@ def curve(path: Path) -> dict[str, Any]:
 
 def rollout_baseline(simulations: int) -> dict[str, Any]:
     """Search with random rollouts on the same positions."""
-    from playout.agents.rating.analysis import analyse, rollout_judge
+    from playout.agents.players.analysis import analyse, rollout_judge
 
     positions = load_scored_positions(GAME)
     game = positions.states.game
@@ -131,11 +131,11 @@ def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
 def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str, Any]:
     """Half of the minutes for labels, half for learning them; the network's shares at the end."""
     import torch
-    from playout.agents.alphazero.config import playing_search
     from playout.agents.alphazero.evaluator import NetworkEvaluator
     from playout.agents.alphazero.proofs import player_evaluator
+    from playout.agents.players.analysis import analyse, policy_judge, search_judge
+    from playout.agents.players.search import playing_search
     from playout.agents.pretraining.supervised import SupervisedConfig, label, train_supervised
-    from playout.agents.rating.analysis import analyse, policy_judge, search_judge
 
     torch.set_num_threads(1)
     positions = load_scored_positions(GAME)

@@ -19,12 +19,9 @@ from playout.mcts.search import SearchConfig
 LEAF_PROOF_NODES = 300
 """Alpha-beta's effort at a leaf: 10 us on average, half of what a small network takes."""
 
-C_SCALE, SELFPLAY_C_SCALE = 0.2, 0.1
-"""Weight of a search's values where they are results of games and mean something as they are: to
-play, and to make policy targets, which had better keep some doubt.
-
-Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
-moves would outweigh the policy, and wins would weigh too little."""
+SELFPLAY_C_SCALE = 0.1
+"""Weight of a search's values in self-play: half of what it is in play (players/search.py), since
+policy targets had better keep some doubt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,17 +251,6 @@ class AlphaZeroConfig:
     def selfplay_search(self) -> SearchConfig:
         """The search of self-play: Gumbel with its noise, softer targets, a cache."""
         return selfplay_search(self.selfplay.num_simulations, cache_size=self.cache_size)
-
-
-def playing_search(simulations: int) -> SearchConfig:
-    """The search that plays to win: no noise anywhere."""
-    return SearchConfig(
-        algorithm="gumbel",
-        num_simulations=simulations,
-        gumbel_scale=0.0,
-        rescale_q=False,
-        c_scale=C_SCALE,
-    )
 
 
 def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.config import playing_search
 from playout.agents.alphazero.evaluator import NetworkEvaluator, SymmetricEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.rating.analysis import policy_judge
+from playout.agents.players.analysis import policy_judge
+from playout.agents.players.search import playing_search
 from playout.agents.rating.positions import load_eval_positions, value_preserving_share
 from playout.agents.rating.ratings import elo_of_match
 from playout.envs.core.game import NativeGame, StateBatch
@@ -97,8 +97,8 @@ class Evaluation:
 
     def _against_anchors(self, evaluator: NetworkEvaluator) -> dict[str, float]:
         """Points out of games against random play and rollout search; Elo above the latter."""
+        from playout.agents.players.load import make_player
         from playout.agents.players.search import SearchPlayer
-        from playout.agents.players.simple import make_player
         from playout.agents.rating.arena import play_match
 
         if self.games < 2 or self.game.num_players != 2:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 
-from playout.agents.alphazero.config import playing_search
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.networks.board import BoardNetwork, restore_network
-from playout.agents.players.search import SearchPlayer
+from playout.agents.players.analysis import Judge, policy_judge, search_judge
+from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import CheckpointError, RunError
+from playout.mcts.exact.solver import can_prove
 
 DEFAULT_SIMULATIONS = 128
 
@@ -64,6 +65,18 @@ class AlphaZeroPlayer(SearchPlayer):
             name=name,
             seed=self._seed,
         )
+
+    def judges(self) -> dict[str, Judge]:
+        """The bare policy, the search, and the search of the network alone where proofs help it."""
+        bare = player_evaluator(self.network, self.game, proofs=False).network
+        found = {"policy": policy_judge(bare)}
+        if self.config is not None:
+            name = f"search of {self.config.num_simulations}"
+            found[name] = self.judge()
+            if self.proofs and can_prove(self.game):
+                plain = player_evaluator(self.network, self.game, proofs=False)
+                found[f"{name}, no proofs"] = search_judge(self.game, self.config, plain)
+        return found
 
 
 def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, BoardNetwork, int]:

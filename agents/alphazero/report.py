@@ -14,8 +14,8 @@ from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation import ANCHORS
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
 from playout.agents.networks.resnet import parse_size
-from playout.agents.players.simple import make_player
-from playout.agents.players.terminal_games import painted
+from playout.agents.players.load import make_player
+from playout.agents.players.terminal import painted
 from playout.agents.rating.arena import play_match
 from playout.agents.rating.evaluation import judge_positions, score_of
 from playout.agents.runs.directory import RunDir

@@ -1,7 +1,7 @@
-"""What can be done with a run that has learned a game by self-play (runs/kinds.py).
+"""What can be done with a run that has learned a game by self-play (see runs/kinds.py).
 
-Only names are tied here; the work stands in player.py, players/terminal_games.py,
-rating/evaluation.py and export.py.
+Only names are tied here; the work stands in player.py, players/terminal.py, rating/evaluation.py
+and export.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.alphazero.player import load as load_run
-from playout.agents.players.search import one_torch_thread
+from playout.agents.players.load import one_torch_thread
+from playout.agents.players.player import RunPlayer
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError
 
 
 def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
@@ -20,7 +24,21 @@ def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
     return load_run(run, which)
 
 
-def _player(run: RunDir, options: EvalOptions | PlayOptions) -> AlphaZeroPlayer:
+def game_of(run: RunDir) -> NativeGame:
+    """The game that it has learned."""
+    return find_game(str(run.config["alphazero"]["game"]))
+
+
+def game_player(
+    run: RunDir, which: str | int = "best", game: NativeGame | None = None
+) -> AlphaZeroPlayer:
+    """The run's player, if it plays that game."""
+    if game is not None and game_of(run) != game:
+        raise ConfigError(f"{run.path} has learned {game_of(run)}, not {game}")
+    return load(run, which)
+
+
+def _player(run: RunDir, options: EvalOptions | PlayOptions) -> RunPlayer:
     player = load(run, options.which)
     one_torch_thread()
     if options.simulations is None:
@@ -37,7 +55,7 @@ def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
 
 def play(run: RunDir, options: PlayOptions) -> None:
     """Plays against a person, or shows games against another player."""
-    from playout.agents.players.terminal_games import play_games
+    from playout.agents.players.terminal import play_games
 
     play_games(_player(run, options), options)
 
@@ -49,7 +67,9 @@ def export(run: RunDir, options: ExportOptions) -> None:
     write(run, options)
 
 
-if TYPE_CHECKING:  # the type checker compares this module with the protocol
+if TYPE_CHECKING:  # the type checker compares this module with the protocols
     from playout.agents.alphazero import run as this
+    from playout.agents.players.load import GameKind
 
     _: RunKind = this
+    __: GameKind = this

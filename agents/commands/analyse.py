@@ -17,7 +17,7 @@ from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from playout.agents.rating.analysis import Analysis, Judge
+    from playout.agents.players.analysis import Analysis, Judge
     from playout.envs.core.game import NativeGame, State
 
 _MAX_BYTES = 256 << 20
@@ -79,7 +79,7 @@ def main(command: Command) -> int:
 
 
 def _answer_file(command: Command, path: Path) -> int:
-    from playout.agents.rating.analysis import BATCH, analyse
+    from playout.agents.players.analysis import BATCH, analyse
     from playout.agents.runs.reporting import progress, write_json
     from playout.envs.core.game import StateBatch
 
@@ -147,8 +147,8 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
 
 def open_judge(command: Command) -> tuple[NativeGame, Judge]:
     """The game and what judges its positions."""
-    from playout.agents.players.search import game_of_run, load_player, one_torch_thread
-    from playout.agents.rating import analysis
+    from playout.agents.players import analysis
+    from playout.agents.players.load import game_of_run, load_player, one_torch_thread
     from playout.envs.core.registry import game as find_game
 
     if command.evaluator == "network":
@@ -156,13 +156,10 @@ def open_judge(command: Command) -> tuple[NativeGame, Judge]:
             raise ConfigError(
                 f"{command.run} is not a run directory: use --evaluator rollout or solver"
             )
-        which: str | int = int(command.which) if command.which.isdigit() else command.which
-        player: Any = load_player(command.run, which=which, simulations=command.simulations)
+        player = load_player(command.run, which=command.which, simulations=command.simulations)
         one_torch_thread()
-        if player.config is None:
-            return player.game, analysis.policy_judge(player.evaluator)
-        return player.game, analysis.search_judge(player.game, player.config, player.evaluator)
-    game = find_game(game_of_run(command.run) if Path(command.run).is_dir() else command.run)
+        return player.game, player.judge()
+    game = game_of_run(command.run) if Path(command.run).is_dir() else find_game(command.run)
     if command.evaluator == "solver":
         from playout.mcts.exact.solver import Solver
 
@@ -205,7 +202,7 @@ def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str)
     if command.json is not None:
         write_json(command.json, [answer(moves, found, 0)])
     if command.plot is not None:
-        from playout.agents.rating.analysis_plot import draw
+        from playout.agents.players.analysis_plot import draw
 
         draw(command.plot, state, found)
 

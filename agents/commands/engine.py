@@ -29,13 +29,12 @@ class Command:
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
     from playout.agents.players.gtp import GtpEngine, serve
-    from playout.agents.players.search import game_of_specs, one_torch_thread
-    from playout.agents.players.simple import make_player
+    from playout.agents.players.load import game_of_specs, make_player, one_torch_thread
     from playout.envs.core.registry import game as find_game
 
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
-    game = find_game(command.game or game_of_specs([command.player]))
+    game = find_game(command.game) if command.game else game_of_specs([command.player])
     if game.num_players != 2:
         raise ConfigError(f"the protocol is for two players, {game} has {game.num_players}")
     player = make_player(command.player, game, seed=command.seed)

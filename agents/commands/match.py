@@ -65,8 +65,9 @@ class Command:
 
 def main(command: Command) -> int:
     """Plays, rates and reports."""
-    from playout.agents.players.search import game_of_specs, one_torch_thread
-    from playout.agents.players.simple import make_player
+    from playout.agents.players.load import game_of_specs, make_player, one_torch_thread
+    from playout.agents.players.player import Player
+    from playout.agents.players.simple import PerfectPlayer
     from playout.agents.rating.sprt import SprtConfig
     from playout.agents.runs.reporting import must_be_writable, write_json
     from playout.envs.core import records
@@ -78,15 +79,15 @@ def main(command: Command) -> int:
     for path in (command.records, command.json):
         if path is not None:
             must_be_writable(path)
-    game = find_game(command.game or game_of_specs(specs))
-    players = {}
+    game = find_game(command.game) if command.game else game_of_specs(specs)
+    players: dict[str, Player] = {}
     for spec in specs:
-        player: Any = make_player(spec, game, seed=command.seed)
+        player = make_player(spec, game, seed=command.seed)
         player.name = spec  # two runs may have the same name, but nobody is listed twice
         players[spec] = player
     one_torch_thread()
     solves = any(
-        getattr(getattr(one, "solver", None), "counts_plies", False) for one in players.values()
+        isinstance(one, PerfectPlayer) and one.solver.counts_plies for one in players.values()
     )
     if solves and command.openings < _QUICK_PLY:
         print(

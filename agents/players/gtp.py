@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import IO
 
+import numpy as np
 from playout import __version__
-from playout.agents.players.simple import Player
+from playout.agents.players.player import Player
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import IllegalActionError, PlayoutError
 
@@ -88,9 +89,11 @@ class GtpEngine:
         self._colour(words, 2)
         try:
             state = self._states[-1]
-            self._states.append(state.apply(state.read_action(words[1])))
+            action = state.read_action(words[1])
+            self._states.append(state.apply(action))
         except IllegalActionError:
             raise _Refused("illegal move") from None
+        self.player.observe(StateBatch.from_states([state]), np.array([action], np.int32))
         return ""
 
     def _genmove(self, words: list[str]) -> str:

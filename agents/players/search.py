@@ -1,22 +1,18 @@
-"""Players that search: UCT with random rollouts, and networks with or without a tree.
+"""Players that search: UCT with random rollouts, and any evaluator with or without a tree.
 
 The tree of a position is kept and goes on from where the game went: a player recognises the
 positions that its own trees have foreseen, so that callers need not tell it which game is which.
-Networks come from run directories.
+Networks come from run directories (load.py).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.simple import Player
-from playout.agents.rating.analysis import policy_judge
+from playout.agents.players.analysis import Judge, policy_judge, search_judge
+from playout.agents.players.player import Actions, RunPlayer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -25,10 +21,25 @@ from playout.mcts.evaluators import Evaluator
 from playout.mcts.exact.tactics import children
 from playout.mcts.search import Search, SearchConfig, SearchResult
 
-Actions = npt.NDArray[np.int32]
+C_SCALE = 0.2
+"""Weight of a search's values where they are results of games and mean something as they are.
+
+Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
+moves would outweigh the policy, and wins would weigh too little."""
 
 
-class SearchPlayer:
+def playing_search(simulations: int) -> SearchConfig:
+    """The search that plays to win: no noise anywhere."""
+    return SearchConfig(
+        algorithm="gumbel",
+        num_simulations=simulations,
+        gumbel_scale=0.0,
+        rescale_q=False,
+        c_scale=C_SCALE,
+    )
+
+
+class SearchPlayer(RunPlayer):
     """Plays by tree search.
 
     Args:
@@ -39,6 +50,10 @@ class SearchPlayer:
         name: What tables call it.
         seed: Of rollouts and sampled moves.
         temperature: 0 plays the best move; more samples.
+
+    Attributes:
+        config: How it searches; None if it plays its bare policy.
+        evaluator: What it asks; None for random rollouts.
     """
 
     def __init__(
@@ -65,16 +80,22 @@ class SearchPlayer:
     def reset(self, seed: int) -> None:
         """New games begin: all trees are dropped."""
         self._seed = seed
+        self._rng = np.random.default_rng([seed, 5])
         self._search: Search | None = None
         # State bytes that our trees foresee -> (tree, our action there, the reply).
         self._foreseen: dict[bytes, tuple[int, int, int]] = {}
 
     def act(self, states: StateBatch) -> Actions:
         """The move that the search (or the bare policy) chooses for each position."""
-        if self.config is None:
-            assert self.evaluator is not None
-            return policy_judge(self.evaluator)(states).action
-        return self.search(states).action
+        if self.config is not None:
+            return self.search(states).action
+        found = self.judge()(states)
+        if self.temperature == 0:
+            return found.action
+        weights = found.policy ** (1 / self.temperature)
+        ends = np.cumsum(weights, axis=1)
+        drawn = self._rng.random((len(states), 1)) * ends[:, -1:]
+        return np.asarray((drawn < ends).argmax(axis=1), np.int32)
 
     def search(self, states: StateBatch) -> SearchResult:
         """Searches positions, going on in trees that have foreseen them; one row a position."""
@@ -103,8 +124,26 @@ class SearchPlayer:
             self._foresee(states, trees, found.action)
         return found
 
-    def observe(self, actions: npt.ArrayLike) -> None:
-        """Needs no news: positions are recognised."""
+    def with_simulations(self, simulations: int) -> RunPlayer:
+        """The same evaluator with another budget; 0 for its bare policy."""
+        base = self.config if self.config is not None else playing_search(1)
+        config = replace(base, num_simulations=simulations) if simulations else None
+        name = f"{self.name.partition(':')[0]}:{simulations}"
+        return SearchPlayer(self.game, config, self.evaluator, name=name, seed=self._seed)
+
+    def judge(self) -> Judge:
+        """By the search that it plays with, or by its bare policy."""
+        if self.config is not None:
+            return search_judge(self.game, self.config, self.evaluator)
+        assert self.evaluator is not None
+        return policy_judge(self.evaluator)
+
+    def judges(self) -> dict[str, Judge]:
+        """The bare policy, but for UCT, which has none; and the search if it searches."""
+        found = {} if self.evaluator is None else {"policy": policy_judge(self.evaluator)}
+        if self.config is not None:
+            found[f"search of {self.config.num_simulations}"] = self.judge()
+        return found
 
     def _match(
         self, states: StateBatch, num_trees: int
@@ -149,99 +188,3 @@ def uct_player(
     """UCT with random rollouts."""
     config = SearchConfig(algorithm="uct", num_simulations=simulations, threads=threads)
     return SearchPlayer(game, config, name=f"uct:{simulations}", seed=seed)
-
-
-def one_torch_thread() -> None:
-    """Lets networks compute on the calling thread alone, if torch is in use.
-
-    Small networks gain nothing from more, and on a busy machine lose most of their speed to
-    waiting for each other. Commands call this; a library must not.
-    """
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(1)
-
-
-def game_of_run(path: str | PathLike[str]) -> str:
-    """The text of the game that a run has learned; ConfigError if it has learned none."""
-    from playout.agents.runs.directory import RunDir
-
-    run = RunDir.open(path)
-    settings = run.config.get("alphazero")
-    for place in (settings if isinstance(settings, dict) else {}, run.config):
-        if isinstance(place.get("game"), str):
-            return str(place["game"])
-    raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no game")
-
-
-def game_of_specs(specs: Sequence[str]) -> str:
-    """The text of the game that the first run among these players has learned."""
-    for path in specs:
-        while not Path(path).is_dir() and ":" in path:
-            path = path.rpartition(":")[0]
-        if path and Path(path).is_dir():
-            return game_of_run(path)
-    return "connect_four"
-
-
-def load_player(
-    path: str | PathLike[str],
-    *,
-    which: str | int = "best",
-    simulations: int | None = None,
-    game: NativeGame | None = None,
-) -> Player:
-    """The player of a run directory.
-
-    Args:
-        path: The run.
-        which: "best", "latest" or the number of a checkpoint.
-        simulations: Of its search; 0 for the bare policy, None for what the run suggests.
-        game: What it must be able to play.
-
-    Raises:
-        ConfigError: The run plays something else.
-    """
-    from playout.agents.runs.directory import RunDir
-    from playout.agents.runs.kinds import load
-
-    run = RunDir.open(path)
-    if run.kind not in ("alphazero", "ppo"):
-        raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no games")
-    loaded = load(path, which)
-    if run.kind == "ppo":
-        return PolicyPlayer(loaded, game, name=run.path.name)
-    if game is not None and loaded.game != game:
-        raise ConfigError(f"{run.path} has learned {loaded.game}, not {game}")
-    player: Player = loaded if simulations is None else loaded.with_simulations(simulations)
-    return player
-
-
-class PolicyPlayer:
-    """A policy learned from observations, by PPO on a game's vector environment, as a player.
-
-    Args:
-        policy: Has `act(obs, mask=...) -> actions`.
-        game: The game; its observations must be the ones that the policy learned from.
-        name: What tables call it.
-    """
-
-    def __init__(self, policy: Any, game: NativeGame | None, *, name: str) -> None:
-        if game is None:
-            raise ConfigError(f"{name} is a run of kind ppo: say which game it plays")
-        self.policy, self.game, self.name = policy, game, name
-
-    def reset(self, seed: int) -> None:
-        """Has nothing to forget."""
-
-    def act(self, states: StateBatch) -> Actions:
-        """The policy's likeliest action for each position."""
-        try:
-            actions = self.policy.act(states.observe(), mask=states.legal_mask())
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{self.name} cannot play {self.game}: {error}") from error
-        return np.asarray(actions, np.int32)
-
-    def observe(self, actions: npt.ArrayLike) -> None:
-        """Needs no news."""

@@ -14,6 +14,7 @@ from playout.agents.own_code import trust
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.league.games import is_game
+from playout.agents.ppo.league.player import evaluate_games, game_of, game_player
 from playout.agents.ppo.player import PPOPlayer
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
@@ -29,6 +30,8 @@ from playout.agents.vector.factory import (
 from playout.agents.vector.in_process import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, RunError
+
+__all__ = ["evaluate", "export", "game_of", "game_player", "load", "play", "plot_run"]
 
 _MAX_FRAMES = 2000
 
@@ -68,8 +71,6 @@ def is_selfplay(run: RunDir) -> bool:
 def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
     """Returns over whole episodes with a 95 % interval; of games, scores and ratings."""
     if is_selfplay(run):
-        from playout.agents.ppo.league.player import evaluate_games
-
         return evaluate_games(run, options)
     episodes = 100 if options.episodes is None else options.episodes
     if episodes < 1:
@@ -112,10 +113,10 @@ def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
 def play(run: RunDir, options: PlayOptions) -> None:
     """Shows it acting, as a moving picture or as text; of games, plays against it."""
     if is_selfplay(run):
-        from playout.agents.players.terminal_games import play_games
-        from playout.agents.ppo.league.player import game_player
+        from playout.agents.players.terminal import play_games
 
-        play_games(game_player(run, options.which), options)
+        player_of_game = game_player(run, options.which)
+        play_games(player_of_game.with_simulations(options.simulations or 0), options)
         return
     player = load(run, options.which)
     env, ansi = _watchable(run)
@@ -233,6 +234,8 @@ def export(run: RunDir, options: ExportOptions) -> None:
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.agents.players.load import GameKind
     from playout.agents.ppo import run as this
 
     _: RunKind = this
+    __: GameKind = this

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.simple import Player
+from playout.agents.players.player import Player
 from playout.agents.rating.ratings import Result
 from playout.agents.rating.sprt import Sprt, SprtConfig, sprt
 from playout.envs.core.game import NativeGame
@@ -167,9 +167,11 @@ def _play_chunk(
         ):
             if not len(rows):
                 continue
-            actions = _actions_of(player, states[rows])
+            positions = states[rows]
+            actions = _actions_of(player, positions)
             for row, action in zip(rows.tolist(), actions.tolist(), strict=True):
                 moves[row].append(action)
+            (b if player is a else a).observe(positions, actions)
             everywhere = np.zeros(len(states), np.int32)
             everywhere[rows] = actions
             states.apply(everywhere, where=rows)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.players.simple import Player, make_player
-from playout.agents.rating.analysis import analyse, policy_judge, search_judge
+from playout.agents.players.analysis import analyse
+from playout.agents.players.load import make_player
+from playout.agents.players.player import Player, RunPlayer
 from playout.agents.rating.arena import MatchResult, play_match
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
@@ -23,24 +23,23 @@ from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.reporting import progress, table
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact.solver import can_prove
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 GAMES = 100
 _OPENING_PLIES = 4
 
 
-def evaluate_player(player: Any, options: EvalOptions) -> dict[str, Any]:
+def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     """What `playout eval RUN` says of a game's run.
 
     Args:
-        player: The run's player; has `.game`, `.evaluator` and `.config`.
+        player: The run's player.
         options: Games, opponents and seed.
     """
     games = GAMES if options.episodes is None else options.episodes
     if games < 1:
         raise ConfigError(f"--episodes must be at least 1, not {games}")
-    game: NativeGame = player.game
+    game = player.game
     opponents = [
         make_player(spec, game, seed=options.seed) for spec in options.opponents or OPPONENTS
     ]
@@ -57,25 +56,14 @@ def evaluate_player(player: Any, options: EvalOptions) -> dict[str, Any]:
     return report
 
 
-def judge_positions(player: Any) -> list[dict[str, Any]]:
-    """Shares of good moves, bare and with search; empty if the game has no solved positions.
-
-    Where alpha-beta helps the search, the search of the network alone is judged as well.
-    """
+def judge_positions(player: RunPlayer) -> list[dict[str, Any]]:
+    """Shares of good moves, bare and with search; empty if the game has no solved positions."""
     try:
         positions = load_scored_positions(player.game)
     except GameError:
         return []
-    bare = player.with_simulations(0) if hasattr(player, "with_simulations") else player
-    judges = [("policy", policy_judge(bare.evaluator))]
-    if player.config is not None:
-        name = f"search of {player.config.num_simulations}"
-        judges.append((name, search_judge(player.game, player.config, player.evaluator)))
-        if getattr(player, "proofs", False) and can_prove(player.game):
-            plain = player_evaluator(player.network, player.game, proofs=False)
-            judges.append((f"{name}, no proofs", search_judge(player.game, player.config, plain)))
     found = []
-    for name, judge in judges:
+    for name, judge in player.judges().items():
         with progress(name, len(positions), unit="positions") as tell:
             answers = analyse(positions.states, judge, on_done=tell)
         found.append({"by": name, **shares(answers.action, positions.scores)})

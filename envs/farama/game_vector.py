@@ -2,7 +2,7 @@
 
 Any game that `playout.game` knows: by name, as a capsule, or written in Python. The rows live in
 _vector.pyx; seeds, modes and infos are vector_base.py's. Leaves out strong opponents: those come
-from `playout.agents.players.simple` or from the user.
+from `playout.agents.players.load` or from the user.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read_opponent(opponent: Opponent | str | None) -> str:
         if opponent != "random":
             raise ConfigError(
                 f"opponent must be None, 'random' or a Player, got {opponent!r}; "
-                "playout.agents.players.simple.make_player makes one of a name"
+                "playout.agents.players.load.make_player makes one of a name"
             )
         return "random"
     if not callable(getattr(opponent, "act", None)):

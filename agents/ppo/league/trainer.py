@@ -138,7 +138,7 @@ def play_fixed(
     Args:
         policy: Who is judged; it samples its moves unless `deterministic`, so that games differ.
         games: Boards to play on; they are reset.
-        opponent: "random", or for native games any player of players/simple.py.
+        opponent: "random", or for native games any player of players/load.py.
         seed: Of everything random.
         deterministic: Take the most likely moves.
     """
@@ -149,7 +149,7 @@ def play_fixed(
     if opponent != "random":
         if not isinstance(games, NativeTurns):
             raise ConfigError(f"only native games know the player {opponent!r}")
-        from playout.agents.players.simple import make_player
+        from playout.agents.players.load import make_player
 
         other = make_player(opponent, games.game, seed=seed)
     seats = np.arange(count) % games.num_players

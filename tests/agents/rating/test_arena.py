@@ -3,7 +3,8 @@
 import numpy as np
 import playout
 import pytest
-from playout.agents.players.simple import GreedyPlayer, RandomPlayer, make_player
+from playout.agents.players.load import make_player
+from playout.agents.players.simple import GreedyPlayer, RandomPlayer
 from playout.agents.rating.arena import (
     MatchResult,
     PlayedGame,
@@ -29,7 +30,7 @@ class Fixed:
     """Plays what a function of the state batch says."""
 
     def __init__(self, name, choose):
-        self.name, self.choose, self.seeds = name, choose, []
+        self.name, self.choose, self.seeds, self.heard = name, choose, [], []
 
     def reset(self, seed):
         self.seeds.append(seed)
@@ -37,8 +38,10 @@ class Fixed:
     def act(self, states):
         return self.choose(states)
 
-    def observe(self, actions):
-        pass
+    def observe(self, states, actions):
+        self.heard += [
+            (state.text, int(action)) for state, action in zip(states, actions, strict=True)
+        ]
 
 
 def lowest(states):
@@ -92,6 +95,20 @@ def test_deterministic_players_repeat_games_and_the_result_says_so():
     # low: 1, high: 9, low: 2, high: 8, low: 3 wins; and the same the other way round.
     assert found.score("low") == (5, 0, 5)
     assert [g.moves for g in found.games[:2]] == [(0, 8, 1, 7, 2), (8, 0, 7, 1, 6)]
+
+
+def test_players_hear_of_the_moves_that_the_other_played():
+    game = playout.game("tic_tac_toe")
+    low, high = Fixed("low", lowest), Fixed("high", highest)
+    found = play_match(low, high, game, 2, openings=0)
+    wanted = {"low": set(), "high": set()}
+    for played in found.games:
+        state = game.initial_state()
+        for ply, action in enumerate(played.moves):
+            hears = (played.second, played.first)[ply % 2]
+            wanted[hears].add((state.text, action))
+            state = state.apply(action)
+    assert set(low.heard) == wanted["low"] and set(high.heard) == wanted["high"]
 
 
 def test_a_test_ends_a_match_early_and_batches_are_reported():

@@ -5,7 +5,8 @@ import io
 import playout
 import pytest
 from playout.agents.players.gtp import MAX_LINE, GtpEngine, serve
-from playout.agents.players.simple import GreedyPlayer, make_player
+from playout.agents.players.load import make_player
+from playout.agents.players.simple import GreedyPlayer
 from playout.cli import main
 
 

@@ -1,23 +1,22 @@
 """What a search, a bare network or the solver says about positions: `analyse(states, judge)`.
 
 A judge turns positions into an `Analysis`: a policy, a value for the side to move, visits and the
-expected line. There
-are three, by what evaluates: a network (with search or without), random rollouts, the exact solver.
-All are without noise and give the same answer every time. Reading positions and showing answers is
-the command's part.
+expected line. What evaluates is a network (with search or without), random rollouts or the exact
+solver. All are without noise and give the same answer every time. Reading positions and showing
+answers is the command's part.
 """
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
 from playout.mcts.exact.solver import ILLEGAL, Solver
@@ -52,10 +51,11 @@ class Analysis:
 
 
 class Judge(Protocol):
-    """Analyses positions none of which is over."""
+    """Says what it thinks of positions."""
 
     def __call__(self, states: StateBatch) -> Analysis:
-        """One chunk of positions."""
+        """Analyses B positions, none of them over; a row's answer depends on that row alone."""
+        ...
 
 
 def analyse(
@@ -133,8 +133,7 @@ def search_judge(
 
 
 def policy_judge(evaluator: Evaluator) -> Judge:
-    """The evaluator's own opinion, without search; of one that looks ahead, its bare network's."""
-    evaluator = getattr(evaluator, "network", evaluator)
+    """The evaluator's own opinion, without search."""
 
     def judge(states: StateBatch) -> Analysis:
         mask = states.legal_mask()
@@ -203,3 +202,12 @@ def _best_lines(
         if len(rows):
             scores = solver.scores_of(batch)
     return lines
+
+
+def move_texts(state: State, actions: Sequence[int]) -> list[str]:
+    """Actions played one after the other from a position, as the game writes them."""
+    texts = []
+    for action in actions:
+        texts.append(state.action_text(action))
+        state = state.apply(action)
+    return texts

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import playout
 import pytest
-from playout.agents.rating.analysis import (
+from playout.agents.players.analysis import (
     BATCH,
     analyse,
     policy_judge,

@@ -6,8 +6,7 @@ import json
 import playout
 import pytest
 from playout.agents.players.search import SearchPlayer, uct_player
-from playout.agents.players.terminal import HumanPlayer
-from playout.agents.players.terminal_games import painted, play_games
+from playout.agents.players.terminal import HumanPlayer, painted, play_games
 from playout.agents.rating.evaluation import evaluate_player, judge_positions
 from playout.agents.runs.kinds import EvalOptions, PlayOptions
 from playout.cli import main

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playout.agents.rating.analysis import Analysis
+from playout.agents.players.analysis import Analysis
 from playout.agents.runs.durable_io import replace_file
 from playout.envs.core.game import State
 from playout.envs.drawing.board import render_state

@@ -1,0 +1,179 @@
+"""Players from text: "greedy", "uct:500", a run directory with its search and checkpoint.
+
+`make_player` reads what commands and tables call players; `load_player` makes one of a run, whose
+kind says how (`GameKind`). Leaves out the players themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from playout.agents.players.human import HumanPlayer
+from playout.agents.players.player import Player, RunPlayer
+from playout.agents.players.search import uct_player
+from playout.agents.players.simple import AlphaBetaPlayer, GreedyPlayer, PerfectPlayer, RandomPlayer
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import find_kind
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError
+
+# What a player's text begins with -> how the whole of it is written.
+FORMS = {
+    "random": "random",
+    "greedy": "greedy",
+    "uct": "uct:SIMULATIONS",
+    "alphabeta": "alphabeta:DEPTH",
+    "perfect": "perfect",
+    "human": "human",
+}
+
+
+def make_player(spec: str, game: NativeGame | str, *, seed: int = 0) -> Player:
+    """A player from text.
+
+    Args:
+        spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "human", or a run directory
+            as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy).
+        game: The game to be played.
+        seed: Of the player.
+
+    Raises:
+        ConfigError: Not a player, or not one for this game.
+        RunError: The run cannot be loaded.
+    """
+    game = find_game(game)
+    kind, _, argument = spec.partition(":")
+    if kind not in FORMS:
+        return _from_run(spec, game, seed)
+    if (":" in FORMS[kind]) != bool(argument):
+        raise ConfigError(f"player {spec!r}: write it as {FORMS[kind]}")
+    if kind == "random":
+        return RandomPlayer(seed=seed)
+    if kind == "greedy":
+        return GreedyPlayer(seed=seed)
+    if kind == "alphabeta":
+        return AlphaBetaPlayer(game, _number(spec, argument, 1), seed=seed)
+    if kind == "perfect":
+        return PerfectPlayer(game, seed=seed)
+    if kind == "uct":
+        return uct_player(game, _number(spec, argument, 1), seed=seed)
+    return HumanPlayer()
+
+
+def _number(spec: str, text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise ConfigError(f"player {spec!r}: {text!r} is not a whole number from {least} up")
+    return int(text)
+
+
+def _from_run(spec: str, game: NativeGame, seed: int) -> Player:
+    """DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP; a folder's own name may hold colons."""
+    path, numbers = spec, list[str]()
+    while not Path(path).is_dir() and ":" in path and len(numbers) < 2:
+        path, _, last = path.rpartition(":")
+        numbers.insert(0, last)
+    if not path or not Path(path).is_dir():
+        close = difflib.get_close_matches(spec.partition(":")[0], FORMS, n=1)
+        hint = (
+            f"did you mean {FORMS[close[0]]}?"
+            if close
+            else f"there are {', '.join(FORMS.values())}, DIR"
+        )
+        raise ConfigError(f"{spec!r} is no player and no run directory; {hint}")
+    simulations = _number(spec, numbers[0], 0) if numbers else None
+    step = _number(spec, numbers[1], 0) if len(numbers) > 1 else None
+    player = load_player(
+        path, which="best" if step is None else step, simulations=simulations, game=game
+    )
+    player.reset(seed)
+    return player
+
+
+@runtime_checkable
+class GameKind(Protocol):
+    """What a kind of runs (runs/kinds.py) offers besides, if its runs have learned games."""
+
+    def game_of(self, run: RunDir) -> NativeGame | None:
+        """The game that the run has learned; None if it is none of playout's games."""
+
+    def game_player(
+        self, run: RunDir, which: str | int = "best", game: NativeGame | None = None
+    ) -> RunPlayer:
+        """The player of a checkpoint.
+
+        Args:
+            run: The run.
+            which: "best", "latest" or the number of a checkpoint.
+            game: What it must be able to play, by default the game that it has learned.
+
+        Raises:
+            ConfigError: It cannot play that game.
+        """
+        ...
+
+
+def _game_kind(run: RunDir) -> GameKind:
+    kind = find_kind(run, wanted="player")
+    if not isinstance(kind, GameKind):
+        raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no games")
+    return kind
+
+
+def load_player(
+    path: str | PathLike[str],
+    *,
+    which: str | int = "best",
+    simulations: int | None = None,
+    game: NativeGame | None = None,
+) -> RunPlayer:
+    """The player of a run directory.
+
+    Args:
+        path: The run.
+        which: "best", "latest" or the number of a checkpoint.
+        simulations: Of its search; 0 for the bare policy, None for what the run suggests.
+        game: What it must be able to play.
+
+    Raises:
+        ConfigError: The run plays something else, or no games.
+    """
+    run = RunDir.open(path)
+    player = _game_kind(run).game_player(run, which, game)
+    return player if simulations is None else player.with_simulations(simulations)
+
+
+def game_of_run(path: str | PathLike[str]) -> NativeGame:
+    """The game that a run has learned; ConfigError if it has learned none of playout's."""
+    run = RunDir.open(path)
+    game = _game_kind(run).game_of(run)
+    if game is None:
+        raise ConfigError(f"{run.path} has learned none of playout's games")
+    return game
+
+
+def game_of_specs(specs: Sequence[str]) -> NativeGame:
+    """The game that the first run among these players has learned, else Connect Four."""
+    for path in specs:
+        while not Path(path).is_dir() and ":" in path:
+            path = path.rpartition(":")[0]
+        if path and Path(path).is_dir():
+            return game_of_run(path)
+    return find_game("connect_four")
+
+
+def one_torch_thread() -> None:
+    """Lets networks compute on the calling thread alone, if torch is in use.
+
+    Small networks gain nothing from more, and on a busy machine lose most of their speed to
+    waiting for each other. Commands call this; a library must not.
+    """
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)

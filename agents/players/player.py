@@ -1,0 +1,78 @@
+"""What a player of games owes: `Player`, and `RunPlayer` for what a run has learned.
+
+Matches, engines and games in the terminal know players by these alone. Shapes: `B` positions side
+by side, one row each, whose order and number may change from call to call. Leaves out all players
+(simple.py, search.py, terminal.py) and reading them from text (load.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
+
+if TYPE_CHECKING:
+    from playout.agents.players.analysis import Judge
+
+Actions = npt.NDArray[np.int32]
+
+
+class Player(Protocol):
+    """Chooses moves.
+
+    Attributes:
+        name: What tables and records call it.
+    """
+
+    name: str
+
+    def reset(self, seed: int) -> None:
+        """New games begin; whatever is random from here on derives from the seed."""
+        ...
+
+    def act(self, states: StateBatch) -> Actions:
+        """Chooses a move in each position.
+
+        Args:
+            states: B positions, none of them over.
+
+        Returns:
+            int32 [B], a legal action for each row.
+        """
+        ...
+
+    def observe(self, states: StateBatch, actions: Actions) -> None:
+        """Optional: hears of moves that other players chose, for players that follow a whole game.
+
+        Args:
+            states: B positions in which somebody else was to move.
+            actions: int32 [B], what was played there.
+        """
+        return
+
+
+class RunPlayer(Player, Protocol):
+    """What `eval`, `play` and `analyse` ask of the player of a run.
+
+    Attributes:
+        game: The game it has learned.
+        temperature: 0 plays the best move; more samples moves by how good they look.
+    """
+
+    game: NativeGame
+    temperature: float
+
+    def with_simulations(self, simulations: int) -> RunPlayer:
+        """The same network with so many simulations a move; 0 plays its bare policy."""
+        ...
+
+    def judge(self) -> Judge:
+        """Tells what it thinks of positions, as it plays but without randomness."""
+        ...
+
+    def judges(self) -> dict[str, Judge]:
+        """The same by name for other efforts worth comparing: the bare policy first."""
+        ...
