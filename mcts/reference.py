@@ -299,6 +299,34 @@ class ReferenceSearch:
             node.exact = max(c.values(self.players)[mover] for c in node.child if c is not None)
             node.proven = True
 
+    # What the search concluded.
+
+    def weights(self) -> np.ndarray:
+        """float32 [A]: improved policy (gumbel) or visit shares, over the moves worth playing."""
+        out, node = np.zeros(self.game.num_actions, F), self.root
+        if node.terminal:
+            return out
+        weights = node.visits
+        if self.config.algorithm == "gumbel" and OPEN in node.known:
+            weights = np.where(node.allowed(), node.prior * exp(self._sigma(node)), F(0))
+        playable = [self._playable(edge) for edge in range(node.n)]
+        for numbers in (weights, node.prior):  # where nothing playable was visited: the prior
+            kept = np.where(playable, numbers[: node.n], F(0)).astype(np.float64)
+            total = np.cumsum(kept)[-1]  # one after another, as in C
+            if total > 0:
+                break
+        out[node.actions] = kept / total
+        return out
+
+    def _playable(self, edge: int) -> bool:
+        """May the edge be played, given what is proven?"""
+        node, child = self.root, self.root.child[edge]
+        if not node.proven:
+            return node.known[edge] != LOST
+        if node.known[edge] == OPEN or child is None:
+            return bool(node.exact <= -1)
+        return bool(child.values(self.players)[node.state.to_play] >= node.exact)
+
     # Random rollouts (uct).
 
     def run(self) -> None:
@@ -307,6 +335,7 @@ class ReferenceSearch:
             self.rng = Rng(self.seed, self.tree, self.searches, 2)
             if self.root.all_visits == 0:
                 self._shuffle(self.root)
+            self.root.prior[: self.root.n] = F(1) / F(self.root.n)
             self.evaluated = True
         while not self._exhausted():
             self._simulate()

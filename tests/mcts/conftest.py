@@ -117,7 +117,68 @@ class Row:
         return tuple(data)
 
 
-GAMES = {"race": Race, "ladder": Ladder, "share": Share, "row": Row}
+class Lines:
+    """Two players put stones on a board; a line of `run` stones of one player wins."""
+
+    num_players = 2
+
+    def __init__(self, height, width, run):
+        self.name = f"lines_{height}x{width}"
+        self.obs_shape = (2, height, width)
+        self.num_actions = self.max_plies = height * width
+        cells = np.arange(height * width).reshape(height, width)
+        self.lines = [[] for _ in range(height * width)]  # for each cell, the lines through it
+        for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            for row, column in np.ndindex(height, width):
+                ends = row + (run - 1) * down, column + (run - 1) * right
+                if 0 <= ends[0] < height and 0 <= ends[1] < width:
+                    line = [int(cells[row + i * down, column + i * right]) for i in range(run)]
+                    for cell in line:
+                        self.lines[cell].append(line)
+
+    def initial_state(self):
+        return bytes(self.num_actions), 255  # cells, and the last stone's
+
+    def _won(self, s):
+        cells, last = s
+        mine = cells[last] if last != 255 else 0
+        return mine and any(all(cells[c] == mine for c in line) for line in self.lines[last])
+
+    def _count(self, s):
+        return self.num_actions - s[0].count(0)
+
+    def to_play(self, s):
+        return -1 if self._won(s) or 0 not in s[0] else self._count(s) % 2
+
+    def legal_actions(self, s):
+        return [cell for cell, stone in enumerate(s[0]) if not stone]
+
+    def apply(self, s, a):
+        return s[0][:a] + bytes([1 + self._count(s) % 2]) + s[0][a + 1 :], a
+
+    def returns(self, s):
+        last = 1 - self._count(s) % 2
+        return [(1.0 if p == last else -1.0) * bool(self._won(s)) for p in range(2)]
+
+    def observe(self, s, player):
+        cells = np.frombuffer(s[0], np.uint8).reshape(self.obs_shape[1:])
+        return np.stack([cells == 1 + player, cells == 2 - player]).astype(np.float32)
+
+    def encode(self, s):
+        return s[0] + bytes([s[1]])
+
+    def decode(self, data):
+        return data[:-1], data[-1]
+
+
+GAMES = {
+    "race": Race,
+    "ladder": Ladder,
+    "share": Share,
+    "row": Row,
+    "lines_3x5": lambda: Lines(3, 5, 3),  # 15 actions, two blocks of the C code's vectors
+    "lines_9x9": lambda: Lines(9, 9, 4),  # 81 actions
+}
 
 
 def find_game(name):
@@ -155,7 +216,10 @@ def finish(search, game):
 
 
 def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
-    """Asserts equal visits, proofs and values of Search and ReferenceSearch over several moves."""
+    """Asserts equal visits, weights, proofs and values of both searches over several moves.
+
+    Returns how many roots were compared.
+    """
     game = find_game(name)
     states = random_states(game, count, seed, plies)
     search = Search(game, config, num_trees=count, seed=seed)
@@ -166,6 +230,7 @@ def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
     search.begin(states, num_simulations=budgets, noise=noise)
     for i, ref in enumerate(refs):
         ref.begin(states[i], None if budgets is None else int(budgets[i]), bool(noise[i]))
+    compared = 0
     for move in range(moves):
         result = search.run() if config.algorithm == "uct" else finish(search, game)
         for i, ref in enumerate(refs):
@@ -176,6 +241,10 @@ def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
             visits = np.zeros(game.num_actions, np.int32)
             visits[ref.root.actions] = ref.root.visits[: ref.root.n]
             np.testing.assert_array_equal(result.visits[i], visits, f"tree {i}, move {move}")
+            np.testing.assert_array_equal(
+                result.action_weights[i], ref.weights(), f"tree {i}, move {move}"
+            )
+            compared += not ref.root.terminal
             if not ref.root.terminal:
                 assert ref.root.proven == (result.proven[i] != UNKNOWN)
                 total = np.zeros(game.num_actions, np.float32)
@@ -188,6 +257,7 @@ def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
             search.advance(result.action[going], where=going)
             for i in going:
                 refs[i].advance(int(result.action[i]))
+    return compared
 
 
 @pytest.fixture

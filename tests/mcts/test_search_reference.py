@@ -1,4 +1,4 @@
-"""The C search and the plain Python reference visit the same edges equally often."""
+"""The C search and the plain Python reference: equal visits, values, proofs and action weights."""
 
 import pytest
 from playout.mcts.search import SearchConfig
@@ -15,11 +15,16 @@ SETTINGS = {
 }
 
 
+@pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
-def test_visits_equal_the_reference_on_a_thousand_roots(algorithm, tools):
-    config = SearchConfig(algorithm=algorithm, num_simulations=16)
-    tools.compare("connect_four", config, count=700, seed=1)
-    tools.compare("tic_tac_toe", config, count=300, seed=2, plies=6)
+def test_visits_and_weights_equal_the_reference_on_a_thousand_roots(algorithm, reuse, tools):
+    """With up to 81 actions, at fresh roots and at those of the move after."""
+    config = SearchConfig(algorithm=algorithm, num_simulations=16, reuse_subtree=reuse)
+    compared = tools.compare("connect_four", config, count=360, moves=2, seed=1)
+    compared += tools.compare("tic_tac_toe", config, count=120, moves=2, seed=2, plies=5)
+    compared += tools.compare("lines_3x5", config, count=80, moves=2, seed=9, plies=8)
+    compared += tools.compare("lines_9x9", config, count=40, moves=2, seed=10, plies=40)
+    assert compared > 1000
 
 
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
