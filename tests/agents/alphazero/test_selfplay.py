@@ -43,6 +43,68 @@ def test_examples_are_legal_positions_with_proper_targets():
     assert set(np.unique(examples.policy_weights)) == {0.0, 1.0}
 
 
+def replay_by_rules(game, states, policies, values):
+    """Follows one game's examples with the plain State API from its beginning; its returns.
+
+    Every row's successor must come from a legal move, the last row must have a legal move that ends
+    the game as the targets say, and a policy target must lie on legal moves, the one played too.
+    """
+    state = game.initial_state()
+    for row, policy in enumerate(policies):
+        assert states[row].tobytes() == state.to_bytes()
+        legal = state.legal_actions
+        assert policy.sum() == pytest.approx(1, abs=1e-4)
+        assert not np.delete(policy, legal).any()
+        after = {action: state.apply(action) for action in legal}
+        if row + 1 < len(states):
+            following = states[row + 1].tobytes()
+            played = [action for action in legal if after[action].to_bytes() == following]
+        else:
+            played = [
+                action
+                for action in legal
+                if after[action].is_terminal
+                and after[action].returns[state.to_play] == values[row, 0]
+            ]
+        assert played and (policy[played] > 0).all()
+        state = after[played[0]]
+        assert state.is_terminal == (row + 1 == len(states))
+    returns = list(state.returns)
+    assert values[:, 0].tolist() == [returns[ply % 2] for ply in range(len(states))]
+    return returns
+
+
+@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four(width=5, height=4)"])
+def test_every_recorded_game_follows_the_rules_from_its_beginning_to_its_end(name):
+    game = playout.game(name)
+    net = build(game.obs_shape, game.num_actions, size="tiny", seed=1)
+    # Nothing proven and no search's value in a target: what is left is the result by the rules.
+    config = SelfPlayConfig(
+        num_trees=16,
+        num_simulations=12,
+        opening_share=0.0,
+        explore_plies=game.max_plies,
+        value_mix=0.0,
+        regret_threshold=2.0,
+        proof_nodes=0,
+    )
+    evaluators = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
+    search = SearchConfig(prove=False, max_considered=game.num_actions)
+    play = SelfPlay(game, evaluators, config, search=search, seed=4)
+    examples, counts = play.play(8000)
+    first = game.initial_state().to_bytes()
+    begins = [row for row, state in enumerate(examples.states) if state.tobytes() == first]
+    returns = [
+        replay_by_rules(game, examples.states[rows], examples.policy[rows], examples.values[rows])
+        for rows in map(slice, begins, [*begins[1:], len(examples)])
+    ]
+    assert begins[0] == 0 and len(returns) == counts.games > 20
+    assert counts.first_wins == returns.count([1, -1])
+    assert counts.draws == returns.count([0, 0])
+    assert counts.first_wins < counts.games - counts.draws  # both sides have won
+    assert (examples.policy_weights == 1).all()
+
+
 def test_the_same_seed_plays_the_same_games_and_another_seed_others():
     first, again, other = (selfplay(seed=seed) for seed in (5, 5, 6))
     for _ in range(2):
