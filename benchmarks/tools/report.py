@@ -1,14 +1,14 @@
-"""Writes the measured tables of README.md from benchmarks/results/*.json.
+"""Writes the measured tables of docs/measured.md and README.md from benchmarks/results/*.json.
 
     python benchmarks/tools/report.py            rewrite what stands between the two markers
-    python benchmarks/tools/report.py --check    exit code 1 if README.md is stale
+    python benchmarks/tools/report.py --check    exit code 1 if a page is stale
 
 A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
 unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
 was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
 limit from above). ours, peer and ratio are numbers or rates (median, min, max). Claims with a row
 and a column make a table of their own: many of these have no peer. A picture of the same name
-stands below.
+stands below. docs/measured.md shows all claims, README.md those in HEADLINES and what was missed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+HEADLINES = (  # result, claim, and the peer or the note that tells claims of the same name apart
+    ("envs", "CartPole-v1, 1,024 environments", "Gymnasium"),
+    ("envs", "Connect Four, 1,024 boards, with masks", "EnvPool"),
+    (
+        "search",
+        "Connect Four, gumbel, constant evaluator, 256 trees x 32 simulations, one core,"
+        " observations written",
+        "mctx with pgx",
+    ),
+    ("selfplay", "Connect Four self-play, base network, 32 simulations", "same settings"),
+    ("ppo", "training throughput, PPO, CartPole-v1", "stable-baselines3 PPO"),
+    ("ppo", "CartPole-v1 to 475, training alone", "stable-baselines3, tuned"),
+    ("language", "ppo step, best type on each side", "TRL 1.12"),
+    ("language", "pretraining step, float32", "plain GPT"),
+)
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 KEYS = (
     "claim",
@@ -154,25 +169,65 @@ def report(folder: Path = RESULTS) -> str:
     """All tables, with where they were measured and the commands that repeat them."""
     parts = []
     for name, record, claims in read_claims(folder):
+        title = name.replace("_", " ")
         machine = record.get("machine", {})
-        where = (
-            f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores"
-        )
+        cores = machine.get("cores", "?")
+        where = f"{machine.get('processor', 'unknown processor')}, {cores} core{'s'[cores == 1 :]}"
         commands = sorted({claim["command"] for claim in claims if claim.get("command")})
         shown = ", ".join(f"`{command}`" for command in commands)
         day = str(record.get("date", ""))[:10]
-        lines = [
-            f"**{name.replace('_', ' ')}** ({where}; {day}{'; ' + shown if shown else ''})",
-            "",
-        ]
+        lines = [f"## {title}", "", f"{where}; {day}{'; ' + shown if shown else ''}", ""]
         picture = []
         if (folder / f"{name}.png").is_file():
-            picture = ["", f"![{name.replace('_', ' ')}](benchmarks/results/{name}.png)"]
+            picture = ["", f"![{title}](../benchmarks/results/{name}.png)"]
         crossed = [claim for claim in claims if "row" in claim]
         plain = [claim for claim in claims if "row" not in claim]
         tables = [made(some) for made, some in ((grid, crossed), (table, plain)) if some]
         parts.append("\n".join([*lines, "\n\n".join(map("\n".join, tables)), *picture]))
     return "\n\n".join(parts) if parts else "No results yet: run `playout bench`."
+
+
+def headlines(folder: Path = RESULTS, chosen: tuple[tuple[str, str, str], ...] = HEADLINES) -> str:
+    """The chosen ratios, medians alone, and how many of all targets were missed.
+
+    Raises:
+        ValueError: a chosen claim is not there, or not once, or has no ratio.
+    """
+    results = {name: claims for name, _, claims in read_claims(folder)}
+    lines = [
+        "| subject | measured | playout | peer | ratio | wanted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, text, which in chosen:
+        found = [
+            claim
+            for claim in results.get(name, [])
+            if claim["claim"] == text and which in (claim.get("peer_name"), claim.get("note"))
+        ]
+        if len(found) != 1 or middle(found[0].get("ratio")) is None:
+            raise ValueError(f"{name}.json has {len(found)} claims {text!r} ({which}) with a ratio")
+        claim = found[0]
+        unit = claim.get("unit", "")
+        ours, peer, ratio = (middle(claim.get(key)) for key in ("ours", "peer", "ratio"))
+        missed = ", **missed**" if verdict(claim) not in ("", "yes") else ""
+        cells = [
+            f"[{name}](docs/measured.md#{name})",
+            f"{text} ({which})" if which == claim.get("note") else text,
+            cell(ours, unit),
+            f"{cell(peer, unit)} ({claim['peer_name']})",
+            f"{cell(ratio)}×",
+            wanted(claim) + missed,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    verdicts = [verdict(claim) for claims in results.values() for claim in claims]
+    promised = [reached for reached in verdicts if reached]
+    missing = len(promised) - promised.count("yes")
+    return (
+        "\n".join(
+            [*lines, "", f"Of all {len(promised)} targets, {missing} are missed: [every number]"]
+        )
+        + "(docs/measured.md)."
+    )
 
 
 def rewrite(text: str, tables: str) -> str:
@@ -184,29 +239,32 @@ def rewrite(text: str, tables: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md needs a line {BEGIN} and below it a line {END}")
+        raise ValueError(f"the page needs a line {BEGIN} and below it a line {END}")
     return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite or check README.md."""
+    """Rewrite or check the pages."""
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    try:
-        fresh = rewrite(text, report())
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if text == fresh:
-        return 0
-    if arguments:
-        print("README.md is stale: run python benchmarks/tools/report.py", file=sys.stderr)
-        return 1
-    path.write_text(fresh, encoding="utf-8")
-    return 0
+    stale = False
+    for name, write in (("README.md", headlines), ("docs/measured.md", report)):
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        try:
+            fresh = rewrite(text, write())
+        except ValueError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            return 2
+        if text == fresh:
+            continue
+        stale = True
+        if arguments:
+            print(f"{name} is stale: run python benchmarks/tools/report.py", file=sys.stderr)
+        else:
+            path.write_text(fresh, encoding="utf-8")
+    return 1 if stale and arguments else 0
 
 
 if __name__ == "__main__":

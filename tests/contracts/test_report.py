@@ -1,4 +1,4 @@
-"""README's tables come from results by a deterministic program that notices when they are stale."""
+"""The measured tables come from results by a program that notices when they are stale."""
 
 import json
 
@@ -34,7 +34,7 @@ def results(tmp_path):
 
 def test_a_claim_is_a_row_with_spread_ratio_target_and_verdict(results):
     text = report.report(results)
-    assert "**search** (P, 2 cores; 2026-01-02; `playout bench search`)" in text
+    assert "## search\n\nP, 2 cores; 2026-01-02; `playout bench search`\n\n" in text
     row = "| UCT | 1.5 M (1.4 M to 1.6 M) sims/s | 137 k sims/s (OpenSpiel) | 10.9× | 10× | yes |"
     assert row in text
     assert "| missed | 2 | 1 | 2× | 3× | **no** |" in text
@@ -77,12 +77,43 @@ def test_a_page_without_markers_is_refused(page):
         report.rewrite(page, "x")
 
 
-def test_check_says_when_the_page_is_stale(results, monkeypatch, capsys):
-    monkeypatch.setattr(report, "ROOT", results)
-    (results / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n")
-    assert report.main(["--check"]) == 1
-    assert "stale" in capsys.readouterr().err
+def test_a_headline_shows_medians_and_a_miss_is_called_one(results):
+    chosen = (("search", "UCT", "OpenSpiel"), ("search", "missed", ""))
+    claims = json.loads((results / "search.json").read_text())
+    claims["results"]["claims"][1]["peer_name"] = ""
+    (results / "search.json").write_text(json.dumps(claims))
+    lines = report.headlines(results, chosen).splitlines()
+    subject = "[search](docs/measured.md#search)"
+    assert lines[2:4] == [
+        f"| {subject} | UCT | 1.5 M sims/s | 137 k sims/s (OpenSpiel) | 10.9× | 10× |",
+        f"| {subject} | missed | 2 | 1 () | 2× | 3×, **missed** |",
+    ]
+    assert lines[-1].startswith("Of all 3 targets, 1 are missed")
+
+
+@pytest.mark.parametrize("claim", ["gone", "no target"])
+def test_a_headline_that_is_gone_or_has_no_ratio_is_named(results, claim):
+    with pytest.raises(ValueError, match=rf"search\.json.*'{claim}'"):
+        report.headlines(results, (("search", claim, ""),))
+
+
+def test_a_headline_that_two_claims_could_mean_is_refused(results):
+    twice = [{"claim": "a", "ours": 1, "ratio": 2, "peer": 1, "peer_name": "x"}] * 2
+    (results / "twice.json").write_text(json.dumps({"claims": twice}))
+    with pytest.raises(ValueError, match="2 claims 'a'"):
+        report.headlines(results, (("twice", "a", "x"),))
+
+
+@pytest.mark.parametrize("stale", ["README.md", "docs/measured.md"])
+def test_check_says_which_page_is_stale(tmp_path, monkeypatch, capsys, stale):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/measured.md"):
+        (tmp_path / name).write_text(f"{report.BEGIN}\n{report.END}\n")
     assert report.main([]) == 0 and report.main(["--check"]) == 0
+    (tmp_path / stale).write_text(f"{report.BEGIN}\n{report.END}\n")
+    assert report.main(["--check"]) == 1
+    assert f"{stale} is stale" in capsys.readouterr().err
     assert report.main(["--nonsense"]) == 2
 
 
@@ -93,4 +124,4 @@ def test_an_unknown_key_in_a_claim_is_named(results):
 
 
 def test_the_committed_results_can_be_reported():
-    assert report.report()
+    assert report.report() and report.headlines()
