@@ -24,6 +24,7 @@ from playout.envs.farama import pursuit
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -71,8 +72,8 @@ def contact_sheet(path: Path) -> None:
     """Games and environments, four in a row."""
     pictures = {title: scene(*found) for title, found in SCENES.items()}
     pictures["Pursuit"] = hunt()
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(10, 5.6), layout=layout)
     for plane, (title, picture) in zip(figure.subplots(2, 4).flat, pictures.items(), strict=True):
         framed(plane, picture)
         plane.set_title(title, fontsize=13, color=INK)
