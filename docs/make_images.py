@@ -99,7 +99,7 @@ def curve(run: Path, key: str) -> tuple[list[float], list[float]]:
 
 def last_game(run: Path) -> tuple[Any, str]:
     """The last state of a game of the run against rollout search, and who won."""
-    from playout.agents.players.simple import make_player
+    from playout.agents.players.load import make_player
 
     player = playout.load(run)
     opponent = make_player(OPPONENT, player.game, seed=1)
