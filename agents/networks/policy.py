@@ -175,9 +175,11 @@ class Policy(TrainablePolicy, Protocol):
 
     def accelerate(self) -> None:
         """Hook: choose the fastest code for the device; parameters stay where they lie now."""
+        return None
 
     def weights_changed(self) -> None:
         """Hook: parameters may have been written from outside since the last call."""
+        return None
 
     def metrics(self) -> dict[str, float]:
         """Hook: numbers for the log, such as `train/std`."""

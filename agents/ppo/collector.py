@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.kernels._running import episodes
 from playout.agents.networks.policy import Policy, PolicyStep, Tree, map_tree
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.rollout import Rollout
-from playout.agents.vector.in_process import derive_seed, mask_size
+from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer, RewardScaler
-from playout.agents.vector.spaces import Arrays, empty, write
+from playout.agents.vector.running import finished_episodes
+from playout.agents.vector.spaces import Arrays, empty, map_arrays, mask_size, same_arrays, write
 from playout.errors import DivergedError, EnvironmentFault
 from torch import Tensor
 
@@ -31,13 +31,6 @@ def to_tensors(arrays: Arrays, device: torch.device | None = None) -> Tree:
         return {key: to_tensors(value, device) for key, value in arrays.items()}
     found = torch.from_numpy(arrays)
     return found if device is None or device.type == "cpu" else found.to(device)
-
-
-def copy_arrays(arrays: Arrays) -> Arrays:
-    """Fresh arrays."""
-    if isinstance(arrays, dict):
-        return {key: copy_arrays(value) for key, value in arrays.items()}
-    return np.array(arrays)
 
 
 class Collector:
@@ -194,8 +187,9 @@ class Collector:
         self.state = self._reset_states(self.state)
         last = self.policy.value(to_tensors(self.now, self.device), self.state)
         over = self.terminations | self.truncations
-        flags = (over.view(np.uint8), self.valid.view(np.uint8))
-        self.finished = episodes(self.rewards, *flags, self.episode_returns, self.episode_lengths)
+        self.finished = finished_episodes(
+            self.rewards, over, self.valid, self.episode_returns, self.episode_lengths
+        )
         self.steps += int(self.valid.sum())
         if self.scaler is not None and np.isfinite(self.rewards).all():
             self.scaler(self.rewards, over, self.valid)
@@ -258,8 +252,8 @@ class Collector:
         return {
             **common,
             "envs": self.envs.get_state(),
-            "raw": copy_arrays(self.raw),
-            "now": copy_arrays(self.now),
+            "raw": map_arrays(np.array, self.raw),
+            "now": map_arrays(np.array, self.now),
             "starting": self.starting.copy(),
             "state": map_tree(lambda x: x.cpu(), self.state),
             "episode_returns": self.episode_returns.copy(),
@@ -306,10 +300,3 @@ def stack_trees(trees: list[Tree]) -> Tree:
     if isinstance(first, Tensor):
         return torch.stack(trees, 1)
     return type(first)(stack_trees(list(parts)) for parts in zip(*trees, strict=True))
-
-
-def same_arrays(a: Arrays, b: Arrays) -> bool:
-    """Whether two observations are equal to the last bit."""
-    if isinstance(a, dict):
-        return all(same_arrays(a[key], b[key]) for key in a)
-    return bool(np.array_equal(a, b))

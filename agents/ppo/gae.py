@@ -1,7 +1,8 @@
 """Generalised advantage estimation (Schulman et al. 2016) on a Rollout.
 
 Termination cuts the future off, truncation bootstraps from the value of the final observation,
-invalid steps are skipped. The loop is compiled; tensors on a GPU make one trip to the CPU and back.
+invalid steps are skipped. `plain_gae` is the definition; `compute_gae` does the same in a compiled
+loop, to which tensors on a GPU make one trip to the CPU and back.
 """
 
 from typing import Any
@@ -60,6 +61,29 @@ def compute_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> None:
     rollout.returns = torch.from_numpy(returns).to(device)
     if not np.isfinite(advantages.sum(dtype=np.float64)):
         raise DivergedError(_blame(rollout))
+
+
+def plain_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+    """Advantages and returns `[R, T]` as `compute_gae` finds them, step by step in torch.
+
+    delta(t) = r(t) + gamma * V(t + 1) - V(t)
+    A(t) = delta(t) + gamma * gae_lambda * A(t + 1)
+    """
+    values, valid = rollout.values, rollout.valid.bool()
+    after = torch.cat([values[:, 1:], rollout.last_values[:, None]], dim=1)
+    final = after if rollout.bootstrap_values is None else rollout.bootstrap_values
+    ended, cut = rollout.terminations.bool(), rollout.truncations.bool()
+    advantages = torch.zeros_like(values)
+    carry, following = torch.zeros_like(rollout.last_values), rollout.last_values
+    for t in range(rollout.num_steps - 1, -1, -1):
+        future = torch.where(cut[:, t], final[:, t], following)
+        future = torch.where(ended[:, t], 0.0, future)
+        kept = torch.where(ended[:, t] | cut[:, t], 0.0, carry)
+        delta = rollout.rewards[:, t] + gamma * future - values[:, t]
+        carry = torch.where(valid[:, t], delta + gamma * gae_lambda * kept, carry)
+        following = torch.where(valid[:, t], values[:, t], following)
+        advantages[:, t] = torch.where(valid[:, t], carry, 0.0)
+    return advantages, advantages + values
 
 
 def _array(tensor: Tensor, dtype: type[Any]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import (
     EnvSource,
     make_environments,
@@ -27,7 +28,6 @@ from playout.agents.vector.factory import (
     native_twin,
     wrap,
 )
-from playout.agents.vector.in_process import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, RunError
 

@@ -23,7 +23,7 @@ from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs.trainer import Trainer
-from playout.agents.vector.in_process import derive_seed
+from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import encode_space

@@ -1,10 +1,14 @@
-"""From what a person writes (an id, `module:Env-v0`, a function) to Environments.
+"""From what a person writes (an id, `module:Env-v0`, a function) to `Environments`.
 
-Native twins are preferred and said so; missing extras get a message that names them. Leaves out how
-environments are stepped (environments.py).
+An id with a native twin uses the twin, one with a vector entry point uses that, any other is made
+once for each environment and stepped in this process or in several, whichever a short measurement
+says is faster (the numbers are the same). Missing extras get a message that names them. Leaves out
+self-play (ppo/league).
 """
 
 import importlib
+import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,8 +16,15 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 from playout.agents.own_code import import_module
-from playout.agents.vector.interface import Environments, VectorEnvs, make_group
+from playout.agents.vector.groups import Group, GroupEnvs
+from playout.agents.vector.gymnasium_vector import VectorEnvs
+from playout.agents.vector.in_process import EnvGroup, MakeEnv
+from playout.agents.vector.interface import Environments
+from playout.agents.vector.workers import WorkerPool
 from playout.errors import ConfigError
+
+# Below this many seconds for one step of all environments, processes cost more than they give.
+_WORTH_PROCESSES = 1e-3
 
 EnvSource = str | Callable[[], Any] | VectorEnv[Any, Any, Any]
 
@@ -65,7 +76,7 @@ def make_environments(
         if not callable(source):
             raise ConfigError(f"{source!r} is neither the id of an environment nor a function")
         makers = [_wrapped(source, wrappers)] * num_envs
-        return make_group(makers, getattr(source, "__name__", "custom"), None, processes)
+        return _make_group(makers, getattr(source, "__name__", "custom"), None, processes)
     if source.startswith("parallel:"):
         from playout.agents.vector.pettingzoo import make_parallel
 
@@ -90,7 +101,46 @@ def make_environments(
         return make_single(source, options)
 
     makers = [_wrapped(make, wrappers)] * num_envs
-    return make_group(makers, source, spec.reward_threshold, processes)
+    return _make_group(makers, source, spec.reward_threshold, processes)
+
+
+def _make_group(
+    makers: Sequence[MakeEnv], name: str, threshold: float | None, processes: int | None = None
+) -> GroupEnvs:
+    """Single environments, in as many processes as a short measurement says are worth it.
+
+    Args:
+        makers: One function for each environment.
+        name: For the console and errors.
+        threshold: Mean return that counts as solved.
+        processes: 0 or more to choose by hand (0: this process).
+    """
+    template = EnvGroup(makers[:1])
+    if processes is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        worth = cores > 1 and len(makers) > 1
+        worth = worth and _step_seconds(template) * len(makers) > _WORTH_PROCESSES
+        processes = min(cores, len(makers)) if worth else 0
+    group: Group
+    if processes > 0:
+        group, where = WorkerPool(makers, processes, template), f"in {processes} processes"
+        template.close()
+    else:
+        template.close()
+        group, where = EnvGroup(makers), "in one process"
+    return GroupEnvs(group, f"{name}, {len(makers)} environments {where}", threshold)
+
+
+def _step_seconds(group: EnvGroup, budget: float = 0.1) -> float:
+    """Mean seconds of a step with random actions, measured for at most `budget` seconds."""
+    space = group.action_space
+    space.seed(0)
+    group.reset(0)
+    begun, steps = time.perf_counter(), 0
+    while time.perf_counter() - begun < budget and steps < 500:
+        group.step(np.asarray(space.sample())[None])
+        steps += 1
+    return (time.perf_counter() - begun) / max(steps, 1)
 
 
 def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:

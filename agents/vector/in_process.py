@@ -1,22 +1,21 @@
 """Single Gymnasium environments stepped in one process, with NEXT_STEP autoreset and exact resume.
 
-Every episode is begun with a seed derived from (seed, environment, episode), and the actions of the
-running episode are kept, so that the state of any environment that is deterministic given its seed
-can be saved as plain numbers and rebuilt by playing those actions again. Leaves out processes
-(workers.py) and environments that are vectorised themselves (environments.py).
+Leaves out processes (workers.py) and environments that are vectorised themselves
+(gymnasium_vector.py).
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.vector.episodes import EpisodeLog
+from playout.agents.vector.groups import Buffers, Group, make_buffers
 from playout.agents.vector.spaces import (
     check_obs,
-    empty,
     has_mask_key,
+    mask_size,
     simple_obs,
     simple_space,
     write,
@@ -26,48 +25,19 @@ from playout.errors import ConfigError, EnvironmentFault
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 
-def derive_seed(seed: int, *names: object) -> int:
-    """A seed below 2^62 for the stream called by `names`, unrelated to those of other names."""
-    text = "/".join(map(str, (seed, *names))).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 2
+class EnvGroup(Group):
+    """Some environments, written into arrays that may lie in shared memory."""
 
+    def __init__(
+        self, makers: Sequence[MakeEnv], first: int = 0, buffers: Buffers | None = None
+    ) -> None:
+        """Make the environments.
 
-def mask_size(space: gym.Space[Any]) -> int:
-    """Length of an action mask for a space, 0 where it has none."""
-    if isinstance(space, gym.spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return int(space.nvec.sum())
-    return 0
-
-
-def buffers_for(
-    observation_space: gym.Space[Any], action_space: gym.Space[Any], count: int
-) -> dict[str, Any]:
-    """What `count` rows of environments say at a step, by name."""
-    return {
-        "obs": empty(observation_space, count),
-        "rewards": np.zeros(count, np.float64),
-        "terminations": np.zeros(count, np.bool_),
-        "truncations": np.zeros(count, np.bool_),
-        "idle": np.zeros(count, np.bool_),
-        "masks": np.ones((count, mask_size(action_space)), np.uint8),
-    }
-
-
-class EnvGroup:
-    """Some environments, written into arrays that may lie in shared memory.
-
-    `idle` says which environments are over and will ignore their next action, as they begin anew.
-
-    Attributes:
-        observation_space: One environment's, as `simple_space` gives it.
-        action_space: One environment's.
-        masked: Whether the environments tell which actions are legal.
-    """
-
-    def __init__(self, makers: Sequence[MakeEnv], first: int = 0) -> None:
-        """Make the environments; `first` is the number of the first among all workers."""
+        Args:
+            makers: One function for each.
+            first: Number of the first environment among all workers'.
+            buffers: Arrays to write into; by default the group's own.
+        """
         self.first = first
         self.envs = []
         for i, make in enumerate(makers):
@@ -91,23 +61,15 @@ class EnvGroup:
             except AttributeError:
                 self.asks_masks = False
             self.masked = self.asks_masks
-        self.seed = 0
-        self.episodes = [0] * len(self.envs)
-        self.actions: list[list[Any]] = [[] for _ in self.envs]
-
-    def bind(self, buffers: dict[str, Any]) -> None:
-        """Use these arrays, which may be shared (see `make_buffers` for their names)."""
-        self.buffers = buffers
-
-    def make_buffers(self) -> dict[str, Any]:
-        """Arrays of our own, where nobody shares them."""
-        return buffers_for(self.observation_space, self.action_space, len(self.envs))
+        self.log = EpisodeLog(len(self.envs), first=first)
+        self.buffers = buffers or make_buffers(
+            self.observation_space, self.action_space, len(self.envs)
+        )
 
     def reset(self, seed: int) -> None:
         """Begin the first episode of every environment."""
-        self.seed = seed
+        self.log.restart(seed)
         for i in range(len(self.envs)):
-            self.episodes[i] = 0
             self._begin(i)
 
     def step(self, actions: NDArray[Any]) -> None:
@@ -115,7 +77,7 @@ class EnvGroup:
         buffers = self.buffers
         for i, env in enumerate(self.envs):
             if buffers["idle"][i]:
-                self.episodes[i] += 1
+                self.log.next(i)
                 self._begin(i)
                 continue
             # Numbers as Python numbers, arrays as copies: environments may keep what they get.
@@ -124,7 +86,7 @@ class EnvGroup:
                 obs, reward, terminated, truncated, info = env.step(action)
             except Exception as error:
                 raise self._fault(i, "step", error) from error
-            self.actions[i].append(action)
+            self.log.actions[i].append(action)
             self._put(i, obs, info)
             try:
                 buffers["rewards"][i] = reward
@@ -135,12 +97,10 @@ class EnvGroup:
             buffers["idle"][i] = terminated or truncated
 
     def _begin(self, i: int) -> None:
-        seed = derive_seed(self.seed, "episode", self.first + i, self.episodes[i]) % 2**31
         try:
-            obs, info = self.envs[i].reset(seed=seed)
+            obs, info = self.envs[i].reset(seed=self.log.begin(i))
         except Exception as error:
             raise self._fault(i, "reset", error) from error
-        self.actions[i] = []
         self.buffers["idle"][i] = False
         self.buffers["rewards"][i] = 0.0
         self.buffers["terminations"][i] = self.buffers["truncations"][i] = False
@@ -166,38 +126,34 @@ class EnvGroup:
             return error
         return EnvironmentFault(
             f"environment {self.first + i} failed in {where} "
-            f"(episode {self.episodes[i]}, step {len(self.actions[i])}): "
+            f"(episode {self.log.numbers[i]}, step {len(self.log.actions[i])}): "
             f"{type(error).__name__}: {error}"
         )
 
     def get_state(self) -> dict[str, Any]:
         """Seed, episode numbers and the actions of the running episodes."""
+        lengths = [len(actions) for actions in self.log.actions]
         return {
-            "seed": self.seed,
-            "episodes": np.array(self.episodes, np.int64),
+            **self.log.get_state(),
             "over": self.buffers["idle"].copy(),
-            "lengths": np.array([len(a) for a in self.actions], np.int64),
-            "actions": [np.array(a) for a in self.actions],
+            "lengths": np.array(lengths, np.int64),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Rebuild the environments by playing the running episodes again."""
-        self.seed = int(state["seed"])
-        self.episodes = [int(n) for n in state["episodes"]]
-        buffers = self.buffers
-        for i, length in enumerate(state["lengths"]):
+        for i, actions in self.log.set_state(state):
             self._begin(i)
-            for action in state["actions"][i][: int(length)]:
+            for action in actions[: int(state["lengths"][i])]:
                 self._replay(i, action.item() if action.ndim == 0 else action.copy())
-            buffers["idle"][i] = state["over"][i]
-            buffers["rewards"][i] = 0.0
+            self.buffers["idle"][i] = state["over"][i]
+            self.buffers["rewards"][i] = 0.0
 
     def _replay(self, i: int, action: Any) -> None:
         try:
             obs, _, _, _, info = self.envs[i].step(action)
         except Exception as error:
             raise self._fault(i, "step", error) from error
-        self.actions[i].append(action)
+        self.log.actions[i].append(action)
         self._put(i, obs, info)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Running normalisation of vector observations and of rewards, saved with the model.
 
 Observations are shifted and scaled by moments over all that were seen; images and discrete ones
-pass. Rewards are divided by the deviation of their discounted sum and never shifted. Moments are
-kept in double precision (Welford's sums, merged batch by batch).
+pass. Rewards are divided by the deviation of their discounted sum and never shifted. The moments
+are running.py's.
 """
 
 from typing import Any
@@ -10,36 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.kernels._running import discounted, normalize, update_moments
+from playout.agents.vector.running import Moments, discounted_sums
 from playout.agents.vector.spaces import Arrays
-
-
-class Moments:
-    """Mean and variance of D numbers over everything seen."""
-
-    def __init__(self, size: int) -> None:
-        self.count = 0.0
-        self.mean = np.zeros(size)
-        self.m2 = np.zeros(size)
-
-    @property
-    def var(self) -> NDArray[np.float64]:
-        """Variance `[D]`; 1 before anything was seen."""
-        return self.m2 / self.count if self.count > 0 else np.ones_like(self.m2)
-
-    def update(self, rows: NDArray[np.float32]) -> None:
-        """Add rows `[N, D]`."""
-        self.count = update_moments(rows, self.count, self.mean, self.m2)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Count, mean and sum of squares."""
-        return {"count": self.count, "mean": self.mean.copy(), "m2": self.m2.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        self.count = float(state["count"])
-        self.mean[:] = state["mean"]
-        self.m2[:] = state["m2"]
 
 
 class ObsNormalizer:
@@ -69,10 +41,7 @@ class ObsNormalizer:
         return self._one(self.moments[""], obs) if "" in self.moments else obs
 
     def _one(self, moments: Moments, x: NDArray[Any]) -> NDArray[np.float32]:
-        rows = _rows(x)
-        out = np.empty_like(rows)
-        normalize(rows, moments.count, moments.mean, moments.m2, self.clip, out)
-        return out.reshape(x.shape)
+        return moments.normalize(_rows(x), self.clip).reshape(x.shape)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments by key."""
@@ -96,9 +65,7 @@ class RewardScaler:
         self, rewards: NDArray[np.float32], over: NDArray[np.bool_], valid: NDArray[np.bool_]
     ) -> None:
         """Scale a rollout's rewards `[R, T]` in place, after its own sums have been counted."""
-        sums = np.empty_like(rewards)
-        flags = (over.view(np.uint8), valid.view(np.uint8))
-        discounted(rewards, *flags, self.gamma, self.carry, sums)
+        sums = discounted_sums(rewards, over, valid, self.gamma, self.carry)
         self.moments.update(sums[valid].reshape(-1, 1))
         rewards *= 1.0 / np.sqrt(self.moments.var[0] + 1e-8)
         np.clip(rewards, -self.clip, self.clip, out=rewards)

@@ -2,7 +2,7 @@
 
 B environments of A agents make B x A rows. An agent that is done while others go on is idle until
 the environment begins anew, which it does in the step after its last agent is done. Agents must
-have the same spaces. State is saved as seeds and actions, as in in_process.py.
+have the same spaces. State is saved as seeds and actions (episodes.py).
 """
 
 import importlib
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.agents.vector.in_process import buffers_for, derive_seed
-from playout.agents.vector.interface import GroupEnvs
+from playout.agents.vector.episodes import EpisodeLog
+from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
 from playout.agents.vector.spaces import (
     check_obs,
     has_mask_key,
@@ -23,8 +23,8 @@ from playout.agents.vector.spaces import (
 from playout.errors import ConfigError, EnvironmentFault
 
 
-class ParallelGroup:
-    """B parallel environments with the interface of EnvGroup, over B x A rows."""
+class ParallelGroup(Group):
+    """B parallel environments over B x A rows."""
 
     def __init__(self, make: Callable[[], Any], num_envs: int, name: str) -> None:
         self.name = name
@@ -40,37 +40,26 @@ class ParallelGroup:
                 raise ConfigError(f"{name}: one policy needs agents with the same spaces")
         self.observation_space = simple_space(self.raw_space)
         self.masked = has_mask_key(self.raw_space)
-        self.seed = 0
-        self.episodes = [0] * num_envs
-        self.actions: list[list[Any]] = [[] for _ in self.envs]
-        self.buffers = self.make_buffers()
-
-    @property
-    def num_rows(self) -> int:
-        """B x A."""
-        return len(self.envs) * len(self.agents)
-
-    def make_buffers(self) -> dict[str, Any]:
-        """Arrays for all rows."""
-        return buffers_for(self.observation_space, self.action_space, self.num_rows)
+        self.log = EpisodeLog(num_envs)
+        self.buffers = make_buffers(
+            self.observation_space, self.action_space, num_envs * len(self.agents)
+        )
 
     def reset(self, seed: int) -> None:
         """Begin everywhere."""
-        self.seed = seed
+        self.log.restart(seed)
         for i in range(len(self.envs)):
-            self.episodes[i] = 0
             self._begin(i)
 
     def _rows(self, i: int) -> slice:
         return slice(i * len(self.agents), (i + 1) * len(self.agents))
 
     def _begin(self, i: int) -> None:
-        seed = derive_seed(self.seed, "episode", i, self.episodes[i]) % 2**31
-        obs, infos = self.envs[i].reset(seed=seed)
-        self.actions[i] = []
-        rows = self._rows(i)
-        for key in ("rewards", "terminations", "truncations", "idle"):
-            self.buffers[key][rows] = 0
+        obs, infos = self.envs[i].reset(seed=self.log.begin(i))
+        rows, buffers = self._rows(i), self.buffers
+        buffers["rewards"][rows] = 0.0
+        for flags in (buffers["terminations"], buffers["truncations"], buffers["idle"]):
+            flags[rows] = False
         self._put(i, obs, infos)
 
     def _put(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
@@ -91,7 +80,7 @@ class ParallelGroup:
         for i, env in enumerate(self.envs):
             rows = self._rows(i)
             if not env.agents:
-                self.episodes[i] += 1
+                self.log.next(i)
                 self._begin(i)
                 continue
             self._step(i, np.array(actions[rows]))
@@ -108,10 +97,10 @@ class ParallelGroup:
             obs, rewards, terminations, truncations, infos = env.step(given)
         except Exception as error:
             raise EnvironmentFault(
-                f"{self.name}, environment {i}, failed in step {len(self.actions[i])}: "
+                f"{self.name}, environment {i}, failed in step {len(self.log.actions[i])}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        self.actions[i].append(chosen)
+        self.log.actions[i].append(chosen)
         self._put(i, obs, infos)
         for k, agent in enumerate(self.agents):
             row = i * len(self.agents) + k
@@ -123,18 +112,11 @@ class ParallelGroup:
 
     def get_state(self) -> dict[str, Any]:
         """Seeds, episode numbers and actions of the running episodes."""
-        return {
-            "seed": self.seed,
-            "episodes": np.array(self.episodes, np.int64),
-            "actions": [np.array(a) for a in self.actions],
-            "idle": self.buffers["idle"].copy(),
-        }
+        return {**self.log.get_state(), "idle": self.buffers["idle"].copy()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Play the running episodes again."""
-        self.seed = int(state["seed"])
-        self.episodes = [int(n) for n in state["episodes"]]
-        for i, actions in enumerate(state["actions"]):
+        for i, actions in self.log.set_state(state):
             self._begin(i)
             for chosen in actions:
                 self._step(i, np.array(chosen))
@@ -168,5 +150,6 @@ def make_parallel(name: str, num_rows: int, options: dict[str, Any]) -> GroupEnv
             ) from error
 
     agents = len(make().possible_agents)
-    group: Any = ParallelGroup(make, max(1, num_rows // agents), name)
-    return GroupEnvs(group, group.num_rows, f"{name} ({agents} agents each)", None)
+    count = max(1, num_rows // agents)
+    description = f"{name} ({agents} agents each), {count * agents} environments in one process"
+    return GroupEnvs(ParallelGroup(make, count, name), description)

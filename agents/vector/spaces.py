@@ -5,7 +5,7 @@ Tuples become dictionaries, 64-bit floats 32-bit ones, and an "action_mask" besi
 loaded without making, or importing, the environment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,15 @@ def simple_obs(space: spaces.Space[Any], obs: Any) -> tuple[Arrays, NDArray[Any]
     return array, None
 
 
+def mask_size(space: spaces.Space[Any]) -> int:
+    """Length of an action mask for an action space, 0 where it has none."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return 0
+
+
 def has_mask_key(space: spaces.Space[Any]) -> bool:
     """Whether observations carry their action mask."""
     return isinstance(space, spaces.Dict) and "action_mask" in space.spaces
@@ -70,6 +79,25 @@ def empty(space: spaces.Space[Any], *shape: int) -> Arrays:
     if isinstance(space, spaces.Dict):
         return {key: empty(part, *shape) for key, part in space.spaces.items()}
     return np.zeros((*shape, *(space.shape or ())), space.dtype)
+
+
+def map_arrays(function: Callable[[NDArray[Any]], NDArray[Any]], arrays: Arrays) -> Arrays:
+    """Apply `function` to an array, or to every array of a dict."""
+    if isinstance(arrays, dict):
+        return {key: map_arrays(function, value) for key, value in arrays.items()}
+    return function(arrays)
+
+
+def rows_of(arrays: Arrays, rows: slice | NDArray[Any]) -> Arrays:
+    """Some rows of an array, or of every array of a dict; a slice shares memory."""
+    return map_arrays(lambda array: array[rows], arrays)
+
+
+def same_arrays(a: Arrays, b: Arrays) -> bool:
+    """Whether two observations are equal to the last bit."""
+    if isinstance(a, dict):
+        return all(same_arrays(a[key], b[key]) for key in a)
+    return bool(np.array_equal(a, b))
 
 
 def write(arrays: Arrays, index: Any, obs: Arrays) -> None:

@@ -2,7 +2,7 @@
 
 Each process steps its share in order (in_process.py), so the numbers do not depend on how many
 there are. A worker that dies or an environment that raises becomes one EnvironmentFault. Leaves out
-the choice between this and one process, which environments.py makes by measuring.
+the choice between this and one process, which factory.py makes by measuring.
 """
 
 import contextlib
@@ -11,13 +11,13 @@ import signal
 from collections.abc import Sequence
 from ctypes import c_byte
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
+from playout.agents.vector.groups import Buffers, Group
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
-from playout.agents.vector.spaces import Arrays
+from playout.agents.vector.spaces import map_arrays, rows_of
 from playout.errors import EnvironmentFault, PlayoutError
 
 _STEP, _DONE = b"s", b"d"
@@ -31,22 +31,8 @@ def shared(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.frombuffer(raw, np.uint8)[:size].view(dtype).reshape(shape)
 
 
-def shared_like(arrays: Arrays) -> Arrays:
-    """Shared arrays of the same shapes and types."""
-    if isinstance(arrays, dict):
-        return {key: shared_like(value) for key, value in arrays.items()}
-    return shared(arrays.shape, arrays.dtype)
-
-
-def rows(arrays: Arrays, part: slice) -> Arrays:
-    """Views of some rows of a tree of arrays."""
-    if isinstance(arrays, dict):
-        return {key: rows(value, part) for key, value in arrays.items()}
-    return arrays[part]
-
-
-class WorkerPool:
-    """`len(makers)` environments in `num_workers` processes; the interface of EnvGroup.
+class WorkerPool(Group):
+    """`len(makers)` environments in `num_workers` processes.
 
     Attributes:
         buffers: Arrays over all environments, in shared memory.
@@ -55,10 +41,12 @@ class WorkerPool:
     def __init__(self, makers: Sequence[MakeEnv], num_workers: int, template: EnvGroup) -> None:
         """Start the processes; `template` is one such environment, for its spaces."""
         count = len(makers)
-        self.raw_space, self.action_space = template.raw_space, template.action_space
-        self.observation_space: spaces.Space[Any] = template.observation_space
-        one = template.make_buffers()
-        self.buffers = {key: shared_like(_repeat(value, count)) for key, value in one.items()}
+        self.observation_space = template.observation_space
+        self.action_space = template.action_space
+        self.buffers = cast(
+            Buffers,
+            map_arrays(lambda x: shared((count, *x.shape[1:]), x.dtype), {**template.buffers}),
+        )
         shape, dtype = self.action_space.shape or (), self.action_space.dtype
         self.actions = shared((count, *shape), dtype)
         # fork where there is: the makers may be closures, and the parent computes nothing yet.
@@ -79,7 +67,7 @@ class WorkerPool:
                     [*self.pipes, ours],
                     makers[part],
                     part.start,
-                    rows(self.buffers, part),
+                    rows_of({**self.buffers}, part),
                     self.actions[part],
                 ),
                 daemon=True,
@@ -163,18 +151,12 @@ class WorkerPool:
             pipe.close()
 
 
-def _repeat(arrays: Arrays, count: int) -> Arrays:
-    if isinstance(arrays, dict):
-        return {key: _repeat(value, count) for key, value in arrays.items()}
-    return np.broadcast_to(arrays, (count, *arrays.shape[1:]))
-
-
 def _work(
     pipe: Connection,
     others: Sequence[Connection],
     makers: Sequence[MakeEnv],
     first: int,
-    buffers: dict[str, Any],
+    buffers: Buffers,
     actions: NDArray[Any],
 ) -> None:
     """The worker's loop: it ends when the parent says so or is gone."""
@@ -188,8 +170,7 @@ def _work(
 
     with contextlib.suppress(EOFError, OSError):
         try:
-            group = EnvGroup(makers, first)
-            group.bind(buffers)
+            group = EnvGroup(makers, first, buffers)
             answer(group.masked)
         except Exception as error:
             answer(_portable(error))

@@ -10,24 +10,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.league.games import TurnGames
 from playout.agents.ppo.league.pool import Pool
-from playout.agents.vector.spaces import Arrays
+from playout.agents.vector.interface import Environments, Step
+from playout.agents.vector.spaces import Arrays, rows_of
 
 LATEST = -1
 
 
-class PoolEnvs:
+class PoolEnvs(Environments):
     """B games of the learner against versions of itself.
 
     Attributes:
         opponents: Version that each game is played against `[B]`; LATEST is the learner.
         seats: The learner's seat in each game `[B]`.
     """
+
+    native, same_step = True, True
 
     def __init__(
         self,
@@ -43,12 +45,8 @@ class PoolEnvs:
         self.games, self.pool, self.policy, self.make_policy = games, pool, policy, make_policy
         self.num_envs, self.num_active = games.num_games, num_active
         self.observation_space = games.observation_space
-        self.action_space: spaces.Space[Any] = games.action_space
+        self.action_space = games.action_space
         self.description = f"{games.name}, {self.num_envs} games against a pool of past versions"
-        self.native = True
-        self.reward_threshold: float | None = None
-        self.resumable, self.same_step = True, True
-        self.final_obs: Arrays | None = None
         self.idle = np.zeros(self.num_envs, np.bool_)
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.generator = torch.Generator().manual_seed(seed)
@@ -93,9 +91,7 @@ class PoolEnvs:
         self._advance(np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_))
         return self.games.observe()
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def step(self, actions: NDArray[Any]) -> Step:
         """The learner's move everywhere, and the answers."""
         self.games.apply(np.asarray(actions), np.ones(self.num_envs, np.bool_))
         rewards = np.zeros(self.num_envs)
@@ -135,7 +131,7 @@ class PoolEnvs:
         for index in np.unique(self.opponents[waiting]):
             rows = np.flatnonzero(waiting & (self.opponents == index))
             player = self.policy if index == LATEST else self.players[int(index)]
-            part = {k: v[rows] for k, v in obs.items()} if isinstance(obs, dict) else obs[rows]
+            part = rows_of(obs, rows)
             step = player.step(
                 to_tensors(part),
                 None,
@@ -171,6 +167,3 @@ class PoolEnvs:
         self.players.clear()
         self._load(set(self.active) | {int(k) for k in self.opponents if k != LATEST})
         return self.games.observe()
-
-    def close(self) -> None:
-        """Nothing to free."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.vector.in_process import derive_seed
+from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space, write
 from playout.errors import ConfigError, EnvironmentFault
 
@@ -120,7 +120,8 @@ class AECTurns:
     """A PettingZoo AEC environment, made B times; rewards are summed and paid at a game's end."""
 
     def __init__(self, name: str, num_games: int) -> None:
-        self.name, self.num_games, self.seed = name, num_games, 0
+        self.name, self.num_games = name, num_games
+        self.log = EpisodeLog(num_games, stream="game")
         self.envs = [_make_aec(name) for _ in range(num_games)]
         first = self.envs[0]
         first.reset(seed=0)
@@ -139,26 +140,21 @@ class AECTurns:
         self.legal = np.ones((num_games, int(self.action_space.n)), np.uint8)
         self.turn = np.zeros(num_games, np.int32)
         self.totals = np.zeros((num_games, self.num_players), np.float32)
-        self.episodes = [0] * num_games
-        self.actions: list[list[int]] = [[] for _ in range(num_games)]
 
     def reset(self, seed: int) -> None:
         """Begin everywhere."""
-        self.seed = seed
+        self.log.restart(seed)
         for i in range(self.num_games):
-            self.episodes[i] = 0
             self._begin(i)
 
     def restart(self, rows: NDArray[np.bool_]) -> None:
         """Begin anew in these rows."""
         for i in np.flatnonzero(rows):
-            self.episodes[i] += 1
+            self.log.next(int(i))
             self._begin(int(i))
 
     def _begin(self, i: int) -> None:
-        seed = derive_seed(self.seed, "game", i, self.episodes[i]) % 2**31
-        self.envs[i].reset(seed=seed)
-        self.actions[i] = []
+        self.envs[i].reset(seed=self.log.begin(i))
         self.totals[i] = 0.0
         self._look(i)
 
@@ -204,11 +200,11 @@ class AECTurns:
             env.step(action)
             for player, agent in enumerate(self.agents):
                 self.totals[i, player] += env.rewards.get(agent, 0.0)
-            self.actions[i].append(action)
+            self.log.actions[i].append(action)
             self._look(i)
         except Exception as error:
             raise EnvironmentFault(
-                f"{self.name}, game {i}, failed after {len(self.actions[i])} moves: "
+                f"{self.name}, game {i}, failed after {len(self.log.actions[i])} moves: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -218,17 +214,11 @@ class AECTurns:
 
     def get_state(self) -> dict[str, Any]:
         """Seeds, numbers of the games, and their moves."""
-        return {
-            "seed": self.seed,
-            "episodes": np.array(self.episodes, np.int64),
-            "actions": [np.array(a, np.int64) for a in self.actions],
-        }
+        return self.log.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Play the running games again."""
-        self.seed = int(state["seed"])
-        self.episodes = [int(n) for n in state["episodes"]]
-        for i, actions in enumerate(state["actions"]):
+        for i, actions in self.log.set_state(state):
             self._begin(i)
             for action in actions:
                 self._play(i, int(action))

@@ -21,7 +21,8 @@ from playout.agents.ppo.league.games import NativeTurns, TurnGames, make_turns
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.runs.trainer import Trainer
-from playout.agents.vector.in_process import derive_seed
+from playout.agents.vector.episodes import derive_seed
+from playout.agents.vector.spaces import rows_of
 from playout.errors import ConfigError
 from torch import nn
 
@@ -162,7 +163,7 @@ def play_fixed(
         obs, masks = games.observe(), games.masks()
         own = np.flatnonzero(turn == seats)
         if len(own):
-            part = {k: v[own] for k, v in obs.items()} if isinstance(obs, dict) else obs[own]
+            part = rows_of(obs, own)
             step = policy.step(
                 to_tensors(part),
                 None,

@@ -10,8 +10,7 @@ from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.vector.factory import make_environments
-from playout.agents.vector.interface import VectorEnvs
-from playout.agents.vector.normalize import Moments, ObsNormalizer, RewardScaler
+from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.errors import DivergedError, EnvironmentFault
 from ppo_worlds import Counter, Masked, Recall
 
@@ -153,51 +152,3 @@ def test_a_fault_in_the_middle_of_a_rollout_passes_through():
     own = collector(lambda: Counter(fault="raise"))
     with pytest.raises(EnvironmentFault, match="motor"):
         own.collect()
-
-
-def test_moments_are_those_of_everything_seen():
-    rng = np.random.default_rng(0)
-    data = (rng.normal(size=(300, 3)) * [1, 10, 0.1] + [5, -3, 0]).astype(np.float32)
-    moments = Moments(3)
-    for part in np.split(data, [1, 50, 51, 200]):
-        moments.update(part)
-    np.testing.assert_allclose(moments.mean, data.mean(0, dtype=np.float64), rtol=1e-6)
-    np.testing.assert_allclose(moments.var, data.var(0, dtype=np.float64), rtol=1e-5)
-
-
-def test_normalised_observations_have_mean_0_and_deviation_1_and_are_clipped():
-    space = gym.spaces.Dict(
-        {
-            "x": gym.spaces.Box(-np.inf, np.inf, (2,), np.float32),
-            "image": gym.spaces.Box(0, 255, (4, 4, 3), np.uint8),
-            "n": gym.spaces.Discrete(3),
-        }
-    )
-    normalizer = ObsNormalizer(space, clip=2.0)
-    assert set(normalizer.moments) == {"x"}
-    rng = np.random.default_rng(0)
-    obs = {
-        "x": rng.normal(7.0, 3.0, (1000, 2)).astype(np.float32),
-        "image": np.zeros((1000, 4, 4, 3), np.uint8),
-        "n": np.zeros(1000, np.int64),
-    }
-    normalizer.update(obs)
-    found = normalizer(obs)
-    assert abs(found["x"].mean()) < 0.02 and abs(found["x"].std() - 1) < 0.1
-    assert np.abs(found["x"]).max() == 2.0
-    assert found["image"] is obs["image"] and found["n"] is obs["n"]
-
-
-def test_scaled_rewards_are_divided_by_the_deviation_of_their_discounted_sum():
-    rng = np.random.default_rng(1)
-    rewards = rng.normal(size=(3, 50)).astype(np.float32)
-    over = rng.random((3, 50)) < 0.1
-    valid = np.ones((3, 50), np.bool_)
-    sums, carry = [], np.zeros(3)
-    for t in range(50):
-        carry = 0.9 * carry + rewards[:, t]
-        sums.append(carry.copy())
-        carry[over[:, t]] = 0.0
-    scaled = rewards.copy()
-    RewardScaler(3, 0.9, 100.0)(scaled, over, valid)
-    np.testing.assert_allclose(scaled, rewards / np.std(sums), rtol=1e-4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.ppo.gae import compute_gae
+from playout.agents.ppo.gae import compute_gae, plain_gae
 from playout.agents.ppo.rollout import Rollout
 from playout.errors import ConfigError, DivergedError
 
@@ -103,6 +103,9 @@ def test_random_rollouts_agree_with_the_definition(bootstrap):
         compute_gae(ro, gamma=gamma, gae_lambda=lam)
         np.testing.assert_allclose(ro.advantages, definition(ro, gamma, lam), atol=2e-5)
         np.testing.assert_allclose(ro.returns, ro.advantages + ro.values, atol=2e-6)
+        plain = plain_gae(ro, gamma=gamma, gae_lambda=lam)
+        torch.testing.assert_close(plain[0], ro.advantages, atol=2e-5, rtol=0)
+        torch.testing.assert_close(plain[1], ro.returns, atol=2e-5, rtol=0)
 
 
 def test_a_nan_reward_is_named_with_its_row_and_step():

@@ -12,7 +12,7 @@ from playout.agents.ppo.league.environments import LATEST, PoolEnvs
 from playout.agents.ppo.league.games import AECTurns, NativeTurns, is_game, make_turns
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.league.trainer import play_fixed
-from playout.agents.vector.in_process import derive_seed
+from playout.agents.vector.episodes import derive_seed
 from playout.envs.core.registry import game
 
 OPTIONS = {
@@ -155,7 +155,7 @@ def test_a_pettingzoo_game_is_learned_by_self_play():
     assert (games.returns().sum(1) == 0).all()
     other = make_turns("aec:playout/tic_tac_toe-v0", 3)
     other.set_state(state)
-    assert sorted(len(a) for a in other.actions) == sorted(len(a) for a in state["actions"])
+    assert sorted(len(a) for a in other.log.actions) == sorted(len(a) for a in state["actions"])
 
 
 def test_seats_are_shared_evenly_in_games_against_fixed_players():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from playout.agents.vector.factory import make_environments
-from playout.agents.vector.interface import VectorEnvs
+from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.errors import ConfigError, EnvironmentFault
 from ppo_worlds import Chain, Counter, Masked
 
