@@ -97,31 +97,87 @@ def test_rows_equal_gymnasiums_sync_vector_env_in_every_autoreset_mode(env_id, m
     assert ended > count
 
 
+class Plain:
+    """One row of GameVectorEnv, written again with single States, a move at a time."""
+
+    def __init__(self, game, seat):
+        self.game, self.seat = game, seat  # seat None: self-play
+        self.start()
+
+    def start(self):
+        self.state = self.game.initial_state()
+        self.over = False
+        self.reply()
+
+    def reply(self):
+        """The other player's first legal action, as Lowest plays."""
+        while self.seat is not None and self.state.to_play not in (self.seat, -1):
+            self.state = self.state.apply(self.state.legal_actions[0])
+
+    def step(self, action):
+        """The reward of the player who acts."""
+        player = self.state.to_play if self.seat is None else self.seat
+        self.state = self.state.apply(int(action))
+        self.reply()
+        self.over = self.state.is_terminal
+        return self.state.returns[player] if self.over else 0.0
+
+    def seen(self):
+        """What the agent sees: planes, legal actions, who is to move."""
+        viewer = max(self.state.to_play, 0) if self.seat is None else self.seat
+        return self.state.observe(viewer), self.state.action_mask, self.state.to_play
+
+
+def assert_seen(rows, obs, mask, to_play):
+    for i, row in enumerate(rows):
+        planes, legal, player = row.seen()
+        assert np.array_equal(obs[i], planes) and np.array_equal(mask[i], legal)
+        assert to_play[i] == player
+
+
+@pytest.mark.parametrize("seat", [None, 0, 1], ids=["self-play", "first", "second"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("env_id", IDS)
-def test_self_play_follows_the_rules_of_the_table(env_id):
-    count = 64
-    envs = gym.make_vec(env_id, num_envs=count)
+def test_rows_equal_games_played_with_single_states(env_id, mode, seat):
+    count, steps = 16, 60
+    opponent = None if seat is None else Lowest()
+    envs = gym.make_vec(env_id, num_envs=count, autoreset_mode=mode, opponent=opponent, seat=seat)
+    rows = [Plain(envs.game, seat) for _ in range(count)]
     obs, infos = envs.reset(seed=0)
-    batch = envs.game.batch(count)
+    assert_seen(rows, obs, infos["action_mask"], infos["to_play"])
     rng = np.random.default_rng(1)
-    over = np.zeros(count, bool)
-    for _ in range(100):
-        live = ~over
-        assert np.array_equal(obs, batch.observe())
-        assert np.array_equal(infos["action_mask"], batch.legal_mask())
-        assert np.array_equal(infos["to_play"], batch.to_play())
-        assert infos["_action_mask"].all() and infos["_to_play"].all()
+    ended = won = 0
+    for _ in range(steps):
         actions = draw(infos["action_mask"] > 0, rng)
-        actions[over] = 99  # ignored: these rows restart
-        movers = batch.to_play()
-        batch.reset(where=over)
-        batch.apply(np.where(live, actions, 0).astype(np.int32), where=live)
+        expected = np.zeros(count)
+        for i, row in enumerate(rows):
+            if row.over:  # a step without a move, which restarts the row
+                actions[i] = 99
+                row.start()
+            else:
+                expected[i] = row.step(actions[i])
         obs, rewards, terminations, truncations, infos = envs.step(actions)
-        results = batch.returns()
-        expected = np.where(live, results[np.arange(count), np.maximum(movers, 0)], 0)
+        over = np.array([row.over for row in rows])
         assert np.array_equal(rewards, expected)
-        over = batch.is_terminal()
         assert np.array_equal(terminations, over) and not truncations.any()
+        assert infos["_action_mask"].all() and infos["_to_play"].all()
+        if mode is AutoresetMode.SAME_STEP and over.any():
+            assert np.array_equal(infos["_final_obs"], over)
+            last = infos["final_info"]
+            for i in np.flatnonzero(over):
+                planes, legal, player = rows[i].seen()
+                assert np.array_equal(infos["final_obs"][i], planes)
+                assert np.array_equal(last["action_mask"][i], legal)
+                assert last["to_play"][i] == player == -1
+                rows[i].start()
+        elif mode is AutoresetMode.DISABLED and over.any():
+            assert_seen(rows, obs, infos["action_mask"], infos["to_play"])
+            for i in np.flatnonzero(over):
+                rows[i].start()
+            obs, infos = envs.reset(options={"reset_mask": over})
+        assert_seen(rows, obs, infos["action_mask"], infos["to_play"])
+        ended, won = ended + over.sum(), won + (expected > 0).sum()
+    assert ended > count and won > 0
 
 
 def test_a_row_does_not_depend_on_how_the_batch_is_cut():
