@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from playout.envs.core import _counts
-from playout.envs.core.game import NativeGame, State
-from playout.envs.core.game_checks import GameChecker, GameCheckError
+from playout.envs.core.counts import count_games, count_positions, perft
+from playout.envs.core.game_checks import GameChecker
 from playout.envs.core.registry import game as make_game
+from playout.envs.core.state_checks import GameCheckError
 
 __all__ = ["GameCheckError", "GameReport", "check_game", "count_games", "count_positions", "perft"]
 
@@ -78,30 +78,3 @@ def check_game(game: Any, *, num_games: int = 20, seed: int = 0) -> GameReport:
     checker.check_playouts(seed)
     means = tuple(float(total) / max(num_games, 1) for total in totals)
     return GameReport(str(native), num_games, states, longest, means)
-
-
-def _start(start: Any) -> tuple[NativeGame, bytes]:
-    state = start if isinstance(start, State) else make_game(start).initial_state()
-    return state.game, state.to_bytes()
-
-
-def perft(start: Any, depth: int) -> int:
-    """The number of sequences of exactly `depth` legal moves from a state or a game's start."""
-    if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth < 2**16:
-        raise ValueError(f"depth must be an integer from 0 up, got {depth!r}")
-    game, state = _start(start)
-    return _counts.perft(game.capsule, state, depth)
-
-
-def count_games(start: Any) -> dict[tuple[float, ...], int]:
-    """How many games, played on from a state in every possible way, end with which results."""
-    game, state = _start(start)
-    return dict(sorted(_counts.games(game.capsule, state), reverse=True))
-
-
-def count_positions(start: Any, plies: int) -> list[int]:
-    """Distinct positions after 0, 1, ... `plies` moves; symmetric ones count apart."""
-    if isinstance(plies, bool) or not isinstance(plies, int) or plies < 0:
-        raise ValueError(f"plies must be an integer from 0 up, got {plies!r}")
-    game, state = _start(start)
-    return _counts.positions(game.capsule, state, plies)

@@ -166,17 +166,6 @@ def symmetry(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] k,
     raise_error(game)
 
 
-def symmetry_actions(object capsule, int32_t[:, ::1] out) -> None:
-    """Writes out[k, a]: where symmetry k moves action a."""
-    cdef const playout_game *game = table_of(capsule)
-    cdef int32_t k, action
-    with nogil:
-        for k in range(game.num_symmetries):
-            for action in range(game.num_actions):
-                out[k, action] = game.symmetry_action(game, k, action)
-    raise_error(game)
-
-
 def random_actions(object capsule, const uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
                    uint64_t counter, int32_t[::1] out) -> None:
     """Writes a uniformly random legal action a row, -1 on finished states."""

@@ -3,7 +3,7 @@
 A state's bytes are the length of the encoded state in four bytes, the encoded state, and zeros. Decoded
 states are kept in a bounded table, so that one position is decoded once. The first exception of a callback
 is kept, harmless values are returned from then on (the game looks finished), and raise_error() raises it
-at the Python border.
+at the Python border. What a game may leave out stands in python_game.py.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -41,7 +41,7 @@ cdef class Entry:
 cdef class Adaptor:
     """What a table's context points to."""
 
-    cdef object game
+    cdef object game, notation
     cdef object error
     cdef dict kept
     cdef int32_t room, players, actions, watched
@@ -148,19 +148,9 @@ cdef class Adaptor:
         memcpy(text, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw) + 1)
         return <int32_t>PyBytes_GET_SIZE(raw)
 
-    cdef str action_text(self, Entry entry, int32_t action):
-        if hasattr(self.game, "action_text"):
-            return str(self.game.action_text(entry.state, action))
-        return str(action)
-
     cdef int32_t find_action(self, Entry entry, str text) except -2:
-        if hasattr(self.game, "read_action"):
-            action = self.game.read_action(entry.state, text)
-            return -1 if action is None else action
-        for action in self.legal(entry):
-            if self.action_text(entry, action) == text:
-                return action
-        return -1
+        action = self.notation.read_action(entry.state, text, self.legal(entry))
+        return -1 if action is None else action
 
 
 cdef inline Adaptor of(const playout_game *game):
@@ -274,7 +264,7 @@ cdef int32_t py_write_action(const playout_game *game, const void *state, int32_
                              char *text) noexcept with gil:
     text[0] = 0
     try:
-        return of(game).text(of(game).action_text(of(game).entry(state), action), text)
+        return of(game).text(of(game).notation.action_text(of(game).entry(state).state, action), text)
     except BaseException as error:
         fail(game, error)
         return 0
@@ -294,9 +284,7 @@ cdef int32_t py_write_state(const playout_game *game, const void *state, char *t
     adaptor = of(game)
     text[0] = 0
     try:
-        if hasattr(adaptor.game, "state_text"):
-            return adaptor.text(adaptor.game.state_text(adaptor.entry(state).state), text)
-        return adaptor.text(adaptor.raw(state).hex(), text)
+        return adaptor.text(adaptor.notation.state_text(adaptor.entry(state).state), text)
     except BaseException as error:
         fail(game, error)
         return 0
@@ -306,11 +294,7 @@ cdef int32_t py_read_state(const playout_game *game, void *state, const char *te
     adaptor = of(game)
     memset(state, 0, game.state_size)
     try:
-        line = (<bytes>text).decode()
-        if hasattr(adaptor.game, "state_text"):
-            adaptor.store(adaptor.game.read_state(line), state)
-        else:
-            adaptor.store(adaptor.game.decode(bytes.fromhex(line)), state)
+        adaptor.store(adaptor.notation.read_state((<bytes>text).decode()), state)
         return py_check(game, state)
     except BaseException as error:
         return refuse(game, error)
@@ -318,11 +302,9 @@ cdef int32_t py_read_state(const playout_game *game, void *state, const char *te
 
 cdef int32_t py_write_board(const playout_game *game, const void *state, char *text) noexcept with gil:
     adaptor = of(game)
-    if not hasattr(adaptor.game, "board_text"):
-        return py_write_state(game, state, text)
     text[0] = 0
     try:
-        return adaptor.text(adaptor.game.board_text(adaptor.entry(state).state), text)
+        return adaptor.text(adaptor.notation.board_text(adaptor.entry(state).state), text)
     except BaseException as error:
         fail(game, error)
         return 0
@@ -339,9 +321,7 @@ cdef int32_t py_check(const playout_game *game, const void *state) noexcept with
         if again != given:
             return -1
         adaptor.legal(adaptor.entry(state))
-        if hasattr(adaptor.game, "check") and not adaptor.game.check(decoded):
-            return -1
-        return 0
+        return 0 if adaptor.notation.is_reachable(decoded) else -1
     except BaseException as error:
         return refuse(game, error)
 
@@ -368,8 +348,8 @@ cdef void py_destroy(playout_game *game) noexcept with gil:
     Py_DECREF(<object>game.context)
 
 
-def make(object game, int state_bytes):
-    """A capsule of a Python object; python_game.py has looked at it before."""
+def make(object game, object notation, int state_bytes):
+    """A capsule of a Python object that python_game.py has looked at; `notation` is its Notation."""
     cdef playout_game table
     cdef Adaptor adaptor = Adaptor.__new__(Adaptor)
     cdef bytes name = str(game.name).encode()[:63]
@@ -381,7 +361,7 @@ def make(object game, int state_bytes):
         table.obs_shape[i] = game.obs_shape[i]
     table.state_size = (HEAD + state_bytes + 7) // 8 * 8
     table.num_symmetries = getattr(game, "num_symmetries", 1)
-    adaptor.game = game
+    adaptor.game, adaptor.notation = game, notation
     adaptor.kept = {}
     adaptor.room = state_bytes
     adaptor.players = table.num_players

@@ -101,8 +101,15 @@ class NativeGame:
         """`n` first states."""
         return StateBatch(self, n)
 
-    def from_bytes(self, data: bytes) -> State:
-        """The state that these bytes are; GameError if play cannot reach it."""
+    def from_bytes(self, data: bytes, *, check: bool = True) -> State:
+        """The state that these bytes are; GameError if play cannot reach it.
+
+        Args:
+            data: As `State.to_bytes` gives them.
+            check: Examine them; leave it out only for bytes that come from this process.
+        """
+        if not check:
+            return State(self, data)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"state bytes must be bytes, got {type(data).__name__}")
         data = bytes(data)
@@ -155,13 +162,18 @@ class NativeGame:
     def symmetry_actions(self) -> NDArray[np.int32]:
         """int32 [num_symmetries, A]: where each symmetry moves each action."""
         if self._symmetry_actions is None:
-            from playout.envs.core import _batch
-
-            table = np.empty((self.num_symmetries, self.num_actions), np.int32)
-            _batch.symmetry_actions(self.capsule, table)
+            kinds, actions = range(self.num_symmetries), range(self.num_actions)
+            table = np.array(
+                [[self.symmetry_action(k, a) for a in actions] for k in kinds], np.int32
+            )
             table.setflags(write=False)
             self._symmetry_actions = table
         return self._symmetry_actions
+
+    @property
+    def calls_python(self) -> bool:
+        """Is the game written in Python, so that it runs at Python's speed?"""
+        return _table.calls_python(self.capsule)
 
     def raise_pending(self) -> None:
         """Raises what a callback of a game written in Python raised, if anything."""

@@ -1,51 +1,25 @@
-"""The single checks behind `playout.testing.check_game`, one method a promise of the game ABI.
+"""The checks behind `playout.testing.check_game` that look at more than one state.
 
-Each message says what does not hold, where, and what is usually the cause. Games with chance moves
-are left out.
+Random games with every check of state_checks.py on the way, the same answers from batches cut in
+any way and from several threads, and playouts as random as single moves.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.envs.core import _batch, _table
-from playout.envs.core.game import CHANCE, TERMINAL, NativeGame, State, StateBatch
-from playout.errors import GameError, IllegalActionError
+from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
+from playout.envs.core.state_checks import GARBAGE, StateChecker
 
-GARBAGE = 0xA5
-GUARD = 64  # floats before and after an observation that must stay untouched
-SYMMETRIES = 16  # examined at every state
 BATCH = 32
 PLAYOUTS = 2000
 
 
-class GameCheckError(GameError):
-    """A promise of the game ABI that a game does not keep."""
-
-
-class GameChecker:
-    """Examines one game; remembers hashes and inverses over all states it has seen."""
-
-    def __init__(self, game: NativeGame) -> None:
-        self.game = game
-        self.moves: list[str] = []
-        self.by_hash: dict[int, tuple[bytes, Any]] = {}
-        kinds = min(game.num_symmetries, SYMMETRIES)
-        self.inverses: list[set[int]] = [set(range(game.num_symmetries)) for _ in range(kinds)]
-
-    def fail(self, what: str, hint: str) -> NoReturn:
-        """Raises with the moves that lead to the position at hand."""
-        moves = " ".join(self.moves)
-        where = f"after the moves {moves[-300:]!r}" if moves else "in the first state"
-        raise GameCheckError(f"{self.game}: {where}: {what}; {hint}")
-
-    def need(self, good: Any, what: str, hint: str) -> None:
-        """Fails unless `good`."""
-        if not good:
-            self.fail(what, hint)
+class GameChecker(StateChecker):
+    """Examines one game."""
 
     def check_start(self) -> None:
         """Init fills every byte, the same way each time; the action table is in range."""
@@ -55,8 +29,7 @@ class GameChecker:
             "init() leaves bytes of the state as they were",
             "set the whole state, padding included (memset it first)",
         )
-        table = np.empty((game.num_symmetries, game.num_actions), np.int32)
-        _batch.symmetry_actions(game.capsule, table)
+        table = game.symmetry_actions()
         for k, row in enumerate(table):
             self.need(
                 sorted(row) == list(range(game.num_actions)),
@@ -85,239 +58,6 @@ class GameChecker:
         self.fail(
             f"the game goes on after max_plies={self.game.max_plies} moves",
             "raise max_plies or end the game there",
-        )
-
-    def check_state(self, state: State) -> None:
-        """Everything about one state."""
-        player = state.to_play
-        if player == CHANCE:
-            self.fail("to_play() is CHANCE", "check_game does not know chance moves yet")
-        self.need(
-            player == TERMINAL or 0 <= player < self.game.num_players,
-            f"to_play() is {player}",
-            f"it must be 0 to {self.game.num_players - 1}, or -1 at the end",
-        )
-        actions = self.check_actions(state)
-        self.check_children(state, actions)
-        self.check_serial(state)
-        observations = self.check_observations(state)
-        self.check_returns(state)
-        self.check_hash(state, observations)
-        self.check_symmetries(state, observations)
-        self.check_batch_row(state, observations)
-
-    def check_actions(self, state: State) -> list[int]:
-        """Legal actions are sorted, distinct, in range, and exist exactly before the end."""
-        actions = state.legal_actions
-        hint = "legal() must write distinct actions in rising order and return how many"
-        self.need(actions == sorted(set(actions)), f"legal() wrote {actions}", hint)
-        inside = all(0 <= action < self.game.num_actions for action in actions)
-        self.need(inside, f"legal() wrote {actions}", f"num_actions is {self.game.num_actions}")
-        if state.is_terminal:
-            self.need(not actions, f"legal() wrote {actions} at the end", "return 0 there")
-        else:
-            self.need(
-                actions, "no action is legal but the game is not over", "add a pass or end it"
-            )
-        return actions
-
-    def check_children(self, state: State, actions: list[int]) -> None:
-        """Tries all actions: the legal ones lead to proper states, the others are refused."""
-        before = state.to_bytes()
-        texts: dict[str, int] = {}
-        legal = set(actions)
-        for action in range(self.game.num_actions):
-            if action not in legal:
-                try:
-                    state.apply(action)
-                except IllegalActionError:
-                    continue
-                self.fail(f"illegal action {action} was accepted", "legal() gives two answers")
-            child = state.apply(action)
-            self.need(
-                state.to_bytes() == before and state.legal_actions == actions,
-                f"applying action {action} to a copy changed the original",
-                "a state must hold no pointers, and apply() must change nothing outside it",
-            )
-            self.need(
-                _filled_apply(state, action) == child.to_bytes(),
-                f"apply({action}) gives different bytes on a second call",
-                "apply() must depend on the state alone and set every byte",
-            )
-            try:
-                self.game.from_bytes(child.to_bytes())
-            except GameError:
-                self.fail(
-                    f"check() refuses the state after action {action}",
-                    "check() must accept every state that play reaches",
-                )
-            text = state.action_text(action)
-            back = state.read_action(text)
-            self.need(
-                back == action,
-                f"action {action} is written {text!r}, which read_action() takes for {back}",
-                "write_action() and read_action() must agree",
-            )
-            self.need(text not in texts, f"two actions are written {text!r}", "tell them apart")
-            self.need(
-                text.strip() == text and text and not set(text) & set(" ,\n\t"),
-                f"action {action} is written {text!r}",
-                "a move must be one word without commas",
-            )
-            texts[text] = action
-
-    def check_serial(self, state: State) -> None:
-        """The state comes back from its bytes and from its line of text."""
-        data = state.to_bytes()
-        try:
-            same = self.game.from_bytes(data).to_bytes() == data
-        except GameError:
-            same = False
-        self.need(same, "check() refuses the state's own bytes", "it must accept reachable states")
-        text = state.text
-        self.need(
-            "\n" not in text, "write_state() wrote several lines", "boards go to write_board()"
-        )
-        try:
-            back = self.game.from_text(text)
-        except GameError:
-            self.fail(f"read_state() refuses {text!r}", "it must read what write_state() writes")
-        self.need(
-            back.to_bytes() == data,
-            f"read_state({text!r}) gives another state",
-            "the line must hold everything that the state holds, whose turn it is included",
-        )
-        self.need(str(state), "write_board() wrote nothing", "show the position to people")
-
-    def check_observations(self, state: State) -> NDArray[np.float32]:
-        """float32 [P, C, H, W]: every number is written, finite, the same twice, none outside."""
-        game = self.game
-        size = int(np.prod(game.obs_shape))
-        seen = []
-        for player in range(game.num_players):
-            room = np.full(size + 2 * GUARD, np.nan, np.float32)
-            rows = StateBatch.from_states([state]).data
-            view = room[GUARD : GUARD + size].reshape(1, size)
-            _batch.observe(game.capsule, rows, np.array([player], np.int32), view)
-            game.raise_pending()
-            self.need(
-                np.isnan(room[:GUARD]).all() and np.isnan(room[GUARD + size :]).all(),
-                f"observe() for player {player} writes outside {game.obs_shape}",
-                "write C * H * W numbers",
-            )
-            self.need(
-                np.isfinite(view).all(),
-                f"observe() for player {player} leaves numbers unwritten or not finite",
-                "write every number, zeros too",
-            )
-            again = state.observe(player)
-            self.need(
-                np.array_equal(again.reshape(-1), view[0]),
-                f"observe() for player {player} differs on a second call",
-                "it must depend on the state and the player alone",
-            )
-            seen.append(again)
-        return np.stack(seen)
-
-    def check_returns(self, state: State) -> None:
-        """Results are numbers in [-1, 1], the same each time."""
-        if not state.is_terminal:
-            return
-        values = state.returns
-        self.need(
-            np.isfinite(values).all() and (np.abs(values) <= 1).all(),
-            f"returns() wrote {values.tolist()}",
-            "results must lie in [-1, 1]",
-        )
-        self.need(
-            np.array_equal(values, state.returns),
-            "returns() differs on a second call",
-            "use the state alone",
-        )
-        try:
-            state.apply(0)
-        except IllegalActionError:
-            return
-        self.fail("a move is accepted after the end", "legal() must return 0 there")
-
-    def check_hash(self, state: State, observations: NDArray[np.float32]) -> None:
-        """Equal bytes have equal hashes, and equal hashes mean equal positions."""
-        value = state.hash
-        self.need(value == state.hash, "hash() differs on a second call", "use the state alone")
-        meaning = (state.to_play, tuple(state.legal_actions), observations.tobytes())
-        known = self.by_hash.setdefault(value, (state.to_bytes(), meaning))
-        self.need(
-            known[1] == meaning,
-            f"hash() {value:#x} belongs to another position too",
-            "hash everything that the future or the observation depends on, and mix it well",
-        )
-
-    def check_symmetries(self, state: State, observations: NDArray[np.float32]) -> None:
-        """Each symmetry keeps turn, results and numbers seen, and moves legal actions along."""
-        game = self.game
-        actions = state.legal_actions
-        table = game.symmetry_actions()
-        images = [state.symmetry(k) for k in range(len(self.inverses))]
-        self.need(images[0] == state, "symmetry 0 changes the state", "it must be the identity")
-        for k, image in enumerate(images):
-            name = f"symmetry {k}"
-            self.need(
-                _filled_symmetry(state, k) == image.to_bytes(),
-                f"{name} leaves bytes of the state as they were",
-                "set the whole state, padding included",
-            )
-            try:
-                game.from_bytes(image.to_bytes())
-            except GameError:
-                self.fail(f"check() refuses what {name} makes", "only true symmetries count")
-            self.need(
-                image.to_play == state.to_play and np.array_equal(image.returns, state.returns),
-                f"{name} changes whose turn it is, or the result",
-                "only true symmetries count",
-            )
-            self.need(
-                image.legal_actions == sorted(int(table[k, action]) for action in actions),
-                f"{name} and symmetry_action() disagree about the legal actions",
-                "symmetry_action(k, a) must be where symmetry(k) takes the target of a",
-            )
-            for action in actions[:8]:
-                self.need(
-                    state.apply(action).symmetry(k) == image.apply(int(table[k, action])),
-                    f"moving and then {name} is not {name} and then moving (action {action})",
-                    "symmetry_action(k, a) must be where symmetry(k) takes the target of a",
-                )
-            for player in range(game.num_players):
-                self.need(
-                    np.array_equal(
-                        np.sort(image.observe(player), axis=None),
-                        np.sort(observations[player], axis=None),
-                    ),
-                    f"{name} changes the numbers that player {player} sees, not only their places",
-                    "observations must turn with the board",
-                )
-            self.inverses[k] = {j for j in self.inverses[k] if image.symmetry(j) == state}
-            self.need(
-                any(
-                    (table[j, table[k]] == np.arange(game.num_actions)).all()
-                    for j in self.inverses[k]
-                ),
-                f"no symmetry undoes {name}",
-                "symmetries must form a group",
-            )
-
-    def check_batch_row(self, state: State, observations: NDArray[np.float32]) -> None:
-        """Batch calls answer as scalar calls do."""
-        batch = StateBatch.from_states([state, state])
-        player = max(state.to_play, 0)
-        same = (
-            (batch.to_play() == state.to_play).all()
-            and (batch.legal_mask() == state.action_mask).all()
-            and (batch.observe() == observations[player]).all()
-            and (batch.returns() == state.returns).all()
-            and (batch.hash() == np.uint64(state.hash)).all()
-        )
-        self.need(
-            same, "batch and single calls differ", "functions must keep nothing between calls"
         )
 
     def check_batches(self, seed: int) -> None:
@@ -362,7 +102,7 @@ class GameChecker:
 
     def check_playouts(self, seed: int) -> None:
         """The game's own playout() is as random as single moves, within five standard errors."""
-        slow_game = _table.calls_python(self.game.capsule)
+        slow_game = self.game.calls_python
         batch = self.game.batch(BATCH if slow_game else PLAYOUTS)
         fast = batch.playouts(seed)
         self.need(
@@ -384,20 +124,6 @@ class GameChecker:
 def _filled_start(game: NativeGame) -> bytes:
     """The first state, written over garbage."""
     data = np.full((1, game.state_size), GARBAGE, np.uint8)
-    _batch.fill(game.capsule, data, np.empty(0, np.uint8))
-    return data.tobytes()
-
-
-def _filled_apply(state: State, action: int) -> bytes:
-    """The state after an action, in memory of its own."""
-    batch = StateBatch.from_states([state])
-    batch.apply([action])
+    batch = StateBatch.from_data(game, data, check=False)
+    batch.reset()
     return batch.data.tobytes()
-
-
-def _filled_symmetry(state: State, k: int) -> bytes:
-    """A symmetric state, written over garbage."""
-    data = StateBatch.from_states([state]).data
-    out = np.full_like(data, GARBAGE)
-    _batch.symmetry(state.game.capsule, data, np.array([k], np.int32), out)
-    return out.tobytes()

@@ -83,6 +83,46 @@ class Game(Protocol):
         """The state that `encode` wrote; raises ValueError for other bytes."""
 
 
+class Notation:
+    """Text and validity of a game's states: by its own methods, or by what stands in for them."""
+
+    def __init__(self, game: Any) -> None:
+        self.game = game
+
+    def action_text(self, state: Any, action: int) -> str:
+        """The game's notation, or the action's number."""
+        own = getattr(self.game, "action_text", None)
+        return str(action) if own is None else str(own(state, action))
+
+    def read_action(self, state: Any, text: str, legal: Sequence[int]) -> int | None:
+        """The action of that notation, or the legal one that is written so, or None."""
+        if hasattr(self.game, "read_action"):
+            found: int | None = self.game.read_action(state, text)
+            return found
+        return next((action for action in legal if self.action_text(state, action) == text), None)
+
+    def state_text(self, state: Any) -> str:
+        """One line, or the encoded bytes in hexadecimal digits."""
+        own = getattr(self.game, "state_text", None)
+        return str(self.game.encode(state).hex() if own is None else own(state))
+
+    def read_state(self, text: str) -> Any:
+        """The state that `state_text` wrote; raises anything for other text."""
+        if hasattr(self.game, "state_text"):
+            return self.game.read_state(text)
+        return self.game.decode(bytes.fromhex(text))
+
+    def board_text(self, state: Any) -> str:
+        """Several lines for people, or the state's line."""
+        own = getattr(self.game, "board_text", None)
+        return self.state_text(state) if own is None else str(own(state))
+
+    def is_reachable(self, state: Any) -> bool:
+        """Can play reach the state? True where the game cannot tell."""
+        own = getattr(self.game, "check", None)
+        return own is None or bool(own(state))
+
+
 def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> NativeGame:
     """Puts a game written in Python behind the C table.
 
@@ -125,4 +165,4 @@ def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> Nativ
         raise GameError(
             f"{kind}.state_bytes must be an integer from {len(first)} to {2**19}, got {room!r}"
         )
-    return NativeGame(_python_game.make(game, room), params=params)
+    return NativeGame(_python_game.make(game, Notation(game), room), params=params)

@@ -150,9 +150,7 @@ class StateBatch:
     def __getitem__(self, rows: slice | NDArray[Any] | list[int]) -> StateBatch: ...
     def __getitem__(self, rows: Any) -> State | StateBatch:
         if isinstance(rows, int | np.integer):
-            from playout.envs.core.game import State
-
-            return State(self.game, self.data[rows].tobytes())
+            return self.game.from_bytes(self.data[rows].tobytes(), check=False)
         data = np.array(self.data[rows], order="C", copy=True)
         return StateBatch.from_data(self.game, data, check=False)
 
@@ -244,14 +242,14 @@ class StateBatch:
         _batch.hashes(self.game.capsule, self.data, out)
         return out
 
-    def symmetry(self, k: ArrayLike) -> StateBatch:
-        """Each state as symmetry `k` (one number or [B]) shows it."""
+    def symmetry(self, k: ArrayLike, *, fill: int = 0) -> StateBatch:
+        """Each state as symmetry `k` (one number or [B]) shows it, written over bytes of `fill`."""
         kinds = as_integers(k, len(self), "k")
         if len(self) and not 0 <= kinds.min() <= kinds.max() < self.game.num_symmetries:
             raise ValueError(
                 f"a symmetry of {self.game} must be 0 to {self.game.num_symmetries - 1}"
             )
-        out = np.zeros_like(self.data)
+        out = np.full_like(self.data, fill)
         _batch.symmetry(self.game.capsule, self.data, kinds, out)
         return StateBatch.from_data(self.game, out, check=False)
 
