@@ -5,17 +5,9 @@ import pytest
 
 # Shrinks to nothing while modules move.
 CYCLES = [
-    {"playout.envs.core.game", "playout.envs.core.state_batch"},
     {"playout.agents.players.search", "playout.agents.players.simple"},
 ]
-PRIVATE = {
-    ("playout.agents.alphazero.proofs", "playout.mcts.exact._tactics"),
-    ("playout.agents.players.simple", "playout.mcts.exact._solver"),
-    ("playout.agents.rating.arena", "playout.mcts.exact._solver"),
-    ("playout.envs.farama.control_env", "playout.envs.control._control"),
-    ("playout.envs.farama.control_vector", "playout.envs.control._control"),
-    ("playout.envs.testing", "playout.envs.core._counts"),
-}
+PRIVATE: set[tuple[str, str]] = set()
 TWINS = {"playout.agents.kernels._running"}
 KERNELS = "playout.agents.kernels."
 

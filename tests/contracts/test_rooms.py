@@ -12,10 +12,6 @@ MAX_LINES = 400
 LARGE = {"agents/alphazero", "agents/ppo", "agents/runs"}
 LONG = {
     "agents/kernels/mlp/_mlp.pyx",
-    "envs/core/_python_game.pyx",
-    "envs/core/game_checks.py",
-    "mcts/exact/_solver.pyx",
-    "tests/envs/control/test_control_vector.py",
 }
 FILE = re.compile(r"(?<![\w/.{<*-])((?:[a-z_]+/)*_?[a-z_0-9]+\.(?:py|pyx|pyi|h|sh))\b")
 PLACE = re.compile(rf"(?<![\w/.:-])((?:{'|'.join(FOLDERS)})/[a-z_0-9/.]*)")

@@ -1,0 +1,6 @@
+"""Puts same.py, which tests of environments share, where they can import it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
