@@ -1,7 +1,8 @@
 """The command line: a table of commands, each a module with a dataclass `Command` and a `main`.
 
-Only the module of the chosen command is imported. Deliberate errors become one line, `error: ...`,
-and exit code 2; anything else is a bug and shows its traceback. Leaves out what the commands do.
+Only the module of the chosen command is imported. Deliberate errors, bad values and errors of the
+operating system become one line, `error: ...`, and exit code 2; anything else is a bug and shows
+its traceback. Leaves out what the commands do.
 """
 
 import difflib
@@ -9,95 +10,88 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from playout import __version__
 from playout.errors import PlayoutError
 
+_AGENTS, _LEARN, _USE = (
+    f"playout.{room}" for room in ("agents.commands", "rlhf.commands.learn", "rlhf.commands.use")
+)
 # group -> {command: (module, one line)}
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Learn": {
-        "alphazero": ("playout.agents.commands.alphazero", "learn a board game by self-play"),
-        "ppo": ("playout.agents.commands.ppo", "learn an environment by PPO"),
-        "rlhf": ("", "learn language: pretrain, sft, reward, rlhf, dpo, chat ..."),
+        "alphazero": (f"{_AGENTS}.alphazero", "learn a board game by self-play"),
+        "ppo": (f"{_AGENTS}.ppo", "learn an environment by PPO"),
+        "rlhf": ("", "learn language: `playout rlhf --help` lists the stages"),
     },
     "Use what was learned": {
-        "play": ("playout.agents.commands.play", "play against a run, or watch it"),
-        "eval": ("playout.agents.commands.eval", "measure how good a run is"),
-        "analyse": ("playout.agents.commands.analyse", "judge positions of a game"),
-        "match": ("playout.agents.commands.match", "let players meet, with ratings and intervals"),
-        "engine": ("playout.agents.commands.engine", "speak GTP or UCI to other programs"),
-        "export": ("playout.agents.commands.export", "write a run's network for other programs"),
+        "play": (f"{_AGENTS}.play", "play against a run, or watch it"),
+        "eval": (f"{_AGENTS}.eval", "measure how good a run is"),
+        "analyse": (f"{_AGENTS}.analyse", "judge positions of a game"),
+        "match": (f"{_AGENTS}.match", "let players meet, with ratings and intervals"),
+        "engine": (f"{_AGENTS}.engine", "speak GTP to other programs"),
+        "export": (f"{_AGENTS}.export", "write a run's network for other programs"),
     },
     "Look": {
-        "inspect": ("playout.agents.commands.inspect", "show what is in a run and check its files"),
-        "list": ("playout.agents.commands.list", "games, environments, presets, runs, commands"),
-        "bench": ("playout.agents.commands.bench", "measure speed and learning against peers"),
+        "inspect": (f"{_AGENTS}.inspect", "show what is in a run and check its files"),
+        "list": (f"{_AGENTS}.list", "games, environments, presets, runs, commands"),
+        "bench": (f"{_AGENTS}.bench", "measure speed and learning against peers"),
     },
 }
-_EXAMPLES = """\
+STAGES: dict[str, dict[str, tuple[str, str]]] = {
+    "Learn, each from the one before": {
+        "all": (f"{_LEARN}.all", "every stage in order, and a report"),
+        "pretrain": (f"{_LEARN}.pretrain", "a Transformer from raw text"),
+        "sft": (f"{_LEARN}.sft", "fine-tune it on demonstrations"),
+        "reward": (f"{_LEARN}.reward", "fit a reward model to preferences or ratings"),
+        "rlhf": (f"{_LEARN}.rlhf", "improve it by PPO against the reward"),
+        "grpo": (f"{_LEARN}.grpo", "or by comparing answers to the same prompt (GRPO)"),
+        "dpo": (f"{_LEARN}.dpo", "or from pairs of answers, without a reward model (DPO)"),
+        "classify": (f"{_LEARN}.classify", "tell texts apart, with and without pretraining"),
+    },
+    "Use what was learned": {
+        "chat": (f"{_USE}.chat", "talk with a policy in the terminal"),
+        "generate": (f"{_USE}.generate", "answer the prompts of a file"),
+        "score": (f"{_USE}.score", "score texts by a reward model"),
+        "judge": (f"{_USE}.judge", "compare two policies"),
+        "best-of-n": (f"{_USE}.best_of_n", "sample n answers and keep the best by the reward"),
+        "report": (f"{_USE}.report", "write the report page of `rlhf all` again"),
+        "import-model": (f"{_USE}.import_model", "start from a published model (GGUF)"),
+    },
+}
+_HELP = f"""\
+playout {__version__}: reinforcement learning from games to language.
+
 Start here:
   playout ppo CartPole-v1                 a few seconds
-  playout alphazero connect_four          Ctrl-C saves, --resume RUN continues
-  playout play RUN                        play against it
+  playout alphazero connect_four --demo   six minutes; Ctrl-C saves, --resume RUN continues
+  playout play RUN                        play against it, or watch it
+"""
+_STAGE_HELP = """\
+playout rlhf STAGE: a language model, from raw text to answers that people prefer.
+
+Start here:
+  playout rlhf all --data synthetic --size tiny --run runs/words    every stage, some minutes
+  playout rlhf chat runs/words                                      talk with the result
 """
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """Every command that is there, with its module and its line of help."""
-    return {
-        name: entry
-        for group in GROUPS.values()
-        for name, entry in group.items()
-        if not entry[0] or find_spec(entry[0])
-    }
+    """Every command, with its module and its line of help."""
+    return {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 def stages() -> dict[str, str]:
-    """The stages of `playout rlhf`, found by their files, with the module of each."""
-    found = {}
-    for room in ("learn", "use"):
-        spec = find_spec(f"playout.rlhf.commands.{room}")
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            for path in sorted(Path(folder).glob("[a-z]*.py")):
-                name = path.stem.replace("_", "-")
-                found[name] = f"playout.rlhf.commands.{room}.{path.stem}"
-    return found
+    """The stages of `playout rlhf`, with the module of each."""
+    return {name: module for group in STAGES.values() for name, (module, _) in group.items()}
 
 
-def _first_line(module: str) -> str:
-    """The first sentence of a module's docstring, read without importing it."""
-    import ast
-
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        return ""
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-    return text.split("\n", 1)[0].rstrip(".")
-
-
-def usage() -> str:
-    """What `playout --help` prints."""
-    lines = [
-        f"playout {__version__}: reinforcement learning from games to language.",
-        "",
-        _EXAMPLES,
-    ]
-    there = commands()
-    for title, group in GROUPS.items():
-        lines.append(f"{title}:")
-        lines += [f"  {name:<12}{there[name][1]}" for name in group if name in there]
-        lines.append("")
-    lines.append("`playout COMMAND --help` explains a command's options.")
-    return "\n".join(lines)
-
-
-def _stage_usage() -> str:
-    lines = ["playout rlhf STAGE: a language policy, stage by stage.", ""]
-    lines += [f"  {name:<14}{_first_line(module)}" for name, module in stages().items()]
-    return "\n".join([*lines, "", "`playout rlhf STAGE --help` explains a stage's options."])
+def _usage(head: str, groups: dict[str, dict[str, tuple[str, str]]], last: str) -> str:
+    lines = [head]
+    for title, group in groups.items():
+        lines += [f"{title}:", *(f"  {name:<14}{text}" for name, (_, text) in group.items()), ""]
+    return "\n".join([*lines, last])
 
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> PlayoutError:
@@ -121,25 +115,24 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
     With `--resume RUN` the run's own settings are the defaults.
     """
     import tyro
+    from playout.agents.runs.options import TrainingOptions, resumed
 
     default: Any = None
-    fields = getattr(command_class, "__dataclass_fields__", {})
-    path = _resume_path(arguments) if "resume" in fields else None
-    if path is not None and not {"-h", "--help"}.intersection(arguments):
-        from playout.agents.runs.options import resumed
-
-        default = resumed(command_class, path)
-    elif hasattr(command_class, "defaults"):  # such as a preset that fits the arguments
-        default = command_class.defaults(list(arguments))
+    if issubclass(command_class, TrainingOptions):
+        path = _resume_path(arguments)
+        if path is None or {"-h", "--help"}.intersection(arguments):
+            default = command_class.defaults(list(arguments))
+        else:
+            default = resumed(command_class, path, by=prog)
     extra = {} if default is None else {"default": default}
     return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        print(_usage(_HELP, GROUPS, "`playout COMMAND --help` explains a command's options."))
         return 0
-    name, rest = arguments[0], arguments[1:]
     if name in ("--version", "-V", "version"):
         print(f"playout {__version__}")
         return 0
@@ -148,15 +141,32 @@ def _dispatch(arguments: list[str]) -> int:
         raise _unknown("command", name, list(table))
     module, prog = table[name][0], f"playout {name}"
     if name == "rlhf":
-        found = stages()
         if not rest or rest[0] in ("-h", "--help"):
-            print(_stage_usage())
+            last = "`playout rlhf STAGE --help` explains a stage's options."
+            print(_usage(_STAGE_HELP, STAGES, last))
             return 0
-        if rest[0] not in found:
-            raise _unknown("stage", rest[0], list(found))
-        module, prog, rest = found[rest[0]], f"playout rlhf {rest[0]}", rest[1:]
+        stage, rest = rest[0], rest[1:]
+        if stage not in stages():
+            raise _unknown("stage", stage, list(stages()))
+        module, prog = stages()[stage], f"{prog} {stage}"
     chosen = import_module(module)
-    return int(chosen.main(parse(chosen.Command, rest, prog)) or 0)
+    command = parse(chosen.Command, rest, prog)
+    from playout.agents.runs.reporting import only_json
+
+    with only_json(getattr(command, "json", None)):
+        return int(chosen.main(command) or 0)
+
+
+def _explain(error: Exception) -> str:
+    """An error in one line; where it may be a bug of ours, the line says how to see more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, PlayoutError):
+        return text
+    if isinstance(error, OSError) and error.filename is not None:
+        from playout.agents.runs.durable_io import describe
+
+        return f"{os.fsdecode(error.filename)}: {describe(error)}"
+    return f"{text} (PLAYOUT_TRACEBACK=1 shows where this comes from)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PlayoutError, ValueError, OSError) as error:
         if os.environ.get("PLAYOUT_TRACEBACK"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_explain(error)}", file=sys.stderr)
         return 2
 
 

@@ -80,7 +80,8 @@ def main(command: Command) -> int:
 
 def _answer_file(command: Command, path: Path) -> int:
     from playout.agents.players.analysis import BATCH, analyse
-    from playout.agents.runs.reporting import progress, write_json
+    from playout.agents.runs.console import progress
+    from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
 
     lines = read_lines(path)

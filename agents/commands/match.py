@@ -130,7 +130,7 @@ def _check(command: Command, specs: list[str]) -> None:
 def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
     from playout.agents.rating.arena import play_match, to_record
-    from playout.agents.runs.reporting import progress
+    from playout.agents.runs.console import progress
     from playout.envs.core import records
 
     pairings = list(itertools.combinations(players.values(), 2))

@@ -19,8 +19,9 @@ from playout.agents.rating.arena import MatchResult, play_match
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate
+from playout.agents.runs.console import progress
 from playout.agents.runs.kinds import EvalOptions
-from playout.agents.runs.reporting import progress, table
+from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, GameError
 

@@ -1,18 +1,26 @@
-"""What a person sees while a run trains: a live bar, plain lines, or nothing.
+"""What a person sees while something long runs: a live bar, plain lines, or nothing.
 
-Rate and time left come from a monotonic clock. rich is imported only for the live bar. Leaves out
-what the numbers mean: a trainer's `headline` picks the two or three that tell whether it learns.
+`Console` shows a training run; `progress` shows any other work of known length (games of a match,
+positions to analyse). How long the rest takes comes from a monotonic clock, or from the trainer's
+own plan. rich is imported only for the live bar. Leaves out what the numbers mean: a trainer's
+`headline` picks the two to four that tell whether it learns.
 """
 
 import math
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from statistics import fmean, median
+from typing import Literal, Protocol, TextIO
 
 Mode = Literal["auto", "live", "plain", "quiet"]
-_PLAIN_SECONDS = 10.0
-_LIVE_SECONDS = 0.1
+_LIVE_SECONDS = 0.1  # between two drawings of the bar
+_PLAIN_SECONDS = 10.0, 60.0  # between two lines: at least, and in a long run
+_RECENT_UPDATES = 50  # whose median says what an update takes of late
+_SLOW = 2.0  # times the median: more than that is counted as time that was lost now and then
 
 
 def short_time(seconds: float) -> str:
@@ -27,6 +35,19 @@ def short_time(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def about(seconds: float) -> str:
+    """An estimate, no finer than it can be: about 40 s, about 4 min, about 2 h 10 min."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {round(seconds, -1):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    hours, tens = minutes // 60, minutes % 60 // 10
+    return f"about {hours} h" + (f" {tens}0 min" if tens else "")
+
+
 def short_number(value: float) -> str:
     """12, 3.4 k, 5.6 M: three figures are what a glance takes in."""
     for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
@@ -35,16 +56,56 @@ def short_number(value: float) -> str:
     return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
 
 
-class Console(Protocol):
-    """How the loop reports; every method returns at once."""
+class RemainingTime:
+    """How fast units are done, and how long the rest will take.
+
+    A unit's time is the median of recent updates, so that one slow update moves nothing; what is
+    slow now and then (saving) counts by its share of the whole time. Evaluations are told apart:
+    how many are still to come is known, and what one takes is their mean so far.
+    """
+
+    def __init__(self, done: int) -> None:
+        self._done, self._last = done, time.monotonic()
+        self._recent: deque[float] = deque(maxlen=_RECENT_UPDATES)  # seconds a unit
+        self._spent = 0.0  # seconds in updates so far
+        self._usual = 0.0  # of these, without what is slow now and then
+        self._evaluations: list[float] = []  # seconds
+
+    def add(self, done: int, evaluation: float | None = None) -> None:
+        """An update has just ended, and after it an evaluation of so many seconds, if any."""
+        now, units = time.monotonic(), done - self._done
+        if evaluation is not None:
+            self._evaluations.append(evaluation)
+            self._last += evaluation
+        if units <= 0:  # its time counts with the next one's
+            return
+        took = max(now - self._last, 1e-9)
+        self._recent.append(took / units)
+        self._spent += took
+        self._usual += min(took, _SLOW * median(self._recent) * units)
+        self._done, self._last = done, now
+
+    @property
+    def seconds_a_unit(self) -> float:
+        """Of late, without evaluations; 0 before the first update."""
+        return median(self._recent) * self._spent / self._usual if self._usual else 0.0
+
+    def left(self, total: int, evaluations: float = 0) -> float:
+        """Seconds until `total` units are done and so many evaluations are made."""
+        each = fmean(self._evaluations) if self._evaluations else 0.0
+        return max(0, total - self._done) * self.seconds_a_unit + evaluations * each
+
+
+class Console:
+    """How the loop reports; every method returns at once. This one shows nothing."""
 
     def start(self, title: str, done: int, total: int, unit: str) -> None:
         """Training begins at `done` of `total` units."""
 
     def update(
-        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+        self, done: int, total: int, headline: Mapping[str, str], *, left: float, each: float
     ) -> None:
-        """An update has finished; `seconds` are left by the trainer's own plan, if it has one."""
+        """An update has finished; `left` seconds remain, and a unit takes `each`."""
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -53,166 +114,165 @@ class Console(Protocol):
         """Training has ended; leave the terminal as it was."""
 
 
-class QuietConsole:
-    """Prints nothing."""
+class _Visible(Console, ABC):
+    """What the bar and the lines share: where training stands, and when that is shown.
+
+    Args:
+        file: where to; standard output by default.
+        brief: for work that is not worth a record: nothing of it stays or stands at the end.
+    """
+
+    def __init__(self, file: TextIO | None = None, *, brief: bool = False) -> None:
+        self._file, self._brief = file, brief
+        self._running = False
 
     def start(self, title: str, done: int, total: int, unit: str) -> None:
         """See Console."""
+        self._title, self._done, self._total, self._unit = title, done, total, unit
+        self._headline: Mapping[str, str] = {}
+        self._times: list[str] = []
+        self._begun = self._shown = time.monotonic()
+        self._running, self._news = True, False
+        self._open()
 
     def update(
-        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
+        self, done: int, total: int, headline: Mapping[str, str], *, left: float, each: float
     ) -> None:
         """See Console."""
-
-    def say(self, text: str) -> None:
-        """See Console."""
+        self._done, self._total, self._headline = done, total, headline
+        self._times = [f"{about(left)} left"] if done < total else [self._taken()]
+        if 0 < each < 1:
+            self._times.append(f"{short_number(1 / each)} {self._unit}/s")
+        self._news = True
+        if time.monotonic() - self._shown >= self._interval():
+            self._show()
+            self._shown, self._news = time.monotonic(), False
 
     def stop(self) -> None:
         """See Console."""
+        if self._running:
+            self._times[:1] = [self._taken()]
+            self._close()
+            self._running = False
+
+    def _taken(self) -> str:
+        return f"took {short_time(time.monotonic() - self._begun)}"
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Show that training begins."""
+
+    @abstractmethod
+    def _interval(self) -> float:
+        """Seconds between two calls of `_show`."""
+
+    @abstractmethod
+    def _show(self) -> None:
+        """Show where training stands."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Show where training ended."""
 
 
-class _Rate:
-    """Units a second, by an average that forgets over about 30 s."""
+class PlainConsole(_Visible):
+    """A line from time to time and at the end: for log files and pipes."""
 
-    def __init__(self, done: int) -> None:
-        self._done, self._time = done, time.monotonic()
-        self._begun = self._time
-        self._value = 0.0
-        self._weight = 0.0
+    def _open(self) -> None:
+        if not self._brief:
+            going_on = f": continuing at {short_number(self._done)} {self._unit}"
+            self.say(self._title + (going_on if self._done else ""))
 
-    def add(self, done: int) -> None:
-        now = time.monotonic()
-        elapsed = now - self._time
-        if elapsed < 1e-3:
-            return
-        keep = math.exp(-elapsed / 30)
-        self._value = keep * self._value + (1 - keep) * (done - self._done) / elapsed
-        self._weight = keep * self._weight + (1 - keep)
-        self._done, self._time = done, now
+    def _interval(self) -> float:
+        least, most = _PLAIN_SECONDS
+        return min(most, max(least, (time.monotonic() - self._begun) / 20))
 
-    @property
-    def value(self) -> float:
-        return self._value / self._weight if self._weight else 0.0
+    def _show(self) -> None:
+        done, total = short_number(self._done), short_number(self._total)
+        shown = [f"{name} {value}" for name, value in self._headline.items()]
+        title = f"{self._title}: " if self._brief else ""
+        self.say(title + ", ".join([f"{done} of {total} {self._unit}", *self._times, *shown]))
 
-    def left(self, done: int, total: int, seconds: float | None) -> str:
-        if done >= total or self.value <= 0:
-            return self.taken()
-        if seconds is not None:
-            return f"{short_time(seconds)} left"
-        return f"{short_time((total - done) / self.value)} left"
-
-    def taken(self) -> str:
-        return f"in {short_time(time.monotonic() - self._begun)}"
-
-
-class PlainConsole:
-    """A line every ten seconds and at the end: for log files and pipes."""
-
-    def start(self, title: str, done: int, total: int, unit: str) -> None:
-        """See Console."""
-        self._unit = unit
-        self._rate = _Rate(done)
-        self._last = time.monotonic()
-        self._pending = False
-        self.say(title if not done else f"{title}: continuing at {short_number(done)} {unit}")
-
-    def update(
-        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
-    ) -> None:
-        """See Console."""
-        self._rate.add(done)
-        self._ahead = f"{short_number(done)} of {short_number(total)} {self._unit}"
-        self._left = self._rate.left(done, total, seconds)
-        self._headline = [f"{name} {value}" for name, value in headline.items()]
-        self._pending = True
-        if time.monotonic() - self._last >= _PLAIN_SECONDS:
-            self._print()
-
-    def _print(self) -> None:
-        speed = f"{short_number(self._rate.value)}/s"
-        self.say(", ".join([self._ahead, speed, self._left, *self._headline]))
-        self._pending = False
-        self._last = time.monotonic()
+    def _close(self) -> None:
+        if self._news and not self._brief:
+            self._show()
 
     def say(self, text: str) -> None:
         """See Console."""
-        print(text, flush=True)
-
-    def stop(self) -> None:
-        """See Console."""
-        if self._pending:
-            self._left = self._rate.taken()
-            self._print()
+        print(text, file=self._file, flush=True)
 
 
-class LiveConsole:
+class LiveConsole(_Visible):
     """One rich progress line that is redrawn in place."""
 
-    def __init__(self) -> None:
+    def _open(self) -> None:
+        from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._progress = Progress(
+        self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%  {task.fields[speed]}  {task.fields[headline]}"),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[rest]}"),
+            console=Terminal(file=self._file),
             auto_refresh=False,
+            transient=self._brief,
         )
-        self._started = False
+        self._task = self._bar.add_task(self._title, completed=self._done, rest="")
+        self._bar.start()
 
-    def start(self, title: str, done: int, total: int, unit: str) -> None:
-        """See Console."""
-        self._unit = unit
-        self._rate = _Rate(done)
-        self._task = self._progress.add_task(
-            title, total=total, completed=done, speed="", headline=""
+    def _interval(self) -> float:
+        return _LIVE_SECONDS
+
+    def _show(self) -> None:
+        shown = [f"{name} [bold]{value}[/bold]" for name, value in self._headline.items()]
+        self._bar.update(
+            self._task,
+            completed=self._done,
+            total=self._total,
+            rest="  ".join([", ".join(self._times), *shown]),
+            refresh=True,
         )
-        self._last = 0.0
-        self._pending: dict[str, Any] = {}
-        self._progress.start()
-        self._started = True
 
-    def update(
-        self, done: int, total: int, headline: Mapping[str, str], seconds: float | None = None
-    ) -> None:
-        """See Console."""
-        self._rate.add(done)
-        shown = "  ".join(f"{name} [bold]{value}[/bold]" for name, value in headline.items())
-        self._pending = {
-            "completed": done,
-            "total": total,
-            "speed": self._speed(self._rate.left(done, total, seconds)),
-            "headline": shown,
-        }
-        if time.monotonic() - self._last >= _LIVE_SECONDS:
-            self._draw()
-
-    def _speed(self, left: str) -> str:
-        return f"{short_number(self._rate.value)} {self._unit}/s, {left}"
-
-    def _draw(self) -> None:
-        if self._pending:
-            self._progress.update(self._task, refresh=True, **self._pending)
-        self._pending = {}
-        self._last = time.monotonic()
+    def _close(self) -> None:
+        self._show()
+        self._bar.stop()
 
     def say(self, text: str) -> None:
         """See Console."""
-        self._progress.console.print(text, markup=False, highlight=False)
-
-    def stop(self) -> None:
-        """See Console."""
-        if self._started:
-            if self._rate.value:
-                self._pending["speed"] = self._speed(self._rate.taken())
-            self._draw()
-            self._progress.stop()
-            self._started = False
+        self._bar.console.print(text, markup=False, highlight=False)
 
 
-def make_console(mode: Mode | bool = "auto") -> Console:
+def make_console(
+    mode: Mode | bool = "auto", file: TextIO | None = None, *, brief: bool = False
+) -> Console:
     """The console of a mode; True is "auto" (live only in a terminal), False "quiet"."""
     if mode is False or mode == "quiet":
-        return QuietConsole()
-    if mode == "live" or (mode != "plain" and sys.stdout.isatty()):
-        return LiveConsole()
-    return PlainConsole()
+        return Console()
+    if mode == "live" or (mode != "plain" and (file or sys.stdout).isatty()):
+        return LiveConsole(file, brief=brief)
+    return PlainConsole(file, brief=brief)
+
+
+class Tell(Protocol):
+    """Says how far some work is."""
+
+    def __call__(self, done: int, text: str = "") -> None:
+        """`done` of the total, and a short text beside it."""
+
+
+@contextmanager
+def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Tell]:
+    """Shows work of `total` units on the error stream, so that what is printed can be piped."""
+    console = make_console(not quiet, sys.stderr, brief=True)
+    console.start(title, 0, total, unit)
+    pace = RemainingTime(0)
+
+    def tell(done: int, text: str = "") -> None:
+        pace.add(done)
+        shown = {"now": text} if text else {}
+        console.update(done, total, shown, left=pace.left(total), each=pace.seconds_a_unit)
+
+    try:
+        yield tell
+    finally:
+        console.stop()

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from playout.agents.runs.checkpoint.codec import is_torch
-from playout.agents.runs.console import Console, Mode, make_console
+from playout.agents.runs.console import Console, Mode, RemainingTime, make_console
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.memory import keep_freed_memory
 from playout.agents.runs.metrics import MetricsLog
@@ -111,6 +111,7 @@ class _Loop:
         self.started = time.monotonic()
         self.best = -math.inf
         self.save_cost = 0.0
+        self.remaining = RemainingTime(0)
         self.log: MetricsLog
         self.view: TensorBoardView
 
@@ -180,28 +181,40 @@ class _Loop:
         metrics = self._update()
         self.updates += 1
         _check_metrics(metrics, self.updates, self.last_good())
-        metric = None
+        metric = evaluation_time = None
         if self._evaluation_due():
+            begun = time.monotonic()
             found = self.trainer.evaluate()
+            evaluation_time = time.monotonic() - begun
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
         done, total = self.trainer.progress
         metrics["time/elapsed"] = self.elapsed
         self.log.append(self.updates, done, metrics)
         self.view.append(done, metrics)
-        headline = self.trainer.headline(metrics)
-        self.console.update(done, total, headline, self.trainer.seconds_left())
+        self.remaining.add(done, evaluation_time)
+        headline, each = self.trainer.headline(metrics), self.remaining.seconds_a_unit
+        self.console.update(done, total, headline, left=self._seconds_left(total), each=each)
         self.metrics = metrics
         return None if metric is None or math.isnan(metric) else metric
 
     def _evaluation_due(self) -> bool:
-        every, (done, total) = self.eval_every, self.trainer.progress
+        every = self.eval_every
         if not every:
             return False
-        if self.trainer.finished:
-            return True
-        left = self.updates * (total - done) / max(done, 1)
-        return self.updates % every == 0 and left > every / 4
+        due = self.updates % every == 0 and self._updates_left() > every / 4
+        return due or self.trainer.finished
+
+    def _seconds_left(self, total: int) -> float:
+        planned = self.trainer.seconds_left()
+        if planned is not None:
+            return planned
+        every = self.eval_every
+        return self.remaining.left(total, math.ceil(self._updates_left() / every) if every else 0)
+
+    def _updates_left(self) -> float:
+        done, total = self.trainer.progress
+        return self.updates * (total - done) / max(done, 1)
 
 
 def train(
@@ -240,6 +253,7 @@ def train(
         loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
         loop.restore()
         done, total = trainer.progress
+        loop.remaining = RemainingTime(done)
         shown.start(trainer.title or run.kind, done, total, trainer.unit)
         saved = time.monotonic()
         try:

@@ -40,6 +40,11 @@ class TrainingOptions:
     quiet: bool = False
     """Show no progress."""
 
+    @staticmethod
+    def defaults(arguments: list[str]) -> "TrainingOptions | None":
+        """The defaults of the flags, where the arguments (a game's name, say) decide them."""
+        return None
+
 
 def run_options_last(cls: type[T]) -> type[T]:
     """Let `--help` show a command's own options before those that every training command has.
@@ -63,9 +68,30 @@ def stored_settings(command: Any) -> dict[str, Any]:
     return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
 
 
-def resumed(cls: type[T], path: str | os.PathLike[str], **given: Any) -> T:
-    """The command that continues a run: its stored settings, with `given` ones over them."""
+def command_of(kind: str) -> str:
+    """What a person types to train a run of this kind: "playout rlhf sft" for "rlhf.sft"."""
+    return f"playout {kind.replace('.', ' ', 1)}"
+
+
+def _check_kind(run: RunDir, command: str) -> None:
+    if command_of(run.kind) != command:
+        raise ConfigError(
+            f"{run.path} is a run of kind {run.kind}; "
+            f"continue it with: {command_of(run.kind)} --resume {run.path}"
+        )
+
+
+def resumed(
+    cls: type[T], path: str | os.PathLike[str], *, by: str | None = None, **given: Any
+) -> T:
+    """The command that continues a run: its stored settings, with `given` ones over them.
+
+    Raises:
+        ConfigError: `by` ("playout ppo") is not the command that continues it.
+    """
     run = RunDir.open(path)
+    if by is not None:
+        _check_kind(run, by)
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED  # type: ignore[arg-type]
     stored = {key: value for key, value in run.config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
@@ -126,10 +152,7 @@ def open_run(
     if command.run is not None and command.run.absolute() != command.resume.absolute():
         raise ConfigError("--resume RUN continues in RUN itself; leave out --run")
     run = RunDir.open(command.resume)
-    if run.kind != kind:
-        raise ConfigError(
-            f"{run.path} is a run of kind {run.kind}; it is continued by its own command"
-        )
+    _check_kind(run, command_of(kind))
     # A setting that the run does not know came later; its default is what the run was made with.
     stored = stored_settings(resumed(type(command), command.resume))
     changed = {key: value for key, value in settings.items() if stored.get(key) != value}

@@ -1,64 +1,39 @@
-"""What the game commands share in telling people and files: a bar, tables, JSON.
+"""What commands print and write: JSON, tables, bars of text.
 
-The bar goes to the error stream and only to a terminal, so that what a command prints can be piped.
-What is reported is the commands' affair.
+A result goes into a file that readers see whole or not at all, or with `-` to standard output; then
+nothing else is printed there. What is reported is the commands' affair; progress is console.py's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TextIO
 
 from playout.agents.runs.durable_io import replace_file
 from playout.errors import DataError
 
-
-class Tell(Protocol):
-    """Sets how far a progress bar is."""
-
-    def __call__(self, done: int, text: str = "") -> None:
-        """`done` of the total, and a short text beside it."""
+_STDOUT = Path("-")
+_json_stream: list[TextIO] = []  # standard output, while everything but JSON goes elsewhere
 
 
-def _nothing(done: int, text: str = "") -> None:
-    """Shows no progress."""
-
-
-@contextmanager
-def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Tell]:
-    """A bar with rate and time left; the function given takes how many are done, and a text."""
-    if quiet or not sys.stderr.isatty():
-        yield _nothing
+@contextlib.contextmanager
+def only_json(path: Path | None) -> Iterator[None]:
+    """With `--json -`, whatever else is printed meanwhile goes to the error stream."""
+    if path != _STDOUT:
+        yield
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, text="")
-
-        def tell(done: int, text: str = "") -> None:
-            bar.update(task, completed=done, text=text)
-
-        yield tell
+    _json_stream.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _json_stream.pop()
 
 
 def must_be_writable(path: Path) -> None:
@@ -68,6 +43,8 @@ def must_be_writable(path: Path) -> None:
         DataError: It cannot.
     """
     folder = path.absolute().parent
+    if path == _STDOUT:
+        return
     if path.is_dir():
         raise DataError(f"cannot write {path}: it is a folder")
     if not folder.is_dir():
@@ -76,14 +53,29 @@ def must_be_writable(path: Path) -> None:
         raise DataError(f"cannot write {path}: permission denied")
 
 
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what has no value is null, as in metrics.jsonl."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file that readers see whole or not at all; a list of objects gets one line each."""
+    """Writes a result to a file, or with `-` to standard output; each item of a list is a line."""
+    value = _finite(value)
     if isinstance(value, list):
-        text = "[\n" + ",\n".join(json.dumps(item, allow_nan=False) for item in value) + "\n]\n"
-        text = text if value else "[]\n"
+        text = ",\n".join(json.dumps(item, ensure_ascii=False) for item in value)
+        text = f"[\n{text}\n]\n" if value else "[]\n"
     else:
-        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    replace_file(path.absolute(), text.encode("utf-8"))
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    data = text.encode("utf-8", "backslashreplace")  # half a surrogate pair: as JSON escapes it
+    if path == _STDOUT:
+        stream = _json_stream[-1] if _json_stream else sys.stdout
+        print(data.decode(), end="", file=stream, flush=True)
+    else:
+        replace_file(path.absolute(), data)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

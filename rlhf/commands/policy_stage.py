@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import write_json
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
 from playout.rlhf.commands.options import PolicyOptions
@@ -16,7 +17,7 @@ from playout.rlhf.data.records import read_prompts, split_by_text
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model, load_model
-from playout.rlhf.model.huggingface import read_json, write_json
+from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, pick_dtype

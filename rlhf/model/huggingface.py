@@ -63,11 +63,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    replace_file(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
-
-
 # configuration
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import resumed
+from playout.agents.runs.reporting import write_json
 from playout.cli import stages
 from playout.errors import ConfigError
 from playout.rlhf.model.folder import IMPROVING
-from playout.rlhf.model.huggingface import write_json
 from playout.rlhf.stages.run import is_finished
 
 __all__ = ["STAGES", "Pipeline"]

@@ -115,8 +115,9 @@ class CheckpointStore:
             with contextlib.suppress(CheckpointError):
                 checkpoints.verify(entry)
                 return (
-                    f"; the newest good checkpoint is {entry.step}: "
-                    f"continue from it with --resume {self.path} --from-step {entry.step}"
+                    f"; the newest good checkpoint is {entry.step}: use it with "
+                    f"--which {entry.step}, or train on from it with --resume {self.path} "
+                    f"--from-step {entry.step}"
                 )
         return "; no good checkpoint is left in this run"
 

@@ -44,9 +44,9 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
-    from playout.rlhf.model.huggingface import write_json
     from playout.rlhf.stages.run import mark_finished, open_stage
     from playout.rlhf.supervised.classify import make_task
 

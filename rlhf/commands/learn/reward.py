@@ -51,10 +51,10 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import choose_source
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.model.huggingface import write_json
     from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer

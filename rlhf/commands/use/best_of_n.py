@@ -17,9 +17,9 @@ class Command(PolicyOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs.reporting import write_json
     from playout.rlhf.commands.policy_stage import open_policy_stage
     from playout.rlhf.evaluation.best_of_n import best_of_n
-    from playout.rlhf.model.huggingface import write_json
     from playout.rlhf.stages.run import mark_finished
 
     stage = open_policy_stage(command, "best-of-n")

@@ -35,12 +35,12 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.records import read_prompts
     from playout.rlhf.generation.responses import sample_responses
     from playout.rlhf.generation.sampling import SamplingConfig
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.model.huggingface import write_json
     from playout.rlhf.model.transformer import pick_dtype
 
     if not command.run or command.prompts is None:

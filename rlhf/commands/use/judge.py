@@ -36,9 +36,9 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.reporting import write_json
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
-    from playout.rlhf.model.huggingface import write_json
 
     found = comparison_of(
         command.policy,

@@ -23,9 +23,9 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError, DataError
     from playout.rlhf.data.records import read_bytes, to_text
-    from playout.rlhf.model.huggingface import write_json
     from playout.rlhf.online.rewards import checked_rewards, load_reward
 
     if not command.run or command.texts is None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from pathlib import Path
 
 import playout
 import pytest
@@ -34,7 +35,6 @@ class Command(TrainingOptions):
 def toy(monkeypatch):
     """A command `toy` whose main is whatever the test puts there."""
     module = types.ModuleType("playout_toy_command")
-    module.__spec__ = types.SimpleNamespace(origin=None)
     module.Command = Command
     module.seen = []
     module.main = lambda command: module.seen.append(command)
@@ -58,7 +58,7 @@ def test_help_lists_every_command_with_a_line(capsys):
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
     for name, (_, text) in cli.commands().items():
-        assert f"  {name:<12}{text}" in out
+        assert f"  {name:<14}{text}" in out
     assert cli.main([]) == 0 and capsys.readouterr().out == out
 
 
@@ -102,6 +102,42 @@ def test_resume_fills_in_the_flags_that_are_not_given(toy, tmp_path):
         assert cli.main(["toy", *words, "--total", "9"]) == 0
         assert toy.seen[-1] == Command(env="E", total=9, seed=4, resume=tmp_path / "r")
     assert cli.main(["toy", "--resume", str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_run_of_another_kind_is_told_its_command(toy, run, capsys):
+    for words in (["ppo"], ["alphazero"], ["rlhf", "sft"]):
+        assert cli.main([*words, "--resume", str(run.path)]) == 2
+        advice = f"of kind toy; continue it with: playout toy --resume {run.path}\n"
+        assert capsys.readouterr().err.endswith(advice)
+    RunDir.create(run.path / "sft", kind="rlhf.sft", config={}, seed=0)
+    assert cli.main(["toy", "--resume", str(run.path / "sft")]) == 2
+    assert "continue it with: playout rlhf sft --resume" in capsys.readouterr().err
+
+
+def test_every_file_of_a_command_is_in_the_tables():
+    root = Path(playout.__file__).parent
+    tables = [*(module for module, _ in cli.commands().values() if module), *cli.stages().values()]
+    for room in ("agents/commands", "rlhf/commands/learn", "rlhf/commands/use"):
+        found = {path.stem for path in (root / room).glob("[a-z]*.py")}
+        prefix = f"playout.{room.replace('/', '.')}."
+        assert found == {name.removeprefix(prefix) for name in tables if name.startswith(prefix)}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DivergedError("loss became nan;\n the last good one is 4"), "loss became nan; the last"),
+        (OSError(30, "Read-only file system", "/ro/x"), "/ro/x: the file system is read-only"),
+        (ValueError("odd"), "odd (PLAYOUT_TRACEBACK=1 shows where this comes from)"),
+    ],
+)
+def test_an_error_says_what_where_and_how_to_see_more(toy, capsys, error, line):
+    def fail(command):
+        raise error
+
+    toy.main = fail
+    assert cli.main(["toy"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
 
 
 @pytest.mark.parametrize(
