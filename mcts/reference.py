@@ -244,7 +244,7 @@ class ReferenceSearch:
             child = node.child[edge]
             if child is None:
                 child = node.child[edge] = Node(node.state.apply(node.actions[edge]), node, edge)
-                self._settle(child)
+                self._prove_terminal(child)
                 if not child.terminal:
                     child.waiting = True
                     self.leaves.append(child)
@@ -286,7 +286,7 @@ class ReferenceSearch:
                 node.all_total += value
             child, edge, node = node, node.parent_edge, node.parent
 
-    def _settle(self, node: Node) -> None:
+    def _prove_terminal(self, node: Node) -> None:
         zero_sum = self.players == 1 or (node.terminal and sum(node.state.returns) == 0)
         node.proven = node.terminal and self.prove and zero_sum
 
@@ -359,7 +359,7 @@ class ReferenceSearch:
                     child = None
                     break
                 node.child[edge] = child
-                self._settle(child)
+                self._prove_terminal(child)
                 if not child.terminal:
                     self._shuffle(child)
             if child.terminal or child.proven:

@@ -255,7 +255,7 @@ class Search:
     ) -> None:
         """Plays one action in each row and begins the search of what follows.
 
-        With `reuse_subtree` the tree behind the action is kept. A row whose game is over by it is
+        With `reuse_subtree` the subtree of the action is kept. A row whose game is over by it is
         done; its result has action -1. Nothing is changed if an action is illegal.
 
         Args:

@@ -33,7 +33,7 @@ cdef int raise_error(const playout_game *game) except -1:
 
 
 cdef inline int32_t playable(const playout_game *game, const void *state, int32_t *actions) noexcept nogil:
-    """The actions that may follow: the side to move's, or those of the dice."""
+    """The actions that may follow: the side to move's, or the outcomes of a chance node."""
     cdef double[PLAYOUT_MAX_ACTIONS] probs
     if game.chance != NULL and game.to_play(game, state) == PLAYOUT_CHANCE:
         return game.chance(game, state, actions, probs)

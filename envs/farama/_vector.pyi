@@ -12,7 +12,7 @@ class GameRows:
     episodes: npt.NDArray[np.uint64]
     draws: npt.NDArray[np.uint64]
     elapsed: npt.NDArray[np.int32]
-    seats: npt.NDArray[np.int32]
+    players: npt.NDArray[np.int32]
     to_play: npt.NDArray[np.int32]
     pending: npt.NDArray[np.bool_]
     obs: npt.NDArray[np.float32]
@@ -24,7 +24,7 @@ class GameRows:
     terminations: npt.NDArray[np.bool_]
     truncations: npt.NDArray[np.bool_]
     def __init__(
-        self, capsule: Any, num_envs: int, *, mode: str, opponent: str, seat: int, limit: int
+        self, capsule: Any, num_envs: int, *, mode: str, opponent: str, player: int, limit: int
     ) -> None: ...
     def step(self, actions: npt.ArrayLike) -> int: ...
     def begin_step(self, actions: npt.ArrayLike) -> None: ...

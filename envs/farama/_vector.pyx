@@ -19,13 +19,13 @@ cnp.import_array()
 
 cdef extern from "game_rows.h" nogil:
     enum:
-        GR_SPARE
+        GR_PADDING
     ctypedef struct gr_rows:
         const playout_game *game
         int32_t num_envs
         int32_t mode
         int32_t opponent
-        int32_t seat
+        int32_t player
         int32_t limit
         int32_t plane
         uint8_t *states
@@ -33,7 +33,7 @@ cdef extern from "game_rows.h" nogil:
         uint64_t *episodes
         uint64_t *draws
         int32_t *elapsed
-        int32_t *seats
+        int32_t *players
         int32_t *to_play
         uint8_t *pending
         uint8_t *moved
@@ -49,19 +49,19 @@ cdef extern from "game_rows.h" nogil:
     int32_t gr_first_illegal(const gr_rows *rows, const int32_t *actions)
     int32_t gr_step(const gr_rows *rows, const int32_t *actions)
     void gr_move_all(const gr_rows *rows, const int32_t *actions)
-    int32_t gr_judge_all(const gr_rows *rows)
+    int32_t gr_end_rows(const gr_rows *rows)
     void gr_play_rows(const gr_rows *r, int32_t count, const int64_t *rows, const int32_t *actions)
     void gr_start_rows(const gr_rows *rows, const uint8_t *where)
-    void gr_show_all(const gr_rows *rows)
+    void gr_observe_all(const gr_rows *rows)
 
 MODES = ("NextStep", "SameStep", "Disabled")
 OPPONENTS = ("self", "random", "ask")
 
 
-cdef object spared(num_rows, num_actions):
-    """Zeros [num_rows, num_actions] with GR_SPARE bytes behind them."""
+cdef object padded_rows(num_rows, num_actions):
+    """Zeros [num_rows, num_actions] with GR_PADDING bytes after the last row."""
     size = num_rows * num_actions
-    return np.zeros(size + GR_SPARE, np.uint8)[:size].reshape(num_rows, num_actions)
+    return np.zeros(size + GR_PADDING, np.uint8)[:size].reshape(num_rows, num_actions)
 
 
 cdef class GameRows:
@@ -69,18 +69,18 @@ cdef class GameRows:
 
     Attributes:
         states: uint8 [B, state_size]; seeds, episodes, draws uint64 [B]; elapsed int32 [B]; pending bool [B].
-        seats: int32 [B], the agent's player (-1 in self-play). to_play: int32 [B], -1 where the game is over.
+        players: int32 [B], the agent's player (-1 in self-play). to_play: int32 [B], -1 where the game is over.
         obs: float32 [B, C, H, W]; mask: int8 [B, A]; with final_: of rows that ended just now (SAME_STEP).
         rewards: float32 [B]. terminations, truncations: bool [B].
     """
 
     cdef gr_rows c
-    cdef readonly object states, seeds, episodes, elapsed, draws, pending, seats
+    cdef readonly object states, seeds, episodes, elapsed, draws, pending, players
     cdef readonly object final_mask, final_to_play
     cdef readonly object obs, final_obs, mask, rewards, terminations, truncations, to_play
     cdef object _capsule, _legal, _held, _moved
 
-    def __init__(self, capsule, int num_envs, *, str mode, str opponent, int seat, int limit):
+    def __init__(self, capsule, int num_envs, *, str mode, str opponent, int player, int limit):
         cdef const playout_game *game
         game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
         shape = (game.obs_shape[0], game.obs_shape[1], game.obs_shape[2])
@@ -91,23 +91,23 @@ cdef class GameRows:
         self.draws = np.zeros(num_envs, np.uint64)
         self.elapsed = np.zeros(num_envs, np.int32)
         self.pending = np.zeros(num_envs, np.bool_)
-        self.seats = np.full(num_envs, -1, np.int32)
+        self.players = np.full(num_envs, -1, np.int32)
         self.to_play = np.zeros(num_envs, np.int32)
         self.obs = np.zeros((num_envs, *shape), np.float32)
         self.final_obs = np.zeros((num_envs, *shape), np.float32)
-        self.mask = spared(num_envs, game.num_actions).view(np.int8)
+        self.mask = padded_rows(num_envs, game.num_actions).view(np.int8)
         self.final_mask = np.zeros((num_envs, game.num_actions), np.int8)
         self.final_to_play = np.zeros(num_envs, np.int32)
         self.rewards = np.zeros(num_envs, np.float32)
         self.terminations = np.zeros(num_envs, np.bool_)
         self.truncations = np.zeros(num_envs, np.bool_)
-        self._legal = spared(num_envs, game.num_actions)
+        self._legal = padded_rows(num_envs, game.num_actions)
         self._moved = np.zeros(num_envs, np.uint8)
         self.c.game = game
         self.c.num_envs = num_envs
         self.c.mode = MODES.index(mode)
         self.c.opponent = OPPONENTS.index(opponent)
-        self.c.seat = seat
+        self.c.player = player
         self.c.limit = limit
         self.c.plane = shape[0] * shape[1] * shape[2]
         self.c.states = <uint8_t *>cnp.PyArray_DATA(self.states)
@@ -115,7 +115,7 @@ cdef class GameRows:
         self.c.episodes = <uint64_t *>cnp.PyArray_DATA(self.episodes)
         self.c.draws = <uint64_t *>cnp.PyArray_DATA(self.draws)
         self.c.elapsed = <int32_t *>cnp.PyArray_DATA(self.elapsed)
-        self.c.seats = <int32_t *>cnp.PyArray_DATA(self.seats)
+        self.c.players = <int32_t *>cnp.PyArray_DATA(self.players)
         self.c.to_play = <int32_t *>cnp.PyArray_DATA(self.to_play)
         self.c.pending = <uint8_t *>cnp.PyArray_DATA(self.pending)
         self.c.moved = <uint8_t *>cnp.PyArray_DATA(self._moved)
@@ -174,7 +174,7 @@ cdef class GameRows:
 
     def waiting(self):
         """int64 rows where another player than the agent is to move."""
-        return np.flatnonzero((self.to_play >= 0) & (self.to_play != self.seats))
+        return np.flatnonzero((self.to_play >= 0) & (self.to_play != self.players))
 
     def reply(self, const int64_t[::1] rows, const int32_t[::1] actions):
         """Plays an opponent's move, known to be legal, in each of `rows`."""
@@ -186,7 +186,7 @@ cdef class GameRows:
         """Flags and observations after the replies; returns how many rows began anew (SAME_STEP)."""
         cdef int32_t restarted
         with nogil:
-            restarted = gr_judge_all(&self.c)
+            restarted = gr_end_rows(&self.c)
         self.raise_error()
         return restarted
 
@@ -202,5 +202,5 @@ cdef class GameRows:
     def show(self):
         """Writes observations, masks and players to move from the states."""
         with nogil:
-            gr_show_all(&self.c)
+            gr_observe_all(&self.c)
         self.raise_error()

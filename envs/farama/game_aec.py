@@ -84,10 +84,10 @@ class AECGame(AECEnv):  # type: ignore[misc]
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Starts a game; the seed matters to games with dice only."""
+        """Starts a game; the seed matters only to games with chance moves."""
         self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else int(seed)
-        self._throws = 0
-        self._state = self._settled(self.game.initial_state())
+        self._draws = 0
+        self._state = self._resolve_chance(self.game.initial_state())
         self.agents = self.possible_agents[:]
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
@@ -113,7 +113,7 @@ class AECGame(AECEnv):  # type: ignore[misc]
             return
         if isinstance(action, bool) or not isinstance(action, (int, np.integer)):
             raise TypeError(f"an action must be a whole number, got {action!r}")
-        self._state = self._settled(self._state.apply(int(action)))
+        self._state = self._resolve_chance(self._state.apply(int(action)))
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
         if self._state.is_terminal:
@@ -138,12 +138,10 @@ class AECGame(AECEnv):  # type: ignore[misc]
     def close(self) -> None:
         """Nothing to release."""
 
-    def _settled(self, state: State) -> State:
-        """Throws the dice, if the game has any, until a player is to move."""
+    def _resolve_chance(self, state: State) -> State:
+        """Draws chance outcomes until a player is to move."""
         while state.to_play == CHANCE and state.to_play != TERMINAL:
-            self._throws += 1
-            thrown = StateBatch.from_states([state]).random_actions(
-                self._seed, counter=self._throws
-            )
-            state = state.apply(int(thrown[0]))
+            self._draws += 1
+            drawn = StateBatch.from_states([state]).random_actions(self._seed, counter=self._draws)
+            state = state.apply(int(drawn[0]))
         return state

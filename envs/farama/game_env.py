@@ -28,6 +28,7 @@ class GameEnv(gym.Env[Obs, Any]):
         game: Any,
         *,
         opponent: Opponent | str | None = None,
+        player: int | None = None,
         seat: int | None = None,
         render_mode: str | None = None,
         **params: Any,
@@ -35,6 +36,7 @@ class GameEnv(gym.Env[Obs, Any]):
         self._envs = GameVectorEnv(
             game,
             opponent=opponent,
+            player=player,
             seat=seat,
             render_mode=render_mode,
             autoreset_mode="Disabled",

@@ -1,8 +1,8 @@
 /* Rows of one game as environments: moves, random replies, restarts, flags, observations and masks.
  *
- * What _vector.pyx loops over. A row's chance moves, seat and random opponent draw from its own stream (seed,
- * episode), so that a batch may be cut anywhere. Leaves out: the checking of shapes, and opponents written in Python,
- * which move between gr_move and gr_judge.
+ * What _vector.pyx loops over. A row's chance moves, the choice of the agent's player and the random opponent draw
+ * from the row's own stream (seed, episode), so that a batch may be cut anywhere. Leaves out: the checking of shapes,
+ * and opponents written in Python, which move between gr_move and gr_end_row.
  */
 #ifndef PLAYOUT_GAME_ROWS_H
 #define PLAYOUT_GAME_ROWS_H
@@ -15,7 +15,7 @@
 #define GR_SAME_STEP 1
 #define GR_DISABLED 2
 
-#define GR_SPARE 16 /* bytes behind mask and legal that may be written */
+#define GR_PADDING 16 /* bytes after the last row of mask and legal, which may be written */
 
 #define GR_SELF_PLAY 0 /* the caller moves for every player */
 #define GR_RANDOM 1    /* the other players move at random */
@@ -24,12 +24,13 @@
 typedef struct gr_rows {
     const playout_game *game;
     int32_t num_envs, mode, opponent;
-    int32_t seat;  /* the agent's player; -1: drawn anew for every episode */
+    int32_t player; /* the agent's; -1: drawn anew for every episode */
     int32_t limit; /* moves of the agent after which an episode is truncated; 0: never */
     int32_t plane; /* numbers in an observation */
     uint8_t *states;
     uint64_t *seeds, *episodes, *draws; /* stream of a row, and how many numbers it has given */
-    int32_t *elapsed, *seats, *to_play;
+    int32_t *elapsed, *to_play;
+    int32_t *players; /* the agent's player in each row; -1 in self-play */
     uint8_t *pending, *moved;
     float *obs, *final_obs;
     uint8_t *final_mask;
@@ -44,8 +45,8 @@ GR_INLINE void *gr_state(const gr_rows *r, int32_t row) {
     return r->states + (size_t)row * (size_t)r->game->state_size;
 }
 
-/* Throws dice until a player is to move; says who, or PLAYOUT_TERMINAL. */
-GR_INLINE int32_t gr_settle(const gr_rows *r, int32_t row) {
+/* Draws chance outcomes until a player is to move; returns who, or PLAYOUT_TERMINAL. */
+GR_INLINE int32_t gr_resolve_chance(const gr_rows *r, int32_t row) {
     const playout_game *game = r->game;
     void *state = gr_state(r, row);
     int32_t player = game->to_play(game, state);
@@ -65,15 +66,15 @@ GR_INLINE void gr_play(const gr_rows *r, int32_t row, int32_t action) {
     const playout_game *game = r->game;
     const int32_t mover = r->to_play[row];
     game->apply(game, gr_state(r, row), action);
-    if (gr_settle(r, row) == PLAYOUT_TERMINAL) {
+    if (gr_resolve_chance(r, row) == PLAYOUT_TERMINAL) {
         float values[PLAYOUT_MAX_PLAYERS];
         game->returns(game, gr_state(r, row), values);
-        r->rewards[row] = values[r->opponent == GR_SELF_PLAY ? mover : r->seats[row]];
+        r->rewards[row] = values[r->opponent == GR_SELF_PLAY ? mover : r->players[row]];
     }
 }
 
 static inline void gr_reply_at_random(const gr_rows *r, int32_t row) {
-    while (r->to_play[row] >= 0 && r->to_play[row] != r->seats[row]) {
+    while (r->to_play[row] >= 0 && r->to_play[row] != r->players[row]) {
         playout_rng rng = playout_rng_stream(r->seeds[row], r->episodes[row]);
         rng.counter = r->draws[row];
         const int32_t action = playout_draw(r->game, gr_state(r, row), &rng);
@@ -89,34 +90,34 @@ static inline void gr_start(const gr_rows *r, int32_t row) {
     r->draws[row] = 0;
     r->elapsed[row] = 0;
     if (r->opponent != GR_SELF_PLAY) {
-        r->seats[row] = r->seat;
-        if (r->seat < 0) {
+        r->players[row] = r->player;
+        if (r->player < 0) {
             playout_rng rng = playout_rng_stream(r->seeds[row], r->episodes[row]);
-            r->seats[row] = (int32_t)playout_rng_below(&rng, (uint32_t)r->game->num_players);
+            r->players[row] = (int32_t)playout_rng_below(&rng, (uint32_t)r->game->num_players);
             r->draws[row] = rng.counter;
         }
     }
     r->game->init(r->game, gr_state(r, row));
-    gr_settle(r, row);
+    gr_resolve_chance(r, row);
     if (r->opponent == GR_RANDOM) gr_reply_at_random(r, row);
 }
 
 /* Writes observation and masks as the agent (in self-play the side to move) sees the row. */
-GR_INLINE void gr_show(const gr_rows *r, int32_t row) {
+GR_INLINE void gr_observe(const gr_rows *r, int32_t row) {
     const playout_game *game = r->game;
     const int32_t player = r->to_play[row], num_actions = game->num_actions;
-    const int32_t viewer = r->opponent == GR_SELF_PLAY ? player : r->seats[row];
+    const int32_t viewer = r->opponent == GR_SELF_PLAY ? player : r->players[row];
     uint8_t *legal = r->legal + (size_t)row * (size_t)num_actions, *mask = r->mask + (size_t)row * (size_t)num_actions;
     int32_t actions[PLAYOUT_MAX_ACTIONS];
     game->observe(game, gr_state(r, row), viewer >= 0 ? viewer : 0, r->obs + (size_t)row * (size_t)r->plane);
     const int32_t count = player >= 0 && player == viewer ? game->legal(game, gr_state(r, row), actions) : 0;
-    if (num_actions <= GR_SPARE) {
+    if (num_actions <= GR_PADDING) {
         /* One word instead of many bytes. Rows are shown in rising order, so what it writes beyond its own row is
-         * overwritten by the next; the last row has GR_SPARE bytes behind it. */
-        uint8_t word[GR_SPARE] = {0};
+         * overwritten by the next; GR_PADDING bytes follow the last row. */
+        uint8_t word[GR_PADDING] = {0};
         for (int32_t i = 0; i < count; i++) word[actions[i]] = 1;
-        memcpy(legal, word, GR_SPARE);
-        memcpy(mask, word, GR_SPARE);
+        memcpy(legal, word, GR_PADDING);
+        memcpy(mask, word, GR_PADDING);
         return;
     }
     memset(legal, 0, (size_t)num_actions);
@@ -139,13 +140,13 @@ GR_INLINE void gr_move(const gr_rows *r, int32_t row, int32_t action) {
 }
 
 /* Sets the flags of a row after all moves and shows it; 1 if its episode ended and began anew (SAME_STEP). */
-GR_INLINE int32_t gr_judge(const gr_rows *r, int32_t row) {
+GR_INLINE int32_t gr_end_row(const gr_rows *r, int32_t row) {
     const uint8_t moved = r->moved[row];
     const uint8_t ended = moved && r->to_play[row] == PLAYOUT_TERMINAL;
     const uint8_t cut = moved && r->limit > 0 && r->elapsed[row] >= r->limit;
     r->terminations[row] = ended;
     r->truncations[row] = cut;
-    gr_show(r, row);
+    gr_observe(r, row);
     if (r->mode == GR_SAME_STEP && (ended || cut)) {
         const size_t at = (size_t)row * (size_t)r->plane;
         const size_t actions = (size_t)r->game->num_actions;
@@ -153,7 +154,7 @@ GR_INLINE int32_t gr_judge(const gr_rows *r, int32_t row) {
         memcpy(r->final_mask + (size_t)row * actions, r->legal + (size_t)row * actions, actions);
         r->final_to_play[row] = r->to_play[row];
         gr_start(r, row);
-        gr_show(r, row);
+        gr_observe(r, row);
         return 1;
     }
     r->pending[row] = ended | cut;
@@ -179,7 +180,7 @@ static inline int32_t gr_step(const gr_rows *rows, const int32_t *actions) {
     int32_t restarted = 0;
     for (int32_t row = 0; row < r->num_envs; row++) {
         gr_move(r, row, actions[row]);
-        restarted += gr_judge(r, row);
+        restarted += gr_end_row(r, row);
     }
     return restarted;
 }
@@ -188,9 +189,9 @@ static inline void gr_move_all(const gr_rows *r, const int32_t *actions) {
     for (int32_t row = 0; row < r->num_envs; row++) gr_move(r, row, actions[row]);
 }
 
-static inline int32_t gr_judge_all(const gr_rows *r) {
+static inline int32_t gr_end_rows(const gr_rows *r) {
     int32_t restarted = 0;
-    for (int32_t row = 0; row < r->num_envs; row++) restarted += gr_judge(r, row);
+    for (int32_t row = 0; row < r->num_envs; row++) restarted += gr_end_row(r, row);
     return restarted;
 }
 
@@ -209,10 +210,10 @@ static inline void gr_start_rows(const gr_rows *r, const uint8_t *where) {
 }
 
 /* Writes observations, masks and players to move from the states. */
-static inline void gr_show_all(const gr_rows *r) {
+static inline void gr_observe_all(const gr_rows *r) {
     for (int32_t row = 0; row < r->num_envs; row++) {
         r->to_play[row] = r->game->to_play(r->game, gr_state(r, row));
-        gr_show(r, row);
+        gr_observe(r, row);
     }
 }
 

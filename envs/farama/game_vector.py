@@ -65,13 +65,15 @@ class GameVectorEnv(NativeVectorEnv):
 
     Without an opponent the caller moves for every player in turn (self-play): observation and mask
     are the side to move's, the reward is the mover's, infos["to_play"] says who is next. With one,
-    the caller has a seat, the others reply within the step, and everything is seen from that seat.
+    the caller is one player, the others reply within the step, and everything is seen as that
+    player sees it.
 
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
         num_envs: B, how many boards.
-        opponent: None, "random", or a Player (`act(states)`), which plays all other seats.
-        seat: the caller's player; None: drawn anew for every episode. Only with an opponent.
+        opponent: None, "random", or a Player (`act(states)`), which moves for all other players.
+        player: the caller's; None: drawn anew for every episode. Only with an opponent.
+        seat: the former name of `player`.
         max_episode_steps: truncates after so many of the caller's moves; None or -1: never.
         render_mode: None, "ansi" or "rgb_array".
         autoreset_mode: Gymnasium's NEXT_STEP (default), SAME_STEP or DISABLED.
@@ -85,6 +87,7 @@ class GameVectorEnv(NativeVectorEnv):
         num_envs: int = 1,
         *,
         opponent: Opponent | str | None = None,
+        player: int | None = None,
         seat: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
@@ -96,17 +99,18 @@ class GameVectorEnv(NativeVectorEnv):
         self.opponent = opponent
         self._begin(num_envs, autoreset_mode, copy, render_mode, 2, ["ansi", "rgb_array"])
         how = read_opponent(opponent)
-        if seat is not None and how == "self":
-            raise ConfigError("seat needs an opponent: in self-play every seat is the caller's")
-        if seat is not None and not 0 <= seat < self.game.num_players:
-            raise ConfigError(f"seat must be 0 to {self.game.num_players - 1}, got {seat}")
+        player = seat if player is None else player
+        if player is not None and how == "self":
+            raise ConfigError("player needs an opponent: in self-play the caller plays them all")
+        if player is not None and not 0 <= player < self.game.num_players:
+            raise ConfigError(f"player must be 0 to {self.game.num_players - 1}, got {player}")
         self._ask = how == "ask"
         self._rows = rows = GameRows(
             self.game.capsule,
             read_num_envs(num_envs),
             mode=self.autoreset_mode.value,
             opponent=how,
-            seat=-1 if seat is None else int(seat),
+            player=-1 if player is None else int(player),
             limit=read_limit(max_episode_steps, 0),
         )
         self._seeds, self._episodes = rows.seeds, rows.episodes
@@ -219,15 +223,15 @@ class GameVectorEnv(NativeVectorEnv):
             "episodes": rows.episodes,
             "draws": rows.draws,
             "elapsed": rows.elapsed,
-            "seats": rows.seats,
+            "seats": rows.players,  # as saved runs name it
             "pending": rows.pending,
         }
 
     def _check_values(self, state: Mapping[str, Array]) -> None:
         StateBatch.from_data(self.game, np.array(state["states"]))
         low = -1 if self.opponent is None else 0
-        seats = state["seats"]
-        if np.any(seats < low) or np.any(seats >= (self.game.num_players if low == 0 else 0)):
+        players = state["seats"]
+        if np.any(players < low) or np.any(players >= (self.game.num_players if low == 0 else 0)):
             raise ValueError("seats must be players of this game, or all -1 in self-play")
 
     def _show(self) -> None:

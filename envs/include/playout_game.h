@@ -26,7 +26,7 @@
 #define PLAYOUT_GAME_CAPSULE "playout.game.v1"
 
 #define PLAYOUT_TERMINAL (-1) /* to_play() of a finished game */
-#define PLAYOUT_CHANCE (-2)   /* to_play() where the dice move; needs chance() */
+#define PLAYOUT_CHANCE (-2)   /* to_play() at a chance node; needs chance() */
 
 #define PLAYOUT_MAX_PLAYERS 8
 #define PLAYOUT_MAX_ACTIONS 4096

@@ -51,7 +51,7 @@ cdef void try_two_plies(const playout_game *game, const uint8_t *state, uint8_t 
         memcpy(after, state, size)
         game.apply(game, after, actions[i])
         other = game.to_play(game, after)
-        if other < 0 or other == player:  # over, dice, or the same side again: no danger at once
+        if other < 0 or other == player:  # over, a chance node, or the same side again
             continue
         num_replies = game.legal(game, after, replies)
         for j in range(num_replies):
@@ -71,7 +71,7 @@ def two_plies(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] won,
         states: States, [B, state_size].
         won: Receives 1 or 0, [B, A], as do the others.
         losing: Not looked for where a state has a winning action.
-        legal: All 0 where the game is over or dice are to roll.
+        legal: All 0 where the game is over and at chance nodes.
     """
     cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
     cdef Py_ssize_t row, size = states.shape[0], num_actions = game.num_actions

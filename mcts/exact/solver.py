@@ -83,7 +83,7 @@ class Solver:
             ever.
 
     Raises:
-        ConfigError: The game has not two players, or dice, or a parameter is out of range.
+        ConfigError: The game has not two players, or chance moves, or a parameter is out of range.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ MCTS_INLINE void mcts_arrive(const mcts_search *search, const mcts_tree *tree, m
     cursor->node = NULL;
 }
 
-/* Begins a descent; 0 if the tree has its leaves for this step or its whole budget. */
+/* Begins a descent; 0 if the tree has its leaves for this step, or has used its whole budget. */
 MCTS_INLINE int mcts_depart(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
     mcts_tree *tree = &search->trees[cursor->index];
     if (tree->num_leaves >= (several ? search->config.leaves_per_step : 1) || mcts_exhausted(search, tree)) return 0;
@@ -74,7 +74,7 @@ MCTS_INLINE int mcts_depart(mcts_search *search, mcts_cursor *cursor, int gumbel
     return 1;
 }
 
-/* Follows the chosen edge and chooses again below; 0 if the tree is through with this step. */
+/* Follows the chosen edge and chooses again below; 0 if the tree has finished this step. */
 MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
     if (!cursor->node) return mcts_depart(search, cursor, gumbel, several);
     mcts_tree *tree = &search->trees[cursor->index];
@@ -99,7 +99,7 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
     }
     mcts_node *child = mcts_new_child(search->game, &search->shape, tree, mcts_offset(tree, node), cursor->edge);
     if (child->flags & MCTS_TERMINAL) {
-        mcts_settle(&search->config, &search->shape, child);
+        mcts_prove_terminal(&search->config, &search->shape, child);
         mcts_known_values(&search->shape, child, values);
         mcts_arrive(search, tree, cursor, child, values, several);
         return 1;

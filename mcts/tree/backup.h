@@ -3,7 +3,7 @@
  * Values travel as one number per player, so a path through any order of moves (double moves, three players, one) is
  * backed up alike. A finished position is proven; a node is proven won when an edge is, and proven at the best of its
  * edges when all are. Proofs need one player, or two of whom one wins what the other loses: else what the others prefer
- * is not settled by the mover's value.
+ * does not follow from the mover's value.
  */
 #ifndef MCTS_BACKUP_H
 #define MCTS_BACKUP_H
@@ -47,8 +47,8 @@ MCTS_INLINE void mcts_known_values(const mcts_shape *shape, mcts_node *node, flo
     }
 }
 
-/* A finished position is the beginning of all proofs. */
-MCTS_INLINE void mcts_settle(const mcts_config *config, const mcts_shape *shape, mcts_node *node) {
+/* Marks a finished position as proven, unless proofs are off or do not apply to its result. */
+MCTS_INLINE void mcts_prove_terminal(const mcts_config *config, const mcts_shape *shape, mcts_node *node) {
     const float *returns = mcts_returns(shape, node);
     if (config->prove && (shape->num_players == 1 || returns[0] + returns[1] == 0.0f)) node->flags |= MCTS_PROVEN;
 }
@@ -72,7 +72,7 @@ static inline void mcts_prove(const mcts_shape *shape, const mcts_tree *tree, mc
     }
 }
 
-/* Adds `values` to every edge from the one given up to the root. `child` is the node behind the edge, or NULL where a
+/* Adds `values` to every edge from the one given up to the root. `child` is the edge's child, or NULL where a
  * first visit made none. `values` is overwritten by what is proven on the way.
  */
 MCTS_INLINE void mcts_backup(const mcts_shape *shape, const mcts_tree *tree, mcts_node *child, mcts_node *node,

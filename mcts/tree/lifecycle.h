@@ -1,4 +1,8 @@
-/* Beginning searches, moving on, reading results: everything between the steps. Only here is memory taken. */
+/* The life of a search: created, begun at a position, moved on by a played action, freed.
+ *
+ * Memory is taken here, for the whole budget at once; a step grows an arena only where positions have more moves than
+ * the root has (ask.h). What a search found is read in result.h.
+ */
 #ifndef MCTS_LIFECYCLE_H
 #define MCTS_LIFECYCLE_H
 
@@ -131,7 +135,7 @@ static inline void mcts_root_state(const mcts_search *search, int32_t index, voi
     memcpy(out, mcts_state(mcts_at(&search->trees[index], MCTS_ROOT)), (size_t)search->shape.state_size);
 }
 
-/* Plays a legal action at the root; the subtree behind it is kept if that is wanted and there is one. */
+/* Plays a legal action at the root; keeps its subtree if the configuration says so and there is one. */
 static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t action, int32_t budget, int32_t noise) {
     mcts_tree *tree = &search->trees[index];
     const mcts_shape *shape = &search->shape;

@@ -2,8 +2,7 @@
  *
  * A node is one block: head, state, then its edges as parallel arrays padded to whole vectors of eight, so that one
  * selection reads three or four neighbouring cache lines. Blocks are named by their offset in units of 64 bytes and a
- * child always lies behind its parent; the root is the first block. Nothing here allocates but mcts_reserve(), which
- * is called between steps only. An edge takes 21 bytes; with its share of head and state a Connect Four edge takes 37.
+ * child always lies after its parent; the root is the first block. Nothing here allocates but mcts_reserve(). An edge takes 21 bytes; with its share of head and state a Connect Four edge takes 37.
  */
 #ifndef MCTS_TREE_H
 #define MCTS_TREE_H
@@ -137,7 +136,7 @@ MCTS_INLINE mcts_edges mcts_edges_of(const mcts_shape *shape, mcts_node *node) {
     return e;
 }
 
-/* Makes room for `units` more; 0, or -1 when memory is short. Never inside a step. */
+/* Makes room for `units` more; 0, or -1 when memory is short. May move the arena: pointers to nodes are void then. */
 static inline int mcts_reserve(mcts_tree *tree, uint64_t units) {
     if (tree->arena && tree->used + units <= tree->capacity) return 0;
     uint64_t capacity = tree->used + units;
@@ -181,7 +180,7 @@ static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_s
     return node;
 }
 
-/* The node behind an edge; the edge must have none yet. */
+/* Makes the child of an edge that has none yet. */
 static inline mcts_node *mcts_new_child(const playout_game *game, const mcts_shape *shape, mcts_tree *tree,
                                         uint32_t parent, int32_t edge) {
     mcts_node *above = mcts_at(tree, parent);
@@ -201,8 +200,8 @@ static inline mcts_node *mcts_new_root(const playout_game *game, const mcts_shap
     return mcts_finish_node(game, shape, tree, 0, 0);
 }
 
-/* Makes `kept` the root and slides its subtree to the front of the arena. One pass in address order: a block that is
- * kept marks its children (they lie behind it) and tells them where it now stands.
+/* Makes `kept` the root and slides its subtree to the front of the arena. One pass in address order: for each block
+ * that is kept, its children, which come later, are marked and get its new offset as their parent.
  */
 static inline void mcts_keep_subtree(const mcts_shape *shape, mcts_tree *tree, uint32_t kept) {
     uint64_t from = kept, to = MCTS_ROOT;

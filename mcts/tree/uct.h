@@ -50,7 +50,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
             child = mcts_at(tree, e.child[edge]);
         } else if (e.visits[edge] > 0.0f) {
             child = mcts_new_child(game, shape, tree, mcts_offset(tree, node), edge);
-            if (child->flags & MCTS_TERMINAL) mcts_settle(config, shape, child);
+            if (child->flags & MCTS_TERMINAL) mcts_prove_terminal(config, shape, child);
             else mcts_shuffle(shape, child, &tree->rollouts);
         } else {
             void *state = mcts_state(mcts_at(tree, (uint32_t)tree->used));
@@ -59,7 +59,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
             if (config->prove && game->to_play(game, state) < 0) {
                 e.child[edge] = (uint32_t)tree->used;
                 child = mcts_finish_node(game, shape, tree, mcts_offset(tree, node), edge);
-                mcts_settle(config, shape, child);
+                mcts_prove_terminal(config, shape, child);
             } else {
                 void *scratch = (uint8_t *)state + (size_t)shape->max_units * MCTS_UNIT;
                 mcts_rollouts(game, state, scratch, config->num_rollouts, &tree->rollouts, values);

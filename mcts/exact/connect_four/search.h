@@ -162,7 +162,7 @@ static int C4_(search)(c4_solver *s, uint64_t own, uint64_t all, uint64_t threat
         order[j].threats = made;
         order[j].rank = rank;
     }
-    /* A reply that is known already may settle it, whichever comes first in the order. */
+    /* A reply whose score the table knows may be enough, whichever comes first in the order. */
     for (int i = 0; look_ahead && i < count; i++) {
         uint64_t *const there = c4_cluster(s->table, keys[i]);
         const int at = c4_find(s->table, there, keys[i]);

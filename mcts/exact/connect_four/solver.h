@@ -21,7 +21,7 @@
 #define C4_POLL_MASK ((UINT64_C(1) << 20) - 1)
 
 /* One table may serve several solvers on several threads: an entry is one word, read and written atomically, and holds
- * its position's whole identity, so that a lost race costs work and never truth.
+ * its position's whole identity, so that a race between threads can lose an entry, but never give a wrong one.
  * Word: tag (what the cluster's number leaves of the mixed key) | effort 4 | high + 64: 7 | low + 64: 7. */
 typedef struct c4_table {
     uint64_t *words;
@@ -169,8 +169,12 @@ static void c4_solver_open(c4_solver *s, int width, int height, c4_table *table)
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define C4_X86 1
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("popcnt,bmi,bmi2"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("popcnt,bmi,bmi2")
+#endif
 #define C4_(name) c4_76_bmi_##name
 #define C4_WIDTH 7
 #define C4_HEIGHT 6
@@ -178,7 +182,11 @@ static void c4_solver_open(c4_solver *s, int width, int height, c4_table *table)
 #undef C4_
 #undef C4_WIDTH
 #undef C4_HEIGHT
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 static int c4_null_window(c4_solver *s, uint64_t own, uint64_t all, uint64_t threats, int moves, int beta) {

@@ -81,8 +81,8 @@ def test_rows_equal_gymnasiums_sync_vector_env_in_every_autoreset_mode(env_id, m
 class Plain:
     """One row of GameVectorEnv, written again with single States, a move at a time."""
 
-    def __init__(self, game, seat):
-        self.game, self.seat = game, seat  # seat None: self-play
+    def __init__(self, game, player):
+        self.game, self.player = game, player  # None: self-play
         self.start()
 
     def start(self):
@@ -92,12 +92,12 @@ class Plain:
 
     def reply(self):
         """The other player's first legal action, as Lowest plays."""
-        while self.seat is not None and self.state.to_play not in (self.seat, -1):
+        while self.player is not None and self.state.to_play not in (self.player, -1):
             self.state = self.state.apply(self.state.legal_actions[0])
 
     def step(self, action):
         """The reward of the player who acts."""
-        player = self.state.to_play if self.seat is None else self.seat
+        player = self.state.to_play if self.player is None else self.player
         self.state = self.state.apply(int(action))
         self.reply()
         self.over = self.state.is_terminal
@@ -105,7 +105,7 @@ class Plain:
 
     def seen(self):
         """What the agent sees: planes, legal actions, who is to move."""
-        viewer = max(self.state.to_play, 0) if self.seat is None else self.seat
+        viewer = max(self.state.to_play, 0) if self.player is None else self.player
         return self.state.observe(viewer), self.state.action_mask, self.state.to_play
 
 
@@ -116,14 +116,16 @@ def assert_seen(rows, obs, mask, to_play):
         assert to_play[i] == player
 
 
-@pytest.mark.parametrize("seat", [None, 0, 1], ids=["self-play", "first", "second"])
+@pytest.mark.parametrize("player", [None, 0, 1], ids=["self-play", "first", "second"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("env_id", IDS)
-def test_rows_equal_games_played_with_single_states(env_id, mode, seat):
+def test_rows_equal_games_played_with_single_states(env_id, mode, player):
     count, steps = 16, 60
-    opponent = None if seat is None else Lowest()
-    envs = gym.make_vec(env_id, num_envs=count, autoreset_mode=mode, opponent=opponent, seat=seat)
-    rows = [Plain(envs.game, seat) for _ in range(count)]
+    opponent = None if player is None else Lowest()
+    envs = gym.make_vec(
+        env_id, num_envs=count, autoreset_mode=mode, opponent=opponent, player=player
+    )
+    rows = [Plain(envs.game, player) for _ in range(count)]
     obs, infos = envs.reset(seed=0)
     assert_seen(rows, obs, infos["action_mask"], infos["to_play"])
     rng = np.random.default_rng(1)
@@ -216,16 +218,16 @@ def test_with_an_opponent_all_is_seen_from_the_callers_seat():
     assert won > 50 and lost > 50
 
 
-def test_the_seat_can_be_chosen():
-    for seat in (0, 1):
-        envs = GameVectorEnv("connect_four", 50, opponent="random", seat=seat)
+def test_the_player_can_be_chosen_also_by_the_argument_s_former_name():
+    for name, player in (("player", 0), ("player", 1), ("seat", 0), ("seat", 1)):
+        envs = GameVectorEnv("connect_four", 50, opponent="random", **{name: player})
         obs, infos = envs.reset(seed=0)
-        assert np.all(infos["to_play"] == seat) and obs.sum() == 50 * seat
+        assert np.all(infos["to_play"] == player) and obs.sum() == 50 * player
 
 
 def test_a_player_is_asked_for_exactly_the_rows_that_wait():
     player = Lowest()
-    envs = GameVectorEnv("connect_four", 3, opponent=player, seat=1)
+    envs = GameVectorEnv("connect_four", 3, opponent=player, player=1)
     obs, _ = envs.reset(seed=11)
     assert player.seeds == [11]
     assert np.array_equal(obs[:, 1, 5], np.tile([1, 0, 0, 0, 0, 0, 0], (3, 1)))
@@ -252,7 +254,7 @@ class Wrong(Lowest):
     ],
 )
 def test_a_player_that_answers_wrongly_is_named(answer, error, message):
-    envs = GameVectorEnv("connect_four", 2, opponent=Wrong(answer), seat=0)
+    envs = GameVectorEnv("connect_four", 2, opponent=Wrong(answer), player=0)
     envs.reset(seed=0)
     with pytest.raises(error, match=message):
         envs.step(np.array([0, 0]))
@@ -293,8 +295,8 @@ def test_bad_actions_are_refused_before_anything_changes(actions, error, message
     [
         ({"game": "conect_four"}, "conect_four"),
         ({"opponent": "alphabeta"}, "make_player"),
-        ({"seat": 0}, "seat needs an opponent"),
-        ({"seat": 2, "opponent": "random"}, "seat must be 0 to 1"),
+        ({"player": 0}, "player needs an opponent"),
+        ({"player": 2, "opponent": "random"}, "player must be 0 to 1"),
         ({"width": 70}, "width"),
         ({"colour": 1}, "no parameter 'colour'"),
     ],
