@@ -1,13 +1,14 @@
-"""What a self-play run tells: its plan, and at the end its strength and a game to look at.
+"""What a self-play run tells people: its plan, and at the end how well it plays, with a picture.
 
 Training's own evaluations are small; the end of a run looks at all solved positions and plays more
 games, so that the intervals are narrow enough to say something. Everything here can be had again by
-`playout eval RUN`.
+`playout eval RUN`. Left out: the progress line (trainer.py, agents/runs/console.py).
 """
 
 from __future__ import annotations
 
-import json
+import io
+from pathlib import Path
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -18,31 +19,55 @@ from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
 from playout.agents.rating.arena import play_match
 from playout.agents.rating.evaluation import judge_positions, score_of
+from playout.agents.rating.intervals import format_share
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.reporting import table, write_json
+from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.reporting import progress, write_json
+from playout.envs.core.game import State
+from playout.envs.core.registry import game as find_game
+from playout.envs.drawing.board import render_state
 
 SIMULATIONS = 128
 GAMES = 200  # against each anchor
+CURVES = {
+    "eval/policy_optimal_share": "moves that keep the outcome, policy alone",
+    "eval/optimal_move_share": "moves that keep the outcome, search",
+    f"eval/score_{ANCHORS[-1].replace(':', '')}": f"points against {ANCHORS[-1]}",
+}
 
 
-def print_plan(run: RunDir, config: AlphaZeroConfig) -> None:
-    """What the dial was turned into."""
-    play = config.selfplay
+def print_plan(run: RunDir, config: AlphaZeroConfig, minutes: float | None) -> None:
+    """What the dial was turned into.
+
+    Args:
+        run: where it is saved.
+        config: with the length in updates or games.
+        minutes: what the updates were planned to fit into, if anything.
+    """
+    play, game = config.selfplay, find_game(config.game)
     length = f"{config.updates} updates" if config.updates is not None else f"{config.games} games"
-    network = shape(config.size)
+    if minutes is not None:
+        length = f"about {minutes:g} minutes ({length} to begin with)"
+    default = find_game(game.name) == game
+    network = describe_size(config.size)
     if config.first_size:
-        share = f"{config.grow_at:.0%}"
-        network = f"{shape(config.first_size)} for {share} of the run, then {network}"
+        first = describe_size(config.first_size)
+        network = f"{first} for {config.grow_at:.0%} of the time, then {network}"
     print(
-        f"{config.game}: network of {network}, {config.infer_dtype} in self-play; {length}\n"
-        f"  each update: {config.evaluations:,} evaluations in {play.num_groups} x "
-        f"{play.num_trees} games at {play.num_simulations} simulations a move, "
-        f"then {config.steps} gradient steps of {config.learner.batch_size} positions\n"
-        f"  run directory: {run.path}"
+        f"Learning {game.name if default else game} by self-play: {length}, then a short "
+        "measurement.\n"
+        f"  network    {network}\n"
+        f"  self-play  {play.num_groups * play.num_trees} games at once, "
+        f"{play.num_simulations} simulations a move\n"
+        f"  learning   {config.steps} steps of {config.learner.batch_size} positions "
+        f"after every {config.evaluations:,} positions that the network has judged\n"
+        f"  saved in   {run.path}\n",
+        flush=True,
     )
 
 
-def shape(size: str) -> str:
+def describe_size(size: str) -> str:
     """A size for people."""
     channels, blocks, _ = parse_size(size)
     return f"{channels} channels x {blocks} blocks"
@@ -51,79 +76,98 @@ def shape(size: str) -> str:
 def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, Any]:
     """Shares on all solved positions and results against the anchors, with intervals."""
     report: dict[str, Any] = {"positions": judge_positions(player), "matches": []}
-    for number, spec in enumerate(ANCHORS):
-        opponent = make_player(spec, player.game, seed=seed)
-        match = play_match(player, opponent, player.game, games, seed=seed + number)
-        report["matches"].append(score_of(match, player.name))
+    with progress("games", len(ANCHORS) * games, unit="games") as tell:
+        for number, spec in enumerate(ANCHORS):
+            tell(number * games, f"against {spec}")
+            opponent = make_player(spec, player.game, seed=seed)
+            match = play_match(player, opponent, player.game, games, seed=seed + number)
+            report["matches"].append(score_of(match, player.name))
     return report
 
 
 def print_summary(run: RunDir) -> None:
-    """Rates the run's player, prints the table, shows a game and says how to go on."""
+    """Rates the run's player, shows a game, saves a picture and says how to go on."""
     player = load(run).with_simulations(SIMULATIONS)
     if player.game.num_players == 2:
+        print("\nMeasuring what it has learned ...\n", flush=True)
         report = measure(player, games=GAMES, seed=run.seed)
         write_json(run.path / "strength.json", report)
-        table(
-            f"What {run.path} has learned",
-            ("measured on", "by", "result", "95 % interval"),
-            rows(report),
-        )
-        print()
-        show_game(player, run.seed)
-    last = last_metrics(run)
-    if "selfplay/games" in last:
-        print(f"Learned from {last['selfplay/games']:,.0f} games of self-play.")
+        print("\n".join([*summary_lines(run, report), ""]))
+        last = show_game(player, run.seed)
+        picture = run.path / "summary.png"
+        draw(picture, run, last)
+        print(f"A picture of this game's end and of how it learned: {picture}\n")
     print(
-        f"\nPlay against it:   playout play {run.path}\n"
-        f"Ask it:            playout analyse {run.path}\n"
-        f"Match it:          playout match {run.path} uct:1000\n"
-        f"See how it went:   tensorboard --logdir {run.path / 'tb'}"
+        f"Play against it      playout play {run.path}\n"
+        f"Ask it about moves   playout analyse {run.path}\n"
+        f"Let it play others   playout match {run.path} uct:1000\n"
+        f"See all curves       tensorboard --logdir {run.path / 'tb'}"
     )
 
 
-def rows(report: dict[str, Any]) -> list[list[str]]:
-    """The report as lines of a table."""
-    found = []
-    for one in report["positions"]:
-        low, high = one["value_preserving_interval"]
-        what = f"{one['positions']:,} solved positions: keeps the outcome"
-        found.append(
-            [what, one["by"], f"{one['value_preserving']:.1%}", f"{low:.1%} to {high:.1%}"]
-        )
-    for one in report["matches"]:
-        low, high = one["score_interval"]
-        what = f"{one['games']} games against {one['opponent']}: points"
-        by = f"search of {SIMULATIONS}"
-        found.append([what, by, f"{one['score']:.1%}", f"{low:.1%} to {high:.1%}"])
-    return found
+def summary_lines(run: RunDir, report: dict[str, Any]) -> list[str]:
+    """The report of `measure` as lines of text."""
+    games = [row["selfplay/games"] for row in read_rows(run.path) if "selfplay/games" in row]
+    lines = [f"What it has learned from {games[-1] if games else 0:,.0f} games of self-play"]
+    positions, matches = report["positions"], report["matches"]
+    names = [one["by"] for one in positions] + [one["opponent"] for one in matches]
+    width = max(map(len, names)) + 2
+    if positions:
+        count = positions[0]["positions"]
+        lines.append(f"  {count:,} solved positions: how often its move keeps the outcome")
+    for one in positions:
+        share = format_share(one["value_preserving"], one["value_preserving_interval"])
+        lines.append(f"    {one['by']:{width}}{share}")
+    lines.append(f"  {matches[0]['games']} games against each of these: its points, in draws half")
+    for one in matches:
+        share = format_share(one["score"], one["score_interval"])
+        lines.append(f"    {one['opponent']:{width}}{share}")
+    lines.append("  (95 % intervals in brackets; uct:N is tree search with N random games a move)")
+    return lines
 
 
-def show_game(player: AlphaZeroPlayer, seed: int) -> None:
-    """One game against rollout search from the beginning: the moves, and the last board."""
+def show_game(player: AlphaZeroPlayer, seed: int) -> State:
+    """Prints a game against rollout search from the beginning; returns the last position."""
     opponent = make_player(ANCHORS[-1], player.game, seed=seed + 1)
     states = player.game.batch(1)
-    seats = (player, opponent)
+    sides = (player, opponent)
     moves: list[str] = []
     player.reset(seed)
     while not states.is_terminal()[0]:
-        actions = seats[int(states.to_play()[0])].act(states)
+        actions = sides[int(states.to_play()[0])].act(states)
         moves.append(states[0].action_text(int(actions[0])))
         states.apply(actions)
     result = float(states.returns()[0, 0])
     ending = "wins" if result > 0 else "loses" if result < 0 else "draws"
     print(
-        f"A game against {opponent.name}, which moves second: {' '.join(moves)}. "
-        f"{player.name} {ending}.\n"
+        f"A game: it moves first against {opponent.name} and {ending}.\n"
+        f"  {' '.join(moves)}\n\n"
+        f"{painted(str(states[0]))}\n"
     )
-    print(painted(str(states[0])) + "\n")
+    return states[0]
 
 
-def last_metrics(run: RunDir) -> dict[str, float]:
-    """The metrics of the last update."""
-    last: dict[str, float] = {}
-    path = run.path / "metrics.jsonl"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            last = json.loads(line)
-    return last
+def draw(path: Path, run: RunDir, state: State) -> None:
+    """Writes a PNG file: a position, and what the evaluations of the run have found over games."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    board, curves = figure.subplots(1, 2, width_ratios=(2, 3))
+    board.imshow(render_state(state, "rgb_array"))
+    board.set_axis_off()
+    rows = list(read_rows(run.path))
+    for key, label in CURVES.items():
+        points = [(row["selfplay/games"], 100 * row[key]) for row in rows if key in row]
+        if points:
+            curves.plot(*zip(*points, strict=True), "o-", label=label)
+    curves.set_xlabel("games of self-play")
+    curves.set_ylabel("per cent")
+    curves.set_xlim(left=0)
+    curves.set_ylim(0, 102)
+    if curves.lines:
+        curves.legend(loc="lower right")
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    replace_file(path.absolute(), data.getvalue())

@@ -79,6 +79,10 @@ class AlphaZeroTrainer(Trainer):
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
         self._evaluation: Evaluation | None = None
+        self.evaluation_seconds: list[float] = []  # of every evaluation by this process
+        self._rated: dict[str, float] = {}  # what the latest evaluation has found
+        self._begun: tuple[float, int] | None = None  # clock and progress before the first update
+        self._expected_end: float | None = None  # on the same clock
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -129,6 +133,8 @@ class AlphaZeroTrainer(Trainer):
     def update(self) -> dict[str, float]:
         """Some moves of self-play, then some gradient steps."""
         start = time.perf_counter()
+        if self._begun is None:
+            self._begun = start, self.progress[0]
         self._refresh()
         examples, counts = self.selfplay.play(self.config.networks[self.playing].evaluations)
         self.replay.add(examples)
@@ -192,22 +198,36 @@ class AlphaZeroTrainer(Trainer):
         network = NetworkEvaluator(
             self._refresh().average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
         )
-        return self._evaluation.measure(network)
+        start = time.perf_counter()
+        self._rated = self._evaluation.measure(network)
+        self.evaluation_seconds.append(time.perf_counter() - start)
+        return self._rated
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
-        shown = {"games": f"{self.totals.games:,}"}
-        for key, label in (("train/policy_loss", "policy"), ("train/value_loss", "value")):
-            if key in metrics:
-                shown[label] = f"{metrics[key]:.3f}"
-        for key, label in (
-            ("eval/policy_optimal_share", "optimal (policy)"),
-            ("eval/optimal_move_share", "optimal (search)"),
-            ("eval/score_uct500", "against uct:500"),
-        ):
-            if key in metrics:
-                shown[label] = f"{metrics[key]:.1%}"
+        shown, rated = {"games": f"{self.totals.games:,}"}, self._rated
+        if "train/policy_loss" in metrics:
+            shown["policy loss"] = f"{metrics['train/policy_loss']:.2f}"
+        if "eval/optimal_move_share" in rated:
+            policy, search = rated["eval/policy_optimal_share"], rated["eval/optimal_move_share"]
+            shown["good moves"] = f"{policy:.0%} alone, {search:.0%} with search"
+        if "eval/score_uct500" in rated:
+            shown["against uct:500"] = f"{rated['eval/score_uct500']:.0%}"
         return shown
+
+    def expect_end(self, seconds: float) -> None:
+        """Says how long training is planned to go on from now, for `seconds_left` to count down."""
+        self._expected_end = time.perf_counter() + seconds
+
+    def seconds_left(self) -> float | None:
+        """By the plan that `expect_end` was told, else by the mean speed, evaluations included."""
+        now = time.perf_counter()
+        if self._expected_end is not None:
+            return max(0.0, self._expected_end - now)
+        done, total = self.progress
+        if self._begun is None or done <= self._begun[1]:
+            return None
+        return (total - done) * (now - self._begun[0]) / (done - self._begun[1])
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, replay, games in play, counters."""

@@ -65,11 +65,13 @@ def main(command: Command) -> int:
     config = with_length(planned, command, run)
     torch.set_num_threads(1)  # groups and shards bring their own threads
     trainer = AlphaZeroTrainer(config, seed=run.seed)
-    if not command.quiet:
-        print_plan(run, config)
     minutes = length_of(command)
-    callbacks = [] if minutes is None else [PlanCorrector(run, minutes, trainer)]
+    if not command.quiet:
+        print_plan(run, config, minutes)
     every = evaluation_interval(config, minutes)
+    callbacks = []
+    if minutes is not None:
+        callbacks.append(PlanCorrector(run, minutes, trainer, eval_every=every))
     train(trainer, run, eval_every=every, console=not command.quiet, callbacks=callbacks)
     if not command.quiet:
         print_summary(run)

@@ -16,7 +16,7 @@ from playout.agents.players.analysis import analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer
 from playout.agents.rating.arena import MatchResult, play_match
-from playout.agents.rating.intervals import share_interval
+from playout.agents.rating.intervals import format_share, share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate
 from playout.agents.runs.console import progress
@@ -138,10 +138,6 @@ def score_of(match: MatchResult, name: str) -> dict[str, Any]:
     }
 
 
-def _percent(value: float, interval: list[float]) -> str:
-    return f"{100 * value:.1f} % ({100 * interval[0]:.1f} .. {100 * interval[1]:.1f})"
-
-
 def _print_positions(found: list[dict[str, Any]]) -> None:
     if not found:
         print("This game has no solved positions to be judged on.")
@@ -150,8 +146,8 @@ def _print_positions(found: list[dict[str, Any]]) -> None:
         [
             one["by"],
             str(one["positions"]),
-            _percent(one["value_preserving"], one["value_preserving_interval"]),
-            _percent(one["optimal"], one["optimal_interval"]),
+            format_share(one["value_preserving"], one["value_preserving_interval"]),
+            format_share(one["optimal"], one["optimal_interval"]),
         ]
         for one in found
     ]
@@ -167,7 +163,7 @@ def _print_matches(report: dict[str, Any]) -> None:
         [
             one["opponent"],
             f"{one['wins']} / {one['draws']} / {one['losses']}",
-            _percent(one["score"], one["score_interval"]),
+            format_share(one["score"], one["score_interval"]),
         ]
         for one in report["matches"]
     ]

@@ -1,6 +1,7 @@
 """Intervals of shares: of moves, games, comparisons, whatever is right or not."""
 
 import math
+from collections.abc import Sequence
 
 
 def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tuple[float, float]:
@@ -15,3 +16,8 @@ def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tup
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def format_share(share: float, interval: Sequence[float]) -> str:
+    """A share and its interval for people, in per cent: "67.1 % (65.0 .. 69.1)"."""
+    return f"{100 * share:.1f} % ({100 * interval[0]:.1f} .. {100 * interval[1]:.1f})"

@@ -1,8 +1,10 @@
 """Minutes become a configuration and a plan, which is corrected on the way and on resume."""
 
 import math
+import time
 from dataclasses import replace
 
+import numpy as np
 import playout
 import pytest
 from playout.agents.alphazero.budget import (
@@ -15,6 +17,8 @@ from playout.agents.alphazero.budget import (
     configure,
     sizes_for,
 )
+from playout.agents.alphazero.replay import Examples
+from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.registry import game as find_game
@@ -27,6 +31,14 @@ def planned_run(folder, updates, minutes=1.0):
     return run
 
 
+NO_EXAMPLES = Examples(
+    np.empty((0, playout.game("tic_tac_toe").state_size), np.uint8),
+    np.empty((0, 9), np.float32),
+    np.empty((0, 1), np.float32),
+    np.empty(0, np.float32),
+)
+
+
 def trainer_of(updates):
     config = configure(find_game("tic_tac_toe"), size="tiny", updates=updates)
     return AlphaZeroTrainer(replace(config, warmup_positions=1 << 20))
@@ -37,7 +49,7 @@ def metrics(seconds, elapsed):
 
 
 def carry_out(run, trainer, seconds, minutes=1.0, elapsed=0.0, until=1 << 20):
-    correct = PlanCorrector(run, minutes, trainer)
+    correct = PlanCorrector(run, minutes, trainer, eval_every=1 << 20)
     while not trainer.finished and trainer.updates < until:
         trainer.updates += 1
         elapsed += seconds
@@ -53,6 +65,48 @@ def test_a_run_ends_about_when_its_minutes_do(tmp_path, seconds):
     made = run.record["budget"]["corrections"]
     assert made[0][0] == 100 * CORRECTIONS[0]
     assert len(made) == len(CORRECTIONS)
+
+
+def test_the_time_left_counts_down_to_the_end_of_the_minutes(tmp_path, monkeypatch):
+    # An update takes 0.45 s and not the 0.6 s that were planned; each tenth is followed by an
+    # evaluation of 2 s. By the number of updates alone, the time left would rise at corrections.
+    clock = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    correct = PlanCorrector(run, 1.0, trainer, eval_every=10)
+    ends = [trainer.seconds_left()]
+    assert ends[0] == pytest.approx(60 * CORRECTED_SHARE)
+    while not trainer.finished:
+        trainer.updates += 1
+        clock[0] += 0.45
+        if trainer.updates % 10 == 0 or trainer.finished:
+            clock[0] += 2.0
+            trainer.evaluation_seconds.append(2.0)
+        ends.append(clock[0] - 100 + trainer.seconds_left())
+        correct(trainer, metrics(0.45, clock[0] - 100))
+    assert len(run.record["budget"]["corrections"]) == len(CORRECTIONS)
+    assert max(ends) - min(ends) < 3
+    assert clock[0] - 100 == pytest.approx(60 * CORRECTED_SHARE, abs=1)
+
+
+def test_a_resumed_run_begins_with_the_time_that_it_has_left(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    run.save(40, trainer.state_dict(), info={"elapsed": 50.0})
+    PlanCorrector(run, 2.0, trainer, eval_every=10)
+    assert trainer.seconds_left() == pytest.approx(120 * CORRECTED_SHARE - 50, abs=1)
+
+
+def test_without_minutes_the_time_left_goes_by_the_mean_speed(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    trainer = trainer_of(100)
+    trainer.updates = 20  # by an earlier process
+    assert trainer.seconds_left() is None
+    monkeypatch.setattr(trainer.selfplay, "play", lambda evaluations: (NO_EXAMPLES, Counts()))
+    for _ in range(4):
+        trainer.update()
+        clock[0] += 3.0  # the update, and an evaluation behind it
+    assert trainer.seconds_left() == 76 * 3.0
 
 
 def test_a_plan_changes_by_a_factor_at_most(tmp_path):

@@ -27,9 +27,13 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     capsys.readouterr()
     assert alphazero("tic_tac_toe", updates=2, run=parts, **options) == 0
     shown = capsys.readouterr().out
-    assert "What" in shown
-    assert "solved positions: keeps the outcome" in shown
+    assert "Learning tic_tac_toe by self-play: 2 updates, then a short measurement." in shown
+    assert "What it has learned from" in shown
+    assert "solved positions: how often its move keeps the outcome" in shown
+    assert "against each of these: its points" in shown
     assert f"playout play {parts}" in shown
+    assert max(map(len, shown.splitlines())) <= 100 + len(str(parts))
+    assert (parts / "summary.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((parts / "strength.json").read_text())["matches"][0]["opponent"] == "random"
     assert alphazero(resume=parts, updates=4, quiet=True) == 0
     assert len(rows(parts)) == len(rows(whole)) == 4

@@ -171,6 +171,16 @@ def test_a_run_may_be_as_long_as_a_number_of_games():
     assert trainer.unit == "games"
 
 
+def test_the_headline_keeps_what_the_last_evaluation_found():
+    trainer = AlphaZeroTrainer(small_config(), seed=1)
+    first = trainer.headline(trainer.update())
+    assert list(first) == ["games", "policy loss"]
+    rated = trainer.evaluate()
+    later = trainer.headline(trainer.update())
+    assert list(later) == ["games", "policy loss", "good moves", "against uct:500"]
+    assert later["good moves"].startswith(f"{rated['eval/policy_optimal_share']:.0%} alone")
+
+
 def perfect_replies(player, game):
     """Plays against every line of a second or first player who tries everything; counts losses."""
     losses_found = 0
