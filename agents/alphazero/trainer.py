@@ -81,8 +81,7 @@ class AlphaZeroTrainer(Trainer):
         self._evaluation: Evaluation | None = None
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._rated: dict[str, float] = {}  # what the latest evaluation has found
-        self._begun: tuple[float, int] | None = None  # clock and progress before the first update
-        self._expected_end: float | None = None  # on the same clock
+        self._expected_end: float | None = None  # by time.perf_counter
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -133,8 +132,6 @@ class AlphaZeroTrainer(Trainer):
     def update(self) -> dict[str, float]:
         """Some moves of self-play, then some gradient steps."""
         start = time.perf_counter()
-        if self._begun is None:
-            self._begun = start, self.progress[0]
         self._refresh()
         examples, counts = self.selfplay.play(self.config.networks[self.playing].evaluations)
         self.replay.add(examples)
@@ -220,14 +217,10 @@ class AlphaZeroTrainer(Trainer):
         self._expected_end = time.perf_counter() + seconds
 
     def seconds_left(self) -> float | None:
-        """By the plan that `expect_end` was told, else by the mean speed, evaluations included."""
-        now = time.perf_counter()
-        if self._expected_end is not None:
-            return max(0.0, self._expected_end - now)
-        done, total = self.progress
-        if self._begun is None or done <= self._begun[1]:
+        """By the plan that `expect_end` was told of; None where there is none."""
+        if self._expected_end is None:
             return None
-        return (total - done) * (now - self._begun[0]) / (done - self._begun[1])
+        return max(0.0, self._expected_end - time.perf_counter())
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, replay, games in play, counters."""

@@ -4,7 +4,6 @@ import math
 import time
 from dataclasses import replace
 
-import numpy as np
 import playout
 import pytest
 from playout.agents.alphazero.budget import (
@@ -17,8 +16,6 @@ from playout.agents.alphazero.budget import (
     configure,
     sizes_for,
 )
-from playout.agents.alphazero.replay import Examples
-from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.registry import game as find_game
@@ -29,14 +26,6 @@ def planned_run(folder, updates, minutes=1.0):
     budget = {"unit": "updates", "minutes": minutes, "rate": updates / minutes, "total": updates}
     run.update(budget=budget)
     return run
-
-
-NO_EXAMPLES = Examples(
-    np.empty((0, playout.game("tic_tac_toe").state_size), np.uint8),
-    np.empty((0, 9), np.float32),
-    np.empty((0, 1), np.float32),
-    np.empty(0, np.float32),
-)
 
 
 def trainer_of(updates):
@@ -94,19 +83,6 @@ def test_a_resumed_run_begins_with_the_time_that_it_has_left(tmp_path):
     run.save(40, trainer.state_dict(), info={"elapsed": 50.0})
     PlanCorrector(run, 2.0, trainer, eval_every=10)
     assert trainer.seconds_left() == pytest.approx(120 * CORRECTED_SHARE - 50, abs=1)
-
-
-def test_without_minutes_the_time_left_goes_by_the_mean_speed(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    trainer = trainer_of(100)
-    trainer.updates = 20  # by an earlier process
-    assert trainer.seconds_left() is None
-    monkeypatch.setattr(trainer.selfplay, "play", lambda evaluations: (NO_EXAMPLES, Counts()))
-    for _ in range(4):
-        trainer.update()
-        clock[0] += 3.0  # the update, and an evaluation behind it
-    assert trainer.seconds_left() == 76 * 3.0
 
 
 def test_a_plan_changes_by_a_factor_at_most(tmp_path):
