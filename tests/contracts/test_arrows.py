@@ -8,7 +8,6 @@ CYCLES = [
     {"playout.agents.players.search", "playout.agents.players.simple"},
 ]
 PRIVATE: set[tuple[str, str]] = set()
-TWINS = {"playout.agents.kernels._running"}
 KERNELS = "playout.agents.kernels."
 
 
@@ -75,7 +74,7 @@ def test_no_private_name_is_imported_from_another_module():
 
 @pytest.mark.parametrize("kernel", sorted(m for m in project.modules() if m.startswith(KERNELS)))
 def test_a_compiled_kernel_is_imported_by_its_plain_twin_alone(kernel):
-    if not is_private(kernel) or kernel in TWINS:
+    if not is_private(kernel):
         return
     users = [module for module, names in project.arrows().items() if kernel in names]
     assert len(users) == 1, users

@@ -23,7 +23,7 @@ cdef extern from "lstm.h" nogil:
         float *before
         float *work
     ctypedef void (*run_t)(const lstm_job *) noexcept nogil
-    void lstm_pack(const float *b, Py_ssize_t depth, Py_ssize_t n, bint turned, float *out)
+    void lstm_pack(const float *b, Py_ssize_t depth, Py_ssize_t n, bint transposed, float *out)
     int mlp_best_isa()
     run_t lstm_forward[3]
     run_t lstm_backward[3]

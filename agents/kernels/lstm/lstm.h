@@ -28,13 +28,13 @@ typedef struct lstm_job {
     float *work;                   /* [R, 6H] */
 } lstm_job;
 
-/* Columns of B [depth, n] (multiples of 32) as panels [n / 32][depth][32]; with `turned`, b is the transpose of B. */
-static inline void lstm_pack(const float *b, ptrdiff_t depth, ptrdiff_t n, int turned, float *out) {
+/* Columns of B [depth, n] (multiples of 32) as panels [n / 32][depth][32]; with `transposed`, b is the transpose of B. */
+static inline void lstm_pack(const float *b, ptrdiff_t depth, ptrdiff_t n, int transposed, float *out) {
     for (ptrdiff_t j = 0; j < n; j += LSTM_PANEL, out += depth * LSTM_PANEL) {
-        for (ptrdiff_t k = 0; !turned && k < depth; k++) {
+        for (ptrdiff_t k = 0; !transposed && k < depth; k++) {
             memcpy(out + k * LSTM_PANEL, b + k * n + j, sizeof(float) * LSTM_PANEL);
         }
-        for (ptrdiff_t k = 0; turned && k < depth; k += 4) {
+        for (ptrdiff_t k = 0; transposed && k < depth; k += 4) {
             for (ptrdiff_t l = 0; l < LSTM_PANEL; l += 4) {
                 mlp_transpose(b + (j + l) * depth + k, depth, out + k * LSTM_PANEL + l, LSTM_PANEL);
             }

@@ -1,12 +1,12 @@
 """A small MLP policy evaluated and differentiated in C: network, categorical or Gaussian head, value.
 
 One call does what would be some forty tensor operations. The formulas are those of distributions.py;
-the network's are in mlp.h. Arrays are float32 and C-contiguous, actions int64 or float32. Leaves out
+the network's are in mlp.h, the categorical head's in categorical.h. Arrays are float32 and C-contiguous, actions int64 or float32. Leaves out
 the surrogate loss (ppo/loss.py).
 """
 
 cimport cython
-from libc.math cimport expf, logf
+from libc.math cimport expf
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -25,7 +25,7 @@ cdef extern from "mlp.h" nogil:
         float *bias_grad
         float *panels
         float *start
-        float *turned
+        float *transposed_grad
         float *out
     bint mlp_needs_transpose(int num_in)
     void mlp_prepare(mlp_layer *layer)
@@ -36,6 +36,16 @@ cdef extern from "mlp.h" nogil:
     ) noexcept nogil
     forward_t mlp_forward[3]
     backward_t mlp_backward[3]
+
+cdef extern from "categorical.h" nogil:
+    void mlp_log_softmax(const float *logits, const uint8_t *mask, int count, float *logp)
+    float mlp_entropy(const float *logp, int count)
+    int mlp_draw(const float *logp, int count, float uniform)
+    int mlp_mode(const float *logp, int count)
+    void mlp_categorical_grad(
+        const float *logp, const uint8_t *mask, int count, Py_ssize_t action, float logp_grad,
+        float entropy_grad, float *d
+    )
 
 cdef float HALF_LOG_TAU = 0.9189385332046727
 
@@ -91,9 +101,9 @@ cdef class NativeMLP:
             self.layers[k].weight_grad, self.layers[k].bias_grad = &weight_grad[0, 0], &bias_grad[0]
             self.layers[k].panels = &own[0]
             self.layers[k].start = self.layers[k].panels + size
-            self.layers[k].turned = NULL
+            self.layers[k].transposed_grad = NULL
             if mlp_needs_transpose(num_in):
-                self.layers[k].turned = self.layers[k].start + MLP_PAD(num_out)
+                self.layers[k].transposed_grad = self.layers[k].start + MLP_PAD(num_out)
             self.widest = max(self.widest, MLP_STRIDE(num_out), MLP_STRIDE(num_in))
         self.num_params = self.layers[self.trunk + self.policy - 1].num_out
         self.gaussian = log_std is not None
@@ -172,29 +182,17 @@ cdef class NativeMLP:
             values[n] = out[n * MLP_STRIDE(1)]
         return 0
 
-    cdef void _log_softmax(self, Py_ssize_t n, const uint8_t *mask) noexcept nogil:
-        """Log-probabilities of row n into logp: -1e30 where masked; all masked counts as none."""
+    cdef float *_log_softmax(self, Py_ssize_t n, const uint8_t[:, ::1] mask) noexcept:
+        """Log-probabilities of row n."""
         cdef const float *logits = self.layers[self.trunk + self.policy - 1].out
-        logits += n * MLP_STRIDE(self.num_params)
         cdef float *logp = self.logp + n * self.num_params
-        cdef int a, legal = 0
-        cdef float high = -1e30, total = 0.0
-        if mask != NULL:
-            for a in range(self.num_params):
-                legal += mask[a] != 0
-            if legal == 0:
-                for a in range(self.num_params):
-                    logp[a] = -logf(<float>self.num_params)
-                return
-        for a in range(self.num_params):
-            if (mask == NULL or mask[a]) and logits[a] > high:
-                high = logits[a]
-        for a in range(self.num_params):
-            if mask == NULL or mask[a]:
-                total += expf(logits[a] - high)
-        total = high + logf(total)
-        for a in range(self.num_params):
-            logp[a] = logits[a] - total if mask == NULL or mask[a] else -1e30
+        mlp_log_softmax(
+            logits + n * MLP_STRIDE(self.num_params),
+            &mask[n, 0] if mask is not None else NULL,
+            self.num_params,
+            logp,
+        )
+        return logp
 
     def step(
         self,
@@ -217,28 +215,15 @@ cdef class NativeMLP:
         self, const uint8_t[:, ::1] mask, const float[:, ::1] noise, int64_t[::1] actions, float[::1] logprobs
     ) except -1:
         cdef Py_ssize_t n
-        cdef int a, chosen
-        cdef float best, left
+        cdef int chosen
         cdef float *logp
-        cdef bint masked = mask is not None, sampled = noise is not None
+        cdef bint sampled = noise is not None
         for n in range(self.rows):
-            self._log_softmax(n, &mask[n, 0] if masked else NULL)
-            logp = self.logp + n * self.num_params
-            chosen = 0
-            best = -1e38
+            logp = self._log_softmax(n, mask)
             if sampled:
-                left = noise[n, 0]
-                for a in range(self.num_params):
-                    if logp[a] > -1e29:
-                        chosen = a
-                        left -= expf(logp[a])
-                        if left < 0.0:
-                            break
+                chosen = mlp_draw(logp, self.num_params, noise[n, 0])
             else:
-                for a in range(self.num_params):
-                    if logp[a] > best:
-                        best = logp[a]
-                        chosen = a
+                chosen = mlp_mode(logp, self.num_params)
             actions[n] = chosen
             logprobs[n] = logp[chosen]
         return 0
@@ -273,25 +258,18 @@ cdef class NativeMLP:
         self.obs, self.actions, self.mask = obs, actions, mask
         self._copy_values(values)
         cdef Py_ssize_t n, j, size = self.num_params
-        cdef int a
         cdef float z, total, spread
         cdef float *logp
         cdef const float *mean
         cdef int64_t[::1] choices
         cdef float[:, ::1] points
-        cdef bint masked = mask is not None
         if not self.gaussian:
             choices = actions
             for n in range(self.rows):
-                self._log_softmax(n, &mask[n, 0] if masked else NULL)
-                logp = self.logp + n * self.num_params
+                logp = self._log_softmax(n, mask)
                 if choices[n] < 0 or choices[n] >= self.num_params:
                     raise ValueError(f"action {choices[n]} is not below {self.num_params}")
-                total = 0.0
-                for a in range(self.num_params):
-                    if logp[a] > -1e29:
-                        total -= expf(logp[a]) * logp[a]
-                entropy[n] = total
+                entropy[n] = mlp_entropy(logp, self.num_params)
                 logprobs[n] = logp[choices[n]]
             return
         points = actions
@@ -316,9 +294,7 @@ cdef class NativeMLP:
         """Add the gradient of the last `evaluate` to the parameters'; `entropy_grad` may be None."""
         cdef Py_ssize_t rows = self.rows, n, j, size = self.num_params
         cdef Py_ssize_t po = MLP_STRIDE(<int>size)
-        cdef int a
-        cdef float p, g, h, entropy, z, scale
-        cdef float *logp
+        cdef float z, scale
         cdef const float *mean
         cdef const uint8_t[:, ::1] mask = self.mask
         cdef int64_t[::1] choices
@@ -343,36 +319,16 @@ cdef class NativeMLP:
         else:
             choices = self.actions
             for n in range(rows):
-                logp = self.logp + n * size
-                g = logprob_grad[n]
-                h = entropy_grad[n] if spread else 0.0
-                entropy = 0.0
-                if h != 0.0:
-                    for a in range(self.num_params):
-                        if logp[a] > -1e29:
-                            entropy -= expf(logp[a]) * logp[a]
-                for a in range(self.num_params):
-                    if logp[a] <= -1e29:
-                        continue
-                    p = expf(logp[a])
-                    self.d[n * po + a] = -g * p
-                    if h != 0.0:
-                        self.d[n * po + a] -= h * p * (logp[a] + entropy)
-                if not self._idle(mask, n):
-                    self.d[n * po + choices[n]] += g
-                else:
-                    memset(self.d + n * po, 0, po * sizeof(float))
+                mlp_categorical_grad(
+                    self.logp + n * size,
+                    &mask[n, 0] if mask is not None else NULL,
+                    self.num_params,
+                    choices[n],
+                    logprob_grad[n],
+                    entropy_grad[n] if spread else 0.0,
+                    self.d + n * po,
+                )
         self._backward(value_grad)
-
-    cdef bint _idle(self, const uint8_t[:, ::1] mask, Py_ssize_t n):
-        """Whether a row has no legal action: its distribution is constant."""
-        cdef int a
-        if mask is None:
-            return False
-        for a in range(self.num_params):
-            if mask[n, a]:
-                return False
-        return True
 
     cdef int _backward(self, const float[::1] value_grad) except -1:
         cdef Py_ssize_t rows = self.rows, n

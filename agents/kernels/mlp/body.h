@@ -58,13 +58,13 @@ static MLP_TARGET void MLP_N(mlp_forward)(const mlp_layer *layers, int count, co
 }
 
 /* Adds d^T x to the weight's gradient. Where x is not padded, or the gradient's rows do not end with a vector, it is
- * formed transposed and turned after the last block. */
+ * formed transposed and added after the last block. */
 MLP_INLINE void MLP_N(mlp_weight_grad)(const mlp_layer *layer, const float *x, ptrdiff_t ldx, const float *d, ptrdiff_t m,
                                        int first) {
     ptrdiff_t in = layer->num_in, out = layer->num_out, po = MLP_PAD(out), ldd = MLP_STRIDE(out);
-    if (layer->turned) {
+    if (layer->transposed_grad) {
         for (ptrdiff_t j = 0; j < po; j += MLP_PANEL) {
-            float *sum = layer->turned + j;
+            float *sum = layer->transposed_grad + j;
             MLP_N(mlp_panel)(in, MLP_WIDTH(po, j), m, x, 1, ldx, d + j, ldd, sum, po, first ? NULL : sum, po);
         }
     } else {

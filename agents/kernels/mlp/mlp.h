@@ -36,11 +36,11 @@ typedef struct mlp_layer {
     float *weight_grad, *bias_grad;
     float *panels; /* the transposed weight [num_in, PAD(num_out)] in panels of columns, each contiguous */
     float *start;  /* [PAD(num_out)]: the bias */
-    float *turned; /* [num_in, PAD(num_out)]: the transposed gradient, or NULL where it is not needed */
+    float *transposed_grad; /* [num_in, PAD(num_out)]: of the weight, or NULL where it is not needed */
     float *out;    /* [N, STRIDE(num_out)]: activations */
 } mlp_layer;
 
-/* Whether a layer needs `turned`. */
+/* Whether a layer needs `transposed_grad`. */
 static inline int mlp_needs_transpose(int num_in) { return num_in % MLP_UNIT != 0; }
 
 static inline void mlp_prepare(mlp_layer *layer) {
@@ -86,9 +86,9 @@ static inline void mlp_copy_panel(const mlp_layer *layer, ptrdiff_t j, ptrdiff_t
 /* Adds a gradient that was formed transposed. */
 static inline void mlp_transpose_back(const mlp_layer *layer) {
     ptrdiff_t in = layer->num_in, out = layer->num_out, po = MLP_PAD(out);
-    for (ptrdiff_t o = 0; layer->turned && o < out; o++) {
+    for (ptrdiff_t o = 0; layer->transposed_grad && o < out; o++) {
         for (ptrdiff_t i = 0; i < in; i++) {
-            layer->weight_grad[o * in + i] += layer->turned[i * po + o];
+            layer->weight_grad[o * in + i] += layer->transposed_grad[i * po + o];
         }
     }
 }

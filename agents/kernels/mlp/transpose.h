@@ -1,6 +1,6 @@
 /* Transposing weights in registers, four by four numbers at a time. */
-#ifndef PLAYOUT_MLP_TURN_H
-#define PLAYOUT_MLP_TURN_H
+#ifndef PLAYOUT_MLP_TRANSPOSE_H
+#define PLAYOUT_MLP_TRANSPOSE_H
 
 #include <stddef.h>
 
