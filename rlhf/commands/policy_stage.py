@@ -5,7 +5,7 @@ options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
@@ -112,7 +112,23 @@ class PolicyTrainer(Trainer, Protocol):
         """The policy."""
 
 
-def online_config(kind: type[T], command: Any, stage: PolicyStage, updates: int) -> T:
+class OnlineCommand(Protocol):
+    """Flags of a command that inherits the settings of PPO or GRPO; 0 leaves it to the size."""
+
+    @property
+    def size(self) -> str:
+        """Of the pipeline's dial."""
+
+    @property
+    def updates(self) -> int:
+        """Rounds."""
+
+    @property
+    def batch(self) -> int:
+        """Responses a round."""
+
+
+def online_config(kind: type[T], command: OnlineCommand, stage: PolicyStage, updates: int) -> T:
     """The settings of PPO or GRPO among a command's flags, with what 0 leaves to the size.
 
     Args:

@@ -332,9 +332,9 @@ def merge_votes(votes: Iterable[Preference]) -> list[Preference]:
     for vote in votes:
         key = vote.prompt, vote.first, vote.second, vote.margin
         counts = [vote.wins, vote.losses, vote.ties]
-        turned = vote.prompt, vote.second, vote.first, vote.margin
-        if turned in merged and turned != key:
-            key, counts = turned, [vote.losses, vote.wins, vote.ties]
+        swapped = vote.prompt, vote.second, vote.first, vote.margin
+        if swapped in merged and swapped != key:
+            key, counts = swapped, [vote.losses, vote.wins, vote.ties]
         total = merged.setdefault(key, [0.0, 0.0, 0.0])
         for place, count in enumerate(counts):
             total[place] += count

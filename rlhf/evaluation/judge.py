@@ -89,10 +89,10 @@ def human_votes(
     known = _read_votes(votes)
     asked = {(v["prompt"], frozenset((v["left"], v["right"]))) for v in known}
     rng = np.random.default_rng([seed, 31])
-    turned = rng.random(len(prompts)) < 0.5
+    swapped = rng.random(len(prompts)) < 0.5
     show("Which answer is better? 1, 2, t (equal), s (skip), q (stop).")
     for row, prompt in enumerate(prompts):
-        pair = (theirs[row], ours[row]) if turned[row] else (ours[row], theirs[row])
+        pair = (theirs[row], ours[row]) if swapped[row] else (ours[row], theirs[row])
         if pair[0] == pair[1] or (prompt, frozenset(pair)) in asked:
             continue
         show(f"\n{prompt} ...\n  1: {pair[0].strip()}\n  2: {pair[1].strip()}")
@@ -101,7 +101,7 @@ def human_votes(
             break
         if answer == "s":
             continue
-        sides = names[::-1] if turned[row] else names
+        sides = names[::-1] if swapped[row] else names
         vote = {
             "prompt": prompt,
             "left": pair[0],

@@ -1,7 +1,7 @@
 """An opinion on text that no model learned: words with known valence, and a few rules about them.
 
-The rules are those of VADER (Hutto and Gilbert 2014): negations turn a word, degree words near it
-strengthen or weaken it, "but" shifts the weight behind it, capitals and exclamation marks shout.
+The rules are those of VADER (Hutto and Gilbert 2014): negations reverse a word, degree words near
+it strengthen or weaken it, "but" shifts the weight behind it, capitals and exclamation marks shout.
 With the lexicon of the raters it judges English; with the lexicon of synthetic.py it is the known
 truth of made-up text. Emoticons beyond the lexicon and idioms are left out.
 """
@@ -33,7 +33,7 @@ _NEGATIONS = _words(
     "isnt arent wasnt werent wont wouldnt couldnt shouldnt hasnt havent hadnt aint rarely "
     "seldom despite"
 )
-# Published constants: degree words, shouting, turning by negation, and the softening of sums.
+# Published constants: degree words, shouting, negation, and the softening of sums.
 _DEGREE, _CAPITALS, _NEGATION, _SOFTENING = 0.293, 0.733, -0.74, 15.0
 _EXCLAMATION = 0.292
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’-]*|[^\sA-Za-z]+")
@@ -62,8 +62,8 @@ class LexiconJudge:
             for place in range(len(words))
         ]
         if "but" in lower:
-            turn = lower.index("but")
-            valences = [v * (0.5 if i < turn else 1.5) for i, v in enumerate(valences)]
+            but = lower.index("but")
+            valences = [v * (0.5 if i < but else 1.5) for i, v in enumerate(valences)]
         total = math.fsum(valences)
         shouts = min(text.count("!"), 4) * _EXCLAMATION
         total += math.copysign(shouts, total) if total else 0.0
@@ -76,7 +76,7 @@ class LexiconJudge:
             return 0.0
         sign = math.copysign(1.0, value)
         value += sign * _CAPITALS if loud else 0.0
-        turned = False
+        negated = False
         for distance in (1, 2, 3):
             if distance > place:
                 break
@@ -85,5 +85,5 @@ class LexiconJudge:
                 continue
             damped = _DEGREE * (1.0, 0.95, 0.9)[distance - 1]
             value += sign * damped * ((lower[before] in _STRONGER) - (lower[before] in _WEAKER))
-            turned = turned or plain[before] in _NEGATIONS or lower[before].endswith("n't")
-        return value * _NEGATION if turned else value
+            negated = negated or plain[before] in _NEGATIONS or lower[before].endswith("n't")
+        return value * _NEGATION if negated else value

@@ -14,7 +14,7 @@ class SmallDecoder:
         layers: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]],
         head: NDArray[Any],
         embed: NDArray[np.float32],
-        turns: NDArray[np.float32],
+        rotations: NDArray[np.float32],
         *,
         heads: int,
         kv_heads: int,

@@ -22,7 +22,7 @@ cdef extern from "decode_step.h":
         int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16
         float eps
         const float *embed
-        const float *turns
+        const float *rotations
         const void *head
         playout_layer *layer
         int cache_rows, cache_length
@@ -57,14 +57,14 @@ cdef class SmallDecoder:
         self.keep = []
         self.caches = []
 
-    def __init__(self, layers, head, embed, turns, *, int heads, int kv_heads, double eps):
+    def __init__(self, layers, head, embed, rotations, *, int heads, int kv_heads, double eps):
         """Take the arrays of a model.
 
         Args:
             layers: (qkv, out, gate_up, down) of each layer, float32 or uint16 (the bits of bfloat16).
             head: [V, H], of the same type.
             embed: float32 [V, H].
-            turns: float32 [positions, D / 2, 2], cosine and sine.
+            rotations: float32 [positions, D / 2, 2], cosine and sine.
             heads: Query heads.
             kv_heads: Key heads.
             eps: Of the norms.
@@ -73,8 +73,8 @@ cdef class SmallDecoder:
         cdef playout_layer *layer
         dtype = head.dtype
         m.vocab, m.hidden = embed.shape
-        self.positions = turns.shape[0]
-        m.size = 2 * turns.shape[1]
+        self.positions = rotations.shape[0]
+        m.size = 2 * rotations.shape[1]
         m.heads, m.kv_heads, m.layers, m.eps = heads, kv_heads, len(layers), eps
         m.inner = layers[0][3].shape[1]
         m.bfloat16 = dtype == np.uint16
@@ -87,7 +87,7 @@ cdef class SmallDecoder:
         if not m.layer:
             raise MemoryError
         m.embed = <const float *>_address(embed, (m.vocab, m.hidden), np.float32, self.keep)
-        m.turns = <const float *>_address(turns, (self.positions, m.size // 2, 2), np.float32, self.keep)
+        m.rotations = <const float *>_address(rotations, (self.positions, m.size // 2, 2), np.float32, self.keep)
         m.head = _address(head, (m.vocab, m.hidden), dtype, self.keep)
         for number, (qkv, out, gate_up, down) in enumerate(layers):
             layer = m.layer + <int>number

@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16;
     float eps;
-    const float *embed, *turns; /* [vocab, hidden] and [positions, size / 2, 2] */
+    const float *embed, *rotations; /* [vocab, hidden] and [positions, size / 2, 2] */
     const void *head;           /* [vocab, hidden] */
     playout_layer *layer;
     int cache_rows, cache_length;
@@ -112,13 +112,13 @@ static void playout_normalize(const float *x, float *y, int64_t n, float eps) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
 }
 
-/* Queries and keys come interleaved and are turned in place; keys and values go to the cache. */
-static void playout_turn_and_store(const playout_model *m, playout_layer *layer, float *qkv,
+/* Queries and keys come interleaved and are rotated in place; keys and values go to the cache. */
+static void playout_rotate_and_store(const playout_model *m, playout_layer *layer, float *qkv,
                                    int64_t row, int64_t place) {
-    const float *turn = m->turns + place * m->size;
-    int64_t turned = (m->heads + m->kv_heads) * m->size;
-    for (int64_t i = 0; i < turned; i += 2) {
-        float c = turn[i % m->size], s = turn[i % m->size + 1], a = qkv[i], b = qkv[i + 1];
+    const float *rotation = m->rotations + place * m->size;
+    int64_t rotated = (m->heads + m->kv_heads) * m->size;
+    for (int64_t i = 0; i < rotated; i += 2) {
+        float c = rotation[i % m->size], s = rotation[i % m->size + 1], a = qkv[i], b = qkv[i + 1];
         qkv[i] = a * c - b * s;
         qkv[i + 1] = a * s + b * c;
     }
@@ -180,7 +180,7 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
             playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
         playout_product(m, layer->qkv, normed, qkv, qkv_size, hidden, rows);
         for (int64_t r = 0; r < rows; r++) {
-            playout_turn_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
+            playout_rotate_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
             playout_attend(m, layer, qkv + r * qkv_size, mixed + r * mixed_size, weights, r,
                            places[r] + 1);
         }

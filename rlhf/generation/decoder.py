@@ -51,7 +51,7 @@ class Decoder:
             self._layers = [_fold(block, dtype) for block in model.blocks]
             self._head = model.head_weight(dtype)
             self._embed = model.embed_tokens.detach()
-            self._turns = torch.complex(model.cos, model.sin)
+            self._rotations = torch.complex(model.cos, model.sin)
         self._cache: list[Tensor] = []
         self._small: SmallDecoder | None = None
         self.compiled = False
@@ -101,7 +101,7 @@ class Decoder:
         hidden = (positions[:, None] < positions)[None]
         x = self._embed[ids]
         for index, weights in enumerate(self._layers):
-            q, kv = self._heads(x, weights, self._turns[:width, None])
+            q, kv = self._heads(x, weights, self._rotations[:width, None])
             self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4)
             x = self._finish(x, self._attend(q, index, own, width, hidden), weights)
         return x[torch.arange(rows, device=ids.device), lengths - 1]
@@ -119,11 +119,11 @@ class Decoder:
         hidden = None
         if int(places.min()) + 1 < longest:
             hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
-        turns = self._turns[places][:, None, None]
+        rotations = self._rotations[places][:, None, None]
         x = self._embed[ids][:, None]
         rows = slice(0, len(places))
         for index, weights in enumerate(self._layers):
-            q, kv = self._heads(x, weights, turns)
+            q, kv = self._heads(x, weights, rotations)
             self._cache[index][:, self._rows, :, places] = kv[:, 0]
             x = self._finish(x, self._attend(q, index, rows, longest, hidden), weights)
         self.lengths = places + 1
@@ -149,7 +149,7 @@ class Decoder:
                 ],
                 _array(self._head),
                 _array(self._embed),
-                torch.view_as_real(self._turns).contiguous().numpy(),
+                torch.view_as_real(self._rotations).contiguous().numpy(),
                 heads=config.num_attention_heads,
                 kv_heads=config.num_key_value_heads,
                 eps=config.rms_norm_eps,
@@ -160,14 +160,14 @@ class Decoder:
     def _normalize(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], None, self.config.rms_norm_eps).to(self.dtype)
 
-    def _heads(self, x: Tensor, weights: _LayerWeights, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries [B, L, heads, D] and keys with values [B, L, 2, kv heads, D], float32, turned."""
+    def _heads(self, x: Tensor, weights: _LayerWeights, rotations: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries [B, L, heads, D], keys with values [B, L, 2, kv heads, D]; float32."""
         config = self.config
         queries, keys = config.num_attention_heads, config.num_key_value_heads
         qkv = F.linear(self._normalize(x), weights.qkv).float()
         qkv = qkv.view(*x.shape[:2], queries + 2 * keys, config.head_dim)
-        turned = qkv[:, :, : queries + keys]
-        torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(turns)
+        rotated = qkv[:, :, : queries + keys]
+        torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(rotations)
         return qkv[:, :, :queries], qkv[:, :, queries:].unflatten(2, (2, keys))
 
     def _attend(
@@ -214,10 +214,10 @@ def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
     config = block.config
     qkv = block.qkv_proj.effective(block.input_layernorm).clone()
     queries = config.num_attention_heads * config.head_dim
-    turned = queries + config.num_key_value_heads * config.head_dim
+    rotated = queries + config.num_key_value_heads * config.head_dim
     qkv[:queries] *= config.head_dim**-0.5
-    halves = qkv[:turned].unflatten(0, (-1, 2, config.head_dim // 2))
-    qkv[:turned] = halves.transpose(1, 2).flatten(0, 2).clone()
+    halves = qkv[:rotated].unflatten(0, (-1, 2, config.head_dim // 2))
+    qkv[:rotated] = halves.transpose(1, 2).flatten(0, 2).clone()
     return _LayerWeights(
         qkv=qkv.to(dtype),
         out=block.o_proj.effective().to(dtype),

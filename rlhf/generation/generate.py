@@ -3,7 +3,7 @@
 Rows that have met a stop token leave the batch as soon as enough of them have. What is sampled for
 a prompt depends on the weights, the seed and the prompt's stream, not on the batch around it: each
 row's arithmetic is laid out the same way whatever stands beside it (tests hold the library to
-that in float32 and bfloat16). Chat templates are tokenizer.py's, scoring is the stages'.
+that in float32 and bfloat16). Text and its tokens are responses.py's.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
-__all__ = ["Generation", "generate", "unpad_left"]
+__all__ = ["Generation", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,6 @@ class Generation:
         return ids, starts, ends
 
 
-def unpad_left(ids: Tensor, mask: Tensor) -> list[list[int]]:
-    """Token lists of a batch padded on either side, given where the tokens are real, [B, P]."""
-    return [row[real].tolist() for row, real in zip(ids, mask.bool(), strict=True)]
-
-
 def generate(
     model: Transformer | Decoder,
     prompts: Sequence[Sequence[int]],
@@ -85,9 +80,9 @@ def generate(
         seed: Of all randomness.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
         dtype: Of the weights while decoding (a `Decoder` keeps its own).
-        exact: Samples do not depend on the batch. False is faster for a few rows, and for them ends
-            in other bits.
-        max_rows: More prompts than this are generated in turns.
+        exact: Samples do not depend on the batch. False answers up to four rows by the compiled
+            step, 1.2 to 4 times faster, and for them ends in other bits.
+        max_rows: More prompts than this are answered in several batches.
     """
     sampling = sampling or SamplingConfig()
     names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
@@ -102,7 +97,7 @@ def generate(
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
         u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_turn(decoder, prompts[rows], u, sampling, stop, pad, least))
+        parts.append(_generate_batch(decoder, prompts[rows], u, sampling, stop, pad, least))
     tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
     width = int(lengths.max())
@@ -116,7 +111,7 @@ def generate(
 
 
 @torch.no_grad()
-def _turn(
+def _generate_batch(
     decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     u: Tensor,

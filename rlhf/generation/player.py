@@ -4,9 +4,10 @@ Talking with it is chat.py's; where it comes from is loading.py's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -26,19 +27,27 @@ class LanguagePlayer:
     temperature: float = 1.0
     seed: int = 0
     dtype: torch.dtype = torch.float32
+    _decoder: Decoder | None = field(default=None, init=False, repr=False)
 
     def reset(self, seed: int) -> None:
         """Answer with these random numbers from now on."""
         self.seed = seed
 
     def act(self, prompts: Sequence[str], *, deterministic: bool = False) -> list[str]:
-        """A response to each prompt."""
+        """A response to each prompt.
+
+        One prompt alone goes through the compiled step, which is several times faster. Among
+        others its answer may differ, since the last bits of the logits do.
+        """
+        if self._decoder is None or self._decoder.dtype != self.dtype:
+            self._decoder = Decoder(self.model, dtype=self.dtype)
         return sample_responses(
-            self.model,
+            self._decoder,
             self.tokenizer,
             list(prompts),
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
             dtype=self.dtype,
             sampling=SamplingConfig(0.0 if deterministic else self.temperature),
+            exact=len(prompts) != 1,
         ).responses

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import Generation, generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -50,7 +51,7 @@ def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[in
 
 
 def sample_responses(
-    model: Transformer,
+    model: Transformer | Decoder,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
@@ -59,11 +60,12 @@ def sample_responses(
     dtype: torch.dtype,
     sampling: SamplingConfig | None = None,
     streams: Sequence[int] | None = None,
+    exact: bool = True,
 ) -> Responses:
     """Sample a response to every prompt.
 
     Args:
-        model: A decoder.
+        model: A decoder, or what was prepared of it.
         tokenizer: Its tokenizer.
         prompts: Texts, not empty as a list.
         max_new_tokens: Longest response, its end token included.
@@ -71,6 +73,7 @@ def sample_responses(
         dtype: Of matrix products.
         sampling: How tokens are chosen; at temperature 1 by default.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
+        exact: Responses do not depend on the other prompts; see `generate`.
     """
     out = generate(
         model,
@@ -82,6 +85,7 @@ def sample_responses(
         seed=seed,
         streams=streams,
         dtype=dtype,
+        exact=exact,
     )
     return responses_of(out, tokenizer, prompts)
 

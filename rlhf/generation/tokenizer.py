@@ -2,8 +2,7 @@
 
 The ids of padding, end of text, mask and separator are named once here; padding is never the end of
 text, or a model would learn to ignore its own stopping. Files are tokenizer.json and
-tokenizer_config.json, which `transformers` loads as they are. No chat templates are executed: the
-few roles a stage needs are tokens of their own.
+tokenizer_config.json, which `transformers` loads as they are. Chat templates are left out.
 """
 
 import json
@@ -83,10 +82,6 @@ class Tokenizer:
         self.inner.encode_special_tokens = True
         found = self.inner.encode_batch(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in found]
-
-    def document(self, text: str) -> list[int]:
-        """Ids of a text between end tokens."""
-        return [self.end_id, *self.encode(text), self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens leave no trace."""

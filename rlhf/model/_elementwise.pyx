@@ -113,7 +113,7 @@ def rotary(
     size_t qkv, size_t q, size_t k, size_t v, size_t cosines, size_t sines,
     tuple shape, bint bf16, bint back, int64_t begin, int64_t end,
 ):
-    """Split into heads and turn, or back; shape: L, heads, kv heads, D / 2, rows of the tables."""
+    """Split into heads and rotate, or back; shape: L, heads, kv heads, D / 2, rows of the tables."""
     cdef playout_rotary m
     m.length, m.heads, m.kv_heads, m.half, m.table_rows = shape
     m.cosines, m.sines = <const float *>cosines, <const float *>sines

@@ -1,6 +1,6 @@
 /* The Transformer's element-wise layers in one pass each, forward and backward, float32 or bfloat16.
  *
- * SwiGLU, RMS normalisation and the split into heads with rotary turning. A call works on rows
+ * SwiGLU, RMS normalisation and the split into heads with rotary positions. A call works on rows
  * [begin, end) and writes nothing else, so callers may cut rows among threads: every row is
  * computed alone and results do not depend on the cut. Arithmetic is float32; bfloat16 is rounded
  * to nearest even and keeps NaN. Counters are 64 bits wide, or -fwrapv would prevent vectorising.
@@ -150,14 +150,14 @@ typedef struct {
     }                                                                                                       \
     PLAYOUT_CLONES static void playout_rotary_##S(const playout_rotary *m, T *qkv, T *q, T *k, T *v,        \
                                                   int back, int64_t begin, int64_t end) {                   \
-        int64_t turned = m->heads + m->kv_heads, all = turned + m->kv_heads, size = 2 * m->half;            \
+        int64_t rotated = m->heads + m->kv_heads, all = rotated + m->kv_heads, size = 2 * m->half;            \
         for (int64_t r = begin; r < end; r++) {                                                             \
             const float *c = m->cosines + r % m->table_rows * m->half;                                      \
             const float *s = m->sines + r % m->table_rows * m->half;                                        \
             for (int64_t h = 0; h < all; h++) {                                                             \
                 T *whole = qkv + (r * all + h) * size, *part = playout_part_##S(m, q, k, v, h, r);          \
                 T *from = back ? part : whole, *to = back ? whole : part;                                   \
-                if (h < turned)                                                                             \
+                if (h < rotated)                                                                             \
                     playout_turn_##S(from, to, c, s, back ? -1.0f : 1.0f, m->half);                         \
                 else                                                                                        \
                     memcpy(to, from, sizeof(T) * (size_t)size);                                             \

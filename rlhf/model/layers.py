@@ -115,7 +115,7 @@ class _RotaryHeads(Function):
         k, v = (qkv.new_empty(rows, num_kv_heads, length, size) for _ in range(2))
         ctx.save_for_backward(cos, sin)
         ctx.shape = length, num_heads, num_kv_heads, size // 2, cos.numel() // (size // 2)
-        _turn(ctx.shape, qkv.contiguous(), q, k, v, cos, sin, back=False)
+        _rotate(ctx.shape, qkv.contiguous(), q, k, v, cos, sin, back=False)
         return q, k, v
 
     @staticmethod
@@ -126,11 +126,11 @@ class _RotaryHeads(Function):
         width = (num_heads + 2 * grad_k.shape[1]) * size
         grad = grad_q.new_empty(rows, length, width)
         q, k, v = (part.contiguous() for part in (grad_q, grad_k, grad_v))
-        _turn(ctx.shape, grad, q, k, v, *ctx.saved_tensors, back=True)
+        _rotate(ctx.shape, grad, q, k, v, *ctx.saved_tensors, back=True)
         return grad, None, None, None, None
 
 
-def _turn(
+def _rotate(
     shape: tuple[int, int, int, int, int],
     qkv: Tensor,
     q: Tensor,
@@ -161,7 +161,7 @@ def _turn(
 def rotary_heads(
     qkv: Tensor, cos: Tensor, sin: Tensor, *, num_heads: int, num_kv_heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split a fused projection into heads and turn queries and keys by their positions.
+    """Split a fused projection into heads and rotate queries and keys by their positions.
 
     Args:
         qkv: [B, L, (num_heads + 2 * num_kv_heads) * D].
@@ -184,8 +184,8 @@ def rotary_heads(
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return turned.to(x.dtype)
+    rotated = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return rotated.to(x.dtype)
 
 
 class _SwiGLU(Function):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from playout.rlhf.commands.options import Dtype
 from tyro.conf import Positional, arg
 
 
@@ -21,6 +22,8 @@ class Command:
     """Keep the conversation as context."""
     seed: int = 0
     """Of the answers."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
@@ -28,6 +31,7 @@ def main(command: Command) -> int:
     from playout.rlhf.generation.chat import chat
     from playout.rlhf.generation.player import LanguagePlayer
     from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.transformer import pick_dtype
 
     model, tokenizer = load_model(command.run)
     player = LanguagePlayer(
@@ -36,6 +40,7 @@ def main(command: Command) -> int:
         max_new_tokens=command.max_new_tokens,
         temperature=command.temperature,
         seed=command.seed,
+        dtype=pick_dtype(command.dtype),
     )
     chat(player, whole=command.whole)
     return 0

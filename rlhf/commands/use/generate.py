@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from playout.rlhf.commands.options import Dtype
 from tyro.conf import Positional, arg
 
 
@@ -29,8 +30,8 @@ class Command:
     """Only the likeliest tokens that reach this probability together."""
     seed: int = 0
     """An answer depends on it, on the prompt's number and on the model, on nothing else."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:

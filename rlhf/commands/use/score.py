@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from playout.rlhf.commands.options import Dtype
 from tyro.conf import Positional, arg
 
 
@@ -17,8 +18,8 @@ class Command:
     """A text a line, UTF-8 (required)."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
     """Write a list of {"text", "score"} here instead of printing."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
+    dtype: Dtype = "auto"
+    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:

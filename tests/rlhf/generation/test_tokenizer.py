@@ -32,9 +32,8 @@ def test_spelled_special_tokens_are_plain_text(tokenizer):
 def test_special_tokens_are_distinct_and_leave_no_trace(tokenizer):
     ids = {tokenizer.pad_id, tokenizer.end_id, tokenizer.mask_id, tokenizer.separator_id}
     assert ids == {0, 1, 2, 3}
-    document = tokenizer.document("the cat")
-    assert document[0] == document[-1] == tokenizer.end_id
-    assert tokenizer.decode([*document, tokenizer.pad_id]) == "the cat"
+    ids = [tokenizer.end_id, *tokenizer.encode("the cat"), tokenizer.end_id, tokenizer.pad_id]
+    assert tokenizer.decode(ids) == "the cat"
 
 
 def test_files_load_back_equal(tokenizer, tmp_path):

@@ -1,6 +1,7 @@
 """GGUF files: every supported number type, the order of rotated rows, and files that are wrong."""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 from playout.cli import main
 from playout.errors import CheckpointError, DataError
 from playout.rlhf.data import downloads
-from playout.rlhf.data.downloads import fetch
+from playout.rlhf.data.downloads import fetch, members
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.model import gguf as module
 from playout.rlhf.model.folder import load_model
-from playout.rlhf.model.gguf import _TYPES, read_gguf
+from playout.rlhf.model.gguf import read_gguf
 from playout.rlhf.model.huggingface import from_pretrained, to_hugging_face
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from tokenizers import pre_tokenizers
@@ -49,6 +51,14 @@ def quantised(weight, kind):
     if kind == 1:
         return flat.astype("<f2").tobytes(), flat.astype("<f2").astype(np.float32)
     block = flat.reshape(-1, 32)
+    if kind == 30:
+        bits = (flat.view("<u4") >> 16).astype("<u2")
+        return bits.tobytes(), (bits.astype("<u4") << 16).view("<f4")
+    if kind == 2:
+        d = (np.abs(block).max(1, keepdims=True) / 8).astype("<f2")
+        q = np.clip(np.round(block / d.astype("f4")), -8, 7).astype(np.int8)
+        packed = (q[:, :16] + 8).astype(np.uint8) | ((q[:, 16:] + 8).astype(np.uint8) << 4)
+        return np.concatenate([d.view(np.uint8), packed], 1).tobytes(), q * d.astype("f4")
     if kind == 8:
         d = (np.abs(block).max(1, keepdims=True) / 127).astype("<f2")
         q = np.round(block / np.maximum(d.astype(np.float32), 1e-9)).astype(np.int8)
@@ -111,9 +121,16 @@ def write(model, kinds, **changes):
     return head + b"\0" * (-len(head) % 32) + body, expected
 
 
-def test_every_number_type_is_read_and_rows_are_put_in_order():
-    data, expected = write(Transformer(CONFIG), [0, 1, 8, 3])
-    model, tokenizer = read_gguf(data)
+def read(folder, data):
+    path = folder / "m.gguf"
+    path.write_bytes(data)
+    return read_gguf(path)
+
+
+@pytest.mark.parametrize("kinds", [[0, 1, 8, 3], [2, 30]])
+def test_every_number_type_is_read_and_rows_are_put_in_order(kinds, tmp_path):
+    data, expected = write(Transformer(CONFIG, seed=0), kinds)
+    model, tokenizer = read(tmp_path, data)
     found = to_hugging_face(model)
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -122,16 +139,6 @@ def test_every_number_type_is_read_and_rows_are_put_in_order():
     assert tokenizer.decode(tokenizer.encode("the thé 12")) == "the thé 12"
     assert (tokenizer.end, tokenizer.pad) == ("<|endoftext|>", "<|im_end|>")
     assert tokenizer.encode("the") == [TOKENS.index("the")]
-
-
-def test_the_other_block_types_follow_their_definitions():
-    raw = np.arange(18, dtype=np.uint8)
-    raw[:2] = np.array([0.5], dtype="<f2").view(np.uint8)
-    low = [0.5 * ((b & 15) - 8) for b in range(2, 18)]
-    expected = low + [0.5 * ((b >> 4) - 8) for b in range(2, 18)]
-    assert _TYPES[2][2](raw).ravel().tolist() == expected
-    one = np.array([0x80, 0x3F], dtype=np.uint8)
-    assert _TYPES[30][2](one).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -144,22 +151,73 @@ def test_the_other_block_types_follow_their_definitions():
         ({"tokenizer.ggml.pre": "strange"}, "unknown rule 'strange'"),
     ],
 )
-def test_other_models_are_refused(changes, match):
+def test_other_models_are_refused(changes, match, tmp_path):
     data, _ = write(Transformer(CONFIG), [0], **changes)
     with pytest.raises(CheckpointError, match=match):
-        read_gguf(data)
+        read(tmp_path, data)
 
 
 def test_cut_and_hostile_files_are_refused(tmp_path):
     data, _ = write(Transformer(CONFIG), [8])
-    for size in (0, 3, 10, 100, 1000, 5000, len(data) - 40):
+    for size in (10, 100, 1000, 5000, len(data) - 40):
+        with pytest.raises(CheckpointError, match="cut short"):
+            read(tmp_path, data[:size])
+    for size in (0, 3):
         with pytest.raises(CheckpointError):
-            read_gguf(data[:size])
-    huge = data[:8] + struct.pack("<QQ", 2**60, 2**60) + data[24:]
+            read(tmp_path, data[:size])
+    with pytest.raises(CheckpointError, match="no GGUF file that can be read"):
+        read(tmp_path, b"nothing of the kind")
     with pytest.raises(CheckpointError):
-        read_gguf(huge)
+        read(tmp_path, data[:8] + struct.pack("<QQ", 2**60, 2**60) + data[24:])
+    # A list longer than the file, a shape of more numbers than there are, lists within lists.
+    tokens = struct.pack("<IIQ", 9, 8, len(TOKENS))
+    hostile = data.replace(tokens, struct.pack("<IIQ", 9, 8, 2**62), 1)
+    dims = struct.pack("<IQQ", 2, 64, len(TOKENS))
+    wide = data.replace(dims, struct.pack("<IQQ", 2, 2**33, 2**33), 1)
+    assert hostile != data != wide
+    for changed in (hostile, wide):
+        with pytest.raises(CheckpointError):
+            read(tmp_path, changed)
+    key = text("tokenizer.ggml.merges")
+    at = data.index(key) + len(key)
+    nested = data[:at] + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000 + data[at:]
+    with pytest.raises(CheckpointError, match="RecursionError"):
+        read(tmp_path, nested)
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_gguf(tmp_path / "nothing.gguf")
+
+
+def test_a_file_of_too_many_values_is_refused_before_they_fill_the_memory(tmp_path, monkeypatch):
+    data, _ = write(Transformer(CONFIG), [8])
+    monkeypatch.setattr(module, "MAX_READS", 500)
+    with pytest.raises(CheckpointError, match="holds more than 500 values"):
+        read(tmp_path, data)
+
+
+def test_without_the_library_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    data, _ = write(Transformer(CONFIG), [8])
+    (tmp_path / "m.gguf").write_bytes(data)
+    command = ["rlhf", "import-model", f"{tmp_path}/m.gguf", "--out", f"{tmp_path}/out"]
+    assert main(command) == 2
+    assert "pip install 'playout[gguf]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.peer
+def test_transformers_reads_the_same_weights_from_the_same_file(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")  # without it transformers reads no GGUF
+    data, _ = write(Transformer(CONFIG, seed=0), [1, 8, 2, 3])
+    model, _ = read(tmp_path, data)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="m.gguf")
+    found = to_hugging_face(model)
+    assert found.keys() <= theirs.state_dict().keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, theirs.state_dict()[name].float(), msg=name)
+    ids = torch.arange(24).view(2, 12)
+    with torch.no_grad():
+        assert (theirs(ids).logits - model.logits(model(ids))).abs().max() < 1e-4
 
 
 def test_the_command_writes_a_folder_that_loads(tmp_path, capsys):
@@ -180,15 +238,17 @@ def test_the_command_writes_a_folder_that_loads(tmp_path, capsys):
 @pytest.mark.timeout(600)
 def test_smollm2_agrees_with_transformers(tmp_path):
     transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")  # without it transformers reads no GGUF
     try:
         archive = fetch("smollm2-135m")
     except DataError as error:
         pytest.skip(str(error))
     assert main(["rlhf", "import-model", "--out", f"{tmp_path}/m", "--context", "512"]) == 0
-    del archive
+    ((_, blob),) = members(archive, suffixes=(".gguf",))
+    (tmp_path / "original.gguf").write_bytes(blob)
     model, tokenizer = load_model(tmp_path / "m")
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
-    reader = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="original.gguf")
+    reader = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="original.gguf")
     text = "The capital of France is Paris, and in 1889 the Eiffel tower was built."
     assert reader(text)["input_ids"] == tokenizer.encode(text)
     ids = torch.tensor([tokenizer.encode(text)])
