@@ -8,8 +8,9 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.durable_io import describe
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
-from playout.errors import ConfigError, RunError
+from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.loading import load
@@ -81,9 +82,15 @@ def export(run: RunDir, options: ExportOptions) -> None:
         raise ConfigError(f"a language model is exported as hf (safetensors), not {options.format}")
     source = model_folder(run.path)
     target = options.out if options.out is not None else run.path / "export"
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{target} is a file; a model is exported to a folder")
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty; choose another --out")
-    shutil.copytree(source, target, dirs_exist_ok=True)
+    try:  # contents alone: checkpoints are readable by their owner only, an export need not be
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    except (OSError, shutil.Error) as error:
+        reason = describe(error) if isinstance(error, OSError) and error.errno else str(error)
+        raise DataError(f"cannot write {target}: {reason}; choose another --out") from error
     if options.check:
         from playout.rlhf.model.huggingface import from_pretrained
 

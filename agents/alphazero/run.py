@@ -1,14 +1,15 @@
 """What can be done with a run that has learned a game by self-play (see runs/kinds.py).
 
 Only names are tied here; the work stands in player.py, players/terminal.py, rating/evaluation.py
-and export.py.
+and networks/export.py.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.alphazero.player import AlphaZeroPlayer
+from playout.agents.alphazero.player import AlphaZeroPlayer, load_network
 from playout.agents.alphazero.player import load as load_run
 from playout.agents.players.load import one_torch_thread
 from playout.agents.players.player import RunPlayer
@@ -62,9 +63,17 @@ def play(run: RunDir, options: PlayOptions) -> None:
 
 def export(run: RunDir, options: ExportOptions) -> None:
     """Writes its network as ONNX or safetensors."""
-    from playout.agents.alphazero.export import export as write
+    from functools import partial
 
-    write(run, options)
+    from playout.agents.networks.export import ExportedBoard, export_network
+    from torch import nn
+
+    game, network, step = load_network(run, options.which)
+    assert isinstance(network, nn.Module)
+    shape = json.dumps(network.config.to_dict())
+    about = {"game": str(game), "step": str(step), "network": shape}
+    wrapper = partial(ExportedBoard, network)
+    export_network(run, options, network, wrapper, stem="network", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocols

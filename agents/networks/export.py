@@ -1,49 +1,109 @@
-"""ONNX export of a PPO policy with its observation statistics, and the check of parity.
+"""Networks for other programs: ONNX, compared with the original before it is kept, or safetensors.
 
-Inputs are raw observations (one input a key for dictionaries), an action mask where actions can be
-masked, and the memory of recurrent policies; outputs are the action before clipping to the bounds,
-the distribution's parameters, the value and the next memory. The batch is dynamic.
+`ExportedPolicy` wraps a policy of PPO with its observation statistics, `ExportedBoard` a network of
+a board game; both are one function of tensors with a dynamic batch, as `Exportable` says.
+`export_network` is what `playout export` does with either. Rules, search and sampling are no part
+of a file. Leaves out language models, which are exported as they are stored.
 """
 
 import contextlib
 import io
 import logging
-import shutil
+import os
 import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import safetensors.torch
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
+from playout.agents.networks.board import BoardNetwork
 from playout.agents.networks.distributions import Categorical
-from playout.agents.ppo.player import PPOPlayer, find_checkpoint, load
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.durable_io import describe
 from playout.agents.runs.kinds import ExportOptions
-from playout.errors import ConfigError, RunError
+from playout.agents.runs.reporting import must_be_writable
+from playout.agents.vector.normalize import ObsNormalizer
+from playout.errors import ConfigError, DataError, RunError
 from torch import Tensor, nn
 from torch.nn import functional
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-4  # of answers, relative where they are larger than 1
+_CHECKED_ROWS = (1, 7, 64)  # batches that are compared
+_NEEDS_EXTRA = 'ONNX export needs an extra: pip install "playout[export]"'
 
 
-class Exported(nn.Module):
-    """The policy as one function of tensors, in the order of `input_names`."""
+class Exportable(Protocol):
+    """A network as one function from tensors to tensors, all with the batch as their first axis."""
 
-    def __init__(self, player: PPOPlayer) -> None:
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in order."""
+        ...
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        ...
+
+    def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
+        """Random inputs of the right shapes and types."""
+        ...
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Its answers."""
+        ...
+
+
+class ExportedBoard(nn.Module):
+    """Observations [N, C, H, W] to policy logits [N, A] and values."""
+
+    def __init__(self, net: BoardNetwork) -> None:
         super().__init__()
-        if not isinstance(player.policy, ActorCritic):
+        self.net = net
+        self.input_names, self.output_names = ["obs"], ["logits", "values"]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Logits and values."""
+        return self.net(inputs[0])
+
+    def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
+        """Random boards."""
+        shape = (rows, *self.net.config.obs_shape)
+        return [torch.from_numpy(np.random.default_rng(seed).integers(0, 2, shape)).float()]
+
+
+class ExportedPolicy(nn.Module):
+    """Raw observations (one input a key), mask and memory to what a policy says of them.
+
+    The mask is an input where actions can be masked, the memory where the policy is recurrent. The
+    outputs are the action before clipping to the bounds, the distribution's parameters, the value
+    and the next memory.
+
+    Args:
+        policy: A policy of playout's own networks.
+        space: Its observations.
+        normalizer: Statistics of training, which become part of the function.
+    """
+
+    def __init__(
+        self, policy: nn.Module, space: spaces.Space[Any], normalizer: ObsNormalizer | None = None
+    ) -> None:
+        super().__init__()
+        if not isinstance(policy, ActorCritic):
             raise ConfigError("only policies of playout's own networks can be exported to ONNX")
-        self.policy = player.policy
-        space = player.observation_space
+        self.policy, self.space = policy, space
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else [""]
         self.masked = self.policy.head.mask_size is not None
         self.num_states = sum(len(part) for part in self.policy.initial_state(1) or ())
         self.clip = 0.0
-        if player.normalizer is not None:
-            self.clip = player.normalizer.clip
-            for key, moments in player.normalizer.moments.items():
+        if normalizer is not None:
+            self.clip = normalizer.clip
+            for key, moments in normalizer.moments.items():
                 scale = 1.0 / np.sqrt(moments.var + 1e-8)
                 self.register_buffer(f"mean_{key}", torch.tensor(moments.mean, dtype=torch.float32))
                 self.register_buffer(f"scale_{key}", torch.tensor(scale, dtype=torch.float32))
@@ -92,49 +152,43 @@ class Exported(nn.Module):
         flat = (x.reshape(shape[0], -1) - mean) * scale
         return flat.clamp(-self.clip, self.clip).reshape(shape)
 
+    def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
+        """Random inputs of the right shapes and types."""
+        space = self.space
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+        rng = np.random.default_rng(seed)
+        inputs = []
+        for part in parts:
+            shape = (rows, *(part.shape or ()))
+            if isinstance(part, spaces.Box) and part.dtype == np.float32:
+                low, high = np.maximum(part.low, -3.0), np.minimum(part.high, 3.0)
+                array: Any = rng.uniform(low, np.maximum(high, low), shape).astype(np.float32)
+            elif isinstance(part, spaces.Box):
+                array = rng.integers(0, 256, shape, dtype=np.uint8)
+            else:
+                part.seed(seed)
+                array = np.stack([np.asarray(part.sample()) for _ in range(rows)])
+            inputs.append(torch.from_numpy(np.ascontiguousarray(array)))
+        if self.masked:
+            mask = rng.random((rows, self.policy.head.mask_size or 0)) < 0.8
+            mask[:, 0] = True
+            inputs.append(torch.from_numpy(mask))
+        for part in self.policy.initial_state(rows) or ():
+            inputs += [
+                torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) for x in part
+            ]
+        return inputs
 
-def example_inputs(player: PPOPlayer, module: Exported, rows: int, seed: int) -> list[Tensor]:
-    """Random inputs of the right shapes and types."""
-    space = player.observation_space
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    rng = np.random.default_rng(seed)
-    inputs = []
-    for part in parts:
-        shape = (rows, *(part.shape or ()))
-        if isinstance(part, spaces.Box) and part.dtype == np.float32:
-            low, high = np.maximum(part.low, -3.0), np.minimum(part.high, 3.0)
-            array: Any = rng.uniform(low, np.maximum(high, low), shape).astype(np.float32)
-        elif isinstance(part, spaces.Box):
-            array = rng.integers(0, 256, shape, dtype=np.uint8)
-        else:
-            part.seed(seed)
-            array = np.stack([np.asarray(part.sample()) for _ in range(rows)])
-        inputs.append(torch.from_numpy(np.ascontiguousarray(array)))
-    if module.masked:
-        mask = rng.random((rows, module.policy.head.mask_size or 0)) < 0.8
-        mask[:, 0] = True
-        inputs.append(torch.from_numpy(mask))
-    for part in module.policy.initial_state(rows) or ():
-        inputs += [
-            torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) for x in part
-        ]
-    return inputs
 
-
-def export_onnx(player: PPOPlayer, path: Path, *, check: bool = True) -> float:
-    """Write the policy to `path`; returns the largest difference found (0 without `check`).
-
-    Raises:
-        RunError: The exported network answers differently, or the extra "export" is not installed.
-    """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise RunError('ONNX export needs an extra: pip install "playout[export]"') from None
-    module = Exported(player).eval()
-    inputs = example_inputs(player, module, 3, seed=0)
+def write_onnx(network: Exportable, path: Path) -> None:
+    """Writes the network as ONNX; RunError if the extra "export" is not installed."""
+    if find_spec("onnxscript") is None:
+        raise RunError(_NEEDS_EXTRA)
+    module = network
+    assert isinstance(module, nn.Module)
+    module.eval()
+    inputs = network.example_inputs(3, seed=0)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
-    shapes = ({0: batch},) * len(inputs)
     quiet = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with (
@@ -147,62 +201,103 @@ def export_onnx(player: PPOPlayer, path: Path, *, check: bool = True) -> float:
         program = torch.onnx.export(
             module,
             tuple(inputs),
-            input_names=module.input_names,
-            output_names=module.output_names,
-            dynamic_shapes=(shapes,),
+            input_names=network.input_names,
+            output_names=network.output_names,
+            dynamic_shapes=(({0: batch},) * len(inputs),),
             dynamo=True,
             verbose=False,
         )
         assert program is not None
         program.save(str(path))
-    return compare(player, module, path) if check else 0.0
 
 
-def compare(player: PPOPlayer, module: Exported, path: Path) -> float:
-    """Largest difference between the network and the file over batches of several sizes."""
+def check_onnx(network: Exportable, path: Path) -> float:
+    """The largest difference between the network and the file over batches of several sizes.
+
+    Raises:
+        RunError: It is too large, or the check cannot be made.
+    """
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except ImportError:
         raise RunError(
             'the check needs onnxruntime: pip install "playout[export]", or use --no-check'
         ) from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
+    known = [entry.name for entry in session.get_inputs()]
     worst = 0.0
-    for rows in (1, 7, 64):
-        inputs = example_inputs(player, module, rows, seed=rows)
-        given = {
-            name: x.numpy()
-            for name, x in zip(module.input_names, inputs, strict=True)
-            if name in names
-        }
-        found = session.run(module.output_names, given)
+    for rows in _CHECKED_ROWS:
+        inputs = network.example_inputs(rows, seed=rows)
+        named = zip(network.input_names, inputs, strict=True)
+        found = session.run(network.output_names, {n: x.numpy() for n, x in named if n in known})
         with torch.no_grad():
-            wanted = module(*inputs)
-        for name, ours, theirs in zip(module.output_names, wanted, found, strict=True):
+            wanted = network(*inputs)
+        for name, ours, theirs in zip(network.output_names, wanted, found, strict=True):
             if ours.dtype in (torch.int64, torch.int32) and not np.array_equal(ours, theirs):
-                raise RunError(f"{path}: {name} differs from the original network")
+                raise RunError(f"ONNX: {name} differs from the original network; nothing was kept")
             size = np.maximum(np.abs(ours.numpy().astype(np.float64)), 1.0)
             worst = max(worst, float((np.abs(ours.numpy() - theirs) / size).max()))
     if not worst <= _TOLERANCE:
-        raise RunError(f"{path} differs from the original network by {worst:.2g}")
+        raise RunError(f"ONNX differs from the original network by {worst:.2g}; nothing was kept")
     return worst
 
 
-def export_run(run: RunDir, options: ExportOptions) -> None:
-    """Writes the network of a PPO run."""
-    which = options.which
-    kind = options.format or "onnx"
-    if kind == "hf":
-        raise ConfigError("a PPO run is exported as onnx or safetensors")
-    player = load(run, which)
-    if kind == "safetensors":
-        path = options.out or run.path / "policy.safetensors"
-        checkpoint = find_checkpoint(run, which)
-        shutil.copyfile(checkpoint.path / "model.safetensors", path)
-        print(f"wrote {path}")
-        return
-    path = options.out or run.path / "policy.onnx"
-    worst = export_onnx(player, path, check=options.check)
-    text = f", largest difference {worst:.1e} over 72 inputs" if options.check else ""
-    print(f"wrote {path}{text}")
+def export_network(
+    run: RunDir,
+    options: ExportOptions,
+    network: nn.Module,
+    wrapper: Callable[[], Exportable],
+    *,
+    stem: str,
+    about: Mapping[str, str],
+) -> None:
+    """What `playout export RUN` does with a run that has one network.
+
+    Args:
+        run: The run.
+        options: What to write and where; without a format it is ONNX if that can be written.
+        network: The weights.
+        wrapper: Makes the function for ONNX; ConfigError if the network cannot be one.
+        stem: What a file inside the run is called, before its ending.
+        about: What a safetensors file tells of the network.
+    """
+    if options.format == "hf":
+        raise ConfigError(f"a run of kind {run.kind} is exported as onnx or safetensors, not hf")
+    onnx, reason = options.format == "onnx", ""
+    if options.format is None:
+        onnx, reason = _onnx_possible(wrapper)
+    path = options.out
+    if path is None:
+        path = run.path / f"{stem}.{'onnx' if onnx else 'safetensors'}"
+    must_be_writable(path)
+    aside = path.with_name(f".{path.name}.tmp")  # a file of that name is whole and has been checked
+    try:
+        if onnx:
+            exportable = wrapper()
+            write_onnx(exportable, aside)
+            text = "ONNX"
+            if options.check:
+                worst, rows = check_onnx(exportable, aside), sum(_CHECKED_ROWS)
+                text += f", largest difference to the original {worst:.1e} over {rows} inputs"
+        else:
+            weights = {name: x.contiguous() for name, x in network.state_dict().items()}
+            aside.write_bytes(safetensors.torch.save(weights, metadata=dict(about)))
+            text = f"safetensors{reason}"
+        os.replace(aside, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {describe(error)}; choose another --out") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+    print(f"wrote {path} ({text})")
+
+
+def _onnx_possible(wrapper: Callable[[], Exportable]) -> tuple[bool, str]:
+    """Whether a network can be written as ONNX here, and if not, why."""
+    if find_spec("onnxscript") is None or find_spec("onnxruntime") is None:
+        return False, '; for ONNX: pip install "playout[export]"'
+    try:
+        wrapper()
+    except ConfigError as error:
+        return False, f"; {error}"
+    return True, ""

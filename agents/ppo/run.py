@@ -6,6 +6,7 @@ Runs that learned a game by self-play go the way of games, as league/player.py. 
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from playout.agents.vector.factory import (
 )
 from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, RunError
+from torch import nn
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play", "plot_run"]
 
@@ -227,10 +229,15 @@ def plot_run(run: RunDir) -> Path:
 
 
 def export(run: RunDir, options: ExportOptions) -> None:
-    """Writes its network as ONNX, or the bare weights."""
-    from playout.agents.networks.export import export_run
+    """Writes its network as ONNX, with the statistics of its observations, or the bare weights."""
+    from playout.agents.networks.export import ExportedPolicy, export_network
 
-    export_run(run, options)
+    player = load(run, options.which)
+    policy, space, normalizer = player.policy, player.observation_space, player.normalizer
+    assert isinstance(policy, nn.Module)
+    wrapper = partial(ExportedPolicy, policy, space, normalizer)
+    about = {"env": str(run.config["env"])}
+    export_network(run, options, policy, wrapper, stem="policy", about=about)
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol

@@ -63,16 +63,11 @@ def test_typed_seams_and_other_names_are_left_alone():
 # Shrinks to nothing while seams get their types.
 PENDING = {
     "__init__(game)",
-    "_hinter(player)",
     "_play_all(game)",
     "_play_all(players)",
-    "_with_person(player)",
     "check_game(game)",
     "env(game)",
-    "evaluate_player(player)",
     "game(game)",
-    "judge_positions(player)",
-    "play_games(player)",
     "raw_env(game)",
     "stored_settings(command)",
 }

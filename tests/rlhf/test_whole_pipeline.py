@@ -139,6 +139,11 @@ def test_runs_load_are_judged_and_are_exported(finished, tmp_path, capsys, monke
     assert main(["export", str(folder), "--out", str(target)]) == 0
     assert (target / "model.safetensors").exists() and (target / "tokenizer.json").exists()
     assert main(["export", str(folder), "--out", str(target)]) == 2
+    capsys.readouterr()
+    assert (target / "model.safetensors").stat().st_mode & 0o044  # others may read an export
+    for place in (target / "config.json", "/proc/x"):
+        assert main(["export", str(folder), "--out", str(place)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
     assert main(["rlhf", "report", str(folder / "rlhf")]) == 2
 
 
