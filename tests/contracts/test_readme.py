@@ -165,8 +165,11 @@ def check_link(page, text, target):
         assert anchor in anchors(found), f"{path} has no heading {anchor}"
     name = re.fullmatch(r"`[\w.]*?(\w+)(\(\))?`", text)
     if name and found.is_file() and not text.strip("`").endswith(found.name):
-        content = found.read_text(encoding="utf-8")
-        assert re.search(rf"\b{name[1]}\b", content), f"{path} has no {name[1]}"
+        content, word = found.read_text(encoding="utf-8"), name[1]
+        defined = rf"\b{word}\b"
+        if found.suffix == ".py":
+            defined = rf"^ *(async )?(def|class) {word}\b|^{word} *[:=]"
+        assert re.search(defined, content, re.M), f"{path} defines no {word}"
 
 
 @pytest.mark.parametrize("text", list(blocks(False, SHELL)))
