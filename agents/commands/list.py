@@ -52,7 +52,7 @@ def environments() -> dict[str, str]:
 
 def presets() -> dict[str, str]:
     """Preset files and the subjects in each."""
-    from playout.agents.runs.presets import preset_files, read_presets
+    from playout.agents.runs.config import preset_files, read_presets
 
     return {
         name: ", ".join(key for key in read_presets(name) if key != "default")

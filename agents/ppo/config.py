@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.runs.config import from_dict, nearest, to_dict
-from playout.agents.runs.presets import read_presets
+from playout.agents.runs.config import from_dict, nearest, read_presets, to_dict
 from playout.errors import ConfigError
 
 T = TypeVar("T")

@@ -1,24 +1,32 @@
-"""Dataclasses <-> plain dicts (TOML, JSON), checked against the field types.
+"""Settings: frozen dataclasses <-> plain data (TOML, JSON), and preset files.
 
-An unknown key, a wrong type or a value outside a Literal is a ConfigError that names the key, the
-place and the nearest right one. Leaves out files (presets.py) and flags (tyro reads the same
-dataclasses).
+A preset file, agents/presets/NAME.toml, holds a table of settings for each environment or game,
+and [default]. An unknown key, a wrong type or a value outside a Literal is a ConfigError that names
+the key, the place and the nearest right one; types are checked by msgspec. Leaves out flags (tyro
+reads the same dataclasses) and what the settings mean.
 """
 
 import dataclasses
 import difflib
+import math
+import os
+import tomllib
 import types
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
+from playout.agents.runs.durable_io import describe
 from playout.errors import ConfigError
 
+PRESETS = Path(__file__).parent.parent / "presets"
+_MAX_BYTES = 1 << 20
 T = TypeVar("T")
 
 
 def nearest(name: str, names: Collection[str]) -> str:
-    """A hint for a misspelt name: ", did you mean X?" or the list of what there is."""
+    """A hint for a misspelt name: "did you mean X?" or the list of what there is."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"
@@ -26,15 +34,28 @@ def nearest(name: str, names: Collection[str]) -> str:
     return f"there are {', '.join(shown[:30])}{' ...' if len(shown) > 30 else ''}"
 
 
-def to_dict(value: Any) -> Any:
-    """A dataclass as nested dicts, lists, numbers, text and None."""
+def to_dict(value: Any, where: str = "") -> Any:
+    """Settings as JSON and TOML hold them: dataclasses become dicts, tuples lists, paths text.
+
+    Raises:
+        ConfigError: a number that is not finite, or an object; `where` is the setting's name.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_dict(item) for key, item in value.items()}
+        below = f"{where}." if where else ""
+        return {str(key): to_dict(item, f"{below}{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_dict(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return [to_dict(item, where) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"setting {where} is {value}; use none for no limit")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"setting {where} is a {type(value).__name__}, which a configuration cannot hold"
+    )
 
 
 def _type_name(kind: Any) -> str:
@@ -42,71 +63,17 @@ def _type_name(kind: Any) -> str:
         return "one of " + ", ".join(str(choice) for choice in get_args(kind))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_type_name(part) for part in get_args(kind) if part is not type(None))
-    return getattr(kind, "__name__", str(kind))
+    return str(kind) if get_args(kind) else getattr(kind, "__name__", str(kind))
 
 
-def _sequence(kind: Any, value: Any, where: str) -> Any:
-    parts, origin = get_args(kind), get_origin(kind) or kind
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} must be a list, not {value!r:.60}")
-    if origin is list or not parts or (len(parts) == 2 and parts[1] is Ellipsis):
-        item = parts[0] if parts else Any
-        return origin(convert(item, entry, f"{where}[{i}]") for i, entry in enumerate(value))
-    if len(parts) != len(value):
-        raise ConfigError(f"{where} must have {len(parts)} entries, not {len(value)}")
-    return tuple(
-        convert(part, entry, f"{where}[{i}]")
-        for i, (part, entry) in enumerate(zip(parts, value, strict=True))
-    )
-
-
-def _union(kind: Any, value: Any, where: str) -> Any:
-    parts = get_args(kind)
-    if value is None and type(None) in parts:
-        return None
-    errors = []
-    for part in parts:
-        if part is not type(None):
-            try:
-                return convert(part, value, where)
-            except ConfigError as error:
-                errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    raise ConfigError(f"{where} must be {_type_name(kind)}, not {value!r:.60}")
-
-
-def convert(kind: Any, value: Any, where: str) -> Any:
-    """`value` (from TOML or JSON) as the type `kind`; whole numbers may stand for floats."""
-    origin = get_origin(kind)
-    if kind is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _union(kind, value, where)
-    if origin is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
-            return value
-        raise ConfigError(f"{where} must be {_type_name(kind)}, not {value!r:.60}")
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return from_dict(kind, value, where=where)
-    if kind in (tuple, list) or origin in (tuple, list):
-        return _sequence(kind, value, where)
-    if kind is dict or origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table, not {value!r:.60}")
-        item = get_args(kind)[1] if get_args(kind) else Any
-        return {str(key): convert(item, entry, f"{where}.{key}") for key, entry in value.items()}
-    if kind is float and type(value) is int:
-        return float(value)
+def _path_from_text(kind: Any, value: Any) -> Any:
     if kind is Path and type(value) is str:
         return Path(value)
-    if isinstance(kind, type) and type(value) is kind:
-        return value
-    raise ConfigError(f"{where} must be {_type_name(kind)}, not {value!r:.60}")
+    raise ValueError(f"not a {_type_name(kind)}")
 
 
 def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -> T:
-    """Build a dataclass from a dict.
+    """Build a dataclass from a dict; whole numbers may stand for floats.
 
     Args:
         cls: the dataclass.
@@ -125,7 +92,14 @@ def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(f"{where} has no setting {key!r}; {nearest(str(key), fields)}")
-        found[key] = convert(hints[key], value, f"{where}: {key}")
+        kind, place = hints[key], f"{where}: {key}"
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            found[key] = from_dict(kind, value, where=place)
+            continue
+        try:
+            found[key] = msgspec.convert(value, kind, dec_hook=_path_from_text)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{place} must be {_type_name(kind)}, not {value!r:.60}") from error
     if base is not None:
         return dataclasses.replace(base, **found)  # type: ignore[type-var]
     for name, field in fields.items():
@@ -133,3 +107,39 @@ def from_dict(cls: type[T], values: Any, *, where: str, base: T | None = None) -
         if absent and name not in found:
             raise ConfigError(f"{where} lacks the setting {name!r}")
     return cls(**found)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of settings as a dict.
+
+    Raises:
+        ConfigError: it is missing, too large, or not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {describe(error)}") from error
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path} is too large for a settings file")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def preset_files() -> list[str]:
+    """Names of the preset files that come with playout."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def read_presets(name: str) -> dict[str, dict[str, Any]]:
+    """All tables of a preset file."""
+    path = PRESETS / f"{name}.toml"
+    if not path.exists():
+        raise ConfigError(f"there are no presets {name!r}; {nearest(name, preset_files())}")
+    tables = read_toml(path)
+    for key, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {key} must stand in a table")
+    return tables

@@ -10,7 +10,6 @@ settings. Leaves out what a checkpoint is made of (checkpoint/folder.py) and the
 
 import contextlib
 import fcntl
-import math
 import os
 import platform
 import subprocess
@@ -26,31 +25,12 @@ import tomli_w
 from playout.agents.runs import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import CheckpointStore
+from playout.agents.runs.config import to_dict
 from playout.errors import CheckpointError, RunError
 
 FORMAT = "playout.run.v1"
 _MAX_CONFIG_BYTES = 1 << 20
 _locked: set[str] = set()  # POSIX locks do not keep a process from locking twice
-
-
-def _plain(value: Any, path: str) -> Any:
-    """A setting as JSON holds it: tuples become lists, paths text."""
-    if isinstance(value, dict):
-        return {
-            str(key): _plain(item, f"{path}.{key}" if path else str(key))
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_plain(item, path) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"setting {path} is {value}; use none for no limit")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(
-        f"setting {path} is a {type(value).__name__}, which a configuration cannot hold"
-    )
 
 
 def _toml(config: dict[str, Any]) -> bytes:
@@ -160,7 +140,7 @@ class RunDir(CheckpointStore):
             )
         if path.exists() and not (path.is_dir() and _only_begun(path)):
             raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
-        config = _plain(config, "")
+        config = to_dict(config)
         text = _toml(config)
         run = cls(
             path,
@@ -243,7 +223,7 @@ class RunDir(CheckpointStore):
 
     def change_config(self, **changes: Any) -> None:
         """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
-        config = _plain({**self.config, **changes}, "")
+        config = to_dict({**self.config, **changes})
         text = _toml(config)
         step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
         change = {
@@ -255,7 +235,7 @@ class RunDir(CheckpointStore):
         self.update(
             config=config,
             config_sha256=[durable_io.sha256(text), self._record["config_sha256"][0]],
-            changes=[*self._record.get("changes", []), _plain(change, "")],
+            changes=[*self._record.get("changes", []), to_dict(change)],
         )
         durable_io.replace_file(self.path / "config.toml", text)
 

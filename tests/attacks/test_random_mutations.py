@@ -12,9 +12,9 @@ import safetensors
 from playout.agents.runs import durable_io
 from playout.agents.runs.checkpoint import codec, tensor_file
 from playout.agents.runs.checkpoint import folder as checkpoints
+from playout.agents.runs.config import read_toml
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog, read_rows
-from playout.agents.runs.presets import read_toml
 from playout.errors import CheckpointError, ConfigError, PlayoutError
 
 NUMBER = 10_000 if os.environ.get("PLAYOUT_LONG") else 1000

@@ -15,8 +15,8 @@ import pytest
 from playout import cli
 from playout.agents.commands.ppo import Command
 from playout.agents.ppo.config import resolve
+from playout.agents.runs.config import read_presets
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.presets import read_presets
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
 from ppo_worlds import Bandit, Counter, Recall
 
