@@ -24,7 +24,7 @@ from playout.agents.networks.board import new_network
 from playout.agents.networks.resnet import parse_size
 from playout.agents.runs.budget import plan
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.memory import keep_freed_memory
+from playout.agents.runs.loop import keep_freed_memory
 from playout.envs.core.game import NativeGame
 
 LARGE, MEDIUM, SMALL = "base", "medium", "small"

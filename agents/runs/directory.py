@@ -24,7 +24,7 @@ import playout
 import tomli_w
 from playout.agents.runs import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
-from playout.agents.runs.checkpoint.history import CheckpointStore
+from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import to_dict
 from playout.errors import CheckpointError, RunError
 
@@ -89,11 +89,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-class RunDir(CheckpointStore):
+class RunDir(Checkpoints):
     """A run directory. Make one with `create` or `open`."""
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
-        super().__init__(path)
+        super().__init__(path, str(record["id"]))
         self._record = record
 
     @property
@@ -105,11 +105,6 @@ class RunDir(CheckpointStore):
     def seed(self) -> int:
         """The one number that all randomness derives from."""
         return int(self._record["seed"])
-
-    @property
-    def id(self) -> str:
-        """A name unique to the run; its checkpoints carry it."""
-        return str(self._record["id"])
 
     @property
     def config(self) -> dict[str, Any]:

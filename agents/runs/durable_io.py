@@ -56,7 +56,7 @@ def write_new(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
     digest = hashlib.sha256()
     size = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o644)
+    descriptor = os.open(path, flags, 0o666)  # less the umask, as everybody's files
     try:
         for chunk in chunks:
             write_all(descriptor, chunk)
@@ -68,12 +68,12 @@ def write_new(path: Path, chunks: Iterable[Any]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, *chunks: Any) -> None:
     """Write a file aside and rename it over `path`: readers see the old bytes or the new."""
     aside = path.with_name(path.name + ".tmp")
     try:
         remove(aside)
-        write_new(aside, [data])
+        write_new(aside, chunks)
         os.replace(aside, path)
         fsync_folder(path.parent)
     except OSError as error:
@@ -97,7 +97,7 @@ def _try_remove(path: Path) -> None:
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file without following a link, and without hanging on a pipe or a device."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")

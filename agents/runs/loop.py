@@ -6,6 +6,7 @@ only reads, evaluations are counted in updates, and metrics are cut back to the 
 training continues from. Leaves out all learning.
 """
 
+import ctypes
 import math
 import os
 import signal
@@ -20,7 +21,6 @@ from typing import Any, TypeVar
 from playout.agents.runs.checkpoint.codec import is_torch
 from playout.agents.runs.console import Console, Mode, RemainingTime, make_console
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.memory import keep_freed_memory
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.tensorboard import TensorBoardView
 from playout.agents.runs.trainer import Trainer
@@ -31,6 +31,23 @@ _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
 
 
 T = TypeVar("T", bound=Trainer)
+
+
+def keep_freed_memory() -> bool:
+    """Tells the C library to keep freed memory for reuse; returns whether it could be told.
+
+    A gradient step frees and asks again for the same few megabytes many times a second. By default
+    large pieces go back to the system at once, and the next step pays for every page anew: a tenth
+    of the time of a small network's step. Libraries other than glibc are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return False
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of mallopt(3)
+    largest = 32 << 20  # bytes; glibc takes no larger threshold for mapping
+    settings = ((mmap_threshold, largest), (trim_threshold, 1 << 30), (top_pad, 64 << 20))
+    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 class Interrupted(SystemExit):
@@ -189,11 +206,13 @@ class _Loop:
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
         done, total = self.trainer.progress
+        self.remaining.add(done, evaluation_time)
+        each = self.remaining.seconds_a_unit
+        metrics["time/fps"] = 1 / each if each else math.nan
         metrics["time/elapsed"] = self.elapsed
         self.log.append(self.updates, done, metrics)
         self.view.append(done, metrics)
-        self.remaining.add(done, evaluation_time)
-        headline, each = self.trainer.headline(metrics), self.remaining.seconds_a_unit
+        headline = self.trainer.headline(metrics)
         self.console.update(done, total, headline, left=self._seconds_left(total), each=each)
         self.metrics = metrics
         return None if metric is None or math.isnan(metric) else metric

@@ -18,7 +18,7 @@ from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
 from tyro.conf import arg
 
-T = TypeVar("T")
+T = TypeVar("T", bound="TrainingOptions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,10 @@ def run_options_last(cls: type[T]) -> type[T]:
     Fields of a base class come first; a class decorated with this has them at the end. All are
     keyword-only, so nothing but the order in the help changes.
     """
-    own: dict[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+    own = cls.__dataclass_fields__
     shared = {field.name for field in dataclasses.fields(TrainingOptions)}
     ordered = sorted(own, key=lambda name: name in shared)
-    cls.__dataclass_fields__ = {name: own[name] for name in ordered}  # type: ignore[attr-defined]
+    cls.__dataclass_fields__ = {name: own[name] for name in ordered}
     return cls
 
 
@@ -63,7 +63,7 @@ def run_options_last(cls: type[T]) -> type[T]:
 _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet"})
 
 
-def stored_settings(command: Any) -> dict[str, Any]:
+def stored_settings(command: TrainingOptions) -> dict[str, Any]:
     """The part of a command that makes up a run's configuration."""
     return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
 
@@ -92,10 +92,10 @@ def resumed(
     run = RunDir.open(path)
     if by is not None:
         _check_kind(run, by)
-    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED  # type: ignore[arg-type]
+    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED
     stored = {key: value for key, value in run.config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
-    return dataclasses.replace(command, **{"resume": Path(path), **given})  # type: ignore[type-var]
+    return dataclasses.replace(command, **{"resume": Path(path), **given})
 
 
 def make_command(cls: type[T], **given: Any) -> T:
@@ -135,8 +135,8 @@ def open_run(
         kind: the kind of run, such as "ppo"; resuming a run of another kind is refused.
         name: what a new folder below runs/ is called after.
         extra: what was derived from the command (a resolved preset, say); stored with it and to be
-            read back from `run.config` on
-            resume, so that a later version of playout cannot change a run under way.
+            read back from `run.config` on resume, so that a later version of playout cannot change
+            a run under way.
         may_change: settings that may differ on resume, such as a total budget.
 
     Raises:

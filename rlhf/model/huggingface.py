@@ -7,17 +7,16 @@ tokenizer.py's, whole training states the run's.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.checkpoint import tensor_file
 from playout.agents.runs.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 __all__ = ["from_pretrained", "load_heads", "read_config", "save_pretrained"]
@@ -194,10 +193,7 @@ def save_pretrained(
     for prefix, head in (heads or {}).items():
         for name, tensor in head.state_dict().items():
             tensors[f"{prefix}.{name}"] = tensor.detach().to("cpu", torch.float32).clone()
-    aside = folder / "model.safetensors.tmp"
-    save_file(tensors, aside, metadata={"format": "pt"})
-    aside.chmod(0o644)  # the library lets nobody else read it
-    os.replace(aside, folder / "model.safetensors")
+    tensor_file.save(folder / "model.safetensors", tensors, {"format": "pt"})
     values = {**config_to_json(model.config, architecture), **(extra or {})}
     replace_file(folder / "config.json", json.dumps(values, indent=2).encode())
 

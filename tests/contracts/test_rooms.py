@@ -9,7 +9,7 @@ from project import FOLDERS, PACKAGES, ROOT, SKIPPED, modules, shown, sources
 MAX_ENTRIES = 14
 MAX_LINES = 400
 # Shrinks to nothing while files are merged and split.
-LARGE = {"agents/alphazero", "agents/runs"}
+LARGE = {"agents/alphazero"}
 FILE = re.compile(r"(?<![\w/.{<*-])((?:[a-z_]+/)*_?[a-z_0-9]+\.(?:py|pyx|pyi|h|sh))\b")
 PLACE = re.compile(rf"(?<![\w/.:-])((?:{'|'.join(FOLDERS)})/[a-z_0-9/.]*)")
 MODULE = re.compile(rf"\bplayout\.((?:{'|'.join(PACKAGES)})(?:\.\w+)*)")

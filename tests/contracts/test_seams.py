@@ -69,7 +69,6 @@ PENDING = {
     "env(game)",
     "game(game)",
     "raw_env(game)",
-    "stored_settings(command)",
 }
 
 

@@ -39,7 +39,6 @@ DTYPES: dict[str, tuple[str | None, str | None, int]] = {
 }
 _FROM_NUMPY = {numpy: name for name, (numpy, _, _) in DTYPES.items() if numpy}
 _FROM_TORCH = {torch: name for name, (_, torch, _) in DTYPES.items() if torch}
-_MARKS = frozenset({"$tensor", "$array", "$scalar", "$bytes", "$tuple", "$dict", "$float"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +222,7 @@ class Decoder:
         if depth > MAX_DEPTH:
             raise CheckpointError(f"{where} is nested more than {MAX_DEPTH} levels deep")
         if isinstance(value, dict):
-            marks = _MARKS.intersection(value)
+            marks = self._marks.keys() & value.keys()
             if not marks:
                 if any(key.startswith("$") for key in value):
                     raise CheckpointError(f"{where} holds an unknown mark")

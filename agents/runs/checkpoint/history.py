@@ -22,16 +22,16 @@ from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.errors import CheckpointError, RunError
 
 
-class CheckpointStore:
-    """The checkpoints below a run's folder."""
+class Checkpoints:
+    """The checkpoints below a run's folder.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the run's folder.
+        run_id: a name unique to the run; its checkpoints carry it, and no others are loaded.
+    """
 
-    @property
-    def id(self) -> str:
-        """The run that the checkpoints must belong to."""
-        raise NotImplementedError
+    def __init__(self, path: Path, run_id: str) -> None:
+        self.path, self.id = path, run_id
 
     @property
     def _folder(self) -> Path:

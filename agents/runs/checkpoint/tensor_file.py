@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from playout.agents.runs.checkpoint.codec import DTYPES, Tensor
-from playout.agents.runs.durable_io import parse_json
+from playout.agents.runs.checkpoint.codec import DTYPES, Tensor, from_torch
+from playout.agents.runs.durable_io import parse_json, replace_file
 from playout.errors import CheckpointError
 
 MAX_HEADER_BYTES = 16 << 20
@@ -46,6 +46,15 @@ def chunks(
     for name in names:
         if len(tensors[name].data):
             yield tensors[name].data
+
+
+def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write torch tensors for other programs: the file appears whole, readable as umask says.
+
+    The library's `save_file` lets nobody but the owner read its files.
+    """
+    found = {name: from_torch(tensor, name) for name, tensor in tensors.items()}
+    replace_file(path.absolute(), *chunks(found, metadata))
 
 
 def _entry(entry: Any, path: Path) -> tuple[str, tuple[int, ...], int, int]:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from playout.agents.runs.checkpoint import codec
+from playout.agents.runs.checkpoint import codec, tensor_file
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError
 
@@ -209,3 +209,16 @@ def test_what_a_checkpoint_cannot_hold_is_refused_by_name(run, value, message):
     with pytest.raises(TypeError, match=r"state\['x'\].*" + message.replace("<", "<")):
         run.save(8, {"x": {"y": value}})
     assert run.find().step != 8 and not list(run.path.glob("checkpoints/*.tmp"))
+
+
+def test_tensors_for_other_programs_are_theirs_to_read(tmp_path):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.ones(2, dtype=torch.bfloat16)}
+    before = os.umask(0o022)
+    try:
+        tensor_file.save(tmp_path / "x.safetensors", tensors, {"game": "hex"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o644
+    with safetensors.safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert file.metadata() == {"game": "hex"}
+        assert all(torch.equal(file.get_tensor(name), value) for name, value in tensors.items())

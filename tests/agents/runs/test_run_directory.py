@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from playout.agents.runs import durable_io
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, RunError
 
@@ -291,3 +292,16 @@ def test_manifest_and_state_are_readable_json(run):
     manifest = json.loads((run.path / "checkpoints/000001/MANIFEST.json").read_text())
     assert manifest["metric"] == 2.5 and manifest["info"] == {"done": 10}
     assert json.loads((run.path / "checkpoints/000001/state.json").read_text())["n"] == 1
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_can_be_read_by_whom_the_umask_lets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        run = RunDir.create(tmp_path / "r", kind="toy", config={}, seed=0)
+        run.save(1, {"model": {"weight": np.zeros(3, np.float32)}})
+        durable_io.replace_file(tmp_path / "result.json", b"{}")
+    finally:
+        os.umask(before)
+    written = [tmp_path / "result.json", run.path / "run.json", *run.find().path.iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {mode}
