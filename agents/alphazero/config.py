@@ -7,8 +7,9 @@ holds, older names included. Left out: which settings suit a game and a time (bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from playout.agents.runs.config import from_dict
@@ -265,6 +266,8 @@ def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:
     )
 
 
+_OPTIONS = ("game", "size", "updates", "games", "minutes")  # of the command itself
+
 # Names that settings had in runs of earlier versions, and settings that are gone, with the one
 # value that any run has had.
 _RENAMED = {"teach": "grow_warmup", "least_window": "min_window", "lookahead": "tactics"}
@@ -291,6 +294,36 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
                 raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
         found["selfplay"] = {_RENAMED_SELFPLAY.get(key, key): v for key, v in selfplay.items()}
     return from_dict(AlphaZeroConfig, found, where=where)
+
+
+def with_settings(config: AlphaZeroConfig, settings: Sequence[str]) -> AlphaZeroConfig:
+    """The same with other settings, each given as text: "selfplay.num_trees=64", "pooling=true".
+
+    Raises:
+        ConfigError: not NAME=VALUE, an unknown name, or a value of the wrong type.
+    """
+    changes: dict[str, dict[str, Any]] = {"": {}, "selfplay": {}, "learner": {}}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes NAME=VALUE, not {setting!r}")
+        if name in _OPTIONS:
+            raise ConfigError(f"{name} has an option of its own: leave it out of --set")
+        group, _, key = name.partition(".")
+        if not key or group not in changes:
+            group, key = "", name
+        try:
+            changes[group][key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[group][key] = text  # a word
+    selfplay = from_dict(
+        SelfPlayConfig, changes["selfplay"], where="--set selfplay", base=config.selfplay
+    )
+    learner = from_dict(
+        LearnerConfig, changes["learner"], where="--set learner", base=config.learner
+    )
+    config = from_dict(AlphaZeroConfig, changes[""], where="--set", base=config)
+    return replace(config, selfplay=selfplay, learner=learner)
 
 
 def _check_at_least(config: Any, least: int, *names: str) -> None:

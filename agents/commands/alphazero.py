@@ -8,11 +8,11 @@ stopped. `alphazero()` is the same in Python. The learning itself: agents/alphaz
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import TrainingOptions, make_command, open_run
 from playout.errors import ConfigError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.alphazero.config import AlphaZeroConfig
@@ -25,23 +25,23 @@ DEMO_MINUTES, DEFAULT_MINUTES = 6.0, 60.0
 class Command(TrainingOptions):
     """Learn GAME by self-play: tree search makes the games, the network learns from them."""
 
-    game: Positional[str] = "connect_four"
+    game: Annotated[Positional[str], arg(metavar="GAME")] = "connect_four"
     """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)"."""
 
-    minutes: float | None = None
+    minutes: Annotated[float | None, arg(metavar="MINUTES")] = None
     """Time to learn for, turned into a number of updates by a short measurement; by default 60."""
 
-    updates: int | None = None
+    updates: Annotated[int | None, arg(metavar="N")] = None
     """Instead of minutes: updates (some self-play and some gradient steps each)."""
 
-    games: int | None = None
+    games: Annotated[int | None, arg(metavar="N")] = None
     """Instead of minutes: games of self-play."""
 
-    size: str | None = None
+    size: Annotated[str | None, arg(metavar="SIZE")] = None
     """Network: tiny, small, medium, base, large or CHANNELSxBLOCKS (48x6); by default as time and
     the machine's speed allow."""
 
-    simulations: int | None = None
+    simulations: Annotated[int | None, arg(metavar="N")] = None
     """Simulations a move in self-play: few make more games, many make better targets. By default
     16, and 24 for the second network of a long run."""
 
@@ -51,6 +51,10 @@ class Command(TrainingOptions):
 
     demo: bool = False
     """Six minutes instead of an hour: enough to see it learn."""
+
+    set: Annotated[tuple[str, ...] | None, arg(metavar="NAME=VALUE")] = None
+    """Any other setting, such as selfplay.num_trees=64 or learner.batch_size=512; the table
+    `alphazero` of a run's config.toml shows them all."""
 
 
 def main(command: Command) -> int:
@@ -107,6 +111,7 @@ def length_of(command: Command) -> float | None:
 def plan_run(command: Command) -> AlphaZeroConfig:
     """The configuration of a new run."""
     from playout.agents.alphazero.budget import LONG_RUN_MINUTES, choose_sizes, configure
+    from playout.agents.alphazero.config import with_settings
     from playout.agents.alphazero.trainer import resolved
     from playout.envs.core.registry import game as find_game
 
@@ -126,7 +131,7 @@ def plan_run(command: Command) -> AlphaZeroConfig:
         minutes=minutes,
         long=minutes is None or minutes >= LONG_RUN_MINUTES,
     )
-    return resolved(config)
+    return resolved(with_settings(config, command.set or ()))
 
 
 def with_length(config: AlphaZeroConfig, command: Command, run: RunDir) -> AlphaZeroConfig:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-LANES = 16  # channels come in so many
+VECTOR_CHANNELS = 16  # the compiled functions take multiples of this
 
 
 def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -> Tensor:
-    """`relu(norm(x) + residual)`; in training, running statistics follow.
+    """`relu(norm(x) + residual)`; in training it also updates the running statistics.
 
     Args:
         x: [M, C, H, W].
@@ -31,7 +31,7 @@ def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -
         and x.dtype == torch.bfloat16
         and norm.weight.dtype == torch.float32
         and x.device.type == "cpu"
-        and x.shape[1] % LANES == 0
+        and x.shape[1] % VECTOR_CHANNELS == 0
         and not torch.compiler.is_compiling()
     ):
         y = norm(x)
@@ -39,13 +39,22 @@ def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -
     if residual is not None:
         residual = residual.to(x.dtype).expand_as(x)
     y, mean, variance = _NormReLU.apply(x, residual, norm.weight, norm.bias, norm.eps)
-    follow(norm, mean, variance, x.numel() // x.shape[1])
+    update_running_statistics(norm, mean, variance, x.numel() // x.shape[1])
     return y  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Moves running statistics towards those of a batch; their variance is the unbiased one."""
+def update_running_statistics(
+    norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int
+) -> None:
+    """Moves them towards those of a batch of `count` values a channel, as torch does.
+
+    Args:
+        norm: whose statistics they are.
+        mean: [C].
+        variance: [C], biased; the running one is unbiased.
+        count: values a channel, M * H * W.
+    """
     rate = norm.momentum
     assert rate is not None and norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None
@@ -55,6 +64,8 @@ def follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> 
 
 
 class _NormReLU(Function):
+    """The compiled pair of functions as an operation that autograd knows."""
+
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float
@@ -93,8 +104,9 @@ class _NormReLU(Function):
         rows = x.numel() // channels
         grad_x = torch.empty_like(x)
         grad_residual = torch.empty_like(x) if ctx.needs_input_grad[1] else None
-        numbers = torch.empty(5, channels)
-        grad_weight, grad_bias, work = numbers[0], numbers[1], numbers[2]
+        # Three rows of work, which have to lie side by side.
+        buffers = torch.empty(5, channels)
+        grad_weight, grad_bias, work = buffers[0], buffers[1], buffers[2:]
         compiled.backward(
             grad.data_ptr(),
             x.data_ptr(),

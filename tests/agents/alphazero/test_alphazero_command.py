@@ -40,6 +40,20 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     assert rows(parts)[0] == rows(whole)[0]
 
 
+def test_settings_without_an_option_of_their_own_reach_the_run_and_stay_on_resume(tmp_path):
+    run = tmp_path / "run"
+    more = ("selfplay.num_trees=8", "learner.batch_size=32", "eval_games=2")
+    options = {"size": "8x1", "simulations": 4, "quiet": True}
+    alphazero("tic_tac_toe", updates=1, run=run, set=more, **options)
+    settings = RunDir.open(run).config["alphazero"]
+    assert settings["selfplay"]["num_trees"] == 8
+    assert settings["learner"]["batch_size"] == 32
+    assert alphazero(resume=run, updates=2, quiet=True) == 0
+    assert len(rows(run)) == 2
+    with pytest.raises(ConfigError, match="keeps its settings"):
+        alphazero(resume=run, updates=3, set=("eval_games=4",), quiet=True)
+
+
 def test_a_player_is_loaded_with_any_number_of_simulations(tmp_path):
     run = tmp_path / "run"
     alphazero("tic_tac_toe", updates=1, run=run, quiet=True, size="8x1", simulations=4)

@@ -1,7 +1,13 @@
 """Settings that a run directory holds: today's, and those of earlier versions."""
 
 import pytest
-from playout.agents.alphazero.config import AlphaZeroConfig, SelfPlayConfig, stored_config
+from playout.agents.alphazero.config import (
+    AlphaZeroConfig,
+    LearnerConfig,
+    SelfPlayConfig,
+    stored_config,
+    with_settings,
+)
 from playout.agents.runs.config import to_dict
 from playout.errors import ConfigError
 
@@ -54,3 +60,34 @@ def test_a_run_in_minutes_is_a_configuration_but_not_yet_a_trainers():
 
     with pytest.raises(ConfigError, match="minutes"):
         AlphaZeroTrainer(AlphaZeroConfig(game="tic_tac_toe", minutes=1.0))
+
+
+def test_any_setting_can_be_given_as_text():
+    base = AlphaZeroConfig(updates=3, selfplay=SelfPlayConfig(num_groups=1))
+    given = ["pooling=true", "selfplay.num_trees=64", "learner.optimizer=adamw", "window=1"]
+    assert with_settings(base, given) == AlphaZeroConfig(
+        updates=3,
+        pooling=True,
+        window=1.0,
+        selfplay=SelfPlayConfig(num_groups=1, num_trees=64),
+        learner=LearnerConfig(optimizer="adamw"),
+    )
+    assert with_settings(base, []) == base
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("selfplay.num_tree=64", "did you mean num_trees"),
+        ("poolin=true", "did you mean pooling"),
+        ("selfplay.num_trees=many", "num_trees must be int"),
+        ("selfplay.num_trees=0", "at least 1"),
+        ("selfplay=3", "selfplay"),
+        ("pooling", "NAME=VALUE"),
+        ("updates=7", "option of its own"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_in_one_line(setting, message):
+    with pytest.raises(ConfigError, match=message) as found:
+        with_settings(AlphaZeroConfig(updates=3), [setting])
+    assert "\n" not in str(found.value)
