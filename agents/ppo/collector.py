@@ -53,15 +53,16 @@ class Collector:
         gamma: float,
         seed: int,
         device: torch.device | None = None,
+        normalizer: ObsNormalizer | None = None,
     ) -> None:
         self.envs, self.policy, self.config = envs, policy, config
         self.device = device or torch.device("cpu")
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seed)
         rows, steps = envs.num_envs, config.num_steps
-        self.normalizer = (
-            ObsNormalizer(envs.observation_space, config.clip_obs) if config.normalize_obs else None
-        )
+        self.normalizer = normalizer
+        if normalizer is None and config.normalize_obs:
+            self.normalizer = ObsNormalizer(envs.observation_space, config.clip_obs)
         self.scaler = (
             RewardScaler(rows, gamma, config.clip_reward) if config.normalize_rewards else None
         )

@@ -77,6 +77,7 @@ class PPOTrainer(Trainer):
         threads: int = 0,
         device: str = "cpu",
         policy: nn.Module | Policy | None = None,
+        normalizer: ObsNormalizer | None = None,
     ) -> None:
         """Build the policy and begin the first episodes.
 
@@ -92,6 +93,8 @@ class PPOTrainer(Trainer):
             threads: For torch; 0 chooses by the size of the network.
             device: Where the network lives.
             policy: A policy of your own instead of one built from `network`.
+            normalizer: Statistics of observations that others use too; by default the trainer's
+                own, where `collect` asks for them.
         """
         self.ppo, self.collect = ppo or PPOConfig(), collect or CollectConfig()
         self.seed, self.total_timesteps = seed, total_timesteps
@@ -122,6 +125,7 @@ class PPOTrainer(Trainer):
             gamma=self.ppo.gamma,
             seed=derive_seed(seed, "collect"),
             device=self.device,
+            normalizer=normalizer,
         )
         threshold = self.collect.reward_threshold
         self.threshold = envs.reward_threshold if threshold is None else threshold

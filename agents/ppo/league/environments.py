@@ -1,8 +1,9 @@
-"""Games against a pool of past versions, behind the interface of environments.py.
+"""Games against a pool of past versions, as `Environments`.
 
-In every game the learner has one seat and an opponent the others. A step plays the learner's move
-and then the opponents' until the learner is to move again; a game that ends begins anew in the same
-step with another seat and opponent. Leaves out the pool's upkeep (trainer.py).
+In every game the learner is one of the players and an opponent the others. A step plays the
+learner's move and then the opponents' until the learner is to move again; a game that ends begins
+anew in the same step, with another side for the learner and another opponent. Leaves out the pool's
+upkeep (trainer.py).
 """
 
 from collections.abc import Callable
@@ -13,12 +14,33 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy
 from playout.agents.ppo.collector import to_tensors
-from playout.agents.ppo.league.games import TurnGames
+from playout.agents.ppo.league.games import TurnBasedGames
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.vector.interface import Environments, Step
+from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays, rows_of
 
 LATEST = -1
+
+
+def choose_moves(
+    policy: Policy,
+    obs: Arrays,
+    masks: NDArray[np.uint8],
+    *,
+    generator: torch.Generator,
+    normalizer: ObsNormalizer | None = None,
+    deterministic: bool = False,
+) -> NDArray[Any]:
+    """Moves `[N]` of a policy without a memory, for what the side to move sees in N games."""
+    step = policy.step(
+        to_tensors(obs if normalizer is None else normalizer(obs)),
+        None,
+        torch.from_numpy(masks),
+        generator=generator,
+        deterministic=deterministic,
+    )
+    return policy.to_env(step.action)
 
 
 class PoolEnvs(Environments):
@@ -26,22 +48,35 @@ class PoolEnvs(Environments):
 
     Attributes:
         opponents: Version that each game is played against `[B]`; LATEST is the learner.
-        seats: The learner's seat in each game `[B]`.
+        sides: Which player the learner is in each game `[B]`.
+        results: Finished games: the opponent's version, and the learner's points from 0 to 1.
     """
 
     native, same_step = True, True
 
     def __init__(
         self,
-        games: TurnGames,
+        games: TurnBasedGames,
         pool: Pool,
         policy: Policy,
         make_policy: Callable[[], Policy],
         *,
         num_active: int = 4,
         seed: int = 0,
+        normalizer: ObsNormalizer | None = None,
     ) -> None:
-        """Share `policy` (the learner) for LATEST; `make_policy` builds others like it."""
+        """Set up.
+
+        Args:
+            games: What is played.
+            pool: Past versions of the policy.
+            policy: The learner, which also plays LATEST.
+            make_policy: Builds a policy like it, for a past version's weights.
+            num_active: Versions that are met between two calls of `choose`.
+            seed: Of sides, opponents and their moves.
+            normalizer: The learner's statistics of observations; opponents see by them too.
+        """
+        self.normalizer = normalizer
         self.games, self.pool, self.policy, self.make_policy = games, pool, policy, make_policy
         self.num_envs, self.num_active = games.num_games, num_active
         self.observation_space = games.observation_space
@@ -53,7 +88,7 @@ class PoolEnvs(Environments):
         self.players: dict[int, Policy] = {}
         self.active: list[int] = []
         self.opponents = np.full(self.num_envs, LATEST)
-        self.seats = np.zeros(self.num_envs, np.int64)
+        self.sides = np.zeros(self.num_envs, np.int64)
         self.results: list[tuple[int, float]] = []
 
     def choose(self) -> None:
@@ -75,10 +110,10 @@ class PoolEnvs(Environments):
         for index in set(self.players) - wanted:
             del self.players[index]
 
-    def _seat(self, rows: NDArray[np.bool_]) -> None:
-        """A random seat and opponent for new games."""
+    def _assign(self, rows: NDArray[np.bool_]) -> None:
+        """A random side for the learner and a random opponent in new games."""
         for row in np.flatnonzero(rows):
-            self.seats[row] = self.rng.integers(self.games.num_players)
+            self.sides[row] = self.rng.integers(self.games.num_players)
             latest = not self.active or self.rng.random() < self.pool.latest_share
             self.opponents[row] = (
                 LATEST if latest else self.active[int(self.rng.integers(len(self.active)))]
@@ -87,7 +122,7 @@ class PoolEnvs(Environments):
     def reset(self, seed: int) -> Arrays:
         """Begin everywhere."""
         self.games.reset(seed)
-        self._seat(np.ones(self.num_envs, np.bool_))
+        self._assign(np.ones(self.num_envs, np.bool_))
         self._advance(np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_))
         return self.games.observe()
 
@@ -105,7 +140,7 @@ class PoolEnvs(Environments):
             turn = self.games.to_play()
             ended = turn < 0
             if ended.any():
-                found = self.games.returns()[np.arange(self.num_envs), self.seats]
+                found = self.games.returns()[np.arange(self.num_envs), self.sides]
                 # A game may end before the learner's first move; it is simply dealt again.
                 paid = ended & ~over
                 rewards[paid] = found[paid]
@@ -113,9 +148,9 @@ class PoolEnvs(Environments):
                     self._record(int(row), float(found[row]))
                 over |= ended
                 self.games.restart(ended)
-                self._seat(ended)
+                self._assign(ended)
                 continue
-            waiting = turn != self.seats
+            waiting = turn != self.sides
             if not waiting.any():
                 return
             self.games.apply(self._answers(waiting), waiting)
@@ -131,14 +166,13 @@ class PoolEnvs(Environments):
         for index in np.unique(self.opponents[waiting]):
             rows = np.flatnonzero(waiting & (self.opponents == index))
             player = self.policy if index == LATEST else self.players[int(index)]
-            part = rows_of(obs, rows)
-            step = player.step(
-                to_tensors(part),
-                None,
-                torch.from_numpy(masks[rows]),
+            actions[rows] = choose_moves(
+                player,
+                rows_of(obs, rows),
+                masks[rows],
                 generator=self.generator,
+                normalizer=self.normalizer,
             )
-            actions[rows] = player.to_env(step.action)
         return actions
 
     def masks(self) -> NDArray[Any]:
@@ -146,10 +180,10 @@ class PoolEnvs(Environments):
         return self.games.masks()
 
     def get_state(self) -> dict[str, Any]:
-        """Games, seats, opponents and random numbers; the pool saves itself."""
+        """Games, sides, opponents and random numbers; the pool saves itself."""
         return {
             "games": self.games.get_state(),
-            "seats": self.seats.copy(),
+            "seats": self.sides.copy(),
             "opponents": self.opponents.copy(),
             "active": list(self.active),
             "rng": self.rng.bit_generator.state,
@@ -159,7 +193,7 @@ class PoolEnvs(Environments):
     def set_state(self, state: dict[str, Any]) -> Arrays:
         """Continue; the pool must be restored before."""
         self.games.set_state(state["games"])
-        self.seats[:] = state["seats"]
+        self.sides[:] = state["seats"]
         self.opponents[:] = state["opponents"]
         self.active = [int(k) for k in state["active"]]
         self.rng.bit_generator.state = state["rng"]
@@ -167,3 +201,7 @@ class PoolEnvs(Environments):
         self.players.clear()
         self._load(set(self.active) | {int(k) for k in self.opponents if k != LATEST})
         return self.games.observe()
+
+    def close(self) -> None:
+        """Close the games."""
+        self.games.close()

@@ -13,12 +13,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space, write
+from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, EnvironmentFault
 
 _MAX_ADVANCES = 10_000
 
 
-class TurnGames(Protocol):
+class TurnBasedGames(Protocol):
     """B games of one kind.
 
     Attributes:
@@ -62,16 +63,19 @@ class TurnGames(Protocol):
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state`."""
 
+    def close(self) -> None:
+        """Free what they hold."""
+        return None
 
-class NativeTurns:
+
+class NativeGames(TurnBasedGames):
     """A game behind playout's C table."""
 
-    def __init__(self, game: Any, num_games: int) -> None:
-        self.game, self.name = game, str(game.name)
-        self.num_games, self.num_players = num_games, int(game.num_players)
-        shape = tuple(int(n) for n in game.obs_shape)
-        self.observation_space: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, shape, np.float32)
-        self.action_space = spaces.Discrete(int(game.num_actions))
+    def __init__(self, game: NativeGame, num_games: int) -> None:
+        self.game, self.name = game, game.name
+        self.num_games, self.num_players = num_games, game.num_players
+        self.observation_space = spaces.Box(-np.inf, np.inf, game.obs_shape, np.float32)
+        self.action_space = spaces.Discrete(game.num_actions)
         self.batch = game.batch(num_games)
 
     def reset(self, seed: int) -> None:
@@ -84,7 +88,7 @@ class NativeTurns:
 
     def to_play(self) -> NDArray[np.int32]:
         """The player to move."""
-        found: NDArray[np.int32] = self.batch.to_play()
+        found = self.batch.to_play()
         if (found == -2).any():
             raise ConfigError(f"{self.name} has chance moves, which self-play does not support")
         return found
@@ -95,8 +99,7 @@ class NativeTurns:
 
     def masks(self) -> NDArray[np.uint8]:
         """Its legal actions."""
-        found: NDArray[np.uint8] = self.batch.legal_mask()
-        return found
+        return self.batch.legal_mask()
 
     def apply(self, actions: NDArray[Any], rows: NDArray[np.bool_]) -> None:
         """Play."""
@@ -104,8 +107,7 @@ class NativeTurns:
 
     def returns(self) -> NDArray[np.float32]:
         """What each player got."""
-        found: NDArray[np.float32] = self.batch.returns()
-        return found
+        return self.batch.returns()
 
     def get_state(self) -> dict[str, Any]:
         """The states' bytes."""
@@ -113,10 +115,10 @@ class NativeTurns:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue."""
-        self.batch = type(self.batch).from_data(self.game, state["states"])
+        self.batch = StateBatch.from_data(self.game, state["states"])
 
 
-class AECTurns:
+class AECGames(TurnBasedGames):
     """A PettingZoo AEC environment, made B times; rewards are summed and paid at a game's end."""
 
     def __init__(self, name: str, num_games: int) -> None:
@@ -223,6 +225,11 @@ class AECTurns:
             for action in actions:
                 self._play(i, int(action))
 
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+
 
 def is_game(name: str) -> bool:
     """Whether a name can only mean a game that is learned by self-play."""
@@ -233,15 +240,15 @@ def is_game(name: str) -> bool:
     return name.partition("(")[0] in {info.name for info in games()}
 
 
-def make_turns(name: str, num_games: int) -> TurnGames:
+def make_games(name: str, num_games: int) -> TurnBasedGames:
     """Games from a name: `connect_four`, `playout/ConnectFour-v0`, or `aec:NAME` of PettingZoo."""
     if name.startswith("aec:"):
-        return AECTurns(name.removeprefix("aec:"), num_games)
+        return AECGames(name.removeprefix("aec:"), num_games)
     from playout.envs.core.registry import game
 
     plain = name.removeprefix("playout/").rpartition("-v")[0] or name
     words = "".join(f"_{c.lower()}" if c.isupper() else c for c in plain).lstrip("_")
-    return NativeTurns(game(words), num_games)
+    return NativeGames(game(words), num_games)
 
 
 def _make_aec(name: str) -> Any:

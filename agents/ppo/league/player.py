@@ -18,7 +18,7 @@ from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.ppo.collector import to_tensors
-from playout.agents.ppo.league.games import NativeTurns, make_turns
+from playout.agents.ppo.league.games import NativeGames, make_games
 from playout.agents.ppo.league.trainer import play_fixed
 from playout.agents.ppo.player import PPOPlayer, load
 from playout.agents.runs.directory import RunDir
@@ -108,10 +108,10 @@ def game_of(run: RunDir) -> NativeGame | None:
     if env.startswith("aec:"):
         return None
     try:
-        turns = make_turns(env, 1)
+        games = make_games(env, 1)
     except (ConfigError, GameError):
         return None
-    return turns.game if isinstance(turns, NativeTurns) else None
+    return games.game if isinstance(games, NativeGames) else None
 
 
 def game_player(
@@ -138,9 +138,17 @@ def evaluate_games(run: RunDir, options: EvalOptions) -> dict[str, Any]:
         simulations = options.simulations or 0
         return evaluate_player(player.with_simulations(simulations), options)
     trust(env.removeprefix("aec:").partition("/")[0], run.path)
-    games = make_turns(env, 100 if options.episodes is None else options.episodes)
-    policy = load(run, options.which).policy
-    points = play_fixed(policy, games, "random", options.seed, deterministic=not options.stochastic)
+    games = make_games(env, 100 if options.episodes is None else options.episodes)
+    learned = load(run, options.which)
+    points = play_fixed(
+        learned.policy,
+        games,
+        "random",
+        options.seed,
+        normalizer=learned.normalizer,
+        deterministic=not options.stochastic,
+    )
+    games.close()
     error = 1.96 * float(points.std(ddof=1)) / len(points) ** 0.5 if len(points) > 1 else 0.0
     print(
         f"{env}: {100 * points.mean():.1f} ± {100 * error:.1f} % of the points in {len(points)} "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from playout.agents.networks.policy import Policy
+from playout.agents.rating.ratings import expected_score
 from torch import Tensor
 
 _EMA = 0.05
@@ -85,7 +86,7 @@ class Pool:
         met.append((before, 0.5 * _PRIOR_GAMES, _PRIOR_GAMES))  # type: ignore[arg-type]
         for _ in range(40):
             middle = 0.5 * (low + high)
-            surplus = sum(p - n / (1.0 + 10 ** ((elo - middle) / 400.0)) for elo, p, n in met)
+            surplus = sum(p - n * expected_score(middle - elo) for elo, p, n in met)
             low, high = (middle, high) if surplus > 0 else (low, middle)
         self.elo = 0.5 * (low + high)
         return self.elo

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Policy, as_policy
-from playout.agents.ppo.collector import to_tensors
+from playout.agents.players.player import Player
 from playout.agents.ppo.config import CollectConfig, PPOConfig
-from playout.agents.ppo.league.environments import LATEST, PoolEnvs
-from playout.agents.ppo.league.games import NativeTurns, TurnGames, make_turns
+from playout.agents.ppo.league.environments import LATEST, PoolEnvs, choose_moves
+from playout.agents.ppo.league.games import NativeGames, TurnBasedGames, make_games
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
+from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import rows_of
 from playout.errors import ConfigError
 from torch import nn
@@ -36,7 +37,7 @@ class SelfPlayTrainer(Trainer):
     title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
     survives_faults = True
 
-    def __init__(self, learner: PPOTrainer, envs: PoolEnvs, judges: TurnGames) -> None:
+    def __init__(self, learner: PPOTrainer, envs: PoolEnvs, judges: TurnBasedGames) -> None:
         """`learner` learns in `envs`; `judges` are games for evaluations."""
         self.learner, self.envs, self.judges = learner, envs, judges
         self.pool = envs.pool
@@ -88,10 +89,12 @@ class SelfPlayTrainer(Trainer):
         if self.learner.updates % self.eval_every and not self.finished:
             return {}
         found = {}
-        opponents = ["random"] + (["greedy"] if isinstance(self.judges, NativeTurns) else [])
+        opponents = ["random"] + (["greedy"] if isinstance(self.judges, NativeGames) else [])
         for name in opponents:
             seed = derive_seed(self.learner.seed, "eval", name, self.learner.updates)
-            points = play_fixed(self.learner.policy, self.judges, name, seed)
+            points = play_fixed(
+                self.learner.policy, self.judges, name, seed, normalizer=self.learner.normalizer
+            )
             found[f"eval/score_against_{name}"] = float(points.mean())
         # From -1 (loses every game) to 1, as a game pays.
         found["eval/mean_reward"] = 2.0 * float(np.mean(list(found.values()))) - 1.0
@@ -128,32 +131,41 @@ class SelfPlayTrainer(Trainer):
         self.recent.extend(state["recent"].tolist())
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Close the games."""
+        self.learner.close()
+        self.judges.close()
 
 
 def play_fixed(
-    policy: Policy, games: TurnGames, opponent: str, seed: int, *, deterministic: bool = False
+    policy: Policy,
+    games: TurnBasedGames,
+    opponent: str,
+    seed: int,
+    *,
+    normalizer: ObsNormalizer | None = None,
+    deterministic: bool = False,
 ) -> NDArray[np.float64]:
-    """Points (1, 0.5, 0) of one game on each board, the policy in every seat equally often.
+    """Points (1, 0.5, 0) of one game on each board, the policy on every side equally often.
 
     Args:
         policy: Who is judged; it samples its moves unless `deterministic`, so that games differ.
         games: Boards to play on; they are reset.
         opponent: "random", or for native games any player of players/load.py.
         seed: Of everything random.
+        normalizer: The policy's statistics of observations, or None.
         deterministic: Take the most likely moves.
     """
     count = games.num_games
     rng = np.random.Generator(np.random.Philox(seed))
     generator = torch.Generator().manual_seed(seed)
-    other: Any = None
+    other: Player | None = None
     if opponent != "random":
-        if not isinstance(games, NativeTurns):
+        if not isinstance(games, NativeGames):
             raise ConfigError(f"only native games know the player {opponent!r}")
         from playout.agents.players.load import make_player
 
         other = make_player(opponent, games.game, seed=seed)
-    seats = np.arange(count) % games.num_players
+    sides = np.arange(count) % games.num_players
     games.reset(seed)
     while True:
         turn = games.to_play()
@@ -161,24 +173,23 @@ def play_fixed(
             break
         actions = np.zeros(count, np.int64)
         obs, masks = games.observe(), games.masks()
-        own = np.flatnonzero(turn == seats)
+        own = np.flatnonzero(turn == sides)
         if len(own):
-            part = rows_of(obs, own)
-            step = policy.step(
-                to_tensors(part),
-                None,
-                torch.from_numpy(masks[own]),
+            actions[own] = choose_moves(
+                policy,
+                rows_of(obs, own),
+                masks[own],
                 generator=generator,
+                normalizer=normalizer,
                 deterministic=deterministic,
             )
-            actions[own] = policy.to_env(step.action)
-        rest = np.flatnonzero((turn >= 0) & (turn != seats))
-        if len(rest) and other is not None:
-            actions[rest] = other.act(games.batch[rest])  # type: ignore[attr-defined]
+        rest = np.flatnonzero((turn >= 0) & (turn != sides))
+        if len(rest) and other is not None and isinstance(games, NativeGames):
+            actions[rest] = other.act(games.batch[rest])
         elif len(rest):
             actions[rest] = (rng.random(masks[rest].shape) * (masks[rest] > 0)).argmax(axis=1)
         games.apply(actions, turn >= 0)
-    found = games.returns()[np.arange(count), seats]
+    found = games.returns()[np.arange(count), sides]
     return 0.5 + 0.5 * np.sign(found.astype(np.float64))
 
 
@@ -196,7 +207,7 @@ def make_self_play(
     """The trainer for self-play in a game.
 
     Args:
-        game: As `make_turns` takes it.
+        game: As `make_games` takes it.
         total_timesteps: Moves of the learner to learn from.
         seed: Everything random derives from it.
         ppo: Options of the update.
@@ -207,7 +218,7 @@ def make_self_play(
     """
     if network.recurrent != "none":
         raise ConfigError("self-play does not support recurrent policies")
-    games = make_turns(game, collect.num_envs)
+    games = make_games(game, collect.num_envs)
 
     def build() -> Policy:
         return build_policy(
@@ -219,7 +230,17 @@ def make_self_play(
 
     learned = build() if policy is None else as_policy(policy)
     pool = Pool(seed=derive_seed(seed, "pool"))
-    envs = PoolEnvs(games, pool, learned, build, seed=derive_seed(seed, "opponents"))
+    normalizer = None
+    if collect.normalize_obs:
+        normalizer = ObsNormalizer(games.observation_space, collect.clip_obs)
+    envs = PoolEnvs(
+        games,
+        pool,
+        learned,
+        build,
+        seed=derive_seed(seed, "opponents"),
+        normalizer=normalizer,
+    )
     learner = PPOTrainer(
         envs,
         lambda: envs,
@@ -231,5 +252,6 @@ def make_self_play(
         stop=False,
         threads=threads,
         policy=learned,
+        normalizer=normalizer,
     )
-    return SelfPlayTrainer(learner, envs, make_turns(game, collect.eval_episodes))
+    return SelfPlayTrainer(learner, envs, make_games(game, collect.eval_episodes))

@@ -6,13 +6,17 @@ import numpy as np
 import playout
 import pytest
 import torch
+from gymnasium import spaces
 from playout import cli
 from playout.agents.networks.actor_critic import build_policy
-from playout.agents.ppo.league.environments import LATEST, PoolEnvs
-from playout.agents.ppo.league.games import AECTurns, NativeTurns, is_game, make_turns
+from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo.config import CollectConfig, PPOConfig
+from playout.agents.ppo.league.environments import LATEST, PoolEnvs, choose_moves
+from playout.agents.ppo.league.games import AECGames, NativeGames, is_game, make_games
 from playout.agents.ppo.league.pool import Pool
-from playout.agents.ppo.league.trainer import play_fixed
+from playout.agents.ppo.league.trainer import make_self_play, play_fixed
 from playout.agents.vector.episodes import derive_seed
+from playout.agents.vector.normalize import ObsNormalizer
 from playout.envs.core.registry import game
 
 OPTIONS = {
@@ -27,7 +31,7 @@ OPTIONS = {
 
 
 def pool_envs(num_games=6, seed=0):
-    games = NativeTurns(game("tic_tac_toe"), num_games)
+    games = NativeGames(game("tic_tac_toe"), num_games)
 
     def build():
         return build_policy(games.observation_space, games.action_space, seed=derive_seed(1, "p"))
@@ -49,7 +53,7 @@ def test_it_is_always_the_learner_that_is_to_move_and_results_are_paid_to_its_se
     envs.reset(0)
     rng, paid, ends = np.random.default_rng(0), [], 0
     for _ in range(60):
-        assert np.array_equal(envs.games.to_play(), envs.seats)
+        assert np.array_equal(envs.games.to_play(), envs.sides)
         _, rewards, over, truncations = random_step(envs, rng)
         assert not truncations.any()
         assert set(rewards[~over]) <= {0.0}
@@ -57,7 +61,7 @@ def test_it_is_always_the_learner_that_is_to_move_and_results_are_paid_to_its_se
         ends += int(over.sum())
     assert ends == len(envs.results) > 20
     assert {float(np.sign(r)) for r in paid} == {-1.0, 0.0, 1.0}
-    assert {0, 1} == set(envs.seats.tolist()) | {0, 1}
+    assert {0, 1} == set(envs.sides.tolist()) | {0, 1}
     points = [p for _, p in envs.results]
     assert sorted(points) == sorted(0.5 + 0.5 * np.sign(r) for r in paid)
 
@@ -142,8 +146,8 @@ def test_a_resumed_self_play_run_equals_one_that_never_stopped(tmp_path):
 
 def test_a_pettingzoo_game_is_learned_by_self_play():
     pytest.importorskip("pettingzoo.classic", exc_type=ImportError)
-    games = make_turns("aec:playout/tic_tac_toe-v0", 3)
-    assert isinstance(games, AECTurns) and games.num_players == 2
+    games = make_games("aec:playout/tic_tac_toe-v0", 3)
+    assert isinstance(games, AECGames) and games.num_players == 2
     games.reset(0)
     rng = np.random.default_rng(0)
     while (games.to_play() >= 0).any():
@@ -153,13 +157,13 @@ def test_a_pettingzoo_game_is_learned_by_self_play():
         if rows.all():
             state = games.get_state()
     assert (games.returns().sum(1) == 0).all()
-    other = make_turns("aec:playout/tic_tac_toe-v0", 3)
+    other = make_games("aec:playout/tic_tac_toe-v0", 3)
     other.set_state(state)
     assert sorted(len(a) for a in other.log.actions) == sorted(len(a) for a in state["actions"])
 
 
 def test_seats_are_shared_evenly_in_games_against_fixed_players():
-    games = make_turns("tic_tac_toe", 40)
+    games = make_games("tic_tac_toe", 40)
     policy = build_policy(games.observation_space, games.action_space, seed=0)
     points = play_fixed(policy, games, "random", 1)
     assert points.shape == (40,) and set(points) <= {0.0, 0.5, 1.0}
@@ -170,5 +174,32 @@ def test_seats_are_shared_evenly_in_games_against_fixed_players():
 def test_names_of_games_are_told_from_environments():
     assert is_game("connect_four") and is_game("connect_four(width=5)") and is_game("aec:x.y")
     assert not is_game("CartPole-v1")
-    assert make_turns("playout/TicTacToe-v0", 1).name == "tic_tac_toe"
+    assert make_games("playout/TicTacToe-v0", 1).name == "tic_tac_toe"
     assert LATEST == -1
+
+
+def test_opponents_see_observations_normalised_as_the_learner_does():
+    space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    policy = build_policy(space, spaces.Discrete(4), seed=0)
+    with torch.no_grad():
+        policy.head.out.weight.mul_(500.0)  # a fresh policy hardly looks at what it sees
+    normalizer = ObsNormalizer(space, clip=10.0)
+    obs = np.random.default_rng(0).normal(50.0, 9.0, (64, 3)).astype(np.float32)
+    normalizer.update(obs)
+    masks = np.ones((64, 4), np.uint8)
+    moves = [
+        choose_moves(policy, *given, generator=torch.Generator().manual_seed(1))
+        for given in ((obs, masks), (normalizer(obs), masks))
+    ]
+    generator = torch.Generator().manual_seed(1)
+    found = choose_moves(policy, obs, masks, generator=generator, normalizer=normalizer)
+    assert np.array_equal(found, moves[1]) and not np.array_equal(found, moves[0])
+    trainer = make_self_play(
+        "tic_tac_toe",
+        total_timesteps=100,
+        seed=0,
+        ppo=PPOConfig(),
+        network=NetworkConfig(network="mlp"),
+        collect=CollectConfig(num_envs=2, normalize_obs=True),
+    )
+    assert trainer.envs.normalizer is trainer.learner.normalizer is not None
