@@ -249,10 +249,6 @@ class AlphaZeroConfig:
             ),
         )
 
-    def selfplay_search(self) -> SearchConfig:
-        """The search of self-play: Gumbel with its noise, softer targets, a cache."""
-        return selfplay_search(self.selfplay.num_simulations, cache_size=self.cache_size)
-
 
 def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:
     """The search that makes training targets: Gumbel with its noise, and softer."""

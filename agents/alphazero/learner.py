@@ -91,8 +91,10 @@ class Learner:
                 gradients.append(flat_gradients(one.flat, parameters))
             self._gradients.append(gradients)
         self._averaged = [flatten(part) for part in self._parameters_in(self.average)]
-        self._averaged.append(flatten(running_statistics(self.average)))
-        self._statistics = [flatten(running_statistics(replica)) for replica in self._replicas]
+        self._statistics: list[Tensor] = []  # of every replica; of networks that keep none: empty
+        if running_statistics(self.net):
+            self._averaged.append(flatten(running_statistics(self.average)))
+            self._statistics = [flatten(running_statistics(one)) for one in self._replicas]
         self._pool = ThreadPoolExecutor(
             config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -156,7 +158,7 @@ class Learner:
         for theirs in self._gradients[1:]:
             torch._foreach_add_(mine, theirs)
         torch._foreach_div_(mine, count)
-        if count > 1:
+        if count > 1 and self._statistics:
             mean = torch.stack(self._statistics).mean(dim=0)
             for statistics in self._statistics:
                 statistics.copy_(mean)
@@ -169,7 +171,7 @@ class Learner:
     def _update_average(self) -> None:
         # Early weights are worthless: the average is short at first.
         decay = min(self.config.average, self.steps / (self.steps + 9))
-        new = [*(optimizer.flat for optimizer in self.optimizers), self._statistics[0]]
+        new = [*(optimizer.flat for optimizer in self.optimizers), *self._statistics[:1]]
         torch._foreach_lerp_(self._averaged, new, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,10 +213,11 @@ def make_optimizers(net: BoardNetwork, config: LearnerConfig) -> list[Adam | Muo
         n: p for n, p in named.items() if n not in convs and p.ndim > 1 and n not in net.undecayed
     }
     rest = [p for n, p in named.items() if n not in convs and n not in matrices]
-    found: list[Adam | Muon] = [
-        Adam(list(matrices.values()), lr=rate, eps=1e-8, weight_decay=decay),
-        Adam(rest, lr=rate, eps=1e-8),
-    ]
+    found: list[Adam | Muon] = []
+    if matrices:
+        found.append(Adam(list(matrices.values()), lr=rate, eps=1e-8, weight_decay=decay))
+    if rest:
+        found.append(Adam(rest, lr=rate, eps=1e-8))
     if convs:
         found.append(Muon(list(convs.values()), lr=rate, weight_decay=decay))
     return found

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
 from playout.agents.alphazero.evaluation import Evaluation
 from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_device, choose_dtype
 from playout.agents.alphazero.learner import Learner, mean_metrics
@@ -69,7 +69,7 @@ class AlphaZeroTrainer(Trainer):
             self.game,
             self._make_evaluators(),
             config.selfplay,
-            search=config.selfplay_search(),
+            search=selfplay_search(config.selfplay.num_simulations, cache_size=config.cache_size),
             num_simulations=config.networks[0].num_simulations,
             seed=seed,
         )

@@ -6,16 +6,13 @@ import playout
 import pytest
 import torch
 from playout.agents.alphazero.budget import configure
-from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig
-from playout.agents.alphazero.learner import Learner, losses, slices
-from playout.agents.alphazero.replay import Replay
+from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
-from playout.agents.networks.resnet import build
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import load
 from playout.agents.runs.loop import train
 from playout.envs.core.game import StateBatch
-from playout.errors import CheckpointError, ConfigError, DivergedError
+from playout.errors import CheckpointError, ConfigError
 
 
 def small_config(**changes):
@@ -105,54 +102,6 @@ def test_a_checkpoint_of_another_network_is_refused():
     other = AlphaZeroTrainer(small_config(size="8x1"), seed=1)
     with pytest.raises(CheckpointError, match="another shape"):
         other.load_state_dict(trainer.state_dict())
-
-
-def test_a_loss_that_is_not_finite_stops_learning():
-    trainer = AlphaZeroTrainer(small_config(), seed=1)
-    trainer.update()
-    with torch.no_grad():
-        trainer.learners[0].net.policy.bias.fill_(float("nan"))
-    with pytest.raises(DivergedError, match="not finite"):
-        trainer.learners[0].step(trainer.replay.batch(0, 64), done=0.0)
-
-
-def test_shards_give_the_gradient_of_the_whole_batch():
-    game = playout.game("tic_tac_toe")
-    trainer = AlphaZeroTrainer(small_config(), seed=1)
-    examples, _ = trainer.selfplay.play(600)
-    replay = Replay(game, 500)
-    replay.add(examples)
-    batch = replay.batch(0, 64)
-    config = LearnerConfig(batch_size=64, num_shards=2, dtype="float32", max_grad_norm=1e9)
-    learner = Learner(build(game.obs_shape, 9, size="tiny"), config)
-    for replica in learner._replicas:  # statistics of a shard would differ: use the running ones
-        replica.eval()
-        replica.train = lambda mode=True, net=replica: net
-    net = build(game.obs_shape, 9, size="tiny").eval()
-    for part in slices(batch, 2):
-        policy_loss, value_loss, _ = losses(net, part, dtype="float32")
-        ((policy_loss + value_loss) / 2).backward()
-    for optimizer in learner.optimizers:
-        optimizer.step = lambda: None
-    learner.step(batch, done=0.5)
-    for mine, theirs in zip(learner.net.parameters(), net.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
-
-
-def test_the_state_of_another_optimizer_is_refused():
-    muon, adamw = (
-        Learner(build((2, 3, 3), 9, size="tiny"), LearnerConfig(optimizer=name))
-        for name in ("muon", "adamw")
-    )
-    with pytest.raises(CheckpointError, match="other optimisers"):
-        adamw.load_state_dict(muon.state_dict())
-
-
-def test_the_rate_warms_up_and_falls():
-    learner = Learner(build((2, 3, 3), 9, size="tiny"), LearnerConfig(learning_rate=1e-2))
-    rates = [learner.rate(done) for done in (0.0, 0.01, 0.02, 0.5, 1.0)]
-    assert rates[0] < rates[1] < rates[2] == 1e-2
-    assert rates[2] > rates[3] > rates[4] > 0
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import torch
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
-from playout.agents.alphazero.targets import Histories, best_value
 from playout.agents.networks.resnet import build
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.exact.solver import Solver
-from playout.mcts.search import UNKNOWN, SearchConfig
+from playout.mcts.search import SearchConfig
 
 
 def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
@@ -168,61 +167,12 @@ def test_settings_that_mean_nothing_are_refused(settings):
         SelfPlayConfig(**settings)
 
 
-class Found:
-    """What a search said, for one row."""
-
-    def __init__(self, value, proven=UNKNOWN, bad=(), visits=(1,) * 9):
-        good = np.array([[action not in bad for action in range(9)]])
-        self.action_weights = (good / good.sum()).astype(np.float32)
-        self.value = np.array([-1.0], np.float32)  # the mean of all simulations is not what counts
-        self.proven = np.array([proven], np.int8)
-        self.q = np.where(good, value, -0.9).astype(np.float32)
-        self.visits = np.array([visits], np.int32)
-
-
-def history(found, actions):
-    """Plays actions in tic-tac-toe with the search's answers `found`."""
-    game = playout.game("tic_tac_toe")
-    states, histories = game.batch(1), Histories(game, 1)
-    for one, action in zip(found, actions, strict=True):
-        action = np.array([action], np.int32)
-        histories.append(states, one, action, regret_threshold=0.5)
-        states.apply(action)
-    return histories
-
-
-def targets(found, returns, *, value_mix, actions=(0, 1, 2)):
-    examples = history(found, actions).finish(
-        np.array([0]), np.array([returns], np.float32), value_mix=value_mix
-    )
-    return examples.values[:, 0].tolist()
-
-
-def test_outcomes_are_seen_by_the_side_to_move():
-    assert targets([Found(0.0)] * 3, (1, -1), value_mix=0.0) == [1, -1, 1]
-
-
-def test_the_searchs_value_is_mixed_in_backwards():
-    found = [Found(0.0), Found(0.5), Found(0.0)]
-    assert targets(found, (1, -1), value_mix=0.5) == [-0.5 * 0.5 * (0.5 - 0.5), 0.0, 0.5]
-
-
-def test_proven_positions_are_exact_and_cut_off_what_followed():
-    found = [Found(0.1), Found(0.1, proven=1), Found(0.1)]
-    assert targets(found, (1, -1), value_mix=0.0) == [-1, 1, 1]
-
-
-def test_a_blunder_says_nothing_of_the_position_before():
-    found = [Found(0.25), Found(0.25, bad=[1]), Found(0.25)]  # 1 is what was played
-    assert targets(found, (1, -1), value_mix=0.0) == [-0.25, 0.25, 1]
-
-
 def stones(play, examples):
     states = StateBatch.from_data(play.game, examples.states, check=True)
     return states, (states.observe() > 0).sum(axis=(1, 2, 3))
 
 
-def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
+def test_positions_with_few_plies_left_are_proven_and_have_exact_targets():
     settings = {"num_simulations": 3, "opening_plies": 26, "stop_proven": False}
     play = selfplay("connect_four", continue_proven=0.9, proof_nodes=200_000, **settings)
     examples, counts = play.play(3000)
@@ -245,7 +195,7 @@ def test_positions_with_few_plies_left_are_proven_and_taught_exactly():
 
 
 @pytest.mark.parametrize(("continue_proven", "least", "most"), [(0.0, 20, 24), (1.0, 25, 41)])
-def test_a_proven_game_is_played_on_as_long_as_asked(continue_proven, least, most):
+def test_a_proven_game_goes_on_as_long_as_asked(continue_proven, least, most):
     play = selfplay(
         "connect_four", num_simulations=3, opening_share=0.0, continue_proven=continue_proven
     )
@@ -272,26 +222,3 @@ def test_play_with_proofs_resumes_as_well():
     resumed.load_state_dict(stopped.state_dict())
     for _ in range(2):
         assert same(straight.play(500)[0], resumed.play(500)[0])
-
-
-def test_a_searchs_value_is_that_of_its_improved_policy():
-    found = Found(0.5, bad=[0, 1, 2, 3])
-    assert best_value(found).tolist() == [0.5]
-    found.action_weights[0, 4:] = (0.1, 0.3, 0.0, 0.2, 0.4)
-    found.q[0, 4:] = (0.0, 1.0, -1.0, -0.5, 0.9)
-    found.visits[0, 8] = 0  # nothing is known of it: the weights of the others are scaled up
-    assert best_value(found)[0] == pytest.approx((0.3 - 0.1) / 0.6)
-    found.visits[:] = 0
-    assert best_value(found).tolist() == [-1.0]
-
-
-def test_histories_survive_saving():
-    found = [Found(0.25), Found(-0.5), Found(0.25, proven=0)]
-    histories = history(found, (4, 0, 8))
-    copied = Histories(histories.game, 1)
-    copied.load_state_dict(histories.state_dict())
-    ends = [
-        part.finish(np.array([0]), np.array([[0, 0]], np.float32), value_mix=0.3)
-        for part in (histories, copied)
-    ]
-    assert same(*ends)
