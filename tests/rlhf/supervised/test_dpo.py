@@ -101,6 +101,27 @@ def test_pairs_are_learned_and_a_resumed_run_is_the_same(tokenizer):
     assert [rest.update() for _ in range(20)] == found[10:]
 
 
+def test_a_resumed_run_does_not_ask_the_reference_about_a_pair_again(tokenizer):
+    pairs = [Preference("the", f" film {n}", f" plot {n} was bad") for n in range(7)]
+    half, rest = (
+        DPOTrainer(small(tokenizer), tokenizer, pairs, config_of(), seed=0) for _ in range(2)
+    )
+    asked = []
+    ask = rest.reference.logprobs
+    rest.reference.logprobs = lambda obs, *a, **k: asked.append(len(obs)) or ask(obs, *a, **k)
+    half.update()
+    half.update()
+    assert int(half.reference_known.sum()) == 6
+    rest.load_state_dict(half.state_dict())
+    for _ in range(5):
+        half.update()
+        rest.update()
+    assert asked == [2]  # both responses of the seventh pair
+    assert torch.equal(half.reference_logprobs, rest.reference_logprobs)
+    old = {name: part for name, part in half.state_dict().items() if name != "reference"}
+    rest.load_state_dict(old)  # a checkpoint from before it was kept
+
+
 def test_samples_are_ranked_by_the_reward_and_kept_as_preferences(tokenizer, tmp_path):
     pairs = rank_samples(
         small(tokenizer),
