@@ -54,8 +54,30 @@ def test_more_samples_never_lower_the_reward_of_the_best(tokenizer):
     assert shown[0]["reward_best"] >= shown[0]["reward_first"]
     with pytest.raises(ConfigError, match="at least 1"):
         best_of_n(small(tokenizer), evaluator, (0,))
-    found = compare_policies(small(tokenizer), small(tokenizer, 1), evaluator)
-    assert set(found) == {"reward", "judge"} and 0 <= found["reward"]["win_rate"] <= 1
+
+
+def test_a_comparison_counts_the_prompts_on_which_each_policy_writes_better(tokenizer):
+    prompts = [f"the {word}" for word in ("film", "plot", "cast", "hero", "music", "scene")]
+    judge_lengths = [float(len(word)) for word in prompts]
+    evaluator = PolicyEvaluator(
+        tokenizer,
+        prompts,
+        lambda texts: [float(text.count("e")) for text in texts],
+        lambda texts: judge_lengths,
+        max_new_tokens=12,
+    )
+    first, second = small(tokenizer), small(tokenizer, 1)
+    found = compare_policies(first, second, evaluator)
+    ours = [text.count("e") for text in evaluator.respond(first).texts]
+    theirs = [text.count("e") for text in evaluator.respond(second, draw=1).texts]
+    wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
+    ties = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    assert 0 < wins + ties < len(prompts), "the case says nothing; take another seed"
+    assert found["reward"]["win_rate"] == (wins + ties / 2) / 6
+    assert found["reward"]["mean"] == pytest.approx(sum(ours) / 6)
+    assert found["reward"]["opponent_mean"] == pytest.approx(sum(theirs) / 6)
+    # A judge to whom all answers are alike calls every prompt a tie.
+    assert found["judge"]["win_rate"] == 0.5 and found["judge"]["ties"] == 6
 
 
 def answers(*lines):
@@ -118,4 +140,10 @@ def test_a_conversation_answers_and_obeys_commands(tokenizer):
     assert count == 3 and player.temperature == 0 and player.max_new_tokens == 2
     assert any("does not fit" in line or "more than the context" in line for line in shown)
     assert chat(player, ask=answers(), show=shown.append) == 0
-    assert player.act(["a"], deterministic=True) == player.act(["a"], deterministic=True)
+    # The likeliest token needs no random numbers; at a temperature the seed decides.
+    player.max_new_tokens, player.temperature = 8, 1.0
+    likeliest = {
+        player.reset(seed) or player.act(["a"], deterministic=True)[0] for seed in range(5)
+    }
+    sampled = {player.reset(seed) or player.act(["a"])[0] for seed in range(5)}
+    assert len(likeliest) == 1 and len(sampled) > 1
