@@ -7,6 +7,9 @@ Run it: python examples/python_game.py
 
 import numpy as np
 import playout
+from playout.envs import StateBatch
+from playout.mcts import Search, SearchConfig
+from playout.testing import check_game
 
 
 class Nim:
@@ -169,17 +172,15 @@ class PegSolitaire:
 
 def main():
     """Checks each game, then lets tree search play it."""
-    from playout.mcts.search import Search, SearchConfig
-
     for game in (Nim(), Nim(piles=(2, 3), players=3), PegSolitaire()):
         native = playout.game(game)
-        print(playout.testing.check_game(native, num_games=5))
+        print(check_game(native, num_games=5))
         config = SearchConfig(algorithm="uct", num_simulations=400)
         search = Search(native, config, num_trees=1, seed=1)
         state = native.initial_state()
         moves = []
         while not state.is_terminal:
-            batch = playout.envs.StateBatch.from_states([state])
+            batch = StateBatch.from_states([state])
             action = int(search.run(batch, "rollout").action[0])
             moves.append(state.action_text(action))
             state = state.apply(action)

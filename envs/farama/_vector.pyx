@@ -69,7 +69,7 @@ cdef class GameRows:
 
     Attributes:
         states: uint8 [B, state_size]; seeds, episodes, draws uint64 [B]; elapsed int32 [B]; pending bool [B].
-        players: int32 [B], the agent's player (-1 in self-play). to_play: int32 [B], -1 where the game is over.
+        players: int32 [B], the agent's (-1 in self-play). to_play: int32 [B], -1 where the game is over.
         obs: float32 [B, C, H, W]; mask: int8 [B, A]; with final_: of rows that ended just now (SAME_STEP).
         rewards: float32 [B]. terminations, truncations: bool [B].
     """

@@ -179,7 +179,9 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
     if fact & 3:
         value = ab_value(fact)
         kind = fact & 3
-        if kind == (AB_LOWER | AB_UPPER) or (kind & AB_LOWER and value >= beta) or (kind & AB_UPPER and value <= alpha):
+        if kind == (AB_LOWER | AB_UPPER):
+            return value
+        if (kind & AB_LOWER and value >= beta) or (kind & AB_UPPER and value <= alpha):
             return value
         known_action = ab_action(fact)
 

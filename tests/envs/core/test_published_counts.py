@@ -6,7 +6,7 @@ import playout
 import pytest
 from playout.testing import count_games, count_positions, perft
 
-FILES = sorted((Path(__file__).parent.parent / "perft").glob("*.perft"))
+FILES = sorted((Path(__file__).parents[2] / "perft").glob("*.perft"))
 
 
 def lines(path, kind):

@@ -12,7 +12,7 @@ from playout.envs import Game, StateBatch, from_python
 from playout.errors import GameError, IllegalActionError
 from playout.testing import check_game, count_games, perft
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "python_game.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "python_game.py"
 spec = importlib.util.spec_from_file_location("python_game_example", EXAMPLE)
 example = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(example)
