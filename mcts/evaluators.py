@@ -41,6 +41,12 @@ class LeafBatch:
     size: int
     game: NativeGame
 
+    @classmethod
+    def of(cls, states: StateBatch) -> LeafBatch:
+        """Positions, none of them over, as a search would ask about them."""
+        obs, mask, to_play = states.observe(), states.legal_mask(), states.to_play()
+        return cls(obs, mask, states.data, to_play, len(states), states.game)
+
 
 class Evaluator(Protocol):
     """Answers the leaves of a search with a policy and a value each.

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -278,15 +277,7 @@ class SymmetricEvaluator(Evaluator):
         states = StateBatch.from_data(self.game, leaves.states[:size].copy(), check=False)
         symmetries = np.repeat(np.arange(count, dtype=np.int32), size)
         shown = StateBatch.concatenate([states] * count).symmetry(symmetries)
-        all_shown = replace(
-            leaves,
-            obs=shown.observe(),
-            mask=shown.legal_mask(),
-            states=shown.data,
-            to_play=np.tile(leaves.to_play[:size], count),
-            size=size * count,
-        )
-        logits, values = self.evaluator.evaluate(all_shown)
+        logits, values = self.evaluator.evaluate(LeafBatch.of(shown))
         logits = np.take_along_axis(logits, self._moved_actions[symmetries], axis=1)
         mean = logits.reshape(count, size, -1).mean(axis=0)
         return mean, values.reshape(count, size, *values.shape[1:]).mean(axis=0)

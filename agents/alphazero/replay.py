@@ -39,7 +39,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.states)
 
-    def __getitem__(self, rows: Any) -> Examples:
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Examples:
         return Examples(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod

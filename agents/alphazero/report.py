@@ -158,17 +158,19 @@ def draw(path: Path, run: RunDir, state: State) -> None:
     board, curves = figure.subplots(1, 2, width_ratios=(2, 3))
     board.imshow(render_state(state, "rgb_array"))
     board.set_axis_off()
+    board.set_title(f"The end of a game against {ANCHORS[-1]}")
     rows = list(read_rows(run.path))
     for key, label in CURVES.items():
         points = [(row["selfplay/games"], 100 * row[key]) for row in rows if key in row]
         if points:
             curves.plot(*zip(*points, strict=True), "o-", label=label)
+    curves.set_title("How it learned, per cent")
     curves.set_xlabel("games of self-play")
-    curves.set_ylabel("per cent")
     curves.set_xlim(left=0)
-    curves.set_ylim(0, 102)
+    curves.set_ylim(top=101)
+    curves.grid(alpha=0.25)
     if curves.lines:
-        curves.legend(loc="lower right")
+        curves.legend(frameon=False, loc="lower right")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     replace_file(path.absolute(), data.getvalue())

@@ -136,12 +136,11 @@ def policy_judge(evaluator: Evaluator) -> Judge:
     """The evaluator's own opinion, without search."""
 
     def judge(states: StateBatch) -> Analysis:
-        mask = states.legal_mask()
-        to_play = states.to_play()
-        leaves = LeafBatch(states.observe(), mask, states.data, to_play, len(states), states.game)
+        leaves = LeafBatch.of(states)
+        mask = leaves.mask
         logits, values = evaluator.evaluate(leaves)
         if values.ndim == 2:
-            values = values[np.arange(len(states)), to_play]
+            values = values[np.arange(len(states)), leaves.to_play]
         logits = np.where(mask > 0, logits, -np.inf)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         policy = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -87,17 +87,6 @@ def test_the_dtype_is_chosen_by_the_processor_and_the_rate_is_measured():
     assert measure_rate(NetworkEvaluator(lively(), device="cpu"), batch=16, seconds=0.01) > 0
 
 
-def leaves(states):
-    return LeafBatch(
-        states.observe(),
-        states.legal_mask(),
-        states.data,
-        states.to_play(),
-        len(states),
-        states.game,
-    )
-
-
 def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
     game = playout.game("tic_tac_toe")
     network = NetworkEvaluator(
@@ -106,11 +95,11 @@ def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
     evaluator = SymmetricEvaluator(network, game)
     states = game.batch(20)
     states.random_plies(np.arange(20, dtype=np.int32) % 6, 4)
-    logits, values = evaluator.evaluate(leaves(states))
+    logits, values = evaluator.evaluate(LeafBatch.of(states))
     moved = game.symmetry_actions()
     for k in range(game.num_symmetries):
-        seen_logits, seen_values = evaluator.evaluate(leaves(states.symmetry(k)))
+        seen_logits, seen_values = evaluator.evaluate(LeafBatch.of(states.symmetry(k)))
         np.testing.assert_allclose(seen_values, values, atol=1e-5)
         np.testing.assert_allclose(seen_logits[:, moved[k]], logits, atol=1e-5)
-    alone, _ = network.evaluate(leaves(states))
+    alone, _ = network.evaluate(LeafBatch.of(states))
     assert not np.allclose(alone, logits, atol=1e-6)

@@ -19,17 +19,6 @@ class Counting:
         return np.zeros((leaves.size, 7), np.float32), np.full(leaves.size, 0.5, np.float32)
 
 
-def leaves(states):
-    return LeafBatch(
-        states.observe(),
-        states.legal_mask(),
-        states.data,
-        states.to_play(),
-        len(states),
-        states.game,
-    )
-
-
 def test_resolved_leaves_are_exact_and_not_asked_for():
     game = playout.game("connect_four")
     win = game.from_moves("112233")  # three in the bottom row, to be completed in column 4
@@ -37,7 +26,7 @@ def test_resolved_leaves_are_exact_and_not_asked_for():
     lost = game.from_moves("44553")  # three in the bottom row, open at both ends
     network = Counting()
     states = StateBatch.from_states([win, block, lost, game.initial_state()])
-    logits, values = TacticalEvaluator(network, game).evaluate(leaves(states))
+    logits, values = TacticalEvaluator(network, game).evaluate(LeafBatch.of(states))
     assert network.asked == 2
     assert values.tolist() == [1.0, 0.5, -1.0, 0.5]
     assert logits[0].argmax() == logits[1].argmax() == 3
@@ -72,7 +61,7 @@ def test_proven_leaves_are_answered_exactly_and_not_asked_for():
     states = late_positions()
     network = Counting()
     evaluator = TacticalEvaluator(network, states.game, proof_nodes=300)
-    logits, values = evaluator.evaluate(leaves(states))
+    logits, values = evaluator.evaluate(LeafBatch.of(states))
     exact = Solver(states.game).outcomes(states)
     answered = np.flatnonzero(values != 0.5)
     assert len(answered) == evaluator.num_resolved == len(states) - network.asked
@@ -81,7 +70,7 @@ def test_proven_leaves_are_answered_exactly_and_not_asked_for():
     hopeful = answered[best[answered] > -1]
     assert np.array_equal(exact[hopeful, logits[hopeful].argmax(axis=1)], best[hopeful])
     plain = Counting()
-    TacticalEvaluator(plain, states.game, proof_nodes=0).evaluate(leaves(states))
+    TacticalEvaluator(plain, states.game, proof_nodes=0).evaluate(LeafBatch.of(states))
     assert plain.asked > network.asked
 
 
@@ -125,5 +114,5 @@ def test_games_of_one_player_are_passed_on():
 
     network = Counting()
     states = playout.game("connect_four").batch(3)
-    TacticalEvaluator(network, Solitaire()).evaluate(leaves(states))
+    TacticalEvaluator(network, Solitaire()).evaluate(LeafBatch.of(states))
     assert network.asked == 3
