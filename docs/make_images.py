@@ -140,7 +140,7 @@ def demo(run: Path, path: Path) -> None:
     ):
         minutes, shares = curve(run, key)
         learned.plot(minutes, [100 * share for share in shares], "o-", color=color, label=label)
-        end = max(end, *minutes)
+        end = max([end, *minutes])
     for number, share in rollouts().items():
         learned.axhline(share, color=INK, linewidth=0.9, linestyle=":")
         at = {"xytext": (6, 3), "textcoords": "offset points", "fontsize": 9, "color": INK}

@@ -255,6 +255,16 @@ def test_pictures_on_pages_are_all_used():
     assert pictures and pictures <= shown
 
 
+def test_pictures_can_be_drawn_again(tmp_path):
+    run = ROOT / "tests" / "fixtures" / "runs" / "tic_tac_toe"
+    command = [sys.executable, "docs/make_images.py", "--demo", str(run), "--into", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    drawn = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert drawn.keys() == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert min(drawn.values()) > 10_000  # bytes: none is empty
+
+
 def test_the_reader_of_pages_finds_its_blocks():
     page = (
         "a\n<!-- run -->\n```sh\nplayout list\n```\n"
