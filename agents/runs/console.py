@@ -39,7 +39,7 @@ def about(seconds: float) -> str:
     """An estimate, no finer than it can be: about 40 s, about 4 min, about 2 h 10 min."""
     if seconds < 10:
         return "a few seconds"
-    if seconds < 90:
+    if seconds < 55:
         return f"about {round(seconds, -1):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
@@ -50,10 +50,10 @@ def about(seconds: float) -> str:
 
 def short_number(value: float) -> str:
     """12, 3.4 k, 5.6 M: three figures are what a glance takes in."""
-    for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+    for limit, unit, suffix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
         if abs(value) >= limit:
-            return f"{value / (limit if limit != 1e4 else 1e3):.3g}{suffix}"
-    return f"{value:.0f}" if value == round(value) else f"{value:.3g}"
+            return f"{value / unit:.3g}{suffix}"
+    return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
 
 
 class RemainingTime:

@@ -104,19 +104,23 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
+def open_to_read(path: Path) -> int:
+    """Open a regular file for reading; whatever is in the way is a CheckpointError."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        missing = error.errno == errno.ENOENT
+        reason = "is missing" if missing else f"cannot be read: {describe(error)}"
+        raise CheckpointError(f"{path} {reason}") from error
+
+
 def read_file(path: Path, max_bytes: int, *, exact: int | None = None) -> bytearray:
     """Read a whole file of at most `max_bytes`; with `exact`, of exactly that size.
 
     Raises:
         CheckpointError: the file is missing, too large, of another size, a link, or unreadable.
     """
-    try:
-        descriptor = open_regular(path)
-    except OSError as error:
-        reason = (
-            "is missing" if error.errno == errno.ENOENT else f"cannot be read: {describe(error)}"
-        )
-        raise CheckpointError(f"{path} {reason}") from error
+    descriptor = open_to_read(path)
     try:
         size = os.fstat(descriptor).st_size
         if exact is not None and size != exact:
@@ -198,13 +202,7 @@ def sha256(data: Any) -> str:
 
 def hash_file(path: Path) -> tuple[int, str]:
     """Size and sha256 of a regular file, read in pieces."""
-    try:
-        descriptor = open_regular(path)
-    except OSError as error:
-        reason = (
-            "is missing" if error.errno == errno.ENOENT else f"cannot be read: {describe(error)}"
-        )
-        raise CheckpointError(f"{path} {reason}") from error
+    descriptor = open_to_read(path)
     digest, size = hashlib.sha256(), 0
     try:
         while chunk := os.read(descriptor, _CHUNK):

@@ -115,11 +115,7 @@ def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / FILE
     if not path.exists() and not path.is_symlink():
         return
-    try:
-        descriptor = durable_io.open_regular(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {durable_io.describe(error)}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(durable_io.open_to_read(path), "rb") as file:
         number = 0
         while line := file.readline(_MAX_LINE):
             number += 1

@@ -2,7 +2,7 @@
 
 It is written in a folder aside, every file and the folder fsynced, then renamed; the manifest holds
 sizes and sha256 of every file and a digest of itself. Loading checks all of that before anything is
-used. Leaves out which checkpoints exist and which are kept (directory.py).
+used. Leaves out which checkpoints exist and which are kept (history.py).
 """
 
 import os

@@ -219,7 +219,8 @@ def test_a_damaged_latest_checkpoint_is_an_error_that_names_the_newest_good_one(
         data[-1] ^= 1
         path.write_bytes(data)
     with pytest.raises(
-        CheckpointError, match=r"sha256.*newest good checkpoint is 1.*--from-step 1"
+        CheckpointError,
+        match=r"sha256.*newest good checkpoint is 1: use it with --which 1, .*--from-step 1",
     ):
         run.load()
     with run.lock():
