@@ -1,8 +1,7 @@
 """Judge positions of a game by a run's network, by random rollouts, or by exact play.
 
-A file of positions, one a line as the moves played from the start, becomes a JSON list, one object
-a line; a single position is shown with its board and a bar for every move. Answers have no
-randomness in them.
+A file of positions becomes a JSON list; a single position is shown with its board, the move to play
+and a bar for every move. Answers have no randomness in them. Judging is players/analysis.py.
 """
 
 from __future__ import annotations
@@ -26,21 +25,30 @@ _ROLLOUT_SIMULATIONS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Judge positions of the game that RUN has learned."""
+    """Say which move to play in positions of a game, and how good the others are.
+
+    Examples:
+      playout analyse runs/demo --moves 4455               one position, with its board
+      playout analyse connect_four --evaluator solver --moves 4455
+      playout analyse runs/demo --moves-file moves.txt --json answers.json
+
+    An answer in JSON names the move to play twice: "action" is its number from 0, "move" its text
+    on the board; so do "pv" and "pv_moves" for the line that is expected. "policy" and "visits"
+    have an entry for each action from 0; "value" is the result that the side to move expects, from
+    -1 to 1.
+    """
 
     run: Positional[str]
     """A run directory; with --evaluator rollout or solver also the name of a game."""
 
-    moves_file: Path | None = None
-    """Positions, one a line, as the moves played from the start (Connect Four: columns 1 to 7); an
-    empty line is the start.
-    """
-
     moves: str | None = None
-    """A single position to show, such as 4455."""
+    """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""
+
+    moves_file: Path | None = None
+    """Positions, one a line, written alike; an empty line is the start."""
 
     json: Path | None = None
-    """Where the answers go: a JSON list, one object a line."""
+    """Write the answers to this file, a JSON list with one object a line; - is standard output."""
 
     simulations: int | None = None
     """Simulations a position, 0 for the bare policy; by default what the run plays with."""
@@ -93,25 +101,24 @@ def _answer_file(command: Command, path: Path) -> int:
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
         found = analyse(batch, judge, *others, on_done=tell)
-    answers = [answer(line, found, row) for row, line in enumerate(lines)]
-    if command.json is not None:
-        write_json(command.json, answers)
-    else:
-        import json
-
-        print("[" + ",\n".join(json.dumps(one) for one in answers) + "]")
+    answers = [answer(line, states[row], found, row) for row, line in enumerate(lines)]
+    write_json(command.json if command.json is not None else Path("-"), answers)
     return 0
 
 
-def answer(moves: str, found: Analysis, row: int) -> dict[str, Any]:
-    """One position's object in the JSON list."""
+def answer(moves: str, state: State, found: Analysis, row: int) -> dict[str, Any]:
+    """One position's object in the JSON list; the command's help says what is in it."""
+    from playout.agents.players.analysis import move_texts
+
     return {
         "moves": moves,
         "action": int(found.action[row]),
+        "move": state.action_text(int(found.action[row])),
         "policy": [round(float(weight), 6) for weight in found.policy[row]],
         "value": round(float(found.value[row]), 6),
         "visits": found.visits[row].tolist(),
         "pv": found.pv[row],
+        "pv_moves": move_texts(state, found.pv[row]),
     }
 
 
@@ -201,7 +208,7 @@ def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str)
     found = judge(StateBatch.from_states([state]))
     print(describe(state, found))
     if command.json is not None:
-        write_json(command.json, [answer(moves, found, 0)])
+        write_json(command.json, [answer(moves, state, found, 0)])
     if command.plot is not None:
         from playout.agents.players.analysis_plot import draw
 
@@ -209,28 +216,29 @@ def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str)
 
 
 def describe(state: State, found: Analysis) -> str:
-    """A position and what is thought of it, as text for people."""
+    """A position and what is thought of it, as text for people: the move to play comes first."""
+    from playout.agents.players.analysis import move_texts
     from playout.agents.runs.reporting import bar
 
-    lines = [str(state), ""]
+    chosen, value = int(found.action[0]), float(found.value[0])
+    mover = "first" if state.to_play == 0 else "second"
+    lines = [
+        str(state),
+        "",
+        f"The {mover} player, to move, would play {state.action_text(chosen)} "
+        f"and expects {value:+.3f} (1 win, 0 draw, -1 loss).",
+        f"Expected moves: {' '.join(move_texts(state, found.pv[0]))}",
+        "",
+    ]
     searched = bool(found.visits[0].any())
-    for action in sorted(state.legal_actions, key=lambda action: -found.policy[0, action]):
-        share = float(found.policy[0, action])
+    policy = found.policy[0]
+    others = sorted(set(state.legal_actions) - {chosen}, key=lambda action: -policy[action])
+    for action in [chosen, *others]:
+        share = float(policy[action])
         text = f"{state.action_text(action):>4} {100 * share:6.1f} % {bar(share):<20}"
         if searched:
             text += f" {found.visits[0, action]:>8} visits"
         if found.q[0, action] == found.q[0, action]:  # not NaN
             text += f"  result {found.q[0, action]:+.3f}"
-        lines.append(text)
-    value = float(found.value[0])
-    mover = "first" if state.to_play == 0 else "second"
-    lines.append("")
-    lines.append(
-        f"Expected result for the {mover} player, to move: {value:+.3f} (1 win, 0 draw, -1 loss)"
-    )
-    line, shown = state, []
-    for action in found.pv[0]:
-        shown.append(line.action_text(action))
-        line = line.apply(action)
-    lines.append(f"Expected moves: {' '.join(shown)}")
+        lines.append(text.rstrip())
     return "\n".join(lines)

@@ -1,14 +1,13 @@
 """Let players meet: a round robin with ratings and intervals, or a sequential test of two.
 
-Players are random, greedy, uct:500, alphabeta:4, perfect or run directories (DIR, DIR:simulations,
-DIR:simulations:step). Every pairing plays the same number of games, each opening twice with colours
-swapped.
+Every pairing plays the same number of games, each opening twice with colours swapped. Players are
+made by players/load.py, games played by rating/arena.py, rated by rating/ratings.py.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,28 @@ from playout.errors import ConfigError
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
+    from playout.agents.players.player import Player
     from playout.agents.rating.arena import MatchResult, PlayedGame
     from playout.agents.rating.ratings import Ratings
-
+    from playout.agents.rating.sprt import SprtConfig
+    from playout.envs.core.game import NativeGame
 
 _QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Let players meet: two or more of random, greedy, uct:500, alphabeta:4, perfect, RUN."""
+    """Let players meet, every one every other, and rate them.
+
+    Examples:
+      playout match greedy uct:100 uct:1000
+      playout match runs/demo uct:1000 perfect --games 20
+      playout match runs/new runs/old --sprt 0,20        stop when it is clear
+    """
 
     players: Positional[tuple[str, ...]]
-    """random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or a run: DIR, DIR:simulations,
-    DIR:simulations:step.
+    """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or runs: DIR,
+    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT.
     """
 
     game: str | None = None
@@ -39,8 +46,10 @@ class Command:
     games: int = 100
     """Games of each pairing (with --sprt: at most)."""
 
-    openings: int = 4
-    """Random plies at the start; each opening is played twice with colours swapped."""
+    openings: int | None = None
+    """Random plies at the start; each opening is played twice with colours swapped. By default 4,
+    fewer in short games, 8 with `perfect`, which thinks for minutes earlier on.
+    """
 
     anchor: str | None = None
     """The player whose rating is set to 0; by default the first one."""
@@ -54,7 +63,7 @@ class Command:
     """Append all games to this file, one JSON object a line."""
 
     json: Path | None = None
-    """Write the results to this file."""
+    """Write the results to this file; - is standard output."""
 
     seed: int = 0
     """Seed of openings and players."""
@@ -66,8 +75,7 @@ class Command:
 def main(command: Command) -> int:
     """Plays, rates and reports."""
     from playout.agents.players.load import game_of_specs, make_player, one_torch_thread
-    from playout.agents.players.player import Player
-    from playout.agents.players.simple import PerfectPlayer
+    from playout.agents.rating.openings import check_plies
     from playout.agents.rating.sprt import SprtConfig
     from playout.agents.runs.reporting import must_be_writable, write_json
     from playout.envs.core import records
@@ -80,29 +88,34 @@ def main(command: Command) -> int:
         if path is not None:
             must_be_writable(path)
     game = find_game(command.game) if command.game else game_of_specs(specs)
-    players: dict[str, Player] = {}
+    players: list[Player] = []
     for spec in specs:
         player = make_player(spec, game, seed=command.seed)
         player.name = spec  # two runs may have the same name, but nobody is listed twice
-        players[spec] = player
+        players.append(player)
     one_torch_thread()
-    solves = any(
-        isinstance(one, PerfectPlayer) and one.solver.counts_plies for one in players.values()
-    )
-    if solves and command.openings < _QUICK_PLY:
-        print(
-            f"perfect thinks for minutes before ply {_QUICK_PLY}: --openings {_QUICK_PLY} helps",
-            file=sys.stderr,
-        )
     if command.records is not None:
         records.append(command.records, [])
-    matches = _play_all(command, game, players, test)
+    openings = command.openings
+    if openings is None:
+        openings = _default_openings(game, players)
+    check_plies(game, openings)
+    matches = _play_all(command, game, players, openings, test)
     ratings = _rate(matches, command.anchor or specs[0])
-    report = summary(command, str(game), matches, ratings)
+    report = summary(command, str(game), openings, matches, ratings)
     _print(report, matches)
     if command.json is not None:
         write_json(command.json, report)
     return 0
+
+
+def _default_openings(game: NativeGame, players: Sequence[Player]) -> int:
+    """As suits the game's length; longer where perfect play would have to think for minutes."""
+    from playout.agents.players.simple import PerfectPlayer
+    from playout.agents.rating.openings import opening_plies
+
+    solves = any(isinstance(one, PerfectPlayer) and one.solver.counts_plies for one in players)
+    return min(_QUICK_PLY, game.max_plies // 5) if solves else opening_plies(game)
 
 
 def _check(command: Command, specs: list[str]) -> None:
@@ -127,40 +140,44 @@ def _check(command: Command, specs: list[str]) -> None:
         raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
 
 
-def _play_all(command: Command, game: Any, players: dict[str, Any], test: Any) -> list[MatchResult]:
+def _play_all(
+    command: Command,
+    game: NativeGame,
+    players: Sequence[Player],
+    openings: int,
+    test: SprtConfig | None,
+) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
-    from playout.agents.rating.arena import play_match, to_record
+    from playout.agents.rating.arena import round_robin, to_record
     from playout.agents.runs.console import progress
     from playout.envs.core import records
 
-    pairings = list(itertools.combinations(players.values(), 2))
-    per_pairing = command.games + command.games % 2
-    matches = []
-    done = 0
-    with progress("match", per_pairing * len(pairings), unit="games", quiet=command.quiet) as tell:
+    pairings = len(players) * (len(players) - 1) // 2
+    each = command.games + command.games % 2
+    if not command.quiet:
+        most = "at most " if test is not None else ""
+        many = f"{pairings} pairings of " if pairings > 1 else ""
+        print(
+            f"{many}{most}{each} games, each opening of {openings} random plies twice with "
+            "colours swapped; the time left shows after the first moves",
+            file=sys.stderr,
+        )
 
-        def note(games: list[PlayedGame]) -> None:
-            nonlocal done
-            done += len(games)
-            if command.records is not None:
-                records.append(command.records, [to_record(game, one) for one in games])
-            tell(done, f"{games[0].first} - {games[0].second}")
+    def keep(games: list[PlayedGame]) -> None:
+        if command.records is not None:
+            records.append(command.records, [to_record(game, one) for one in games])
 
-        for number, (a, b) in enumerate(pairings):
-            tell(done, f"{a.name} - {b.name}")
-            found = play_match(
-                a,
-                b,
-                game,
-                command.games,
-                openings=command.openings,
-                seed=command.seed + number,
-                batch=64 if test is not None else 256,
-                stop=test,
-                on_games=note,
-            )
-            matches.append(found)
-    return matches
+    with progress("match", each * pairings, unit="games", quiet=command.quiet) as tell:
+        return round_robin(
+            players,
+            game,
+            command.games,
+            openings=openings,
+            seed=command.seed,
+            stop=test,
+            on_games=keep,
+            on_ply=lambda done, pairing: tell(int(done), pairing),
+        )
 
 
 def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
@@ -170,7 +187,7 @@ def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
 
 
 def summary(
-    command: Command, game: str, matches: list[MatchResult], ratings: Ratings
+    command: Command, game: str, openings: int, matches: list[MatchResult], ratings: Ratings
 ) -> dict[str, Any]:
     """Everything a reader of the JSON file wants."""
     players = []
@@ -217,7 +234,7 @@ def summary(
     return {
         "game": game,
         "seed": command.seed,
-        "openings": command.openings,
+        "openings": openings,
         "anchor": ratings.anchor,
         "players": players,
         "pairings": pairings,

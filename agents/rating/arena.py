@@ -1,20 +1,21 @@
-"""Matches: two players, paired openings, both colours, all games at once.
+"""Matches: two players, paired openings, both colours, all games at once; and round robins.
 
 `play_match` moves every unfinished game of a pairing one ply at a time through `Player.act`, so
-that searches and networks work in batches. Openings are random positions that no shallow search
-finds decided; each is played twice with colours swapped, and the pair's points are kept, since they
-tell more than two single games. Ratings stand in ratings.py.
+that searches and networks work in batches. Each opening (openings.py) is played twice with colours
+swapped, and the pair's points are kept, since they tell more than two single games. Leaves out
+ratings (ratings.py) and showing anything.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.player import Player
+from playout.agents.rating.openings import opening_plies, random_openings
 from playout.agents.rating.ratings import Result
 from playout.agents.rating.sprt import Sprt, SprtConfig, sprt
 from playout.envs.core.game import NativeGame
@@ -22,11 +23,12 @@ from playout.envs.core.records import GameRecord
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact.alphabeta import AlphaBeta
 
 BATCH = 256  # games that run side by side
-_FRUITLESS = 30  # rounds of random play without a new opening
-_LOOK_AHEAD = 6  # plies in which an opening must not be decided
+_SPRT_BATCH = 64  # likewise where a test may end the match: it is asked after each batch
+_TIMED_GAMES = 64  # random games that tell how long a game usually is
+
+Lengths = npt.NDArray[np.int64]  # plies of each game
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,12 @@ def play_match(
     game: NativeGame | str,
     num_games: int = 100,
     *,
-    openings: int = 4,
+    openings: int | None = None,
     seed: int = 0,
     batch: int = BATCH,
     stop: SprtConfig | None = None,
     on_games: Callable[[list[PlayedGame]], None] | None = None,
+    on_ply: Callable[[float], None] | None = None,
 ) -> MatchResult:
     """Plays a match.
 
@@ -114,11 +117,12 @@ def play_match(
         b: The other; its name must differ.
         game: A game of two players.
         num_games: How many games; an odd number is rounded up, since openings are played in pairs.
-        openings: Random plies of the openings.
+        openings: Random plies of the openings; by default as suits the game's length.
         seed: Of openings and players.
         batch: Games side by side.
         stop: End early when this test decides; it is asked after each batch.
         on_games: Told the games of each batch as they end.
+        on_ply: Told how many games are done, a running one counted by its share of a usual game.
 
     Raises:
         GameError: A player that plays what is not legal.
@@ -131,14 +135,24 @@ def play_match(
     if num_games < 1 or batch < 2:
         raise ConfigError(f"a match needs at least one game, not {num_games}")
     num_pairs = (num_games + 1) // 2
-    starts = random_openings(game, num_pairs, plies=openings, seed=seed)
+    plies = opening_plies(game) if openings is None else openings
+    starts = random_openings(game, num_pairs, plies=plies, seed=seed)
+    usual = _usual_plies(game) - plies if on_ply is not None else 0.0
     result = MatchResult(a.name, b.name)
     test = None
     for number, begin in enumerate(range(0, num_pairs, batch // 2)):
         chunk = starts[begin : begin + batch // 2]
         for player, salt in ((a, 0), (b, 1)):
             player.reset(int(np.random.SeedSequence([seed, number, salt]).generate_state(1)[0]))
-        played = _play_chunk(a, b, game, chunk, begin)
+        before = len(result.games)
+
+        def tell(lengths: Lengths, going: npt.NDArray[np.bool_], before: int = before) -> None:
+            if on_ply is not None:
+                played = lengths - plies
+                shares = np.where(going, played / np.maximum(usual, played + 1), 1.0)
+                on_ply(before + float(shares.sum()))
+
+        played = _play_chunk(a, b, game, chunk, begin, tell)
         result.games.extend(played)
         if on_games is not None:
             on_games(played)
@@ -149,12 +163,78 @@ def play_match(
     return MatchResult(a.name, b.name, result.games, test)
 
 
+def round_robin(
+    players: Sequence[Player],
+    game: NativeGame,
+    num_games: int,
+    *,
+    openings: int | None = None,
+    seed: int = 0,
+    stop: SprtConfig | None = None,
+    on_games: Callable[[list[PlayedGame]], None] | None = None,
+    on_ply: Callable[[float, str], None] | None = None,
+) -> list[MatchResult]:
+    """Every player meets every other.
+
+    Args:
+        players: Players with different names.
+        game: A game of two players.
+        num_games: Of each pairing; rounded up to an even number.
+        openings: As in `play_match`.
+        seed: Of openings and players.
+        stop: As in `play_match`, of every pairing.
+        on_games: Told games as they end.
+        on_ply: Told how many games of all are done, and who is playing.
+    """
+    matches = []
+    for number, (a, b) in enumerate(itertools.combinations(players, 2)):
+        before, pairing = number * (num_games + num_games % 2), f"{a.name} - {b.name}"
+
+        def tell(done: float, before: int = before, pairing: str = pairing) -> None:
+            if on_ply is not None:
+                on_ply(before + done, pairing)
+
+        matches.append(
+            play_match(
+                a,
+                b,
+                game,
+                num_games,
+                openings=openings,
+                seed=seed + number,
+                batch=BATCH if stop is None else _SPRT_BATCH,
+                stop=stop,
+                on_games=on_games,
+                on_ply=tell,
+            )
+        )
+    return matches
+
+
+def _usual_plies(game: NativeGame) -> float:
+    """The mean length of random games: players' own are rarely much shorter or longer."""
+    states, total = game.batch(_TIMED_GAMES), 0
+    for ply in range(game.max_plies):
+        actions = states.random_actions(0, counter=ply)
+        going = actions >= 0
+        if not going.any():
+            break
+        states.apply(actions, where=going)
+        total += int(going.sum())
+    return total / _TIMED_GAMES
+
+
 def _play_chunk(
-    a: Player, b: Player, game: NativeGame, openings: list[list[int]], number: int
+    a: Player,
+    b: Player,
+    game: NativeGame,
+    openings: list[list[int]],
+    number: int,
+    tell: Callable[[Lengths, npt.NDArray[np.bool_]], None],
 ) -> list[PlayedGame]:
     """Both games of every opening: in even rows `a` moves first, in odd rows `b`."""
     moves = [list(opening) for opening in openings for _ in range(2)]
-    states = StateBatch.concatenate([_state_after(game, opening) for opening in openings]).tile(2)
+    states = StateBatch.from_states([game.from_moves(opening) for opening in openings]).tile(2)
     a_moves_first = np.arange(len(states)) % 2 == 0
     while (going := ~states.is_terminal()).any():
         turn = states.to_play()
@@ -175,6 +255,7 @@ def _play_chunk(
             everywhere = np.zeros(len(states), np.int32)
             everywhere[rows] = actions
             states.apply(everywhere, where=rows)
+        tell(np.array([len(line) for line in moves]), ~states.is_terminal())
     results = np.sign(states.returns()[:, 0]).astype(int).tolist()
     return [
         PlayedGame(
@@ -205,68 +286,6 @@ def _actions_of(player: Player, states: StateBatch) -> npt.NDArray[np.int32]:
             f"{states[row].text!r}"
         )
     return actions.astype(np.int32)
-
-
-def _state_after(game: NativeGame, moves: list[int]) -> StateBatch:
-    return StateBatch.from_states([game.from_moves(moves)])
-
-
-def random_openings(
-    game: NativeGame | str, count: int, *, plies: int, seed: int
-) -> list[list[int]]:
-    """Random openings that are not decided within a few plies.
-
-    Args:
-        game: A game of two players.
-        count: How many; where there are not so many, they are repeated in turn.
-        plies: Their length; 0 is the first position alone.
-        seed: The same seed gives the same openings.
-
-    Returns:
-        `count` lists of actions. Until they repeat, no two lead to the same position, mirror images
-        counted as the same.
-
-    Raises:
-        ConfigError: There is no undecided position of this length.
-    """
-    game = find_game(game)
-    if not 0 <= plies <= game.max_plies:
-        raise ConfigError(f"openings of {game} can have 0 to {game.max_plies} plies, not {plies}")
-    if plies == 0:
-        return [[] for _ in range(count)]
-    solver = AlphaBeta(game)
-    seen, found = set[int](), list[list[int]]()
-    fruitless = 0
-    for number in itertools.count():
-        states, moves = game.batch(256), []
-        rng = np.random.default_rng([seed, number])
-        for ply in range(plies):
-            actions = states.random_actions(int(rng.integers(2**63)), counter=ply)
-            states.apply(actions, where=actions >= 0)
-            moves.append(actions)
-        rows = _distinct(states, np.flatnonzero(~states.is_terminal()), seen)
-        values = solver.values(states[rows], depth=_LOOK_AHEAD)
-        open_rows = rows[np.abs(np.nanmax(values, axis=1)) < 1] if len(rows) else rows
-        found += [[int(actions[row]) for actions in moves] for row in open_rows]
-        fruitless = 0 if len(open_rows) else fruitless + 1
-        if len(found) >= count or fruitless == _FRUITLESS:
-            break
-    if not found:
-        raise ConfigError(f"{game} has no undecided position after {plies} random plies; use fewer")
-    return [found[i % len(found)] for i in range(count)]
-
-
-def _distinct(
-    states: StateBatch, rows: npt.NDArray[np.int64], seen: set[int]
-) -> npt.NDArray[np.int64]:
-    """The rows whose positions are new; notes them in `seen`."""
-    hashes = np.min([states.symmetry(k).hash() for k in range(states.game.num_symmetries)], axis=0)
-    new = []
-    for row in rows.tolist():
-        if int(hashes[row]) not in seen:
-            seen.add(int(hashes[row]))
-            new.append(row)
-    return np.array(new, np.int64)
 
 
 def to_record(game: NativeGame, played: PlayedGame) -> GameRecord:

@@ -7,7 +7,6 @@ Every number comes with a 95 % interval.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from playout.agents.players.analysis import analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer
-from playout.agents.rating.arena import MatchResult, play_match
+from playout.agents.rating.arena import MatchResult, round_robin
 from playout.agents.rating.intervals import format_share, share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate
@@ -27,7 +26,6 @@ from playout.errors import ConfigError, GameError
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 GAMES = 100
-_OPENING_PLIES = 4
 
 
 def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
@@ -95,14 +93,11 @@ def meet(
     everybody = [player, *opponents]
     if len({one.name for one in everybody}) < len(everybody):
         raise ConfigError("an opponent is listed twice")
-    pairings = list(itertools.combinations(everybody, 2))
-    matches: list[MatchResult] = []
-    with progress("games", len(pairings) * games, unit="games") as tell:
-        for number, (a, b) in enumerate(pairings):
-            tell(number * games, f"{a.name} - {b.name}")
-            matches.append(
-                play_match(a, b, game, games, openings=_OPENING_PLIES, seed=seed + number)
-            )
+    total = (games + games % 2) * len(opponents) * len(everybody) // 2
+    with progress("games", total, unit="games") as tell:
+        matches = round_robin(
+            everybody, game, games, seed=seed, on_ply=lambda done, text: tell(int(done), text)
+        )
     ratings = rate(
         [result for match in matches for result in match.results()], anchor=opponents[-1].name
     )

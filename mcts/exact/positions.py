@@ -94,7 +94,7 @@ def random_positions(
         rows = np.flatnonzero(~batch.is_terminal())
         if filter == "matters":
             rows = rows[~winning_actions(batch[rows]).any(axis=1)]
-        rows = rows[_unseen(batch[rows], seen)]
+        rows = rows[unseen(batch[rows], seen)]
         outcomes = solver.outcomes(batch[rows])
         if filter == "matters":
             keep = _differ(outcomes)
@@ -133,8 +133,8 @@ def _random_round(
     return batch, [row[row >= 0] for row in history]
 
 
-def _unseen(batch: StateBatch, seen: set[int]) -> list[int]:
-    """The rows that are new, mirror images counted as one; notes them in `seen`."""
+def unseen(batch: StateBatch, seen: set[int]) -> list[int]:
+    """The rows whose positions are new, mirror images counted as one; notes them in `seen`."""
     if not len(batch):
         return []
     hashes = np.min([batch.symmetry(k).hash() for k in range(batch.game.num_symmetries)], axis=0)

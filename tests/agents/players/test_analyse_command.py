@@ -5,8 +5,10 @@ import json
 import numpy as np
 import playout
 import pytest
+from playout.agents.commands.analyse import describe
 from playout.agents.players.analysis import (
     BATCH,
+    Analysis,
     analyse,
     policy_judge,
     rollout_judge,
@@ -43,15 +45,18 @@ def check_form(text, lines, *, visits):
     assert [answer["moves"] for answer in answers] == lines
     game = playout.game("connect_four")
     for answer in answers:
-        assert set(answer) == {"moves", "action", "policy", "value", "visits", "pv"}
+        numbers, texts = {"action", "policy", "value", "visits", "pv"}, {"move", "pv_moves"}
+        assert set(answer) == {"moves", *numbers, *texts}
         state = game.from_moves(answer["moves"])
+        assert answer["move"] == answer["pv_moves"][0] == str(answer["action"] + 1)  # a column
         assert answer["action"] in state.legal_actions and answer["pv"][0] == answer["action"]
         assert len(answer["policy"]) == len(answer["visits"]) == 7
         assert sum(answer["policy"]) == pytest.approx(1, abs=1e-4)
         assert all(w == 0 for a, w in enumerate(answer["policy"]) if a not in state.legal_actions)
         assert -1 <= answer["value"] <= 1
         assert (sum(answer["visits"]) > 0) == visits
-        for action in answer["pv"]:
+        for action, move in zip(answer["pv"], answer["pv_moves"], strict=True):
+            assert state.read_action(move) == action
             state = state.apply(action)
     return answers
 
@@ -215,3 +220,31 @@ def test_values_of_evaluators_with_one_value_a_player_are_for_the_side_to_move()
     assert found.value[0] > 0.2 and found.value[1] < 0.1
     exact = solver_judge(Solver(game))(states[:1])
     assert exact.value[0] == 1 and exact.pv[0] == [2] and np.isnan(exact.q).sum() == 0
+
+
+def test_the_move_to_play_is_named_and_comes_first_even_if_others_have_more_weight():
+    game = playout.game("connect_four")
+    state = game.from_moves("444444")
+    policy = np.array([[0.1, 0.03, 0.03, 0.0, 0.0, 0.84, 0.0]], np.float32)
+    found = Analysis(
+        np.array([0], np.int32),
+        policy,
+        np.array([0.125], np.float32),
+        np.zeros((1, 7), np.int32),
+        np.full((1, 7), np.nan, np.float32),
+        [[0, 2]],
+    )
+    lines = describe(state, found).splitlines()
+    assert any("to move, would play 1 and expects +0.125" in line for line in lines)
+    at = lines.index("Expected moves: 1 3")
+    assert [line.split()[0] for line in lines[at + 2 :]] == ["1", "6", "2", "3", "5", "7"]
+
+
+@pytest.mark.parametrize("words", [["--moves", "4455"], ["--moves-file", "moves.txt"]])
+def test_a_dash_writes_json_to_standard_output_and_nothing_else(
+    capsys, monkeypatch, moves_file, words
+):
+    monkeypatch.chdir(moves_file.parent)
+    code, text, _ = run(capsys, "connect_four", "--evaluator", "rollout", *words, "--json", "-")
+    assert code == 0 and all(answer["move"] in "1234567" for answer in json.loads(text))
+    assert not (moves_file.parent / "-").exists()

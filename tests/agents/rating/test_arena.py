@@ -9,10 +9,11 @@ from playout.agents.rating.arena import (
     MatchResult,
     PlayedGame,
     play_match,
-    random_openings,
+    round_robin,
     to_record,
 )
 from playout.agents.rating.evaluation import score_of
+from playout.agents.rating.openings import opening_plies, random_openings
 from playout.agents.rating.sprt import SprtConfig
 from playout.envs.core.records import GameRecord
 from playout.envs.core.state_batch import StateBatch
@@ -127,6 +128,26 @@ def test_a_test_ends_a_match_early_and_batches_are_reported():
     assert len(found.games) == sum(seen) < 400 and set(seen) == {20}
 
 
+def test_progress_of_a_match_rises_move_by_move_to_its_games():
+    game = playout.game("connect_four")
+    told = []
+    play_match(GreedyPlayer(), RandomPlayer(), game, 40, batch=20, on_ply=told.append)
+    assert told == sorted(told) and told[-1] == 40
+    assert 0 < told[0] < 10 and len([done for done in told if 0 < done < 20]) > 6
+
+
+def test_everybody_meets_everybody_in_a_round_robin():
+    game = playout.game("tic_tac_toe")
+    players = [Fixed("low", lowest), Fixed("high", highest), RandomPlayer()]
+    told = []
+    found = round_robin(players, game, 5, seed=3, on_ply=lambda done, who: told.append((done, who)))
+    pairs = [("low", "high"), ("low", "random"), ("high", "random")]
+    assert [(match.a, match.b) for match in found] == pairs
+    assert [len(match.games) for match in found] == [6, 6, 6] and told[-1] == (18, "high - random")
+    alone = play_match(players[0], players[2], game, 5, seed=4)
+    assert [one.moves for one in alone.games] == [one.moves for one in found[1].games]
+
+
 def test_records_of_a_match_load_back():
     game = playout.game("connect_four", width=5, height=4)
     found = play_match(GreedyPlayer(), RandomPlayer(), game, 4, openings=2)
@@ -204,3 +225,8 @@ def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
     found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
     assert found["opponent"] == "me" and found["score"] == 0.5
     assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)
+
+
+def test_openings_of_short_games_are_short():
+    plies = {name: opening_plies(playout.game(name)) for name in ("connect_four", "tic_tac_toe")}
+    assert plies == {"connect_four": 4, "tic_tac_toe": 1}

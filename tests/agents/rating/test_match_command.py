@@ -17,8 +17,8 @@ def run(capsys, *arguments):
 def test_a_round_robin_is_rated_recorded_and_repeatable(capsys, tmp_path):
     out, games = tmp_path / "m.json", tmp_path / "games.jsonl"
     arguments = ["random", "greedy", "uct:50", "--games", "20", "--seed", "3", "--json", out]
-    code, text, _ = run(capsys, *arguments, "--records", games)
-    assert code == 0
+    code, text, error = run(capsys, *arguments, "--records", games)
+    assert code == 0 and error.startswith("3 pairings of 20 games, each opening of 4 random plies")
     report = json.loads(out.read_text())
     assert report["game"] == "connect_four(width=7, height=6, run=4)"
     names = [player["player"] for player in report["players"]]
@@ -104,3 +104,9 @@ def test_a_read_only_folder_is_noticed_before_playing(capsys, tmp_path):
     code, _, error = run(capsys, "random", "greedy", "--json", tmp_path / "m.json")
     tmp_path.chmod(0o700)
     assert code == 2 and "permission denied" in error
+
+
+def test_perfect_play_begins_where_it_need_not_think_for_minutes(capsys):
+    arguments = ["perfect", "greedy", "--games", "2", "--json", "-"]
+    code, text, error = run(capsys, *arguments)
+    assert code == 0 and json.loads(text)["openings"] == 8 and "8 random plies" in error
