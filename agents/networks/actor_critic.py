@@ -17,7 +17,6 @@ from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
 from playout.agents.networks.native_mlp import CompiledMLP, compile_mlp
-from playout.agents.networks.parallel_trunks import ParallelTrunks
 from playout.agents.networks.policy import (
     Minibatch,
     Outputs,
@@ -27,7 +26,7 @@ from playout.agents.networks.policy import (
     as_policy,
     map_tree,
 )
-from playout.agents.networks.trunks import Trunk, has_images
+from playout.agents.networks.trunks import ParallelTrunks, Trunk, has_images
 from playout.agents.own_code import load_object
 from playout.errors import ConfigError
 from torch import Tensor, nn

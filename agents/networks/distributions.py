@@ -1,9 +1,8 @@
-"""Action distributions on plain tensors: categorical, bits, Gaussian, squashed Gaussian; masks.
+"""Action distributions on plain tensors: categorical with masks, bits, Gaussian, squashed Gaussian.
 
-They do the four things PPO needs (sample, mode, log_prob, entropy) and nothing else: no validation,
-no broadcasting, no torch.distributions, whose import and construction cost more than a small
-network. Random numbers come from an explicit generator. `N` stands for any leading shape, for
-example rows by time.
+Each has sample, mode, log_prob and entropy. Importing and constructing torch.distributions costs
+more than a small network; these have no validation and no broadcasting. Random numbers come from an
+explicit generator. `N` stands for any leading shape, such as rows by time.
 """
 
 import math
@@ -55,9 +54,9 @@ class Categorical:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[N]`, int64, by a race of exponential clocks; never a masked one."""
-        chances = self.logits.detach().exp()
-        clocks = torch.empty_like(chances).exponential_(generator=generator)
-        return (chances / clocks).argmax(dim=-1)
+        probabilities = self.logits.detach().exp()
+        clocks = torch.empty_like(probabilities).exponential_(generator=generator)
+        return (probabilities / clocks).argmax(dim=-1)
 
     def mode(self) -> Tensor:
         """The action with the largest probability, `[N]`; the lowest index among equals."""
@@ -114,9 +113,9 @@ class Bernoulli:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Bits `[N, K]`, int64."""
-        chances = torch.sigmoid(self.logits.detach())
-        draws = torch.empty_like(chances).uniform_(generator=generator)
-        return (draws < chances).long()
+        probabilities = torch.sigmoid(self.logits.detach())
+        draws = torch.empty_like(probabilities).uniform_(generator=generator)
+        return (draws < probabilities).long()
 
     def mode(self) -> Tensor:
         """The more likely bits, `[N, K]`."""
@@ -128,8 +127,8 @@ class Bernoulli:
 
     def entropy(self) -> Tensor:
         """Sum over the bits, `[N]`."""
-        chances = torch.sigmoid(self.logits)
-        each = functional.softplus(self.logits) - chances * self.logits
+        probabilities = torch.sigmoid(self.logits)
+        each = functional.softplus(self.logits) - probabilities * self.logits
         return each.sum(-1)
 
 

@@ -3,7 +3,7 @@
 Vectors and numbers are flattened (discrete ones as one-hot), images go through a convolutional
 network (Nature, IMPALA, or a small one for grids), dictionaries through one encoder a key. Scaling
 of pixels happens here, so that rollouts keep bytes. Running normalisation of vectors belongs to
-normalize.py.
+vector/normalize.py.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Heads: from features to a distribution over a Gymnasium action space, and on to the env.
+"""Heads: from features to a distribution over a Gymnasium action space, and to env actions.
 
 Discrete, MultiDiscrete, MultiBinary and Box are covered; Box by a Gaussian whose deviation is a
 free parameter or an output, clipped to the bounds or squashed into them. A head also knows how an

@@ -1,10 +1,10 @@
 """Recurrent cores: LSTM and GRU over rows with resets anywhere, without a Python loop over time.
 
-On the CPU an LSTM runs through _lstm.pyx, which resets where episodes start. Elsewhere a row is cut
-at its episode starts into segments. The first segment of a row continues from the
-row's stored state, every other one starts from zero, and all segments of the minibatch run side by
-side as one packed sequence: the same numbers as stepping through time and resetting, in one fused
-call whose length is the longest episode, not the row.
+On the CPU an LSTM runs through _lstm.pyx, which resets where episodes start. Elsewhere, and for a
+GRU, a row is cut at its episode starts into segments: the first one continues from the row's stored
+state, the others start from zero, and all segments of a minibatch run together as one packed
+sequence. That gives the numbers of stepping through time with resets, in one fused call which is as
+long as the longest episode.
 """
 
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, weight: Tensor, h0: Tensor, c0: Tensor, starts: Tensor
     ) -> Tensor:
-        """Run over time; keep what the way back needs."""
+        """Run over time; keep what the backward pass needs."""
         rows, steps, wide = gates.shape
         activated = gates.detach().clone(memory_format=torch.contiguous_format)
         h, c, before = (torch.empty(rows, steps, wide // 4) for _ in range(3))

@@ -1,7 +1,7 @@
-"""Collection: a policy acts in vector environments and fills one rollout, over and over.
+"""Collection: a policy acts in vector environments and fills a rollout of T steps, again and again.
 
-Buffers are made once and reused; a step writes into them and makes no other copy. Rewards, ends and
-episodes are looked at once a rollout, not once a step. Everything that the next step depends on can
+Buffers are made once and reused, so a rollout is valid until the next is collected. Rewards and
+episodes are summed up once a rollout, not once a step. Everything that the next step depends on can
 be saved and restored. Leaves out learning and evaluation.
 """
 
@@ -37,9 +37,9 @@ class Collector:
     """Steps B environments T times a rollout.
 
     Attributes:
-        envs: What is stepped.
-        policy: Who acts.
-        steps: Valid steps so far.
+        envs: The environments.
+        policy: The policy that acts.
+        steps: Valid steps so far, over all rollouts.
         finished: Returns and lengths of the episodes that ended in the last rollout.
         normalizer: Of observations, or None.
     """
@@ -78,10 +78,10 @@ class Collector:
         self.bootstrap = np.zeros((rows, steps), np.float32)
         self.episode_returns, self.episode_lengths = np.zeros(rows), np.zeros(rows, np.int64)
         self.finished: list[tuple[float, int]] = []
-        self.steps, self.seed, self.broken = 0, seed, False
+        self.steps, self.seed, self.interrupted = 0, seed, False
         self._begin(envs.reset(seed))
         self.starting = np.ones(rows, np.bool_)
-        self.chunks: list[Tree] = []
+        self.chunk_states: list[Tree] = []
         self.noise: Tensor | None = None
         if config.noise_correlation > 0.0 and isinstance(envs.action_space, spaces.Box):
             size = int(np.prod(envs.action_space.shape))
@@ -93,26 +93,26 @@ class Collector:
         return map_tree(lambda x: x.to(self.device), tree)
 
     def _begin(self, raw: Arrays) -> None:
-        """Take in observations: remember them, count them, normalise them."""
-        self.raw = raw
+        """Make observations the current ones: count them in the statistics, and normalise them."""
+        self.raw_obs = raw
         if self.normalizer is not None:
             self.normalizer.update(raw)
-            self.now = self.normalizer(raw)
+            self.current_obs = self.normalizer(raw)
         else:
-            self.now = raw
+            self.current_obs = raw
 
     def collect(self) -> Rollout:
         """T steps of every environment; follow with `compute_gae`, then `cut`."""
-        self.broken = True  # unless it comes to its end
+        self.interrupted = True  # until the rollout is complete
         envs, policy, length = self.envs, self.policy, self.config.sequence_length
-        initial, self.chunks = self.state, []
+        initial, self.chunk_states = self.state, []
         policy.weights_changed()  # a callback may have touched them
         for t in range(self.config.num_steps):
             self.state = self._reset_states(self.state)
             if length and t % length == 0:
-                self.chunks.append(self.state)
+                self.chunk_states.append(self.state)
             mask = self._mask(t)
-            obs = to_tensors(self.now, self.device)
+            obs = to_tensors(self.current_obs, self.device)
             if self.noise is None:
                 step = policy.step(obs, self.state, mask, generator=self.generator)
             else:
@@ -120,7 +120,7 @@ class Collector:
                 step = policy.step(
                     obs, self.state, mask, generator=self.generator, noise=self.noise
                 )
-            write(self.obs, (slice(None), t), self.now)
+            write(self.obs, (slice(None), t), self.current_obs)
             self._record(t, step)
             self.valid[:, t] = active = ~envs.idle
             self.starts[:, t] = self.starting
@@ -184,9 +184,9 @@ class Collector:
 
     def _finish(self, initial: Tree) -> Rollout:
         self._check_obs(self.config.num_steps)
-        self.broken = False
+        self.interrupted = False
         self.state = self._reset_states(self.state)
-        last = self.policy.value(to_tensors(self.now, self.device), self.state)
+        last = self.policy.value(to_tensors(self.current_obs, self.device), self.state)
         over = self.terminations | self.truncations
         self.finished = finished_episodes(
             self.rewards, over, self.valid, self.episode_returns, self.episode_lengths
@@ -214,9 +214,9 @@ class Collector:
 
     def cut(self, rollout: Rollout) -> Rollout:
         """The rollout in rows of `sequence_length` steps, where that is set."""
-        if not self.chunks or len(self.chunks) == 1:
+        if not self.chunk_states or len(self.chunk_states) == 1:
             return rollout
-        return rollout.cut(self.config.sequence_length, stack_trees(self.chunks))
+        return rollout.cut(self.config.sequence_length, stack_trees(self.chunk_states))
 
     def _check_obs(self, steps: int) -> None:
         """Name the environment that gave NaN or infinity, if one did."""
@@ -242,19 +242,19 @@ class Collector:
         that state begins new episodes.
         """
         common = {
-            "broken": self.broken,
+            "broken": self.interrupted,
             "generator": self.generator.get_state(),
             "steps": self.steps,
             "noise": self.noise,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
-        if self.broken:
+        if self.interrupted:
             return common
         return {
             **common,
             "envs": self.envs.get_state(),
-            "raw": map_arrays(np.array, self.raw),
-            "now": map_arrays(np.array, self.now),
+            "raw": map_arrays(np.array, self.raw_obs),
+            "now": map_arrays(np.array, self.current_obs),
             "starting": self.starting.copy(),
             "state": map_tree(lambda x: x.cpu(), self.state),
             "episode_returns": self.episode_returns.copy(),
@@ -273,12 +273,12 @@ class Collector:
             self._restart(self.envs.reset(derive_seed(self.seed, "after a fault", self.steps)))
             return
         raw = self.envs.set_state(state["envs"])
-        self.raw, self.now = state["raw"], state["now"]
+        self.raw_obs, self.current_obs = state["raw"], state["now"]
         self.starting = state["starting"]
         self.state = self._moved(state["state"])
         self.episode_returns[:] = state["episode_returns"]
         self.episode_lengths[:] = state["episode_lengths"]
-        if not same_arrays(raw, self.raw):
+        if not same_arrays(raw, self.raw_obs):
             warnings.warn(
                 "the environments cannot be put back exactly where they were (their episodes do "
                 "not follow from their seeds): training goes on with new episodes, not byte for "

@@ -1,7 +1,7 @@
-"""Evaluation: whole episodes on environments of its own, with nothing learned and nothing counted.
+"""Evaluation: returns and lengths of whole episodes, on environments apart from training's.
 
-Every environment plays the same number of episodes, so that short ones are not favoured. Leaves out
-what to do with the result.
+Every environment plays the same number of episodes, so that short ones are not favoured; the
+statistics of normalisation stay as they are. Leaves out what follows from the result.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def evaluate_policy(
     """Play `episodes` episodes (rounded up to the same number in each environment).
 
     Args:
-        policy: Who acts.
+        policy: The policy to be judged.
         envs: Environments of the evaluation's own; they are reset here.
         episodes: How many.
         seed: Of the environments and, if stochastic, the actions.

@@ -60,7 +60,7 @@ def compute_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> None:
     rollout.advantages = torch.from_numpy(advantages).to(device)
     rollout.returns = torch.from_numpy(returns).to(device)
     if not np.isfinite(advantages.sum(dtype=np.float64)):
-        raise DivergedError(_blame(rollout))
+        raise DivergedError(_describe_bad_value(rollout))
 
 
 def plain_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ def _array(tensor: Tensor, dtype: type[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(found, dtype)
 
 
-def _blame(rollout: Rollout) -> str:
+def _describe_bad_value(rollout: Rollout) -> str:
     for name in ("rewards", "values"):
         bad = ~torch.isfinite(getattr(rollout, name)) & rollout.valid.bool()
         if bool(bad.any()):

@@ -2,9 +2,11 @@
 
     loss = mean(max(-A r, -A clip(r, 1 - c, 1 + c))) + vf_coef * mean((v - R)^2) / 2 - ent_coef * H
 
-over the valid steps, with r = exp(logprob - old logprob). What autograd would need some thirty
-operations for is written down once; the policy is differentiated from there. On the CPU in float32
-the compiled form is used, elsewhere the same lines in torch. Leaves out the update (ppo.py).
+over the valid steps, with r = exp(logprob - old logprob), A the advantage, R the return, v the
+value, H the entropy. The gradient with respect to log-probability, entropy and value is written
+down here, in place of some thirty operations of autograd, which then differentiates the policy
+alone. `tensor_surrogate` is the definition; on the CPU in float32 its compiled form is used. Leaves
+out the update (update.py).
 """
 
 from dataclasses import dataclass
@@ -12,19 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from playout.agents.kernels import _surrogate
 from playout.agents.networks.policy import Minibatch
 from playout.agents.ppo.config import PPOConfig
 from torch import Tensor
+
+Number = float | Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How advantages are normalised, and over how many valid steps a loss is a mean."""
 
-    shift: Any
-    scale: Any
-    count: Any
+    shift: Number
+    scale: Number
+    count: Number
 
 
 @dataclass(slots=True)
@@ -37,7 +42,7 @@ class Surrogate:
     logprob_grad: Tensor
     value_grad: Tensor
     entropy_grad: Tensor
-    stats: Any
+    stats: Tensor
 
 
 def measure(advantages: Tensor, valid: Tensor, normalize: bool) -> Scale:
@@ -93,13 +98,13 @@ def _compiled(
     shape = tensors[0].shape
     grads = torch.empty(3, valid.numel())
     first, second, third = grads.unbind(0)
-    stats = np.zeros(5)
+    stats = torch.zeros(5, dtype=torch.float64)
     _surrogate.surrogate(
         *map(_flat, tensors),  # type: ignore[call-arg, arg-type]
         _flat(valid).view(np.uint8),
-        scale.shift,
-        scale.scale,
-        scale.count,
+        float(scale.shift),
+        float(scale.scale),
+        float(scale.count),
         config.clip_coef,
         config.vf_coef,
         config.clip_vloss,
@@ -108,7 +113,7 @@ def _compiled(
         first.numpy(),
         second.numpy(),
         third.numpy(),
-        stats,
+        stats.numpy(),
     )
     return Surrogate(first.view(shape), second.view(shape), third.view(shape), stats)
 
@@ -156,5 +161,5 @@ def _plain(*tensors: Tensor) -> bool:
     return all(x.device.type == "cpu" for x in tensors)
 
 
-def _flat(x: Tensor) -> Any:
+def _flat(x: Tensor) -> NDArray[Any]:
     return x.detach().reshape(-1).contiguous().numpy()

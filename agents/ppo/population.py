@@ -1,7 +1,7 @@
 """A population: several seeds of one PPO run in one process, for cheap native environments.
 
-Start-up is paid once, and the spread over seeds is seen as it happens. The members know nothing of
-each other; member k is exactly the run with seed + k. The best one is the run's player.
+Start-up is paid once, and the spread over seeds shows during training. The members share nothing:
+member k is exactly the run with seed + k. The run's player is the member with the best evaluation.
 """
 
 from typing import Any

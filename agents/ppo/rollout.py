@@ -21,9 +21,9 @@ class Rollout:
     """Experience of R rows over T steps; every field is `[R, T, ...]` unless said otherwise.
 
     Attributes:
-        obs: What the policy saw before it acted: a tensor `[R, T, ...]` or a dict of them.
+        obs: Observation before the action: a tensor `[R, T, ...]` or a dict of them.
             Language: token ids.
-        actions: What it did, `[R, T]` or `[R, T, ...]`.
+        actions: The action taken, `[R, T]` or `[R, T, ...]`.
         logprobs: Log-probability of the action under the policy that acted, `[R, T]`.
         values: That policy's value estimate of `obs`, `[R, T]`.
         rewards: Reward for the action, `[R, T]`.
@@ -114,9 +114,9 @@ class Rollout:
             field.reshape(-1)[order]
             for field in (self.logprobs, self.values, self.advantages, self.returns)
         )
-        every = torch.ones(count, dtype=torch.bool, device=device)
+        all_valid = torch.ones(count, dtype=torch.bool, device=device)
         obs = map_tree(lambda x: x.flatten(0, 1), self.obs)
-        for begin, end in _cuts(count, size):
+        for begin, end in _equal_parts(count, size):
             index = order[begin:end]
             yield Minibatch(
                 obs=map_tree(lambda x, index=index: x[index], obs),  # type: ignore[misc]
@@ -125,14 +125,14 @@ class Rollout:
                 values=values[begin:end],
                 advantages=advantages[begin:end],
                 returns=returns[begin:end],
-                valid=every[begin:end],
+                valid=all_valid[begin:end],
                 action_mask=None if mask is None else mask[begin:end],
             )
 
     def _rows(self, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
         count = self.num_rows
         order = torch.randperm(count, generator=generator).to(self.rewards.device)
-        for begin, end in _cuts(count, size):
+        for begin, end in _equal_parts(count, size):
             index = order[begin:end]
             yield Minibatch(
                 **{
@@ -172,7 +172,8 @@ class Rollout:
         return Rollout(**kept)
 
 
-def _cuts(count: int, size: int) -> Iterator[tuple[int, int]]:
+def _equal_parts(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of as few parts of at most `size` as there can be, of nearly equal lengths."""
     parts = -(-count // size)
     for part in range(parts):
         yield count * part // parts, count * (part + 1) // parts

@@ -32,8 +32,11 @@ from torch import nn
 
 # A network with fewer parameters than this is faster on one thread, whatever the machine.
 _ONE_THREAD_BELOW = 300_000
-# Share of the way from the first returns to the threshold at which evaluations begin.
-_WORTH_EVALUATING = 0.5
+# With a threshold: evaluate once the mean return has covered this share of the way to it.
+_EVALUATE_FROM = 0.5
+
+# Without a threshold.
+_EVALUATIONS_A_RUN = 20
 
 
 def choose_threads(policy: Policy, threads: int = 0) -> int:
@@ -199,11 +202,10 @@ class PPOTrainer(Trainer):
             mean = float(np.mean([episode[0] for episode in self.recent]))
             if mean >= self.threshold:
                 return True
-            way = (mean - self.first_return) / max(self.threshold - self.first_return, 1e-9)
-            gap = 1 if way > 0.8 else 2
-            return way >= _WORTH_EVALUATING and self.updates - self.evaluated_at >= gap
-        # Without a threshold: twenty times in a run.
-        every = max(1, self.total_timesteps // 20)
+            covered = (mean - self.first_return) / max(self.threshold - self.first_return, 1e-9)
+            gap = 1 if covered > 0.8 else 2
+            return covered >= _EVALUATE_FROM and self.updates - self.evaluated_at >= gap
+        every = max(1, self.total_timesteps // _EVALUATIONS_A_RUN)
         before = self.steps - self.envs.num_envs * self.collect.num_steps
         return self.steps // every != before // every
 
@@ -238,7 +240,7 @@ class PPOTrainer(Trainer):
         )
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """What tells a person whether it learns."""
+        """Returns in training and in the last evaluation."""
         shown = {}
         if "rollout/ep_rew_mean" in metrics:
             shown["return"] = f"{metrics['rollout/ep_rew_mean']:.1f}"
@@ -247,7 +249,7 @@ class PPOTrainer(Trainer):
         return shown
 
     def summary(self) -> str:
-        """One line on how it ended."""
+        """Steps, updates and the last evaluation, on one line."""
         text = f"{self.steps:,} steps, {self.updates} updates"
         if self.last_evaluation is not None:
             found = self.last_evaluation

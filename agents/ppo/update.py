@@ -1,15 +1,13 @@
 """Proximal policy optimisation (Schulman et al. 2017): the one update every policy here learns by.
 
 `ppo_update` takes a policy, an optimiser and a rollout with advantages, and works on single steps
-or on whole rows (recurrent policies, language models). The surrogate's gradient with respect to
-log-probabilities, values and entropy has a closed form; it is written down here and handed to
-autograd, which only differentiates the policy. Collection, annealing and evaluation are the
-trainer's business.
+or on whole rows (recurrent policies, language models). The loss and its gradient with respect to
+the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. Leaves out
+collection, annealing and evaluation, which are the trainer's business.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
@@ -18,7 +16,7 @@ from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.loss import Scale, measure, surrogate
 from playout.agents.ppo.rollout import Rollout
 from playout.errors import DivergedError
-from torch import nn
+from torch import Tensor, nn
 
 
 def ppo_update(
@@ -52,7 +50,7 @@ def ppo_update(
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
         whole = measure(rollout.advantages, rollout.valid, True)
-    sums: Any = 0.0
+    sums: Tensor | None = None
     norms, steps, stopped_kl = 0.0, 0, None
     for _ in range(config.num_epochs):
         for batch in rollout.minibatches(
@@ -62,22 +60,23 @@ def ppo_update(
             if whole is not None:
                 scale = Scale(whole.shift, whole.scale, scale.count)
             optimizer.zero_grad()
-            stats: Any = 0.0
+            stats: Tensor | None = None
             for part in _parts(batch, config.microbatch_size):
                 outputs = policy.evaluate(part)
                 found = surrogate(*outputs, part, config, scale)
-                stats = stats + found.stats
+                stats = found.stats if stats is None else stats + found.stats
                 policy.backward(
                     outputs,
                     found.logprob_grad,
                     found.entropy_grad if config.ent_coef > 0.0 else None,
                     found.value_grad,
                 )
+            assert stats is not None
             if config.target_kl is not None and float(stats[3]) > 1.5 * config.target_kl:
                 stopped_kl = float(stats[3])
                 break
             norms += _step(optimizer, parameters, config.max_grad_norm or math.inf)
-            sums = sums + stats
+            sums = stats if sums is None else sums + stats
             steps += 1
         if stopped_kl is not None:
             break
@@ -108,13 +107,13 @@ def _step(
 def _metrics(
     rollout: Rollout,
     config: PPOConfig,
-    sums: Any,
+    sums: Tensor | None,
     norms: float,
     steps: int,
     stopped_kl: float | None,
 ) -> dict[str, float]:
     policy_loss, value_loss, entropy, approx_kl, clipped = (
-        (sums / steps).tolist() if steps else [0.0] * 5
+        [0.0] * 5 if sums is None else (sums / steps).tolist()
     )
     valid = rollout.valid
     assert rollout.returns is not None

@@ -1,1 +1,1 @@
-"""Many environments stepped together, whatever they come from."""
+"""Vector environments: many environments stepped together behind one interface."""

@@ -87,7 +87,7 @@ class EnvGroup(Group):
             except Exception as error:
                 raise self._fault(i, "step", error) from error
             self.log.actions[i].append(action)
-            self._put(i, obs, info)
+            self._write(i, obs, info)
             try:
                 buffers["rewards"][i] = reward
             except (TypeError, ValueError) as error:
@@ -104,9 +104,9 @@ class EnvGroup(Group):
         self.buffers["idle"][i] = False
         self.buffers["rewards"][i] = 0.0
         self.buffers["terminations"][i] = self.buffers["truncations"][i] = False
-        self._put(i, obs, info)
+        self._write(i, obs, info)
 
-    def _put(self, i: int, obs: Any, info: dict[str, Any]) -> None:
+    def _write(self, i: int, obs: Any, info: dict[str, Any]) -> None:
         try:
             simple, mask = simple_obs(self.raw_space, obs)
         except (KeyError, TypeError, ValueError) as error:
@@ -154,7 +154,7 @@ class EnvGroup(Group):
         except Exception as error:
             raise self._fault(i, "step", error) from error
         self.log.actions[i].append(action)
-        self._put(i, obs, info)
+        self._write(i, obs, info)
 
     def close(self) -> None:
         """Close the environments."""

@@ -60,9 +60,9 @@ class ParallelGroup(Group):
         buffers["rewards"][rows] = 0.0
         for flags in (buffers["terminations"], buffers["truncations"], buffers["idle"]):
             flags[rows] = False
-        self._put(i, obs, infos)
+        self._write(i, obs, infos)
 
-    def _put(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
+    def _write(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
         for k, agent in enumerate(self.agents):
             if agent not in obs:
                 continue
@@ -101,7 +101,7 @@ class ParallelGroup(Group):
                 f"{type(error).__name__}: {error}"
             ) from error
         self.log.actions[i].append(chosen)
-        self._put(i, obs, infos)
+        self._write(i, obs, infos)
         for k, agent in enumerate(self.agents):
             row = i * len(self.agents) + k
             live = agent in alive

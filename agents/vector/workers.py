@@ -1,8 +1,8 @@
 """Single environments spread over processes that write into shared memory.
 
 Each process steps its share in order (in_process.py), so the numbers do not depend on how many
-there are. A worker that dies or an environment that raises becomes one EnvironmentFault. Leaves out
-the choice between this and one process, which factory.py makes by measuring.
+processes there are. A worker that dies or an environment that raises becomes one EnvironmentFault.
+Leaves out the choice between this and one process, which factory.py makes by measuring.
 """
 
 import contextlib

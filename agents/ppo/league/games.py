@@ -1,4 +1,4 @@
-"""Turn-based games as self-play sees them: B games, one side to move in each.
+"""Turn-based games for self-play: B games, each with one player to move.
 
 Native games (and Python games behind the same table) step in C; a PettingZoo AEC environment is
 made B times and stepped one by one, with its state saved as seeds and actions. Leaves out opponents
@@ -16,7 +16,8 @@ from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, EnvironmentFault
 
-_MAX_ADVANCES = 10_000
+# Agents that may leave one after the other before somebody acts: more is a fault.
+_MAX_LEAVING = 10_000
 
 
 class TurnBasedGames(Protocol):
@@ -158,12 +159,12 @@ class AECGames(TurnBasedGames):
     def _begin(self, i: int) -> None:
         self.envs[i].reset(seed=self.log.begin(i))
         self.totals[i] = 0.0
-        self._look(i)
+        self._observe_next(i)
 
-    def _look(self, i: int) -> None:
-        """Let finished agents leave until one is to act or none is left."""
+    def _observe_next(self, i: int) -> None:
+        """Let agents that are done leave, then keep what the one to act sees, if one is left."""
         env = self.envs[i]
-        for _ in range(_MAX_ADVANCES):
+        for _ in range(_MAX_LEAVING):
             if not env.agents:
                 self.turn[i] = -1
                 return
@@ -203,7 +204,7 @@ class AECGames(TurnBasedGames):
             for player, agent in enumerate(self.agents):
                 self.totals[i, player] += env.rewards.get(agent, 0.0)
             self.log.actions[i].append(action)
-            self._look(i)
+            self._observe_next(i)
         except Exception as error:
             raise EnvironmentFault(
                 f"{self.name}, game {i}, failed after {len(self.log.actions[i])} moves: "

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy
 from playout.agents.rating.ratings import expected_score
 from torch import Tensor
 
-_EMA = 0.05
-_PRIOR_GAMES = 4.0
+# Weight of a new result in the running score against a version.
+_SCORE_STEP = 0.05
+# Drawn games against its last estimate that steady the learner's rating.
+_PRIOR_GAMES = 4
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Version:
     score: float = 0.5
     """Running mean of the learner's points against it, from 0 to 1."""
     window_points: float = 0.0
+    """Points of the learner against it since the newest version was stored."""
     window_games: int = 0
 
 
@@ -49,7 +53,10 @@ class Pool:
         self.rng = np.random.Generator(np.random.Philox(seed))
 
     def add(self, policy: Policy, update: int) -> None:
-        """Store the policy as it is; a full pool lets go of the version that is beaten most."""
+        """Store the policy as it is.
+
+        A full pool drops the version that the learner beats most, but never the first.
+        """
         weights = {key: value.detach().cpu().clone() for key, value in policy.state_dict().items()}
         for version in self.versions:
             version.window_points, version.window_games = 0.0, 0
@@ -58,20 +65,22 @@ class Pool:
             del self.versions[easiest]
         self.versions.append(Version(weights, self.elo, update))
 
-    def chances(self) -> np.ndarray:
-        """How likely each version is to be drawn, `[versions]`."""
+    def probabilities(self) -> NDArray[np.float64]:
+        """With which each version is drawn, `[versions]`."""
         weights = np.array([(1.0 - v.score) ** self.power + 0.02 for v in self.versions])
         return weights / weights.sum()
 
-    def draw(self, count: int) -> np.ndarray:
-        """Distinct versions for the next rollout, at most `count`."""
+    def draw(self, count: int) -> NDArray[np.int64]:
+        """Numbers of distinct versions for the next rollout, at most `count`."""
         count = min(count, len(self.versions))
-        return self.rng.choice(len(self.versions), size=count, replace=False, p=self.chances())
+        return self.rng.choice(
+            len(self.versions), size=count, replace=False, p=self.probabilities()
+        )
 
     def record(self, index: int, points: float) -> None:
         """One finished game against version `index`: 1 won, 0.5 drawn, 0 lost."""
         version = self.versions[index]
-        version.score += _EMA * (points - version.score)
+        version.score += _SCORE_STEP * (points - version.score)
         version.window_points += points
         version.window_games += 1
 
@@ -83,7 +92,7 @@ class Pool:
         before = self.elo
         low, high = before - 800.0, before + 800.0
         met = [(v.elo, v.window_points, v.window_games) for v in self.versions if v.window_games]
-        met.append((before, 0.5 * _PRIOR_GAMES, _PRIOR_GAMES))  # type: ignore[arg-type]
+        met.append((before, 0.5 * _PRIOR_GAMES, _PRIOR_GAMES))
         for _ in range(40):
             middle = 0.5 * (low + high)
             surplus = sum(p - n * expected_score(middle - elo) for elo, p, n in met)

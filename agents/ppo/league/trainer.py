@@ -2,7 +2,7 @@
 
 PPOTrainer does the learning; this adds the pool's upkeep (new versions, opponents of the next
 rollout, ratings) and evaluation against fixed players. For native games and PettingZoo AEC
-environments. Search-based self-play is alphazero.py.
+environments. Leaves out self-play by search (agents/alphazero).
 """
 
 from collections import deque
@@ -37,9 +37,9 @@ class SelfPlayTrainer(Trainer):
     title, unit, best_metric = "PPO self-play", "moves", "eval/mean_reward"
     survives_faults = True
 
-    def __init__(self, learner: PPOTrainer, envs: PoolEnvs, judges: TurnBasedGames) -> None:
-        """`learner` learns in `envs`; `judges` are games for evaluations."""
-        self.learner, self.envs, self.judges = learner, envs, judges
+    def __init__(self, learner: PPOTrainer, envs: PoolEnvs, eval_games: TurnBasedGames) -> None:
+        """`learner` learns in `envs`; evaluations are played on `eval_games`."""
+        self.learner, self.envs, self.eval_games = learner, envs, eval_games
         self.pool = envs.pool
         rollout = learner.envs.num_envs * learner.collect.num_steps
         updates = max(1, learner.total_timesteps // rollout)
@@ -89,11 +89,11 @@ class SelfPlayTrainer(Trainer):
         if self.learner.updates % self.eval_every and not self.finished:
             return {}
         found = {}
-        opponents = ["random"] + (["greedy"] if isinstance(self.judges, NativeGames) else [])
+        opponents = ["random"] + (["greedy"] if isinstance(self.eval_games, NativeGames) else [])
         for name in opponents:
             seed = derive_seed(self.learner.seed, "eval", name, self.learner.updates)
             points = play_fixed(
-                self.learner.policy, self.judges, name, seed, normalizer=self.learner.normalizer
+                self.learner.policy, self.eval_games, name, seed, normalizer=self.learner.normalizer
             )
             found[f"eval/score_against_{name}"] = float(points.mean())
         # From -1 (loses every game) to 1, as a game pays.
@@ -110,7 +110,7 @@ class SelfPlayTrainer(Trainer):
         return shown
 
     def summary(self) -> str:
-        """One line on how it ended."""
+        """Moves, updates, rating and scores, on one line."""
         shown = self.headline({"selfplay/elo": self.pool.elo})
         text = ", ".join(f"{key} {value}" for key, value in shown.items())
         return f"{self.learner.steps:,} moves, {self.learner.updates} updates; {text}"
@@ -133,7 +133,7 @@ class SelfPlayTrainer(Trainer):
     def close(self) -> None:
         """Close the games."""
         self.learner.close()
-        self.judges.close()
+        self.eval_games.close()
 
 
 def play_fixed(
@@ -148,7 +148,8 @@ def play_fixed(
     """Points (1, 0.5, 0) of one game on each board, the policy on every side equally often.
 
     Args:
-        policy: Who is judged; it samples its moves unless `deterministic`, so that games differ.
+        policy: The policy to be judged; it samples its moves unless `deterministic`, so that games
+            differ.
         games: Boards to play on; they are reset.
         opponent: "random", or for native games any player of players/load.py.
         seed: Of everything random.

@@ -92,8 +92,8 @@ def test_hard_opponents_are_drawn_more_often_than_beaten_ones():
         pool.add(policy, update)
     for version, score in zip(pool.versions, (0.95, 0.5, 0.1), strict=True):
         version.score = score
-    chances = pool.chances()
-    assert chances[2] > chances[1] > chances[0] > 0
+    probabilities = pool.probabilities()
+    assert probabilities[2] > probabilities[1] > probabilities[0] > 0
     assert sorted(pool.draw(5)) == [0, 1, 2]
 
 
