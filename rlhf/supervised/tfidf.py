@@ -1,6 +1,7 @@
 """The linear baseline: TF-IDF of words and word pairs, with ridge or logistic regression.
 
-What any learned text model must beat to be worth its cost. Sparse matrices and solvers are scipy's.
+What any learned text model must beat to be worth its cost. Sparse matrices and solvers are scipy's;
+tests hold terms, weights and predictions against scikit-learn, which is not needed to run this.
 """
 
 import re
@@ -16,7 +17,7 @@ from scipy.sparse.linalg import LinearOperator, cg  # type: ignore[import-untype
 
 __all__ = ["Features", "logistic", "ridge"]
 
-_ENOUGH = {"maxiter": 60}
+_MAX_ITERATIONS = 60
 _WORD = re.compile(r"\w\w+|[^\w\s]")
 Floats = NDArray[np.float64]
 
@@ -75,5 +76,6 @@ def logistic(x: csr_matrix, y: Floats, *, penalty: float = 0.1) -> tuple[Floats,
         value = float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * penalty * (w[:-1] @ w[:-1]))
         return value, np.append(x.T @ error + penalty * w[:-1], error.sum())
 
-    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=_ENOUGH)
+    options = {"maxiter": _MAX_ITERATIONS}
+    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)
     return np.asarray(found.x[:-1]), float(found.x[-1])
