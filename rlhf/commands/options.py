@@ -9,22 +9,25 @@ from typing import Annotated
 from playout.agents.runs.options import TrainingOptions
 from tyro.conf import arg
 
-__all__ = ["Data", "Dtype", "PolicyOptions", "Size"]
+__all__ = ["Data", "Dtype", "OptionalFile", "OptionalRun", "PolicyOptions", "RequiredRun", "Size"]
 
 Size = Annotated[str, arg(metavar="tiny|small|base|large")]
 Data = Annotated[str, arg(metavar="auto|real|synthetic")]
 Dtype = Annotated[str, arg(metavar="auto|float32|bfloat16")]
+RequiredRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="(required)")]
+OptionalRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="")]
+OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyOptions(TrainingOptions):
     """Where a policy comes from and what it is for."""
 
-    base: Annotated[str, arg(metavar="RUN")] = ""
-    """Run or Hugging Face folder of the policy to start from (required)."""
-    reward: Annotated[str, arg(metavar="RUN")] = ""
-    """Run of a reward stage, or module:function that takes a list of texts (required)."""
-    prompts: Annotated[str, arg(metavar="FILE")] = ""
+    base: RequiredRun = ""
+    """Run or Hugging Face folder of the policy to start from."""
+    reward: RequiredRun = ""
+    """Run of a reward stage, or module:function that takes a list of texts."""
+    prompts: OptionalFile = ""
     """Prompts: .jsonl with the field `prompt`, or a line each; by default beginnings of reviews."""
     size: Size = "small"
     """Sets what is not given."""

@@ -74,22 +74,24 @@ class OnlineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RLHFConfig(OnlineConfig):
-    """PPO: a value head, and a coefficient of KL that can be steered."""
+    """PPO: a value head, and a coefficient of KL that can be steered.
+
+    The value head stands on the policy's own Transformer (`critic` shared), on a copy of it, or on
+    a copy of the reward model; auto is the last if that reads the policy's tokens, else shared.
+    """
 
     kl_coef: float = 0.1
     """Coefficient of KL in the reward; the least one if it is steered."""
     kl_target: float = 7.0
     """Steer the coefficient towards this KL a response, in nats; 0 keeps it fixed."""
     kl_horizon: float = 0.0
-    """In five times so many responses the coefficient changes by a factor of e at most; 0 stands
-    for a twentieth of the run."""
+    """Responses in which it changes by a fifth at most; 0 stands for a twentieth of the run."""
     whiten_rewards: bool = False
     """Divide rewards by their deviation."""
     value_warmup: int = 4
     """Batches to which the value head is fitted before the first round."""
     critic: str = "auto"
-    """What the value head stands on: shared (the policy's Transformer), own (a copy of it), reward
-    (a copy of the reward model) or auto (the last if it reads the same tokens)."""
+    """Below the value head: shared (the policy), own (a copy), reward (that model) or auto."""
     gae_lambda: float = 0.95
     """Decay of generalised advantage estimation."""
     vf_coef: float = 0.1

@@ -18,16 +18,14 @@ class Command(TrainingOptions):
     """
 
     size: Size = "small"
-    """How large the model is and how long each stage: tiny takes minutes, small about half an
-    hour."""
+    """Of the model and of every stage; tiny takes minutes, small about half an hour."""
     data: Data = "auto"
-    """real (movie reviews and more, fetched on demand), synthetic (built in), or auto: real if it
-    can be had."""
-    base: Annotated[str, arg(metavar="FOLDER")] = ""
+    """real (movie reviews, fetched), synthetic (built in), or auto: real if it can be had."""
+    base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Hugging Face folder of a pretrained model to use instead of pretraining one."""
     grpo: bool = False
     """Also improve the policy by GRPO."""
-    skip: Annotated[tuple[str, ...], arg(metavar="STAGE")] = ()
+    skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: classify, dpo, best-of-n."""
     dtype: Dtype = "auto"
     """Type of matrix products; auto takes bfloat16 where the processor has it."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, Size
-from tyro.conf import arg
+from playout.rlhf.commands.options import Data, Dtype, OptionalFile, RequiredRun, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,14 +19,12 @@ if TYPE_CHECKING:
 class Command(TrainingOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json."""
 
-    base: Annotated[str, arg(metavar="RUN")] = ""
-    """Run or Hugging Face folder of a pretrained model (required)."""
-    labelled: Annotated[str, arg(metavar="FILE")] = ""
-    """Texts and their classes, in place of spam messages: .jsonl or .csv with the fields `text`
-    and `label`."""
-    rated: Annotated[str, arg(metavar="FILE")] = ""
-    """Texts and their ratings, in place of reviews: .jsonl or .csv with the fields `text` and
-    `ratings` (a list) or `rating`."""
+    base: RequiredRun = ""
+    """Run or Hugging Face folder of a pretrained model."""
+    labelled: OptionalFile = ""
+    """.jsonl or .csv with the fields `text` and `label`; by default spam and other messages."""
+    rated: OptionalFile = ""
+    """.jsonl or .csv with `text` and `ratings` (a list) or `rating`; by default reviews."""
     size: Size = "small"
     """Sets the number of steps."""
     data: Data = "auto"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.commands.options import OptionalFile, PolicyOptions
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(PolicyOptions):
-    """Learn from pairs; the policy is left in RUN/model, the pairs in RUN/pairs.jsonl."""
+    """Learn from pairs; the policy is left in RUN/model.
 
-    preferences: Annotated[str, arg(metavar="FILE")] = ""
-    """Pairs: .jsonl or .csv with the fields `prompt`, `chosen`, `rejected`, or `prompt`, `left`,
-    `right`, `winner`; by default the policy's own samples, ranked by the reward."""
+    Without --preferences the policy's own samples are ranked by the reward; these pairs are left in
+    RUN/pairs.jsonl.
+    """
+
+    preferences: OptionalFile = ""
+    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`."""
     samples: int = 4
     """Responses a prompt to rank."""
     num_pairs: int = 0

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 class Command(TrainingOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
-    text: Annotated[tuple[str, ...], arg(metavar="FILE")] = ()
-    """What to learn from: files (.txt, or .jsonl and .csv with the field `text`) or data sets by
-    name (shakespeare, milton, movie-reviews, tweets, editorials, product-reviews)."""
+    text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
+    """Files (.txt; .jsonl or .csv with the field `text`) or data sets such as shakespeare."""
     size: Size = "small"
     """Sets the model and everything else that is not given."""
     data: Data = "auto"
     """Which texts, if --text names none."""
-    tokenizer: Annotated[str, arg(metavar="FOLDER")] = ""
+    tokenizer: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Folder of a tokenizer to use instead of learning one."""
     encoder: bool = False
     """Pretrain an encoder by masked tokens."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, Size
+from playout.rlhf.commands.options import Data, Dtype, OptionalFile, OptionalRun, RequiredRun, Size
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
-    """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth."""
+    """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
-    base: Annotated[str, arg(metavar="RUN")] = ""
-    """Run or Hugging Face folder of the model to start from (required)."""
-    preferences: Annotated[str, arg(metavar="FILE")] = ""
-    """Votes between answers, in place of ratings: .jsonl or .csv with the fields `prompt`,
-    `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`, as `playout rlhf judge --human`
-    writes them."""
-    rated: Annotated[tuple[str, ...], arg(metavar="FILE")] = ()
-    """Rated texts: files (.jsonl, .csv) with the fields `text` and `ratings` or `rating`, or data
-    sets by name; only of the first are some held out to judge by. By default movie reviews, and
-    tweets, editorials and product reviews beside them."""
-    policy: Annotated[str, arg(metavar="RUN")] = ""
-    """Run of the reference policy on whose samples scores get mean 0 and deviation 1; by default
-    they are normalised on held-out texts."""
+    It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
+    them) or from rated texts (--rated, files or data sets by name); by default from movie reviews,
+    and from tweets, editorials and product reviews beside them.
+    """
+
+    base: RequiredRun = ""
+    """Run or Hugging Face folder of the model to start from."""
+    preferences: OptionalFile = ""
+    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`."""
+    rated: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
+    """.jsonl or .csv with `text` and `rating` or `ratings`; of the first some are held out."""
+    policy: OptionalRun = ""
+    """On this policy's samples scores get mean 0 and deviation 1; by default on held-out texts."""
     size: Size = "small"
     """Sets the number of steps and the length of texts."""
     data: Data = "auto"

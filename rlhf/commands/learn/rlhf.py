@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.options import PolicyOptions
 from playout.rlhf.online.config import RLHFConfig
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from playout.rlhf.online.rewards import RewardFunction
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(RLHFConfig, PolicyOptions):
     """Generate, score, learn; the policy is left in RUN/model."""

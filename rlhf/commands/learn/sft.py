@@ -1,11 +1,9 @@
 """Fine-tune a pretrained model on demonstrations, learning from the answers only."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, Size
-from tyro.conf import arg
+from playout.rlhf.commands.options import Data, Dtype, OptionalFile, RequiredRun, Size
 
 
 @run_options_last
@@ -13,11 +11,10 @@ from tyro.conf import arg
 class Command(TrainingOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
-    base: Annotated[str, arg(metavar="RUN")] = ""
-    """Run or Hugging Face folder of the pretrained model (required)."""
-    demonstrations: Annotated[str, arg(metavar="FILE")] = ""
-    """What to imitate: .jsonl or .csv with the fields `prompt` (may be empty) and `response`; by
-    default reviews, the first words as the prompt."""
+    base: RequiredRun = ""
+    """Run or Hugging Face folder of the pretrained model."""
+    demonstrations: OptionalFile = ""
+    """.jsonl or .csv with the fields `prompt` and `response`; by default beginnings of reviews."""
     size: Size = "small"
     """Sets the number of steps and the length of texts."""
     data: Data = "auto"

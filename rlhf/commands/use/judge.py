@@ -24,8 +24,7 @@ class Command:
     human: bool = False
     """Ask you instead: two answers without names, in random order."""
     votes: Path | None = None
-    """With --human: the file of votes (by default votes.jsonl beside the policy); the reward stage
-    reads it with --preferences."""
+    """With --human: file of votes, as `reward --preferences` reads them; by default in POLICY."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
     """Write the result here."""
     seed: int = 0
