@@ -30,7 +30,7 @@ NUM_SYNTHETIC = 6000
 
 
 def choose_source(name: str) -> str:
-    """What `auto` means here: real data if they can be fetched, else made-up text, said aloud."""
+    """Real or synthetic: `auto` is real where that can be fetched, and else says why it is not."""
     if name not in ("auto", "real", "synthetic"):
         raise ConfigError(f"data must be auto, real or synthetic, not {name!r}")
     if name != "auto":

@@ -13,7 +13,7 @@ __all__ = ["chat"]
 
 HELP = """\
 Write the beginning of a text; the policy goes on.
-/again answers once more, /temperature X sets how daring it is (0: the likeliest), /tokens N how
+/again answers once more, /temperature X sets how varied it is (0: the likeliest), /tokens N how
 long answers may be, /whole keeps the conversation as context (or forgets it), /quit leaves."""
 
 

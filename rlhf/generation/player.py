@@ -1,6 +1,6 @@
 """A policy that answers prompts, with the settings of its answers: what `playout.load` returns.
 
-Talking with it is chat.py's; where it comes from is loading.py's.
+Talking with it is chat.py's; where it comes from is run.py's.
 """
 
 from collections.abc import Sequence

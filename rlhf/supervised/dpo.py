@@ -38,7 +38,7 @@ class DPOConfig:
     batch: int = 32
     """Pairs a step."""
     beta: float = 0.1
-    """How dear it is to leave the reference: larger stays nearer."""
+    """Weight of the log-ratio to the reference: a larger one stays nearer to it."""
     kind: str = "dpo"
     """dpo (logistic) or ipo (squared)."""
     label_smoothing: float = 0.0

@@ -33,7 +33,7 @@ class Command(PolicyOptions):
     batch: int = 32
     """Pairs a step."""
     beta: float = 0.1
-    """How dear it is to leave the reference: larger stays nearer."""
+    """Weight of the log-ratio to the reference: a larger one stays nearer to it."""
     kind: Annotated[str, arg(metavar="dpo|ipo")] = "dpo"
     """dpo (logistic loss) or ipo (squared)."""
     label_smoothing: float = 0.0

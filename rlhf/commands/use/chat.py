@@ -15,9 +15,9 @@ class Command:
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A stage, a whole pipeline, or a Hugging Face folder."""
     temperature: float = 0.8
-    """How daring it is; 0 takes the likeliest token."""
+    """Of the sampling: higher is more varied, 0 takes the likeliest token."""
     max_new_tokens: int = 48
-    """Longest answer."""
+    """Longest answer, in tokens."""
     whole: bool = False
     """Keep the conversation as context."""
     seed: int = 0
