@@ -78,15 +78,18 @@ def test_a_page_without_markers_is_refused(page):
 
 
 def test_a_headline_shows_medians_and_a_miss_is_called_one(results):
-    chosen = (("search", "UCT", "OpenSpiel"), ("search", "missed", ""))
+    chosen = (
+        report.Headline("rollouts", "search", "UCT", "OpenSpiel"),
+        report.Headline("slow", "search", "missed", ""),
+    )
     claims = json.loads((results / "search.json").read_text())
     claims["results"]["claims"][1]["peer_name"] = ""
     (results / "search.json").write_text(json.dumps(claims))
     lines = report.headlines(results, chosen).splitlines()
     subject = "[search](docs/measured.md#search)"
     assert lines[2:4] == [
-        f"| {subject} | UCT | 1.5 M sims/s | 137 k sims/s (OpenSpiel) | 10.9× | 10× |",
-        f"| {subject} | missed | 2 | 1 () | 2× | 3×, **missed** |",
+        f"| rollouts | 1.5 M sims/s | 137 k sims/s (OpenSpiel) | 10.9× | 10× | {subject} |",
+        f"| slow | 2 | 1 () | 2× | 3×, **missed** | {subject} |",
     ]
     assert lines[-1].startswith("Of all 3 targets, 1 are missed")
 
@@ -94,14 +97,14 @@ def test_a_headline_shows_medians_and_a_miss_is_called_one(results):
 @pytest.mark.parametrize("claim", ["gone", "no target"])
 def test_a_headline_that_is_gone_or_has_no_ratio_is_named(results, claim):
     with pytest.raises(ValueError, match=rf"search\.json.*'{claim}'"):
-        report.headlines(results, (("search", claim, ""),))
+        report.headlines(results, (report.Headline("x", "search", claim, ""),))
 
 
 def test_a_headline_that_two_claims_could_mean_is_refused(results):
     twice = [{"claim": "a", "ours": 1, "ratio": 2, "peer": 1, "peer_name": "x"}] * 2
     (results / "twice.json").write_text(json.dumps({"claims": twice}))
     with pytest.raises(ValueError, match="2 claims 'a'"):
-        report.headlines(results, (("twice", "a", "x"),))
+        report.headlines(results, (report.Headline("x", "twice", "a", "x"),))
 
 
 @pytest.mark.parametrize("stale", ["README.md", "docs/measured.md"])
