@@ -102,6 +102,11 @@ class RunDir(Checkpoints):
         return str(self._record["kind"])
 
     @property
+    def command(self) -> str:
+        """What trains a run of this kind from a terminal: "playout rlhf sft" for "rlhf.sft"."""
+        return f"playout {self.kind.replace('.', ' ', 1)}"
+
+    @property
     def seed(self) -> int:
         """The one number that all randomness derives from."""
         return int(self._record["seed"])

@@ -29,7 +29,6 @@ from playout.errors import DivergedError, EnvironmentFault, RunError
 # Metrics of these groups describe play and may lack a value; all others must be finite.
 _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
 
-
 T = TypeVar("T", bound=Trainer)
 
 
@@ -128,9 +127,9 @@ class _Loop:
         self.started = time.monotonic()
         self.best = -math.inf
         self.save_cost = 0.0
-        self.remaining = RemainingTime(0)
         self.log: MetricsLog
         self.view: TensorBoardView
+        self.remaining: RemainingTime
 
     @property
     def elapsed(self) -> float:
@@ -142,19 +141,18 @@ class _Loop:
         return f"the last good checkpoint is {self.saved_at} in {self.run.path}"
 
     def restore(self) -> None:
-        entry = self.run.find()
-        if entry is None:
-            self.log = MetricsLog(self.run.path)
-            self.view = TensorBoardView(self.run.path / "tb", purge_step=0)
-            return
-        step, state = self.run.load()
-        self.trainer.load_state_dict(state)
-        self.updates = self.saved_at = step
-        self.elapsed_before = float(entry.info.get("elapsed", 0.0))
-        rated = [c.metric for c in self.run.checkpoints() if c.metric is not None]
-        self.best = max(rated, default=-math.inf)
-        self.log = MetricsLog(self.run.path, entry.info.get("metrics", {}))
-        self.view = TensorBoardView(self.run.path / "tb", purge_step=self.trainer.progress[0] + 1)
+        entry, rows, purge_step = self.run.find(), None, 0
+        if entry is not None:
+            step, state = self.run.load()
+            self.trainer.load_state_dict(state)
+            self.updates = self.saved_at = step
+            self.elapsed_before = float(entry.info.get("elapsed", 0.0))
+            rated = [c.metric for c in self.run.checkpoints() if c.metric is not None]
+            self.best = max(rated, default=-math.inf)
+            rows, purge_step = entry.info.get("metrics", {}), self.trainer.progress[0] + 1
+        self.log = MetricsLog(self.run.path, rows)
+        self.view = TensorBoardView(self.run.path / "tb", purge_step=purge_step)
+        self.remaining = RemainingTime(self.trainer.progress[0])
 
     def save(self, metric: float | None = None) -> None:
         if self.saved_at == self.updates:
@@ -253,7 +251,7 @@ def train(
         run: where everything goes; locked while training.
         save_every: updates between saves if an int, seconds if a float. It changes nothing but what
             a crash can lose.
-        eval_every: updates between evaluations, the last one is followed by another; 0 for none.
+        eval_every: updates between evaluations; one more follows the last update. 0 for none.
         keep: how many of the newest checkpoints stay; the best stays too.
         console: "auto" (or True), "live", "plain", "quiet" (or False), or a Console.
         callbacks: called as callback(trainer, metrics) after every update.
@@ -272,7 +270,6 @@ def train(
         loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
         loop.restore()
         done, total = trainer.progress
-        loop.remaining = RemainingTime(done)
         shown.start(trainer.title or run.kind, done, total, trainer.unit)
         saved = time.monotonic()
         try:
@@ -293,7 +290,8 @@ def train(
             loop.save()
             if signals.received:
                 shown.stop()
-                shown.say(f"saved after update {loop.updates}; continue with --resume {run.path}")
+                again = f"{run.command} --resume {run.path}"
+                shown.say(f"saved after update {loop.updates}; continue with: {again}")
                 raise Interrupted(signals.received)
             loop.close()
         except RunError as error:

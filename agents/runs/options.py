@@ -68,17 +68,9 @@ def stored_settings(command: TrainingOptions) -> dict[str, Any]:
     return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
 
 
-def command_of(kind: str) -> str:
-    """What a person types to train a run of this kind: "playout rlhf sft" for "rlhf.sft"."""
-    return f"playout {kind.replace('.', ' ', 1)}"
-
-
-def _check_kind(run: RunDir, command: str) -> None:
-    if command_of(run.kind) != command:
-        raise ConfigError(
-            f"{run.path} is a run of kind {run.kind}; "
-            f"continue it with: {command_of(run.kind)} --resume {run.path}"
-        )
+def _other_kind(run: RunDir) -> ConfigError:
+    again = f"{run.command} --resume {run.path}"
+    return ConfigError(f"{run.path} is a run of kind {run.kind}; continue it with: {again}")
 
 
 def resumed(
@@ -90,8 +82,8 @@ def resumed(
         ConfigError: `by` ("playout ppo") is not the command that continues it.
     """
     run = RunDir.open(path)
-    if by is not None:
-        _check_kind(run, by)
+    if by is not None and by != run.command:
+        raise _other_kind(run)
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED
     stored = {key: value for key, value in run.config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
@@ -152,7 +144,8 @@ def open_run(
     if command.run is not None and command.run.absolute() != command.resume.absolute():
         raise ConfigError("--resume RUN continues in RUN itself; leave out --run")
     run = RunDir.open(command.resume)
-    _check_kind(run, command_of(kind))
+    if run.kind != kind:
+        raise _other_kind(run)
     # A setting that the run does not know came later; its default is what the run was made with.
     stored = stored_settings(resumed(type(command), command.resume))
     changed = {key: value for key, value in settings.items() if stored.get(key) != value}

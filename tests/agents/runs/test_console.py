@@ -1,5 +1,7 @@
 """What is shown of a run: time left, lines, the bar, and how coarse numbers are."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -13,7 +15,7 @@ from playout.agents.runs.console import (
     short_number,
 )
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import train
+from playout.agents.runs.loop import Interrupted, train
 from toy_trainer import ToyTrainer
 
 
@@ -152,3 +154,15 @@ def test_times_and_numbers_are_as_fine_as_a_glance_takes_in():
     numbers = (0, 3.14159, 97.77, 1000.3, 9999, 12345, 2.3e6, 7e9)
     shown = ["0", "3.14", "97.8", "1000", "9999", "12.3 k", "2.3 M", "7 G"]
     assert [short_number(number) for number in numbers] == shown
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(run, capsys):
+    class Stopped(ToyTrainer):
+        def update(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().update()
+
+    with pytest.raises(Interrupted):
+        train(Stopped(5), run, console="plain")
+    advice = f"saved after update 1; continue with: playout toy --resume {run.path}\n"
+    assert capsys.readouterr().out.endswith(advice)
