@@ -8,6 +8,7 @@ by PLAYOUT_TRUST. Leaves out what is done with the object.
 import importlib
 import os
 import sys
+import traceback
 from types import ModuleType
 from typing import Any
 
@@ -27,11 +28,22 @@ def import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
             raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+    except Exception as error:
+        raise _faulty(name, error) from error
     sys.path.append(os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"cannot import the module {name!r}: {error}") from error
+    except Exception as error:
+        raise _faulty(name, error) from error
+
+
+def _faulty(name: str, error: Exception) -> ConfigError:
+    """One line for a module that raised while it was imported; the traceback is its cause."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if isinstance(error, SyntaxError) else f" ({frame.filename}, line {frame.lineno})"
+    return ConfigError(f"cannot import the module {name!r}: {type(error).__name__}: {error}{where}")
 
 
 def load_object(name: str, what: str) -> Any:

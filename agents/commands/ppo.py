@@ -16,7 +16,7 @@ from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, make_command, open_run
+from playout.agents.runs.options import TrainingOptions, open_run, resumed
 from playout.errors import ConfigError
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -117,7 +117,8 @@ def ppo(
         for option in options:
             if option not in own:
                 raise ConfigError(f"a resumed run keeps its settings; {option} cannot change")
-        command = make_command(Command, **options)
+        given = {key: value for key, value in options.items() if value is not None}
+        command = resumed(Command, given.pop("resume"), by="playout ppo", **given)
         if isinstance(env, str) and env and env != command.env:
             raise ConfigError(f"{options['resume']} learns {command.env}, not {name}")
     elif env == "":

@@ -119,33 +119,42 @@ def channels_last(space: spaces.Box) -> bool:
     return last < first and last <= 4
 
 
-class Nature(nn.Module):
-    """The convolutional network of Mnih et al. 2015, for screens of at least 36 by 36."""
+class Convolutional(nn.Module):
+    """Convolutions over images and a linear layer; subclasses say which convolutions."""
 
-    def __init__(self, space: spaces.Box, num_features: int = 512) -> None:
+    def __init__(self, space: spaces.Box, num_features: int) -> None:
         super().__init__()
         self.images = Images(space)
-        channels = self.images.shape[0]
-        if min(self.images.shape[1:]) < 36:
-            raise ConfigError(
-                f"the Nature network needs images of 36 x 36 or more, not {self.images.shape[1:]}; "
-                'use network="impala" or "grid"'
-            )
-        self.convs = nn.Sequential(
-            conv(channels, 32, 8, 4),
-            nn.ReLU(),
-            conv(32, 64, 4, 2),
-            nn.ReLU(),
-            conv(64, 64, 3, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-        )
-        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
+        self.convs = nn.Sequential(*self.layers(self.images.shape[0]), nn.Flatten())
+        with torch.no_grad():
+            width = int(self.convs(torch.zeros(1, *self.images.shape)).shape[1])
+        self.out = linear(width, num_features, math.sqrt(2.0))
         self.num_features = num_features
+
+    def layers(self, channels: int) -> list[nn.Module]:
+        """Layers over float images `[N, channels, H, W]`."""
+        raise NotImplementedError
 
     def forward(self, obs: Tensor) -> Tensor:
         """`[N, ...]` to `[N, num_features]`."""
         return torch.relu(self.out(self.convs(self.images(obs))))
+
+
+class Nature(Convolutional):
+    """The convolutional network of Mnih et al. 2015, for screens of at least 36 by 36."""
+
+    def __init__(self, space: spaces.Box) -> None:
+        if min(Images(space).shape[1:]) < 36:
+            raise ConfigError(
+                f"the Nature network needs images of 36 x 36 or more, not "
+                f'{Images(space).shape[1:]}; use network="impala" or "grid"'
+            )
+        super().__init__(space, 512)
+
+    def layers(self, channels: int) -> list[nn.Module]:
+        """Three strided convolutions."""
+        shapes = ((channels, 32, 8, 4), (32, 64, 4, 2), (64, 64, 3, 1))
+        return [layer for shape in shapes for layer in (conv(*shape), nn.ReLU())]
 
 
 class _Residual(nn.Module):
@@ -158,46 +167,31 @@ class _Residual(nn.Module):
         return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
-class Impala(nn.Module):
+class Impala(Convolutional):
     """The residual network of Espeholt et al. 2018 (16, 32, 32 channels), any image size."""
 
-    def __init__(self, space: spaces.Box, num_features: int = 256) -> None:
-        super().__init__()
-        self.images = Images(space)
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space, 256)
+
+    def layers(self, channels: int) -> list[nn.Module]:
+        """Three stages of a convolution, pooling and two residual blocks."""
         layers: list[nn.Module] = []
-        channels = self.images.shape[0]
         for width in (16, 32, 32):
             pool = nn.MaxPool2d(3, stride=2, padding=1)
             layers += [conv(channels, width, 3, 1, 1), pool, _Residual(width), _Residual(width)]
             channels = width
-        self.convs = nn.Sequential(*layers, nn.ReLU(), nn.Flatten())
-        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
-        self.num_features = num_features
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """`[N, ...]` to `[N, num_features]`."""
-        return torch.relu(self.out(self.convs(self.images(obs))))
+        return [*layers, nn.ReLU()]
 
 
-class Grid(nn.Module):
+class Grid(Convolutional):
     """Two 3 by 3 convolutions and a linear layer: boards and small grids."""
 
-    def __init__(self, space: spaces.Box, num_features: int = 128) -> None:
-        super().__init__()
-        self.images = Images(space)
-        self.convs = nn.Sequential(
-            conv(self.images.shape[0], 32, 3, 1, 1),
-            nn.ReLU(),
-            conv(32, 32, 3, 1, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-        )
-        self.out = linear(_width(self.convs, self.images.shape), num_features, math.sqrt(2.0))
-        self.num_features = num_features
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__(space, 128)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """`[N, ...]` to `[N, num_features]`."""
-        return torch.relu(self.out(self.convs(self.images(obs))))
+    def layers(self, channels: int) -> list[nn.Module]:
+        """Two convolutions that keep the size."""
+        return [conv(channels, 32, 3, 1, 1), nn.ReLU(), conv(32, 32, 3, 1, 1), nn.ReLU()]
 
 
 class Combined(nn.Module):
@@ -216,7 +210,11 @@ class Combined(nn.Module):
         return torch.cat(features, dim=-1)
 
 
-_IMAGE_NETWORKS: Mapping[str, type[nn.Module]] = {"nature": Nature, "impala": Impala, "grid": Grid}
+_IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
+    "nature": Nature,
+    "impala": Impala,
+    "grid": Grid,
+}
 
 
 def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
@@ -254,8 +252,3 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
             f"unknown network {network!r}; known are {known}, or your own as module:Class"
         )
     return _IMAGE_NETWORKS[network](space)
-
-
-def _width(convs: nn.Module, shape: tuple[int, ...]) -> int:
-    with torch.no_grad():
-        return int(convs(torch.zeros(1, *shape)).shape[1])

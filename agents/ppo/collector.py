@@ -21,7 +21,7 @@ from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer, RewardScaler
 from playout.agents.vector.running import finished_episodes
 from playout.agents.vector.spaces import Arrays, empty, map_arrays, mask_size, same_arrays, write
-from playout.errors import DivergedError, EnvironmentFault
+from playout.errors import ConfigError, DivergedError, EnvironmentFault
 from torch import Tensor
 
 
@@ -272,6 +272,11 @@ class Collector:
         if state["broken"]:
             self._restart(self.envs.reset(derive_seed(self.seed, "after a fault", self.steps)))
             return
+        if len(state["starting"]) != len(self.starting):
+            raise ConfigError(
+                f"the run steps {len(state['starting'])} environments together, "
+                f"these are {len(self.starting)}"
+            )
         raw = self.envs.set_state(state["envs"])
         self.raw_obs, self.current_obs = state["raw"], state["now"]
         self.starting = state["starting"]

@@ -18,10 +18,12 @@ from playout.agents.own_code import trust
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.trainer import choose_threads
+from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.vector.normalize import ObsNormalizer
-from playout.agents.vector.spaces import Arrays, decode_space
+from playout.agents.vector.spaces import Arrays, decode_space, map_arrays
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, RunError
 
 
@@ -76,20 +78,11 @@ class PPOPlayer:
         """
         obs, found = self._read(observations)
         mask = found if mask is None else mask
-        first = next(iter(obs.values())) if isinstance(obs, dict) else obs
-        part = self.observation_space
-        if isinstance(part, spaces.Dict):
-            part = next(iter(part.spaces.values()))
-        single = first.ndim == len(part.shape or ())
-        if single:
-            obs = {k: v[None] for k, v in obs.items()} if isinstance(obs, dict) else obs[None]
+        count = _count(self.observation_space, obs)
+        if count is None:
+            obs = map_arrays(lambda array: array[None], obs)
             mask = None if mask is None else np.asarray(mask)[None]
-        rows = 1 if single else len(first)
-        if not single and first.shape[1:] != (part.shape or ()):
-            raise ValueError(
-                f"observations must have shape [N, {', '.join(map(str, part.shape or ()))}], "
-                f"not {list(first.shape)}"
-            )
+        rows = 1 if count is None else count
         if self.normalizer is not None:
             obs = self.normalizer(obs)
         state = self._state(rows, episode_starts)
@@ -101,8 +94,8 @@ class PPOPlayer:
             deterministic=deterministic,
         )
         self.state = step.state
-        actions: NDArray[Any] = self.policy.to_env(step.action)
-        return actions[0] if single else actions
+        actions = self.policy.to_env(step.action)
+        return actions[0] if count is None else actions
 
     def _state(self, rows: int, episode_starts: ArrayLike | None) -> Tree:
         state = self.state
@@ -118,7 +111,7 @@ class PPOPlayer:
 
     def _read(self, observations: Any) -> tuple[Arrays, Any]:
         """Observations in simple types, and the mask that came with them."""
-        if hasattr(observations, "legal_mask"):  # a StateBatch: games
+        if isinstance(observations, StateBatch):
             return observations.observe(), observations.legal_mask()
         if isinstance(observations, tuple):
             observations = {str(i): part for i, part in enumerate(observations)}
@@ -126,13 +119,41 @@ class PPOPlayer:
         if isinstance(observations, Mapping):
             mask = observations.get("action_mask")
             if not isinstance(self.observation_space, spaces.Dict):
-                observations = observations["observation"]
+                observations = _part(observations, "observation")
         return _typed(self.observation_space, observations), mask
+
+
+def _part(obs: Any, key: str) -> Any:
+    """What a dictionary of observations holds at `key`."""
+    if not isinstance(obs, Mapping) or key not in obs:
+        raise ValueError(f"the observation must be a dictionary with {key!r} in it")
+    return obs[key]
+
+
+def _count(space: spaces.Space[Any], obs: Arrays) -> int | None:
+    """The number of observations, or None for a single one.
+
+    Raises:
+        ValueError: They have the wrong shape.
+    """
+    if isinstance(space, spaces.Dict):
+        counts = {_count(part, obs[key]) for key, part in space.spaces.items()}
+        if len(counts) != 1:
+            raise ValueError("the parts of the observations differ in number")
+        return counts.pop()
+    shape = space.shape or ()
+    if obs.shape == shape:
+        return None
+    if obs.shape[1:] != shape or obs.ndim != len(shape) + 1:
+        raise ValueError(
+            f"observations must have shape [N, {', '.join(map(str, shape))}], not {list(obs.shape)}"
+        )
+    return len(obs)
 
 
 def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
     if isinstance(space, spaces.Dict):
-        return {key: _typed(part, obs[key]) for key, part in space.spaces.items()}
+        return {key: _typed(part, _part(obs, key)) for key, part in space.spaces.items()}
     array = np.asarray(obs)
     if isinstance(space, spaces.Box):
         array = np.ascontiguousarray(array, space.dtype)
@@ -141,7 +162,7 @@ def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
     return array
 
 
-def find_checkpoint(run: RunDir, which: str | int) -> Any:
+def find_checkpoint(run: RunDir, which: str | int) -> Checkpoint:
     """The checkpoint called "best", "latest" or by its number (also as text)."""
     if isinstance(which, str) and which.isdigit():
         which = int(which)

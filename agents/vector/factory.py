@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from playout.agents.own_code import import_module
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
@@ -138,9 +139,19 @@ def _step_seconds(group: EnvGroup, budget: float = 0.1) -> float:
     group.reset(0)
     begun, steps = time.perf_counter(), 0
     while time.perf_counter() - begun < budget and steps < 500:
-        group.step(np.asarray(space.sample())[None])
+        group.step(_legal_action(space, group.buffers["masks"][0])[None])
         steps += 1
     return (time.perf_counter() - begun) / max(steps, 1)
+
+
+def _legal_action(space: gym.Space[Any], mask: NDArray[np.uint8]) -> NDArray[Any]:
+    """A random action that the mask `[A]` allows."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.asarray(space.sample(mask.astype(np.int8)))
+    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        ends = np.cumsum(space.nvec)[:-1]
+        return np.asarray(space.sample(tuple(np.split(mask.astype(np.int8), ends))))
+    return np.asarray(space.sample())
 
 
 def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Buffers, Group, make_buffers
 from playout.agents.vector.spaces import (
+    check_action_space,
     check_obs,
     has_mask_key,
     mask_size,
@@ -53,6 +54,7 @@ class EnvGroup(Group):
         self.raw_space = env.observation_space
         self.observation_space = simple_space(env.observation_space)
         self.action_space = env.action_space
+        check_action_space(self.action_space)
         self.masked = has_mask_key(self.raw_space)
         self.asks_masks = False
         if not self.masked and mask_size(self.action_space) and hasattr(env, "get_wrapper_attr"):

@@ -60,6 +60,16 @@ def simple_obs(space: spaces.Space[Any], obs: Any) -> tuple[Arrays, NDArray[Any]
     return array, None
 
 
+def check_action_space(space: spaces.Space[Any]) -> None:
+    """Refuse actions that no policy here has a distribution for."""
+    kinds = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
+    if not isinstance(space, kinds):
+        raise ConfigError(
+            f"actions of type {type(space).__name__} are not supported; "
+            "Discrete, MultiDiscrete, MultiBinary and Box are"
+        )
+
+
 def mask_size(space: spaces.Space[Any]) -> int:
     """Length of an action mask for an action space, 0 where it has none."""
     if isinstance(space, spaces.Discrete):

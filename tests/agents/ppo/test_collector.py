@@ -11,7 +11,7 @@ from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.gymnasium_vector import VectorEnvs
-from playout.errors import DivergedError, EnvironmentFault
+from playout.errors import ConfigError, DivergedError, EnvironmentFault
 from ppo_worlds import Counter, Masked, Recall
 
 
@@ -152,3 +152,9 @@ def test_a_fault_in_the_middle_of_a_rollout_passes_through():
     own = collector(lambda: Counter(fault="raise"))
     with pytest.raises(EnvironmentFault, match="motor"):
         own.collect()
+
+
+def test_a_state_of_another_number_of_environments_is_refused():
+    state = collector(lambda: Counter(), rows=2).state_dict()
+    with pytest.raises(ConfigError, match="steps 2 environments together, these are 3"):
+        collector(lambda: Counter(), rows=3).load_state_dict(state)

@@ -249,6 +249,10 @@ def test_wrong_observations_are_refused_in_one_line(tmp_path):
     player = playout.load(run.path)
     with pytest.raises(ValueError, match=r"must have shape \[N, 4\], not \[2, 5\]"):
         player.act(np.zeros((2, 5)))
+    with pytest.raises(ValueError, match=r"must have shape \[N, 4\], not \[5\]"):
+        player.act(np.zeros(5))
+    with pytest.raises(ValueError, match="dictionary with 'observation'"):
+        player.act({"obs": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="NaN"):
         player.act(np.full((2, 4), np.nan))
     with pytest.raises(RunError, match="no checkpoint"):

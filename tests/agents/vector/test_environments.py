@@ -196,3 +196,28 @@ def test_agents_of_a_parallel_environment_are_rows():
     first = [np.array(x) for x in envs.step(actions)]
     envs.set_state(state)
     assert same(first, [np.array(x) for x in envs.step(actions)])
+
+
+class Strict(Masked):
+    """Raises where others end an episode: when an action is illegal."""
+
+    def step(self, action):
+        obs = self._obs()
+        if not obs["action_mask"][action]:
+            raise ValueError(f"illegal action {action}")
+        return super().step(action)
+
+
+def test_measuring_whether_processes_are_worth_it_takes_legal_actions_only(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    envs = make_environments(Strict, 2)
+    assert envs.masks() is not None
+    envs.close()
+
+
+def test_action_spaces_that_no_policy_has_are_refused_in_one_line():
+    class Odd(Counter):
+        action_space = spaces.Dict({"x": spaces.Discrete(2)})
+
+    with pytest.raises(ConfigError, match="actions of type Dict are not supported"):
+        make_environments(Odd, 2)

@@ -1,0 +1,45 @@
+"""Code of the person's own: found in the current folder, refused from files, faults in one line."""
+
+import sys
+
+import pytest
+from playout.agents.own_code import import_module, load_object, trust
+from playout.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    return tmp_path
+
+
+def test_a_module_is_found_in_the_current_folder(folder):
+    (folder / "here_it_is.py").write_text("class Thing: pass\n")
+    assert import_module("here_it_is").Thing is load_object("here_it_is:Thing", "thing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("def f(:\n", "SyntaxError.*line 1"), ("x = 1\n1 / 0\n", "ZeroDivisionError.*line 2")],
+)
+def test_a_module_that_raises_is_named_in_one_line(folder, text, said):
+    name = f"faulty_{len(text)}"
+    (folder / f"{name}.py").write_text(text)
+    with pytest.raises(ConfigError, match=f"cannot import the module '{name}'.*{said}") as caught:
+        import_module(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_there_says_what_was_looked_for():
+    with pytest.raises(ConfigError, match="cannot find network 'json:Nope'"):
+        load_object("json:Nope", "network")
+
+
+def test_code_named_by_a_file_is_trusted_only_if_known_imported_or_allowed(monkeypatch):
+    trust("gymnasium:X", "a run")
+    trust("json:X", "a run")
+    with pytest.raises(ConfigError, match="PLAYOUT_TRUST=never_seen"):
+        trust("never_seen:X", "a run")
+    monkeypatch.setenv("PLAYOUT_TRUST", "other,never_seen")
+    trust("never_seen:X", "a run")
