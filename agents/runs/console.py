@@ -141,7 +141,7 @@ class _Visible(Console, ABC):
         """See Console."""
         self._done, self._total, self._headline = done, total, headline
         self._times = [f"{about(left)} left"] if done < total else [self._taken()]
-        if 0 < each < 1:
+        if 0 < each < 0.2:  # a speed below five a second tells less than the time that is left
             self._times.append(f"{short_number(1 / each)} {self._unit}/s")
         self._news = True
         if time.monotonic() - self._shown >= self._interval():
@@ -203,34 +203,43 @@ class PlainConsole(_Visible):
 
 
 class LiveConsole(_Visible):
-    """One rich progress line that is redrawn in place."""
+    """A bar with the time that is left, and a line of numbers below, redrawn in place by rich."""
 
     def _open(self) -> None:
         from rich.console import Console as Terminal
+        from rich.console import RenderableType
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
 
-        self._bar = Progress(
+        console = self
+
+        class BarAndNumbers(Progress):
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from super().get_renderables()
+                numbers = Text()
+                for name, value in console._headline.items():
+                    numbers.append(f"  {name} ").append(value, "bold")
+                if numbers:
+                    yield numbers
+
+        self._bar = BarAndNumbers(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%  {task.fields[rest]}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[times]}"),
             console=Terminal(file=self._file),
             auto_refresh=False,
             transient=self._brief,
         )
-        self._task = self._bar.add_task(self._title, completed=self._done, rest="")
+        self._task = self._bar.add_task(self._title, completed=self._done, times="")
         self._bar.start()
 
     def _interval(self) -> float:
         return _LIVE_SECONDS
 
     def _show(self) -> None:
-        shown = [f"{name} [bold]{value}[/bold]" for name, value in self._headline.items()]
+        times = ", ".join(self._times)
         self._bar.update(
-            self._task,
-            completed=self._done,
-            total=self._total,
-            rest="  ".join([", ".join(self._times), *shown]),
-            refresh=True,
+            self._task, completed=self._done, total=self._total, times=times, refresh=True
         )
 
     def _close(self) -> None:
