@@ -10,10 +10,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.errors import ConfigError, DataError, PlayoutError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.players.analysis import Analysis, Judge
@@ -27,30 +27,30 @@ _ROLLOUT_SIMULATIONS = 1000
 class Command:
     """Say which move to play in positions of a game, and how good the others are.
 
-    Examples:
+    For example:
       playout analyse runs/demo --moves 4455               one position, with its board
       playout analyse connect_four --evaluator solver --moves 4455
       playout analyse runs/demo --moves-file moves.txt --json answers.json
 
-    An answer in JSON names the move to play twice: "action" is its number from 0, "move" its text
-    on the board; so do "pv" and "pv_moves" for the line that is expected. "policy" and "visits"
-    have an entry for each action from 0; "value" is the result that the side to move expects, from
-    -1 to 1.
+    In JSON: "action" is the move to play, numbered from 0, and "move" the same as the
+    board shows it; "pv" and "pv_moves" are the expected line alike. "policy" and
+    "visits" have an entry for each action, numbered from 0; "value" is the result
+    that the side to move expects, from -1 to 1.
     """
 
-    run: Positional[str]
+    run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run directory; with --evaluator rollout or solver also the name of a game."""
 
-    moves: str | None = None
+    moves: Annotated[str | None, arg(metavar="MOVES", help_behavior_hint="")] = None
     """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""
 
-    moves_file: Path | None = None
+    moves_file: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Positions, one a line, written alike; an empty line is the start."""
 
-    json: Path | None = None
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the answers to this file, a JSON list with one object a line; - is standard output."""
 
-    simulations: int | None = None
+    simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Simulations a position, 0 for the bare policy; by default what the run plays with."""
 
     evaluator: Literal["network", "rollout", "solver"] = "network"
@@ -59,7 +59,7 @@ class Command:
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
-    plot: Path | None = None
+    plot: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """With --moves: also draw the position into this PNG file."""
 
     quiet: bool = False

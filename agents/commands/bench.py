@@ -5,20 +5,28 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import playout
 from playout.agents.runs.config import nearest
 from playout.errors import ConfigError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 FOLDER = Path(playout.__file__).parent / "benchmarks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Measure speed and learning against peers."""
+    """Measure speed and learning against peers.
 
-    subjects: Positional[tuple[str, ...]] = ()
+    For example:
+      playout bench list
+      playout bench search --quick
+    """
+
+    subjects: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="SUBJECT", help_behavior_hint="")
+    ] = ()
     """What to measure; everything if none is given, `list` shows the names."""
 
     quick: bool = False

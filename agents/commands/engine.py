@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
 from playout.errors import ConfigError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Answer the commands of another program."""
+    """Speak the Go Text Protocol (GTP, version 2) on standard input and output.
 
-    player: Positional[str]
-    """A run (DIR, DIR:simulations, DIR:simulations:step), or random, greedy, uct:500, perfect."""
+    Moves are written as the game writes them, colours are b (who moves first) and w.
 
-    game: str | None = None
+    For example:
+      playout engine runs/demo
+      echo "genmove b" | playout engine uct:500 --game tic_tac_toe
+    """
+
+    player: Annotated[Positional[str], arg(metavar="PLAYER")]
+    """A run (DIR, DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT), or random, greedy, uct:500,
+    alphabeta:4, perfect.
+    """
+
+    game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game; by default what the run has learned, else connect_four."""
 
     seed: int = 0

@@ -12,13 +12,19 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(EvalOptions):
-    """Measure how good a run is."""
+    """Measure how good a run is: returns, games against others, or win rates of texts.
 
-    run: Positional[Path]
+    For example:
+      playout eval runs/cartpole --episodes 200
+      playout eval runs/demo --opponents uct:1000 runs/older
+      playout eval runs/demo --json - | jq .ratings
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
-    json: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Also write the result to this file."""
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Also write the result to this file; - is standard output."""
 
 
 def main(command: Command) -> int:

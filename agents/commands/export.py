@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions, find_kind
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(ExportOptions):
-    """Write a run's network for other programs."""
+    """Write a run's network for other programs.
 
-    run: Positional[Path]
+    For example:
+      playout export runs/demo                                  inside the run, ONNX if it can be
+      playout export runs/demo --format safetensors --out net.safetensors
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
 

@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint
@@ -12,14 +13,19 @@ from playout.agents.runs.console import short_number, short_time
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.errors import CheckpointError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Show what is in a run and check its files."""
+    """Show what is in a run and check its files.
 
-    run: Positional[Path]
+    For example:
+      playout inspect runs/demo
+      playout inspect runs/demo --json | jq .metrics.last
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
     verify: bool = True
@@ -89,45 +95,64 @@ def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
     }
 
 
-def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Settings in nested tables as (dotted name, value); what is not set is left out."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        elif value not in (None, "", []):
+            yield f"{before}{name}", _shown(value)
 
-    console = Console(highlight=False)
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _progress_of(entry: dict[str, Any]) -> str:
+    done, total = entry.get("done"), entry.get("total")
+    if done is None or total is None:
+        return ""
+    return f"{short_number(done)} of {short_number(total)}"
+
+
+def _print(found: dict[str, Any]) -> None:
+    from playout.agents.runs.reporting import table
+
     versions = ", ".join(f"{name} {version}" for name, version in (found["versions"] or {}).items())
-    console.print(f"[bold]{found['path']}[/bold]  {found['kind']}, seed {found['seed']}")
-    console.print(f"begun {found['created']} with {versions}")
+    print(f"{found['path']}: {found['kind']}, seed {found['seed']}, begun {found['created']}")
+    print(f"  made by {versions}")
     if found["budget"]:
         budget = found["budget"]
         planned = [total for _, total in budget.get("corrections", [])] or [budget["total"]]
-        console.print(f"budget {budget['minutes']} min: {planned[-1]} {budget['unit']}")
-    for title, values in (
-        ("Settings", found["config"]),
-        ("Last metrics", found["metrics"]["last"]),
-    ):
-        if values:
-            table = Table("name", "value", title=title, title_justify="left")
-            for name, value in values.items():
-                table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
-            console.print(table)
-    table = Table("checkpoint", "progress", "time", "metric", "size", "files", title="Checkpoints")
-    table.title_justify = "left"
-    for entry in found["checkpoints"]:
-        done, total, elapsed = entry.get("done"), entry.get("total"), entry.get("elapsed")
-        metric = entry.get("metric")
-        table.add_row(
-            str(entry["step"]),
-            "" if done is None else f"{short_number(done)} of {short_number(total)}",
-            "" if elapsed is None else short_time(elapsed),
-            "" if metric is None else f"{metric:.5g}{' (best)' if entry['best'] else ''}",
-            "" if "bytes" not in entry else f"{short_number(entry['bytes'])}B",
-            entry["state"],
-        )
-    console.print(table if found["checkpoints"] else "no checkpoint yet")
+        print(f"  budget {budget['minutes']} min: {planned[-1]} {budget['unit']}")
     if found["stages"]:
-        console.print(f"stages: {', '.join(found['stages'])}")
+        print(f"  stages: {', '.join(found['stages'])}")
+    rows = []
+    for entry in found["checkpoints"]:
+        elapsed, metric = entry.get("elapsed"), entry.get("metric")
+        rows.append(
+            [
+                str(entry["step"]),
+                _progress_of(entry),
+                "" if elapsed is None else short_time(elapsed),
+                "" if metric is None else f"{metric:.5g}{' (best)' if entry['best'] else ''}",
+                "" if "bytes" not in entry else f"{short_number(entry['bytes'])}B",
+                entry["state"],
+            ]
+        )
+    print()
+    if rows:
+        table("Checkpoints", ("number", "progress", "time", "metric", "size", "files"), rows)
+    else:
+        print("no checkpoint yet")
+    for title, pairs in (
+        ("Last metrics", [(name, _shown(v)) for name, v in found["metrics"]["last"].items()]),
+        ("Settings (the others are not set)", list(_flat(found["config"]))),
+    ):
+        if pairs:
+            table(title, ("name", "value"), [list(pair) for pair in pairs])
     if found["metrics"]["trouble"]:
-        console.print(found["metrics"]["trouble"])
+        print(found["metrics"]["trouble"])
 
 
 def main(command: Command) -> int:

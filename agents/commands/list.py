@@ -16,7 +16,12 @@ What = Literal["all", "games", "environments", "presets", "runs", "commands"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """List games, environments, presets, runs and commands."""
+    """List games, environments, presets, runs and commands.
+
+    For example:
+      playout list runs --folder runs
+      playout list games
+    """
 
     what: Positional[What] = "all"
     """Which list."""
@@ -29,25 +34,31 @@ class Command:
 
 
 def games() -> dict[str, str]:
-    """Names of the games and their parameters."""
-    from playout.envs.core import registry
+    """Names of the games, and their parameters as they are written."""
+    from playout.envs.core.registry import games as registered
 
-    found = registry.games()
-    if isinstance(found, dict):
-        return {str(name): str(params or "") for name, params in found.items()}
-    pairs = [(entry, "") if isinstance(entry, str) else (entry[0], entry[1]) for entry in found]
-    return {str(name): str(params or "") for name, params in pairs}
+    found = {}
+    for name, params in registered():
+        shown = ", ".join(f"{key}={value}" for key, value in params.items())
+        found[str(name)] = f"{name}({shown})" if shown else "no parameters"
+    return found
 
 
 def environments() -> dict[str, str]:
-    """Gymnasium ids that playout registers, and where they come from."""
+    """Gymnasium ids that playout registers, and what each is."""
     import gymnasium
 
-    return {
-        name: str(spec.entry_point or spec.vector_entry_point)
-        for name, spec in sorted(gymnasium.registry.items())
-        if name.startswith("playout/")
-    }
+    found = {}
+    for name, spec in sorted(gymnasium.registry.items()):
+        if not name.startswith("playout/"):
+            continue
+        parts = [f"the game {spec.kwargs['game']}"] if "game" in spec.kwargs else []
+        if spec.max_episode_steps is not None:
+            parts.append(f"at most {spec.max_episode_steps} steps")
+        if spec.reward_threshold is not None:
+            parts.append(f"solved at a mean return of {spec.reward_threshold:g}")
+        found[name] = ", ".join(parts)
+    return found
 
 
 def presets() -> dict[str, str]:

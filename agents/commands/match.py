@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.errors import ConfigError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.players.player import Player
@@ -29,40 +29,42 @@ _QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
 class Command:
     """Let players meet, every one every other, and rate them.
 
-    Examples:
+    For example:
       playout match greedy uct:100 uct:1000
       playout match runs/demo uct:1000 perfect --games 20
       playout match runs/new runs/old --sprt 0,20        stop when it is clear
     """
 
-    players: Positional[tuple[str, ...]]
+    players: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="PLAYER PLAYER ...", help_behavior_hint="")
+    ]
     """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or runs: DIR,
     DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT.
     """
 
-    game: str | None = None
+    game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game; by default what the first run has learned, else connect_four."""
 
     games: int = 100
     """Games of each pairing (with --sprt: at most)."""
 
-    openings: int | None = None
+    openings: Annotated[int | None, arg(metavar="PLIES", help_behavior_hint="")] = None
     """Random plies at the start; each opening is played twice with colours swapped. By default 4,
     fewer in short games, 8 with `perfect`, which thinks for minutes earlier on.
     """
 
-    anchor: str | None = None
+    anchor: Annotated[str | None, arg(metavar="PLAYER", help_behavior_hint="")] = None
     """The player whose rating is set to 0; by default the first one."""
 
-    sprt: str | None = None
-    """Two players: stop as soon as it is clear whether the first is elo0 or elo1 better, given as
-    elo0,elo1 (0,20).
+    sprt: Annotated[str | None, arg(metavar="ELO0,ELO1", help_behavior_hint="")] = None
+    """Two players: stop as soon as it is clear whether the first is stronger by ELO0 or by ELO1,
+    such as 0,20.
     """
 
-    records: Path | None = None
+    records: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Append all games to this file, one JSON object a line."""
 
-    json: Path | None = None
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the results to this file; - is standard output."""
 
     seed: int = 0

@@ -2,17 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import PlayOptions, find_kind
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(PlayOptions):
-    """Play against a run, or watch it."""
+    """Play against a run, watch it act, or talk to it.
 
-    run: Positional[Path]
+    For example:
+      playout play runs/demo                       you against a run that learned a game
+      playout play runs/demo --opponent uct:500    watch it against another player
+      playout play runs/cartpole                   pictures of an episode
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors.torch
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
@@ -29,6 +28,7 @@ from playout.agents.runs.kinds import ExportOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.errors import ConfigError, DataError, RunError
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -281,7 +281,7 @@ def export_network(
                 text += f", largest difference to the original {worst:.1e} over {rows} inputs"
         else:
             weights = {name: x.contiguous() for name, x in network.state_dict().items()}
-            aside.write_bytes(safetensors.torch.save(weights, metadata=dict(about)))
+            aside.write_bytes(safetensors_bytes(weights, metadata=dict(about)))
             text = f"safetensors{reason}"
         os.replace(aside, path)
     except OSError as error:

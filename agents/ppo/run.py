@@ -21,6 +21,7 @@ from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import (
     EnvSource,
@@ -120,8 +121,12 @@ def play(run: RunDir, options: PlayOptions) -> None:
         player_of_game = game_player(run, options.which)
         play_games(player_of_game.with_simulations(options.simulations or 0), options)
         return
+    out = options.out if options.out is not None else run.path / "play.gif"
+    check_pictures(out)
     player = load(run, options.which)
     env, ansi = _watchable(run)
+    if ansi and options.out is not None:
+        raise ConfigError(f"{run.config['env']} is shown as text, not as pictures: leave out --out")
     frames: list[Any] = []
     episodes = options.episodes or 1
     for episode in range(episodes):
@@ -140,9 +145,8 @@ def play(run: RunDir, options: PlayOptions) -> None:
         print(f"episode {episode + 1}: return {total:.2f}, {length} steps")
     env.close()
     if not ansi:
-        path = options.out if options.out is not None else run.path / "play.gif"
         fps = float(env.metadata.get("render_fps") or 30)
-        print(f"wrote {save_frames(frames, path, fps)}")
+        print(f"wrote {save_frames(frames, out, fps)}")
 
 
 def _mask(env: Any, info: dict[str, Any]) -> Any:
@@ -180,6 +184,13 @@ def _show(env: Any, ansi: bool, frames: list[Any]) -> None:
         frames.append(np.asarray(env.render(), np.uint8))
 
 
+def check_pictures(path: Path) -> None:
+    """Finds out before an episode whether its pictures can be written to a file."""
+    if path.suffix.lower() not in (".gif", ".webp", ".png"):
+        raise ConfigError(f"cannot write {path.suffix or path.name!r}: use .gif, .webp or .png")
+    must_be_writable(path)
+
+
 def save_frames(frames: list[Any], path: Path, fps: float) -> Path:
     """Write pictures `[H, W, 3]` as an animation (.gif, .webp) or a strip of a few (.png)."""
     from PIL import Image
@@ -190,8 +201,6 @@ def save_frames(frames: list[Any], path: Path, fps: float) -> Path:
         chosen = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, min(6, len(frames)))]
         Image.fromarray(np.concatenate(chosen, axis=1)).save(path)
         return path
-    if path.suffix.lower() not in (".gif", ".webp"):
-        raise ConfigError(f"cannot write {path.suffix or path.name!r}: use .gif, .webp or .png")
     pictures = [Image.fromarray(frame) for frame in frames]
     # Browsers show no more than 50 pictures a second.
     every = max(1, round(fps / 50))

@@ -16,6 +16,10 @@ from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from tyro.conf import arg
 
+# The text of these options says what happens without them; "(default: None)" would not.
+_NUMBER, _FILE, _PATH = (arg(metavar=name, help_behavior_hint="") for name in ("N", "FILE", "PATH"))
+_FORMAT = arg(metavar="{onnx,safetensors,hf}", help_behavior_hint="")
+
 # Kind, or its part before the first dot -> module that implements RunKind.
 KINDS = {
     "alphazero": "playout.agents.alphazero.run",
@@ -28,14 +32,18 @@ KINDS = {
 class EvalOptions:
     """How `playout eval` measures."""
 
-    episodes: Annotated[int | None, arg(metavar="N")] = None
-    """Episodes or games to play; by default enough for a narrow interval."""
+    episodes: Annotated[int | None, _NUMBER] = None
+    """Episodes, games against each opponent, or prompts; by default enough for a narrow interval.
+    """
 
-    opponents: tuple[str, ...] = ()
-    """Games: whom to meet, such as random, uct:500 or another run."""
+    opponents: Annotated[tuple[str, ...], arg(metavar="PLAYER", help_behavior_hint="")] = ()
+    """Games: whom to meet, such as uct:500 or another run; by default random, greedy, uct:100 and
+    uct:1000.
+    """
 
-    simulations: Annotated[int | None, arg(metavar="N")] = None
-    """Games: search simulations a move; 0 for the bare policy."""
+    simulations: Annotated[int | None, _NUMBER] = None
+    """Games: search simulations a move, 0 for the bare policy; by default what the run plays with.
+    """
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
@@ -51,21 +59,25 @@ class EvalOptions:
 class PlayOptions:
     """How `playout play` plays."""
 
-    simulations: Annotated[int | None, arg(metavar="N")] = None
-    """Games: search simulations a move."""
+    simulations: Annotated[int | None, _NUMBER] = None
+    """Games: search simulations a move, 0 for the bare policy; by default what the run plays with.
+    """
 
     second: bool = False
     """Games: let the run move first."""
 
     opponent: str = "human"
-    """Games: who plays against the run; human is you."""
+    """Games: who plays against the run: human is you, others are random, greedy, uct:500, another
+    run.
+    """
 
-    episodes: Annotated[int | None, arg(metavar="N")] = None
-    """How many episodes to watch, or how many games between two programs."""
+    episodes: Annotated[int | None, _NUMBER] = None
+    """Episodes to watch, or games between two programs; by default one."""
 
-    out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Environments: write the pictures to this file (.gif, .webp or .png). Games: append the
-    records of finished games to it."""
+    out: Annotated[Path | None, _FILE] = None
+    """Environments: write the pictures to this file (.gif, .webp or .png), by default play.gif in
+    the run. Games: append the finished games to it.
+    """
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
@@ -78,12 +90,12 @@ class PlayOptions:
 class ExportOptions:
     """What `playout export` writes."""
 
-    format: Annotated[
-        Literal["onnx", "safetensors", "hf"] | None, arg(metavar="{onnx,safetensors,hf}")
-    ] = None
-    """ONNX, bare safetensors, or a Hugging Face folder; by default what suits the kind."""
+    format: Annotated[Literal["onnx", "safetensors", "hf"] | None, _FORMAT] = None
+    """By default ONNX where it can be written, else safetensors; of a language model hf, a Hugging
+    Face folder.
+    """
 
-    out: Annotated[Path | None, arg(metavar="PATH")] = None
+    out: Annotated[Path | None, _PATH] = None
     """File or folder to write; by default one named after the format inside the run."""
 
     which: str = "best"

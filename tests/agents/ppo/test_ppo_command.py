@@ -203,6 +203,11 @@ def test_eval_play_and_export_work_on_a_run(tmp_path, capsys, monkeypatch):
     assert cli.main(["eval", str(run), "--episodes", "4", "--stochastic"]) == 0
     assert cli.main(["play", str(run), "--out", str(tmp_path / "x.gif")]) == 0
     assert (tmp_path / "x.gif").read_bytes()[:3] == b"GIF"
+    capsys.readouterr()
+    for out, said in (("vid", "use .gif, .webp or .png"), ("/proc/none/x.gif", "does not exist")):
+        assert cli.main(["play", str(run), "--out", str(out)]) == 2
+        captured = capsys.readouterr()
+        assert said in captured.err and captured.out == ""  # before the episode is played
     assert cli.main(["export", str(run), "--format", "safetensors"]) == 0
     assert (run / "policy.safetensors").exists()
     assert cli.main(["eval", str(run), "--which", "77"]) == 2

@@ -193,6 +193,15 @@ def test_inspect_shows_settings_progress_and_checkpoints(run, capsys):
         assert text in out
 
 
+def test_inspect_shows_nested_settings_one_a_line(tmp_path, capsys):
+    config = {"ppo": {"gamma": 0.9, "clip": None, "net": {"hidden": [8, 8]}}, "env": "E"}
+    RunDir.create(tmp_path / "n", kind="toy", config=config, seed=0)
+    assert cli.main(["inspect", str(tmp_path / "n")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["ppo.gamma", "0.9"] in lines and ["ppo.net.hidden", "[8,", "8]"] in lines
+    assert not any("ppo.clip" in line for line in lines)
+
+
 def test_inspect_prints_json_for_programs(run, capsys):
     assert cli.main(["inspect", str(run.path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -224,9 +233,21 @@ def test_list_shows_runs_below_a_folder(run, capsys):
 def test_list_knows_games_environments_presets_and_commands(capsys):
     assert cli.main(["list", "--json", "--folder", "/nonexistent"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert "connect_four" in found["games"] and "inspect" in found["commands"]
+    assert found["games"]["connect_four"] == "connect_four(width=7, height=6, run=4)"
+    assert "inspect" in found["commands"]
+    assert "solved at a mean return of 475" in found["environments"]["playout/CartPole-v1"]
     assert any(name.startswith("playout/") for name in found["environments"])
     assert found["runs"] == {}
+
+
+@pytest.mark.parametrize("name", ["analyse", "engine", "eval", "export", "match", "play"])
+def test_help_of_the_commands_for_runs_has_examples_that_are_commands(capsys, name):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    out = capsys.readouterr().out
+    assert "For example:" in out and "(default: None)" not in out and "{None}" not in out
+    examples = [line for line in out.splitlines() if f"playout {name} " in line and "[" not in line]
+    assert examples
 
 
 @pytest.mark.parametrize("verb", ["eval", "play", "export"])
