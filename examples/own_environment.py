@@ -22,6 +22,10 @@ class Lander1D(gym.Env):
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
 
     def reset(self, *, seed=None, options=None):
         """Somewhere up in the air, falling."""
@@ -41,6 +45,14 @@ class Lander1D(gym.Env):
         if landed or lost:
             reward += 1.0 if landed and self.speed > -1.0 else -1.0
         return self._observation(), reward, landed or lost, False, {}
+
+    def render(self):
+        """The probe above the ground: what `playout play RUN --out FILE.gif` shows."""
+        picture = np.full((110, 60, 3), 255, np.uint8)
+        picture[105:] = (120, 160, 110)
+        top = 100 - int(10 * min(max(self.height, 0.0), 10.0))
+        picture[top : top + 5, 27:33] = (222, 68, 62)
+        return picture
 
 
 # The id under which `playout ppo` finds it; a reward threshold lets a run stop by itself.

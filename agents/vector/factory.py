@@ -156,6 +156,9 @@ def _legal_action(space: gym.Space[Any], mask: NDArray[np.uint8]) -> NDArray[Any
 
 def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
     """One environment, with an error that names the extra it lacks."""
+    module = env_id.rpartition(":")[0]
+    if module:  # Gymnasium would not look in the current folder
+        import_module(module)
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
     except gym.error.DependencyNotInstalled as error:

@@ -1,5 +1,6 @@
 """The example of an own environment and network works, from Python and from the command line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,27 @@ def test_the_example_learns_to_land(tmp_path, monkeypatch):
     assert own_environment.main(str(tmp_path / "run")) > 0.7
 
 
+def call(folder, *arguments, **environment):
+    """The command as installed: with -P, Python itself does not look in the current folder."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "playout.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
 def test_the_command_finds_an_environment_in_the_folder_it_is_called_from(tmp_path):
-    call = [sys.executable, "-m", "playout.cli", "ppo", "own_environment:Lander1D-v0"]
-    call += ["--run", str(tmp_path / "run"), "--total-timesteps", "300", "--quiet"]
-    call += ["--num-envs", "4", "--num-steps", "32", "--eval-episodes", "4"]
-    done = subprocess.run(call, cwd=EXAMPLES, capture_output=True, text=True, timeout=100)
+    run, small = str(tmp_path / "run"), ["--num-envs", "4", "--num-steps", "32"]
+    small += ["--total-timesteps", "300", "--eval-episodes", "4", "--quiet"]
+    done = call(EXAMPLES, "ppo", "own_environment:Lander1D-v0", "--run", run, *small)
     assert done.returncode == 0, done.stderr
-    call = [sys.executable, "-m", "playout.cli", "eval", str(tmp_path / "run"), "--episodes", "2"]
-    refused = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    refused = call(tmp_path, "eval", run, "--episodes", "2")
     assert refused.returncode == 2 and "PLAYOUT_TRUST=own_environment" in refused.stderr
+    picture = tmp_path / "watched.gif"
+    watch = ["play", run, "--episodes", "1", "--out", str(picture)]
+    watched = call(EXAMPLES, *watch, PLAYOUT_TRUST="own_environment")
+    assert watched.returncode == 0, watched.stderr
+    assert picture.stat().st_size > 1000
