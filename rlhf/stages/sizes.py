@@ -35,6 +35,8 @@ class Recipe:
     """Responses a round of PPO and GRPO."""
 
 
+# In the order of the fields: vocabulary, model, length; steps of pretrain, sft, classify, reward,
+# rlhf, dpo, grpo; prompts, response, batch.
 RECIPES = {
     "tiny": Recipe(2048, "tiny", 96, 1500, 300, 200, 300, 40, 60, 24, 128, 32, 64),
     "small": Recipe(4096, "small", 128, 1800, 300, 250, 500, 80, 120, 50, 128, 32, 64),

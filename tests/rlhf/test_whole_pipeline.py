@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ from playout import load
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError
+from playout.rlhf.commands.learn.rlhf import Command as RLHFCommand
+from playout.rlhf.commands.policy_stage import online_config
 from playout.rlhf.data import datasets
 from playout.rlhf.data.records import read_preferences
+from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.stages import pipeline as pipeline_module
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.pipeline import STAGES, Pipeline
@@ -168,6 +172,21 @@ def test_grpo_and_a_python_reward_run_on_the_same_policy(finished, tmp_path):
         base, reward_fn=reward, run=tmp_path / "ppo", batch=8, updates=1, lora_rank=2, **common
     )
     assert tuned == 0 and load(tmp_path / "ppo").act(["a"])
+
+
+@pytest.mark.parametrize("size", sizes.RECIPES)
+def test_what_a_command_leaves_to_the_size_is_the_sizes(size):
+    """Large says 128 responses a round and gets them; what is typed goes before."""
+    stage = SimpleNamespace(evaluator=SimpleNamespace(max_new_tokens=7))
+    recipe = sizes.RECIPES[size]
+    config = online_config(RLHFConfig, RLHFCommand(size=size), stage, recipe.rlhf_steps)
+    assert (config.batch, config.updates) == (recipe.batch, recipe.rlhf_steps)
+    assert (config.max_new_tokens, config.epochs) == (7, RLHFConfig().epochs)
+    given = RLHFCommand(size=size, batch=16, updates=3, kl_coef=0.5)
+    config = online_config(RLHFConfig, given, stage, recipe.rlhf_steps)
+    assert (config.batch, config.updates, config.kl_coef) == (16, 3, 0.5)
+    with pytest.raises(ConfigError, match="kl_coef must not be negative"):
+        online_config(RLHFConfig, RLHFCommand(kl_coef=-1.0), stage, 3)
 
 
 def test_what_a_pipeline_cannot_do_is_said_in_one_line(finished, tmp_path, capsys):

@@ -19,6 +19,7 @@ from playout.rlhf.data.records import (
     merge_votes,
     read_demonstrations,
     read_preferences,
+    read_prompts,
     read_rated,
     read_texts,
     split_by_text,
@@ -57,6 +58,11 @@ def test_texts_are_paragraphs_or_lines_or_fields(tmp_path):
         ("a.jsonl", b'{"body": "x"}', r"line 1: there is no field 'text'"),
         ("a.jsonl", b"[1]", r"line 1: should be an object"),
         ("a.jsonl", b"{", r"line 1: not JSON"),
+        (
+            "a.jsonl",
+            b'{"text": "\\ud83d\\ude42"}\n{"text": "a \\ud800"}',
+            "line 2: text holds half",
+        ),
         ("a.jsonl", b"[" * 100000, r"line 1: not JSON"),
         ("a.csv", b"text,n\nx\n", r"line 2: not as many fields"),
         ("b.txt", None, r"b.txt cannot be read: No such file"),
@@ -68,6 +74,18 @@ def test_texts_that_cannot_be_used_are_named(tmp_path, name, content, match):
         path.write_bytes(content)
     with pytest.raises(DataError, match=match):
         read_texts(path)
+
+
+def test_prompts_are_lines_or_fields(tmp_path):
+    (tmp_path / "a.txt").write_text("the film\n\n its plot\n")
+    assert read_prompts(tmp_path / "a.txt") == ["the film", " its plot"]
+    rows = lines(tmp_path / "b.jsonl", {"prompt": "x"}, {"text": "y"})
+    assert read_prompts(rows) == ["x", "y"]
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"empty.txt holds no prompts"):
+        read_prompts(tmp_path / "empty.txt")
+    with pytest.raises(DataError, match="line 1: there is no field 'prompt'"):
+        read_prompts(lines(tmp_path / "c.jsonl", {"question": "x"}))
 
 
 def test_preferences_of_both_forms_are_read_and_merged(tmp_path):

@@ -50,6 +50,11 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, changes):
     ]
 
 
+def test_others_may_read_what_is_written(tmp_path):
+    save_pretrained(Transformer(CONFIG), tmp_path)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o644"}
+
+
 def test_heads_are_stored_beside_the_model(tmp_path):
     model, head = fresh(), ScalarHead(CONFIG, seed=4)
     save_pretrained(model, tmp_path, heads={"score": head})
