@@ -6,11 +6,13 @@ import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic, build_policy
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.policy import Minibatch, PolicyStep, as_policy, map_tree
+from playout.agents.networks.policy import Minibatch
 from playout.errors import ConfigError
 from torch import nn
 
 VECTOR = spaces.Box(-1, 1, (5,))
+
+
 OBSERVATIONS = {
     "vector": (VECTOR, {}),
     "matrix": (spaces.Box(-1, 1, (3, 4)), {}),
@@ -27,6 +29,8 @@ OBSERVATIONS = {
         {},
     ),
 }
+
+
 ACTIONS = {
     "discrete": spaces.Discrete(4, start=1),
     "multi_discrete": spaces.MultiDiscrete([[2, 3], [4, 5]]),
@@ -179,78 +183,6 @@ def test_spaces_and_networks_that_do_not_exist_get_one_clear_line():
         build_policy(VECTOR, unbounded, NetworkConfig(squash=True))
 
 
-@pytest.mark.parametrize(("kind", "size"), [("lstm", 16), ("lstm", 64), ("gru", 16)])
-@pytest.mark.parametrize("shared", [False, True])
-def test_recurrent_learning_equals_stepping_with_resets(kind, size, shared):
-    config = NetworkConfig(recurrent=kind, recurrent_size=size, hidden=(8,), shared_trunk=shared)
-    policy = build_policy(VECTOR, spaces.Discrete(4), config, seed=2)
-    rows, steps = 5, 20
-    rng = torch.Generator().manual_seed(1)
-    obs = torch.randn(rows, steps, 5, generator=rng)
-    starts = torch.rand(rows, steps, generator=rng) < 0.2
-    starts[0] = False
-    initial = map_tree(lambda x: torch.randn(x.shape, generator=rng), policy.initial_state(rows))
-    state, taken = initial, []
-    for t in range(steps):
-        keep = (~starts[:, t]).unsqueeze(1)
-        state = map_tree(lambda x, keep=keep: x * keep, state)
-        step = policy.step(obs[:, t], state, generator=rng)
-        state = step.state
-        taken.append(step)
-    actions, logprobs, values = (
-        torch.stack([getattr(s, name) for s in taken], 1) for name in ("action", "logprob", "value")
-    )
-    batch = Minibatch(
-        obs=obs,
-        actions=actions,
-        logprobs=logprobs,
-        values=values,
-        advantages=values,
-        returns=values,
-        valid=starts,
-        episode_starts=starts,
-        initial_state=initial,
-    )
-    again, _, values_again = policy.evaluate(batch)
-    torch.testing.assert_close(again, logprobs, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(values_again, values, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [8, 32])  # packed by torch, and compiled
-def test_the_recurrent_gradient_equals_the_one_through_an_unrolled_loop(size):
-    config = NetworkConfig(recurrent="lstm", recurrent_size=size, hidden=(), shared_trunk=True)
-    policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
-    rng = torch.Generator().manual_seed(1)
-    obs = torch.randn(3, 9, 5, generator=rng)
-    starts = torch.rand(3, 9, generator=rng) < 0.3
-    zeros = torch.zeros(3, 9)
-    initial = policy.initial_state(3)
-    batch = Minibatch(
-        obs=obs,
-        actions=zeros.long(),
-        logprobs=zeros,
-        values=zeros,
-        advantages=zeros,
-        returns=zeros,
-        valid=zeros == 0,
-        episode_starts=starts,
-        initial_state=initial,
-    )
-    logprobs, _, values = policy.evaluate(batch)
-    (logprobs.sum() + values.square().sum()).backward()
-    packed = [p.grad.clone() for p in policy.parameters()]
-    policy.zero_grad()
-    state, total = initial[0], 0.0
-    for t in range(9):
-        state = tuple(x * (~starts[:, t]).unsqueeze(1) for x in state)
-        features, state = policy.policy_trunk.step(obs[:, t], state)
-        value = policy.value_head(features).squeeze(1)
-        total = total + policy.head(features).log_prob(zeros[:, 0]).sum() + value.square().sum()
-    total.backward()
-    for ours, theirs in zip(packed, [p.grad for p in policy.parameters()], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
 def test_parallel_trunks_give_the_same_numbers_and_gradients(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     config = NetworkConfig(recurrent="lstm", recurrent_size=32, hidden=(8,))
@@ -283,62 +215,9 @@ def test_parallel_trunks_give_the_same_numbers_and_gradients(monkeypatch):
         assert torch.equal(a, p.grad)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8, 13])
-def test_the_compiled_recurrence_is_torchs_lstm_cell_by_cell(rows):
-    from playout.agents.networks.recurrent import Core
-
-    core = Core("lstm", 5, 32)
-    rng = torch.Generator().manual_seed(rows)
-    x = torch.randn(rows, 7, 5, generator=rng)
-    state = tuple(torch.randn(rows, 32, generator=rng) for _ in "hc")
-    starts = torch.rand(rows, 7, generator=rng) < 0.3
-    found = core(x.flatten(0, 1), state, starts).view(rows, 7, 32)
-    for t in range(7):
-        state = tuple(part * (~starts[:, t]).unsqueeze(1) for part in state)
-        features, state = core.step(x[:, t], state)
-        torch.testing.assert_close(found[:, t], features, rtol=1e-5, atol=2e-6)
-
-
 def test_a_recurrent_policy_refuses_single_steps():
     policy = build_policy(VECTOR, spaces.Discrete(3), NetworkConfig(recurrent="gru"))
     obs = samples(VECTOR, 4)
     step = policy.step(obs, policy.initial_state(4))
     with pytest.raises(ConfigError, match="rows"):
         policy.evaluate(minibatch(obs, step))
-
-
-class Constant(nn.Module):
-    """A policy as a user would write one: the methods that must be there, and no hook."""
-
-    def __init__(self):
-        super().__init__()
-        self.logit = nn.Parameter(torch.zeros(2))
-
-    def initial_state(self, num_rows):
-        return None
-
-    def step(self, obs, state=None, mask=None, *, generator=None, deterministic=False):
-        action = torch.randint(0, 2, (len(obs),), generator=generator)
-        return PolicyStep(action, torch.full((len(obs),), -0.7), self.value(obs), None)
-
-    def value(self, obs, state=None):
-        return torch.zeros(len(obs))
-
-    def evaluate(self, batch):
-        logprobs = torch.log_softmax(self.logit, 0)[batch.actions]
-        return logprobs, torch.zeros_like(logprobs), torch.zeros_like(logprobs)
-
-    def to_env(self, actions):
-        return actions.numpy()
-
-
-def test_a_policy_of_your_own_gets_the_hooks_that_it_leaves_out():
-    policy = as_policy(Constant())
-    assert isinstance(policy, Constant) and not policy.recurrent and policy.metrics() == {}
-    assert list(policy.state_dict()) == ["logit"]
-    obs = torch.zeros(3, 5)
-    outputs = policy.evaluate(minibatch(obs, policy.step(obs)))
-    policy.backward(outputs, torch.ones(3), None, torch.ones(3))
-    assert policy.logit.grad.abs().sum() > 0
-    with pytest.raises(ConfigError, match=r"Linear cannot be a policy.*initial_state"):
-        as_policy(nn.Linear(1, 1))

@@ -13,15 +13,16 @@ import numpy as np
 import playout
 import pytest
 from playout import cli
-from playout.agents.commands.ppo import Command
-from playout.agents.ppo.config import resolve
-from playout.agents.runs.config import read_presets
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
 from ppo_worlds import Bandit, Counter, Recall
 
 CLOCKS = {"time/elapsed", "time/fps"}
+
+
 HERE = Path(__file__).parents[1]
+
+
 SMALL = {"num_envs": 4, "num_steps": 16, "minibatch_size": 32, "eval_episodes": 8, "quiet": True}
 
 
@@ -59,11 +60,6 @@ def test_the_command_trains_and_the_run_can_act(tmp_path, capsys):
     envs.step(actions)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert lines[-1]["time/total_timesteps"] >= 300
-
-
-def test_every_preset_holds_only_known_options():
-    for name in read_presets("ppo"):
-        assert Command.defaults([name]) == resolve(Command, name)
 
 
 def test_an_unknown_option_names_the_nearest(tmp_path):
@@ -262,14 +258,3 @@ def test_wrong_observations_are_refused_in_one_line(tmp_path):
         player.act(np.full((2, 4), np.nan))
     with pytest.raises(RunError, match="no checkpoint"):
         playout.load(run.path, which=12345)
-
-
-def test_flags_before_the_environment_change_nothing_in_its_preset(monkeypatch):
-    wanted = cli.parse(
-        Command, ["Pendulum-v1", "--seed", "5", "--run", "CartPole-v1"], "playout ppo"
-    )
-    found = cli.parse(
-        Command, ["--seed", "5", "--run", "CartPole-v1", "Pendulum-v1"], "playout ppo"
-    )
-    assert found == wanted and found.env == "Pendulum-v1"
-    assert found.ppo == resolve(Command, "Pendulum-v1").ppo

@@ -6,7 +6,6 @@ import torch
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import evaluate_policy
-from playout.agents.ppo.population import Population
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments
 from playout.errors import CheckpointError, EnvironmentFault
@@ -153,25 +152,6 @@ def test_a_checkpoint_of_another_network_is_refused():
     state = make().state_dict()
     with pytest.raises(CheckpointError, match="another network"):
         make(network={"hidden": (8,)}).load_state_dict(state)
-
-
-def test_members_of_a_population_are_the_runs_of_their_seeds():
-    group = Population([make(seed=s, total=1500) for s in (0, 1)])
-    while not group.finished:
-        group.update()
-        group.evaluate()
-    for seed, member in enumerate(group.members):
-        alone = make(seed=seed, total=1500)
-        while not alone.finished:
-            alone.update()
-        assert torch.equal(flat(member), flat(alone))
-    state = group.state_dict()
-    best = group.members[group.best].policy.state_dict()
-    assert all(torch.equal(state["model"][k], v) for k, v in best.items())
-    again = Population([make(seed=s, total=1500) for s in (0, 1)])
-    again.load_state_dict(state)
-    assert again.finished and again.progress == group.progress
-    assert "seed 1" in group.summary()
 
 
 def test_returns_of_the_last_hundred_episodes_survive_a_resume():

@@ -1,0 +1,40 @@
+"""Settings of a PPO run: what is refused, and what presets and given values make."""
+
+import dataclasses
+
+import pytest
+from playout import cli
+from playout.agents.commands.ppo import Command
+from playout.agents.ppo.config import PPOConfig, resolve
+from playout.agents.runs.config import read_presets
+from playout.errors import ConfigError
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for options in (
+        {"clip_coef": 0.0},
+        {"gamma": 1.2},
+        {"num_epochs": 0},
+        {"target_kl": -1.0},
+        {"batch_by": "tokens"},
+        {"learning_rate": float("nan")},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            PPOConfig(**options)
+    assert dataclasses.asdict(PPOConfig())["vf_coef"] == 0.5
+
+
+def test_every_preset_holds_only_known_options():
+    for name in read_presets("ppo"):
+        assert Command.defaults([name]) == resolve(Command, name)
+
+
+def test_flags_before_the_environment_change_nothing_in_its_preset(monkeypatch):
+    wanted = cli.parse(
+        Command, ["Pendulum-v1", "--seed", "5", "--run", "CartPole-v1"], "playout ppo"
+    )
+    found = cli.parse(
+        Command, ["--seed", "5", "--run", "CartPole-v1", "Pendulum-v1"], "playout ppo"
+    )
+    assert found == wanted and found.env == "Pendulum-v1"
+    assert found.ppo == resolve(Command, "Pendulum-v1").ppo
