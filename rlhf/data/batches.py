@@ -39,13 +39,13 @@ class Corpus:
 
     def windows(self, step: int, *, rows: int, length: int, seed: int) -> tuple[Tensor, Tensor]:
         """Inputs and next tokens [rows, length] at random places."""
-        room = len(self.tokens) - length
-        if room < 1:
+        num_starts = len(self.tokens) - length
+        if num_starts < 1:
             raise DataError(
                 f"the text has {len(self.tokens)} tokens, fewer than a row of {length + 1}; "
                 "give more text or a shorter context"
             )
-        starts = np.random.default_rng([seed, 11, step]).integers(0, room, size=rows)
+        starts = np.random.default_rng([seed, 11, step]).integers(0, num_starts, size=rows)
         return self._cut(starts, length)
 
     def all_windows(self, *, rows: int, length: int) -> list[tuple[Tensor, Tensor]]:
@@ -109,15 +109,15 @@ def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -
     """
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]))
     rows: list[list[int]] = []
-    room: list[int] = []
+    free: list[int] = []
     for index in order:
         need = min(len(texts[index][0]), length)
-        row = next((row for row, left in enumerate(room) if left >= need), len(rows))
+        row = next((row for row, left in enumerate(free) if left >= need), len(rows))
         if row == len(rows):
             rows.append([])
-            room.append(length)
+            free.append(length)
         rows[row].append(index)
-        room[row] -= need
+        free[row] -= need
     shape = len(rows), length
     ids, targets = np.full(shape, pad), np.full(shape, IGNORE)
     segments, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

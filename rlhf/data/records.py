@@ -184,7 +184,7 @@ def _number(value: Any, where: str, name: str) -> float:
     return number
 
 
-def _some(found: list[T], path: str | Path, what: str = "records") -> list[T]:
+def _not_empty(found: list[T], path: str | Path, what: str = "records") -> list[T]:
     if not found:
         raise DataError(f"{path} holds no {what}")
     return found
@@ -197,7 +197,7 @@ def read_texts(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if path.suffix in (".jsonl", ".csv"):
-        return _some([_field(row, where, "text") for where, row in _rows(path)], path)
+        return _not_empty([_field(row, where, "text") for where, row in _rows(path)], path)
     text = to_text(read_bytes(path), str(path)).replace("\r\n", "\n")
     found = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
     if len(found) == 1:
@@ -209,7 +209,7 @@ def read_texts(path: str | Path) -> list[str]:
 
 def read_demonstrations(path: str | Path) -> list[Demonstration]:
     """Fields `prompt` (may be empty) and `response` (or `completion`)."""
-    return _some(
+    return _not_empty(
         [
             Demonstration(
                 _field(row, where, "prompt", empty=True),
@@ -223,7 +223,7 @@ def read_demonstrations(path: str | Path) -> list[Demonstration]:
 
 def read_labelled(path: str | Path) -> list[Labelled]:
     """Fields `text` and `label`."""
-    return _some(
+    return _not_empty(
         [
             Labelled(_field(row, where, "text"), str(row.get("label", "")).strip())
             for where, row in _rows(path)
@@ -245,7 +245,7 @@ def read_rated(path: str | Path) -> list[Rated]:
         if not ratings:
             raise DataError(f"{where}: there is no rating")
         found.append(Rated(_field(row, where, "text"), ratings))
-    return _some(found, path)
+    return _not_empty(found, path)
 
 
 def read_prompts(path: str | Path) -> list[str]:
@@ -255,7 +255,7 @@ def read_prompts(path: str | Path) -> list[str]:
     else:
         lines = to_text(read_bytes(path), str(path)).splitlines()
         found = [line for line in lines if line.strip()]
-    return _some(found, path, "prompts")
+    return _not_empty(found, path, "prompts")
 
 
 _WINNERS = {
@@ -303,7 +303,7 @@ def read_preferences(path: str | Path) -> list[Preference]:
             )
         order[prompt, chosen, rejected] = where
         found.append(Preference(prompt, chosen, rejected, margin=margin))
-    return _some(merge_votes(found), path)
+    return _not_empty(merge_votes(found), path)
 
 
 def _read_crowd(folder: Path) -> list[Preference]:

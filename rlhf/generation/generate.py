@@ -89,15 +89,15 @@ def generate(
     _check(model, prompts, names, max_new_tokens)
     decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
     # A float32 product of fewer rows may take another path in the library and end in other bits.
-    least = 8 if exact and decoder.dtype == torch.float32 else 1
+    min_rows = 8 if exact and decoder.dtype == torch.float32 else 1
     longest = max(len(prompt) for prompt in prompts)
     decoder.compiled = not exact
-    decoder.allocate(max(least, min(max_rows, len(prompts))), longest + max_new_tokens)
+    decoder.allocate(max(min_rows, min(max_rows, len(prompts))), longest + max_new_tokens)
     parts = []
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
         u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_generate_batch(decoder, prompts[rows], u, sampling, stop, pad, least))
+        parts.append(_generate_batch(decoder, prompts[rows], u, sampling, stop, pad, min_rows))
     tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
     width = int(lengths.max())
@@ -118,7 +118,7 @@ def _generate_batch(
     sampling: SamplingConfig,
     stop: Sequence[int],
     pad: int,
-    least: int,
+    min_rows: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
     count, steps = u.shape
@@ -128,7 +128,7 @@ def _generate_batch(
     lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
 
     # Rows beyond `count` repeat the last prompt; what they write is what it writes.
-    rows = np.minimum(np.arange(max(count, least)), count - 1)
+    rows = np.minimum(np.arange(max(count, min_rows)), count - 1)
     sizes = np.array([len(prompt) for prompt in prompts])
     ids = np.full((count, sizes.max()), pad)
     for row, prompt in enumerate(prompts):
@@ -149,9 +149,9 @@ def _generate_batch(
         (unfinished,) = np.nonzero(~finished[rows])
         if step + 1 == steps or not len(unfinished):
             break
-        if max(len(unfinished), least) <= 0.75 * len(rows):
+        if max(len(unfinished), min_rows) <= 0.75 * len(rows):
             (done,) = np.nonzero(finished[rows])
-            kept = np.concatenate([unfinished, done[: max(0, least - len(unfinished))]])
+            kept = np.concatenate([unfinished, done[: max(0, min_rows - len(unfinished))]])
             index = torch.from_numpy(kept).to(device)
             decoder.keep(index)
             rows, chosen = rows[kept], chosen[index]

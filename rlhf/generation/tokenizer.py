@@ -21,7 +21,7 @@ __all__ = ["Tokenizer"]
 
 PAD, END, MASK, SEPARATOR = "<|pad|>", "<|endoftext|>", "<|mask|>", "<|sep|>"
 SPECIAL = (PAD, END, MASK, SEPARATOR)
-SMALLEST = 256 + len(SPECIAL)
+MIN_VOCAB_SIZE = 256 + len(SPECIAL)
 
 
 class Tokenizer:
@@ -54,8 +54,8 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int) -> "Tokenizer":
         """Learn a byte-level vocabulary; every text can be encoded, whatever its characters."""
-        if vocab_size < SMALLEST:
-            raise ConfigError(f"a byte-level vocabulary needs at least {SMALLEST} tokens")
+        if vocab_size < MIN_VOCAB_SIZE:
+            raise ConfigError(f"a byte-level vocabulary needs at least {MIN_VOCAB_SIZE} tokens")
         inner = _Tokenizer(models.BPE())
         inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         inner.decoder = decoders.ByteLevel()
@@ -149,7 +149,7 @@ class Tokenizer:
         if inner.token_to_id(END) is not None:
             end = END
         if pad is None or pad == end:
-            pad = _spare(inner, end)
+            pad = _padding_token(inner, end)
         return cls(inner, pad=pad, end=end or END)
 
 
@@ -159,7 +159,7 @@ def _token(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _spare(inner: _Tokenizer, end: str | None) -> str:
+def _padding_token(inner: _Tokenizer, end: str | None) -> str:
     """A special token that may serve as padding."""
     special = inner.get_added_tokens_decoder()
     names = [special[index].content for index in sorted(special) if special[index].special]

@@ -234,12 +234,12 @@ class _Tensors:
         """Raise CheckpointError unless exactly the wanted tensors are there, in shape."""
         missing = sorted(set(wanted) - set(self.handles))
         if missing:
-            raise CheckpointError(f"{self.folder} lacks {_some(missing)}")
+            raise CheckpointError(f"{self.folder} lacks {_first_three(missing)}")
         known = set(wanted)
         surplus = [n for n in self.handles if n not in known and not n.startswith(ignore)]
         surplus = sorted(n for n in surplus if not n.endswith("rotary_emb.inv_freq"))
         if surplus:
-            raise CheckpointError(f"{self.folder} holds unknown tensors: {_some(surplus)}")
+            raise CheckpointError(f"{self.folder} holds unknown tensors: {_first_three(surplus)}")
         for name, shape in wanted.items():
             if self.shape(name) != shape:
                 raise CheckpointError(
@@ -248,7 +248,7 @@ class _Tensors:
                 )
 
 
-def _some(names: list[str]) -> str:
+def _first_three(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -32,11 +32,13 @@ def _seconds(threads: int) -> float:
 
 def measure_threads() -> int:
     """The faster of one thread and one a core."""
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if most == 1:
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if cores == 1:
         return 1
     _seconds(1)
-    return most if _seconds(most) < 0.9 * _seconds(1) else 1
+    return cores if _seconds(cores) < 0.9 * _seconds(1) else 1
 
 
 _chosen = 0

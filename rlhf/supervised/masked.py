@@ -106,12 +106,12 @@ class MaskedBatches:
     def _pair(self, rng: np.random.Generator) -> tuple[list[int], int]:
         """A row of two spans and whether the second is the continuation of the first."""
         tokenizer = self.tokenizer
-        room = self.length - 3
-        first = room // 2
-        start = int(rng.integers(len(self.tokens) - room + 1))
+        size = self.length - 3
+        first = size // 2
+        start = int(rng.integers(len(self.tokens) - size + 1))
         following = int(rng.integers(2))
         head = self._span(rng, first, start)
-        tail = self._span(rng, room - first, start + first if following else None)
+        tail = self._span(rng, size - first, start + first if following else None)
         separator = [tokenizer.separator_id]
         return [tokenizer.end_id, *head, *separator, *tail, *separator], following
 
