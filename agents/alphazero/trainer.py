@@ -81,6 +81,7 @@ class AlphaZeroTrainer(Trainer):
         self._evaluation: Evaluation | None = None
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._rated: dict[str, float] = {}  # what the latest evaluation has found
+        self._update_seconds = 0.0  # of the latest
         self._expected_end: float | None = None  # by time.perf_counter
 
     @property
@@ -140,6 +141,7 @@ class AlphaZeroTrainer(Trainer):
         learned = self._learn()
         end = time.perf_counter()
         self.updates += 1
+        self._update_seconds = end - start
         return {
             **self._play_metrics(counts, len(examples)),
             **learned,
@@ -216,10 +218,15 @@ class AlphaZeroTrainer(Trainer):
         self._expected_end = time.perf_counter() + seconds
 
     def seconds_left(self) -> float | None:
-        """By the plan that `expect_end` was told of; None where there is none."""
+        """By the plan that `expect_end` was told of; None where there is none.
+
+        While something is left, it takes an update and the last evaluation at least.
+        """
         if self._expected_end is None:
             return None
-        return max(0.0, self._expected_end - time.perf_counter())
+        least = self._update_seconds + sum(self.evaluation_seconds[-1:])
+        left = self._expected_end - time.perf_counter()
+        return max(left, 0.0 if self.finished else least)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, replay, games in play, counters."""

@@ -78,6 +78,19 @@ def test_the_time_left_counts_down_to_the_end_of_the_minutes(tmp_path, monkeypat
     assert clock[0] - 100 == pytest.approx(60 * CORRECTED_SHARE, abs=1)
 
 
+def test_while_an_update_and_an_evaluation_are_left_so_is_their_time(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    run, trainer = planned_run(tmp_path / "r", 4), trainer_of(4)
+    PlanCorrector(run, 0.1, trainer, eval_every=2)
+    clock[0] += 50.0  # an evaluation that took longer than all of the minutes
+    trainer.evaluation_seconds.append(45.0)
+    trainer.updates = 3
+    assert trainer.seconds_left() == 45.0
+    trainer.updates = 4
+    assert trainer.seconds_left() == 0.0
+
+
 def test_a_resumed_run_begins_with_the_time_that_it_has_left(tmp_path):
     run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
     run.save(40, trainer.state_dict(), info={"elapsed": 50.0})
