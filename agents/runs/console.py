@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from statistics import fmean, median
 from typing import Literal, Protocol, TextIO
 
 Mode = Literal["auto", "live", "plain", "quiet"]
@@ -69,30 +68,34 @@ class RemainingTime:
         self._recent: deque[float] = deque(maxlen=_RECENT_UPDATES)  # seconds a unit
         self._spent = 0.0  # seconds in updates so far
         self._usual = 0.0  # of these, without what is slow now and then
-        self._evaluations: list[float] = []  # seconds
+        self._evaluations, self._evaluating = 0, 0.0  # how many, and their seconds
 
     def add(self, done: int, evaluation: float | None = None) -> None:
         """An update has just ended, and after it an evaluation of so many seconds, if any."""
         now, units = time.monotonic(), done - self._done
         if evaluation is not None:
-            self._evaluations.append(evaluation)
+            self._evaluations += 1
+            self._evaluating += evaluation
             self._last += evaluation
         if units <= 0:  # its time counts with the next one's
             return
         took = max(now - self._last, 1e-9)
         self._recent.append(took / units)
         self._spent += took
-        self._usual += min(took, _SLOW * median(self._recent) * units)
+        self._usual += min(took, _SLOW * self._median() * units)
         self._done, self._last = done, now
 
     @property
     def seconds_a_unit(self) -> float:
         """Of late, without evaluations; 0 before the first update."""
-        return median(self._recent) * self._spent / self._usual if self._usual else 0.0
+        return self._median() * self._spent / self._usual if self._usual else 0.0
+
+    def _median(self) -> float:
+        return sorted(self._recent)[len(self._recent) // 2]  # the module statistics is slow to load
 
     def left(self, total: int, evaluations: float = 0) -> float:
         """Seconds until `total` units are done and so many evaluations are made."""
-        each = fmean(self._evaluations) if self._evaluations else 0.0
+        each = self._evaluating / max(1, self._evaluations)
         return max(0, total - self._done) * self.seconds_a_unit + evaluations * each
 
 
