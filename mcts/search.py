@@ -218,6 +218,7 @@ class Search:
             self._check_game()
         else:
             assert evaluator is not None and not isinstance(evaluator, str)
+            # An evaluator of a user's own, which does not derive from the protocol, may lack it.
             observe = getattr(evaluator, "needs_obs", True)
             while (leaves := self.ask(observe=observe)) is not None:
                 self.tell(*evaluator.evaluate(leaves))
