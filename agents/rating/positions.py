@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.players.analysis import move_texts
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -117,10 +118,7 @@ def read_positions(path: Path) -> Positions:
 
 def moves_text(game: NativeGame, moves: list[int]) -> str:
     """Moves in the game's notation: "4455", with blanks where a move has several letters."""
-    state, parts = game.initial_state(), []
-    for action in moves:
-        parts.append(state.action_text(action))
-        state = state.apply(action)
+    parts = move_texts(game.initial_state(), moves)
     return ("" if all(len(part) == 1 for part in parts) else " ").join(parts)
 
 

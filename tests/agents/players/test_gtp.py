@@ -90,7 +90,8 @@ def test_two_engines_play_a_game_that_ends():
         assert engines[1 - ply % 2].answer(f"play {colour} {move}") == "=\n\n"
         if engines[0].answer("final_score").startswith("="):
             break
-    assert engines[0].answer("final_score") == engines[1].answer("final_score")
+    scores = {engine.answer("final_score") for engine in engines}
+    assert len(scores) == 1 and scores.pop()[:3] in ("= B", "= W", "= 0")
 
 
 def test_the_command_serves_standard_input(monkeypatch, capsys):

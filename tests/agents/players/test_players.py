@@ -23,6 +23,7 @@ from playout.agents.players.simple import (
 )
 from playout.agents.ppo.league.player import PolicyPlayer
 from playout.agents.ppo.player import PPOPlayer
+from playout.agents.rating.arena import play_match
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import RolloutEvaluator, UniformEvaluator
@@ -53,13 +54,13 @@ def test_random_plays_all_legal_moves_equally_and_nothing_else(game):
 
 
 def test_greedy_wins_at_once_and_blocks(game):
-    win, block, lost = "121212", "12121", "4455122"  # lost: two cells to block
-    states = positions(game, win, block).tile(20)
-    actions = GreedyPlayer(seed=0).act(states).reshape(2, 20)
+    # In the last one X has 3 4 5 with both ends open: nothing helps, and anything is played.
+    win, block, lost = "121212", "12121", "33445"
+    states = positions(game, win, block, lost).tile(60)
+    actions = GreedyPlayer(seed=0).act(states).reshape(3, 60)
     assert (actions[0] == 0).all()
     assert (actions[1] == 0).all()
-    either = GreedyPlayer(seed=0).act(positions(game, lost))
-    assert either[0] in range(7)
+    assert set(actions[2].tolist()) == set(range(7))
 
 
 @pytest.mark.parametrize(("depth", "sees"), [(2, False), (4, True)])
@@ -82,10 +83,12 @@ def test_deep_alpha_beta_takes_the_quickest_win_and_the_slowest_loss():
 
 
 def test_alpha_beta_can_judge_its_horizon_by_random_games(game):
-    states = positions(game, "", "44", "4455")
-    actions = AlphaBetaPlayer(game, 2, rollouts=20, seed=5).act(states)
-    assert (AlphaBetaPlayer(game, 2, rollouts=20, seed=5).act(states) == actions).all()
-    assert actions[2] in (2, 5)
+    # An open three lies beyond a horizon of two plies; random games see that it is good.
+    states = positions(game, "4455").tile(60)
+    actions = AlphaBetaPlayer(game, 2, rollouts=50, seed=5).act(states)
+    assert (AlphaBetaPlayer(game, 2, rollouts=50, seed=5).act(states) == actions).all()
+    assert set(actions.tolist()) <= {2, 5}
+    assert not set(AlphaBetaPlayer(game, 2, seed=5).act(states).tolist()) <= {2, 5}
 
 
 def test_perfect_keeps_every_score_and_varies_among_equals():
@@ -110,12 +113,16 @@ def test_perfect_never_loses_tic_tac_toe_and_wins_at_once():
     player = PerfectPlayer(game, seed=1)
     state = positions(game, "1425")  # 3 wins at once, other moves win later
     assert player.act(state.tile(10)).tolist() == [2] * 10
+    for opponent in (RandomPlayer(), GreedyPlayer()):
+        wins, _, losses = play_match(player, opponent, game, 60, openings=0).score("perfect")
+        assert losses == 0 and wins > 20
 
 
 def test_uct_beats_random_and_takes_wins(game):
     player = uct_player(game, 200, seed=0)
     assert player.act(positions(game, "121212", "12121")).tolist() == [0, 0]
     assert player.name == "uct:200"
+    assert play_match(player, RandomPlayer(), game, 20).score("uct:200")[0] >= 19
 
 
 def test_a_search_goes_on_in_its_tree_when_its_own_game_comes_back(game):

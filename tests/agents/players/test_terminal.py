@@ -3,13 +3,16 @@
 import io
 import json
 
+import numpy as np
 import playout
 import pytest
+from playout.agents.players.human import HumanPlayer
 from playout.agents.players.search import SearchPlayer, uct_player
-from playout.agents.players.terminal import HumanPlayer, painted, play_games
+from playout.agents.players.terminal import painted, play_games, play_one
 from playout.agents.rating.evaluation import evaluate_player, judge_positions
 from playout.agents.runs.kinds import EvalOptions, PlayOptions
 from playout.cli import main
+from playout.envs.core.game import StateBatch
 from playout.envs.core.records import load
 from playout.errors import ConfigError
 from playout.mcts.evaluators import RolloutEvaluator
@@ -39,18 +42,41 @@ def test_words_that_are_no_moves_are_explained(monkeypatch, capsys):
     assert text.rstrip().endswith("Bye.")
 
 
-def test_full_columns_are_refused(monkeypatch, capsys):
-    words = ["4"] * 8 + ["quit"]
-    text = play(monkeypatch, capsys, words)
-    assert "cannot be played now" in text or "wins" in text or "You win" in text
+def test_full_columns_are_refused():
+    shown, answers = [], iter(["4", "1"])
+    person = HumanPlayer(ask=lambda text: next(answers), show=shown.append)
+    game = playout.game("connect_four")
+    state = game.from_moves("444444")
+    assert person.act(StateBatch.from_states([state])).tolist() == [0]
+    assert shown == ["4 cannot be played now; possible are 1 2 3 5 6 7."]
 
 
-def test_undo_goes_back_to_the_persons_own_move(monkeypatch, capsys):
-    text = play(monkeypatch, capsys, ["undo", "4", "undo", "undo", "q"])
-    assert text.count("nothing to take back") == 2
-    assert text.count("1 2 3 4 5 6 7\n") >= 3
-    text = play(monkeypatch, capsys, ["undo", "quit"], second=True)
-    assert "begins" in text and "nothing to take back" in text
+class Script:
+    """Plays the lowest free cell."""
+
+    name = "script"
+
+    def reset(self, seed):
+        pass
+
+    def act(self, states):
+        return states.legal_mask().argmax(axis=1).astype(np.int32)
+
+    def observe(self, states, actions):
+        pass
+
+
+def test_undo_goes_back_to_the_persons_own_move():
+    shown, words = [], iter(["undo", "9", "undo", "8", "7", "undo", "9", "7"])
+    person = HumanPlayer(ask=lambda text: next(words), show=shown.append)
+    game = playout.game("tic_tac_toe")
+    # 9 is taken back; then 8 1 7 2 with 7 (and its answer) taken back, and 9 in its place.
+    played = play_one(game, (person, Script()), show=shown.append)
+    assert played == [7, 0, 8, 1, 6] and shown.count("There is nothing to take back.") == 1
+    words = iter(["undo", "5", "quit"])
+    person = HumanPlayer(ask=lambda text: next(words), show=shown.append)
+    assert play_one(game, (Script(), person), show=shown.append) is None
+    assert shown.count("There is nothing to take back.") == 2
 
 
 def test_a_hint_names_a_move_and_the_end_of_input_leaves(monkeypatch, capsys):

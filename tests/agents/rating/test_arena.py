@@ -78,7 +78,7 @@ def test_every_opening_is_played_with_both_colours_and_results_add_up():
     assert wins > 30
 
 
-def test_the_same_seed_gives_the_same_match_in_batches_of_any_player_mix():
+def test_the_same_seed_gives_the_same_match_and_another_seed_another():
     game = playout.game("connect_four")
 
     def moves(seed):
