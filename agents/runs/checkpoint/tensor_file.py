@@ -2,9 +2,9 @@
 
 The format is the public one (8 bytes of header length, a JSON header, the tensors back to back), so
 `safetensors` and its users read these files; the tests hold this reader against that library. Its
-own writer is not used because the file would have to be read again for its hash and to be synced; it
-is no faster (1 GiB with its hash: 1.2 s of processor time each). Refuses what the format refuses: holes, overlaps, repeated keys, huge headers, unknown dtypes,
-sizes that do not match shapes.
+own writer is no faster (1 GiB with its hash: 1.2 s of processor time each), and the file would have
+to be read again for the hash and opened again to be synced. Refuses what the format refuses: holes,
+overlaps, repeated keys, huge headers, unknown dtypes, sizes that do not match shapes.
 """
 
 import json
