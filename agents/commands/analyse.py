@@ -241,4 +241,10 @@ def describe(state: State, found: Analysis) -> str:
         if found.q[0, action] == found.q[0, action]:  # not NaN
             text += f"  result {found.q[0, action]:+.3f}"
         lines.append(text.rstrip())
+    best = others[0] if others else chosen
+    if policy[best] > policy[chosen] and found.visits[0, best] < found.visits[0, chosen]:
+        lines.append(
+            f"{state.action_text(best)} has more weight, from fewer visits; what is played is the "
+            "best of the moves that the search looked at most."
+        )
     return "\n".join(lines)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
-from playout.mcts.exact.solver import ILLEGAL, Solver
+from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME, Solver
 from playout.mcts.search import Search, SearchConfig
 
 Floats = npt.NDArray[np.float32]
@@ -171,7 +171,7 @@ def solver_judge(solver: Solver) -> Judge:
 
     def judge(states: StateBatch) -> Analysis:
         scores = solver.scores_of(states)
-        signs = np.where(scores == ILLEGAL, -2, np.sign(scores))
+        signs = np.where(scores == ILLEGAL, ILLEGAL_OUTCOME, np.sign(scores))
         value = signs.max(axis=1)
         keeps = signs == value[:, None]
         policy = (keeps / keeps.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -23,6 +23,7 @@ from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, GameError
+from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 GAMES = 100
@@ -71,7 +72,7 @@ def judge_positions(player: RunPlayer) -> list[dict[str, Any]]:
 
 def shares(actions: npt.NDArray[np.int32], scores: npt.NDArray[np.int32]) -> dict[str, Any]:
     """How many actions keep the outcome, and how many are exactly best; with intervals."""
-    signs = np.where(scores == -128, -2, np.sign(scores)).astype(np.int8)
+    signs = np.where(scores == ILLEGAL, ILLEGAL_OUTCOME, np.sign(scores)).astype(np.int8)
     kept, best = (
         int(preserved(actions, signs).sum()),
         int((scores[np.arange(len(actions)), actions] == scores.max(1)).sum()),

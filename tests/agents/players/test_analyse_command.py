@@ -223,21 +223,25 @@ def test_values_of_evaluators_with_one_value_a_player_are_for_the_side_to_move()
 
 
 def test_the_move_to_play_is_named_and_comes_first_even_if_others_have_more_weight():
-    game = playout.game("connect_four")
-    state = game.from_moves("444444")
+    state = playout.game("connect_four").from_moves("444444")
     policy = np.array([[0.1, 0.03, 0.03, 0.0, 0.0, 0.84, 0.0]], np.float32)
-    found = Analysis(
-        np.array([0], np.int32),
-        policy,
-        np.array([0.125], np.float32),
-        np.zeros((1, 7), np.int32),
-        np.full((1, 7), np.nan, np.float32),
-        [[0, 2]],
-    )
-    lines = describe(state, found).splitlines()
-    assert any("to move, would play 1 and expects +0.125" in line for line in lines)
-    at = lines.index("Expected moves: 1 3")
-    assert [line.split()[0] for line in lines[at + 2 :]] == ["1", "6", "2", "3", "5", "7"]
+    unknown = np.full((1, 7), np.nan, np.float32)
+    for visits in ([0] * 7, [42, 6, 6, 0, 6, 20, 6]):
+        found = Analysis(
+            np.array([0], np.int32),
+            policy,
+            np.array([0.125], np.float32),
+            np.array([visits], np.int32),
+            unknown,
+            [[0, 2]],
+        )
+        lines = describe(state, found).splitlines()
+        assert any("to move, would play 1 and expects +0.125" in line for line in lines)
+        at = lines.index("Expected moves: 1 3") + 2
+        assert [line.split()[0] for line in lines[at : at + 6]] == ["1", "6", "2", "3", "5", "7"]
+        explained = lines[at + 6 :]
+        assert len(explained) == (sum(visits) > 0)
+        assert all(line.startswith("6 has more weight, from fewer visits") for line in explained)
 
 
 @pytest.mark.parametrize("words", [["--moves", "4455"], ["--moves-file", "moves.txt"]])
