@@ -75,3 +75,18 @@ def trust(name: str, where: object) -> None:
             f"{where} names code to import ({name}); if you trust it, import {module} first, or "
             f"set PLAYOUT_TRUST={module}"
         )
+
+
+def trust_environment(env: str, where: object) -> None:
+    """As `trust`, for an environment's name in a file.
+
+    "module:Env-v0" imports the module, and so do PettingZoo's dotted names behind "aec:" and
+    "parallel:"; every other name is looked up in a registry.
+    """
+    kind, _, name = env.partition(":")
+    if kind not in ("aec", "parallel"):
+        name = env if ":" in env else ""
+    elif "/" in name:
+        name = ""
+    if name:
+        trust(name, where)

@@ -154,10 +154,10 @@ def _train(
     """
     from playout.agents.runs.loop import train
 
-    if not trusted and ":" in command.env:
-        from playout.agents.own_code import trust
+    if not trusted:
+        from playout.agents.own_code import trust_environment
 
-        trust(command.env, command.resume)
+        trust_environment(command.env, command.resume)
     if command.resume is not None:
         _check_unchanged(command, RunDir.open(command.resume))
     trainer, note = _make_trainer(command, source, policy)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from playout.agents.own_code import trust
+from playout.agents.own_code import trust_environment
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.league.games import is_game
@@ -50,8 +50,7 @@ def _collect(run: RunDir) -> CollectConfig:
 
 def _source(run: RunDir) -> str:
     env = str(run.config["env"])
-    if ":" in env and not env.startswith(("parallel:", "aec:")):
-        trust(env, run.path)
+    trust_environment(env, run.path)
     return env
 
 

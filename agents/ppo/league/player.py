@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.own_code import trust
+from playout.agents.own_code import trust_environment
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
@@ -137,7 +137,7 @@ def evaluate_games(run: RunDir, options: EvalOptions) -> dict[str, Any]:
         player = game_player(run, options.which)
         simulations = options.simulations or 0
         return evaluate_player(player.with_simulations(simulations), options)
-    trust(env.removeprefix("aec:").partition("/")[0], run.path)
+    trust_environment(env, run.path)
     games = make_games(env, 100 if options.episodes is None else options.episodes)
     learned = load(run, options.which)
     points = play_fixed(

@@ -203,3 +203,16 @@ def test_opponents_see_observations_normalised_as_the_learner_does():
         collect=CollectConfig(num_envs=2, normalize_obs=True),
     )
     assert trainer.envs.normalizer is trainer.learner.normalizer is not None
+
+
+def test_a_run_in_a_pettingzoo_game_is_resumed_and_measured(tmp_path, capsys):
+    pytest.importorskip("pettingzoo.classic", exc_type=ImportError)
+    options = {**OPTIONS, "num_envs": 4, "eval_episodes": 4}
+    run = playout.ppo(
+        "aec:playout/tic_tac_toe-v0", run=tmp_path / "r", total_timesteps=64, **options
+    )
+    before = run.find("latest").step
+    playout.ppo(resume=run.path, total_timesteps=128, quiet=True)
+    assert run.find("latest").step > before
+    assert cli.main(["eval", str(run.path), "--episodes", "6"]) == 0
+    assert "against random play" in capsys.readouterr().out
