@@ -1,6 +1,7 @@
 """Hugging Face folders: round trips, agreement with transformers, files that must be refused."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -51,7 +52,11 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, changes):
 
 
 def test_others_may_read_what_is_written(tmp_path):
-    save_pretrained(Transformer(CONFIG), tmp_path)
+    before = os.umask(0o022)
+    try:
+        save_pretrained(Transformer(CONFIG), tmp_path)
+    finally:
+        os.umask(before)
     assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o644"}
 
 
