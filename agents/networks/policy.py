@@ -1,4 +1,4 @@
-"""What a policy owes to those who act with it and learn it, and the types that pass between them.
+"""The interface of policies: what acting and learning ask of one, and the types that are passed.
 
 `ppo_update` needs a `TrainablePolicy`; collection, evaluation and players need a whole `Policy`.
 Methods without a body must be there; the others are hooks with a default that holds for any

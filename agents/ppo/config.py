@@ -7,7 +7,7 @@ stays quick. Leaves out the command, which holds the three beside its own option
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -165,31 +165,32 @@ def fill(
     return filled
 
 
-def _positive(config: Any, *names: str) -> None:
+def _require(
+    config: object, names: tuple[str, ...], holds: Callable[[float], bool], text: str
+) -> None:
     for name in names:
-        if not 0 < getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} must be above 0, not {getattr(config, name)}")
+        value = getattr(config, name)
+        if not holds(value):
+            raise ConfigError(f"{name} must {text}, not {value}")
 
 
-def _not_negative(config: Any, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ConfigError(f"{name} must be 0 or more, not {getattr(config, name)}")
+def _positive(config: object, *names: str) -> None:
+    _require(config, names, lambda x: 0 < x < math.inf, "be above 0")
 
 
-def _fraction(config: Any, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ConfigError(f"{name} must lie between 0 and 1, not {getattr(config, name)}")
+def _not_negative(config: object, *names: str) -> None:
+    _require(config, names, lambda x: 0 <= x < math.inf, "be 0 or more")
 
 
-def _at_least_one(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {getattr(config, name)}")
+def _fraction(config: object, *names: str) -> None:
+    _require(config, names, lambda x: 0 <= x <= 1, "lie between 0 and 1")
 
 
-def _one_of(config: Any, name: str, *choices: str) -> None:
+def _at_least_one(config: object, *names: str) -> None:
+    _require(config, names, lambda x: x >= 1, "be at least 1")
+
+
+def _one_of(config: object, name: str, *choices: str) -> None:
     if getattr(config, name) not in choices:
         shown = ", ".join(choices)
         raise ConfigError(f"{name} must be one of {shown}, not {getattr(config, name)!r}")

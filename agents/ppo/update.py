@@ -30,7 +30,7 @@ def ppo_update(
     """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
 
     Args:
-        policy: Who learns.
+        policy: The policy that learns.
         optimizer: `agents.optim.adam.Adam`, or any torch optimiser over the policy's parameters.
             Its learning rate is used as it is: the trainer anneals it.
         rollout: Experience with advantages (`compute_gae`).
@@ -46,10 +46,10 @@ def ppo_update(
     """
     assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
     parameters = [p for p in policy.parameters() if p.requires_grad]
-    whole = None
+    over_rollout = None
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
-        whole = measure(rollout.advantages, rollout.valid, True)
+        over_rollout = measure(rollout.advantages, rollout.valid, True)
     sums: Tensor | None = None
     norms, steps, stopped_kl = 0.0, 0, None
     for _ in range(config.num_epochs):
@@ -57,8 +57,8 @@ def ppo_update(
             config.minibatch_size, by=config.batch_by, generator=generator
         ):
             scale = measure(batch.advantages, batch.valid, by_minibatch)
-            if whole is not None:
-                scale = Scale(whole.shift, whole.scale, scale.count)
+            if over_rollout is not None:
+                scale = Scale(over_rollout.shift, over_rollout.scale, scale.count)
             optimizer.zero_grad()
             stats: Tensor | None = None
             for part in _parts(batch, config.microbatch_size):

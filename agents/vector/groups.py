@@ -15,7 +15,7 @@ from playout.agents.vector.spaces import Arrays, empty, mask_size
 
 
 class Buffers(TypedDict):
-    """What B rows say at a step."""
+    """Arrays into which B rows are written at every step."""
 
     obs: Arrays
     rewards: NDArray[np.float64]

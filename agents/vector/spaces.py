@@ -119,7 +119,7 @@ def write(arrays: Arrays, index: Any, obs: Arrays) -> None:
         arrays[index] = obs
 
 
-def check_obs(space: spaces.Space[Any], obs: Arrays, who: str) -> None:
+def check_obs(space: spaces.Space[Any], obs: Arrays, name: str) -> None:
     """Refuse an observation whose shape or values a simple space does not allow.
 
     Values of a Box may lie outside its bounds, as those of many environments do by rounding; NaN
@@ -127,21 +127,21 @@ def check_obs(space: spaces.Space[Any], obs: Arrays, who: str) -> None:
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(obs, Mapping) or set(obs) != set(space.spaces):
-            raise EnvironmentFault(f"{who} broke its space: the keys are not {list(space.spaces)}")
+            raise EnvironmentFault(f"{name} broke its space: the keys are not {list(space.spaces)}")
         for key, part in space.spaces.items():
-            check_obs(part, obs[key], f"{who} ({key})")
+            check_obs(part, obs[key], f"{name} ({key})")
         return
     array = np.asarray(obs)
     if array.shape != (space.shape or ()):
         raise EnvironmentFault(
-            f"{who} broke its space: an observation of shape {array.shape}, not {space.shape}"
+            f"{name} broke its space: an observation of shape {array.shape}, not {space.shape}"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise EnvironmentFault(f"{who} gave an observation with NaN or infinity")
+        raise EnvironmentFault(f"{name} gave an observation with NaN or infinity")
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         low, high = _limits(space)
         if (array < low).any() or (array >= high).any():
-            raise EnvironmentFault(f"{who} broke its space: {array} is not in {space}")
+            raise EnvironmentFault(f"{name} broke its space: {array} is not in {space}")
 
 
 def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
@@ -153,7 +153,7 @@ def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
 
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A space as plain data for a checkpoint; bounds that are all alike become one number."""
+    """A space as plain data for a checkpoint; bounds that are all equal become one number."""
     if isinstance(space, spaces.Dict):
         parts = {key: encode_space(part) for key, part in space.spaces.items()}
         return {"type": "dict", "keys": list(space.spaces), "parts": parts}

@@ -96,7 +96,7 @@ MLP_INLINE void MLP_N(mlp_input_grad)(const mlp_layer *layer, const float *d, pt
  * NULL, the gradient of x. work holds 2 blocks of the widest stride and a panel. */
 static MLP_TARGET void MLP_N(mlp_backward)(const mlp_layer *layers, int count, const float *x, ptrdiff_t ldx,
                                            ptrdiff_t rows, float *d, ptrdiff_t widest, float *work, float *x_grad) {
-    float *spare[2] = {work, work + MLP_BLOCK * widest}, *panel = work + 2 * MLP_BLOCK * widest;
+    float *blocks[2] = {work, work + MLP_BLOCK * widest}, *panel = work + 2 * MLP_BLOCK * widest;
     ptrdiff_t ldd = MLP_STRIDE(layers[count - 1].num_out);
     for (ptrdiff_t n = 0; n < rows; n += MLP_BLOCK) {
         ptrdiff_t m = rows - n < MLP_BLOCK ? rows - n : MLP_BLOCK;
@@ -108,8 +108,8 @@ static MLP_TARGET void MLP_N(mlp_backward)(const mlp_layer *layers, int count, c
             MLP_N(mlp_deactivate)(layer, layer->out + n * MLP_STRIDE(layer->num_out), grad, m);
             MLP_N(mlp_weight_grad)(layer, input, ld, grad, m, n == 0);
             if (k) {
-                MLP_N(mlp_input_grad)(layer, grad, m, spare[k % 2], panel, 0);
-                grad = spare[k % 2];
+                MLP_N(mlp_input_grad)(layer, grad, m, blocks[k % 2], panel, 0);
+                grad = blocks[k % 2];
             } else if (x_grad) {
                 MLP_N(mlp_input_grad)(layer, grad, m, x_grad + n * ldx, panel, 1);
             }

@@ -137,8 +137,8 @@ class PoolEnvs(Environments):
     def _advance(self, rewards: NDArray[Any], over: NDArray[np.bool_]) -> None:
         """Play on until the learner is to move everywhere; pays and restarts finished games."""
         while True:
-            turn = self.games.to_play()
-            ended = turn < 0
+            to_play = self.games.to_play()
+            ended = to_play < 0
             if ended.any():
                 found = self.games.returns()[np.arange(self.num_envs), self.sides]
                 # A game may end before the learner's first move; it is simply dealt again.
@@ -150,7 +150,7 @@ class PoolEnvs(Environments):
                 self.games.restart(ended)
                 self._assign(ended)
                 continue
-            waiting = turn != self.sides
+            waiting = to_play != self.sides
             if not waiting.any():
                 return
             self.games.apply(self._answers(waiting), waiting)

@@ -141,7 +141,7 @@ class AECGames(TurnBasedGames):
             raise ConfigError(f"{name}: self-play needs Discrete actions, not {self.action_space}")
         self.obs = empty(self.observation_space, num_games)
         self.legal = np.ones((num_games, int(self.action_space.n)), np.uint8)
-        self.turn = np.zeros(num_games, np.int32)
+        self.next_player = np.zeros(num_games, np.int32)
         self.totals = np.zeros((num_games, self.num_players), np.float32)
 
     def reset(self, seed: int) -> None:
@@ -166,7 +166,7 @@ class AECGames(TurnBasedGames):
         env = self.envs[i]
         for _ in range(_MAX_LEAVING):
             if not env.agents:
-                self.turn[i] = -1
+                self.next_player[i] = -1
                 return
             obs, _, terminated, truncated, info = env.last()
             if not (terminated or truncated):
@@ -178,11 +178,11 @@ class AECGames(TurnBasedGames):
         write(self.obs, i, simple)
         mask = info.get("action_mask") if mask is None else mask
         self.legal[i] = 1 if mask is None else np.asarray(mask).reshape(-1) != 0
-        self.turn[i] = player
+        self.next_player[i] = player
 
     def to_play(self) -> NDArray[np.int32]:
         """The player to move."""
-        return self.turn.copy()
+        return self.next_player.copy()
 
     def observe(self) -> Arrays:
         """What the side to move sees."""
@@ -213,7 +213,7 @@ class AECGames(TurnBasedGames):
 
     def returns(self) -> NDArray[np.float32]:
         """What each player got."""
-        return np.where((self.turn < 0)[:, None], self.totals, np.float32(0.0))
+        return np.where((self.next_player < 0)[:, None], self.totals, np.float32(0.0))
 
     def get_state(self) -> dict[str, Any]:
         """Seeds, numbers of the games, and their moves."""

@@ -1,4 +1,4 @@
-"""A policy of PPO as a player of one of playout's games, and what `eval` says of games.
+"""A policy of PPO as a player of one of playout's games, and how `eval` measures it.
 
 Moves are the policy's own, or those of a tree search that asks it about its leaves. Native games go
 through the same tables and boards as AlphaZero runs; PettingZoo environments, which know no such

@@ -169,12 +169,12 @@ def play_fixed(
     sides = np.arange(count) % games.num_players
     games.reset(seed)
     while True:
-        turn = games.to_play()
-        if (turn < 0).all():
+        to_play = games.to_play()
+        if (to_play < 0).all():
             break
         actions = np.zeros(count, np.int64)
         obs, masks = games.observe(), games.masks()
-        own = np.flatnonzero(turn == sides)
+        own = np.flatnonzero(to_play == sides)
         if len(own):
             actions[own] = choose_moves(
                 policy,
@@ -184,12 +184,12 @@ def play_fixed(
                 normalizer=normalizer,
                 deterministic=deterministic,
             )
-        rest = np.flatnonzero((turn >= 0) & (turn != sides))
+        rest = np.flatnonzero((to_play >= 0) & (to_play != sides))
         if len(rest) and other is not None and isinstance(games, NativeGames):
             actions[rest] = other.act(games.batch[rest])
         elif len(rest):
             actions[rest] = (rng.random(masks[rest].shape) * (masks[rest] > 0)).argmax(axis=1)
-        games.apply(actions, turn >= 0)
+        games.apply(actions, to_play >= 0)
     found = games.returns()[np.arange(count), sides]
     return 0.5 + 0.5 * np.sign(found.astype(np.float64))
 
