@@ -1,4 +1,4 @@
-"""Games in the terminal: words, undo, hints, leaving; two players watched; eval's report."""
+"""Games in the terminal: words, undo, hints, leaving; two players watched; the commands."""
 
 import io
 import json
@@ -7,16 +7,13 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.players.human import HumanPlayer
-from playout.agents.players.search import SearchPlayer, uct_player
+from playout.agents.players.search import uct_player
 from playout.agents.players.terminal import painted, play_games, play_one
-from playout.agents.rating.evaluation import evaluate_player, judge_positions
-from playout.agents.runs.kinds import EvalOptions, PlayOptions
+from playout.agents.runs.kinds import PlayOptions
 from playout.cli import main
 from playout.envs.core.game import StateBatch
 from playout.envs.core.records import load
 from playout.errors import ConfigError
-from playout.mcts.evaluators import RolloutEvaluator
-from playout.mcts.search import SearchConfig
 
 
 def play(monkeypatch, capsys, words, **changed):
@@ -108,32 +105,6 @@ def test_a_human_player_alone_asks_with_the_functions_it_is_given():
     assert person.act(playout.game("connect_four").batch(1)).tolist() == [6]
     assert shown == ["There is nobody to ask."]
     assert painted("X O") == "X O"  # no colours where output is no terminal
-
-
-def test_eval_reports_shares_games_and_ratings(capsys):
-    game = playout.game("tic_tac_toe")
-    config = SearchConfig(num_simulations=16, gumbel_scale=0.0)
-    player = SearchPlayer(game, config, RolloutEvaluator(num_rollouts=2), name="me")
-    report = evaluate_player(player, EvalOptions(episodes=8, opponents=("random", "greedy")))
-    text = capsys.readouterr().out
-    assert "keeps the outcome" in text and "greedy = 0 Elo" in text
-    assert [one["by"] for one in report["positions"]] == ["policy", "search of 16"]
-    for one in report["positions"]:
-        low, high = one["value_preserving_interval"]
-        assert 0 <= one["optimal"] <= one["value_preserving"] <= 1 and low < high
-    assert report["positions"][1]["value_preserving"] > report["positions"][0]["value_preserving"]
-    assert [one["opponent"] for one in report["matches"]] == ["random", "greedy"]
-    assert {one["player"] for one in report["ratings"]} == {"me", "random", "greedy"}
-    with pytest.raises(ConfigError, match="twice"):
-        evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "random")))
-    with pytest.raises(ConfigError, match="episodes"):
-        evaluate_player(player, EvalOptions(episodes=0))
-
-
-def test_games_too_large_to_solve_have_no_positions():
-    game = playout.game("connect_four", width=8, height=7, run=5)
-    player = SearchPlayer(game, None, RolloutEvaluator(), name="me")
-    assert judge_positions(player) == []
 
 
 def test_the_commands_play_and_eval_reach_a_run(monkeypatch, capsys, untrained_run, tmp_path):

@@ -1,4 +1,4 @@
-"""Matches: pairing, colours, records, openings, early stops, and players that break the rules."""
+"""Matches: pairing, colours, records, early stops, and players that break the rules."""
 
 import numpy as np
 import playout
@@ -12,19 +12,9 @@ from playout.agents.rating.arena import (
     round_robin,
     to_record,
 )
-from playout.agents.rating.evaluation import score_of
-from playout.agents.rating.openings import opening_plies, random_openings
 from playout.agents.rating.sprt import SprtConfig
 from playout.envs.core.records import GameRecord
-from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact.alphabeta import AlphaBeta
-
-
-def match_of(*results):
-    """A match in which `me` moved first with these results."""
-    games = [PlayedGame("me", "it", (), number, one) for number, one in enumerate(results)]
-    return MatchResult("me", "it", games)
 
 
 class Fixed:
@@ -158,32 +148,6 @@ def test_records_of_a_match_load_back():
         assert record.info == {"opening": played.opening}
 
 
-def test_openings_are_distinct_undecided_and_repeatable():
-    game = playout.game("connect_four")
-    found = random_openings(game, 60, plies=5, seed=3)
-    assert found == random_openings(game, 60, plies=5, seed=3)
-    assert found != random_openings(game, 60, plies=5, seed=4)
-    states = [game.from_moves(moves) for moves in found]
-    keys = {min(state.hash, state.symmetry(1).hash) for state in states}
-    assert len(keys) == 60
-    solver = AlphaBeta(game)
-    for state in states[:20]:
-        assert np.nanmax(solver.values(StateBatch.from_states([state]), depth=6)) == 0
-
-
-def test_few_openings_are_repeated_in_turn():
-    found = random_openings("connect_four", 10, plies=1, seed=0)
-    assert len({tuple(moves) for moves in found}) == 4  # of 7 columns, mirror images are one
-    assert found[:4] == found[4:8]
-    assert random_openings("connect_four", 3, plies=0, seed=0) == [[], [], []]
-
-
-@pytest.mark.parametrize("plies", [-1, 43, 42])
-def test_openings_that_cannot_be_are_refused(plies):
-    with pytest.raises(ConfigError):
-        random_openings("connect_four", 2, plies=plies, seed=0)
-
-
 @pytest.mark.parametrize(
     "choose",
     [
@@ -216,17 +180,3 @@ def test_pairs_count_points_of_the_first_player():
         PlayedGame("b", "a", (), 1, 1),
     ]
     assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]
-
-
-def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
-    found = score_of(match_of(*[1] * 100), "me")
-    assert found["score"] == 1 and found["games"] == 100
-    assert found["score_interval"] == pytest.approx([0.9630, 1.0], abs=1e-4)
-    found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
-    assert found["opponent"] == "me" and found["score"] == 0.5
-    assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)
-
-
-def test_openings_of_short_games_are_short():
-    plies = {name: opening_plies(playout.game(name)) for name in ("connect_four", "tic_tac_toe")}
-    assert plies == {"connect_four": 4, "tic_tac_toe": 1}

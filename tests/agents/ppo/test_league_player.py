@@ -1,0 +1,83 @@
+"""A policy of PPO as a player of a game: moves, judgements, search, and games that are not its own."""
+
+import numpy as np
+import playout
+import pytest
+import torch
+from gymnasium import spaces
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.networks.policy import PolicyStep
+from playout.agents.players.load import (
+    game_of_run,
+    game_of_specs,
+    load_player,
+    make_player,
+)
+from playout.agents.ppo.league.player import PolicyPlayer
+from playout.agents.ppo.player import PPOPlayer
+from playout.envs.core.game import StateBatch
+from playout.errors import ConfigError, RunError
+
+
+@pytest.fixture(scope="module")
+def game():
+    return playout.game("connect_four")
+
+
+def positions(game, *moves):
+    return StateBatch.from_states([game.from_moves(text) for text in moves])
+
+
+class OwnPolicy(torch.nn.Module):
+    """A policy of somebody's own for boards: likes low actions, tells no probabilities."""
+
+    def initial_state(self, num_rows):
+        return None
+
+    def step(self, obs, state=None, mask=None, *, generator=None, deterministic=False):
+        action = mask.to(torch.uint8).argmax(1)
+        value = obs.sum((1, 2, 3))
+        return PolicyStep(action, torch.zeros(len(action)), value, None)
+
+    def to_env(self, action):
+        return action.numpy()
+
+
+def policy_player(policy, game):
+    board = spaces.Box(-np.inf, np.inf, game.obs_shape, np.float32)
+    return PolicyPlayer(PPOPlayer(policy, board, spaces.Discrete(game.num_actions)), game, "p")
+
+
+def test_a_policy_of_ppo_plays_judges_and_can_be_searched(game):
+    board = spaces.Box(-np.inf, np.inf, game.obs_shape, np.float32)
+    for policy in (build_policy(board, spaces.Discrete(7), seed=0), OwnPolicy()):
+        player = policy_player(policy, game)
+        states = positions(game, "", "111111", "121212")
+        actions = player.act(states)
+        assert (player.judge()(states).action == actions).all()
+        deeper = player.with_simulations(64)
+        assert deeper.name == "p:64" and deeper.act(states)[2] == 0  # wins at once
+        assert player.with_simulations(0) is player
+
+
+def test_a_policy_that_cannot_play_a_game_says_which(game):
+    small = playout.game("connect_four", width=5)
+    with pytest.raises(ConfigError, match=r"p cannot play connect_four\(width=5"):
+        player = policy_player(OwnPolicy(), game)
+        player.game = small
+        player.act(small.batch(1))
+
+
+def test_a_run_of_ppo_plays_its_game_and_refuses_others(game, tmp_path):
+    options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
+    run = playout.ppo("tic_tac_toe", run=tmp_path / "r", self_play=True, **options)
+    mine = playout.game("tic_tac_toe")
+    assert game_of_run(run.path) == game_of_specs(["random", f"{run.path}:8"]) == mine
+    assert load_player(run.path, simulations=8).act(mine.batch(3)).shape == (3,)
+    with pytest.raises(ConfigError, match="cannot play connect_four"):
+        make_player(str(run.path), game)
+    other = playout.ppo("CartPole-v1", run=tmp_path / "c", **options)
+    with pytest.raises(ConfigError, match="none of playout's games"):
+        game_of_run(other.path)
+    with pytest.raises(RunError, match="not one of playout's games"):
+        load_player(other.path)

@@ -1,0 +1,55 @@
+"""What eval says of a player: shares on solved positions, points and ratings with intervals."""
+
+import playout
+import pytest
+from playout.agents.players.search import SearchPlayer
+from playout.agents.rating.arena import (
+    MatchResult,
+    PlayedGame,
+)
+from playout.agents.rating.evaluation import evaluate_player, judge_positions, score_of
+from playout.agents.runs.kinds import EvalOptions
+from playout.errors import ConfigError
+from playout.mcts.evaluators import RolloutEvaluator
+from playout.mcts.search import SearchConfig
+
+
+def match_of(*results):
+    """A match in which `me` moved first with these results."""
+    games = [PlayedGame("me", "it", (), number, one) for number, one in enumerate(results)]
+    return MatchResult("me", "it", games)
+
+
+def test_eval_reports_shares_games_and_ratings(capsys):
+    game = playout.game("tic_tac_toe")
+    config = SearchConfig(num_simulations=16, gumbel_scale=0.0)
+    player = SearchPlayer(game, config, RolloutEvaluator(num_rollouts=2), name="me")
+    report = evaluate_player(player, EvalOptions(episodes=8, opponents=("random", "greedy")))
+    text = capsys.readouterr().out
+    assert "keeps the outcome" in text and "greedy = 0 Elo" in text
+    assert [one["by"] for one in report["positions"]] == ["policy", "search of 16"]
+    for one in report["positions"]:
+        low, high = one["value_preserving_interval"]
+        assert 0 <= one["optimal"] <= one["value_preserving"] <= 1 and low < high
+    assert report["positions"][1]["value_preserving"] > report["positions"][0]["value_preserving"]
+    assert [one["opponent"] for one in report["matches"]] == ["random", "greedy"]
+    assert {one["player"] for one in report["ratings"]} == {"me", "random", "greedy"}
+    with pytest.raises(ConfigError, match="twice"):
+        evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "random")))
+    with pytest.raises(ConfigError, match="episodes"):
+        evaluate_player(player, EvalOptions(episodes=0))
+
+
+def test_games_too_large_to_solve_have_no_positions():
+    game = playout.game("connect_four", width=8, height=7, run=5)
+    player = SearchPlayer(game, None, RolloutEvaluator(), name="me")
+    assert judge_positions(player) == []
+
+
+def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
+    found = score_of(match_of(*[1] * 100), "me")
+    assert found["score"] == 1 and found["games"] == 100
+    assert found["score_interval"] == pytest.approx([0.9630, 1.0], abs=1e-4)
+    found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
+    assert found["opponent"] == "me" and found["score"] == 0.5
+    assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)
