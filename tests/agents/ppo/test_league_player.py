@@ -1,4 +1,4 @@
-"""A policy of PPO as a player of a game: moves, judgements, search, and games that are not its own."""
+"""A policy of PPO as a player of a game: moves, judgements, search, and games it cannot play."""
 
 import numpy as np
 import playout
