@@ -20,7 +20,7 @@ _LAZY = {
     "testing": "playout.testing",
 }
 
-__all__ = ["__version__", "alphazero", "game", "load", "ppo", "testing"]
+__all__ = ["Game", "__version__", "alphazero", "game", "load", "ppo", "testing"]
 
 
 _hook.install()

@@ -34,9 +34,8 @@ def plan(
     measure: Callable[[], int],
     seconds: float = 5.0,
     share: float = 0.95,
-    at_least: int = 1,
 ) -> int:
-    """How many units fit into `minutes`; measured once, then read from run.json.
+    """How many units fit into `minutes`, at least one; measured once, then read from run.json.
 
     Args:
         run: the run, not locked by the caller.
@@ -46,7 +45,6 @@ def plan(
             was.
         seconds: how long to measure.
         share: the part of the time that the units may take; the rest is for evaluations and saving.
-        at_least: a lower bound of the answer.
 
     Raises:
         ConfigError: minutes is not a positive number.
@@ -61,7 +59,7 @@ def plan(
     else:
         # Slower by a little beats over budget: the share is taken off what a warm machine can do.
         rate = _measure(measure, min(seconds, minutes * 60 * 0.05)) * share
-    total = max(at_least, round(rate * minutes * 60))
+    total = max(1, round(rate * minutes * 60))
     with run.lock():
         run.update(budget={"unit": unit, "minutes": minutes, "rate": rate, "total": total})
     return total
