@@ -43,8 +43,6 @@ def play_games(player: RunPlayer, options: PlayOptions) -> None:
     if options.out is not None:
         must_be_writable(options.out)
     games = 1 if options.episodes is None else options.episodes
-    if games < 1:
-        raise ConfigError(f"--episodes must be at least 1, not {games}")
     if options.opponent == "human":
         person = HumanPlayer(hint=_hinter(player), name="you")
         _with_person(player, person, person_first=not options.second, out=options.out)

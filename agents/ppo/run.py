@@ -75,8 +75,6 @@ def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
     if is_selfplay(run):
         return evaluate_games(run, options)
     episodes = 100 if options.episodes is None else options.episodes
-    if episodes < 1:
-        raise ConfigError(f"episodes must be at least 1, not {episodes}")
     player = load(run, options.which)
     envs = _environments(run, min(episodes, 100), _source(run))
     try:

@@ -37,8 +37,6 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
         options: Games, opponents and seed.
     """
     games = GAMES if options.episodes is None else options.episodes
-    if games < 1:
-        raise ConfigError(f"--episodes must be at least 1, not {games}")
     game = player.game
     opponents = [
         make_player(spec, game, seed=options.seed) for spec in options.opponents or OPPONENTS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from playout.agents.runs.directory import RunDir
-from playout.errors import RunError
+from playout.errors import ConfigError, RunError
 from tyro.conf import arg
 
 # The text of these options says what happens without them; "(default: None)" would not.
@@ -26,6 +26,13 @@ KINDS = {
     "ppo": "playout.agents.ppo.run",
     "rlhf": "playout.rlhf.run",
 }
+
+
+def _check_counts(episodes: int | None, simulations: int | None) -> None:
+    if episodes is not None and episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, not {episodes}")
+    if simulations is not None and simulations < 0:
+        raise ConfigError(f"--simulations must be at least 0, not {simulations}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,9 @@ class EvalOptions:
 
     seed: int = 0
     """Seed of environments and openings."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self.episodes, self.simulations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +94,9 @@ class PlayOptions:
 
     seed: int = 0
     """Seed of the environment and of ties."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self.episodes, self.simulations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

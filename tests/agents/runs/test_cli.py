@@ -13,10 +13,11 @@ import pytest
 from playout import cli
 from playout.agents.commands import inspect as inspect_command
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions, PlayOptions
 from playout.agents.runs.loop import Interrupted
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.options import TrainingOptions, open_run
-from playout.errors import DivergedError
+from playout.errors import ConfigError, DivergedError
 from tyro.conf import Positional
 
 
@@ -277,6 +278,17 @@ def test_verbs_call_the_function_of_the_kind(run, monkeypatch, tmp_path, verb):
     if verb == "eval":
         assert json.loads((tmp_path / "found.json").read_text()) == {"score": 0.5}
     assert playout.load(run.path) == ("toy", "best")
+
+
+@pytest.mark.parametrize("options", [EvalOptions, PlayOptions])
+def test_numbers_of_episodes_and_simulations_that_cannot_be_are_refused(options, run, capsys):
+    assert options(episodes=1, simulations=0).episodes == 1
+    for wrong in ({"episodes": 0}, {"episodes": -3}, {"simulations": -1}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(wrong))} must be at least"):
+            options(**wrong)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["play", str(run.path), "--episodes", "0"])
+    assert caught.value.code == 2 and "--episodes must be at least 1" in capsys.readouterr().err
 
 
 def test_the_kinds_in_the_table_offer_what_the_protocol_asks():
