@@ -161,8 +161,6 @@ def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
         import_module(module)
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
-    except gym.error.DependencyNotInstalled as error:
-        raise ConfigError(f"{env_id} cannot be made: {error}{_extra_hint(env_id)}") from error
     except (ImportError, TypeError, gym.error.Error) as error:
         raise ConfigError(f"{env_id} cannot be made: {error}{_extra_hint(env_id)}") from error
 
