@@ -1,15 +1,16 @@
 # Everything starts from a machine with Python >= 3.11, a C compiler and a package index.
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
 BIN = $(VENV)/bin
 # Without the frame of warnings that setuptools prints at every editable installation.
 INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.h")
 
-.PHONY: help demo test lint packages bench clean
+.PHONY: help demo test test-peers lint packages wheels sanitize bench clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.installed ## learn Connect Four by self-play, rate the agent, show a game
 	$(BIN)/playout alphazero connect_four --demo --run runs/demo
@@ -25,8 +26,17 @@ lint: $(VENV)/.installed-test ## style, types, and the import contract
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/tools/report.py --check
 
-packages: $(VENV)/.installed-test ## build wheel and sdist, install each outside the tree and use it
-	bash tests/packaging/check.sh $(BIN)/python
+test-peers: $(PEERS)/.installed ## run the tests that compare with other libraries, in an environment of their own
+	$(PEERS)/bin/python -m pytest -m peer -n 2 --dist loadfile $(PYTEST_ARGS)
+
+packages: $(VENV)/.installed-test ## build sdist and wheel, and use the wheel in an empty folder
+	$(BIN)/python tests/packaging/check.py
+
+wheels: ## build a wheel for every Python found (3.11 and newer) into dist/
+	.ci/wheels
+
+sanitize: $(VENV)/.installed-test ## run native code under the address, undefined-behaviour and thread sanitizers
+	.ci/sanitize $(BIN)/python
 
 bench: $(VENV)/.installed ## measure playout on this machine (peers are measured where installed)
 	$(BIN)/playout bench
@@ -46,6 +56,15 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml setup.py $(NATIVE)
 	$(INSTALL) --no-build-isolation --editable ".[test,lint]"
 	touch $@ $(VENV)/.installed
 
+# Other libraries, pinned, beside everything in $(VENV), which they see but cannot change: the line in
+# borrowed.pth adds its packages, torch among them, but not its editable installation.
+$(PEERS)/.installed: $(VENV)/.installed-test
+	$(PYTHON) -m venv $(PEERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$(echo $(PEERS)/lib/python*/site-packages)/borrowed.pth
+	PYTHONWARNINGS=ignore $(PEERS)/bin/python -m pip install --quiet --prefer-binary --no-build-isolation --editable ".[peers]"
+	touch $@
+
 clean: ## remove everything that was built
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info
 	find . -name '*.so' -not -path './.venv*' -delete

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 FOLDERS = ("envs", "mcts", "agents", "rlhf", "benchmarks")
 DEBUG = os.environ.get("PLAYOUT_DEBUG", "") not in ("", "0")
 JOBS = min(8, os.cpu_count() or 1)
+SHIPPED = (".h", ".pyi", ".toml", ".json")  # installed beside the modules
 ONLY = [part for part in os.environ.get("PLAYOUT_ONLY", "").split(",") if part]
 
 # Contracting a*b+c into one instruction would make results depend on the processor.
@@ -64,6 +66,20 @@ def packages() -> list[str]:
     return found
 
 
+def data() -> dict[str, list[str]]:
+    """Files of the kinds in SHIPPED by the package below whose folder they lie."""
+    found = {"playout": ["py.typed"]}
+    for package in packages()[1:]:
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        inner = {init.parent for init in folder.rglob("__init__.py")} - {folder}
+        found[package] = [
+            str(path.relative_to(folder))
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in SHIPPED and not inner.intersection(path.parents)
+        ]
+    return found
+
+
 def extensions() -> list[Extension]:
     """One Extension for each .pyx file; sources are relative paths, as setuptools wants them."""
     headers = [
@@ -91,9 +107,20 @@ def extensions() -> list[Extension]:
     return found
 
 
+class WithoutThisFile(build_py):
+    """Modules of the package; this file lies in its root folder and is none of them."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        """All (package, module, path) but setup.py."""
+        found = super().find_package_modules(package, package_dir)
+        return [entry for entry in found if entry[1] != "setup"]
+
+
 setup(
+    cmdclass={"build_py": WithoutThisFile},
     packages=packages(),
     package_dir={"playout": "."},
+    package_data=data(),
     ext_modules=cythonize(
         extensions(),
         compiler_directives=DIRECTIVES,

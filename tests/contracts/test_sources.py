@@ -121,6 +121,56 @@ def test_test_files_have_different_names():
     assert sorted(names) == sorted(set(names))
 
 
+PEERS = {
+    "choix",
+    "jax",
+    "lm_eval",
+    "mctx",
+    "peft",
+    "pgx",
+    "pyspiel",
+    "sb3_contrib",
+    "sklearn",
+    "stable_baselines3",
+    "transformers",
+    "trl",
+}
+
+
+def unmarked(tree):
+    """Lines where a test asks for a peer without the marker by which `make test-peers` finds it."""
+
+    def marked(nodes):
+        return any(
+            "peer" in {n.attr for n in ast.walk(x) if isinstance(n, ast.Attribute)} for x in nodes
+        )
+
+    def visit(node, safe):
+        safe = safe or (isinstance(node, ast.FunctionDef) and marked(node.decorator_list))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
+            asked = getattr(node.args[0], "value", "")
+            if not safe and str(asked).partition(".")[0] in PEERS:
+                yield node.lineno
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, safe)
+
+    marks = [
+        n
+        for n in tree.body
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "pytestmark"
+    ]
+    return list(visit(tree, marked(marks)))
+
+
+def test_a_test_that_needs_a_peer_is_marked_so():
+    one = "def test_a():\n    jax = pytest.importorskip('jax')"
+    assert unmarked(ast.parse(one)) == [2]
+    assert not unmarked(ast.parse("@pytest.mark.peer\n" + one))
+    assert not unmarked(ast.parse("pytestmark = [pytest.mark.peer]\n" + one))
+    found = {shown(path): unmarked(parse(path)) for path in PYTHON if "tests" in path.parts}
+    assert not {path: lines for path, lines in found.items() if lines}
+
+
 def test_imports_go_one_way():
     pytest.importorskip("importlinter")
     code = (

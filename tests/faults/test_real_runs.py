@@ -13,7 +13,7 @@ from playout.agents.runs.metrics import read_rows
 
 RUNS = {
     "ppo": ["CartPole-v1", "--total-timesteps", "24000", "--no-stop"],
-    "alphazero": ["tic_tac_toe", "--updates", "8", "--size", "tiny", "--simulations", "8"],
+    "alphazero": ["tic_tac_toe", "--updates", "12", "--size", "8x1", "--simulations", "4"],
 }
 
 
@@ -46,11 +46,8 @@ def outcome(path):
     return found, {name: digest for name, (_, digest) in run.find().files.items()}
 
 
-LONG = pytest.mark.skipif(not os.environ.get("PLAYOUT_LONG"), reason="minutes; set PLAYOUT_LONG=1")
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["ppo", pytest.param("alphazero", marks=[pytest.mark.slow, LONG])])
+@pytest.mark.parametrize("name", RUNS)
 def test_a_real_training_stopped_and_killed_equals_one_that_was_not(name, tmp_path):
     rng = random.Random(name)
     started = []
