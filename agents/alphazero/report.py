@@ -167,9 +167,11 @@ def draw(path: Path, run: RunDir, state: State) -> None:
     curves.set_title("How it learned, per cent")
     curves.set_xlabel("games of self-play")
     curves.set_xlim(left=0)
-    curves.set_ylim(top=101)
+    curves.xaxis.set_major_formatter("{x:,.0f}")
     curves.grid(alpha=0.25)
     if curves.lines:
+        low, high = curves.get_ylim()[0], 101.0
+        curves.set_ylim(low - 0.45 * (high - low), high)  # room for the legend
         curves.legend(frameon=False, loc="lower right")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
