@@ -62,6 +62,7 @@ $(PEERS)/.installed: $(VENV)/.installed-test
 	$(PYTHON) -m venv $(PEERS)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > $$(echo $(PEERS)/lib/python*/site-packages)/borrowed.pth
+	$(PEERS)/bin/python -m pip install --quiet --upgrade pip "setuptools>=77"
 	PYTHONWARNINGS=ignore $(PEERS)/bin/python -m pip install --quiet --prefer-binary --no-build-isolation --editable ".[peers]"
 	touch $@
 

@@ -8,7 +8,6 @@ rules: counts (`perft`, `count_games`, `count_positions`) and a second implement
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from playout.envs.core.counts import count_games, count_positions, perft
@@ -45,7 +44,7 @@ class GameReport:
         )
 
 
-def check_game(game: Any, *, num_games: int = 20, seed: int = 0) -> GameReport:
+def check_game(game: object, *, num_games: int = 20, seed: int = 0) -> GameReport:
     """Plays random games and checks every promise of the game ABI on the way.
 
     At every state: legal actions (sorted, distinct, in range, all of them playable, all others

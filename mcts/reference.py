@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+from playout.envs.core.game import NativeGame
 from playout.mcts.config import SearchConfig
 from playout.mcts.reference_math import F, Rng, exp, schedule, total_of
 
@@ -52,7 +53,9 @@ class Node:
 class ReferenceSearch:
     """One tree. `ask` gives states, `tell` takes [logits by action, value or values] for each."""
 
-    def __init__(self, game: Any, config: SearchConfig, *, tree: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self, game: NativeGame, config: SearchConfig, *, tree: int = 0, seed: int = 0
+    ) -> None:
         self.game, self.config, self.tree, self.seed = game, config, tree, seed
         self.players = game.num_players
         self.prove = config.prove and self.players <= 2

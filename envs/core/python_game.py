@@ -86,7 +86,7 @@ class Game(Protocol):
 class Notation:
     """Text and validity of a game's states: by its own methods, or by what stands in for them."""
 
-    def __init__(self, game: Any) -> None:
+    def __init__(self, game: Game) -> None:
         self.game = game
 
     def action_text(self, state: Any, action: int) -> str:
@@ -108,9 +108,8 @@ class Notation:
 
     def read_state(self, text: str) -> Any:
         """The state that `state_text` wrote; raises anything for other text."""
-        if hasattr(self.game, "state_text"):
-            return self.game.read_state(text)
-        return self.game.decode(bytes.fromhex(text))
+        own = getattr(self.game, "read_state", None)
+        return self.game.decode(bytes.fromhex(text)) if own is None else own(text)
 
     def board_text(self, state: Any) -> str:
         """Several lines for people, or the state's line."""

@@ -64,7 +64,7 @@ def unregister_game(name: str) -> None:
         raise ConfigError(f"no game named {name!r} was registered")
 
 
-def game(game: Any, **params: Any) -> NativeGame:
+def game(game: object, **params: Any) -> NativeGame:
     """A game, by name or from whatever can be made into one.
 
     Args:

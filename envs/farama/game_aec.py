@@ -21,7 +21,7 @@ from playout.envs.farama.game_vector import observation_space
 Obs = dict[str, Any]
 
 
-def env(game: Any = "connect_four", *, render_mode: str | None = None, **params: Any) -> AECEnv:
+def env(game: object = "connect_four", *, render_mode: str | None = None, **params: Any) -> AECEnv:
     """The environment with PettingZoo's wrappers: an illegal move ends the game with reward -1."""
     made: AECEnv = AECGame(game, render_mode=render_mode, **params)
     made = wrappers.TerminateIllegalWrapper(made, illegal_reward=-1)
@@ -29,7 +29,9 @@ def env(game: Any = "connect_four", *, render_mode: str | None = None, **params:
     return wrappers.OrderEnforcingWrapper(made)
 
 
-def raw_env(game: Any = "connect_four", *, render_mode: str | None = None, **params: Any) -> AECEnv:
+def raw_env(
+    game: object = "connect_four", *, render_mode: str | None = None, **params: Any
+) -> AECEnv:
     """The environment alone."""
     return AECGame(game, render_mode=render_mode, **params)
 
@@ -44,7 +46,7 @@ class AECGame(AECEnv):  # type: ignore[misc]
     """
 
     def __init__(
-        self, game: Any = "connect_four", *, render_mode: str | None = None, **params: Any
+        self, game: object = "connect_four", *, render_mode: str | None = None, **params: Any
     ) -> None:
         super().__init__()
         self.game = find_game(game, **params)

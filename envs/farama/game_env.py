@@ -25,7 +25,7 @@ class GameEnv(gym.Env[Obs, Any]):
 
     def __init__(
         self,
-        game: Any,
+        game: object,
         *,
         opponent: Opponent | str | None = None,
         player: int | None = None,

@@ -83,7 +83,7 @@ class GameVectorEnv(NativeVectorEnv):
 
     def __init__(
         self,
-        game: Any,
+        game: object,
         num_envs: int = 1,
         *,
         opponent: Opponent | str | None = None,
