@@ -42,7 +42,7 @@ if DEBUG:
     ]
     LINK = ["-fsanitize=address,undefined"]
 else:
-    COMPILE = [*FLAGS, "-O3", "-DNDEBUG"]
+    COMPILE = [*FLAGS, "-O3", "-DNDEBUG", "-g0"]  # Python's own flags ask for debug symbols
     LINK = []
 
 DIRECTIVES = {
