@@ -97,4 +97,7 @@ def main(folder: str) -> float:
 if __name__ == "__main__":
     # So that the name "own_environment:Squares" means this very file.
     sys.modules["own_environment"] = sys.modules["__main__"]
-    print("return of one episode:", main(sys.argv[1] if len(sys.argv) > 1 else "runs/lander"))
+    print(
+        "return of one episode:",
+        main(sys.argv[1] if len(sys.argv) > 1 else "runs/lander_from_python"),
+    )

@@ -1,4 +1,4 @@
-"""The clipped surrogate of PPO and its gradient over float32 arrays, one pass; the formula is ppo/loss.py's."""
+"""PPO's clipped surrogate and its gradient over float32 arrays, one pass; the formula is ppo/loss.py's."""
 
 from libc.math cimport expf, fabsf, sqrt
 from libc.stdint cimport uint8_t

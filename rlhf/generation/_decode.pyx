@@ -87,7 +87,8 @@ cdef class SmallDecoder:
         if not m.layer:
             raise MemoryError
         m.embed = <const float *>_address(embed, (m.vocab, m.hidden), np.float32, self.keep)
-        m.rotations = <const float *>_address(rotations, (self.positions, m.size // 2, 2), np.float32, self.keep)
+        angles = (self.positions, m.size // 2, 2)
+        m.rotations = <const float *>_address(rotations, angles, np.float32, self.keep)
         m.head = _address(head, (m.vocab, m.hidden), dtype, self.keep)
         for number, (qkv, out, gate_up, down) in enumerate(layers):
             layer = m.layer + <int>number

@@ -1,8 +1,8 @@
 """A small MLP policy evaluated and differentiated in C: network, categorical or Gaussian head, value.
 
 One call does what would be some forty tensor operations. The formulas are those of distributions.py;
-the network's are in mlp.h, the categorical head's in categorical.h. Arrays are float32 and C-contiguous, actions int64 or float32. Leaves out
-the surrogate loss (ppo/loss.py).
+the network's are in mlp.h, the categorical head's in categorical.h. Arrays are float32 and
+C-contiguous, actions int64 or float32. Leaves out the surrogate loss (ppo/loss.py).
 """
 
 cimport cython
