@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import TrainingOptions, make_command, open_run
+from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -21,27 +21,34 @@ if TYPE_CHECKING:
 DEMO_MINUTES, DEFAULT_MINUTES = 6.0, 60.0
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
-    """Learn GAME by self-play: tree search makes the games, the network learns from them."""
+    """Learn GAME by self-play: tree search makes the games, the network learns from them.
+
+    For example:
+      playout alphazero connect_four --demo                six minutes
+      playout alphazero tic_tac_toe --minutes 2 --run runs/ttt
+      playout alphazero --resume runs/ttt                  goes on where it stopped
+    """
 
     game: Annotated[Positional[str], arg(metavar="GAME")] = "connect_four"
     """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)"."""
 
-    minutes: Annotated[float | None, arg(metavar="MINUTES")] = None
+    minutes: Annotated[float | None, arg(metavar="MINUTES", help_behavior_hint="")] = None
     """Time to learn for, turned into a number of updates by a short measurement; by default 60."""
 
-    updates: Annotated[int | None, arg(metavar="N")] = None
+    updates: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Instead of minutes: updates (some self-play and some gradient steps each)."""
 
-    games: Annotated[int | None, arg(metavar="N")] = None
+    games: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Instead of minutes: games of self-play."""
 
-    size: Annotated[str | None, arg(metavar="SIZE")] = None
+    size: Annotated[str | None, arg(metavar="SIZE", help_behavior_hint="")] = None
     """Network: tiny, small, medium, base, large or CHANNELSxBLOCKS (48x6); by default as time and
     the machine's speed allow."""
 
-    simulations: Annotated[int | None, arg(metavar="N")] = None
+    simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Simulations a move in self-play: few make more games, many make better targets. By default
     16, and 24 for the second network of a long run."""
 
@@ -52,7 +59,7 @@ class Command(TrainingOptions):
     demo: bool = False
     """Six minutes instead of an hour: enough to see it learn."""
 
-    set: Annotated[tuple[str, ...] | None, arg(metavar="NAME=VALUE")] = None
+    set: Annotated[tuple[str, ...] | None, arg(metavar="NAME=VALUE", help_behavior_hint="")] = None
     """Any other setting, such as selfplay.num_trees=64 or learner.batch_size=512; the table
     `alphazero` of a run's config.toml shows them all."""
 

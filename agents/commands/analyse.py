@@ -6,6 +6,7 @@ and a bar for every move. Answers have no randomness in them. Judging is players
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ class Command:
       playout analyse runs/demo --moves 4455               one position, with its board
       playout analyse connect_four --evaluator solver --moves 4455
       playout analyse runs/demo --moves-file moves.txt --json answers.json
+
+    Without --moves and --moves-file positions are read from standard input, one a line;
+    if nothing comes, the start is shown.
 
     In JSON: "action" is the move to play, numbered from 0, and "move" the same as the
     board shows it; "pv" and "pv_moves" are the expected line alike. "policy" and
@@ -184,27 +188,40 @@ def _show(command: Command) -> int:
         return 0
     interactive = sys.stdin.isatty()
     if interactive:
-        print(f"Positions of {game} as moves from the start; an empty line is the start, q ends.")
-    while True:
+        print(
+            f"Type positions of {game}, one a line, as moves from the start; "
+            "an empty line is the start, q ends."
+        )
+    for number in itertools.count(1):
         try:
             line = input("moves: " if interactive else "").strip()
         except EOFError:
-            return 0
+            if number > 1 or interactive:
+                break
+            line = ""  # nothing came: the start
         if line in ("q", "quit", "exit"):
-            return 0
+            break
         try:
-            _show_position(command, game, judge, line)
+            _show_position(command, game, judge, line, "standard input", number)
         except (PlayoutError, ValueError) as error:
             if not interactive:
                 raise
             print(f"error: {error}")
+    return 0
 
 
-def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str) -> None:
+def _show_position(
+    command: Command,
+    game: NativeGame,
+    judge: Judge,
+    moves: str,
+    source: str = "--moves",
+    number: int = 1,
+) -> None:
     from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
 
-    state = read_position(game, moves, "--moves", 1)
+    state = read_position(game, moves, source, number)
     found = judge(StateBatch.from_states([state]))
     print(describe(state, found))
     if command.json is not None:
@@ -213,6 +230,7 @@ def _show_position(command: Command, game: NativeGame, judge: Judge, moves: str)
         from playout.agents.players.analysis_plot import draw
 
         draw(command.plot, state, found)
+        print(f"wrote {command.plot}")
 
 
 def describe(state: State, found: Analysis) -> str:

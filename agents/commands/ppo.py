@@ -9,16 +9,16 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, open_run, resumed
+from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
 from playout.errors import ConfigError
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.ppo.league.trainer import SelfPlayTrainer
@@ -36,11 +36,19 @@ Callback = Callable[[Any, dict[str, float]], None]
 _EVAL_ENVS = 8
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(TrainingOptions):
-    """Learn ENV by PPO."""
+    """Learn ENV by PPO.
 
-    env: Positional[str] = ""
+    For example:
+      playout ppo CartPole-v1                              a few seconds
+      playout ppo Pendulum-v1 --total-timesteps 500000 --run runs/pendulum
+      playout ppo connect_four --self-play                 against past versions of itself
+      playout ppo --resume runs/pendulum                   goes on where it stopped
+    """
+
+    env: Annotated[Positional[str], arg(metavar="ENV", help_behavior_hint="")] = ""
     """Gymnasium id, module:Env-v0, parallel:NAME or aec:NAME (PettingZoo), or a game."""
 
     total_timesteps: int = 1_000_000
@@ -58,7 +66,7 @@ class Command(TrainingOptions):
     population: int = 1
     """Train so many seeds at once in this process (native environments)."""
 
-    processes: int | None = None
+    processes: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Worker processes for environments that are not vectorised; by default measured."""
 
     threads: int = 0

@@ -5,9 +5,10 @@ language models (rlhf), which have configurations of their own.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from playout.errors import ConfigError
+from tyro.conf import arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +17,11 @@ class NetworkConfig:
 
     network: str = "auto"
     """Encoder: auto, mlp, nature, impala, grid, or your own nn.Module as module:Class."""
-    hidden: tuple[int, ...] | None = None
+    hidden: Annotated[tuple[int, ...] | None, arg(metavar="N ...", help_behavior_hint="")] = None
     """Layers above the encoder (and memory); by default 64, 64 over vectors, none over images."""
     activation: str = "tanh"
     """tanh, relu, silu, gelu or elu."""
-    shared_trunk: bool | None = None
+    shared_trunk: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")] = None
     """One trunk for policy and value; by default only over images."""
     recurrent: Literal["none", "lstm", "gru"] = "none"
     """Memory between encoder and layers."""

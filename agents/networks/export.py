@@ -34,7 +34,7 @@ from torch.nn import functional
 
 _TOLERANCE = 1e-4  # of answers, relative where they are larger than 1
 _CHECKED_ROWS = (1, 7, 64)  # batches that are compared
-_NEEDS_EXTRA = 'ONNX export needs an extra: pip install "playout[export]"'
+_INSTALL = "pip install onnx onnxruntime onnxscript"  # the extra "export"
 
 
 class Exportable(Protocol):
@@ -183,7 +183,7 @@ class ExportedPolicy(nn.Module):
 def write_onnx(network: Exportable, path: Path) -> None:
     """Writes the network as ONNX; RunError if the extra "export" is not installed."""
     if find_spec("onnxscript") is None:
-        raise RunError(_NEEDS_EXTRA)
+        raise RunError(f"ONNX export needs more packages: {_INSTALL}")
     module = network
     assert isinstance(module, nn.Module)
     module.eval()
@@ -221,7 +221,7 @@ def check_onnx(network: Exportable, path: Path) -> float:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError:
         raise RunError(
-            'the check needs onnxruntime: pip install "playout[export]", or use --no-check'
+            "the check needs onnxruntime: pip install onnxruntime, or use --no-check"
         ) from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     known = [entry.name for entry in session.get_inputs()]
@@ -295,7 +295,7 @@ def export_network(
 def _onnx_possible(wrapper: Callable[[], Exportable]) -> tuple[bool, str]:
     """Whether a network can be written as ONNX here, and if not, why."""
     if find_spec("onnxscript") is None or find_spec("onnxruntime") is None:
-        return False, '; for ONNX: pip install "playout[export]"'
+        return False, f"; for ONNX: {_INSTALL}"
     try:
         wrapper()
     except ConfigError as error:

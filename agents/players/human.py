@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from playout.agents.players.player import Actions, Player
-from playout.envs.core.game import State, StateBatch
+from playout.envs.core.game import State, StateBatch, possible_moves
 from playout.errors import IllegalActionError
 
 
@@ -52,8 +52,7 @@ class HumanPlayer(Player):
 
     def _move(self, state: State) -> int:
         legal = state.legal_actions
-        names = [state.action_text(action) for action in legal]
-        shown = " ".join(names) if len(names) <= 30 else f"{names[0]} ... {names[-1]}"
+        shown = possible_moves(state)
         while True:
             try:
                 line = self._ask(f"Your move ({shown}): ").strip()

@@ -9,11 +9,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.runs.config import from_dict, nearest, read_presets, to_dict
 from playout.errors import ConfigError
+from tyro.conf import arg
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class PPOConfig:
     """Options of the update; names and defaults are the field's."""
 
-    learning_rate: float = 2.5e-4
+    learning_rate: Annotated[float, arg(aliases=["--lr"])] = 2.5e-4
     """Adam's step size at the start."""
     anneal_lr: bool = True
     """Lower the learning rate linearly to 0 over the run."""
@@ -54,7 +55,7 @@ class PPOConfig:
     """Weight of the value loss (half the squared error)."""
     max_grad_norm: float = 0.5
     """Clip the gradient's norm; 0 leaves it alone."""
-    target_kl: float | None = None
+    target_kl: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
     """End the update when a minibatch's approximate KL passes 1.5 times this."""
     norm_adv: bool = True
     """Scale advantages to mean 0 and deviation 1."""
@@ -100,7 +101,7 @@ class CollectConfig:
     """Updates between evaluations; 0: when the training returns make one worth while."""
     eval_episodes: int = 100
     """Episodes of an evaluation, on separate environments."""
-    reward_threshold: float | None = None
+    reward_threshold: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
     """Mean return that ends the run; by default the environment's own."""
 
     def __post_init__(self) -> None:

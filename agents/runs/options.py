@@ -25,13 +25,13 @@ T = TypeVar("T", bound="TrainingOptions")
 class TrainingOptions:
     """Where a run goes and how it is shown; inherit this in a training command."""
 
-    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder for the run; by default a new one below runs/."""
 
-    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """Continue this run; settings that are not given stay as they were."""
 
-    from_step: Annotated[int | None, arg(metavar="N")] = None
+    from_step: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """With --resume: go back to this checkpoint first (newer ones move to abandoned/)."""
 
     seed: int = 0

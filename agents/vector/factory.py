@@ -29,14 +29,14 @@ _WORTH_PROCESSES = 1e-3
 
 EnvSource = str | Callable[[], Any] | VectorEnv[Any, Any, Any]
 
-# A word in the id or its entry point -> the extra that brings it.
-_EXTRAS = {
-    "box2d": "box2d",
-    "lunarlander": "box2d",
-    "bipedalwalker": "box2d",
-    "mujoco": "mujoco",
-    "ale": "atari",
-    "atari": "atari",
+# A word in the id or its entry point -> what to install for it.
+_PACKAGES = {
+    "box2d": '"gymnasium[box2d]"',
+    "lunarlander": '"gymnasium[box2d]"',
+    "bipedalwalker": '"gymnasium[box2d]"',
+    "mujoco": '"gymnasium[mujoco]"',
+    "ale": '"gymnasium[other]" ale-py',
+    "atari": '"gymnasium[other]" ale-py',
 }
 
 
@@ -155,14 +155,14 @@ def _legal_action(space: gym.Space[Any], mask: NDArray[np.uint8]) -> NDArray[Any
 
 
 def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
-    """One environment, with an error that names the extra it lacks."""
+    """One environment, with an error that names the package it lacks."""
     module = env_id.rpartition(":")[0]
     if module:  # Gymnasium would not look in the current folder
         import_module(module)
     try:
         return gym.make(env_id, disable_env_checker=True, **options)
     except (ImportError, TypeError, gym.error.Error) as error:
-        raise ConfigError(f"{env_id} cannot be made: {error}{_extra_hint(env_id)}") from error
+        raise ConfigError(f"{env_id} cannot be made: {error}{_install_hint(env_id)}") from error
 
 
 def _spec(env_id: str) -> Any:
@@ -170,22 +170,22 @@ def _spec(env_id: str) -> Any:
         try:
             gym.register_envs(importlib.import_module("ale_py"))
         except ImportError:
-            raise ConfigError(f"{env_id} needs Atari{_extra_hint('ale')}") from None
+            raise ConfigError(f"{env_id} needs Atari{_install_hint('ale')}") from None
     module, _, name = env_id.rpartition(":")
     if module:
         import_module(module)
     try:
         return gym.spec(name)
     except gym.error.Error as error:
-        raise ConfigError(f"no environment {env_id!r}: {error}{_extra_hint(env_id)}") from error
+        raise ConfigError(f"no environment {env_id!r}: {error}{_install_hint(env_id)}") from error
 
 
-def _extra_hint(text: str) -> str:
+def _install_hint(text: str) -> str:
     spec = gym.registry.get(text)
     words = f"{text} {spec.entry_point if spec else ''}".lower()
-    for word, extra in _EXTRAS.items():
+    for word, packages in _PACKAGES.items():
         if word in words:
-            return f' (install the extra: pip install "playout[{extra}]")'
+            return f" (pip install {packages})"
     return ""
 
 

@@ -22,6 +22,10 @@ from playout.agents.vector.spaces import (
 )
 from playout.errors import ConfigError, EnvironmentFault
 
+# What PettingZoo's environments import, where the package is called as its module is. Others are
+# not offered: a misspelt module of one's own is no package to install.
+_PACKAGES = frozenset({"pettingzoo", "pygame", "pymunk", "chess", "rlcard", "shimmy"})
+
 
 class ParallelGroup(Group):
     """B parallel environments over B x A rows."""
@@ -128,6 +132,13 @@ class ParallelGroup(Group):
             env.close()
 
 
+def cannot_make(name: str, error: Exception) -> ConfigError:
+    """The error for an environment that PettingZoo does not make; names the package it lacks."""
+    lacks = error.name if isinstance(error, ImportError) else None
+    hint = f" (pip install {lacks})" if lacks in _PACKAGES else ""
+    return ConfigError(f"cannot make the PettingZoo environment {name!r}: {error}{hint}")
+
+
 def make_parallel(name: str, num_rows: int, options: dict[str, Any]) -> GroupEnvs:
     """About `num_rows` rows of a parallel environment.
 
@@ -145,9 +156,7 @@ def make_parallel(name: str, num_rows: int, options: dict[str, Any]) -> GroupEnv
                 return pettingzoo.make("parallel", name, **options)
             return importlib.import_module(name).parallel_env(**options)
         except Exception as error:
-            raise ConfigError(
-                f"cannot make the PettingZoo environment {name!r}: {error}"
-            ) from error
+            raise cannot_make(name, error) from error
 
     agents = len(make().possible_agents)
     count = max(1, num_rows // agents)

@@ -136,10 +136,16 @@ class NativeGame:
         """
         state = self.initial_state()
         for ply, move in enumerate(self.split_moves(moves), 1):
+            action = None
             try:
-                state = state.apply(state.read_action(move) if isinstance(move, str) else move)
+                action = state.read_action(move) if isinstance(move, str) else move
+                state = state.apply(action)
             except IllegalActionError as error:
-                raise IllegalActionError(f"move {ply} ({str(move)[:40]!r}): {error}") from None
+                reason = f": {error}"
+                # Who writes moves as text need not know how actions are numbered.
+                if isinstance(move, str) and action is not None and not state.is_terminal:
+                    reason = f" cannot be played now; possible are {possible_moves(state)}"
+                raise IllegalActionError(f"move {ply} ({str(move)[:40]!r}){reason}") from None
         return state
 
     def split_moves(self, moves: str | Sequence[str | int]) -> list[str | int]:
@@ -277,3 +283,9 @@ class State:
 
     def __hash__(self) -> int:
         return hash(self._data)
+
+
+def possible_moves(state: State) -> str:
+    """The legal moves in the game's notation, for people: all of them, or the first and last."""
+    names = [state.action_text(action) for action in state.legal_actions]
+    return " ".join(names) if len(names) <= 30 else f"{names[0]} ... {names[-1]}"

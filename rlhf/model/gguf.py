@@ -81,9 +81,7 @@ def _open(path: Path) -> tuple[Any, Callable[..., Floats]]:
         from gguf import GGUFReader  # type: ignore[import-untyped,import-not-found,unused-ignore]
         from gguf.quants import dequantize  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError:
-        raise ConfigError(
-            "reading GGUF files needs the package gguf: pip install 'playout[gguf]'"
-        ) from None
+        raise ConfigError("reading GGUF files needs the package gguf: pip install gguf") from None
 
     class Reader(GGUFReader):  # type: ignore[misc,unused-ignore]
         """The library's reader with limits: it takes what a header says as it is."""

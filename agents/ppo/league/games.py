@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.vector.episodes import EpisodeLog
+from playout.agents.vector.pettingzoo import cannot_make
 from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space, write
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, EnvironmentFault
@@ -261,4 +262,4 @@ def _make_aec(name: str) -> Any:
             return pettingzoo.make("aec", name)
         return importlib.import_module(name).env()
     except Exception as error:
-        raise ConfigError(f"cannot make the PettingZoo environment {name!r}: {error}") from error
+        raise cannot_make(name, error) from error

@@ -173,7 +173,7 @@ def test_a_single_position_is_shown_with_its_board(capsys, tmp_path):
     assert code == 0
     assert ". . . X X X ." in text and "100.0 %" in text and "+1.000" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert json.loads(out.read_text())[0]["moves"] == "445566"
+    assert json.loads(out.read_text())[0]["moves"] == "445566" and f"wrote {picture}" in text
 
 
 def test_positions_are_read_from_standard_input(capsys, monkeypatch):
@@ -182,6 +182,31 @@ def test_positions_are_read_from_standard_input(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("44\n4455\nq\n"))
     code, text, _ = run(capsys, "connect_four", "--evaluator", "rollout", "--simulations", "50")
     assert code == 0 and text.count("1 2 3 4 5 6 7") == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("4\n4444444\n"))
+    code, _, error = run(capsys, "connect_four", "--evaluator", "rollout", "--simulations", "50")
+    assert code == 2 and "standard input, line 2: move 7" in error
+    assert "('4') cannot be played now; possible are 1 2 3 5 6 7\n" in error
+
+
+def test_if_no_position_comes_the_start_is_shown(capsys, monkeypatch):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, text, _ = run(capsys, "connect_four", "--evaluator", "rollout", "--simulations", "50")
+    assert code == 0 and text.count("The first player, to move") == 1
+    with pytest.raises(SystemExit):
+        main(["analyse", "--help"])
+    assert "read from standard input, one a line" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_terminal_is_told_that_positions_are_typed_there(capsys, monkeypatch):
+    import io
+
+    typed = io.StringIO("q\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    code, text, _ = run(capsys, "connect_four", "--evaluator", "rollout", "--simulations", "50")
+    assert code == 0 and text.startswith("Type positions of connect_four") and "one a line" in text
 
 
 def test_answers_do_not_depend_on_how_many_positions_or_judges_there_are():

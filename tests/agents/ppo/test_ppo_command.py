@@ -13,6 +13,7 @@ import numpy as np
 import playout
 import pytest
 from playout import cli
+from playout.agents.commands.ppo import Command
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
 from ppo_worlds import Bandit, Counter, Recall
@@ -69,12 +70,28 @@ def test_an_unknown_option_names_the_nearest(tmp_path):
 
 
 def test_errors_are_one_line_and_leave_no_folder(tmp_path, capsys):
-    for env, message in (("NoSuch-v1", "no environment"), ("LunarLander-v3", "playout[box2d]")):
+    for env, message in (
+        ("NoSuch-v1", "no environment"),
+        ("LunarLander-v3", '(pip install "gymnasium[box2d]")'),
+    ):
         assert cli.main(["ppo", env, "--run", str(tmp_path / "r"), *flags()]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert cli.main(["ppo"]) == 2
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("kind", ["aec", "parallel"])
+def test_a_package_that_pettingzoo_lacks_is_named(tmp_path, capsys, monkeypatch, kind):
+    (tmp_path / "needs_pygame.py").write_text("import pygame")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    assert cli.main(["ppo", f"{kind}:needs_pygame", "--run", str(tmp_path / "r"), *flags()]) == 2
+    assert "(pip install pygame)" in capsys.readouterr().err
+
+
+def test_lr_is_short_for_learning_rate():
+    assert cli.parse(Command, ["CartPole-v1", "--lr", "0.5"], "ppo").ppo.learning_rate == 0.5
 
 
 def test_a_function_that_makes_an_environment_can_be_given(tmp_path):

@@ -241,12 +241,15 @@ def test_list_knows_games_environments_presets_and_commands(capsys):
     assert found["runs"] == {}
 
 
-@pytest.mark.parametrize("name", ["analyse", "engine", "eval", "export", "match", "play"])
+@pytest.mark.parametrize(
+    "name", ["alphazero", "analyse", "engine", "eval", "export", "match", "play", "ppo"]
+)
 def test_help_of_the_commands_for_runs_has_examples_that_are_commands(capsys, name):
     with pytest.raises(SystemExit):
         cli.main([name, "--help"])
     out = capsys.readouterr().out
     assert "For example:" in out and "(default: None)" not in out and "{None}" not in out
+    assert "(default: '')" not in out and "[STR]" not in out
     examples = [line for line in out.splitlines() if f"playout {name} " in line and "[" not in line]
     assert examples
 

@@ -200,7 +200,7 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path, monkeypatch
     (tmp_path / "m.gguf").write_bytes(data)
     command = ["rlhf", "import-model", f"{tmp_path}/m.gguf", "--out", f"{tmp_path}/out"]
     assert main(command) == 2
-    assert "pip install 'playout[gguf]'" in capsys.readouterr().err
+    assert "pip install gguf" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
