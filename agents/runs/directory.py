@@ -107,6 +107,21 @@ class RunDir(Checkpoints):
         return f"playout {self.kind.replace('.', ' ', 1)}"
 
     @property
+    def whole(self) -> "RunDir":
+        """The run of many stages that this one is a stage of, or itself."""
+        parent = self.path.parent
+        if parent == self.path or not self.is_run(parent):
+            return self
+        outer = RunDir.open(parent)
+        is_stage = outer.kind.endswith(".all") or self.kind.startswith(f"{outer.kind}.")
+        return outer.whole if is_stage else self
+
+    @property
+    def resume_command(self) -> str:
+        """What continues it from a terminal; a stage is continued by the run it belongs to."""
+        return f"{self.whole.command} --resume {self.whole.path}"
+
+    @property
     def seed(self) -> int:
         """The one number that all randomness derives from."""
         return int(self._record["seed"])

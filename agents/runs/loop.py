@@ -290,8 +290,8 @@ def train(
             loop.save()
             if signals.received:
                 shown.stop()
-                again = f"{run.command} --resume {run.path}"
-                shown.say(f"saved after update {loop.updates}; continue with: {again}")
+                again = f"continue with: {run.resume_command}"
+                shown.say(f"saved after update {loop.updates}; {again}")
                 raise Interrupted(signals.received)
             loop.close()
         except RunError as error:

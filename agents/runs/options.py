@@ -118,6 +118,7 @@ def open_run(
     name: str,
     extra: Mapping[str, Any] | None = None,
     may_change: Collection[str] = (),
+    instead: str = "",
 ) -> RunDir:
     """Create the run of a training command, or open the one it resumes.
 
@@ -130,6 +131,7 @@ def open_run(
             read back from `run.config` on resume, so that a later version of playout cannot change
             a run under way.
         may_change: settings that may differ on resume, such as a total budget.
+        instead: what to do when another setting differs; ends that error's message.
 
     Raises:
         RunError: the folder cannot be used. ConfigError: a setting differs that may not.
@@ -154,7 +156,8 @@ def open_run(
         shown = ", ".join(
             f"{key} (was {stored.get(key)!r}, now {changed[key]!r})" for key in refused
         )
-        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}")
+        advice = f"; {instead}" if instead else ""
+        raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}{advice}")
     if changed or command.from_step is not None:
         with run.lock():
             if command.from_step is not None:

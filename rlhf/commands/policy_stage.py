@@ -166,5 +166,5 @@ def train_policy(trainer: PolicyTrainer, stage: PolicyStage, *, updates: int, qu
     """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
     train_stage(trainer, stage.run, updates=updates, evaluations=10, quiet=quiet)
     export_model(stage.run.path / "model", trainer.model, stage.tokenizer)
-    mark_finished(stage.run)
+    mark_finished(stage.run, quiet=quiet)
     return 0

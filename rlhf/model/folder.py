@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
@@ -36,6 +37,8 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
             return candidate / MODEL
     if not path.exists():
         raise RunError(f"{path} does not exist")
+    if RunDir.is_run(path) and not (kind := RunDir.open(path).kind).startswith("rlhf."):
+        raise RunError(f"{path} is a run of {kind}, not of a language model")
     raise RunError(
         f"{path} holds no finished model: neither config.json nor {MODEL}/ is there; let its stage "
         "finish first"

@@ -11,7 +11,9 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
 from playout.agents.runs.trainer import Trainer
+from playout.errors import RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import IMPROVING
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
@@ -23,6 +25,23 @@ __all__ = [
     "train_stage",
 ]
 
+_NEXT = {
+    "pretrain": "sft --base",
+    "sft": "chat|generate",
+    "reward": "score",
+    "best-of-n": "",
+    "classify": "",
+}
+# What is done with a stage's run; of one that leaves only a table, `playout eval` shows it.
+_IMPROVED = "chat|generate|judge"
+
+
+def _next_command(run: RunDir) -> str:
+    """What to do with a finished run."""
+    stage = run.kind.partition(".")[2]
+    command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _IMPROVED)
+    return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
+
 
 def open_stage(
     command: TrainingOptions, stage: str, derive: Callable[[], dict[str, Any]]
@@ -33,17 +52,29 @@ def open_stage(
         command: Its command.
         stage: Its name; the kind of the run is `rlhf.` and this.
         derive: What is chosen once and stored with the run; not called when a run is resumed.
+
+    Raises:
+        RunError: The run to resume is finished (a pipeline's may be run again all the same).
     """
     extra = derive() if command.resume is None else {}
-    run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra)
+    instead = "start a new run"
+    if command.resume is not None and stage in ("sft", *IMPROVING):
+        first = "" if is_finished(command.resume) else "let it finish, then "
+        instead = f"{first}{instead} with --base {command.resume}"
+    run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)
+    over = command.resume is not None and command.from_step is None and stage != "all"
+    if over and run.record.get("finished"):
+        raise RunError(f"{run.path} is finished: {_next_command(run)}; to train on, {instead}")
     set_threads(run)
     return run
 
 
-def mark_finished(run: RunDir) -> None:
-    """Note in run.json that a stage is complete."""
+def mark_finished(run: RunDir, *, quiet: bool) -> None:
+    """Note in run.json that a stage is complete; say what comes next, where no pipeline goes on."""
     with run.lock():
         run.update(finished=True)
+    if not quiet and run.whole is run:
+        print(f"run {run.path}: {_next_command(run)}", flush=True)
 
 
 def is_finished(path: Path) -> bool:

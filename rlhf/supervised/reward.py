@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from playout.errors import CheckpointError, ConfigError
+from playout.agents.runs.directory import RunDir
+from playout.errors import CheckpointError, ConfigError, RunError
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
@@ -163,6 +164,10 @@ def reward_folder(path: str | Path) -> Path:
     """The folder of the reward model behind a path."""
     path = Path(path)
     inside = path / "reward" if (path / "reward").is_dir() else path
+    kind = RunDir.open(inside).kind if RunDir.is_run(inside) else "rlhf.reward"
+    if kind not in ("rlhf.reward", "rlhf.all"):
+        stage = kind.removeprefix("rlhf.")
+        raise RunError(f"{path} is a run of {stage}; scores need a run of `playout rlhf reward`")
     return model_folder(inside, ["reward"])
 
 

@@ -58,5 +58,5 @@ def main(command: Command) -> int:
         skip=command.skip,
         grpo=command.grpo,
     )()
-    mark_finished(run)
+    mark_finished(run, quiet=command.quiet)
     return 0

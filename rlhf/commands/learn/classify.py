@@ -60,7 +60,7 @@ def main(command: Command) -> int:
         table += _measure_models(command, run, name, task)
     write_json(run.path / "table.json", table)
     _show(table)
-    mark_finished(run)
+    mark_finished(run, quiet=command.quiet)
     return 0
 
 

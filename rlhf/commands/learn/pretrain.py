@@ -81,7 +81,7 @@ def main(command: Command) -> int:
         tokenizer,
         heads={"mlm": heads["head"]} if heads else {},
     )
-    mark_finished(run)
+    mark_finished(run, quiet=command.quiet)
     return 0
 
 

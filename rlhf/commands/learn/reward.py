@@ -98,7 +98,7 @@ def main(command: Command) -> int:
             f"(95 %: {100 * low:.1f} to {100 * high:.1f}), calibration error "
             f"{table['calibration_error']:.3f}"
         )
-    mark_finished(run)
+    mark_finished(run, quiet=command.quiet)
     return 0
 
 

@@ -66,5 +66,5 @@ def main(command: Command) -> int:
     )
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_model(run.path / "model", model, tokenizer)
-    mark_finished(run)
+    mark_finished(run, quiet=command.quiet)
     return 0

@@ -36,5 +36,5 @@ def main(command: Command) -> int:
             cells = [f"{row[name]:.3f}" for name in names]
             view.add_row(str(row["n"]), f"{row['kl']:.2f}", *cells)
         Console().print(view)
-    mark_finished(stage.run)
+    mark_finished(stage.run, quiet=command.quiet)
     return 0

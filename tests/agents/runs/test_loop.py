@@ -2,13 +2,14 @@
 
 import json
 import math
+import signal
 import time
 
 import numpy as np
 import pytest
 import torch
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import train
+from playout.agents.runs.loop import Interrupted, train
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.trainer import Trainer
 from playout.errors import DivergedError, RunError
@@ -217,3 +218,23 @@ def test_a_trainer_needs_only_the_required_methods(memory_path):
     assert run.load() == (3, {"n": 3})
     with pytest.raises(TypeError, match="abstract"):
         type("Nothing", (Trainer,), {})()
+
+
+def test_a_stopped_stage_names_the_command_of_the_run_it_belongs_to(memory_path, capsys):
+    whole = RunDir.create(memory_path / "words", kind="rlhf.all", config={}, seed=0)
+    stage = RunDir.create(whole.subrun("sft"), kind="rlhf.sft", config={}, seed=0)
+    table = RunDir.create(whole.subrun("classify"), kind="rlhf.classify", config={}, seed=0)
+    model = RunDir.create(table.subrun("spam"), kind="rlhf.classify.model", config={}, seed=0)
+    alone = RunDir.create(stage.path / "another", kind="toy", config={}, seed=0)
+
+    def stop(trainer, metrics):
+        signal.raise_signal(signal.SIGINT)
+
+    for run, command in (
+        (stage, f"playout rlhf all --resume {whole.path}"),
+        (model, f"playout rlhf all --resume {whole.path}"),
+        (alone, f"playout toy --resume {alone.path}"),
+    ):
+        with pytest.raises(Interrupted):
+            train(ToyTrainer(5), run, console="plain", callbacks=[stop])
+        assert f"continue with: {command}\n" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.data import synthetic
@@ -15,7 +16,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.stages.run import evaluation_interval
+from playout.rlhf.stages.run import evaluation_interval, mark_finished
 from playout.rlhf.supervised.classify import (
     ClassifyConfig,
     ClassifyTrainer,
@@ -333,6 +334,60 @@ def test_wrong_options_are_one_line(arguments, message, pipeline, tmp_path, caps
     assert main([*command, "--run", f"{tmp_path}/run", "--quiet"]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_a_stage_ends_with_what_comes_next_and_a_finished_one_is_not_continued(
+    pipeline, tmp_path, capsys
+):
+    run = f"{tmp_path}/sft"
+    command = ["rlhf", "sft", "--base", f"{pipeline}/pretrain", "--run", run, "--steps", "2"]
+    assert main([*command, "--size", "tiny", "--data", "synthetic"]) == 0
+    after = f"run {run}: playout rlhf chat|generate {run}"
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == after and printed.count(after) == 1
+    assert main(["rlhf", "sft", "--resume", run]) == 2
+    said = capsys.readouterr()
+    assert f"{run} is finished" in said.err and f"--base {run}" in said.err
+    assert "continuing" not in said.out
+    assert main(["rlhf", "sft", "--resume", run, "--steps", "4"]) == 2
+    said = capsys.readouterr()
+    assert "steps (was 2, now 4); start a new run with --base " + run in said.err
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "after"),
+    [
+        ("pretrain", {}, "rlhf sft --base"),
+        ("pretrain", {"encoder": True}, "rlhf classify --base"),
+        ("reward", {}, "rlhf score"),
+        ("grpo", {}, "rlhf chat|generate|judge"),
+        ("classify", {}, "eval"),
+        ("all", {}, "rlhf chat|generate|judge"),
+    ],
+)
+def test_what_comes_next_depends_on_the_stage(stage, settings, after, tmp_path, capsys):
+    path = tmp_path / stage
+    run = RunDir.create(path, kind=f"rlhf.{stage}", config=settings, seed=0)
+    mark_finished(run, quiet=True)
+    assert capsys.readouterr().out == ""
+    mark_finished(run, quiet=False)
+    assert capsys.readouterr().out == f"run {path}: playout {after} {path}\n"
+
+
+def test_a_run_of_another_kind_is_named(pipeline, tmp_path, capsys):
+    other = tmp_path / "cartpole"
+    RunDir.create(other, kind="ppo", config={}, seed=0)
+    (tmp_path / "texts.txt").write_text("the film\n")
+    texts = f"{tmp_path}/texts.txt"
+    for words in (
+        ["chat", str(other)],
+        ["generate", str(other), "--prompts", texts],
+        ["sft", "--base", str(other), "--run", f"{tmp_path}/new"],
+    ):
+        assert main(["rlhf", *words]) == 2
+        assert f"{other} is a run of ppo, not of a language model" in capsys.readouterr().err
+    assert main(["rlhf", "score", f"{pipeline}/sft", "--texts", texts]) == 2
+    assert "is a run of sft; scores need a run of `playout rlhf reward`" in capsys.readouterr().err
 
 
 def test_an_encoder_needs_its_special_tokens(tmp_path):
