@@ -11,7 +11,6 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
 from playout.agents.runs.trainer import Trainer
-from playout.errors import RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import IMPROVING
 from playout.rlhf.stages.threads import set_threads
@@ -52,9 +51,6 @@ def open_stage(
         command: Its command.
         stage: Its name; the kind of the run is `rlhf.` and this.
         derive: What is chosen once and stored with the run; not called when a run is resumed.
-
-    Raises:
-        RunError: The run to resume is finished (a pipeline's may be run again all the same).
     """
     extra = derive() if command.resume is None else {}
     instead = "start a new run"
@@ -64,7 +60,7 @@ def open_stage(
     run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)
     over = command.resume is not None and command.from_step is None and stage != "all"
     if over and run.record.get("finished"):
-        raise RunError(f"{run.path} is finished: {_next_command(run)}; to train on, {instead}")
+        print(f"{run.path} is finished; to train on, {instead}", flush=True)
     set_threads(run)
     return run
 

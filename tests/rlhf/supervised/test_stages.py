@@ -336,19 +336,16 @@ def test_wrong_options_are_one_line(arguments, message, pipeline, tmp_path, caps
     assert message in error and "Traceback" not in error
 
 
-def test_a_stage_ends_with_what_comes_next_and_a_finished_one_is_not_continued(
-    pipeline, tmp_path, capsys
-):
+def test_a_stage_ends_with_what_comes_next_and_a_finished_one_says_so(pipeline, tmp_path, capsys):
     run = f"{tmp_path}/sft"
     command = ["rlhf", "sft", "--base", f"{pipeline}/pretrain", "--run", run, "--steps", "2"]
     assert main([*command, "--size", "tiny", "--data", "synthetic"]) == 0
     after = f"run {run}: playout rlhf chat|generate {run}"
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == after and printed.count(after) == 1
-    assert main(["rlhf", "sft", "--resume", run]) == 2
+    assert main(["rlhf", "sft", "--resume", run]) == 0
     said = capsys.readouterr()
-    assert f"{run} is finished" in said.err and f"--base {run}" in said.err
-    assert "continuing" not in said.out
+    assert f"{run} is finished; to train on, start a new run with --base {run}" in said.out
     assert main(["rlhf", "sft", "--resume", run, "--steps", "4"]) == 2
     said = capsys.readouterr()
     assert "steps (was 2, now 4); start a new run with --base " + run in said.err
