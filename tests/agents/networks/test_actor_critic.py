@@ -8,6 +8,7 @@ from playout.agents.networks.actor_critic import ActorCritic, build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Minibatch
 from playout.errors import ConfigError
+from small_ppo import minibatch
 from torch import nn
 
 VECTOR = spaces.Box(-1, 1, (5,))
@@ -48,20 +49,6 @@ def samples(space, count):
             for key in space.spaces
         }
     return torch.from_numpy(np.stack([np.asarray(x) for x in found]))
-
-
-def minibatch(obs, step, mask=None):
-    zeros = torch.zeros(step.logprob.shape)
-    return Minibatch(
-        obs=obs,
-        actions=step.action,
-        logprobs=step.logprob,
-        values=step.value,
-        advantages=zeros,
-        returns=zeros,
-        valid=zeros == 0,
-        action_mask=mask,
-    )
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)

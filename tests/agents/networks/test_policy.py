@@ -2,23 +2,10 @@
 
 import pytest
 import torch
-from playout.agents.networks.policy import Minibatch, PolicyStep, as_policy
+from playout.agents.networks.policy import PolicyStep, as_policy
 from playout.errors import ConfigError
+from small_ppo import minibatch
 from torch import nn
-
-
-def minibatch(obs, step, mask=None):
-    zeros = torch.zeros(step.logprob.shape)
-    return Minibatch(
-        obs=obs,
-        actions=step.action,
-        logprobs=step.logprob,
-        values=step.value,
-        advantages=zeros,
-        returns=zeros,
-        valid=zeros == 0,
-        action_mask=mask,
-    )
 
 
 class Constant(nn.Module):
