@@ -152,6 +152,9 @@ def _dispatch(arguments: list[str]) -> int:
     chosen = import_module(module)
     command = parse(chosen.Command, rest, prog)
     from playout.agents.runs.reporting import only_json
+    from playout.own_code import trust_modules
+
+    trust_modules(*getattr(command, "trust", ()))
 
     with only_json(getattr(command, "json", None)):
         return int(chosen.main(command) or 0)
@@ -163,7 +166,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, PlayoutError):
         return text
     if isinstance(error, OSError) and error.filename is not None:
-        from playout.agents.runs.durable_io import describe
+        from playout.agents.runs.checkpoint.durable_io import describe
 
         return f"{os.fsdecode(error.filename)}: {describe(error)}"
     return f"{text} (PLAYOUT_TRACEBACK=1 shows where this comes from)"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.durable_io import describe
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.evaluation.comparison import comparison_of

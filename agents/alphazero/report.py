@@ -20,9 +20,9 @@ from playout.agents.players.terminal import painted
 from playout.agents.rating.arena import play_match
 from playout.agents.rating.evaluation import judge_positions, score_of
 from playout.agents.rating.intervals import format_share
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.console import progress
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.durable_io import replace_file
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.reporting import write_json
 from playout.envs.core.game import State

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from playout.agents.runs.options import MachineOptions
 from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional, arg
 
@@ -25,7 +26,7 @@ _ROLLOUT_SIMULATIONS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(MachineOptions):
     """Say which move to play in positions of a game, and how good the others are.
 
     For example:

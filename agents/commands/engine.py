@@ -9,12 +9,13 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+from playout.agents.runs.options import MachineOptions
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(MachineOptions):
     """Speak the Go Text Protocol (GTP, version 2) on standard input and output.
 
     Moves are written as the game writes them, colours are b (who moves first) and w.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from playout.agents.runs.options import MachineOptions
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -26,7 +27,7 @@ _QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(MachineOptions):
     """Let players meet, every one every other, and rate them.
 
     For example:

@@ -69,12 +69,6 @@ class Command(TrainingOptions):
     processes: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Worker processes for environments that are not vectorised; by default measured."""
 
-    threads: int = 0
-    """Threads of torch; 0: by the size of the network."""
-
-    device: str = "cpu"
-    """Where the network lives: cpu or cuda."""
-
     save_every: float = 60.0
     """Seconds between checkpoints."""
 
@@ -86,6 +80,7 @@ class Command(TrainingOptions):
     collect: OmitArgPrefixes[CollectConfig] = field(default_factory=CollectConfig)
 
     def __post_init__(self) -> None:
+        TrainingOptions.__post_init__(self)
         for name in ("total_timesteps", "population"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -163,7 +158,7 @@ def _train(
     from playout.agents.runs.loop import train
 
     if not trusted:
-        from playout.agents.own_code import trust_environment
+        from playout.own_code import trust_environment
 
         trust_environment(command.env, command.resume)
     if command.resume is not None:
@@ -217,7 +212,6 @@ def _make_trainer(
     from playout.agents.ppo.league.games import is_game
     from playout.agents.ppo.population import Population
 
-    _check_device(command.device)
     if command.self_play or is_game(command.env):
         return _self_play(command, policy)
     if command.population == 1:
@@ -235,8 +229,6 @@ def _self_play(command: Command, policy: "nn.Module | None") -> "tuple[SelfPlayT
 
     if command.population > 1:
         raise ConfigError("self-play trains one policy; leave out population")
-    if command.device != "cpu":
-        raise ConfigError("self-play runs on the CPU")
     trainer = make_self_play(
         command.env,
         total_timesteps=command.total_timesteps,
@@ -256,6 +248,7 @@ def _single(
     command: Command, source: "EnvSource", seed: int, policy: "nn.Module | None"
 ) -> "PPOTrainer":
     from playout.agents.ppo.trainer import PPOTrainer
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.vector.factory import make_environments
 
     collect = command.collect
@@ -282,7 +275,7 @@ def _single(
         collect=collect,
         stop=command.stop,
         threads=command.threads,
-        device=command.device,
+        device=str(resolve_device(command.device)),
         policy=policy,
     )
 
@@ -299,14 +292,3 @@ def _note(command: Command, trainer: "PPOTrainer") -> str:
     if not envs.resumable:
         parts.append("its state cannot be saved, so a resumed run is not byte-exact")
     return "; ".join(parts)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {device!r}; use cpu or cuda") from None
-    if kind.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no GPU is available here; use --device cpu")

@@ -27,8 +27,8 @@ from playout.agents.networks.policy import (
     map_tree,
 )
 from playout.agents.networks.trunks import ParallelTrunks, Trunk, has_images
-from playout.agents.own_code import load_object
 from playout.errors import ConfigError
+from playout.own_code import load_object
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -22,8 +22,8 @@ from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.board import BoardNetwork
 from playout.agents.networks.distributions import Categorical
+from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.durable_io import describe
 from playout.agents.runs.kinds import ExportOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.normalize import ObsNormalizer

@@ -14,8 +14,8 @@ from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import MLP, build_encoder
 from playout.agents.networks.policy import Minibatch, Outputs, Tree
 from playout.agents.networks.recurrent import Core
-from playout.agents.own_code import load_object
 from playout.errors import ConfigError
+from playout.own_code import load_object
 from torch import Tensor, nn
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from playout.agents.players.analysis import Analysis
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import State
 from playout.envs.drawing.board import render_state
 

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Policy, Tree
-from playout.agents.own_code import trust
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.trainer import choose_threads
@@ -25,6 +24,7 @@ from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays, decode_space, map_arrays
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, RunError
+from playout.own_code import trust
 
 
 class PPOPlayer:

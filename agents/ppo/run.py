@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from playout.agents.own_code import trust_environment
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.ppo.league.games import is_game
@@ -32,6 +31,7 @@ from playout.agents.vector.factory import (
 )
 from playout.agents.vector.interface import Environments
 from playout.errors import ConfigError, RunError
+from playout.own_code import trust_environment
 from torch import nn
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play", "plot_run"]

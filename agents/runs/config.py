@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from playout.agents.runs.durable_io import describe
+from playout.agents.runs.checkpoint.durable_io import describe
 from playout.errors import ConfigError
 
 PRESETS = Path(__file__).parent.parent / "presets"

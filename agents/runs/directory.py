@@ -22,7 +22,7 @@ from typing import Any
 
 import playout
 import tomli_w
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import to_dict

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import MachineOptions
 from playout.errors import ConfigError, RunError
 from tyro.conf import arg
 
@@ -36,7 +37,7 @@ def _check_counts(episodes: int | None, simulations: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(MachineOptions):
     """How `playout eval` measures."""
 
     episodes: Annotated[int | None, _NUMBER] = None
@@ -62,11 +63,12 @@ class EvalOptions:
     """Seed of environments and openings."""
 
     def __post_init__(self) -> None:
+        MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlayOptions:
+class PlayOptions(MachineOptions):
     """How `playout play` plays."""
 
     simulations: Annotated[int | None, _NUMBER] = None
@@ -96,11 +98,12 @@ class PlayOptions:
     """Seed of the environment and of ties."""
 
     def __post_init__(self) -> None:
+        MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(MachineOptions):
     """What `playout export` writes."""
 
     format: Annotated[Literal["onnx", "safetensors", "hf"] | None, _FORMAT] = None

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.errors import CheckpointError, RunError
 
 FILE = "metrics.jsonl"

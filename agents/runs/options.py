@@ -13,16 +13,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from playout.agents.runs import devices
 from playout.agents.runs.config import from_dict, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
-from tyro.conf import arg
+from playout.own_code import trust_modules
+from tyro.conf import UseAppendAction, arg
 
 T = TypeVar("T", bound="TrainingOptions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOptions:
+class MachineOptions:
+    """What computes, and whose code may run; inherit this in every command that has a network."""
+
+    device: str = "auto"
+    """Where networks compute: auto (a GPU if there is one), or what torch.device takes: cpu, cuda,
+    cuda:1."""
+
+    dtype: str = "auto"
+    """Type that networks compute in: auto (the fastest safe one here), float32, bfloat16, float16.
+    """
+
+    threads: int = 0
+    """Threads to use; 0: as suits the network and the machine."""
+
+    trust: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="MODULE")] = ()
+    """A module of yours that a run may import, such as the one with your game; may be repeated."""
+
+    def __post_init__(self) -> None:
+        devices.check_threads(self.threads)
+        if self.dtype not in devices.DTYPES:
+            known = ", ".join(devices.DTYPES)
+            raise ConfigError(f"dtype {self.dtype!r} is unknown: use {known}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions(MachineOptions):
     """Where a run goes and how it is shown; inherit this in a training command."""
 
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
@@ -60,7 +87,9 @@ def run_options_last(cls: type[T]) -> type[T]:
 
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
-_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet"})
+_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
+# A run may go on elsewhere, whatever else its command keeps.
+_MAY_ALWAYS_CHANGE = frozenset({"device", "threads"})
 
 
 def stored_settings(command: TrainingOptions) -> dict[str, Any]:
@@ -97,6 +126,9 @@ def make_command(cls: type[T], **given: Any) -> T:
         ConfigError: an unknown option, or a value of the wrong type.
     """
     known = {key: value for key, value in given.items() if value is not None}
+    if isinstance(known.get("trust"), str):
+        known["trust"] = (known["trust"],)
+    trust_modules(*known.get("trust", ()))
     if known.get("resume") is not None:
         return resumed(cls, known.pop("resume"), **known)
     return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
@@ -151,7 +183,7 @@ def open_run(
     # A setting that the run does not know came later; its default is what the run was made with.
     stored = stored_settings(resumed(type(command), command.resume))
     changed = {key: value for key, value in settings.items() if stored.get(key) != value}
-    refused = sorted(set(changed) - set(may_change))
+    refused = sorted(set(changed) - set(may_change) - _MAY_ALWAYS_CHANGE)
     if refused:
         shown = ", ".join(
             f"{key} (was {stored.get(key)!r}, now {changed[key]!r})" for key in refused

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import DataError
 
 _STDOUT = Path("-")

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.errors import RunError
 
 _FLUSH_SECONDS = 5.0

@@ -16,13 +16,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from playout.agents.own_code import import_module
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.workers import WorkerPool
 from playout.errors import ConfigError
+from playout.own_code import import_module
 
 # Below this many seconds for one step of all environments, processes cost more than they give.
 _WORTH_PROCESSES = 1e-3

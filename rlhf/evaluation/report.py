@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.durable_io import replace_file
 from playout.errors import RunError
 from playout.rlhf.evaluation.samples import read_samples
 from playout.rlhf.model.folder import IMPROVING

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 
 __all__ = ["read_samples", "write_samples"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError, DataError
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.transformer import TransformerConfig

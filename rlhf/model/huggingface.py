@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from playout.agents.runs.checkpoint import tensor_file
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
 from safetensors import SafetensorError, safe_open

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from playout.agents.runs.durable_io import replace_file
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import Preference
 from playout.rlhf.generation.responses import sample_responses

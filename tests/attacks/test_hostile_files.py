@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.tensor_file import parse
 from playout.agents.runs.directory import RunDir

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from playout.agents.runs import durable_io
-from playout.agents.runs.checkpoint import codec, tensor_file
+from playout.agents.runs.checkpoint import codec, durable_io, tensor_file
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.config import read_toml
 from playout.agents.runs.directory import RunDir

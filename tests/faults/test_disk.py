@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.tensorboard import TensorBoardView

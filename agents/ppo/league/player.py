@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.own_code import trust_environment
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
@@ -26,6 +25,7 @@ from playout.agents.runs.kinds import EvalOptions
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import Evaluation, Evaluator, LeafBatch
+from playout.own_code import trust_environment
 
 _CHOSEN_LOGIT = 8.0  # of the move chosen by a policy that tells no probabilities; others have 0
 

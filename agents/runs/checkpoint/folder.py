@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import playout
-from playout.agents.runs import durable_io
-from playout.agents.runs.checkpoint import codec, tensor_file
+from playout.agents.runs.checkpoint import codec, durable_io, tensor_file
 from playout.errors import CheckpointError
 
 FORMAT = "playout.checkpoint.v1"

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.errors import CheckpointError, RunError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.runs.checkpoint.codec import DTYPES, Tensor, from_torch
-from playout.agents.runs.durable_io import parse_json, replace_file
+from playout.agents.runs.checkpoint.durable_io import parse_json, replace_file
 from playout.errors import CheckpointError
 
 MAX_HEADER_BYTES = 16 << 20

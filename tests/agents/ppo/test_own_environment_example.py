@@ -1,6 +1,5 @@
 """The example of an own environment and network works, from Python and from the command line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +14,11 @@ def test_the_example_learns_to_land(tmp_path, monkeypatch):
     assert own_environment.main(str(tmp_path / "run")) > 0.7
 
 
-def call(folder, *arguments, **environment):
+def call(folder, *arguments):
     """The command as installed: with -P, Python itself does not look in the current folder."""
     return subprocess.run(
         [sys.executable, "-P", "-m", "playout.cli", *arguments],
         cwd=folder,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=100,
@@ -33,9 +31,9 @@ def test_the_command_finds_an_environment_in_the_folder_it_is_called_from(tmp_pa
     done = call(EXAMPLES, "ppo", "own_environment:Lander1D-v0", "--run", run, *small)
     assert done.returncode == 0, done.stderr
     refused = call(tmp_path, "eval", run, "--episodes", "2")
-    assert refused.returncode == 2 and "PLAYOUT_TRUST=own_environment" in refused.stderr
+    assert refused.returncode == 2 and "--trust own_environment" in refused.stderr
     picture = tmp_path / "watched.gif"
     watch = ["play", run, "--episodes", "1", "--out", str(picture)]
-    watched = call(EXAMPLES, *watch, PLAYOUT_TRUST="own_environment")
+    watched = call(EXAMPLES, *watch, "--trust", "own_environment")
     assert watched.returncode == 0, watched.stderr
     assert picture.stat().st_size > 1000

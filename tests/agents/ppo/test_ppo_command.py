@@ -241,7 +241,7 @@ def test_code_named_by_a_run_is_not_imported_unless_trusted(tmp_path, monkeypatc
     config["network"] = {**config["network"], "network": "evil_networks:X"}
     with run.lock():
         run.change_config(**config)
-    with pytest.raises(ConfigError, match="PLAYOUT_TRUST=evil_networks"):
+    with pytest.raises(ConfigError, match="--trust evil_networks"):
         playout.load(run.path)
     assert not (tmp_path / "owned").exists()
 

@@ -44,6 +44,9 @@ def test_a_run_stores_its_settings_but_not_how_it_was_started(tmp_path):
         "total": 10,
         "sizes": [1, 2],
         "minutes": None,
+        "device": "auto",
+        "dtype": "auto",
+        "threads": 0,
     }
 
 
@@ -77,6 +80,7 @@ def test_a_setting_that_came_after_a_run_has_its_default_there(tmp_path):
 def test_options_that_every_command_has_are_shown_after_its_own():
     assert [f.name for f in fields(run_options_last(Later))] == [
         *("env", "lr", "total", "sizes", "minutes", "depth"),
+        *("device", "dtype", "threads", "trust"),
         *("run", "resume", "from_step", "seed", "quiet"),
     ]
 

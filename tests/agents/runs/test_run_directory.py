@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from playout.agents.runs import durable_io
+from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, RunError
 

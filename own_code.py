@@ -1,8 +1,10 @@
 """Code of the person's own that is named as "module" or "module:Name": found, imported, trusted.
 
-A name typed on the command line is imported, also from the current folder. A name that comes out of
-a file is imported only if it belongs to a known package, has been imported already, or is allowed
-by PLAYOUT_TRUST. Leaves out what is done with the object.
+What a person types (a name on the command line, `--trust MODULE`, an argument in Python) is their
+word, and `trust_modules` keeps it for this process. A name that comes out of a file is imported
+only if it belongs to a known package, has been imported already, or is covered by that word (or by
+the environment variable PLAYOUT_TRUST). Modules are looked for in the current folder as well.
+Leaves out what is done with the object.
 """
 
 import importlib
@@ -16,12 +18,16 @@ from playout.errors import ConfigError
 
 # Packages whose environments may be made because a run names them.
 _KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
+_trusted: set[str] = set()
 
 
 def import_module(name: str) -> ModuleType:
     """A module by its name, looked for in the current folder as well.
 
     The command line's `sys.path` begins where the command is installed, not here.
+
+    Raises:
+        ConfigError: it is not there, or raised while it was imported (the file and line are named).
     """
     try:
         return importlib.import_module(name)
@@ -60,20 +66,28 @@ def load_object(name: str, what: str) -> Any:
         raise ConfigError(f"cannot find {what} {name!r}: {error}") from error
 
 
+def trust_modules(*names: str) -> None:
+    """Takes the person's word for modules, "module" or "module:Name": they may be imported."""
+    _trusted.update(name.partition(":")[0] for name in names)
+
+
 def trust(name: str, where: object) -> None:
     """Refuse to import code named by a file, unless the person has imported or allowed it.
 
     Args:
         name: "module:something".
         where: The file or folder that names it.
+
+    Raises:
+        ConfigError: nobody has said that the module may be imported.
     """
     module = name.partition(":")[0]
-    allowed = os.environ.get("PLAYOUT_TRUST", "").split(",")
+    allowed = {*_trusted, *os.environ.get("PLAYOUT_TRUST", "").split(",")}
     known = module.partition(".")[0] in _KNOWN_PACKAGES
     if not known and module not in sys.modules and module not in allowed:
         raise ConfigError(
-            f"{where} names code to import ({name}); if you trust it, import {module} first, or "
-            f"set PLAYOUT_TRUST={module}"
+            f"{where} names code to import ({name}); if you trust it, add --trust {module} "
+            f'(in Python trust="{module}")'
         )
 
 

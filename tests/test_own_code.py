@@ -3,8 +3,8 @@
 import sys
 
 import pytest
-from playout.agents.own_code import import_module, load_object, trust, trust_environment
 from playout.errors import ConfigError
+from playout.own_code import import_module, load_object, trust, trust_environment
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_name_that_is_not_there_says_what_was_looked_for():
 def test_code_named_by_a_file_is_trusted_only_if_known_imported_or_allowed(monkeypatch):
     trust("gymnasium:X", "a run")
     trust("json:X", "a run")
-    with pytest.raises(ConfigError, match="PLAYOUT_TRUST=never_seen"):
+    with pytest.raises(ConfigError, match="--trust never_seen"):
         trust("never_seen:X", "a run")
     monkeypatch.setenv("PLAYOUT_TRUST", "other,never_seen")
     trust("never_seen:X", "a run")
@@ -49,5 +49,5 @@ def test_an_environment_needs_trust_only_where_its_name_imports_a_module():
     for env in ("CartPole-v1", "ALE/Pong-v5", "aec:classic/go-v5", "parallel:pettingzoo.mpe.x"):
         trust_environment(env, "a run")
     for env in ("never_seen:Env-v0", "aec:never_seen.env", "parallel:never_seen.env"):
-        with pytest.raises(ConfigError, match="PLAYOUT_TRUST=never_seen"):
+        with pytest.raises(ConfigError, match="--trust never_seen"):
             trust_environment(env, "a run")

@@ -1,0 +1,126 @@
+"""Where networks compute: `--device`, `--dtype` and `--threads` become torch's objects here only.
+
+A device is whatever `torch.device` takes, a backend that the program has registered included;
+"auto" is a GPU if there is one, else the processor. Data crosses to a device once a batch
+(`to_device`), through pinned memory and without waiting where there is a card; metrics come back
+once an update (`fetch`). torch is imported when it is needed: a command's `--help` costs none.
+Left out: which batches suit a device (budget.py of the trainers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device of that name, tried once.
+
+    Args:
+        name: "auto", or what `torch.device` takes: cpu, cuda, cuda:1, mps, a registered backend.
+
+    Raises:
+        ConfigError: torch knows no such device, or it cannot be used here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(
+            f"unknown device {name!r}; use auto, cpu, cuda or whatever torch.device takes"
+        ) from None
+    if device.type == "cpu":
+        return device
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ConfigError(f"device {name!r} cannot be used here: {reason}") from None
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> str:
+    """The name of a network's dtype: "auto" is the fastest safe one, by what the device says.
+
+    Returns:
+        "float32", "bfloat16" or "float16"; of a processor bfloat16 where it multiplies that
+        natively. A clock would not repeat.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise ConfigError(f"dtype {name!r} is unknown: use {', '.join(DTYPES)}")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device.type == "cpu":
+        for feature in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            supported = getattr(torch.cpu, feature, None)
+            if supported is not None and supported():
+                return "bfloat16"
+    return "float32"
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises ConfigError for a negative number of threads; None and 0 leave the choice to us."""
+    if threads is not None and threads < 0:
+        raise ConfigError(f"--threads must not be negative, not {threads}")
+
+
+def to_device(array: npt.NDArray[np.generic] | Tensor, device: torch.device) -> Tensor:
+    """An array or a tensor of the processor on the device: one crossing, not waited for on a card.
+
+    On the processor itself the tensor shares the array's memory.
+    """
+    import torch
+
+    found = array if isinstance(array, torch.Tensor) else torch.from_numpy(array)
+    if found.device == device or device.type == "cpu":
+        return found.to(device)
+    if device.type == "cuda":
+        return found.pin_memory().to(device, non_blocking=True)
+    return found.to(device)
+
+
+def fetch(values: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Metrics as numbers: all tensors (of one element each) come back in one crossing."""
+    import torch
+
+    tensors = {key: value for key, value in values.items() if isinstance(value, torch.Tensor)}
+    found = {key: float(value) for key, value in values.items() if key not in tensors}
+    if tensors:
+        flat = torch.stack([value.detach().reshape(()).float() for value in tensors.values()])
+        found.update(zip(tensors, flat.tolist(), strict=True))
+    return {key: found[key] for key in values}
+
+
+@contextmanager
+def device_errors(device: torch.device) -> Iterator[None]:
+    """Turns a full device into one line with advice; every other error passes."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(". ", 1)[0]
+        raise ConfigError(
+            f"{device} is full: {reason}; use a smaller batch or network, or --device cpu"
+        ) from error
