@@ -9,7 +9,7 @@ Left out: which batches suit a device (budget.py of the trainers).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+_ALIGNMENT = 16  # bytes
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -98,6 +99,33 @@ def to_device(array: npt.NDArray[np.generic] | Tensor, device: torch.device) -> 
     if device.type == "cuda":
         return found.pin_memory().to(device, non_blocking=True)
     return found.to(device)
+
+
+def pack_to_device(
+    arrays: Sequence[npt.NDArray[np.generic] | Tensor], device: torch.device
+) -> list[Tensor]:
+    """Several arrays or tensors of the processor, of any types, on the device in one crossing.
+
+    They travel as the bytes of one buffer; what comes out are views of it. On the processor itself
+    nothing is copied.
+    """
+    import torch
+
+    tensors = [x if isinstance(x, torch.Tensor) else torch.from_numpy(x) for x in arrays]
+    if device.type == "cpu":
+        return tensors
+    sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
+    starts = [0]
+    for size in sizes:  # every part begins where any type may
+        starts.append(starts[-1] + -(-size // _ALIGNMENT) * _ALIGNMENT)
+    buffer = torch.empty(starts[-1], dtype=torch.uint8)
+    for tensor, start, size in zip(tensors, starts, sizes, strict=False):
+        buffer[start : start + size] = tensor.contiguous().view(-1).view(torch.uint8)
+    moved = to_device(buffer, device)
+    return [
+        moved[start : start + size].view(tensor.dtype).view(tensor.shape)
+        for tensor, start, size in zip(tensors, starts, sizes, strict=False)
+    ]
 
 
 def fetch(values: Mapping[str, Tensor | float]) -> dict[str, float]:
