@@ -10,13 +10,14 @@ from playout.envs.farama import import_hook as _hook
 
 __version__ = "0.1.0"
 
-# name -> module that defines it; resolved on first access, so that `import playout` needs no torch.
+# name -> module that defines it, and the name there if it is another; resolved on first access, so
+# that `import playout` needs no torch.
 _LAZY = {
     "load": "playout.agents.runs.kinds",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
     "Game": "playout.envs.core.python_game",
-    "game": "playout.envs.core.registry",
+    "game": "playout.envs.core.registry:given_game",
     "testing": "playout.testing",
 }
 
@@ -29,8 +30,9 @@ _hook.install()
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'playout' has no attribute {name!r}")
-    module = import_module(_LAZY[name])
-    return module if name == "testing" else getattr(module, name)
+    module, _, attribute = _LAZY[name].partition(":")
+    found = import_module(module)
+    return found if name == "testing" else getattr(found, attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ the environment variable PLAYOUT_TRUST). Modules are looked for in the current f
 Leaves out what is done with the object.
 """
 
+import glob
 import importlib
 import os
 import sys
@@ -19,33 +20,71 @@ from playout.errors import ConfigError
 # Packages whose environments may be made because a run names them.
 _KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
 _trusted: set[str] = set()
+_importing = 0  # modules whose import is under way
 
 
 def import_module(name: str) -> ModuleType:
-    """A module by its name, looked for in the current folder as well.
+    """A module by its name; one in the current folder comes before an installed one.
 
-    The command line's `sys.path` begins where the command is installed, not here.
+    The command line's `sys.path` begins where the command is installed, not here. The script that
+    runs is not imported a second time under its own name.
 
     Raises:
         ConfigError: it is not there, or raised while it was imported (the file and line are named).
     """
+    global _importing
+    if name not in sys.modules and name == main_name():
+        return sys.modules["__main__"]
+    here, head = os.getcwd(), name.partition(".")[0]
+    first = head not in _KNOWN_PACKAGES and _stands_here(head)
+    if first:
+        sys.path.insert(0, here)
+    new = name not in sys.modules
+    _importing += new
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0] or os.getcwd() in sys.path:
-            raise ConfigError(f"cannot import the module {name!r}: {error}") from error
-    except Exception as error:
-        raise _faulty(name, error) from error
-    sys.path.append(os.getcwd())
-    try:
+        importlib.invalidate_caches()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"cannot import the module {name!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _faulty(name, error) from error
+    finally:
+        _importing -= new
+        if first:
+            sys.path.remove(here)
+            if here not in sys.path:  # for what it imports later, when it is used
+                sys.path.append(here)
 
 
-def _faulty(name: str, error: Exception) -> ConfigError:
+def _stands_here(head: str) -> bool:
+    """Whether the current folder holds a module or package of that name."""
+    return bool(glob.glob(f"{glob.escape(head)}.*")) or os.path.isdir(head)
+
+
+def main_name() -> str | None:
+    """The name under which the script that runs could be imported; None where there is none."""
+    main = sys.modules.get("__main__")
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:  # python -m package.module
+        return None if spec.name.endswith("__main__") else str(spec.name)
+    stem, suffix = os.path.splitext(os.path.basename(path or ""))
+    return stem if suffix == ".py" and stem.isidentifier() else None
+
+
+def refuse_while_importing(what: str) -> None:
+    """Stops a script that trains as soon as it is imported, before it trains inside itself.
+
+    Raises:
+        ConfigError: a module of the person's is being imported just now.
+    """
+    if _importing:
+        raise ConfigError(
+            f"{what} was begun while a module was being imported; put what that script does under "
+            'if __name__ == "__main__":'
+        )
+
+
+def _faulty(name: str, error: BaseException) -> ConfigError:
     """One line for a module that raised while it was imported; the traceback is its cause."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = "" if isinstance(error, SyntaxError) else f" ({frame.filename}, line {frame.lineno})"
@@ -61,7 +100,10 @@ def load_object(name: str, what: str) -> Any:
     """
     module, _, attribute = name.partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
     except (ImportError, AttributeError, ConfigError) as error:
         raise ConfigError(f"cannot find {what} {name!r}: {error}") from error
 
@@ -84,7 +126,8 @@ def trust(name: str, where: object) -> None:
     module = name.partition(":")[0]
     allowed = {*_trusted, *os.environ.get("PLAYOUT_TRUST", "").split(",")}
     known = module.partition(".")[0] in _KNOWN_PACKAGES
-    if not known and module not in sys.modules and module not in allowed:
+    imported = module in sys.modules or module == main_name()
+    if not known and not imported and module not in allowed:
         raise ConfigError(
             f"{where} names code to import ({name}); if you trust it, add --trust {module} "
             f'(in Python trust="{module}")'

@@ -17,7 +17,7 @@ from playout.agents.runs import devices
 from playout.agents.runs.config import from_dict, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
-from playout.own_code import trust_modules
+from playout.own_code import refuse_while_importing, trust_modules
 from tyro.conf import UseAppendAction, arg
 
 T = TypeVar("T", bound="TrainingOptions")
@@ -168,6 +168,7 @@ def open_run(
     Raises:
         RunError: the folder cannot be used. ConfigError: a setting differs that may not.
     """
+    refuse_while_importing("training")
     settings = stored_settings(command)
     if command.resume is None:
         if command.from_step is not None:

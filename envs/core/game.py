@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.envs.core import _table
 from playout.envs.core.state_batch import StateBatch
+from playout.envs.game_text import write
 from playout.errors import GameError, IllegalActionError
 
 __all__ = ["CHANCE", "TERMINAL", "NativeGame", "State", "StateBatch"]
@@ -35,6 +36,8 @@ class NativeGame:
         state_size: Bytes of a state.
         num_symmetries: Symmetries of the board, the identity (number 0) included.
         capsule: The PyCapsule that native code takes.
+        origin: The text that `playout.game` makes a game of one's own from, "module:Name(size=6)";
+            None for a built-in game, and where no text makes it.
     """
 
     __slots__ = (
@@ -48,6 +51,7 @@ class NativeGame:
         "num_players",
         "num_symmetries",
         "obs_shape",
+        "origin",
         "params",
         "state_size",
     )
@@ -57,6 +61,7 @@ class NativeGame:
         self.capsule = capsule
         self.name = sizes["name"]
         self.params = dict(params or {})
+        self.origin: str | None = None
         self.num_players = sizes["num_players"]
         self.num_actions = sizes["num_actions"]
         self.max_plies = sizes["max_plies"]
@@ -72,9 +77,7 @@ class NativeGame:
 
     def __str__(self) -> str:
         """The text that `playout.game` reads back, such as "connect_four(width=5)"."""
-        if not self.params:
-            return self.name
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.params.items())})"
+        return write(self.name, self.params)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NativeGame):

@@ -1,24 +1,25 @@
 """Games by name: `game("connect_four", width=5)`, `games()`, `register_game(name, factory)`.
 
-Names and parameters are plain data, read without evaluating anything: a run directory or a record
-can name a game of this table only, never a module to import.
+A name is one of the table of built-in games, one that was registered, or "module:Name" for a game
+of one's own, whose module is imported only if the person trusts it (own_code.py): a run directory
+or a record names modules as well. `game_text` is the way back: what a run stores of a game. The
+written form is game_text.py's part.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from inspect import isclass, ismodule
 from typing import Any, NamedTuple
 
+from playout.envs import game_text as form
 from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError, GameError
+from playout.errors import ConfigError, GameError, PlayoutError
+from playout.own_code import load_object, trust, trust_modules
 
 Factory = Callable[..., Any]
-_FORM = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]{0,62})\s*(?:\((.*)\))?\s*", re.DOTALL)
-_ARGUMENT = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*([^\s=,()][^=,()]*?)\s*")
 _registered: dict[str, Factory] = {}
 
 
@@ -32,7 +33,7 @@ class GameInfo(NamedTuple):
 def games() -> list[GameInfo]:
     """All known games, each with its parameters and their defaults."""
     found = [GameInfo(name, dict(entry.params)) for name, entry in GAMES.items()]
-    found += [GameInfo(name, _defaults(factory)) for name, factory in _registered.items()]
+    found += [GameInfo(name, _plain_defaults(factory)) for name, factory in _registered.items()]
     return sorted(found)
 
 
@@ -44,12 +45,7 @@ def register_game(name: str, factory: Factory) -> None:
         factory: Called with the parameters as keywords; returns a capsule, a NativeGame or an
             object that follows `playout.envs.core.python_game.Game`.
     """
-    if (
-        not isinstance(name, str)
-        or not _FORM.fullmatch(name)
-        or "(" in name
-        or name != name.strip()
-    ):
+    if not form.is_name(name):
         raise ConfigError(f"{name!r} cannot be a game's name: use letters, digits and _")
     if name in GAMES or name in _registered:
         raise ConfigError(f"a game named {name!r} is known already")
@@ -69,103 +65,177 @@ def game(game: object, **params: Any) -> NativeGame:
 
     Args:
         game: A name ("connect_four"), a name with parameters in text ("connect_four(width=5)"),
-            a NativeGame (returned as it is), a capsule, or a Python object that follows
-            `playout.envs.core.python_game.Game`.
+            "module:Name" or "module:Name(size=6)" of a trusted module, where Name is a class or
+            function that makes a game or a game itself; a NativeGame (returned as it is), a
+            capsule, or a Python object that follows `playout.envs.core.python_game.Game`.
         **params: Parameters of a game that is given by name.
 
     Raises:
-        ConfigError: Unknown game or parameter, or a value that the game cannot be played with.
-        GameError: A capsule or Python object that is not a proper game.
+        ConfigError: Unknown game, module or parameter, a module that nobody trusts, or a value that
+            the game cannot be played with.
+        GameError: Something that is not a proper game.
     """
     if isinstance(game, str):
-        name, given = parse_form(game)
+        name, given = form.read(game)
         twice = sorted(given.keys() & params.keys())
         if twice:
             raise ConfigError(f"{name}: parameter {twice[0]!r} is given twice")
         return _by_name(name, {**given, **params})
     if params:
         raise ConfigError("parameters can only be given together with a game's name")
-    return _wrap(game, {})
+    return _wrap(game)
 
 
-def parse_form(text: str) -> tuple[str, dict[str, Any]]:
-    """Splits "name(key=value, ...)" into its name and parameters (numbers, true, false or text)."""
-    match = _FORM.fullmatch(text) if len(text) <= 1000 else None
-    if match is None:
-        raise ConfigError(f"{text[:80]!r} is not a game: write name or name(key=value, ...)")
-    name, arguments = match.group(1), match.group(2)
-    params: dict[str, Any] = {}
-    for part in arguments.split(",") if arguments and arguments.strip() else []:
-        argument = _ARGUMENT.fullmatch(part)
-        if argument is None:
-            raise ConfigError(f"{name}: {part.strip()[:40]!r} is not of the form key=value")
-        if argument.group(1) in params:
-            raise ConfigError(f"{name}: parameter {argument.group(1)!r} is given twice")
-        params[argument.group(1)] = _value(argument.group(2))
-    return name, params
+def given_game(game: object, **params: Any) -> NativeGame:
+    """As `game`, for what a person has typed: their word that a module named there is trusted."""
+    if isinstance(game, str) and ":" in game:
+        trust_modules(form.read(game)[0])
+    return _game(game, **params)
 
 
-def _value(text: str) -> int | float | bool | str:
-    if text in ("true", "True"):
-        return True
-    if text in ("false", "False"):
-        return False
-    if re.fullmatch(r"[+-]?\d{1,18}", text):
-        return int(text)
-    if re.fullmatch(r"[+-]?\d{0,17}\.\d{0,17}", text) and any(letter.isdigit() for letter in text):
-        return float(text)
-    return text.strip("'\"")
+_game = game  # `given_game` has an argument of that name
+
+
+def game_text(game: object) -> str | None:
+    """The text that makes a game again by `game(text)`: what a run stores.
+
+    Args:
+        game: Whatever `game` takes.
+
+    Returns:
+        A built-in name, or "module:Name" for a game of one's own; a name that was registered where
+        its factory cannot be imported. None for a game that only this program can make.
+    """
+    made = _game(game)
+    if made.origin is not None:
+        return made.origin
+    if made.name in GAMES:
+        text = form.write(made.name, made.params)
+        try:
+            return text if _game(text) == made else None
+        except PlayoutError:
+            return None
+    return None
 
 
 def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
+    if ":" in name:
+        return _own_game(name, params)
     if name in _registered:
-        factory, known = _registered[name], _defaults(_registered[name])
-    elif name in GAMES:
-        factory, known = import_module(GAMES[name].module).make, dict(GAMES[name].params)
-    else:
+        factory = _registered[name]
+        return _make(name, factory, params, origin=form.import_name(factory) or name)
+    if name not in GAMES:
         names = ", ".join(info.name for info in games())
-        raise ConfigError(f"no game is named {name!r}; known are {names}")
+        raise ConfigError(
+            f"no game is named {name!r}; known are {names}, and module:Name is one of your own"
+        )
+    known = dict(GAMES[name].params)
+    _check_names(name, params, known)
+    for key, value in params.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{name}: {key} must be an integer, got {value!r}")
+    make = import_module(GAMES[name].module).make
+    return _wrap(_call(name, make, params), {**known, **params})
+
+
+def _own_game(name: str, params: dict[str, Any]) -> NativeGame:
+    """The game that "module:Name" makes or is."""
+    trust(name, "the game's name")
+    found = load_object(name, "game")
+    if ismodule(found):  # a compiled game's module
+        found = getattr(found, "make", found)
+    if isclass(found) or (callable(found) and not _follows(found)):
+        return _make(name, found, params, origin=name)
+    if params:
+        raise ConfigError(f"{name} is a game already: it takes no parameters")
+    made = _wrap(found)
+    made.origin = name
+    return made
+
+
+def _make(name: str, factory: Factory, params: dict[str, Any], *, origin: str) -> NativeGame:
+    """What a factory of the person's own makes; `origin` is written with the parameters."""
+    known = form.parameters(factory)
+    if known is not None:
+        _check_names(name, params, known)
+        for key, default in known.items():
+            if default is form.REQUIRED and key not in params:
+                raise ConfigError(f"{name} needs the parameter {key!r}: write {name}({key}=...)")
+    # Parameters that cannot be written stay at their defaults, or the game has no text.
+    used = {key: value for key, value in (known or {}).items() if form.is_plain(value)} | params
+    made = _wrap(_call(name, factory, params), used)
+    made.origin = form.write(origin, used) if all(map(form.is_plain, used.values())) else None
+    return made
+
+
+def _call(name: str, factory: Factory, params: dict[str, Any]) -> Any:
+    try:
+        return factory(**params)
+    except OverflowError:
+        raise ConfigError(f"{name}: a parameter in {params} is too large") from None
+    except PlayoutError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+    except Exception as error:
+        raise ConfigError(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+def _check_names(name: str, params: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     for key in params:
         if key not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise ConfigError(f"{name} has no parameter {key!r}: {takes}")
-    if name in GAMES:
-        for key, value in params.items():
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"{name}: {key} must be an integer, got {value!r}")
-    try:
-        return _wrap(factory(**params), {**known, **params})
-    except OverflowError:
-        raise ConfigError(f"{name}: a parameter in {params} is too large") from None
-    except (ValueError, TypeError) as error:
-        if isinstance(error, GameError):
-            raise
-        raise ConfigError(str(error)) from error
 
 
-def _wrap(made: Any, params: Mapping[str, Any]) -> NativeGame:
+def _follows(made: object) -> bool:
+    return hasattr(made, "initial_state") and hasattr(made, "legal_actions")
+
+
+def _wrap(made: Any, params: Mapping[str, Any] | None = None) -> NativeGame:
+    """A capsule or an object of Python as a NativeGame; `params` None: those that it keeps."""
     if isinstance(made, NativeGame):
         return made
     if type(made).__name__ == "PyCapsule":
         return NativeGame(made, params=params)
-    if hasattr(made, "initial_state") and hasattr(made, "legal_actions"):
+    if _follows(made) and not isclass(made):
         from playout.envs.core.python_game import from_python
 
-        return from_python(made, params=params)
+        found = form.instance_params(made) if params is None else params
+        try:
+            native = from_python(made, params=found)
+        except PlayoutError:
+            raise
+        except Exception as error:
+            kind = type(made).__name__
+            raise GameError(f"{kind} raised {type(error).__name__}: {error}") from error
+        if params is None:
+            native.origin = _rebuilt(made, native)
+        return native
     raise GameError(
-        f"{type(made).__name__} is not a game: expected a name, a NativeGame, a capsule or an "
-        "object with the methods of playout.envs.core.python_game.Game"
+        f"{made.__name__ if isclass(made) else type(made).__name__} is not a game: expected a "
+        "name, a NativeGame, a capsule or an object with the methods of "
+        "playout.envs.core.python_game.Game"
     )
 
 
-def _defaults(factory: Factory) -> dict[str, Any]:
-    """The parameters of a registered factory, from its signature; None stands for "no default"."""
+def _rebuilt(made: object, native: NativeGame) -> str | None:
+    """The text that makes an object of Python again, if what it makes is the same game."""
+    from playout.envs.core.python_game import from_python
+
+    found = form.origin(made)
+    if found is None:
+        return None
+    text = form.write(*found)
     try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    return {
-        p.name: None if p.default is inspect.Parameter.empty else p.default
-        for p in parameters
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+        again = from_python(type(made)(**form.read(text)[1]), params=native.params)
+        same = again == native and again.initial_state().text == native.initial_state().text
+    except Exception:
+        return None
+    return text if same else None
+
+
+def _plain_defaults(factory: Factory) -> dict[str, Any]:
+    """The parameters of a registered factory, for lists; None stands for "no default"."""
+    found = form.parameters(factory) or {}
+    return {key: None if value is form.REQUIRED else value for key, value in found.items()}

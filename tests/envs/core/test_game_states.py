@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import playout
 import pytest
-from playout.envs.core.registry import game, games, parse_form, register_game, unregister_game
+from playout.envs.core.registry import game, games, register_game, unregister_game
+from playout.envs.game_text import read
 from playout.errors import ConfigError, GameError, IllegalActionError
 
 
@@ -144,7 +145,7 @@ def test_parameters_go_with_names_only():
         game("connect_four(width=5)", width=6)
     with pytest.raises(ConfigError, match="name"):
         game(playout.game("tic_tac_toe"), width=6)
-    assert parse_form("g(a=1, b=true, c=0.5, d=x)") == (
+    assert read("g(a=1, b=true, c=0.5, d=x)") == (
         "g",
         {"a": 1, "b": True, "c": 0.5, "d": "x"},
     )
