@@ -155,16 +155,26 @@ def parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
     Returns:
         None where they cannot be known, or where it takes any.
     """
-    try:
-        found = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in found):
+    found = _signature(factory)
+    if found is None or any(p.kind is p.VAR_KEYWORD for p in found):
         return None
     return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 REQUIRED = inspect.Parameter.empty
+
+
+def _signature(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """A factory's parameters; None where they cannot be known."""
+    begin: Any = getattr(factory, "__init__", None) if inspect.isclass(factory) else None
+    if begin is not None and (
+        begin is object.__init__ or getattr(begin, "__module__", "") == "typing"
+    ):  # a subclass of the protocol has a constructor of typing's until it is first made
+        return []
+    try:
+        return list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
 def import_name(thing: Any) -> str | None:
@@ -201,14 +211,11 @@ def instance_params(made: Any) -> dict[str, Any] | None:
     cls = type(made)
     if dataclasses.is_dataclass(cls):
         names = [field.name for field in dataclasses.fields(cls) if field.init]
-    elif cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
-        names = []
     else:
-        try:
-            found = inspect.signature(cls).parameters.values()
-        except (TypeError, ValueError):
-            return None
-        if any(p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in found):
+        found = _signature(cls)
+        if found is None or any(
+            p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in found
+        ):
             return None
         names = [p.name for p in found]
     if not all(hasattr(made, name) for name in names):

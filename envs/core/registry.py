@@ -219,7 +219,7 @@ def _wrap(made: Any, params: Mapping[str, Any] | None = None) -> NativeGame:
     )
 
 
-def _rebuilt(made: object, native: NativeGame) -> str | None:
+def _rebuilt(made: Any, native: NativeGame) -> str | None:
     """The text that makes an object of Python again, if what it makes is the same game."""
     from playout.envs.core.python_game import from_python
 

@@ -52,6 +52,17 @@ class Take:
             raise ValueError
         return tuple(data)
 
+class Follows(playout.Game):
+    name, num_players, obs_shape, num_actions, max_plies = "follows", 1, (1, 1, 1), 1, 1
+    initial_state = lambda self: 0
+    to_play = lambda self, state: 0 if state == 0 else -1
+    legal_actions = lambda self, state: [0]
+    apply = lambda self, state, action: 1
+    returns = lambda self, state: [1.0]
+    observe = lambda self, state, player: [[[state]]]
+    encode = lambda self, state: bytes([state])
+    decode = lambda self, data: data[0]
+
 class Forgets(Take):
     def __init__(self, stones=5):
         super().__init__(stones)
@@ -135,6 +146,7 @@ def test_an_object_is_known_by_its_class_and_the_parameters_it_keeps(own):
     text = game_text(module.Take(11, most=2, extra=[3, (4,)]))
     assert text == 'own_take:Take(stones=11, most=2, extra=(3, (4,)), label="a,b")'
     assert game(text) == game(module.Take(11, most=2, extra=[3, (4,)]))
+    assert game_text(module.Follows()) == game_text("own_take:Follows") == "own_take:Follows"
     assert game_text(module.Forgets(6)) is None  # rebuilt by its name it would be another game
 
 
