@@ -1,12 +1,16 @@
-"""What holds for the whole suite: no test may talk to a network unless it is marked so."""
+"""What holds for the whole suite: no network unless a test is marked so, and a second device."""
 
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+# devices/second_device.py is a plain module: tests of every room import it.
+sys.path.insert(0, str(Path(__file__).parent / "devices"))
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -30,6 +34,15 @@ def no_network(request, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", checked_connect)
     monkeypatch.setattr(socket.socket, "bind", checked_bind)
+
+
+@pytest.fixture(scope="session")
+def second():
+    """The test device (devices/second_device.py), registered for the rest of the process."""
+    torch = pytest.importorskip("torch")
+    import second_device
+
+    return torch.device(second_device.NAME, 0)
 
 
 @pytest.fixture
