@@ -81,6 +81,7 @@ def cost(size: str) -> float:
 def configure(
     game: NativeGame,
     *,
+    name: str = "",
     size: str,
     first_size: str = "",
     simulations: int | None = None,
@@ -93,7 +94,7 @@ def configure(
     """The configuration for a game and sizes of networks, with all that depends on them.
 
     An update of a larger network takes about as long as one of the small network: it has fewer
-    evaluations and steps.
+    evaluations and steps. `name` is what a run stores for the game, by default the game's own text.
     """
     small = game.max_plies <= SMALL_GAME_PLIES
     selfplay = SelfPlayConfig(
@@ -113,7 +114,7 @@ def configure(
     relative = min(1.0, cost(SMALL) / cost(size))
     steps_factor = SECOND_STEPS_FACTOR if first_size else 1.0
     config = AlphaZeroConfig(
-        game=str(game),
+        game=name or str(game),
         size=size,
         first_size=first_size,
         first_evaluations=factor * FIRST_EVALUATIONS,
@@ -164,13 +165,21 @@ def evaluations_within(game: NativeGame, minutes: float, size: str) -> float:
         return 60.0 * minutes * sum(pool.map(rate, evaluators))
 
 
-def updates_for(run: RunDir, config: AlphaZeroConfig, minutes: float) -> int:
+def updates_for(
+    run: RunDir,
+    config: AlphaZeroConfig,
+    minutes: float,
+    *,
+    game: NativeGame | None = None,
+    device: torch.device | None = None,
+) -> int:
     """Updates that fit into `minutes`; measured on throw-away trainers, one a network."""
     trainers: list[AlphaZeroTrainer] = []
 
     def measure() -> int:
         if not trainers:
-            trainers.extend(calibration_trainer(alone) for alone in single_networks(config))
+            alone = single_networks(config)
+            trainers.extend(calibration_trainer(one, game=game, device=device) for one in alone)
         updates = [1]
         if len(trainers) == 2:  # in fifths of the run, as the networks take turns in it
             first = min(4, max(1, round(5 * config.grow_at)))
@@ -209,9 +218,11 @@ def single_networks(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
     ]
 
 
-def calibration_trainer(config: AlphaZeroConfig) -> AlphaZeroTrainer:
+def calibration_trainer(
+    config: AlphaZeroConfig, *, game: NativeGame | None = None, device: torch.device | None = None
+) -> AlphaZeroTrainer:
     """A trainer with made-up positions to learn from, so that its first update is typical."""
-    trainer = AlphaZeroTrainer(config, seed=0)
+    trainer = AlphaZeroTrainer(config, seed=0, game=game, device=device)
     game, count = trainer.game, config.warmup_positions
     states = game.batch(count)
     states.random_plies(np.full(count, 2, np.int32), 0)
@@ -231,7 +242,7 @@ class PlanCorrector:
         run: whose record holds the plan; must have been planned by `updates_for`.
         minutes: the budget.
         trainer: gets the corrections that an earlier process made.
-        eval_every: updates between evaluations.
+        eval_every: updates between evaluations, 0 for none.
     """
 
     def __init__(
@@ -265,7 +276,9 @@ class PlanCorrector:
         rated = evaluations[-1] if evaluations else 0.0
 
         def cost(updates: int) -> float:
-            return updates * each + -(-updates // self.eval_every) * rated
+            return updates * each + (
+                -(-updates // self.eval_every) * rated if self.eval_every else 0.0
+            )
 
         planned = total
         if len(made) < len(CORRECTIONS):

@@ -25,8 +25,7 @@ from playout.agents.runs.console import progress
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.reporting import write_json
-from playout.envs.core.game import State
-from playout.envs.core.registry import game as find_game
+from playout.envs.core.game import NativeGame, State
 from playout.envs.drawing.board import render_state
 
 SIMULATIONS = 128
@@ -38,25 +37,27 @@ CURVES = {
 }
 
 
-def print_plan(run: RunDir, config: AlphaZeroConfig, minutes: float | None) -> None:
+def print_plan(
+    run: RunDir, config: AlphaZeroConfig, minutes: float | None, game: NativeGame
+) -> None:
     """What the dial was turned into.
 
     Args:
         run: where it is saved.
         config: with the length in updates or games.
         minutes: what the updates were planned to fit into, if anything.
+        game: what is learned.
     """
-    play, game = config.selfplay, find_game(config.game)
+    play = config.selfplay
     length = f"{config.updates} updates" if config.updates is not None else f"{config.games} games"
     if minutes is not None:
         length = f"about {minutes:g} minutes ({length} to begin with)"
-    default = find_game(game.name) == game
     network = describe_size(config.size)
     if config.first_size:
         first = describe_size(config.first_size)
         network = f"{first} for {config.grow_at:.0%} of the time, then {network}"
     print(
-        f"Learning {game.name if default else game} by self-play: {length}, then a short "
+        f"Learning {config.game} by self-play: {length}, then a short "
         "measurement.\n"
         f"  network    {network}\n"
         f"  self-play  {play.num_groups * play.num_trees} games at once, "
@@ -86,10 +87,13 @@ def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, 
     return report
 
 
-def print_summary(run: RunDir) -> None:
-    """Rates the run's player, shows a game, saves a picture and says how to go on."""
-    player = load(run).with_simulations(SIMULATIONS)
-    if player.game.num_players == 2:
+def print_summary(run: RunDir, *, rate: bool = True) -> None:
+    """Rates the run's player, shows a game, saves a picture and says how to go on.
+
+    Without `rate` it only says how to go on.
+    """
+    player = load(run).with_simulations(SIMULATIONS) if rate else None
+    if player is not None and player.game.num_players == 2:
         print("\nMeasuring what it has learned ...\n", flush=True)
         report = measure(player, games=GAMES, seed=run.seed)
         write_json(run.path / "strength.json", report)

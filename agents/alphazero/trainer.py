@@ -14,14 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
 from playout.agents.alphazero.evaluation import Evaluation
-from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_device, choose_dtype
+from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Replay
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
 from playout.agents.networks.board import new_network
+from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
@@ -29,29 +31,37 @@ from playout.errors import CheckpointError, ConfigError
 from playout.mcts.evaluators import Evaluator
 
 
-def resolved(config: AlphaZeroConfig) -> AlphaZeroConfig:
-    """The same with "auto" replaced by what suits this machine, to be stored with the run."""
-    if config.infer_dtype != "auto":
-        return config
-    return replace(config, infer_dtype=choose_dtype(choose_device()))
+def resolved(config: AlphaZeroConfig, device: torch.device) -> AlphaZeroConfig:
+    """The same with "auto" replaced by what suits the device, to be stored with the run."""
+    return replace(config, infer_dtype=resolve_dtype(config.infer_dtype, device))
 
 
 class AlphaZeroTrainer(Trainer):
     """Learns a game by playing against itself.
 
     Args:
-        config: see AlphaZeroConfig; store `resolved(config)` where runs are to be resumed.
+        config: see AlphaZeroConfig; store `resolved(config, device)` where runs are to be resumed.
         seed: names all random streams.
+        device: where networks learn and play; by default a GPU if there is one.
+        game: what is played; by default the one that the configuration names.
     """
 
     best_metric = "eval/mean_share"
 
-    def __init__(self, config: AlphaZeroConfig, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: AlphaZeroConfig,
+        *,
+        seed: int = 0,
+        device: torch.device | None = None,
+        game: NativeGame | None = None,
+    ) -> None:
         if config.minutes is not None:
             raise ConfigError("a trainer counts updates or games: turn minutes into updates first")
-        self.config = config = resolved(config)
+        self.device = resolve_device("auto") if device is None else device
+        self.config = config = resolved(config, self.device)
         self.seed = seed
-        self.game: NativeGame = find_game(config.game)
+        self.game: NativeGame = find_game(config.game) if game is None else game
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
         weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
@@ -59,7 +69,7 @@ class AlphaZeroTrainer(Trainer):
             Learner(
                 new_network(self.game, plan.size, pooling=config.pooling, seed=weights_seed),
                 config.learner,
-                device=choose_device(),
+                device=str(self.device),
             )
             for plan in config.networks
         ]
@@ -107,7 +117,11 @@ class AlphaZeroTrainer(Trainer):
         """Evaluators for the network that begins to play, one a group."""
         config = self.config
         self._network_evaluators = [
-            NetworkEvaluator(self.learners[self.playing].average, dtype=config.infer_dtype)
+            NetworkEvaluator(
+                self.learners[self.playing].average,
+                device=str(self.device),
+                dtype=config.infer_dtype,
+            )
             for _ in range(config.selfplay.num_groups)
         ]
         if not config.tactics:
@@ -195,7 +209,10 @@ class AlphaZeroTrainer(Trainer):
                 seed=self.seed,
             )
         network = NetworkEvaluator(
-            self._refresh().average, dtype=config.infer_dtype, threads=config.selfplay.num_groups
+            self._refresh().average,
+            device=str(self.device),
+            dtype=config.infer_dtype,
+            threads=config.selfplay.num_groups,
         )
         start = time.perf_counter()
         self._rated = self._evaluation.measure(network)

@@ -95,6 +95,7 @@ class RunDir(Checkpoints):
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         super().__init__(path, str(record["id"]))
         self._record = record
+        self._holds_lock = False
 
     @property
     def kind(self) -> str:
@@ -254,6 +255,12 @@ class RunDir(Checkpoints):
         )
         durable_io.replace_file(self.path / "config.toml", text)
 
+    def discard_unused(self) -> None:
+        """Remove a run that no update has been made in, such as one that could not begin."""
+        metrics = self.path / "metrics.jsonl"
+        if self.find() is None and not (metrics.exists() and metrics.stat().st_size):
+            durable_io.remove(self.path)
+
     def subrun(self, name: str) -> Path:
         """The folder of a stage inside this run; open or create a RunDir there."""
         if not name.replace("-", "").replace("_", "").isalnum():
@@ -264,9 +271,14 @@ class RunDir(Checkpoints):
     def lock(self) -> Iterator[None]:
         """Hold the run for writing; sweeps up what a killed writer left half-made.
 
+        Who holds it may ask again, by the same object: the lock ends with the outermost one.
+
         Raises:
             RunError: another process holds it (named by its pid), or the folder cannot be written.
         """
+        if self._holds_lock:
+            yield
+            return
         path = self.path / "lock"
         key = str(path.resolve())
         if key in _locked:
@@ -293,8 +305,10 @@ class RunDir(Checkpoints):
                 raise RunError(
                     f"cannot write in {self.path}: {durable_io.describe(error)}"
                 ) from error
+            self._holds_lock = True
             yield
         finally:
+            self._holds_lock = False
             _locked.discard(key)
             os.close(descriptor)
 

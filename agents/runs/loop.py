@@ -88,6 +88,34 @@ class _Signals:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
+@contextmanager
+def stop_at_once(left: str) -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the work inside at once, where there is nothing to save.
+
+    Args:
+        left: what the person is told is left now.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        with suppress(OSError):  # nobody may be listening
+            os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
+        raise Interrupted(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
 def _check_metrics(metrics: Mapping[str, float], update: int, last_good: str) -> None:
     for key, value in metrics.items():
         if (

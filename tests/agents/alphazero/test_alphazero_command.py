@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -7,9 +10,15 @@ import pytest
 from playout.agents.alphazero.budget import evaluations_within
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import load
-from playout.errors import ConfigError
+from playout.errors import ConfigError, RunError
+
+
+def planned(**options):
+    command = Command(**options)
+    return plan_run(command, playout.game(command.game), resolve_device("cpu"))
 
 
 def rows(run):
@@ -23,9 +32,9 @@ def rows(run):
 def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = {"size": "8x1", "simulations": 4, "seed": 3}
-    assert alphazero("tic_tac_toe", updates=4, run=whole, quiet=True, **options) == 0
+    assert alphazero("tic_tac_toe", updates=4, run=whole, quiet=True, **options).path == whole
     capsys.readouterr()
-    assert alphazero("tic_tac_toe", updates=2, run=parts, **options) == 0
+    assert alphazero("tic_tac_toe", updates=2, run=parts, **options).path == parts
     shown = capsys.readouterr().out
     assert "Learning tic_tac_toe by self-play: 2 updates, then a short measurement." in shown
     assert "What it has learned from" in shown
@@ -35,7 +44,7 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     assert max(map(len, shown.splitlines())) <= 100 + len(str(parts))
     assert (parts / "summary.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((parts / "strength.json").read_text())["matches"][0]["opponent"] == "random"
-    assert alphazero(resume=parts, updates=4, quiet=True) == 0
+    alphazero(resume=parts, updates=4, quiet=True)
     assert len(rows(parts)) == len(rows(whole)) == 4
     assert rows(parts)[0] == rows(whole)[0]
 
@@ -48,7 +57,7 @@ def test_settings_without_an_option_of_their_own_reach_the_run_and_stay_on_resum
     settings = RunDir.open(run).config["alphazero"]
     assert settings["selfplay"]["num_trees"] == 8
     assert settings["learner"]["batch_size"] == 32
-    assert alphazero(resume=run, updates=2, quiet=True) == 0
+    alphazero(resume=run, updates=2, quiet=True)
     assert len(rows(run)) == 2
     with pytest.raises(ConfigError, match="keeps its settings"):
         alphazero(resume=run, updates=3, set=("eval_games=4",), quiet=True)
@@ -74,8 +83,8 @@ def test_minutes_become_a_number_of_updates_that_is_kept(tmp_path):
     alphazero("tic_tac_toe", minutes=0.02, run=run, quiet=True, size="8x1", simulations=4)
     budget = RunDir.open(run).record["budget"]
     assert budget["minutes"] == 0.02
-    planned = [total for _, total in budget.get("corrections", [])] or [budget["total"]]
-    assert len(rows(run)) == planned[-1]
+    totals = [total for _, total in budget.get("corrections", [])] or [budget["total"]]
+    assert len(rows(run)) == totals[-1]
 
 
 @pytest.mark.parametrize(
@@ -91,13 +100,13 @@ def test_minutes_become_a_number_of_updates_that_is_kept(tmp_path):
 )
 def test_options_that_mean_nothing_are_refused_in_one_line(options, message):
     with pytest.raises(ConfigError, match=message) as found:
-        plan_run(Command(**options))
+        planned(**options)
     assert "\n" not in str(found.value)
 
 
 def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
-    def planned(**options):
-        config = plan_run(Command(game="connect_four", **options))
+    def sizes(**options):
+        config = planned(game="connect_four", **options)
         return config.first_size, config.size
 
     for speed, expected in (
@@ -109,11 +118,11 @@ def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
             "playout.agents.alphazero.budget.evaluations_within",
             lambda game, minutes, size, speed=speed: 60 * minutes * speed,
         )
-        assert planned(minutes=60) == expected
-        assert planned(minutes=6) == ("", "small")
-        assert planned(minutes=60, size="tiny") == ("", "tiny")
+        assert sizes(minutes=60) == expected
+        assert sizes(minutes=6) == ("", "small")
+        assert sizes(minutes=60, size="tiny") == ("", "tiny")
         # What is counted, not timed, is the same on every machine.
-        assert planned(updates=100) == ("small", "base")
+        assert sizes(updates=100) == ("small", "base")
 
 
 def test_how_much_a_network_could_answer_is_measured_on_all_threads(monkeypatch):
@@ -130,3 +139,130 @@ def test_how_much_a_network_could_answer_is_measured_on_all_threads(monkeypatch)
     # No more than all that was asked, warm-up included, within the time of one of two rounds.
     assert 0 < found <= 60 / 0.05 * sum(rows for _, rows in asked)
     assert len({thread for thread, _ in asked}) == 2
+
+
+class Race:
+    """Whoever first reaches the end of a track by one or two steps wins; a Python game."""
+
+    name = "race"
+    num_players = 2
+    num_actions = 2
+    obs_shape = (2, 1, 16)
+
+    def __init__(self, length=15):
+        self.length = length
+        self.max_plies = 2 * length
+
+    def initial_state(self):
+        return (0, 0, 0)
+
+    def to_play(self, state):
+        return -1 if max(state[1:]) >= self.length else state[0]
+
+    def legal_actions(self, state):
+        return [0, 1] if state[1 + state[0]] + 2 <= self.length else [0]
+
+    def apply(self, state, action):
+        places = list(state[1:])
+        places[state[0]] += action + 1
+        return (1 - state[0], *places)
+
+    def returns(self, state):
+        return [1.0, -1.0] if state[1] >= self.length else [-1.0, 1.0]
+
+    def observe(self, state, player):
+        planes = np.zeros(self.obs_shape, np.float32)
+        for plane, who in enumerate((player, 1 - player)):
+            planes[plane, 0, state[1 + who]] = 1
+        return planes
+
+    def encode(self, state):
+        return bytes(state)
+
+    def decode(self, data):
+        if len(data) != 3 or data[0] > 1 or max(data[1:]) > self.length:
+            raise ValueError("not a state of this game")
+        return tuple(data)
+
+
+SMALL = {
+    "size": "8x1",
+    "simulations": 4,
+    "rating": False,
+    "quiet": True,
+    "set": ("evaluations=100", "selfplay.num_trees=8"),
+}
+
+
+def test_a_game_object_is_learned_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    seen = []
+    run = alphazero(
+        Race(), updates=2, run=tmp_path / "run", callbacks=[lambda *it: seen.append(it)], **SMALL
+    )
+    assert [trainer.game.name for trainer, _ in seen] == ["race", "race"]
+    assert all("selfplay/games" in metrics for _, metrics in seen)
+    alphazero(Race(), resume=run.path, updates=4, quiet=True)
+    whole = alphazero(Race(), updates=4, run=tmp_path / "whole", **SMALL)
+    files = [one.find().files for one in (RunDir.open(run.path), whole)]
+    digests = [{name: digest for name, (_, digest) in one.items()} for one in files]
+    # Learning rates fall over the length, which was shorter at first: the games are the same.
+    assert rows(run.path)[0] == rows(whole.path)[0]
+    assert digests[0].keys() == digests[1].keys()
+
+
+def test_another_game_than_the_runs_is_refused_when_it_is_resumed(tmp_path):
+    run = alphazero(Race(), updates=1, run=tmp_path / "run", **SMALL)
+    with pytest.raises(ConfigError, match=r"learns .*Race\(length=15\)"):
+        alphazero("tic_tac_toe", resume=run.path, updates=2)
+
+
+class Faulty(Race):
+    def apply(self, state, action):
+        raise RuntimeError("no such move")
+
+
+def test_a_run_that_could_not_begin_leaves_no_folder(tmp_path):
+    with pytest.raises(Exception, match="no such move"):
+        alphazero(Faulty(), updates=1, run=tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
+    assert alphazero(Race(), updates=1, run=tmp_path / "run", **SMALL).find() is not None
+
+
+def test_a_run_is_locked_while_its_speed_is_measured(tmp_path, monkeypatch):
+    def measured(run, *rest, **more):
+        with pytest.raises(RunError, match="in use"), RunDir.open(run.path).lock():
+            pass
+        raise ConfigError("measured")
+
+    monkeypatch.setattr("playout.agents.alphazero.budget.updates_for", measured)
+    with pytest.raises(ConfigError, match="measured"):
+        alphazero(Race(), minutes=1.0, run=tmp_path / "run", **SMALL)
+
+
+MEASURING = """
+import sys, time
+from playout.agents.alphazero import budget
+from playout.agents.commands.alphazero import alphazero
+def measured(*rest, **more):
+    print("measuring", flush=True)
+    time.sleep(100)
+budget.updates_for = measured
+alphazero("tic_tac_toe", minutes=1.0, size="8x1", run=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_measuring_ends_at_once_and_says_what_is_left(tmp_path, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", MEASURING, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "measuring\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Measuring how much fits" in errors and "nothing was learned yet" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
