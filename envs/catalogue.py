@@ -28,6 +28,7 @@ class GameEntry:
         params: Parameters of `make` and their defaults.
         drawing: "module:function" from a State to a picture uint8 [H, W, 3]; None draws the
             observation planes.
+        prover: "module:name" of what builds a prover for the game (`NativeGame.prover`), or None.
     """
 
     name: str
@@ -36,6 +37,7 @@ class GameEntry:
     module: str
     params: Mapping[str, int] = field(default_factory=dict)
     drawing: str | None = None
+    prover: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,16 @@ def to_play(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -> N
     raise_error(game)
 
 
+def plies_left(object capsule, const uint8_t[:, ::1] states, int32_t[::1] out) -> None:
+    """Writes the most plies that are still to come; for games that declare it."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t row
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            out[row] = game.plies_left(game, &states[row, 0])
+    raise_error(game)
+
+
 def legal_mask(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] out) -> None:
     """Writes 1 where an action is legal."""
     cdef const playout_game *game = table_of(capsule)

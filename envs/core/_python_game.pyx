@@ -3,7 +3,7 @@
 A state's bytes are the length of the encoded state in four bytes, the encoded state, and zeros. Decoded
 states are kept in a bounded table, so that one position is decoded once. The first exception of a callback
 is kept, harmless values are returned from then on (the game looks finished), and raise_error() raises it
-at the Python border. What a game may leave out stands in python_game.py.
+at the Python border. What a game may leave out, and whether its answers are proper, says python_game.py.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -11,13 +11,14 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-import numpy as np
-
 from playout.errors import GameError, IllegalActionError
 
 from playout_game cimport (
+    PLAYOUT_CHANCE,
+    PLAYOUT_GENERAL_SUM,
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
+    PLAYOUT_ZERO_SUM,
     playout_game,
     playout_game_begin,
     playout_game_capsule,
@@ -25,6 +26,7 @@ from playout_game cimport (
 )
 
 cdef enum:
+    UNASKED = -3  # an entry's player
     HEAD = 4
     KEPT = 8192  # decoded states
     WATCHED = 2000  # first moves of a game that are watched for changing the state they are played in
@@ -34,23 +36,23 @@ cdef class Entry:
     """A decoded state with what was asked about it."""
 
     cdef object state
-    cdef int32_t player  # -3: not asked yet
+    cdef int32_t player
     cdef list actions  # None: not asked yet
+    cdef list probs  # at a chance node, of its outcomes
 
 
 cdef class Adaptor:
     """What a table's context points to."""
 
-    cdef object game, notation
+    cdef object game, rules
     cdef object error
     cdef dict kept
-    cdef int32_t room, players, actions, watched
-    cdef tuple shape
+    cdef int32_t room, watched
 
     cdef Entry keep(self, bytes raw, object state):
         cdef Entry entry = Entry.__new__(Entry)
         entry.state = state
-        entry.player = -3
+        entry.player = UNASKED
         if len(self.kept) >= KEPT:
             self.kept.clear()
         self.kept[raw] = entry
@@ -88,28 +90,16 @@ cdef class Adaptor:
         return 0
 
     cdef int32_t player(self, Entry entry) except -4:
-        if entry.player == -3:
-            player = self.game.to_play(entry.state)
-            if not isinstance(player, (int, np.integer)) or not -1 <= player < self.players:
-                raise GameError(
-                    f"to_play() returned {player!r}, not a player 0 to {self.players - 1} or -1 at the end"
-                )
-            entry.player = player
+        if entry.player == UNASKED:
+            entry.player = self.rules.to_play(entry.state)
         return entry.player
 
     cdef list legal(self, Entry entry):
         if entry.actions is None:
-            actions = []
-            if self.player(entry) != PLAYOUT_TERMINAL:
-                actions = sorted(int(action) for action in self.game.legal_actions(entry.state))
-                if not actions:
-                    raise GameError("legal_actions() returned none in a state that is not over")
-                if len(set(actions)) != len(actions) or min(actions) < 0 or max(actions) >= self.actions:
-                    raise GameError(
-                        f"legal_actions() returned {actions[:20]}: "
-                        f"not distinct numbers from 0 to {self.actions - 1}"
-                    )
-            entry.actions = actions
+            if self.player(entry) == PLAYOUT_CHANCE:
+                entry.actions, entry.probs = self.rules.outcomes(entry.state)
+            else:
+                entry.actions = [] if entry.player < 0 else self.rules.legal_actions(entry.state)
         return entry.actions
 
     cdef int move(self, void *state, int32_t action) except -1:
@@ -124,21 +114,13 @@ cdef class Adaptor:
         return self.store(new, state)
 
     cdef int result(self, Entry entry, float *values) except -1:
-        numbers = np.asarray(self.game.returns(entry.state), dtype=np.float32)
-        if numbers.shape != (self.players,) or not np.all(np.abs(numbers) <= 1):
-            raise GameError(f"returns() returned {numbers.tolist()}: not {self.players} numbers in [-1, 1]")
-        for i in range(self.players):
-            values[i] = numbers[i]
+        cdef const float[::1] numbers = self.rules.returns(entry.state)
+        memcpy(values, &numbers[0], numbers.nbytes)
         return 0
 
     cdef int planes(self, Entry entry, int32_t player, float *obs) except -1:
-        numbers = np.ascontiguousarray(self.game.observe(entry.state, player), dtype=np.float32)
-        if numbers.shape != self.shape:
-            raise GameError(f"observe() returned shape {numbers.shape}, not obs_shape {self.shape}")
-        if not np.all(np.isfinite(numbers)):
-            raise GameError("observe() returned NaN or infinity")
-        cdef const float[:, :, ::1] view = numbers
-        memcpy(obs, &view[0, 0, 0], numbers.nbytes)
+        cdef const float[:, :, ::1] numbers = self.rules.observe(entry.state, player)
+        memcpy(obs, &numbers[0, 0, 0], numbers.nbytes)
         return 0
 
     cdef int32_t text(self, object value, char *text) except -1:
@@ -149,7 +131,7 @@ cdef class Adaptor:
         return <int32_t>PyBytes_GET_SIZE(raw)
 
     cdef int32_t find_action(self, Entry entry, str text) except -2:
-        action = self.notation.read_action(entry.state, text, self.legal(entry))
+        action = self.rules.read_action(entry.state, text, self.legal(entry))
         return -1 if action is None else action
 
 
@@ -193,6 +175,28 @@ cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *acti
             actions[count] = action
             count += 1
         return count
+    except BaseException as error:
+        fail(game, error)
+        return 0
+
+
+cdef int32_t py_chance(const playout_game *game, const void *state, int32_t *actions,
+                       double *probs) noexcept with gil:
+    cdef Entry entry
+    cdef int32_t i, count = py_legal(game, state, actions)
+    if count > 0:
+        entry = of(game).entry(state)
+        for i in range(count):
+            probs[i] = entry.probs[i]
+    return count
+
+
+cdef int32_t py_plies_left(const playout_game *game, const void *state) noexcept with gil:
+    adaptor = of(game)
+    if adaptor.error is not None:
+        return 0
+    try:
+        return adaptor.rules.plies_left(adaptor.entry(state).state)
     except BaseException as error:
         fail(game, error)
         return 0
@@ -251,23 +255,28 @@ cdef int32_t py_symmetry_action(const playout_game *game, int32_t k, int32_t act
     if k == 0 or adaptor.error is not None:
         return action
     try:
-        moved = int(adaptor.game.symmetry_action(k, action))
-        if not 0 <= moved < adaptor.actions:
-            raise GameError(f"symmetry_action({k}, {action}) returned {moved}")
-        return moved
+        return adaptor.rules.symmetry_action(k, action)
     except BaseException as error:
         fail(game, error)
         return action
 
 
-cdef int32_t py_write_action(const playout_game *game, const void *state, int32_t action,
-                             char *text) noexcept with gil:
+cdef int32_t write(const playout_game *game, const void *state, str what, object action, char *text):
+    """Text that `rules` knows by the name `what`: of a state, or of an action if that is not None."""
+    adaptor = of(game)
     text[0] = 0
     try:
-        return of(game).text(of(game).notation.action_text(of(game).entry(state).state, action), text)
+        own = adaptor.entry(state).state
+        method = getattr(adaptor.rules, what)
+        return adaptor.text(method(own) if action is None else method(own, action), text)
     except BaseException as error:
         fail(game, error)
         return 0
+
+
+cdef int32_t py_write_action(const playout_game *game, const void *state, int32_t action,
+                             char *text) noexcept with gil:
+    return write(game, state, "action_text", action, text)
 
 
 cdef int32_t py_read_action(const playout_game *game, const void *state, const char *text) noexcept with gil:
@@ -281,33 +290,21 @@ cdef int32_t py_read_action(const playout_game *game, const void *state, const c
 
 
 cdef int32_t py_write_state(const playout_game *game, const void *state, char *text) noexcept with gil:
-    adaptor = of(game)
-    text[0] = 0
-    try:
-        return adaptor.text(adaptor.notation.state_text(adaptor.entry(state).state), text)
-    except BaseException as error:
-        fail(game, error)
-        return 0
+    return write(game, state, "state_text", None, text)
+
+
+cdef int32_t py_write_board(const playout_game *game, const void *state, char *text) noexcept with gil:
+    return write(game, state, "board_text", None, text)
 
 
 cdef int32_t py_read_state(const playout_game *game, void *state, const char *text) noexcept with gil:
     adaptor = of(game)
     memset(state, 0, game.state_size)
     try:
-        adaptor.store(adaptor.notation.read_state((<bytes>text).decode()), state)
+        adaptor.store(adaptor.rules.read_state((<bytes>text).decode()), state)
         return py_check(game, state)
     except BaseException as error:
         return refuse(game, error)
-
-
-cdef int32_t py_write_board(const playout_game *game, const void *state, char *text) noexcept with gil:
-    adaptor = of(game)
-    text[0] = 0
-    try:
-        return adaptor.text(adaptor.notation.board_text(adaptor.entry(state).state), text)
-    except BaseException as error:
-        fail(game, error)
-        return 0
 
 
 cdef int32_t py_check(const playout_game *game, const void *state) noexcept with gil:
@@ -321,7 +318,7 @@ cdef int32_t py_check(const playout_game *game, const void *state) noexcept with
         if again != given:
             return -1
         adaptor.legal(adaptor.entry(state))
-        return 0 if adaptor.notation.is_reachable(decoded) else -1
+        return 0 if adaptor.rules.is_reachable(decoded) else -1
     except BaseException as error:
         return refuse(game, error)
 
@@ -348,8 +345,8 @@ cdef void py_destroy(playout_game *game) noexcept with gil:
     Py_DECREF(<object>game.context)
 
 
-def make(object game, object notation, int state_bytes):
-    """A capsule of a Python object that python_game.py has looked at; `notation` is its Notation."""
+def make(object game, object rules, int state_bytes):
+    """A capsule of a Python object that python_game.py has looked at; `rules` is its Rules."""
     cdef playout_game table
     cdef Adaptor adaptor = Adaptor.__new__(Adaptor)
     cdef bytes name = str(game.name).encode()[:63]
@@ -361,13 +358,10 @@ def make(object game, object notation, int state_bytes):
         table.obs_shape[i] = game.obs_shape[i]
     table.state_size = (HEAD + state_bytes + 7) // 8 * 8
     table.num_symmetries = getattr(game, "num_symmetries", 1)
-    adaptor.game, adaptor.notation = game, notation
+    adaptor.game, adaptor.rules = game, rules
     adaptor.kept = {}
     adaptor.room = state_bytes
-    adaptor.players = table.num_players
-    adaptor.actions = table.num_actions
     adaptor.watched = WATCHED
-    adaptor.shape = tuple(int(side) for side in game.obs_shape)
     table.init = py_init
     table.to_play = py_to_play
     table.legal = py_legal
@@ -385,6 +379,14 @@ def make(object game, object notation, int state_bytes):
     table.check = py_check
     table.raise_error = py_raise_error
     table.destroy = py_destroy
+    if rules.has_chance:
+        table.chance = py_chance
+    if rules.has_plies_left:
+        table.plies_left = py_plies_left
+    if rules.zero_sum is not None:
+        table.flags = PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
+    table.max_legal = rules.max_legal
+    table.side_planes[0], table.side_planes[1] = rules.side_planes or (0, 0)
     table.context = <void *>adaptor
     Py_INCREF(adaptor)
     try:

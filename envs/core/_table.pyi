@@ -15,6 +15,11 @@ class Description(TypedDict):
     state_size: int
     num_symmetries: int
     params: list[int]
+    zero_sum: bool
+    has_chance: bool
+    max_legal: int
+    side_planes: tuple[int, int] | None
+    has_plies_left: bool
 
 def describe(capsule: Any) -> Description: ...
 def calls_python(capsule: Any) -> bool: ...

@@ -6,7 +6,7 @@ States are bytes objects of exactly state_size. Batches of states stand in _batc
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 import numpy as np
 
@@ -16,11 +16,19 @@ from playout_game cimport (
     PLAYOUT_CHANCE,
     PLAYOUT_GAME_ABI,
     PLAYOUT_GAME_CAPSULE,
+    PLAYOUT_GAME_FIRST_SIZE,
+    PLAYOUT_GENERAL_SUM,
     PLAYOUT_MAX_ACTIONS,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
+    PLAYOUT_ZERO_SUM,
     playout_game,
+    playout_game_flags,
+    playout_has_plies_left,
+    playout_max_legal,
+    playout_side_planes,
+    playout_zero_sum,
 )
 
 TERMINAL = PLAYOUT_TERMINAL
@@ -65,9 +73,9 @@ def describe(object capsule) -> dict:
             f"the capsule speaks game ABI {game.abi}, this playout speaks {PLAYOUT_GAME_ABI}: "
             "rebuild the game"
         )
-    if game.struct_size < sizeof(playout_game) or game.struct_size > 65536:
+    if game.struct_size < PLAYOUT_GAME_FIRST_SIZE or game.struct_size > 65536:
         raise GameError(
-            f"the capsule's table has {game.struct_size} bytes, at least {sizeof(playout_game)} are "
+            f"the capsule's table has {game.struct_size} bytes, at least {PLAYOUT_GAME_FIRST_SIZE} are "
             "needed: call playout_game_begin() first"
         )
     text = game.name
@@ -124,6 +132,22 @@ def describe(object capsule) -> dict:
         if not there
     ]
     need(not missing, f"the table lacks {', '.join(missing)}")
+    cdef int32_t[2] planes
+    cdef uint32_t sums = playout_game_flags(game) & (PLAYOUT_ZERO_SUM | PLAYOUT_GENERAL_SUM)
+    cdef int32_t most = playout_max_legal(game)
+    need(
+        sums != (PLAYOUT_ZERO_SUM | PLAYOUT_GENERAL_SUM),
+        "flags hold both PLAYOUT_ZERO_SUM and PLAYOUT_GENERAL_SUM",
+    )
+    need(most <= game.num_actions, f"max_legal is {most}, more than num_actions {game.num_actions}")
+    side_planes = None
+    if playout_side_planes(game, planes):
+        side_planes = (planes[0], planes[1])
+        need(
+            0 <= planes[0] < shape[0] and -1 <= planes[1] < shape[0] and planes[0] != planes[1],
+            f"side_planes are {side_planes}, not two of the {shape[0]} planes, or one and -1",
+        )
+        need(game.num_players == 2, f"side_planes tell two players apart, not {game.num_players}")
     return {
         "name": name,
         "num_players": game.num_players,
@@ -133,6 +157,11 @@ def describe(object capsule) -> dict:
         "state_size": game.state_size,
         "num_symmetries": game.num_symmetries,
         "params": [game.params[i] for i in range(8)],
+        "zero_sum": playout_zero_sum(game),
+        "has_chance": game.chance != NULL,
+        "max_legal": most,
+        "side_planes": side_planes,
+        "has_plies_left": playout_has_plies_left(game),
     }
 
 

@@ -7,12 +7,13 @@ python_game.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.envs.core import _table
+from playout.envs.catalogue import load
+from playout.envs.core import _batch, _table
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.game_text import write
 from playout.errors import GameError, IllegalActionError
@@ -35,16 +36,28 @@ class NativeGame:
         obs_shape: (C, H, W) of an observation.
         state_size: Bytes of a state.
         num_symmetries: Symmetries of the board, the identity (number 0) included.
+        zero_sum: Do the results of all players add up to 0? Where the game does not declare it:
+            True for two players, False for another number.
+        has_chance: Are there chance nodes (dice, cards)?
+        max_legal: The most legal actions, or chance outcomes, of any state; num_actions where the
+            game does not declare it.
+        side_planes: Planes (a, b) that tell the side to move apart: it is the sum of plane b less
+            the sum of plane a, clamped to 0 and 1; or where b is -1 the mean of plane a. None where
+            the game does not declare it.
         capsule: The PyCapsule that native code takes.
         origin: The text that `playout.game` makes a game of one's own from, "module:Name(size=6)";
             None for a built-in game, and where no text makes it.
     """
 
     __slots__ = (
+        "_has_plies_left",
         "_initial",
+        "_prover",
         "_single_letter",
         "_symmetry_actions",
         "capsule",
+        "has_chance",
+        "max_legal",
         "max_plies",
         "name",
         "num_actions",
@@ -53,10 +66,25 @@ class NativeGame:
         "obs_shape",
         "origin",
         "params",
+        "side_planes",
         "state_size",
+        "zero_sum",
     )
 
-    def __init__(self, capsule: Any, *, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        capsule: Any,
+        *,
+        params: Mapping[str, Any] | None = None,
+        prover: Callable[..., Any] | str | None = None,
+    ) -> None:
+        """Examines a capsule.
+
+        Args:
+            capsule: What playout_game_capsule() of playout_game.h makes.
+            params: Parameters to show in the game's name.
+            prover: Builds what proves outcomes for this game, or where it stands ("module:name").
+        """
         sizes = _table.describe(capsule)
         self.capsule = capsule
         self.name = sizes["name"]
@@ -68,6 +96,12 @@ class NativeGame:
         self.obs_shape = sizes["obs_shape"]
         self.state_size = sizes["state_size"]
         self.num_symmetries = sizes["num_symmetries"]
+        self.zero_sum = sizes["zero_sum"]
+        self.has_chance = sizes["has_chance"]
+        self.max_legal = sizes["max_legal"]
+        self.side_planes = sizes["side_planes"]
+        self._has_plies_left = sizes["has_plies_left"]
+        self._prover = prover
         self._initial = _table.initial(capsule)
         self._single_letter: bool | None = None
         self._symmetry_actions: NDArray[np.int32] | None = None
@@ -178,6 +212,30 @@ class NativeGame:
             table.setflags(write=False)
             self._symmetry_actions = table
         return self._symmetry_actions
+
+    @property
+    def prover(self) -> Callable[..., Any] | None:
+        """Builds what proves outcomes for this game (see mcts/exact), or None."""
+        prover = load(self._prover) if isinstance(self._prover, str) else self._prover
+        self._prover = prover
+        return prover
+
+    def plies_left(self, states: StateBatch | NDArray[np.uint8]) -> NDArray[np.int32] | None:
+        """At most how many plies are still to come, int32 [B]; None if the game does not say.
+
+        Args:
+            states: States of this game, or their bytes uint8 [B, state_size].
+        """
+        if not self._has_plies_left:
+            return None
+        data = states.data if isinstance(states, StateBatch) else np.ascontiguousarray(states)
+        if data.ndim != 2 or data.shape[1] != self.state_size or data.dtype != np.uint8:
+            raise ValueError(
+                f"states must be uint8 [B, {self.state_size}], got {data.dtype} {data.shape}"
+            )
+        out = np.empty(len(data), np.int32)
+        _batch.plies_left(self.capsule, data, out)
+        return out
 
     @property
     def calls_python(self) -> bool:

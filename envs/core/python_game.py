@@ -7,10 +7,11 @@ of the call that caused it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from playout.envs.core import _python_game
 from playout.envs.core.game import NativeGame
 from playout.errors import GameError
@@ -43,6 +44,15 @@ class Game(Protocol):
         check(state) -> bool: can play reach it? Asked about states from files.
         num_symmetries (int), symmetry(state, k) -> state, symmetry_action(k, action) -> int:
             symmetries of the board, number 0 being the identity. All or none.
+        chance(state) -> [(action, probability), ...]: dice. Asked where `to_play` is -2; the
+            outcomes are actions that `apply` plays, and their probabilities add up to 1.
+        zero_sum (bool): do the results of all players add up to 0? By default True for two
+            players, False for another number.
+        max_legal (int): the most legal actions, or chance outcomes, of any state; by default A.
+        plies_left(state) -> int: at most how many plies are to come, chance outcomes included.
+        side_planes ((int, int)): planes that show the side to move its own side, see
+            playout_game.h.
+        prover: builds what proves outcomes for the game, see `playout.mcts.exact`.
 
     Attributes:
         name: An identifier such as "nim".
@@ -62,7 +72,7 @@ class Game(Protocol):
         """The state before the first move."""
 
     def to_play(self, state: Any) -> int:
-        """The player to move, or -1 when the game is over."""
+        """The player to move, -1 when the game is over, or -2 at a chance node."""
 
     def legal_actions(self, state: Any) -> Iterable[int]:
         """The legal actions of a state that is not over; at least one."""
@@ -83,11 +93,120 @@ class Game(Protocol):
         """The state that `encode` wrote; raises ValueError for other bytes."""
 
 
-class Notation:
-    """Text and validity of a game's states: by its own methods, or by what stands in for them."""
+class Rules:
+    """A game's answers, examined, and what stands in for the methods that it leaves out.
+
+    Attributes:
+        zero_sum: As the game declares it, or None.
+        max_legal: As the game declares it, or 0.
+        side_planes: As the game declares them, or None.
+        has_chance: Has the game chance nodes?
+        has_plies_left: Does the game bound the plies to come?
+    """
 
     def __init__(self, game: Game) -> None:
         self.game = game
+        self.players, self.actions = game.num_players, game.num_actions
+        self.shape = tuple(int(side) for side in game.obs_shape)
+        self.zero_sum: bool | None = getattr(game, "zero_sum", None)
+        self.max_legal: int = getattr(game, "max_legal", None) or 0
+        self.side_planes: tuple[int, int] | None = getattr(game, "side_planes", None)
+        self.has_chance = callable(getattr(game, "chance", None))
+        self.has_plies_left = callable(getattr(game, "plies_left", None))
+        kind = type(game).__name__
+        if self.zero_sum is not None and not isinstance(self.zero_sum, bool):
+            raise GameError(f"{kind}.zero_sum must be True or False, got {self.zero_sum!r}")
+        if not _is_int(self.max_legal) or not 0 <= self.max_legal <= self.actions:
+            raise GameError(
+                f"{kind}.max_legal must be an integer from 1 to num_actions {self.actions}, "
+                f"got {self.max_legal!r}"
+            )
+        planes = self.side_planes
+        if planes is not None and (
+            not isinstance(planes, tuple) or len(planes) != 2 or not all(map(_is_int, planes))
+        ):
+            raise GameError(f"{kind}.side_planes must be two integers, got {planes!r}")
+
+    def to_play(self, state: Any) -> int:
+        """The player to move, -1 at the end or -2 at a chance node."""
+        player = self.game.to_play(state)
+        least = -2 if self.has_chance else -1
+        if not isinstance(player, int | np.integer) or not least <= player < self.players:
+            others = "-1 at the end"
+            if player == -2:
+                others += "; -2, a chance node, needs a method chance(state)"
+            raise GameError(
+                f"to_play() returned {player!r}, not a player 0 to {self.players - 1} or {others}"
+            )
+        return int(player)
+
+    def legal_actions(self, state: Any) -> list[int]:
+        """The legal actions of a state that is not over, in rising order."""
+        actions = sorted(int(action) for action in self.game.legal_actions(state))
+        if not actions:
+            raise GameError("legal_actions() returned none in a state that is not over")
+        self._need_actions(actions, "legal_actions()")
+        return actions
+
+    def outcomes(self, state: Any) -> tuple[list[int], list[float]]:
+        """The outcomes of a chance node in rising order, and their probabilities."""
+        chance: Callable[[Any], Iterable[tuple[int, float]]] = self.game.chance  # type: ignore[attr-defined]
+        found = sorted((int(action), float(prob)) for action, prob in chance(state))
+        actions, probs = [action for action, _ in found], [prob for _, prob in found]
+        if not found:
+            raise GameError("chance() returned no outcome")
+        self._need_actions(actions, "chance()")
+        if min(probs) < 0 or not abs(sum(probs) - 1) < 1e-6:
+            raise GameError(
+                f"chance() returned probabilities {probs[:20]}: they must not be negative, "
+                "and add up to 1"
+            )
+        return actions, probs
+
+    def _need_actions(self, actions: list[int], what: str) -> None:
+        if len(set(actions)) != len(actions) or actions[0] < 0 or actions[-1] >= self.actions:
+            raise GameError(
+                f"{what} returned {actions[:20]}: not distinct numbers from 0 to {self.actions - 1}"
+            )
+        if self.max_legal and len(actions) > self.max_legal:
+            raise GameError(
+                f"{what} returned {len(actions)} actions, more than max_legal {self.max_legal}"
+            )
+
+    def plies_left(self, state: Any) -> int:
+        """At most how many plies are to come."""
+        bound: Callable[[Any], int] = self.game.plies_left  # type: ignore[attr-defined]
+        left = bound(state)
+        if not _is_int(left) or not 0 <= left <= self.game.max_plies:
+            raise GameError(
+                f"plies_left() returned {left!r}, not an integer from 0 to {self.game.max_plies}"
+            )
+        return left
+
+    def returns(self, state: Any) -> NDArray[np.float32]:
+        """The results, float32 [P], of a state that is over."""
+        numbers = np.asarray(self.game.returns(state), dtype=np.float32)
+        if numbers.shape != (self.players,) or not np.all(np.abs(numbers) <= 1):
+            raise GameError(
+                f"returns() returned {numbers.tolist()}: not {self.players} numbers in [-1, 1]"
+            )
+        return np.ascontiguousarray(numbers)
+
+    def observe(self, state: Any, player: int) -> NDArray[np.float32]:
+        """The planes, float32 [C, H, W], that `player` sees."""
+        numbers = np.ascontiguousarray(self.game.observe(state, player), dtype=np.float32)
+        if numbers.shape != self.shape:
+            raise GameError(f"observe() returned shape {numbers.shape}, not obs_shape {self.shape}")
+        if not np.all(np.isfinite(numbers)):
+            raise GameError("observe() returned NaN or infinity")
+        return numbers
+
+    def symmetry_action(self, k: int, action: int) -> int:
+        """Where symmetry `k` moves an action."""
+        moved = int(self.game.symmetry_action(k, action))  # type: ignore[attr-defined]
+        if not 0 <= moved < self.actions:
+            raise GameError(f"symmetry_action({k}, {action}) returned {moved}")
+        return moved
 
     def action_text(self, state: Any, action: int) -> str:
         """The game's notation, or the action's number."""
@@ -164,4 +283,12 @@ def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> Nativ
         raise GameError(
             f"{kind}.state_bytes must be an integer from {len(first)} to {2**19}, got {room!r}"
         )
-    return NativeGame(_python_game.make(game, Notation(game), room), params=params)
+    return NativeGame(
+        _python_game.make(game, Rules(game), room),
+        params=params,
+        prover=getattr(game, "prover", None),
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

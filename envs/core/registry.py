@@ -135,7 +135,7 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ConfigError(f"{name}: {key} must be an integer, got {value!r}")
     make = import_module(GAMES[name].module).make
-    return _wrap(_call(name, make, params), {**known, **params})
+    return _wrap(_call(name, make, params), {**known, **params}, GAMES[name].prover)
 
 
 def _own_game(name: str, params: dict[str, Any]) -> NativeGame:
@@ -192,12 +192,14 @@ def _follows(made: object) -> bool:
     return hasattr(made, "initial_state") and hasattr(made, "legal_actions")
 
 
-def _wrap(made: Any, params: Mapping[str, Any] | None = None) -> NativeGame:
+def _wrap(
+    made: Any, params: Mapping[str, Any] | None = None, prover: str | None = None
+) -> NativeGame:
     """A capsule or an object of Python as a NativeGame; `params` None: those that it keeps."""
     if isinstance(made, NativeGame):
         return made
     if type(made).__name__ == "PyCapsule":
-        return NativeGame(made, params=params)
+        return NativeGame(made, params=params, prover=prover)
     if _follows(made) and not isclass(made):
         from playout.envs.core.python_game import from_python
 

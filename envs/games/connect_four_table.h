@@ -116,6 +116,11 @@ static int32_t c4_read_state(const playout_game *game, void *state, const char *
     return c4_check(game, state);
 }
 
+static int32_t c4_plies_left(const playout_game *game, const void *state) {
+    const c4_state *s = (const c4_state *)state;
+    return game->to_play(game, state) < 0 ? 0 : game->max_plies - __builtin_popcountll(s->all);
+}
+
 static void c4_init_state(const playout_game *game, void *state) { memset(state, 0, sizeof(c4_state)); }
 static uint64_t c4_hash_state(const playout_game *game, const void *state) { return c4_hash((const c4_state *)state); }
 static int32_t c4_symmetry_action(const playout_game *game, int32_t k, int32_t action) {
@@ -192,6 +197,11 @@ static int c4_make(playout_game *game, int32_t width, int32_t height, int32_t ru
     game->read_state = c4_read_state;
     game->write_board = c4_write_board;
     game->check = c4_check;
+    game->flags = PLAYOUT_ZERO_SUM;
+    game->max_legal = width;
+    game->side_planes[0] = 0; /* the mover's stones; as many as the other's, or one less */
+    game->side_planes[1] = 1;
+    game->plies_left = c4_plies_left;
     if (width == 7 && height == 6 && run == 4)
         c4_fill_standard(game);
     else

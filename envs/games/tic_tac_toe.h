@@ -166,6 +166,11 @@ static void ttt_playout(const playout_game *game, const void *state, playout_rng
     ttt_returns(game, &s, values);
 }
 
+static int32_t ttt_plies_left(const playout_game *game, const void *state) {
+    const ttt_state *s = (const ttt_state *)state;
+    return ttt_to_play(game, state) < 0 ? 0 : 9 - __builtin_popcount(s->all);
+}
+
 static void ttt_make(playout_game *game) {
     playout_game_begin(game, "tic_tac_toe");
     game->num_players = 2;
@@ -192,6 +197,11 @@ static void ttt_make(playout_game *game) {
     game->write_board = ttt_write_board;
     game->check = ttt_check;
     game->playout = ttt_playout;
+    game->flags = PLAYOUT_ZERO_SUM;
+    game->max_legal = 9;
+    game->side_planes[0] = 0; /* the mover's stones; as many as the other's, or one less */
+    game->side_planes[1] = 1;
+    game->plies_left = ttt_plies_left;
 }
 
 #endif

@@ -85,7 +85,51 @@ struct playout_game {
     int32_t (*raise_error)(const playout_game *game);
 
     void *reserved[7]; /* zero */
+
+    /* Here the tables end that were compiled before there were declarations; they still load. A table is read up to its
+     * own struct_size, and a field beyond it, or zero, is "not declared": ask PLAYOUT_GAME_HAS before reading one. */
+    uint32_t flags;    /* PLAYOUT_ZERO_SUM or PLAYOUT_GENERAL_SUM; all other bits zero */
+    int32_t max_legal; /* most legal actions, or chance outcomes, of any state; 0 stands for num_actions */
+    /* (a, b): the side to move is the sum of plane b less the sum of plane a, clamped to 0 and 1, of an observation made
+     * for it; (a, -1): it is the mean of plane a. (0, 0) stands for "not declared". */
+    int32_t side_planes[2];
+    /* At most how many plies are still to come, chance outcomes included; 0 at the end. NULL if absent. */
+    int32_t (*plies_left)(const playout_game *game, const void *state);
 };
+
+/* What the flags say of returns(): those of all players add up to 0 in every finished state, or they need not. A game
+ * of two players that says neither is taken for zero-sum, a game of another number of players is not. */
+#define PLAYOUT_ZERO_SUM 1u
+#define PLAYOUT_GENERAL_SUM 2u
+
+#define PLAYOUT_GAME_FIRST_SIZE offsetof(playout_game, flags) /* bytes of the shortest table that loads */
+/* Does this game's table reach as far as `field`? */
+#define PLAYOUT_GAME_HAS(game, field) \
+    ((game)->struct_size >= offsetof(playout_game, field) + sizeof((game)->field))
+
+static inline uint32_t playout_game_flags(const playout_game *game) {
+    return PLAYOUT_GAME_HAS(game, flags) ? game->flags : 0;
+}
+
+static inline int playout_zero_sum(const playout_game *game) {
+    const uint32_t flags = playout_game_flags(game);
+    return flags & PLAYOUT_ZERO_SUM ? 1 : flags & PLAYOUT_GENERAL_SUM ? 0 : game->num_players == 2;
+}
+
+static inline int32_t playout_max_legal(const playout_game *game) {
+    return PLAYOUT_GAME_HAS(game, max_legal) && game->max_legal > 0 ? game->max_legal : game->num_actions;
+}
+
+/* Where the game declares planes that show the side to move: writes them and returns 1; else 0. */
+static inline int playout_side_planes(const playout_game *game, int32_t *planes) {
+    if (!PLAYOUT_GAME_HAS(game, side_planes) || (game->side_planes[0] == 0 && game->side_planes[1] == 0)) return 0;
+    memcpy(planes, game->side_planes, sizeof game->side_planes);
+    return 1;
+}
+
+static inline int playout_has_plies_left(const playout_game *game) {
+    return PLAYOUT_GAME_HAS(game, plies_left) && game->plies_left != NULL;
+}
 
 /* A hash of whole 8-byte words, for games whose equal positions have equal bytes. */
 static inline uint64_t playout_hash_bytes(const void *state, int32_t size) {

@@ -20,6 +20,8 @@ cdef extern from "playout_game.h" nogil:
         PLAYOUT_MAX_ACTIONS
         PLAYOUT_MAX_PARAMS
         PLAYOUT_TEXT_SIZE
+        PLAYOUT_ZERO_SUM
+        PLAYOUT_GENERAL_SUM
     const char *PLAYOUT_GAME_CAPSULE
 
     ctypedef struct playout_game:
@@ -53,7 +55,17 @@ cdef extern from "playout_game.h" nogil:
         void (*playout)(const playout_game *, const void *, playout_rng *, float *) noexcept nogil
         void (*destroy)(playout_game *) noexcept nogil
         int32_t (*raise_error)(const playout_game *) except -1
+        uint32_t flags
+        int32_t max_legal
+        int32_t side_planes[2]
+        int32_t (*plies_left)(const playout_game *, const void *) noexcept nogil
 
+    size_t PLAYOUT_GAME_FIRST_SIZE
+    uint32_t playout_game_flags(const playout_game *game)
+    bint playout_zero_sum(const playout_game *game)
+    int32_t playout_max_legal(const playout_game *game)
+    bint playout_side_planes(const playout_game *game, int32_t *planes)
+    bint playout_has_plies_left(const playout_game *game)
     uint64_t playout_hash_bytes(const void *state, int32_t size)
     void playout_game_begin(playout_game *game, const char *name)
     object playout_game_capsule(const playout_game *game)

@@ -320,7 +320,7 @@ def test_an_exception_in_a_python_game_comes_out_and_the_search_goes_on(tools):
 
 
 def test_a_game_with_dice_is_refused(four):
-    """A copy of the table with its `chance` pointer set, third before the reserved words."""
+    """A copy of the table with its `chance` pointer set, 88 bytes before the declarations."""
     api = ctypes.pythonapi
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
     api.PyCapsule_GetPointer.argtypes = ctypes.py_object, ctypes.c_char_p
@@ -329,7 +329,7 @@ def test_a_game_with_dice_is_refused(four):
     table = api.PyCapsule_GetPointer(four.capsule, b"playout.game.v1")
     size = int.from_bytes(ctypes.string_at(table + 4, 4), "little")
     copy = bytearray(ctypes.string_at(table, size))
-    copy[-8 * 11 : -8 * 10] = (1).to_bytes(8, "little")
+    copy[352 - 8 * 11 : 352 - 8 * 10] = (1).to_bytes(8, "little")
     kept = ctypes.create_string_buffer(bytes(copy), size)
     capsule = api.PyCapsule_New(ctypes.addressof(kept), b"playout.game.v1", None)
     with pytest.raises(GameError, match="chance"):

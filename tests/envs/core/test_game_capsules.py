@@ -51,6 +51,10 @@ Table._fields_ = [
     ("context", P),
     *KINDS.items(),
     ("reserved", P * 7),
+    ("flags", c.c_uint32),
+    ("max_legal", INT),
+    ("side_planes", INT * 2),
+    ("plies_left", P),
 ]
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer
