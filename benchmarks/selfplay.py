@@ -31,7 +31,7 @@ from playout.agents.alphazero.config import (
 from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
-from playout.agents.networks.resnet import build, parse_size
+from playout.agents.networks.boards.resnet import build, parse_size
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.evaluators import LeafBatch
 from playout.mcts.search import SearchConfig

@@ -20,8 +20,8 @@ from playout.agents.alphazero.config import AlphaZeroConfig, SelfPlayConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator, measure_rate
 from playout.agents.alphazero.replay import Examples, values_per_position
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
-from playout.agents.networks.board import new_network
-from playout.agents.networks.resnet import parse_size
+from playout.agents.networks.boards.registry import new_network
+from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.runs.budget import plan
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import keep_freed_memory

@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from playout.agents.networks.board import BoardNetwork, BoardNetworkConfig, InferenceNetwork
+from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork, tuning_of
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DivergedError
@@ -67,9 +67,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cpu_chunk_rows(config: BoardNetworkConfig) -> int:
+def cpu_chunk_rows(net: BoardNetwork) -> int:
     """Rows whose activations stay in the cache: a power of two from 16 to 128."""
-    rows = CPU_CHUNK_ELEMENTS // (config.channels * config.obs_shape[1] * config.obs_shape[2])
+    _, height, width = net.config.obs_shape
+    rows = CPU_CHUNK_ELEMENTS // (tuning_of(net).activation_size or 64 * height * width)
     return 1 << min(max(rows.bit_length(), 4), 7)
 
 
@@ -131,12 +132,12 @@ class NetworkEvaluator(Evaluator):
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
         cuda = self.device.startswith("cuda")
-        self.chunk = chunk or (GPU_CHUNK_ROWS if cuda else cpu_chunk_rows(net.config))
+        self.chunk = chunk or (GPU_CHUNK_ROWS if cuda else cpu_chunk_rows(net))
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
             raise ConfigError(f"chunk must be a power of two, not {self.chunk}")
         self.config, self.threads = net.config, threads
         self.num_evaluations = 0
-        self._net = net.inference_copy(dtype=DTYPES[self.dtype], device=self.device)
+        self._net = net.inference_copy(dtype=DTYPES[self.dtype], device=torch.device(self.device))
         self._local = threading.local()  # each thread has input buffers of its own
         self._pool: ThreadPoolExecutor | None = None
         if threads > 1 and not cuda:

@@ -20,7 +20,7 @@ import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.evaluator import choose_device
 from playout.agents.alphazero.replay import TrainingBatch
-from playout.agents.networks.board import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork, tuning_of
 from playout.agents.optim.adam import Adam, flat_gradients, flatten
 from playout.agents.optim.muon import Muon
 from playout.errors import CheckpointError, DivergedError
@@ -74,9 +74,9 @@ class Learner:
     ) -> None:
         self.config = config
         self.device = device = choose_device() if device is None else device
-        self.peak_rate = config.learning_rate * min(1.0, (32 / net.config.channels) ** 0.5)
+        self.peak_rate = config.learning_rate * tuning_of(net).rate_scale
         self.steps = 0
-        self.net = net.to(device)
+        self.net = net.to(torch.device(device))
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, config.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
@@ -205,10 +205,12 @@ class Learner:
 
 
 def make_optimizers(net: BoardNetwork, config: LearnerConfig) -> list[Adam | Muon]:
-    """Muon for convolutions, Adam for the rest: matrices with weight decay, vectors without."""
-    named = dict(net.named_parameters())
+    """Muon for convolutions and what a network names, Adam for the rest, matrices with decay."""
+    named, inner = dict(net.named_parameters()), tuning_of(net).matrices
     rate, decay = config.learning_rate, config.weight_decay
-    convs = {n: p for n, p in named.items() if p.ndim == 4 and config.optimizer == "muon"}
+    convs = {
+        n: p for n, p in named.items() if (p.ndim == 4 or n in inner) and config.optimizer == "muon"
+    }
     matrices = {
         n: p for n, p in named.items() if n not in convs and p.ndim > 1 and n not in net.undecayed
     }

@@ -11,7 +11,8 @@ import os
 
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.networks.board import BoardNetwork, restore_network
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.runs.directory import RunDir

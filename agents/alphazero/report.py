@@ -14,7 +14,7 @@ from typing import Any
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation import ANCHORS
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
-from playout.agents.networks.resnet import parse_size
+from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
 from playout.agents.rating.arena import play_match

@@ -22,7 +22,7 @@ from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Replay
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
-from playout.agents.networks.board import new_network
+from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame

@@ -1,6 +1,6 @@
 """Architecture of a policy for Gymnasium spaces, as a frozen dataclass; no torch here.
 
-A PPO run stores it and `playout ppo --help` shows it. Leaves out board networks (resnet.py) and
+A PPO run stores it and `playout ppo --help` shows it. Leaves out board networks (boards/) and
 language models (rlhf), which have configurations of their own.
 """
 

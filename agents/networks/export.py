@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic
-from playout.agents.networks.board import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.distributions import Categorical
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir

@@ -16,7 +16,8 @@ from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner
 from playout.agents.alphazero.replay import Examples, Replay
-from playout.agents.networks.board import BoardNetwork, new_network
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.registry import new_network
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def untrained_run(tmp_path_factory):
     """The folder of a run of kind alphazero on connect_four, checkpoint 1, network untrained."""
     torch = pytest.importorskip("torch")
-    from playout.agents.networks.resnet import ResNet, ResNetConfig
+    from playout.agents.networks.boards.resnet import ResNet, ResNetConfig
     from playout.agents.runs.directory import RunDir
 
     torch.manual_seed(0)

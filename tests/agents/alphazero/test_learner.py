@@ -7,7 +7,7 @@ import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.learner import Learner, losses, slices
 from playout.agents.alphazero.replay import Examples, Replay
-from playout.agents.networks.resnet import build
+from playout.agents.networks.boards.resnet import build
 from playout.errors import CheckpointError, DivergedError
 
 GAME = playout.game("tic_tac_toe")

@@ -8,7 +8,7 @@ from playout.agents.alphazero.evaluator import (
     choose_dtype,
     measure_rate,
 )
-from playout.agents.networks.resnet import build
+from playout.agents.networks.boards.resnet import build
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.evaluators import LeafBatch
 from playout.mcts.search import Search, SearchConfig

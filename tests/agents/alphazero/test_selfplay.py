@@ -5,7 +5,7 @@ import torch
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
-from playout.agents.networks.resnet import build
+from playout.agents.networks.boards.resnet import build
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, DivergedError
 from playout.mcts.exact.solver import Solver

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from playout.agents.networks import export
 from playout.agents.networks.actor_critic import build_policy
-from playout.agents.networks.board import new_network
+from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.export import ExportedBoard, ExportedPolicy, check_onnx, write_onnx
 from playout.agents.ppo.player import PPOPlayer

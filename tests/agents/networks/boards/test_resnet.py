@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.networks.resnet import FoldedResNet, ResNetConfig, build, parse_size
+from playout.agents.networks.boards.resnet import FoldedResNet, ResNetConfig, build, parse_size
 from playout.errors import ConfigError
 
 

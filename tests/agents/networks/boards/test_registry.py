@@ -13,7 +13,7 @@ from playout.agents.alphazero.learner import Learner
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Replay
 from playout.agents.alphazero.selfplay import SelfPlay
-from playout.agents.networks.board import new_network, restore_network
+from playout.agents.networks.boards.registry import new_network, restore_network
 from torch import nn
 
 GAME = playout.game("tic_tac_toe")

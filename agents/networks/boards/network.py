@@ -2,18 +2,19 @@
 
 Shapes: `M` positions, `C` planes of `H` rows and `W` columns, `A` actions, `P` players; values are
 `[M]` for the side to move, or `[M, P]` where there are more than two players. A network is a torch
-module besides; what is used of that is listed. `new_network` and `restore_network` are the only
-places that choose a class. Left out: networks of environments (actor_critic.py).
+module besides; what is used of that is listed. `Tuning` is what a network may declare of itself,
+`NetworkCopy` an inference network that any module can have. Left out: which classes there are
+(registry.py), and networks of environments (actor_critic.py).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
-from playout.agents.networks.resnet import ResNet, ResNetConfig, build
-from playout.envs.core.game import NativeGame
 from torch import Tensor, nn
 
 
@@ -32,12 +33,8 @@ class BoardNetworkConfig(Protocol):
     def num_values(self) -> int:
         """Values of a position: 1, or P where there are more than two players."""
 
-    @property
-    def channels(self) -> int:
-        """Width of the trunk: it scales the learning rate and the rows of a pass on a processor."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain data from which `restore_network` makes such a network."""
+        """Plain data from which `restore_network` (registry.py) makes such a network."""
 
 
 class InferenceNetwork(Protocol):
@@ -74,7 +71,7 @@ class BoardNetwork(Protocol):
         Under autocast both may be bfloat16.
         """
 
-    def inference_copy(self, *, dtype: torch.dtype, device: str) -> InferenceNetwork:
+    def inference_copy(self, *, dtype: torch.dtype, device: torch.device) -> InferenceNetwork:
         """A copy with today's weights that answers fast; it shares no memory with the network."""
 
     # What every torch module has.
@@ -100,38 +97,77 @@ class BoardNetwork(Protocol):
     def eval(self) -> Self:
         """Answers from now on: normalisations use what they have learned."""
 
-    def to(self, device: str) -> Self:
+    def to(self, device: torch.device) -> Self:
         """Moves to a device in place."""
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switches gradients of all weights on or off."""
 
 
-def new_network(
-    game: NativeGame, size: str, *, pooling: bool = False, seed: int = 0
-) -> BoardNetwork:
-    """A fresh network for a game.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What a network says of itself to those who train it and ask it.
+
+    Attributes:
+        rate_scale: times the configured learning rate; that one suits a small residual network,
+            whose normalisations bear long steps.
+        activation_size: numbers of the largest activation of one position; it decides how many
+            positions fit into a processor's cache. 0: unknown.
+        matrices: names of the weights besides convolutions that Muon may make orthogonal: those of
+            matrices between hidden layers.
+    """
+
+    rate_scale: float = 0.1
+    activation_size: int = 0
+    matrices: Collection[str] = ()
+
+
+@runtime_checkable
+class TunedNetwork(Protocol):
+    """A network that declares its tuning; the others get the careful values of `Tuning`."""
+
+    @property
+    def tuning(self) -> Tuning:
+        """What it says of itself."""
+
+
+def tuning_of(network: BoardNetwork) -> Tuning:
+    """What a network declares, or the defaults."""
+    return network.tuning if isinstance(network, TunedNetwork) else Tuning()
+
+
+class NetworkCopy(nn.Module):
+    """The inference network of any module: a copy in another dtype, refreshed in place.
 
     Args:
-        game: what it is to play.
-        size: "tiny", "small", "medium", "base", "large" or CHANNELSxBLOCKS.
-        pooling: global pooling in every second block.
-        seed: the same seed gives the same weights.
+        net: a `BoardNetwork`.
+        dtype: of its weights and inputs.
+        device: where it answers.
     """
-    return build(
-        game.obs_shape,
-        game.num_actions,
-        size=size,
-        num_players=game.num_players,
-        pooling=pooling,
-        seed=seed,
-    )
+
+    def __init__(self, net: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self.net = copy.deepcopy(net).eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and values, both float32."""
+        logits, values = self.net(obs)
+        return logits.float(), values.float()
+
+    @torch.no_grad()
+    def refresh(self, net: BoardNetwork) -> None:
+        """Copies the weights and statistics of such a network in place."""
+        theirs = net.state_dict()
+        for name, mine in self.net.state_dict().items():
+            mine.copy_(theirs[name])
 
 
-def restore_network(description: Mapping[str, Any]) -> BoardNetwork:
-    """A network of the shape that `BoardNetworkConfig.to_dict` described; weights are arbitrary.
+def squash(value_logits: Tensor, num_values: int) -> Tensor:
+    """Value logits [M, V] to values in [-1, 1]: [M], or [M, P] with more than two players."""
+    values = torch.tanh(value_logits.float() * 0.5)
+    return values[:, 0] if num_values == 1 else values
 
-    Raises:
-        ConfigError: it is not the description of a network.
-    """
-    return ResNet(ResNetConfig.from_dict(dict(description)))
+
+def values_for(num_players: int) -> int:
+    """How many values a position has: 1 for up to two players, else one a player."""
+    return num_players if num_players > 2 else 1

@@ -1,25 +1,34 @@
 """Residual policy and value networks for board games, and their folded copies for fast inference.
 
-`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions, every
-activation is written in place, so a copy runs at the speed of its matrix products. What is left
-out: recurrence and planning inside the network. The heads are plain (a 1x1 convolution, then one
-linear map over the whole board), which suits any board and any number of actions.
+`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions and
+every activation is written in place, so a copy runs at the speed of its matrix products. A cell's
+place and the side to move add to its features before the blocks. Left out: heads (heads.py),
+recurrence and planning inside the network.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from playout.agents.networks.norm_relu import norm_relu
+from playout.agents.networks.boards.heads import (
+    HEADS,
+    answers,
+    choose_heads,
+    initialise_heads,
+    make_policy,
+    pooled,
+    side_to_move,
+    value_inputs,
+)
+from playout.agents.networks.boards.network import BoardNetwork, Tuning, squash, values_for
+from playout.agents.networks.boards.norm_relu import norm_relu
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from playout.agents.networks.board import BoardNetwork
-
+CPU = torch.device("cpu")
 # name -> (channels, blocks, head_channels)
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (16, 2, 8),
@@ -43,6 +52,9 @@ class ResNetConfig:
         head_channels: planes that both heads see.
         value_hidden: hidden units of the value head.
         pooling: every second block adds a bias from planes' means and maxima.
+        heads: "linear" or "pooled", see heads.py.
+        side_planes: where the observation shows the side to move, see `side_to_move`; None: a game
+            does not say.
     """
 
     obs_shape: tuple[int, int, int]
@@ -53,15 +65,32 @@ class ResNetConfig:
     head_channels: int = 32
     value_hidden: int = 64
     pooling: bool = False
+    heads: str = "linear"
+    side_planes: tuple[int, int] | None = (0, 1)
 
     @property
     def num_values(self) -> int:
         """How many values a position has: 1, or one a player where there are more than two."""
-        return self.num_players if self.num_players > 2 else 1
+        return values_for(self.num_players)
+
+    @property
+    def sees_side(self) -> bool:
+        """Whether the observation has the planes that show the side to move."""
+        return self.side_planes is not None and max(self.side_planes) < self.obs_shape[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists for a configuration file."""
-        return {**asdict(self), "obs_shape": list(self.obs_shape)}
+        """Plain numbers and lists for a configuration file.
+
+        The last two settings are left out where they are what networks had before there were any:
+        those descriptions stay what they were.
+        """
+        data = {**asdict(self), "obs_shape": list(self.obs_shape)}
+        if self.side_planes is not None:
+            data["side_planes"] = list(self.side_planes)
+        for name, before in (("heads", "linear"), ("side_planes", [0, 1])):
+            if data[name] == before:
+                del data[name]
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ResNetConfig:
@@ -70,7 +99,13 @@ class ResNetConfig:
             shape = tuple(int(n) for n in data["obs_shape"])
             if len(shape) != 3:
                 raise ValueError("obs_shape needs three numbers")
-            return cls(**{**data, "obs_shape": shape})
+            if data.get("heads", "linear") not in HEADS:
+                raise ValueError(f"heads must be {' or '.join(HEADS)}")
+            planes = data.get("side_planes", (0, 1))
+            planes = None if planes is None else tuple(int(n) for n in planes)
+            if planes is not None and len(planes) != 2:
+                raise ValueError("side_planes needs two numbers")
+            return cls(**{**data, "obs_shape": shape, "side_planes": planes})
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the description of a network: {error}") from None
 
@@ -116,13 +151,8 @@ class Block(nn.Module):
         return norm_relu(self.conv2(y), self.norm2, x)
 
 
-def pooled(x: Tensor) -> Tensor:
-    """Mean and maximum of every plane: [M, C, H, W] -> [M, 2C]."""
-    return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
-
-
 class ResNet(nn.Module):
-    """The residual network as a `BoardNetwork` (board.py).
+    """The residual network as a `BoardNetwork` (network.py).
 
     `forward(obs [M, C, H, W])` gives logits [M, A] and values [M] in [-1, 1]. With more than two
     players values are [M, P], else those of the side to move.
@@ -143,16 +173,17 @@ class ResNet(nn.Module):
         # Convolutions see neither rows nor whose turn it is, and both matter together: who gets the
         # odd and who the even cells.
         self.position = nn.Parameter(torch.zeros(config.channels, height, width))
-        self.turn = nn.Parameter(torch.zeros(config.channels, height, width))
+        if config.side_planes is not None:
+            self.turn = nn.Parameter(torch.zeros(config.channels, height, width))
         self.blocks = nn.ModuleList(
             Block(config.channels, pooling=config.pooling and index % 2 == 1)
             for index in range(config.blocks)
         )
         self.head = nn.Conv2d(config.channels, config.head_channels, 1, bias=False)
         self.head_norm = nn.BatchNorm2d(config.head_channels)
-        features = config.head_channels * height * width
-        self.policy = nn.Linear(features, config.num_actions)
-        self.value_hidden = nn.Linear(features, config.value_hidden)
+        heads, features, cells = config.heads, config.head_channels, height * width
+        self.policy = make_policy(heads, features, cells, config.num_actions)
+        self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
         self._initialise(generator)
 
@@ -160,28 +191,31 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        nn.init.kaiming_normal_(self.value_hidden.weight, nonlinearity="relu", generator=generator)
-        for layer in (self.policy, self.value):  # at first: an even policy, a value of 0
-            nn.init.normal_(layer.weight, std=1e-3, generator=generator)
-        for linear in (self.policy, self.value_hidden, self.value):
-            nn.init.zeros_(linear.bias)
+        initialise_heads(self.policy, self.value_hidden, self.value, generator)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The configured learning rate is that of 32 channels; wider ones take shorter steps."""
+        channels, (_, height, width) = self.config.channels, self.config.obs_shape
+        return Tuning(
+            rate_scale=min(1.0, (32 / channels) ** 0.5),
+            activation_size=channels * height * width,
+        )
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
         x = self.stem(obs)
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
-        place, turn = (
-            one[None].to(dtype=x.dtype, memory_format=layout) for one in (self.position, self.turn)
-        )
-        if self.config.obs_shape[0] > 1:
-            place = place + opponent_minus_own(obs).to(x.dtype) * turn
+        place = self.position[None].to(dtype=x.dtype, memory_format=layout)
+        if self.config.side_planes is not None and self.config.sees_side:
+            turn = self.turn[None].to(dtype=x.dtype, memory_format=layout)
+            place = place + side_to_move(obs, self.config.side_planes).to(x.dtype) * turn
         x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
             x = block(x)
-        features = norm_relu(self.head(x), self.head_norm).flatten(1)
-        hidden = functional.relu(self.value_hidden(features), inplace=True)
-        return self.policy(features), self.value(hidden)
+        x = norm_relu(self.head(x), self.head_norm)
+        return answers(self.config.heads, x, self.policy, self.value_hidden, self.value)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
@@ -189,33 +223,23 @@ class ResNet(nn.Module):
         return logits, squash(value_logits, self.config.num_values)
 
     def inference_copy(
-        self, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self, *, dtype: torch.dtype = torch.float32, device: torch.device = CPU
     ) -> FoldedResNet:
         """A folded copy that answers fast."""
         return FoldedResNet(self, dtype=dtype, device=device)
 
 
-def opponent_minus_own(obs: Tensor) -> Tensor:
-    """How many stones the opponent has more than the side to move, cut to [0, 1]: [M, 1, 1, 1].
-
-    Planes 0 and 1 of `obs [M, C, H, W]` are the stones of the side to move and of the other. On
-    boards where stones stay, 1 is the second player's turn and 0 the first one's.
-    """
-    stones = obs.sum(dim=(2, 3), keepdim=True)
-    return (stones[:, 1:2] - stones[:, 0:1]).clamp(0, 1)
-
-
-def squash(value_logits: Tensor, num_values: int) -> Tensor:
-    """Value logits [M, V] to values in [-1, 1]: [M], or [M, P] with more than two players."""
-    values = torch.tanh(value_logits.float() * 0.5)
-    return values[:, 0] if num_values == 1 else values
-
-
 class FoldedResNet(nn.Module):
-    """A ResNet for inference: normalisation folded away, activations in place, any dtype."""
+    """A ResNet for inference.
+
+    Args:
+        net: the network whose answers it gives.
+        dtype: of its weights and inputs.
+        device: where it answers; by default on the processor.
+    """
 
     def __init__(
-        self, net: ResNet, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self, net: ResNet, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
     ) -> None:
         super().__init__()
         config = net.config
@@ -223,7 +247,8 @@ class FoldedResNet(nn.Module):
         planes = config.obs_shape[0]
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
-        self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
+        if config.side_planes is not None:
+            self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
         pairs: list[nn.Conv2d] = []
         pools: list[nn.Module] = []
         for index in range(config.blocks):
@@ -233,9 +258,10 @@ class FoldedResNet(nn.Module):
         self.convs = nn.ModuleList(pairs)
         self.pools = nn.ModuleList(pools)
         self.head = nn.Conv2d(config.channels, config.head_channels, 1)
-        features = config.head_channels * config.obs_shape[1] * config.obs_shape[2]
-        self.policy = nn.Linear(features, config.num_actions)
-        self.value_hidden = nn.Linear(features, config.value_hidden)
+        heads, features = config.heads, config.head_channels
+        cells = config.obs_shape[1] * config.obs_shape[2]
+        self.policy = make_policy(heads, features, cells, config.num_actions)
+        self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
         self._convs, self._pools = list(pairs), list(pools)  # plain lists are quick to read
         self.requires_grad_(False)
@@ -250,7 +276,8 @@ class FoldedResNet(nn.Module):
             raise TypeError(f"a {type(net).__name__} cannot be folded as a ResNet")
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
-        self.turn.copy_(net.turn)
+        if self.config.side_planes is not None:
+            self.turn.copy_(net.turn)
         for index, block in enumerate(net.blocks):
             assert isinstance(block, Block)
             fold(self._convs[2 * index], block.conv1, block.norm1)
@@ -261,24 +288,26 @@ class FoldedResNet(nn.Module):
                 pool.bias.copy_(block.pool.bias)
         fold(self.head, net.head, net.head_norm)
         for name in ("policy", "value_hidden", "value"):
-            getattr(self, name).weight.copy_(getattr(net, name).weight)
-            getattr(self, name).bias.copy_(getattr(net, name).bias)
+            theirs = getattr(net, name).state_dict()
+            for key, mine in getattr(self, name).state_dict().items():
+                mine.copy_(theirs[key])
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and values, both float32."""
         x = conv3x3(obs, self.stem).add_(self.position)
-        if self.config.obs_shape[0] > 1:
-            x.addcmul_(opponent_minus_own(obs), self.turn)
+        if self.config.side_planes is not None and self.config.sees_side:
+            x.addcmul_(side_to_move(obs, self.config.side_planes), self.turn)
         x = functional.relu_(x)
         for index, pool in enumerate(self._pools):
             y = functional.relu_(conv3x3(x, self._convs[2 * index]))
             if isinstance(pool, nn.Linear):
                 y = y + pool(pooled(y))[:, :, None, None]
             x = functional.relu_(conv3x3(y, self._convs[2 * index + 1]).add_(x))
-        features = functional.relu_(self.head(x)).flatten(1)
-        hidden = functional.relu_(self.value_hidden(features))
-        value_logits = self.value(hidden)
-        return self.policy(features).float(), squash(value_logits, self.config.num_values)
+        x = functional.relu_(self.head(x))
+        logits, value_logits = answers(
+            self.config.heads, x, self.policy, self.value_hidden, self.value
+        )
+        return logits.float(), squash(value_logits, self.config.num_values)
 
 
 def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -303,6 +332,8 @@ def build(
     size: str = "base",
     num_players: int = 2,
     pooling: bool = False,
+    heads: str = "linear",
+    side_planes: tuple[int, int] | None = (0, 1),
     seed: int = 0,
 ) -> ResNet:
     """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
@@ -316,6 +347,8 @@ def build(
         head_channels=head,
         value_hidden=max(16, channels),
         pooling=pooling,
+        heads=choose_heads(heads, obs_shape, num_actions, head),
+        side_planes=side_planes,
     )
     # Linear layers draw from the global generator before we set them: keep it as it was.
     with torch.random.fork_rng(devices=[]):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from playout.agents.networks.norm_relu import norm_relu
+from playout.agents.networks.boards.norm_relu import norm_relu
 from torch import nn
 
 

@@ -1,0 +1,104 @@
+"""The networks that there are, by name: "resnet", "transformer", or a class of your own.
+
+`new_network` makes a fresh one for a game, `restore_network` one from the description that a run
+stores. Code that only a file names is imported on the person's word (own_code.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.own import OwnNetwork, own_network
+from playout.agents.networks.boards.resnet import ResNet, ResNetConfig, build
+from playout.agents.networks.boards.transformer import (
+    BoardTransformer,
+    BoardTransformerConfig,
+    build_transformer,
+)
+from playout.envs.core.game import NativeGame
+from playout.errors import ConfigError
+
+NETWORKS = ("resnet", "transformer")
+
+
+def new_network(
+    game: NativeGame,
+    size: str,
+    *,
+    network: str = "resnet",
+    pooling: bool = False,
+    heads: str = "auto",
+    seed: int = 0,
+) -> BoardNetwork:
+    """A fresh network for a game.
+
+    Args:
+        game: what it is to play.
+        size: "tiny", "small", "medium", "base", "large" or CHANNELSxBLOCKS.
+        network: "resnet", "transformer" or "module:Class", a torch module of your own (own.py).
+        pooling: global pooling in every second block of a resnet.
+        heads: "linear", "pooled" or "auto" (heads.py), of the built-in ones.
+        seed: the same seed gives the same weights.
+
+    Raises:
+        ConfigError: a name, a size or a class that cannot be used; or a module that nobody trusts.
+    """
+    shape, actions, planes = game.obs_shape, game.num_actions, side_planes(game)
+    players = game.num_players
+    if network == "resnet":
+        return build(
+            shape,
+            actions,
+            size=size,
+            num_players=players,
+            pooling=pooling,
+            heads=heads,
+            side_planes=planes,
+            seed=seed,
+        )
+    if network == "transformer":
+        return build_transformer(
+            shape,
+            actions,
+            size=size,
+            num_players=players,
+            heads=heads,
+            side_planes=planes,
+            seed=seed,
+        )
+    if ":" not in network:
+        raise ConfigError(
+            f"network {network!r} is unknown: use {', '.join(NETWORKS)} or module:Class"
+        )
+    return own_network(network, shape, actions, size=size, num_players=players, seed=seed)
+
+
+def restore_network(
+    description: Mapping[str, Any], where: object = "the checkpoint"
+) -> BoardNetwork:
+    """A network of the shape that `BoardNetworkConfig.to_dict` described; weights are arbitrary.
+
+    Args:
+        description: what was stored.
+        where: names the source in errors.
+
+    Raises:
+        ConfigError: it is not the description of a network, or names code that nobody trusts.
+    """
+    data = dict(description)
+    network = data.pop("network", "resnet")  # networks before there were others have no name
+    if network == "resnet":
+        return ResNet(ResNetConfig.from_dict(data))
+    if network == "transformer":
+        return BoardTransformer(BoardTransformerConfig.from_dict(data))
+    if not isinstance(network, str) or ":" not in network:
+        raise ConfigError(f"{where}: not the description of a network: network is {network!r}")
+    return OwnNetwork.restore(network, data, where=where)
+
+
+def side_planes(game: NativeGame) -> tuple[int, int] | None:
+    """Where a game's observation shows the side to move (heads.py), None where it does not."""
+    planes = (0, 1)
+    return planes if max(planes) < game.obs_shape[0] else None
