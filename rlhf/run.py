@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
@@ -39,7 +40,13 @@ class RewardPlayer:
         return self.reward(list(texts))
 
 
-def load(run: RunDir, which: str | int = "best") -> LanguagePlayer | RewardPlayer:
+def load(
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: object | None = None,
+) -> LanguagePlayer | RewardPlayer:
     """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
     stage = run.kind.partition(".")[2]
     if stage == "reward":
@@ -65,7 +72,7 @@ def _unfinished(run: RunDir, which: str | int) -> tuple[Transformer, Tokenizer]:
     return model, tokenizer
 
 
-def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Win rates of an improved policy, or what the stage measured last."""
     stage = run.kind.partition(".")[2]
     improved = stage in IMPROVING or (
@@ -110,7 +117,7 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
     return found
 
 
-def play(run: RunDir, options: PlayOptions) -> None:
+def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
     """A conversation."""
     from playout.rlhf.generation.chat import chat
 
@@ -121,7 +128,7 @@ def play(run: RunDir, options: PlayOptions) -> None:
     chat(player)
 
 
-def export(run: RunDir, options: ExportOptions) -> None:
+def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """The model as a Hugging Face folder."""
     if options.format not in (None, "hf", "safetensors"):
         raise ConfigError(f"a language model is exported as hf (safetensors), not {options.format}")

@@ -15,11 +15,15 @@ from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
 from playout.agents.players.search import SearchPlayer, playing_search
+from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import CheckpointError, RunError
+from playout.envs.core.registry import game_text
+from playout.errors import CheckpointError, ConfigError, RunError
 from playout.mcts.exact.solver import can_prove
+from playout.own_code import trust
 
 DEFAULT_SIMULATIONS = 128
 
@@ -80,12 +84,46 @@ class AlphaZeroPlayer(SearchPlayer):
         return found
 
 
-def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, BoardNetwork, int]:
+def game_of(run: RunDir, given: object | None = None) -> NativeGame:
+    """The game that a run has learned.
+
+    Args:
+        run: a run of kind "alphazero".
+        given: the game as the person names or holds it; needed where the run cannot name it.
+
+    Raises:
+        ConfigError: the run names a module that nobody trusts, or a game that is known to nobody,
+            or the given game is another one.
+    """
+    text = str(run.config["alphazero"]["game"])
+    if given is not None:
+        game = find_game(given)
+        if text in (game_text(game), str(game)):
+            return game
+    if ":" in text:
+        trust(text, run.path)
+    try:
+        known = find_game(text)
+    except ConfigError as error:
+        if given is not None:
+            raise ConfigError(f"{run.path} has learned {text}, not {game}") from None
+        raise ConfigError(
+            f"{run.path} has learned {text}, which cannot be made from its name ({error}); in "
+            "Python give it as game=, in a terminal name what makes it: --game module:Name"
+        ) from error
+    if given is not None and game != known:
+        raise ConfigError(f"{run.path} has learned {known}, not {game}")
+    return known
+
+
+def load_network(
+    run: RunDir, which: str | int = "best", *, game: object | None = None
+) -> tuple[NativeGame, BoardNetwork, int]:
     """The game, the averaged network and the number of a checkpoint."""
     if run.kind != "alphazero":
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
+    learned = game_of(run, game)
     step, state = run.load(which, only=("model", "network"))
-    game = find_game(str(run.config["alphazero"]["game"]))
     net = restore_network(state["network"])
     try:
         net.load_state_dict(state["model"])
@@ -93,7 +131,7 @@ def load_network(run: RunDir, which: str | int = "best") -> tuple[NativeGame, Bo
         raise CheckpointError(
             f"checkpoint {step} of {run.path} is not such a network: {first_line(error)}"
         ) from None
-    return game, net.eval(), step
+    return learned, net.eval(), step
 
 
 def first_line(error: Exception) -> str:
@@ -101,11 +139,23 @@ def first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]
 
 
-def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
+def load(
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: object | None = None,
+) -> AlphaZeroPlayer:
     """The player of a run."""
-    game, net, _ = load_network(run, which)
-    network = NetworkEvaluator(net, threads=os.cpu_count() or 1)
+    device = resolve_device(machine.device)
+    learned, net, _ = load_network(run, which, game=game)
+    network = NetworkEvaluator(
+        net,
+        device=str(device),
+        dtype=resolve_dtype(machine.dtype, device),
+        threads=machine.threads or os.cpu_count() or 1,
+    )
     # A run made without proofs plays without them.
     proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
     name = run.path.name or "alphazero"
-    return AlphaZeroPlayer(game, network, proofs=proofs, name=name)
+    return AlphaZeroPlayer(learned, network, proofs=proofs, name=name)

@@ -9,69 +9,60 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.alphazero.player import AlphaZeroPlayer, load_network
-from playout.agents.alphazero.player import load as load_run
+from playout.agents.alphazero.player import AlphaZeroPlayer, game_of, load, load_network
 from playout.agents.players.load import one_torch_thread
 from playout.agents.players.player import RunPlayer
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
-from playout.envs.core.game import NativeGame
-from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 
-
-def load(run: RunDir, which: str | int = "best") -> AlphaZeroPlayer:
-    """The run's player."""
-    return load_run(run, which)
-
-
-def game_of(run: RunDir) -> NativeGame:
-    """The game that it has learned."""
-    return find_game(str(run.config["alphazero"]["game"]))
+__all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
 
 
 def game_player(
-    run: RunDir, which: str | int = "best", game: NativeGame | None = None
+    run: RunDir,
+    which: str | int = "best",
+    game: object | None = None,
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
 ) -> AlphaZeroPlayer:
     """The run's player, if it plays that game."""
-    if game is not None and game_of(run) != game:
-        raise ConfigError(f"{run.path} has learned {game_of(run)}, not {game}")
-    return load(run, which)
+    return load(run, which, machine=machine, game=game)
 
 
-def _player(run: RunDir, options: EvalOptions | PlayOptions) -> RunPlayer:
-    player = load(run, options.which)
+def _player(run: RunDir, options: EvalOptions | PlayOptions, game: object | None) -> RunPlayer:
+    player = load(run, options.which, machine=options, game=game)
     one_torch_thread()
     if options.simulations is None:
         return player
     return player.with_simulations(options.simulations)
 
 
-def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Measures it on solved positions and against fixed opponents."""
     from playout.agents.rating.evaluation import evaluate_player
 
-    return evaluate_player(_player(run, options), options)
+    return evaluate_player(_player(run, options, game), options)
 
 
-def play(run: RunDir, options: PlayOptions) -> None:
+def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
     """Plays against a person, or shows games against another player."""
     from playout.agents.players.terminal import play_games
 
-    play_games(_player(run, options), options)
+    play_games(_player(run, options, game), options)
 
 
-def export(run: RunDir, options: ExportOptions) -> None:
+def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """Writes its network as ONNX or safetensors."""
     from functools import partial
 
     from playout.agents.networks.export import ExportedBoard, export_network
     from torch import nn
 
-    game, network, step = load_network(run, options.which)
+    learned, network, step = load_network(run, options.which, game=game)
     assert isinstance(network, nn.Module)
     shape = json.dumps(network.config.to_dict())
-    about = {"game": str(game), "step": str(step), "network": shape}
+    about = {"game": str(learned), "step": str(step), "network": shape}
     wrapper = partial(ExportedBoard, network)
     export_network(run, options, network, wrapper, stem="network", about=about)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, find_kind
 from playout.agents.runs.reporting import must_be_writable, write_json
+from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
 
@@ -23,16 +24,21 @@ class Command(EvalOptions):
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
+    game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """The game, where the run cannot name it: module:Name of what makes it."""
+
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Also write the result to this file; - is standard output."""
 
 
 def main(command: Command) -> int:
-    """Hand over to the run's kind, and write what it found."""
+    """Hands over to the run's kind, and writes what it found."""
+    if command.game is not None:
+        trust_modules(command.game)
     run = RunDir.open(command.run)
     if command.json is not None:
         must_be_writable(command.json)
-    found = find_kind(run, wanted="eval").evaluate(run, command)
+    found = find_kind(run, wanted="eval").evaluate(run, command, game=command.game)
     if command.json is not None:
         write_json(command.json, found)
     return 0

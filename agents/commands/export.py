@@ -6,6 +6,7 @@ from typing import Annotated
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions, find_kind
+from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
 
@@ -21,9 +22,14 @@ class Command(ExportOptions):
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run directory."""
 
+    game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """The game, where the run cannot name it: module:Name of what makes it."""
+
 
 def main(command: Command) -> int:
-    """Hand over to the run's kind."""
+    """Hands over to the run's kind."""
+    if command.game is not None:
+        trust_modules(command.game)
     run = RunDir.open(command.run)
-    find_kind(run, wanted="export").export(run, command)
+    find_kind(run, wanted="export").export(run, command, game=command.game)
     return 0

@@ -19,6 +19,7 @@ from playout.agents.players.search import uct_player
 from playout.agents.players.simple import AlphaBetaPlayer, GreedyPlayer, PerfectPlayer, RandomPlayer
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import find_kind
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError
@@ -34,7 +35,13 @@ FORMS = {
 }
 
 
-def make_player(spec: str, game: NativeGame | str, *, seed: int = 0) -> Player:
+def make_player(
+    spec: str,
+    game: NativeGame | str,
+    *,
+    seed: int = 0,
+    machine: MachineOptions = DEFAULT_MACHINE,
+) -> Player:
     """A player from text.
 
     Args:
@@ -42,6 +49,7 @@ def make_player(spec: str, game: NativeGame | str, *, seed: int = 0) -> Player:
             as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy).
         game: The game to be played.
         seed: Of the player.
+        machine: Where networks compute.
 
     Raises:
         ConfigError: Not a player, or not one for this game.
@@ -50,7 +58,7 @@ def make_player(spec: str, game: NativeGame | str, *, seed: int = 0) -> Player:
     game = find_game(game)
     kind, _, argument = spec.partition(":")
     if kind not in FORMS:
-        return _from_run(spec, game, seed)
+        return _from_run(spec, game, seed, machine)
     if (":" in FORMS[kind]) != bool(argument):
         raise ConfigError(f"player {spec!r}: write it as {FORMS[kind]}")
     if kind == "random":
@@ -72,7 +80,7 @@ def _number(spec: str, text: str, least: int) -> int:
     return int(text)
 
 
-def _from_run(spec: str, game: NativeGame, seed: int) -> Player:
+def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -> Player:
     """DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP; a folder's own name may hold colons."""
     path, numbers = spec, list[str]()
     while not Path(path).is_dir() and ":" in path and len(numbers) < 2:
@@ -88,9 +96,8 @@ def _from_run(spec: str, game: NativeGame, seed: int) -> Player:
         raise ConfigError(f"{spec!r} is no player and no run directory; {hint}")
     simulations = _number(spec, numbers[0], 0) if numbers else None
     step = _number(spec, numbers[1], 0) if len(numbers) > 1 else None
-    player = load_player(
-        path, which="best" if step is None else step, simulations=simulations, game=game
-    )
+    which = "best" if step is None else step
+    player = load_player(path, which=which, simulations=simulations, game=game, machine=machine)
     player.reset(seed)
     return player
 
@@ -99,11 +106,16 @@ def _from_run(spec: str, game: NativeGame, seed: int) -> Player:
 class GameKind(Protocol):
     """What a kind of runs (runs/kinds.py) offers besides, if its runs have learned games."""
 
-    def game_of(self, run: RunDir) -> NativeGame | None:
+    def game_of(self, run: RunDir, /) -> NativeGame | None:
         """The game that the run has learned; None if it is none of playout's games."""
 
     def game_player(
-        self, run: RunDir, which: str | int = "best", game: NativeGame | None = None
+        self,
+        run: RunDir,
+        which: str | int = "best",
+        game: NativeGame | None = None,
+        *,
+        machine: MachineOptions = DEFAULT_MACHINE,
     ) -> RunPlayer:
         """The player of a checkpoint.
 
@@ -111,6 +123,7 @@ class GameKind(Protocol):
             run: The run.
             which: "best", "latest" or the number of a checkpoint.
             game: What it must be able to play, by default the game that it has learned.
+            machine: Where its network computes.
 
         Raises:
             ConfigError: It cannot play that game.
@@ -131,6 +144,7 @@ def load_player(
     which: str | int = "best",
     simulations: int | None = None,
     game: NativeGame | None = None,
+    machine: MachineOptions = DEFAULT_MACHINE,
 ) -> RunPlayer:
     """The player of a run directory.
 
@@ -139,12 +153,13 @@ def load_player(
         which: "best", "latest" or the number of a checkpoint.
         simulations: Of its search; 0 for the bare policy, None for what the run suggests.
         game: What it must be able to play.
+        machine: Where its network computes.
 
     Raises:
         ConfigError: The run plays something else, or no games.
     """
     run = RunDir.open(path)
-    player = _game_kind(run).game_player(run, which, game)
+    player = _game_kind(run).game_player(run, which, game, machine=machine)
     return player if simulations is None else player.with_simulations(simulations)
 
 

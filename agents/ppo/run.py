@@ -20,6 +20,7 @@ from playout.agents.ppo.player import load as load_policy
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import (
@@ -39,7 +40,13 @@ __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play", "plot
 _MAX_FRAMES = 2000
 
 
-def load(run: RunDir, which: str | int = "best") -> PPOPlayer:
+def load(
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: object | None = None,
+) -> PPOPlayer:
     """The run's policy, which acts on observations."""
     return load_policy(run, which)
 
@@ -70,7 +77,7 @@ def is_selfplay(run: RunDir) -> bool:
     return bool(run.config.get("self_play")) or is_game(str(run.config["env"]))
 
 
-def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
+def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Returns over whole episodes with a 95 % interval; of games, scores and ratings."""
     if is_selfplay(run):
         return evaluate_games(run, options)
@@ -110,7 +117,7 @@ def evaluate(run: RunDir, options: EvalOptions) -> dict[str, Any]:
     return result
 
 
-def play(run: RunDir, options: PlayOptions) -> None:
+def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
     """Shows it acting, as a moving picture or as text; of games, plays against it."""
     if is_selfplay(run):
         from playout.agents.players.terminal import play_games
@@ -234,7 +241,7 @@ def plot_run(run: RunDir) -> Path:
     return path
 
 
-def export(run: RunDir, options: ExportOptions) -> None:
+def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """Writes its network as ONNX, with the statistics of its observations, or the bare weights."""
     from playout.agents.networks.export import ExportedPolicy, export_network
 

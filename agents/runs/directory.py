@@ -137,6 +137,10 @@ class RunDir(Checkpoints):
         """What run.json holds: kind, seed, config, versions, machine, commit, budget, changes."""
         return dict(self._record)
 
+    def __fspath__(self) -> str:
+        """Its path, so that whatever takes a run's path takes the run as well."""
+        return os.fspath(self.path)
+
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r}, kind={self.kind!r})"
 

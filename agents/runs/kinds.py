@@ -5,7 +5,7 @@ imported only when a run of its kind is used: this room knows nothing of learnin
 run costs no torch. A kind of your own is one more entry in `KINDS`. Leaves out all of the work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import MachineOptions
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions, machine_options
 from playout.errors import ConfigError, RunError
 from tyro.conf import arg
 
@@ -135,18 +135,30 @@ class RunKind(Protocol):
     """What a kind of runs owes. Modules serve as implementations.
 
     A function that makes no sense for a run (nobody plays against a reward model) raises RunError.
+    Each takes the `game` (or the environment, or what makes one) that the run has learned, for runs
+    whose configuration does not name one that can be made again; None: as the configuration says.
+    Device, dtype and threads stand in `machine`, or in the options, which inherit MachineOptions.
     """
 
-    def load(self, run: RunDir, which: str | int = "best") -> Actor:
+    def load(
+        self,
+        run: RunDir,
+        which: str | int = "best",
+        *,
+        machine: MachineOptions = DEFAULT_MACHINE,
+        game: object | None = None,
+    ) -> Actor:
         """The policy, player or model of a checkpoint: "best", "latest" or its number."""
 
-    def evaluate(self, run: RunDir, options: EvalOptions) -> Mapping[str, Any]:
+    def evaluate(
+        self, run: RunDir, options: EvalOptions, *, game: object | None = None
+    ) -> Mapping[str, Any]:
         """Measure it, print the result for people, and return it as plain data for JSON."""
 
-    def play(self, run: RunDir, options: PlayOptions) -> None:
+    def play(self, run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
         """Let a person play against it, talk to it or watch it."""
 
-    def export(self, run: RunDir, options: ExportOptions) -> None:
+    def export(self, run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
         """Write its network for other programs, and print what was written where."""
 
 
@@ -162,18 +174,35 @@ def find_kind(run: RunDir, *, wanted: str) -> RunKind:
     return cast(RunKind, import_module(module))
 
 
-def load(path: str | PathLike[str], which: str | int = "best") -> Any:
+def load(
+    run: str | PathLike[str],
+    which: str | int = "best",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int = 0,
+    trust: str | Sequence[str] = (),
+    game: object | None = None,
+) -> Any:
     """What a run has learned, ready to act: `playout.load("runs/demo").act(...)`.
 
     Args:
-        path: A run directory.
+        run: A run directory, or what training returned.
         which: "best", "latest" or the number of a checkpoint.
+        device: Where the network computes: "auto" or what torch.device takes.
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        threads: Threads to use; 0: as suits.
+        trust: A module of yours, or several, that the run names and may import.
+        game: The game (or environment) itself, where the run cannot name it.
 
     Returns:
         An object with `.act(batch) -> actions`; of a game's run also a Player.
 
     Raises:
         RunError: Not a run, or nothing to load in it. CheckpointError: It is damaged.
+        ConfigError: It names a module that nobody trusts, or there is no such device.
     """
-    run = RunDir.open(path)
-    return find_kind(run, wanted="player").load(run, which)
+    machine = machine_options(device=device, dtype=dtype, threads=threads, trust=trust)
+    opened = RunDir.open(run)
+    kind = find_kind(opened, wanted="player")
+    return kind.load(opened, which, machine=machine, game=game)

@@ -8,7 +8,7 @@ list of settings that may change. Leaves out parsing (cli.py).
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -46,6 +46,18 @@ class MachineOptions:
         if self.dtype not in devices.DTYPES:
             known = ", ".join(devices.DTYPES)
             raise ConfigError(f"dtype {self.dtype!r} is unknown: use {known}")
+
+
+DEFAULT_MACHINE = MachineOptions()
+
+
+def machine_options(
+    *, device: str, dtype: str, threads: int, trust: str | Sequence[str] = ()
+) -> MachineOptions:
+    """Machine options from keyword arguments in Python; the modules in `trust` are trusted now."""
+    names = (trust,) if isinstance(trust, str) else tuple(trust)
+    trust_modules(*names)
+    return MachineOptions(device=device, dtype=dtype, threads=threads, trust=names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from playout.agents.ppo.league.trainer import play_fixed
 from playout.agents.ppo.player import PPOPlayer, load
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import Evaluation, Evaluator, LeafBatch
@@ -115,7 +116,11 @@ def game_of(run: RunDir) -> NativeGame | None:
 
 
 def game_player(
-    run: RunDir, which: str | int = "best", game: NativeGame | None = None
+    run: RunDir,
+    which: str | int = "best",
+    game: NativeGame | None = None,
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
 ) -> PolicyPlayer:
     """The player of a run that has learned a game; see players/load.py."""
     chosen = game if game is not None else game_of(run)

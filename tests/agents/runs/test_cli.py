@@ -269,18 +269,19 @@ def test_verbs_call_the_function_of_the_kind(run, monkeypatch, tmp_path, verb):
 
     seen = []
     module = types.ModuleType("toy_kind")
-    note = lambda run, options: seen.append((run.path, options.which))  # noqa: E731
-    module.evaluate = lambda run, options: note(run, options) or {"score": 0.5}
+    note = lambda run, options, game: seen.append((run.path, options.which, game))  # noqa: E731
+    module.evaluate = lambda run, options, game: note(run, options, game) or {"score": 0.5}
     module.play = module.export = note
-    module.load = lambda run, which: (run.kind, which)
+    module.load = lambda run, which, machine, game: (run.kind, which, machine.threads, game)
     monkeypatch.setitem(sys.modules, "toy_kind", module)
     monkeypatch.setitem(kinds.KINDS, "toy", "toy_kind")
     words = ["--json", str(tmp_path / "found.json")] if verb == "eval" else []
+    words += ["--game", "tic_tac_toe"]
     assert cli.main([verb, str(run.path), "--which", "latest", *words]) == 0
-    assert seen == [(run.path, "latest")]
+    assert seen == [(run.path, "latest", "tic_tac_toe")]
     if verb == "eval":
         assert json.loads((tmp_path / "found.json").read_text()) == {"score": 0.5}
-    assert playout.load(run.path) == ("toy", "best")
+    assert playout.load(run, threads=2, game=3) == ("toy", "best", 2, 3)
 
 
 @pytest.mark.parametrize("options", [EvalOptions, PlayOptions])
