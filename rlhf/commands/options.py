@@ -4,19 +4,35 @@ What is set up from them is policy_stage.py's; the settings of PPO and GRPO are 
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from playout.agents.runs.options import TrainingOptions
+from playout.agents.runs.options import MachineOptions, TrainingOptions
 from tyro.conf import arg
 
-__all__ = ["Data", "Dtype", "OptionalFile", "OptionalRun", "PolicyOptions", "RequiredRun", "Size"]
+__all__ = [
+    "Data",
+    "ModelOptions",
+    "OptionalFile",
+    "OptionalRun",
+    "PolicyOptions",
+    "RequiredRun",
+    "Size",
+]
 
 Size = Annotated[str, arg(metavar="tiny|small|base|large")]
 Data = Annotated[str, arg(metavar="auto|real|synthetic")]
-Dtype = Annotated[str, arg(metavar="auto|float32|bfloat16")]
+Weights = Annotated[Literal["float32", "bfloat16"], arg(metavar="float32|bfloat16")]
 RequiredRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="(required)")]
 OptionalRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="")]
 OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions(MachineOptions):
+    """What a command that only asks models has besides its own options."""
+
+    weights: Weights = "float32"
+    """Type in which weights are held; bfloat16 halves their memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +53,6 @@ class PolicyOptions(TrainingOptions):
     """Longest response, in tokens; 0 leaves it to the size."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank; switched off, they give the reference."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
+    weights: Weights = "float32"
+    """Type in which weights that do not learn are held (reference, reward model, and the policy's
+    own below adapters); bfloat16 halves their memory."""

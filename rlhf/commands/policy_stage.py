@@ -7,10 +7,13 @@ options.py's, learning is online/'s and supervised/dpo.py's.
 from dataclasses import dataclass, fields
 from typing import Protocol, TypeVar
 
+import torch
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
+from playout.own_code import trust_modules
 from playout.rlhf.commands.options import PolicyOptions
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.records import read_prompts, split_by_text
@@ -20,9 +23,9 @@ from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.reference import Reference
-from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.model.transformer import Transformer, hold_weights, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
-from playout.rlhf.online.rewards import RewardFunction, load_reward
+from playout.rlhf.online.rewards import RewardFunction, load_reward, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
 from playout.rlhf.stages.sizes import recipe
@@ -42,12 +45,14 @@ class PolicyStage:
     prompts: list[str]
     reward: RewardFunction
     evaluator: PolicyEvaluator
+    weights: torch.dtype
+    """Of models that do not learn."""
 
     def baseline(self) -> dict[str, float]:
         """How the policy did before it learned; measured once a run, kept in baseline.json."""
         path = self.run.path / "baseline.json"
         if not path.exists():
-            reference = Reference(self.model, dtype=self.evaluator.dtype)
+            reference = Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
             found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
             write_json(path, found)
         return read_json(path)
@@ -68,8 +73,14 @@ def open_policy_stage(
     if not command.reward and reward is None:
         raise ConfigError("name the reward: --reward RUN or --reward module:function")
     numbers = recipe(command.size)
-    model, tokenizer = load_model(command.base, ["sft", "pretrain"])
-    scorer = reward if reward is not None else load_reward(command.reward, dtype=command.dtype)
+    device, weights = resolve_device(command.device), pick_dtype(command.weights)
+    model, tokenizer = load_model(command.base, ["sft", "pretrain"], device=device)
+    scorer = reward
+    if scorer is None:
+        if command.resume is None:
+            trust_modules(command.reward)  # whoever names a function means it
+        trust_reward(command.reward, command.resume)
+        scorer = load_reward(command.reward, dtype=command.dtype, device=device, weights=weights)
     if command.prompts:
         prompts, heldout = _split_prompts(read_prompts(command.prompts))
         run = open_stage(command, name, lambda: {"material": "files"})
@@ -80,6 +91,7 @@ def open_policy_stage(
     source = run.config["material"]
     if command.lora_rank:
         add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
+        hold_weights(model, weights)
     longest = command.max_new_tokens or numbers.response_length
     context = model.config.max_position_embeddings
     if longest + 1 >= context:
@@ -92,9 +104,9 @@ def open_policy_stage(
         scorer,
         None if source == "files" else Datasets(source).judge(),
         max_new_tokens=longest,
-        dtype=pick_dtype(command.dtype),
+        dtype=pick_dtype(command.dtype, device),
     )
-    return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator)
+    return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
 
 
 def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
@@ -158,6 +170,7 @@ def train_online(
         seed=command.seed,
         evaluator=stage.evaluator,
         folder=stage.run.path,
+        weights=stage.weights,
     )
     return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
 

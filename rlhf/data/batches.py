@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.errors import DataError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import IGNORE
 from torch import Tensor
 
-__all__ = ["Corpus", "Packed", "batch_of", "pack", "pad_right"]
+__all__ = ["Corpus", "Packed", "batch_of", "pack", "pad_right", "target_places"]
 
 TokenArray = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -76,6 +77,11 @@ def batch_of(count: int, size: int, step: int, *, seed: int) -> list[int]:
     return chosen
 
 
+def target_places(targets: Tensor) -> Tensor:
+    """Numbers int64 [N] of the flattened tokens that have a target, on the processor."""
+    return (targets.reshape(-1) != IGNORE).nonzero()[:, 0]
+
+
 def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     """Ids [B, longest] and lengths [B]."""
     lengths = torch.tensor([len(row) for row in rows])
@@ -97,6 +103,12 @@ class Packed:
     """int64 [R, L], number of the text in its row from 1 on, 0 at padding."""
     positions: Tensor
     """int64 [R, L], place within the text."""
+    places: Tensor
+    """int64 [N], numbers of the flattened tokens that have a target."""
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on a device, in one crossing."""
+        return Packed(*pack_to_device([getattr(self, name) for name in Packed.__slots__], device))
 
 
 def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -> Packed:
@@ -133,7 +145,6 @@ def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -
             segments[row, place:stop] = number
             positions[row, place:stop] = np.arange(len(tokens))
             place = stop
-    ids_, targets_, segments_, positions_ = (
-        torch.from_numpy(array) for array in (ids, targets, segments, positions)
-    )
-    return Packed(ids_, targets_, segments_, positions_)
+    arrays = ids, targets, segments, positions
+    ids_, targets_, segments_, positions_ = (torch.from_numpy(array) for array in arrays)
+    return Packed(ids_, targets_, segments_, positions_, target_places(targets_))

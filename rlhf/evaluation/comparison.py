@@ -6,6 +6,7 @@ Scores and win rates are judge.py's.
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.data.datasets import Datasets
@@ -13,7 +14,7 @@ from playout.rlhf.data.records import read_prompts
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
-from playout.rlhf.online.rewards import load_reward
+from playout.rlhf.online.rewards import load_reward, trust_reward
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
 
@@ -39,6 +40,9 @@ def comparison_of(
     num_prompts: int = 256,
     seed: int = 0,
     max_new_tokens: int = 0,
+    device: torch.device | None = None,
+    dtype: str = "auto",
+    weights: str = "float32",
 ) -> Comparison:
     """The comparison of the policy in `path` with another; what is not given is its run's.
 
@@ -50,6 +54,9 @@ def comparison_of(
         num_prompts: At most so many.
         seed: Of the answers.
         max_new_tokens: Longest answer; 0 takes the run's.
+        device: Where everything computes; the processor if None.
+        dtype: Of matrix products.
+        weights: float32 or bfloat16.
     """
     run = RunDir.open(path)
     if run.kind == "rlhf.all":
@@ -57,16 +64,19 @@ def comparison_of(
         if not stages:
             raise RunError(f"{path} has no finished rlhf, grpo or dpo stage yet")
         run = RunDir.open(stages[0])
-    policy, tokenizer = load_model(model_folder(run.path))
+    held = pick_dtype(weights)
+    policy, tokenizer = load_model(model_folder(run.path), device=device, weights=held)
     base = opponent if opponent is not None else run.config.get("base")
     if not base:
         raise RunError(f"{run.path} did not start from a policy; name one to compare with")
-    other, other_tokenizer = load_model(str(base), ["sft", "pretrain"])
+    other, other_tokenizer = load_model(str(base), ["sft", "pretrain"], device=device, weights=held)
     if other_tokenizer.vocab_size != tokenizer.vocab_size:
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
     named = reward or run.config.get("reward")
     if not named:
         raise RunError(f"{run.path} learned from no reward; name one with --reward")
+    if not reward:
+        trust_reward(str(named), run.path)
     file = prompts or run.config.get("prompts")
     source = str(run.config.get("material", "files"))
     if file:
@@ -76,10 +86,10 @@ def comparison_of(
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],
-        load_reward(str(named)),
+        load_reward(str(named), dtype=dtype, device=device, weights=held),
         None if source == "files" else Datasets(source).judge(),
         max_new_tokens=max_new_tokens or response_length(run.config),
         seed=seed + 101,
-        dtype=pick_dtype("auto"),
+        dtype=pick_dtype(dtype, device),
     )
     return Comparison(run.path, policy, other, evaluator)

@@ -7,9 +7,9 @@ The same prompts and random numbers are used each time. Nothing here trains.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from playout.agents.runs.devices import fetch, pack_to_device
 from playout.rlhf.evaluation.samples import write_samples
 from playout.rlhf.generation.responses import Responses, sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -79,14 +79,15 @@ class PolicyEvaluator:
         """
         answers = self.respond(model)
         scores = self.score(answers)
-        obs, actions, valid = answers.obs, answers.actions, answers.valid
+        parts = [answers.obs, answers.actions, answers.valid]
+        obs, actions, valid = pack_to_device(parts, model.device)
         logprobs, entropies, _ = sequence_logprobs(
             model, obs, actions, valid, temperature=self.temperature, dtype=self.dtype
         )
         theirs = reference.logprobs(obs, actions, valid, temperature=self.temperature)
         kl = (logprobs - theirs).sum(1)
         if folder is not None:
-            shown = {**scores, "kl": kl}
+            shown = {**scores, "kl": kl.cpu()}
             write_samples(
                 folder,
                 step,
@@ -94,7 +95,7 @@ class PolicyEvaluator:
                 answers.responses[:SHOWN],
                 {name: column[:SHOWN].tolist() for name, column in shown.items()},
             )
-        found: dict[str, Any] = {
+        found: dict[str, Tensor] = {
             **{name: column.mean() for name, column in scores.items()},
             "reward_std": scores["reward"].std(),
             "kl": kl.mean(),
@@ -102,7 +103,7 @@ class PolicyEvaluator:
             "entropy": entropies[valid].mean(),
             "ended": answers.generation.finished.float().mean(),
         }
-        return {name: float(value) for name, value in found.items()}
+        return fetch({name: value.to(model.device) for name, value in found.items()})
 
     def metrics(
         self,

@@ -8,8 +8,10 @@ tokens is sampling.py's, the loop over them generate.py's. Gradients are left ou
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from playout.agents.runs.devices import pack_to_device, to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder
 from playout.rlhf.model.transformer import Block, Transformer, TransformerConfig
@@ -17,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["Decoder"]
+
+Lengths = NDArray[np.int64]
 
 _HIDDEN = -30000.0
 # Attention scores held at once while prompts are read.
@@ -52,10 +56,15 @@ class Decoder:
             self._head = model.head_weight(dtype)
             self._embed = model.embed_tokens.detach()
             self._rotations = torch.complex(model.cos, model.sin)
+        # Where one query against many keys is bound by memory and the library's kernels for
+        # bfloat16 are slower than its float32 ones: on a processor.
+        self._plain = self.device.type == "cpu"
+        self._cache_dtype = torch.float32 if self._plain else dtype
         self._cache: list[Tensor] = []
         self._small: SmallDecoder | None = None
         self.compiled = False
-        self._rows = self.lengths = torch.zeros(0, dtype=torch.long)
+        self._rows = self.lengths = torch.zeros(0, dtype=torch.long, device=self.device)
+        self._known: Lengths = np.zeros(0, np.int64)  # `lengths` on the host, which never asks
 
     @property
     def device(self) -> torch.device:
@@ -74,17 +83,25 @@ class Decoder:
         if not self._cache or any(
             have < need for have, need in zip(self._cache[0].shape, shape, strict=True)
         ):
-            # Float32 also for bfloat16 weights: one query against many keys is bound by memory, and
-            # the library's bfloat16 kernels for that shape are slower than its float32 ones.
-            self._cache = [torch.zeros(shape, device=self.device) for _ in self._layers]
+            self._cache = [
+                torch.zeros(shape, dtype=self._cache_dtype, device=self.device)
+                for _ in self._layers
+            ]
             if self._small is not None:
                 self._small.attach([cache.numpy() for cache in self._cache])
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Read prompts [B, P], padded on the right; gives logits [B, V] after their last tokens."""
+        """Read prompts; gives logits [B, V] after their last tokens.
+
+        Args:
+            ids: int64 [B, P] on the processor, padded on the right.
+            lengths: int64 [B] on the processor.
+        """
         rows, width = ids.shape
-        self._rows = torch.arange(rows, device=ids.device)
+        self._known = lengths.numpy().copy()
+        ids, lengths = pack_to_device([ids, lengths], self.device)
+        self._rows = torch.arange(rows, device=self.device)
         self.lengths = lengths.clone()
         each = max(1, _SCORES // (self.config.num_attention_heads * width * width))
         last = [
@@ -99,44 +116,47 @@ class Decoder:
         own = slice(start, start + rows)
         positions = torch.arange(width, device=ids.device)
         hidden = (positions[:, None] < positions)[None]
-        x = self._embed[ids]
+        x = self._embed[ids].float()
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, self._rotations[:width, None])
-            self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4)
+            self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4).to(self._cache_dtype)
             x = self._finish(x, self._attend(q, index, own, width, hidden), weights)
         return x[torch.arange(rows, device=ids.device), lengths - 1]
 
     @torch.no_grad()
     def step(self, ids: Tensor) -> Tensor:
-        """Append one token a row, int64 [B]; returns logits [B, V] of the next."""
-        places = self.lengths
+        """Append a token a row, int64 [B] where the weights are; logits [B, V] of the next."""
+        places, known = self.lengths, self._known
+        self._known = known + 1
         if self.compiled and len(ids) <= MAX_ROWS and self.device.type == "cpu":
             logits = torch.empty(len(ids), self.config.vocab_size)
             self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
             self.lengths = places + 1
             return logits
-        longest = int(places.max()) + 1
+        longest = int(known.max()) + 1
         hidden = None
-        if int(places.min()) + 1 < longest:
+        if int(known.min()) + 1 < longest:
             hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
         rotations = self._rotations[places][:, None, None]
-        x = self._embed[ids][:, None]
+        x = self._embed[ids].float()[:, None]
         rows = slice(0, len(places))
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, rotations)
-            self._cache[index][:, self._rows, :, places] = kv[:, 0]
+            self._cache[index][:, self._rows, :, places] = kv[:, 0].to(self._cache_dtype)
             x = self._finish(x, self._attend(q, index, rows, longest, hidden), weights)
         self.lengths = places + 1
         return self._logits(x[:, 0])
 
     @torch.no_grad()
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only, in this order."""
-        longest = int(self.lengths[rows].max())
+        """Go on with these rows only, int64 on the processor, in this order."""
+        self._known = self._known[rows.numpy()]
+        longest = int(self._known.max())
+        rows = to_device(rows, self.device)
         for cache in self._cache:
             cache[:, : len(rows), :, :longest] = cache[:, rows, :, :longest]
         self.lengths = self.lengths[rows]
-        self._rows = torch.arange(len(rows), device=rows.device)
+        self._rows = torch.arange(len(rows), device=self.device)
 
     def _compiled(self) -> SmallDecoder:
         """The compiled step, made when it is first used."""
@@ -148,7 +168,7 @@ class Decoder:
                     for w in self._layers
                 ],
                 _array(self._head),
-                _array(self._embed),
+                _array(self._embed.float()),
                 torch.view_as_real(self._rotations).contiguous().numpy(),
                 heads=config.num_attention_heads,
                 kv_heads=config.num_key_value_heads,
@@ -179,6 +199,17 @@ class Decoder:
         """
         rows, length, heads, size = q.shape
         kv_heads = self.config.num_key_value_heads
+        if not self._plain:
+            keys, values = self._cache[index][:, own, :, :longest]
+            mixed = F.scaled_dot_product_attention(
+                q.transpose(1, 2).to(keys.dtype),
+                keys,
+                values,
+                attn_mask=None if hidden is None else ~hidden[:, None],
+                scale=1.0,  # it lies in the weights
+                enable_gqa=heads != kv_heads,
+            )
+            return mixed.transpose(1, 2).reshape(rows, length, heads * size)
         k, v = self._cache[index][:, own].flatten(1, 2)[:, :, :longest]
         # Query heads that share a key head are more rows of the same product.
         q = q.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
@@ -212,7 +243,7 @@ def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
     complex numbers; keys are stored in that order, and products of queries and keys are the same.
     """
     config = block.config
-    qkv = block.qkv_proj.effective(block.input_layernorm).clone()
+    qkv = block.qkv_proj.effective(block.input_layernorm).float().clone()
     queries = config.num_attention_heads * config.head_dim
     rotated = queries + config.num_key_value_heads * config.head_dim
     qkv[:queries] *= config.head_dim**-0.5

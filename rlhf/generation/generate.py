@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
@@ -18,6 +19,10 @@ from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
 __all__ = ["Generation", "generate"]
+
+# Elsewhere than on a processor, tokens are looked at (has everybody ended?) every so many steps:
+# to look is to wait for the device.
+LOOK_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ def _generate_batch(
     """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
     count, steps = u.shape
     device = decoder.device
+    every = 1 if device.type == "cpu" else LOOK_EVERY
     tokens = np.full((count, steps), pad)
     logprobs = np.zeros((count, steps), dtype=np.float32)
     lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
@@ -133,31 +139,52 @@ def _generate_batch(
     ids = np.full((count, sizes.max()), pad)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = prompt
-    logits = decoder.prefill(
-        torch.from_numpy(ids[rows]).to(device), torch.from_numpy(sizes[rows]).to(device)
-    )
+    logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
+    u = to_device(u[rows], device)
+    unseen: list[tuple[Tensor, Tensor]] = []  # tokens and their log-probabilities of latest steps
     for step in range(steps):
-        chosen, chosen_logprobs = choose(logits, u[rows, step].to(device), sampling)
-        picked, picked_logprobs = chosen.cpu().numpy(), chosen_logprobs.cpu().numpy()
-        if not np.isfinite(picked_logprobs).all():
-            raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
-        live = ~finished[rows]
-        tokens[rows[live], step] = picked[live]
-        logprobs[rows[live], step] = picked_logprobs[live]
-        ended = rows[live & np.isin(picked, stop)]
-        finished[ended], lengths[ended] = True, step + 1
+        chosen, chosen_logprobs = choose(logits, u[:, step], sampling)
+        unseen.append((chosen, chosen_logprobs))
+        if len(unseen) < every and step + 1 < steps:
+            logits = decoder.step(chosen)
+            continue
+        first = step + 1 - len(unseen)
+        for number, (picked, picked_logprobs) in enumerate(_on_host(unseen), first):
+            if not np.isfinite(picked_logprobs).all():
+                raise DivergedError(
+                    "the model's logits are NaN or infinite; its weights have diverged"
+                )
+            live = ~finished[rows]
+            tokens[rows[live], number] = picked[live]
+            logprobs[rows[live], number] = picked_logprobs[live]
+            ended = rows[live & np.isin(picked, stop)]
+            finished[ended], lengths[ended] = True, number + 1
+        unseen = []
         (unfinished,) = np.nonzero(~finished[rows])
         if step + 1 == steps or not len(unfinished):
             break
         if max(len(unfinished), min_rows) <= 0.75 * len(rows):
             (done,) = np.nonzero(finished[rows])
             kept = np.concatenate([unfinished, done[: max(0, min_rows - len(unfinished))]])
-            index = torch.from_numpy(kept).to(device)
-            decoder.keep(index)
-            rows, chosen = rows[kept], chosen[index]
+            decoder.keep(torch.from_numpy(kept))
+            index = to_device(kept, device)
+            rows, chosen, u = rows[kept], chosen[index], u[index]
         logits = decoder.step(chosen)
     arrays = tokens, logprobs, lengths, finished
     return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+
+def _on_host(steps: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tokens int64 [B] and log-probabilities float32 [B] of some steps, fetched at once."""
+    if steps[0][0].device.type == "cpu":
+        return [(tokens.numpy(), logprobs.numpy()) for tokens, logprobs in steps]
+    parts = [part.to(torch.int32) for part, _ in steps]
+    parts += [part.contiguous().view(torch.int32) for _, part in steps]
+    found = torch.stack(parts).cpu()
+    count = len(steps)
+    tokens = found[:count].long().numpy()
+    logprobs = found[count:].view(torch.float32).numpy()
+    return list(zip(tokens, logprobs, strict=True))
 
 
 def _check(

@@ -66,7 +66,7 @@ def choose(logits: Tensor, u: Tensor, config: SamplingConfig) -> tuple[Tensor, T
 
     Args:
         logits: float32 [B, V]; overwritten.
-        u: [B], in [0, 1).
+        u: [B], in [0, 1), where the logits are.
         config: How to choose.
     """
     if config.temperature not in (0.0, 1.0):
@@ -105,7 +105,7 @@ def _invert(p: Tensor, u: Tensor) -> Tensor:
         p = torch.nn.functional.pad(p, (0, _GROUP - size % _GROUP))
     grouped = p.view(rows, -1, _GROUP)
     sums = torch.nn.functional.pad(grouped.sum(-1).double().cumsum(-1), (1, 0))
-    target = u.to(p.device)[:, None] * sums[:, -1:]
+    target = u[:, None] * sums[:, -1:]
     last = grouped.shape[1] - 1
     group = torch.searchsorted(sums[:, 1:].contiguous(), target, right=True).clamp_(max=last)
     inner = grouped.gather(1, group[:, :, None].expand(-1, -1, _GROUP))[:, 0].double().cumsum(-1)
@@ -113,4 +113,6 @@ def _invert(p: Tensor, u: Tensor) -> Tensor:
     place = place.clamp_(max=_GROUP - 1).add_(group, alpha=_GROUP)
     # The two sums may differ in the last bit; a token of probability zero is never the answer.
     chosen, place = p.gather(1, place)[:, 0], place[:, 0]
-    return place if bool((chosen > 0).all()) else torch.where(chosen > 0, place, p.argmax(-1))
+    if p.device.type == "cpu" and bool((chosen > 0).all()):  # elsewhere to ask is to wait
+        return place
+    return torch.where(chosen > 0, place, p.argmax(-1))

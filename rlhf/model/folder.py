@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
-from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.model.transformer import Transformer, hold_weights
 from torch import nn
 
 __all__ = ["IMPROVING", "export_model", "load_model", "model_folder"]
@@ -45,11 +47,29 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
     )
 
 
-def load_model(path: str | Path, stages: Iterable[str] = POLICIES) -> tuple[Transformer, Tokenizer]:
-    """Model and tokenizer behind `path` (see `model_folder`), checked to belong together."""
+def load_model(
+    path: str | Path,
+    stages: Iterable[str] = POLICIES,
+    *,
+    device: torch.device | None = None,
+    weights: torch.dtype = torch.float32,
+) -> tuple[Transformer, Tokenizer]:
+    """Model and tokenizer behind `path` (see `model_folder`), checked to belong together.
+
+    Args:
+        path: Where it is.
+        stages: Which are looked for in a folder of many, best first.
+        device: Where the model goes; the processor if None.
+        weights: bfloat16 halves the memory of a model that is only asked; what learns is float32.
+    """
     folder = model_folder(path, stages)
     model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
     tokenizer.check_model(model.config)
+    if device is not None:
+        with device_errors(device):
+            model.to(device)
+    if weights != torch.float32:
+        hold_weights(model.requires_grad_(False), weights)
     return model, tokenizer
 
 

@@ -5,7 +5,12 @@ last norm, and folds that gain into its own weight. The next-token head is `Tran
 """
 
 import torch
-from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
+from playout.rlhf.model.transformer import (
+    Projection,
+    Transformer,
+    TransformerConfig,
+    autocast,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,7 +46,7 @@ class ScalarHead(Projection):
 
         The product is tiny and its result is compared and regressed, so it is never in bfloat16.
         """
-        with torch.autocast(hidden.device.type, enabled=False):
+        with autocast(torch.float32, hidden.device):
             out = F.linear(hidden.float(), self.effective(gain).float())
         return out.squeeze(-1) if out.shape[-1] == 1 else out
 

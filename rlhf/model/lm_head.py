@@ -58,13 +58,20 @@ class _CrossEntropy(Function):
 
 def _safe_log(likelihood: Tensor, logits: Tensor, picked: Tensor) -> Tensor:
     """log(likelihood), from the logits where the likelihood is too small for float32."""
-    if bool((likelihood > 1e-30).all()):
+    # Elsewhere than on a processor, to ask is to wait for all that was queued.
+    if likelihood.device.type == "cpu" and bool((likelihood > 1e-30).all()):
         return likelihood.log()
     return torch.log_softmax(logits.float(), dim=-1).gather(1, picked)[:, 0]
 
 
 def cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, ignore: int = IGNORE, chunk: int = CHUNK
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    places: Tensor | None = None,
+    ignore: int = IGNORE,
+    chunk: int = CHUNK,
 ) -> tuple[Tensor, int]:
     """Mean negative log-likelihood of `targets` in nats, and the number of tokens behind it.
 
@@ -72,14 +79,17 @@ def cross_entropy(
         hidden: [..., H] hidden states after the last norm.
         weight: [V, H] output embeddings, in the data type of `hidden`.
         targets: [...] token ids; rows equal to `ignore` count for nothing.
+        places: int64 [N], the numbers of the flattened rows that have a target, where the caller
+            knows them (a batch that was made on the processor does); looked for if None.
         ignore: The id that marks a row without a target.
         chunk: Rows computed at once.
     """
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    keep = wanted != ignore
-    count = int(keep.sum())
+    if places is None:
+        places = (wanted != ignore).nonzero()[:, 0]
+    count = len(places)
     if count < wanted.numel():
-        flat, wanted = flat[keep], wanted[keep]
+        flat, wanted = flat[places], wanted[places]
     if torch.compiler.is_compiling():
         total = F.cross_entropy(F.linear(flat, weight).float(), wanted, reduction="sum")
     else:
@@ -122,7 +132,8 @@ class _TokenLogprobs(Function):
         hidden, weight, targets, logprobs, entropies, lses, *kept = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        through_entropy = bool(grad_entropies.any())
+        # Elsewhere than on a processor, to ask is to wait; zeros there are computed with.
+        through_entropy = hidden.device.type != "cpu" or bool(grad_entropies.any())
         for number, start in enumerate(range(0, hidden.shape[0], ctx.chunk)):
             rows = slice(start, start + ctx.chunk)
             outer, picked = grad_logprobs[rows, None], targets[rows, None]

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from playout.rlhf.model.lm_head import token_logprobs
 from playout.rlhf.model.lora import adapters_off, has_adapters
-from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.model.transformer import Transformer, autocast, hold_weights
 from torch import Tensor
 
 __all__ = ["Reference", "row_slices", "sequence_logprobs"]
@@ -39,10 +39,12 @@ def sequence_logprobs(
     Returns:
         Log-probabilities, entropies and the hidden states [N, H] of the N valid places.
     """
-    # Columns after the last valid one change nothing in a causal model.
-    columns = valid.any(0).nonzero()
-    width = int(columns[-1]) + 1 if len(columns) else 1
-    with autocast(dtype, obs.device.type):
+    width = valid.shape[1]
+    if valid.device.type == "cpu":  # to ask elsewhere is to wait
+        # Columns after the last valid one change nothing in a causal model.
+        columns = valid.any(0).nonzero()
+        width = int(columns[-1]) + 1 if len(columns) else 1
+    with autocast(dtype, obs.device):
         hidden = model(obs[:, :width])[valid[:, :width]]
         weight = model.head_weight(hidden.dtype)
         found, spread = token_logprobs(hidden, weight, actions[valid], temperature=temperature)
@@ -54,11 +56,20 @@ def sequence_logprobs(
 class Reference:
     """What a policy was before it learned: a frozen copy, or itself with its adapters off."""
 
-    def __init__(self, model: Transformer, *, dtype: torch.dtype = torch.float32) -> None:
-        """Remember `model` as it is now."""
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        dtype: torch.dtype = torch.float32,
+        weights: torch.dtype = torch.float32,
+    ) -> None:
+        """Remember `model` as it is now, a copy's weights in the type `weights`."""
         self.dtype = dtype
         self.own = has_adapters(model)
-        self.model = model if self.own else copy.deepcopy(model).requires_grad_(False)
+        self.model = model
+        if not self.own:
+            frozen = copy.deepcopy(model).requires_grad_(False)
+            self.model = hold_weights(frozen, weights)
 
     def off(self) -> AbstractContextManager[None]:
         """Inside, `model` is the reference."""

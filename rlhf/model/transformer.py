@@ -7,10 +7,12 @@ are huggingface.py's.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
 from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "autocast",
+    "hold_weights",
     "packed_mask",
     "pick_dtype",
     "sized_config",
@@ -107,21 +110,23 @@ def sized_config(size: str, vocab_size: int, **changes: Any) -> TransformerConfi
     return replace(config, **changes)
 
 
-def pick_dtype(name: str, device: str = "cpu") -> torch.dtype:
+def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
     """The type of matrix products that `--dtype` names; auto takes bfloat16 where it is fast."""
-    if name == "auto":
-        if device != "cpu":
-            return torch.bfloat16
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
-    if name not in ("float32", "bfloat16"):
-        raise ConfigError(f"dtype must be auto, float32 or bfloat16, not {name!r}")
-    return torch.float32 if name == "float32" else torch.bfloat16
+    if name == "float16":
+        raise ConfigError("language models compute in float32 or bfloat16, not in float16")
+    chosen = resolve_dtype(name, torch.device("cpu") if device is None else device)
+    return torch.float32 if chosen == "float32" else torch.bfloat16
 
 
-def autocast(dtype: torch.dtype, device: str = "cpu") -> torch.autocast:
+def autocast(
+    dtype: torch.dtype, device: torch.device | None = None
+) -> AbstractContextManager[object]:
     """Matrix products in `dtype` (bfloat16) with float32 weights; float32 switches it off."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    kind = "cpu" if device is None else device.type
+    enabled = dtype == torch.bfloat16
+    if not enabled and not torch.is_autocast_enabled(kind):
+        return nullcontext()  # a device without autocast is asked for none
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -234,6 +239,11 @@ class Transformer(nn.Module):
                 parameter.normal_(0.0, std, generator=generator)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are; what computes with the model brings its data there."""
+        return self.embed_tokens.device
+
+    @property
     def blocks(self) -> list[Block]:
         """The layers, typed."""
         return [layer for layer in self.layers if isinstance(layer, Block)]
@@ -259,7 +269,7 @@ class Transformer(nn.Module):
                 f"{length} tokens are more than the context of "
                 f"{self.config.max_position_embeddings}; shorten the text"
             )
-        x = F.embedding(ids, self.embed_tokens)
+        x = F.embedding(ids, self.embed_tokens).float()
         dtype = compute_dtype(x)
         if positions is None:
             cos, sin = self.cos[:length], self.sin[:length]
@@ -276,6 +286,17 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., H] to [..., V], in float32."""
         return F.linear(hidden, self.head_weight(hidden.dtype)).float()
+
+
+def hold_weights(model: Transformer, dtype: torch.dtype) -> Transformer:
+    """The same model, its weights that do not learn in `dtype` from now on.
+
+    Tables of positions stay float32; what learns does, too, or small steps would be lost.
+    """
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def rotary_table(config: TransformerConfig) -> tuple[Tensor, Tensor]:

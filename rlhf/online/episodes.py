@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from playout.agents.ppo.rollout import Rollout
+from playout.agents.runs.devices import fetch, pack_to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation.responses import Responses
 from playout.rlhf.model.reference import Reference
@@ -73,15 +74,22 @@ def score_episodes(
         whiten: Divide rewards by their deviation over all valid tokens, their mean kept.
         microbatch: Rows a forward pass.
     """
-    scores = checked_rewards(reward, responses.texts)
-    obs, actions, valid = responses.obs, responses.actions, responses.valid
+    generation, rows = responses.generation, len(responses.texts)
+    obs, actions, valid, last, unfinished, scores = pack_to_device(
+        [
+            *(responses.obs, responses.actions, responses.valid, responses.last),
+            ~generation.finished,
+            checked_rewards(reward, responses.texts),
+        ],
+        policy.model.device,
+    )
     logprobs, entropies, values = policy.assess(obs, actions, valid, rows=microbatch)
     theirs = reference.logprobs(
         obs, actions, valid, temperature=policy.temperature, rows=microbatch
     )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
-    final = scores - missing_end * (~responses.generation.finished).float()
-    rewards = -kl_coef * kl + responses.last * final[:, None]
+    final = scores - missing_end * unfinished.float()
+    rewards = -kl_coef * kl + last * final[:, None]
     if whiten:
         spread = rewards[valid].std(correction=0)
         middle = rewards[valid].mean()
@@ -93,10 +101,10 @@ def score_episodes(
         logprobs=logprobs,
         values=values,
         rewards=rewards,
-        terminations=responses.last,
+        terminations=last,
         truncations=never,
         valid=valid,
-        last_values=torch.zeros(len(obs)),
+        last_values=torch.zeros(rows, device=obs.device),
     )
     log_ratio = (logprobs - theirs) * valid
     return Episodes(responses, rollout, scores, kl, log_ratio, entropies)
@@ -106,19 +114,22 @@ def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
     """Means a response under TRL's names."""
     valid = found.rollout.valid
     penalty = -(kl_coef * found.kl.sum(1))
-    sampled = found.responses.generation.logprobs
-    width = int(found.responses.generation.lengths.max())
+    generation = found.responses.generation
+    width = int(generation.lengths.max())
     # Generation and training compute the same log-probabilities by different kernels.
     trained = found.rollout.logprobs[valid]
-    places = torch.arange(width) < found.responses.generation.lengths[:, None]
-    return {
-        "objective/kl": float(found.log_ratio.sum(1).mean()),
-        "objective/entropy": float(-(found.rollout.logprobs * valid).sum(1).mean()),
-        "objective/non_score_reward": float(penalty.mean()),
-        "objective/scores": float(found.scores.mean()),
-        "objective/rlhf_reward": float((found.scores + penalty).mean()),
-        "policy/entropy_avg": float(found.entropies[valid].mean()),
-        "val/num_eos_tokens": float(found.responses.generation.finished.sum()),
-        "val/mean_length": float(found.responses.generation.lengths.float().mean()),
-        "val/sampling_gap": float((sampled[:, :width][places] - trained).abs().mean()),
-    }
+    places = torch.arange(width) < generation.lengths[:, None]
+    (sampled,) = pack_to_device([generation.logprobs[:, :width][places]], trained.device)
+    return fetch(
+        {
+            "objective/kl": found.log_ratio.sum(1).mean(),
+            "objective/entropy": -(found.rollout.logprobs * valid).sum(1).mean(),
+            "objective/non_score_reward": penalty.mean(),
+            "objective/scores": found.scores.mean(),
+            "objective/rlhf_reward": (found.scores + penalty).mean(),
+            "policy/entropy_avg": found.entropies[valid].mean(),
+            "val/num_eos_tokens": float(generation.finished.sum()),
+            "val/mean_length": float(generation.lengths.float().mean()),
+            "val/sampling_gap": (sampled - trained).abs().mean(),
+        }
+    )

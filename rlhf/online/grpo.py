@@ -5,6 +5,7 @@ in deviations of that group; every token of the response has it. There is no val
 scoring and the update are trainer.py's.
 """
 
+from playout.agents.runs.devices import fetch
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import GRPOConfig
 from playout.rlhf.online.policy import LanguagePolicy
@@ -46,8 +47,9 @@ class GRPOTrainer(OnlineTrainer):
         rollout.advantages = relative[:, None] * rollout.valid
         rollout.returns = rollout.values
         spread = episodes.scores.view(-1, config.group).std(1)
-        return self.learn(episodes) | {
-            "reward": float(whole.mean()),
-            "reward_std": float(spread.mean()),
-            "frac_reward_zero_std": float((spread == 0).float().mean()),
+        groups = {
+            "reward": whole.mean(),
+            "reward_std": spread.mean(),
+            "frac_reward_zero_std": (spread == 0).float().mean(),
         }
+        return self.learn(episodes) | fetch(groups)

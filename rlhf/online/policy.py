@@ -49,7 +49,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         if not temperature > 0:
             raise ConfigError(f"a policy is learned at a temperature above 0, not {temperature}")
         self.model, self.temperature, self.dtype = model, temperature, dtype
-        self.value_head = ScalarHead(model.config, zero=True) if values else None
+        self.value_head = ScalarHead(model.config, zero=True).to(model.device) if values else None
         self.critic = critic if values else None
 
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,7 +77,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
     def value_features(self, obs: Tensor, valid: Tensor) -> Tensor:
         """Hidden states [N, H] below the value head at the N valid places."""
         trunk = self.model if self.critic is None else self.critic
-        with autocast(self.dtype, obs.device.type):
+        with autocast(self.dtype, obs.device):
             return trunk(obs)[valid]  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -88,7 +88,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         parts = []
         for rows_now in row_slices(len(obs), rows):
             counted = valid[rows_now]
-            unused = torch.zeros(counted.shape)
+            unused = torch.zeros(counted.shape, device=counted.device)
             batch = Minibatch(
                 obs[rows_now], actions[rows_now], unused, unused, unused, unused, valid=counted
             )
@@ -107,8 +107,10 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
                 for part in row_slices(len(obs), 64)
             ]
         )
-        x = (hidden * trunk.norm).double()
+        # In double precision, which not every device has.
+        x = (hidden * trunk.norm).cpu().double()
+        wanted = returns[valid].cpu().double()
         gram = x.T @ x
         gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-        weight = torch.linalg.solve(gram, x.T @ returns[valid].double())
+        weight = torch.linalg.solve(gram, x.T @ wanted)
         self.value_head.weight.copy_(weight.float()[None])

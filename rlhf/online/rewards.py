@@ -5,18 +5,16 @@ what the command line names. The reward model itself is supervised/reward.py's.
 """
 
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from playout.errors import ConfigError, DataError
+from playout.own_code import load_object, trust
 from torch import Tensor
 
-__all__ = ["RewardFunction", "checked_rewards", "load_reward"]
+__all__ = ["RewardFunction", "checked_rewards", "load_reward", "trust_reward"]
 
 RewardFunction = Callable[[list[str]], Sequence[float]]
 """Whole texts, prompt and response joined, to a number each; more is better."""
@@ -58,35 +56,45 @@ def _kind(value: Any) -> str:
     return f"{value!r:.40}" if isinstance(value, int | float | str) else type(value).__name__
 
 
-def load_reward(name: str, *, dtype: str = "auto") -> RewardFunction:
+def load_reward(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: torch.device | None = None,
+    weights: torch.dtype = torch.float32,
+) -> RewardFunction:
     """The reward that a command line names.
 
     Args:
         name: The folder of a reward stage, of its model, or of a whole pipeline; or
             `module:function`, the module found from the current folder on.
         dtype: Of a model's matrix products.
+        device: Where a model computes; the processor if None.
+        weights: float32 or bfloat16, of a model.
     """
-    if not Path(name).exists() and ":" in name:
+    if is_function(name):
         return _function(name)
     from playout.rlhf.supervised.reward import RewardModel
 
-    return RewardModel.load(name, dtype=dtype)
+    return RewardModel.load(name, dtype=dtype, device=device, weights=weights)
+
+
+def is_function(name: str) -> bool:
+    """Whether a reward's name is `module:function` and no folder."""
+    return not Path(name).exists() and ":" in name
+
+
+def trust_reward(name: str, where: object) -> None:
+    """Refuses a function that only a run names, unless its module is trusted (own_code.py)."""
+    if is_function(name):
+        trust(name, where)
 
 
 def _function(name: str) -> RewardFunction:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")]):
         raise ConfigError(f"{name!r} is neither a folder nor module:function")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"the reward {name!r} cannot be imported: {error}") from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigError(f"the module {module} has no {attribute!r}")
-        found = getattr(found, part)
+    found = load_object(name, "the reward")
     if not callable(found):
         raise ConfigError(f"the reward {name!r} is not a function")
     return found  # type: ignore[no-any-return]

@@ -46,6 +46,7 @@ class OnlineTrainer(Trainer):
         seed: int,
         evaluator: PolicyEvaluator | None = None,
         folder: Path | None = None,
+        weights: torch.dtype = torch.float32,
     ) -> None:
         """Set up.
 
@@ -59,14 +60,15 @@ class OnlineTrainer(Trainer):
             seed: Of all sampling.
             evaluator: Measures on held-out prompts; no evaluation if None.
             folder: The run, for tables of samples; none if None.
+            weights: Of the reference's copy, float32 or bfloat16.
         """
         if not prompts:
             raise DataError("there are no prompts to answer")
         self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
         self.config, self.seed, self.evaluator, self.folder = config, seed, evaluator, folder
         self.ppo = config.ppo_config()
-        self.dtype = pick_dtype(config.dtype)
-        self.reference = Reference(model, dtype=self.dtype)
+        self.dtype = pick_dtype(config.dtype, model.device)
+        self.reference = Reference(model, dtype=self.dtype, weights=weights)
         self.policy = self.make_policy(model)
         self.optimizer = Adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps

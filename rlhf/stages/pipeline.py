@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import resumed
+from playout.agents.runs.options import MachineOptions, resumed
 from playout.agents.runs.reporting import write_json
 from playout.cli import stages
 from playout.errors import ConfigError
@@ -32,7 +33,7 @@ class Pipeline:
         *,
         size: str,
         data: str,
-        dtype: str = "auto",
+        machine: MachineOptions,
         quiet: bool = False,
         base: str = "",
         skip: tuple[str, ...] = (),
@@ -44,7 +45,7 @@ class Pipeline:
             run: Of the pipeline.
             size: The dial; see sizes.py.
             data: real or synthetic.
-            dtype: Of matrix products.
+            machine: What computes, and in which type.
             quiet: Show no progress.
             base: Hugging Face folder of a pretrained model in place of the first stage.
             skip: Stages to leave out; only those that no other needs.
@@ -54,7 +55,13 @@ class Pipeline:
         if refused:
             raise ConfigError(f"the stage {refused[0]} is needed by others and cannot be skipped")
         self.run, self.base, self.quiet = run, base, quiet
-        self.common = {"size": size, "data": data, "dtype": dtype, "seed": run.seed}
+        self.machine = machine
+        self.common = {
+            **{name: getattr(machine, name) for name in ("device", "dtype", "threads", "trust")},
+            "size": size,
+            "data": data,
+            "seed": run.seed,
+        }
         self.stages = [stage for stage in STAGES if stage not in skip]
         if base:
             self.stages.remove("pretrain")
@@ -89,7 +96,13 @@ class Pipeline:
         module = import_module(stages()[stage])
         folder = self.folder(stage)
         if RunDir.is_run(folder):
-            command = resumed(module.Command, folder, quiet=self.quiet)
+            command = resumed(
+                module.Command,
+                folder,
+                quiet=self.quiet,
+                device=self.machine.device,
+                threads=self.machine.threads,
+            )
         else:
             given = {**self.common, **self._options(stage)}
             known = {field.name for field in dataclasses.fields(module.Command)}
@@ -104,7 +117,12 @@ class Pipeline:
         found = {}
         for stage in IMPROVING:
             if is_finished(self.folder(stage)):
-                match = comparison_of(self.folder(stage), seed=self.run.seed)
+                match = comparison_of(
+                    self.folder(stage),
+                    seed=self.run.seed,
+                    device=resolve_device(self.machine.device),
+                    dtype=self.machine.dtype,
+                )
                 found[stage] = compare_policies(match.policy, match.opponent, match.evaluator)
         self.folder("judge").mkdir(exist_ok=True)
         write_json(self.folder("judge") / "table.json", found)

@@ -61,7 +61,7 @@ def open_stage(
     over = command.resume is not None and command.from_step is None and stage != "all"
     if over and run.record.get("finished"):
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
-    set_threads(run)
+    set_threads(run, command.threads)
     return run
 
 

@@ -12,7 +12,7 @@ import time
 import torch
 from playout.agents.runs.directory import RunDir
 
-__all__ = ["set_threads"]
+__all__ = ["set_threads", "use_threads"]
 
 _REPEATS = 5
 
@@ -44,9 +44,23 @@ def measure_threads() -> int:
 _chosen = 0
 
 
-def set_threads(run: RunDir) -> int:
-    """Set torch's threads to the run's number, or choose one and note it in the run."""
+def use_threads(threads: int) -> None:
+    """Set torch's threads as a command says; 0 leaves them as they are."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def set_threads(run: RunDir, threads: int = 0) -> int:
+    """Set torch's threads and return their number.
+
+    Args:
+        run: Its number is taken again; where it has none, one is chosen and noted there.
+        threads: The person's own choice; 0 for none.
+    """
     global _chosen
+    if threads:
+        torch.set_num_threads(threads)
+        return threads
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
     kept = run.record.get("threads")

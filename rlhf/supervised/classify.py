@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.errors import DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.records import Labelled, Rated
@@ -93,11 +94,12 @@ class ClassifyTrainer(SupervisedTrainer):
     ) -> None:
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.config, self.seed = config, seed
-        self.head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
+        head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
+        self.head = head.to(model.device)
         length = min(config.length, model.config.max_position_embeddings)
         self.rows = encode_texts(tokenizer, task.train[0], length)
         self.test_rows = encode_texts(tokenizer, task.test[0], length)
-        self.dtype = pick_dtype(config.learn.dtype)
+        self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
         self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
         parts = {"model": model, "head": self.head}
@@ -106,15 +108,17 @@ class ClassifyTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.rows), self.config.batch, self.learner.steps, seed=self.seed)
+        device = self.model.device
         ids, lengths = pad_right([self.rows[i] for i in chosen], self.tokenizer.pad_id)
         wanted = torch.tensor([self.task.train[1][i] for i in chosen])
-        with autocast(self.dtype):
+        ids, lengths, wanted = pack_to_device([ids, lengths, wanted], device)
+        with autocast(self.dtype, device):
             found = scores(self.model, self.head, ids, lengths)
         if self.task.classes:
             loss = F.cross_entropy(found, wanted.long())
         else:
             loss = F.mse_loss(found, wanted)
-        return {"train/loss": float(loss.detach()), **self.learner.step(loss)}
+        return self.learner.step(loss, {"train/loss": loss.detach()})
 
     def predictions(self) -> np.ndarray[Any, Any]:
         """Scores of the held-out texts, [N] or [N, classes]."""

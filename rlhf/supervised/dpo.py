@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.records import Preference
@@ -87,6 +88,7 @@ class DPOTrainer(SupervisedTrainer):
         seed: int,
         evaluator: PolicyEvaluator | None = None,
         folder: Path | None = None,
+        weights: torch.dtype = torch.float32,
     ) -> None:
         """Set up.
 
@@ -98,14 +100,15 @@ class DPOTrainer(SupervisedTrainer):
             seed: Of the order.
             evaluator: Measures on held-out prompts; no evaluation if None.
             folder: The run, for tables of samples; none if None.
+            weights: Of the reference's copy, float32 or bfloat16.
         """
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.evaluator, self.folder = evaluator, folder
-        self.dtype = pick_dtype(config.learn.dtype)
+        self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.rows, self.targets = self._encode(pairs)
-        self.reference = Reference(model, dtype=self.dtype)
+        self.reference = Reference(model, dtype=self.dtype, weights=weights)
         # Log-probabilities of both responses under the reference, where it has been asked.
-        self.reference_logprobs = torch.zeros(len(self.rows), 2)
+        self.reference_logprobs = torch.zeros(len(self.rows), 2, device=model.device)
         self.reference_known = torch.zeros(len(self.rows), dtype=torch.bool)
         self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
@@ -142,45 +145,53 @@ class DPOTrainer(SupervisedTrainer):
         self, chosen: Sequence[int], tensors: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
         """The reference's log-probability of every row, [2 B]; computed once a pair."""
-        known = self.reference_known
+        known, device = self.reference_known, self.model.device
         missing = [place for place, i in enumerate(chosen) if not known[i]]
+        asked = [chosen[place] for place in missing]
+        rows, places, wanted = pack_to_device(
+            [
+                torch.tensor(missing + [place + len(chosen) for place in missing]),
+                torch.tensor(asked),
+                torch.tensor(chosen),
+            ],
+            device,
+        )
         if missing:
-            rows = torch.tensor(missing + [place + len(chosen) for place in missing])
             obs, actions, valid = (tensor[rows] for tensor in tensors)
             sums = self.reference.logprobs(obs, actions, valid, rows=len(rows)).sum(1)
-            asked = torch.tensor([chosen[place] for place in missing])
-            self.reference_logprobs[asked] = sums.view(2, -1).T
+            self.reference_logprobs[places] = sums.view(2, -1).T
             known[asked] = True
-        return self.reference_logprobs[torch.tensor(chosen)].T.flatten()
+        return self.reference_logprobs[wanted].T.flatten()
 
     def update(self) -> dict[str, float]:
         """One step."""
         config = self.config
         chosen = batch_of(len(self.rows), config.batch, self.learner.steps, seed=self.seed)
-        tensors = self._tensors(chosen)
+        parts = [*self._tensors(chosen), self.targets[chosen]]
+        obs, actions, valid, target = pack_to_device(parts, self.model.device)
+        tensors = obs, actions, valid
         theirs = self._reference_sums(chosen, tensors)
         logprobs, _, _ = sequence_logprobs(self.model, *tensors, dtype=self.dtype)
         sums = logprobs.sum(1)
         first, second = (sums - theirs).chunk(2)
-        lead, target = first - second, self.targets[chosen]
-        loss = dpo_loss(lead, target, config)
-        metrics = {"train/loss": float(loss.detach()), **self.learner.step(loss)}
+        loss = dpo_loss(first - second, target, config)
         with torch.no_grad():
             # Whichever response the votes favour is the chosen one.
             preferred = target >= 0.5
             better = config.beta * torch.where(preferred, first, second)
             worse = config.beta * torch.where(preferred, second, first)
             ours, others = sums.detach().chunk(2)
-            metrics |= {
-                "rewards/chosen": float(better.mean()),
-                "rewards/rejected": float(worse.mean()),
-                "rewards/margins": float((better - worse).mean()),
-                "rewards/accuracies": float((better > worse).float().mean()),
-                "logps/chosen": float(torch.where(preferred, ours, others).mean()),
-                "logps/rejected": float(torch.where(preferred, others, ours).mean()),
-                "lr": self.learner.optimizer.lr,
+            metrics = {
+                "train/loss": loss.detach(),
+                "rewards/chosen": better.mean(),
+                "rewards/rejected": worse.mean(),
+                "rewards/margins": (better - worse).mean(),
+                "rewards/accuracies": (better > worse).float().mean(),
+                "logps/chosen": torch.where(preferred, ours, others).mean(),
+                "logps/rejected": torch.where(preferred, others, ours).mean(),
             }
-        return metrics
+        found = self.learner.step(loss, metrics)
+        return {**found, "lr": found["train/learning_rate"]}
 
     def evaluate(self) -> dict[str, float]:
         """Reward, judge and KL on held-out prompts, and a table of samples."""

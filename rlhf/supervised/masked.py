@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
-from playout.rlhf.data.batches import Corpus, pad_right
+from playout.rlhf.data.batches import Corpus, pad_right, target_places
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import IGNORE, cross_entropy
@@ -118,24 +119,27 @@ class MaskedBatches:
 
 def masked_loss(
     model: Transformer, head: MaskedTokenHead, batch: MaskedBatch
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean loss over the chosen tokens, plus that of the pairs; and what was right of each."""
-    places = torch.arange(batch.ids.shape[1])
-    mask = (places < batch.lengths[:, None])[:, None, None, :]
-    hidden = model(batch.ids, mask=mask)
-    chosen = batch.targets != IGNORE
-    states = head(hidden[chosen], model.norm)
+    parts = [batch.ids, batch.targets, batch.lengths, target_places(batch.targets)]
+    parts += [] if batch.follows is None else [batch.follows]
+    ids, targets, lengths, chosen, *follows = pack_to_device(parts, model.device)
+    places = torch.arange(ids.shape[1], device=ids.device)
+    mask = (places < lengths[:, None])[:, None, None, :]
+    hidden = model(ids, mask=mask)
+    states = head(hidden.flatten(0, 1)[chosen], model.norm)
     weight = model.output_embeddings.to(states.dtype)
-    targets = batch.targets[chosen]
-    loss, _ = cross_entropy(states, weight, targets)
+    targets = targets.flatten()[chosen]
+    everywhere = torch.arange(len(chosen), device=ids.device)
+    loss, _ = cross_entropy(states, weight, targets, places=everywhere)
     with torch.no_grad():
         logits = F.linear(states, weight)
         right = (logits.argmax(-1) == targets).float().mean()
-    metrics = {"masked_loss": float(loss.detach()), "masked_accuracy": float(right)}
-    if batch.follows is not None:
+    metrics = {"masked_loss": loss.detach(), "masked_accuracy": right}
+    for follows_ in follows:
         pair_logits = head.pair(hidden[:, 0], model.norm)
-        pair_loss = F.cross_entropy(pair_logits, batch.follows)
+        pair_loss = F.cross_entropy(pair_logits, follows_)
         loss = loss + pair_loss
-        metrics["pair_loss"] = float(pair_loss.detach())
-        metrics["pair_accuracy"] = float((pair_logits.argmax(-1) == batch.follows).float().mean())
+        metrics["pair_loss"] = pair_loss.detach()
+        metrics["pair_accuracy"] = (pair_logits.argmax(-1) == follows_).float().mean()
     return loss, metrics

@@ -6,17 +6,20 @@ masked.py's; data come by step number, so nothing but weights and moments is sav
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from playout.rlhf.data.batches import Corpus
+from playout.agents.runs.devices import fetch, pack_to_device
+from playout.rlhf.data.batches import Corpus, target_places
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from torch import Tensor
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
 
@@ -37,14 +40,23 @@ class PretrainConfig:
     """Optimisation."""
 
 
+def next_token_loss(
+    model: Transformer, forward: Callable[[Tensor], Tensor], window: tuple[Tensor, Tensor]
+) -> tuple[Tensor, int]:
+    """Mean loss over a window's targets and their number; `forward` is the model, or compiled."""
+    ids, targets = window
+    ids, targets, places = pack_to_device([ids, targets, target_places(targets)], model.device)
+    hidden = forward(ids)
+    return cross_entropy(hidden, model.head_weight(hidden.dtype), targets, places=places)
+
+
 @torch.no_grad()
 def bits_per_byte(model: Transformer, corpus: Corpus, *, length: int, dtype: torch.dtype) -> float:
     """How many bits the model needs for a byte of text it has not seen."""
     nats = 0.0
-    with autocast(dtype):
-        for ids, targets in corpus.all_windows(rows=16, length=length):
-            hidden = model(ids)
-            mean, count = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
+    with autocast(dtype, model.device):
+        for window in corpus.all_windows(rows=16, length=length):
+            mean, count = next_token_loss(model, model, window)
             nats += float(mean) * count
     return nats / math.log(2) / max(corpus.num_bytes, 1)
 
@@ -66,7 +78,7 @@ class PretrainTrainer(SupervisedTrainer):
     ) -> None:
         self.model, self.train_corpus, self.heldout = model, train, heldout
         self.config, self.seed = config, seed
-        self.dtype = pick_dtype(config.learn.dtype)
+        self.dtype = pick_dtype(config.learn.dtype, model.device)
         tokens = config.rows * config.length
         self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
         self._forward: Any = torch.compile(model) if config.compile else model
@@ -74,14 +86,12 @@ class PretrainTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         config = self.config
-        ids, targets = self.train_corpus.windows(
+        window = self.train_corpus.windows(
             self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
         )
-        with autocast(self.dtype):
-            hidden = self._forward(ids)
-            loss, _ = cross_entropy(hidden, self.model.head_weight(hidden.dtype), targets)
-        metrics = {"train/loss": float(loss.detach())}
-        return {**metrics, **self.learner.step(loss)}
+        with autocast(self.dtype, self.model.device):
+            loss, _ = next_token_loss(self.model, self._forward, window)
+        return self.learner.step(loss, {"train/loss": loss.detach()})
 
     def evaluate(self) -> dict[str, float]:
         """Bits per byte of the held-out text."""
@@ -120,7 +130,7 @@ class MaskedTrainer(SupervisedTrainer):
         self.model, self.head, self.config, self.seed = model, head, config, seed
         options: dict[str, Any] = {"length": config.length, "pairs": pairs}
         self.batches, self.heldout = (MaskedBatches(tokenizer, part, **options) for part in texts)
-        self.dtype = pick_dtype(config.learn.dtype)
+        self.dtype = pick_dtype(config.learn.dtype, model.device)
         tokens = config.rows * config.length
         parts = {"model": model, "head": head}
         self._prepare(parts, config.learn, steps=config.steps, units=tokens)
@@ -128,10 +138,10 @@ class MaskedTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
-        with autocast(self.dtype):
+        with autocast(self.dtype, self.model.device):
             loss, metrics = masked_loss(self.model, self.head, batch)
         found = {f"train/{name}": value for name, value in metrics.items()}
-        return {**found, "train/loss": float(loss.detach()), **self.learner.step(loss)}
+        return self.learner.step(loss, {**found, "train/loss": loss.detach()})
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -139,8 +149,8 @@ class MaskedTrainer(SupervisedTrainer):
         totals: dict[str, float] = {}
         for step in range(8):
             batch = self.heldout.batch(step, rows=self.config.rows, seed=1)
-            with autocast(self.dtype):
+            with autocast(self.dtype, self.model.device):
                 _, metrics = masked_loss(self.model, self.head, batch)
-            for name, value in metrics.items():
+            for name, value in fetch(metrics).items():
                 totals[f"eval/{name}"] = totals.get(f"eval/{name}", 0.0) + value / 8
         return totals

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, ConfigError, RunError
 from playout.rlhf.data.batches import pad_right
@@ -22,7 +23,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_json
-from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
+from playout.rlhf.model.transformer import Transformer, autocast, hold_weights, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
 from torch import Tensor, nn
@@ -141,8 +142,16 @@ class RewardModel:
         )
 
     @classmethod
-    def load(cls, path: str | Path, *, dtype: str = "auto") -> "RewardModel":
-        """The reward model of a stage, a pipeline or a folder."""
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        dtype: str = "auto",
+        device: torch.device | None = None,
+        weights: torch.dtype = torch.float32,
+    ) -> "RewardModel":
+        """The reward model of a stage, a pipeline or a folder, on a device."""
+        device = device or torch.device("cpu")
         folder = reward_folder(path)
         model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
         tokenizer.check_model(model.config)
@@ -156,7 +165,13 @@ class RewardModel:
             raise CheckpointError(f"{folder}/config.json: playout_reward is malformed") from None
         model.requires_grad_(False)
         return cls(
-            model, head, tokenizer, mean=mean, std=std, length=length, dtype=pick_dtype(dtype)
+            hold_weights(model.to(device), weights),
+            head.to(device),
+            tokenizer,
+            mean=mean,
+            std=std,
+            length=length,
+            dtype=pick_dtype(dtype, device),
         )
 
 
@@ -196,14 +211,14 @@ class RewardTrainer(SupervisedTrainer):
             seed: Of head and order.
         """
         self.config, self.seed = config, seed
-        dtype = pick_dtype(config.learn.dtype)
+        dtype = pick_dtype(config.learn.dtype, model.device)
         length = min(config.length, model.config.max_position_embeddings)
-        head = ScalarHead(model.config, seed=seed + 1)
+        head = ScalarHead(model.config, seed=seed + 1).to(model.device)
         self.reward = RewardModel(model, head, tokenizer, length=length, dtype=dtype)
         self.train, self.test = comparisons
         self.rows = encode_texts(tokenizer, self.train.texts, length)
         self.has_ties = bool((self.train.all_pairs().votes[:, 2] > 0).any())
-        self.log_tie = nn.Parameter(torch.tensor(LOG_TIE))
+        self.log_tie = nn.Parameter(torch.tensor(LOG_TIE, device=model.device))
         if config.train_layers:
             _freeze(model, config.train_layers)
         self._prepare(
@@ -217,19 +232,23 @@ class RewardTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         pairs = self.train.batch(self.config.batch, self.learner.steps, seed=self.seed)
-        pad = self.reward.tokenizer.pad_id
+        device, pad = self.reward.model.device, self.reward.tokenizer.pad_id
         ids, lengths = pad_right([self.rows[i] for i in pairs.texts], pad)
-        with autocast(self.reward.dtype):
+        parts = [ids, lengths, pairs.first, pairs.second, pairs.votes, pairs.margins]
+        ids, lengths, *columns = pack_to_device(parts, device)
+        pairs = Pairs(pairs.texts, *columns)
+        with autocast(self.reward.dtype, device):
             found = scores(self.reward.model, self.reward.head, ids, lengths)
         tie = self.log_tie if self.has_ties else None
         loss, lead = preference_loss(found, pairs, log_tie=tie)
-        metrics = {"train/loss": float(loss.detach())}
-        metrics |= self.learner.step(loss + self.config.center * found.square().mean())
         with torch.no_grad():
             votes = pairs.votes[:, 0] - pairs.votes[:, 1]
-            metrics["rewards/accuracies"] = float(((lead > 0) == (votes > 0)).float().mean())
-            metrics["rewards/margins"] = float((lead * votes.sign()).mean())
-        return metrics
+            metrics = {
+                "train/loss": loss.detach(),
+                "rewards/accuracies": ((lead > 0) == (votes > 0)).float().mean(),
+                "rewards/margins": (lead * votes.sign()).mean(),
+            }
+        return self.learner.step(loss + self.config.center * found.square().mean(), metrics)
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and calibration on held-out comparisons."""
@@ -246,7 +265,7 @@ class RewardTrainer(SupervisedTrainer):
         """
         found = torch.tensor(self.reward.raw(self.test.texts))
         pairs = self.test.all_pairs()
-        tie = self.log_tie if self.has_ties else None
+        tie = self.log_tie.cpu() if self.has_ties else None
         loss, lead = preference_loss(found, pairs, log_tie=tie)
         wins, losses, _ = pairs.votes.unbind(-1)
         result: dict[str, Any] = {"loss": float(loss), "texts": float(len(found))}

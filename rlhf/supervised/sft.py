@@ -68,7 +68,7 @@ class SFTTrainer(SupervisedTrainer):
         """
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.folder = folder
-        self.dtype = pick_dtype(config.learn.dtype)
+        self.dtype = pick_dtype(config.learn.dtype, model.device)
         train, test = demonstrations
         if not train or not test:
             raise DataError("there are too few demonstrations to hold some out")
@@ -92,11 +92,13 @@ class SFTTrainer(SupervisedTrainer):
         return found
 
     def _loss(self, packed: Packed) -> tuple[Tensor, int]:
-        with autocast(self.dtype):
+        packed = packed.to(self.model.device)
+        with autocast(self.dtype, self.model.device):
             hidden = self.model(
                 packed.ids, positions=packed.positions, mask=packed_mask(packed.segments)
             )
-            return cross_entropy(hidden, self.model.head_weight(hidden.dtype), packed.targets)
+            weight = self.model.head_weight(hidden.dtype)
+            return cross_entropy(hidden, weight, packed.targets, places=packed.places)
 
     def _pack(self, texts: Sequence[tuple[list[int], int]]) -> Packed:
         return pack(texts, length=self.length, pad=self.tokenizer.pad_id)
@@ -105,7 +107,7 @@ class SFTTrainer(SupervisedTrainer):
         """One step."""
         chosen = batch_of(len(self.texts), self.config.batch, self.learner.steps, seed=self.seed)
         loss, _ = self._loss(self._pack([self.texts[i] for i in chosen]))
-        return {"train/loss": float(loss.detach()), **self.learner.step(loss)}
+        return self.learner.step(loss, {"train/loss": loss.detach()})
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

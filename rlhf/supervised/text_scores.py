@@ -7,6 +7,7 @@ state of its last token. Heads are model/heads.py's, losses the stages'.
 from collections.abc import Sequence
 
 import torch
+from playout.agents.runs.devices import pack_to_device
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
@@ -33,14 +34,18 @@ def predict_scores(
     dtype: torch.dtype,
     batch: int = 64,
 ) -> Tensor:
-    """The head's outputs for encoded texts, [N] or [N, outputs]; similar lengths go together."""
+    """The head's outputs for encoded texts, [N] or [N, outputs], on the processor.
+
+    Similar lengths go together.
+    """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found: list[Tensor] = []
-    with autocast(dtype):
+    with autocast(dtype, model.device):
         for start in range(0, len(order), batch):
-            ids, lengths = pad_right([rows[i] for i in order[start : start + batch]], pad)
+            padded = pad_right([rows[i] for i in order[start : start + batch]], pad)
+            ids, lengths = pack_to_device(padded, model.device)
             found.append(scores(model, head, ids, lengths))
-    joined = torch.cat(found)
+    joined = torch.cat(found).cpu()
     out = torch.empty_like(joined)
     out[torch.tensor(order)] = joined
     return out

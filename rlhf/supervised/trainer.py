@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playout.agents.optim.adam import Adam
+from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
 from torch import Tensor, nn
@@ -65,17 +66,17 @@ class Learner:
         curve = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share))
         return config.learning_rate * curve
 
-    def step(self, loss: Tensor) -> dict[str, float]:
-        """Differentiate a loss and move; `DivergedError` if the gradient is not finite."""
+    def step(self, loss: Tensor, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Differentiate a loss and move; all metrics of the step come back from the device at once.
+
+        Raises:
+            DivergedError: the gradient is not finite.
+        """
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        return self.apply()
-
-    def apply(self) -> dict[str, float]:
-        """Move by the gradients that are already there."""
         self.optimizer.lr = self.learning_rate(self.steps)
         norm = self.optimizer.step(self.config.max_grad_norm)
-        return {"train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
+        return fetch({**metrics, "train/learning_rate": self.optimizer.lr, "train/grad_norm": norm})
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count."""

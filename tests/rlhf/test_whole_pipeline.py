@@ -11,6 +11,7 @@ import pytest
 import torch
 from playout import load
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import MachineOptions
 from playout.cli import main
 from playout.errors import ConfigError
 from playout.rlhf.commands.learn.rlhf import Command as RLHFCommand
@@ -193,7 +194,7 @@ def test_what_a_pipeline_cannot_do_is_said_in_one_line(finished, tmp_path, capsy
     folder, _, _ = finished
     run = RunDir.open(folder)
     with pytest.raises(ConfigError, match="cannot be skipped"):
-        Pipeline(run, size="tiny", data="synthetic", skip=("reward",))
+        Pipeline(run, size="tiny", data="synthetic", machine=MachineOptions(), skip=("reward",))
     lines = (
         ["all", "--size", "huge", "--run", str(tmp_path / "a")],
         ["all", "--size", "small", "--run", str(folder)],

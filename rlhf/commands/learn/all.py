@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, Size
+from playout.rlhf.commands.options import Data, Size
 from tyro.conf import arg
 
 
@@ -27,8 +27,6 @@ class Command(TrainingOptions):
     """Also improve the policy by GRPO."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: classify, dpo, best-of-n."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
@@ -52,7 +50,7 @@ def main(command: Command) -> int:
         run,
         size=command.size,
         data=source,
-        dtype=command.dtype,
+        machine=command,
         quiet=command.quiet,
         base=command.base,
         skip=command.skip,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, OptionalFile, RequiredRun, Size
+from playout.rlhf.commands.options import Data, OptionalFile, RequiredRun, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +35,6 @@ class Command(TrainingOptions):
     """Texts a step."""
     learning_rate: float = 5e-4
     """At its highest."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
@@ -68,6 +66,7 @@ def _measure_models(
     command: Command, run: RunDir, name: str, task: TextTask
 ) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
@@ -82,10 +81,11 @@ def _measure_models(
         batch=command.batch,
         learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
     )
+    device = resolve_device(command.device)
     for kind in ("scratch", "pretrained"):
-        model, tokenizer = load_model(command.base, ["pretrain"])
+        model, tokenizer = load_model(command.base, ["pretrain"], device=device)
         if kind == "scratch":
-            model = Transformer(model.config, seed=command.seed)
+            model = Transformer(model.config, seed=command.seed).to(device)
         trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
         inner = RunDir.open_or_create(
             run.subrun(f"{name}-{kind}"),

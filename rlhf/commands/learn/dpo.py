@@ -84,5 +84,6 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         seed=command.seed,
         evaluator=stage.evaluator,
         folder=stage.run.path,
+        weights=stage.weights,
     )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, Size
+from playout.rlhf.commands.options import Data, Size
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ class Command(TrainingOptions):
     """Tokens a row; 0 leaves it to the size."""
     learning_rate: float = 2e-3
     """At its highest."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
     compile: bool = False
     """Compile the model first."""
 
@@ -118,13 +116,14 @@ def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, 
 def _decoder(
     command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
 ) -> PretrainTrainer:
+    from playout.agents.runs.devices import resolve_device
     from playout.rlhf.data.batches import Corpus
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import PretrainTrainer
 
     shape, config = _config(command, tokenizer)
     return PretrainTrainer(
-        Transformer(shape, seed=command.seed),
+        Transformer(shape, seed=command.seed).to(resolve_device(command.device)),
         Corpus.of(tokenizer, texts),
         Corpus.of(tokenizer, heldout[:400]),
         config,
@@ -135,14 +134,16 @@ def _decoder(
 def _encoder(
     command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
 ) -> MaskedTrainer:
+    from playout.agents.runs.devices import resolve_device
     from playout.rlhf.model.heads import MaskedTokenHead
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import MaskedTrainer
 
     shape, config = _config(command, tokenizer)
+    device = resolve_device(command.device)
     return MaskedTrainer(
-        Transformer(shape, seed=command.seed),
-        MaskedTokenHead(shape, seed=command.seed + 1),
+        Transformer(shape, seed=command.seed).to(device),
+        MaskedTokenHead(shape, seed=command.seed + 1).to(device),
         tokenizer,
         (texts, heldout),
         config,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, OptionalFile, OptionalRun, RequiredRun, Size
+from playout.rlhf.commands.options import Data, OptionalFile, OptionalRun, RequiredRun, Size
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -45,12 +45,11 @@ class Command(TrainingOptions):
     """Of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import choose_source
@@ -65,7 +64,9 @@ def main(command: Command) -> int:
     if command.preferences and command.rated:
         raise ConfigError("give --preferences or --rated, not both")
     numbers = recipe(command.size)
-    model, tokenizer = load_model(command.base, ["pretrain", "sft"])
+    model, tokenizer = load_model(
+        command.base, ["pretrain", "sft"], device=resolve_device(command.device)
+    )
     run = open_stage(
         command,
         "reward",
@@ -142,13 +143,15 @@ def _rated(command: Command, source: str) -> tuple[Comparisons, Comparisons]:
 
 def _policy_samples(command: Command, source: str) -> list[str]:
     """Texts that the reference policy writes."""
+    from playout.agents.runs.devices import resolve_device
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.generation.responses import sample_responses
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.stages.sizes import recipe
 
-    policy, tokenizer = load_model(command.policy, ["sft"])
+    device = resolve_device(command.device)
+    policy, tokenizer = load_model(command.policy, ["sft"], device=device)
     prompts = [item.prompt for item in Datasets(source).demonstrations()[0][:512]]
     return sample_responses(
         policy,
@@ -156,5 +159,5 @@ def _policy_samples(command: Command, source: str) -> list[str]:
         prompts,
         max_new_tokens=recipe(command.size).response_length,
         seed=command.seed + 7,
-        dtype=pick_dtype(command.dtype),
+        dtype=pick_dtype(command.dtype, device),
     ).texts

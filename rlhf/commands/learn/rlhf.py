@@ -26,7 +26,8 @@ class Command(RLHFConfig, PolicyOptions):
     """Longest response, in tokens; 0 leaves it to the size."""
 
     def __post_init__(self) -> None:
-        """Settings are checked when the size has filled in what is 0."""
+        """PPO's settings are checked when the size has filled in what is 0."""
+        PolicyOptions.__post_init__(self)
 
 
 def main(command: Command, reward_fn: RewardFunction | None = None) -> int:

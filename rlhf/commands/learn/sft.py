@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Dtype, OptionalFile, RequiredRun, Size
+from playout.rlhf.commands.options import Data, OptionalFile, RequiredRun, Size
 
 
 @run_options_last
@@ -27,12 +27,11 @@ class Command(TrainingOptions):
     """At its highest."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import export_model, load_model
@@ -45,7 +44,7 @@ def main(command: Command) -> int:
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
     numbers = recipe(command.size)
-    model, tokenizer = load_model(command.base, ["pretrain"])
+    model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
     run = open_stage(
         command,
         "sft",

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from playout.rlhf.commands.options import Dtype
+from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(ModelOptions):
     """Print or write one or more sampled answers to each prompt."""
 
     run: Annotated[Positional[str], arg(metavar="RUN")] = ""
@@ -30,12 +30,11 @@ class Command:
     """Only the likeliest tokens that reach this probability together."""
     seed: int = 0
     """An answer depends on it, on the prompt's number and on the model, on nothing else."""
-    dtype: Dtype = "auto"
-    """Type of matrix products; auto takes bfloat16 where the processor has it."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.records import read_prompts
@@ -43,13 +42,17 @@ def main(command: Command) -> int:
     from playout.rlhf.generation.sampling import SamplingConfig
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.stages.threads import use_threads
 
     if not command.run or command.prompts is None:
         raise ConfigError("usage: playout rlhf generate RUN --prompts FILE [--json OUT]")
     if command.samples < 1:
         raise ConfigError(f"samples must be at least 1, not {command.samples}")
     texts = [p for p in read_prompts(command.prompts) for _ in range(command.samples)]
-    model, tokenizer = load_model(command.run)
+    device = resolve_device(command.device)
+    use_threads(command.threads)
+    weights = pick_dtype(command.weights)
+    model, tokenizer = load_model(command.run, device=device, weights=weights)
     answers = sample_responses(
         model,
         tokenizer,
@@ -57,7 +60,7 @@ def main(command: Command) -> int:
         max_new_tokens=command.max_new_tokens,
         sampling=SamplingConfig(command.temperature, command.top_k, command.top_p),
         seed=command.seed,
-        dtype=pick_dtype(command.dtype),
+        dtype=pick_dtype(command.dtype, device),
     )
     found = [
         {

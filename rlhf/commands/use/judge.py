@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(ModelOptions):
     """Win rates of POLICY against OPPONENT on held-out prompts."""
 
     policy: Annotated[Positional[Path], arg(metavar="POLICY")]
@@ -35,10 +36,15 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
+    from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
+    from playout.rlhf.stages.threads import use_threads
 
+    trust_modules(command.reward)  # whoever names a function means it
+    use_threads(command.threads)
     found = comparison_of(
         command.policy,
         opponent=command.opponent,
@@ -47,6 +53,9 @@ def main(command: Command) -> int:
         num_prompts=command.num_prompts,
         seed=command.seed,
         max_new_tokens=command.max_new_tokens,
+        device=resolve_device(command.device),
+        dtype=command.dtype,
+        weights=command.weights,
     )
     result: dict[str, Any]
     if command.human:
