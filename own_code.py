@@ -113,6 +113,11 @@ def trust_modules(*names: str) -> None:
     _trusted.update(name.partition(":")[0] for name in names)
 
 
+def is_known(module: str) -> bool:
+    """Whether a module belongs to a package whose environments a run may always name."""
+    return module.partition(".")[0] in _KNOWN_PACKAGES
+
+
 def trust(name: str, where: object) -> None:
     """Refuse to import code named by a file, unless the person has imported or allowed it.
 
@@ -125,9 +130,8 @@ def trust(name: str, where: object) -> None:
     """
     module = name.partition(":")[0]
     allowed = {*_trusted, *os.environ.get("PLAYOUT_TRUST", "").split(",")}
-    known = module.partition(".")[0] in _KNOWN_PACKAGES
     imported = module in sys.modules or module == main_name()
-    if not known and not imported and module not in allowed:
+    if not is_known(module) and not imported and module not in allowed:
         raise ConfigError(
             f"{where} names code to import ({name}); if you trust it, add --trust {module} "
             f'(in Python trust="{module}")'

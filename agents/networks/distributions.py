@@ -1,4 +1,4 @@
-"""Action distributions on plain tensors: categorical with masks, bits, Gaussian, squashed Gaussian.
+"""Action distributions on plain tensors: categorical with masks, bits, Gaussians, products of them.
 
 Each has sample, mode, log_prob and entropy. Importing and constructing torch.distributions costs
 more than a small network; these have no validation and no broadcasting. Random numbers come from an
@@ -101,6 +101,47 @@ class MultiCategorical:
     def entropy(self) -> Tensor:
         """Sum of the entropies, `[N]`."""
         return torch.stack([choice.entropy() for choice in self.choices]).sum(dim=0)
+
+
+class Product:
+    """Independent distributions side by side: the parts of a Dict or Tuple of actions.
+
+    An action is one float row `[N, D]` of the numbers of all parts; a single choice is one column.
+    """
+
+    __slots__ = ("parts", "widths")
+
+    def __init__(self, parts: Sequence[Distribution], widths: Sequence[int]) -> None:
+        """`widths[i]` columns belong to `parts[i]`; 0 stands for one choice `[N]`."""
+        self.parts, self.widths = list(parts), list(widths)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Actions `[N, D]`, each part drawn in turn."""
+        return self._join([part.sample(generator) for part in self.parts])
+
+    def mode(self) -> Tensor:
+        """The most likely action of each part, `[N, D]`."""
+        return self._join([part.mode() for part in self.parts])
+
+    def _join(self, actions: Sequence[Tensor]) -> Tensor:
+        columns = [
+            action if width else action.unsqueeze(-1)
+            for action, width in zip(actions, self.widths, strict=True)
+        ]
+        return torch.cat([column.to(torch.float32) for column in columns], dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Sum of the parts' log-probabilities and log-densities, `[N]`."""
+        columns = actions.split([width or 1 for width in self.widths], dim=-1)
+        found = [
+            part.log_prob(column if width else column.squeeze(-1))
+            for part, column, width in zip(self.parts, columns, self.widths, strict=True)
+        ]
+        return torch.stack(found).sum(dim=0)
+
+    def entropy(self) -> Tensor:
+        """Sum of the parts' entropies, `[N]`."""
+        return torch.stack([part.entropy() for part in self.parts]).sum(dim=0)
 
 
 class Bernoulli:

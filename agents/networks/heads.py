@@ -1,10 +1,12 @@
 """Heads: from features to a distribution over a Gymnasium action space, and to env actions.
 
-Discrete, MultiDiscrete, MultiBinary and Box are covered; Box by a Gaussian whose deviation is a
-free parameter or an output, clipped to the bounds or squashed into them. A head also knows how an
+Discrete, MultiDiscrete, MultiBinary and Box are covered, and Dict and Tuple of them by a product;
+Box by a Gaussian whose deviation is a free parameter or an output, clipped to the bounds or
+squashed into them. A head also knows how an
 action in a rollout becomes the environment's action (offset, clipping, squashing, type and shape).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,11 @@ from playout.agents.networks.distributions import (
     Distribution,
     Gaussian,
     MultiCategorical,
+    Product,
     SquashedGaussian,
 )
 from playout.agents.networks.encoders import linear
+from playout.agents.vector.actions import check_action_space, is_composite, leaves
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -150,6 +154,44 @@ class BoxHead(ActionHead):
         return found.astype(self.dtype).reshape(-1, *self.shape)
 
 
+class ProductHead(ActionHead):
+    """One head for each part of a Dict or Tuple; all read one linear layer."""
+
+    def __init__(self, num_features: int, heads: Sequence[ActionHead], widths: Sequence[int]):
+        """`heads` lie in the order of the parts; `widths` are as in `Product`."""
+        self.sizes = [int(head.out.weight.shape[0]) for head in heads]
+        super().__init__(num_features, sum(self.sizes))
+        with torch.no_grad():
+            self.out.weight.copy_(torch.cat([head.out.weight for head in heads]))
+            self.out.bias.copy_(torch.cat([head.out.bias for head in heads]))
+        for head in heads:
+            del head.out
+        self.heads: Any = nn.ModuleList(heads)
+        self.widths = list(widths)
+        self.mask_sizes = [head.mask_size or 0 for head in heads]
+        self.mask_size = sum(self.mask_sizes) or None
+
+    def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
+        """Product of the parts' distributions; masks lie side by side, `[N, sum of the parts']`."""
+        masks = [None] * len(self.sizes) if mask is None else mask.split(self.mask_sizes, dim=-1)
+        found = [
+            head.distribution(part, legal if size else None)
+            for head, part, legal, size in zip(
+                self.heads, outputs.split(self.sizes, dim=-1), masks, self.mask_sizes, strict=True
+            )
+        ]
+        return Product(found, self.widths)
+
+    def to_env(self, actions: Tensor) -> NDArray[Any]:
+        """float64 `[N, D]`: a flat row of all parts, see vector/actions.py."""
+        columns = actions.split([width or 1 for width in self.widths], dim=-1)
+        found = [
+            head.to_env(column if width else column.squeeze(-1)).reshape(len(actions), -1)
+            for head, column, width in zip(self.heads, columns, self.widths, strict=True)
+        ]
+        return np.concatenate(found, axis=1, dtype=np.float64)
+
+
 def build_head(
     space: spaces.Space[Any],
     num_features: int,
@@ -173,7 +215,20 @@ def build_head(
             log_std_init=log_std_init,
             state_dependent_std=state_dependent_std,
         )
-    raise ConfigError(
-        f"actions of type {type(space).__name__} are not supported; "
-        "Discrete, MultiDiscrete, MultiBinary and Box are"
-    )
+    check_action_space(space)
+    assert is_composite(space)
+    parts = list(leaves(space))
+    heads = [
+        build_head(
+            part,
+            num_features,
+            squash=squash,
+            log_std_init=log_std_init,
+            state_dependent_std=state_dependent_std,
+        )
+        for part in parts
+    ]
+    widths = [
+        0 if isinstance(part, spaces.Discrete) else int(np.prod(part.shape or ())) for part in parts
+    ]
+    return ProductHead(num_features, heads, widths)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy, PolicyStep, Tree, map_tree
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.rollout import Rollout
+from playout.agents.vector.actions import mask_size
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer, RewardScaler
 from playout.agents.vector.running import finished_episodes
-from playout.agents.vector.spaces import Arrays, empty, map_arrays, mask_size, same_arrays, write
+from playout.agents.vector.spaces import Arrays, empty, map_arrays, same_arrays, write
 from playout.errors import ConfigError, DivergedError, EnvironmentFault
 from torch import Tensor
 

@@ -4,16 +4,18 @@ Every environment plays the same number of episodes, so that short ones are not 
 statistics of normalisation stay as they are. Leaves out what follows from the result.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.agents.networks.policy import Policy
+from playout.agents.networks.policy import Policy, map_tree
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.spaces import Arrays
 from playout.errors import EnvironmentFault
 
 
@@ -64,31 +66,35 @@ def evaluate_policy(
     """
     rows = envs.num_envs
     quota = -(-episodes // rows)
-    generator = torch.Generator().manual_seed(seed)
+    device = device_of(policy)
+    generator = torch.Generator(device)
+    generator.manual_seed(seed)
     raw = envs.reset(seed)
-    state = policy.initial_state(rows)
+    state = map_tree(lambda x: x.to(device), policy.initial_state(rows))
     totals, lengths, done = np.zeros(rows), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     found: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for _ in range(max_steps):
-        obs = to_tensors(raw if normalizer is None else normalizer(raw))
+        _check(raw, "an observation", done, lengths)
+        obs = to_tensors(raw if normalizer is None else normalizer(raw), device)
         mask = envs.masks()
         step = policy.step(
             obs,
             state,
-            None if mask is None else torch.from_numpy(np.array(mask)),
+            None if mask is None else to_tensors(np.array(mask), device),
             generator=generator,
             deterministic=deterministic,
         )
         active = ~envs.idle
         raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
-        totals += rewards
         lengths += active
+        _check(rewards, "a reward", done, lengths)
+        totals += rewards
         over = terminations | truncations
         state = step.state
         if state is not None:
             fresh = over if envs.same_step else ~(active | envs.idle)
             if fresh.any():
-                state = policy.reset_state(state, torch.from_numpy(fresh))
+                state = policy.reset_state(state, torch.from_numpy(fresh).to(device))
         if over.any():
             ended = np.flatnonzero(over & (done < quota))
             found.append((totals[ended], lengths[ended]))
@@ -103,6 +109,27 @@ def evaluate_policy(
             "give the environment a time limit"
         )
     returns, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if not np.isfinite(returns).all():
-        raise EnvironmentFault("an evaluation episode has a return that is NaN or infinite")
     return Evaluation(returns, counts)
+
+
+def device_of(policy: Policy) -> torch.device:
+    """Where a policy's parameters are; the processor if it has none."""
+    first = next(iter(policy.parameters()), None) if hasattr(policy, "parameters") else None
+    return torch.device("cpu") if first is None else first.device
+
+
+def _check(
+    arrays: Arrays, what: str, episodes: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    """Refuse NaN and infinity, and name the environment, its episode and step."""
+    if isinstance(arrays, dict):
+        for key, part in arrays.items():
+            _check(part, f"{what} ({key})", episodes, lengths)
+    elif arrays.dtype.kind == "f" and not math.isfinite(float(arrays.sum(dtype=np.float64))):
+        bad = ~np.isfinite(arrays).reshape(len(arrays), -1).all(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            raise EnvironmentFault(
+                f"environment {row} gave {what} that is NaN or infinite in an evaluation "
+                f"(episode {episodes[row]}, step {lengths[row]})"
+            )

@@ -13,17 +13,26 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.policy import Policy, Tree
+from playout.agents.networks.policy import Policy, Tree, map_tree
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.config import CollectConfig
+from playout.agents.ppo.evaluation import device_of
 from playout.agents.ppo.trainer import choose_threads
 from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.directory import RunDir
+from playout.agents.vector.actions import (
+    check_masks,
+    flat_mask,
+    is_composite,
+    mask_size,
+    nested,
+    one_action,
+)
 from playout.agents.vector.normalize import ObsNormalizer
-from playout.agents.vector.spaces import Arrays, decode_space, map_arrays
+from playout.agents.vector.spaces import Arrays, decode_space, limits, map_arrays
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import CheckpointError, ConfigError, RunError
+from playout.errors import CheckpointError, ConfigError, EnvironmentFault, RunError
 from playout.own_code import trust
 
 
@@ -48,7 +57,8 @@ class PPOPlayer:
         self.observation_space, self.action_space = observation_space, action_space
         self.normalizer = normalizer
         self.state: Tree = None
-        self.generator = torch.Generator()
+        self.device = device_of(policy)
+        self.generator = torch.Generator(self.device)
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -64,7 +74,7 @@ class PPOPlayer:
         deterministic: bool = True,
         mask: ArrayLike | None = None,
         episode_starts: ArrayLike | None = None,
-    ) -> NDArray[Any]:
+    ) -> Any:
         """Actions for a batch of observations, as the environment takes them.
 
         Args:
@@ -74,28 +84,54 @@ class PPOPlayer:
             episode_starts: Recurrent policies: rows whose memory is to be forgotten, bool `[N]`.
 
         Returns:
-            `[N, ...]`.
+            `[N, ...]`; of a Dict or Tuple of actions such a dictionary or tuple of arrays.
+
+        Raises:
+            ConfigError: Observations or mask are not of the spaces that were learned.
         """
         obs, found = self._read(observations)
-        mask = found if mask is None else mask
+        given = found if mask is None else mask
         count = _count(self.observation_space, obs)
         if count is None:
             obs = map_arrays(lambda array: array[None], obs)
-            mask = None if mask is None else np.asarray(mask)[None]
         rows = 1 if count is None else count
+        legal = self._legal(given, rows, single=count is None)
         if self.normalizer is not None:
             obs = self.normalizer(obs)
         state = self._state(rows, episode_starts)
         step = self.policy.step(
-            to_tensors(obs),
+            to_tensors(obs, self.device),
             state,
-            None if mask is None else torch.from_numpy(np.array(mask)),
+            None if legal is None else to_tensors(legal, self.device),
             generator=self.generator,
             deterministic=deterministic,
         )
         self.state = step.state
         actions = self.policy.to_env(step.action)
-        return actions[0] if count is None else actions
+        if count is not None:
+            return nested(self.action_space, actions)
+        if is_composite(self.action_space):
+            return one_action(self.action_space, actions[0])
+        return actions[0]
+
+    def _legal(self, mask: Any, rows: int, *, single: bool) -> NDArray[np.uint8] | None:
+        """The mask as `[rows, A]`."""
+        space = self.action_space
+        if mask is None or not mask_size(space):
+            return None
+        try:
+            if single:
+                return flat_mask(space, mask, "act", over=False)[None]
+            if isinstance(mask, np.ndarray) and mask.shape == (rows, mask_size(space)):
+                found = (mask != 0).astype(np.uint8)
+            else:
+                if len(mask) != rows:
+                    raise ConfigError(f"{rows} observations, but {len(mask)} masks")
+                found = np.stack([flat_mask(space, one, "act", over=True) for one in mask])
+            check_masks(space, found, lambda row: f"act, row {row}")
+        except EnvironmentFault as error:
+            raise ConfigError(str(error)) from error
+        return found
 
     def _state(self, rows: int, episode_starts: ArrayLike | None) -> Tree:
         state = self.state
@@ -103,9 +139,9 @@ class PPOPlayer:
         while isinstance(leaf, list | tuple):
             leaf = leaf[0]
         if leaf is None or len(leaf) != rows:
-            state = self.policy.initial_state(rows)
+            state = map_tree(lambda x: x.to(self.device), self.policy.initial_state(rows))
         elif episode_starts is not None:
-            starts = torch.from_numpy(np.asarray(episode_starts, np.bool_))
+            starts = torch.from_numpy(np.asarray(episode_starts, np.bool_)).to(self.device)
             state = self.policy.reset_state(state, starts)
         return state
 
@@ -126,7 +162,7 @@ class PPOPlayer:
 def _part(obs: Any, key: str) -> Any:
     """What a dictionary of observations holds at `key`."""
     if not isinstance(obs, Mapping) or key not in obs:
-        raise ValueError(f"the observation must be a dictionary with {key!r} in it")
+        raise ConfigError(f"the observation must be a dictionary with {key!r} in it")
     return obs[key]
 
 
@@ -134,18 +170,18 @@ def _count(space: spaces.Space[Any], obs: Arrays) -> int | None:
     """The number of observations, or None for a single one.
 
     Raises:
-        ValueError: They have the wrong shape.
+        ConfigError: They have the wrong shape.
     """
     if isinstance(space, spaces.Dict):
         counts = {_count(part, obs[key]) for key, part in space.spaces.items()}
         if len(counts) != 1:
-            raise ValueError("the parts of the observations differ in number")
+            raise ConfigError("the parts of the observations differ in number")
         return counts.pop()
     shape = space.shape or ()
     if obs.shape == shape:
         return None
     if obs.shape[1:] != shape or obs.ndim != len(shape) + 1:
-        raise ValueError(
+        raise ConfigError(
             f"observations must have shape [N, {', '.join(map(str, shape))}], not {list(obs.shape)}"
         )
     return len(obs)
@@ -153,12 +189,27 @@ def _count(space: spaces.Space[Any], obs: Arrays) -> int | None:
 
 def _typed(space: spaces.Space[Any], obs: Any) -> Arrays:
     if isinstance(space, spaces.Dict):
+        if isinstance(obs, tuple):
+            obs = {str(i): part for i, part in enumerate(obs)}
         return {key: _typed(part, _part(obs, key)) for key, part in space.spaces.items()}
-    array = np.asarray(obs)
+    try:
+        array = np.asarray(obs)
+    except ValueError as error:
+        raise ConfigError(f"observations cannot be read as an array: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"observations must be numbers, not {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ConfigError("an observation is NaN or infinite")
+    whole = not isinstance(space, spaces.Box) or np.dtype(space.dtype).kind in "iu"
+    if whole and array.dtype.kind == "f" and (array != np.floor(array)).any():
+        raise ConfigError(f"observations must be whole numbers, as in {space}")
     if isinstance(space, spaces.Box):
-        array = np.ascontiguousarray(array, space.dtype)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError("an observation is NaN or infinite")
+        return np.ascontiguousarray(array, space.dtype)
+    low, high = limits(space)
+    if array.shape[array.ndim - len(space.shape or ()) :] == (space.shape or ()) and (
+        (array < low).any() or (array >= high).any()
+    ):
+        raise ConfigError(f"an observation is not in {space}")
     return array
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
+from playout.agents.vector.actions import random_action
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
@@ -133,25 +133,14 @@ def _make_group(
 
 
 def _step_seconds(group: EnvGroup, budget: float = 0.1) -> float:
-    """Mean seconds of a step with random actions, measured for at most `budget` seconds."""
-    space = group.action_space
-    space.seed(0)
+    """Mean seconds of a step with random legal actions, for at most `budget` seconds."""
+    rng = np.random.default_rng(0)
     group.reset(0)
     begun, steps = time.perf_counter(), 0
     while time.perf_counter() - begun < budget and steps < 500:
-        group.step(_legal_action(space, group.buffers["masks"][0])[None])
+        group.step(random_action(group.action_space, group.buffers["masks"][0], rng)[None])
         steps += 1
     return (time.perf_counter() - begun) / max(steps, 1)
-
-
-def _legal_action(space: gym.Space[Any], mask: NDArray[np.uint8]) -> NDArray[Any]:
-    """A random action that the mask `[A]` allows."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.asarray(space.sample(mask.astype(np.int8)))
-    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        ends = np.cumsum(space.nvec)[:-1]
-        return np.asarray(space.sample(tuple(np.split(mask.astype(np.int8), ends))))
-    return np.asarray(space.sample())
 
 
 def make_single(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:

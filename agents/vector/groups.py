@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypedDict
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.vector.actions import mask_size
 from playout.agents.vector.interface import Environments, Step
-from playout.agents.vector.spaces import Arrays, empty, mask_size
+from playout.agents.vector.spaces import Arrays, empty
 
 
 class Buffers(TypedDict):

@@ -7,20 +7,18 @@ have the same spaces. State is saved as seeds and actions (episodes.py).
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.vector.actions import check_action_space, flat_mask, one_action
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
-from playout.agents.vector.spaces import (
-    check_obs,
-    has_mask_key,
-    simple_obs,
-    simple_space,
-    write,
-)
+from playout.agents.vector.in_process import read_reward
+from playout.agents.vector.spaces import check_obs, has_mask_key, simple_obs, simple_space, write
 from playout.errors import ConfigError, EnvironmentFault
+from playout.own_code import is_known
 
 # What PettingZoo's environments import, where the package is called as its module is. Others are
 # not offered: a misspelt module of one's own is no package to install.
@@ -42,8 +40,11 @@ class ParallelGroup(Group):
             same = first.observation_space(other) == self.raw_space
             if not same or first.action_space(other) != self.action_space:
                 raise ConfigError(f"{name}: one policy needs agents with the same spaces")
+        check_action_space(self.action_space)
         self.observation_space = simple_space(self.raw_space)
         self.masked = has_mask_key(self.raw_space)
+        # As in in_process.py: the bounds of published environments are not the person's to mend.
+        self.strict = not is_known(type(first.unwrapped).__module__)
         self.log = EpisodeLog(num_envs)
         self.buffers = make_buffers(
             self.observation_space, self.action_space, num_envs * len(self.agents)
@@ -67,17 +68,32 @@ class ParallelGroup(Group):
         self._write(i, obs, infos)
 
     def _write(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
+        living = set(self.envs[i].agents)
         for k, agent in enumerate(self.agents):
             if agent not in obs:
                 continue
-            row = i * len(self.agents) + k
-            simple, mask = simple_obs(self.raw_space, obs[agent])
-            check_obs(self.observation_space, simple, f"{self.name}, environment {i}, {agent}")
+            row, where = i * len(self.agents) + k, partial(self._where, i, agent)
+            try:
+                simple, mask = simple_obs(self.raw_space, obs[agent])
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+                raise EnvironmentFault(f"{where()} gave no observation: {error}") from error
+            check_obs(self.observation_space, simple, where, strict=self.strict)
             write(self.buffers["obs"], row, simple)
             mask = infos.get(agent, {}).get("action_mask") if mask is None else mask
             if mask is not None:
                 self.masked = True
-                self.buffers["masks"][row] = np.asarray(mask).reshape(-1) != 0
+                self.buffers["masks"][row] = flat_mask(
+                    self.action_space, mask, where(), over=agent not in living
+                )
+            else:
+                self.buffers["masks"][row] = 1
+
+    def _where(self, i: int, agent: str) -> str:
+        """Which environment, agent and step: for errors."""
+        return (
+            f"{self.name}, environment {i}, {agent} (episode {self.log.numbers[i]}, "
+            f"step {len(self.log.actions[i])})"
+        )
 
     def step(self, actions: NDArray[Any]) -> None:
         """Step every environment; one whose agents are all done begins anew."""
@@ -93,7 +109,7 @@ class ParallelGroup(Group):
         env, buffers = self.envs[i], self.buffers
         alive = set(env.agents)
         given = {
-            agent: chosen[k].item() if chosen[k].ndim == 0 else chosen[k]
+            agent: one_action(self.action_space, chosen[k])
             for k, agent in enumerate(self.agents)
             if agent in alive
         }
@@ -109,7 +125,8 @@ class ParallelGroup(Group):
         for k, agent in enumerate(self.agents):
             row = i * len(self.agents) + k
             live = agent in alive
-            buffers["rewards"][row] = rewards.get(agent, 0.0) if live else 0.0
+            reward = rewards.get(agent, 0.0) if live else 0.0
+            buffers["rewards"][row] = read_reward(reward, partial(self._where, i, agent))
             buffers["terminations"][row] = live and bool(terminations.get(agent, False))
             buffers["truncations"][row] = live and bool(truncations.get(agent, False))
             buffers["idle"][row] = agent not in env.agents

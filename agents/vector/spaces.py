@@ -16,6 +16,9 @@ from playout.errors import CheckpointError, ConfigError, EnvironmentFault
 Arrays = Any
 """An array, or a dict of them."""
 
+# By so much may a number pass the bound of a Box, relative to the bound where that is above 1.
+_ROUNDING = 1e-3
+
 
 def simple_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """The space of what `simple_obs` returns for observations of `space`."""
@@ -56,27 +59,10 @@ def simple_obs(space: spaces.Space[Any], obs: Any) -> tuple[Arrays, NDArray[Any]
         return found, mask
     array = np.asarray(obs)
     if isinstance(space, spaces.Box) and space.dtype != np.uint8 and array.dtype != np.float32:
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{str(obs)[:40]!r} is no number")
         array = array.astype(np.float32)
     return array, None
-
-
-def check_action_space(space: spaces.Space[Any]) -> None:
-    """Refuse actions that no policy here has a distribution for."""
-    kinds = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box
-    if not isinstance(space, kinds):
-        raise ConfigError(
-            f"actions of type {type(space).__name__} are not supported; "
-            "Discrete, MultiDiscrete, MultiBinary and Box are"
-        )
-
-
-def mask_size(space: spaces.Space[Any]) -> int:
-    """Length of an action mask for an action space, 0 where it has none."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return int(space.nvec.sum())
-    return 0
 
 
 def has_mask_key(space: spaces.Space[Any]) -> bool:
@@ -119,32 +105,72 @@ def write(arrays: Arrays, index: Any, obs: Arrays) -> None:
         arrays[index] = obs
 
 
-def check_obs(space: spaces.Space[Any], obs: Arrays, name: str) -> None:
-    """Refuse an observation whose shape or values a simple space does not allow.
+def check_obs(
+    space: spaces.Space[Any], obs: Arrays, where: Callable[[], str], *, strict: bool = True
+) -> None:
+    """Refuse an observation that a simple space does not allow.
 
-    Values of a Box may lie outside its bounds, as those of many environments do by rounding; NaN
-    and infinities, wrong shapes and numbers outside a Discrete space may not.
+    Args:
+        space: What was declared.
+        obs: One observation.
+        where: Says which environment and step it is of.
+        strict: Refuse numbers outside the bounds of a Box too, which many published environments
+            give; wrong shapes, text, NaN and infinity are refused always.
+
+    Raises:
+        EnvironmentFault: It is not of the space.
     """
     if isinstance(space, spaces.Dict):
         if not isinstance(obs, Mapping) or set(obs) != set(space.spaces):
-            raise EnvironmentFault(f"{name} broke its space: the keys are not {list(space.spaces)}")
+            raise EnvironmentFault(
+                f"{where()} broke its space: the keys are not {list(space.spaces)}"
+            )
         for key, part in space.spaces.items():
-            check_obs(part, obs[key], f"{name} ({key})")
+            check_obs(part, obs[key], lambda key=key: f"{where()} ({key})", strict=strict)  # type: ignore[misc]
         return
     array = np.asarray(obs)
     if array.shape != (space.shape or ()):
         raise EnvironmentFault(
-            f"{name} broke its space: an observation of shape {array.shape}, not {space.shape}"
+            f"{where()} broke its space: an observation of shape {array.shape}, not {space.shape}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise EnvironmentFault(
+            f"{where()} broke its space: an observation of {array.dtype}, which is no number"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise EnvironmentFault(f"{name} gave an observation with NaN or infinity")
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        low, high = _limits(space)
-        if (array < low).any() or (array >= high).any():
-            raise EnvironmentFault(f"{name} broke its space: {array} is not in {space}")
+        raise EnvironmentFault(f"{where()} gave an observation with NaN or infinity")
+    if isinstance(space, spaces.Box):
+        if strict:
+            _check_box(space, array, where)
+        return
+    low, high = limits(space)
+    if (array < low).any() or (array >= high).any() or (array != np.floor(array)).any():
+        raise EnvironmentFault(f"{where()} broke its space: {array} is not in {space}")
 
 
-def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+def _check_box(space: spaces.Box, array: NDArray[Any], where: Callable[[], str]) -> None:
+    """Bounds, with room for rounding; whole numbers where bytes or integers were declared."""
+    if np.dtype(space.dtype).kind in "iu":
+        if array.dtype.kind == "f" and (array != np.floor(array)).any():
+            raise EnvironmentFault(
+                f"{where()} broke its space: fractions, though it declares {space.dtype}"
+            )
+        below, above = array < space.low, array > space.high
+    else:
+        below = array < space.low - _ROUNDING * np.maximum(1.0, np.abs(space.low))
+        above = array > space.high + _ROUNDING * np.maximum(1.0, np.abs(space.high))
+    outside = below | above
+    if outside.any():
+        index = tuple(int(i) for i in np.argwhere(outside)[0])
+        entry = f"number {list(index)} is" if index else "it is"
+        raise EnvironmentFault(
+            f"{where()} broke its space: {entry} {array[index]:.6g}, outside "
+            f"{space.low[index]:.6g} to {space.high[index]:.6g}; widen observation_space or clip"
+        )
+
+
+def limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    """Least value and first value beyond of a Discrete, MultiDiscrete or MultiBinary."""
     if isinstance(space, spaces.Discrete):
         return int(space.start), int(space.start + space.n)
     if isinstance(space, spaces.MultiDiscrete):
@@ -157,6 +183,8 @@ def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Dict):
         parts = {key: encode_space(part) for key, part in space.spaces.items()}
         return {"type": "dict", "keys": list(space.spaces), "parts": parts}
+    if isinstance(space, spaces.Tuple):
+        return {"type": "tuple", "parts": [encode_space(part) for part in space.spaces]}
     if isinstance(space, spaces.Box):
         bounds = {name: _squeeze(getattr(space, name)) for name in ("low", "high")}
         return {
@@ -179,10 +207,13 @@ def decode_space(data: Mapping[str, Any]) -> spaces.Space[Any]:
     try:
         kind = data["type"]
         if kind == "dict":
-            return spaces.Dict({key: decode_space(data["parts"][key]) for key in data["keys"]})
+            # A list of pairs keeps its order; Gymnasium would sort a dictionary.
+            return spaces.Dict([(key, decode_space(data["parts"][key])) for key in data["keys"]])
+        if kind == "tuple":
+            return spaces.Tuple([decode_space(part) for part in data["parts"]])
         if kind == "box":
             shape, dtype = tuple(data["shape"]), np.dtype(data["dtype"])
-            if dtype not in (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64)):
+            if dtype.kind not in "iuf" or dtype.itemsize > 8:
                 dtype = np.dtype(np.float32)
             low, high = (
                 np.broadcast_to(np.asarray(data[name], dtype), shape) for name in ("low", "high")
@@ -193,7 +224,8 @@ def decode_space(data: Mapping[str, Any]) -> spaces.Space[Any]:
         if kind == "multi_discrete":
             return spaces.MultiDiscrete(data["nvec"], start=data["start"])
         if kind == "multi_binary":
-            return spaces.MultiBinary(tuple(data["shape"]))
+            shape = tuple(data["shape"])
+            return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"the checkpoint describes a space that cannot be: {error}") from None
     raise CheckpointError(f"the checkpoint describes a space of unknown type {kind!r}")

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.vector.actions import row_form
 from playout.agents.vector.groups import Buffers, Group
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
 from playout.agents.vector.spaces import map_arrays, rows_of
@@ -47,7 +48,7 @@ class WorkerPool(Group):
             Buffers,
             map_arrays(lambda x: shared((count, *x.shape[1:]), x.dtype), {**template.buffers}),
         )
-        shape, dtype = self.action_space.shape or (), self.action_space.dtype
+        shape, dtype = row_form(self.action_space)
         self.actions = shared((count, *shape), dtype)
         # fork where there is: the makers may be closures, and the parent computes nothing yet.
         method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None

@@ -154,3 +154,37 @@ class Counter(gym.Env):
                 reward = "much"
         over = self.time >= self.length
         return obs, reward, over and not self.truncate, over and self.truncate, {}
+
+
+class Hand(gym.Env):
+    """One step with a Dict of actions: choose finger 2 and grip at 0.5. Optimum 1; fingers masked.
+
+    The mask is part of a Dict observation, and an illegal finger raises.
+    """
+
+    observation_space = spaces.Dict(
+        {
+            "sight": spaces.Box(-1, 1, (2,), np.float32),
+            "touch": spaces.Discrete(2),
+            "action_mask": spaces.MultiBinary(3),
+        }
+    )
+    action_space = spaces.Dict(
+        {"finger": spaces.Discrete(3), "grip": spaces.Box(-1, 1, (1,), np.float32)}
+    )
+
+    def _obs(self):
+        mask = np.array([self.at % 2, (self.at + 1) % 2, 1], np.int8)
+        return {"sight": np.full(2, 0.5, np.float32), "touch": self.at % 2, "action_mask": mask}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = int(self.np_random.integers(2))
+        return self._obs(), {}
+
+    def step(self, action):
+        if not self._obs()["action_mask"][action["finger"]]:
+            raise ValueError(f"illegal finger {action['finger']}")
+        miss = abs(float(action["grip"][0]) - 0.5)
+        self.at += 1
+        return self._obs(), (action["finger"] == 2) - min(miss, 1.0), self.at >= 3, False, {}

@@ -8,6 +8,7 @@ from playout.agents.networks.distributions import (
     Categorical,
     Gaussian,
     MultiCategorical,
+    Product,
     SquashedGaussian,
 )
 from scipy import integrate, stats
@@ -124,3 +125,15 @@ def test_the_same_generator_seed_gives_the_same_samples():
     logits = torch.zeros(100, 9)
     first, second = (Categorical(logits).sample(torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_a_product_is_its_parts_side_by_side(generator):
+    choice = Categorical(torch.randn(20, 3, generator=generator))
+    gaussian = Gaussian(torch.randn(20, 2, generator=generator), torch.zeros(2))
+    product = Product([choice, gaussian], [0, 2])
+    actions = product.sample(generator)
+    assert actions.shape == (20, 3) and actions.dtype == torch.float32
+    wanted = choice.log_prob(actions[:, 0]) + gaussian.log_prob(actions[:, 1:])
+    torch.testing.assert_close(product.log_prob(actions), wanted)
+    torch.testing.assert_close(product.entropy(), choice.entropy() + gaussian.entropy())
+    assert torch.equal(product.mode()[:, 0].long(), choice.mode())
