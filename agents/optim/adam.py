@@ -41,6 +41,23 @@ def flat_gradients(flat: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     return grad
 
 
+def unique_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those that learn, each once.
+
+    Raises:
+        ConfigError: There is none, or they are of several types or on several devices.
+    """
+    found = list({id(p): p for p in parameters if p.requires_grad}.values())
+    if not found:
+        raise ConfigError("the policy has no parameters to learn")
+    kinds = {(p.dtype, p.device) for p in found}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"Adam needs parameters of one type on one device, not {sorted(map(str, kinds))}"
+        )
+    return found
+
+
 class Adam:
     """Adam with one learning rate for all parameters.
 
@@ -59,15 +76,7 @@ class Adam:
         weight_decay: float = 0.0,
     ) -> None:
         """Move the parameters, of one type on one device, into one buffer; shared ones once."""
-        unique = {id(p): p for p in parameters if p.requires_grad}
-        self.parameters = list(unique.values())
-        if not self.parameters:
-            raise ConfigError("the policy has no parameters to learn")
-        kinds = {(p.dtype, p.device) for p in self.parameters}
-        if len(kinds) > 1:
-            raise ConfigError(
-                f"Adam needs parameters of one type on one device, not {sorted(map(str, kinds))}"
-            )
+        self.parameters = unique_parameters(parameters)
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
         self.step_count = 0
         self.flat = flatten(self.parameters)
@@ -114,6 +123,10 @@ class Adam:
         else:
             self._tensor_step(scale)
         return norm
+
+    def advance(self, max_grad_norm: float = math.inf) -> float:
+        """`step`, by the name under which DeviceAdam does not wait for a device."""
+        return self.step(max_grad_norm)
 
     @torch.no_grad()
     def _tensor_step(self, scale: float) -> None:
