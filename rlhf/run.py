@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from playout.agents.runs.checkpoint.durable_io import describe
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
@@ -21,9 +23,10 @@ from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.lora import LoRAConfig, add_adapters
-from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
+from playout.rlhf.stages.threads import use_threads
 from playout.rlhf.supervised.reward import RewardModel
 
 __all__ = ["evaluate", "export", "load", "play"]
@@ -48,21 +51,33 @@ def load(
     game: object | None = None,
 ) -> LanguagePlayer | RewardPlayer:
     """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
-    stage = run.kind.partition(".")[2]
+    stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
+    use_threads(machine.threads)
     if stage == "reward":
-        return RewardPlayer(RewardModel.load(run.path))
+        return RewardPlayer(RewardModel.load(run.path, dtype=machine.dtype, device=device))
     finished = stage == "all" or (run.path / "model" / "config.json").exists()
-    model, tokenizer = load_model(run.path) if finished else _unfinished(run, which)
+    model, tokenizer = (
+        load_model(run.path, device=device) if finished else _unfinished(run, which, device)
+    )
+    # A policy answers in float32 on a processor unless another type is asked for: one prompt is
+    # bound by memory there, and its answers are those of earlier versions.
+    exact = machine.dtype == "auto" and device.type == "cpu"
     return LanguagePlayer(
-        model, tokenizer, name=run.path.name, max_new_tokens=response_length(run.config)
+        model,
+        tokenizer,
+        name=run.path.name,
+        max_new_tokens=response_length(run.config),
+        dtype=torch.float32 if exact else pick_dtype(machine.dtype, device),
     )
 
 
-def _unfinished(run: RunDir, which: str | int) -> tuple[Transformer, Tokenizer]:
+def _unfinished(
+    run: RunDir, which: str | int, device: torch.device
+) -> tuple[Transformer, Tokenizer]:
     base = run.config.get("base")
     if not base:
         raise RunError(f"{run.path} is not finished; continue it with --resume {run.path}")
-    model, tokenizer = load_model(str(base))
+    model, tokenizer = load_model(str(base), device=device)
     if run.config.get("lora_rank"):
         add_adapters(model, LoRAConfig(rank=int(run.config["lora_rank"])))
     _, state = run.load(which, only=("model",))
@@ -82,7 +97,14 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     if improved:
         from playout.rlhf.evaluation.judge import compare_policies
 
-        match = comparison_of(run.path, num_prompts=options.episodes or 256, seed=options.seed)
+        use_threads(options.threads)
+        match = comparison_of(
+            run.path,
+            num_prompts=options.episodes or 256,
+            seed=options.seed,
+            device=resolve_device(options.device),
+            dtype=options.dtype,
+        )
         found = compare_policies(match.policy, match.opponent, match.evaluator)
         for name, row in found.items():
             low, high = row["interval"]
@@ -121,7 +143,7 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
     """A conversation."""
     from playout.rlhf.generation.chat import chat
 
-    player = load(run, options.which)
+    player = load(run, options.which, machine=options)
     if not isinstance(player, LanguagePlayer):
         raise RunError(f"{run.path} is a run of kind {run.kind}, which does not write text")
     player.reset(options.seed)

@@ -22,23 +22,7 @@ from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.stages import pipeline as pipeline_module
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.pipeline import STAGES, Pipeline
-from playout.rlhf.stages.sizes import Recipe
-
-MICRO = Recipe(
-    vocab_size=300,
-    model="tiny",
-    length=32,
-    pretrain_steps=6,
-    sft_steps=4,
-    classify_steps=2,
-    reward_steps=4,
-    rlhf_steps=2,
-    dpo_steps=2,
-    grpo_steps=2,
-    num_prompts=6,
-    response_length=6,
-    batch=8,
-)
+from small_language import MICRO
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,6 @@
+"""Lets tests of language find what they share (small_language.py)."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
