@@ -11,7 +11,6 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from playout_game cimport (
-    PLAYOUT_CHANCE,
     PLAYOUT_GAME_CAPSULE,
     PLAYOUT_MAX_ACTIONS,
     PLAYOUT_MAX_PLAYERS,
@@ -19,6 +18,8 @@ from playout_game cimport (
     playout_draw,
     playout_finish,
     playout_game,
+    playout_playable,
+    playout_resolve_chance,
     playout_rng,
     playout_rng_stream,
 )
@@ -32,18 +33,10 @@ cdef int raise_error(const playout_game *game) except -1:
     return game.raise_error(game) if game.raise_error != NULL else 0
 
 
-cdef inline int32_t playable(const playout_game *game, const void *state, int32_t *actions) noexcept nogil:
-    """The actions that may follow: the side to move's, or the outcomes of a chance node."""
-    cdef double[PLAYOUT_MAX_ACTIONS] probs
-    if game.chance != NULL and game.to_play(game, state) == PLAYOUT_CHANCE:
-        return game.chance(game, state, actions, probs)
-    return game.legal(game, state, actions)
-
-
 cdef inline void write_mask(const playout_game *game, const void *state, uint8_t *mask) noexcept nogil:
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
     cdef int32_t i
-    cdef int32_t count = game.legal(game, state, actions)
+    cdef int32_t count = playout_playable(game, state, actions)
     memset(mask, 0, game.num_actions)
     for i in range(count):
         mask[actions[i]] = 1
@@ -65,7 +58,7 @@ cdef int32_t first_illegal(const playout_game *game, const uint8_t[:, ::1] state
     for row in range(<int32_t>states.shape[0]):
         if where.shape[0] and not where[row]:
             continue
-        count = playable(game, &states[row, 0], legal)
+        count = playout_playable(game, &states[row, 0], legal)
         found = skip_finished and count == 0 and game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL
         for i in range(count):
             if legal[i] == actions[row]:
@@ -187,6 +180,20 @@ def random_actions(object capsule, const uint8_t[:, ::1] states, uint64_t seed, 
             rng = playout_rng_stream(seed, streams[row])
             rng.counter = counter
             out[row] = playout_draw(game, &states[row, 0], &rng)
+    raise_error(game)
+
+
+def resolve_chance(object capsule, uint8_t[:, ::1] states, uint64_t seed, const uint64_t[::1] streams,
+                   uint64_t counter, int32_t[::1] played) -> None:
+    """Draws chance outcomes until a player is to move or the game is over; writes how many a row."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef playout_rng rng
+    cdef int32_t row
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            rng = playout_rng_stream(seed, streams[row])
+            rng.counter = counter
+            played[row] = playout_resolve_chance(game, &states[row, 0], &rng)
     raise_error(game)
 
 

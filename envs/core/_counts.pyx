@@ -1,5 +1,6 @@
 """Exhaustive counts of a game's tree through the C table: move sequences, finished games, distinct positions.
 
+A chance outcome is a ply like a move, whatever its probability.
 Plain enumeration, exact and without symmetry; published counts of the rules are checked against it.
 """
 
@@ -16,6 +17,7 @@ from playout_game cimport (
     PLAYOUT_MAX_ACTIONS,
     PLAYOUT_MAX_PLAYERS,
     playout_game,
+    playout_playable,
 )
 
 cdef enum:
@@ -53,7 +55,7 @@ cdef int64_t count_sequences(const playout_game *game, const uint8_t *state, uin
                              int32_t depth) noexcept nogil:
     """Sequences of exactly `depth` moves; the last ply is counted without being played."""
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    cdef int32_t count = game.legal(game, state, actions)
+    cdef int32_t count = playout_playable(game, state, actions)
     cdef int32_t i
     cdef int64_t total = 0
     if depth == 1:
@@ -70,7 +72,7 @@ cdef int count_results(const playout_game *game, const uint8_t *state, uint8_t *
     """Tallies every finished game by its result; -1 for too many different ones or too many plies."""
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
     cdef float[PLAYOUT_MAX_PLAYERS] values
-    cdef int32_t count = game.legal(game, state, actions)
+    cdef int32_t count = playout_playable(game, state, actions)
     cdef int32_t i
     if count == 0:
         memset(values, 0, sizeof(values))
@@ -157,7 +159,7 @@ cdef int layer_next(const playout_game *game, const Layer *old, Layer *new, uint
     cdef int32_t i, count
     for row in range(old.count):
         state = old.rows + row * game.state_size
-        count = game.legal(game, state, actions)
+        count = playout_playable(game, state, actions)
         for i in range(count):
             memcpy(scratch, state, game.state_size)
             game.apply(game, scratch, actions[i])

@@ -7,6 +7,7 @@ at the Python border. What a game may leave out, and whether its answers are pro
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -15,6 +16,7 @@ from playout.errors import GameError, IllegalActionError
 
 from playout_game cimport (
     PLAYOUT_CHANCE,
+    PLAYOUT_GAME_CAPSULE,
     PLAYOUT_GENERAL_SUM,
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
@@ -182,12 +184,9 @@ cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *acti
 
 cdef int32_t py_chance(const playout_game *game, const void *state, int32_t *actions,
                        double *probs) noexcept with gil:
-    cdef Entry entry
     cdef int32_t i, count = py_legal(game, state, actions)
-    if count > 0:
-        entry = of(game).entry(state)
-        for i in range(count):
-            probs[i] = entry.probs[i]
+    for i in range(count):
+        probs[i] = of(game).entry(state).probs[i]
     return count
 
 
@@ -345,6 +344,13 @@ cdef void py_destroy(playout_game *game) noexcept with gil:
     Py_DECREF(<object>game.context)
 
 
+def forget(object capsule):
+    """Drops the decoded states of a capsule, if make() made it."""
+    cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+    if game.destroy == py_destroy:
+        of(game).kept.clear()
+
+
 def make(object game, object rules, int state_bytes):
     """A capsule of a Python object that python_game.py has looked at; `rules` is its Rules."""
     cdef playout_game table
@@ -359,9 +365,7 @@ def make(object game, object rules, int state_bytes):
     table.state_size = (HEAD + state_bytes + 7) // 8 * 8
     table.num_symmetries = getattr(game, "num_symmetries", 1)
     adaptor.game, adaptor.rules = game, rules
-    adaptor.kept = {}
-    adaptor.room = state_bytes
-    adaptor.watched = WATCHED
+    adaptor.kept, adaptor.room, adaptor.watched = {}, state_bytes, WATCHED
     table.init = py_init
     table.to_play = py_to_play
     table.legal = py_legal

@@ -27,6 +27,7 @@ from playout_game cimport (
     playout_game_flags,
     playout_has_plies_left,
     playout_max_legal,
+    playout_playable,
     playout_side_planes,
     playout_zero_sum,
 )
@@ -182,7 +183,7 @@ cdef int need_player(const playout_game *game, int player) except -1:
 cdef int need_action(const playout_game *game, const char *state, int action) except -1:
     """Raises IllegalActionError unless `action` may be played."""
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    cdef int32_t count = game.legal(game, state, actions)
+    cdef int32_t count = playout_playable(game, state, actions)
     cdef int32_t i
     for i in range(count):
         if actions[i] == action:
@@ -216,12 +217,25 @@ def to_play(object capsule, bytes state) -> int:
 
 
 def legal(object capsule, bytes state) -> list:
-    """The legal actions in rising order."""
+    """The legal actions in rising order; at a chance node its outcomes."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    cdef int32_t count = game.legal(game, state_of(game, state), actions)
+    cdef int32_t count = playout_playable(game, state_of(game, state), actions)
     raise_error(game)
     return [actions[i] for i in range(count)]
+
+
+def outcomes(object capsule, bytes state) -> list:
+    """[(action, probability)] of a chance node; nothing elsewhere."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef double[PLAYOUT_MAX_ACTIONS] probs
+    cdef int32_t count = 0
+    cdef const char *data = state_of(game, state)
+    if game.chance != NULL and game.to_play(game, data) == PLAYOUT_CHANCE:
+        count = game.chance(game, data, actions, probs)
+    raise_error(game)
+    return [(actions[i], probs[i]) for i in range(count)]
 
 
 def apply(object capsule, bytes state, int action) -> bytes:

@@ -1,6 +1,7 @@
 """Counts of a game's tree, to hold against published ones: moves, finished games, positions.
 
-Plain enumeration, exact and without symmetry, in C (_counts.pyx).
+Plain enumeration, exact and without symmetry, in C (_counts.pyx). A chance outcome is a ply like a
+move, whatever its probability.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from playout.envs.catalogue import load
-from playout.envs.core import _batch, _table
+from playout.envs.core import _batch, _python_game, _table
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.game_text import write
 from playout.errors import GameError, IllegalActionError
@@ -193,8 +193,9 @@ class NativeGame:
         if len(parts) != 1:
             return parts
         if self._single_letter is None:
+            # Only legal moves have a notation; the first of the text is one of the start's.
             start = self.initial_state()
-            texts = [start.action_text(action) for action in range(min(self.num_actions, 100))]
+            texts = [start.action_text(action) for action in start.legal_actions]
             self._single_letter = all(len(text) == 1 for text in texts)
         return list(str(parts[0])) if self._single_letter else parts
 
@@ -242,6 +243,11 @@ class NativeGame:
         """Is the game written in Python, so that it runs at Python's speed?"""
         return _table.calls_python(self.capsule)
 
+    def forget_decoded(self) -> None:
+        """Makes a game written in Python decode every state anew; for checks of its encoding."""
+        if self.calls_python:
+            _python_game.forget(self.capsule)
+
     def raise_pending(self) -> None:
         """Raises what a callback of a game written in Python raised, if anything."""
         _table.raise_pending(self.capsule)
@@ -274,8 +280,26 @@ class State:
 
     @property
     def legal_actions(self) -> list[int]:
-        """The legal actions in rising order; none when the game is over."""
+        """The legal actions in rising order, at a chance node its outcomes; none at the end."""
         return _table.legal(self.game.capsule, self._data)
+
+    @property
+    def chance_outcomes(self) -> list[tuple[int, float]]:
+        """The outcomes of a chance node with their probabilities; nothing elsewhere."""
+        return _table.outcomes(self.game.capsule, self._data)
+
+    def resolve_chance(self, seed: int, *, stream: int = 0, counter: int = 0) -> State:
+        """Draws chance outcomes until a player is to move or the game is over.
+
+        See `StateBatch.resolve_chance`, whose draws these are.
+        """
+        if self.to_play != CHANCE:
+            return self
+        batch = StateBatch.from_states([self])
+        played = int(batch.resolve_chance(seed, streams=[stream], counter=counter)[0])
+        return State(
+            self.game, batch.data.tobytes(), None if self.ply is None else self.ply + played
+        )
 
     @property
     def action_mask(self) -> NDArray[np.uint8]:

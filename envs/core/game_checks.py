@@ -44,15 +44,18 @@ class GameChecker(StateChecker):
 
     def play(self, rng: np.random.Generator) -> tuple[int, NDArray[np.float32]]:
         """One random game with every check at every state; its plies and returns."""
-        self.moves = []
+        self.moves, self.plies_left = [], None
         state = self.game.initial_state()
         for ply in range(self.game.max_plies + 1):
             self.check_state(state)
             actions = state.legal_actions
             if not actions:
                 return ply, state.returns
-            action = actions[int(rng.integers(len(actions)))]
+            possible = [action for action, prob in state.chance_outcomes if prob > 0] or actions
+            action = possible[int(rng.integers(len(possible)))]
             text = state.action_text(action)
+            if self.game.calls_python:
+                self.game.forget_decoded()  # so that the next state is the one that apply() made
             state = state.apply(action)
             self.moves.append(text)
         self.fail(

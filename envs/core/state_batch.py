@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from playout.envs.core import _batch
+from playout.envs.core.arrays import as_integers, as_seed, as_streams, out_array
 from playout.errors import GameError, IllegalActionError
 
 if TYPE_CHECKING:
@@ -22,57 +23,6 @@ NO_FLOATS = np.empty(0, np.float32)
 NO_FLOAT_ROWS = np.empty((0, 0), np.float32)
 NO_BYTE_ROWS = np.empty((0, 0), np.uint8)
 NO_INTS = np.empty(0, np.int32)
-
-
-def as_integers(values: ArrayLike, size: int, what: str) -> NDArray[np.int32]:
-    """`values` as int32 [size]; a single number stands for all rows."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{what} must be integers, got {array.dtype}")
-    if array.ndim == 0:
-        array = np.full(size, array)
-    if array.shape != (size,):
-        raise ValueError(f"{what} must have shape ({size},), got {array.shape}")
-    if array.dtype != np.int32:
-        limits = np.iinfo(np.int32)
-        array = np.clip(array, limits.min, limits.max).astype(np.int32)
-    return np.ascontiguousarray(array)
-
-
-def as_streams(values: ArrayLike | None, size: int) -> NDArray[np.uint64]:
-    """Random stream numbers [size]; by default the row numbers."""
-    if values is None:
-        return np.arange(size, dtype=np.uint64)
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.shape != (size,):
-        raise ValueError(
-            f"streams must be integers of shape ({size},), got {array.dtype} {array.shape}"
-        )
-    return np.ascontiguousarray(array.astype(np.uint64))
-
-
-def as_seed(seed: int) -> int:
-    """A seed as the 64 bits that the generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValueError(f"a seed must be an integer from 0 to 2^64 - 1, got {seed!r}")
-    return int(seed)
-
-
-def out_array(
-    out: NDArray[Any] | None, shape: tuple[int, ...], dtype: type, what: str = "out"
-) -> NDArray[Any]:
-    """A new array, or the caller's after a look at its shape, type and layout."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{what} must be an array, got {type(out).__name__}")
-    good_type = out.dtype == dtype or (dtype is np.uint8 and out.dtype in (np.bool_, np.int8))
-    if out.shape != shape or not good_type:
-        name = np.dtype(dtype).name
-        raise ValueError(f"{what} must be {name} {shape}, got {out.dtype} {out.shape}")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError(f"{what} must be a writable C-contiguous array")
-    return out
 
 
 class StateBatch:
@@ -201,7 +151,7 @@ class StateBatch:
         return self.to_play() == -1
 
     def legal_mask(self, out: NDArray[Any] | None = None) -> NDArray[np.uint8]:
-        """uint8 [B, A]: 1 where an action is legal."""
+        """uint8 [B, A]: 1 where an action is legal; at a chance node its outcomes."""
         mask = out_array(out, (len(self), self.game.num_actions), np.uint8)
         _batch.legal_mask(self.game.capsule, self.data, mask.view(np.uint8))
         return mask
@@ -342,8 +292,9 @@ class StateBatch:
     def random_actions(
         self, seed: int, *, streams: ArrayLike | None = None, counter: int = 0
     ) -> NDArray[np.int32]:
-        """int32 [B]: a uniformly random legal action a row, -1 where the game is over.
+        """int32 [B]: a random action a row, -1 where the game is over.
 
+        Legal actions are equally likely, the outcomes of a chance node have their probabilities.
         The draw is a function of (seed, stream of the row, counter): pass the ply or a running
         number as `counter`.
         """
@@ -359,13 +310,39 @@ class StateBatch:
         )
         return out
 
+    def resolve_chance(
+        self, seed: int, *, streams: ArrayLike | None = None, counter: int = 0
+    ) -> NDArray[np.int32]:
+        """Draws chance outcomes in place until in each row a player is to move or the game is over.
+
+        The draws are a function of (seed, stream of the row, counter): pass the ply as `counter`,
+        counting outcomes as plies, and no number is used twice.
+
+        Returns:
+            int32 [B]: how many outcomes were played.
+        """
+        size = len(self)
+        played = np.zeros(size, np.int32)
+        if self.game.has_chance:
+            _batch.resolve_chance(
+                self.game.capsule,
+                self.data,
+                as_seed(seed),
+                as_streams(streams, size),
+                as_seed(counter),
+                played,
+            )
+        return played
+
     def random_plies(
         self, plies: ArrayLike, seed: int, *, streams: ArrayLike | None = None
     ) -> NDArray[np.int32]:
-        """Plays `plies` (one number or [B]) random legal moves in place, never past the end.
+        """Plays `plies` (one number or [B]) random moves in place, never past the end.
+
+        As `random_actions` draws them; a chance outcome is a ply.
 
         Returns:
-            int32 [B]: how many moves were played.
+            int32 [B]: how many plies were played.
         """
         size = len(self)
         counts = as_integers(plies, size, "plies")

@@ -1,7 +1,7 @@
 """What one state of a game has to keep, one method a promise of the game ABI.
 
 Each message says what does not hold, where, and what is usually the cause. Whole games, batches and
-threads stand in game_checks.py. Games with chance moves are left out.
+threads stand in game_checks.py. Of many actions or symmetries only some are tried at a state.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from playout.errors import GameError, IllegalActionError
 GARBAGE = 0xA5
 GUARD = 64  # floats before and after an observation that must stay untouched
 SYMMETRIES = 16  # examined at every state
+ACTIONS = 64  # tried at every state, legal ones and others
 
 
 class GameCheckError(GameError):
@@ -30,6 +31,8 @@ class StateChecker:
         self.moves: list[str] = []
         self.by_hash: dict[int, tuple[bytes, Any]] = {}
         kinds = min(game.num_symmetries, SYMMETRIES)
+        self.plies_left: int | None = None  # at the state before
+        self.turn = 0  # states seen: which actions are tried where there are many
         self.inverses: list[set[int]] = [set(range(game.num_symmetries)) for _ in range(kinds)]
 
     def fail(self, what: str, hint: str) -> NoReturn:
@@ -46,14 +49,15 @@ class StateChecker:
     def check_state(self, state: State) -> None:
         """Everything about one state."""
         player = state.to_play
-        if player == CHANCE:
-            self.fail("to_play() is CHANCE", "check_game does not know chance moves yet")
         self.need(
-            player == TERMINAL or 0 <= player < self.game.num_players,
+            player in (TERMINAL, CHANCE) or 0 <= player < self.game.num_players,
             f"to_play() is {player}",
             f"it must be 0 to {self.game.num_players - 1}, or -1 at the end",
         )
+        self.check_encoding(state)
+        self.check_chance(state)
         actions = self.check_actions(state)
+        self.check_plies_left(state)
         self.check_children(state, actions)
         self.check_serial(state)
         observations = self.check_observations(state)
@@ -62,6 +66,69 @@ class StateChecker:
         self.check_symmetries(state, observations)
         self.check_batch_row(state, observations)
 
+    def check_encoding(self, state: State) -> None:
+        """A state of a Python game is the same when it is decoded from its bytes."""
+        if not self.game.calls_python:
+            return
+        try:
+            before = _answers(state)
+            self.game.forget_decoded()
+            after = _answers(state)
+        except GameError:
+            raise
+        except Exception as error:
+            self.fail(
+                f"decode(encode(state)) raises {type(error).__name__}: {error}",
+                "decode() must read what encode() writes",
+            )
+        for what, old in before.items():
+            self.need(
+                old == after[what],
+                f"decode(encode(state)) is another state: {what} differs",
+                "encode() must write all that a state holds, whose turn it is included, "
+                "and decode() read it back",
+            )
+
+    def check_chance(self, state: State) -> None:
+        """Outcomes are there exactly at chance nodes, and their probabilities add up to 1."""
+        outcomes = state.chance_outcomes
+        if state.to_play != CHANCE:
+            return
+        self.need(
+            self.game.has_chance,
+            "to_play() is -2, a chance node, but the game has no chance()",
+            "give it chance(), or return the player to move",
+        )
+        probs = [prob for _, prob in outcomes]
+        self.need(
+            all(prob >= 0 for prob in probs) and abs(sum(probs) - 1) < 1e-6,
+            f"chance() gives probabilities {probs[:20]} that add up to {sum(probs):.6g}",
+            "they must not be negative, and add up to 1",
+        )
+        self.need(
+            outcomes == state.chance_outcomes,
+            "chance() differs on a second call",
+            "use the state alone",
+        )
+
+    def check_plies_left(self, state: State) -> None:
+        """The bound of plies to come is 0 at the end, and falls with every ply."""
+        left = self.game.plies_left(StateBatch.from_states([state]))
+        if left is None:
+            return
+        number, over = int(left[0]), state.is_terminal
+        self.need(
+            number == 0 if over else number >= 1,
+            f"plies_left() is {number} {'at the end' if over else 'before the end'}",
+            "it bounds the plies still to come: 0 at the end, at least 1 before",
+        )
+        self.need(
+            self.plies_left is None or number < self.plies_left,
+            f"plies_left() is {number}, and {self.plies_left} a ply before",
+            "it must never be less than the plies still to come",
+        )
+        self.plies_left = number
+
     def check_actions(self, state: State) -> list[int]:
         """Legal actions are sorted, distinct, in range, and exist exactly before the end."""
         actions = state.legal_actions
@@ -69,6 +136,12 @@ class StateChecker:
         self.need(actions == sorted(set(actions)), f"legal() wrote {actions}", hint)
         inside = all(0 <= action < self.game.num_actions for action in actions)
         self.need(inside, f"legal() wrote {actions}", f"num_actions is {self.game.num_actions}")
+        most = self.game.max_legal
+        self.need(
+            len(actions) <= most,
+            f"{len(actions)} actions are legal, more than max_legal {most}",
+            "declare the most that any state has, chance outcomes included",
+        )
         if state.is_terminal:
             self.need(not actions, f"legal() wrote {actions} at the end", "return 0 there")
         else:
@@ -78,11 +151,13 @@ class StateChecker:
         return actions
 
     def check_children(self, state: State, actions: list[int]) -> None:
-        """Tries all actions: the legal ones lead to proper states, the others are refused."""
+        """Tries actions: the legal ones lead to proper states, the others are refused."""
         before = state.to_bytes()
         texts: dict[str, int] = {}
         legal = set(actions)
-        for action in range(self.game.num_actions):
+        self.turn += 1
+        others = [action for action in range(self.game.num_actions) if action not in legal]
+        for action in _some(others, self.turn) + _some(actions, self.turn):
             if action not in legal:
                 try:
                     state.apply(action)
@@ -103,6 +178,7 @@ class StateChecker:
             try:
                 self.game.from_bytes(child.to_bytes())
             except GameError:
+                self.check_encoding(child)
                 self.fail(
                     f"check() refuses the state after action {action}",
                     "check() must accept every state that play reaches",
@@ -182,6 +258,12 @@ class StateChecker:
             np.isfinite(values).all() and (np.abs(values) <= 1).all(),
             f"returns() wrote {values.tolist()}",
             "results must lie in [-1, 1]",
+        )
+        self.need(
+            not self.game.zero_sum or abs(float(values.sum())) < 1e-5,
+            f"returns() wrote {values.tolist()}, which do not add up to 0",
+            "declare zero_sum = False (in C PLAYOUT_GENERAL_SUM) if one's gain is not the others' "
+            "loss",
         )
         self.need(
             np.array_equal(values, state.returns),
@@ -273,6 +355,28 @@ class StateChecker:
         self.need(
             same, "batch and single calls differ", "functions must keep nothing between calls"
         )
+
+
+def _answers(state: State) -> dict[str, Any]:
+    """What a game says of a state."""
+    game = state.game
+    return {
+        "to_play()": state.to_play,
+        "legal_actions()": state.legal_actions,
+        "chance()": state.chance_outcomes,
+        "returns()": state.returns.tolist(),
+        "observe()": [state.observe(player).tobytes() for player in range(game.num_players)],
+        "encode()": game.from_bytes(state.to_bytes(), check=False).text,
+    }
+
+
+def _some(actions: list[int], turn: int) -> list[int]:
+    """All actions, or where there are many a part of them, another one at each turn."""
+    if len(actions) <= ACTIONS // 2:
+        return actions
+    size = ACTIONS // 2
+    first = turn * size % len(actions)
+    return (actions + actions)[first : first + size]
 
 
 def _filled_apply(state: State, action: int) -> bytes:

@@ -13,9 +13,8 @@ import numpy as np
 from gymnasium import logger, spaces
 from pettingzoo import AECEnv
 from pettingzoo.utils import wrappers
-from playout.envs.core.game import CHANCE, TERMINAL, State
+from playout.envs.core.game import State
 from playout.envs.core.registry import game as find_game
-from playout.envs.core.state_batch import StateBatch
 from playout.envs.farama.game_vector import observation_space
 
 Obs = dict[str, Any]
@@ -142,8 +141,6 @@ class AECGame(AECEnv):  # type: ignore[misc]
 
     def _resolve_chance(self, state: State) -> State:
         """Draws chance outcomes until a player is to move."""
-        while state.to_play == CHANCE and state.to_play != TERMINAL:
-            self._draws += 1
-            drawn = StateBatch.from_states([state]).random_actions(self._seed, counter=self._draws)
-            state = state.apply(int(drawn[0]))
-        return state
+        resolved = state.resolve_chance(self._seed, counter=self._draws)
+        self._draws += (resolved.ply or 0) - (state.ply or 0)
+        return resolved

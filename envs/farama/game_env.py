@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from playout.envs.core.game import State
 from playout.envs.farama.game_vector import GameVectorEnv, Opponent
@@ -18,8 +19,25 @@ from playout.errors import IllegalActionError
 Obs = npt.NDArray[np.float32]
 
 
+class LegalActions(spaces.Discrete):
+    """Discrete(A) whose samples are legal now, so that random play and Gymnasium's checks work.
+
+    Attributes:
+        mask: int8 [A], the environment's own, which every step overwrites.
+    """
+
+    def __init__(self, mask: npt.NDArray[np.int8]) -> None:
+        super().__init__(len(mask))
+        self.mask = mask
+
+    def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
+        """A number by the caller's mask, else one that is legal; any once the game is over."""
+        legal = mask is None and probability is None and self.mask.any() and not self.mask.all()
+        return super().sample(self.mask if legal else mask, probability)
+
+
 class GameEnv(gym.Env[Obs, Any]):
-    """One board; infos hold "action_mask" int8 [A] and "to_play"."""
+    """One board; infos hold "action_mask" int8 [A] and "to_play". Illegal actions raise."""
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (Gymnasium's)
 
@@ -45,7 +63,7 @@ class GameEnv(gym.Env[Obs, Any]):
         self.game = self._envs.game
         self.render_mode = render_mode
         self.observation_space = self._envs.single_observation_space
-        self.action_space = self._envs.single_action_space
+        self.action_space = LegalActions(self._envs._rows.mask[0])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -62,9 +80,11 @@ class GameEnv(gym.Env[Obs, Any]):
         """Plays one legal action."""
         if self._envs.is_over()[0]:
             raise ResetNeeded("the game is over: call reset() before the next step")
-        actions = np.asarray(action).reshape(1)
+        actions = np.asarray(action)
+        if actions.size != 1 or actions.dtype.kind not in "iu":
+            raise TypeError(f"an action must be a whole number, got {action!r}")
         try:
-            obs, rewards, terminations, _, infos = self._envs.step(actions)
+            obs, rewards, terminations, _, infos = self._envs.step(actions.reshape(1))
         except IllegalActionError as error:
             raise IllegalActionError(str(error).removeprefix("environment 0: ")) from None
         return obs[0], float(rewards[0]), bool(terminations[0]), False, self._info(infos)

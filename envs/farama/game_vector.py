@@ -16,9 +16,9 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.envs.core.registry import games
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.farama._vector import GameRows
 from playout.envs.farama.sb3 import as_sb3
@@ -39,8 +39,8 @@ class Opponent(Protocol):
 
 
 def observation_space(game: NativeGame) -> spaces.Box:
-    """Planes of the built-in games hold 0 and 1; others may hold anything."""
-    low, high = (0.0, 1.0) if game.name in {info.name for info in games()} else (-np.inf, np.inf)
+    """Planes of the catalogue's games hold 0 and 1; others may hold anything."""
+    low, high = (0.0, 1.0) if game.origin is None and game.name in GAMES else (-np.inf, np.inf)
     return spaces.Box(low, high, game.obs_shape, np.float32)
 
 

@@ -71,5 +71,7 @@ cdef extern from "playout_game.h" nogil:
     object playout_game_capsule(const playout_game *game)
 
 cdef extern from "playout_random.h" nogil:
+    int32_t playout_playable(const playout_game *game, const void *state, int32_t *actions)
+    int32_t playout_resolve_chance(const playout_game *game, void *state, playout_rng *rng)
     int32_t playout_draw(const playout_game *game, const void *state, playout_rng *rng)
     void playout_finish(const playout_game *game, void *state, playout_rng *rng, float *values)

@@ -8,17 +8,42 @@
 
 #include "playout_game.h"
 
-/* A chance outcome, drawn by its probability; -1 if there is none. */
+/* The actions that may follow: those of the side to move, or the outcomes of a chance node; returns how many. */
+static inline int32_t playout_playable(const playout_game *game, const void *state, int32_t *actions) {
+    if (game->chance && game->to_play(game, state) == PLAYOUT_CHANCE) {
+        double probs[PLAYOUT_MAX_ACTIONS];
+        return game->chance(game, state, actions, probs);
+    }
+    return game->legal(game, state, actions);
+}
+
+/* A chance outcome, drawn by its probability; -1 if there is none. One that cannot happen is never drawn. */
 static inline int32_t playout_draw_outcome(const playout_game *game, const void *state, playout_rng *rng) {
     int32_t outcomes[PLAYOUT_MAX_ACTIONS];
     double probs[PLAYOUT_MAX_ACTIONS];
     const int32_t count = game->chance(game, state, outcomes, probs);
     double point = playout_rng_double(rng);
-    for (int32_t i = 0; i < count - 1; i++) {
-        if (point < probs[i]) return outcomes[i];
+    int32_t last = -1;
+    for (int32_t i = 0; i < count; i++) {
+        if (!(probs[i] > 0.0)) continue;
+        last = outcomes[i];
+        if (point < probs[i]) break;
         point -= probs[i];
     }
-    return count > 0 ? outcomes[count - 1] : -1;
+    return last;
+}
+
+/* Draws chance outcomes until a player is to move or the game is over; returns how many were played. */
+static inline int32_t playout_resolve_chance(const playout_game *game, void *state, playout_rng *rng) {
+    int32_t played = 0;
+    if (!game->chance) return 0;
+    while (game->to_play(game, state) == PLAYOUT_CHANCE) {
+        const int32_t outcome = playout_draw_outcome(game, state, rng);
+        if (outcome < 0) break;
+        game->apply(game, state, outcome);
+        played++;
+    }
+    return played;
 }
 
 /* A legal action, all equally likely, or at a chance node an outcome; -1 where the game is over. */

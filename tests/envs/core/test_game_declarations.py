@@ -9,12 +9,12 @@ import numpy as np
 import playout
 import pytest
 from playout.envs import from_python
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import NativeGame, State
 from playout.envs.games._connect_four import make as make_connect_four
 from playout.envs.games._tic_tac_toe import make
 from playout.errors import GameError
 from playout.mcts import Search, SearchConfig
-from playout.testing import check_game
+from playout.testing import GameCheckError, check_game
 
 CAPSULE = b"playout.game.v1"
 FIRST_SIZE = 352  # bytes of playout_game before it had declarations
@@ -196,6 +196,73 @@ def test_more_legal_actions_than_declared_are_named():
     game = declared(max_legal=1)
     with pytest.raises(GameError, match=r"returned 2 actions, more than max_legal 1"):
         _ = game.initial_state().legal_actions
+
+
+def test_check_game_reports_results_that_do_not_add_up_to_zero_unless_that_is_declared():
+    def returns(self, state):
+        return [0.3, 0.9]
+
+    for attributes in ({}, {"zero_sum": True}):
+        with pytest.raises(GameCheckError, match="do not add up to 0; declare zero_sum = False"):
+            check_game(declared(returns=returns, **attributes))
+    check_game(declared(returns=returns, zero_sum=False))
+
+
+def test_check_game_reports_a_bound_of_plies_that_does_not_hold():
+    check_game(declared(plies_left=lambda self, state: state[0]))
+    for wrong in (lambda self, state: 3, lambda self, state: max(0, state[0] - 1)):
+        with pytest.raises(GameCheckError, match=r"plies_left\(\) is"):
+            check_game(declared(plies_left=wrong))
+
+
+def test_check_game_reports_an_encoding_that_does_not_invert_as_that():
+    def forget_the_player(self, data):
+        return (data[0], 0)
+
+    def refuse(self, data):
+        raise ValueError("not mine")
+
+    first = Duel().initial_state()
+    for decode, what in (
+        (forget_the_player, "is another state: to_play"),
+        (refuse, "raises ValueError: not mine"),
+    ):
+        with pytest.raises(GameCheckError, match=rf"decode\(encode\(state\)\) {what}"):
+            check_game(declared(decode=decode, initial_state=lambda self: first))
+
+
+class Wide(Duel):
+    """Only the first two of 400 actions are ever legal; counts what is asked."""
+
+    name, num_actions = "wide", 400
+    refused = 0
+
+    def action_text(self, state, action):
+        if action > 1:
+            raise LookupError(f"action {action} has no notation")
+        return "ab"[action]
+
+
+def test_illegal_actions_are_not_written_by_split_moves():
+    game = from_python(Wide())
+    assert game.split_moves("ab") == ["a", "b"]
+    assert game.from_moves("aba").text == game.from_moves(["a", "b", "a"]).text
+
+
+def test_check_game_tries_a_bounded_number_of_actions_a_state(monkeypatch):
+    tried = []
+    monkeypatch.setattr(State, "apply", _counting(State.apply, tried))
+    report = check_game(Wide(), num_games=8)
+    assert len(tried) < 50 * report.states
+    assert len({action for action in tried if action > 1}) > 200  # in turn, all come up
+
+
+def _counting(apply, tried):
+    def counted(self, action):
+        tried.append(action)
+        return apply(self, action)
+
+    return counted
 
 
 def test_plies_left_refuses_bytes_of_another_shape():
