@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import playout
 import torch
-from playout.agents.alphazero.budget import configure
+from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.config import (
     LEAF_PROOF_NODES,
     SelfPlayConfig,

@@ -7,15 +7,15 @@ holds, older names included. Left out: which settings suit a game and a time (bu
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from playout.agents.runs.config import from_dict
+from playout.agents.runs.config import from_dict, nearest, to_dict
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import END_NODES
 from playout.mcts.search import SearchConfig
+from tyro.conf import Suppress
 
 LEAF_PROOF_NODES = 300
 """Alpha-beta's effort at a leaf: 10 us on average, half of what a small network takes."""
@@ -32,6 +32,7 @@ class SelfPlayConfig:
     Attributes:
         num_groups: groups of trees, each on a thread of its own.
         num_trees: games at once in a group.
+        search_threads: threads that descend in a group's trees.
         num_simulations: of a move's search.
         opening_share: share of games that start from a random position; what the others play, many
             of them play alike.
@@ -49,6 +50,7 @@ class SelfPlayConfig:
 
     num_groups: int = 2
     num_trees: int = 128
+    search_threads: int = 1
     num_simulations: int = 16
     # With a fifth of all Connect Four games from the beginning, six of ten positions in the replay
     # were repeats, and the policy ended at 90.0 instead of 91.8 % of moves.
@@ -63,7 +65,7 @@ class SelfPlayConfig:
     continue_proven: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations")
+        _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations", "search_threads")
         _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies")
         for name in ("opening_share", "value_mix", "continue_proven"):
             if not 0 <= getattr(self, name) <= 1:
@@ -145,61 +147,71 @@ class AlphaZeroConfig:
 
     Attributes:
         game: name, with parameters in brackets.
+        network: "resnet", "transformer" or "module:Class" of your own.
         size: "tiny", "small", "medium", "base", "large" or CHANNELSxBLOCKS.
-        pooling: global pooling in every second block.
+        pooling: global pooling in every second block of a resnet.
+        heads: of the built-in networks: "linear", "pooled" or "auto".
         first_size: a smaller network that plays and learns first, "" for none. It makes games
             faster while there is much to learn from each; then the other learns from them and
             takes over.
-        first_evaluations: as `evaluations`, while the first network plays.
-        first_steps: as `steps`, while the first network learns.
-        first_simulations: simulations a move while the first network plays; None as ever after.
+        first_evaluations: as evaluations, while the first network plays.
+        first_steps: as steps, while the first network learns.
+        first_simulations: simulations a move while the first network plays; by default as ever
+            after.
         grow_at: when the second network begins to play, as a share of the run.
         grow_warmup: how long before that it learns, as a share of the run.
         updates: length of the run in updates, or ...
         games: ... in finished games, or ...
-        minutes: ... in time, which budget.py turns into updates before a trainer is made.
+        minutes: ... in time, which becomes updates before a trainer is made.
         evaluations: the network's answers in the self-play of one update.
         steps: gradient steps of one update.
         replay_capacity: positions kept.
         window: the share of all positions so far that batches are drawn from ...
-        min_window: ... but not fewer than these, nor more than the capacity.
+        min_window: batches are drawn from so many of the newest positions at least.
         warmup_positions: no gradient step before so many positions are there.
+        overlap: play the games of the next update while the network learns from this one's, with
+            the weights of before.
+        eval_every: updates between ratings; 0: a few in the run.
         eval_simulations: of the search that is rated.
-        eval_positions: scored positions an evaluation looks at.
-        eval_games: games against each anchor.
-        tactics: self-play's search sees how the game ends where that is near (proofs.py) ...
-        leaf_proof_nodes: ... by alpha-beta of so many nodes a leaf, in games with a quick solver; 0
+        eval_positions: solved positions that a rating looks at, in games that have some.
+        eval_games: games of a rating.
+        tactics: self-play's search sees how the game ends where that is near.
+        leaf_proof_nodes: effort to prove a leaf of the search, in games with a quick solver; 0
             leaves it at two plies.
-        infer_dtype: dtype of the network that plays, "auto" for the processor's best.
+        infer_dtype: dtype of the network that plays, "auto" for the device's best.
         cache_size: evaluations each group of trees remembers within an update.
         selfplay: how games are played.
         learner: how networks learn.
     """
 
-    game: str = "connect_four"
-    size: str = "base"
+    game: Suppress[str] = "connect_four"
+    network: Suppress[str] = "resnet"
+    size: Suppress[str] = "base"
+    updates: Suppress[int | None] = None
+    games: Suppress[int | None] = None
+    minutes: Suppress[float | None] = None
+    evaluations: int = 32768
+    steps: int = 48
     pooling: bool = False
+    heads: str = "auto"
     first_size: str = ""
     first_evaluations: int = 32768
     first_steps: int = 48
     first_simulations: int | None = None
     grow_at: float = 0.2
     grow_warmup: float = 0.12
-    updates: int | None = None
-    games: int | None = None
-    minutes: float | None = None
-    evaluations: int = 32768
-    steps: int = 48
     replay_capacity: int = 500_000
     window: float = 0.5
     min_window: int = 50_000
     warmup_positions: int = 4096
+    overlap: bool = False
+    eval_every: int = 0
     eval_simulations: int = 128
     eval_positions: int = 400
     eval_games: int = 40
     tactics: bool = True
     leaf_proof_nodes: int = LEAF_PROOF_NODES
-    infer_dtype: str = "auto"
+    infer_dtype: Suppress[str] = "auto"
     cache_size: int = 1 << 17
     selfplay: SelfPlayConfig = field(default_factory=SelfPlayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -211,7 +223,7 @@ class AlphaZeroConfig:
         if not lengths[0] > 0 or lengths[0] == float("inf"):
             raise ConfigError("a run needs at least one update or game, or some minutes")
         _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window")
-        _check_at_least(self, 0, "leaf_proof_nodes")
+        _check_at_least(self, 0, "leaf_proof_nodes", "eval_every")
         if not 0 <= self.grow_warmup <= self.grow_at < 1 or self.grow_at == 0:
             raise ConfigError("grow_at must be in (0, 1) and grow_warmup not larger")
         if not 0 < self.window <= 1:
@@ -250,7 +262,7 @@ class AlphaZeroConfig:
         )
 
 
-def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:
+def selfplay_search(simulations: int, *, cache_size: int = 0, threads: int = 1) -> SearchConfig:
     """The search that makes training targets: Gumbel with its noise, and softer."""
     return SearchConfig(
         algorithm="gumbel",
@@ -259,10 +271,9 @@ def selfplay_search(simulations: int, *, cache_size: int = 0) -> SearchConfig:
         rescale_q=False,
         c_scale=SELFPLAY_C_SCALE,
         cache_size=cache_size,
+        threads=threads,
     )
 
-
-_OPTIONS = ("game", "size", "updates", "games", "minutes")  # of the command itself
 
 # Names that settings had in runs of earlier versions, and settings that are gone, with the one
 # value that any run has had.
@@ -292,34 +303,72 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
     return from_dict(AlphaZeroConfig, found, where=where)
 
 
-def with_settings(config: AlphaZeroConfig, settings: Sequence[str]) -> AlphaZeroConfig:
-    """The same with other settings, each given as text: "selfplay.num_trees=64", "pooling=true".
+_GROUPS: Mapping[str, type] = {"selfplay": SelfPlayConfig, "learner": LearnerConfig}
+# Settings that options of the command itself decide.
+_COMMAND_SETTINGS = frozenset(
+    {"game", "network", "size", "updates", "games", "minutes", "infer_dtype"}
+)
+
+
+def setting_names() -> dict[str, str]:
+    """Every setting that can be given, such as "learner.batch_size", by its own last name.
+
+    Names that two groups share stand here in full only.
+    """
+    full = [f.name for f in fields(AlphaZeroConfig) if f.name not in _GROUPS]
+    full = [name for name in full if name not in _COMMAND_SETTINGS]
+    full += [f"{group}.{f.name}" for group, cls in _GROUPS.items() for f in fields(cls)]
+    short = [name.rpartition(".")[2] for name in full]
+    found = {name: name for name in full}
+    found.update((s, name) for s, name in zip(short, full, strict=True) if short.count(s) == 1)
+    return found
+
+
+def with_settings(config: AlphaZeroConfig, given: Mapping[str, Any]) -> AlphaZeroConfig:
+    """The same with other settings: "learner.batch_size" or "batch_size", or a table "learner".
 
     Raises:
-        ConfigError: not NAME=VALUE, an unknown name, or a value of the wrong type.
+        ConfigError: a name that there is not, or a value of the wrong type.
     """
-    changes: dict[str, dict[str, Any]] = {"": {}, "selfplay": {}, "learner": {}}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes NAME=VALUE, not {setting!r}")
-        if name in _OPTIONS:
-            raise ConfigError(f"{name} has an option of its own: leave it out of --set")
-        group, _, key = name.partition(".")
-        if not key or group not in changes:
-            group, key = "", name
-        try:
-            changes[group][key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            changes[group][key] = text  # a word
-    selfplay = from_dict(
-        SelfPlayConfig, changes["selfplay"], where="--set selfplay", base=config.selfplay
-    )
-    learner = from_dict(
-        LearnerConfig, changes["learner"], where="--set learner", base=config.learner
-    )
-    config = from_dict(AlphaZeroConfig, changes[""], where="--set", base=config)
-    return replace(config, selfplay=selfplay, learner=learner)
+    names = setting_names()
+    changes: dict[str, dict[str, Any]] = {"": {}, **{group: {} for group in _GROUPS}}
+    for name, value in given.items():
+        if name in _GROUPS:
+            table = to_dict(value)
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name} must be a table of settings, not {value!r:.60}")
+            changes[name].update(table)
+        elif name not in names:
+            raise ConfigError(f"alphazero has no setting {name!r}; {nearest(name, names)}")
+        else:
+            group, _, key = names[name].rpartition(".")
+            changes[group][key] = value
+    groups = {
+        group: from_dict(cls, changes[group], where=group, base=getattr(config, group))
+        for group, cls in _GROUPS.items()
+    }
+    config = from_dict(AlphaZeroConfig, changes[""], where="alphazero", base=config)
+    return replace(config, **groups)
+
+
+def full_names(given: Mapping[str, Any]) -> list[str]:
+    """Which settings `with_settings` would change, sorted."""
+    names, found = setting_names(), set[str]()
+    for name, value in given.items():
+        if name in _GROUPS:
+            found.update(f"{name}.{key}" for key in to_dict(value))
+        elif name in names:
+            found.add(names[name])
+    return sorted(found)
+
+
+def picked(config: AlphaZeroConfig, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some settings, by full name."""
+    found = {}
+    for name in names:
+        group, _, key = name.rpartition(".")
+        found[name] = getattr(getattr(config, group) if group else config, key)
+    return found
 
 
 def _check_at_least(config: Any, least: int, *names: str) -> None:

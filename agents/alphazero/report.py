@@ -56,9 +56,12 @@ def print_plan(
     if config.first_size:
         first = describe_size(config.first_size)
         network = f"{first} for {config.grow_at:.0%} of the time, then {network}"
+    preset = run.record.get("preset", {"name": "of an earlier version", "basis": ""})
+    basis = f" ({preset['basis']})" if preset["basis"] else ""
     print(
         f"Learning {config.game} by self-play: {length}, then a short "
         "measurement.\n"
+        f"  preset     {preset['name']}{basis}\n"
         f"  network    {network}\n"
         f"  self-play  {play.num_groups * play.num_trees} games at once, "
         f"{play.num_simulations} simulations a move\n"

@@ -3,13 +3,14 @@
 One update plays until the network has answered a fixed number of questions, then makes a fixed
 number of gradient steps, so that its cost hardly depends on how well caches work or how long games
 are. The averaged network plays, the other learns. Nothing here reads a clock except for `time/*`
-metrics. Left out: settings (config.py), what fits into a budget of minutes (budget.py), matches and
+metrics. Left out: settings (config.py), what fits into a budget of minutes (budget/), matches and
 solved positions (evaluation.py).
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from playout.agents.alphazero.evaluation import Evaluation
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
-from playout.agents.alphazero.replay import Replay
+from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device, resolve_dtype
@@ -31,8 +32,19 @@ from playout.errors import CheckpointError, ConfigError
 from playout.mcts.evaluators import Evaluator
 
 
-def resolved(config: AlphaZeroConfig, device: torch.device) -> AlphaZeroConfig:
-    """The same with "auto" replaced by what suits the device, to be stored with the run."""
+def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto") -> AlphaZeroConfig:
+    """The same with "auto" replaced by what suits the device, to be stored with the run.
+
+    Args:
+        config: what is to be trained.
+        device: where networks compute.
+        dtype: what the person wants networks to compute in; "auto" leaves learning as it is.
+    """
+    if dtype != "auto":
+        learns_in = "bfloat16" if dtype == "bfloat16" else "float32"
+        config = replace(
+            config, infer_dtype=dtype, learner=replace(config.learner, dtype=learns_in)
+        )
     return replace(config, infer_dtype=resolve_dtype(config.infer_dtype, device))
 
 
@@ -67,7 +79,14 @@ class AlphaZeroTrainer(Trainer):
         weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
         self.learners = [
             Learner(
-                new_network(self.game, plan.size, pooling=config.pooling, seed=weights_seed),
+                new_network(
+                    self.game,
+                    plan.size,
+                    network=config.network,
+                    pooling=config.pooling,
+                    heads=config.heads,
+                    seed=weights_seed,
+                ),
                 config.learner,
                 device=str(self.device),
             )
@@ -79,11 +98,16 @@ class AlphaZeroTrainer(Trainer):
             self.game,
             self._make_evaluators(),
             config.selfplay,
-            search=selfplay_search(config.selfplay.num_simulations, cache_size=config.cache_size),
+            search=selfplay_search(
+                config.selfplay.num_simulations,
+                cache_size=config.cache_size,
+                threads=config.selfplay.search_threads,
+            ),
             num_simulations=config.networks[0].num_simulations,
             seed=seed,
         )
         self.replay = Replay(self.game, config.replay_capacity, seed=seed)
+        self._background = ThreadPoolExecutor(1, "selfplay", torch.set_num_threads, (1,))
         self.updates = 0
         # (from this update on, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
@@ -145,26 +169,38 @@ class AlphaZeroTrainer(Trainer):
         return self.learners[playing]
 
     def update(self) -> dict[str, float]:
-        """Some moves of self-play, then some gradient steps."""
+        """Some moves of self-play and some gradient steps, one after the other or at once."""
         start = time.perf_counter()
         self._refresh()
-        examples, counts = self.selfplay.play(self.config.networks[self.playing].evaluations)
-        self.replay.add(examples)
+        evaluations = self.config.networks[self.playing].evaluations
+        if self.config.overlap:
+            playing = self._background.submit(self._play, evaluations)
+            learned = self._learn()  # from what was there before
+            examples, counts, played = playing.result()
+            self.replay.add(examples)
+        else:
+            examples, counts, played = self._play(evaluations)
+            self.replay.add(examples)
+            learned = self._learn()
         self.totals.add(counts)
-        played = time.perf_counter()
-        learned = self._learn()
         end = time.perf_counter()
         self.updates += 1
         self._update_seconds = end - start
         return {
             **self._play_metrics(counts, len(examples)),
             **learned,
-            "time/selfplay_s": played - start,
-            "time/train_s": end - played,
-            "time/games_per_s": counts.games / max(played - start, 1e-9),
-            "time/evaluations_per_s": counts.evaluations / max(played - start, 1e-9),
-            "time/sims_per_s": counts.simulations / max(played - start, 1e-9),
+            "time/selfplay_s": played,
+            "time/train_s": max(end - start - played, 0.0),  # what it took besides
+            "time/games_per_s": counts.games / max(played, 1e-9),
+            "time/evaluations_per_s": counts.evaluations / max(played, 1e-9),
+            "time/sims_per_s": counts.simulations / max(played, 1e-9),
         }
+
+    def _play(self, evaluations: int) -> tuple[Examples, Counts, float]:
+        """Self-play of one update, with the seconds that it took."""
+        start = time.perf_counter()
+        examples, counts = self.selfplay.play(evaluations)
+        return examples, counts, time.perf_counter() - start
 
     def _learn(self) -> dict[str, float]:
         """The gradient steps of one update, by the network whose turn it is to learn."""

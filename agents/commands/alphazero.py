@@ -1,27 +1,37 @@
 """Learn a game by playing against oneself: `playout alphazero GAME`.
 
-Turns one dial (minutes, or updates or games) into a configuration, stores it with the run, trains,
-and ends with a summary of what was learned. `--resume RUN` continues a run exactly where it
-stopped. `alphazero()` is the same in Python. The learning itself: agents/alphazero/trainer.py.
+Turns one dial (minutes, or updates or games) and the game's preset into a configuration, stores it
+with the run, trains, and ends with a summary of what was learned. `--resume RUN` continues a run
+exactly where it stopped. `alphazero()` is the same in Python. The learning itself:
+agents/alphazero/trainer.py; what follows from the dial: agents/alphazero/budget/.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+from playout.agents.alphazero.config import (
+    AlphaZeroConfig,
+    full_names,
+    picked,
+    setting_names,
+    stored_config,
+    with_settings,
+)
+from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.registry import game_text, given_game
 from playout.errors import ConfigError
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
 if TYPE_CHECKING:
     import torch
-    from playout.agents.alphazero.config import AlphaZeroConfig
+    from playout.agents.alphazero.budget.presets import Preset
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.envs.core.game import NativeGame
 
@@ -39,15 +49,19 @@ class Command(TrainingOptions):
 
     For example:
       playout alphazero connect_four --demo                six minutes
-      playout alphazero tic_tac_toe --minutes 2 --run runs/ttt
-      playout alphazero --resume runs/ttt                  goes on where it stopped
+      playout alphazero my_module:MyGame --minutes 10      a game of your own
+      playout alphazero --resume runs/my-game-1            goes on where it stopped
+
+    What an option does not say is decided by the game's preset, by its speed on this machine and by
+    the time there is; the plan that is printed says what was chosen, config.toml in the run all.
     """
 
     game: Annotated[Positional[str], arg(metavar="GAME")] = "connect_four"
-    """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)"."""
+    """Name of a game, with parameters in brackets if any: "connect_four(width=5,height=4)", or
+    module:Name of your own."""
 
     minutes: Annotated[float | None, arg(metavar="MINUTES", help_behavior_hint="")] = None
-    """Time to learn for, turned into a number of updates by a short measurement; by default 60."""
+    """Time for everything, measuring and rating included; by default 60."""
 
     updates: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Instead of minutes: updates (some self-play and some gradient steps each)."""
@@ -55,13 +69,19 @@ class Command(TrainingOptions):
     games: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Instead of minutes: games of self-play."""
 
+    demo: bool = False
+    """Six minutes instead of an hour: enough to see it learn."""
+
     size: Annotated[str | None, arg(metavar="SIZE", help_behavior_hint="")] = None
     """Network: tiny, small, medium, base, large or CHANNELSxBLOCKS (48x6); by default as time and
     the machine's speed allow."""
 
+    network: Annotated[str, arg(metavar="NAME")] = "resnet"
+    """Kind of network: resnet, transformer, or module:Class of your own."""
+
     simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Simulations a move in self-play: few make more games, many make better targets. By default
-    16, and 24 for the second network of a long run."""
+    as many as suit the game's legal moves, 16 at least."""
 
     proofs: bool = True
     """Where a game has a quick solver (Connect Four), alpha-beta of a few hundred nodes answers
@@ -70,12 +90,36 @@ class Command(TrainingOptions):
     rating: bool = True
     """Rate the network while it learns and at the end; --no-rating leaves all of it out."""
 
-    demo: bool = False
-    """Six minutes instead of an hour: enough to see it learn."""
+    alphazero: Annotated[AlphaZeroConfig, arg(name="")] = field(
+        default_factory=lambda: AlphaZeroConfig(minutes=DEFAULT_MINUTES)
+    )
+    given: Suppress[tuple[str, ...]] = ()  # settings of `alphazero` that the person has chosen
 
-    set: Annotated[tuple[str, ...] | None, arg(metavar="NAME=VALUE", help_behavior_hint="")] = None
-    """Any other setting, such as selfplay.num_trees=64 or learner.batch_size=512; the table
-    `alphazero` of a run's config.toml shows them all."""
+    def __post_init__(self) -> None:
+        TrainingOptions.__post_init__(self)
+        if self.simulations is not None and self.simulations < 2:
+            raise ConfigError(f"--simulations must be at least 2, not {self.simulations}")
+
+    @staticmethod
+    def defaults(arguments: list[str]) -> Command:
+        """Which settings the arguments give; all others are decided later."""
+        return Command(given=tuple(full_names(_flags(arguments))))
+
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A run's configuration with its settings under today's names."""
+        if not isinstance(config.get("alphazero"), Mapping):
+            return config
+        settings = stored_config(config["alphazero"], where="the run's configuration")
+        return {**config, "alphazero": to_dict(settings)}
+
+
+def _flags(arguments: Sequence[str]) -> dict[str, None]:
+    """The settings among the flags of a command line."""
+    names = setting_names()
+    flags = [one[2:].partition("=")[0].replace("-", "_") for one in arguments if one[:2] == "--"]
+    flags = [flag if flag in names else flag.removeprefix("no_") for flag in flags]
+    return {flag: None for flag in flags if names.get(flag) == flag}
 
 
 def main(command: Command) -> int:
@@ -104,12 +148,19 @@ def alphazero(
     """
     if game is None and options.get("resume") is None:
         raise ConfigError("say which game: playout.alphazero('connect_four')")
+    own = {f.name for f in fields(Command)} - {"alphazero", "given"}
+    settings = {key: value for key, value in options.items() if key not in own}
+    chosen = {key: value for key, value in options.items() if key in own}
     name = None if game is None else _name(game)
-    command = make_command(Command, game=name, **options)
-    if name is not None and command.resume is not None:
-        learned = RunDir.open(command.resume).config["alphazero"]["game"]
-        if _name(learned) != name:
-            raise ConfigError(f"{command.resume} learns {learned}, not {name}")
+    command = make_command(Command, game=name, **chosen)
+    if command.resume is None:
+        command = replace(
+            command,
+            alphazero=with_settings(command.alphazero, settings),
+            given=tuple(full_names(settings)),
+        )
+    else:
+        command = replace(command, alphazero=with_settings(command.alphazero, settings))
     return _train(command, game, callbacks=callbacks)
 
 
@@ -123,22 +174,21 @@ def _train(
 ) -> RunDir:
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     import torch
-    from playout.agents.alphazero.budget import PlanCorrector
+    from playout.agents.alphazero.budget.corrector import PlanCorrector
     from playout.agents.alphazero.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import stop_at_once, train
 
     torch.set_num_threads(1)  # groups and shards bring their own threads
-    device = resolve_device(command.device)
-    game, run, planned = _open_or_resume(command, source, device)
-    minutes = length_of(command)
+    device, minutes = resolve_device(command.device), length_of(command)
     begun = command.resume is None
+    game, run = _open_or_resume(command, source)
     try:
         with run.lock(), device_errors(device):
             left = "nothing was learned yet" if begun else f"{run.path} is as it was"
             with stop_at_once(left):
-                config = _with_length(planned, command, run, game=game, device=device)
+                config = _plan(command, run, game, device)
                 trainer = AlphaZeroTrainer(config, seed=run.seed, device=device, game=game)
             if not command.quiet:
                 print_plan(run, config, minutes, game)
@@ -162,21 +212,43 @@ def _train(
     return run
 
 
-def _open_or_resume(
-    command: Command, source: GameSource | None, device: torch.device
-) -> tuple[NativeGame, RunDir, AlphaZeroConfig]:
-    """The game, the run and its configuration: planned for a new run, read from one resumed."""
-    from playout.agents.alphazero.config import stored_config
+def _open_or_resume(command: Command, source: GameSource | None) -> tuple[NativeGame, RunDir]:
+    """The game and the run of a command."""
+    from playout.agents.alphazero.player import game_of
 
-    length_of(command)  # refuses what makes no sense before anything is written
     if command.resume is None:
         game = given_game(command.game if source is None else source)
-        config = plan_run(command, game, device)
-        extra = {"alphazero": config}
-        return game, open_run(command, kind="alphazero", name=game.name, extra=extra), config
-    run = open_run(command, kind="alphazero", name="", may_change=_MAY_CHANGE)
+        return game, open_run(command, kind="alphazero", name=game.name)
+    stored = RunDir.open(command.resume)
+    game = game_of(stored, source)
+    _check_unchanged(command, stored)
+    return game, open_run(command, kind="alphazero", name="", may_change=_MAY_CHANGE)
+
+
+def _check_unchanged(command: Command, run: RunDir) -> None:
+    """One line that names the setting which differs from the run's, instead of whole tables."""
+    names = sorted(set(setting_names().values()))
+    stored = Command.stored_today(run.config)["alphazero"]
+    before = picked(stored_config(stored, where=str(run.path / "run.json")), names)
+    for name, now in picked(command.alphazero, names).items():
+        if before[name] != now:
+            raise ConfigError(
+                f"a run keeps its settings when it is resumed, but {name} was {before[name]!r} "
+                f"and is now {now!r}"
+            )
+
+
+def _plan(command: Command, run: RunDir, game: NativeGame, device: torch.device) -> AlphaZeroConfig:
+    """The configuration of a run with its length in counts: stored once, then read.
+
+    A run that was killed while it was measured is planned when it is resumed.
+    """
+    if run.find() is None and "given" in run.config and "preset" not in run.record:
+        name, preset, config = plan_run(command, game, device)
+        run.change_config(alphazero=config)
+        run.update(preset={"name": name, "basis": preset.basis})
     config = stored_config(run.config["alphazero"], where=str(run.path / "run.json"))
-    return find_game(config.game if source is None else source), run, config
+    return _with_length(config, command, run, game=game, device=device)
 
 
 def length_of(command: Command) -> float | None:
@@ -192,29 +264,40 @@ def length_of(command: Command) -> float | None:
     return minutes
 
 
-def plan_run(command: Command, game: NativeGame, device: torch.device) -> AlphaZeroConfig:
-    """The configuration of a new run."""
-    from playout.agents.alphazero.budget import LONG_RUN_MINUTES, choose_sizes, configure
-    from playout.agents.alphazero.config import with_settings
+def plan_run(
+    command: Command, game: NativeGame, device: torch.device
+) -> tuple[str, Preset, AlphaZeroConfig]:
+    """A new run's preset, by name, and the configuration that follows from all that is said."""
+    from playout.agents.alphazero.budget.machine import Machine
+    from playout.agents.alphazero.budget.minutes import choose_sizes
+    from playout.agents.alphazero.budget.presets import configure, preset_for
     from playout.agents.alphazero.trainer import resolved
 
     minutes = length_of(command)
-    if command.simulations is not None and command.simulations < 2:
-        raise ConfigError(f"--simulations must be at least 2, not {command.simulations}")
-    first, size = ("", command.size) if command.size else choose_sizes(game, minutes)
+    machine = Machine.here(device.type, command.threads)
+    name, preset = preset_for(game)
+    first_size, size = "", command.size
+    if size is None:
+        first_size, size = choose_sizes(
+            game, preset, machine, minutes, network=command.network, device=device
+        )
     config = configure(
         game,
         name=command.game,
+        preset=preset,
+        machine=machine,
         size=size,
-        first_size=first,
+        first_size=first_size,
+        network=command.network,
         simulations=command.simulations,
         proofs=command.proofs,
         updates=command.updates,
         games=command.games,
         minutes=minutes,
-        long=minutes is None or minutes >= LONG_RUN_MINUTES,
+        long=preset.is_long(minutes),
     )
-    return resolved(with_settings(config, command.set or ()), device)
+    config = with_settings(config, picked(command.alphazero, command.given))
+    return name, preset, resolved(config, device, command.dtype)
 
 
 def _with_length(
@@ -226,9 +309,7 @@ def _with_length(
     device: torch.device,
 ) -> AlphaZeroConfig:
     """The configuration with its length in counts: as given, or as many as fit into the minutes."""
-    from dataclasses import replace
-
-    from playout.agents.alphazero.budget import updates_for
+    from playout.agents.alphazero.budget.minutes import updates_for
 
     minutes, updates, games = length_of(command), command.updates, command.games
     if minutes is not None:
@@ -240,6 +321,8 @@ def _with_length(
 
 def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
     """Updates between evaluations: a few of them in short runs, a dozen in an hour."""
+    if config.eval_every:
+        return config.eval_every
     if config.updates is None:
         return 25
     times = 12 if minutes is None or minutes >= 30 else min(6, max(2, round(minutes / 1.5)))

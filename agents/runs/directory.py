@@ -242,20 +242,22 @@ class RunDir(Checkpoints):
         durable_io.replace_file(self.path / "run.json", durable_io.encode_json(self._record))
 
     def change_config(self, **changes: Any) -> None:
-        """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
+        """Change top-level settings of a run (a longer budget, say); run.json keeps the history.
+
+        It begins with the first checkpoint: what was decided before is what the run began with.
+        """
         config = to_dict({**self.config, **changes})
         text = _toml(config)
         step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
-        change = {
-            "step": step,
-            "from": {key: self.config.get(key) for key in changes},
-            "to": changes,
-        }
+        history = list(self._record.get("changes", []))
+        if step is not None:
+            before = {key: self.config.get(key) for key in changes}
+            history.append(to_dict({"step": step, "from": before, "to": changes}))
         # Both digests are good between the two writes: a kill there leaves a run that opens.
         self.update(
             config=config,
             config_sha256=[durable_io.sha256(text), self._record["config_sha256"][0]],
-            changes=[*self._record.get("changes", []), to_dict(change)],
+            changes=history,
         )
         durable_io.replace_file(self.path / "config.toml", text)
 

@@ -84,6 +84,11 @@ class TrainingOptions(MachineOptions):
         """The defaults of the flags, where the arguments (a game's name, say) decide them."""
         return None
 
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A run's configuration under today's names, where earlier versions had others."""
+        return config
+
 
 def run_options_last(cls: type[T]) -> type[T]:
     """Let `--help` show a command's own options before those that every training command has.
@@ -126,7 +131,8 @@ def resumed(
     if by is not None and by != run.command:
         raise _other_kind(run)
     names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED
-    stored = {key: value for key, value in run.config.items() if key in names}
+    config = cls.stored_today(run.config)
+    stored = {key: value for key, value in config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
     return dataclasses.replace(command, **{"resume": Path(path), **given})
 

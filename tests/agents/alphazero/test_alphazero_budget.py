@@ -1,21 +1,16 @@
 """Minutes become a configuration and a plan, which is corrected on the way and on resume."""
 
-import math
 import time
 from dataclasses import replace
 
-import playout
 import pytest
-from playout.agents.alphazero.budget import (
+from playout.agents.alphazero.budget.corrector import (
     CORRECTED_SHARE,
     CORRECTIONS,
-    LARGE_NETWORK_EVALUATIONS,
     MAX_CORRECTION_FACTOR,
-    MEDIUM_NETWORK_EVALUATIONS,
     PlanCorrector,
-    configure,
-    sizes_for,
 )
+from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.registry import game as find_game
@@ -122,28 +117,3 @@ def test_too_few_updates_seen_decide_nothing(tmp_path):
     assert "corrections" not in run.record["budget"]
     carry_out(run, trainer, 0.45, elapsed=22.0, until=55)
     assert run.record["budget"]["corrections"][0][0] > 50
-
-
-@pytest.mark.parametrize("size", ["small", "medium", "base"])
-def test_a_network_that_learns_alone_for_long_learns_in_larger_batches(size):
-    game = playout.game("connect_four")
-    short = configure(game, size=size, updates=5).learner
-    long = configure(game, size=size, updates=5, long=True).learner
-    assert long.batch_size == 2 * short.batch_size
-    assert math.isclose(long.learning_rate**2, 2 * short.learning_rate**2)
-
-
-def test_networks_that_take_turns_keep_their_batches():
-    game = playout.game("connect_four")
-    both = configure(game, size="base", first_size="small", updates=5, long=True)
-    assert both.learner == configure(game, size="base", updates=5).learner
-
-
-def test_a_larger_network_needs_time_for_its_evaluations():
-    assert sizes_for(0.9 * MEDIUM_NETWORK_EVALUATIONS) == ("", "small")
-    assert (
-        sizes_for(1.1 * MEDIUM_NETWORK_EVALUATIONS)
-        == sizes_for(0.9 * LARGE_NETWORK_EVALUATIONS)
-        == ("", "medium")
-    )
-    assert sizes_for(1.1 * LARGE_NETWORK_EVALUATIONS) == ("small", "base")

@@ -7,18 +7,22 @@ import threading
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.budget import evaluations_within
+from playout.agents.alphazero.budget.machine import Machine
+from playout.agents.alphazero.budget.minutes import network_rate
+from playout.agents.alphazero.config import setting_names
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
+from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import load
+from playout.cli import main
 from playout.errors import ConfigError, RunError
 
 
 def planned(**options):
     command = Command(**options)
-    return plan_run(command, playout.game(command.game), resolve_device("cpu"))
+    return plan_run(command, playout.game(command.game), resolve_device("cpu"))[2]
 
 
 def rows(run):
@@ -49,18 +53,54 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     assert rows(parts)[0] == rows(whole)[0]
 
 
-def test_settings_without_an_option_of_their_own_reach_the_run_and_stay_on_resume(tmp_path):
-    run = tmp_path / "run"
-    more = ("selfplay.num_trees=8", "learner.batch_size=32", "eval_games=2")
-    options = {"size": "8x1", "simulations": 4, "quiet": True}
-    alphazero("tic_tac_toe", updates=1, run=run, set=more, **options)
-    settings = RunDir.open(run).config["alphazero"]
-    assert settings["selfplay"]["num_trees"] == 8
-    assert settings["learner"]["batch_size"] == 32
-    alphazero(resume=run, updates=2, quiet=True)
-    assert len(rows(run)) == 2
-    with pytest.raises(ConfigError, match="keeps its settings"):
-        alphazero(resume=run, updates=3, set=("eval_games=4",), quiet=True)
+SMALL = {
+    "size": "8x1",
+    "simulations": 4,
+    "rating": False,
+    "quiet": True,
+    "evaluations": 100,
+    "num_trees": 8,
+}
+FLAGS = ["--size", "8x1", "--simulations", "4", "--no-rating", "--quiet", "--evaluations", "64"]
+FLAGS += ["--selfplay.num-trees", "8", "--learner.batch_size=32"]
+
+
+def test_every_setting_is_an_option_and_a_keyword_and_stays_on_resume(tmp_path):
+    typed, given = tmp_path / "typed", tmp_path / "given"
+    assert main(["alphazero", "tic_tac_toe", "--updates", "1", "--run", str(typed), *FLAGS]) == 0
+    settings = {"num_trees": 8, "learner": {"batch_size": 32}, "evaluations": 64}
+    alphazero("tic_tac_toe", updates=1, run=given, **{**SMALL, **settings})
+    stored = [RunDir.open(run).config["alphazero"] for run in (typed, given)]
+    assert stored[0] == stored[1]
+    assert stored[0]["selfplay"]["num_trees"] == 8
+    assert stored[0]["learner"]["batch_size"] == 32
+    assert stored[0]["evaluations"] == 64
+    assert stored[0]["steps"] == 8  # the preset's
+    assert main(["alphazero", "--resume", str(typed), "--updates", "2"]) == 0
+    alphazero(resume=given, updates=2, quiet=True)
+    assert len(rows(typed)) == len(rows(given)) == 2
+
+
+def test_a_setting_that_changes_on_resume_is_refused_by_its_name(tmp_path, capsys):
+    run = alphazero("tic_tac_toe", updates=1, run=tmp_path / "run", **SMALL).path
+    with pytest.raises(ConfigError, match=r"selfplay.num_trees was 8 and is now 4"):
+        alphazero(resume=run, updates=3, num_trees=4)
+    assert main(["alphazero", "--resume", str(run), "--selfplay.num-trees", "4"]) == 2
+    shown = capsys.readouterr().err
+    assert "selfplay.num_trees was 8 and is now 4" in shown and shown.count("\n") == 1
+
+
+def test_the_help_shows_what_matters_first_and_all_the_rest(capsys):
+    with pytest.raises(SystemExit):
+        main(["alphazero", "--help"])
+    shown = capsys.readouterr().out
+    first = [
+        shown.index(name) for name in ("--minutes", "--size", "--simulations", "--evaluations")
+    ]
+    assert first == sorted(first)
+    for name in setting_names().values():
+        assert f"--{name.replace('_', '-')}" in shown
+    assert "num_trees" not in shown and "--minutes-" not in shown
 
 
 def test_a_player_is_loaded_with_any_number_of_simulations(tmp_path):
@@ -115,8 +155,8 @@ def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
         (40_000, ("small", "base")),
     ):
         monkeypatch.setattr(
-            "playout.agents.alphazero.budget.evaluations_within",
-            lambda game, minutes, size, speed=speed: 60 * minutes * speed,
+            "playout.agents.alphazero.budget.minutes.network_rate",
+            lambda net, machine, device, speed=speed: speed,
         )
         assert sizes(minutes=60) == expected
         assert sizes(minutes=6) == ("", "small")
@@ -134,10 +174,10 @@ def test_how_much_a_network_could_answer_is_measured_on_all_threads(monkeypatch)
         return evaluate(self, obs)
 
     monkeypatch.setattr(NetworkEvaluator, "evaluate_obs", counted)
-    monkeypatch.setattr("playout.agents.alphazero.budget.RATE_SECONDS", 0.05)
-    found = evaluations_within(playout.game("connect_four"), 1.0, "8x1")
+    monkeypatch.setattr("playout.agents.alphazero.budget.minutes.RATE_SECONDS", 0.05)
+    found = network_rate(new_network(playout.game("connect_four"), "8x1"), Machine(2))
     # No more than all that was asked, warm-up included, within the time of one of two rounds.
-    assert 0 < found <= 60 / 0.05 * sum(rows for _, rows in asked)
+    assert 0 < found <= 1 / 0.05 * sum(rows for _, rows in asked)
     assert len({thread for thread, _ in asked}) == 2
 
 
@@ -185,15 +225,6 @@ class Race:
         return tuple(data)
 
 
-SMALL = {
-    "size": "8x1",
-    "simulations": 4,
-    "rating": False,
-    "quiet": True,
-    "set": ("evaluations=100", "selfplay.num_trees=8"),
-}
-
-
 def test_a_game_object_is_learned_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     seen = []
     run = alphazero(
@@ -212,7 +243,7 @@ def test_a_game_object_is_learned_and_a_resumed_run_equals_an_uninterrupted_one(
 
 def test_another_game_than_the_runs_is_refused_when_it_is_resumed(tmp_path):
     run = alphazero(Race(), updates=1, run=tmp_path / "run", **SMALL)
-    with pytest.raises(ConfigError, match=r"learns .*Race\(length=15\)"):
+    with pytest.raises(ConfigError, match=r"has learned race\(length=15\), not tic_tac_toe"):
         alphazero("tic_tac_toe", resume=run.path, updates=2)
 
 
@@ -234,19 +265,19 @@ def test_a_run_is_locked_while_its_speed_is_measured(tmp_path, monkeypatch):
             pass
         raise ConfigError("measured")
 
-    monkeypatch.setattr("playout.agents.alphazero.budget.updates_for", measured)
+    monkeypatch.setattr("playout.agents.alphazero.budget.minutes.updates_for", measured)
     with pytest.raises(ConfigError, match="measured"):
         alphazero(Race(), minutes=1.0, run=tmp_path / "run", **SMALL)
 
 
 MEASURING = """
 import sys, time
-from playout.agents.alphazero import budget
+from playout.agents.alphazero.budget import minutes
 from playout.agents.commands.alphazero import alphazero
 def measured(*rest, **more):
     print("measuring", flush=True)
     time.sleep(100)
-budget.updates_for = measured
+minutes.updates_for = measured
 alphazero("tic_tac_toe", minutes=1.0, size="8x1", run=sys.argv[1])
 """
 

@@ -5,6 +5,7 @@ from playout.agents.alphazero.config import (
     AlphaZeroConfig,
     LearnerConfig,
     SelfPlayConfig,
+    full_names,
     stored_config,
     with_settings,
 )
@@ -62,32 +63,44 @@ def test_a_run_in_minutes_is_a_configuration_but_not_yet_a_trainers():
         AlphaZeroTrainer(AlphaZeroConfig(game="tic_tac_toe", minutes=1.0))
 
 
-def test_any_setting_can_be_given_as_text():
+def test_any_setting_can_be_given_by_its_name_alone_or_by_its_groups():
     base = AlphaZeroConfig(updates=3, selfplay=SelfPlayConfig(num_groups=1))
-    given = ["pooling=true", "selfplay.num_trees=64", "learner.optimizer=adamw", "window=1"]
+    given = {
+        "pooling": True,
+        "num_trees": 64,
+        "selfplay.value_mix": 0,
+        "learner": {"optimizer": "adamw"},
+        "window": 1,
+    }
     assert with_settings(base, given) == AlphaZeroConfig(
         updates=3,
         pooling=True,
         window=1.0,
-        selfplay=SelfPlayConfig(num_groups=1, num_trees=64),
+        selfplay=SelfPlayConfig(num_groups=1, num_trees=64, value_mix=0.0),
         learner=LearnerConfig(optimizer="adamw"),
     )
-    assert with_settings(base, []) == base
+    assert full_names(given) == [
+        "learner.optimizer",
+        "pooling",
+        "selfplay.num_trees",
+        "selfplay.value_mix",
+        "window",
+    ]
+    assert with_settings(base, {}) == base
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("name", "value", "message"),
     [
-        ("selfplay.num_tree=64", "did you mean num_trees"),
-        ("poolin=true", "did you mean pooling"),
-        ("selfplay.num_trees=many", "num_trees must be int"),
-        ("selfplay.num_trees=0", "at least 1"),
-        ("selfplay=3", "selfplay"),
-        ("pooling", "NAME=VALUE"),
-        ("updates=7", "option of its own"),
+        ("selfplay.num_tree", 64, "did you mean selfplay.num_trees"),
+        ("poolin", True, "did you mean pooling"),
+        ("num_trees", "many", "num_trees must be int"),
+        ("num_trees", 0, "at least 1"),
+        ("selfplay", 3, "selfplay"),
+        ("updates", 7, "no setting 'updates'"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused_in_one_line(setting, message):
+def test_settings_that_mean_nothing_are_refused_in_one_line(name, value, message):
     with pytest.raises(ConfigError, match=message) as found:
-        with_settings(AlphaZeroConfig(updates=3), [setting])
+        with_settings(AlphaZeroConfig(updates=3), {name: value})
     assert "\n" not in str(found.value)

@@ -5,7 +5,7 @@ import numpy as np
 import playout
 import pytest
 import torch
-from playout.agents.alphazero.budget import configure
+from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
@@ -70,6 +70,22 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path):
     assert equal(straight.state_dict(), resumed.state_dict())
     assert straight.finished
     assert resumed.progress == (3, 3)
+
+
+def test_play_and_learning_at_once_repeat_and_resume_to_the_same_bytes(tmp_path):
+    config = small_config(overlap=True)
+    straight = AlphaZeroTrainer(config, seed=1)
+    history = [counted(straight.update()) for _ in range(3)]
+    assert "train/policy_loss" not in history[0], "what is played now is learned from next time"
+    assert "train/policy_loss" in history[1]
+    stopped = AlphaZeroTrainer(config, seed=1)
+    assert [counted(stopped.update()) for _ in range(2)] == history[:2]
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=1)
+    run.save(2, stopped.state_dict())
+    resumed = AlphaZeroTrainer(config, seed=1)
+    resumed.load_state_dict(run.load()[1])
+    assert counted(resumed.update()) == history[2]
+    assert equal(straight.state_dict(), resumed.state_dict())
 
 
 def test_a_larger_network_learns_from_a_smaller_ones_games_and_takes_over(tmp_path):

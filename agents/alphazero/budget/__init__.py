@@ -1,0 +1,1 @@
+"""From a game, a machine and a time to a configuration: presets, speeds, plans and corrections."""

@@ -1,0 +1,78 @@
+"""`PlanCorrector`: how many updates fit into the minutes is corrected while they are made.
+
+Every schedule goes by counts, never by the clock: each correction is written into run.json, with
+the update from which it counts, before it takes effect, so that a resumed run equals one that was
+never stopped. Left out: the plan at the start (minutes.py).
+"""
+
+from __future__ import annotations
+
+from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.runs.directory import RunDir
+
+CORRECTIONS = (0.4, 0.7)  # shares of the updates after which the plan is corrected, ...
+MAX_CORRECTION_FACTOR = 1.5  # ... by so much at most, so that no schedule turns back by much
+CORRECTED_SHARE = 0.97  # of the minutes are planned for then
+
+
+class PlanCorrector:
+    """A callback of the loop that corrects how many updates fit into the minutes.
+
+    It also tells the trainer when its training is going to end, for people to see.
+
+    Args:
+        run: whose record holds the plan; must have been planned by `updates_for`.
+        minutes: the budget.
+        trainer: gets the corrections that an earlier process made.
+        eval_every: updates between evaluations, 0 for none.
+    """
+
+    def __init__(
+        self, run: RunDir, minutes: float, trainer: AlphaZeroTrainer, *, eval_every: int
+    ) -> None:
+        self.run, self.seconds, self.eval_every = run, minutes * 60.0 * CORRECTED_SHARE, eval_every
+        self._begun: float | None = None  # elapsed time before the first update seen
+        self._update_seconds: list[float] = []  # of self-play and learning alone
+        trainer.plan += [(int(start), int(total)) for start, total in self._made()]
+        checkpoint = run.find()
+        elapsed = 0.0 if checkpoint is None else float(checkpoint.info.get("elapsed", 0.0))
+        trainer.expect_end(self.seconds - elapsed)
+
+    def _made(self) -> list[list[int]]:
+        return list(self.run.record["budget"].get("corrections", []))
+
+    def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
+        """After an update: corrects the plan where it is time to."""
+        seconds = metrics["time/selfplay_s"] + metrics["time/train_s"]
+        elapsed = metrics["time/elapsed"]
+        if self._begun is None:
+            self._begun = elapsed - seconds - sum(trainer.evaluation_seconds)
+        self._update_seconds.append(seconds)
+        made, (done, total) = self._made(), trainer.progress
+        recent = max(4, total // 20)  # updates that tell how long one takes by now
+        latest = self._update_seconds[-recent:]
+        evaluations = trainer.evaluation_seconds
+        # With saving, which is spread over all updates.
+        overhead = (elapsed - self._begun - sum(evaluations)) / sum(self._update_seconds)
+        each = sum(latest) / len(latest) * overhead
+        rated = evaluations[-1] if evaluations else 0.0
+
+        def cost(updates: int) -> float:
+            return updates * each + (
+                -(-updates // self.eval_every) * rated if self.eval_every else 0.0
+            )
+
+        planned = total
+        if len(made) < len(CORRECTIONS):
+            more = round((self.seconds - elapsed) / each)
+            while more > 1 and cost(more) > self.seconds - elapsed + each / 2:
+                more -= 1
+            least = round(total / MAX_CORRECTION_FACTOR)
+            most = round(total * MAX_CORRECTION_FACTOR)
+            planned = max(done + 1, min(max(done + more, least), most))
+            due = done >= CORRECTIONS[len(made)] * total and len(latest) == recent
+            if due and not trainer.finished:
+                record = self.run.record["budget"]
+                self.run.update(budget={**record, "corrections": [*made, [done, planned]]})
+                trainer.plan.append((done, planned))
+        trainer.expect_end(cost(planned - done))
