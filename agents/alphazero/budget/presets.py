@@ -3,7 +3,7 @@
 agents/presets/alphazero.toml holds the numbers of each game and says which of them were measured;
 a game without a table gets its class's, a guess. Here are the rules by which more follows from
 them: what depends on the game's table (plies, legal moves), the network's size and the machine.
-Left out: how fast game and machine are, and what fits into minutes (speed.py, minutes.py).
+Left out: how fast the machine is, and what fits into minutes (minutes.py).
 """
 
 from __future__ import annotations
