@@ -28,7 +28,7 @@ from playout.agents.alphazero.config import (
     SelfPlayConfig,
     selfplay_search,
 )
-from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
+from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.boards.resnet import build, parse_size
@@ -163,7 +163,7 @@ def main() -> None:
         "simulations": args.simulations,
         "games at once": f"{groups} x {GAMES // groups} (playout), {GAMES} (mctx + pgx)",
         "threads": groups,
-        "dtype": choose_dtype(),
+        "dtype": same.networks[0].dtype,
         "repeats": repeats,
         "command": COMMAND,
     }

@@ -1,10 +1,11 @@
 """Gradient steps for policy/value networks: loss, shards, schedule, weight averaging.
 
-A batch is cut into a fixed number of shards, each with its own thread, its own normalisation
-statistics and its own gradients, which are added in order: on two cores this is faster than two
-threads inside each operation (no barriers), and the result does not depend on how many cores there
-are. Self-play and the supervised baseline both learn by it. Left out: what a batch holds
-(replay.py).
+On a processor a batch is cut into a fixed number of shards, each with its own thread, its own
+normalisation statistics and its own gradients, which are added in order: on two cores this is
+faster than two threads inside each operation (no barriers), and the result does not depend on how
+many cores there are. On any other device a batch is one shard, which crosses to it once and is not
+waited for: metrics stay there until `mean_metrics`. Self-play and the supervised baseline both
+learn by it. Left out: what a batch holds (replay.py).
 """
 
 from __future__ import annotations
@@ -12,39 +13,45 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from playout.agents.alphazero.config import LearnerConfig
-from playout.agents.alphazero.evaluator import choose_device
 from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.networks.boards.network import BoardNetwork, tuning_of
 from playout.agents.optim.adam import Adam, flat_gradients, flatten
 from playout.agents.optim.muon import Muon
+from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
 from playout.errors import CheckpointError, DivergedError
 from torch import Tensor, nn
 from torch.nn import functional
 
+CPU = torch.device("cpu")
+LOSSES = ("train/policy_loss", "train/value_loss", "train/policy_entropy")
+
+Metrics = dict[str, Tensor | float]
+"""What a step reports: numbers on a processor, tensors [] of a device that is not waited for."""
+
 
 def losses(
-    net: BoardNetwork, batch: TrainingBatch, *, dtype: str, device: str = "cpu"
+    net: BoardNetwork, batch: TrainingBatch, *, dtype: str, device: torch.device = CPU
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Policy loss, value loss and the entropy of the policy, each a mean over the batch.
 
     The policy is compared on legal actions only. A value is learned as an expected score
     (1 + value) / 2 by cross entropy, which keeps its gradient where tanh has lost it.
     """
-    obs = torch.from_numpy(batch.obs).to(device).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
+    obs, mask, policy, values, weights = pack_to_device(
+        (batch.obs, batch.mask, batch.policy, batch.values, batch.policy_weights), device
+    )
+    obs = obs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
         logits, value_logits = net.heads(obs)
-    illegal = torch.from_numpy(batch.mask).to(device) == 0
-    log_policy = functional.log_softmax(logits.float().masked_fill(illegal, -1e9), dim=1)
-    policy = torch.from_numpy(batch.policy).to(device)
-    weights = torch.from_numpy(batch.policy_weights).to(device)
+    log_policy = functional.log_softmax(logits.float().masked_fill(mask == 0, -1e9), dim=1)
     policy_loss = -((policy * log_policy).sum(dim=1) * weights).sum() / weights.sum().clamp(min=1.0)
-    scores = torch.from_numpy(batch.values).to(device).add(1).mul(0.5)
+    scores = values.add(1).mul(0.5)
     value_loss = functional.binary_cross_entropy_with_logits(value_logits.float(), scores)
     entropy = -(log_policy.exp() * log_policy).sum(dim=1).mean().detach()
     return policy_loss, value_loss, entropy
@@ -66,19 +73,22 @@ class Learner:
     Args:
         net: the network to train, in place.
         config: see LearnerConfig.
-        device: where it is trained; by default a GPU if there is one.
+        device: where it is trained, a name for `resolve_device` or a device; by default a GPU if
+            there is one.
     """
 
     def __init__(
-        self, net: BoardNetwork, config: LearnerConfig, *, device: str | None = None
+        self, net: BoardNetwork, config: LearnerConfig, *, device: torch.device | str | None = None
     ) -> None:
-        self.config = config
-        self.device = device = choose_device() if device is None else device
+        if not isinstance(device, torch.device):
+            device = resolve_device(device or "auto")
+        self.config, self.device = config, device
+        self.num_shards = config.num_shards if device.type == "cpu" else 1
         self.peak_rate = config.learning_rate * tuning_of(net).rate_scale
         self.steps = 0
-        self.net = net.to(torch.device(device))
+        self.net = net.to(device)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, config.num_shards))]
+        self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, self.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
         # [replicas][optimisers]: all replicas have their weights in the same memory, and gradients
         # in memory of their own.
@@ -96,7 +106,7 @@ class Learner:
             self._averaged.append(flatten(running_statistics(self.average)))
             self._statistics = [flatten(running_statistics(one)) for one in self._replicas]
         self._pool = ThreadPoolExecutor(
-            config.num_shards, initializer=torch.set_num_threads, initargs=(1,)
+            self.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def _parameters_in(self, copy_of_net: BoardNetwork) -> list[list[nn.Parameter]]:
@@ -114,34 +124,38 @@ class Learner:
         low = config.final_rate
         return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * falling)))
 
-    def step(self, batch: TrainingBatch, *, done: float) -> dict[str, float]:
-        """One gradient step, after the share `done` (0 to 1) of training; returns its metrics."""
+    def step(self, batch: TrainingBatch, *, done: float) -> Metrics:
+        """One gradient step, after the share `done` (0 to 1) of training; returns its metrics.
+
+        Raises:
+            DivergedError: on a processor, a loss or gradient that is not finite; on other devices
+                `mean_metrics` raises it.
+        """
         rate = self.rate(done)
-        parts = slices(batch, self.config.num_shards)
-        found = list(self._pool.map(self._shard, range(len(parts)), parts))
-        norm = self._combine_gradients()
-        policy_loss, value_loss, entropy = (
-            sum(column) / len(parts) for column in zip(*found, strict=True)
-        )
-        if not math.isfinite(policy_loss + value_loss + norm):
-            raise DivergedError(
-                f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
-                f"({rate:.2g}) and continue from the last checkpoint"
-            )
+        if self.device.type == "cpu":
+            parts = slices(batch, self.num_shards)
+            shards = self._pool.map(self._shard, range(len(parts)), parts)
+            columns = zip(*([float(x) for x in shard] for shard in shards), strict=True)
+            means = [sum(column) / len(parts) for column in columns]
+            found: Metrics = dict(zip(LOSSES, means, strict=True))
+            norm = found["train/grad_norm"] = self._combine_gradients()
+            if not all(map(math.isfinite, (*means[:2], norm))):
+                raise DivergedError(
+                    f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
+                    f"({rate:.2g}) and continue from the last checkpoint"
+                )
+        else:
+            found = dict(zip(LOSSES, self._shard(0, batch), strict=True))
+            found["train/grad_norm"] = self._clip_on_device()
         for optimizer in self.optimizers:
             optimizer.lr = rate
-            optimizer.step()
+            optimizer.apply()
         self.steps += 1
         self._update_average()
-        return {
-            "train/policy_loss": policy_loss,
-            "train/value_loss": value_loss,
-            "train/policy_entropy": entropy,
-            "train/grad_norm": norm,
-            "train/learning_rate": rate,
-        }
+        return {**found, "train/learning_rate": rate}
 
-    def _shard(self, index: int, batch: TrainingBatch) -> tuple[float, float, float]:
+    def _shard(self, index: int, batch: TrainingBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of one shard; its losses and its policy's entropy."""
         net = self._replicas[index].train()
         for gradient in self._gradients[index]:
             gradient.zero_()
@@ -149,7 +163,7 @@ class Learner:
             net, batch, dtype=self.config.dtype, device=self.device
         )
         (policy_loss + self.config.value_weight * value_loss).backward()
-        return float(policy_loss.detach()), float(value_loss.detach()), float(entropy)
+        return policy_loss.detach(), value_loss.detach(), entropy
 
     @torch.no_grad()
     def _combine_gradients(self) -> float:
@@ -165,6 +179,16 @@ class Learner:
         norm = float(torch.stack(torch._foreach_norm(mine)).norm())
         if norm > self.config.max_grad_norm:
             torch._foreach_mul_(mine, self.config.max_grad_norm / norm)
+        return norm
+
+    @torch.no_grad()
+    def _clip_on_device(self) -> Tensor:
+        """Clips the gradients without waiting for their norm, which it returns."""
+        mine = self._gradients[0]
+        norm = torch.stack([gradient.norm() for gradient in mine]).norm()
+        scale = (self.config.max_grad_norm / norm).clamp(max=1.0)
+        for gradient in mine:
+            gradient.mul_(scale)
         return norm
 
     @torch.no_grad()
@@ -230,6 +254,19 @@ def running_statistics(net: BoardNetwork) -> list[Tensor]:
     return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
 
-def mean_metrics(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of every metric over steps."""
-    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} if rows else {}
+def mean_metrics(rows: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
+    """The mean of every metric over steps; what lies on a device comes over at once.
+
+    Raises:
+        DivergedError: a mean is not finite.
+    """
+    found = fetch(
+        {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} if rows else {}
+    )
+    for key, value in found.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"{key} is not finite: lower the learning rate and continue from the last "
+                "checkpoint"
+            )
+    return found

@@ -1,7 +1,8 @@
 """Adam over one flat buffer, with gradient norm, clipping and NaN check built in.
 
-Parameters and gradients become views into flat tensors, so a step is one compiled pass on the CPU
-and about ten tensor operations elsewhere, whatever the number of parameters. It replaces
+Parameters and gradients become views into flat tensors, so a step is one compiled pass on the CPU,
+torch's fused kernel on a card and about ten tensor operations elsewhere, whatever the number of
+parameters. It replaces
 torch.optim in the small trainers because constructing a torch optimiser imports 1.5 s of compiler.
 Leaves out: sparse gradients, amsgrad, parameter groups.
 """
@@ -102,7 +103,11 @@ class Adam:
         norm = math.sqrt(squared_norm(self._arrays[1])) if native else float(self.grad.norm())
         if not math.isfinite(norm):
             raise DivergedError(f"the gradient is not finite (norm {norm})")
-        scale = min(1.0, max_grad_norm / (norm + 1e-6))
+        self.apply(min(1.0, max_grad_norm / (norm + 1e-6)))
+        return norm
+
+    def apply(self, scale: float = 1.0) -> None:
+        """Take one step with `scale` times the gradient at hand; no device is waited for."""
         self.step_count += 1
         if self._native:
             param, grad, first, second = self._arrays
@@ -120,13 +125,34 @@ class Adam:
                 self.eps,
                 self.weight_decay,
             )
+        elif self.flat.device.type == "cuda":
+            self._fused_step(scale)
         else:
             self._tensor_step(scale)
-        return norm
 
     def advance(self, max_grad_norm: float = math.inf) -> float:
         """`step`, by the name under which DeviceAdam does not wait for a device."""
         return self.step(max_grad_norm)
+
+    @torch.no_grad()
+    def _fused_step(self, scale: float) -> None:
+        # The kernel takes the step's number from the device: a fill, not a copy.
+        number = torch.full((), float(self.step_count), device=self.flat.device)
+        torch._fused_adamw_(
+            [self.flat],
+            [self.grad if scale == 1.0 else self.grad * scale],
+            [self.exp_avg],
+            [self.exp_avg_sq],
+            [],
+            [number],
+            lr=self.lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
 
     @torch.no_grad()
     def _tensor_step(self, scale: float) -> None:

@@ -77,8 +77,8 @@ class Muon:
         self.average = torch.zeros_like(self.flat)
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One step with the gradients at hand."""
+    def apply(self) -> None:
+        """One step with the gradients at hand, as they are."""
         self.average.lerp_(self.grad, 1 - self.momentum)
         ahead = self.grad.lerp(self.average, self.momentum)
         self.flat.mul_(1 - self.lr * self.weight_decay)

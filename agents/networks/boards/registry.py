@@ -100,5 +100,5 @@ def restore_network(
 
 def side_planes(game: NativeGame) -> tuple[int, int] | None:
     """Where a game's observation shows the side to move (heads.py), None where it does not."""
-    planes = (0, 1)
-    return planes if max(planes) < game.obs_shape[0] else None
+    planes = game.side_planes
+    return planes if planes is not None and max(planes) < game.obs_shape[0] else None

@@ -5,7 +5,6 @@ import torch
 from playout.agents.alphazero.evaluator import (
     NetworkEvaluator,
     SymmetricEvaluator,
-    choose_dtype,
     measure_rate,
 )
 from playout.agents.networks.boards.resnet import build
@@ -83,7 +82,7 @@ def test_it_evaluates_the_leaves_of_a_search():
 
 
 def test_the_dtype_is_chosen_by_the_processor_and_the_rate_is_measured():
-    assert choose_dtype() in ("float32", "bfloat16")
+    assert NetworkEvaluator(lively(), device="cpu").dtype in ("float32", "bfloat16")
     assert measure_rate(NetworkEvaluator(lively(), device="cpu"), batch=16, seconds=0.01) > 0
 
 
