@@ -88,7 +88,7 @@ class AlphaZeroTrainer(Trainer):
                     seed=weights_seed,
                 ),
                 config.learner,
-                device=str(self.device),
+                device=self.device,
             )
             for plan in config.networks
         ]
@@ -113,6 +113,8 @@ class AlphaZeroTrainer(Trainer):
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
         self._evaluation: Evaluation | None = None
+        self._rating_evaluator: NetworkEvaluator | None = None
+        self._rated_index = -1  # of the network that it answers for
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._rated: dict[str, float] = {}  # what the latest evaluation has found
         self._update_seconds = 0.0  # of the latest
@@ -143,7 +145,7 @@ class AlphaZeroTrainer(Trainer):
         self._network_evaluators = [
             NetworkEvaluator(
                 self.learners[self.playing].average,
-                device=str(self.device),
+                device=self.device,
                 dtype=config.infer_dtype,
             )
             for _ in range(config.selfplay.num_groups)
@@ -244,16 +246,25 @@ class AlphaZeroTrainer(Trainer):
                 proofs=config.tactics and config.leaf_proof_nodes > 0,
                 seed=self.seed,
             )
-        network = NetworkEvaluator(
-            self._refresh().average,
-            device=str(self.device),
-            dtype=config.infer_dtype,
-            threads=config.selfplay.num_groups,
-        )
+        network = self._rated_network()
         start = time.perf_counter()
         self._rated = self._evaluation.measure(network)
         self.evaluation_seconds.append(time.perf_counter() - start)
         return self._rated
+
+    def _rated_network(self) -> NetworkEvaluator:
+        """The averaged network of the one that plays, made once: on a card graphs are captured."""
+        average = self._refresh().average
+        if self._rated_index != self.playing or self._rating_evaluator is None:
+            self._rated_index = self.playing
+            self._rating_evaluator = NetworkEvaluator(
+                average,
+                device=self.device,
+                dtype=self.config.infer_dtype,
+                threads=self.config.selfplay.num_groups,
+            )
+        self._rating_evaluator.refresh(average)
+        return self._rating_evaluator
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
