@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
-from playout.agents.networks.native_mlp import CompiledMLP, compile_mlp
+from playout.agents.networks.native_mlp import CompiledMLP, can_compile, compile_mlp
 from playout.agents.networks.policy import (
     Minibatch,
     Outputs,
@@ -89,15 +89,31 @@ class ActorCritic(nn.Module, Policy):
                 (self.policy_features, self.value_features), self.outputs
             )
 
+    @property
+    def prefers_processor(self) -> bool:
+        """Whether compiled code takes this network: a card would wait for its small products."""
+        parts = (self.policy_trunk, self.value_trunk, self.head, self.value_head)
+        return can_compile(*parts)
+
+    def draw(self, rows: int, generator: torch.Generator) -> Tensor:
+        """What the action head needs for N environments."""
+        return self.head.draw(rows, generator)
+
+    def use_dtype(self, dtype: torch.dtype) -> None:
+        """Encoders and layers compute in `dtype` (autocast), memories and heads in float32."""
+        for trunk in (self.policy_trunk, self.value_trunk):
+            if trunk is not None:
+                trunk.dtype = dtype
+
     def weights_changed(self) -> None:
         """The compiled code reads the parameters anew."""
         if self.compiled is not None:
             self.compiled.stale = True
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Mapping[str, Tensor | float]:
         """The mean deviation of a Gaussian whose deviation does not depend on the state."""
         if isinstance(self.head, BoxHead) and not self.head.state_dependent_std:
-            return {"train/std": float(self.head.log_std.detach().exp().mean())}
+            return {"train/std": self.head.log_std.detach().exp().mean()}
         return {}
 
     def to_env(self, actions: Tensor) -> NDArray[Any]:
@@ -128,7 +144,7 @@ class ActorCritic(nn.Module, Policy):
     ) -> PolicyStep:
         """Act in `[N]` environments; `state` must be zeroed already where an episode starts.
 
-        `noise` `[N, D]` replaces the standard normal numbers that a Gaussian head would draw.
+        `noise` replaces the random numbers that the head would draw.
         """
         if self.compiled is not None:
             return self.compiled.step(obs, mask, generator, deterministic, noise)
@@ -137,7 +153,7 @@ class ActorCritic(nn.Module, Policy):
         if deterministic:
             action = distribution.mode()
         elif noise is not None:
-            action = distribution.shifted(noise)  # type: ignore[attr-defined]
+            action = distribution.from_noise(noise)
         else:
             action = distribution.sample(generator)
         value, second = self._value(obs, features, state)

@@ -5,6 +5,7 @@ more than a small network; these have no validation and no broadcasting. Random 
 explicit generator. `N` stands for any leading shape, such as rows by time.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -24,6 +25,16 @@ class Distribution(Protocol):
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw one action for each observation."""
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers that `from_noise` takes for one action."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The actions that random numbers `[N, noise_size]` stand for.
+
+        Standard normal ones for Gaussians, uniform ones from [0, 1) for choices and bits.
+        """
 
     def mode(self) -> Tensor:
         """The most likely action (for Gaussians the mean)."""
@@ -58,6 +69,18 @@ class Categorical:
         clocks = torch.empty_like(probabilities).exponential_(generator=generator)
         return (probabilities / clocks).argmax(dim=-1)
 
+    @property
+    def noise_size(self) -> int:
+        """One number a choice."""
+        return 1
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Actions `[N]` by the inverse of the distribution function; never a masked one."""
+        sums = self.logits.detach().exp().cumsum(dim=-1)
+        # Below the last sum even after rounding, so that the first larger sum is a legal action's.
+        target = noise * (sums[..., -1:] * (1.0 - 1e-6))
+        return (sums <= target).sum(dim=-1)
+
     def mode(self) -> Tensor:
         """The action with the largest probability, `[N]`; the lowest index among equals."""
         return self.logits.argmax(dim=-1)
@@ -89,6 +112,16 @@ class MultiCategorical:
         """Actions `[N, len(nvec)]`, int64."""
         return torch.stack([choice.sample(generator) for choice in self.choices], dim=-1)
 
+    @property
+    def noise_size(self) -> int:
+        """One number a choice."""
+        return len(self.choices)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Actions `[N, len(nvec)]`; column i decides choice i."""
+        parts = [choice.from_noise(noise[..., i : i + 1]) for i, choice in enumerate(self.choices)]
+        return torch.stack(parts, dim=-1)
+
     def mode(self) -> Tensor:
         """The most likely option of each choice, `[N, len(nvec)]`."""
         return torch.stack([choice.mode() for choice in self.choices], dim=-1)
@@ -118,6 +151,18 @@ class Product:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[N, D]`, each part drawn in turn."""
         return self._join([part.sample(generator) for part in self.parts])
+
+    @property
+    def noise_size(self) -> int:
+        """The sum over the parts."""
+        return sum(part.noise_size for part in self.parts)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Actions `[N, D]`; the parts' numbers lie side by side."""
+        columns = noise.split([part.noise_size for part in self.parts], dim=-1)
+        return self._join(
+            [part.from_noise(column) for part, column in zip(self.parts, columns, strict=True)]
+        )
 
     def mode(self) -> Tensor:
         """The most likely action of each part, `[N, D]`."""
@@ -158,6 +203,15 @@ class Bernoulli:
         draws = torch.empty_like(probabilities).uniform_(generator=generator)
         return (draws < probabilities).long()
 
+    @property
+    def noise_size(self) -> int:
+        """K."""
+        return int(self.logits.shape[-1])
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Bits `[N, K]`."""
+        return (noise < torch.sigmoid(self.logits.detach())).long()
+
     def mode(self) -> Tensor:
         """The more likely bits, `[N, K]`."""
         return (self.logits > 0).long()
@@ -184,9 +238,14 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[N, D]`."""
-        return self.shifted(torch.empty_like(self.mean).normal_(generator=generator))
+        return self.from_noise(torch.empty_like(self.mean).normal_(generator=generator))
 
-    def shifted(self, noise: Tensor) -> Tensor:
+    @property
+    def noise_size(self) -> int:
+        """D."""
+        return int(self.mean.shape[-1])
+
+    def from_noise(self, noise: Tensor) -> Tensor:
         """The action that standard normal numbers `[N, D]` stand for."""
         return self.mean.detach() + noise * self.log_std.detach().exp()
 
@@ -225,9 +284,14 @@ class SquashedGaussian:
         """Actions before the tanh, `[N, D]`."""
         return self.base.sample(generator)
 
-    def shifted(self, noise: Tensor) -> Tensor:
+    @property
+    def noise_size(self) -> int:
+        """D."""
+        return self.base.noise_size
+
+    def from_noise(self, noise: Tensor) -> Tensor:
         """The action before the tanh that standard normal numbers stand for."""
-        return self.base.shifted(noise)
+        return self.base.from_noise(noise)
 
     def mode(self) -> Tensor:
         """The mean before the tanh, `[N, D]`: the median of the squashed variable."""
@@ -240,10 +304,16 @@ class SquashedGaussian:
     def entropy(self) -> Tensor:
         """Entropy of the squashed variable, `[N]`, by 24-point Gauss-Hermite quadrature."""
         mean, std = self.base.mean, self.base.log_std.exp()
-        nodes = torch.as_tensor(_NODES, dtype=mean.dtype, device=mean.device)
-        weights = torch.as_tensor(_WEIGHTS, dtype=mean.dtype, device=mean.device)
+        nodes, weights = _quadrature(mean.dtype, mean.device)
         points = mean.unsqueeze(-1) + std.unsqueeze(-1) * nodes
         return self.base.entropy() + (_log_tanh_slope(points) @ weights).sum(-1)
+
+
+@functools.cache
+def _quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights, brought to a device once."""
+    both = torch.as_tensor(np.stack([_NODES, _WEIGHTS]), dtype=dtype, device=device)
+    return both[0], both[1]
 
 
 def _log_tanh_slope(x: Tensor) -> Tensor:

@@ -73,18 +73,22 @@ class Flat(nn.Module):
         super().__init__()
         self.num_features = spaces.flatdim(space)
         self.nvec: list[int] = []
+        self.start: Tensor | None
+        start: Tensor | None = None
         self.plain = isinstance(space, spaces.Box) and len(space.shape) == 1
         self.floats = isinstance(space, spaces.Box) and space.dtype == "float32"
         if isinstance(space, spaces.Discrete):
-            self.nvec, self.start = [int(space.n)], torch.tensor([int(space.start)])
+            self.nvec, start = [int(space.n)], torch.tensor([int(space.start)])
         elif isinstance(space, spaces.MultiDiscrete):
             self.nvec = [int(n) for n in space.nvec.reshape(-1)]
-            self.start = torch.as_tensor(space.start.reshape(-1).astype("int64"))
+            start = torch.as_tensor(space.start.reshape(-1).astype("int64"))
+        # Moves with the network; no part of its state.
+        self.register_buffer("start", start, persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
         """`[N, ...]` to `[N, num_features]`."""
-        if self.nvec:
-            digits = obs.reshape(obs.shape[0], -1).long() - self.start.to(obs.device)
+        if self.start is not None:
+            digits = obs.reshape(obs.shape[0], -1).long() - self.start
             columns = [functional.one_hot(digits[:, i], n) for i, n in enumerate(self.nvec)]
             return torch.cat(columns, dim=1).float()
         if self.plain and obs.dtype == torch.float32:

@@ -36,6 +36,10 @@ class ActionHead(nn.Module):
 
     mask_size: int | None = None
     """Length of an action mask, None where the space has no masks."""
+    noise_size: int
+    """Random numbers that one action takes."""
+    normal = False
+    """They are standard normal; else uniform from [0, 1)."""
 
     def __init__(self, num_features: int, num_outputs: int) -> None:
         super().__init__()
@@ -49,6 +53,15 @@ class ActionHead(nn.Module):
         """Distribution for the linear layer's outputs `[N, num_outputs]`."""
         raise NotImplementedError
 
+    def draw(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Random numbers for actions in N environments, `[rows, noise_size]`, on the processor."""
+        found = torch.empty(rows, self.noise_size)
+        return (
+            found.normal_(generator=generator)
+            if self.normal
+            else found.uniform_(generator=generator)
+        )
+
     def to_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions of a rollout `[N, ...]` as the environment takes them."""
         raise NotImplementedError
@@ -56,6 +69,8 @@ class ActionHead(nn.Module):
 
 class DiscreteHead(ActionHead):
     """Masked Categorical."""
+
+    noise_size = 1
 
     def __init__(self, num_features: int, space: spaces.Discrete) -> None:
         super().__init__(num_features, int(space.n))
@@ -78,7 +93,7 @@ class MultiDiscreteHead(ActionHead):
     def __init__(self, num_features: int, space: spaces.MultiDiscrete) -> None:
         self.nvec = [int(n) for n in space.nvec.reshape(-1)]
         super().__init__(num_features, sum(self.nvec))
-        self.mask_size = sum(self.nvec)
+        self.mask_size, self.noise_size = sum(self.nvec), len(self.nvec)
         self.shape = space.nvec.shape
         self.start = space.start.reshape(-1).astype(np.int64)
         self.dtype = space.dtype
@@ -98,7 +113,8 @@ class MultiBinaryHead(ActionHead):
 
     def __init__(self, num_features: int, space: spaces.MultiBinary) -> None:
         self.shape = space.shape
-        super().__init__(num_features, int(np.prod(self.shape)))
+        self.noise_size = int(np.prod(self.shape))
+        super().__init__(num_features, self.noise_size)
 
     def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
         """Bernoulli over logits `[N, K]`."""
@@ -112,6 +128,8 @@ class MultiBinaryHead(ActionHead):
 class BoxHead(ActionHead):
     """Gaussian, clipped at the bounds, or squashed into them."""
 
+    normal = True
+
     def __init__(
         self,
         num_features: int,
@@ -121,7 +139,7 @@ class BoxHead(ActionHead):
         log_std_init: float = 0.0,
         state_dependent_std: bool = False,
     ) -> None:
-        self.size = int(np.prod(space.shape))
+        self.size = self.noise_size = int(np.prod(space.shape))
         super().__init__(num_features, self.size * (2 if state_dependent_std else 1))
         self.shape, self.dtype = space.shape, space.dtype
         self.low, self.high = space.low.reshape(-1), space.high.reshape(-1)
@@ -171,6 +189,10 @@ class ProductHead(ActionHead):
         self.mask_sizes = [head.mask_size or 0 for head in heads]
         self.mask_size = sum(self.mask_sizes) or None
 
+    def draw(self, rows: int, generator: torch.Generator) -> Tensor:
+        """The parts' numbers side by side."""
+        return torch.cat([head.draw(rows, generator) for head in self.heads], dim=1)
+
     def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
         """Product of the parts' distributions; masks lie side by side, `[N, sum of the parts']`."""
         masks = [None] * len(self.sizes) if mask is None else mask.split(self.mask_sizes, dim=-1)
@@ -184,7 +206,7 @@ class ProductHead(ActionHead):
 
     def to_env(self, actions: Tensor) -> NDArray[Any]:
         """float64 `[N, D]`: a flat row of all parts, see vector/actions.py."""
-        columns = actions.split([width or 1 for width in self.widths], dim=-1)
+        columns = actions.cpu().split([width or 1 for width in self.widths], dim=-1)
         found = [
             head.to_env(column if width else column.squeeze(-1)).reshape(len(actions), -1)
             for head, column, width in zip(self.heads, columns, self.widths, strict=True)

@@ -127,6 +127,15 @@ def _bytes(mask: Tensor | None) -> Any:
     return array.view(np.uint8) if array.dtype == np.bool_ else array.astype(np.uint8, copy=False)
 
 
+def can_compile(
+    trunk: Trunk, value_trunk: Trunk | None, head: ActionHead, value_head: nn.Linear
+) -> bool:
+    """Whether there is a compiled path for a policy with these parts, on the processor."""
+    trunks = [part for part in (trunk, value_trunk) if part is not None]
+    parameters = [p for part in (*trunks, head, value_head) for p in part.parameters()]
+    return _small(parameters) and all(map(_fits, trunks)) and _known(head)
+
+
 def compile_mlp(
     trunk: Trunk, value_trunk: Trunk | None, head: ActionHead, value_head: nn.Linear
 ) -> CompiledMLP | None:
@@ -135,8 +144,8 @@ def compile_mlp(
     Call it after the optimiser is built: the parameters' memory must not move any more.
     """
     trunks = [part for part in (trunk, value_trunk) if part is not None]
-    parameters = [p for part in (*trunks, head, value_head) for p in part.parameters()]
-    if not (_small(parameters) and all(map(_fits, trunks)) and _known(head)):
+    plain = all(p.device.type == "cpu" for part in (*trunks, head) for p in part.parameters())
+    if not plain or not can_compile(trunk, value_trunk, head, value_head):
         return None
     body, *rest = [
         [_layer(layer, _ACTIVATIONS[part.activation]) for layer in part.layers.layers]
@@ -153,7 +162,7 @@ def compile_mlp(
 
 
 def _small(parameters: Sequence[Tensor]) -> bool:
-    plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters)
+    plain = all(p.dtype == torch.float32 for p in parameters)
     return plain and sum(p.numel() for p in parameters) <= _MAX_PARAMETERS
 
 
@@ -161,6 +170,8 @@ def _fits(trunk: Trunk) -> bool:
     """Whether a trunk takes vectors and has no memory and only narrow layers."""
     encoder = trunk.encoder
     vectors = isinstance(encoder, Flat) and encoder.floats and encoder.num_features > 0
+    if trunk.dtype != torch.float32:
+        return False
     if not vectors or trunk.core is not None or trunk.activation not in _ACTIVATIONS:
         return False
     widths = [encoder.num_features, *(layer.weight.shape[0] for layer in trunk.layers.layers)]

@@ -6,7 +6,7 @@ network. Shapes: N environments or steps, R rows, T steps of a row. Leaves out e
 (actor_critic.py, and rlhf's language policy).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -31,6 +31,18 @@ def map_tree(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
     if isinstance(tree, dict):
         return {key: map_tree(function, value) for key, value in tree.items()}
     return type(tree)(map_tree(function, value) for value in tree)
+
+
+def join_trees(trees: Sequence[Tree], join: Callable[[list[Any]], Any]) -> Tree:
+    """Trees of one form as one, whose leaves are `join` of theirs; None stays None."""
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {key: join_trees([tree[key] for tree in trees], join) for key in first}
+    if isinstance(first, list | tuple):
+        return type(first)(join_trees(parts, join) for parts in zip(*trees, strict=True))
+    return join(list(trees))
 
 
 class PolicyStep(NamedTuple):
@@ -139,8 +151,8 @@ class Policy(TrainablePolicy, Protocol):
             mask: 1 where an action is legal, `[N, A]`.
             generator: Of the actions that are sampled.
             deterministic: Take the most likely action.
-            noise: `[N, D]` instead of the standard normal numbers that a Gaussian would draw;
-                given only where a run asks for correlated noise.
+            noise: What `draw` gave, to be used instead of drawing from `generator`; or correlated
+                normal numbers `[N, D]` where a run asks for them.
         """
 
     def value(self, obs: Tree, state: Tree = None) -> Tensor:
@@ -164,6 +176,28 @@ class Policy(TrainablePolicy, Protocol):
         return False
 
     @property
+    def prefers_processor(self) -> bool:
+        """Hook: whether it is fastest on the processor even where there is a GPU."""
+        return False
+
+    def draw(self, rows: int, generator: torch.Generator) -> Tensor | None:
+        """Hook: random numbers for `step` in N environments, drawn on the processor `[rows, ...]`.
+
+        They travel to a device with the observations, so that runs draw the same numbers on every
+        device. None: `step` draws by itself, from a generator of the device.
+        """
+        return None
+
+    def use_dtype(self, dtype: torch.dtype) -> None:
+        """Hook: compute in a lower precision; parameters and gradients keep theirs.
+
+        Raises:
+            ConfigError: This policy has only its own.
+        """
+        if dtype != torch.float32:
+            raise ConfigError(f"{type(self).__name__} cannot compute in {dtype}: leave out dtype")
+
+    @property
     def uses_own_threads(self) -> bool:
         """Hook: whether it spreads its work over cores itself; torch then gets one thread."""
         return False
@@ -181,8 +215,8 @@ class Policy(TrainablePolicy, Protocol):
         """Hook: parameters may have been written from outside since the last call."""
         return None
 
-    def metrics(self) -> dict[str, float]:
-        """Hook: numbers for the log, such as `train/std`."""
+    def metrics(self) -> Mapping[str, Tensor | float]:
+        """Hook: numbers for the log, such as `train/std`; tensors are fetched with the others."""
         return {}
 
 

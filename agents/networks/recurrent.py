@@ -1,10 +1,10 @@
-"""Recurrent cores: LSTM and GRU over rows with resets anywhere, without a Python loop over time.
+"""Recurrent cores: LSTM and GRU over rows with resets anywhere.
 
-On the CPU an LSTM runs through _lstm.pyx, which resets where episodes start. Elsewhere, and for a
-GRU, a row is cut at its episode starts into segments: the first one continues from the row's stored
-state, the others start from zero, and all segments of a minibatch run together as one packed
-sequence. That gives the numbers of stepping through time with resets, in one fused call which is as
-long as the longest episode.
+On the CPU an LSTM runs through _lstm.pyx, which resets where episodes start; other sizes and a GRU
+cut a row at its episode starts into segments: the first one continues from the row's stored state,
+the others start from zero, and all segments of a minibatch run together as one packed sequence.
+That gives the numbers of stepping through time with resets, in one fused call. It needs the
+lengths of episodes on the CPU: a device steps through time instead, and waits for nothing.
 """
 
 from dataclasses import dataclass
@@ -88,12 +88,29 @@ class Core(nn.Module):
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of `[N, num_inputs]`: features `[N, size]` and the next state."""
         layer = self.layer
+        if x.device.type not in ("cpu", "cuda"):  # others lack the fused cell
+            gates = functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0)
+            following = self._cell(gates, state)
+            return following[0], following
         weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
         if self.kind == "lstm":
             h, c = torch.lstm_cell(x, list(state), *weights)
             return h, (h, c)
         h = torch.gru_cell(x, state[0], *weights)
         return h, (h,)
+
+    def _cell(self, gates: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The next state from the inputs' share of the gates, `[N, 3 or 4 size]`."""
+        layer = self.layer
+        own = functional.linear(state[0], layer.weight_hh_l0, layer.bias_hh_l0)
+        if self.kind == "lstm":
+            i, f, g, o = (gates + own).chunk(4, dim=-1)
+            c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+            return o.sigmoid() * c.tanh(), c
+        (r, z, n), (own_r, own_z, own_n) = gates.chunk(3, dim=-1), own.chunk(3, dim=-1)
+        keep = (z + own_z).sigmoid()
+        fresh = (n + (r + own_r).sigmoid() * own_n).tanh()
+        return (fresh + keep * (state[0] - fresh),)
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...], starts: Tensor) -> Tensor:
         """All steps of `[R * T, num_inputs]` with resets at episode starts, `[R * T, size]`.
@@ -109,7 +126,21 @@ class Core(nn.Module):
             gates = functional.linear(x, layer.weight_ih_l0, bias).view(*starts.shape, -1)
             found: Tensor = _Recurrence.apply(gates, layer.weight_hh_l0, *state, starts)
             return found.flatten(0, 1)
+        if x.device.type != "cpu":
+            return self.by_steps(x, state, starts)
         return self._packed(x, state, segments(starts))
+
+    def by_steps(self, x: Tensor, state: tuple[Tensor, ...], starts: Tensor) -> Tensor:
+        """`forward` as a loop over time, which needs nothing of a device on the CPU."""
+        layer = self.layer
+        gates = functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0)
+        gates = gates.view(*starts.shape, -1)
+        keep = (~starts).to(x.dtype).unsqueeze(-1)
+        found = []
+        for t in range(starts.shape[1]):
+            state = self._cell(gates[:, t], tuple(part * keep[:, t] for part in state))
+            found.append(state[0])
+        return torch.stack(found, dim=1).flatten(0, 1)
 
     def compiled(self, x: Tensor) -> bool:
         """Whether the recurrence has its compiled form: an LSTM of 32 n units on the CPU."""

@@ -30,6 +30,7 @@ class Trunk(nn.Module):
         if config.recurrent != "none":
             self.core = Core(config.recurrent, width, config.recurrent_size)
             width = config.recurrent_size
+        self.dtype = torch.float32
         self.activation = config.activation
         hidden = config.hidden
         if hidden is None:
@@ -39,19 +40,27 @@ class Trunk(nn.Module):
 
     def step(self, obs: Tree, state: Any) -> tuple[Tensor, Any]:
         """Features `[N, F]` and the next state."""
-        x = self.encoder(obs)
+        x = self._lower(self.encoder, obs)
         if self.core is not None:
             x, state = self.core.step(x, state)
-        return self.layers(x), state
+        return self._lower(self.layers, x), state
 
     def sequence(self, obs: Tree, state: Any, starts: Tensor | None) -> Tensor:
         """Features `[R * T, F]` of flattened rows."""
-        x = self.encoder(obs)
+        x = self._lower(self.encoder, obs)
         if self.core is not None:
             assert starts is not None
             x = self.core(x, state, starts)
-        features: Tensor = self.layers(x)
-        return features
+        return self._lower(self.layers, x)
+
+    def _lower(self, part: nn.Module, x: Tree) -> Tensor:
+        """`part(x)` computed in `dtype`; a memory, which sums over time, stays in float32."""
+        if self.dtype == torch.float32:
+            return part(x)
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, self.dtype):
+            found: Tensor = part(x)
+        return found.float()
 
 
 class ParallelTrunks:

@@ -1,8 +1,10 @@
 """Collection: a policy acts in vector environments and fills a rollout of T steps, again and again.
 
 Buffers are made once and reused, so a rollout is valid until the next is collected. Rewards and
-episodes are summed up once a rollout, not once a step. Everything that the next step depends on can
-be saved and restored. Leaves out learning and evaluation.
+episodes are summed up once a rollout, not once a step. To a policy on a device each step crosses
+once (observations, masks, random numbers, together), actions come back, and the rest of a rollout
+follows at its end in one crossing. Everything that the next step depends on can be saved and
+restored. Leaves out learning and evaluation.
 """
 
 import math
@@ -13,9 +15,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.policy import Policy, PolicyStep, Tree, map_tree
+from playout.agents.networks.policy import Policy, PolicyStep, Tree, join_trees, map_tree
 from playout.agents.ppo.config import CollectConfig
-from playout.agents.ppo.rollout import Rollout
+from playout.agents.ppo.rollout import Cuts, Rollout
+from playout.agents.runs.devices import nests_to_device, new_generator
 from playout.agents.vector.actions import mask_size
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
@@ -58,8 +61,11 @@ class Collector:
     ) -> None:
         self.envs, self.policy, self.config = envs, policy, config
         self.device = device or torch.device("cpu")
-        self.generator = torch.Generator(self.device)
-        self.generator.manual_seed(seed)
+        # Random numbers are drawn on the processor, so that a run goes on on any device, except
+        # for a policy of one's own, which may only know how to draw on its own device.
+        self.ahead = self.device.type != "cpu"
+        own = self.ahead and policy.draw(1, torch.Generator()) is None
+        self.generator = new_generator(self.device if own else torch.device("cpu"), seed)
         rows, steps = envs.num_envs, config.num_steps
         self.normalizer = normalizer
         if normalizer is None and config.normalize_obs:
@@ -72,6 +78,9 @@ class Collector:
         self.terminations, self.truncations, self.valid, self.starts = (
             np.zeros((rows, steps), np.bool_) for _ in range(4)
         )
+        # On the processor the rollout's tensors are the arrays themselves.
+        self.obs_tensors = self._like(self.obs)
+        self.mask_tensors: Tensor | None = None
         self.logprobs = torch.zeros(rows, steps, device=self.device)
         self.values = torch.zeros(rows, steps, device=self.device)
         self.actions: Tensor | None = None
@@ -83,12 +92,19 @@ class Collector:
         self._begin(envs.reset(seed))
         self.starting = np.ones(rows, np.bool_)
         self.chunk_states: list[Tree] = []
+        self.cuts = Cuts()
         self.noise: Tensor | None = None
         if config.noise_correlation > 0.0 and isinstance(envs.action_space, spaces.Box):
             size = int(np.prod(envs.action_space.shape))
-            self.noise = torch.zeros(rows, size, device=self.device)
-            self.noise.normal_(generator=self.generator)
+            self.noise = torch.zeros(rows, size).normal_(generator=self.generator)
         self.state: Tree = self._moved(policy.initial_state(rows))
+
+    def _like(self, arrays: Arrays) -> Tree:
+        """Tensors for what these arrays hold: over their memory, or empty ones on the device."""
+        found = to_tensors(arrays)
+        if not self.ahead:
+            return found
+        return map_tree(lambda x: torch.empty(x.shape, dtype=x.dtype, device=self.device), found)
 
     def _moved(self, tree: Tree) -> Tree:
         return map_tree(lambda x: x.to(self.device), tree)
@@ -108,20 +124,16 @@ class Collector:
         envs, policy, length = self.envs, self.policy, self.config.sequence_length
         initial, self.chunk_states = self.state, []
         policy.weights_changed()  # a callback may have touched them
+        self.cuts = Cuts()
         for t in range(self.config.num_steps):
-            self.state = self._reset_states(self.state)
+            obs, mask, starts, noise = self._inputs(t)
+            self.state = self._reset_states(self.state, starts)
             if length and t % length == 0:
                 self.chunk_states.append(self.state)
-            mask = self._mask(t)
-            obs = to_tensors(self.current_obs, self.device)
-            if self.noise is None:
+            if noise is None:
                 step = policy.step(obs, self.state, mask, generator=self.generator)
             else:
-                self.noise = self._next_noise(self.noise)
-                step = policy.step(
-                    obs, self.state, mask, generator=self.generator, noise=self.noise
-                )
-            write(self.obs, (slice(None), t), self.current_obs)
+                step = policy.step(obs, self.state, mask, generator=self.generator, noise=noise)
             self._record(t, step)
             self.valid[:, t] = active = ~envs.idle
             self.starts[:, t] = self.starting
@@ -143,26 +155,51 @@ class Collector:
             self._begin(raw)
         return self._finish(initial)
 
+    def _inputs(self, t: int) -> list[Tree]:
+        """Observations, masks, starts of episodes and noise of a step, on the device.
+
+        What is not needed is None.
+        """
+        noise: Tensor | None = None
+        if self.noise is not None:
+            self.noise = noise = self._next_noise(self.noise)
+        elif self.ahead:
+            noise = self.policy.draw(self.envs.num_envs, self.generator)
+        write(self.obs, (slice(None), t), self.current_obs)
+        found = nests_to_device(
+            (self.current_obs, self._mask(t), self._starts(), noise), self.device
+        )
+        if self.ahead:
+            write(self.obs_tensors, (slice(None), t), found[0])
+            if self.mask_tensors is not None:
+                self.mask_tensors[:, t] = found[1]
+        return found
+
     def _next_noise(self, noise: Tensor) -> Tensor:
         """Standard normal exploration noise that correlates with that of the step before."""
         rho = self.config.noise_correlation
         fresh = torch.empty_like(noise).normal_(generator=self.generator)
         return rho * noise + (1.0 - rho * rho) ** 0.5 * fresh
 
-    def _reset_states(self, state: Tree) -> Tree:
-        if state is None or not self.starting.any():
-            return state
-        return self.policy.reset_state(state, torch.from_numpy(self.starting).to(self.device))
+    def _starts(self) -> NDArray[np.bool_] | None:
+        """The rows whose memory is to be forgotten, if there are any."""
+        return None if self.state is None or not self.starting.any() else self.starting
 
-    def _mask(self, t: int) -> Tensor | None:
+    def _reset_states(self, state: Tree, starts: Tensor | None) -> Tree:
+        return state if starts is None else self.policy.reset_state(state, starts)
+
+    def _mask(self, t: int) -> NDArray[np.bool_] | None:
         found = self.envs.masks()
         if found is None:
             return None
         if self.masks is None:
             shape = (self.envs.num_envs, self.config.num_steps, mask_size(self.envs.action_space))
             self.masks = np.ones(shape, np.bool_)
+            self.mask_tensors = self._like(self.masks)
+            if self.ahead:
+                self.mask_tensors.fill_(True)
         self.masks[:, t] = found
-        return torch.from_numpy(self.masks[:, t]).to(self.device)
+        return self.masks[:, t]
 
     def _record(self, t: int, step: PolicyStep) -> None:
         if self.actions is None:
@@ -180,14 +217,15 @@ class Collector:
         last = self.envs.final_obs
         if self.normalizer is not None:
             last = self.normalizer(last)
-        values = self.policy.value(to_tensors(last, self.device), self.state).cpu().numpy()
+        if self.ahead:
+            self.cuts.add(np.flatnonzero(truncations), t, self.config.num_steps, last, self.state)
+            return
+        values = self.policy.value(to_tensors(last), self.state).numpy()
         self.bootstrap[truncations, t] = values[truncations]
 
     def _finish(self, initial: Tree) -> Rollout:
         self._check_obs(self.config.num_steps)
         self.interrupted = False
-        self.state = self._reset_states(self.state)
-        last = self.policy.value(to_tensors(self.current_obs, self.device), self.state)
         over = self.terminations | self.truncations
         self.finished = finished_episodes(
             self.rewards, over, self.valid, self.episode_returns, self.episode_lengths
@@ -196,28 +234,54 @@ class Collector:
         if self.scaler is not None and np.isfinite(self.rewards).all():
             self.scaler(self.rewards, over, self.valid)
         assert self.actions is not None
-        device = self.device
+        ahead, cuts = self.ahead, self.cuts
+        current, starts, cut_obs, cut_at, valid_steps, *rest = nests_to_device(
+            (
+                self.current_obs,
+                self._starts(),
+                cuts.obs() if cuts else None,
+                np.array(cuts.places, np.int64) if cuts else None,
+                np.flatnonzero(self.valid) if ahead else None,
+                self.rewards,
+                self.terminations,
+                self.truncations,
+                self.valid,
+                self.starts,
+                None if ahead else self.bootstrap,
+            ),
+            self.device,
+        )
+        rewards, terminations, truncations, valid, episode_starts, bootstrap = rest
+        self.state = self._reset_states(self.state, starts)
+        last = self.policy.value(current, self.state)
+        if ahead:
+            bootstrap = torch.zeros(self.valid.shape, device=self.device)
+        if cuts:
+            values = self.policy.value(cut_obs, cuts.state())
+            bootstrap.view(-1).scatter_(0, cut_at, values.float())
         return Rollout(
-            obs=to_tensors(self.obs, device),
+            obs=self.obs_tensors,
             actions=self.actions,
             logprobs=self.logprobs,
             values=self.values,
-            rewards=to_tensors(self.rewards, device),
-            terminations=to_tensors(self.terminations, device),
-            truncations=to_tensors(self.truncations, device),
-            valid=to_tensors(self.valid, device),
+            rewards=rewards,
+            terminations=terminations,
+            truncations=truncations,
+            valid=valid,
             last_values=last,
-            action_mask=None if self.masks is None else to_tensors(self.masks, device),
-            bootstrap_values=to_tensors(self.bootstrap, device) if self.envs.same_step else None,
-            episode_starts=to_tensors(self.starts, device),
+            action_mask=self.mask_tensors,
+            bootstrap_values=bootstrap if self.envs.same_step else None,
+            episode_starts=episode_starts,
             initial_state=initial,
+            valid_steps=valid_steps,
         )
 
     def cut(self, rollout: Rollout) -> Rollout:
         """The rollout in rows of `sequence_length` steps, where that is set."""
         if not self.chunk_states or len(self.chunk_states) == 1:
             return rollout
-        return rollout.cut(self.config.sequence_length, stack_trees(self.chunk_states))
+        chunks = join_trees(self.chunk_states, lambda parts: torch.stack(parts, 1))
+        return rollout.cut(self.config.sequence_length, chunks)
 
     def _check_obs(self, steps: int) -> None:
         """Name the environment that gave NaN or infinity, if one did."""
@@ -264,10 +328,13 @@ class Collector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the normaliser is restored by the trainer, with the model."""
-        self.generator.set_state(state["generator"])
+        try:
+            self.generator.set_state(state["generator"])
+        except RuntimeError:  # drawn on another kind of device, by a policy of one's own
+            self.generator.manual_seed(derive_seed(self.seed, "device", int(state["steps"])))
         self.steps = int(state["steps"])
         if self.noise is not None:
-            self.noise = state["noise"].to(self.device)
+            self.noise = state["noise"]
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         if state["broken"]:
@@ -299,11 +366,3 @@ class Collector:
         self.episode_returns[:] = 0.0
         self.episode_lengths[:] = 0
         self._begin(raw)
-
-
-def stack_trees(trees: list[Tree]) -> Tree:
-    """Trees of `[R, ...]` as one tree of `[R, len(trees), ...]`."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.stack(trees, 1)
-    return type(first)(stack_trees(list(parts)) for parts in zip(*trees, strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy, map_tree
-from playout.agents.ppo.collector import to_tensors
+from playout.agents.runs.devices import nests_to_device, new_generator
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays
@@ -67,22 +67,33 @@ def evaluate_policy(
     rows = envs.num_envs
     quota = -(-episodes // rows)
     device = device_of(policy)
-    generator = torch.Generator(device)
-    generator.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    draws = device.type != "cpu" and not deterministic
+    if draws and policy.draw(1, torch.Generator()) is None:  # it draws on its own device
+        generator, draws = new_generator(device, seed), False
     raw = envs.reset(seed)
     state = map_tree(lambda x: x.to(device), policy.initial_state(rows))
     totals, lengths, done = np.zeros(rows), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     found: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    fresh = np.zeros(rows, np.bool_)
     for _ in range(max_steps):
         _check(raw, "an observation", done, lengths)
-        obs = to_tensors(raw if normalizer is None else normalizer(raw), device)
         mask = envs.masks()
+        starts = fresh if state is not None and fresh.any() else None
+        obs, legal, starts, noise = nests_to_device(
+            (
+                raw if normalizer is None else normalizer(raw),
+                None if mask is None else np.array(mask),
+                starts,
+                policy.draw(rows, generator) if draws else None,
+            ),
+            device,
+        )
+        if starts is not None:
+            state = policy.reset_state(state, starts)
+        chosen = {} if noise is None else {"noise": noise}
         step = policy.step(
-            obs,
-            state,
-            None if mask is None else to_tensors(np.array(mask), device),
-            generator=generator,
-            deterministic=deterministic,
+            obs, state, legal, generator=generator, deterministic=deterministic, **chosen
         )
         active = ~envs.idle
         raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
@@ -91,10 +102,7 @@ def evaluate_policy(
         totals += rewards
         over = terminations | truncations
         state = step.state
-        if state is not None:
-            fresh = over if envs.same_step else ~(active | envs.idle)
-            if fresh.any():
-                state = policy.reset_state(state, torch.from_numpy(fresh).to(device))
+        fresh = over if envs.same_step else ~(active | envs.idle)
         if over.any():
             ended = np.flatnonzero(over & (done < quota))
             found.append((totals[ended], lengths[ended]))

@@ -2,7 +2,7 @@
 
 Termination cuts the future off, truncation bootstraps from the value of the final observation,
 invalid steps are skipped. `plain_gae` is the definition; `compute_gae` does the same in a compiled
-loop, to which tensors on a GPU make one trip to the CPU and back.
+loop on the CPU, and on a device by doubling, in a number of operations that grows with log T.
 """
 
 from typing import Any
@@ -25,7 +25,8 @@ def compute_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> None:
     continues with the valid step after it.
 
     Raises:
-        DivergedError: A reward or value of a valid step is NaN or infinite.
+        DivergedError: A reward or value of a valid step is NaN or infinite. Nobody waits for a
+            device: there `ppo_update` finds it, and learns nothing from it.
     """
     if not (0.0 <= gamma <= 1.0 and 0.0 <= gae_lambda <= 1.0):
         raise ConfigError(f"gamma and gae_lambda must lie in [0, 1], not {gamma} and {gae_lambda}")
@@ -41,7 +42,10 @@ def compute_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> None:
         raise ConfigError(
             f"rollout.last_values has shape {list(rollout.last_values.shape)}, not {[shape[0]]}"
         )
-    device = rollout.rewards.device
+    if rollout.rewards.device.type != "cpu":
+        found = doubling_gae(rollout, gamma=gamma, gae_lambda=gae_lambda)
+        rollout.advantages, rollout.returns = found
+        return
     advantages, returns = np.empty(shape, np.float32), np.empty(shape, np.float32)
     bootstrap = rollout.bootstrap_values
     gae(
@@ -57,10 +61,10 @@ def compute_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> None:
         advantages,
         returns,
     )
-    rollout.advantages = torch.from_numpy(advantages).to(device)
-    rollout.returns = torch.from_numpy(returns).to(device)
+    rollout.advantages = torch.from_numpy(advantages)
+    rollout.returns = torch.from_numpy(returns)
     if not np.isfinite(advantages.sum(dtype=np.float64)):
-        raise DivergedError(_describe_bad_value(rollout))
+        raise DivergedError(describe_bad_value(rollout))
 
 
 def plain_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
@@ -86,6 +90,40 @@ def plain_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> tuple[Ten
     return advantages, advantages + values
 
 
+@torch.no_grad()
+def doubling_gae(rollout: Rollout, *, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+    """What `plain_gae` finds, without a loop over time.
+
+    An invalid step hands on what comes after it, so that both recurrences, of the value that
+    follows a step and of its advantage, have the form y(t) = x(t) + c(t) * y(t + 1).
+    """
+    values, valid = rollout.values.float(), rollout.valid.bool()
+    last = rollout.last_values.float()
+    ended, cut = rollout.terminations.bool(), rollout.truncations.bool()
+    next_valid = _accumulate(
+        torch.cat([torch.where(valid, values, 0.0), last[:, None]], dim=1),
+        torch.cat([(~valid).float(), torch.zeros_like(last)[:, None]], dim=1),
+    )
+    after = torch.cat([values[:, 1:], last[:, None]], dim=1)
+    final = after if rollout.bootstrap_values is None else rollout.bootstrap_values
+    future = torch.where(cut, final, next_valid[:, 1:]).masked_fill(ended, 0.0)
+    delta = torch.where(valid, rollout.rewards + gamma * future - values, 0.0)
+    kept = (gamma * gae_lambda) * (~(ended | cut)).float()
+    found = _accumulate(delta, torch.where(valid, kept, 1.0))
+    advantages = torch.where(valid, found, 0.0)
+    return advantages, advantages + values
+
+
+def _accumulate(x: Tensor, c: Tensor) -> Tensor:
+    """y(t) = x(t) + c(t) * y(t + 1) along rows `[R, T]`, with y(T) = 0."""
+    reach, steps = 1, x.shape[1]
+    while reach < steps:
+        x = torch.cat([x[:, :-reach] + c[:, :-reach] * x[:, reach:], x[:, -reach:]], dim=1)
+        c = torch.cat([c[:, :-reach] * c[:, reach:], torch.zeros_like(c[:, -reach:])], dim=1)
+        reach *= 2
+    return x
+
+
 def _array(tensor: Tensor, dtype: type[Any]) -> NDArray[Any]:
     array = tensor.detach()
     if array.dtype == torch.bfloat16:
@@ -96,7 +134,8 @@ def _array(tensor: Tensor, dtype: type[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(found, dtype)
 
 
-def _describe_bad_value(rollout: Rollout) -> str:
+def describe_bad_value(rollout: Rollout) -> str:
+    """Which reward or value of a valid step is NaN or infinite; waits for a device."""
     for name in ("rewards", "values"):
         bad = ~torch.isfinite(getattr(rollout, name)) & rollout.valid.bool()
         if bool(bad.any()):

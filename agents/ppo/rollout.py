@@ -6,12 +6,16 @@ tensors and take no part in any statistic. This file only holds and cuts data: a
 gae.py, learning from update.py, collection from collector.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from playout.agents.networks.policy import Minibatch, Tree, map_tree
+from numpy.typing import NDArray
+from playout.agents.networks.policy import Minibatch, Tree, join_trees, map_tree
+from playout.agents.runs.devices import to_device
+from playout.agents.vector.spaces import Arrays, map_arrays, rows_of
 from playout.errors import ConfigError
 from torch import Tensor
 
@@ -40,6 +44,8 @@ class Rollout:
         initial_state: Recurrent state before the first step, a tree of tensors `[R, ...]`, or None.
         advantages: `[R, T]`, filled by `compute_gae`.
         returns: `[R, T]`, advantages + values, filled by `compute_gae`.
+        valid_steps: Places (row * T + t) of the valid steps, in order, or None where only `valid`
+            says them: then a device must be waited for to count them.
     """
 
     obs: Tree
@@ -57,6 +63,7 @@ class Rollout:
     initial_state: Tree = None
     advantages: Tensor | None = None
     returns: Tensor | None = None
+    valid_steps: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
@@ -68,12 +75,42 @@ class Rollout:
         """T, the number of steps or tokens a row."""
         return int(self.rewards.shape[1])
 
+    def orders(
+        self, count: int, *, by: Literal["steps", "rows"], generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """`count` random orders of the valid steps (their places) or of the rows.
+
+        On the CPU each is drawn when it is asked for; to a device all go in one crossing.
+
+        Args:
+            count: How many.
+            by: As in `minibatches`.
+            generator: On the CPU.
+        """
+        device = self.rewards.device
+        chosen: Tensor | None = None
+        if by == "steps":
+            chosen = self.valid_steps
+            if chosen is None:
+                chosen = self.valid.reshape(-1).nonzero().squeeze(1)
+        number = self.num_rows if chosen is None else int(chosen.shape[0])
+
+        def draw() -> Tensor:
+            return torch.randperm(number, generator=generator)
+
+        drawn: Iterable[Tensor] = (draw() for _ in range(count))
+        if device.type != "cpu":
+            drawn = to_device(torch.stack(list(drawn)), device).unbind()
+        for order in drawn:
+            yield order if chosen is None else chosen[order]
+
     def minibatches(
         self,
         size: int,
         *,
         by: Literal["steps", "rows"],
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
+        order: Tensor | None = None,
     ) -> Iterator[Minibatch]:
         """Visit every valid step (or every row) once, in random order.
 
@@ -85,26 +122,24 @@ class Rollout:
             by: "steps" shuffles single steps and drops invalid ones; "rows" keeps whole rows with
                 their states.
             generator: Source of the order, on the CPU.
+            order: The order itself, one of `orders`.
         """
         if self.advantages is None or self.returns is None:
             raise ConfigError("the rollout has no advantages yet; call compute_gae first")
         if size < 1:
             raise ConfigError(f"minibatch_size must be at least 1, not {size}")
-        if by == "rows":
-            yield from self._rows(size, generator)
-        elif by == "steps":
-            yield from self._steps(size, generator)
-        else:
+        if by not in ("steps", "rows"):
             raise ConfigError(f'batch_by must be "steps" or "rows", not {by!r}')
+        if order is None:
+            assert generator is not None, "give an order or a generator of one"
+            order = next(self.orders(1, by=by, generator=generator))
+        yield from self._rows(size, order) if by == "rows" else self._steps(size, order)
 
-    def _steps(self, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
+    def _steps(self, size: int, order: Tensor) -> Iterator[Minibatch]:
         device = self.rewards.device
-        valid = self.valid.reshape(-1)
-        chosen = valid.nonzero().squeeze(1)
-        count = int(chosen.shape[0])
+        count = int(order.shape[0])
         if count == 0:
             return
-        order = chosen[torch.randperm(count, generator=generator).to(device)]
         # The small fields are shuffled once an epoch and then sliced; only observations, which may
         # be large, are gathered for each part, so that a rollout of images is never held twice.
         assert self.advantages is not None and self.returns is not None
@@ -129,9 +164,8 @@ class Rollout:
                 action_mask=None if mask is None else mask[begin:end],
             )
 
-    def _rows(self, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
+    def _rows(self, size: int, order: Tensor) -> Iterator[Minibatch]:
         count = self.num_rows
-        order = torch.randperm(count, generator=generator).to(self.rewards.device)
         for begin, end in _equal_parts(count, size):
             index = order[begin:end]
             yield Minibatch(
@@ -165,6 +199,7 @@ class Rollout:
             return x.reshape(*shape, *x.shape[2:])
 
         kept: dict[str, Any] = {"last_values": self.last_values, "bootstrap_values": None}
+        kept["valid_steps"] = self.valid_steps  # the same places in the same order
         kept["initial_state"] = map_tree(lambda x: x.flatten(0, 1), states)
         for field in fields(self):
             if field.name not in kept:
@@ -177,3 +212,32 @@ def _equal_parts(count: int, size: int) -> Iterator[tuple[int, int]]:
     parts = -(-count // size)
     for part in range(parts):
         yield count * part // parts, count * (part + 1) // parts
+
+
+class Cuts:
+    """Episodes that were cut within a step, whose last observations are valued later."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self._obs: list[Arrays] = []
+        self._states: list[Tree] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.places)
+
+    def add(
+        self, rows: NDArray[np.int64], t: int, num_steps: int, obs: Arrays, state: Tree
+    ) -> None:
+        """Episodes of these rows were cut at step t; `obs` and `state` are those of all rows."""
+        self.places += [int(row) * num_steps + t for row in rows]
+        self._obs.append(map_arrays(np.array, rows_of(obs, rows)))
+        # Slices: rows by number would cross to the device.
+        self._states += [map_tree(lambda x, row=row: x[row : row + 1], state) for row in rows]  # type: ignore[misc]
+
+    def obs(self) -> Arrays:
+        """The last observations, `[K, ...]`."""
+        return join_trees(self._obs, np.concatenate)
+
+    def state(self) -> Tree:
+        """The recurrent states with which they are valued, `[K, ...]`, or None."""
+        return join_trees(self._states, torch.cat)

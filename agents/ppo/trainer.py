@@ -16,7 +16,7 @@ import torch
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Policy, as_policy
-from playout.agents.optim.adam import Adam
+from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
@@ -116,7 +116,7 @@ class PPOTrainer(Trainer):
         )
         self.policy.to(self.device)
         self.threads = choose_threads(self.policy, threads)
-        self.optimizer = Adam(
+        self.optimizer = make_adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
         self.policy.accelerate()
@@ -174,7 +174,14 @@ class PPOTrainer(Trainer):
         if self.policy.recurrent and config.batch_by == "steps":
             rows = max(1, config.minibatch_size // rollout.num_steps)
             config = replace(config, batch_by="rows", minibatch_size=rows)
-        metrics = ppo_update(self.policy, self.optimizer, rollout, config, generator=self.generator)
+        metrics = ppo_update(
+            self.policy,
+            self.optimizer,
+            rollout,
+            config,
+            generator=self.generator,
+            also=self.policy.metrics,
+        )
         self.updates += 1
         self.gradient_steps += int(metrics.pop("train/num_gradient_steps"))
         self.recent.extend(self.collector.finished)
@@ -189,7 +196,7 @@ class PPOTrainer(Trainer):
             metrics["rollout/ep_len_mean"] = float(lengths)
             if self.first_return is None:
                 self.first_return = float(returns)
-        return metrics | self.policy.metrics()
+        return metrics
 
     def _due(self) -> bool:
         """Whether an evaluation is worth its time now; depends on counts and returns only."""

@@ -2,40 +2,52 @@
 
 `ppo_update` takes a policy, an optimiser and a rollout with advantages, and works on single steps
 or on whole rows (recurrent policies, language models). The loss and its gradient with respect to
-the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. Leaves out
-collection, annealing and evaluation, which are the trainer's business.
+the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. On a device
+the update waits for no number before its last: what ends it early, a large KL or a gradient that is
+not finite, makes the steps after it idle there, to the same result. Leaves out collection,
+annealing and evaluation, which are the trainer's business.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.optim.adam import Adam
+from playout.agents.optim.device_adam import AnyAdam, DeviceAdam
 from playout.agents.ppo.config import PPOConfig
+from playout.agents.ppo.gae import describe_bad_value
 from playout.agents.ppo.loss import Scale, measure, surrogate
 from playout.agents.ppo.rollout import Rollout
+from playout.agents.runs.devices import fetch
 from playout.errors import DivergedError
 from torch import Tensor, nn
+
+# With target_kl, a device is asked so often an update whether the remaining passes are idle.
+_KL_QUESTIONS = 2
+_STATS = ("policy_gradient_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 
 
 def ppo_update(
     policy: TrainablePolicy,
-    optimizer: Adam | torch.optim.Optimizer,
+    optimizer: AnyAdam | torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
     *,
     generator: torch.Generator,
+    also: Callable[[], Mapping[str, Tensor | float]] | None = None,
 ) -> dict[str, float]:
     """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
 
     Args:
         policy: The policy that learns.
-        optimizer: `agents.optim.adam.Adam`, or any torch optimiser over the policy's parameters.
-            Its learning rate is used as it is: the trainer anneals it.
+        optimizer: That of `agents.optim.device_adam.make_adam`, or any torch optimiser over the
+            policy's parameters. Its learning rate is used as it is: the trainer anneals it.
         rollout: Experience with advantages (`compute_gae`).
         config: Options.
         generator: Order of the minibatches (a CPU generator).
+        also: Further metrics, asked for after the last step and fetched with the update's own.
 
     Returns:
         Metrics under stable-baselines3's names.
@@ -45,17 +57,14 @@ def ppo_update(
         not taken.
     """
     assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
-    parameters = [p for p in policy.parameters() if p.requires_grad]
     over_rollout = None
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
         over_rollout = measure(rollout.advantages, rollout.valid, True)
-    sums: Tensor | None = None
-    norms, steps, stopped_kl = 0.0, 0, None
-    for _ in range(config.num_epochs):
-        for batch in rollout.minibatches(
-            config.minibatch_size, by=config.batch_by, generator=generator
-        ):
+    tally = _tally(policy, optimizer, rollout, config)
+    orders = rollout.orders(config.num_epochs, by=config.batch_by, generator=generator)
+    for epoch, order in enumerate(orders):
+        for batch in rollout.minibatches(config.minibatch_size, by=config.batch_by, order=order):
             scale = measure(batch.advantages, batch.valid, by_minibatch)
             if over_rollout is not None:
                 scale = Scale(over_rollout.shift, over_rollout.scale, scale.count)
@@ -72,15 +81,11 @@ def ppo_update(
                     found.value_grad,
                 )
             assert stats is not None
-            if config.target_kl is not None and float(stats[3]) > 1.5 * config.target_kl:
-                stopped_kl = float(stats[3])
+            if not tally.step(stats):
                 break
-            norms += _step(optimizer, parameters, config.max_grad_norm or math.inf)
-            sums = stats if sums is None else sums + stats
-            steps += 1
-        if stopped_kl is not None:
+        if tally.stopped_after(epoch):
             break
-    return _metrics(rollout, config, sums, norms, steps, stopped_kl)
+    return tally.metrics({} if also is None else also())
 
 
 def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
@@ -92,46 +97,182 @@ def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
         yield batch.slice(begin, min(begin + size, total))
 
 
-def _step(
-    optimizer: Adam | torch.optim.Optimizer, parameters: list[nn.Parameter], max_grad_norm: float
-) -> float:
-    if isinstance(optimizer, Adam):
-        return optimizer.step(max_grad_norm)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
-    if not math.isfinite(norm):
-        raise DivergedError(f"the gradient is not finite (norm {norm})")
-    optimizer.step()
-    return norm
+class _Steps(Protocol):
+    """What `ppo_update` asks of the steps of one update."""
+
+    def step(self, stats: Tensor) -> bool:
+        """Take the step of the gradient that lies in the parameters; False ends the update.
+
+        Args:
+            stats: Sums of its minibatch (`Surrogate.stats`).
+        """
+
+    def stopped_after(self, epoch: int) -> bool:
+        """Whether the passes after this one would change nothing."""
+
+    def metrics(self, also: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Metrics of the update and `also`.
+
+        Raises:
+            DivergedError: One of the update's is not finite.
+        """
 
 
-def _metrics(
-    rollout: Rollout,
+class _Tally(_Steps):
+    """Steps on the CPU, or with an optimiser of torch's: checked one by one."""
+
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        optimizer: AnyAdam | torch.optim.Optimizer,
+        rollout: Rollout,
+        config: PPOConfig,
+    ) -> None:
+        self.parameters, self.optimizer = parameters, optimizer
+        self.rollout, self.config = rollout, config
+        self.sums: Tensor | None = None
+        self.norms, self.steps, self.stopped_kl = 0.0, 0, math.nan
+
+    def step(self, stats: Tensor) -> bool:
+        """Take it unless its KL is too large."""
+        target = self.config.target_kl
+        if target is not None and float(stats[3]) > 1.5 * target:
+            self.stopped_kl = float(stats[3])
+            return False
+        self.norms += self._take(self.config.max_grad_norm or math.inf)
+        self.sums = stats if self.sums is None else self.sums + stats
+        self.steps += 1
+        return True
+
+    def _take(self, max_grad_norm: float) -> float:
+        if isinstance(self.optimizer, Adam | DeviceAdam):
+            return self.optimizer.step(max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, max_grad_norm))
+        if not math.isfinite(norm):
+            raise DivergedError(f"the gradient is not finite (norm {norm})")
+        self.optimizer.step()
+        return norm
+
+    def stopped_after(self, epoch: int) -> bool:
+        """Whether a KL was too large."""
+        return not math.isnan(self.stopped_kl)
+
+    def metrics(self, also: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Means over the steps."""
+        stats = [0.0] * 5 if self.sums is None else (self.sums / self.steps).tolist()
+        rollout = self.rollout
+        assert rollout.returns is not None
+        returns, values = rollout.returns[rollout.valid], rollout.values[rollout.valid]
+        spread = float(returns.var(correction=0)) if returns.numel() else 0.0
+        unexplained = float((returns - values).var(correction=0)) if returns.numel() else 0.0
+        if not math.isnan(self.stopped_kl):
+            stats[3] = self.stopped_kl
+        norm = self.norms / max(self.steps, 1)
+        return _named(self.config, stats, spread, unexplained, norm, self.steps) | fetch(also)
+
+
+class _DeviceTally(_Steps):
+    """Steps on a device, of which nothing is known here before the end."""
+
+    def __init__(self, optimizer: DeviceAdam, rollout: Rollout, config: PPOConfig) -> None:
+        self.optimizer, self.rollout, self.config = optimizer, rollout, config
+        device = rollout.rewards.device
+        self.sums = torch.zeros(len(_STATS), device=device)
+        self.norms, self.steps = torch.zeros(2, device=device).unbind()
+        self.stopped = torch.zeros((), dtype=torch.bool, device=device)
+        self.stopped_kl = torch.full((), math.nan, device=device)
+        apart = -(-config.num_epochs // (_KL_QUESTIONS + 1))
+        self.questions = {apart * (i + 1) - 1 for i in range(_KL_QUESTIONS)}
+
+    def step(self, stats: Tensor) -> bool:
+        """Take it, or let it pass where the update has stopped."""
+        target = self.config.target_kl
+        if target is not None:
+            over = (stats[3] > 1.5 * target) & ~self.stopped
+            self.stopped_kl = torch.where(over, stats[3], self.stopped_kl)
+            self.stopped = self.stopped | over
+        norm = self.optimizer.advance(self.config.max_grad_norm or math.inf, skip=self.stopped)
+        self.norms = self.norms + norm.masked_fill(self.stopped, 0.0)
+        self.sums = self.sums + stats.float().masked_fill(self.stopped, 0.0)
+        self.steps = self.steps + (~self.stopped).float()
+        self.stopped = self.stopped | ~norm.isfinite()
+        return True
+
+    def stopped_after(self, epoch: int) -> bool:
+        """Whether it is known to have stopped; asked for a KL only, and not after every pass."""
+        asked = self.config.target_kl is not None and epoch in self.questions
+        return asked and epoch + 1 < self.config.num_epochs and bool(self.stopped)
+
+    def metrics(self, also: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Means over the steps, all in one crossing."""
+        rollout = self.rollout
+        assert rollout.returns is not None
+        weight = rollout.valid.float()
+        weight = weight / weight.sum().clamp(min=1.0)
+        found = fetch(
+            {
+                **dict(zip(_STATS, self.sums.unbind(), strict=True)),
+                "spread": _variance(rollout.returns, weight),
+                "unexplained": _variance(rollout.returns - rollout.values, weight),
+                "norms": self.norms,
+                "steps": self.steps,
+                "stopped_kl": self.stopped_kl,
+                **also,
+            }
+        )
+        steps = round(found["steps"])
+        stats = [found[name] / max(steps, 1) for name in _STATS]
+        if not math.isnan(found["stopped_kl"]):
+            stats[3] = found["stopped_kl"]
+        norm = found["norms"] / max(steps, 1)
+        if not math.isfinite(norm):
+            assert rollout.advantages is not None
+            if not bool(rollout.advantages.isfinite().all()):
+                raise DivergedError(describe_bad_value(rollout))
+            raise DivergedError(f"the gradient is not finite (norm {norm})")
+        named = _named(self.config, stats, found["spread"], found["unexplained"], norm, steps)
+        return named | {name: found[name] for name in also}
+
+
+def _variance(x: Tensor, weight: Tensor) -> Tensor:
+    mean = (x * weight).sum()
+    return ((x - mean).square() * weight).sum()
+
+
+def _named(
     config: PPOConfig,
-    sums: Tensor | None,
-    norms: float,
+    stats: list[float],
+    spread: float,
+    unexplained: float,
+    norm: float,
     steps: int,
-    stopped_kl: float | None,
 ) -> dict[str, float]:
-    policy_loss, value_loss, entropy, approx_kl, clipped = (
-        [0.0] * 5 if sums is None else (sums / steps).tolist()
-    )
-    valid = rollout.valid
-    assert rollout.returns is not None
-    returns, values = rollout.returns[valid], rollout.values[valid]
-    spread = float(returns.var(correction=0)) if returns.numel() else 0.0
-    unexplained = float((returns - values).var(correction=0)) if returns.numel() else 0.0
+    policy_loss, value_loss, entropy, approx_kl, clipped = stats
     metrics = {
         "train/policy_gradient_loss": policy_loss,
         "train/value_loss": value_loss,
         "train/entropy_loss": -entropy,
-        "train/approx_kl": approx_kl if stopped_kl is None else stopped_kl,
+        "train/approx_kl": approx_kl,
         "train/clip_fraction": clipped,
         "train/loss": policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy,
         "train/explained_variance": 1.0 - unexplained / spread if spread > 0 else 0.0,
-        "train/grad_norm": norms / max(steps, 1),
+        "train/grad_norm": norm,
         "train/num_gradient_steps": float(steps),
     }
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} is {value}")
     return metrics
+
+
+def _tally(
+    policy: TrainablePolicy,
+    optimizer: AnyAdam | torch.optim.Optimizer,
+    rollout: Rollout,
+    config: PPOConfig,
+) -> _Steps:
+    """The tally that suits the optimiser."""
+    if isinstance(optimizer, DeviceAdam):
+        return _DeviceTally(optimizer, rollout, config)
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    return _Tally(parameters, optimizer, rollout, config)

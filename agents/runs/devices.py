@@ -9,9 +9,9 @@ Left out: which batches suit a device (budget.py of the trainers).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playout.errors import ConfigError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
     from torch import Tensor
+
+Nest = Any
+"""An array, a tensor, None, or a dict, list or tuple of nests."""
 
 _ALIGNMENT = 16  # bytes
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -45,9 +48,11 @@ def resolve_device(name: str = "auto") -> torch.device:
             f"unknown device {name!r}; use auto, cpu, cuda or whatever torch.device takes"
         ) from None
     if device.type == "cpu":
-        return device
+        return torch.device("cpu")
+    if device.type == "meta":
+        raise ConfigError("device 'meta' holds no numbers; use auto, cpu, cuda or another")
     try:
-        torch.empty(1, device=device)
+        device = torch.empty(1, device=device).device  # with its index
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ConfigError(f"device {name!r} cannot be used here: {reason}") from None
@@ -97,7 +102,8 @@ def to_device(array: npt.NDArray[np.generic] | Tensor, device: torch.device) -> 
     if found.device == device or device.type == "cpu":
         return found.to(device)
     if device.type == "cuda":
-        return found.pin_memory().to(device, non_blocking=True)
+        pinned = found if found.is_pinned() else found.pin_memory()
+        return pinned.to(device, non_blocking=True)
     return found.to(device)
 
 
@@ -114,11 +120,13 @@ def pack_to_device(
     tensors = [x if isinstance(x, torch.Tensor) else torch.from_numpy(x) for x in arrays]
     if device.type == "cpu":
         return tensors
+    if len(tensors) < 2:
+        return [to_device(tensor, device) for tensor in tensors]
     sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
     starts = [0]
     for size in sizes:  # every part begins where any type may
         starts.append(starts[-1] + -(-size // _ALIGNMENT) * _ALIGNMENT)
-    buffer = torch.empty(starts[-1], dtype=torch.uint8)
+    buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
     for tensor, start, size in zip(tensors, starts, sizes, strict=False):
         buffer[start : start + size] = tensor.contiguous().view(-1).view(torch.uint8)
     moved = to_device(buffer, device)
@@ -126,6 +134,46 @@ def pack_to_device(
         moved[start : start + size].view(tensor.dtype).view(tensor.shape)
         for tensor, start, size in zip(tensors, starts, sizes, strict=False)
     ]
+
+
+def nests_to_device(nests: Sequence[Nest], device: torch.device) -> list[Nest]:
+    """Nests of arrays (of tensors, or None) as nests of tensors on the device, in one crossing.
+
+    Args:
+        nests: Each an array, a tensor, None, or a dict, list or tuple of nests.
+        device: Where to.
+    """
+    leaves: list[Any] = []
+
+    def keep(leaf: Nest) -> int:
+        leaves.append(leaf)
+        return len(leaves) - 1
+
+    places = [_map_leaves(keep, nest) for nest in nests]
+    moved = pack_to_device(leaves, device)
+    return [_map_leaves(lambda place: moved[place], nest) for nest in places]
+
+
+def _map_leaves(function: Callable[[Any], Any], nest: Nest) -> Nest:
+    if nest is None:
+        return None
+    if isinstance(nest, Mapping):
+        return {key: _map_leaves(function, value) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        return type(nest)(_map_leaves(function, value) for value in nest)
+    return function(nest)
+
+
+def new_generator(device: torch.device, seed: int) -> torch.Generator:
+    """A generator of the device; of the processor where the device has none of its own."""
+    import torch
+
+    try:
+        found = torch.Generator(device)
+    except (RuntimeError, NotImplementedError):
+        found = torch.Generator()
+    found.manual_seed(seed)
+    return found
 
 
 def fetch(values: Mapping[str, Tensor | float]) -> dict[str, float]:

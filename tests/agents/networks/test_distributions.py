@@ -137,3 +137,35 @@ def test_a_product_is_its_parts_side_by_side(generator):
     torch.testing.assert_close(product.log_prob(actions), wanted)
     torch.testing.assert_close(product.entropy(), choice.entropy() + gaussian.entropy())
     assert torch.equal(product.mode()[:, 0].long(), choice.mode())
+
+
+def test_numbers_drawn_ahead_give_the_same_frequencies_and_never_an_illegal_action(generator):
+    logits, mask = torch.tensor([[0.0, 1.0, 2.0, -30.0]]), torch.tensor([[1, 0, 1, 1]])
+    ours = Categorical(logits.expand(20_000, 4), mask.expand(20_000, 4))
+    drawn = ours.from_noise(torch.rand(20_000, ours.noise_size, generator=generator))
+    shares = torch.bincount(drawn, minlength=4) / len(drawn)
+    torch.testing.assert_close(shares, ours.logits[0].exp(), atol=0.01, rtol=0)
+    largest = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)).expand(3, 1)
+    for legal in range(4):
+        one = torch.zeros(3, 4)
+        one[:, legal] = 1.0
+        for noise in (largest, torch.zeros(3, 1)):
+            assert (Categorical(torch.randn(3, 4) * 9, one).from_noise(noise) == legal).all()
+
+
+def test_every_distribution_takes_as_many_numbers_as_it_says(generator):
+    parts = [
+        Categorical(torch.randn(5, 3)),
+        MultiCategorical(torch.randn(5, 7), (3, 4)),
+        Bernoulli(torch.randn(5, 2)),
+        Gaussian(torch.zeros(5, 3), torch.zeros(3)),
+        SquashedGaussian(torch.zeros(5, 3), torch.zeros(3)),
+    ]
+    product = Product(parts, (0, 2, 2, 3, 3))
+    assert product.noise_size == 1 + 2 + 2 + 3 + 3
+    noise = torch.rand(5, product.noise_size, generator=generator)
+    joined = product.from_noise(noise)
+    assert torch.equal(joined[:, 0].long(), parts[0].from_noise(noise[:, :1]))
+    assert torch.equal(joined[:, 1:3].long(), parts[1].from_noise(noise[:, 1:3]))
+    assert torch.equal(joined[:, 3:5].long(), parts[2].from_noise(noise[:, 3:5]))
+    assert torch.equal(joined[:, 5:8], noise[:, 5:8]) and torch.equal(joined[:, 8:], noise[:, 8:])

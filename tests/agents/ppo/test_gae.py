@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from playout.agents.ppo.gae import compute_gae, plain_gae
+from playout.agents.ppo.gae import compute_gae, doubling_gae, plain_gae
 from playout.agents.ppo.rollout import Rollout
 from playout.errors import ConfigError, DivergedError
 
@@ -106,6 +106,8 @@ def test_random_rollouts_agree_with_the_definition(bootstrap):
         plain = plain_gae(ro, gamma=gamma, gae_lambda=lam)
         torch.testing.assert_close(plain[0], ro.advantages, atol=2e-5, rtol=0)
         torch.testing.assert_close(plain[1], ro.returns, atol=2e-5, rtol=0)
+        doubled = doubling_gae(ro, gamma=gamma, gae_lambda=lam)
+        torch.testing.assert_close(doubled, plain, atol=2e-5, rtol=0)
 
 
 def test_a_nan_reward_is_named_with_its_row_and_step():
