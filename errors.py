@@ -42,3 +42,7 @@ class DivergedError(PlayoutError):
 
 class DataError(PlayoutError, ValueError):
     """Text, pairs, records or downloads that cannot be used."""
+
+
+class StoppedError(PlayoutError):
+    """Work that was asked to stop before its end; nothing of it counts."""

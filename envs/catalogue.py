@@ -29,6 +29,8 @@ class GameEntry:
         drawing: "module:function" from a State to a picture uint8 [H, W, 3]; None draws the
             observation planes.
         prover: "module:name" of what builds a prover for the game (`NativeGame.prover`), or None.
+        positions: What the names of its files of solved positions begin with (agents/rating/data),
+            or None; smaller games are solved where positions are asked for.
     """
 
     name: str
@@ -38,6 +40,7 @@ class GameEntry:
     params: Mapping[str, int] = field(default_factory=dict)
     drawing: str | None = None
     prover: str | None = None
+    positions: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ GAMES: dict[str, GameEntry] = {
             module="playout.envs.games._connect_four",
             params={"width": 7, "height": 6, "run": 4},
             drawing=f"{_BOARD}:connect_four",
+            positions="connect_four",
         ),
         GameEntry(
             name="tic_tac_toe",

@@ -4,7 +4,7 @@ One update plays until the network has answered a fixed number of questions, the
 number of gradient steps, so that its cost hardly depends on how well caches work or how long games
 are. The averaged network plays, the other learns. Nothing here reads a clock except for `time/*`
 metrics. Left out: settings (config.py), what fits into a budget of minutes (budget/), matches and
-solved positions (evaluation.py).
+solved positions (evaluation/in_training.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
-from playout.agents.alphazero.evaluation import Evaluation
+from playout.agents.alphazero.evaluation.in_training import BEST_METRIC, Evaluation
+from playout.agents.alphazero.evaluation.settings import EvaluationSettings
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
@@ -58,7 +59,7 @@ class AlphaZeroTrainer(Trainer):
         game: what is played; by default the one that the configuration names.
     """
 
-    best_metric = "eval/mean_share"
+    best_metric = BEST_METRIC
 
     def __init__(
         self,
@@ -112,11 +113,16 @@ class AlphaZeroTrainer(Trainer):
         # (from this update on, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
-        self._evaluation: Evaluation | None = None
+        rating = EvaluationSettings(
+            simulations=config.eval_simulations,
+            positions=config.eval_positions,
+            games=config.eval_games,
+            proofs=config.tactics and config.leaf_proof_nodes > 0,
+        )
+        self.evaluation = Evaluation(self.game, rating, seed=seed)
         self._rating_evaluator: NetworkEvaluator | None = None
         self._rated_index = -1  # of the network that it answers for
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
-        self._rated: dict[str, float] = {}  # what the latest evaluation has found
         self._update_seconds = 0.0  # of the latest
         self._expected_end: float | None = None  # by time.perf_counter
 
@@ -235,22 +241,14 @@ class AlphaZeroTrainer(Trainer):
         }
 
     def evaluate(self) -> dict[str, float]:
-        """Shares of good moves and results against fixed anchors, of the averaged network."""
-        config = self.config
-        if self._evaluation is None:
-            self._evaluation = Evaluation(
-                self.game,
-                simulations=config.eval_simulations,
-                positions=config.eval_positions,
-                games=config.eval_games,
-                proofs=config.tactics and config.leaf_proof_nodes > 0,
-                seed=self.seed,
-            )
-        network = self._rated_network()
+        """The averaged network's rating, and its share of good moves where there is a solver."""
+        network, average = self._rated_network(), self.learners[self.playing].average
         start = time.perf_counter()
-        self._rated = self._evaluation.measure(network)
+        found = self.evaluation.measure(
+            network, average, update=self.updates, games=self.totals.games
+        )
         self.evaluation_seconds.append(time.perf_counter() - start)
-        return self._rated
+        return found
 
     def _rated_network(self) -> NetworkEvaluator:
         """The averaged network of the one that plays, made once: on a card graphs are captured."""
@@ -268,14 +266,10 @@ class AlphaZeroTrainer(Trainer):
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
-        shown, rated = {"games": f"{self.totals.games:,}"}, self._rated
+        shown = {"games": f"{self.totals.games:,}"}
         if "train/policy_loss" in metrics:
             shown["policy loss"] = f"{metrics['train/policy_loss']:.2f}"
-        if "eval/policy_optimal_share" in rated:  # the network alone: search hides what it learns
-            shown["good moves"] = f"{rated['eval/policy_optimal_share']:.0%}"
-        if "eval/score_uct500" in rated:
-            shown["against uct:500"] = f"{rated['eval/score_uct500']:.0%}"
-        return shown
+        return shown | self.evaluation.headline()
 
     def expect_end(self, seconds: float) -> None:
         """Says how long training is planned to go on from now, for `seconds_left` to count down."""
@@ -301,6 +295,7 @@ class AlphaZeroTrainer(Trainer):
             "learners": [learner.state_dict() for learner in self.learners],
             "replay": self.replay.state_dict(),
             "selfplay": self.selfplay.state_dict(),
+            "evaluation": self.evaluation.state_dict(),
             "updates": self.updates,
             "totals": {name: getattr(self.totals, name) for name in Counts.__slots__},
         }
@@ -316,6 +311,8 @@ class AlphaZeroTrainer(Trainer):
             learner.load_state_dict(part)
         self.replay.load_state_dict(state["replay"])
         self.selfplay.load_state_dict(state["selfplay"])
+        if "evaluation" in state:  # runs of earlier versions begin a ladder where they go on
+            self.evaluation.load_state_dict(state["evaluation"])
         self.updates = int(state["updates"])
         # Checkpoints of earlier versions hold more counts.
         self.totals = Counts(**{name: int(state["totals"][name]) for name in Counts.__slots__})

@@ -175,7 +175,7 @@ def _train(
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     import torch
     from playout.agents.alphazero.budget.corrector import PlanCorrector
-    from playout.agents.alphazero.report import print_plan, print_summary
+    from playout.agents.alphazero.evaluation.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import stop_at_once, train

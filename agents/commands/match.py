@@ -18,7 +18,7 @@ from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.players.player import Player
-    from playout.agents.rating.arena import MatchResult, PlayedGame
+    from playout.agents.rating.games import MatchResult, PlayedGame
     from playout.agents.rating.ratings import Ratings
     from playout.agents.rating.sprt import SprtConfig
     from playout.envs.core.game import NativeGame
@@ -151,7 +151,8 @@ def _play_all(
     test: SprtConfig | None,
 ) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
-    from playout.agents.rating.arena import round_robin, to_record
+    from playout.agents.rating.arena import round_robin
+    from playout.agents.rating.games import to_record
     from playout.agents.runs.console import progress
     from playout.envs.core import records
 

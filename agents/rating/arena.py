@@ -1,100 +1,29 @@
 """Matches: two players, paired openings, both colours, all games at once; and round robins.
 
-`play_match` moves every unfinished game of a pairing one ply at a time through `Player.act`, so
-that searches and networks work in batches. Each opening (openings.py) is played twice with colours
-swapped, and the pair's points are kept, since they tell more than two single games. Leaves out
-ratings (ratings.py) and showing anything.
+Each opening (openings.py) is played twice with colours swapped, and the pair's points are kept,
+since they tell more than two single games. A round robin of a game of another number of players is
+played at tables (tables.py). Leaves out moving (play.py), ratings (ratings.py) and showing
+anything.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from playout.agents.players.player import Player
-from playout.agents.rating.openings import opening_plies, random_openings
-from playout.agents.rating.ratings import Result
-from playout.agents.rating.sprt import Sprt, SprtConfig, sprt
+from playout.agents.rating.games import MatchResult, PlayedGame, pair_up
+from playout.agents.rating.openings import Part, opening_plies, random_openings
+from playout.agents.rating.play import ShareDone, play_games
+from playout.agents.rating.sprt import SprtConfig, sprt
+from playout.agents.rating.tables import games_of_tables, play_tables
 from playout.envs.core.game import NativeGame
-from playout.envs.core.records import GameRecord
 from playout.envs.core.registry import game as find_game
-from playout.envs.core.state_batch import StateBatch
-from playout.errors import ConfigError, GameError
+from playout.errors import ConfigError
 
 BATCH = 256  # games that run side by side
 _SPRT_BATCH = 64  # likewise where a test may end the match: it is asked after each batch
-_TIMED_GAMES = 64  # random games that tell how long a game usually is
-
-Lengths = npt.NDArray[np.int64]  # plies of each game
-
-
-@dataclass(frozen=True, slots=True)
-class PlayedGame:
-    """One game of a match.
-
-    Attributes:
-        first: Name of the player who moved first.
-        second: Name of the other.
-        moves: All actions, those of the opening included.
-        opening: Number of the opening.
-        result: 1, 0 or -1 for the player who moved first.
-    """
-
-    first: str
-    second: str
-    moves: tuple[int, ...]
-    opening: int
-    result: int
-
-
-@dataclass(frozen=True, slots=True)
-class MatchResult:
-    """What happened between two players.
-
-    Attributes:
-        a: One player's name.
-        b: The other's.
-        games: All games, pairs of one opening side by side.
-        sprt: Where the sequential test stood at the end, if one was asked for.
-    """
-
-    a: str
-    b: str
-    games: list[PlayedGame] = field(default_factory=list)
-    sprt: Sprt | None = None
-
-    def score(self, name: str) -> tuple[int, int, int]:
-        """(wins, draws, losses) of a player."""
-        results = [game.result if game.first == name else -game.result for game in self.games]
-        return results.count(1), results.count(0), results.count(-1)
-
-    def pairs(self) -> list[int]:
-        """How many pairs brought `a` 0, 1/2, 1, 3/2 and 2 points."""
-        counts = [0] * 5
-        for one, two in zip(self.games[::2], self.games[1::2], strict=True):
-            points = sum(
-                game.result if game.first == self.a else -game.result for game in (one, two)
-            )
-            counts[points + 2] += 1
-        return counts
-
-    def results(self) -> list[Result]:
-        """Counts for `rate`, one entry for each player moving first."""
-        found = []
-        for first, second in ((self.a, self.b), (self.b, self.a)):
-            values = [game.result for game in self.games if game.first == first]
-            if values:
-                found.append(
-                    Result(first, second, values.count(1), values.count(0), values.count(-1))
-                )
-        return found
-
-    def distinct_games(self) -> int:
-        """Games that differ from all others; few of them tell little, however many are played."""
-        return len({(game.first, game.moves) for game in self.games})
 
 
 def play_match(
@@ -104,6 +33,7 @@ def play_match(
     num_games: int = 100,
     *,
     openings: int | None = None,
+    part: Part = "all",
     seed: int = 0,
     batch: int = BATCH,
     stop: SprtConfig | None = None,
@@ -118,6 +48,7 @@ def play_match(
         game: A game of two players.
         num_games: How many games; an odd number is rounded up, since openings are played in pairs.
         openings: Random plies of the openings; by default as suits the game's length.
+        part: Which of all openings, see openings.py.
         seed: Of openings and players.
         batch: Games side by side.
         stop: End early when this test decides; it is asked after each batch.
@@ -136,23 +67,26 @@ def play_match(
         raise ConfigError(f"a match needs at least one game, not {num_games}")
     num_pairs = (num_games + 1) // 2
     plies = opening_plies(game) if openings is None else openings
-    starts = random_openings(game, num_pairs, plies=plies, seed=seed)
-    usual = _usual_plies(game) - plies if on_ply is not None else 0.0
+    starts = random_openings(game, num_pairs, plies=plies, seed=seed, part=part)
+    progress = None if on_ply is None else ShareDone(game, plies, on_ply)
     result = MatchResult(a.name, b.name)
     test = None
     for number, begin in enumerate(range(0, num_pairs, batch // 2)):
         chunk = starts[begin : begin + batch // 2]
         for player, salt in ((a, 0), (b, 1)):
             player.reset(int(np.random.SeedSequence([seed, number, salt]).generate_state(1)[0]))
-        before = len(result.games)
-
-        def tell(lengths: Lengths, going: npt.NDArray[np.bool_], before: int = before) -> None:
-            if on_ply is not None:
-                played = lengths - plies
-                shares = np.where(going, played / np.maximum(usual, played + 1), 1.0)
-                on_ply(before + float(shares.sum()))
-
-        played = _play_chunk(a, b, game, chunk, begin, tell)
+        if progress is not None:
+            progress.before = len(result.games)
+        # In even rows `a` moves first, in odd rows `b`.
+        played = play_games(
+            game,
+            (a, b),
+            [(0, 1), (1, 0)] * len(chunk),
+            [opening for opening in chunk for _ in range(2)],
+            [begin + row // 2 for row in range(2 * len(chunk))],
+            seed=seed,
+            on_ply=progress,
+        )
         result.games.extend(played)
         if on_games is not None:
             on_games(played)
@@ -169,6 +103,7 @@ def round_robin(
     num_games: int,
     *,
     openings: int | None = None,
+    part: Part = "all",
     seed: int = 0,
     stop: SprtConfig | None = None,
     on_games: Callable[[list[PlayedGame]], None] | None = None,
@@ -178,14 +113,33 @@ def round_robin(
 
     Args:
         players: Players with different names.
-        game: A game of two players.
-        num_games: Of each pairing; rounded up to an even number.
+        game: A game of any number of players.
+        num_games: Of each pairing, rounded up to an even number; for other than two players of each
+            table, see tables.py.
         openings: As in `play_match`.
+        part: As in `play_match`.
         seed: Of openings and players.
-        stop: As in `play_match`, of every pairing.
+        stop: As in `play_match`, of every pairing; only in games of two players.
         on_games: Told games as they end.
-        on_ply: Told how many games of all are done, and who is playing.
+        on_ply: Told how many games of all (`num_games_of`) are done, and who is playing.
+
+    Returns:
+        One result for every two players.
     """
+    if game.num_players != 2:
+        if stop is not None:
+            raise ConfigError(f"a sequential test needs a game of two players, not {game}")
+        tables = play_tables(
+            players,
+            game,
+            num_games,
+            openings=openings,
+            part=part,
+            seed=seed,
+            on_games=on_games,
+            on_ply=on_ply,
+        )
+        return pair_up(tables)
     matches = []
     for number, (a, b) in enumerate(itertools.combinations(players, 2)):
         before, pairing = number * (num_games + num_games % 2), f"{a.name} - {b.name}"
@@ -201,6 +155,7 @@ def round_robin(
                 game,
                 num_games,
                 openings=openings,
+                part=part,
                 seed=seed + number,
                 batch=BATCH if stop is None else _SPRT_BATCH,
                 stop=stop,
@@ -211,85 +166,8 @@ def round_robin(
     return matches
 
 
-def _usual_plies(game: NativeGame) -> float:
-    """The mean length of random games: players' own are rarely much shorter or longer."""
-    states, total = game.batch(_TIMED_GAMES), 0
-    for ply in range(game.max_plies):
-        actions = states.random_actions(0, counter=ply)
-        going = actions >= 0
-        if not going.any():
-            break
-        states.apply(actions, where=going)
-        total += int(going.sum())
-    return total / _TIMED_GAMES
-
-
-def _play_chunk(
-    a: Player,
-    b: Player,
-    game: NativeGame,
-    openings: list[list[int]],
-    number: int,
-    tell: Callable[[Lengths, npt.NDArray[np.bool_]], None],
-) -> list[PlayedGame]:
-    """Both games of every opening: in even rows `a` moves first, in odd rows `b`."""
-    moves = [list(opening) for opening in openings for _ in range(2)]
-    states = StateBatch.from_states([game.from_moves(opening) for opening in openings]).tile(2)
-    a_moves_first = np.arange(len(states)) % 2 == 0
-    while (going := ~states.is_terminal()).any():
-        turn = states.to_play()
-        if (turn[going] < 0).any():
-            raise GameError(f"{game} has dice, which matches do not play")
-        a_to_move = (turn == 0) == a_moves_first
-        for player, rows in (
-            (a, np.flatnonzero(going & a_to_move)),
-            (b, np.flatnonzero(going & ~a_to_move)),
-        ):
-            if not len(rows):
-                continue
-            positions = states[rows]
-            actions = _actions_of(player, positions)
-            for row, action in zip(rows.tolist(), actions.tolist(), strict=True):
-                moves[row].append(action)
-            (b if player is a else a).observe(positions, actions)
-            everywhere = np.zeros(len(states), np.int32)
-            everywhere[rows] = actions
-            states.apply(everywhere, where=rows)
-        tell(np.array([len(line) for line in moves]), ~states.is_terminal())
-    results = np.sign(states.returns()[:, 0]).astype(int).tolist()
-    return [
-        PlayedGame(
-            first=(a if a_moves_first[row] else b).name,
-            second=(b if a_moves_first[row] else a).name,
-            moves=tuple(moves[row]),
-            opening=number + row // 2,
-            result=results[row],
-        )
-        for row in range(len(states))
-    ]
-
-
-def _actions_of(player: Player, states: StateBatch) -> npt.NDArray[np.int32]:
-    """What a player chooses, checked: its mistakes carry its name."""
-    actions = np.asarray(player.act(states))
-    if actions.shape != (len(states),) or actions.dtype.kind not in "iu":
-        raise GameError(
-            f"player {player.name} gave {actions.dtype} {actions.shape} for {len(states)} positions"
-        )
-    mask = states.legal_mask()
-    inside = (actions >= 0) & (actions < mask.shape[1])
-    illegal = ~inside | (mask[np.arange(len(states)), np.where(inside, actions, 0)] == 0)
-    if illegal.any():
-        row = int(np.flatnonzero(illegal)[0])
-        raise GameError(
-            f"player {player.name} chose action {actions[row]}, which is illegal in "
-            f"{states[row].text!r}"
-        )
-    return actions.astype(np.int32)
-
-
-def to_record(game: NativeGame, played: PlayedGame) -> GameRecord:
-    """A game as a record for a file."""
-    return GameRecord.from_actions(
-        game, played.moves, players=[played.first, played.second], info={"opening": played.opening}
-    )
+def num_games_of(game: NativeGame, players: int, num_games: int) -> int:
+    """How many games `round_robin` plays in all."""
+    if game.num_players != 2:
+        return games_of_tables(players, game.num_players, num_games)
+    return (num_games + num_games % 2) * (players * (players - 1) // 2)

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from playout.agents.players.analysis import analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer
-from playout.agents.rating.arena import MatchResult, round_robin
+from playout.agents.rating.arena import num_games_of, round_robin
+from playout.agents.rating.games import MatchResult
 from playout.agents.rating.intervals import format_share, share_interval
 from playout.agents.rating.positions import load_scored_positions, preserved
-from playout.agents.rating.ratings import rate
+from playout.agents.rating.ratings import rate, weight_at_tables
 from playout.agents.runs.console import progress
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.reporting import table
@@ -92,15 +93,24 @@ def meet(
     everybody = [player, *opponents]
     if len({one.name for one in everybody}) < len(everybody):
         raise ConfigError("an opponent is listed twice")
-    total = (games + games % 2) * len(opponents) * len(everybody) // 2
+    total = num_games_of(game, len(everybody), games)
     with progress("games", total, unit="games") as tell:
         matches = round_robin(
-            everybody, game, games, seed=seed, on_ply=lambda done, text: tell(int(done), text)
+            everybody,
+            game,
+            games,
+            part="rating",
+            seed=seed,
+            on_ply=lambda done, text: tell(int(done), text),
         )
     ratings = rate(
-        [result for match in matches for result in match.results()], anchor=opponents[-1].name
+        [result for match in matches for result in match.results()],
+        anchor=opponents[-1].name,
+        weight=weight_at_tables(game.num_players),
     )
-    results = [score_of(match, player.name) for match in matches[: len(opponents)]]
+    results = [
+        score_of(match, player.name) for match in matches if player.name in (match.a, match.b)
+    ]
     players = [
         {
             "player": one.name,

@@ -21,3 +21,17 @@ def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tup
 def format_share(share: float, interval: Sequence[float]) -> str:
     """A share and its interval for people, in per cent: "67.1 % (65.0 .. 69.1)"."""
     return f"{100 * share:.1f} % ({100 * interval[0]:.1f} .. {100 * interval[1]:.1f})"
+
+
+def mean_interval(values: Sequence[float], *, z: float = 1.959964) -> tuple[float, float, float]:
+    """The mean of some numbers and its 95 % interval, by the spread of the mean.
+
+    One number alone has the interval of itself: nothing is known of its spread.
+    """
+    count = len(values)
+    mean = sum(values) / count
+    if count < 2:
+        return mean, mean, mean
+    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
+    spread = z * math.sqrt(variance / count)
+    return mean, mean - spread, mean + spread

@@ -15,15 +15,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.analysis import move_texts
+from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import DataError, GameError, PlayoutError
-from playout.mcts.exact.positions import Positions, random_positions
+from playout.mcts.exact.positions import Positions, random_positions, unseen
 from playout.mcts.exact.solver import ILLEGAL, Solver
 
 DATA = Path(__file__).parent / "data"
-_SMALL_GAME_NODES = 2_000_000  # a game whose positions need more is not solved on the spot
+RATING, CHOOSING = "eval", "choosing"
+"""Endings of the names of files: positions on which runs are rated, and others by which the best
+checkpoint of a run is chosen."""
+# A game whose positions need more nodes each is not solved on the spot; in rules that run at
+# Python's speed a node takes some hundred times as long.
+_SMALL_GAME_NODES, _SMALL_PYTHON_GAME_NODES = 2_000_000, 500
 _SMALL_GAME_POSITIONS = 150  # tic-tac-toe has 179
 
 
@@ -43,26 +49,57 @@ def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray
 
 def load_scored_positions(game: NativeGame | str) -> Positions:
     """The same positions with moves and exact scores, from a file or solved on the spot."""
-    return _positions_of(str(find_game(game)), find_game(game))
+    found, reason = _positions_of(str(find_game(game)), find_game(game), RATING)
+    if found is None:
+        raise GameError(reason)
+    return found
 
 
-@lru_cache(maxsize=4)
-def _positions_of(_form: str, game: NativeGame) -> Positions:
-    path = DATA / f"{game.name}_eval.json"
-    if path.is_file():
-        found = read_positions(path)
+def load_choosing_positions(game: NativeGame | str) -> Positions | None:
+    """Positions for choosing among checkpoints, none of which `load_scored_positions` gives.
+
+    None where the game has no solved positions, or too few of them for both.
+    """
+    game = find_game(game)
+    found, _ = _positions_of(str(game), game, CHOOSING)
+    rated, _ = _positions_of(str(game), game, RATING)
+    if found is None or rated is None:
+        return None
+    unseen_rows = unseen(found.states, set(canonical_hashes(rated.states)))
+    if not unseen_rows:
+        return None
+    moves = [found.moves[row] for row in unseen_rows]
+    return Positions(found.states[unseen_rows], moves, found.scores[unseen_rows])
+
+
+def canonical_hashes(states: StateBatch) -> list[int]:
+    """A number for each of B positions, equal for mirror images."""
+    kinds = range(states.game.num_symmetries)
+    hashes: list[int] = np.min([states.symmetry(k).hash() for k in kinds], axis=0).tolist()
+    return hashes
+
+
+@lru_cache(maxsize=8)
+def _positions_of(_form: str, game: NativeGame, use: str) -> tuple[Positions | None, str]:
+    """Positions, or None and why there are none."""
+    entry = GAMES.get(game.name)
+    if entry is not None and entry.positions is not None:
+        found = read_positions(DATA / f"{entry.positions}_{use}.json")
         if found.states.game == game:
-            return found
+            return found, ""
     if game.num_players != 2:
-        raise GameError(f"{game} has no evaluation positions: only games of two players are solved")
+        return None, f"{game} has no evaluation positions: only games of two players are solved"
     plies = (0, max(1, game.max_plies - 2))
+    nodes = _SMALL_PYTHON_GAME_NODES if game.calls_python else _SMALL_GAME_NODES
+    seed = 1 if use == RATING else 2
     try:
-        solver = Solver(game, max_nodes=_SMALL_GAME_NODES)
-        return random_positions(game, _SMALL_GAME_POSITIONS, plies=plies, seed=1, solver=solver)
+        solver = Solver(game, max_nodes=nodes)
+        return random_positions(
+            game, _SMALL_GAME_POSITIONS, plies=plies, seed=seed, solver=solver
+        ), ""
     except PlayoutError as error:
-        raise GameError(
-            f"{game} has no evaluation positions and none can be made quickly: {error}"
-        ) from error
+        reason = f"{game} has no evaluation positions and none can be made quickly: {error}"
+        return None, reason
 
 
 def write_positions(path: Path, positions: Positions, *, note: str) -> None:

@@ -76,12 +76,15 @@ class Ratings:
                 return rating
         raise KeyError(name)
 
-    def superiority(self, a: str, b: str) -> float:
-        """The probability that `a` is the stronger, by the normal approximation."""
+    def spread(self, a: str, b: str) -> float:
+        """The standard error of the difference of two ratings, in Elo."""
         i, j = self.names.index(a), self.names.index(b)
         cov = self.covariance
-        spread = math.sqrt(max(cov[i, i] + cov[j, j] - 2 * cov[i, j], 1e-12))
-        return _normal_cdf((self[a].elo - self[b].elo) / spread)
+        return math.sqrt(max(float(cov[i, i] + cov[j, j] - 2 * cov[i, j]), 1e-12))
+
+    def superiority(self, a: str, b: str) -> float:
+        """The probability that `a` is the stronger, by the normal approximation."""
+        return _normal_cdf((self[a].elo - self[b].elo) / self.spread(a, b))
 
 
 def rate(
@@ -92,6 +95,7 @@ def rate(
     confidence: float = 0.95,
     intervals: Literal["profile", "normal"] = "profile",
     prior: bool = True,
+    weight: float = 1.0,
 ) -> Ratings:
     """Fits ratings by maximum likelihood.
 
@@ -104,11 +108,13 @@ def rate(
             "normal" its curvature.
         prior: Off gives plain maximum likelihood, which exists only if no group won everything
             against the rest.
+        weight: Of a result: less than 1 where results come from the same games and tell less than
+            as many games would, see `weight_at_tables`.
 
     Raises:
         DataError: No games, unknown anchor, or no maximum without a prior.
     """
-    model = _Model([_checked(result) for result in results], anchor, prior)
+    model = _Model([_checked(result) for result in results], anchor, prior, weight)
     theta = model.fit()
     covariance = np.asarray(np.linalg.pinv(model.hessian(theta)), np.float64)
     spread = model.basis @ covariance @ model.basis.T * ELO**2
@@ -133,6 +139,14 @@ def rate(
         names=tuple(model.names),
         anchor=anchor,
     )
+
+
+def weight_at_tables(num_players: int) -> float:
+    """The weight of a result of two players among all at a table.
+
+    An order of P players tells P - 1 things, and has P (P - 1) / 2 pairs. With two players it is 1.
+    """
+    return 2 / max(num_players, 2)
 
 
 def expected_score(elo_difference: float) -> float:
@@ -175,7 +189,9 @@ def _checked(result: Result | Sequence[object]) -> Result:
 class _Model:
     """The likelihood over theta: strengths but for their common shift, advantage, draw."""
 
-    def __init__(self, results: list[Result], anchor: str | None, prior: bool) -> None:
+    def __init__(
+        self, results: list[Result], anchor: str | None, prior: bool, weight: float
+    ) -> None:
         results = [result for result in results if result.wins + result.draws + result.losses]
         if not results:
             raise DataError("there are no games to rate")
@@ -205,7 +221,7 @@ class _Model:
         design[np.arange(len(results)), second] -= 1
         self.design = design @ self.basis
         self.design[:, -2] = 1.0
-        self.counts = counts
+        self.counts = counts * weight
         free = self.basis.shape[1]
         self.precision, self.centre = np.zeros((free, free)), np.zeros(free)
         if prior:

@@ -2,7 +2,7 @@ import numpy as np
 import playout
 import pytest
 from playout.agents.alphazero.config import LearnerConfig
-from playout.agents.alphazero.evaluation import policy_actions
+from playout.agents.alphazero.evaluation.solved import policy_actions
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.pretraining.supervised import SupervisedConfig, label, train_supervised
 from playout.agents.rating.positions import load_eval_positions, value_preserving_share

@@ -5,13 +5,8 @@ import playout
 import pytest
 from playout.agents.players.load import make_player
 from playout.agents.players.simple import GreedyPlayer, RandomPlayer
-from playout.agents.rating.arena import (
-    MatchResult,
-    PlayedGame,
-    play_match,
-    round_robin,
-    to_record,
-)
+from playout.agents.rating.arena import play_match, round_robin
+from playout.agents.rating.games import MatchResult, PlayedGame, to_record
 from playout.agents.rating.sprt import SprtConfig
 from playout.envs.core.records import GameRecord
 from playout.errors import ConfigError, GameError
@@ -51,14 +46,11 @@ def test_every_opening_is_played_with_both_colours_and_results_add_up():
     found = play_match(a, b, game, 41, openings=3, seed=5, batch=16)
     assert len(found.games) == 42
     for one, two in zip(found.games[::2], found.games[1::2], strict=True):
-        assert (one.first, one.second, two.first, two.second) == ("greedy", "random") * 1 + (
-            "random",
-            "greedy",
-        )
+        assert one.players == ("greedy", "random") and two.players == ("random", "greedy")
         assert one.moves[:3] == two.moves[:3] and one.opening == two.opening
     for played in found.games:
         state = game.from_moves(list(played.moves))
-        assert state.is_terminal and np.sign(state.returns[0]) == played.result
+        assert state.is_terminal and tuple(state.returns) == played.returns
     wins, draws, losses = found.score("greedy")
     assert wins + draws + losses == 42 and found.score("random") == (losses, draws, wins)
     pairs = found.pairs()
@@ -96,7 +88,7 @@ def test_players_hear_of_the_moves_that_the_other_played():
     for played in found.games:
         state = game.initial_state()
         for ply, action in enumerate(played.moves):
-            hears = (played.second, played.first)[ply % 2]
+            hears = played.players[1 - ply % 2]
             wanted[hears].add((state.text, action))
             state = state.apply(action)
     assert set(low.heard) == wanted["low"] and set(high.heard) == wanted["high"]
@@ -143,8 +135,8 @@ def test_records_of_a_match_load_back():
     found = play_match(GreedyPlayer(), RandomPlayer(), game, 4, openings=2)
     for played in found.games:
         record = GameRecord.from_json(to_record(game, played).to_json())
-        assert record.players == (played.first, played.second)
-        assert record.result[0] == played.result
+        assert record.players == played.players
+        assert tuple(record.result) == played.returns
         assert record.info == {"opening": played.opening}
 
 
@@ -174,9 +166,9 @@ def test_matches_that_cannot_be_are_refused():
 
 def test_pairs_count_points_of_the_first_player():
     games = [
-        PlayedGame("a", "b", (), 0, 1),
-        PlayedGame("b", "a", (), 0, -1),
-        PlayedGame("a", "b", (), 1, 0),
-        PlayedGame("b", "a", (), 1, 1),
+        PlayedGame(("a", "b"), (), 0, (1, -1)),
+        PlayedGame(("b", "a"), (), 0, (-1, 1)),
+        PlayedGame(("a", "b"), (), 1, (0, 0)),
+        PlayedGame(("b", "a"), (), 1, (1, -1)),
     ]
     assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]

@@ -3,11 +3,8 @@
 import playout
 import pytest
 from playout.agents.players.search import SearchPlayer
-from playout.agents.rating.arena import (
-    MatchResult,
-    PlayedGame,
-)
 from playout.agents.rating.evaluation import evaluate_player, judge_positions, score_of
+from playout.agents.rating.games import MatchResult, PlayedGame
 from playout.agents.runs.kinds import EvalOptions
 from playout.errors import ConfigError
 from playout.mcts.evaluators import RolloutEvaluator
@@ -16,7 +13,7 @@ from playout.mcts.search import SearchConfig
 
 def match_of(*results):
     """A match in which `me` moved first with these results."""
-    games = [PlayedGame("me", "it", (), number, one) for number, one in enumerate(results)]
+    games = [PlayedGame(("me", "it"), (), n, (one, -one)) for n, one in enumerate(results)]
     return MatchResult("me", "it", games)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
-from playout.agents.alphazero.evaluation import ANCHORS
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
 from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.players.load import make_player
@@ -29,11 +28,12 @@ from playout.envs.core.game import NativeGame, State
 from playout.envs.drawing.board import render_state
 
 SIMULATIONS = 128
+ANCHORS = ("random", "uct:500")
 GAMES = 200  # against each anchor
 CURVES = {
     "eval/policy_optimal_share": "moves that keep the outcome, policy alone",
     "eval/optimal_move_share": "moves that keep the outcome, search",
-    f"eval/score_{ANCHORS[-1].replace(':', '')}": f"points against {ANCHORS[-1]}",
+    "eval/score_uct512": "points against uct:512",
 }
 
 
@@ -85,7 +85,9 @@ def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, 
         for number, spec in enumerate(ANCHORS):
             tell(number * games, f"against {spec}")
             opponent = make_player(spec, player.game, seed=seed)
-            match = play_match(player, opponent, player.game, games, seed=seed + number)
+            match = play_match(
+                player, opponent, player.game, games, part="rating", seed=seed + number
+            )
             report["matches"].append(score_of(match, player.name))
     return report
 

@@ -1,0 +1,119 @@
+"""Games that were played, and what they say of two players: wins, draws, losses.
+
+A game has any number of seats. Of two players who sat at one table, the one whose return is higher
+has won against the other. Games of one player are compared on equal openings and dice: two such
+games make one meeting. Leaves out playing (play.py, arena.py, tables.py) and ratings (ratings.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from playout.agents.rating.ratings import Result
+from playout.agents.rating.sprt import Sprt
+from playout.envs.core.game import NativeGame
+from playout.envs.core.records import GameRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedGame:
+    """One game.
+
+    Attributes:
+        players: Names by seat, P; the first moves first.
+        moves: All actions, those of the opening and of dice included.
+        opening: Number of the opening.
+        returns: The result by seat, P numbers.
+    """
+
+    players: tuple[str, ...]
+    moves: tuple[int, ...]
+    opening: int
+    returns: tuple[float, ...]
+
+    def meetings(self, a: str, b: str) -> Iterator[tuple[str, int]]:
+        """For every two seats of `a` and `b`: whose is the earlier, and 1, 0 or -1 for it."""
+        for i, j in itertools.combinations(range(len(self.players)), 2):
+            if {self.players[i], self.players[j]} == {a, b}:
+                mine, other = self.returns[i], self.returns[j]
+                yield self.players[i], (mine > other) - (mine < other)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """What happened between two players.
+
+    Attributes:
+        a: One player's name.
+        b: The other's.
+        games: All games in which both sat; of a game of two, pairs of one opening side by side.
+        sprt: Where the sequential test stood at the end, if one was asked for.
+    """
+
+    a: str
+    b: str
+    games: list[PlayedGame] = field(default_factory=list)
+    sprt: Sprt | None = None
+
+    def _meetings(self) -> list[tuple[str, int]]:
+        return [one for game in self.games for one in game.meetings(self.a, self.b)]
+
+    def score(self, name: str) -> tuple[int, int, int]:
+        """(wins, draws, losses) of a player."""
+        results = [result if first == name else -result for first, result in self._meetings()]
+        return results.count(1), results.count(0), results.count(-1)
+
+    def pairs(self) -> list[int]:
+        """How many openings brought `a` 0, 1/2, 1, 3/2 and 2 points from two games with it.
+
+        Only of games of two players, each opening played with colours swapped.
+        """
+        counts = [0] * 5
+        for pair in zip(self.games[::2], self.games[1::2], strict=True):
+            points = MatchResult(self.a, self.b, list(pair)).score(self.a)
+            counts[points[0] - points[2] + 2] += 1
+        return counts
+
+    def results(self) -> list[Result]:
+        """Counts for `rate`, one entry for each player sitting first."""
+        found = []
+        for first, second in ((self.a, self.b), (self.b, self.a)):
+            values = [result for name, result in self._meetings() if name == first]
+            if values:
+                found.append(
+                    Result(first, second, values.count(1), values.count(0), values.count(-1))
+                )
+        return found
+
+    def distinct_games(self) -> int:
+        """Games that differ from all others; few of them tell little, however many are played."""
+        return len({(game.players, game.moves) for game in self.games})
+
+
+def pair_up(games: Sequence[PlayedGame]) -> list[MatchResult]:
+    """What games say of every two players in them, whatever the number of seats."""
+    names = list(dict.fromkeys(name for game in games for name in game.players))
+    return [MatchResult(a, b, _shared(games, a, b)) for a, b in itertools.combinations(names, 2)]
+
+
+def _shared(games: Sequence[PlayedGame], a: str, b: str) -> list[PlayedGame]:
+    """Games in which both sat; of games of one player, two of one opening made into one."""
+    if not games or len(games[0].players) > 1:
+        return [game for game in games if a in game.players and b in game.players]
+    mine, other = (
+        {game.opening: game for game in games if game.players == (name,)} for name in (a, b)
+    )
+    return [
+        PlayedGame((a, b), one.moves + other[opening].moves, opening, one.returns + two.returns)
+        for opening, one in mine.items()
+        if (two := other.get(opening)) is not None
+    ]
+
+
+def to_record(game: NativeGame, played: PlayedGame) -> GameRecord:
+    """A game as a record for a file."""
+    return GameRecord.from_actions(
+        game, played.moves, players=list(played.players), info={"opening": played.opening}
+    )
