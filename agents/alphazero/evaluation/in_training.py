@@ -25,7 +25,7 @@ from playout.agents.alphazero.evaluation.settings import (
 from playout.agents.alphazero.evaluation.solved import choosing_positions, kept_outcomes
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.networks.board import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player
 from playout.agents.players.search import SearchPlayer, playing_search

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from playout.agents.networks.board import BoardNetwork, restore_network
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.registry import restore_network
 from playout.agents.rating.ratings import Ratings, Result, rate
 
 BEATEN = 0.8  # of the points against an anchor: the next one tells more
