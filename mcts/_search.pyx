@@ -24,6 +24,7 @@ cdef extern from "playout_game.h" nogil:
         int32_t obs_shape[3]
         int32_t state_size
         void *chance
+    bint playout_zero_sum(const playout_game *game)
 
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
@@ -98,13 +99,12 @@ cdef class SearchCore:
         cdef int64_t cache_size = config.cache_size
         self.capsule = capsule
         self.game = table_of(capsule)
-        if self.game.chance != NULL:
-            raise GameError(f"{self.game.name.decode()} has chance moves, which tree search cannot handle")
         c.algorithm = ALGORITHMS.index(config.algorithm)
         c.leaves_per_step = config.leaves_per_step
         c.max_considered = config.max_considered
         c.num_rollouts = config.num_rollouts
-        c.prove = config.prove and self.game.num_players <= 2
+        c.prove = config.prove and self.game.chance == NULL and (
+            self.game.num_players == 1 or (self.game.num_players == 2 and playout_zero_sum(self.game)))
         c.reuse = config.reuse_subtree
         c.count_reused = config.count_reused
         c.fpu_parent = config.fpu_mode == "parent"

@@ -30,7 +30,8 @@ class SearchConfig:
         num_simulations: Simulations a search, the evaluation of the root not counted.
         leaves_per_step: Leaves that one tree may hand out at once; those under way count as visits.
         virtual_loss: How many lost visits a leaf under way stands for in the mean values.
-        prove: Back up finished games as proofs; needs at most two players, else it is off.
+        prove: Back up finished games as proofs; for one player, or two whose gains add up to
+            nothing, in games without chance; else it is off.
         reuse_subtree: `advance` keeps the subtree of the move played.
         count_reused: Visits kept by `advance` count towards the budget; else it is all new.
         cache_size: Evaluations remembered, 0 for none; also merges equal leaves of one step.

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import CHANCE, NativeGame
 from playout.mcts.config import SearchConfig
 from playout.mcts.reference_math import F, Rng, exp, schedule, total_of
 
@@ -24,7 +24,7 @@ class Node:
 
     def __init__(self, state: Any, parent: Node | None, parent_edge: int) -> None:
         self.state, self.parent, self.parent_edge = state, parent, parent_edge
-        self.terminal = state.is_terminal
+        self.terminal, self.chance = state.is_terminal, state.to_play == CHANCE
         self.proven = self.waiting = False
         self.actions = [] if self.terminal else list(state.legal_actions)
         self.n = len(self.actions)
@@ -35,6 +35,8 @@ class Node:
         self.known = [OPEN] * self.n
         self.all_visits = self.all_total = self.raw = self.exact = F(0)
         self.prior_visited = F(0)
+        if self.chance:  # the outcomes' probabilities
+            self.prior[: self.n] = [prob for _, prob in state.chance_outcomes]
 
     def values(self, players: int) -> list[np.float32]:
         """What is known of a finished or proven position, for each player."""
@@ -58,7 +60,8 @@ class ReferenceSearch:
     ) -> None:
         self.game, self.config, self.tree, self.seed = game, config, tree, seed
         self.players = game.num_players
-        self.prove = config.prove and self.players <= 2
+        zero_sum = self.players == 1 or (self.players == 2 and game.zero_sum)
+        self.prove = config.prove and zero_sum and not game.has_chance
         self.searches = 0
         self.leaves: list[Node] = []
 
@@ -76,6 +79,8 @@ class ReferenceSearch:
         child.parent = None
         self.root = child
         self._start(budget, noise)
+        if child.chance:
+            return None
         if not child.terminal and self.config.algorithm != "uct":
             self._begin_root()
         elif self.config.algorithm == "uct":
@@ -90,7 +95,8 @@ class ReferenceSearch:
         size = self.budget if self.config.count_reused else self.budget + reused
         self.schedule = schedule(min(self.root.n, self.config.max_considered), size)
         self.reused = self.root.visits.copy()
-        self.done = self.root.terminal or self.root.proven
+        self.done = self.root.terminal or self.root.proven or self.root.chance
+        self.outcomes = Rng(self.seed, self.tree, self.searches, 3)
 
     def _begin_root(self) -> None:
         """Fresh noise at an evaluated root."""
@@ -248,11 +254,14 @@ class ReferenceSearch:
             if child is None:
                 child = node.child[edge] = Node(node.state.apply(node.actions[edge]), node, edge)
                 self._prove_terminal(child)
-                if not child.terminal:
+                if not child.terminal and not child.chance:
                     child.waiting = True
                     self.leaves.append(child)
                     self.sims += 1
                     return True
+            if child.chance:
+                node, edge = child, self._outcome(child)
+                continue
             if child.terminal or child.proven:
                 self._backup(child, node, edge, child.values(self.players))
                 self.sims += 1
@@ -267,12 +276,15 @@ class ReferenceSearch:
             node = child
             edge = self._interior(node) if gumbel else self._puct(node)
 
+    def _outcome(self, node: Node) -> int:
+        return self.outcomes.draw([float(p) for p in node.prior[: node.n]])
+
     def _backup(self, child: Node | None, node: Node | None, edge: int, values: list[Any]) -> None:
         while node is not None:
             known = child is not None and child.proven
             if child is not None and child.proven:
                 values = child.values(self.players)
-            value = F(values[node.state.to_play])
+            value = F(0) if node.chance else F(values[node.state.to_play])
             node.visits[edge] += 1
             node.all_visits += F(1)
             node.pending[edge] = max(node.pending[edge] - 1, 0)
@@ -352,7 +364,7 @@ class ReferenceSearch:
     def _simulate(self) -> None:
         node = self.root
         while True:
-            edge = self._ucb(node)
+            edge = self._outcome(node) if node.chance else self._ucb(node)
             child = node.child[edge]
             if child is None:
                 child = Node(node.state.apply(node.actions[edge]), node, edge)
@@ -363,7 +375,7 @@ class ReferenceSearch:
                     break
                 node.child[edge] = child
                 self._prove_terminal(child)
-                if not child.terminal:
+                if not child.terminal and not child.chance:
                     self._shuffle(child)
             if child.terminal or child.proven:
                 values = child.values(self.players)
@@ -377,7 +389,11 @@ class ReferenceSearch:
         for _ in range(self.config.num_rollouts):
             at = state
             while not at.is_terminal:
-                actions = at.legal_actions
-                at = at.apply(actions[self.rng.below(len(actions))])
+                actions, outcomes = at.legal_actions, at.chance_outcomes
+                if outcomes:
+                    place = self.rng.draw([p for _, p in outcomes])
+                else:
+                    place = self.rng.below(len(actions))
+                at = at.apply(actions[place])
             total = total + at.returns
         return list(total / F(self.config.num_rollouts) if self.config.num_rollouts > 1 else total)

@@ -39,6 +39,21 @@ class Rng:
         """A whole number below the bound."""
         return ((self.next() >> 32) * bound) >> 32
 
+    def double(self) -> float:
+        """A number in [0, 1)."""
+        return (self.next() >> 11) * 2.0**-53
+
+    def draw(self, probs: list[float]) -> int:
+        """A place, by its probability."""
+        point, last = self.double(), 0
+        for i, p in enumerate(probs):
+            if p > 0:
+                last = i
+                if point < p:
+                    break
+                point -= p
+        return last
+
     def unit(self) -> float:
         """A number in (0, 1)."""
         return ((self.next() >> 12) + 0.5) * 2.0**-52

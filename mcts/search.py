@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import CHANCE, NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, SearchError
@@ -42,7 +42,7 @@ class SearchResult:
     """What the searches concluded; one row a tree, or one a row asked for.
 
     Attributes:
-        action: int32 [B]; -1 where the game is over.
+        action: int32 [B]; -1 where the game is over or at a chance node.
         action_weights: float32 [B, A]: improved policy (gumbel) or visit shares. A move that is
             proven to lose has none, unless all lose; at a proven root only moves that keep it.
         visits: int32 [B, A].
@@ -66,7 +66,7 @@ class SearchResult:
     _searches: npt.NDArray[np.int64] = field(repr=False)
 
     def pv(self, b: int, max_length: int = 64) -> list[int]:
-        """The line expected from row b, its action first; only until that tree moves on."""
+        """The line expected from row b up to a chance node; only until that tree moves on."""
         row = int(self._rows[b])
         if self._core.field("searches")[row] != self._searches[row]:
             raise SearchError(f"row {row} has begun another search: read pv() before moving on")
@@ -79,13 +79,14 @@ class Search:
     """Trees of one game.
 
     The same seed and the same evaluations give the same trees on any number of threads. Randomness
-    belongs to (seed, tree, number of the search in that tree), see `counters`.
+    belongs to (seed, tree, number of the search in that tree), see `counters`. Where a game has
+    chance nodes, each descent draws an outcome by its probability.
 
     Args:
         game: A game, or its name.
         config: How to search.
         num_trees: How many positions are searched at once (B).
-        seed: Of the root noise, rollouts and sampled actions.
+        seed: Of the root noise, rollouts, outcomes and sampled actions.
     """
 
     def __init__(
@@ -130,8 +131,11 @@ class Search:
             raise ValueError(f"these are states of {states.game}, the search is for {self.game}")
         if len(states) != len(rows):
             raise ValueError(f"{len(states)} states for {len(rows)} rows")
-        over = np.flatnonzero(states.is_terminal())
+        mover = states.to_play()
+        over = np.flatnonzero(mover < 0)
         if over.size:
+            if mover[over[0]] == CHANCE:
+                raise ValueError(f"state {over[0]} is a chance node: resolve_chance() comes first")
             raise ValueError(f"state {over[0]}: the game is over, there is nothing to search")
         self._core.begin(states.data, rows, *self._options(len(rows), num_simulations, noise))
         self._check_game()
@@ -257,7 +261,8 @@ class Search:
         """Plays one action in each row and begins the search of what follows.
 
         With `reuse_subtree` the subtree of the action is kept. A row whose game is over by it is
-        done; its result has action -1. Nothing is changed if an action is illegal.
+        done; its result has action -1. So is a row at a chance node, until it is advanced by the
+        outcome. Nothing is changed if an action is illegal.
 
         Args:
             actions: Integers, one for each row.

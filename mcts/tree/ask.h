@@ -56,6 +56,25 @@ MCTS_INLINE void mcts_arrive(const mcts_search *search, const mcts_tree *tree, m
     cursor->node = NULL;
 }
 
+/* At a chance node: draws the outcome to follow. A descent may pass several, and each may make a node: 0 without memory. */
+static inline int mcts_roll(mcts_search *search, mcts_tree *tree, mcts_cursor *cursor, mcts_node *node, int several) {
+    const uint32_t offset = mcts_offset(tree, node);
+    if (tree->used + 2 * (uint64_t)search->shape.max_units > tree->capacity &&
+        mcts_reserve(tree, 2 * (uint64_t)search->shape.max_units)) {
+        if (several) mcts_undo(&search->shape, tree, cursor->node, cursor->edge);
+        atomic_store(&search->out_of_memory, 1);
+        return 0;
+    }
+    node = mcts_at(tree, offset);
+    const int32_t edge = mcts_draw_edge(&search->shape, tree, node);
+    const mcts_edges e = mcts_edges_of(&search->shape, node);
+    if (several) e.pending[edge]++, node->pending++;
+    if (e.child[edge]) mcts_prefetch(mcts_at(tree, e.child[edge]));
+    cursor->node = node;
+    cursor->edge = edge;
+    return 1;
+}
+
 /* Begins a descent; 0 if the tree has its leaves for this step, or has used its whole budget. */
 MCTS_INLINE int mcts_depart(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
     mcts_tree *tree = &search->trees[cursor->index];
@@ -80,10 +99,11 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
     mcts_tree *tree = &search->trees[cursor->index];
     mcts_node *node = cursor->node;
     const uint32_t next = mcts_edges_of(&search->shape, node).child[cursor->edge];
-    float values[PLAYOUT_MAX_PLAYERS];
+    MCTS_VALUES(values);
     if (next) {
         mcts_node *child = mcts_at(tree, next);
-        if (child->flags & (MCTS_TERMINAL | MCTS_PROVEN)) {
+        if (child->flags & (MCTS_TERMINAL | MCTS_PROVEN | MCTS_CHANCE)) {
+            if (child->flags & MCTS_CHANCE) return mcts_roll(search, tree, cursor, child, several);
             mcts_known_values(&search->shape, child, values);
             mcts_arrive(search, tree, cursor, child, values, several);
             return 1;
@@ -98,7 +118,8 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
         return 1;
     }
     mcts_node *child = mcts_new_child(search->game, &search->shape, tree, mcts_offset(tree, node), cursor->edge);
-    if (child->flags & MCTS_TERMINAL) {
+    if (child->flags & (MCTS_TERMINAL | MCTS_CHANCE)) {
+        if (child->flags & MCTS_CHANCE) return mcts_roll(search, tree, cursor, child, several);
         mcts_prove_terminal(&search->config, &search->shape, child);
         mcts_known_values(&search->shape, child, values);
         mcts_arrive(search, tree, cursor, child, values, several);

@@ -3,12 +3,20 @@
  * Values travel as one number per player, so a path through any order of moves (double moves, three players, one) is
  * backed up alike. A finished position is proven; a node is proven won when an edge is, and proven at the best of its
  * edges when all are. Proofs need one player, or two of whom one wins what the other loses: else what the others prefer
- * does not follow from the mover's value.
+ * does not follow from the mover's value. They need a game without dice, too. Chance nodes have no values of their own:
+ * those of their children go to the edges above, each as often as it was drawn.
  */
 #ifndef MCTS_BACKUP_H
 #define MCTS_BACKUP_H
 
 #include "select.h"
+
+/* Room for the values of all players. Index PLAYOUT_CHANCE is there too and stays 0, so that a chance node on the path
+ * needs no question: its edges add up nothing. */
+#define MCTS_VALUES(values)                         \
+    float values##_room[PLAYOUT_MAX_PLAYERS + 2];   \
+    float *const values = values##_room + 2;        \
+    values[PLAYOUT_CHANCE] = 0.0f
 
 #define MCTS_LEAST_PRIOR 1e-35f /* keeps sums of priors above zero */
 

@@ -93,9 +93,10 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     tree->begun = 1;
     tree->sims = tree->position = tree->num_leaves = tree->schedule_size = 0;
     tree->reused = node->visits;
-    tree->done = (node->flags & (MCTS_TERMINAL | MCTS_PROVEN)) != 0;
-    tree->evaluated = (node->flags & MCTS_TERMINAL) != 0;
-    if (node->flags & MCTS_TERMINAL) return 0;
+    tree->outcomes = mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_OUTCOME);
+    tree->done = (node->flags & (MCTS_TERMINAL | MCTS_PROVEN | MCTS_CHANCE)) != 0;
+    tree->evaluated = (node->flags & (MCTS_TERMINAL | MCTS_CHANCE)) != 0;
+    if (tree->evaluated) return 0; /* nobody is to move */
     const int64_t visits = (int64_t)budget + (config->count_reused && tree->reused < (float)budget ? 0 : (int64_t)tree->reused);
     int64_t new_nodes = visits - (config->count_reused ? (int64_t)tree->reused : 0);
     if (config->algorithm == MCTS_UCT) new_nodes = new_nodes / 2 + 1; /* an edge gets its node at the second visit */
@@ -144,7 +145,7 @@ static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t 
     if (child && search->config.reuse) {
         mcts_keep_subtree(shape, tree, child);
         if (mcts_start(search, index, budget, noise)) return -1;
-        if (mcts_at(tree, MCTS_ROOT)->flags & MCTS_TERMINAL) return 0;
+        if (tree->evaluated) return 0;
         if (search->config.algorithm == MCTS_UCT) {
             mcts_uct_ready(search, index);
         } else {

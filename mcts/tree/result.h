@@ -92,7 +92,7 @@ static inline void mcts_read_result(const mcts_search *search, int32_t index, do
     out->action = -1;
     out->value = 0.0f;
     out->proven = -128;
-    if (node->flags & MCTS_TERMINAL) return;
+    if (node->flags & (MCTS_TERMINAL | MCTS_CHANCE)) return;
     const mcts_edges e = mcts_edges_of(&search->shape, node);
     float weights[PLAYOUT_MAX_ACTIONS];
     mcts_weights(search, tree, node, &e, weights);
@@ -117,7 +117,7 @@ static inline void mcts_read_result(const mcts_search *search, int32_t index, do
     }
 }
 
-/* The line expected after `action`; returns its length. */
+/* The line expected after `action`, up to the next chance node; returns its length. */
 static inline int32_t mcts_variation(const mcts_search *search, int32_t index, int32_t action, int32_t *line, int32_t size) {
     const mcts_tree *tree = &search->trees[index];
     const mcts_shape *shape = &search->shape;
@@ -128,7 +128,7 @@ static inline int32_t mcts_variation(const mcts_search *search, int32_t index, i
         line[length++] = e.action[edge];
         if (!e.child[edge]) break;
         node = mcts_at(tree, e.child[edge]);
-        if (node->flags & MCTS_TERMINAL || node->visits == 0.0f) break;
+        if (node->flags & (MCTS_TERMINAL | MCTS_CHANCE) || node->visits == 0.0f) break;
         const mcts_edges below = mcts_edges_of(shape, node);
         edge = mcts_best_edge(search, tree, node, &below, NULL);
         if (below.visits[edge] == 0.0f) break;

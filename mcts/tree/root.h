@@ -9,7 +9,7 @@
 
 #include "backup.h"
 
-enum { MCTS_STREAM_NOISE = 0, MCTS_STREAM_ACTION = 1, MCTS_STREAM_ROLLOUT = 2 };
+enum { MCTS_STREAM_NOISE = 0, MCTS_STREAM_ACTION = 1, MCTS_STREAM_ROLLOUT = 2, MCTS_STREAM_OUTCOME = 3 };
 
 typedef struct mcts_root { /* one row of each per tree, by edge, padded */
     float *base;      /* Gumbel: noise + log prior */

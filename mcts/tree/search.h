@@ -58,7 +58,7 @@ MCTS_INLINE mcts_root mcts_root_of(const mcts_search *search, int32_t index) {
 /* Has the tree all that it was asked for? (Gumbel may also find out on its way that the rest of its steps is free.) */
 MCTS_INLINE int mcts_exhausted(const mcts_search *search, const mcts_tree *tree) {
     const mcts_node *node = mcts_at(tree, MCTS_ROOT);
-    if (node->flags & (MCTS_PROVEN | MCTS_TERMINAL)) return 1;
+    if (node->flags & (MCTS_PROVEN | MCTS_TERMINAL | MCTS_CHANCE)) return 1;
     if (search->config.algorithm == MCTS_GUMBEL && tree->position >= tree->schedule_size) return 1;
     if (search->config.algorithm != MCTS_GUMBEL && search->config.count_reused)
         return node->visits + (float)node->pending >= (float)tree->budget;

@@ -24,6 +24,7 @@ enum {
     MCTS_WAITING = 4, /* handed out by ask, not yet evaluated */
     MCTS_KEEP = 8,    /* only while a subtree is moved */
     MCTS_LOSSES = 16, /* has edges that are proven lost */
+    MCTS_CHANCE = 32, /* its edges are outcomes, `prior` their probabilities; it has no values */
 };
 
 /* What is known of an edge. */
@@ -33,7 +34,7 @@ typedef struct mcts_node {
     uint32_t parent;
     uint16_t parent_edge;
     uint16_t num_edges;
-    int8_t to_play; /* PLAYOUT_TERMINAL at an end */
+    int8_t to_play; /* PLAYOUT_TERMINAL at an end, PLAYOUT_CHANCE at a chance node */
     uint8_t flags;
     uint16_t num_visited; /* edges with a visit */
     uint16_t num_known;   /* edges proven */
@@ -70,7 +71,7 @@ typedef struct mcts_tree {
     int64_t hits;       /* evaluations that the cache or another tree's row gave */
     float reused;       /* visits that the root had at the beginning */
     uint8_t begun, evaluated, done, noise;
-    playout_rng rollouts;
+    playout_rng rollouts, outcomes;
 } mcts_tree;
 
 typedef struct mcts_config {
@@ -151,6 +152,44 @@ static inline int mcts_reserve(mcts_tree *tree, uint64_t units) {
     return 0;
 }
 
+/* Lays out the edges of the block at the end. */
+MCTS_INLINE mcts_edges mcts_lay_edges(const mcts_shape *shape, mcts_tree *tree, mcts_node *node, int32_t n,
+                                      const int32_t *actions) {
+    node->num_edges = (uint16_t)n;
+    const mcts_edges e = mcts_edges_of(shape, node);
+    memset(e.total, 0, (size_t)mcts_padded(n) * 21);
+    for (int32_t i = 0; i < n; i++) e.action[i] = (uint16_t)actions[i];
+    tree->used += (uint64_t)mcts_units(shape, n, 0);
+    return e;
+}
+
+/* Completes a chance node; 0 if the game gives no outcome. */
+static int mcts_finish_chance(const playout_game *game, const mcts_shape *shape, mcts_tree *tree, mcts_node *node) {
+    int32_t outcomes[PLAYOUT_MAX_ACTIONS];
+    double probs[PLAYOUT_MAX_ACTIONS];
+    const int32_t n = game->chance ? game->chance(game, mcts_state(node), outcomes, probs) : 0;
+    if (n <= 0) return 0;
+    const mcts_edges e = mcts_lay_edges(shape, tree, node, n, outcomes);
+    for (int32_t i = 0; i < n; i++) e.prior[i] = (float)probs[i];
+    node->to_play = PLAYOUT_CHANCE;
+    node->flags = MCTS_CHANCE;
+    return 1;
+}
+
+/* An edge of a chance node, drawn by its probability. */
+static inline int32_t mcts_draw_edge(const mcts_shape *shape, mcts_tree *tree, mcts_node *node) {
+    const mcts_edges e = mcts_edges_of(shape, node);
+    double point = playout_rng_double(&tree->outcomes);
+    int32_t last = 0;
+    for (int32_t i = 0; i < node->num_edges; i++) {
+        if (!(e.prior[i] > 0.0f)) continue;
+        last = i;
+        if (point < (double)e.prior[i]) break;
+        point -= (double)e.prior[i];
+    }
+    return last;
+}
+
 /* Completes the block whose state is already in place: finds the side to move and the legal moves, lays out the edges.
  * Returns the node; its edges have no priors yet.
  */
@@ -165,6 +204,7 @@ static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_s
     const int32_t n = to_play < 0 ? 0 : game->legal(game, mcts_state(node), actions);
     tree->num_nodes++;
     if (n <= 0) {
+        if (to_play == PLAYOUT_CHANCE && mcts_finish_chance(game, shape, tree, node)) return node;
         node->to_play = PLAYOUT_TERMINAL;
         node->flags = MCTS_TERMINAL;
         game->returns(game, mcts_state(node), mcts_returns(shape, node));
@@ -172,11 +212,7 @@ static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_s
         return node;
     }
     node->to_play = (int8_t)to_play;
-    node->num_edges = (uint16_t)n;
-    const mcts_edges e = mcts_edges_of(shape, node);
-    memset(e.total, 0, (size_t)mcts_padded(n) * 21);
-    for (int32_t i = 0; i < n; i++) e.action[i] = (uint16_t)actions[i];
-    tree->used += (uint64_t)mcts_units(shape, n, 0);
+    mcts_lay_edges(shape, tree, node, n, actions);
     return node;
 }
 

@@ -35,23 +35,27 @@ static inline void mcts_shuffle(const mcts_shape *shape, mcts_node *node, playou
     }
 }
 
+MCTS_INLINE int32_t mcts_uct_choose(const mcts_search *search, mcts_node *node) {
+    const mcts_edges e = mcts_edges_of(&search->shape, node);
+    return node->num_edges <= 8 ? mcts_select_uct(&search->tables, node, &e, 1)
+                                : mcts_select_uct(&search->tables, node, &e, (node->num_edges + 7) / 8);
+}
+
 static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
     const playout_game *game = search->game;
     const mcts_config *config = &search->config;
     const mcts_shape *shape = &search->shape;
-    float values[PLAYOUT_MAX_PLAYERS];
+    MCTS_VALUES(values);
     mcts_node *node = mcts_at(tree, MCTS_ROOT), *child = NULL;
-    int32_t edge;
+    int32_t edge = mcts_uct_choose(search, node);
     for (;;) {
         const mcts_edges e = mcts_edges_of(shape, node);
-        edge = node->num_edges <= 8 ? mcts_select_uct(&search->tables, node, &e, 1)
-                                    : mcts_select_uct(&search->tables, node, &e, (node->num_edges + 7) / 8);
         if (e.child[edge]) {
             child = mcts_at(tree, e.child[edge]);
         } else if (e.visits[edge] > 0.0f) {
             child = mcts_new_child(game, shape, tree, mcts_offset(tree, node), edge);
             if (child->flags & MCTS_TERMINAL) mcts_prove_terminal(config, shape, child);
-            else mcts_shuffle(shape, child, &tree->rollouts);
+            else if (!(child->flags & MCTS_CHANCE)) mcts_shuffle(shape, child, &tree->rollouts);
         } else {
             void *state = mcts_state(mcts_at(tree, (uint32_t)tree->used));
             memcpy(state, mcts_state(node), (size_t)shape->state_size);
@@ -67,9 +71,14 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
                 break;
             }
         }
-        if (child->flags & (MCTS_TERMINAL | MCTS_PROVEN)) {
-            mcts_known_values(shape, child, values);
-            break;
+        if (child->flags & (MCTS_TERMINAL | MCTS_PROVEN | MCTS_CHANCE)) {
+            if (!(child->flags & MCTS_CHANCE)) {
+                mcts_known_values(shape, child, values);
+                break;
+            }
+            edge = mcts_draw_edge(shape, tree, child);
+        } else {
+            edge = mcts_uct_choose(search, child);
         }
         node = child;
     }

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import playout
 import pytest
+from playout.envs.core.game import CHANCE
 from playout.envs.core.python_game import from_python
 from playout.mcts.reference import ReferenceSearch
 from playout.mcts.search import UNKNOWN, Search
@@ -171,7 +172,68 @@ class Lines:
         return data[:-1], data[-1]
 
 
+class Gamble(Race):
+    """Players in turn take a sure point, or throw dice for more; the most of five points wins.
+
+    Action 1 gives nothing or two points; action 2 nothing or two, and who got them throws again
+    for a third one.
+    """
+
+    num_actions, max_plies, obs_shape = 4, 30, (1, 1, 8)
+
+    def __init__(self, players):
+        self.name, self.num_players, self.zero_sum = f"gamble{players}", players, players == 2
+
+    def initial_state(self):
+        return (0, 0, (0,) * self.num_players)  # plies of players, dice on the table, points
+
+    def to_play(self, s):
+        if s[1]:
+            return -2
+        return -1 if max(s[2]) >= 5 or s[0] == 3 * self.num_players else s[0] % self.num_players
+
+    def legal_actions(self, s):
+        return [0, 1, 2]
+
+    def chance(self, s):
+        odds = {1: [(0, 0.375), (2, 0.625)], 2: [(0, 0.5), (3, 0.5)], 3: [(0, 0.25), (1, 0.75)]}
+        return odds[s[1]]
+
+    def apply(self, s, a):
+        plies, dice, points = s
+        player = plies % self.num_players
+        if not dice and a:
+            return (plies, a, points)
+        gain = min(a, 2) if dice else 1
+        points = tuple(p + gain * (i == player) for i, p in enumerate(points))
+        return (plies, 3, points) if dice == 2 and a == 3 else (plies + 1, 0, points)
+
+    def returns(self, s):
+        points = s[2]
+        if self.num_players == 1:
+            return [min(points[0], 8) / 8]
+        first = [p == max(points) for p in points]
+        if self.num_players == 2:
+            return [0.0, 0.0] if all(first) else [1.0 if f else -1.0 for f in first]
+        return [f / sum(first) - 0.25 * (i == 2) for i, f in enumerate(first)]
+
+    def observe(self, s, player):
+        planes = np.zeros(8, np.float32)
+        planes[:2] = s[:2]
+        planes[2 : 2 + self.num_players] = s[2]
+        return planes.reshape(1, 1, 8)
+
+    def encode(self, s):
+        return bytes([s[0], s[1], *s[2]])
+
+    def decode(self, data):
+        return data[0], data[1], tuple(data[2:])
+
+
 GAMES = {
+    "gamble1": lambda: Gamble(1),
+    "gamble2": lambda: Gamble(2),
+    "gamble3": lambda: Gamble(3),
     "race": Race,
     "ladder": Ladder,
     "share": Share,
@@ -192,6 +254,7 @@ def random_states(game, count, seed=0, plies=30, least=0):
         batch = game.batch(4 * count)
         wanted = np.random.default_rng([seed, len(found)]).integers(least, plies + 1, len(batch))
         batch.random_plies(wanted.astype(np.int32), seed + len(found))
+        batch.resolve_chance(seed + len(found), counter=99)
         found.append(batch[np.flatnonzero(~batch.is_terminal())])
     return type(found[0]).concatenate(found)[np.arange(count)]
 
@@ -257,6 +320,11 @@ def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
             search.advance(result.action[going], where=going)
             for i in going:
                 refs[i].advance(int(result.action[i]))
+            while rows := np.flatnonzero(search.states.to_play() == CHANCE).tolist():
+                outcomes = search.states[rows].random_actions(seed, counter=move)
+                search.advance(outcomes, where=rows)
+                for i, outcome in zip(rows, outcomes, strict=True):
+                    refs[i].advance(int(outcome))
     return compared
 
 

@@ -1,12 +1,9 @@
 """The interface: order of calls, bad input, budgets, noise, single rows, moving on."""
 
-import ctypes
-
 import numpy as np
 import pytest
 from playout.envs.core.python_game import from_python
-from playout.errors import ConfigError, GameError, IllegalActionError, SearchError
-from playout.mcts._search import SearchCore
+from playout.errors import ConfigError, IllegalActionError, SearchError
 from playout.mcts.evaluators import RolloutEvaluator, UniformEvaluator
 from playout.mcts.search import UNKNOWN, Search, SearchConfig
 
@@ -317,20 +314,3 @@ def test_an_exception_in_a_python_game_comes_out_and_the_search_goes_on(tools):
         rollouts.run(game.batch(1))
     rules.broken = False
     assert search.run(game.batch(1), UniformEvaluator()).visits.sum() == 40
-
-
-def test_a_game_with_dice_is_refused(four):
-    """A copy of the table with its `chance` pointer set, 88 bytes before the declarations."""
-    api = ctypes.pythonapi
-    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    api.PyCapsule_GetPointer.argtypes = ctypes.py_object, ctypes.c_char_p
-    api.PyCapsule_New.restype = ctypes.py_object
-    api.PyCapsule_New.argtypes = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
-    table = api.PyCapsule_GetPointer(four.capsule, b"playout.game.v1")
-    size = int.from_bytes(ctypes.string_at(table + 4, 4), "little")
-    copy = bytearray(ctypes.string_at(table, size))
-    copy[352 - 8 * 11 : 352 - 8 * 10] = (1).to_bytes(8, "little")
-    kept = ctypes.create_string_buffer(bytes(copy), size)
-    capsule = api.PyCapsule_New(ctypes.addressof(kept), b"playout.game.v1", None)
-    with pytest.raises(GameError, match="chance"):
-        SearchCore(capsule, SearchConfig(), 1, 1, 0)
