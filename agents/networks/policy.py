@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
+from playout.agents.runs.devices import new_generator
 from playout.errors import ConfigError
 from torch import Tensor, nn
 
@@ -218,6 +219,24 @@ class Policy(TrainablePolicy, Protocol):
     def metrics(self) -> Mapping[str, Tensor | float]:
         """Hook: numbers for the log, such as `train/std`; tensors are fetched with the others."""
         return {}
+
+
+def draw_ahead(
+    policy: Policy, rows: int, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor | None, torch.Generator]:
+    """Noise and generator to be given to a `step` of N environments on `device`.
+
+    Random numbers come from a generator of the processor, so that a run goes on on any device.
+    There the policy draws by itself. On a device it takes what it drew ahead, on the processor
+    still; where it does not know how to, a generator of the device, seeded by the other.
+    """
+    if device.type == "cpu":
+        return None, generator
+    noise = policy.draw(rows, generator)
+    if noise is None:
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        return None, new_generator(device, seed)
+    return noise, generator
 
 
 def as_policy(policy: nn.Module | Policy) -> Policy:

@@ -15,10 +15,17 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.policy import Policy, PolicyStep, Tree, join_trees, map_tree
+from playout.agents.networks.policy import (
+    Policy,
+    PolicyStep,
+    Tree,
+    draw_ahead,
+    join_trees,
+    map_tree,
+)
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.rollout import Cuts, Rollout
-from playout.agents.runs.devices import nests_to_device, new_generator
+from playout.agents.runs.devices import nests_to_device
 from playout.agents.vector.actions import mask_size
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
@@ -61,11 +68,8 @@ class Collector:
     ) -> None:
         self.envs, self.policy, self.config = envs, policy, config
         self.device = device or torch.device("cpu")
-        # Random numbers are drawn on the processor, so that a run goes on on any device, except
-        # for a policy of one's own, which may only know how to draw on its own device.
         self.ahead = self.device.type != "cpu"
-        own = self.ahead and policy.draw(1, torch.Generator()) is None
-        self.generator = new_generator(self.device if own else torch.device("cpu"), seed)
+        self.generator = torch.Generator().manual_seed(seed)
         rows, steps = envs.num_envs, config.num_steps
         self.normalizer = normalizer
         if normalizer is None and config.normalize_obs:
@@ -126,14 +130,13 @@ class Collector:
         policy.weights_changed()  # a callback may have touched them
         self.cuts = Cuts()
         for t in range(self.config.num_steps):
-            obs, mask, starts, noise = self._inputs(t)
+            noise, generator = self._noise()
+            obs, mask, starts, noise = self._inputs(t, noise)
             self.state = self._reset_states(self.state, starts)
             if length and t % length == 0:
                 self.chunk_states.append(self.state)
-            if noise is None:
-                step = policy.step(obs, self.state, mask, generator=self.generator)
-            else:
-                step = policy.step(obs, self.state, mask, generator=self.generator, noise=noise)
+            given = {} if noise is None else {"noise": noise}
+            step = policy.step(obs, self.state, mask, generator=generator, **given)
             self._record(t, step)
             self.valid[:, t] = active = ~envs.idle
             self.starts[:, t] = self.starting
@@ -155,16 +158,18 @@ class Collector:
             self._begin(raw)
         return self._finish(initial)
 
-    def _inputs(self, t: int) -> list[Tree]:
+    def _noise(self) -> tuple[Tensor | None, torch.Generator]:
+        """Random numbers of the next step, or None, and the generator to draw others from."""
+        if self.noise is not None:
+            self.noise = self._next_noise(self.noise)
+            return self.noise, self.generator
+        return draw_ahead(self.policy, self.envs.num_envs, self.generator, self.device)
+
+    def _inputs(self, t: int, noise: Tensor | None) -> list[Tree]:
         """Observations, masks, starts of episodes and noise of a step, on the device.
 
         What is not needed is None.
         """
-        noise: Tensor | None = None
-        if self.noise is not None:
-            self.noise = noise = self._next_noise(self.noise)
-        elif self.ahead:
-            noise = self.policy.draw(self.envs.num_envs, self.generator)
         write(self.obs, (slice(None), t), self.current_obs)
         found = nests_to_device(
             (self.current_obs, self._mask(t), self._starts(), noise), self.device
@@ -328,10 +333,7 @@ class Collector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; the normaliser is restored by the trainer, with the model."""
-        try:
-            self.generator.set_state(state["generator"])
-        except RuntimeError:  # drawn on another kind of device, by a policy of one's own
-            self.generator.manual_seed(derive_seed(self.seed, "device", int(state["steps"])))
+        self.generator.set_state(state["generator"])
         self.steps = int(state["steps"])
         if self.noise is not None:
             self.noise = state["noise"]

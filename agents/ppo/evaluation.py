@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.agents.networks.policy import Policy, map_tree
-from playout.agents.runs.devices import nests_to_device, new_generator
+from playout.agents.networks.policy import Policy, draw_ahead, map_tree
+from playout.agents.runs.devices import nests_to_device
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays
@@ -68,9 +68,6 @@ def evaluate_policy(
     quota = -(-episodes // rows)
     device = device_of(policy)
     generator = torch.Generator().manual_seed(seed)
-    draws = device.type != "cpu" and not deterministic
-    if draws and policy.draw(1, torch.Generator()) is None:  # it draws on its own device
-        generator, draws = new_generator(device, seed), False
     raw = envs.reset(seed)
     state = map_tree(lambda x: x.to(device), policy.initial_state(rows))
     totals, lengths, done = np.zeros(rows), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
@@ -80,12 +77,15 @@ def evaluate_policy(
         _check(raw, "an observation", done, lengths)
         mask = envs.masks()
         starts = fresh if state is not None and fresh.any() else None
+        noise, source = None, generator
+        if not deterministic:
+            noise, source = draw_ahead(policy, rows, generator, device)
         obs, legal, starts, noise = nests_to_device(
             (
                 raw if normalizer is None else normalizer(raw),
                 None if mask is None else np.array(mask),
                 starts,
-                policy.draw(rows, generator) if draws else None,
+                noise,
             ),
             device,
         )
@@ -93,7 +93,7 @@ def evaluate_policy(
             state = policy.reset_state(state, starts)
         chosen = {} if noise is None else {"noise": noise}
         step = policy.step(
-            obs, state, legal, generator=generator, deterministic=deterministic, **chosen
+            obs, state, legal, generator=source, deterministic=deterministic, **chosen
         )
         active = ~envs.idle
         raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))

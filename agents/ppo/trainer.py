@@ -22,12 +22,13 @@ from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
+from playout.agents.runs.devices import device_errors, resolve_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import encode_space
-from playout.errors import CheckpointError
+from playout.errors import CheckpointError, ConfigError
 from torch import nn
 
 # A network with fewer parameters than this is faster on one thread, whatever the machine.
@@ -43,12 +44,32 @@ def choose_threads(policy: Policy, threads: int = 0) -> int:
     """Set torch's threads by the size of the network (or to `threads`) and return the number."""
     if threads <= 0 and policy.uses_own_threads:
         threads = 1
+    elif threads <= 0 and any(p.device.type != "cpu" for p in policy.parameters()):
+        threads = 1  # the device computes
     elif threads <= 0:
         size = sum(p.numel() for p in policy.parameters())
         threads = 1 if size < _ONE_THREAD_BELOW else (os.cpu_count() or 1)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return threads
+
+
+def compute_dtype(name: str, device: torch.device) -> torch.dtype:
+    """What `--dtype` means to a policy: bfloat16 if it is asked for, else float32.
+
+    Raises:
+        ConfigError: float16, whose gradients vanish without scaling; or the device lacks bfloat16.
+    """
+    if name in ("auto", "float32"):
+        return torch.float32
+    if name == "float16":
+        raise ConfigError("PPO computes in float32 or bfloat16: float16 loses small gradients")
+    try:
+        torch.autocast(device.type, torch.bfloat16)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ConfigError(f"{device} cannot compute in {name}: {reason}") from None
+    return torch.bfloat16
 
 
 class PPOTrainer(Trainer):
@@ -78,7 +99,8 @@ class PPOTrainer(Trainer):
         collect: CollectConfig | None = None,
         stop: bool = True,
         threads: int = 0,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        dtype: str = "auto",
         policy: nn.Module | Policy | None = None,
         normalizer: ObsNormalizer | None = None,
     ) -> None:
@@ -94,14 +116,17 @@ class PPOTrainer(Trainer):
             collect: Options of collection and evaluation.
             stop: End when an evaluation confirms the reward threshold.
             threads: For torch; 0 chooses by the size of the network.
-            device: Where the network lives.
+            device: Where the network lives; "auto" is a GPU if there is one, except for networks
+                that our compiled code takes (vectors in, layers of at most 256 units), which the
+                processor is faster at.
+            dtype: What encoders and layers compute in: float32 (and so "auto") or bfloat16.
+                Parameters, memories, heads and the optimiser stay in float32.
             policy: A policy of your own instead of one built from `network`.
             normalizer: Statistics of observations that others use too; by default the trainer's
                 own, where `collect` asks for them.
         """
         self.ppo, self.collect = ppo or PPOConfig(), collect or CollectConfig()
         self.seed, self.total_timesteps = seed, total_timesteps
-        self.device = torch.device(device)
         self.envs, self.make_eval_envs = envs, make_eval_envs
         self.eval_envs: Environments | None = None
         self.policy = (
@@ -114,7 +139,12 @@ class PPOTrainer(Trainer):
             if policy is None
             else as_policy(policy)
         )
-        self.policy.to(self.device)
+        self.device = resolve_device(
+            str(device), prefers_processor=self.policy.prefers_processor and dtype != "bfloat16"
+        )
+        self.policy.use_dtype(compute_dtype(dtype, self.device))
+        with device_errors(self.device):
+            self.policy.to(self.device)
         self.threads = choose_threads(self.policy, threads)
         self.optimizer = make_adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
@@ -162,6 +192,10 @@ class PPOTrainer(Trainer):
 
     def update(self) -> dict[str, float]:
         """One rollout and what is learned from it."""
+        with device_errors(self.device):
+            return self._update()
+
+    def _update(self) -> dict[str, float]:
         left = max(0.0, 1.0 - self.steps / self.total_timesteps)
         config = self.ppo
         if config.anneal_lr:
@@ -238,13 +272,14 @@ class PPOTrainer(Trainer):
     def _evaluate(self, name: str, times: int = 1) -> Evaluation:
         if self.eval_envs is None:
             self.eval_envs = self.make_eval_envs()
-        return evaluate_policy(
-            self.policy,
-            self.eval_envs,
-            episodes=self.collect.eval_episodes * times,
-            seed=derive_seed(self.seed, name, self.updates),
-            normalizer=self.normalizer,
-        )
+        with device_errors(self.device):
+            return evaluate_policy(
+                self.policy,
+                self.eval_envs,
+                episodes=self.collect.eval_episodes * times,
+                seed=derive_seed(self.seed, name, self.updates),
+                normalizer=self.normalizer,
+            )
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Returns in training and in the last evaluation."""

@@ -28,11 +28,13 @@ _ALIGNMENT = 16  # bytes
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> torch.device:
     """The device of that name, tried once.
 
     Args:
         name: "auto", or what `torch.device` takes: cpu, cuda, cuda:1, mps, a registered backend.
+        prefers_processor: The network is fastest on the processor even where there is a GPU, so
+            that "auto" means the processor.
 
     Raises:
         ConfigError: torch knows no such device, or it cannot be used here.
@@ -40,7 +42,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = not prefers_processor and torch.cuda.is_available()
+        return torch.device("cuda" if gpu else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:

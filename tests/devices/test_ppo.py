@@ -6,16 +6,19 @@ import pytest
 import second_device
 import torch
 from gymnasium import spaces
+from playout.agents.networks.actor_critic import ActorCritic
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.recurrent import Core
 from playout.agents.optim.device_adam import DeviceAdam
-from playout.agents.ppo import loss, trainer
+from playout.agents.ppo import collector, loss, trainer
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.gae import doubling_gae
 from playout.agents.ppo.population import Population
 from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.runs import devices
 from playout.agents.runs.checkpoint import codec
 from playout.agents.vector.factory import make_environments
+from playout.errors import ConfigError
 from ppo_worlds import Counter, Hand, Masked, Recall
 from second_device import crossings
 
@@ -81,7 +84,16 @@ CASES = {
 }
 
 
-def make(device, source="CartPole-v1", network=None, ppo=None, seed=0, **collect):
+def make(
+    device,
+    source="CartPole-v1",
+    network=None,
+    ppo=None,
+    seed=0,
+    dtype="auto",
+    policy=None,
+    **collect,
+):
     config = CollectConfig(**{"num_envs": 4, "num_steps": STEPS, "eval_episodes": 2, **collect})
 
     def envs(count):
@@ -97,6 +109,8 @@ def make(device, source="CartPole-v1", network=None, ppo=None, seed=0, **collect
         network=NetworkConfig(**{"hidden": (16,), **(network or {})}),
         collect=config,
         device=device,
+        dtype=dtype,
+        policy=policy,
     )
 
 
@@ -157,6 +171,11 @@ def test_the_numbers_on_a_device_are_those_of_the_processor(learned, monkeypatch
     # The processor by the operations of a device: nothing compiled, noise drawn ahead.
     monkeypatch.setattr(loss, "_plain", lambda *tensors: False)
     monkeypatch.setattr(Core, "forward", Core.by_steps)
+    monkeypatch.setattr(
+        collector,
+        "draw_ahead",
+        lambda policy, rows, generator, device: (policy.draw(rows, generator), generator),
+    )
 
     def estimate(rollout, **options):
         rollout.advantages, rollout.returns = doubling_gae(rollout, **options)
@@ -210,3 +229,73 @@ def test_a_run_goes_on_on_the_processor_where_a_device_left_it(second):
     assert here.steps > there.steps
     there.load_state_dict(saved(here.state_dict()))
     assert torch.equal(flat(here), flat(there))
+
+
+class DrawsItself(ActorCritic):
+    """A policy of one's own, which knows no way to draw ahead."""
+
+    def draw(self, rows, generator):
+        return None
+
+
+def test_a_policy_that_draws_by_itself_learns_on_a_device_and_resumes(second):
+    space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+
+    def learner():
+        torch.manual_seed(0)
+        config = NetworkConfig(hidden=(8,))
+        return make(second, policy=DrawsItself(space, spaces.Discrete(2), config))
+
+    whole, other = learner(), learner()
+    whole.update()
+    other.load_state_dict(saved(whole.state_dict()))
+    assert whole.update() == other.update()
+    assert torch.equal(flat(whole), flat(other))
+
+
+@pytest.mark.parametrize("device", ["cpu", "second"])
+@pytest.mark.parametrize("case", ["cnn", "lstm"])
+def test_bfloat16_lowers_what_layers_compute_in_and_nothing_else(second, device, case):
+    plain, lower = (make(device, dtype=dtype, **CASES[case]) for dtype in ("float32", "bfloat16"))
+    assert torch.equal(flat(plain), flat(lower))
+    found, other = plain.update(), lower.update()
+    assert found["train/value_loss"] != other["train/value_loss"]
+    assert found["train/value_loss"] == pytest.approx(other["train/value_loss"], rel=0.2)
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in lower.policy.parameters())
+    assert lower.collector.values.dtype == lower.collector.logprobs.dtype == torch.float32
+    lower._evaluate("eval")
+
+
+def test_a_small_network_in_bfloat16_leaves_the_compiled_code():
+    assert make("cpu").policy.compiled is not None
+    assert make("cpu", dtype="bfloat16").policy.compiled is None
+    with pytest.raises(ConfigError, match="float16 loses small gradients"):
+        make("cpu", dtype="float16")
+
+
+def test_auto_leaves_small_networks_on_the_processor_and_brings_others_to_a_gpu(
+    second, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.resolve_device("auto", prefers_processor=True).type == "cpu"
+    assert devices.resolve_device("auto").type == "cuda"
+    asked = []
+    resolve = devices.resolve_device
+
+    def resolved(name, *, prefers_processor=False):
+        asked.append((name, prefers_processor))
+        return resolve("cpu")
+
+    monkeypatch.setattr(trainer, "resolve_device", resolved)
+    make("auto")
+    make("auto", **CASES["cnn"])
+    make("auto", dtype="bfloat16")
+    assert asked == [("auto", True), ("auto", False), ("auto", False)]
+
+
+def test_a_device_that_gets_full_is_one_line(second):
+    learner = make(second)
+    with second_device.full(), pytest.raises(ConfigError, match="second:0 is full"):
+        learner.update()
+    with second_device.full(), pytest.raises(ConfigError, match="cannot be used here: second out"):
+        make(second)

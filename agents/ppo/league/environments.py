@@ -6,16 +6,18 @@ anew in the same step, with another side for the learner and another opponent. L
 upkeep (trainer.py).
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.agents.networks.policy import Policy
-from playout.agents.ppo.collector import to_tensors
+from playout.agents.networks.policy import Policy, draw_ahead
+from playout.agents.ppo.evaluation import device_of
 from playout.agents.ppo.league.games import TurnBasedGames
 from playout.agents.ppo.league.pool import Pool
+from playout.agents.runs.devices import nests_to_device
 from playout.agents.vector.interface import Environments, Step
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays, rows_of
@@ -33,13 +35,14 @@ def choose_moves(
     deterministic: bool = False,
 ) -> NDArray[Any]:
     """Moves `[N]` of a policy without a memory, for what the side to move sees in N games."""
-    step = policy.step(
-        to_tensors(obs if normalizer is None else normalizer(obs)),
-        None,
-        torch.from_numpy(masks),
-        generator=generator,
-        deterministic=deterministic,
-    )
+    device = device_of(policy)
+    noise, source = None, generator
+    if not deterministic:
+        noise, source = draw_ahead(policy, len(masks), generator, device)
+    seen = obs if normalizer is None else normalizer(obs)
+    found, legal, noise = nests_to_device((seen, masks, noise), device)
+    given = {} if noise is None else {"noise": noise}
+    step = policy.step(found, None, legal, generator=source, deterministic=deterministic, **given)
     return policy.to_env(step.action)
 
 
@@ -103,8 +106,10 @@ class PoolEnvs(Environments):
 
     def _load(self, wanted: set[int]) -> None:
         for index in sorted(wanted - set(self.players)):
-            player = self.make_policy()
-            player.load_state_dict(self.pool.versions[index].weights)
+            device = device_of(self.policy)
+            # On a device a copy and weights that lie there already cross nothing.
+            player = self.make_policy() if device.type == "cpu" else copy.deepcopy(self.policy)
+            player.load_state_dict(self.pool.versions[index].weights_on(device))
             player.accelerate()
             self.players[index] = player
         for index in set(self.players) - wanted:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy
 from playout.agents.rating.ratings import expected_score
+from playout.agents.runs.devices import nests_to_device
 from torch import Tensor
 
 # Weight of a new result in the running score against a version.
@@ -33,6 +35,12 @@ class Version:
     window_points: float = 0.0
     """Points of the learner against it since the newest version was stored."""
     window_games: int = 0
+
+    def weights_on(self, device: torch.device) -> dict[str, Tensor]:
+        """The weights on a device, brought there once and kept there."""
+        if next(iter(self.weights.values())).device != device:
+            self.weights = nests_to_device((self.weights,), device)[0]
+        return self.weights
 
 
 class Pool:
@@ -57,7 +65,7 @@ class Pool:
 
         A full pool drops the version that the learner beats most, but never the first.
         """
-        weights = {key: value.detach().cpu().clone() for key, value in policy.state_dict().items()}
+        weights = {key: value.detach().clone() for key, value in policy.state_dict().items()}
         for version in self.versions:
             version.window_points, version.window_games = 0.0, 0
         if len(self.versions) >= self.size:
