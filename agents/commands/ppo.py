@@ -6,7 +6,6 @@ arguments; from them the environments and the trainer are made here. Leaves out 
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,14 +17,15 @@ from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
 from playout.errors import ConfigError
+from playout.own_code import trust_modules
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.ppo.league.trainer import SelfPlayTrainer
     from playout.agents.ppo.population import Population
     from playout.agents.ppo.trainer import PPOTrainer
-    from playout.agents.vector.factory import EnvSource
     from playout.agents.vector.interface import Environments
+    from playout.agents.vector.sources import EnvSource, Source
     from torch import nn
 
 _MAY_CHANGE = ("total_timesteps", "stop", "processes", "save_every")
@@ -49,7 +49,8 @@ class Command(TrainingOptions):
     """
 
     env: Annotated[Positional[str], arg(metavar="ENV", help_behavior_hint="")] = ""
-    """Gymnasium id, module:Env-v0, parallel:NAME or aec:NAME (PettingZoo), or a game."""
+    """Gymnasium id, module:Env-v0, module:Name (a class or function that makes one), parallel:NAME
+    or aec:NAME (PettingZoo), or a game."""
 
     total_timesteps: int = 1_000_000
     """Environment steps to learn from, at most."""
@@ -84,6 +85,12 @@ class Command(TrainingOptions):
         for name in ("total_timesteps", "population"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.save_every > 0:
+            raise ConfigError(f"save_every must be above 0 seconds, not {self.save_every}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be from 0 to 2^63 - 1, not {self.seed}")
+        if self.processes is not None and self.processes < 0:
+            raise ConfigError(f"processes must be 0 or more, not {self.processes}")
 
     @staticmethod
     def defaults(arguments: list[str]) -> "Command":
@@ -105,16 +112,19 @@ def ppo(
     """Train by PPO; `playout.ppo("CartPole-v1", seed=1, learning_rate=1e-3)`.
 
     Args:
-        env: What the command takes, or a function that makes a Gymnasium environment, or a vector
-            environment.
+        env: What the command takes, or the thing itself: a class or function that makes an
+            environment, an environment, a vector environment, a PettingZoo environment, a game.
         callbacks: Called as `callback(trainer, metrics)` after every update.
         policy: A policy of your own: an nn.Module with the methods of `agents.networks.policy`.
-        **options: Any option of `playout ppo`, with underscores.
+        **options: Any option of `playout ppo`, with underscores; `trust="module"` allows a run that
+            is resumed to import it.
 
     Returns:
         The run directory; `playout.load(run.path)` acts as what was learned.
     """
-    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    trusted = options.pop("trust", None) or ()
+    words = (trusted,) if isinstance(trusted, str) else tuple(trusted)
+    trust_modules(*words)
     if options.get("resume") is not None:
         own = {f.name for f in dataclasses.fields(Command)} - set(GROUPS)
         for option in options:
@@ -122,54 +132,68 @@ def ppo(
                 raise ConfigError(f"a resumed run keeps its settings; {option} cannot change")
         given = {key: value for key, value in options.items() if value is not None}
         command = resumed(Command, given.pop("resume"), by="playout ppo", **given)
-        if isinstance(env, str) and env and env != command.env:
-            raise ConfigError(f"{options['resume']} learns {command.env}, not {name}")
-    elif env == "":
+        return _train(command, env, callbacks=callbacks, policy=policy)
+    if isinstance(env, str) and env == "":
         raise ConfigError("say which environment: playout.ppo('CartPole-v1')")
-    else:
-        command = resolve(Command, name, options)
-    source = env if env != "" else command.env
-    return _train(command, source, callbacks=callbacks, policy=policy, trusted=env != "")
+    source = _source(env, options.get("env_options"))
+    command = resolve(Command, source.text, options)
+    return _train(command, source, callbacks=callbacks, policy=policy)
 
 
 def main(command: Command) -> int:
     """Train, then say how it went and what to do next."""
-    if not command.env:
+    if not command.env and command.resume is None:
         raise ConfigError("say which environment: playout ppo CartPole-v1")
-    # With --resume the environment is the run's, and to name it again is to trust its code.
-    trusted = command.resume is None or command.env in sys.argv
-    run = _train(command, command.env, trusted=trusted)
+    run = _train(command, command.env)
     print(f"run {run.path}: playout eval|play|export {run.path}")
     return 0
 
 
+def _source(given: "EnvSource", options: "dict[str, Any] | None") -> "Source":
+    """The source that the person has named or handed over, whose module is so trusted."""
+    from playout.agents.vector.sources import find_source
+
+    if isinstance(given, str):
+        trust_modules(given.removeprefix("aec:").removeprefix("parallel:"))
+    return find_source(given, dict(options or {}))
+
+
+def _resumed_source(command: Command, given: "EnvSource") -> "Source":
+    """What a resumed run learns; to name or give it again is to trust its code."""
+    from playout.agents.ppo.player import learned_source
+
+    assert command.resume is not None
+    run = RunDir.open(command.resume)
+    if isinstance(given, str) and given == "":
+        return learned_source(run)
+    source = _source(given, command.collect.env_options)
+    if isinstance(given, str) and source.text != run.config["env"]:
+        raise ConfigError(f"{run.path} learns {run.config['env']}, not {given}")
+    return dataclasses.replace(source, text=str(run.config["env"]))
+
+
 def _train(
     command: Command,
-    source: "EnvSource",
+    given: "EnvSource",
     *,
     callbacks: Sequence[Callback] = (),
     policy: "nn.Module | None" = None,
-    trusted: bool,
 ) -> RunDir:
-    """Train as the command says in environments from `source`.
-
-    `trusted` says that the person, and not a run's file, has named the environment.
-    """
+    """Train as the command says in environments from `given`; "" is what a resumed run learned."""
     from playout.agents.runs.loop import train
 
-    if not trusted:
-        from playout.own_code import trust_environment
-
-        trust_environment(command.env, command.resume)
     if command.resume is not None:
         _check_unchanged(command, RunDir.open(command.resume))
+        source = _resumed_source(command, given)
+    else:
+        source = _source(given, command.collect.env_options)
     trainer, note = _make_trainer(command, source, policy)
     try:
         run = open_run(
             command,
             kind="ppo",
-            name=command.env,
-            extra={"env": command.env},
+            name=source.text,
+            extra={"env": source.text, "env_named": source.named},
             may_change=_MAY_CHANGE,
         )
         if not command.quiet:
@@ -206,17 +230,16 @@ def _check_unchanged(command: Command, run: RunDir) -> None:
 
 
 def _make_trainer(
-    command: Command, source: "EnvSource", policy: "nn.Module | None"
+    command: Command, source: "Source", policy: "nn.Module | None"
 ) -> "tuple[PPOTrainer | Population | SelfPlayTrainer, str]":
     """The trainer for a command, and a line that says what it runs."""
-    from playout.agents.ppo.league.games import is_game
     from playout.agents.ppo.population import Population
 
-    if command.self_play or is_game(command.env):
-        return _self_play(command, policy)
+    if command.self_play or source.kind in ("game", "aec"):
+        return _self_play(command, source, policy)
     if command.population == 1:
         trainer = _single(command, source, command.seed, policy)
-        return trainer, _note(command, trainer)
+        return trainer, _note(source, trainer)
     seeds = range(command.seed, command.seed + command.population)
     members = [_single(command, source, seed, None) for seed in seeds]
     if not members[0].envs.native:
@@ -224,13 +247,15 @@ def _make_trainer(
     return Population(members), f"{members[0].envs.description}, {command.population} seeds"
 
 
-def _self_play(command: Command, policy: "nn.Module | None") -> "tuple[SelfPlayTrainer, str]":
+def _self_play(
+    command: Command, source: "Source", policy: "nn.Module | None"
+) -> "tuple[SelfPlayTrainer, str]":
     from playout.agents.ppo.league.trainer import make_self_play
 
     if command.population > 1:
         raise ConfigError("self-play trains one policy; leave out population")
     trainer = make_self_play(
-        command.env,
+        source,
         total_timesteps=command.total_timesteps,
         seed=command.seed,
         ppo=command.ppo,
@@ -245,7 +270,7 @@ def _self_play(command: Command, policy: "nn.Module | None") -> "tuple[SelfPlayT
 
 
 def _single(
-    command: Command, source: "EnvSource", seed: int, policy: "nn.Module | None"
+    command: Command, source: "Source", seed: int, policy: "nn.Module | None"
 ) -> "PPOTrainer":
     from playout.agents.ppo.trainer import PPOTrainer
     from playout.agents.runs.devices import resolve_device
@@ -280,11 +305,11 @@ def _single(
     )
 
 
-def _note(command: Command, trainer: "PPOTrainer") -> str:
+def _note(source: "Source", trainer: "PPOTrainer") -> str:
     envs = trainer.envs
     parts = [envs.description]
-    if envs.native and not command.env.startswith("playout/"):
-        parts[0] += f" twin of {command.env} (--no-native for the original)"
+    if envs.native and not source.text.startswith("playout/"):
+        parts[0] += f" twin of {source.text} (--no-native for the original)"
     size = sum(p.numel() for p in trainer.policy.parameters())
     parts.append(f"{size:,} parameters, {trainer.threads} thread(s)")
     if trainer.stop:

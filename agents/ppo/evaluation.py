@@ -120,6 +120,11 @@ def evaluate_policy(
     return Evaluation(returns, counts)
 
 
+def figures(value: float) -> str:
+    """A return for people: three figures or more, whatever its scale."""
+    return f"{value:.2f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
+
+
 def device_of(policy: Policy) -> torch.device:
     """Where a policy's parameters are; the processor if it has none."""
     first = next(iter(policy.parameters()), None) if hasattr(policy, "parameters") else None

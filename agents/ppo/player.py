@@ -20,7 +20,9 @@ from playout.agents.ppo.evaluation import device_of
 from playout.agents.ppo.trainer import choose_threads
 from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.config import from_dict
+from playout.agents.runs.devices import device_errors, resolve_device
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.actions import (
     check_masks,
     flat_mask,
@@ -30,10 +32,11 @@ from playout.agents.vector.actions import (
     one_action,
 )
 from playout.agents.vector.normalize import ObsNormalizer
-from playout.agents.vector.spaces import Arrays, decode_space, limits, map_arrays
+from playout.agents.vector.sources import Source, find_source, is_game_text
+from playout.agents.vector.spaces import Arrays, decode_space, form_of, limits, map_arrays
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, EnvironmentFault, RunError
-from playout.own_code import trust
+from playout.own_code import trust, trust_environment
 
 
 class PPOPlayer:
@@ -66,7 +69,6 @@ class PPOPlayer:
         self.state = None
         self.generator.manual_seed(seed)
 
-    @torch.no_grad()
     def act(
         self,
         observations: Any,
@@ -96,23 +98,45 @@ class PPOPlayer:
             obs = map_arrays(lambda array: array[None], obs)
         rows = 1 if count is None else count
         legal = self._legal(given, rows, single=count is None)
-        if self.normalizer is not None:
-            obs = self.normalizer(obs)
-        state = self._state(rows, episode_starts)
-        step = self.policy.step(
-            to_tensors(obs, self.device),
-            state,
-            None if legal is None else to_tensors(legal, self.device),
-            generator=self.generator,
-            deterministic=deterministic,
-        )
-        self.state = step.state
-        actions = self.policy.to_env(step.action)
+        actions = self.rows(obs, legal, deterministic=deterministic, episode_starts=episode_starts)
         if count is not None:
             return nested(self.action_space, actions)
         if is_composite(self.action_space):
             return one_action(self.action_space, actions[0])
         return actions[0]
+
+    @torch.no_grad()
+    def rows(
+        self,
+        obs: Arrays,
+        legal: NDArray[Any] | None,
+        *,
+        deterministic: bool = True,
+        episode_starts: ArrayLike | None = None,
+    ) -> NDArray[Any]:
+        """As `act`, for what `Environments` tell and take: simple observations, rows of actions."""
+        leaf = obs
+        while isinstance(leaf, dict):
+            leaf = next(iter(leaf.values()))
+        count = len(leaf)
+        if self.normalizer is not None:
+            obs = self.normalizer(obs)
+        step = self.policy.step(
+            to_tensors(obs, self.device),
+            self._state(count, episode_starts),
+            None if legal is None else to_tensors(np.array(legal), self.device),
+            generator=self.generator,
+            deterministic=deterministic,
+        )
+        self.state = step.state
+        return self.policy.to_env(step.action)
+
+    def must_fit(self, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
+        """Raises ConfigError if an environment has other spaces than what was learned."""
+        pairs = ((self.observation_space, observations), (self.action_space, actions))
+        for learned, found in pairs:
+            if form_of(learned) != form_of(found):
+                raise ConfigError(f"the run has learned {learned}, this environment has {found}")
 
     def _legal(self, mask: Any, rows: int, *, single: bool) -> NDArray[np.uint8] | None:
         """The mask as `[rows, A]`."""
@@ -227,17 +251,52 @@ def find_checkpoint(run: RunDir, which: str | int) -> Checkpoint:
     return found
 
 
-def load(run: RunDir, which: str | int = "best") -> PPOPlayer:
+def learned_source(run: RunDir, given: object | None = None) -> Source:
+    """What the run has learned.
+
+    Args:
+        run: A run of kind "ppo".
+        given: The environment itself, or what makes it, where the run cannot name it.
+
+    Raises:
+        RunError: The run cannot name it, and it was not given. ConfigError: Nobody trusts its code.
+    """
+    options = dict(collect_config(run).env_options)
+    if given is not None:
+        return find_source(given, options)
+    text = str(run.config["env"])
+    unnamed = not run.config.get("env_named", True) or (
+        # As runs of earlier versions noted a function's or a class's bare name.
+        text.isidentifier() and not is_game_text(text)
+    )
+    if unnamed:
+        raise RunError(
+            f"{run.path} was trained in Python on {text}, which has no name to import it by: give "
+            f"it again there, such as playout.evaluate({str(run.path)!r}, game={text})"
+        )
+    trust_environment(text, run.path)
+    return find_source(text, options)
+
+
+def collect_config(run: RunDir) -> CollectConfig:
+    """How the run collects experience."""
+    return from_dict(CollectConfig, run.config.get("collect", {}), where=f"{run.path}: collect")
+
+
+def load(
+    run: RunDir, which: str | int = "best", *, machine: MachineOptions = DEFAULT_MACHINE
+) -> PPOPlayer:
     """The player of a run's checkpoint.
 
     Args:
         run: A run of kind "ppo".
         which: "best", "latest" or a number; without an evaluation the latest is the best.
+        machine: Where the network computes.
     """
+    device = resolve_device(machine.device)
     checkpoint = find_checkpoint(run, which)
     _, state = run.load(checkpoint.step, only=("model", "normalizer", "spaces"))
     config = from_dict(NetworkConfig, run.config.get("network", {}), where=f"{run.path}: network")
-    collect = from_dict(CollectConfig, run.config.get("collect", {}), where=f"{run.path}: collect")
     if ":" in config.network:
         trust(config.network, run.path)
     try:
@@ -247,10 +306,12 @@ def load(run: RunDir, which: str | int = "best") -> PPOPlayer:
         policy.load_state_dict(state["model"])
         normalizer = None
         if state.get("normalizer") is not None:
-            normalizer = ObsNormalizer(observation_space, collect.clip_obs)
+            normalizer = ObsNormalizer(observation_space, collect_config(run).clip_obs)
             normalizer.load_state_dict(state["normalizer"])
     except (KeyError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split())
         raise CheckpointError(f"the checkpoint does not fit its run: {text}") from error
-    choose_threads(policy)
+    with device_errors(device):
+        policy.to(device)
+    choose_threads(policy, machine.threads)
     return PPOPlayer(policy, observation_space, action_space, normalizer)

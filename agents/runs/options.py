@@ -104,7 +104,8 @@ def run_options_last(cls: type[T]) -> type[T]:
 
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
-_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
+# Nor is ppo's `env`, which its run stores by itself: on --resume it is what the person has typed.
+_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust", "env"})
 # A run may go on elsewhere, whatever else its command keeps.
 _MAY_ALWAYS_CHANGE = frozenset({"device", "threads"})
 

@@ -1,4 +1,4 @@
-"""From what a person writes (an id, `module:Env-v0`, a function) to `Environments`.
+"""From what a person names or hands over (sources.py) to `Environments`.
 
 An id with a native twin uses the twin, one with a vector entry point uses that, any other is made
 once for each environment and stepped in this process or in several, whichever a short measurement
@@ -10,24 +10,23 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
 from playout.agents.vector.actions import random_action
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
 from playout.agents.vector.interface import Environments
+from playout.agents.vector.sources import EnvSource, find_source, takes
 from playout.agents.vector.workers import WorkerPool
 from playout.errors import ConfigError
 from playout.own_code import import_module
 
 # Below this many seconds for one step of all environments, processes cost more than they give.
 _WORTH_PROCESSES = 1e-3
-
-EnvSource = str | Callable[[], Any] | VectorEnv[Any, Any, Any]
 
 # A word in the id or its entry point -> what to install for it.
 _PACKAGES = {
@@ -59,29 +58,33 @@ def make_environments(
     """B environments behind one interface.
 
     Args:
-        source: A Gymnasium id, `module:Env-v0` (the module is imported first), `parallel:NAME` for
-            a PettingZoo parallel environment, a function that makes one Gymnasium environment, or a
-            vector environment.
-        num_envs: B.
+        source: Whatever sources.py tells apart, but no game.
+        num_envs: B; a vector environment that is made already keeps its own number.
         native: Use playout's own version where there is one.
         wrappers: Names for `wrap`.
         options: Keyword arguments of the environment.
         processes: Worker processes; None measures, 0 is this process.
     """
     options = dict(options or {})
-    if isinstance(source, VectorEnv):
-        if wrappers or options:
-            raise ConfigError("a vector environment that is made already takes no options")
-        return VectorEnvs(source, type(source).__name__, native=False)
-    if not isinstance(source, str):
-        if not callable(source):
-            raise ConfigError(f"{source!r} is neither the id of an environment nor a function")
-        makers = [_wrapped(source, wrappers)] * num_envs
-        return _make_group(makers, getattr(source, "__name__", "custom"), None, processes)
-    if source.startswith("parallel:"):
+    found = find_source(source, options)
+    if found.kind == "vector":
+        if wrappers:
+            raise ConfigError("a vector environment takes no wrappers: put them into what makes it")
+        if takes(found.make, "num_envs"):
+            options.setdefault("num_envs", num_envs)
+        return VectorEnvs(found.make(**options), found.text, native=False)
+    if found.kind == "single":
+        makers = [_wrapped(partial(found.make, **options), wrappers)] * num_envs
+        return _make_group(makers, found.text, None, processes)
+    if found.kind == "parallel":
         from playout.agents.vector.pettingzoo import make_parallel
 
-        return make_parallel(source.removeprefix("parallel:"), num_envs, options)
+        if wrappers:
+            raise ConfigError("PettingZoo environments take no wrappers here")
+        return make_parallel(found, num_envs, options)
+    if found.kind in ("aec", "game"):
+        raise ConfigError(f"{found.text} is played in turns: it is learned by self-play")
+    source = found.text
     twin = native_twin(source) if native and not wrappers else None
     spec = _spec(twin or source)
     if not wrappers and spec.vector_entry_point is not None:

@@ -5,7 +5,6 @@ the environment begins anew, which it does in the step after its last agent is d
 have the same spaces. State is saved as seeds and actions (episodes.py).
 """
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,13 +15,10 @@ from playout.agents.vector.actions import check_action_space, flat_mask, one_act
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
 from playout.agents.vector.in_process import read_reward
+from playout.agents.vector.sources import Source
 from playout.agents.vector.spaces import check_obs, has_mask_key, simple_obs, simple_space, write
 from playout.errors import ConfigError, EnvironmentFault
 from playout.own_code import is_known
-
-# What PettingZoo's environments import, where the package is called as its module is. Others are
-# not offered: a misspelt module of one's own is no package to install.
-_PACKAGES = frozenset({"pettingzoo", "pygame", "pymunk", "chess", "rlcard", "shimmy"})
 
 
 class ParallelGroup(Group):
@@ -149,33 +145,18 @@ class ParallelGroup(Group):
             env.close()
 
 
-def cannot_make(name: str, error: Exception) -> ConfigError:
-    """The error for an environment that PettingZoo does not make; names the package it lacks."""
-    lacks = error.name if isinstance(error, ImportError) else None
-    hint = f" (pip install {lacks})" if lacks in _PACKAGES else ""
-    return ConfigError(f"cannot make the PettingZoo environment {name!r}: {error}{hint}")
-
-
-def make_parallel(name: str, num_rows: int, options: dict[str, Any]) -> GroupEnvs:
+def make_parallel(source: Source, num_rows: int, options: dict[str, Any]) -> GroupEnvs:
     """About `num_rows` rows of a parallel environment.
 
     Args:
-        name: `playout/pursuit-v0` (PettingZoo's registry) or `pettingzoo.mpe.simple_spread_v3`.
+        source: Of kind "parallel".
         num_rows: Rows wanted; at least one environment is made.
         options: Keyword arguments of the environment.
     """
-
-    def make() -> Any:
-        try:
-            if "/" in name:
-                import pettingzoo  # type: ignore[import-untyped]
-
-                return pettingzoo.make("parallel", name, **options)
-            return importlib.import_module(name).parallel_env(**options)
-        except Exception as error:
-            raise cannot_make(name, error) from error
-
-    agents = len(make().possible_agents)
+    make, name = partial(source.make, **options), source.text.removeprefix("parallel:")
+    one = make()
+    agents = len(one.possible_agents)
+    one.close()
     count = max(1, num_rows // agents)
     description = f"{name} ({agents} agents each), {count * agents} environments in one process"
     return GroupEnvs(ParallelGroup(make, count, name), description)

@@ -105,6 +105,16 @@ def write(arrays: Arrays, index: Any, obs: Arrays) -> None:
         arrays[index] = obs
 
 
+def form_of(space: spaces.Space[Any]) -> Any:
+    """A space without its bounds and number types: equal where one policy fits both."""
+    if isinstance(space, spaces.Dict):
+        return {key: form_of(part) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return [form_of(part) for part in space.spaces]
+    data = encode_space(space)
+    return [data["type"], *(str(data.get(key)) for key in ("shape", "n", "nvec", "start"))]
+
+
 def check_obs(
     space: spaces.Space[Any], obs: Arrays, where: Callable[[], str], *, strict: bool = True
 ) -> None:

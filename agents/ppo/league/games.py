@@ -5,17 +5,29 @@ made B times and stepped one by one, with its state saved as seeds and actions. 
 (pool.py) and rewards during play: a game pays its returns when it ends.
 """
 
-import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from playout.agents.vector.actions import flat_mask
 from playout.agents.vector.episodes import EpisodeLog
-from playout.agents.vector.pettingzoo import cannot_make
-from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space, write
+from playout.agents.vector.in_process import read_reward
+from playout.agents.vector.sources import EnvSource, find_source, is_game_text
+from playout.agents.vector.spaces import (
+    Arrays,
+    check_obs,
+    empty,
+    simple_obs,
+    simple_space,
+    write,
+)
 from playout.envs.core.game import NativeGame, StateBatch
+from playout.envs.core.registry import game
 from playout.errors import ConfigError, EnvironmentFault
+from playout.own_code import is_known
 
 # Agents that may leave one after the other before somebody acts: more is a fault.
 _MAX_LEAVING = 10_000
@@ -52,6 +64,11 @@ class TurnBasedGames(Protocol):
 
     def masks(self) -> NDArray[np.uint8]:
         """Its legal actions `[B, A]`."""
+
+    def random_moves(self, masks: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.int64]:
+        """A legal move for each mask `[N, A]`, all equally likely, `[N]`."""
+        chosen = (rng.random(masks.shape) * (masks > 0)).argmax(axis=1)
+        return chosen + int(self.action_space.start)
 
     def apply(self, actions: NDArray[Any], rows: NDArray[np.bool_]) -> None:
         """Play `actions` `[B]` in these rows."""
@@ -123,10 +140,10 @@ class NativeGames(TurnBasedGames):
 class AECGames(TurnBasedGames):
     """A PettingZoo AEC environment, made B times; rewards are summed and paid at a game's end."""
 
-    def __init__(self, name: str, num_games: int) -> None:
+    def __init__(self, make: Callable[[], Any], num_games: int, name: str) -> None:
         self.name, self.num_games = name, num_games
         self.log = EpisodeLog(num_games, stream="game")
-        self.envs = [_make_aec(name) for _ in range(num_games)]
+        self.envs = [make() for _ in range(num_games)]
         first = self.envs[0]
         first.reset(seed=0)
         self.agents = list(first.possible_agents)
@@ -140,6 +157,8 @@ class AECGames(TurnBasedGames):
                 raise ConfigError(f"{name}: self-play needs players with the same spaces")
         if not isinstance(self.action_space, spaces.Discrete):
             raise ConfigError(f"{name}: self-play needs Discrete actions, not {self.action_space}")
+        # As in vector/in_process.py: bounds of published environments are not the person's to mend.
+        self.strict = not is_known(type(first.unwrapped).__module__)
         self.obs = empty(self.observation_space, num_games)
         self.legal = np.ones((num_games, int(self.action_space.n)), np.uint8)
         self.next_player = np.zeros(num_games, np.int32)
@@ -176,10 +195,18 @@ class AECGames(TurnBasedGames):
             env.step(None)
         player = self.agents.index(env.agent_selection)
         simple, mask = simple_obs(self.raw_space, obs)
+        check_obs(self.observation_space, simple, lambda: self._where(i), strict=self.strict)
         write(self.obs, i, simple)
         mask = info.get("action_mask") if mask is None else mask
-        self.legal[i] = 1 if mask is None else np.asarray(mask).reshape(-1) != 0
+        self.legal[i] = (
+            1 if mask is None else flat_mask(self.action_space, mask, self._where(i), over=False)
+        )
         self.next_player[i] = player
+
+    def _where(self, i: int) -> str:
+        """Which game, move and player: for errors."""
+        moves, agent = len(self.log.actions[i]), self.envs[i].agent_selection
+        return f"{self.name}, game {i} (episode {self.log.numbers[i]}, move {moves}, {agent})"
 
     def to_play(self) -> NDArray[np.int32]:
         """The player to move."""
@@ -203,9 +230,12 @@ class AECGames(TurnBasedGames):
         try:
             env.step(action)
             for player, agent in enumerate(self.agents):
-                self.totals[i, player] += env.rewards.get(agent, 0.0)
+                reward = env.rewards.get(agent, 0.0)
+                self.totals[i, player] += read_reward(reward, lambda: self._where(i))
             self.log.actions[i].append(action)
             self._observe_next(i)
+        except EnvironmentFault:
+            raise
         except Exception as error:
             raise EnvironmentFault(
                 f"{self.name}, game {i}, failed after {len(self.log.actions[i])} moves: "
@@ -233,33 +263,26 @@ class AECGames(TurnBasedGames):
             env.close()
 
 
-def is_game(name: str) -> bool:
-    """Whether a name can only mean a game that is learned by self-play."""
-    if name.startswith("aec:"):
-        return True
-    from playout.envs.core.registry import games
+def make_games(
+    source: EnvSource, num_games: int, options: Mapping[str, Any] | None = None
+) -> TurnBasedGames:
+    """Games from a source: `connect_four`, `playout/ConnectFour-v0`, `aec:NAME` of PettingZoo.
 
-    return name.partition("(")[0] in {info.name for info in games()}
+    Args:
+        source: Whatever sources.py tells apart.
+        num_games: B.
+        options: Keywords of a PettingZoo environment, parameters of a game.
 
-
-def make_games(name: str, num_games: int) -> TurnBasedGames:
-    """Games from a name: `connect_four`, `playout/ConnectFour-v0`, or `aec:NAME` of PettingZoo."""
-    if name.startswith("aec:"):
-        return AECGames(name.removeprefix("aec:"), num_games)
-    from playout.envs.core.registry import game
-
-    plain = name.removeprefix("playout/").rpartition("-v")[0] or name
+    Raises:
+        ConfigError: It is nothing that is played in turns.
+    """
+    found = find_source(source, dict(options or {}))
+    if found.kind == "aec":
+        return AECGames(partial(found.make, **(options or {})), num_games, found.text)
+    if found.kind == "game":
+        return NativeGames(found.make(), num_games)
+    plain = found.text.removeprefix("playout/").rpartition("-v")[0]
     words = "".join(f"_{c.lower()}" if c.isupper() else c for c in plain).lstrip("_")
+    if found.kind != "id" or not is_game_text(words):
+        raise ConfigError(f"{found.text} is no game of turns: leave out --self-play")
     return NativeGames(game(words), num_games)
-
-
-def _make_aec(name: str) -> Any:
-    """`playout/connect_four-v0` (PettingZoo's registry) or `pettingzoo.classic.tictactoe_v3`."""
-    try:
-        if "/" in name:
-            import pettingzoo  # type: ignore[import-untyped]
-
-            return pettingzoo.make("aec", name)
-        return importlib.import_module(name).env()
-    except Exception as error:
-        raise cannot_make(name, error) from error

@@ -11,22 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import ActorCritic
+from playout.agents.networks.policy import map_tree
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.league.games import NativeGames, make_games
-from playout.agents.ppo.league.trainer import play_fixed
-from playout.agents.ppo.player import PPOPlayer, load
+from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
+from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.agents.vector.sources import Source
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError, GameError, RunError
 from playout.mcts.evaluators import Evaluation, Evaluator, LeafBatch
-from playout.own_code import trust_environment
 
 _CHOSEN_LOGIT = 8.0  # of the move chosen by a policy that tells no probabilities; others have 0
 
@@ -85,31 +87,50 @@ class PolicyEvaluator(Evaluator):
 
     @torch.no_grad()
     def evaluate(self, leaves: LeafBatch) -> Evaluation:
-        """Logits [M, A] and values [M]."""
+        """Logits [M, A] and values [M], of more than two players [M, P]."""
         policy, size = self.player.policy, leaves.size
         assert leaves.obs is not None
         raw = np.ascontiguousarray(leaves.obs[:size])
-        obs = to_tensors(raw if self.player.normalizer is None else self.player.normalizer(raw))
+        seen = raw if self.player.normalizer is None else self.player.normalizer(raw)
+        device = self.player.device
+        obs = to_tensors(seen, device)
         if isinstance(policy, ActorCritic) and not policy.recurrent:
             features, _ = policy.policy_trunk.step(obs, None)
-            logits: NDArray[np.float32] = policy.head.out(features).numpy()
+            logits: NDArray[np.float32] = policy.head.out(features).cpu().numpy()
             values = policy.value(obs)
         else:
-            mask = torch.from_numpy(leaves.mask[:size].astype(bool))
-            step = policy.step(obs, policy.initial_state(size), mask, deterministic=True)
+            mask = to_tensors(leaves.mask[:size].astype(bool), device)
+            state = map_tree(lambda x: x.to(device), policy.initial_state(size))
+            step = policy.step(obs, state, mask, deterministic=True)
             logits = np.zeros((size, leaves.game.num_actions), np.float32)
-            logits[np.arange(size), step.action.numpy()] = _CHOSEN_LOGIT
+            logits[np.arange(size), step.action.cpu().numpy()] = _CHOSEN_LOGIT
             values = step.value
-        return logits, values.numpy().clip(-1.0, 1.0)
+        own = values.cpu().numpy().clip(-1.0, 1.0)
+        players = leaves.game.num_players
+        if players <= 2:
+            return logits, own
+        # A policy knows the return of the side to move alone: the others are taken to share what
+        # it does not get, as in a zero-sum game.
+        rest = (-own / (players - 1)).astype(np.float32)
+        everyone = np.repeat(rest[:, None], players, axis=1)
+        everyone[np.arange(size), leaves.to_play[:size]] = own
+        return logits, everyone
 
 
-def game_of(run: RunDir) -> NativeGame | None:
-    """The game of playout's that a run has learned, if it has learned one."""
-    env = str(run.config["env"])
-    if env.startswith("aec:"):
+def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
+    """The game of playout's, or behind its table, that a run has learned; None if it is another.
+
+    Args:
+        run: The run.
+        game: The game itself, where the run cannot name it.
+    """
+    if isinstance(game, NativeGame):
+        return game
+    source = learned_source(run, game)
+    if source.kind == "aec":
         return None
     try:
-        games = make_games(env, 1)
+        games = make_games(source, 1)
     except (ConfigError, GameError):
         return None
     return games.game if isinstance(games, NativeGames) else None
@@ -127,42 +148,60 @@ def game_player(
     env = run.config["env"]
     if chosen is None:
         raise RunError(f"{run.path} learned {env}, which is not one of playout's games")
-    player = load(run, which)
-    if player.observation_space.shape != tuple(chosen.obs_shape):
-        raise ConfigError(f"{run.path} has learned {env}, it cannot play {chosen}")
+    player = load(run, which, machine=machine)
+    board = spaces.Box(-np.inf, np.inf, chosen.obs_shape, np.float32)
+    try:
+        player.must_fit(board, spaces.Discrete(chosen.num_actions))
+    except ConfigError as error:
+        raise ConfigError(f"{run.path} has learned {env}, it cannot play {chosen}") from error
     return PolicyPlayer(player, chosen, run.path.name)
 
 
-def evaluate_games(run: RunDir, options: EvalOptions) -> dict[str, Any]:
-    """Scores and ratings with intervals."""
-    env = str(run.config["env"])
-    if not env.startswith("aec:"):
+def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[str, Any]:
+    """Points from the beginning of the game; of playout's games ratings with intervals as well."""
+    learned = load(run, options.which, machine=options)
+    count = 100 if options.episodes is None else options.episodes
+    games = make_games(source, count, collect_config(run).env_options)
+    found = []
+    try:
+        player = None
+        if isinstance(games, NativeGames):
+            player = game_player(run, options.which, games.game, machine=options)
+        for name in fixed_opponents(games):
+            points = play_fixed(
+                learned.policy,
+                games,
+                name,
+                options.seed,
+                normalizer=learned.normalizer,
+                deterministic=not options.stochastic,
+            )
+            found.append(_points(name, points))
+    finally:
+        games.close()
+    print(
+        f"{source.text}, {count} games from the beginning, points "
+        + ", ".join(
+            f"against {one['opponent']} play {100 * one['score']:.1f} ± {100 * one['ci95']:.1f} %"
+            for one in found
+        )
+    )
+    result: dict[str, Any] = {"env": source.text, "from_the_beginning": found, **found[0]}
+    if player is not None:
         from playout.agents.rating.evaluation import evaluate_player
 
-        player = game_player(run, options.which)
-        simulations = options.simulations or 0
-        return evaluate_player(player.with_simulations(simulations), options)
-    trust_environment(env, run.path)
-    games = make_games(env, 100 if options.episodes is None else options.episodes)
-    learned = load(run, options.which)
-    points = play_fixed(
-        learned.policy,
-        games,
-        "random",
-        options.seed,
-        normalizer=learned.normalizer,
-        deterministic=not options.stochastic,
-    )
-    games.close()
+        player.temperature = 1.0 if options.stochastic else 0.0
+        rated = player.with_simulations(options.simulations or 0)
+        print("Ratings, after random openings:")
+        result |= evaluate_player(rated, options)
+    return result
+
+
+def _points(opponent: str, points: NDArray[np.float64]) -> dict[str, Any]:
     error = 1.96 * float(points.std(ddof=1)) / len(points) ** 0.5 if len(points) > 1 else 0.0
-    print(
-        f"{env}: {100 * points.mean():.1f} ± {100 * error:.1f} % of the points in {len(points)} "
-        "games against random play"
-    )
     return {
-        "env": env,
+        "opponent": opponent,
         "games": len(points),
-        "opponent": "random",
         "score": float(points.mean()),
         "ci95": error,
     }

@@ -23,6 +23,7 @@ from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.sources import EnvSource
 from playout.agents.vector.spaces import rows_of
 from playout.errors import ConfigError
 from torch import nn
@@ -89,11 +90,15 @@ class SelfPlayTrainer(Trainer):
         if self.learner.updates % self.eval_every and not self.finished:
             return {}
         found = {}
-        opponents = ["random"] + (["greedy"] if isinstance(self.eval_games, NativeGames) else [])
-        for name in opponents:
+        for name in fixed_opponents(self.eval_games):
             seed = derive_seed(self.learner.seed, "eval", name, self.learner.updates)
             points = play_fixed(
-                self.learner.policy, self.eval_games, name, seed, normalizer=self.learner.normalizer
+                self.learner.policy,
+                self.eval_games,
+                name,
+                seed,
+                normalizer=self.learner.normalizer,
+                deterministic=True,  # as its player plays, and `playout eval` measures
             )
             found[f"eval/score_against_{name}"] = float(points.mean())
         # From -1 (loses every game) to 1, as a game pays.
@@ -136,6 +141,12 @@ class SelfPlayTrainer(Trainer):
         self.eval_games.close()
 
 
+def fixed_opponents(games: TurnBasedGames) -> list[str]:
+    """Who does not change and plays differently each time, so that no openings are needed."""
+    looks_ahead = isinstance(games, NativeGames) and games.num_players == 2
+    return ["random", "greedy"] if looks_ahead else ["random"]
+
+
 def play_fixed(
     policy: Policy,
     games: TurnBasedGames,
@@ -148,13 +159,12 @@ def play_fixed(
     """Points (1, 0.5, 0) of one game on each board, the policy on every side equally often.
 
     Args:
-        policy: The policy to be judged; it samples its moves unless `deterministic`, so that games
-            differ.
+        policy: The policy to be judged.
         games: Boards to play on; they are reset.
         opponent: "random", or for native games any player of players/load.py.
         seed: Of everything random.
         normalizer: The policy's statistics of observations, or None.
-        deterministic: Take the most likely moves.
+        deterministic: Take the most likely moves instead of sampling.
     """
     count = games.num_games
     rng = np.random.Generator(np.random.Philox(seed))
@@ -188,14 +198,14 @@ def play_fixed(
         if len(rest) and other is not None and isinstance(games, NativeGames):
             actions[rest] = other.act(games.batch[rest])
         elif len(rest):
-            actions[rest] = (rng.random(masks[rest].shape) * (masks[rest] > 0)).argmax(axis=1)
+            actions[rest] = games.random_moves(masks[rest], rng)
         games.apply(actions, to_play >= 0)
     found = games.returns()[np.arange(count), sides]
     return 0.5 + 0.5 * np.sign(found.astype(np.float64))
 
 
 def make_self_play(
-    game: str,
+    source: EnvSource,
     *,
     total_timesteps: int,
     seed: int,
@@ -208,7 +218,7 @@ def make_self_play(
     """The trainer for self-play in a game.
 
     Args:
-        game: As `make_games` takes it.
+        source: As `make_games` takes it.
         total_timesteps: Moves of the learner to learn from.
         seed: Everything random derives from it.
         ppo: Options of the update.
@@ -219,7 +229,7 @@ def make_self_play(
     """
     if network.recurrent != "none":
         raise ConfigError("self-play does not support recurrent policies")
-    games = make_games(game, collect.num_envs)
+    games = make_games(source, collect.num_envs, collect.env_options)
 
     def build() -> Policy:
         return build_policy(
@@ -255,4 +265,5 @@ def make_self_play(
         policy=learned,
         normalizer=normalizer,
     )
-    return SelfPlayTrainer(learner, envs, make_games(game, collect.eval_episodes))
+    eval_games = make_games(source, collect.eval_episodes, collect.env_options)
+    return SelfPlayTrainer(learner, envs, eval_games)

@@ -12,11 +12,12 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.league.environments import LATEST, PoolEnvs, choose_moves
-from playout.agents.ppo.league.games import AECGames, NativeGames, is_game, make_games
+from playout.agents.ppo.league.games import AECGames, NativeGames, make_games
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.league.trainer import make_self_play, play_fixed
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.normalize import ObsNormalizer
+from playout.agents.vector.sources import find_source
 from playout.envs.core.registry import game
 
 OPTIONS = {
@@ -172,8 +173,13 @@ def test_seats_are_shared_evenly_in_games_against_fixed_players():
 
 
 def test_names_of_games_are_told_from_environments():
-    assert is_game("connect_four") and is_game("connect_four(width=5)") and is_game("aec:x.y")
-    assert not is_game("CartPole-v1")
+    for name, kind in (
+        ("connect_four", "game"),
+        ("connect_four(width=5)", "game"),
+        ("aec:playout/tic_tac_toe-v0", "aec"),
+        ("CartPole-v1", "id"),
+    ):
+        assert find_source(name).kind == kind
     assert make_games("playout/TicTacToe-v0", 1).name == "tic_tac_toe"
     assert LATEST == -1
 
