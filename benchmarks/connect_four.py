@@ -27,7 +27,8 @@ from playout.agents.commands.alphazero import DEMO_MINUTES
 from playout.agents.rating.evaluation import judge_positions, shares
 from playout.agents.rating.positions import load_scored_positions
 from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
-from playout.mcts.exact.solver import END_NODES, GIVEN_UP, prover_for
+from playout.mcts.exact.prover import GIVEN_UP, prover_for
+from playout.mcts.exact.solver import END_NODES
 
 COMMAND = "python -m playout.benchmarks.connect_four"
 GAME = "connect_four"
@@ -117,7 +118,7 @@ def alpha_beta_baseline(nodes: int) -> dict[str, Any]:
     states = positions.states
     prover = prover_for(states.game, nodes)
     assert prover is not None
-    outcomes = prover.outcomes(states.observe().reshape(len(states), -1))
+    outcomes = prover.outcomes(states.data)
     proven = outcomes[:, 0] != GIVEN_UP
     rng = np.random.default_rng(0)
     keeps = np.where(proven[:, None], outcomes == outcomes.max(axis=1, keepdims=True), 0)

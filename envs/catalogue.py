@@ -91,6 +91,7 @@ GAMES: dict[str, GameEntry] = {
             params={"width": 7, "height": 6, "run": 4},
             drawing=f"{_BOARD}:connect_four",
             positions="connect_four",
+            prover="playout.mcts.exact.connect_four.engine:connect_four_prover",
         ),
         GameEntry(
             name="tic_tac_toe",

@@ -14,6 +14,7 @@ from typing import Any
 from playout.agents.runs.config import from_dict, nearest, to_dict
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import END_NODES
+from playout.mcts.exact.tactics import Tactics
 from playout.mcts.search import SearchConfig
 from tyro.conf import Suppress
 
@@ -42,10 +43,12 @@ class SelfPlayConfig:
         value_mix: share of the search's value in a value target, against what followed.
         regret_threshold: a move worse than the best found by more than this was exploration: what
             followed it is no value target.
-        proof_nodes: alpha-beta's effort to prove a position, in games with a quick solver; 0 leaves
-            all to the search.
+        proof_nodes: effort to prove a position, in games that bring a prover and say how many plies
+            are left; 0 leaves all to the search.
         proof_plies: it tries where at most so many plies are left.
         continue_proven: the chance, ply by ply, that a proven game goes on for its exact examples.
+        policy_moves: moves kept of a policy target, the likeliest; 0 keeps all that have a
+            probability. For games of hundreds of legal moves, whose replay it makes smaller.
     """
 
     num_groups: int = 2
@@ -63,10 +66,11 @@ class SelfPlayConfig:
     proof_nodes: int = END_NODES
     proof_plies: int = 22  # with more left, a proof takes longer than a few searches
     continue_proven: float = 0.8
+    policy_moves: int = 0
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations", "search_threads")
-        _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies")
+        _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies", "policy_moves")
         for name in ("opening_share", "value_mix", "continue_proven"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
@@ -175,9 +179,11 @@ class AlphaZeroConfig:
         eval_simulations: of the search that is rated.
         eval_positions: solved positions that a rating looks at, in games that have some.
         eval_games: games of a rating.
-        tactics: self-play's search sees how the game ends where that is near.
-        leaf_proof_nodes: effort to prove a leaf of the search, in games with a quick solver; 0
-            leaves it at two plies.
+        tactics: at its leaves, self-play's search sees wins at once ("one_ply") and what lets the
+            other side win at once ("two_plies"), or neither ("off"); "auto" looks two plies ahead
+            in games of at most 16 legal moves.
+        leaf_proof_nodes: effort to prove a leaf of the search, in games that bring a prover; 0
+            leaves it out.
         infer_dtype: dtype of the network that plays, "auto" for the device's best.
         cache_size: evaluations each group of trees remembers within an update.
         selfplay: how games are played.
@@ -209,7 +215,7 @@ class AlphaZeroConfig:
     eval_simulations: int = 128
     eval_positions: int = 400
     eval_games: int = 40
-    tactics: bool = True
+    tactics: Tactics = "auto"
     leaf_proof_nodes: int = LEAF_PROOF_NODES
     infer_dtype: Suppress[str] = "auto"
     cache_size: int = 1 << 17
@@ -293,6 +299,10 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
         ConfigError: a setting that is unknown, or that this version no longer has.
     """
     found = {_RENAMED.get(key, key): value for key, value in values.items()}
+    if isinstance(found.get("tactics"), bool):  # it was a switch for lookahead and proofs alike
+        if not found["tactics"]:
+            found["leaf_proof_nodes"] = 0
+        found["tactics"] = "auto" if found["tactics"] else "off"
     if isinstance(found.get("selfplay"), Mapping):
         selfplay = dict(found["selfplay"])
         for key, only in _GONE_SELFPLAY.items():

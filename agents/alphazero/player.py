@@ -22,7 +22,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.registry import game_text
 from playout.errors import CheckpointError, ConfigError, RunError
-from playout.mcts.exact.solver import can_prove
+from playout.mcts.exact.prover import can_prove
 from playout.own_code import trust
 
 DEFAULT_SIMULATIONS = 128

@@ -1,23 +1,28 @@
 """Replay of self-play positions: a ring of packed arrays, and training batches drawn from it.
 
-A position is its state's bytes, so a buffer of a million Connect Four positions takes 60 MB;
-observations and masks are made when a batch is drawn, each row seen through a random symmetry of
+A position is its state's bytes, and a policy target the moves that have a probability
+(policies.py), so a buffer of a million Connect Four positions takes 70 to 110 MB; observations,
+masks and dense policies are made when a batch is drawn, each row seen through a random symmetry of
 the board. What a batch holds is a function of the buffer and of (seed, number of the batch) alone.
-Left out: priorities and storage on disk.
+Checkpoints of versions with dense policies can be read; those versions cannot read this one's. Left
+out: priorities and storage on disk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.alphazero.policies import Policies, action_dtype, ragged
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError, ConfigError
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
+
+_MIN_PAIRS = 1 << 10  # room for pairs of an empty ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +31,49 @@ class Examples:
 
     Attributes:
         states: uint8 [N, state_size].
-        policy: target probabilities, float32 [N, A], zero on illegal actions.
+        policy: target probabilities, none on illegal actions.
         values: target values, float32 [N, V]; V = 1 for the side to move, or one a player.
         policy_weights: float32 [N]; 0 where only the value is to be learned.
     """
 
     states: UInt8
-    policy: Float32
+    policy: Policies
     values: Float32
     policy_weights: Float32
+
+    @staticmethod
+    def from_dense(
+        states: UInt8, policy: Float32, values: Float32, policy_weights: Float32
+    ) -> Examples:
+        """The same from dense policies [N, A]."""
+        return Examples(states, Policies.from_dense(policy), values, policy_weights)
+
+    @staticmethod
+    def none(game: NativeGame) -> Examples:
+        """No positions of a game."""
+        return Examples.from_dense(
+            np.empty((0, game.state_size), np.uint8),
+            np.empty((0, game.num_actions), np.float32),
+            np.empty((0, values_per_position(game)), np.float32),
+            np.empty(0, np.float32),
+        )
 
     def __len__(self) -> int:
         return len(self.states)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Examples:
-        return Examples(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Examples(
+            self.states[rows], self.policy[rows], self.values[rows], self.policy_weights[rows]
+        )
 
     @staticmethod
     def concatenate(parts: list[Examples]) -> Examples:
         """Joins examples in the order given."""
-        names = [field.name for field in fields(Examples)]
         return Examples(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in names)
+            np.concatenate([part.states for part in parts]),
+            Policies.concatenate([part.policy for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.policy_weights for part in parts]),
         )
 
 
@@ -66,8 +92,12 @@ class TrainingBatch:
 
 
 def values_per_position(game: NativeGame) -> int:
-    """V of `Examples`: 1 for the side to move, or one a player where there are more than two."""
-    return game.num_players if game.num_players > 2 else 1
+    """V of `Examples`: 1 where the value for the side to move says all, else one a player."""
+    return (
+        1
+        if game.num_players == 1 or (game.num_players == 2 and game.zero_sum)
+        else game.num_players
+    )
 
 
 class Replay:
@@ -88,26 +118,76 @@ class Replay:
         self.capacity = capacity
         self.seed = seed
         self.num_added = 0
-        self._arrays = Examples(
-            np.zeros((capacity, game.state_size), np.uint8),
-            np.zeros((capacity, game.num_actions), np.float32),
-            np.zeros((capacity, values_per_position(game)), np.float32),
-            np.zeros(capacity, np.float32),
-        )
+        self._states = np.zeros((capacity, game.state_size), np.uint8)
+        self._values = np.zeros((capacity, values_per_position(game)), np.float32)
+        self._policy_weights = np.zeros(capacity, np.float32)
+        # Pairs of all rows lie in a second ring in the order in which rows came; pair number n is
+        # at n % its length. It grows where the rows kept have more.
+        self._starts = np.zeros(capacity, np.int64)  # number of a row's first pair
+        self._counts = np.zeros(capacity, np.int32)
+        self._pairs_added = 0
+        self._actions = np.zeros(_MIN_PAIRS, action_dtype(game.num_actions))
+        self._probabilities = np.zeros(_MIN_PAIRS, np.float32)
         # [K, A]: where action a of a state goes in the state as symmetry k shows it.
         self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
 
     def __len__(self) -> int:
         return min(self.num_added, self.capacity)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, unused room included."""
+        return sum(
+            array.nbytes
+            for array in (
+                self._states,
+                self._values,
+                self._policy_weights,
+                self._starts,
+                self._counts,
+                self._actions,
+                self._probabilities,
+            )
+        )
+
     def add(self, examples: Examples) -> None:
         """Stores examples, over the oldest ones where the ring is full."""
         end = self.num_added + len(examples)
         examples = examples[max(0, len(examples) - self.capacity) :]
+        first = max(0, end - self.capacity)  # the oldest row that stays
+        oldest = self._starts[first % self.capacity] if first < self.num_added else None
+        pairs = self._store_pairs(examples.policy, self._pairs_added if oldest is None else oldest)
         rows = np.arange(end - len(examples), end) % self.capacity
-        for field in fields(Examples):
-            getattr(self._arrays, field.name)[rows] = getattr(examples, field.name)
+        self._states[rows] = examples.states
+        self._values[rows] = examples.values
+        self._policy_weights[rows] = examples.policy_weights
+        self._starts[rows], self._counts[rows] = pairs, examples.policy.counts
         self.num_added = end
+
+    def _store_pairs(self, policy: Policies, oldest: int) -> npt.NDArray[np.int64]:
+        """Adds pairs, while those from number `oldest` on stay; the first number of every row."""
+        begin, end = self._pairs_added, self._pairs_added + len(policy.actions)
+        length = len(self._actions)
+        if end - oldest > length:
+            grown = max(2 * length, int(end - oldest))
+            live = np.arange(oldest, begin)
+            for name in ("_actions", "_probabilities"):
+                old = getattr(self, name)
+                new = np.zeros(grown, old.dtype)
+                new[live % grown] = old[live % length]
+                setattr(self, name, new)
+            length = grown
+        at = np.arange(begin, end) % length
+        self._actions[at], self._probabilities[at] = policy.actions, policy.probabilities
+        self._pairs_added = end
+        return begin + np.cumsum(policy.counts, dtype=np.int64) - policy.counts
+
+    def examples(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """The examples at these rows of the ring, see `rows`."""
+        counts = self._counts[rows]
+        pairs = ragged(self._starts[rows], counts) % len(self._actions)
+        policy = Policies(counts, self._actions[pairs], self._probabilities[pairs])
+        return Examples(self._states[rows], policy, self._values[rows], self._policy_weights[rows])
 
     def rows(self, number: int, size: int, *, window: int | None = None) -> npt.NDArray[np.int64]:
         """Rows of batch `number`: uniform over the newest `window`, each once if it can."""
@@ -123,25 +203,32 @@ class Replay:
         rows = self.rows(number, size, window=window)
         rng = np.random.default_rng([self.seed, 2, number])
         symmetries = rng.integers(0, self.game.num_symmetries, size, dtype=np.int32)
-        return self.view(self._arrays[rows], symmetries)
+        return self.view(self.examples(rows), symmetries)
 
     def view(self, examples: Examples, symmetries: npt.NDArray[np.int32]) -> TrainingBatch:
         """Examples as symmetries [N] show them."""
         states = StateBatch.from_data(
             self.game, np.ascontiguousarray(examples.states), check=False
         ).symmetry(symmetries)
-        policy = np.zeros_like(examples.policy)
-        np.put_along_axis(policy, self._moved_actions[symmetries], examples.policy, axis=1)
+        packed = examples.policy
+        policy = np.zeros((len(examples), self.game.num_actions), np.float32)
+        rows = packed.rows
+        policy[rows, self._moved_actions[symmetries[rows], packed.actions]] = packed.probabilities
         return TrainingBatch(
             states.observe(), states.legal_mask(), policy, examples.values, examples.policy_weights
         )
 
     def state_dict(self) -> dict[str, Any]:
         """The filled part of the ring and its position."""
-        arrays = {
-            f.name: getattr(self._arrays, f.name)[: len(self)].copy() for f in fields(Examples)
+        kept = self.examples(np.arange(len(self)))
+        return {
+            "capacity": self.capacity,
+            "num_added": self.num_added,
+            "states": kept.states,
+            "values": kept.values,
+            "policy_weights": kept.policy_weights,
+            **kept.policy.state_dict(),
         }
-        return {"capacity": self.capacity, "num_added": self.num_added, **arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave; the capacity must be the same."""
@@ -149,12 +236,20 @@ class Replay:
             raise CheckpointError(
                 f"the checkpoint's replay has room for {state['capacity']}, not {self.capacity}"
             )
-        size = min(int(state["num_added"]), self.capacity)
-        for field in fields(Examples):
-            target, source = getattr(self._arrays, field.name), state[field.name]
+        added = int(state["num_added"])
+        size = min(added, self.capacity)
+        for name in ("states", "values", "policy_weights"):
+            target, source = getattr(self, f"_{name}"), state[name]
             if source.shape != (size, *target.shape[1:]) or source.dtype != target.dtype:
-                raise CheckpointError(
-                    f"the checkpoint's replay does not fit this game ({field.name})"
-                )
-            target[:size] = source
-        self.num_added = int(state["num_added"])
+                raise CheckpointError(f"the checkpoint's replay does not fit this game ({name})")
+        policy = Policies.from_state(state, size, self.game.num_actions)
+        by_age = np.arange(added - size, added) % self.capacity
+        self.num_added, self._pairs_added = added - size, 0
+        self.add(
+            Examples(
+                state["states"][by_age],
+                policy[by_age],
+                state["values"][by_age],
+                state["policy_weights"][by_age],
+            )
+        )

@@ -117,7 +117,7 @@ class AlphaZeroTrainer(Trainer):
             simulations=config.eval_simulations,
             positions=config.eval_positions,
             games=config.eval_games,
-            proofs=config.tactics and config.leaf_proof_nodes > 0,
+            proofs=config.leaf_proof_nodes > 0,
         )
         self.evaluation = Evaluation(self.game, rating, seed=seed)
         self._rating_evaluator: NetworkEvaluator | None = None
@@ -156,10 +156,10 @@ class AlphaZeroTrainer(Trainer):
             )
             for _ in range(config.selfplay.num_groups)
         ]
-        if not config.tactics:
-            return list(self._network_evaluators)
         return [
-            TacticalEvaluator(one, self.game, proof_nodes=config.leaf_proof_nodes)
+            TacticalEvaluator(
+                one, self.game, proof_nodes=config.leaf_proof_nodes, tactics=config.tactics
+            )
             for one in self._network_evaluators
         ]
 
@@ -297,7 +297,7 @@ class AlphaZeroTrainer(Trainer):
             "selfplay": self.selfplay.state_dict(),
             "evaluation": self.evaluation.state_dict(),
             "updates": self.updates,
-            "totals": {name: getattr(self.totals, name) for name in Counts.__slots__},
+            "totals": self.totals.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -314,5 +314,4 @@ class AlphaZeroTrainer(Trainer):
         if "evaluation" in state:  # runs of earlier versions begin a ladder where they go on
             self.evaluation.load_state_dict(state["evaluation"])
         self.updates = int(state["updates"])
-        # Checkpoints of earlier versions hold more counts.
-        self.totals = Counts(**{name: int(state["totals"][name]) for name in Counts.__slots__})
+        self.totals = Counts.from_state(state["totals"])

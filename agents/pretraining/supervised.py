@@ -90,7 +90,7 @@ def examples_of(states: StateBatch, solver: Solver) -> Examples:
     keeps = (outcomes == best[:, None]).astype(np.float32)
     policy = keeps / keeps.sum(axis=1, keepdims=True)
     values = best.astype(np.float32)[:, None]
-    return Examples(states.data.copy(), policy, values, np.ones(len(states), np.float32))
+    return Examples.from_dense(states.data.copy(), policy, values, np.ones(len(states), np.float32))
 
 
 def train_supervised(

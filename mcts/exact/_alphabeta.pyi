@@ -16,4 +16,8 @@ class AlphaBetaCore:
         depth: int = -1,
         rollouts: int = 0,
         seed: int = 0,
+        give_up: int = 0,
+    ) -> None: ...
+    def prove(
+        self, states: NDArray[np.uint8], out: NDArray[np.float32], *, give_up: int
     ) -> None: ...

@@ -278,7 +278,7 @@ cdef class AlphaBetaCore:
         self.guess = None
 
     def solve(self, const uint8_t[:, ::1] states, float[:, ::1] out, *, int depth=-1, int rollouts=0,
-              uint64_t seed=0):
+              uint64_t seed=0, uint64_t give_up=0):
         """The value for the side to move after each action of many positions.
 
         Args:
@@ -287,10 +287,31 @@ cdef class AlphaBetaCore:
             depth: Plies to look ahead, the action itself included; -1 looks to the end of the game.
             rollouts: Random games that judge a position at the horizon; without any it counts as 0.
             seed: Numbers those games.
+            give_up: Leaves a position after so many nodes, with NaN in its whole row; 0 never does.
         """
+        if depth >= 0 and self.guess != (rollouts, seed):
+            self.clear()
+            self.guess = (rollouts, seed)
+        self._solve(self.prepared, states, out, depth, rollouts, seed, give_up, False)
+
+    def prove(self, const uint8_t[:, ::1] states, float[:, ::1] out, *, uint64_t give_up):
+        """`solve` to the end of the game, but each position for itself, with a table of its own."""
         cdef Search s = self.prepared
+        cdef uint64_t size = 1 << 8
+        while size < give_up and size <= self.prepared.mask:
+            size *= 2
+        s.mask = size - 1
+        s.table = <ab_entry *>calloc(size, sizeof(ab_entry))
+        try:
+            self._solve(s, states, out, -1, 0, 0, max(give_up, 1), True)
+        finally:
+            free(s.table)
+
+    cdef _solve(self, Search s, const uint8_t[:, ::1] states, float[:, ::1] out, int depth, int rollouts,
+                uint64_t seed, uint64_t give_up, bint apart):
+        """Fills `out`; `apart`: nothing is remembered from one position to the next."""
         cdef const playout_game *game = s.game
-        cdef Py_ssize_t row, plies = game.max_plies + 3
+        cdef Py_ssize_t row, action, plies = game.max_plies + 3
         cdef int32_t depth_left = EXACT_DEPTH if depth < 0 else min(depth, EXACT_DEPTH - 1)
         if (states.shape[1] != game.state_size or out.shape[0] != states.shape[0]
                 or out.shape[1] != game.num_actions):
@@ -302,18 +323,25 @@ cdef class AlphaBetaCore:
         s.killers = <int32_t *>calloc(plies, sizeof(int32_t))
         s.history = <int32_t *>calloc(2 * game.num_actions, sizeof(int32_t))
         s.rollouts, s.seed, s.max_ply = rollouts, seed, game.max_plies
-        if depth >= 0 and self.guess != (rollouts, seed):
-            self.clear()
-            self.guess = (rollouts, seed)
         self.stopping = False
         try:
-            if s.states == NULL or s.actions == NULL or s.killers == NULL or s.history == NULL:
+            if not (s.table and s.states and s.actions and s.killers and s.history):
                 raise MemoryError("no memory for the search")
             with nogil:
                 for row in range(states.shape[0]):
-                    if self.prepared.max_nodes:
+                    if give_up:
+                        s.max_nodes = s.nodes + give_up
+                    elif self.prepared.max_nodes:
                         s.max_nodes = s.nodes + self.prepared.max_nodes
+                    if apart:
+                        memset(s.table, 0, (s.mask + 1) * sizeof(ab_entry))
+                        memset(s.killers, 0, plies * sizeof(int32_t))
+                        memset(s.history, 0, 2 * game.num_actions * sizeof(int32_t))
                     root_values(&s, &states[row, 0], depth_left, &out[row, 0])
+                    if give_up and s.fault == TOO_MANY:
+                        s.fault = 0
+                        for action in range(game.num_actions):
+                            out[row, action] = NAN
                     if s.fault:
                         break
         finally:

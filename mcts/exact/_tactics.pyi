@@ -3,26 +3,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-def two_plies(
-    capsule: Any,
-    states: NDArray[np.uint8],
-    won: NDArray[np.uint8],
-    losing: NDArray[np.uint8],
-    legal: NDArray[np.uint8],
+def look_ahead(
+    capsule: Any, states: NDArray[np.uint8], plies: int, outcomes: NDArray[np.int8]
 ) -> None: ...
-def resolve(
-    capsule: Any,
-    states: NDArray[np.uint8],
-    obs: NDArray[np.float32] | None,
+def answer_proven(
+    outcomes: NDArray[np.int8],
+    rows: NDArray[np.int32],
     certain: float,
+    losing: NDArray[np.uint8],
     logits: NDArray[np.float32],
     values: NDArray[np.float32],
-    losing: NDArray[np.uint8],
-    rows: NDArray[np.int32],
-    open_obs: NDArray[np.float32] | None,
-    open_states: NDArray[np.uint8],
-    open_mask: NDArray[np.uint8],
-    open_to_play: NDArray[np.int32],
 ) -> int: ...
 def scatter_answers(
     rows: NDArray[np.int32],

@@ -1,7 +1,7 @@
-"""What ends a game within two plies, for many states of any game, without the GIL."""
+"""What ends a game within two plies, for many states of any game without the GIL; answers from outcomes."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int8_t, int32_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -12,6 +12,10 @@ from playout_game cimport (
     PLAYOUT_TERMINAL,
     playout_game,
 )
+
+cdef enum:
+    GIVEN_UP = 127
+    ILLEGAL = -128
 
 
 cdef bint wins(const playout_game *game, const void *state, int32_t player) noexcept nogil:
@@ -24,9 +28,9 @@ cdef bint wins(const playout_game *game, const void *state, int32_t player) noex
     return returns[player] >= 1
 
 
-cdef void try_two_plies(const playout_game *game, const uint8_t *state, uint8_t *scratch, uint8_t *won,
-                        uint8_t *losing, uint8_t *legal) noexcept nogil:
-    """Marks the actions of one state; scratch has room for two more states."""
+cdef void try_plies(const playout_game *game, const uint8_t *state, uint8_t *scratch, int plies,
+                    int8_t *outcomes) noexcept nogil:
+    """Writes what is found of the actions of one state; scratch has room for two more states."""
     cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
     cdef int32_t[PLAYOUT_MAX_ACTIONS] replies
     cdef int32_t player = game.to_play(game, state)
@@ -35,17 +39,18 @@ cdef void try_two_plies(const playout_game *game, const uint8_t *state, uint8_t 
     cdef uint8_t *after = scratch
     cdef uint8_t *last = scratch + size
     cdef bint any_win = False
+    memset(outcomes, <uint8_t>ILLEGAL, game.num_actions)
     if player < 0:
         return
     count = game.legal(game, state, actions)
     for i in range(count):
-        legal[actions[i]] = 1
+        outcomes[actions[i]] = GIVEN_UP
         memcpy(after, state, size)
         game.apply(game, after, actions[i])
         if wins(game, after, player):
-            won[actions[i]] = 1
+            outcomes[actions[i]] = 1
             any_win = True
-    if any_win:
+    if any_win or plies < 2:
         return
     for i in range(count):
         memcpy(after, state, size)
@@ -58,105 +63,75 @@ cdef void try_two_plies(const playout_game *game, const uint8_t *state, uint8_t 
             memcpy(last, after, size)
             game.apply(game, last, replies[j])
             if wins(game, last, other):
-                losing[actions[i]] = 1
+                outcomes[actions[i]] = -1
                 break
 
 
-def two_plies(object capsule, const uint8_t[:, ::1] states, uint8_t[:, ::1] won, uint8_t[:, ::1] losing,
-              uint8_t[:, ::1] legal):
-    """Marks legal actions, actions that win at once, and actions after which a reply can win.
+def look_ahead(object capsule, const uint8_t[:, ::1] states, int plies, int8_t[:, ::1] outcomes):
+    """What every action leads to, as far as one or two plies tell.
 
     Args:
         capsule: The game's table.
         states: States, [B, state_size].
-        won: Receives 1 or 0, [B, A], as do the others.
-        losing: Not looked for where a state has a winning action.
-        legal: All 0 where the game is over and at chance nodes.
+        plies: 1 for wins at once; 2 also for actions after which a reply wins, which are not looked for
+            where a state has a winning action.
+        outcomes: Receives, [B, A], 1, -1, or 127 where nothing is found; -128 where an action is not legal.
     """
     cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
     cdef Py_ssize_t row, size = states.shape[0], num_actions = game.num_actions
-    if (states.shape[1] != game.state_size or won.shape[0] != size or losing.shape[0] != size
-            or legal.shape[0] != size or won.shape[1] != num_actions or losing.shape[1] != num_actions
-            or legal.shape[1] != num_actions):
-        raise ValueError(f"expected states [B, {game.state_size}] and answers [B, {num_actions}]")
-    if size == 0:
-        return
+    if (states.shape[1] != game.state_size or outcomes.shape[0] != size
+            or outcomes.shape[1] != num_actions):
+        raise ValueError(f"expected states [B, {game.state_size}] and outcomes [B, {num_actions}]")
     cdef uint8_t *scratch = <uint8_t *>malloc(2 * game.state_size)
     if scratch == NULL:
         raise MemoryError("no memory for two states")
     with nogil:
-        memset(&won[0, 0], 0, size * num_actions)
-        memset(&losing[0, 0], 0, size * num_actions)
-        memset(&legal[0, 0], 0, size * num_actions)
         for row in range(size):
-            try_two_plies(game, &states[row, 0], scratch, &won[row, 0], &losing[row, 0], &legal[row, 0])
+            try_plies(game, &states[row, 0], scratch, plies, &outcomes[row, 0])
     free(scratch)
 
 
-def resolve(object capsule, const uint8_t[:, ::1] states, const float[:, ::1] obs, float certain,
-            float[:, ::1] logits, float[::1] values, uint8_t[:, ::1] losing, int32_t[::1] rows,
-            float[:, ::1] open_obs, uint8_t[:, ::1] open_states, uint8_t[:, ::1] open_mask,
-            int32_t[::1] open_to_play):
-    """Answers the states that end within two plies, and packs the others for a network.
+def answer_proven(const int8_t[:, ::1] outcomes, int32_t[::1] rows, float certain, uint8_t[:, ::1] losing,
+                  float[:, ::1] logits, float[::1] values):
+    """Answers the rows whose outcome is known, and keeps the others.
 
     Args:
-        capsule: The game's table.
-        states: States, [B, state_size].
-        obs: What the network sees of them, [B, F], or None.
-        certain: Logit of winning actions; that of the others is its negative.
-        logits: Receives answers, [B, A], of resolved rows: all 0 where every action loses.
-        values: Receives 1 or -1, [B], of resolved rows.
-        losing: Receives which actions lose at once, [B, A].
-        rows: Receives the numbers of the M rows that are not resolved, [B].
-        open_obs: Receives their rows of obs, as the following receive what their names say.
-        open_states: [B, state_size].
-        open_mask: Legal actions, [B, A].
-        open_to_play: [B].
+        outcomes: Of M rows, as provers give them, [M, A].
+        rows: Which rows of the arrays below they are, [M]; those that stay open move to the front.
+        certain: Logit of the best actions; that of the others is its negative.
+        losing: Actions that are found to lose are marked in rows that stay open, [B, A].
+        logits: Receives answers, [B, A]: all 0 where every action loses.
+        values: Receives 1, 0 or -1, [B].
 
     Returns:
-        M.
+        How many rows stay open.
     """
-    cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
-    cdef Py_ssize_t row, i, size = states.shape[0], num_actions = game.num_actions, open_count = 0
-    cdef Py_ssize_t features = 0 if obs is None else obs.shape[1]
-    if (size == 0 or states.shape[1] != game.state_size or logits.shape[0] != size
-            or values.shape[0] != size or losing.shape[0] < size or rows.shape[0] < size
-            or open_states.shape[0] < size or open_mask.shape[0] < size or open_to_play.shape[0] < size
-            or logits.shape[1] != num_actions or losing.shape[1] != num_actions
-            or open_states.shape[1] != game.state_size or open_mask.shape[1] != num_actions):
-        raise ValueError(f"expected states [B, {game.state_size}], answers [B, {num_actions}], B at least 1")
-    if features and (obs.shape[0] != size or open_obs.shape[0] < size or open_obs.shape[1] != features):
-        raise ValueError(f"expected observations [{size}, {features}] and room for as many")
-    cdef uint8_t[PLAYOUT_MAX_ACTIONS] won
-    cdef uint8_t *scratch = <uint8_t *>malloc(2 * game.state_size)
-    cdef bint any_win, all_lose
-    if scratch == NULL:
-        raise MemoryError("no memory for two states")
-    with nogil:
-        for row in range(size):
-            memset(won, 0, num_actions)
-            memset(&losing[row, 0], 0, num_actions)
-            memset(&open_mask[open_count, 0], 0, num_actions)
-            try_two_plies(game, &states[row, 0], scratch, won, &losing[row, 0], &open_mask[open_count, 0])
-            any_win, all_lose = False, True
-            for i in range(num_actions):
-                if won[i]:
-                    any_win = True
-                if open_mask[open_count, i] and not losing[row, i]:
-                    all_lose = False
-            if any_win or all_lose:
-                values[row] = 1 if any_win else -1
-                for i in range(num_actions):
-                    logits[row, i] = 0 if not any_win else certain if won[i] else -certain
-                continue
-            rows[open_count] = <int32_t>row
-            open_to_play[open_count] = game.to_play(game, &states[row, 0])
-            memcpy(&open_states[open_count, 0], &states[row, 0], game.state_size)
-            if features:
-                memcpy(&open_obs[open_count, 0], &obs[row, 0], features * sizeof(float))
-            open_count += 1
-    free(scratch)
-    return open_count
+    cdef Py_ssize_t i, action, row, kept = 0, count = outcomes.shape[0], num_actions = outcomes.shape[1]
+    cdef int8_t best, outcome
+    cdef bint unknown
+    if (rows.shape[0] != count or losing.shape[1] != num_actions or logits.shape[1] != num_actions
+            or losing.shape[0] < logits.shape[0] or values.shape[0] != logits.shape[0]):
+        raise ValueError(f"expected outcomes [{count}, {num_actions}] of so many rows")
+    for i in range(count):
+        row = rows[i]
+        best, unknown = -1, False
+        for action in range(num_actions):
+            outcome = outcomes[i, action]
+            if outcome == GIVEN_UP:
+                unknown = True
+            elif outcome > best:
+                best = outcome
+        if best < 1 and unknown:
+            for action in range(num_actions):
+                if outcomes[i, action] == -1:
+                    losing[row, action] = 1
+            rows[kept] = <int32_t>row
+            kept += 1
+            continue
+        values[row] = best
+        for action in range(num_actions):
+            logits[row, action] = 0 if best < 0 else certain if outcomes[i, action] == best else -certain
+    return kept
 
 
 def scatter_answers(const int32_t[::1] rows, const float[:, ::1] answers, const float[::1] answer_values,

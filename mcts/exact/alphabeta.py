@@ -12,12 +12,10 @@ import numpy.typing as npt
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact._alphabeta import AlphaBetaCore
-
-ILLEGAL = -128
-"""In scores: the action is not legal, or the game is over."""
+from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL, Outcomes, Prover, States
 
 
-class AlphaBeta:
+class AlphaBeta(Prover):
     """Alpha-beta with a transposition table that calls share; they may run on several threads.
 
     Args:
@@ -39,7 +37,13 @@ class AlphaBeta:
         return int(self._core.nodes)
 
     def values(
-        self, states: StateBatch, *, depth: int | None = None, rollouts: int = 0, seed: int = 0
+        self,
+        states: StateBatch,
+        *,
+        depth: int | None = None,
+        rollouts: int = 0,
+        seed: int = 0,
+        give_up: int = 0,
     ) -> npt.NDArray[np.float32]:
         """float32 [B, A]: values in [-1, 1] for the side to move; NaN where an action is illegal.
 
@@ -48,12 +52,31 @@ class AlphaBeta:
             depth: Plies to look ahead, the action itself included; None looks to the game's end.
             rollouts: Random games that judge a position at the horizon; without any it counts 0.
             seed: Numbers those games.
+            give_up: A position that takes more nodes than this has no values, NaN in its whole row;
+                0 goes on.
         """
         values = np.empty((len(states), self.game.num_actions), np.float32)
         plies = -1 if depth is None else depth
-        self._core.solve(states.data, values, depth=plies, rollouts=rollouts, seed=seed)
+        self._core.solve(
+            states.data, values, depth=plies, rollouts=rollouts, seed=seed, give_up=give_up
+        )
         self.game.raise_pending()
         return values
+
+    def prove(self, states: States, max_nodes: int) -> Outcomes:
+        """int8 [B, A]: exact outcomes, or GIVEN_UP in whole rows; see `Prover`.
+
+        Each position finds an empty table, which is made for `max_nodes`.
+        """
+        if self.game.has_chance:
+            return np.full((len(states), self.game.num_actions), GIVEN_UP, np.int8)
+        values = np.empty((len(states), self.game.num_actions), np.float32)
+        self._core.prove(states, values, give_up=max_nodes)
+        self.game.raise_pending()
+        out = np.sign(np.nan_to_num(values)).astype(np.int8)
+        out[np.isnan(values)] = ILLEGAL
+        out[np.isnan(values).all(axis=1)] = GIVEN_UP
+        return out
 
     def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
         """int8 [B, A]: +1, 0 or -1 after each action, ILLEGAL where it cannot be played.

@@ -1,70 +1,35 @@
 """Exact play: `Solver` says what every legal move of a position leads to under best play.
 
-Connect Four (four in a row) goes to a bitboard solver that also counts how fast a side wins; every
-other game of two players goes to alpha-beta over its function table, which is only as quick as the
-game is small. Which positions to ask about, and what to do with the answers, is left to others
-(positions.py, the players).
+A game that brings a solver of its own (prover.py) is solved by that, which may also count how fast
+a side wins; every other game of two players goes to alpha-beta over its function table, which is
+only as quick as the game is small. Which positions to ask about, and what to do with the answers,
+is left to others (positions.py, the players).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, GameError
-from playout.mcts.exact.alphabeta import ILLEGAL, AlphaBeta
-from playout.mcts.exact.connect_four.engine import END_PLIES, ConnectFourEngine, is_connect_four
+from playout.mcts.exact.alphabeta import AlphaBeta
+from playout.mcts.exact.prover import ILLEGAL, Engine, Outcomes, SolvingProver, own_prover
 
-__all__ = [
-    "END_NODES",
-    "END_PLIES",
-    "GIVEN_UP",
-    "ILLEGAL",
-    "ILLEGAL_OUTCOME",
-    "Outcomes",
-    "Prover",
-    "Scores",
-    "Solver",
-    "can_prove",
-    "prover_for",
-]
+__all__ = ["END_NODES", "ILLEGAL", "ILLEGAL_OUTCOME", "Outcomes", "Scores", "Solver"]
 
 ILLEGAL_OUTCOME = -2
-"""In outcomes: the action is not legal, or the game is over."""
-
-GIVEN_UP = 127
-"""In proofs: the position takes more nodes than allowed."""
+"""In the solver's outcomes: the action is not legal, or the game is over."""
 
 END_NODES = 20_000
-"""Nodes that prove more than nine of ten positions of Connect Four with END_PLIES plies left."""
+"""Nodes that prove more than nine of ten positions of Connect Four with 25 plies left."""
 
 _CHUNK = 32  # rows a task of a thread
-_PROOFS = 8  # likewise, of a prover
 
 Scores = npt.NDArray[np.int32]
-Outcomes = npt.NDArray[np.int8]
-
-
-class _Engine(Protocol):
-    """What a kind of solver offers to `Solver`."""
-
-    @property
-    def nodes(self) -> int:
-        """Positions searched so far."""
-
-    def score_rows(self, states: StateBatch, outcome: bool) -> npt.NDArray[np.int8]:
-        """[B, A]: scores, or outcomes -1, 0, 1; ILLEGAL where an action is not legal."""
-
-    def stop(self) -> None:
-        """Ends calls that run on other threads."""
-
-    def clear(self) -> None:
-        """Forgets what the transposition table knows."""
 
 
 class Solver:
@@ -72,8 +37,8 @@ class Solver:
 
     Scores are for the side to move. In Connect Four they follow the usual convention: a win with
     the k-th last of the own stones is worth k (so quicker wins are worth more), its loss -k, a draw
-    0. In other games they are the outcome, +1, 0 or -1. One solver may be used from several
-    threads; its table remembers from one call to the next.
+    0. In games without a solver of their own they are the outcome, +1, 0 or -1. One solver may be
+    used from several threads; its table remembers from one call to the next.
 
     Args:
         game: A game, or its name.
@@ -83,7 +48,8 @@ class Solver:
             ever.
 
     Raises:
-        ConfigError: The game has not two players, or chance moves, or a parameter is out of range.
+        ConfigError: The game has not two players, or its results do not add up to 0, or it has
+            chance moves, or a parameter is out of range.
     """
 
     def __init__(
@@ -99,14 +65,21 @@ class Solver:
             raise ConfigError(
                 f"the solver plays games of two players, {self.game} has {self.game.num_players}"
             )
+        if not self.game.zero_sum or self.game.has_chance:
+            why = "chance moves" if self.game.has_chance else "results that need not add up to 0"
+            raise ConfigError(f"the solver cannot play {self.game}: it has {why}")
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, not {threads}")
         if not 1 <= table_mb <= 1 << 20:
             raise ConfigError(f"table_mb must be from 1 to {1 << 20}, not {table_mb}")
         self.threads = threads
-        self.counts_plies = is_connect_four(self.game)
-        engine = ConnectFourEngine if self.counts_plies else AlphaBeta
-        self._engine: _Engine = engine(self.game, table_mb=table_mb, max_nodes=max_nodes or 0)
+        own, nodes = own_prover(self.game), max_nodes or 0
+        self.counts_plies = isinstance(own, SolvingProver) and own.counts_plies
+        self._engine: Engine = (
+            own.engine(table_mb=table_mb, max_nodes=nodes)
+            if isinstance(own, SolvingProver)
+            else AlphaBeta(self.game, table_mb=table_mb, max_nodes=nodes)
+        )
 
     @property
     def nodes(self) -> int:
@@ -170,57 +143,6 @@ class Solver:
 
         _on_threads(work, range(0, size, chunk), self.threads, self._engine.stop)
         return out
-
-
-class Prover:
-    """What a small effort proves of positions, each for itself: an answer depends on nothing else.
-
-    For games with a solver of their own, which takes a few hundred nodes for what the general one
-    needs thousands for.
-
-    Args:
-        game: A game for which `can_prove` holds.
-        max_nodes: The effort, in nodes a position.
-        end_nodes: The effort where at most END_PLIES plies are left; 0 for no other.
-        threads: Share the positions of a call.
-    """
-
-    def __init__(
-        self, game: NativeGame, *, max_nodes: int, end_nodes: int = 0, threads: int = 1
-    ) -> None:
-        if not can_prove(game):
-            raise ConfigError(f"{game} has no quick solver")
-        self.max_nodes, self.end_nodes = max_nodes, end_nodes
-        self._engine = ConnectFourEngine(game, table_mb=1)
-        self._pool = ThreadPoolExecutor(threads, "prover") if threads > 1 else None
-
-    def outcomes(self, obs: npt.NDArray[np.float32]) -> Outcomes:
-        """Outcomes [B, A] of positions that are not over, as the side to move sees them, [B, F].
-
-        As `Solver.outcomes` gives them, but ILLEGAL where an action is not legal, and GIVEN_UP in
-        whole rows.
-        """
-        if self._pool is None or len(obs) < 2 * _PROOFS:
-            return self._engine.prove(obs, self.max_nodes, self.end_nodes)
-        parts = (obs[start : start + _PROOFS] for start in range(0, len(obs), _PROOFS))
-        found = self._pool.map(
-            lambda part: self._engine.prove(part, self.max_nodes, self.end_nodes), parts
-        )
-        return np.concatenate(list(found))
-
-
-def can_prove(game: NativeGame) -> bool:
-    """Is there a `Prover` for the game?"""
-    return game.num_players == 2 and is_connect_four(game)
-
-
-def prover_for(
-    game: NativeGame, max_nodes: int, end_nodes: int = 0, *, threads: int = 1
-) -> Prover | None:
-    """A `Prover` where there is one and some effort is allowed, else None."""
-    if max_nodes < 1 or not can_prove(game):
-        return None
-    return Prover(game, max_nodes=max_nodes, end_nodes=end_nodes, threads=threads)
 
 
 def _on_threads(

@@ -1,20 +1,77 @@
 """What every action leads to, by trying: children, wins at once, and what lets the other side win.
 
-Everything is batched over states and takes no more than the rules. An evaluator that answers such
-positions itself uses `resolve`, asks a network about the rest, and puts its answers in place with
-`scatter_answers`. Deeper questions go to solver.py.
+Everything is batched over states and takes no more than the rules. `Lookahead` is a prover of that
+kind; an evaluator that answers proven positions itself uses `answer_proven` on outcomes, asks a
+network about the rest, and puts its answers in place with `scatter_answers`. Looking two plies
+ahead takes as many tries as there are pairs of moves, so it is for games of few moves. Deeper
+questions go to a game's own prover and to solver.py.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
+from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.mcts.exact._tactics import resolve, scatter_answers, two_plies
+from playout.errors import ConfigError
+from playout.mcts.exact._tactics import answer_proven, look_ahead, scatter_answers
+from playout.mcts.exact.prover import ILLEGAL, Outcomes, Prover, States, has_proofs
 
-__all__ = ["children", "resolve", "scatter_answers", "tactics", "winning_actions"]
+__all__ = [
+    "Lookahead",
+    "Tactics",
+    "answer_proven",
+    "children",
+    "lookahead_for",
+    "scatter_answers",
+    "tactics",
+    "winning_actions",
+]
 
 Mask = npt.NDArray[np.bool_]
+Tactics = Literal["auto", "two_plies", "one_ply", "off"]
+
+MAX_TWO_PLY_ACTIONS = 16
+"""With more legal moves than this, "auto" looks at none: two plies try their square."""
+
+
+class Lookahead(Prover):
+    """Proves by trying all moves, and with two plies all answers to them.
+
+    Args:
+        game: What is played.
+        plies: 1 or 2.
+    """
+
+    def __init__(self, game: NativeGame, plies: int = 2) -> None:
+        if plies not in (1, 2):
+            raise ConfigError(f"a lookahead is of 1 or 2 plies, not {plies}")
+        self.game, self.plies = game, plies
+
+    def prove(self, states: States, max_nodes: int = 0) -> Outcomes:
+        """Outcomes [B, A] as far as they are seen; `max_nodes` changes nothing.
+
+        1 where an action ends the game with the best result, -1 where it lets the next side do so.
+        Where a state has a winning action, losing ones are not looked for.
+        """
+        outcomes = np.empty((len(states), self.game.num_actions), np.int8)
+        look_ahead(self.game.capsule, states, self.plies, outcomes)
+        self.game.raise_pending()
+        return outcomes
+
+
+def lookahead_for(game: NativeGame, tactics: Tactics) -> Lookahead | None:
+    """The lookahead that a setting means for a game, or None.
+
+    "auto" is two plies in games of few legal moves, and none in others. Games without proofs (of
+    one player, of more than two, or without a winner for each loser) have none.
+    """
+    plies = {"off": 0, "one_ply": 1, "two_plies": 2}.get(tactics)
+    if plies is None:
+        plies = 2 if game.max_legal <= MAX_TWO_PLY_ACTIONS else 0
+    return Lookahead(game, plies) if plies and has_proofs(game) else None
 
 
 def children(states: StateBatch) -> tuple[StateBatch, Mask]:
@@ -37,13 +94,11 @@ def tactics(states: StateBatch) -> tuple[Mask, Mask, Mask]:
     To win is to end the game with the best possible result, to lose is to let the next side do so.
     Where a state has a winning action, losing ones are not looked for.
     """
-    shape = (len(states), states.game.num_actions)
-    wins, losing, legal = (np.empty(shape, np.uint8) for _ in range(3))
-    two_plies(states.game.capsule, states.data, wins, losing, legal)
-    states.game.raise_pending()
-    return wins.view(bool), losing.view(bool), legal.view(bool)
+    outcomes = Lookahead(states.game).prove(states.data)
+    return outcomes == 1, outcomes == -1, outcomes != ILLEGAL
 
 
 def winning_actions(states: StateBatch) -> Mask:
     """Bool [B, A]: the action wins at once."""
-    return tactics(states)[0]
+    wins: Mask = Lookahead(states.game, 1).prove(states.data) == 1
+    return wins

@@ -135,5 +135,6 @@ def calibration_trainer(
     mask = states.legal_mask().astype(np.float32)
     policy = mask / np.maximum(mask.sum(axis=1, keepdims=True), 1)
     values = np.zeros((count, values_per_position(game)), np.float32)
-    trainer.replay.add(Examples(states.data.copy(), policy, values, np.ones(count, np.float32)))
+    weights = np.ones(count, np.float32)
+    trainer.replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
     return trainer

@@ -1,13 +1,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-def boards(
-    stones: NDArray[np.float32],
-    bits: NDArray[np.uint64],
-    own: NDArray[np.uint64],
-    all: NDArray[np.uint64],
-) -> None: ...
-
 class ConnectFourSolver:
     nodes: int
     def __init__(
@@ -31,6 +24,4 @@ class ConnectFourSolver:
         out: NDArray[np.int8],
         *,
         max_nodes: int,
-        end_nodes: int = 0,
-        end_plies: int = 0,
     ) -> None: ...

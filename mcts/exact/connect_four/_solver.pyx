@@ -50,28 +50,6 @@ cdef int poll(void *data) noexcept nogil:
         return (<ConnectFourSolver>data)._must_stop()
 
 
-def boards(const float[:, ::1] stones, const uint64_t[::1] bits, uint64_t[::1] own, uint64_t[::1] all):
-    """Reads bitboards from planes.
-
-    Args:
-        stones: Planes, [B, 2 * cells]: 1 where the side to move, then where the other side has a stone.
-        bits: The bit of each cell, [cells].
-        own: Receives the stones of the side to move, [B].
-        all: Receives those of both sides, [B].
-    """
-    cdef Py_ssize_t row, i, cells = bits.shape[0], num_rows = stones.shape[0]
-    if stones.shape[1] != 2 * cells or own.shape[0] != num_rows or all.shape[0] != num_rows:
-        raise ValueError(f"expected planes [B, {2 * cells}] and boards [B]")
-    with nogil:
-        for row in range(num_rows):
-            own[row], all[row] = 0, 0
-            for i in range(cells):
-                if stones[row, i] > 0:
-                    own[row] |= bits[i]
-                if stones[row, i] > 0 or stones[row, cells + i] > 0:
-                    all[row] |= bits[i]
-
-
 cdef class ConnectFourSolver:
     """Exact scores of Connect Four positions, four in a row, on a board of the given size.
 
@@ -170,7 +148,7 @@ cdef class ConnectFourSolver:
         self._finish(solver.nodes, solver.stopped)
 
     def prove(self, const uint64_t[::1] own, const uint64_t[::1] all, int8_t[:, ::1] out, *,
-              uint64_t max_nodes, uint64_t end_nodes = 0, int end_plies = 0):
+              uint64_t max_nodes):
         """The outcome of every move of many positions, each proven for itself with little effort.
 
         Args:
@@ -178,15 +156,11 @@ cdef class ConnectFourSolver:
             all: Stones of both sides, [B].
             out: Receives -1, 0 or 1 for the side to move, [B, width]; -128 in full columns, 127 in all
                 columns of positions that were given up.
-            max_nodes: Gives up on a position after so many nodes, ...
-            end_nodes: ... or, if not 0, after so many where at most `end_plies` cells are empty.
+            max_nodes: Gives up on a position after so many nodes.
         """
         cdef Py_ssize_t row, num_rows = own.shape[0]
-        cdef c4_table[2] tables
-        cdef c4_table* table
+        cdef c4_table table
         cdef c4_solver solver = self.prepared
-        cdef uint64_t[2] nodes = [max_nodes, end_nodes]
-        cdef int left, near
         # More empty cells are hardly ever searched within max_nodes: not worth the attempt.
         cdef int most_left = 14 + <int>(1.5 * log2(1.0 + max_nodes))
         if all.shape[0] != num_rows or out.shape[0] != num_rows or out.shape[1] != solver.width:
@@ -194,26 +168,20 @@ cdef class ConnectFourSolver:
         for row in range(num_rows):
             self._check(own[row], all[row])
         # Each position finds an empty table, so that its answer depends on nothing else.
-        if c4_table_open(&tables[0], solver.width, solver.height, 16 * nodes[0]) != 0:
-            raise MemoryError("no memory for a table")
-        if c4_table_open(&tables[1], solver.width, solver.height, 16 * nodes[1]) != 0:
-            c4_table_close(&tables[0])
+        if c4_table_open(&table, solver.width, solver.height, 16 * max_nodes) != 0:
             raise MemoryError("no memory for a table")
         solver.poll = NULL
+        solver.table = &table
         with nogil:
             for row in range(num_rows):
-                left = popcount(solver.board & ~all[row])
-                near = end_nodes > 0 and left <= end_plies
-                solver.stopped = not near and left > most_left
+                solver.stopped = popcount(solver.board & ~all[row]) > most_left
                 if not solver.stopped:
-                    table = solver.table = &tables[near]
                     memset(table.words, 0, (table.clusters_mask + 1) * 64)
-                    solver.nodes, solver.max_nodes = 0, nodes[near]
+                    solver.nodes, solver.max_nodes = 0, max_nodes
                     c4_score_moves(&solver, own[row], all[row], True, &out[row, 0])
                 if solver.stopped:
                     memset(&out[row, 0], GIVEN_UP, solver.width)
-        c4_table_close(&tables[0])
-        c4_table_close(&tables[1])
+        c4_table_close(&table)
 
     cdef int _check(self, uint64_t own, uint64_t all) except -1:
         """Stones on the board, without gaps below them; whether play can reach them is not asked."""

@@ -44,7 +44,8 @@ def test_settings_of_an_earlier_version_are_read_under_their_new_names():
         grow_warmup=0.05,
         updates=1,
         min_window=5000,
-        tactics=False,
+        tactics="off",
+        leaf_proof_nodes=0,
         selfplay=SelfPlayConfig(num_trees=64, regret_threshold=0.3, continue_proven=0.7),
     )
 

@@ -5,7 +5,9 @@ from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.evaluators import LeafBatch
-from playout.mcts.exact.solver import END_PLIES, GIVEN_UP, ILLEGAL, ILLEGAL_OUTCOME, Prover, Solver
+from playout.mcts.exact.connect_four.engine import END_PLIES
+from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL, Proofs
+from playout.mcts.exact.solver import ILLEGAL_OUTCOME, Solver
 
 
 class Counting:
@@ -44,9 +46,8 @@ def late_positions():
 @pytest.mark.parametrize("nodes", [20, 300, 100_000])
 def test_proofs_are_what_the_solver_says_whatever_stands_beside_them(nodes):
     states = late_positions()
-    obs = states.observe().reshape(len(states), -1)
-    prover = Prover(states.game, max_nodes=nodes)
-    found = prover.outcomes(obs)
+    prover = Proofs(states.game, max_nodes=nodes)
+    found = prover.outcomes(states.data)
     proven = found[:, 0] != GIVEN_UP
     assert (found[~proven] == GIVEN_UP).all()
     assert 0.2 < proven.mean() < 1 if nodes < 1000 else proven.mean() > 0.9
@@ -54,7 +55,7 @@ def test_proofs_are_what_the_solver_says_whatever_stands_beside_them(nodes):
     exact[exact == ILLEGAL_OUTCOME] = ILLEGAL
     assert np.array_equal(found[proven], exact)
     for rows in ([5], [100, 5, 17]):
-        assert np.array_equal(prover.outcomes(obs[rows]), found[rows])
+        assert np.array_equal(prover.outcomes(states.data[rows]), found[rows])
 
 
 def test_proven_leaves_are_answered_exactly_and_not_asked_for():
@@ -76,10 +77,9 @@ def test_proven_leaves_are_answered_exactly_and_not_asked_for():
 
 def test_near_the_end_proofs_may_take_longer():
     states = late_positions()
-    obs = states.observe().reshape(len(states), -1)
-    left = 42 - obs.sum(axis=1)
+    left = 42 - states.observe().sum(axis=(1, 2, 3))
     few, many, both = (
-        Prover(states.game, **nodes).outcomes(obs)
+        Proofs(states.game, **nodes).outcomes(states.data)
         for nodes in (
             {"max_nodes": 20},
             {"max_nodes": 20_000},
@@ -95,9 +95,8 @@ def test_near_the_end_proofs_may_take_longer():
 
 def test_threads_prove_the_same():
     states = late_positions()
-    obs = states.observe().reshape(len(states), -1)
     alone, together = (
-        Prover(states.game, max_nodes=300, end_nodes=2_000, threads=threads).outcomes(obs)
+        Proofs(states.game, max_nodes=300, end_nodes=2_000, threads=threads).outcomes(states.data)
         for threads in (1, 3)
     )
     assert np.array_equal(alone, together)
@@ -105,12 +104,12 @@ def test_threads_prove_the_same():
 
 def test_games_without_a_quick_solver_get_no_proofs():
     with pytest.raises(ConfigError, match="no quick solver"):
-        Prover(playout.game("tic_tac_toe"), max_nodes=100)
+        Proofs(playout.game("tic_tac_toe"), max_nodes=100)
 
 
 def test_games_of_one_player_are_passed_on():
     class Solitaire:
-        num_players = 1
+        num_players, zero_sum, max_legal, prover = 1, True, 7, None
 
     network = Counting()
     states = playout.game("connect_four").batch(3)

@@ -23,10 +23,15 @@ def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
 
 
 def same(a, b):
-    return all(
+    rows = all(
         np.array_equal(getattr(a, name), getattr(b, name))
-        for name in ("states", "policy", "values", "policy_weights")
+        for name in ("states", "values", "policy_weights")
     )
+    return rows and np.array_equal(*(one.policy.dense(64) for one in (a, b)))
+
+
+def dense(play, examples):
+    return examples.policy.dense(play.game.num_actions)
 
 
 def test_examples_are_legal_positions_with_proper_targets():
@@ -36,8 +41,8 @@ def test_examples_are_legal_positions_with_proper_targets():
     assert counts.evaluations >= 3000
     states = StateBatch.from_data(play.game, examples.states, check=True)
     assert not states.is_terminal().any()
-    assert (examples.policy[states.legal_mask() == 0] == 0).all()
-    assert np.allclose(examples.policy.sum(axis=1), 1, atol=1e-4)
+    assert (dense(play, examples)[states.legal_mask() == 0] == 0).all()
+    assert np.allclose(dense(play, examples).sum(axis=1), 1, atol=1e-4)
     assert (np.abs(examples.values) <= 1).all()
     assert set(np.unique(examples.policy_weights)) == {0.0, 1.0}
 
@@ -91,10 +96,10 @@ def test_every_recorded_game_follows_the_rules_from_its_beginning_to_its_end(nam
     search = SearchConfig(prove=False, max_considered=game.num_actions)
     play = SelfPlay(game, evaluators, config, search=search, seed=4)
     examples, counts = play.play(8000)
-    first = game.initial_state().to_bytes()
+    first, policies = game.initial_state().to_bytes(), dense(play, examples)
     begins = [row for row, state in enumerate(examples.states) if state.tobytes() == first]
     returns = [
-        replay_by_rules(game, examples.states[rows], examples.policy[rows], examples.values[rows])
+        replay_by_rules(game, examples.states[rows], policies[rows], examples.values[rows])
         for rows in map(slice, begins, [*begins[1:], len(examples)])
     ]
     assert begins[0] == 0 and len(returns) == counts.games > 20
@@ -183,7 +188,7 @@ def test_positions_with_few_plies_left_are_proven_and_have_exact_targets():
     best = outcomes.max(axis=1)
     keeps = legal & (outcomes == best[:, None])
     assert len(rows) > 100 and (examples.values[rows, 0] == best).all()
-    assert np.allclose(examples.policy[rows], keeps / keeps.sum(axis=1, keepdims=True))
+    assert np.allclose(dense(play, examples)[rows], keeps / keeps.sum(axis=1, keepdims=True))
     matters = (keeps != legal).any(axis=1)
     assert np.array_equal(examples.policy_weights[rows], matters)
     assert 0 < matters.sum() < len(rows)

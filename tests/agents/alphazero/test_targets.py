@@ -3,7 +3,7 @@
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.targets import Histories, best_value
+from playout.agents.alphazero.selfplay.targets import Histories, best_value
 from playout.mcts.search import UNKNOWN
 
 
@@ -13,7 +13,8 @@ class Found:
     def __init__(self, value, proven=UNKNOWN, bad=(), visits=(1,) * 9):
         good = np.array([[action not in bad for action in range(9)]])
         self.action_weights = (good / good.sum()).astype(np.float32)
-        self.value = np.array([-1.0], np.float32)  # the mean of all simulations is not what counts
+        # The mean of all simulations is not what counts; where proven, it is the exact value.
+        self.value = np.array([-1.0 if proven == UNKNOWN else proven], np.float32)
         self.proven = np.array([proven], np.int8)
         self.q = np.where(good, value, -0.9).astype(np.float32)
         self.visits = np.array([visits], np.int32)
@@ -76,5 +77,6 @@ def test_histories_survive_saving():
         part.finish(np.array([0]), np.array([[0, 0]], np.float32), value_mix=0.3)
         for part in (histories, copied)
     ]
-    for name in ("states", "policy", "values", "policy_weights"):
+    for name in ("states", "values", "policy_weights"):
         assert np.array_equal(*(getattr(part, name) for part in ends))
+    assert np.array_equal(*(part.policy.dense(9) for part in ends))

@@ -19,7 +19,8 @@ def test_labels_are_the_solvers_outcomes():
     assert len(examples) == 200
     assert len(np.unique(states.hash())) == 200
     assert np.array_equal(examples.values[:, 0], outcomes.max(axis=1))
-    assert ((examples.policy > 0) == (outcomes == outcomes.max(axis=1, keepdims=True))).all()
+    policy = examples.policy.dense(game.num_actions)
+    assert ((policy > 0) == (outcomes == outcomes.max(axis=1, keepdims=True))).all()
 
 
 def test_it_learns_what_the_solver_knows():

@@ -1,31 +1,36 @@
-"""Self-play: many games at once, searched and evaluated by a few independent groups of trees.
+"""`Group`: a few games at once, searched by trees and answered by an evaluator of their own.
 
-Each group owns trees, cache and evaluator and runs on a thread of its own; while one group
-searches, another one's network works, and neither waits at a barrier. A group's play depends on its
-seed, its network and its number alone, so runs repeat on any number of cores. Games start from the
-beginning or, most of them, from random positions: good play repeats itself, and the network is to
-know what it never reaches. Where a game has a quick solver, positions with few plies left are
+A group's play depends on its seed, its network and its number alone, so runs repeat on any number
+of cores. Where a game brings a prover and says how many plies are left, positions near the end are
 proven instead of searched: the game has its exact result, and the time goes to positions where
-search is needed. Finished games become `Examples` (targets.py says how).
+search is needed. Finished games become `Examples` (targets.py says how). Games of one player, of
+more than two and with dice are played alike, without proofs. Left out: all groups together
+(play.py), where games begin (openings.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.replay import Examples
-from playout.agents.alphazero.targets import Histories
+from playout.agents.alphazero.selfplay.openings import Openings
+from playout.agents.alphazero.selfplay.rules import (
+    check_actions,
+    check_observations,
+    check_returns,
+    check_turns,
+    fault,
+)
+from playout.agents.alphazero.selfplay.targets import Histories
 from playout.envs.core.game import NativeGame, StateBatch
-from playout.errors import ConfigError
-from playout.mcts.evaluators import Evaluator
-from playout.mcts.exact.solver import GIVEN_UP, Outcomes, prover_for
+from playout.errors import DivergedError
+from playout.mcts.evaluators import Evaluator, LeafBatch
+from playout.mcts.exact.prover import Outcomes, best_known, has_proofs, proven, prover_for
 from playout.mcts.search import UNKNOWN, Search, SearchConfig, SearchResult
 
 Bools = npt.NDArray[np.bool_]
@@ -36,7 +41,19 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(slots=True)
 class Counts:
-    """What self-play did: sums over groups and rounds."""
+    """What self-play did: sums over groups and rounds.
+
+    Attributes:
+        moves: that a search has chosen.
+        games: that are over.
+        evaluations: questions that searches asked their evaluators.
+        simulations: of all searches.
+        first_wins: games that ended well for the first player ...
+        draws: ... and with 0 for that player.
+        proven: games that a search's proof ended.
+        chance: outcomes drawn at chance nodes of games in play.
+        first_return: the first player's results, summed up.
+    """
 
     moves: int = 0
     games: int = 0
@@ -45,11 +62,25 @@ class Counts:
     first_wins: int = 0
     draws: int = 0
     proven: int = 0
+    chance: int = 0
+    first_return: float = 0.0
 
     def add(self, other: Counts) -> None:
         """Adds another part's counts."""
         for name in Counts.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def state_dict(self) -> dict[str, int | float]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in Counts.__slots__}
+
+    @staticmethod
+    def from_state(state: Mapping[str, int | float]) -> Counts:
+        """What `state_dict` gave; other versions may hold fewer counts, or more."""
+        counts = Counts()
+        for name in set(Counts.__slots__) & state.keys():
+            setattr(counts, name, state[name])
+        return counts
 
 
 class Group:
@@ -69,20 +100,29 @@ class Group:
         self.game, self.config, self.evaluator = game, config, evaluator
         self.seed, self.index = seed, index
         self.round = 0  # moves that have been made in every game
-        self.next_game = 0
         self.num_simulations = num_simulations
         size = config.num_trees
         self.states = game.batch(size)
         self.plies = np.zeros(size, np.int32)  # since the game's beginning
-        self.histories = Histories(game, size)
-        self.prover = prover_for(game, config.proof_nodes)
+        self.histories = Histories(game, size, max_moves=config.policy_moves)
+        self.openings = Openings(
+            game, share=config.opening_share, plies=config.opening_plies, seed=seed, index=index
+        )
+        self.proofs = prover_for(game, config.proof_nodes)
+        # Proofs of the search end games of one player and such where one's gain is another's loss.
+        self._stops = config.stop_proven and (game.num_players == 1 or has_proofs(game))
         self._opened = np.zeros(size, bool)  # games that have not been searched yet
         search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
+        self._chance_seed = int(np.random.default_rng([seed, 7, index]).integers(2**62))
         self.search = Search(game, search, num_trees=size, seed=search_seed)
         self._open(np.arange(size))
 
     def play(self, evaluations: int) -> tuple[Examples, Counts]:
-        """Plays rounds (a move in every game) until the network has answered so many questions."""
+        """Plays rounds (a move in every game) until the network has answered so many questions.
+
+        Raises:
+            GameError: the game breaks its own rules.
+        """
         counts = Counts()
         finished: list[Examples] = []
         # Trees and answers of older weights are worth little, and need not be saved: begin anew.
@@ -103,6 +143,14 @@ class Group:
         self.round += 1
         return np.asarray(self.histories.lengths < self.config.explore_plies)
 
+    def _answers(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """The evaluator's; where it fails, the game may be the cause."""
+        try:
+            return self.evaluator.evaluate(leaves)
+        except DivergedError:
+            check_observations(leaves)
+            raise
+
     def _round(self, counts: Counts) -> Examples:
         """A move in every game; the examples of games that it ends."""
         config, search = self.config, self.search
@@ -110,24 +158,33 @@ class Group:
         before = search.stats["simulations"]
         while (leaves := search.ask()) is not None:
             counts.evaluations += leaves.size
-            search.tell(*self.evaluator.evaluate(leaves))
+            search.tell(*self._answers(leaves))
         result = search.result()
+        check_actions(self.states, result.action)
         self.histories.append(
             self.states, result, result.action, regret_threshold=config.regret_threshold
         )
         movers = self.states.to_play()
         self.states.apply(result.action)
-        self.plies += 1
+        drawn = self._resolve_chance(self.states, np.arange(config.num_trees))
+        self.plies += 1 + drawn
+        check_turns(self.states, self.plies)
         ended, returns = self._results(result, movers, counts)
         counts.moves += config.num_trees
+        counts.chance += int(drawn.sum())
         counts.simulations += search.stats["simulations"] - before
         examples = [self._finish(np.flatnonzero(ended), returns, counts)]
         examples += self._end_proven(ended, counts)
-        self._continue(ended, result.action)
+        self._continue(ended, drawn > 0, result.action)
         return Examples.concatenate(examples)
 
+    def _resolve_chance(self, states: StateBatch, streams: Rows) -> Ints:
+        """Draws outcomes where it is chance's turn; no stream [B] is used twice in a round."""
+        counter = self.round * (self.game.max_plies + 1)
+        return states.resolve_chance(self._chance_seed, streams=streams, counter=counter)
+
     def _end_proven(self, ended: Bools, counts: Counts) -> list[Examples]:
-        """Ends games whose results alpha-beta proves, openings too, and marks them in `ended`."""
+        """Ends games whose results are proven, openings too, and marks them in `ended`."""
         examples: list[Examples] = []
         returns = np.zeros((len(ended), self.game.num_players), np.float32)
         fresh: Rows = np.arange(len(ended))
@@ -143,29 +200,33 @@ class Group:
         counts.games += int(played.sum())
         counts.first_wins += int((known[played, 0] > 0).sum())
         counts.draws += int((known[played, 0] == 0).sum())
+        counts.first_return += float(known[played, 0].sum(dtype=np.float64))
         examples = self.histories.finish(rows, known, value_mix=self.config.value_mix)
         self._open(rows)
         return examples
 
     def _proven_games(self, rows: Rows, returns: Float32) -> Rows:
-        """Which games are over because alpha-beta proves their result, which goes to `returns`.
+        """Which games are over because their result is proven; it goes to `returns`.
 
-        The beginning of a game is not proven, or small boards would leave nothing to search.
+        The beginning of a game is not proven, or small boards would leave nothing to search. Nor is
+        any position of a game that does not say how many plies are left.
         """
-        plies = self.plies[rows]
-        rows = rows[(plies > 0) & (self.game.max_plies - plies <= self.config.proof_plies)]
+        left = None if self.proofs is None else self.game.plies_left(self.states[rows])
+        if left is None:
+            return rows[:0]
+        rows = rows[(self.plies[rows] > 0) & (left <= self.config.proof_plies)]
         rows, states, outcomes = self._prove(rows, self.states[rows])
-        best, movers = outcomes.max(axis=1), states.to_play()
+        best, movers = best_known(outcomes), states.to_play()
         returns[rows, movers], returns[rows, 1 - movers] = best, -best
         self._continue_after_proof(rows, states, outcomes)
         return rows
 
     def _prove(self, rows: Rows, states: StateBatch) -> tuple[Rows, StateBatch, Outcomes]:
-        """Those games whose positions alpha-beta proves, with the outcomes of all moves."""
-        if self.prover is None or not len(rows):
+        """Those games whose positions are proven, with the outcomes of all moves."""
+        if self.proofs is None or not len(rows):
             return rows[:0], states[:0], np.empty((0, self.game.num_actions), np.int8)
-        outcomes = self.prover.outcomes(states.observe().reshape(len(rows), -1))
-        known = outcomes[:, 0] != GIVEN_UP
+        outcomes = self.proofs.outcomes(states.data)
+        known = proven(outcomes)
         return rows[known], states[known], outcomes[known]
 
     def _continue_after_proof(self, rows: Rows, states: StateBatch, outcomes: Outcomes) -> None:
@@ -176,18 +237,24 @@ class Group:
         if not len(rows):
             return
         rng = np.random.default_rng([self.seed, 6, self.index, self.round, int(rows[0])])
-        while len(rows):
+        for turn in range(self.game.max_plies + 1):
             self.histories.append_proven(rows, states, outcomes)
-            keeps = outcomes == outcomes.max(axis=1, keepdims=True)
+            keeps = outcomes == best_known(outcomes)[:, None]
             actions = (rng.random(keeps.shape) * keeps).argmax(axis=1)
             states.apply(actions.astype(np.int32))
+            self._resolve_chance(states, rows + (turn + 1) * self.config.num_trees)
             going = (rng.random(len(rows)) < self.config.continue_proven) & ~states.is_terminal()
             rows, states, outcomes = self._prove(rows[going], states[going])
+            if not len(rows):
+                return
+        raise fault(states, 0, f"a game goes on after max_plies {self.game.max_plies} plies")
 
-    def _continue(self, new_games: Bools, actions: Ints) -> None:
-        """Begins every game's next search: below the move played, or in a new game."""
+    def _continue(self, new_games: Bools, after_chance: Bools, actions: Ints) -> None:
+        """Begins every game's next search: below the move played, or anew."""
         noise, simulations = self._begin_round(), self.num_simulations
-        old, new = np.flatnonzero(~new_games), np.flatnonzero(new_games)
+        # Trees are not told which outcomes chance has drawn.
+        anew = new_games | after_chance
+        old, new = np.flatnonzero(~anew), np.flatnonzero(anew)
         if len(old):
             self.search.advance(
                 actions[old], where=old, num_simulations=simulations, noise=noise[old]
@@ -201,115 +268,38 @@ class Group:
         """Games that are over by rule or by the search's proof, and their returns [B, P]."""
         ended: Bools = self.states.is_terminal()
         returns = self.states.returns()
-        if self.config.stop_proven and self.game.num_players == 2:
+        over = np.flatnonzero(ended)
+        check_returns(self.states[over], returns[over])
+        if self._stops:
             rows = np.flatnonzero(~ended & (result.proven != UNKNOWN))
-            returns[rows, movers[rows]] = result.proven[rows]
-            returns[rows, 1 - movers[rows]] = -result.proven[rows]
+            if self.game.num_players == 2:
+                returns[rows, 1 - movers[rows]] = 0 - result.value[rows]
+            returns[rows, movers[rows]] = 0 + result.value[rows]  # no -0
             ended[rows] = True
             counts.proven += len(rows)
         return ended, returns
 
     def _open(self, rows: Rows) -> None:
-        """Begins a game in every row: from the start, or after random plies that did not end it."""
-        config = self.config
+        """Begins a game in every row."""
         self._opened[rows] = True
-        while len(rows):
-            states = self.game.batch(len(rows))
-            numbers = self.next_game + np.arange(len(rows), dtype=np.uint64)
-            self.next_game += len(rows)
-            rng = np.random.default_rng([self.seed, 5, self.index, int(numbers[0])])
-            opened = rng.random(len(rows)) < config.opening_share
-            # Few plies make few different games: each number is as likely as it is large.
-            drawn = (config.opening_plies + 1) * np.sqrt(rng.random(len(rows)))
-            plies = np.where(opened, drawn, 0).astype(np.int32)
-            states.random_plies(plies, int(rng.integers(2**62)), streams=numbers)
-            self.states[rows], self.plies[rows] = states, plies
-            rows = rows[states.is_terminal()]
+        if len(rows):
+            self.states[rows], self.plies[rows] = self.openings.draw(len(rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Games in play and counters. Not the trees: they begin anew with every `play`."""
         return {
             "round": self.round,
-            "next_game": self.next_game,
+            "next_game": self.openings.next_game,
             "states": self.states.data.copy(),
             "plies": self.plies.copy(),
             "searches": self.search.counters,
             "histories": self.histories.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        self.round, self.next_game = int(state["round"]), int(state["next_game"])
-        self.states = StateBatch.from_data(self.game, state["states"], check=True)
+    def load_state_dict(self, state: dict[str, Any], *, check: bool = True) -> None:
+        """Takes over what `state_dict` gave; states are examined unless they come from here."""
+        self.round, self.openings.next_game = int(state["round"]), int(state["next_game"])
+        self.states = StateBatch.from_data(self.game, state["states"], check=check)
         self.plies = state["plies"]
         self.search.counters = state["searches"]
         self.histories.load_state_dict(state["histories"])
-
-
-class SelfPlay:
-    """All groups together.
-
-    Args:
-        game: what is played.
-        evaluators: one a group.
-        config: see SelfPlayConfig.
-        search: how to search; the number of simulations is taken from `config`.
-        num_simulations: of a move's search to begin with; by default as ever after.
-        seed: names all random streams.
-    """
-
-    def __init__(
-        self,
-        game: NativeGame,
-        evaluators: Sequence[Evaluator],
-        config: SelfPlayConfig,
-        *,
-        search: SearchConfig,
-        num_simulations: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        if len(evaluators) != config.num_groups:
-            raise ConfigError(
-                f"{config.num_groups} groups need as many evaluators, not {len(evaluators)}"
-            )
-        search = replace(search, num_simulations=config.num_simulations)
-        simulations = num_simulations or config.num_simulations
-        self.game, self.config = game, config
-        self.groups = [
-            Group(
-                game,
-                search,
-                config,
-                evaluator,
-                num_simulations=simulations,
-                seed=seed,
-                index=index,
-            )
-            for index, evaluator in enumerate(evaluators)
-        ]
-        self._pool = ThreadPoolExecutor(
-            config.num_groups, initializer=torch.set_num_threads, initargs=(1,)
-        )
-
-    def assign_evaluators(self, evaluators: Sequence[Evaluator], *, num_simulations: int) -> None:
-        """Another network plays from now on, with so many simulations a move."""
-        for group, evaluator in zip(self.groups, evaluators, strict=True):
-            group.evaluator, group.num_simulations = evaluator, num_simulations
-
-    def play(self, evaluations: int) -> tuple[Examples, Counts]:
-        """Plays until the network has answered `evaluations` questions; returns ended games."""
-        quota = -(-evaluations // len(self.groups))
-        parts = list(self._pool.map(lambda group: group.play(quota), self.groups))
-        counts = Counts()
-        for _, part in parts:
-            counts.add(part)
-        return Examples.concatenate([examples for examples, _ in parts]), counts
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of all groups."""
-        return {"groups": [group.state_dict() for group in self.groups]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        for group, part in zip(self.groups, state["groups"], strict=True):
-            group.load_state_dict(part)
