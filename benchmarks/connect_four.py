@@ -86,6 +86,7 @@ def curve(path: Path) -> dict[str, Any]:
         final["positions"] = judge_positions(playout.load(path))
     config = record["config"]
     where = {key: value for key, value in machine().items() if key in ("processor", "cores")}
+    where["settings"] = settings_of(config["alphazero"])
     return {
         "minutes": config.get("minutes") or (DEMO_MINUTES if config.get("demo") else None),
         "demo": bool(config.get("demo")),
@@ -96,6 +97,12 @@ def curve(path: Path) -> dict[str, Any]:
         "points": points,
         "final": final,
     }
+
+
+def settings_of(config: dict[str, Any]) -> str:
+    """What tells runs of the same length apart, from the run's own record."""
+    share = config["selfplay"]["opening_share"]
+    return f"{100 * share:.0f} % of games from random positions"
 
 
 def rollout_baseline(simulations: int) -> dict[str, Any]:
@@ -173,8 +180,8 @@ def supervised_baseline(minutes: float, size: str, *, seed: int = 0) -> dict[str
 def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Points and shares in per cent: median and range of the seeds; of one, its 95 % interval.
 
-    Runs on different processors, which see different numbers of games, are not mixed. A note in
-    `measured` (written by hand into the file) says what else was different.
+    Runs on different processors, which see different numbers of games, are not mixed; where runs
+    of the same length differ in their settings, the row says in which.
     """
     claims = []
 
@@ -192,7 +199,7 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
         length = f"{'the demo, ' if run['demo'] else ''}{run['minutes'] or 0:g} minutes"
         length += f" of self-play, {run['size']} network"
         measured = run["measured"]
-        where = "; ".join(measured[name] for name in ("processor", "note") if name in measured)
+        where = "; ".join(measured[name] for name in ("processor", "settings") if name in measured)
         alike.setdefault((length, where), []).append(run)
     for (length, where), runs in alike.items():
         seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
@@ -233,7 +240,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     for panel, (axis, title) in zip(panels, AXES.items(), strict=True):
         for run in results["runs"]:
             thick = 2.0 if (run["minutes"] or 0) >= 30 else 1.0
-            strong = 0.3 if "note" in run["measured"] else 0.95
+            strong = 0.95
             for kind, colour in colours.items():
                 xs = [point[axis] for point in run["points"]]
                 ys = [100 * point[kind] for point in run["points"]]
@@ -258,7 +265,6 @@ def plot(results: dict[str, Any], path: Path) -> None:
         panel.grid(alpha=0.25)
     for kind, colour in colours.items():
         panels[0].plot([], [], color=colour, label=labels[kind])
-    panels[0].plot([], [], color="grey", alpha=0.3, label="with a note, see the table")
     panels[0].plot([], [], "x", color="grey", label="taught by the solver")
     panels[0].set_ylabel("moves that keep the outcome, %")
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.02, 0.08), fontsize=8)

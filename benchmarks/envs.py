@@ -1,7 +1,9 @@
-"""Native environments against EnvPool, Gymnasium and PettingZoo, one core, turn about.
+"""Environments against EnvPool, Gymnasium and PettingZoo, turn about on the same machine.
 
 Steps include observations, and masks for board games; actions are drawn beforehand for everybody.
-Peers are optional: run it with a Python that has envpool and pettingzoo[classic] to get all ratios.
+Arrays are copied for the caller, as users have it (`copy=True`), except where a row says so. Ours
+steps on one thread; EnvPool runs with the threads that were the fastest here, tried before each
+row. Peers are optional: run it with a Python that has envpool and pettingzoo[classic].
 Run it: python -m playout.benchmarks.envs [--quick]
 """
 
@@ -55,7 +57,7 @@ def stepping(step: Callable[[Any], Any], actions: Actions, count: int, steps: in
 
 def ours(env_id: str, count: int, steps: int, **options: Any) -> Work:
     """Our vector environment as gym.make_vec gives it."""
-    envs = gym.make_vec(f"playout/{env_id}", num_envs=count, copy=False, **options)
+    envs = gym.make_vec(f"playout/{env_id}", num_envs=count, **options)
     envs.reset(seed=0)
     actions = draw(envs.single_action_space, count, np.int64)
     return stepping(envs.step, actions, count, steps)
@@ -68,19 +70,32 @@ def gymnasiums(env_id: str, count: int, steps: int) -> Work:
     return stepping(envs.step, draw(envs.single_action_space, count, np.int64), count, steps)
 
 
-def envpools(env_id: str, count: int, steps: int) -> Work | None:
-    """EnvPool with one thread."""
+def fastest(make: Callable[[int], Work]) -> tuple[int, Work]:
+    """The number of threads with which a short run was the fastest, and such a run anew."""
+    candidates = {threads: make(threads) for threads in range(1, (os.cpu_count() or 1) + 1)}
+    rates = measure({str(n): work for n, work in candidates.items()}, repeats=3)
+    best = max(candidates, key=lambda n: rates[str(n)].median)
+    return best, candidates[best]
+
+
+def envpools(env_id: str, count: int, steps: int) -> tuple[str, Work] | None:
+    """EnvPool, and how it ran."""
     envpool = peer("envpool", "envpool")
     if envpool is None:
         return None
-    envs = envpool.make_gymnasium(env_id, num_envs=count, num_threads=1, seed=0)
-    envs.reset()
-    return stepping(envs.step, draw(envs.action_space, count, np.int32), count, steps)
+
+    def make(threads: int) -> Work:
+        envs = envpool.make_gymnasium(env_id, num_envs=count, num_threads=threads, seed=0)
+        envs.reset()
+        return stepping(envs.step, draw(envs.action_space, count, np.int32), count, steps)
+
+    threads, work = fastest(make)
+    return f"EnvPool, {threads} thread{'s'[threads == 1 :]}", work
 
 
 def our_boards(count: int, steps: int) -> Work:
     """Connect Four, random legal moves drawn in a first run and repeated."""
-    envs = gym.make_vec("playout/ConnectFour-v0", num_envs=count, copy=False)
+    envs = gym.make_vec("playout/ConnectFour-v0", num_envs=count)
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
     actions = []
@@ -98,31 +113,72 @@ def our_boards(count: int, steps: int) -> Work:
     return run
 
 
-def envpools_boards(count: int, steps: int, runs: int) -> Work | None:
+def envpools_boards(count: int, steps: int, runs: int) -> tuple[str, Work] | None:
     """EnvPool's Connect Four in the same way; each of the `runs` has a new pool made before."""
     envpool = peer("envpool", "envpool")
     if envpool is None:
         return None
 
-    def make() -> Any:
-        envs = envpool.make_gymnasium("ConnectFour-v1", num_envs=count, num_threads=1, seed=0)
+    def make(threads: int) -> Any:
+        envs = envpool.make_gymnasium("ConnectFour-v1", num_envs=count, num_threads=threads, seed=0)
         return envs, envs.reset()[1]["legal_action_mask"]
 
     rng = np.random.default_rng(0)
-    envs, masks = make()
+    envs, masks = make(1)
     actions = []
     for _ in range(steps):
         actions.append(np.where(masks, rng.random(masks.shape), -1).argmax(axis=1).astype(np.int32))
         masks = envs.step(actions[-1])[4]["legal_action_mask"]
-    waiting = [make()[0] for _ in range(runs)]
+
+    def repeated(threads: int) -> Work:
+        waiting = [make(threads)[0] for _ in range(runs + 4)]  # the search for threads plays, too
+
+        def run() -> float:
+            envs = waiting.pop()
+            for action in actions:
+                envs.step(action)
+            return count * steps
+
+        return run
+
+    threads, work = fastest(repeated)
+    return f"EnvPool, {threads} thread{'s'[threads == 1 :]}", work
+
+
+def single(make: Callable[[], gym.Env[Any, Any]], steps: int) -> Work:
+    """One environment through `reset` and `step`, as a script does it, wrappers included."""
+    env = make()
+    env.reset(seed=0)
+    assert isinstance(env.action_space, gym.spaces.Discrete | gym.spaces.Box)
+    actions = draw(env.action_space, 1, np.int64)
+    plain = isinstance(env.action_space, gym.spaces.Discrete)
+    drawn = [int(one[0]) if plain else one[0] for one in actions]
 
     def run() -> float:
-        envs = waiting.pop()
-        for action in actions:
-            envs.step(action)
-        return count * steps
+        for i in range(steps):
+            _, _, terminated, truncated, _ = env.step(drawn[i % len(drawn)])
+            if terminated or truncated:
+                env.reset()
+        return steps
 
     return run
+
+
+def python_vector(env_id: str, count: int, steps: int) -> Work:
+    """Gymnasium's own Python environment, stepped by what our PPO steps such environments with."""
+    from playout.agents.vector.factory import make_environments
+
+    envs = make_environments(env_id, count, native=False, processes=0)
+    envs.reset(0)
+    space = gym.make(env_id).action_space
+    return stepping(envs.step, draw(space, count, np.int64), count, steps)
+
+
+def sync_vector(env_id: str, count: int, steps: int) -> Work:
+    """The same environments in Gymnasium's SyncVectorEnv."""
+    envs = gym.make_vec(env_id, num_envs=count, vectorization_mode="sync")
+    envs.reset(seed=0)
+    return stepping(envs.step, draw(envs.single_action_space, count, np.int64), count, steps)
 
 
 def random_games(count: int) -> list[list[int]]:
@@ -208,16 +264,33 @@ def control_claims(effort: int, repeats: int) -> list[dict[str, Any]]:
         other = gymnasiums("CartPole-v1", count, effort * 1_000_000 // count)
         rates = duel(f"CartPole-v1, {count} environments", mine, other, repeats)
         claims.append(claim(f"CartPole-v1, {count:,} environments", rates, "Gymnasium", 5))
+    mine = ours("CartPole-v1", 1024, effort * 8_000, copy=False)
+    other = gymnasiums("CartPole-v1", 1024, effort * 1_000)
+    rates = duel("CartPole-v1, 1024 environments, arrays reused", mine, other, repeats)
+    text = "CartPole-v1, 1,024 environments, copy=False: the caller gets the same arrays each step"
+    claims.append(claim(text, rates, "Gymnasium", 5))
     for env_id in TASKS:
         mine = ours(env_id, 1024, effort * 2000)
-        rates = duel(
-            f"{env_id}, 1024 environments", mine, envpools(env_id, 1024, effort * 50), repeats
-        )
-        claims.append(claim(f"{env_id}, 1,024 environments", rates, "EnvPool", 25))
+        name, theirs = envpools(env_id, 1024, effort * 50) or ("EnvPool", None)
+        rates = duel(f"{env_id}, 1024 environments", mine, theirs, repeats)
+        claims.append(claim(f"{env_id}, 1,024 environments", rates, name, 25))
     for env_id in ("CartPole-v1", *TASKS):
         mine = ours(env_id, 1, effort * 50_000)
-        rates = duel(f"{env_id}, 1 environment", mine, envpools(env_id, 1, effort * 1000), repeats)
-        claims.append(claim(f"{env_id}, 1 environment", rates, "EnvPool", 1))
+        name, theirs = envpools(env_id, 1, effort * 1000) or ("EnvPool", None)
+        rates = duel(f"{env_id}, vector of 1", mine, theirs, repeats)
+        text = f"{env_id}, a vector environment of 1: cost of a call"
+        claims.append(claim(text, rates, name, 1))
+        mine = single(lambda env_id=env_id: gym.make(f"playout/{env_id}"), effort * 5000)  # type: ignore[misc]
+        other = single(lambda env_id=env_id: gym.make(env_id), effort * 2000)  # type: ignore[misc]
+        rates = duel(f"{env_id}, gym.make", mine, other, repeats)
+        text = f"{env_id}, one environment from gym.make, with Gymnasium's wrappers"
+        claims.append(claim(text, rates, "Gymnasium", 1))
+    for count in (8, 64):
+        mine = python_vector("CartPole-v1", count, effort * 8000 // count)
+        other = sync_vector("CartPole-v1", count, effort * 8000 // count)
+        rates = duel(f"Gymnasium's CartPole in Python, {count}", mine, other, repeats)
+        text = f"CartPole-v1 of Gymnasium in Python, {count} stepped by each side's vector code"
+        claims.append(claim(text, rates, "Gymnasium SyncVectorEnv", 1))
     return claims
 
 
@@ -225,9 +298,10 @@ def board_claims(effort: int, repeats: int) -> list[dict[str, Any]]:
     """Connect Four boards against EnvPool and PettingZoo."""
     claims = []
     steps = effort * 200
-    theirs = envpools_boards(1024, 40, repeats + 1)
+    name, theirs = envpools_boards(1024, 40, repeats + 1) or ("EnvPool", None)
     rates = duel("Connect Four, 1024 boards", our_boards(1024, steps), theirs, repeats)
-    claims.append(claim("Connect Four, 1,024 boards, with masks", rates, "EnvPool", 20))
+    text = "Connect Four, 1,024 boards, with masks, beside the fastest vector environment"
+    claims.append(claim(text, rates, name, 20))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classic = peer("pettingzoo.classic.connect_four_v3", "pettingzoo[classic]")
@@ -252,8 +326,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, three rounds")
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     warnings.filterwarnings("ignore", module="gymnasium")
     effort, repeats = (1, 3) if arguments.quick else (5, 9)
     floor = cartpole_floor(1024)
@@ -280,7 +352,7 @@ def main() -> None:
         f"memory {floor['memory_steps_per_s'] / 1e6:.0f} M",
     }
     payload = {"claims": [best, *claims], "floor": floor, "steps_per_s": rates}
-    settings = {"quick": arguments.quick, "repeats": repeats, "cores": 1, "copy": False}
+    settings = {"quick": arguments.quick, "repeats": repeats, "threads of ours": 1, "copy": True}
     print(write_result("envs", payload, settings=settings))
 
 

@@ -105,7 +105,7 @@ def pretrain_part(
             with autocast(dtype):
                 hidden = forward(ids)
                 loss, _ = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
-            learner.step(loss)
+            learner.step(loss, {})
 
         return step
 
@@ -132,9 +132,21 @@ def pretrain_part(
         functions["playout compiled"] = timed(rows * length, ours(torch.bfloat16, True))
         functions["plain GPT compiled"] = timed(rows * length, plain(torch.bfloat16, True))
     found = measure(functions, repeats=repeats, rates=True)
-    claims = [
+    claims = []
+    if compiled:  # the headline: what both do at their best
+        claims.append(
+            claim(
+                "pretraining step, both compiled, bfloat16",
+                found["playout compiled"],
+                found["plain GPT compiled"],
+                "plain GPT",
+                "tokens/s",
+                1.0,
+            )
+        )
+    claims += [
         claim(
-            f"pretraining step, {name}",
+            f"pretraining step, neither compiled, {name}",
             found[f"playout {name}"],
             found[f"plain GPT {name}"],
             "plain GPT",
@@ -143,26 +155,6 @@ def pretrain_part(
         )
         for name in TYPES
     ]
-    if compiled:
-        claims.append(
-            claim(
-                "pretraining step, compiled against eager, bfloat16",
-                found["playout compiled"],
-                found["plain GPT bfloat16"],
-                "plain GPT",
-                "tokens/s",
-                1.2,
-            )
-        )
-        claims.append(
-            claim(
-                "pretraining step, both compiled, bfloat16",
-                found["playout compiled"],
-                found["plain GPT compiled"],
-                "plain GPT",
-                "tokens/s",
-            )
-        )
     return {"pretrain": found}, claims
 
 

@@ -2,10 +2,11 @@
 
 Every preset is trained with several seeds for its whole budget; the result is the interquartile
 mean over seeds with a stratified bootstrap interval (Agarwal et al. 2021), as rliable computes it.
-The reference is the table of rl-zoo3, tuned parameters on the same number of steps. Writes a JSON
-file and a picture of the curves. Each run is written as soon as it ends: the next call goes on
-with the seeds that are missing, and repeats those whose preset has changed since.
-Run it: python -m playout.benchmarks.learning [--quick] [--only ENV ...]
+The peer is stable-baselines3 with the tuned settings of rl-zoo3, trained here on the same steps
+with the same seeds (--peer), or where that has not been done the table that rl-zoo3 publishes.
+Writes a JSON file and a picture of the curves. Each run is written as soon as it ends: the next
+call goes on with the seeds that are missing, and repeats those whose preset has changed since.
+Run it: python -m playout.benchmarks.learning [--quick] [--peer] [--only ENV ...]
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.ppo.config import preset
+from playout.benchmarks.peers import sb3_learning
 from playout.benchmarks.ppo import trainer
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.errors import PlayoutError
@@ -37,7 +39,9 @@ ZOO = {
     "Hopper-v5": (2410.4, 1_000_000),
     "HalfCheetah-v5": (5819.1, 1_000_000),
 }
+SOURCE = "rl-zoo3's table, older versions of the environments, one best run"
 CLASSIC = tuple(ZOO)[:5]
+Runs = dict[str, list[dict[str, Any]]]
 POINTS = 25
 CURVE_EPISODES, FINAL_EPISODES = 10, 100
 
@@ -91,6 +95,12 @@ def learn(env: str, seed: int, quick: bool) -> dict[str, Any]:
     }
 
 
+def train_peer(env: str, seed: int, quick: bool) -> dict[str, Any] | None:
+    """One run of stable-baselines3 over the steps of our preset; None where it is missing."""
+    total = int(preset(env)["total_timesteps"])
+    return sb3_learning.learn(env, seed, total // 5 if quick else total)
+
+
 def draw(found: dict[str, list[dict[str, Any]]], path: Any) -> None:
     """Median and spread of the curves, one panel an environment."""
     import matplotlib
@@ -126,45 +136,62 @@ def draw(found: dict[str, list[dict[str, Any]]], path: Any) -> None:
     pyplot.close(figure)
 
 
-def claims_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The final return of every environment beside the reference."""
+def middle_of(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Interquartile mean of the seeds' final returns with its interval."""
+    scores = np.array([[run["final"]] for run in runs])
+    low, high = bootstrap(scores)
+    return {"median": interquartile_mean(scores), "min": low, "max": high}
+
+
+def claims_of(found: Runs, theirs: Runs) -> list[dict[str, Any]]:
+    """The final return of every environment beside the peer's, the same seeds on both sides."""
     claims = []
     for env, runs in found.items():
-        scores = np.array([[run["final"]] for run in runs])
-        low, high = bootstrap(scores)
-        claims.append(
-            {
-                "claim": f"{env}, final return after {ZOO[env][1]:,} steps",
-                "ours": {"median": interquartile_mean(scores), "min": low, "max": high},
-                "peer": ZOO[env][0],
-                "peer_name": "rl-zoo3, tuned",
-                "target": ZOO[env][0],
-                "note": f"interquartile mean of {len(runs)} seeds with 95 % interval",
-                "command": COMMAND,
-            }
-        )
+        claim: dict[str, Any] = {
+            "claim": f"{env}, final return after {ZOO[env][1]:,} steps",
+            "target": ZOO[env][0],
+            "command": COMMAND,
+        }
+        seeds = {run["seed"] for run in runs} & {run["seed"] for run in theirs.get(env, [])}
+        if len(seeds) >= 3:
+            runs = [run for run in runs if run["seed"] in seeds]
+            other = [run for run in theirs[env] if run["seed"] in seeds]
+            claim |= {"peer": middle_of(other), "peer_name": "stable-baselines3, rl-zoo3's tuning"}
+        else:
+            claim |= {"peer": ZOO[env][0], "peer_name": "rl-zoo3, tuned", "source": SOURCE}
+        claim["ours"] = middle_of(runs)
+        claim["note"] = f"interquartile mean of {len(runs)} seeds with 95 % interval"
+        claims.append(claim)
     return claims
 
 
-def kept_runs() -> dict[str, list[dict[str, Any]]]:
-    """Runs of the last file, of the environments whose preset is still the same."""
+def kept_runs() -> tuple[Runs, Runs]:
+    """Runs of the last file: ours whose preset is still the same, and the peer's."""
     path = RESULTS / "learning.json"
     if not path.is_file():
-        return {}
+        return {}, {}
     last = json.loads(path.read_text("utf-8"))
     presets = last["settings"]["presets"]
-    runs: dict[str, list[dict[str, Any]]] = last["results"]["runs"]
-    return {env: runs[env] for env in ZOO if env in runs and presets[env] == preset(env)}
+    runs: Runs = last["results"]["runs"]
+    theirs: Runs = last["results"].get("peer_runs", {})
+    return {e: runs[e] for e in ZOO if e in runs and presets[e] == preset(e)}, theirs
 
 
-def write(found: dict[str, list[dict[str, Any]]]) -> None:
+def write(found: Runs, theirs: Runs) -> None:
     """Write what is there, seeds in order."""
-    ordered = {env: sorted(found[env], key=lambda run: run["seed"]) for env in ZOO if env in found}
+    ordered, others = (
+        {env: sorted(runs[env], key=lambda run: run["seed"]) for env in ZOO if env in runs}
+        for runs in (found, theirs)
+    )
     draw(ordered, RESULTS / "learning.png")
     write_result(
         "learning",
-        {"claims": claims_of(ordered), "runs": ordered},
-        settings={"threads": 1, "presets": {e: preset(e) for e in ordered}},
+        {"claims": claims_of(ordered, others), "runs": ordered, "peer_runs": others},
+        settings={
+            "threads": 1,
+            "presets": {e: preset(e) for e in ordered},
+            "peer": {e: sb3_learning.TUNED[e] for e in others},
+        },
     )
 
 
@@ -176,15 +203,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
     parser.add_argument("--again", action="store_true", help="repeat runs that are there already")
+    parser.add_argument("--peer", action="store_true", help="train stable-baselines3 instead")
     given = parser.parse_args()
-    found: dict[str, list[dict[str, Any]]] = {} if given.quick else kept_runs()
+    ours, theirs = ({}, {}) if given.quick else kept_runs()
+    found = theirs if given.peer else ours
     if given.again:
-        found = {env: runs for env, runs in found.items() if env not in given.only}
+        for env in given.only:
+            found.pop(env, None)
     there = {(env, run["seed"]) for env, runs in found.items() for run in runs}
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.jobs, mp_context=fresh) as pool:
         waiting = {
-            pool.submit(learn, env, seed, given.quick): env
+            pool.submit(train_peer if given.peer else learn, env, seed, given.quick): env
             for seed in range(3 if given.quick else given.seeds)
             for env in given.only
             if (env, seed) not in there
@@ -196,11 +226,13 @@ def main() -> None:
             except PlayoutError as error:
                 print(f"{env}: left out: {error}", flush=True)
                 continue
+            if run is None:
+                return
             found.setdefault(env, []).append(run)
             text = f"{env}, seed {run['seed']}: {run['final']:.1f}; wanted {ZOO[env][0]}"
             print(text, flush=True)
             if not given.quick:
-                write(found)
+                write(ours, theirs)
 
 
 if __name__ == "__main__":

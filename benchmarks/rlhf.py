@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import MachineOptions
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.rlhf.commands.learn import reward as reward_command
 from playout.rlhf.commands.learn import rlhf as rlhf_command
@@ -34,12 +35,14 @@ PARTS = ("reward", "learning")
 
 
 def prepare(folder: Path, size: str, data: str) -> dict[str, Any]:
-    """The pipeline up to its report, with seed 0; what it took."""
+    """The pipeline up to its report, with seed 0; what it took, if it began in an empty folder."""
+    whole = not RunDir.is_run(folder)
     start = time.perf_counter()
     config = {"size": size, "material": data}
     run = RunDir.open_or_create(folder, kind="rlhf.all", config=config, seed=0)
-    Pipeline(run, size=size, data=data)()
+    Pipeline(run, size=size, data=data, machine=MachineOptions())()
     return {
+        "whole": whole,
         "minutes": (time.perf_counter() - start) / 60,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
@@ -162,15 +165,18 @@ def learning_part(
             "target": 0.0,
             "note": f"PPO {gain:+.3f}, best-of-4 {gain_of_four:+.3f}",
         },
-        {
-            "claim": f"peak memory of the whole pipeline, size {size}",
-            "ours": spent["peak_gib"],
-            "unit": "GiB",
-            "target": 4.0,
-            "better": "lower",
-            "note": f"{spent['minutes']:.0f} minutes, stages that were done before not counted",
-        },
     ]
+    if spent["whole"]:
+        claims.append(
+            {
+                "claim": f"peak memory of the whole pipeline from an empty folder, size {size}",
+                "ours": spent["peak_gib"],
+                "unit": "GiB",
+                "target": 4.0,
+                "better": "lower",
+                "note": f"{spent['minutes']:.0f} minutes",
+            }
+        )
     return {"seeds": rows, "best_of_n": table}, [{**c, "command": COMMAND} for c in claims]
 
 

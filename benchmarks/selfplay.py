@@ -1,11 +1,11 @@
-"""Self-play beside mctx with pgx, and beside the network alone.
+"""Self-play beside mctx with pgx: strictly the same work, and each side as it is shipped.
 
 Connect Four, Gumbel search, 256 games at once, the same residual network (64 channels, 4 blocks,
-fresh weights) on both sides. Three numbers: games a second of the whole loop, moves a second, and
-the share of the network's own speed that self-play keeps, at the batch sizes that self-play asks
-for (and at a full batch a group, which it would ask for without cache and lookahead). Ours counts
-everything it has: games share answers in a cache, trees are kept between moves, what is proven is
-not searched again. Rates are taken turn about in one process.
+fresh weights). *Strictly the same*: whole games from the beginning, every simulation asks the
+network once (no cache, no reuse of trees, no proofs, no answers from rules), float32 on both sides,
+and once more with bfloat16 on both. *Shipped against shipped*: ours with everything it has, theirs
+as its examples run it. Evaluations a move stand beside each. The share of the network's own speed
+that self-play keeps is measured at the batches that self-play asks for. Turn about, one process.
 
     python -m playout.benchmarks.selfplay [--quick]
 """
@@ -16,32 +16,29 @@ import argparse
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import playout
 import torch
-from playout.agents.alphazero.budget.presets import configure
-from playout.agents.alphazero.config import (
-    LEAF_PROOF_NODES,
-    SelfPlayConfig,
-    selfplay_search,
-)
-from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.config import SelfPlayConfig, selfplay_search
+from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.boards.resnet import build, parse_size
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
-from playout.mcts.evaluators import LeafBatch
+from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.search import SearchConfig
 
 COMMAND = "python -m playout.benchmarks.selfplay"
 GAMES = 256
 SETTLE = 24  # moves a game before anything counts: at first all games are equally old
+PEER = "mctx with pgx"
+TYPES = ("float32", "bfloat16")
 
 
-class Asked:
+class Asked(Evaluator):
     """A network that notes how many positions each question has."""
 
     def __init__(self, network: NetworkEvaluator) -> None:
@@ -54,30 +51,24 @@ class Asked:
         return self.network.evaluate(leaves)
 
 
+@dataclass
 class Ours:
-    """Our loop; `run` plays until the network has answered a number of questions."""
+    """Our loop, warmed up; a call of `run` plays until a number of questions has been answered."""
 
-    def __init__(self, size: str, config: SelfPlayConfig, evaluations: int) -> None:
-        game, simulations = playout.game("connect_four"), config.num_simulations
-        net = build(game.obs_shape, game.num_actions, size=size)
-        self.networks = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
-        nodes = LEAF_PROOF_NODES if config.proof_nodes else 0
-        self.asked = [Asked(network) for network in self.networks]
-        seeing = [TacticalEvaluator(one, game, proof_nodes=nodes) for one in self.asked]
-        search = SearchConfig(num_simulations=simulations)  # as mctx searches, or as shipped
-        if config.proof_nodes:
-            search = selfplay_search(simulations)
-        search = replace(search, cache_size=1 << 17)
-        self.loop = SelfPlay(game, seeing, config, search=search)
-        self.evaluations = evaluations
+    loop: SelfPlay
+    networks: list[NetworkEvaluator]
+    asked: list[Asked]
+    evaluations: int
+    counts: list[Any] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
         for _ in range(SETTLE):
             self.loop.play(1)
         for one in self.asked:
             one.sizes.clear()
-        self.loop.play(evaluations)
+        self.loop.play(self.evaluations)
         self.sizes = [list(one.sizes) for one in self.asked]  # of a typical round
-        self.counts: list[Any] = []
-        self.answered: list[int] = []
 
     def run(self) -> float:
         """Games that ended."""
@@ -86,6 +77,31 @@ class Ours:
         self.counts.append(counts)
         self.answered.append(sum(network.num_evaluations for network in self.networks) - before)
         return float(counts.games)
+
+    def evaluations_a_move(self) -> float:
+        """Over all calls so far."""
+        return sum(self.answered) / max(1, sum(one.moves for one in self.counts))
+
+
+def ours(size: str, simulations: int, evaluations: int, *, dtype: str, strict: bool) -> Ours:
+    """Our loop as it is shipped, or doing strictly what the peer does."""
+    game, groups = playout.game("connect_four"), min(2, os.cpu_count() or 1)
+    config = SelfPlayConfig(
+        num_groups=groups, num_trees=GAMES // groups, num_simulations=simulations
+    )
+    net = build(game.obs_shape, game.num_actions, size=size)
+    networks = [NetworkEvaluator(net, device="cpu", dtype=dtype) for _ in range(groups)]
+    asked = [Asked(network) for network in networks]
+    evaluators: list[Evaluator] = list(asked)
+    if strict:
+        config = replace(
+            config, opening_share=0.0, stop_proven=False, explore_plies=42, proof_nodes=0
+        )
+        search = SearchConfig(num_simulations=simulations, prove=False, reuse_subtree=False)
+    else:
+        evaluators = [TacticalEvaluator(one, game) for one in asked]
+        search = selfplay_search(simulations, cache_size=1 << 17)
+    return Ours(SelfPlay(game, evaluators, config, search=search), networks, asked, evaluations)
 
 
 def network_alone(networks: list[NetworkEvaluator], sizes: list[list[int]]) -> Callable[[], float]:
@@ -115,111 +131,123 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    groups = min(2, os.cpu_count() or 1)
     evaluations, repeats = (12_000, 2) if args.quick else (60_000, 5)
-    shipped_run = configure(
-        playout.game("connect_four"), size=args.size, simulations=args.simulations, updates=1
-    )
-    as_shipped = replace(shipped_run.selfplay, num_groups=groups, num_trees=GAMES // groups)
-    from_start = replace(
-        as_shipped,
-        opening_share=0.0,
-        stop_proven=False,
-        explore_plies=42,
-        proof_nodes=0,  # the network answers all but what ends within two plies
-    )
-    same = Ours(args.size, from_start, evaluations)
-    shipped = Ours(args.size, as_shipped, evaluations)
-    full = [[GAMES // groups] * (evaluations // GAMES)] * groups
-    candidates: dict[str, Callable[[], float]] = {
-        "playout, games/s": same.run,
-        "playout as shipped, games/s": shipped.run,
-        "network alone, evaluations/s": network_alone(same.networks, same.sizes),
-        "network alone in full batches, evaluations/s": network_alone(same.networks, full),
+    best = choose_dtype()
+    loops = {
+        f"strictly the same, {dtype}": ours(
+            args.size, args.simulations, evaluations, dtype=dtype, strict=True
+        )
+        for dtype in TYPES
     }
+    loops["as shipped"] = ours(args.size, args.simulations, evaluations, dtype=best, strict=False)
+    candidates = {f"playout, {name}": loop.run for name, loop in loops.items()}
+    kept = loops[f"strictly the same, {best}"]
+    candidates["network alone"] = network_alone(kept.networks, kept.sizes)
+    shipped = loops["as shipped"]
+    candidates["network alone, batches as shipped"] = network_alone(shipped.networks, shipped.sizes)
     channels, blocks, _ = parse_size(args.size)
-    peers = peer("mctx", "mctx") is not None and peer("pgx", "pgx") is not None
-    if peers:
+    if peer("mctx", "mctx") is not None and peer("pgx", "pgx") is not None:
         from playout.benchmarks.peers.mctx_selfplay import selfplay
 
         moves = 2 if args.quick else 8
-        candidates["mctx + pgx, games/s"] = selfplay(
-            GAMES, args.simulations, channels, blocks, moves, settle=SETTLE
-        )
+        for dtype in TYPES:
+            candidates[f"{PEER}, {dtype}"] = selfplay(
+                GAMES, args.simulations, channels, blocks, moves, settle=SETTLE, dtype=dtype
+            )
     warmup = 1
     rates = measure(candidates, repeats=repeats, warmup=warmup)
-    results: dict[str, Any] = {"rates": rates, **loop_numbers(same, rates, warmup)}
-    if peers:
-        ours, theirs = rates["playout, games/s"], rates["mctx + pgx, games/s"]
-        results["ratio, games/s"] = ours.over(theirs)
-        results["ratio as shipped, games/s"] = rates["playout as shipped, games/s"].over(theirs)
-    results["claims"] = claims_of(results, f"{args.size} network, {args.simulations} simulations")
-    for name, value in results.items():
-        print(f"{name}: {value}")
+    what = f"{args.size} network, {args.simulations} simulations"
+    claims = self_play_claims(loops, rates, what, args.simulations)
+    claims += network_claims(loops, rates, what, warmup, best)
     for name, rate in rates.items():
-        print(f"  {name}: {rate}")
+        print(f"{name}: {rate}")
+    for row in claims:
+        print(f"  {row['claim']} ({row.get('note', '')}): {row.get('ratio', row['ours'])}")
     settings = {
         "size": args.size,
         "simulations": args.simulations,
-        "games at once": f"{groups} x {GAMES // groups} (playout), {GAMES} (mctx + pgx)",
-        "threads": groups,
-        "dtype": same.networks[0].dtype,
+        "games at once": f"{len(kept.networks)} x {GAMES // len(kept.networks)} (playout), {GAMES}",
+        "threads": len(kept.networks),
         "repeats": repeats,
         "command": COMMAND,
     }
-    print(f"wrote {write_result('selfplay', results, settings=settings)}")
+    if not args.quick:
+        payload = {"rates": rates, "claims": claims}
+        print(f"wrote {write_result('selfplay', payload, settings=settings)}")
 
 
-def loop_numbers(ours: Ours, rates: dict[str, Rate], warmup: int) -> dict[str, Any]:
-    """What the loop did a second besides games, and the share of the network's own speed."""
-    counts = ours.counts[warmup:]
-    games = rates["playout, games/s"].runs
-    seconds = [one.games / rate for one, rate in zip(counts, games, strict=True)]
-    evaluations = Rate.of([n / s for n, s in zip(ours.answered[warmup:], seconds, strict=True)])
-    moves = Rate.of([one.moves / s for one, s in zip(counts, seconds, strict=True)])
-    simulations = Rate.of([one.simulations / s for one, s in zip(counts, seconds, strict=True)])
-    return {
-        "moves/s": moves,
-        "simulations/s": simulations,
-        "evaluations/s in self-play": evaluations,
-        "share of the network alone": evaluations.over(rates["network alone, evaluations/s"]),
-        "share of the network in full batches": evaluations.over(
-            rates["network alone in full batches, evaluations/s"]
-        ),
-        "positions a question": float(np.mean([size for sizes in ours.sizes for size in sizes])),
-        "moves a game": sum(one.moves for one in counts) / max(1, sum(one.games for one in counts)),
-        "evaluations a move": sum(ours.answered[warmup:]) / sum(one.moves for one in counts),
-    }
-
-
-def claims_of(results: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """The numbers that were promised, as report.py reads them."""
-    rates, common = results["rates"], {"command": COMMAND}
-    claims: list[dict[str, Any]] = []
-    for kind, sizes, target in (
-        ("share of the network alone", "its own batches", {"target": 80}),
-        ("share of the network in full batches", "full batches", {}),
-    ):
-        claim: dict[str, Any] = {
-            "claim": f"speed of the network alone that self-play keeps, {sizes}, {what}",
-            "ours": {n: 100 * getattr(results[kind], n) for n in ("median", "min", "max")},
-            "unit": "%",
-        }
-        claims.append(claim | target | common)
-    for kind, ratio, note in (
-        ("playout, games/s", "ratio, games/s", "same settings"),
-        ("playout as shipped, games/s", "ratio as shipped, games/s", "as shipped"),
-    ):
-        claim = {
-            "claim": f"Connect Four self-play, {what}",
-            "note": note,
-            "ours": rates[kind],
+def self_play_claims(
+    loops: dict[str, Ours], rates: dict[str, Rate], what: str, simulations: int
+) -> list[dict[str, Any]]:
+    """Games a second: the same work in both types, and each side's best as shipped."""
+    theirs = {dtype: rates[f"{PEER}, {dtype}"] for dtype in TYPES if f"{PEER}, {dtype}" in rates}
+    fastest = max(theirs, key=lambda dtype: theirs[dtype].median, default="")
+    claims = []
+    for name, loop in loops.items():
+        dtype = name.rpartition(", ")[2]
+        other, target = (dtype, 4) if dtype in TYPES else (fastest, 10)
+        asks = f"{loop.evaluations_a_move():.1f} evaluations a move"
+        row: dict[str, Any] = {
+            "claim": f"Connect Four self-play, {name}, {what}",
+            "note": f"ours {asks}, theirs {simulations + 1}",
+            "ours": rates[f"playout, {name}"],
             "unit": "games/s",
+            "command": COMMAND,
         }
-        if ratio in results:
-            theirs = {"peer": rates["mctx + pgx, games/s"], "peer_name": "mctx with pgx"}
-            claim |= theirs | {"ratio": results[ratio], "target": 5}
-        claims.append(claim | common)
+        if other in theirs:
+            ratio = rates[f"playout, {name}"].over(theirs[other])
+            row |= {
+                "peer": theirs[other],
+                "peer_name": f"{PEER}, {other}",
+                "ratio": ratio,
+                "target": target,
+            }
+        claims.append(row)
+    if theirs:
+        # What both would choose: the type in which each is faster.
+        mine = max(TYPES, key=lambda d: rates[f"playout, strictly the same, {d}"].median)
+        rate = rates[f"playout, strictly the same, {mine}"]
+        claims.insert(
+            0,
+            {
+                "claim": f"Connect Four self-play, strictly the same, best type, {what}",
+                "note": f"ours {mine}, theirs {fastest}; one evaluation a simulation on both sides",
+                "ours": rate,
+                "unit": "games/s",
+                "peer": theirs[fastest],
+                "peer_name": f"{PEER}, {fastest}",
+                "ratio": rate.over(theirs[fastest]),
+                "target": 4,
+                "command": COMMAND,
+            },
+        )
+    return claims
+
+
+def network_claims(
+    loops: dict[str, Ours], rates: dict[str, Rate], what: str, warmup: int, best: str
+) -> list[dict[str, Any]]:
+    """The share of the network's own speed that self-play keeps, with its own batches."""
+    claims = []
+    for name, alone, batches in (
+        (f"strictly the same, {best}", "network alone", "full batches"),
+        ("as shipped", "network alone, batches as shipped", "its own batches"),
+    ):
+        loop, games = loops[name], rates[f"playout, {name}"].runs
+        counts, answered = loop.counts[warmup:], loop.answered[warmup:]
+        seconds = [one.games / rate for one, rate in zip(counts, games, strict=True)]
+        evaluations = Rate.of([n / s for n, s in zip(answered, seconds, strict=True)])
+        share = evaluations.over(rates[alone])
+        claims.append(
+            {
+                "claim": f"speed of the network alone that self-play keeps, {batches}, {what}",
+                "note": name,
+                "ours": {kind: 100 * getattr(share, kind) for kind in ("median", "min", "max")},
+                "unit": "%",
+                "target": 80,
+                "command": COMMAND,
+            }
+        )
     return claims
 
 

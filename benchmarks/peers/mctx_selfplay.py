@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 
 def selfplay(
-    games: int, simulations: int, channels: int, blocks: int, moves: int, *, settle: int = 0
+    games: int,
+    simulations: int,
+    channels: int,
+    blocks: int,
+    moves: int,
+    *,
+    settle: int = 0,
+    dtype: str = "float32",
 ) -> Callable[[], float]:
     """Plays `moves` moves in each of `games` games a call; a call returns how many games ended.
 
@@ -17,6 +24,7 @@ def selfplay(
         blocks: Its residual blocks.
         moves: Moves a call.
         settle: Moves before the first call, so that games differ in age.
+        dtype: Of the network's weights and activations: float32 or bfloat16.
     """
     import jax
     import mctx
@@ -41,17 +49,19 @@ def selfplay(
         "value": weights(next(keys), channels, 1) * 0.01,
     }
 
+    params = jax.tree_util.tree_map(lambda x: x.astype(dtype), params)
+
     def conv(x, kernel):  # type: ignore[no-untyped-def]
         layout = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
 
     def network(params, obs):  # type: ignore[no-untyped-def]
-        x = jax.nn.relu(conv(obs.astype(jnp.float32), params["stem"]))
+        x = jax.nn.relu(conv(obs.astype(dtype), params["stem"]))
         for first, second in zip(params["blocks"][::2], params["blocks"][1::2], strict=True):
             x = jax.nn.relu(conv(jax.nn.relu(conv(x, first)), second) + x)
         x = jax.nn.relu(conv(x, params["head"])).reshape(x.shape[0], -1)
         value = jnp.tanh(jax.nn.relu(x @ params["hidden"]) @ params["value"])[:, 0]
-        return x @ params["policy"], value
+        return (x @ params["policy"]).astype(jnp.float32), value.astype(jnp.float32)
 
     lowest = jnp.finfo(jnp.float32).min
 

@@ -27,10 +27,30 @@ TUNED = {
 
 
 class _Masked(gym.Wrapper):  # type: ignore[type-arg]
-    """CartPole with a mask that allows everything, since MaskablePPO wants one."""
+    """A pole that may not be pushed further where it leans far already: masks that say something.
+
+    The wrapper draws no action of its own; an illegal one is taken as it is.
+    """
+
+    lean = 0.0
+
+    def reset(self, **options: Any) -> Any:
+        obs, info = super().reset(**options)
+        self.lean = float(obs[2])
+        return obs, info
+
+    def step(self, action: Any) -> Any:
+        found = super().step(action)
+        self.lean = float(found[0][2])
+        return found
 
     def action_masks(self) -> Any:
-        return np.ones(2, np.bool_)
+        return np.array([self.lean < 0.1, self.lean > -0.1])
+
+
+def masked_cartpole() -> gym.Env[Any, Any]:
+    """Gymnasium's CartPole with masks."""
+    return _Masked(gym.make("CartPole-v1"))
 
 
 def learner(algorithm: str, options: dict[str, Any]) -> Callable[[], float] | None:
@@ -43,8 +63,8 @@ def learner(algorithm: str, options: dict[str, Any]) -> Callable[[], float] | No
     module = sb3 if algorithm == "PPO" else peer("sb3_contrib", "sb3-contrib")
     if module is None:
         return None
-    wrapper = _Masked if algorithm == "MaskablePPO" else None
-    envs = make_vec_env("CartPole-v1", n_envs=options["num_envs"], wrapper_class=wrapper)
+    source: Any = masked_cartpole if algorithm == "MaskablePPO" else "CartPole-v1"
+    envs = make_vec_env(source, n_envs=options["num_envs"])
     policy = "MlpLstmPolicy" if algorithm == "RecurrentPPO" else "MlpPolicy"
     model = getattr(module, algorithm)(
         policy,

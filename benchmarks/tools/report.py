@@ -6,9 +6,11 @@
 A result takes part if its payload has "claims", a list of objects: claim (what is compared), ours,
 unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
 was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
-limit from above). ours, peer and ratio are numbers or rates (median, min, max). Claims with a row
-and a column make a table of their own: many of these have no peer. A picture of the same name
-stands below. docs/measured.md shows all claims, README.md those in HEADLINES and what was missed.
+limit from above). source says where a peer's number was published; without it the peer was
+measured in the same run. ours, peer and ratio are numbers or rates (median, min, max). Claims with
+a row and a column make a table of their own: many of these have no peer. A picture of the same
+name stands below. docs/measured.md shows all claims, README.md those in HEADLINES and what was
+missed.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ KEYS = (
     "ours",
     "peer",
     "peer_name",
+    "source",
     "ratio",
     "target",
     "unit",
@@ -166,6 +169,9 @@ def table(claims: list[dict[str, Any]]) -> list[str]:
         compared = claim.get("ratio") is not None
         peer = cell(claim.get("peer"), unit)
         name = claim.get("peer_name") or ""
+        if peer and name:
+            published = claim.get("source")
+            name += f"; published: {published}" if published else "; same run"
         lines.append(
             "| "
             + " | ".join(
