@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import playout
 import torch
-from playout.agents.alphazero.config import SelfPlayConfig, selfplay_search
+from playout.agents.alphazero.budget.presets import configure
+from playout.agents.alphazero.config import selfplay_search
 from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
@@ -86,9 +87,8 @@ class Ours:
 def ours(size: str, simulations: int, evaluations: int, *, dtype: str, strict: bool) -> Ours:
     """Our loop as it is shipped, or doing strictly what the peer does."""
     game, groups = playout.game("connect_four"), min(2, os.cpu_count() or 1)
-    config = SelfPlayConfig(
-        num_groups=groups, num_trees=GAMES // groups, num_simulations=simulations
-    )
+    preset = configure(game, size=size, simulations=simulations, updates=1).selfplay
+    config = replace(preset, num_groups=groups, num_trees=GAMES // groups)
     net = build(game.obs_shape, game.num_actions, size=size)
     networks = [NetworkEvaluator(net, device="cpu", dtype=dtype) for _ in range(groups)]
     asked = [Asked(network) for network in networks]
