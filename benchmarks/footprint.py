@@ -68,7 +68,7 @@ def claim(what: str, ours: Any, unit: str, **more: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, prints and writes benchmarks/results/footprint.json."""
+    """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="two rounds, no wheel, no tests")
     given = parser.parse_args()

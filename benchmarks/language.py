@@ -57,7 +57,7 @@ def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[s
                 ),
             )
             if name in theirs:
-                from playout.benchmarks.peers.trl_steps import decode
+                from playout.benchmarks.tools.peers.trl_steps import decode
 
                 functions[f"transformers {name}"] = timed(
                     batch * ANSWER,
@@ -90,7 +90,7 @@ def pretrain_part(
     world: World, repeats: int, compiled: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Tokens a second of a whole step on 16 rows of 256 tokens."""
-    from playout.benchmarks.peers.gpt_reference import GPT
+    from playout.benchmarks.tools.peers.gpt_reference import GPT
 
     rows, length = 16, 256
     ids = torch.from_numpy(world.rng.integers(4, 4096, (rows, length)))
@@ -209,7 +209,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
     """Samples or pairs a second of whole steps."""
     if peer("trl", "trl==1.12") is None:
         return {}, []
-    from playout.benchmarks.peers import trl_steps
+    from playout.benchmarks.tools.peers import trl_steps
 
     folder = str(world.folder)
     prompts = [world.text(PROMPT - 1) for _ in range(512)]

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.ppo.config import preset
-from playout.benchmarks.peers import sb3_learning
 from playout.benchmarks.ppo import trainer
 from playout.benchmarks.tools.measuring import RESULTS, write_result
+from playout.benchmarks.tools.peers import sb3_learning
 from playout.errors import PlayoutError
 
 COMMAND = "python -m playout.benchmarks.learning"

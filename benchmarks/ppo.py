@@ -24,8 +24,8 @@ from playout.agents.commands.ppo import Command
 from playout.agents.ppo.config import fill, preset
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments
-from playout.benchmarks.peers import sb3_ppo
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
+from playout.benchmarks.tools.peers import sb3_ppo
 
 COMMAND = "python -m playout.benchmarks.ppo"
 # CleanRL's ppo.py, as published: settings, not code.

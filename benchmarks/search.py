@@ -89,7 +89,7 @@ def mctx_trees(kind: str, trees: int, simulations: int, searches: int) -> Candid
     """The same by mctx and pgx."""
     if not all(peer(name, name) for name in ("jax", "mctx", "pgx")):
         return None
-    from playout.benchmarks.peers.mctx_search import constant_search
+    from playout.benchmarks.tools.peers.mctx_search import constant_search
 
     return constant_search(kind, trees, simulations, searches)
 

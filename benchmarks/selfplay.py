@@ -147,7 +147,7 @@ def main() -> None:
     candidates["network alone, batches as shipped"] = network_alone(shipped.networks, shipped.sizes)
     channels, blocks, _ = parse_size(args.size)
     if peer("mctx", "mctx") is not None and peer("pgx", "pgx") is not None:
-        from playout.benchmarks.peers.mctx_selfplay import selfplay
+        from playout.benchmarks.tools.peers.mctx_selfplay import selfplay
 
         moves = 2 if args.quick else 8
         for dtype in TYPES:
