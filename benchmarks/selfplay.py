@@ -24,10 +24,11 @@ import playout
 import torch
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.config import selfplay_search
-from playout.agents.alphazero.evaluator import NetworkEvaluator, choose_dtype
+from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.boards.resnet import build, parse_size
+from playout.agents.runs.devices import resolve_dtype
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.search import SearchConfig
@@ -132,7 +133,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     evaluations, repeats = (12_000, 2) if args.quick else (60_000, 5)
-    best = choose_dtype()
+    best = resolve_dtype("auto", torch.device("cpu"))
     loops = {
         f"strictly the same, {dtype}": ours(
             args.size, args.simulations, evaluations, dtype=dtype, strict=True
