@@ -14,6 +14,10 @@ __version__ = "0.1.0"
 # that `import playout` needs no torch.
 _LAZY = {
     "load": "playout.agents.runs.kinds",
+    "analyse": "playout.agents.commands.analyse",
+    "evaluate": "playout.agents.commands.eval",
+    "match": "playout.agents.commands.match",
+    "resume": "playout.agents.runs.kinds",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
     "Game": "playout.envs.core.python_game",
@@ -21,7 +25,7 @@ _LAZY = {
     "testing": "playout.testing",
 }
 
-__all__ = ["Game", "__version__", "alphazero", "game", "load", "ppo", "testing"]
+__all__ = ["__version__", *_LAZY]
 
 
 _hook.install()

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -138,16 +139,51 @@ def trust(name: str, where: object) -> None:
         )
 
 
-def trust_environment(env: str, where: object) -> None:
-    """As `trust`, for an environment's name in a file.
+def module_of_environment(env: str) -> str | None:
+    """The module that an environment's name imports, if any.
 
     "module:Env-v0" imports the module, and so do PettingZoo's dotted names behind "aec:" and
     "parallel:"; every other name is looked up in a registry.
     """
     kind, _, name = env.partition(":")
     if kind not in ("aec", "parallel"):
-        name = env if ":" in env else ""
-    elif "/" in name:
-        name = ""
-    if name:
-        trust(name, where)
+        return kind if name else None
+    return None if "/" in name else name.partition(":")[0]
+
+
+def trust_environment(env: str, where: object) -> None:
+    """As `trust`, for an environment's name in a file."""
+    module = module_of_environment(env)
+    if module is not None:
+        trust(module, where)
+
+
+# Settings that may name code of one's own.
+_ENVIRONMENT_SETTINGS = frozenset({"env", "game"})
+_OBJECT_SETTINGS = frozenset({"network", "reward", "rewards", "trunk", "encoder"})
+
+
+def trust_words(settings: Mapping[str, object]) -> str:
+    """What a command that uses a run needs besides: " --trust MODULE" for each module it names.
+
+    Args:
+        settings: The run's, in nested tables.
+    """
+    return "".join(f" --trust {module}" for module in dict.fromkeys(_modules(settings)))
+
+
+def _modules(settings: Mapping[str, object]) -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _modules(value)
+            continue
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(text, str):
+                continue
+            module = None
+            if key in _ENVIRONMENT_SETTINGS:
+                module = module_of_environment(text.partition("(")[0])
+            elif key in _OBJECT_SETTINGS and ":" in text:
+                module = text.partition(":")[0]
+            if module and module.replace(".", "_").isidentifier() and not is_known(module):
+                yield module

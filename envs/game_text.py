@@ -166,11 +166,12 @@ REQUIRED = inspect.Parameter.empty
 
 def _signature(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """A factory's parameters; None where they cannot be known."""
-    begin: Any = getattr(factory, "__init__", None) if inspect.isclass(factory) else None
-    if begin is not None and (
-        begin is object.__init__ or getattr(begin, "__module__", "") == "typing"
-    ):  # a subclass of the protocol has a constructor of typing's until it is first made
-        return []
+    cls: Any = factory if inspect.isclass(factory) else None
+    if cls is not None:
+        plain = cls.__init__ is object.__init__ and cls.__new__ is object.__new__
+        # A subclass of a protocol has a constructor of typing's until it is first made.
+        if plain or getattr(cls.__init__, "__module__", "") == "typing":
+            return []
     try:
         return list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
@@ -220,9 +221,10 @@ def instance_params(made: Any) -> dict[str, Any] | None:
         names = [p.name for p in found]
     if not all(hasattr(made, name) for name in names):
         return None
-    params = {name: _as_tuple(getattr(made, name)) for name in names}
+    params = {name: as_tuple(getattr(made, name)) for name in names}
     return params if all(map(is_plain, params.values())) else None
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+def as_tuple(value: Any) -> Any:
+    """A value with tuples in place of lists."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value

@@ -245,7 +245,7 @@ def _plan(command: Command, run: RunDir, game: NativeGame, device: torch.device)
     """
     if run.find() is None and "given" in run.config and "preset" not in run.record:
         name, preset, config = plan_run(command, game, device)
-        run.change_config(alphazero=config)
+        run.complete_config(alphazero=config)
         run.update(preset={"name": name, "basis": preset.basis})
     config = stored_config(run.config["alphazero"], where=str(run.path / "run.json"))
     return _with_length(config, command, run, game=game, device=device)

@@ -9,17 +9,19 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.agents.runs.options import MachineOptions
+from playout.agents.runs.options import MachineOptions, make_command
 from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.players.analysis import Analysis, Judge
-    from playout.envs.core.game import NativeGame, State
+    from playout.agents.players.player import RunPlayer
+    from playout.envs.core.game import NativeGame, State, StateBatch
 
 _MAX_BYTES = 256 << 20
 _ROLLOUT_SIMULATIONS = 1000
@@ -46,6 +48,9 @@ class Command(MachineOptions):
     run: Annotated[Positional[str], arg(metavar="RUN")]
     """A run directory; with --evaluator rollout or solver also the name of a game."""
 
+    game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """The game, where the run cannot name it: module:Name of what makes it."""
+
     moves: Annotated[str | None, arg(metavar="MOVES", help_behavior_hint="")] = None
     """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""
 
@@ -71,10 +76,14 @@ class Command(MachineOptions):
     """Show no progress."""
 
 
-def main(command: Command) -> int:
-    """Answers for a file, or shows single positions."""
+def _check(command: Command) -> None:
     if command.simulations is not None and not 0 <= command.simulations <= 1 << 22:
         raise ConfigError(f"--simulations must be from 0 to {1 << 22}, not {command.simulations}")
+
+
+def main(command: Command) -> int:
+    """Answers for a file, or shows single positions."""
+    _check(command)
     if command.moves is not None and command.moves_file is not None:
         raise ConfigError("give either --moves or --moves-file, not both")
     if command.plot is not None and command.moves is None:
@@ -100,7 +109,8 @@ def _answer_file(command: Command, path: Path) -> int:
     lines = read_lines(path)
     game, judge = open_judge(command)
     # More than one chunk: every core gets a judge of its own; their answers do not differ.
-    cores = len(os.sched_getaffinity(0)) if command.evaluator == "network" else 1
+    cores = command.threads or len(os.sched_getaffinity(0))
+    cores = cores if command.evaluator == "network" else 1
     others = [open_judge(command)[1] for _ in range(1, min(cores, 8, len(lines) // BATCH))]
     states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
@@ -158,27 +168,82 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
     return state
 
 
-def open_judge(command: Command) -> tuple[NativeGame, Judge]:
+def open_judge(command: Command, game: object | None = None) -> tuple[NativeGame, Judge]:
     """The game and what judges its positions."""
     from playout.agents.players import analysis
     from playout.agents.players.load import game_of_run, load_player, one_torch_thread
-    from playout.envs.core.registry import game as find_game
+    from playout.envs.core.registry import given_game
 
+    chosen = game if game is not None else command.game
+    known = None if chosen is None else given_game(chosen)
     if command.evaluator == "network":
         if not Path(command.run).is_dir():
             raise ConfigError(
                 f"{command.run} is not a run directory: use --evaluator rollout or solver"
             )
-        player = load_player(command.run, which=command.which, simulations=command.simulations)
+        player = load_player(
+            command.run,
+            which=command.which,
+            simulations=command.simulations,
+            game=known,
+            machine=command,
+        )
         one_torch_thread()
         return player.game, player.judge()
-    game = game_of_run(command.run) if Path(command.run).is_dir() else find_game(command.run)
+    if known is None:
+        is_run = Path(command.run).is_dir()
+        known = game_of_run(command.run) if is_run else given_game(command.run)
     if command.evaluator == "solver":
         from playout.mcts.exact.solver import Solver
 
-        return game, analysis.solver_judge(Solver(game, table_mb=256))
+        return known, analysis.solver_judge(Solver(known, table_mb=256))
     simulations = _ROLLOUT_SIMULATIONS if command.simulations is None else command.simulations
-    return game, analysis.rollout_judge(game, simulations, threads=0)
+    return known, analysis.rollout_judge(known, simulations, threads=command.threads)
+
+
+def analyse(
+    run: str | os.PathLike[str] | RunPlayer,
+    positions: str | State | StateBatch | Sequence[str | State],
+    *,
+    game: object | None = None,
+    **options: Any,
+) -> Analysis:
+    """`playout analyse` in Python: `playout.analyse("runs/demo", ["4455", ""]).action`.
+
+    Args:
+        run: A run, or a player that `playout.load` returned; with evaluator="rollout" or "solver"
+            also the name of a game.
+        positions: One or more: moves from the start as text, states, or a batch of states.
+        game: The game itself, where the run cannot name it.
+        **options: The command's: simulations, evaluator, which, device, trust ...; simulations and
+            the like of a player are its own.
+
+    Returns:
+        A row for each position.
+
+    Raises:
+        DataError: A position that cannot be reached, or where the game is over.
+    """
+    from playout.agents.players import analysis
+    from playout.envs.core.game import State, StateBatch
+
+    if isinstance(run, str | os.PathLike):
+        command = make_command(Command, run=os.fspath(run), **options)
+        _check(command)
+        known, judge = open_judge(command, game)
+    else:
+        if options or game is not None:
+            raise ConfigError("a player has its game and its options already: give positions alone")
+        known, judge = run.game, run.judge()
+    if isinstance(positions, StateBatch):
+        return analysis.analyse(positions, judge)
+    given = [positions] if isinstance(positions, str | State) else list(positions)
+    states = [
+        one if isinstance(one, State) else read_position(known, one, "positions", number)
+        for number, one in enumerate(given, 1)
+    ]
+    batch = StateBatch.from_states(states) if states else known.batch(0)
+    return analysis.analyse(batch, judge)
 
 
 def _show(command: Command) -> int:

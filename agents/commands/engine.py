@@ -40,15 +40,15 @@ class Command(MachineOptions):
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
     from playout.agents.players.gtp import GtpEngine, serve
-    from playout.agents.players.load import game_of_specs, make_player, one_torch_thread
-    from playout.envs.core.registry import game as find_game
+    from playout.agents.players.load import game_of_players, make_player, one_torch_thread
+    from playout.envs.core.registry import given_game
 
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
-    game = find_game(command.game) if command.game else game_of_specs([command.player])
+    game = given_game(command.game) if command.game else game_of_players([command.player])
     if game.num_players != 2:
         raise ConfigError(f"the protocol is for two players, {game} has {game.num_players}")
-    player = make_player(command.player, game, seed=command.seed)
+    player = make_player(command.player, game, seed=command.seed, machine=command)
     one_torch_thread()
     serve(GtpEngine(player, game), sys.stdin, sys.stdout)
     return 0

@@ -1,11 +1,16 @@
 """Measure how good a run is; what that means depends on its kind (runs/kinds.py)."""
 
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, find_kind
+from playout.agents.runs.options import make_command
 from playout.agents.runs.reporting import must_be_writable, write_json
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
@@ -42,3 +47,31 @@ def main(command: Command) -> int:
     if command.json is not None:
         write_json(command.json, found)
     return 0
+
+
+def evaluate(
+    run: str | os.PathLike[str],
+    *,
+    game: object | None = None,
+    verbose: bool = False,
+    **options: Any,
+) -> Mapping[str, Any]:
+    """`playout eval` in Python: `playout.evaluate("runs/demo", episodes=20)["ratings"]`.
+
+    Args:
+        run: A run directory, or what training returned.
+        game: The game, the environment or what makes one, where the run cannot name it.
+        verbose: Print what the command prints.
+        **options: The command's options.
+
+    Returns:
+        What it measured, as plain data.
+    """
+    command = make_command(Command, run=os.fspath(run), **options)
+    opened = RunDir.open(command.run)
+    kind = find_kind(opened, wanted="eval")
+    with nullcontext() if verbose else silence():
+        found = kind.evaluate(opened, command, game=game)
+    if command.json is not None:
+        write_json(command.json, found)
+    return found

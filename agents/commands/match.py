@@ -6,13 +6,14 @@ made by players/load.py, games played by rating/arena.py, rated by rating/rating
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import MachineOptions
+from playout.agents.runs.options import MachineOptions, make_command
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -75,41 +76,117 @@ class Command(MachineOptions):
     """Show no progress."""
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What came of a round robin.
+
+    Attributes:
+        game: What was played.
+        matches: The games of each pairing.
+        ratings: Elo with intervals, best first.
+        report: All of it as plain data, as --json writes it.
+    """
+
+    game: NativeGame
+    matches: list[MatchResult]
+    ratings: Ratings
+    report: dict[str, Any]
+
+    def score(self, player: str) -> float:
+        """The share of the points that a player made, a draw being half a point."""
+        return float(next(r.score for r in self.ratings.players if r.name == player))
+
+    def __str__(self) -> str:
+        """A line for each player, best first."""
+        rows = (
+            f"{one['player']}: {one['elo']:.0f} Elo ({one['low']:.0f} .. {one['high']:.0f}), "
+            f"{100 * one['score']:.1f} % of {one['games']} games"
+            for one in self.report["players"]
+        )
+        return "\n".join(rows)
+
+
 def main(command: Command) -> int:
     """Plays, rates and reports."""
-    from playout.agents.players.load import game_of_specs, make_player, one_torch_thread
-    from playout.agents.rating.openings import check_plies
-    from playout.agents.rating.sprt import SprtConfig
-    from playout.agents.runs.reporting import must_be_writable, write_json
-    from playout.envs.core import records
-    from playout.envs.core.registry import game as find_game
+    from playout.agents.players.load import one_torch_thread
+    from playout.agents.runs.reporting import write_json
 
-    specs = list(command.players)
-    _check(command, specs)
-    test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
+    _check(command, command.players)
+    game, players = _seated(command, command.players, command.game)
+    one_torch_thread()
+    found = _play(command, game, players)
+    _print(found.report, found.matches)
+    if command.json is not None:
+        write_json(command.json, found.report)
+    return 0
+
+
+def match(
+    players: Sequence[str | os.PathLike[str] | Player],
+    *,
+    game: object | None = None,
+    **options: Any,
+) -> Match:
+    """`playout match` in Python: `playout.match(["runs/demo", "uct:500"], games=20)`.
+
+    Args:
+        players: What the command takes, runs as training returned them, or Player objects.
+        game: A name, or the game itself; by default what the first run has learned.
+        **options: The command's options; nothing is shown unless quiet=False.
+    """
+    given = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in players]
+    names = [one if isinstance(one, str) else one.name for one in given]
+    shown = {"quiet": True, **options}
+    command = make_command(Command, players=names, **shown)
+    _check(command, names)
+    found = _play(command, *_seated(command, given, game))
+    if command.json is not None:
+        from playout.agents.runs.reporting import write_json
+
+        write_json(command.json, found.report)
+    return found
+
+
+def _seated(
+    command: Command, given: Sequence[str | Player], game: object | None
+) -> tuple[NativeGame, list[Player]]:
+    """The game and its players; finds out first whether results can be written."""
+    from playout.agents.players.load import game_of_players, make_player
+    from playout.agents.runs.reporting import must_be_writable
+    from playout.envs.core.registry import given_game
+
     for path in (command.records, command.json):
         if path is not None:
             must_be_writable(path)
-    game = find_game(command.game) if command.game else game_of_specs(specs)
+    played = given_game(game) if game is not None else game_of_players(given)
     players: list[Player] = []
-    for spec in specs:
-        player = make_player(spec, game, seed=command.seed)
-        player.name = spec  # two runs may have the same name, but nobody is listed twice
+    for one in given:
+        if isinstance(one, str):
+            player = make_player(one, played, seed=command.seed, machine=command)
+            player.name = one  # two runs may have the same name, but nobody is listed twice
+        else:
+            player = one
         players.append(player)
-    one_torch_thread()
-    if command.records is not None:
-        records.append(command.records, [])
+    return played, players
+
+
+def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:
+    """The whole match, without a word about its result."""
+    from playout.agents.rating.openings import check_plies
+    from playout.agents.rating.sprt import SprtConfig
+    from playout.envs.core import records
+
+    test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
     openings = command.openings
     if openings is None:
         openings = _default_openings(game, players)
     check_plies(game, openings)
+    if command.records is not None:
+        records.append(command.records, [])
     matches = _play_all(command, game, players, openings, test)
-    ratings = _rate(matches, command.anchor or specs[0])
+    ratings = _rate(matches, command.anchor or players[0].name)
     report = summary(command, str(game), openings, matches, ratings)
-    _print(report, matches)
-    if command.json is not None:
-        write_json(command.json, report)
-    return 0
+    return Match(game, matches, ratings, report)
 
 
 def _default_openings(game: NativeGame, players: Sequence[Player]) -> int:
@@ -121,13 +198,13 @@ def _default_openings(game: NativeGame, players: Sequence[Player]) -> int:
     return min(_QUICK_PLY, game.max_plies // 5) if solves else opening_plies(game)
 
 
-def _check(command: Command, specs: list[str]) -> None:
+def _check(command: Command, specs: Sequence[str]) -> None:
     if len(specs) < 2:
         raise ConfigError(
             "a match needs at least two players, such as: playout match greedy uct:500"
         )
     for spec in specs:
-        if specs.count(spec) > 1:
+        if list(specs).count(spec) > 1:
             raise ConfigError(f"player {spec!r} is listed twice; a player cannot meet itself")
         if spec == "human":
             raise ConfigError("people play with `playout play RUN`, not in matches")

@@ -145,7 +145,7 @@ def main(command: Command) -> int:
     if not command.env and command.resume is None:
         raise ConfigError("say which environment: playout ppo CartPole-v1")
     run = _train(command, command.env)
-    print(f"run {run.path}: playout eval|play|export {run.path}")
+    print(f"run {run.path}: {run.command_for('eval|play|export')}")
     return 0
 
 

@@ -172,9 +172,14 @@ def game_of_run(path: str | PathLike[str]) -> NativeGame:
     return game
 
 
-def game_of_specs(specs: Sequence[str]) -> NativeGame:
+def game_of_players(players: Sequence[str | Player]) -> NativeGame:
     """The game that the first run among these players has learned, else Connect Four."""
-    for path in specs:
+    for one in players:
+        if not isinstance(one, str):
+            if isinstance(one, RunPlayer):
+                return one.game
+            continue
+        path = one
         while not Path(path).is_dir() and ":" in path:
             path = path.rpartition(":")[0]
         if path and Path(path).is_dir():

@@ -7,7 +7,7 @@ by side, one row each, whose order and number may change from call to call. Leav
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ class Player(Protocol):
         return
 
 
+@runtime_checkable
 class RunPlayer(Player, Protocol):
     """What `eval`, `play` and `analyse` ask of the player of a run.
 

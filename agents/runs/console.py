@@ -7,12 +7,14 @@ own plan. rich is imported only for the live bar. Leaves out what the numbers me
 """
 
 import math
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import Literal, Protocol, TextIO
 
 Mode = Literal["auto", "live", "plain", "quiet"]
@@ -265,6 +267,20 @@ def make_console(
     return PlainConsole(file, brief=brief)
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Shows no progress and drops what is printed meanwhile, for calls from Python."""
+    before = _silent.set(True)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        _silent.reset(before)
+
+
 class Tell(Protocol):
     """Says how far some work is."""
 
@@ -275,7 +291,7 @@ class Tell(Protocol):
 @contextmanager
 def progress(title: str, total: int, *, unit: str, quiet: bool = False) -> Iterator[Tell]:
     """Shows work of `total` units on the error stream, so that what is printed can be piped."""
-    console = make_console(not quiet, sys.stderr, brief=True)
+    console = make_console(not (quiet or _silent.get()), sys.stderr, brief=True)
     console.start(title, 0, total, unit)
     pace = RemainingTime(0)
 

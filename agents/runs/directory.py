@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import to_dict
 from playout.errors import CheckpointError, RunError
+from playout.own_code import trust_words
 
 FORMAT = "playout.run.v1"
 _MAX_CONFIG_BYTES = 1 << 20
@@ -95,7 +97,7 @@ class RunDir(Checkpoints):
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         super().__init__(path, str(record["id"]))
         self._record = record
-        self._holds_lock = False
+        self._lock_thread = 0  # which thread of this process holds the lock
 
     @property
     def kind(self) -> str:
@@ -120,7 +122,18 @@ class RunDir(Checkpoints):
     @property
     def resume_command(self) -> str:
         """What continues it from a terminal; a stage is continued by the run it belongs to."""
-        return f"{self.whole.command} --resume {self.whole.path}"
+        whole = self.whole
+        return f"{whole.command} --resume {whole.path}{trust_words(whole.config)}"
+
+    def command_for(self, verb: str, *words: str) -> str:
+        """What uses it from a terminal: "playout match RUN uct:1000 --trust my_game".
+
+        Args:
+            verb: The command.
+            *words: What stands behind the run.
+        """
+        line = " ".join(["playout", verb, str(self.path), *words])
+        return f"{line}{trust_words(self.config)}"
 
     @property
     def seed(self) -> int:
@@ -242,23 +255,22 @@ class RunDir(Checkpoints):
         durable_io.replace_file(self.path / "run.json", durable_io.encode_json(self._record))
 
     def change_config(self, **changes: Any) -> None:
-        """Change top-level settings of a run (a longer budget, say); run.json keeps the history.
-
-        It begins with the first checkpoint: what was decided before is what the run began with.
-        """
-        config = to_dict({**self.config, **changes})
-        text = _toml(config)
+        """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
         step = next((step for step, _ in checkpoints.newest_first(self._folder)), None)
-        history = list(self._record.get("changes", []))
-        if step is not None:
-            before = {key: self.config.get(key) for key in changes}
-            history.append(to_dict({"step": step, "from": before, "to": changes}))
+        before = {key: self.config.get(key) for key in changes}
+        change = to_dict({"step": step, "from": before, "to": changes})
+        self._set_config(changes, changes=[*self._record.get("changes", []), change])
+
+    def complete_config(self, **settings: Any) -> None:
+        """Add what was decided before the first update, as if the run had begun with it."""
+        self._set_config(settings)
+
+    def _set_config(self, settings: dict[str, Any], **fields: Any) -> None:
+        config = to_dict({**self.config, **settings})
+        text = _toml(config)
         # Both digests are good between the two writes: a kill there leaves a run that opens.
-        self.update(
-            config=config,
-            config_sha256=[durable_io.sha256(text), self._record["config_sha256"][0]],
-            changes=history,
-        )
+        digests = [durable_io.sha256(text), self._record["config_sha256"][0]]
+        self.update(config=config, config_sha256=digests, **fields)
         durable_io.replace_file(self.path / "config.toml", text)
 
     def discard_unused(self) -> None:
@@ -277,12 +289,13 @@ class RunDir(Checkpoints):
     def lock(self) -> Iterator[None]:
         """Hold the run for writing; sweeps up what a killed writer left half-made.
 
-        Who holds it may ask again, by the same object: the lock ends with the outermost one.
+        The thread that holds it may ask again, by the same object: the lock ends with the
+        outermost one.
 
         Raises:
             RunError: another process holds it (named by its pid), or the folder cannot be written.
         """
-        if self._holds_lock:
+        if self._lock_thread == threading.get_ident():
             yield
             return
         path = self.path / "lock"
@@ -311,10 +324,10 @@ class RunDir(Checkpoints):
                 raise RunError(
                     f"cannot write in {self.path}: {durable_io.describe(error)}"
                 ) from error
-            self._holds_lock = True
+            self._lock_thread = threading.get_ident()
             yield
         finally:
-            self._holds_lock = False
+            self._lock_thread = 0
             _locked.discard(key)
             os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""What can be done with a finished run, by its kind: load it, measure it, play it, export it.
+"""What can be done with a run, by its kind: load, measure, play, export and continue it.
 
 A kind is a module with the four functions of `RunKind`. `KINDS` names the modules, and one is
 imported only when a run of its kind is used: this room knows nothing of learning, and looking at a
@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions, machine_options
+from playout.agents.runs.options import (
+    DEFAULT_MACHINE,
+    MachineOptions,
+    machine_options,
+    make_command,
+)
 from playout.errors import ConfigError, RunError
 from tyro.conf import arg
 
@@ -26,6 +31,13 @@ KINDS = {
     "alphazero": "playout.agents.alphazero.run",
     "ppo": "playout.agents.ppo.run",
     "rlhf": "playout.rlhf.run",
+}
+
+
+# What Python calls to train such a run; every other kind is trained by a stage of language.
+TRAINING = {
+    "alphazero": "playout.agents.commands.alphazero:alphazero",
+    "ppo": "playout.agents.commands.ppo:ppo",
 }
 
 
@@ -206,3 +218,34 @@ def load(
     opened = RunDir.open(run)
     kind = find_kind(opened, wanted="player")
     return kind.load(opened, which, machine=machine, game=game)
+
+
+def resume(run: str | PathLike[str], *, game: object | None = None, **options: Any) -> RunDir:
+    """Continues a run where it stopped, as `--resume RUN` of the command that began it.
+
+    Args:
+        run: A run directory, or what training returned; a stage stands for its whole run.
+        game: The game, the environment or what makes one, where the run cannot name it.
+        **options: Settings that may change, such as minutes or updates; device, trust, quiet.
+
+    Returns:
+        The run, as training returns it.
+
+    Raises:
+        RunError: No command trains such a run. ConfigError: a setting may not change.
+    """
+    opened = RunDir.open(run).whole
+    given = {"resume": opened.path, **options}
+    if opened.kind in TRAINING:
+        module, _, function = TRAINING[opened.kind].partition(":")
+        source = () if game is None else (game,)
+        getattr(import_module(module), function)(*source, **given)
+        return RunDir.open(opened.path)
+    from playout.cli import stages
+
+    group, _, stage = opened.kind.partition(".")
+    if group != "rlhf" or stage not in stages():
+        raise RunError(f"{opened.path} is a run of kind {opened.kind}, which no command continues")
+    command = import_module(stages()[stage])
+    command.main(make_command(command.Command, **given))
+    return RunDir.open(opened.path)

@@ -21,6 +21,7 @@ from playout.own_code import refuse_while_importing, trust_modules
 from tyro.conf import UseAppendAction, arg
 
 T = TypeVar("T", bound="TrainingOptions")
+M = TypeVar("M", bound="MachineOptions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +117,9 @@ def stored_settings(command: TrainingOptions) -> dict[str, Any]:
 
 
 def _other_kind(run: RunDir) -> ConfigError:
-    again = f"{run.command} --resume {run.path}"
-    return ConfigError(f"{run.path} is a run of kind {run.kind}; continue it with: {again}")
+    return ConfigError(
+        f"{run.path} is a run of kind {run.kind}; continue it with: {run.resume_command}"
+    )
 
 
 def resumed(
@@ -138,7 +140,7 @@ def resumed(
     return dataclasses.replace(command, **{"resume": Path(path), **given})
 
 
-def make_command(cls: type[T], **given: Any) -> T:
+def make_command(cls: type[M], **given: Any) -> M:
     """A command from keyword arguments, as the command line would make it.
 
     Raises:
@@ -148,7 +150,7 @@ def make_command(cls: type[T], **given: Any) -> T:
     if isinstance(known.get("trust"), str):
         known["trust"] = (known["trust"],)
     trust_modules(*known.get("trust", ()))
-    if known.get("resume") is not None:
+    if issubclass(cls, TrainingOptions) and known.get("resume") is not None:
         return resumed(cls, known.pop("resume"), **known)
     return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
 

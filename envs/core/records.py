@@ -1,8 +1,8 @@
 """Games on disk: one JSON object a line, played through again when they are read.
 
-A record names its game by name and parameters, so that a file can never make playout import
-anything. Appending is one write that is taken back if it fails; reading checks every field and
-every move, and errors name the line. Search trees are not kept here.
+A record names its game by name and parameters; the module of a game of one's own is imported only
+if the person trusts it. Appending is one write that is taken back if it fails; reading checks every
+field and every move, and errors name the line. Search trees are not kept here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
+from playout.envs.game_text import read as read_form
 from playout.errors import DataError, PlayoutError
 
 MAX_LINE = 4 << 20  # bytes of one record
@@ -41,7 +42,7 @@ class GameRecord:
     """One game, finished or not.
 
     Attributes:
-        game: The game's name.
+        game: The game's name; module:Name of one's own.
         params: Its parameters.
         players: A name for each player, in the order of their numbers.
         moves: The moves in the game's notation.
@@ -88,9 +89,11 @@ class GameRecord:
         for action in actions:
             moves.append(state.action_text(action))
             state = state.apply(action)
+        own = None if game.origin is None else read_form(game.origin)
+        name, params = own or (game.name, dict(game.params))
         data: dict[str, Any] = {
-            "game": game.name,
-            "params": dict(game.params),
+            "game": name,
+            "params": params,
             "players": list(players),
             "moves": moves,
             "result": state.returns.tolist() if state.is_terminal else None,
@@ -250,7 +253,8 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
     for name in ("game", "players", "moves", "result"):
         _need(name in data, f"the field {name!r} is missing")
     name, params = data["game"], data.get("params", {})
-    _need(isinstance(name, str) and name.isidentifier(), "game must be a name")
+    named = isinstance(name, str) and name and read_form(name)[0] == name
+    _need(bool(named), "game must be a name")
     _need(isinstance(params, dict) and "game" not in params, "params must be an object")
     game = game or make_game(name, **params)
     players = _texts(data["players"], "players")

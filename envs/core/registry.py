@@ -119,6 +119,8 @@ def game_text(game: object) -> str | None:
 
 
 def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
+    if name not in GAMES:  # records hold lists
+        params = {key: form.as_tuple(value) for key, value in params.items()}
     if ":" in name:
         return _own_game(name, params)
     if name in _registered:

@@ -108,9 +108,9 @@ def print_summary(run: RunDir, *, rate: bool = True) -> None:
         draw(picture, run, last)
         print(f"A picture of this game's end and of how it learned: {picture}\n")
     print(
-        f"Play against it      playout play {run.path}\n"
-        f"Ask it about moves   playout analyse {run.path}\n"
-        f"Let it play others   playout match {run.path} uct:1000\n"
+        f"Play against it      {run.command_for('play')}\n"
+        f"Ask it about moves   {run.command_for('analyse')}\n"
+        f"Let it play others   {run.command_for('match', 'uct:1000')}\n"
         f"See all curves       tensorboard --logdir {run.path / 'tb'}"
     )
 

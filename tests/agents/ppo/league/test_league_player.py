@@ -8,8 +8,8 @@ from gymnasium import spaces
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.policy import PolicyStep
 from playout.agents.players.load import (
+    game_of_players,
     game_of_run,
-    game_of_specs,
     load_player,
     make_player,
 )
@@ -72,7 +72,7 @@ def test_a_run_of_ppo_plays_its_game_and_refuses_others(game, tmp_path):
     options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
     run = playout.ppo("tic_tac_toe", run=tmp_path / "r", self_play=True, **options)
     mine = playout.game("tic_tac_toe")
-    assert game_of_run(run.path) == game_of_specs(["random", f"{run.path}:8"]) == mine
+    assert game_of_run(run.path) == game_of_players(["random", f"{run.path}:8"]) == mine
     assert load_player(run.path, simulations=8).act(mine.batch(3)).shape == (3,)
     with pytest.raises(ConfigError, match="cannot play connect_four"):
         make_player(str(run.path), game)
