@@ -208,7 +208,7 @@ def _train(
             run.discard_unused()
         raise
     if not command.quiet:
-        print_summary(run, rate=command.rating)
+        print_summary(run, rate=command.rating, machine=command, game=game)
     return run
 
 

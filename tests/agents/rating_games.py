@@ -87,6 +87,35 @@ class Climb(_Numbers):
         return planes
 
 
+class Stairs(_Numbers):
+    """One player, no dice: 24 times, up by 1 or 2 stairs; results differ by where one treads."""
+
+    name, num_players, num_actions, max_plies, obs_shape = "stairs", 1, 2, 24, (2, 1, 49)
+    steps = 24
+    worth = (0, 3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7)
+
+    def initial_state(self):
+        return (0, 0, 0)  # steps, stair, sum
+
+    def to_play(self, state):
+        return 0 if state[0] < self.steps else -1
+
+    def legal_actions(self, state):
+        return [0, 1]
+
+    def apply(self, state, action):
+        stair = state[1] + action + 1
+        return (state[0] + 1, stair, state[2] + self.worth[stair % 15])
+
+    def returns(self, state):
+        return [state[2] / 120 - 0.8]
+
+    def observe(self, state, player):
+        planes = np.zeros((2, 1, 49), np.float32)
+        planes[0, 0, state[0]] = planes[1, 0, state[1]] = 1
+        return planes
+
+
 class Nim(_Numbers):
     """Two players take 1 to 3 of the stones; who takes the last wins."""
 

@@ -130,6 +130,14 @@ class Ladder:
             else:
                 del self.snapshots[0]
 
+    def links_played(self) -> list[Result]:
+        """Results of anchors among themselves."""
+        return [
+            Result(*names, *counts)
+            for names, counts in self._results.items()
+            if set(names) <= set(self.anchors)
+        ]
+
     def fit(self) -> Ratings:
         """Ratings of everybody who has played, Elo above random play."""
         results = [Result(*names, *counts) for names, counts in self._results.items()]

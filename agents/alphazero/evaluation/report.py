@@ -1,40 +1,35 @@
 """What a self-play run tells people: its plan, and at the end how well it plays, with a picture.
 
 Training's own evaluations are small; the end of a run looks at all solved positions and plays more
-games, so that the intervals are narrow enough to say something. Everything here can be had again by
-`playout eval RUN`. Left out: the progress line (trainer.py, agents/runs/console.py).
+games (final.py), so that the intervals are narrow enough to say something. The picture is made in
+picture.py. Left out: the progress line (trainer.py, agents/runs/console.py).
 """
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.evaluation.final import (
+    earlier_players,
+    ladder_of,
+    rate_player,
+    usual_anchor,
+)
+from playout.agents.alphazero.evaluation.picture import draw
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
 from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
-from playout.agents.rating.arena import play_match
-from playout.agents.rating.evaluation import judge_positions, score_of
 from playout.agents.rating.intervals import format_share
-from playout.agents.runs.checkpoint.durable_io import replace_file
-from playout.agents.runs.console import progress
+from playout.agents.rating.play import play_games
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import write_json
 from playout.envs.core.game import NativeGame, State
-from playout.envs.drawing.board import render_state
+from playout.errors import CheckpointError
 
-SIMULATIONS = 128
-ANCHORS = ("random", "uct:500")
-GAMES = 200  # against each anchor
-CURVES = {
-    "eval/policy_optimal_share": "moves that keep the outcome, policy alone",
-    "eval/optimal_move_share": "moves that keep the outcome, search",
-    "eval/score_uct512": "points against uct:512",
-}
+SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training had fewer
 
 
 def print_plan(
@@ -78,34 +73,35 @@ def describe_size(size: str) -> str:
     return f"{channels} channels x {blocks} blocks"
 
 
-def measure(player: AlphaZeroPlayer, *, games: int, seed: int = 0) -> dict[str, Any]:
-    """Shares on all solved positions and results against the anchors, with intervals."""
-    report: dict[str, Any] = {"positions": judge_positions(player), "matches": []}
-    with progress("games", len(ANCHORS) * games, unit="games") as tell:
-        for number, spec in enumerate(ANCHORS):
-            tell(number * games, f"against {spec}")
-            opponent = make_player(spec, player.game, seed=seed)
-            match = play_match(
-                player, opponent, player.game, games, part="rating", seed=seed + number
-            )
-            report["matches"].append(score_of(match, player.name))
-    return report
-
-
-def print_summary(run: RunDir, *, rate: bool = True) -> None:
+def print_summary(
+    run: RunDir,
+    *,
+    rate: bool = True,
+    seconds: float | None = None,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: NativeGame | None = None,
+) -> None:
     """Rates the run's player, shows a game, saves a picture and says how to go on.
 
-    Without `rate` it only says how to go on.
+    Args:
+        run: what has been trained.
+        rate: without it, all that is said is how to go on.
+        seconds: that the games may take; None is as long as they take.
+        machine: device, dtype and threads.
+        game: what the run has learned, where it cannot name that itself.
     """
-    player = load(run).with_simulations(SIMULATIONS) if rate else None
-    if player is not None and player.game.num_players == 2:
+    if rate:
+        simulations = run.config["alphazero"].get("eval_simulations", SIMULATIONS)
+        player = load(run, machine=machine, game=game)
+        player = player.with_simulations(max(1, min(SIMULATIONS, int(simulations))))
         print("\nMeasuring what it has learned ...\n", flush=True)
-        report = measure(player, games=GAMES, seed=run.seed)
+        ladder, games = ladder_of(run, "best", player.game), learned_games(run)
+        earlier = earlier_players(ladder, player, games=games)
+        report = rate_player(player, ladder, earlier=earlier, seconds=seconds, seed=run.seed)
         write_json(run.path / "strength.json", report)
-        print("\n".join([*summary_lines(run, report), ""]))
-        last = show_game(player, run.seed)
+        print("\n".join([*summary_lines(report, games), ""]))
         picture = run.path / "summary.png"
-        draw(picture, run, last)
+        draw(picture, run, show_game(player, report, run.seed))
         print(f"A picture of this game's end and of how it learned: {picture}\n")
     print(
         f"Play against it      {run.command_for('play')}\n"
@@ -115,73 +111,79 @@ def print_summary(run: RunDir, *, rate: bool = True) -> None:
     )
 
 
-def summary_lines(run: RunDir, report: dict[str, Any]) -> list[str]:
-    """The report of `measure` as lines of text."""
-    games = [row["selfplay/games"] for row in read_rows(run.path) if "selfplay/games" in row]
-    lines = [f"What it has learned from {games[-1] if games else 0:,.0f} games of self-play"]
-    positions, matches = report["positions"], report["matches"]
+def learned_games(run: RunDir) -> int:
+    """Games of self-play until the best checkpoint."""
+    try:
+        return int(run.load("best", only=("totals",))[1]["totals"]["games"])
+    except CheckpointError:  # holds a network alone
+        return 0
+
+
+def summary_lines(report: dict[str, Any], games: int) -> list[str]:
+    """The report of `rate_player` as lines of text.
+
+    Args:
+        report: plain data.
+        games: of self-play that the player has learned from.
+    """
+    lines = [f"What it has learned from {games:,} games of self-play"]
+    positions, matches = report["positions"], report.get("matches", [])
+    returns, rating = report.get("returns", []), report.get("rating")
     names = [one["by"] for one in positions] + [one["opponent"] for one in matches]
-    width = max(map(len, names)) + 2
+    width = (
+        max([len(name) for name in [*names, *(one["player"] for one in returns)]], default=0) + 2
+    )
     if positions:
         count = positions[0]["positions"]
         lines.append(f"  {count:,} solved positions: how often its move keeps the outcome")
     for one in positions:
         share = format_share(one["value_preserving"], one["value_preserving_interval"])
         lines.append(f"    {one['by']:{width}}{share}")
-    lines.append(f"  {matches[0]['games']} games against each of these: its points, in draws half")
+    if matches:
+        played = sorted({one["games"] for one in matches})
+        many = " to ".join(map(str, dict.fromkeys((played[0], played[-1]))))
+        lines.append(f"  {many} games against each of these: its points, in draws half")
     for one in matches:
         share = format_share(one["score"], one["score_interval"])
         lines.append(f"    {one['opponent']:{width}}{share}")
+    if returns:
+        lines.append(
+            f"  the mean result of {returns[0]['games']} games on the same openings and dice"
+        )
+    for one in returns:
+        low, high = one["interval"]
+        lines.append(f"    {one['player']:{width}}{one['mean']:.3f} ({low:.3f} .. {high:.3f})")
+    if rating is not None:
+        low, high = rating["interval"]
+        lines.append(
+            f"  {rating['elo']:,.0f} Elo above random play ({low:,.0f} .. {high:,.0f}), by all of "
+            "these games"
+        )
+    if not (matches or returns):
+        lines.append("  There was no time for games: playout eval plays some.")
     lines.append("  (95 % intervals in brackets; uct:N is tree search with N random games a move)")
     return lines
 
 
-def show_game(player: AlphaZeroPlayer, seed: int) -> State:
-    """Prints a game against rollout search from the beginning; returns the last position."""
-    opponent = make_player(ANCHORS[-1], player.game, seed=seed + 1)
-    states = player.game.batch(1)
-    sides = (player, opponent)
-    moves: list[str] = []
+def show_game(player: AlphaZeroPlayer, report: dict[str, Any], seed: int) -> State:
+    """Prints a game from the beginning against rollout search; returns the last position."""
+    met = [one["opponent"] for one in report.get("matches", [])]
+    spec = usual_anchor(player.game)
+    spec = spec if spec in met else "random"
+    opponent = make_player(spec, player.game, seed=seed + 1)
+    opponent.reset(seed + 1)
     player.reset(seed)
-    while not states.is_terminal()[0]:
-        actions = sides[int(states.to_play()[0])].act(states)
-        moves.append(states[0].action_text(int(actions[0])))
-        states.apply(actions)
-    result = float(states.returns()[0, 0])
-    ending = "wins" if result > 0 else "loses" if result < 0 else "draws"
-    print(
-        f"A game: it moves first against {opponent.name} and {ending}.\n"
-        f"  {' '.join(moves)}\n\n"
-        f"{painted(str(states[0]))}\n"
-    )
-    return states[0]
-
-
-def draw(path: Path, run: RunDir, state: State) -> None:
-    """Writes a PNG file: a position, and what the evaluations of the run have found over games."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    board, curves = figure.subplots(1, 2, width_ratios=(2, 3))
-    board.imshow(render_state(state, "rgb_array"))
-    board.set_axis_off()
-    board.set_title(f"The end of a game against {ANCHORS[-1]}")
-    rows = list(read_rows(run.path))
-    for key, label in CURVES.items():
-        points = [(row["selfplay/games"], 100 * row[key]) for row in rows if key in row]
-        if points:
-            curves.plot(*zip(*points, strict=True), "o-", label=label)
-    curves.set_title("How it learned, per cent")
-    curves.set_xlabel("games of self-play")
-    curves.set_xlim(left=0)
-    curves.xaxis.set_major_formatter("{x:,.0f}")
-    curves.grid(alpha=0.25)
-    if curves.lines:
-        low, high = curves.get_ylim()[0], 101.0
-        curves.set_ylim(low - 0.45 * (high - low), high)  # room for the legend
-        curves.legend(frameon=False, loc="lower right")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    replace_file(path.absolute(), data.getvalue())
+    seats = [(0, *[1] * (player.game.num_players - 1))]
+    played = play_games(player.game, (player, opponent), seats, [[]], [0], seed=seed)[0]
+    state, moves = player.game.initial_state(), []
+    for action in played.moves:
+        moves.append(state.action_text(action))
+        state = state.apply(action)
+    mine, *others = played.returns
+    if not others:
+        how = f"A game: its result is {mine:.3g}."
+    else:
+        ending = "wins" if mine > max(others) else "loses" if mine < max(others) else "draws"
+        how = f"A game: it moves first against {opponent.name} and {ending}."
+    print(f"{how}\n  {' '.join(moves)}\n\n{painted(str(state))}\n")
+    return state

@@ -15,9 +15,9 @@ from playout.agents.rating.play import usual_plies
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 
-FIRST_ANCHOR, ANCHOR_GROWTH = 8, 4
+FIRST_ANCHOR, ANCHOR_GROWTH = 4, 5
 """Simulations of the weakest tree search that anchors a rating, and of each next one in terms of
-the one before: one in four of those is beaten in about four games of five."""
+the one before: 4, 20, 100, 500, 2,500."""
 
 MAX_OPPONENTS = 4
 """Of an evaluation: two earlier networks and two anchors."""
@@ -42,7 +42,7 @@ class EvaluationSettings:
     simulations: int = 128
     games: int = 40
     positions: int = 400
-    max_anchor: int = 8192
+    max_anchor: int = 2500
     max_snapshots: int = 4
     proofs: bool = True
 

@@ -5,11 +5,14 @@ import playout
 import pytest
 from playout.agents.players.load import make_player
 from playout.agents.players.simple import GreedyPlayer, RandomPlayer
-from playout.agents.rating.arena import play_match, round_robin
+from playout.agents.rating.arena import num_games_of, play_match, round_robin
 from playout.agents.rating.games import MatchResult, PlayedGame, to_record
+from playout.agents.rating.play import play_games
+from playout.agents.rating.ratings import rate
 from playout.agents.rating.sprt import SprtConfig
 from playout.envs.core.records import GameRecord
-from playout.errors import ConfigError, GameError
+from playout.errors import ConfigError, GameError, StoppedError
+from rating_games import Nim, Stairs, Thirds
 
 
 class Fixed:
@@ -172,3 +175,85 @@ def test_pairs_count_points_of_the_first_player():
         PlayedGame(("b", "a"), (), 1, (1, -1)),
     ]
     assert MatchResult("a", "b", games).pairs() == [0, 1, 0, 0, 1]
+
+
+def test_three_players_sit_everywhere_and_every_two_of_them_are_compared():
+    game = playout.game(Thirds())
+    players = [Fixed("low", lowest), Fixed("high", highest), RandomPlayer()]
+    seen, told = [], []
+    found = round_robin(
+        players,
+        game,
+        9,
+        openings=0,
+        on_games=seen.extend,
+        on_ply=lambda done, who: told.append((done, who)),
+    )
+    assert num_games_of(game, 3, 9) == len(seen) == 9 == told[-1][0]
+    seats = [played.players for played in seen[:3]]
+    assert seats == [
+        ("low", "high", "random"),
+        ("high", "random", "low"),
+        ("random", "low", "high"),
+    ]
+    assert [(match.a, match.b) for match in found] == [
+        ("low", "high"),
+        ("low", "random"),
+        ("high", "random"),
+    ]
+    for played in seen:
+        state = game.from_moves(list(played.moves))
+        assert tuple(state.returns) == played.returns
+    for match in found:
+        wins, draws, losses = match.score(match.a)
+        assert wins + draws + losses == 9 and match.score(match.b) == (losses, draws, wins)
+        ahead = sum(
+            played.returns[played.players.index(match.a)]
+            > played.returns[played.players.index(match.b)]
+            for played in seen
+        )
+        assert wins == ahead
+    ratings = rate([one for match in found for one in match.results()], weight=2 / 3)
+    assert set(ratings.names) == {"low", "high", "random"}
+
+
+def test_two_players_share_the_seats_of_a_game_of_three():
+    game = playout.game(Thirds())
+    seen = []
+    (match,) = round_robin(
+        [Fixed("low", lowest), RandomPlayer()], game, 3, openings=0, on_games=seen.extend
+    )
+    seats = {tuple(played.players) for played in seen}
+    assert len(seats) == 6 and ("low", "low", "random") in seats and len(seen) == 6
+    assert sum(match.score("low")) == 12  # two meetings a game
+
+
+def test_games_of_one_player_are_compared_on_the_same_openings():
+    game = playout.game(Stairs())
+    seen = []
+    players = [Fixed("low", lowest), Fixed("high", highest), Fixed("same", lowest)]
+    found = {(m.a, m.b): m for m in round_robin(players, game, 6, on_games=seen.extend)}
+    assert len(seen) == 18
+    assert [one.moves[:3] for one in seen[:6]] == [one.moves[:3] for one in seen[6:12]]
+    assert found["low", "same"].score("low") == (0, 6, 0)
+    wins, draws, losses = found["low", "high"].score("high")
+    assert wins + losses > 0 and wins + draws + losses == 6
+
+
+def test_a_game_that_never_ends_is_named_and_work_can_be_stopped():
+    class Endless(Nim):
+        name = "endless"
+
+        def apply(self, state, action):
+            return (max(1, state[0] - action - 1), 1 - state[1])
+
+    game, seats = playout.game(Endless()), [(0, 1)]
+    players = [Fixed("low", lowest), Fixed("high", lowest)]
+    with pytest.raises(GameError, match="max_plies 21"):
+        play_games(game, players, seats, [[]], [0], seed=0)
+    asked = []
+    with pytest.raises(StoppedError):
+        play_games(
+            game, players, seats, [[]], [0], seed=0, stop=lambda: len(asked) > 3 or asked.append(1)
+        )
+    assert len(asked) == 4

@@ -1,0 +1,82 @@
+"""The rating at the end of a run: any number of players, within its time, from the run alone."""
+
+import json
+import time
+
+import playout
+import pytest
+from playout.agents.alphazero.evaluation.final import earlier_players, ladder_of, rate_player
+from playout.agents.alphazero.evaluation.report import print_summary, summary_lines
+from playout.agents.alphazero.player import load
+from playout.agents.runs.directory import RunDir
+from rating_games import Nim, Stairs, Thirds
+
+FEW = {"eval_games": 8, "eval_simulations": 4, "simulations": 4, "evaluations": 200, "steps": 1}
+
+
+def trained(game, path):
+    """A run of three evaluations, quickly made."""
+    options = {"updates": 3, "eval_every": 1, "warmup_positions": 64, "size": "8x1", "seed": 1}
+    return playout.alphazero(game, run=path, quiet=True, num_trees=8, **options, **FEW)
+
+
+@pytest.fixture(scope="module", params=[Nim, Thirds])
+def run_of_own(request, tmp_path_factory):
+    game = request.param()
+    return trained(game, tmp_path_factory.mktemp("run") / "run"), playout.game(game)
+
+
+def test_a_run_is_rated_against_anchors_and_its_own_past(run_of_own):
+    run, game = run_of_own
+    player = load(run, game=game).with_simulations(4)
+    ladder = ladder_of(run, "latest", game)
+    assert len(ladder.snapshots) == 3
+    earlier = earlier_players(ladder, player, games=ladder.snapshots[-1].games)
+    report = rate_player(player, ladder, games=12, earlier=earlier, seed=1)
+    met = [one["opponent"] for one in report["matches"]]
+    assert met[0] == "random" and "uct:20" in met
+    assert any(name.startswith("itself after") for name in met)
+    low, high = report["rating"]["interval"]
+    assert low < report["rating"]["elo"] < high
+    seats = game.num_players
+    assert all(one["games"] == 12 * (seats - 1) for one in report["matches"])
+    lines = summary_lines(report, 123)
+    assert "123 games of self-play" in lines[0] and "Elo above random play" in "\n".join(lines)
+
+
+def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
+    run, game = run_of_own
+    player = load(run, game=game).with_simulations(4)
+    ladder = ladder_of(run, "latest", game)
+    begun = time.monotonic()
+    short = rate_player(player, ladder, games=100_000, seconds=0.5, seed=1)
+    assert time.monotonic() - begun < 20  # far less than so many games take, on any machine
+    for one in short["matches"]:
+        low, high = one["score_interval"]
+        assert one["games"] < 100_000 and high - low > 0.01
+    none = rate_player(player, ladder, games=10, seconds=-1.0, seed=1)
+    assert none["matches"] == [] and "no time" in "\n".join(summary_lines(none, 1))
+
+
+def test_the_summary_shows_a_game_a_picture_and_keeps_the_numbers(run_of_own, capsys):
+    run, game = run_of_own
+    print_summary(run, seconds=1.0, game=game)
+    text = capsys.readouterr().out
+    assert "A game: " in text and "playout play" in text
+    assert json.loads((run.path / "strength.json").read_text())["matches"]
+    assert (run.path / "summary.png").stat().st_size > 5000
+
+
+def test_a_game_of_one_player_is_rated_by_its_results(tmp_path):
+    game = playout.game(Stairs())
+    run = trained(Stairs(), tmp_path / "run")
+    player = load(run, game=game).with_simulations(4)
+    report = rate_player(player, ladder_of(run, "latest", game), games=16, seed=1)
+    assert [one["player"] for one in report["returns"]][1:] == ["random", "uct:20"]
+    assert "matches" not in report and "16 games" in "\n".join(summary_lines(report, 1))
+
+
+def test_a_run_without_ratings_has_an_empty_ladder(untrained_run):
+    assert (
+        ladder_of(RunDir.open(untrained_run), "best", playout.game("tic_tac_toe")).snapshots == []
+    )
