@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 from playout.agents.runs.config import from_dict, nearest, to_dict
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import END_NODES
 from playout.mcts.exact.tactics import Tactics
 from playout.mcts.search import SearchConfig
-from tyro.conf import Suppress
+from tyro.conf import Suppress, arg
 
 LEAF_PROOF_NODES = 300
 """Alpha-beta's effort at a leaf: 10 us on average, half of what a small network takes."""
@@ -179,6 +179,7 @@ class AlphaZeroConfig:
         eval_simulations: of the search that is rated.
         eval_positions: solved positions that a rating looks at, in games that have some.
         eval_games: games of a rating.
+        eval_max_anchor: simulations of the strongest tree search that a rating is anchored to.
         tactics: at its leaves, self-play's search sees wins at once ("one_ply") and what lets the
             other side win at once ("two_plies"), or neither ("off"); "auto" looks two plies ahead
             in games of at most 16 legal moves.
@@ -200,10 +201,10 @@ class AlphaZeroConfig:
     steps: int = 48
     pooling: bool = False
     heads: str = "auto"
-    first_size: str = ""
+    first_size: Annotated[str, arg(metavar="SIZE", help_behavior_hint="")] = ""
     first_evaluations: int = 32768
     first_steps: int = 48
-    first_simulations: int | None = None
+    first_simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     grow_at: float = 0.2
     grow_warmup: float = 0.12
     replay_capacity: int = 500_000
@@ -215,6 +216,7 @@ class AlphaZeroConfig:
     eval_simulations: int = 128
     eval_positions: int = 400
     eval_games: int = 40
+    eval_max_anchor: int = 8192
     tactics: Tactics = "auto"
     leaf_proof_nodes: int = LEAF_PROOF_NODES
     infer_dtype: Suppress[str] = "auto"

@@ -10,11 +10,13 @@ solved positions (evaluation/in_training.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
 from playout.agents.alphazero.evaluation.in_training import BEST_METRIC, Evaluation
@@ -24,13 +26,16 @@ from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
+from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import CheckpointError, ConfigError
-from playout.mcts.evaluators import Evaluator
+from playout.errors import CheckpointError, ConfigError, StoppedError
+from playout.mcts.evaluators import Evaluator, LeafBatch
+
+Float32 = npt.NDArray[np.float32]
 
 
 def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto") -> AlphaZeroConfig:
@@ -49,6 +54,27 @@ def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto")
     return replace(config, infer_dtype=resolve_dtype(config.infer_dtype, device))
 
 
+STOP_SECONDS = 3.0
+"""An update that has gone on for so long after a signal goes back to its beginning."""
+
+
+class StoppableEvaluator(Evaluator):
+    """Another evaluator, until `stop` says that nobody waits for the answers any more."""
+
+    def __init__(self, evaluator: Evaluator, stop: Callable[[], bool]) -> None:
+        self.evaluator, self.stop = evaluator, stop
+
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """The other one's logits and values.
+
+        Raises:
+            StoppedError: `stop` said so.
+        """
+        if self.stop():
+            raise StoppedError("self-play was asked to stop")
+        return self.evaluator.evaluate(leaves)
+
+
 class AlphaZeroTrainer(Trainer):
     """Learns a game by playing against itself.
 
@@ -57,6 +83,8 @@ class AlphaZeroTrainer(Trainer):
         seed: names all random streams.
         device: where networks learn and play; by default a GPU if there is one.
         game: what is played; by default the one that the configuration names.
+        init: is called with the fresh final network, to begin with an earlier one's weights; a
+            checkpoint that is loaded later replaces them.
     """
 
     best_metric = BEST_METRIC
@@ -68,6 +96,7 @@ class AlphaZeroTrainer(Trainer):
         seed: int = 0,
         device: torch.device | None = None,
         game: NativeGame | None = None,
+        init: Callable[[BoardNetwork], object] | None = None,
     ) -> None:
         if config.minutes is not None:
             raise ConfigError("a trainer counts updates or games: turn minutes into updates first")
@@ -78,26 +107,25 @@ class AlphaZeroTrainer(Trainer):
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
         weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
-        self.learners = [
-            Learner(
-                new_network(
-                    self.game,
-                    plan.size,
-                    network=config.network,
-                    pooling=config.pooling,
-                    heads=config.heads,
-                    seed=weights_seed,
-                ),
-                config.learner,
-                device=self.device,
+        networks = [
+            new_network(
+                self.game,
+                plan.size,
+                network=config.network,
+                pooling=config.pooling,
+                heads=config.heads,
+                seed=weights_seed,
             )
             for plan in config.networks
         ]
+        if init is not None:
+            init(networks[-1])
+        self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
         self.playing = 0  # the index of the network that plays
         self._network_evaluators: list[NetworkEvaluator] = []
         self.selfplay = SelfPlay(
             self.game,
-            self._make_evaluators(),
+            self._stoppable(self._make_evaluators()),
             config.selfplay,
             search=selfplay_search(
                 config.selfplay.num_simulations,
@@ -117,6 +145,7 @@ class AlphaZeroTrainer(Trainer):
             simulations=config.eval_simulations,
             positions=config.eval_positions,
             games=config.eval_games,
+            max_anchor=config.eval_max_anchor,
             proofs=config.leaf_proof_nodes > 0,
         )
         self.evaluation = Evaluation(self.game, rating, seed=seed)
@@ -125,6 +154,7 @@ class AlphaZeroTrainer(Trainer):
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._update_seconds = 0.0  # of the latest
         self._expected_end: float | None = None  # by time.perf_counter
+        self._stop_at: float | None = None  # by time.monotonic
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -163,6 +193,20 @@ class AlphaZeroTrainer(Trainer):
             for one in self._network_evaluators
         ]
 
+    def _stoppable(self, evaluators: Sequence[Evaluator]) -> list[Evaluator]:
+        """The same, but an update can end early; not while the network learns meanwhile."""
+        if self.config.overlap:
+            return list(evaluators)
+        return [StoppableEvaluator(one, self._must_stop) for one in evaluators]
+
+    def stop_soon(self) -> None:
+        """An update that is still in self-play after some seconds goes back to its beginning."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + STOP_SECONDS
+
+    def _must_stop(self) -> bool:
+        return self._stop_at is not None and time.monotonic() >= self._stop_at
+
     def _refresh(self) -> Learner:
         """Hands the newest weights to self-play; returns the learner of the network that plays."""
         networks, done = self.config.networks, self._done
@@ -170,7 +214,8 @@ class AlphaZeroTrainer(Trainer):
         if playing != self.playing:
             self.playing = playing
             self.selfplay.assign_evaluators(
-                self._make_evaluators(), num_simulations=networks[playing].num_simulations
+                self._stoppable(self._make_evaluators()),
+                num_simulations=networks[playing].num_simulations,
             )
         for evaluator in self._network_evaluators:
             evaluator.refresh(self.learners[playing].average)
@@ -245,7 +290,11 @@ class AlphaZeroTrainer(Trainer):
         network, average = self._rated_network(), self.learners[self.playing].average
         start = time.perf_counter()
         found = self.evaluation.measure(
-            network, average, update=self.updates, games=self.totals.games
+            network,
+            average,
+            update=self.updates,
+            games=self.totals.games,
+            stop=self._must_stop,
         )
         self.evaluation_seconds.append(time.perf_counter() - start)
         return found
@@ -266,7 +315,8 @@ class AlphaZeroTrainer(Trainer):
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
-        shown = {"games": f"{self.totals.games:,}"}
+        # Where games are what is counted, the progress line has them already.
+        shown = {} if self.unit == "games" else {"games": f"{self.totals.games:,}"}
         if "train/policy_loss" in metrics:
             shown["policy loss"] = f"{metrics['train/policy_loss']:.2f}"
         return shown | self.evaluation.headline()

@@ -9,8 +9,11 @@ agents/alphazero/trainer.py; what follows from the dial: agents/alphazero/budget
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.alphazero.config import (
@@ -31,8 +34,9 @@ from tyro.conf import Positional, Suppress, arg
 
 if TYPE_CHECKING:
     import torch
-    from playout.agents.alphazero.budget.presets import Preset
+    from playout.agents.alphazero.budget.speed import Speed
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
+    from playout.agents.networks.boards.network import BoardNetwork
     from playout.envs.core.game import NativeGame
 
 GameSource = object
@@ -89,6 +93,10 @@ class Command(TrainingOptions):
 
     rating: bool = True
     """Rate the network while it learns and at the end; --no-rating leaves all of it out."""
+
+    init: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """Begin with the weights of this run's network, of the same size; where the board or the moves
+    are others, what depends on them begins anew."""
 
     alphazero: Annotated[AlphaZeroConfig, arg(name="")] = field(
         default_factory=lambda: AlphaZeroConfig(minutes=DEFAULT_MINUTES)
@@ -173,8 +181,14 @@ def _train(
     command: Command, source: GameSource | None, *, callbacks: Sequence[Callback] = ()
 ) -> RunDir:
     """Trains as the command says; `source` is the game, None: the one that the run names."""
+    begun, new = time.monotonic(), command.resume is None
     import torch
-    from playout.agents.alphazero.budget.corrector import PlanCorrector
+    from playout.agents.alphazero.budget.corrector import (
+        ADAPTED_CORRECTIONS,
+        CORRECTIONS,
+        PlanCorrector,
+    )
+    from playout.agents.alphazero.budget.fit import num_ratings, rating_interval
     from playout.agents.alphazero.evaluation.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
@@ -182,20 +196,30 @@ def _train(
 
     torch.set_num_threads(1)  # groups and shards bring their own threads
     device, minutes = resolve_device(command.device), length_of(command)
-    begun = command.resume is None
     game, run = _open_or_resume(command, source)
     try:
         with run.lock(), device_errors(device):
-            left = "nothing was learned yet" if begun else f"{run.path} is as it was"
+            left = "nothing was learned yet" if new else f"{run.path} is as it was"
             with stop_at_once(left):
-                config = _plan(command, run, game, device)
-                trainer = AlphaZeroTrainer(config, seed=run.seed, device=device, game=game)
+                config = _plan(command, run, game, device, begun)
+                trainer = AlphaZeroTrainer(
+                    config,
+                    seed=run.seed,
+                    device=device,
+                    game=game,
+                    init=_first_weights(command, run),
+                )
             if not command.quiet:
                 print_plan(run, config, minutes, game)
-            every = evaluation_interval(config, minutes) if command.rating else 0
+            about = run.record.get("preset", {})
+            times = about.get("ratings", num_ratings(minutes)) if command.rating else 0
+            every = rating_interval(config, times, max_plies=game.max_plies)
             corrector: list[Callback] = []
             if minutes is not None:
-                corrector.append(PlanCorrector(run, minutes, trainer, eval_every=every))
+                corrections = ADAPTED_CORRECTIONS if about.get("adapts") else CORRECTIONS
+                corrector.append(
+                    PlanCorrector(run, minutes, trainer, eval_every=every, corrections=corrections)
+                )
             train(
                 trainer,
                 run,
@@ -204,7 +228,7 @@ def _train(
                 callbacks=[*corrector, *callbacks],
             )
     except BaseException:
-        if begun:
+        if new:
             run.discard_unused()
         raise
     if not command.quiet:
@@ -225,6 +249,28 @@ def _open_or_resume(command: Command, source: GameSource | None) -> tuple[Native
     return game, open_run(command, kind="alphazero", name="", may_change=_MAY_CHANGE)
 
 
+def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], object] | None:
+    """What gives a network the weights that `--init` names; None if it has a checkpoint itself."""
+    from playout.agents.networks.boards.transfer import take_weights
+
+    if command.init is None or run.find() is not None:
+        return None
+    _, state = _alphazero_run(command.init).load(only=("model", "network"))
+    return partial(
+        take_weights,
+        weights=state["model"],
+        description=state["network"],
+        where=command.init,
+    )
+
+
+def _alphazero_run(path: Path) -> RunDir:
+    source = RunDir.open(path)
+    if source.kind != "alphazero":
+        raise ConfigError(f"--init takes a run of alphazero; {path} is of kind {source.kind}")
+    return source
+
+
 def _check_unchanged(command: Command, run: RunDir) -> None:
     """One line that names the setting which differs from the run's, instead of whole tables."""
     names = sorted(set(setting_names().values()))
@@ -238,17 +284,29 @@ def _check_unchanged(command: Command, run: RunDir) -> None:
             )
 
 
-def _plan(command: Command, run: RunDir, game: NativeGame, device: torch.device) -> AlphaZeroConfig:
+def _plan(
+    command: Command, run: RunDir, game: NativeGame, device: torch.device, begun: float
+) -> AlphaZeroConfig:
     """The configuration of a run with its length in counts: stored once, then read.
 
-    A run that was killed while it was measured is planned when it is resumed.
+    A run that was killed while it was measured is planned when it is resumed. `begun` is when the
+    command was, by time.monotonic.
     """
+    from playout.agents.alphazero.budget.minutes import REPORT_SHARE, updates_for
+
+    where, minutes, speed = str(run.path / "run.json"), length_of(command), None
     if run.find() is None and "given" in run.config and "preset" not in run.record:
-        name, preset, config = plan_run(command, game, device)
+        config, speed, preset = plan_run(command, game, device, begun)
         run.complete_config(alphazero=config)
-        run.update(preset={"name": name, "basis": preset.basis})
-    config = stored_config(run.config["alphazero"], where=str(run.path / "run.json"))
-    return _with_length(config, command, run, game=game, device=device)
+        run.update(preset=preset)
+    config = stored_config(run.config["alphazero"], where=where)
+    updates = command.updates
+    if minutes is not None:
+        outside = time.monotonic() - begun + minutes * 60 * (REPORT_SHARE if command.rating else 0)
+        updates = updates_for(
+            run, config, minutes, outside=outside, speed=speed, game=game, device=device
+        )
+    return replace(config, updates=updates, games=command.games, minutes=None)
 
 
 def length_of(command: Command) -> float | None:
@@ -265,21 +323,34 @@ def length_of(command: Command) -> float | None:
 
 
 def plan_run(
-    command: Command, game: NativeGame, device: torch.device
-) -> tuple[str, Preset, AlphaZeroConfig]:
-    """A new run's preset, by name, and the configuration that follows from all that is said."""
+    command: Command, game: NativeGame, device: torch.device, begun: float
+) -> tuple[AlphaZeroConfig, Speed | None, dict[str, Any]]:
+    """The plan of a new run.
+
+    Returns:
+        The configuration that follows from all that is said; the game's speed, if the plan goes by
+        it; and what the run's record says of the preset.
+    """
+    from playout.agents.alphazero.budget.fit import fit, fit_counts, fit_ratings
     from playout.agents.alphazero.budget.machine import Machine
-    from playout.agents.alphazero.budget.minutes import choose_sizes
+    from playout.agents.alphazero.budget.minutes import choose_sizes, measuring_time, time_to_learn
     from playout.agents.alphazero.budget.presets import configure, preset_for
+    from playout.agents.alphazero.budget.speed import measure_speed
     from playout.agents.alphazero.trainer import resolved
 
-    minutes = length_of(command)
+    minutes, given = length_of(command), frozenset(command.given)
     machine = Machine.here(device.type, command.threads)
     name, preset = preset_for(game)
+    network, pooling = command.network, False
     first_size, size = "", command.size
+    if command.init is not None:  # its network is the one to go on with
+        earlier = stored_config(_alphazero_run(command.init).config["alphazero"], where="--init")
+        network, size, pooling = earlier.network, size or earlier.size, earlier.pooling
+    if minutes is not None and not command.quiet:
+        print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
     if size is None:
         first_size, size = choose_sizes(
-            game, preset, machine, minutes, network=command.network, device=device
+            game, preset, machine, minutes, network=network, device=device
         )
     config = configure(
         game,
@@ -288,7 +359,7 @@ def plan_run(
         machine=machine,
         size=size,
         first_size=first_size,
-        network=command.network,
+        network=network,
         simulations=command.simulations,
         proofs=command.proofs,
         updates=command.updates,
@@ -296,34 +367,26 @@ def plan_run(
         minutes=minutes,
         long=preset.is_long(minutes),
     )
+    config = replace(config, pooling=pooling)
     config = with_settings(config, picked(command.alphazero, command.given))
-    return name, preset, resolved(config, device, command.dtype)
-
-
-def _with_length(
-    config: AlphaZeroConfig,
-    command: Command,
-    run: RunDir,
-    *,
-    game: NativeGame,
-    device: torch.device,
-) -> AlphaZeroConfig:
-    """The configuration with its length in counts: as given, or as many as fit into the minutes."""
-    from playout.agents.alphazero.budget.minutes import updates_for
-
-    minutes, updates, games = length_of(command), command.updates, command.games
-    if minutes is not None:
-        if not command.quiet:
-            print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
-        updates = updates_for(run, config, minutes, game=game, device=device)
-    return replace(config, updates=updates, games=games, minutes=None)
-
-
-def evaluation_interval(config: AlphaZeroConfig, minutes: float | None) -> int:
-    """Updates between evaluations: a few of them in short runs, a dozen in an hour."""
-    if config.eval_every:
-        return config.eval_every
-    if config.updates is None:
-        return 25
-    times = 12 if minutes is None or minutes >= 30 else min(6, max(2, round(minutes / 1.5)))
-    return max(1, -(-config.updates // times))
+    config = resolved(config, device, command.dtype)
+    speed, planned_by = None, None
+    if command.rating or (preset.adapts and minutes is not None):
+        speed = measure_speed(game, config, seconds=measuring_time(minutes), device=device)
+    if preset.adapts and minutes is None:
+        config = fit_counts(config, max_plies=game.max_plies, given=given)
+    elif preset.adapts and minutes is not None and speed is not None:
+        left = time_to_learn(minutes, time.monotonic() - begun, rating=command.rating)
+        config = fit(config, speed, left, given=given)
+        planned_by = speed
+    ratings = 0
+    if command.rating and speed is not None:
+        config, ratings = fit_ratings(config, game, speed, minutes, given=given)
+        if not ratings and not command.quiet:
+            print(
+                f"Rating {command.game} would take too much of the time: it is left out.",
+                file=sys.stderr,
+                flush=True,
+            )
+    about = {"name": name, "basis": preset.basis, "adapts": preset.adapts, "ratings": ratings}
+    return config, planned_by, about

@@ -24,7 +24,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.tensorboard import TensorBoardView
 from playout.agents.runs.trainer import Trainer
-from playout.errors import DivergedError, EnvironmentFault, RunError
+from playout.errors import DivergedError, EnvironmentFault, RunError, StoppedError
 
 # Metrics of these groups describe play and may lack a value; all others must be finite.
 _MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
@@ -58,10 +58,15 @@ class Interrupted(SystemExit):
 
 
 class _Signals:
-    """Turns the first SIGINT or SIGTERM into a request; the second acts as if nobody had asked."""
+    """Turns the first SIGINT or SIGTERM into a request; the second acts as if nobody had asked.
 
-    def __init__(self) -> None:
+    Args:
+        notify: is called when the request comes.
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
         self.received = 0
+        self.notify = notify
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
@@ -72,6 +77,7 @@ class _Signals:
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
         with suppress(OSError):  # nobody may be listening
             os.write(2, (show_cursor + text).encode("ascii"))
+        self.notify()
 
     @contextmanager
     def watch(self) -> Iterator["_Signals"]:
@@ -151,6 +157,7 @@ class _Loop:
         self.eval_every = eval_every
         self.updates = 0
         self.saved_at: int | None = None  # the update that the newest checkpoint holds
+        self.abandoned = False  # stopped where the state belongs to no finished update
         self.elapsed_before = 0.0
         self.started = time.monotonic()
         self.best = -math.inf
@@ -227,7 +234,11 @@ class _Loop:
         metric = evaluation_time = None
         if self._evaluation_due():
             begun = time.monotonic()
-            found = self.trainer.evaluate()
+            try:
+                found = self.trainer.evaluate()
+            except StoppedError:
+                self.abandoned = True  # a resumed run makes this update, and rates it, again
+                raise
             evaluation_time = time.monotonic() - begun
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
@@ -294,7 +305,7 @@ def train(
     by_count = isinstance(save_every, int)
     if save_every <= 0 or eval_every < 0:
         raise ValueError("save_every must be positive and eval_every not negative")
-    with run.lock(), _Signals().watch() as signals:
+    with run.lock(), _Signals(trainer.stop_soon).watch() as signals:
         loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
         loop.restore()
         done, total = trainer.progress
@@ -303,7 +314,12 @@ def train(
         try:
             # Everything below may meet a full disk; whatever it was, the last good save is named.
             while not trainer.finished and not signals.received:
-                metric = loop.step()
+                try:
+                    metric = loop.step()
+                except StoppedError:
+                    if not signals.received:
+                        raise
+                    break
                 for callback in callbacks:
                     callback(trainer, loop.metrics)
                 better = metric is not None and metric >= loop.best
@@ -315,11 +331,15 @@ def train(
                 if better or by_time or (by_count and loop.updates % save_every == 0):
                     loop.save(metric)
                     saved = time.monotonic()
-            loop.save()
+            if not loop.abandoned:
+                loop.save()
             if signals.received:
                 shown.stop()
                 again = f"continue with: {run.resume_command}"
-                shown.say(f"saved after update {loop.updates}; {again}")
+                left = "nothing was saved yet"
+                if loop.saved_at is not None:
+                    left = f"saved after update {loop.saved_at}"
+                shown.say(f"{left}; {again}")
                 raise Interrupted(signals.received)
             loop.close()
         except RunError as error:

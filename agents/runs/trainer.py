@@ -55,6 +55,14 @@ class Trainer(Protocol):
         """The two to four numbers for the progress line, by a word each."""
         return {}
 
+    def stop_soon(self) -> None:
+        """Takes note that somebody waits for training to stop; called within a signal handler.
+
+        An update that goes on for long may raise StoppedError after that, and must then leave the
+        state as it was before the update; so may an evaluation.
+        """
+        return
+
     def seconds_left(self) -> float | None:
         """How long training goes on by the trainer's own plan; None: estimate it from progress."""
         return None

@@ -82,3 +82,59 @@ def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with run.lock():
         pass
+
+
+LONG_UPDATE = """
+import sys, time
+import playout
+from playout.agents.alphazero import trainer
+
+class Slow:
+    def __init__(self, evaluator):
+        self.evaluator = evaluator
+    def evaluate(self, leaves):
+        if playing[0].updates == 2:
+            print("working", flush=True)
+            time.sleep(0.2)
+        return self.evaluator.evaluate(leaves)
+
+playing = []
+trainer.STOP_SECONDS = 0.5
+make = trainer.AlphaZeroTrainer._make_evaluators
+def slow(self):
+    playing[:] = [self]
+    return [Slow(one) for one in make(self)]
+if sys.argv[1] == "slow":
+    trainer.AlphaZeroTrainer._make_evaluators = slow
+options = dict(size="8x1", simulations=4, num_trees=8, evaluations=200, batch_size=32, steps=1)
+options.update(warmup_positions=32, rating=False, quiet=True)
+if sys.argv[1] == "resumed":
+    playout.alphazero(resume=sys.argv[2], quiet=True)
+else:
+    playout.alphazero("tic_tac_toe", run=sys.argv[2], updates=3, **options)
+"""
+
+
+def train_slowly(how, run):
+    return subprocess.Popen(
+        [sys.executable, "-c", LONG_UPDATE, how, str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_signal_in_a_long_update_of_self_play_goes_back_to_its_beginning_and_saves(tmp_path):
+    process = train_slowly("slow", tmp_path / "r")
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert RunDir.open(tmp_path / "r").find().step == 2
+    for how, name in (("resumed", "r"), ("whole", "whole")):
+        process = train_slowly(how, tmp_path / name)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    files = [RunDir.open(tmp_path / name).find().files for name in ("r", "whole")]
+    digests = [{name: digest for name, (_, digest) in one.items()} for one in files]
+    assert digests[0] == digests[1]

@@ -7,11 +7,18 @@ never stopped. Left out: the plan at the start (minutes.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 
 CORRECTIONS = (0.4, 0.7)  # shares of the updates after which the plan is corrected, ...
-MAX_CORRECTION_FACTOR = 1.5  # ... by so much at most, so that no schedule turns back by much
+# ... of games whose speed was looked at for a moment only; what was measured by whole updates is
+# nearer to the truth from the start.
+ADAPTED_CORRECTIONS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+MAX_CORRECTION_FACTOR = (
+    1.5  # A correction is by so much at most, so that no schedule turns back by much
+)
 CORRECTED_SHARE = 0.97  # of the minutes are planned for then
 
 
@@ -21,16 +28,26 @@ class PlanCorrector:
     It also tells the trainer when its training is going to end, for people to see.
 
     Args:
-        run: whose record holds the plan; must have been planned by `updates_for`.
+        run: whose record holds the plan; must have been planned by `updates_for`, and says how much
+            of the minutes goes to what is outside of the loop.
         minutes: the budget.
         trainer: gets the corrections that an earlier process made.
         eval_every: updates between evaluations, 0 for none.
+        corrections: shares of the updates after which the plan is corrected.
     """
 
     def __init__(
-        self, run: RunDir, minutes: float, trainer: AlphaZeroTrainer, *, eval_every: int
+        self,
+        run: RunDir,
+        minutes: float,
+        trainer: AlphaZeroTrainer,
+        *,
+        eval_every: int,
+        corrections: Sequence[float] = CORRECTIONS,
     ) -> None:
-        self.run, self.seconds, self.eval_every = run, minutes * 60.0 * CORRECTED_SHARE, eval_every
+        self.run, self.eval_every, self.corrections = run, eval_every, corrections
+        outside = float(run.record["budget"].get("outside", 0.0))
+        self.seconds = minutes * 60.0 * CORRECTED_SHARE - outside
         self._begun: float | None = None  # elapsed time before the first update seen
         self._update_seconds: list[float] = []  # of self-play and learning alone
         trainer.plan += [(int(start), int(total)) for start, total in self._made()]
@@ -63,14 +80,14 @@ class PlanCorrector:
             )
 
         planned = total
-        if len(made) < len(CORRECTIONS):
+        if len(made) < len(self.corrections):
             more = round((self.seconds - elapsed) / each)
             while more > 1 and cost(more) > self.seconds - elapsed + each / 2:
                 more -= 1
             least = round(total / MAX_CORRECTION_FACTOR)
             most = round(total * MAX_CORRECTION_FACTOR)
             planned = max(done + 1, min(max(done + more, least), most))
-            due = done >= CORRECTIONS[len(made)] * total and len(latest) == recent
+            due = done >= self.corrections[len(made)] * total and len(latest) == recent
             if due and not trainer.finished:
                 record = self.run.record["budget"]
                 self.run.update(budget={**record, "corrections": [*made, [done, planned]]})

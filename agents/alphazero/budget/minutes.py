@@ -7,30 +7,47 @@ start of a run, written into run.json, and corrected on the way (corrector.py).
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
+from playout.agents.alphazero.budget.fit import RATING_SHARE
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import Preset
+from playout.agents.alphazero.budget.speed import Speed, calibration_trainer
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator, measure_rate
-from playout.agents.alphazero.replay import Examples, values_per_position
-from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import new_network
-from playout.agents.runs.budget import plan
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import keep_freed_memory
 from playout.envs.core.game import NativeGame
+from playout.errors import ConfigError
 
 RATE_SECONDS = 0.3  # to see how fast a network answers here
-MAX_CALIBRATION_SECONDS = 20.0  # and at most a twentieth of the budget
+MAX_CALIBRATION_SECONDS, CALIBRATION_SHARE = 20.0, 0.05  # at most, in all and of the budget
 # Of the time that updates take as measured at the start: the rest is for evaluations, and a network
 # that has learned answers fewer questions a move, so that an update then takes more searching.
 PLANNED_SHARE = 0.8
+
+# Of the minutes: the report at the end, and a look at the game's speed.
+REPORT_SHARE, LOOK_SHARE = 0.05, 0.03
+MAX_LOOK_SECONDS, COUNTED_LOOK_SECONDS = 4.0, 1.0
+
+
+def measuring_time(minutes: float | None) -> float:
+    """Seconds that a look at a game's speed may take; None: of a run whose length is counted."""
+    if minutes is None:
+        return COUNTED_LOOK_SECONDS
+    return min(MAX_LOOK_SECONDS, LOOK_SHARE * 60 * minutes)
+
+
+def time_to_learn(minutes: float, spent: float, *, rating: bool) -> float:
+    """Seconds of the minutes that are left for self-play and learning, after `spent` seconds."""
+    share = 0.97 - (REPORT_SHARE + RATING_SHARE if rating else 0.0)
+    return max(0.0, share * 60 * minutes - spent)
 
 
 def choose_sizes(
@@ -76,34 +93,72 @@ def updates_for(
     config: AlphaZeroConfig,
     minutes: float,
     *,
+    outside: float = 0.0,
+    speed: Speed | None = None,
     game: NativeGame | None = None,
     device: torch.device | None = None,
 ) -> int:
-    """Updates that fit into `minutes`; measured on throw-away trainers, one a network."""
-    trainers: list[AlphaZeroTrainer] = []
+    """Updates that fit into `minutes`; decided once, then read from run.json.
 
-    def measure() -> int:
-        if not trainers:
-            alone = single_networks(config)
-            trainers.extend(calibration_trainer(one, game=game, device=device) for one in alone)
-        updates = [1]
-        if len(trainers) == 2:  # in fifths of the run, as the networks take turns in it
-            first = min(4, max(1, round(5 * config.grow_at)))
-            updates = [first, 5 - first]
-        for trainer, count in zip(trainers, updates, strict=True):
+    Args:
+        run: whose record holds the plan; a resumed run may be given other minutes, which scales
+            the old measurement.
+        config: of the run.
+        minutes: the budget.
+        outside: seconds of it that go neither to self-play nor to learning nor to ratings while it
+            learns: setting up, and the report at the end.
+        speed: of the game; None to measure whole updates on throw-away trainers, one a network.
+        game: what is learned, by default as the configuration says.
+        device: where networks compute.
+
+    Raises:
+        ConfigError: minutes is not a positive number.
+    """
+    if not 0 < minutes < 1e6:
+        raise ConfigError(f"--minutes must be a positive number, not {minutes}")
+    stored = run.record.get("budget")
+    if stored and stored["unit"] == "updates":
+        rate, outside = float(stored["rate"]), float(stored.get("outside", 0.0))
+        if float(stored["minutes"]) == minutes:
+            return int(stored["total"])
+    elif speed is not None:
+        rate = PLANNED_SHARE / speed.update_seconds(config)
+    else:
+        seconds = min(MAX_CALIBRATION_SECONDS, minutes * 60 * CALIBRATION_SHARE)
+        rate = PLANNED_SHARE * _updates_per_second(config, seconds, game, device)
+    total = max(1, round(rate * max(0.0, minutes * 60 - outside)))
+    budget = {"unit": "updates", "minutes": minutes, "rate": rate, "total": total}
+    run.update(budget={**budget, "outside": outside})
+    return total
+
+
+def _updates_per_second(
+    config: AlphaZeroConfig,
+    seconds: float,
+    game: NativeGame | None,
+    device: torch.device | None,
+) -> float:
+    """Measured on throw-away trainers for about so long, after a round that warms up."""
+    keep_freed_memory()
+    alone = single_networks(config)
+    trainers = [calibration_trainer(one, game=game, device=device) for one in alone]
+    counts = [1]
+    if len(trainers) == 2:  # in fifths of the run, as the networks take turns in it
+        first = min(4, max(1, round(5 * config.grow_at)))
+        counts = [first, 5 - first]
+    begun = warm = time.monotonic()
+    done = 0
+    while True:
+        for trainer, count in zip(trainers, counts, strict=True):
             for _ in range(count):
                 trainer.update()
-        return sum(updates)
-
-    keep_freed_memory()
-    return plan(
-        run,
-        minutes=minutes,
-        unit="updates",
-        measure=measure,
-        seconds=MAX_CALIBRATION_SECONDS,
-        share=PLANNED_SHARE,
-    )
+        now = time.monotonic()
+        if begun == warm and now - begun < seconds:
+            warm = now  # the first round warms up, unless it is the whole measurement
+            continue
+        done += sum(counts)
+        if now - warm >= seconds:
+            return done / (now - warm)
 
 
 def single_networks(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
@@ -122,19 +177,3 @@ def single_networks(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
         )
         for network in config.networks
     ]
-
-
-def calibration_trainer(
-    config: AlphaZeroConfig, *, game: NativeGame | None = None, device: torch.device | None = None
-) -> AlphaZeroTrainer:
-    """A trainer with made-up positions to learn from, so that its first update is typical."""
-    trainer = AlphaZeroTrainer(config, seed=0, game=game, device=device)
-    game, count = trainer.game, config.warmup_positions
-    states = game.batch(count)
-    states.random_plies(np.full(count, 2, np.int32), 0)
-    mask = states.legal_mask().astype(np.float32)
-    policy = mask / np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    values = np.zeros((count, values_per_position(game)), np.float32)
-    weights = np.ones(count, np.float32)
-    trainer.replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
-    return trainer

@@ -47,7 +47,6 @@ class Preset:
         long_update: a factor on evaluations and steps of an update in long runs.
         long_batch: a factor on the batch of a network that learns alone in a long run.
         adapts: the sizes of updates, batches and self-play follow from the measured speed.
-        corrections: shares of the updates after which a plan in minutes is corrected.
         run: further settings of AlphaZeroConfig.
         selfplay: further settings of SelfPlayConfig.
         learner: further settings of LearnerConfig.
@@ -73,7 +72,6 @@ class Preset:
     long_update: int = 1
     long_batch: int = 1
     adapts: bool = False
-    corrections: tuple[float, ...] = (0.4, 0.7)
     run: dict[str, Any] = field(default_factory=dict)
     selfplay: dict[str, Any] = field(default_factory=dict)
     learner: dict[str, Any] = field(default_factory=dict)

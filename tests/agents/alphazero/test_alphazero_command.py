@@ -3,10 +3,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import playout
 import pytest
+import torch
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
 from playout.agents.alphazero.config import setting_names
@@ -22,7 +24,7 @@ from playout.errors import ConfigError, RunError
 
 def planned(**options):
     command = Command(**options)
-    return plan_run(command, playout.game(command.game), resolve_device("cpu"))[2]
+    return plan_run(command, playout.game(command.game), resolve_device("cpu"), time.monotonic())[0]
 
 
 def rows(run):
@@ -146,7 +148,7 @@ def test_options_that_mean_nothing_are_refused_in_one_line(options, message):
 
 def test_the_machine_decides_which_network_an_hour_is_enough_for(monkeypatch):
     def sizes(**options):
-        config = planned(game="connect_four", **options)
+        config = planned(game="connect_four", rating=False, **options)
         return config.first_size, config.size
 
     for speed, expected in (
@@ -297,3 +299,27 @@ def test_a_signal_while_measuring_ends_at_once_and_says_what_is_left(tmp_path, n
     assert "Measuring how much fits" in errors and "nothing was learned yet" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begins_with_the_weights_of_an_earlier_one_of_another_board(tmp_path):
+    first = alphazero("tic_tac_toe", updates=1, run=tmp_path / "first", **SMALL)
+    options = {key: value for key, value in SMALL.items() if key != "size"}
+    begun = []
+    run = alphazero(
+        "tic_tac_toe",
+        updates=1,
+        run=tmp_path / "second",
+        init=first.path,
+        steps=1,
+        learning_rate=1e-9,
+        callbacks=[lambda trainer, metrics: begun.append(trainer.learners[0].net.state_dict())],
+        **options,
+    )
+    assert RunDir.open(run.path).config["alphazero"]["size"] == "8x1"
+    old = first.load(only=("model",))[1]["model"]
+    assert all(torch.allclose(begun[0][name], old[name], atol=1e-2) for name in old)
+    with pytest.raises(ConfigError, match=r"reads 2 planes|width, depth"):
+        alphazero(
+            Race(), updates=1, run=tmp_path / "third", init=first.path, **{**SMALL, "size": "16x1"}
+        )
+    assert not (tmp_path / "third").exists()

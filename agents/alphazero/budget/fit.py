@@ -1,0 +1,247 @@
+"""A configuration for a game whose speed is known: sizes of updates, self-play and batches.
+
+A run of a minute and a run of an hour, a game in C and a game in Python are to do the same things:
+finish several generations of games, make updates of a few seconds, learn from each position a few
+times. The counts for that follow from speeds (speed.py); they are stored with the run and nothing
+asks the clock again. What these rules come to was tried on small games only. Left out: games whose
+preset was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass, replace
+
+from playout.agents.alphazero.budget.speed import Speed
+from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.evaluation.settings import (
+    EvaluationSettings,
+    evaluation_cost,
+    settings_within,
+)
+from playout.envs.core.game import NativeGame
+from playout.errors import ConfigError
+
+GENERATIONS = 12  # of games that follow each other on a tree, at least
+UPDATES, MIN_UPDATE_SECONDS, MAX_UPDATE_SECONDS = 60, 0.5, 4.0
+# A position is learned from so often: more where that takes little of the time, less where it would
+# take more than half.
+REUSE, MAX_REUSE, CHEAP_SHARE, MAX_SHARE = 4.0, 8.0, 0.25, 0.5
+MIN_BATCH, BATCHES = 32, 64  # batches are smaller where there are fewer positions than so many
+MIN_STEPS = 10  # gradient steps of a run, or it is not begun
+# Of a run's time, all ratings while it learns together; nobody waits for so many seconds.
+RATING_SHARE, UNNOTICED_SECONDS = 0.05, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Seconds of a position in self-play, and of learning from it once."""
+
+    play: float
+    learn: float
+
+    @property
+    def reuse(self) -> float:
+        """How often a position is learned from."""
+        cheap = CHEAP_SHARE / (1 - CHEAP_SHARE) * self.play / self.learn
+        dear = MAX_SHARE / (1 - MAX_SHARE) * self.play / self.learn
+        return min(max(REUSE, min(MAX_REUSE, cheap)), dear)
+
+    @property
+    def each(self) -> float:
+        """Of a position, all together."""
+        return self.play + self.reuse * self.learn
+
+
+def fit(
+    config: AlphaZeroConfig, speed: Speed, seconds: float, *, given: Set[str] = frozenset()
+) -> AlphaZeroConfig:
+    """The configuration with the counts that suit the speed.
+
+    Args:
+        config: what presets and the person say.
+        speed: of the game, with this configuration.
+        seconds: for self-play and learning.
+        given: full names of settings that the person has chosen; they stay.
+
+    Raises:
+        ConfigError: there is no time for the first games to end and be learned from.
+    """
+    costs = _Costs(1 / speed.moves_per_s, speed.row_seconds)
+    selfplay, learner = config.selfplay, config.learner
+    groups = selfplay.num_groups
+    positions = seconds / costs.each
+    check_enough(config, speed, seconds)
+    update = min(max(seconds / UPDATES, MIN_UPDATE_SECONDS), MAX_UPDATE_SECONDS)
+    # All games together move on once within an update, and end several times within the run.
+    most = min(positions / (GENERATIONS * speed.length), update * speed.moves_per_s)
+    trees = max(1, min(selfplay.num_trees, int(most / groups)))
+    batch = min(learner.batch_size, max(MIN_BATCH, _power_of_two(positions / BATCHES)))
+    per_update = max(update / costs.each, groups * trees)
+    per_move = speed.evaluations_per_s / speed.moves_per_s
+    steps = max(1, round(per_update * costs.reuse / batch))
+    changes = {
+        "selfplay.num_trees": trees,
+        "learner.batch_size": batch,
+        "learner.learning_rate": learner.learning_rate * math.sqrt(batch / learner.batch_size),
+        "evaluations": max(1, round(per_update * per_move)),
+        "steps": steps,
+        "warmup_positions": max(batch, min(config.warmup_positions, int(positions / 20))),
+    }
+    return changed(config, {name: value for name, value in changes.items() if name not in given})
+
+
+def fit_counts(
+    config: AlphaZeroConfig, *, max_plies: int, given: Set[str] = frozenset()
+) -> AlphaZeroConfig:
+    """The same for a run whose length is counted: no speed, so that every machine does the same.
+
+    Args:
+        config: what presets and the person say.
+        max_plies: of the game; a usual one is taken to have half of them.
+        given: full names of settings that the person has chosen; they stay.
+    """
+    length, groups = max(1.0, max_plies / 2), config.selfplay.num_groups
+    positions = expected_positions(config, length)
+    trees = max(1, min(config.selfplay.num_trees, int(positions / (GENERATIONS * length) / groups)))
+    batch = min(config.learner.batch_size, max(MIN_BATCH, _power_of_two(positions / BATCHES)))
+    per_update = config.evaluations / config.selfplay.num_simulations
+    if config.games is not None:  # the last update is to end few games more than were asked for
+        per_update = max(groups * trees, min(per_update, positions / UPDATES))
+    changes = {
+        "evaluations": max(1, round(per_update * config.selfplay.num_simulations)),
+        "selfplay.num_trees": trees,
+        "learner.batch_size": batch,
+        "learner.learning_rate": config.learner.learning_rate
+        * math.sqrt(batch / config.learner.batch_size),
+        "steps": max(1, round(per_update * REUSE / batch)),
+        "warmup_positions": max(batch, min(config.warmup_positions, int(positions / 20))),
+    }
+    return changed(config, {name: value for name, value in changes.items() if name not in given})
+
+
+def num_ratings(minutes: float | None) -> int:
+    """How often a run is rated: a few times in short runs, a dozen in an hour."""
+    if minutes is None or minutes >= 30:
+        return 12
+    return min(6, max(1, round(minutes / 1.5)))
+
+
+def fit_ratings(
+    config: AlphaZeroConfig,
+    game: NativeGame,
+    speed: Speed,
+    minutes: float | None,
+    *,
+    given: Set[str] = frozenset(),
+) -> tuple[AlphaZeroConfig, int]:
+    """The configuration with ratings for which there is time, and how many there are; maybe none.
+
+    Args:
+        config: of the run; what it says of ratings is the most that is done.
+        game: what is learned.
+        speed: of the game, with this configuration.
+        minutes: of the run; None where its length is counted.
+        given: full names of settings that the person has chosen; they stay.
+    """
+    updates = expected_updates(config, game.max_plies) if minutes is None else 0
+    total = updates * speed.update_seconds(config) if minutes is None else 60 * minutes
+    allowed = max(RATING_SHARE * total, UNNOTICED_SECONDS)
+    most = EvaluationSettings(
+        simulations=config.eval_simulations,
+        games=config.eval_games,
+        positions=config.eval_positions,
+        max_anchor=config.eval_max_anchor,
+    )
+    times = num_ratings(total / 60)
+    found = settings_within(
+        game,
+        most,
+        seconds=allowed / times,
+        evaluations_per_s=speed.evaluations_per_s,
+        plies_per_s=speed.plies_per_s,
+    )
+    changes = {
+        "eval_simulations": found.simulations,
+        "eval_games": found.games,
+        "eval_positions": found.positions,
+        "eval_max_anchor": found.max_anchor,
+    }
+    config = changed(config, {name: v for name, v in changes.items() if name not in given})
+    if not given.isdisjoint(changes):
+        return config, times  # who says how to rate wants to
+    cost = evaluation_cost(game, found).seconds(speed.evaluations_per_s, speed.plies_per_s)
+    return config, min(times, int(allowed / cost))
+
+
+def rating_interval(config: AlphaZeroConfig, times: int, *, max_plies: int) -> int:
+    """Updates between so many ratings of a run; 0 for none."""
+    if not times:
+        return 0
+    if config.eval_every:
+        return config.eval_every
+    return max(1, math.ceil(expected_updates(config, max_plies) / times))
+
+
+def expected_updates(config: AlphaZeroConfig, max_plies: int) -> float:
+    """How many updates a run of so many updates or games has, in games of half the longest."""
+    if config.updates is not None:
+        return config.updates
+    positions = expected_positions(config, max(1.0, max_plies / 2))
+    return max(1.0, positions * config.selfplay.num_simulations / config.evaluations)
+
+
+def expected_positions(config: AlphaZeroConfig, length: float) -> float:
+    """About how many positions a run of so many updates or games sees, in games of that length."""
+    if config.games is not None:
+        return config.games * length
+    return (config.updates or 0) * config.evaluations / config.selfplay.num_simulations
+
+
+def changed(config: AlphaZeroConfig, changes: dict[str, float]) -> AlphaZeroConfig:
+    """The configuration with some settings changed, by full name."""
+    groups: dict[str, dict[str, float]] = {"": {}, "selfplay": {}, "learner": {}}
+    for name, value in changes.items():
+        group, _, key = name.rpartition(".")
+        groups[group][key] = value
+    return replace(
+        config,
+        **groups[""],  # type: ignore[arg-type]
+        selfplay=replace(config.selfplay, **groups["selfplay"]),  # type: ignore[arg-type]
+        learner=replace(config.learner, **groups["learner"]),  # type: ignore[arg-type]
+    )
+
+
+def check_enough(config: AlphaZeroConfig, speed: Speed, seconds: float) -> None:
+    """Says before a run begins that it would not learn.
+
+    Args:
+        config: of the run, with the fewest trees that it can have.
+        speed: of its game.
+        seconds: for self-play and learning.
+
+    Raises:
+        ConfigError: fewer than the positions of a few gradient steps, or no game would end.
+    """
+    costs = _Costs(1 / speed.moves_per_s, speed.row_seconds)
+    least = max(
+        2 * config.selfplay.num_groups * speed.length,  # two generations of one game a group
+        MIN_STEPS * MIN_BATCH / costs.reuse,
+    )
+    needed = least * costs.each
+    if seconds < needed:
+        raise ConfigError(
+            f"too little time to learn {config.game}: it plays {speed.moves_per_s:.3g} moves a "
+            f"second here, and the first few gradient steps need {_minutes(needed)}; give "
+            f"--minutes {math.ceil(10 * needed * 1.4 / 60) / 10:g} or more, or fewer --simulations"
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.2g} minutes"
+
+
+def _power_of_two(value: float) -> int:
+    """The largest power of two that is not larger."""
+    return 1 << max(0, int(value).bit_length() - 1)
