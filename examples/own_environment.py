@@ -1,6 +1,8 @@
 """Your own Gymnasium environment and your own network, learned by PPO.
 
     playout ppo own_environment:Lander1D-v0 --run runs/lander     (from this folder)
+    playout eval runs/lander --trust own_environment
+    playout play runs/lander --out lander.gif --trust own_environment
     python own_environment.py                                     from Python, with a network
 
 The task: a probe falls to the ground and must touch it slowly. The action is thrust or none.
@@ -95,8 +97,6 @@ def main(folder: str) -> float:
 
 
 if __name__ == "__main__":
-    # So that the name "own_environment:Squares" means this very file.
-    sys.modules["own_environment"] = sys.modules["__main__"]
     print(
         "return of one episode:",
         main(sys.argv[1] if len(sys.argv) > 1 else "runs/lander_from_python"),

@@ -121,8 +121,11 @@ def evaluate_policy(
 
 
 def figures(value: float) -> str:
-    """A return for people: three figures or more, whatever its scale."""
-    return f"{value:.2f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
+    """A return for people: three figures, whatever its scale, and one decimal at least."""
+    size = abs(value)
+    if size >= 100 or value == 0:
+        return f"{value:.1f}"
+    return f"{value:.{min(2 - math.floor(math.log10(size)), 12)}f}"
 
 
 def device_of(policy: Policy) -> torch.device:

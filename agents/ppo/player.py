@@ -272,7 +272,7 @@ def learned_source(run: RunDir, given: object | None = None) -> Source:
     if unnamed:
         raise RunError(
             f"{run.path} was trained in Python on {text}, which has no name to import it by: give "
-            f"it again there, such as playout.evaluate({str(run.path)!r}, game={text})"
+            f"it again there, as playout.evaluate({str(run.path)!r}, game=...)"
         )
     trust_environment(text, run.path)
     return find_source(text, options)

@@ -19,7 +19,7 @@ from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig, PPOConfig
-from playout.agents.ppo.evaluation import Evaluation, evaluate_policy
+from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs.devices import device_errors, resolve_device
@@ -183,7 +183,8 @@ class PPOTrainer(Trainer):
     @property
     def progress(self) -> tuple[int, int]:
         """Steps done and planned."""
-        return min(self.steps, self.total_timesteps), self.total_timesteps
+        # The last rollout is whole, and so may pass the budget.
+        return self.steps, max(self.steps, self.total_timesteps)
 
     @property
     def finished(self) -> bool:
@@ -285,9 +286,9 @@ class PPOTrainer(Trainer):
         """Returns in training and in the last evaluation."""
         shown = {}
         if "rollout/ep_rew_mean" in metrics:
-            shown["return"] = f"{metrics['rollout/ep_rew_mean']:.1f}"
+            shown["return"] = figures(metrics["rollout/ep_rew_mean"])
         if self.last_evaluation is not None:
-            shown["evaluation"] = f"{self.last_evaluation.mean:.1f}"
+            shown["evaluation"] = figures(self.last_evaluation.mean)
         return shown
 
     def summary(self) -> str:
@@ -296,7 +297,8 @@ class PPOTrainer(Trainer):
         if self.last_evaluation is not None:
             found = self.last_evaluation
             text += (
-                f"; {found.mean:.1f} ± {1.96 * found.stderr:.1f} over {len(found.returns)} episodes"
+                f"; {figures(found.mean)} ± {figures(1.96 * found.stderr)} over "
+                f"{len(found.returns)} episodes"
             )
         if self.solved:
             text += f": solved, the threshold is {self.threshold:g}"

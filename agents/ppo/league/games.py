@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.vector.actions import flat_mask
-from playout.agents.vector.episodes import EpisodeLog
+from playout.agents.vector.episodes import EpisodeLog, derive_seed
 from playout.agents.vector.in_process import read_reward
 from playout.agents.vector.sources import EnvSource, find_source, is_game_text
 from playout.agents.vector.spaces import (
@@ -96,21 +96,28 @@ class NativeGames(TurnBasedGames):
         self.observation_space = spaces.Box(-np.inf, np.inf, game.obs_shape, np.float32)
         self.action_space = spaces.Discrete(game.num_actions)
         self.batch = game.batch(num_games)
+        self.seed = self.drawn = 0  # of dice, and how many numbers of each row's stream are used
 
     def reset(self, seed: int) -> None:
         """Begin everywhere."""
+        self.seed, self.drawn = derive_seed(seed, "dice"), 0
         self.batch.reset()
+        self._throw()
 
     def restart(self, rows: NDArray[np.bool_]) -> None:
         """Begin anew in these rows."""
         self.batch.reset(rows)
+        self._throw()
+
+    def _throw(self) -> None:
+        """Where dice are to be thrown, they are."""
+        if self.game.has_chance:
+            played = self.batch.resolve_chance(self.seed, counter=self.drawn)
+            self.drawn += int(played.max(initial=0))
 
     def to_play(self) -> NDArray[np.int32]:
         """The player to move."""
-        found = self.batch.to_play()
-        if (found == -2).any():
-            raise ConfigError(f"{self.name} has chance moves, which self-play does not support")
-        return found
+        return self.batch.to_play()
 
     def observe(self) -> Arrays:
         """What the side to move sees."""
@@ -123,6 +130,7 @@ class NativeGames(TurnBasedGames):
     def apply(self, actions: NDArray[Any], rows: NDArray[np.bool_]) -> None:
         """Play."""
         self.batch.apply(np.ascontiguousarray(actions, np.int32), rows)
+        self._throw()
 
     def returns(self) -> NDArray[np.float32]:
         """What each player got."""
@@ -130,11 +138,14 @@ class NativeGames(TurnBasedGames):
 
     def get_state(self) -> dict[str, Any]:
         """The states' bytes."""
-        return {"states": self.batch.data.copy()}
+        states = {"states": self.batch.data.copy()}
+        return {**states, "dice": [self.seed, self.drawn]} if self.game.has_chance else states
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue."""
         self.batch = StateBatch.from_data(self.game, state["states"])
+        if "dice" in state:
+            self.seed, self.drawn = (int(number) for number in state["dice"])
 
 
 class AECGames(TurnBasedGames):

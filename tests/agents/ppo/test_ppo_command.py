@@ -14,7 +14,9 @@ import playout
 import pytest
 from playout import cli
 from playout.agents.commands.ppo import Command
+from playout.agents.ppo import run as ppo_run
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions
 from playout.errors import ConfigError, DivergedError, EnvironmentFault, RunError
 from ppo_worlds import Bandit, Counter, Recall
 
@@ -275,3 +277,52 @@ def test_wrong_observations_are_refused_in_one_line(tmp_path):
         player.act(np.full((2, 4), np.nan))
     with pytest.raises(RunError, match="no checkpoint"):
         playout.load(run.path, which=12345)
+
+
+def test_settings_that_cannot_be_leave_no_folder(tmp_path):
+    for bad in ({"seed": -1}, {"save_every": -1}, {"processes": -2}, {"total_timesteps": 0}):
+        with pytest.raises(ConfigError, match=next(iter(bad))):
+            playout.ppo("CartPole-v1", run=tmp_path / "r", **{**SMALL, **bad})
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_made_with_a_nameless_function_asks_for_it_and_takes_it(tmp_path, capsys):
+    run = playout.ppo(
+        lambda: Counter(), run=tmp_path / "r", total_timesteps=64, processes=0, **SMALL
+    )
+    assert cli.main(["eval", str(run.path), "--episodes", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "was trained in Python on <lambda>" in said and said.count("\n") == 1
+    found = ppo_run.evaluate(run, EvalOptions(episodes=2), game=Counter)
+    assert found["mean_ep_length"] == 5.0
+
+
+def test_a_vector_environment_that_is_handed_over_is_copied_for_training_and_evaluation(tmp_path):
+    envs, calls = gym.vector.SyncVectorEnv([Counter] * 4), []
+    envs.reset = envs.close = lambda **given: calls.append(1)
+    run = playout.ppo(envs, run=tmp_path / "r", total_timesteps=200, eval_every=1, **SMALL)
+    assert ppo_run.evaluate(run, EvalOptions(episodes=2), game=envs)["mean_ep_length"] == 5.0
+    assert not calls
+
+
+def test_to_name_the_environment_again_is_trust_and_another_is_refused(tmp_path, capsys):
+    (tmp_path / "own_counter.py").write_text("from ppo_worlds import Counter as Mine\n")
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from playout.cli import main\n"
+        "print([main(arguments) for arguments in json.loads(sys.argv[2])])"
+    )
+    run = playout.ppo(Counter, run=tmp_path / "r", total_timesteps=64, processes=0, **SMALL)
+    with run.lock():
+        run.change_config(env="own_counter:Mine")
+    resume = ["ppo", "--resume", "r", "--quiet", "--total-timesteps", "128"]
+    words = [resume, [*resume[:1], "CartPole-v1", *resume[1:]], ["ppo", "own_counter:Mine"]]
+    words[2] += resume[1:]
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(HERE), json.dumps(words)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.stdout.splitlines()[-1] == "[2, 2, 0]", found.stderr
+    assert "--trust own_counter" in found.stderr and "not CartPole-v1" in found.stderr

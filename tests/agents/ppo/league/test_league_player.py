@@ -1,5 +1,7 @@
 """A policy of PPO as a player of a game: moves, judgements, search, and games it cannot play."""
 
+import json
+
 import numpy as np
 import playout
 import pytest
@@ -13,8 +15,9 @@ from playout.agents.players.load import (
     load_player,
     make_player,
 )
-from playout.agents.ppo.league.player import PolicyPlayer
-from playout.agents.ppo.player import PPOPlayer
+from playout.agents.ppo.league.player import PolicyPlayer, evaluate_games
+from playout.agents.ppo.player import PPOPlayer, learned_source
+from playout.agents.runs.kinds import EvalOptions
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, RunError
 
@@ -81,3 +84,45 @@ def test_a_run_of_ppo_plays_its_game_and_refuses_others(game, tmp_path):
         game_of_run(other.path)
     with pytest.raises(RunError, match="not one of playout's games"):
         load_player(other.path)
+
+
+def test_games_of_three_players_and_games_with_dice_are_learned_and_measured(tmp_path):
+    options = {"total_timesteps": 64, "num_envs": 4, "num_steps": 8, "hidden": (8,), "quiet": True}
+    options["eval_episodes"] = 4
+    for name in ("Thirds", "Climb"):
+        text = f"rating_games:{name}"
+        run = playout.ppo(text, run=tmp_path / name, **options)
+        assert run.config["env"] == text
+        player = load_player(run.path, simulations=8)
+        state = player.game.batch(3)
+        state.resolve_chance(0)
+        assert player.act(state).shape == (3,)
+        assert player.judge()(state).value.shape == (3,)
+        playout.ppo(resume=run.path, total_timesteps=128, quiet=True)
+
+
+def test_what_training_says_eval_says_and_a_plain_loop_finds(tmp_path, capsys):
+    """The likeliest moves from the beginning, on both sides equally often, against random play."""
+    options = {"total_timesteps": 256, "num_envs": 8, "num_steps": 16, "hidden": (16,)}
+    run = playout.ppo(
+        "tic_tac_toe", run=tmp_path / "r", eval_every=1, eval_episodes=400, quiet=True, **options
+    )
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open()]
+    logged = rows[-1]["eval/score_against_random"]
+    player = load_player(run.path, which="latest")
+    states, sides = player.game.batch(400), np.arange(400) % 2
+    rng = np.random.default_rng(5)
+    while (states.to_play() >= 0).any():
+        rows = np.flatnonzero(states.to_play() >= 0)
+        actions = np.zeros(400, np.int32)
+        legal = states.legal_mask()
+        actions[rows] = (rng.random(legal[rows].shape) * legal[rows]).argmax(1)
+        own = rows[states.to_play()[rows] == sides[rows]]
+        actions[own] = player.act(states[own])
+        states.apply(actions, states.to_play() >= 0)
+    looped = float((0.5 + 0.5 * states.returns()[np.arange(400), sides]).mean())
+    source = learned_source(run)
+    options = EvalOptions(episodes=400, which="latest", opponents=("random",))
+    said = evaluate_games(run, source, options)["from_the_beginning"][0]["score"]
+    assert max(logged, looped, said) - min(logged, looped, said) < 0.1
+    assert "from the beginning, points against random play" in capsys.readouterr().out
