@@ -197,6 +197,8 @@ static PyObject *make(PyObject *module, PyObject *unused) {
     game.read_state = read_state;
     game.write_board = write_board;
     game.check = check;
+    game.flags = PLAYOUT_ZERO_SUM;
+    game.max_legal = 3 * 2 * SIDE; /* two rows of pawns, three moves each */
     return playout_game_capsule(&game);
 }
 

@@ -71,6 +71,9 @@ class Plain:
 def test_it_keeps_every_promise(breakthrough):
     report = check_game(breakthrough.make(), num_games=15)
     assert report.game == "breakthrough"
+    game = playout.game(breakthrough.make())
+    assert game.zero_sum
+    assert game.max_legal == 30
 
 
 def test_it_plays_as_a_plain_implementation(breakthrough):
