@@ -180,8 +180,10 @@ def _train(
     policy: "nn.Module | None" = None,
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
+    from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.loop import train
 
+    resolve_device(command.device)  # a wrong one is refused before anything is made
     if command.resume is not None:
         _check_unchanged(command, RunDir.open(command.resume))
         source = _resumed_source(command, given)
@@ -244,7 +246,8 @@ def _make_trainer(
     members = [_single(command, source, seed, None) for seed in seeds]
     if not members[0].envs.native:
         raise ConfigError("population needs a native environment")
-    return Population(members), f"{members[0].envs.description}, {command.population} seeds"
+    note = f"{members[0].envs.description}, {command.population} seeds; {members[0].machine}"
+    return Population(members), note
 
 
 def _self_play(
@@ -262,18 +265,17 @@ def _self_play(
         network=command.network,
         collect=command.collect,
         threads=command.threads,
+        device=command.device,
+        dtype=command.dtype,
         policy=policy,
     )
-    size = sum(p.numel() for p in trainer.policy.parameters())
-    threads = trainer.learner.threads
-    return trainer, f"{trainer.envs.description}; {size:,} parameters, {threads} thread(s)"
+    return trainer, f"{trainer.envs.description}; {trainer.learner.machine}"
 
 
 def _single(
     command: Command, source: "Source", seed: int, policy: "nn.Module | None"
 ) -> "PPOTrainer":
     from playout.agents.ppo.trainer import PPOTrainer
-    from playout.agents.runs.devices import resolve_device
     from playout.agents.vector.factory import make_environments
 
     collect = command.collect
@@ -300,7 +302,8 @@ def _single(
         collect=collect,
         stop=command.stop,
         threads=command.threads,
-        device=str(resolve_device(command.device)),
+        device=command.device,
+        dtype=command.dtype,
         policy=policy,
     )
 
@@ -310,8 +313,7 @@ def _note(source: "Source", trainer: "PPOTrainer") -> str:
     parts = [envs.description]
     if envs.native and not source.text.startswith("playout/"):
         parts[0] += f" twin of {source.text} (--no-native for the original)"
-    size = sum(p.numel() for p in trainer.policy.parameters())
-    parts.append(f"{size:,} parameters, {trainer.threads} thread(s)")
+    parts.append(trainer.machine)
     if trainer.stop:
         parts.append(f"until {trainer.threshold:g} is confirmed")
     if not envs.resumable:

@@ -13,14 +13,13 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.networks.policy import Policy, Tree, map_tree
-from playout.agents.ppo.collector import to_tensors
+from playout.agents.networks.policy import Policy, Tree, draw_ahead, map_tree
 from playout.agents.ppo.config import CollectConfig
 from playout.agents.ppo.evaluation import device_of
-from playout.agents.ppo.trainer import choose_threads
+from playout.agents.ppo.trainer import choose_threads, compute_dtype
 from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.config import from_dict
-from playout.agents.runs.devices import device_errors, resolve_device
+from playout.agents.runs.devices import device_errors, nests_to_device, resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.actions import (
@@ -61,7 +60,7 @@ class PPOPlayer:
         self.normalizer = normalizer
         self.state: Tree = None
         self.device = device_of(policy)
-        self.generator = torch.Generator(self.device)
+        self.generator = torch.Generator()
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -121,12 +120,20 @@ class PPOPlayer:
         count = len(leaf)
         if self.normalizer is not None:
             obs = self.normalizer(obs)
+        noise, source = None, self.generator
+        if not deterministic:
+            noise, source = draw_ahead(self.policy, count, self.generator, self.device)
+        seen, mask, noise = nests_to_device(
+            (obs, None if legal is None else np.array(legal), noise), self.device
+        )
+        given = {} if noise is None else {"noise": noise}
         step = self.policy.step(
-            to_tensors(obs, self.device),
+            seen,
             self._state(count, episode_starts),
-            None if legal is None else to_tensors(np.array(legal), self.device),
-            generator=self.generator,
+            mask,
+            generator=source,
             deterministic=deterministic,
+            **given,
         )
         self.state = step.state
         return self.policy.to_env(step.action)
@@ -293,7 +300,6 @@ def load(
         which: "best", "latest" or a number; without an evaluation the latest is the best.
         machine: Where the network computes.
     """
-    device = resolve_device(machine.device)
     checkpoint = find_checkpoint(run, which)
     _, state = run.load(checkpoint.step, only=("model", "normalizer", "spaces"))
     config = from_dict(NetworkConfig, run.config.get("network", {}), where=f"{run.path}: network")
@@ -311,6 +317,11 @@ def load(
     except (KeyError, TypeError, RuntimeError) as error:
         text = " ".join(str(error).split())
         raise CheckpointError(f"the checkpoint does not fit its run: {text}") from error
+    lower = machine.dtype == "bfloat16"
+    device = resolve_device(
+        machine.device, prefers_processor=policy.prefers_processor and not lower
+    )
+    policy.use_dtype(compute_dtype(machine.dtype, device))
     with device_errors(device):
         policy.to(device)
     choose_threads(policy, machine.threads)

@@ -142,7 +142,8 @@ class PPOTrainer(Trainer):
         self.device = resolve_device(
             str(device), prefers_processor=self.policy.prefers_processor and dtype != "bfloat16"
         )
-        self.policy.use_dtype(compute_dtype(dtype, self.device))
+        self.dtype = compute_dtype(dtype, self.device)
+        self.policy.use_dtype(self.dtype)
         with device_errors(self.device):
             self.policy.to(self.device)
         self.threads = choose_threads(self.policy, threads)
@@ -174,6 +175,13 @@ class PPOTrainer(Trainer):
     def steps(self) -> int:
         """Environment steps learned from; reset steps do not count."""
         return self.collector.steps
+
+    @property
+    def machine(self) -> str:
+        """What computes, for the console."""
+        size = sum(p.numel() for p in self.policy.parameters())
+        kind = "" if self.dtype == torch.float32 else f" in {str(self.dtype).rpartition('.')[2]}"
+        return f"{size:,} parameters on {self.device}{kind}, {self.threads} thread(s)"
 
     @property
     def normalizer(self) -> ObsNormalizer | None:

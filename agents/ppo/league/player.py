@@ -96,16 +96,17 @@ class PolicyEvaluator(Evaluator):
         obs = to_tensors(seen, device)
         if isinstance(policy, ActorCritic) and not policy.recurrent:
             features, _ = policy.policy_trunk.step(obs, None)
-            logits: NDArray[np.float32] = policy.head.out(features).cpu().numpy()
-            values = policy.value(obs)
+            both = [policy.head.out(features), policy.value(obs).unsqueeze(1)]
+            found: NDArray[np.float32] = torch.cat(both, dim=1).cpu().numpy()
+            logits, values = found[:, :-1], found[:, -1]
         else:
             mask = to_tensors(leaves.mask[:size].astype(bool), device)
             state = map_tree(lambda x: x.to(device), policy.initial_state(size))
             step = policy.step(obs, state, mask, deterministic=True)
             logits = np.zeros((size, leaves.game.num_actions), np.float32)
             logits[np.arange(size), step.action.cpu().numpy()] = _CHOSEN_LOGIT
-            values = step.value
-        own = values.cpu().numpy().clip(-1.0, 1.0)
+            values = step.value.cpu().numpy()
+        own = values.clip(-1.0, 1.0)
         players = leaves.game.num_players
         if players <= 2:
             return logits, own

@@ -213,6 +213,8 @@ def make_self_play(
     network: NetworkConfig,
     collect: CollectConfig,
     threads: int = 0,
+    device: str = "cpu",
+    dtype: str = "auto",
     policy: nn.Module | None = None,
 ) -> SelfPlayTrainer:
     """The trainer for self-play in a game.
@@ -225,6 +227,8 @@ def make_self_play(
         network: Architecture; without a memory.
         collect: Options of collection and evaluation.
         threads: For torch; 0 chooses by the size of the network.
+        device: Where learner and opponents compute, as PPOTrainer takes it.
+        dtype: What they compute in, as PPOTrainer takes it.
         policy: A policy of your own instead of one built from `network`.
     """
     if network.recurrent != "none":
@@ -262,6 +266,8 @@ def make_self_play(
         collect=collect,
         stop=False,
         threads=threads,
+        device=device,
+        dtype=dtype,
         policy=learned,
         normalizer=normalizer,
     )
