@@ -321,7 +321,7 @@ def load(
     device = resolve_device(
         machine.device, prefers_processor=policy.prefers_processor and not lower
     )
-    policy.use_dtype(compute_dtype(machine.dtype, device))
+    policy.use_dtype(compute_dtype(machine.dtype))
     with device_errors(device):
         policy.to(device)
     choose_threads(policy, machine.threads)

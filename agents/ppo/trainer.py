@@ -54,21 +54,16 @@ def choose_threads(policy: Policy, threads: int = 0) -> int:
     return threads
 
 
-def compute_dtype(name: str, device: torch.device) -> torch.dtype:
+def compute_dtype(name: str) -> torch.dtype:
     """What `--dtype` means to a policy: bfloat16 if it is asked for, else float32.
 
     Raises:
-        ConfigError: float16, whose gradients vanish without scaling; or the device lacks bfloat16.
+        ConfigError: float16, whose gradients vanish without scaling.
     """
     if name in ("auto", "float32"):
         return torch.float32
     if name == "float16":
         raise ConfigError("PPO computes in float32 or bfloat16: float16 loses small gradients")
-    try:
-        torch.autocast(device.type, torch.bfloat16)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise ConfigError(f"{device} cannot compute in {name}: {reason}") from None
     return torch.bfloat16
 
 
@@ -142,7 +137,7 @@ class PPOTrainer(Trainer):
         self.device = resolve_device(
             str(device), prefers_processor=self.policy.prefers_processor and dtype != "bfloat16"
         )
-        self.dtype = compute_dtype(dtype, self.device)
+        self.dtype = compute_dtype(dtype)
         self.policy.use_dtype(self.dtype)
         with device_errors(self.device):
             self.policy.to(self.device)

@@ -187,7 +187,7 @@ def fetch(values: Mapping[str, Tensor | float]) -> dict[str, float]:
     found = {key: float(value) for key, value in values.items() if key not in tensors}
     if tensors:
         flat = torch.stack([value.detach().reshape(()).float() for value in tensors.values()])
-        found.update(zip(tensors, flat.tolist(), strict=True))
+        found.update(zip(tensors, flat.cpu().tolist(), strict=True))
     return {key: found[key] for key in values}
 
 

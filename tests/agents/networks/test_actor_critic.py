@@ -215,3 +215,21 @@ def test_a_recurrent_policy_refuses_single_steps():
     step = policy.step(obs, policy.initial_state(4))
     with pytest.raises(ConfigError, match="rows"):
         policy.evaluate(minibatch(obs, step))
+
+
+def test_a_device_without_autocast_lowers_the_same_products(monkeypatch):
+    space = spaces.Box(0, 255, (8, 8, 1), np.uint8)
+    policy = build_policy(space, spaces.Discrete(3), NetworkConfig(hidden=(8,)))
+    policy.use_dtype(torch.bfloat16)
+    obs = torch.randint(0, 255, (5, 8, 8, 1), dtype=torch.uint8)
+    plain = policy.value(obs)
+    features = policy.policy_trunk.step(obs, None)[0]
+    assert features.dtype == torch.float32
+
+    def refuse(*args):
+        raise RuntimeError("no autocast here")
+
+    monkeypatch.setattr(torch, "autocast", refuse)
+    assert torch.equal(policy.value(obs), plain)
+    policy.policy_trunk.step(obs, None)[0].sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in policy.policy_trunk.parameters())
