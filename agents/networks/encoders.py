@@ -168,7 +168,10 @@ class _Residual(nn.Module):
         self.second = conv(channels, channels, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
+        # By place: a backend of torch called "second" gives every module a method of that name.
+        first, second = self.children()
+        found: Tensor = x + second(torch.relu(first(torch.relu(x))))
+        return found
 
 
 class Impala(Convolutional):

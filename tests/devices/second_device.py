@@ -359,6 +359,11 @@ _libraries: list[Library] = []
 
 def _register() -> None:
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+    # `tensor.second()`, `module.second()` would hide parts of networks that are called so.
+    for owner in (torch.Tensor, torch.nn.Module, torch.nn.utils.rnn.PackedSequence):
+        for name in (NAME, f"is_{NAME}"):
+            if name in vars(owner):
+                delattr(owner, name)
     every = Library("_", "IMPL")
     every.fallback(lambda op, *args, **kwargs: _run(op, args, kwargs), "PrivateUse1")
     every.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")

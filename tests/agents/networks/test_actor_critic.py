@@ -233,3 +233,11 @@ def test_a_device_without_autocast_lowers_the_same_products(monkeypatch):
     assert torch.equal(policy.value(obs), plain)
     policy.policy_trunk.step(obs, None)[0].sum().backward()
     assert all(p.grad.dtype == torch.float32 for p in policy.policy_trunk.parameters())
+
+
+def test_a_backend_of_any_name_hides_no_part_of_a_network(monkeypatch):
+    monkeypatch.setattr(nn.Module, "second", lambda self, device: self, raising=False)
+    policy = build_policy(
+        spaces.Box(0, 255, (36, 36, 1), np.uint8), spaces.Discrete(3), NetworkConfig("impala")
+    )
+    assert policy.value(torch.zeros(1, 36, 36, 1, dtype=torch.uint8)).shape == (1,)
