@@ -234,6 +234,11 @@ def make_self_play(
     if network.recurrent != "none":
         raise ConfigError("self-play does not support recurrent policies")
     games = make_games(source, collect.num_envs, collect.env_options)
+    try:
+        eval_games = make_games(source, collect.eval_episodes, collect.env_options)
+    except Exception:
+        games.close()
+        raise
 
     def build() -> Policy:
         return build_policy(
@@ -271,5 +276,4 @@ def make_self_play(
         policy=learned,
         normalizer=normalizer,
     )
-    eval_games = make_games(source, collect.eval_episodes, collect.env_options)
     return SelfPlayTrainer(learner, envs, eval_games)
