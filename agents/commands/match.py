@@ -184,7 +184,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     if command.records is not None:
         records.append(command.records, [])
     matches = _play_all(command, game, players, openings, test)
-    ratings = _rate(matches, command.anchor or players[0].name)
+    ratings = _rate(matches, command.anchor or players[0].name, game)
     report = summary(command, str(game), openings, matches, ratings)
     return Match(game, matches, ratings, report)
 
@@ -228,19 +228,27 @@ def _play_all(
     test: SprtConfig | None,
 ) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
-    from playout.agents.rating.arena import round_robin
+    from playout.agents.rating.arena import num_games_of, round_robin
+    from playout.agents.rating.estimate import most_seconds
     from playout.agents.rating.games import to_record
-    from playout.agents.runs.console import progress
+    from playout.agents.runs.console import about, progress
     from playout.envs.core import records
 
-    pairings = len(players) * (len(players) - 1) // 2
-    each = command.games + command.games % 2
+    total = num_games_of(game, len(players), command.games)
     if not command.quiet:
-        most = "at most " if test is not None else ""
-        many = f"{pairings} pairings of " if pairings > 1 else ""
+        seconds = most_seconds(players, game, command.games, openings=openings, seed=command.seed)
+        opened = f"each opening of {openings} random plies"
+        if game.num_players == 2:
+            pairings = len(players) * (len(players) - 1) // 2
+            most = "at most " if test is not None else ""
+            many = f"{pairings} pairings of " if pairings > 1 else ""
+            games = f"{many}{most}{total // pairings} games"
+            what = f"{games}, {opened} twice with colours swapped"
+        else:
+            what = f"{total} games, {opened} with everybody in every seat"
         print(
-            f"{many}{most}{each} games, each opening of {openings} random plies twice with "
-            "colours swapped; the time left shows after the first moves",
+            f"{what}; by a first look {about(seconds)} at most, the time left shows after the "
+            "first moves",
             file=sys.stderr,
         )
 
@@ -248,7 +256,7 @@ def _play_all(
         if command.records is not None:
             records.append(command.records, [to_record(game, one) for one in games])
 
-    with progress("match", each * pairings, unit="games", quiet=command.quiet) as tell:
+    with progress("match", total, unit="games", quiet=command.quiet) as tell:
         return round_robin(
             players,
             game,
@@ -261,10 +269,11 @@ def _play_all(
         )
 
 
-def _rate(matches: list[MatchResult], anchor: str) -> Ratings:
-    from playout.agents.rating.ratings import rate
+def _rate(matches: list[MatchResult], anchor: str, game: NativeGame) -> Ratings:
+    from playout.agents.rating.ratings import rate, weight_at_tables
 
-    return rate([result for match in matches for result in match.results()], anchor=anchor)
+    results = [result for match in matches for result in match.results()]
+    return rate(results, anchor=anchor, weight=weight_at_tables(game.num_players))
 
 
 def summary(

@@ -68,9 +68,13 @@ class MatchResult:
     def pairs(self) -> list[int]:
         """How many openings brought `a` 0, 1/2, 1, 3/2 and 2 points from two games with it.
 
-        Only of games of two players, each opening played with colours swapped.
+        Only of games of two players, each opening played with colours swapped; empty for others.
         """
         counts = [0] * 5
+        for one, two in zip(self.games[::2], self.games[1::2], strict=False):
+            swapped = len(one.players) == 2 and one.players == two.players[::-1]
+            if not swapped or one.opening != two.opening:
+                return []
         for pair in zip(self.games[::2], self.games[1::2], strict=True):
             points = MatchResult(self.a, self.b, list(pair)).score(self.a)
             counts[points[0] - points[2] + 2] += 1
@@ -105,11 +109,20 @@ def _shared(games: Sequence[PlayedGame], a: str, b: str) -> list[PlayedGame]:
     mine, other = (
         {game.opening: game for game in games if game.players == (name,)} for name in (a, b)
     )
-    return [
-        PlayedGame((a, b), one.moves + other[opening].moves, opening, one.returns + two.returns)
-        for opening, one in mine.items()
-        if (two := other.get(opening)) is not None
-    ]
+    found = []
+    for opening, one in mine.items():
+        if opening in other:
+            # Both are named first equally often: neither order means anything.
+            pair = (one, other[opening]) if opening % 2 == 0 else (other[opening], one)
+            found.append(
+                PlayedGame(
+                    players=pair[0].players + pair[1].players,
+                    moves=pair[0].moves + pair[1].moves,
+                    opening=opening,
+                    returns=pair[0].returns + pair[1].returns,
+                )
+            )
+    return found
 
 
 def to_record(game: NativeGame, played: PlayedGame) -> GameRecord:

@@ -108,3 +108,15 @@ def test_perfect_play_begins_where_it_need_not_think_for_minutes(capsys):
     arguments = ["perfect", "greedy", "--games", "2", "--json", "-"]
     code, text, error = run(capsys, *arguments)
     assert code == 0 and json.loads(text)["openings"] == 8 and "8 random plies" in error
+
+
+@pytest.mark.parametrize("rules", ["Thirds", "Climb"])
+def test_games_of_one_and_of_three_players_are_matched(capsys, tmp_path, rules):
+    out = tmp_path / "m.json"
+    arguments = ["--game", f"rating_games:{rules}", "--trust", "rating_games", "--json", out]
+    code, text, error = run(capsys, "random", "uct:20", "--games", "6", *arguments)
+    assert code == 0 and error.startswith("12 games, each opening")
+    assert "by a first look" in error and "uct:20" in text
+    report = json.loads(out.read_text())
+    assert {one["player"] for one in report["players"]} == {"random", "uct:20"}
+    assert report["pairings"][0]["pairs"] == []

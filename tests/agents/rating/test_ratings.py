@@ -10,6 +10,7 @@ from playout.agents.rating.ratings import (
     elo_of_score,
     expected_score,
     rate,
+    weight_at_tables,
 )
 from playout.errors import DataError
 
@@ -126,6 +127,19 @@ def test_without_an_anchor_the_mean_is_zero_and_differences_stay():
     assert free["a"].elo - free["b"].elo == pytest.approx(gap, abs=0.2)
     assert free.superiority("a", "b") == pytest.approx(anchored.superiority("a", "b"), abs=0.01)
     assert free.superiority("a", "b") + free.superiority("b", "a") == pytest.approx(1)
+
+
+def test_results_of_half_the_weight_count_like_half_as_many():
+    results = [("a", "b", 10, 2, 6), ("b", "c", 8, 4, 6), ("c", "a", 4, 2, 12)]
+    doubled = [(*names, 2 * w, 2 * d, 2 * x) for *names, w, d, x in results]
+    one, two = rate(results, anchor="a"), rate(doubled, anchor="a", weight=0.5)
+    for player in one.players:
+        other = two[player.name]
+        for mine, its in zip(
+            (player.elo, player.low, player.high), (other.elo, other.low, other.high), strict=True
+        ):
+            assert mine == pytest.approx(its, abs=1e-3)
+    assert [weight_at_tables(players) for players in (1, 2, 3, 4)] == [1, 1, 2 / 3, 1 / 2]
 
 
 def test_counts_scores_and_their_elo():

@@ -20,7 +20,7 @@ from playout.agents.rating.openings import half_of, random_openings
 from playout.agents.rating.positions import canonical_hashes, load_scored_positions
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import StoppedError
-from rating_games import Nim, Stairs, Thirds
+from rating_games import Climb, Nim, Stairs, Thirds
 
 SMALL = EvaluationSettings(simulations=4, games=12, positions=20, max_anchor=20)
 
@@ -48,8 +48,9 @@ def test_networks_climb_a_ladder_of_earlier_ones_without_a_solver(rules):
     assert ladder.best == f"network {1 + int(np.argmax(choices))}"
 
 
-def test_one_player_is_rated_by_its_returns_on_fixed_openings():
-    evaluation = Evaluation(playout.game(Stairs()), SMALL, seed=1)
+@pytest.mark.parametrize("rules", [Stairs, Climb])
+def test_one_player_is_rated_by_its_returns_on_fixed_openings_and_dice(rules):
+    evaluation = Evaluation(playout.game(rules()), SMALL, seed=1)
     first, again, other = (measured(evaluation, seed) for seed in (1, 1, 2))
     assert first["eval/rating"] == again["eval/rating"] != other["eval/rating"]
     assert first["eval/rating_low"] < first["eval/rating"] < first["eval/rating_high"]
