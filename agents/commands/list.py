@@ -45,8 +45,9 @@ def games() -> dict[str, str]:
 
 
 def environments() -> dict[str, str]:
-    """Gymnasium ids that playout registers, and what each is."""
+    """Ids that playout registers with Gymnasium and PettingZoo, and what each is."""
     import gymnasium
+    from playout.envs.catalogue import PARALLEL
 
     found = {}
     for name, spec in sorted(gymnasium.registry.items()):
@@ -58,6 +59,9 @@ def environments() -> dict[str, str]:
         if spec.reward_threshold is not None:
             parts.append(f"solved at a mean return of {spec.reward_threshold:g}")
         found[name] = ", ".join(parts)
+    for entry in PARALLEL.values():
+        module = entry.entry_point.partition(":")[0]
+        found[f"parallel:{module}"] = "agents that move at once (PettingZoo)"
     return found
 
 

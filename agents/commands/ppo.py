@@ -8,7 +8,7 @@ arguments; from them the environments and the trainer are made here. Leaves out 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from playout.agents.networks.config import NetworkConfig
@@ -51,6 +51,8 @@ class Command(TrainingOptions):
     env: Annotated[Positional[str], arg(metavar="ENV", help_behavior_hint="")] = ""
     """Gymnasium id, module:Env-v0, module:Name (a class or function that makes one), parallel:NAME
     or aec:NAME (PettingZoo), or a game."""
+
+    typed_only: ClassVar[frozenset[str]] = frozenset({"env"})  # the run names its source itself
 
     total_timesteps: int = 1_000_000
     """Environment steps to learn from, at most."""

@@ -227,8 +227,8 @@ class RunDir(Checkpoints):
         there = settings.exists() or settings.is_symlink()
         if there and durable_io.hash_file(settings)[1] not in record["config_sha256"]:
             raise CheckpointError(
-                f"{settings} was edited or damaged after the run began; "
-                "start a new run to train with other settings"
+                f"{settings} was edited or damaged after the run began; delete it and it is "
+                "written again as it was (run.json holds it); other settings need a new run"
             )
         return cls(path, record)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from playout.agents.runs import devices
 from playout.agents.runs.config import from_dict, to_dict
@@ -80,6 +80,9 @@ class TrainingOptions(MachineOptions):
     quiet: bool = False
     """Show no progress."""
 
+    typed_only: ClassVar[frozenset[str]] = frozenset()
+    """Options that the run does not keep under their names; on --resume they are what is typed."""
+
     @staticmethod
     def defaults(arguments: list[str]) -> "TrainingOptions | None":
         """The defaults of the flags, where the arguments (a game's name, say) decide them."""
@@ -105,15 +108,15 @@ def run_options_last(cls: type[T]) -> type[T]:
 
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
-# Nor is ppo's `env`, which its run stores by itself: on --resume it is what the person has typed.
-_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust", "env"})
+_NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
 # A run may go on elsewhere, whatever else its command keeps.
 _MAY_ALWAYS_CHANGE = frozenset({"device", "threads"})
 
 
 def stored_settings(command: TrainingOptions) -> dict[str, Any]:
     """The part of a command that makes up a run's configuration."""
-    return {key: value for key, value in to_dict(command).items() if key not in _NOT_STORED}
+    left_out = _NOT_STORED | command.typed_only
+    return {key: value for key, value in to_dict(command).items() if key not in left_out}
 
 
 def _other_kind(run: RunDir) -> ConfigError:
@@ -133,7 +136,7 @@ def resumed(
     run = RunDir.open(path)
     if by is not None and by != run.command:
         raise _other_kind(run)
-    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED
+    names = {field.name for field in dataclasses.fields(cls)} - _NOT_STORED - cls.typed_only
     config = cls.stored_today(run.config)
     stored = {key: value for key, value in config.items() if key in names}
     command = from_dict(cls, stored, where=f"{run.path / 'run.json'}")
@@ -191,6 +194,11 @@ def open_run(
     """
     refuse_while_importing("training")
     settings = stored_settings(command)
+    if not 0 <= command.seed < 2**63:
+        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
+    save_every = settings.get("save_every")
+    if isinstance(save_every, int | float) and not save_every > 0:
+        raise ConfigError(f"--save-every must be positive, not {save_every}")
     if command.resume is None:
         if command.from_step is not None:
             raise ConfigError("--from-step goes with --resume RUN")

@@ -4,14 +4,15 @@
 
 A checkpoint's folder appears by one rename when it is complete, so the folders are the truth and
 LATEST is the name to open; if the two disagree in a way that no crash can explain, that is an error
-and not a guess. Leaves out the inside of a checkpoint (folder.py) and everything else about the
-run (directory.py).
+and not a guess. A LATEST that names nothing is passed over with a note. Leaves out the inside of a
+checkpoint (folder.py) and everything else about the run (directory.py).
 """
 
 import contextlib
 import math
 import os
 import shutil
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,16 @@ class Checkpoints:
         path = self.path / "LATEST"
         if not path.exists() and not path.is_symlink():
             return None
-        text = durable_io.read_file(path, 64).decode("ascii", "replace").strip()
-        step = checkpoints.step_of(text)
+        try:
+            text = durable_io.read_file(path, 64).decode("ascii", "replace").strip()
+            step = checkpoints.step_of(text)
+        except CheckpointError:
+            step = None
         if step is None:
-            raise CheckpointError(f"{path} does not name a checkpoint")
+            print(
+                f"note: {path} does not name a checkpoint; the newest one is taken",
+                file=sys.stderr,
+            )
         return step
 
     def load(

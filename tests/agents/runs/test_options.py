@@ -169,3 +169,10 @@ def test_work_that_takes_longer_than_the_calibration_still_counts(tmp_path):
 def test_impossible_minutes_are_refused(tmp_path, minutes):
     with pytest.raises(ConfigError, match="positive number"):
         plan(start(tmp_path / "r"), minutes=minutes, unit="x", measure=work)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 2**63}])
+def test_a_seed_that_cannot_be_leaves_no_folder_behind(tmp_path, wrong):
+    with pytest.raises(ConfigError, match="--seed must be from 0"):
+        start(tmp_path / "r", **wrong)
+    assert not (tmp_path / "r").exists()

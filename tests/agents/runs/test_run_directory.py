@@ -88,7 +88,7 @@ def test_a_setting_that_cannot_be_written_is_named(tmp_path, value):
 def test_an_edited_config_is_noticed(run):
     with (run.path / "config.toml").open("a") as file:
         file.write("seed = 9\n")
-    with pytest.raises(CheckpointError, match="was edited"):
+    with pytest.raises(CheckpointError, match=r"was edited.*delete it and it is written again"):
         RunDir.open(run.path)
 
 
@@ -198,6 +198,14 @@ def test_a_checkpoint_newer_than_latest_is_used(run):
     assert run.load()[0] == 2
     (run.path / "LATEST").unlink()
     assert run.load()[0] == 2
+
+
+@pytest.mark.parametrize("text", [b"garbage", b"", b"\xff" * 500])
+def test_a_latest_file_that_names_nothing_is_passed_over_with_a_note(run, capsys, text):
+    run.save(1, state(1))
+    (run.path / "LATEST").write_bytes(text)
+    assert run.load()[0] == 1
+    assert "LATEST does not name a checkpoint; the newest one is taken" in capsys.readouterr().err
 
 
 def test_a_lost_latest_checkpoint_is_an_error_that_names_the_newest_good_one(run):
