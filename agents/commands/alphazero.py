@@ -189,6 +189,7 @@ def _train(
         PlanCorrector,
     )
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval
+    from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
@@ -199,8 +200,7 @@ def _train(
     game, run = _open_or_resume(command, source)
     try:
         with run.lock(), device_errors(device):
-            left = "nothing was learned yet" if new else f"{run.path} is as it was"
-            with stop_at_once(left):
+            with stop_at_once("nothing was learned yet" if new else f"{run.path} is as it was"):
                 config = _plan(command, run, game, device, begun)
                 trainer = AlphaZeroTrainer(
                     config,
@@ -232,7 +232,8 @@ def _train(
             run.discard_unused()
         raise
     if not command.quiet:
-        print_summary(run, rate=command.rating, machine=command, game=game)
+        left = report_time(minutes, time.monotonic() - begun)
+        print_summary(run, rate=command.rating, seconds=left, machine=command, game=game)
     return run
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from playout.agents.alphazero.budget.fit import RATING_SHARE
+from playout.agents.alphazero.budget.fit import RATING_SHARE, UNNOTICED_SECONDS
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import Preset
 from playout.agents.alphazero.budget.speed import Speed, calibration_trainer
@@ -42,6 +42,12 @@ def measuring_time(minutes: float | None) -> float:
     if minutes is None:
         return COUNTED_LOOK_SECONDS
     return min(MAX_LOOK_SECONDS, LOOK_SHARE * 60 * minutes)
+
+
+def report_time(minutes: float | None, taken: float) -> float:
+    """Seconds for the report at the end of a run that has taken so many seconds until now."""
+    whole = taken if minutes is None else 60 * minutes
+    return max(REPORT_SHARE * whole, UNNOTICED_SECONDS)
 
 
 def time_to_learn(minutes: float, spent: float, *, rating: bool) -> float:
