@@ -253,8 +253,7 @@ def test_a_policy_that_draws_by_itself_learns_on_a_device_and_resumes(second):
     assert torch.equal(flat(whole), flat(other))
 
 
-@pytest.mark.parametrize("device", ["cpu", "second"])
-@pytest.mark.parametrize("case", ["cnn", "lstm"])
+@pytest.mark.parametrize(("device", "case"), [("cpu", "cnn"), ("second", "lstm")])
 def test_bfloat16_lowers_what_layers_compute_in_and_nothing_else(second, device, case):
     plain, lower = (make(device, dtype=dtype, **CASES[case]) for dtype in ("float32", "bfloat16"))
     assert torch.equal(flat(plain), flat(lower))
