@@ -140,4 +140,4 @@ def _likeliest(
     kept &= policy != 0
     total = policy.sum(axis=1, keepdims=True)
     left = np.where(kept, policy, 0)
-    return left * (total / left.sum(axis=1, keepdims=True)), kept
+    return left * (total / np.maximum(left.sum(axis=1, keepdims=True), 1e-30)), kept
