@@ -12,7 +12,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from playout.errors import GameError, IllegalActionError
+from playout.errors import GameError
 
 from playout_game cimport (
     PLAYOUT_CHANCE,
@@ -47,7 +47,7 @@ cdef class Adaptor:
     """What a table's context points to."""
 
     cdef object game, rules
-    cdef object error
+    cdef object error, where
     cdef dict kept
     cdef int32_t room, watched
 
@@ -141,10 +141,12 @@ cdef inline Adaptor of(const playout_game *game):
     return <Adaptor>game.context
 
 
-cdef inline int fail(const playout_game *game, object error) except? 0:
+cdef int fail(const playout_game *game, object error, const void *state=NULL) except? 0:
+    """Keeps the first error, and the state it is about."""
     adaptor = of(game)
     if adaptor.error is None:
         adaptor.error = error
+        adaptor.where = b"" if state == NULL else (<const char *>state)[:game.state_size]
     return -1
 
 
@@ -163,7 +165,7 @@ cdef int32_t py_to_play(const playout_game *game, const void *state) noexcept wi
     try:
         return adaptor.player(adaptor.entry(state))
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
         return PLAYOUT_TERMINAL
 
 
@@ -178,7 +180,7 @@ cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *acti
             count += 1
         return count
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
         return 0
 
 
@@ -197,7 +199,7 @@ cdef int32_t py_plies_left(const playout_game *game, const void *state) noexcept
     try:
         return adaptor.rules.plies_left(adaptor.entry(state).state)
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
         return 0
 
 
@@ -208,7 +210,7 @@ cdef void py_apply(const playout_game *game, void *state, int32_t action) noexce
     try:
         adaptor.move(state, action)
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
 
 
 cdef void py_returns(const playout_game *game, const void *state, float *values) noexcept with gil:
@@ -219,7 +221,7 @@ cdef void py_returns(const playout_game *game, const void *state, float *values)
     try:
         adaptor.result(adaptor.entry(state), values)
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
 
 
 cdef void py_observe(const playout_game *game, const void *state, int32_t player,
@@ -231,7 +233,7 @@ cdef void py_observe(const playout_game *game, const void *state, int32_t player
     try:
         adaptor.planes(adaptor.entry(state), player, obs)
     except BaseException as error:
-        fail(game, error)
+        fail(game, error, state)
 
 
 cdef uint64_t py_hash(const playout_game *game, const void *state) noexcept nogil:
@@ -334,9 +336,7 @@ cdef int32_t py_raise_error(const playout_game *game) except -1:
     error, adaptor.error = adaptor.error, None
     if error is not None:
         adaptor.kept.clear()
-        if isinstance(error, GameError) and not isinstance(error, IllegalActionError):
-            raise GameError(f"{game.name.decode()}: {error}") from error
-        raise error
+        raise adaptor.rules.located(error, adaptor.where)
     return 0
 
 

@@ -7,6 +7,7 @@ of the call that caused it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from playout.envs.core import _python_game
 from playout.envs.core.game import NativeGame
-from playout.errors import GameError
+from playout.errors import GameError, IllegalActionError
 
 _SIZES = ("num_players", "num_actions", "max_plies")
 _METHODS = (
@@ -207,6 +208,25 @@ class Rules:
         if not 0 <= moved < self.actions:
             raise GameError(f"symmetry_action({k}, {action}) returned {moved}")
         return moved
+
+    def located(self, error: BaseException, data: bytes) -> BaseException:
+        """What a callback raised, with the state it was about, if any, as text.
+
+        `data` are the state's bytes: the length of the encoded state in four, and that state. A
+        GameError names the game and the state; others have the state as a note.
+        """
+        raw = data[4 : 4 + int.from_bytes(data[:4], sys.byteorder)]
+        try:
+            where = f"in the state {self.state_text(self.game.decode(raw))}" if data else ""
+        except Exception:
+            where = f"in the state {raw.hex()}"
+        if isinstance(error, GameError) and not isinstance(error, IllegalActionError):
+            found = GameError(f"{self.game.name}: {error}{', ' if where else ''}{where}")
+            found.__cause__ = error
+            return found
+        if where:
+            error.add_note(where)
+        return error
 
     def action_text(self, state: Any, action: int) -> str:
         """The game's notation, or the action's number."""
