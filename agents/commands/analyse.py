@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.agents.runs.options import MachineOptions, make_command
+from playout.agents.runs.options import MachineOptions, make_command, run_options_last
 from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional, arg
 
@@ -27,6 +27,7 @@ _MAX_BYTES = 256 << 20
 _ROLLOUT_SIMULATIONS = 1000
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(MachineOptions):
     """Say which move to play in positions of a game, and how good the others are.

@@ -9,11 +9,12 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from playout.agents.runs.options import MachineOptions
+from playout.agents.runs.options import MachineOptions, run_options_last
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(MachineOptions):
     """Speak the Go Text Protocol (GTP, version 2) on standard input and output.

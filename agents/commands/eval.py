@@ -10,12 +10,13 @@ from typing import Annotated, Any
 from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, find_kind
-from playout.agents.runs.options import make_command
+from playout.agents.runs.options import make_command, run_options_last
 from playout.agents.runs.reporting import must_be_writable, write_json
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(EvalOptions):
     """Measure how good a run is: returns, games against others, or win rates of texts.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import MachineOptions, make_command
+from playout.agents.runs.options import MachineOptions, make_command, run_options_last
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _QUICK_PLY = 8  # from here on the Connect Four solver takes a second or less
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(MachineOptions):
     """Let players meet, every one every other, and rate them.

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import PlayOptions, find_kind
+from playout.agents.runs.options import run_options_last
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
 
+@run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(PlayOptions):
     """Play against a run, watch it act, or talk to it.

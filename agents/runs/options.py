@@ -94,8 +94,8 @@ class TrainingOptions(MachineOptions):
         return config
 
 
-def run_options_last(cls: type[T]) -> type[T]:
-    """Let `--help` show a command's own options before those that every training command has.
+def run_options_last(cls: type[M]) -> type[M]:
+    """Let `--help` show a command's own options before those of every command: machine and run.
 
     Fields of a base class come first; a class decorated with this has them at the end. All are
     keyword-only, so nothing but the order in the help changes.

@@ -351,3 +351,12 @@ def test_bench_runs_a_subject_and_shows_its_claims(tmp_path, monkeypatch, capsys
 def test_the_benchmarks_that_come_with_playout_are_found(capsys):
     assert cli.main(["bench", "list"]) == 0
     assert "games" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["analyse", "engine", "eval", "export", "match", "play"])
+def test_help_shows_what_a_command_does_before_what_computes(capsys, name):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    out = capsys.readouterr().out
+    own = {"analyse": "--moves", "eval": "--opponents", "export": "--format", "match": "--games"}
+    assert out.index(own.get(name, "--game")) < out.index("--device")
