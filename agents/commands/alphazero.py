@@ -188,7 +188,7 @@ def _train(
         CORRECTIONS,
         PlanCorrector,
     )
-    from playout.agents.alphazero.budget.fit import num_ratings, rating_interval
+    from playout.agents.alphazero.budget.fit import RATING_SHARE, num_ratings, rating_interval
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
@@ -218,7 +218,14 @@ def _train(
             if minutes is not None:
                 corrections = ADAPTED_CORRECTIONS if about.get("adapts") else CORRECTIONS
                 corrector.append(
-                    PlanCorrector(run, minutes, trainer, eval_every=every, corrections=corrections)
+                    PlanCorrector(
+                        run,
+                        minutes,
+                        trainer,
+                        eval_every=every,
+                        corrections=corrections,
+                        rating_seconds=RATING_SHARE * 60 * minutes / times if times else 0.0,
+                    )
                 )
             train(
                 trainer,

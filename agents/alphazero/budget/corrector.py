@@ -34,6 +34,7 @@ class PlanCorrector:
         trainer: gets the corrections that an earlier process made.
         eval_every: updates between evaluations, 0 for none.
         corrections: shares of the updates after which the plan is corrected.
+        rating_seconds: what an evaluation is expected to take before one has been seen.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class PlanCorrector:
         *,
         eval_every: int,
         corrections: Sequence[float] = CORRECTIONS,
+        rating_seconds: float = 0.0,
     ) -> None:
+        self.rating_seconds = rating_seconds
         self.run, self.eval_every, self.corrections = run, eval_every, corrections
         outside = float(run.record["budget"].get("outside", 0.0))
         self.seconds = minutes * 60.0 * CORRECTED_SHARE - outside
@@ -72,7 +75,7 @@ class PlanCorrector:
         # With saving, which is spread over all updates.
         overhead = (elapsed - self._begun - sum(evaluations)) / sum(self._update_seconds)
         each = sum(latest) / len(latest) * overhead
-        rated = evaluations[-1] if evaluations else 0.0
+        rated = evaluations[-1] if evaluations else self.rating_seconds
 
         def cost(updates: int) -> float:
             return updates * each + (

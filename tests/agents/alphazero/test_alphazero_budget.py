@@ -93,6 +93,17 @@ def test_a_resumed_run_begins_with_the_time_that_it_has_left(tmp_path):
     assert trainer.seconds_left() == pytest.approx(120 * CORRECTED_SHARE - 50, abs=1)
 
 
+def test_time_is_left_for_a_rating_at_the_end_that_has_not_been_seen_yet(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    correct = PlanCorrector(run, 1.0, trainer, eval_every=1 << 20, rating_seconds=6.0)
+    elapsed = 0.0
+    while not trainer.finished:
+        trainer.updates += 1
+        elapsed += 0.6
+        correct(trainer, metrics(0.6, elapsed))
+    assert elapsed + 6.0 == pytest.approx(60 * CORRECTED_SHARE, abs=1.3)
+
+
 def test_a_plan_changes_by_a_factor_at_most(tmp_path):
     run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
     carry_out(run, trainer, 1e-3, until=41)
