@@ -27,6 +27,7 @@ from playout.errors import ConfigError, GameError
 from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
+SLOW_OPPONENTS = ("random", "uct:20", "uct:100")  # where the rules run at Python's speed
 GAMES = 100
 
 
@@ -39,9 +40,9 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     """
     games = GAMES if options.episodes is None else options.episodes
     game = player.game
-    opponents = [
-        make_player(spec, game, seed=options.seed) for spec in options.opponents or OPPONENTS
-    ]
+    usual = SLOW_OPPONENTS if game.calls_python else OPPONENTS
+    specs = options.opponents or usual
+    opponents = [make_player(spec, game, seed=options.seed) for spec in specs]
     for opponent in opponents:
         if opponent.name == "human":
             raise ConfigError("people play with `playout play RUN`")

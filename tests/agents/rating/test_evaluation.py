@@ -9,6 +9,7 @@ from playout.agents.runs.kinds import EvalOptions
 from playout.errors import ConfigError
 from playout.mcts.evaluators import RolloutEvaluator
 from playout.mcts.search import SearchConfig
+from rating_games import Climb, Thirds
 
 
 def match_of(*results):
@@ -35,6 +36,16 @@ def test_eval_reports_shares_games_and_ratings(capsys):
         evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "random")))
     with pytest.raises(ConfigError, match="episodes"):
         evaluate_player(player, EvalOptions(episodes=0))
+
+
+@pytest.mark.parametrize("rules", [Thirds, Climb])
+def test_games_of_one_and_of_three_players_are_evaluated_by_quick_opponents(rules):
+    game = playout.game(rules())
+    config = SearchConfig(num_simulations=4, gumbel_scale=0.0)
+    player = SearchPlayer(game, config, RolloutEvaluator(), name="me")
+    report = evaluate_player(player, EvalOptions(episodes=3))
+    assert [one["opponent"] for one in report["matches"]] == ["random", "uct:20", "uct:100"]
+    assert {one["player"] for one in report["ratings"]} == {"me", "random", "uct:20", "uct:100"}
 
 
 def test_games_too_large_to_solve_have_no_positions():
