@@ -2,10 +2,11 @@
 
 import playout
 import pytest
+import second_device  # before anything is differentiated in this process
 from playout.agents.runs.directory import RunDir
 
 SMALL = {
-    "device": "second",
+    "device": second_device.NAME,
     "dtype": "float32",
     "size": "8x1",
     "simulations": 4,
