@@ -1,7 +1,5 @@
 """Show what is in a run: settings, progress, last metrics, checkpoints with every byte checked."""
 
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.console import short_number, short_time
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.reporting import write_json
 from playout.errors import CheckpointError
 from tyro.conf import Positional, arg
 
@@ -22,7 +21,7 @@ class Command:
 
     For example:
       playout inspect runs/demo
-      playout inspect runs/demo --json | jq .metrics.last
+      playout inspect runs/demo --json - | jq .metrics.last
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -31,8 +30,8 @@ class Command:
     verify: bool = True
     """Read every checkpoint and compare its digests."""
 
-    json: bool = False
-    """Print JSON for programs."""
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write it to this file instead, as JSON; - is standard output."""
 
 
 def _state_of(entry: Checkpoint, verify: bool) -> str:
@@ -158,9 +157,8 @@ def _print(found: dict[str, Any]) -> None:
 def main(command: Command) -> int:
     """Print the summary; exit code 1 if anything in the run is damaged."""
     found = summary(RunDir.open(command.run), verify=command.verify)
-    if command.json:
-        json.dump(found, sys.stdout, indent=1)
-        print()
+    if command.json is not None:
+        write_json(command.json, found)
     else:
         _print(found)
     damaged = any(entry["state"] not in ("sound", "not checked") for entry in found["checkpoints"])

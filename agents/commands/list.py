@@ -1,15 +1,14 @@
 """List what there is: games, environments, presets, the runs below a folder, commands."""
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from playout.agents.runs.console import short_number
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import write_json
 from playout.errors import PlayoutError
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 What = Literal["all", "games", "environments", "presets", "runs", "commands"]
 
@@ -29,8 +28,8 @@ class Command:
     folder: Path = Path("runs")
     """Where to look for runs."""
 
-    json: bool = False
-    """Print JSON for programs."""
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write it to this file instead, as JSON; - is standard output."""
 
 
 def games() -> dict[str, str]:
@@ -111,9 +110,8 @@ def main(command: Command) -> int:
     }
     chosen = list(makers) if command.what == "all" else [command.what]
     found = {name: makers[name]() for name in chosen}
-    if command.json:
-        json.dump(found, sys.stdout, indent=1)
-        print()
+    if command.json is not None:
+        write_json(command.json, found)
         return 0
     for name, entries in found.items():
         title = f"runs below {command.folder}" if name == "runs" else name

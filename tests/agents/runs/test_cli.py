@@ -204,7 +204,7 @@ def test_inspect_shows_nested_settings_one_a_line(tmp_path, capsys):
 
 
 def test_inspect_prints_json_for_programs(run, capsys):
-    assert cli.main(["inspect", str(run.path), "--json"]) == 0
+    assert cli.main(["inspect", str(run.path), "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["checkpoints"][0]["state"] == "sound"
     assert found["config"] == {"env": "E", "kl": None}
@@ -215,7 +215,7 @@ def test_inspect_names_damage_and_says_so_by_its_exit_code(run, capsys):
     run.save(2, {"n": 2})
     (run.path / "checkpoints/000002/state.json").write_text("{}")
     (run.path / "checkpoints/000001/MANIFEST.json").write_text("{}")
-    assert cli.main(["inspect", str(run.path), "--json"]) == 1
+    assert cli.main(["inspect", str(run.path), "--json", "-"]) == 1
     states = [entry["state"] for entry in json.loads(capsys.readouterr().out)["checkpoints"]]
     assert "sha256" in states[0] and "no sound manifest" in states[1]
     assert cli.main(["inspect", str(run.path)]) == 1
@@ -232,7 +232,7 @@ def test_list_shows_runs_below_a_folder(run, capsys):
 
 
 def test_list_knows_games_environments_presets_and_commands(capsys):
-    assert cli.main(["list", "--json", "--folder", "/nonexistent"]) == 0
+    assert cli.main(["list", "--json", "-", "--folder", "/nonexistent"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["games"]["connect_four"] == "connect_four(width=7, height=6, run=4)"
     assert "inspect" in found["commands"]
