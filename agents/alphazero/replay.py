@@ -92,12 +92,8 @@ class TrainingBatch:
 
 
 def values_per_position(game: NativeGame) -> int:
-    """V of `Examples`: 1 where the value for the side to move says all, else one a player."""
-    return (
-        1
-        if game.num_players == 1 or (game.num_players == 2 and game.zero_sum)
-        else game.num_players
-    )
+    """V of `Examples`: 1 for the side to move, or one a player where there are more than two."""
+    return game.num_players if game.num_players > 2 else 1
 
 
 class Replay:

@@ -168,6 +168,7 @@ class Histories:
             for key in ("player", "proven", "value", "blunder")
         )
         single = values_per_position(self.game) == 1
+        opposite = self.game.num_players == 2 and self.game.zero_sum
         values = np.empty((len(plies), 1 if single else self.game.num_players), np.float32)
         # The value of the position that comes next, for every player.
         target = returns.astype(np.float64)
@@ -177,7 +178,7 @@ class Histories:
                 mine = value
             else:
                 mine = value_mix * value + (1 - value_mix) * target[player]
-            if single:
+            if opposite:
                 target[:] = -mine
             target[player] = mine
             values[ply] = mine if single else target
