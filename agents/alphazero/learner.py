@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.replay import TrainingBatch
+from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import BoardNetwork, tuning_of
 from playout.agents.optim.adam import Adam, flat_gradients, flatten
 from playout.agents.optim.muon import Muon
@@ -83,6 +84,9 @@ class Learner:
         if not isinstance(device, torch.device):
             device = resolve_device(device or "auto")
         self.config, self.device = config, device
+        # Without its instructions a processor is many times slower in bfloat16 than in float32.
+        slow = device.type == "cpu" and not multiplies_bfloat16()
+        self.dtype = "float32" if slow else config.dtype
         self.num_shards = config.num_shards if device.type == "cpu" else 1
         self.peak_rate = config.learning_rate * tuning_of(net).rate_scale
         self.steps = 0
@@ -159,9 +163,7 @@ class Learner:
         net = self._replicas[index].train()
         for gradient in self._gradients[index]:
             gradient.zero_()
-        policy_loss, value_loss, entropy = losses(
-            net, batch, dtype=self.config.dtype, device=self.device
-        )
+        policy_loss, value_loss, entropy = losses(net, batch, dtype=self.dtype, device=self.device)
         (policy_loss + self.config.value_weight * value_loss).backward()
         return policy_loss.detach(), value_loss.detach(), entropy
 

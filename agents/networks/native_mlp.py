@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.kernels.mlp._mlp import NativeMLP
+from playout.agents.kernels.processor import fuses_multiply_add
 from playout.agents.networks.encoders import Flat
 from playout.agents.networks.heads import ActionHead, BoxHead, DiscreteHead
 from playout.agents.networks.policy import Minibatch, Outputs, PolicyStep
@@ -133,7 +134,8 @@ def can_compile(
     """Whether there is a compiled path for a policy with these parts, on the processor."""
     trunks = [part for part in (trunk, value_trunk) if part is not None]
     parameters = [p for part in (*trunks, head, value_head) for p in part.parameters()]
-    return _small(parameters) and all(map(_fits, trunks)) and _known(head)
+    fits = fuses_multiply_add() and _small(parameters) and all(map(_fits, trunks))
+    return fits and _known(head)
 
 
 def compile_mlp(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from playout.agents.kernels.lstm import _lstm
+from playout.agents.kernels.processor import fuses_multiply_add
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -144,7 +145,7 @@ class Core(nn.Module):
 
     def compiled(self, x: Tensor) -> bool:
         """Whether the recurrence has its compiled form: an LSTM of 32 n units on the CPU."""
-        plain = x.device.type == "cpu" and x.dtype == torch.float32
+        plain = x.device.type == "cpu" and x.dtype == torch.float32 and fuses_multiply_add()
         return plain and self.kind == "lstm" and self.size % 32 == 0
 
     def _packed(self, x: Tensor, state: tuple[Tensor, ...], cut: Segments) -> Tensor:

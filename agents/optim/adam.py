@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from playout.agents.kernels._adam import adam_step, squared_norm
+from playout.agents.kernels.processor import fuses_multiply_add
 from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
 
@@ -84,7 +85,8 @@ class Adam:
         self.grad = flat_gradients(self.flat, self.parameters)
         self.exp_avg = torch.zeros_like(self.flat)
         self.exp_avg_sq = torch.zeros_like(self.flat)
-        self._native = self.flat.device.type == "cpu" and self.flat.dtype == torch.float32
+        plain = self.flat.device.type == "cpu" and self.flat.dtype == torch.float32
+        self._native = plain and fuses_multiply_add()
         if self._native:
             tensors = (self.flat, self.grad, self.exp_avg, self.exp_avg_sq)
             self._arrays: Any = tuple(tensor.numpy() for tensor in tensors)

@@ -19,7 +19,8 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-/* Two of x y + z rounded once, for processors that cannot. The product is exact in double; rounding the sum to odd there
+/* Two of x y + z rounded once, for processors that cannot: what the other sets are compared with. Where there is no
+ * better set, processor.py sends callers to torch, which is faster. The product is exact in double; rounding the sum to odd there
  * (Boldo and Melquiond 2008) makes the rounding to float the only one. */
 static inline __attribute__((always_inline)) __m128 mlp_madd_two(__m128 x, __m128 y, __m128 z) {
     __m128d product = _mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)), c = _mm_cvtps_pd(z), zero = _mm_setzero_pd();

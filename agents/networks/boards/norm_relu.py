@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from playout.agents.kernels import _norm_relu as compiled
+from playout.agents.kernels.processor import fuses_multiply_add
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
@@ -32,6 +33,7 @@ def norm_relu(x: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None = None) -
         and norm.weight.dtype == torch.float32
         and x.device.type == "cpu"
         and x.shape[1] % VECTOR_CHANNELS == 0
+        and fuses_multiply_add()
         and not torch.compiler.is_compiling()
     ):
         y = norm(x)

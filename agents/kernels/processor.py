@@ -1,0 +1,27 @@
+"""What this processor has, for those who choose between a compiled kernel and torch.
+
+torch says it, and its environment variable ATEN_CPU_CAPABILITY=default makes it say that there is
+nothing: so the other path can be tried anywhere. Left out: which instruction set a kernel takes
+(mlp/isa.h), and devices that are no processor.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def fuses_multiply_add() -> bool:
+    """Whether float32 multiply-add is one instruction (AVX2 with FMA, NEON and the like).
+
+    Our kernels round as that instruction does; without it they would have to imitate it, and torch
+    is faster.
+    """
+    old = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    return not old or torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX")
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether bfloat16 convolutions and products are faster here than by plain loops."""
+    return fuses_multiply_add() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
