@@ -124,7 +124,7 @@ def load_network(
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
     learned = game_of(run, game)
     step, state = run.load(which, only=("model", "network"))
-    net = restore_network(state["network"])
+    net = restore_network(state["network"], run.path)
     try:
         net.load_state_dict(state["model"])
     except (RuntimeError, TypeError) as error:

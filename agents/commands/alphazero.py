@@ -30,6 +30,7 @@ from playout.agents.runs.options import TrainingOptions, make_command, open_run,
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.registry import game_text, given_game
 from playout.errors import ConfigError
+from playout.own_code import trust_modules
 from tyro.conf import Positional, Suppress, arg
 
 if TYPE_CHECKING:
@@ -249,6 +250,8 @@ def _open_or_resume(command: Command, source: GameSource | None) -> tuple[Native
     from playout.agents.alphazero.player import game_of
 
     if command.resume is None:
+        if ":" in command.network:  # typed here, so it is the person's word
+            trust_modules(command.network)
         game = given_game(command.game if source is None else source)
         return game, open_run(command, kind="alphazero", name=game.name)
     stored = RunDir.open(command.resume)

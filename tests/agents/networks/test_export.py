@@ -72,6 +72,13 @@ def test_a_board_network_answers_alike(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("network", ["transformer", "own_boards:Mlp"])
+def test_every_kind_of_board_network_answers_alike(tmp_path, network):
+    exportable = ExportedBoard(new_network(game("tic_tac_toe"), "8x1", network=network, seed=1))
+    write_onnx(exportable, tmp_path / "a.onnx")
+    assert check_onnx(exportable, tmp_path / "a.onnx") < 1e-4
+
+
 def test_a_file_that_answers_differently_is_refused(tmp_path):
     own, other = (player(VECTOR, spaces.Discrete(3), hidden=(8,)) for _ in range(2))
     exported(own, tmp_path / "a.onnx")
