@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from playout.agents.networks.boards.network import Tuning
 from torch import nn
 
 
@@ -104,6 +105,12 @@ class Branching(Mlp):
     def forward(self, obs):
         logits, values = super().forward(obs)
         return (logits + 1, values) if len(obs) > 20 else (logits, values)
+
+
+class Bold(Mlp):
+    """Says how it learns best."""
+
+    tuning = Tuning(rate_scale=0.5, matrices=["trunk.1.weight"])
 
 
 class WrongLogits(Mlp):

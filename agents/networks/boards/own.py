@@ -10,11 +10,17 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from playout.agents.networks.boards.network import NetworkCopy, squash, values_for
+from playout.agents.networks.boards.network import (
+    NetworkCopy,
+    TunedNetwork,
+    Tuning,
+    squash,
+    values_for,
+)
 from playout.agents.networks.boards.resnet import parse_size
 from playout.errors import ConfigError
 from playout.own_code import load_object, trust
@@ -55,7 +61,8 @@ class OwnNetwork(nn.Module):
 
     `forward(obs float32 [M, C, H, W])` of the module returns logits [M, A] and values in [-1, 1]:
     [M] or [M, 1] for the side to move, [M, P] where there are more than two players. Its
-    normalisations may follow the batch; weights may be of any shape.
+    normalisations may follow the batch; weights may be of any shape. It may have an attribute
+    `tuning`, a `Tuning` (network.py).
 
     Args:
         net: the module.
@@ -89,6 +96,14 @@ class OwnNetwork(nn.Module):
             raise ConfigError(f"not the description of a network: {error}") from None
         trust(network, where)
         return cls(_made(network, _needed(config, _factory(network)), sizes), config)
+
+    @property
+    def tuning(self) -> Tuning:
+        """What the module declares of itself, or careful values."""
+        found = self.net.tuning if isinstance(self.net, TunedNetwork) else None
+        if not isinstance(found, Tuning):
+            return Tuning()
+        return replace(found, matrices=[f"net.{name}" for name in found.matrices])
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""

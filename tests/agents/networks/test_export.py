@@ -1,6 +1,7 @@
 """Export: the same answers from onnxruntime for every kind of network, and honest refusals."""
 
 import numpy as np
+import own_boards  # noqa: F401 (imported, so that its name may be used)
 import pytest
 import safetensors
 import torch

@@ -13,6 +13,7 @@ from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner
 from playout.agents.networks.boards.network import tuning_of
 from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.agents.optim.muon import Muon
 from playout.errors import ConfigError
 
 GAME = playout.game("tic_tac_toe")
@@ -106,3 +107,9 @@ def test_a_network_of_ones_own_takes_careful_steps_unless_it_says_otherwise():
     assert tuning_of(net).rate_scale == 0.1
     learner = Learner(net, LearnerConfig(learning_rate=0.02), device="cpu")
     assert learner.peak_rate == pytest.approx(0.002)
+    net = new_network(GAME, "tiny", network="own_boards:Bold")
+    learner = Learner(net, LearnerConfig(learning_rate=0.02), device="cpu")
+    assert learner.peak_rate == pytest.approx(0.01)
+    assert [one.parameters for one in learner.optimizers if isinstance(one, Muon)] == [
+        [net.net.trunk[1].weight]
+    ]

@@ -47,7 +47,7 @@ def test_the_command_takes_the_network_and_only_later_use_asks_for_trust(folder,
     assert main(["alphazero", *words]) == 0
     sys.modules.pop(NAME)
     playout.own_code._trusted.clear()
-    again = ["eval", "run", "--opponents", "random", "--games", "2"]
+    again = ["match", "run:0", "random", "--games", "2"]
     assert main(again) == 2
     assert f"add --trust {NAME}" in capsys.readouterr().err
     assert main([*again, "--trust", NAME]) == 0
