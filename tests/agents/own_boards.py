@@ -11,7 +11,8 @@ class Marks:
 
     name = "marks"
 
-    def __init__(self, players=2, planes=2, height=3, width=3, extra=0, plies=None):
+    def __init__(self, players=2, planes=2, height=3, width=3, extra=0, plies=None, zero_sum=True):
+        self.zero_sum = zero_sum and players > 1
         self.num_players = players
         self.obs_shape = (planes, height, width)
         self.num_actions = height * width + extra
@@ -35,6 +36,7 @@ class Marks:
             return [0.0] * self.num_players
         winner = state.index(0) % self.num_players
         lost = -1.0 / max(1, self.num_players - 1)
+        lost = lost if self.zero_sum or self.num_players == 1 else -0.25
         return [1.0 if player == winner else lost for player in range(self.num_players)]
 
     def observe(self, state, player):
@@ -57,9 +59,9 @@ class Marks:
 class Mlp(nn.Module):
     """The shortest network of one's own."""
 
-    def __init__(self, obs_shape, num_actions, num_players, width=32):
+    def __init__(self, obs_shape, num_actions, num_players, width=32, values=None):
         super().__init__()
-        self.values = num_players if num_players > 2 else 1
+        self.values = values or (num_players if num_players > 2 else 1)
         self.trunk = nn.Sequential(
             nn.Flatten(), nn.Linear(int(np.prod(obs_shape)), width), nn.ReLU()
         )

@@ -1,10 +1,11 @@
 """`BoardNetwork`: what a network of a board game owes to learning, self-play, play and export.
 
 Shapes: `M` positions, `C` planes of `H` rows and `W` columns, `A` actions, `P` players; values are
-`[M]` for the side to move, or `[M, P]` where there are more than two players. A network is a torch
-module besides; what is used of that is listed. `Tuning` is what a network may declare of itself,
-`NetworkCopy` an inference network that any module can have. Left out: which classes there are
-(registry.py), and networks of environments (actor_critic.py).
+`[M]` for the side to move, or `[M, P]` where there are more than two players, or two whose results
+do not add up to zero. A network is a torch module besides; what is used of that is listed. `Tuning`
+is what a network may declare of itself, `NetworkCopy` an inference network that any module can
+have. Left out: which classes there are (registry.py), and networks of environments
+(actor_critic.py).
 """
 
 from __future__ import annotations
@@ -168,6 +169,6 @@ def squash(value_logits: Tensor, num_values: int) -> Tensor:
     return values[:, 0] if num_values == 1 else values
 
 
-def values_for(num_players: int) -> int:
-    """How many values a position has: 1 for up to two players, else one a player."""
-    return num_players if num_players > 2 else 1
+def values_for(num_players: int, zero_sum: bool) -> int:
+    """How many values a position has: 1 where the side to move's says all, else one a player."""
+    return 1 if num_players == 1 or (num_players == 2 and zero_sum) else num_players

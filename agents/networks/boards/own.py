@@ -38,12 +38,13 @@ class OwnConfig:
     obs_shape: tuple[int, int, int]
     num_actions: int
     num_players: int
+    zero_sum: bool = True
     sizes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_values(self) -> int:
         """How many values a position has: 1, or one a player where there are more than two."""
-        return values_for(self.num_players)
+        return values_for(self.num_players, self.zero_sum)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and lists for a configuration file."""
@@ -52,6 +53,7 @@ class OwnConfig:
             "obs_shape": list(self.obs_shape),
             "num_actions": self.num_actions,
             "num_players": self.num_players,
+            "zero_sum": self.zero_sum,
             "sizes": dict(self.sizes),
         }
 
@@ -60,7 +62,7 @@ class OwnNetwork(nn.Module):
     """A module of one's own as a `BoardNetwork`.
 
     `forward(obs float32 [M, C, H, W])` of the module returns logits [M, A] and values in [-1, 1]:
-    [M] or [M, 1] for the side to move, [M, P] where there are more than two players. Its
+    [M] or [M, 1] for the side to move, [M, P] where that does not say all. Its
     normalisations may follow the batch; weights may be of any shape. It may have an attribute
     `tuning`, a `Tuning` (network.py).
 
@@ -196,6 +198,7 @@ def own_network(
     *,
     size: str = "base",
     num_players: int = 2,
+    zero_sum: bool = True,
     seed: int = 0,
 ) -> OwnNetwork:
     """A fresh network of a person's own class.
@@ -211,6 +214,7 @@ def own_network(
         num_actions: A.
         size: see `new_network` (registry.py).
         num_players: P.
+        zero_sum: of two players one value says all.
         seed: the same seed gives the same weights, if the module draws them from torch.
     """
     name, bracket, rest = text.partition("(")
@@ -224,6 +228,7 @@ def own_network(
         obs_shape=obs_shape,
         num_actions=num_actions,
         num_players=num_players,
+        zero_sum=zero_sum,
         sizes=sizes,
     )
     with torch.random.fork_rng(devices=[]):

@@ -53,6 +53,7 @@ def new_network(
             actions,
             size=size,
             num_players=players,
+            zero_sum=game.zero_sum,
             pooling=pooling,
             heads=heads,
             side_planes=planes,
@@ -64,6 +65,7 @@ def new_network(
             actions,
             size=size,
             num_players=players,
+            zero_sum=game.zero_sum,
             heads=heads,
             side_planes=planes,
             seed=seed,
@@ -72,7 +74,9 @@ def new_network(
         raise ConfigError(
             f"network {network!r} is unknown: use {', '.join(NETWORKS)} or module:Class"
         )
-    return own_network(network, shape, actions, size=size, num_players=players, seed=seed)
+    return own_network(
+        network, shape, actions, size=size, num_players=players, zero_sum=game.zero_sum, seed=seed
+    )
 
 
 def restore_network(

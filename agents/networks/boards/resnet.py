@@ -46,7 +46,8 @@ class ResNetConfig:
     Attributes:
         obs_shape: planes, rows and columns `(C, H, W)` of an observation.
         num_actions: length of the policy.
-        num_players: up to 2 share one value, that of the side to move; more have one each.
+        num_players: up to 2 share one value, that of the side to move; more have one each, ...
+        zero_sum: ... and so have 2 whose results do not add up to zero.
         channels: width of the trunk.
         blocks: residual blocks of two 3x3 convolutions.
         head_channels: planes that both heads see.
@@ -60,6 +61,7 @@ class ResNetConfig:
     obs_shape: tuple[int, int, int]
     num_actions: int
     num_players: int = 2
+    zero_sum: bool = True
     channels: int = 64
     blocks: int = 4
     head_channels: int = 32
@@ -71,7 +73,7 @@ class ResNetConfig:
     @property
     def num_values(self) -> int:
         """How many values a position has: 1, or one a player where there are more than two."""
-        return values_for(self.num_players)
+        return values_for(self.num_players, self.zero_sum)
 
     @property
     def sees_side(self) -> bool:
@@ -81,13 +83,13 @@ class ResNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a configuration file.
 
-        The last two settings are left out where they are what networks had before there were any:
-        those descriptions stay what they were.
+        Settings that came later are left out where they are what networks had before: those
+        descriptions stay what they were.
         """
         data = {**asdict(self), "obs_shape": list(self.obs_shape)}
         if self.side_planes is not None:
             data["side_planes"] = list(self.side_planes)
-        for name, before in (("heads", "linear"), ("side_planes", [0, 1])):
+        for name, before in (("heads", "linear"), ("side_planes", [0, 1]), ("zero_sum", True)):
             if data[name] == before:
                 del data[name]
         return data
@@ -331,6 +333,7 @@ def build(
     *,
     size: str = "base",
     num_players: int = 2,
+    zero_sum: bool = True,
     pooling: bool = False,
     heads: str = "linear",
     side_planes: tuple[int, int] | None = (0, 1),
@@ -342,6 +345,7 @@ def build(
         obs_shape=obs_shape,
         num_actions=num_actions,
         num_players=num_players,
+        zero_sum=zero_sum,
         channels=channels,
         blocks=blocks,
         head_channels=head,

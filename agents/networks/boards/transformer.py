@@ -38,7 +38,8 @@ class BoardTransformerConfig:
     Attributes:
         obs_shape: planes, rows and columns `(C, H, W)` of an observation.
         num_actions: length of the policy.
-        num_players: up to 2 share one value, that of the side to move; more have one each.
+        num_players: up to 2 share one value, that of the side to move; more have one each, ...
+        zero_sum: ... and so have 2 whose results do not add up to zero.
         width: numbers of a token.
         blocks: of attention and perceptron.
         attention_heads: of each block; they share the width.
@@ -52,6 +53,7 @@ class BoardTransformerConfig:
     obs_shape: tuple[int, int, int]
     num_actions: int
     num_players: int = 2
+    zero_sum: bool = True
     width: int = 64
     blocks: int = 4
     attention_heads: int = 2
@@ -63,7 +65,7 @@ class BoardTransformerConfig:
     @property
     def num_values(self) -> int:
         """How many values a position has: 1, or one a player where there are more than two."""
-        return values_for(self.num_players)
+        return values_for(self.num_players, self.zero_sum)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a configuration file."""
@@ -206,6 +208,7 @@ def build_transformer(
     *,
     size: str = "base",
     num_players: int = 2,
+    zero_sum: bool = True,
     heads: str = "auto",
     side_planes: tuple[int, int] | None = None,
     seed: int = 0,
@@ -222,6 +225,7 @@ def build_transformer(
         obs_shape=obs_shape,
         num_actions=num_actions,
         num_players=num_players,
+        zero_sum=zero_sum,
         width=width,
         blocks=blocks,
         attention_heads=attention_heads,

@@ -50,7 +50,8 @@ def replay_of(size=96, game=GAME):
     policy /= policy.sum(axis=1, keepdims=True)
     values = rng.uniform(-1, 1, (size, 1)).astype(np.float32)
     replay = Replay(game, size)
-    replay.add(Examples(states.data.copy(), policy, values, np.ones(size, np.float32)))
+    weights = np.ones(size, np.float32)
+    replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
     return replay
 
 

@@ -1,7 +1,6 @@
 """Every network plays, learns and is restored, whatever the shape of the game."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import playout
@@ -11,9 +10,10 @@ from own_boards import Marks
 from playout.agents.alphazero.config import LearnerConfig, SelfPlayConfig, selfplay_search
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner
-from playout.agents.alphazero.replay import Replay
+from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.envs import StateBatch
 from playout.errors import ConfigError
 
 SHAPES = {
@@ -55,8 +55,9 @@ def test_any_network_plays_and_learns_any_game(shape, network):
         examples.append(play.play(20)[0])
     replay = Replay(game, 200)
     for part in examples:  # two simulations teach nothing: say which move was the best
-        best = np.eye(game.num_actions, dtype=np.float32)[part.policy.argmax(axis=1)]
-        replay.add(replace(part, policy=best))
+        states = StateBatch.from_data(game, part.states, check=False)
+        best = np.eye(game.num_actions, dtype=np.float32)[states.legal_mask().argmax(axis=1)]
+        replay.add(Examples.from_dense(part.states, best, part.values, part.policy_weights))
     rows = [learner.step(replay.batch(0, 16), done=0.0) for _ in range(6)]
     assert total(rows[-1]) < total(rows[0])
     evaluator.refresh(learner.average)
@@ -110,6 +111,23 @@ def test_heads_and_answers_agree(network):
     with torch.no_grad():
         torch.testing.assert_close(copied(obs), (logits, values), atol=1e-3, rtol=1e-3)
     assert values.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("network", ["resnet", "transformer", "own_boards:Mlp(values=2)"])
+def test_two_players_whose_results_are_no_zero_sum_have_a_value_each(network):
+    game = playout.game(Marks(zero_sum=False))
+    net = new_network(game, "8x1", network=network)
+    assert net.config.num_values == 2
+    assert restore_network(net.config.to_dict()).config == net.config
+    answers = NetworkEvaluator(net, device="cpu").evaluate_obs(game.batch(3).observe())
+    assert answers[1].shape == (3, 2)
+    config = SelfPlayConfig(num_groups=1, num_trees=4, num_simulations=2, proof_nodes=0)
+    evaluators = [NetworkEvaluator(net, device="cpu")]
+    play = SelfPlay(game, evaluators, config, search=selfplay_search(2), seed=1)
+    examples, _ = play.play(40)
+    replay = Replay(game, 200)
+    replay.add(examples)
+    Learner(net, LearnerConfig(batch_size=8), device="cpu").step(replay.batch(0, 8), done=0.0)
 
 
 def test_only_huge_policies_get_pooled_heads_of_their_own():
