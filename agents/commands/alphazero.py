@@ -250,8 +250,7 @@ def _open_or_resume(command: Command, source: GameSource | None) -> tuple[Native
     from playout.agents.alphazero.player import game_of
 
     if command.resume is None:
-        if ":" in command.network:  # typed here, so it is the person's word
-            trust_modules(command.network)
+        trust_modules(*[name for name in (command.network,) if ":" in name])  # typed here
         game = given_game(command.game if source is None else source)
         return game, open_run(command, kind="alphazero", name=game.name)
     stored = RunDir.open(command.resume)
@@ -325,9 +324,8 @@ def length_of(command: Command) -> float | None:
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
     if len(given) > 1:
         raise ConfigError(f"give only one of --{' and --'.join(given)}")
-    minutes = command.minutes
-    if not given:
-        minutes = DEMO_MINUTES if command.demo else DEFAULT_MINUTES
+    default = DEMO_MINUTES if command.demo else DEFAULT_MINUTES
+    minutes = command.minutes if given else default
     if minutes is not None and not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
     return minutes
