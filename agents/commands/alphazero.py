@@ -324,8 +324,7 @@ def length_of(command: Command) -> float | None:
     given = [name for name in ("minutes", "updates", "games") if getattr(command, name) is not None]
     if len(given) > 1:
         raise ConfigError(f"give only one of --{' and --'.join(given)}")
-    default = DEMO_MINUTES if command.demo else DEFAULT_MINUTES
-    minutes = command.minutes if given else default
+    minutes = command.minutes if given else (DEMO_MINUTES if command.demo else DEFAULT_MINUTES)
     if minutes is not None and not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
     return minutes
