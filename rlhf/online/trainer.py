@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.optim.adam import Adam
+from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs.trainer import Trainer
 from playout.errors import DataError
@@ -70,7 +70,7 @@ class OnlineTrainer(Trainer):
         self.dtype = pick_dtype(config.dtype, model.device)
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
         self.policy = self.make_policy(model)
-        self.optimizer = Adam(
+        self.optimizer = make_adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
         self.updates, self.kl_coef = 0, config.kl_coef

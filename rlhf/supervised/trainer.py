@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playout.agents.optim.adam import Adam
+from playout.agents.optim.device_adam import DeviceAdam, make_adam
 from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DivergedError
 from torch import Tensor, nn
 
 __all__ = ["LearnConfig", "Learner", "SupervisedTrainer"]
@@ -37,24 +37,24 @@ class LearnConfig:
 
 
 class Learner:
-    """Parameters, their optimiser and the schedule of its learning rate."""
+    """Parameters, their optimiser and the schedule of its learning rate.
+
+    Attributes:
+        steps: Steps taken; counted here, since the optimiser's own count lies on the device.
+    """
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
     ) -> None:
         self.config, self.total_steps = config, max(total_steps, 1)
-        self.optimizer = Adam(
+        self.optimizer = make_adam(
             parameters,
             lr=config.learning_rate,
             betas=(0.9, 0.95),
             eps=1e-8,
             weight_decay=config.weight_decay,
         )
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return self.optimizer.step_count
+        self.steps = 0
 
     def learning_rate(self, step: int) -> float:
         """A linear rise, then half a cosine."""
@@ -75,8 +75,18 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.lr = self.learning_rate(self.steps)
-        norm = self.optimizer.step(self.config.max_grad_norm)
-        return fetch({**metrics, "train/learning_rate": self.optimizer.lr, "train/grad_norm": norm})
+        norm: Tensor | float
+        if isinstance(self.optimizer, DeviceAdam):
+            norm = self.optimizer.advance(self.config.max_grad_norm)
+        else:
+            norm = self.optimizer.step(self.config.max_grad_norm)
+        self.steps += 1
+        found = fetch(
+            {**metrics, "train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
+        )
+        if not math.isfinite(found["train/grad_norm"]):
+            raise DivergedError(f"the gradient is not finite (norm {found['train/grad_norm']})")
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count."""
@@ -85,6 +95,7 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.optimizer.load_state_dict(state)
+        self.steps = int(state["step_count"])
 
 
 class SupervisedTrainer(Trainer):
