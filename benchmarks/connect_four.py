@@ -75,7 +75,7 @@ def curve(path: Path) -> dict[str, Any]:
                         "evaluations": row["search/evaluations"],
                         "policy": row["eval/policy_optimal_share"],
                         "search": row["eval/optimal_move_share"],
-                        "elo above uct:500": row.get("eval/elo", float("nan")),
+                        **ratings_of(row),
                     }
                 )
     if not points:
@@ -97,6 +97,12 @@ def curve(path: Path) -> dict[str, Any]:
         "points": points,
         "final": final,
     }
+
+
+def ratings_of(row: dict[str, float]) -> dict[str, float]:
+    """The rating of an evaluation; runs of earlier versions were rated above another player."""
+    names = {"eval/rating": "elo above random", "eval/elo": "elo above uct:500"}
+    return {name: row[key] for key, name in names.items() if key in row}
 
 
 def settings_of(config: dict[str, Any]) -> str:

@@ -55,16 +55,14 @@ class SelfPlayConfig:
     num_trees: int = 128
     search_threads: int = 1
     num_simulations: int = 16
-    # With a fifth of all Connect Four games from the beginning, six of ten positions in the replay
-    # were repeats, and the policy ended at 90.0 instead of 91.8 % of moves.
-    opening_share: float = 0.97
-    opening_plies: int = 21
+    opening_share: float = 0.5
+    opening_plies: int = 12
     explore_plies: int = 6
     stop_proven: bool = True
     value_mix: float = 0.05
     regret_threshold: float = 0.2
     proof_nodes: int = END_NODES
-    proof_plies: int = 22  # with more left, a proof takes longer than a few searches
+    proof_plies: int = 16
     continue_proven: float = 0.8
     policy_moves: int = 0
 
@@ -287,6 +285,8 @@ def selfplay_search(simulations: int, *, cache_size: int = 0, threads: int = 1) 
 # value that any run has had.
 _RENAMED = {"teach": "grow_warmup", "least_window": "min_window", "lookahead": "tactics"}
 _RENAMED_SELFPLAY = {"blunder": "regret_threshold", "play_on": "continue_proven"}
+# What the settings that later changed were, where a run of an earlier version does not say.
+_EARLIER_SELFPLAY = {"opening_share": 0.97, "opening_plies": 21, "proof_plies": 22}
 _GONE_SELFPLAY = {"cheap_simulations": None, "full_share": 1.0, "resign": -1.0}
 
 
@@ -311,7 +311,8 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
             value = selfplay.pop(key, only)
             if only is not None and value != only:
                 raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
-        found["selfplay"] = {_RENAMED_SELFPLAY.get(key, key): v for key, v in selfplay.items()}
+        selfplay = {_RENAMED_SELFPLAY.get(key, key): value for key, value in selfplay.items()}
+        found["selfplay"] = _EARLIER_SELFPLAY | selfplay
     return from_dict(AlphaZeroConfig, found, where=where)
 
 

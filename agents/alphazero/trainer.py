@@ -252,7 +252,9 @@ class AlphaZeroTrainer(Trainer):
     def _play(self, evaluations: int) -> tuple[Examples, Counts, float]:
         """Self-play of one update, with the seconds that it took."""
         start = time.perf_counter()
-        examples, counts = self.selfplay.play(evaluations)
+        wanted = self.config.games
+        games = None if wanted is None else max(1, wanted - self.totals.games)
+        examples, counts = self.selfplay.play(evaluations, games=games)
         return examples, counts, time.perf_counter() - start
 
     def _learn(self) -> dict[str, float]:
@@ -316,7 +318,8 @@ class AlphaZeroTrainer(Trainer):
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
         # Where games are what is counted, the progress line has them already.
-        shown = {} if self.unit == "games" else {"games": f"{self.totals.games:,}"}
+        counted = self.unit == "games" and self.totals.games <= (self.config.games or 0)
+        shown = {} if counted else {"games": f"{self.totals.games:,}"}
         if "train/policy_loss" in metrics:
             shown["policy loss"] = f"{metrics['train/policy_loss']:.2f}"
         return shown | self.evaluation.headline()

@@ -184,12 +184,8 @@ def _train(
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     begun, new = time.monotonic(), command.resume is None
     import torch
-    from playout.agents.alphazero.budget.corrector import (
-        ADAPTED_CORRECTIONS,
-        CORRECTIONS,
-        PlanCorrector,
-    )
-    from playout.agents.alphazero.budget.fit import RATING_SHARE, num_ratings, rating_interval
+    from playout.agents.alphazero.budget.corrector import corrector_for, seconds_before
+    from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import print_plan, print_summary
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
@@ -212,35 +208,28 @@ def _train(
                 )
             if not command.quiet:
                 print_plan(run, config, minutes, game)
-            about = run.record.get("preset", {})
-            times = about.get("ratings", num_ratings(minutes)) if command.rating else 0
+                if minutes is None and (warning := too_short(config, game.max_plies)):
+                    print(f"warning: {warning}", file=sys.stderr, flush=True)
+            times = run.record.get("preset", {}).get("ratings", num_ratings(minutes))
+            times = times if command.rating else 0
             every = rating_interval(config, times, max_plies=game.max_plies)
-            corrector: list[Callback] = []
+            correctors: list[Callback] = []
             if minutes is not None:
-                corrections = ADAPTED_CORRECTIONS if about.get("adapts") else CORRECTIONS
-                corrector.append(
-                    PlanCorrector(
-                        run,
-                        minutes,
-                        trainer,
-                        eval_every=every,
-                        corrections=corrections,
-                        rating_seconds=RATING_SHARE * 60 * minutes / times if times else 0.0,
-                    )
-                )
+                correctors.append(corrector_for(run, minutes, trainer, every, times))
+            before = seconds_before(run)
             train(
                 trainer,
                 run,
                 eval_every=every,
                 console=not command.quiet,
-                callbacks=[*corrector, *callbacks],
+                callbacks=[*correctors, *callbacks],
             )
     except BaseException:
         if new:
             run.discard_unused()
         raise
     if not command.quiet:
-        left = report_time(minutes, time.monotonic() - begun)
+        left = report_time(minutes, before + time.monotonic() - begun)
         print_summary(run, rate=command.rating, seconds=left, machine=command, game=game)
     return run
 
@@ -302,7 +291,7 @@ def _plan(
     A run that was killed while it was measured is planned when it is resumed. `begun` is when the
     command was, by time.monotonic.
     """
-    from playout.agents.alphazero.budget.minutes import REPORT_SHARE, updates_for
+    from playout.agents.alphazero.budget.minutes import kept_back, updates_for
 
     where, minutes, speed = str(run.path / "run.json"), length_of(command), None
     if run.find() is None and "given" in run.config and "preset" not in run.record:
@@ -312,7 +301,7 @@ def _plan(
     config = stored_config(run.config["alphazero"], where=where)
     updates = command.updates
     if minutes is not None:
-        outside = time.monotonic() - begun + minutes * 60 * (REPORT_SHARE if command.rating else 0)
+        outside = time.monotonic() - begun + kept_back(minutes, rating=command.rating)
         updates = updates_for(
             run, config, minutes, outside=outside, speed=speed, game=game, device=device
         )

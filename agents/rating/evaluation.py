@@ -7,11 +7,13 @@ Every number comes with a 95 % interval.
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.analysis import analyse
+from playout.agents.players.analysis import Judge, analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer
 from playout.agents.rating.arena import num_games_of, round_robin
@@ -23,12 +25,14 @@ from playout.agents.runs.console import progress
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, GameError
 from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 SLOW_OPPONENTS = ("random", "uct:20", "uct:100")  # where the rules run at Python's speed
 GAMES = 100
+PROBED = 100  # positions that show how long one takes, and that are looked at in any case
 
 
 def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
@@ -56,18 +60,39 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     return report
 
 
-def judge_positions(player: RunPlayer) -> list[dict[str, Any]]:
-    """Shares of good moves, bare and with search; empty if the game has no solved positions."""
+def judge_positions(player: RunPlayer, *, seconds: float | None = None) -> list[dict[str, Any]]:
+    """Shares of good moves, bare and with search; empty if the game has no solved positions.
+
+    Args:
+        player: Who is asked.
+        seconds: That it may take: where a first few positions show that all would take longer,
+            so many are asked about as fit, evenly chosen. None for all, however long it takes.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
     try:
         positions = load_scored_positions(player.game)
     except GameError:
         return []
     found = []
     for name, judge in player.judges().items():
-        with progress(name, len(positions), unit="positions") as tell:
-            answers = analyse(positions.states, judge, on_done=tell)
-        found.append({"by": name, **shares(answers.action, positions.scores)})
+        rows = np.arange(len(positions))
+        if deadline is not None:
+            rows = rows[:: _stride(positions.states, judge, deadline)]
+        with progress(name, len(rows), unit="positions") as tell:
+            answers = analyse(positions.states[rows], judge, on_done=tell)
+        found.append({"by": name, **shares(answers.action, positions.scores[rows])})
     return found
+
+
+def _stride(states: StateBatch, judge: Judge, deadline: float) -> int:
+    """Every which position can be asked about until `deadline`, by time.monotonic()."""
+    if len(states) <= PROBED:
+        return 1
+    begun = time.monotonic()
+    judge(states[:: len(states) // PROBED])
+    now = time.monotonic()
+    most = PROBED * (deadline - now) / max(now - begun, 1e-6)
+    return min(math.ceil(len(states) / max(most, 1)), len(states) // PROBED)
 
 
 def shares(actions: npt.NDArray[np.int32], scores: npt.NDArray[np.int32]) -> dict[str, Any]:

@@ -118,6 +118,11 @@ def game_text(game: object) -> str | None:
     return None
 
 
+def built_in(game: NativeGame) -> bool:
+    """Whether it is one of the games that come with playout, and not just called like one."""
+    return game.origin is None and game.name in GAMES and game_text(game) is not None
+
+
 def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
     if name not in GAMES:  # records hold lists
         params = {key: form.as_tuple(value) for key, value in params.items()}

@@ -77,7 +77,14 @@ def search_signature():
 
 def selfplay_signature():
     """The positions that four rounds of self-play leave as examples, with their outcomes."""
-    config = SelfPlayConfig(num_groups=2, num_trees=16, num_simulations=16)
+    config = SelfPlayConfig(
+        num_groups=2,
+        num_trees=16,
+        num_simulations=16,
+        opening_share=0.97,
+        opening_plies=21,
+        proof_plies=22,
+    )
     evaluators = [HashedEvaluator(), HashedEvaluator()]
     game, search = playout.game("connect_four"), SearchConfig()
     play = SelfPlay(game, evaluators, config, search=search, seed=3)

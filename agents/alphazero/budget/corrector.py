@@ -9,17 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from playout.agents.alphazero.budget.fit import RATING_SHARE
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 
-CORRECTIONS = (0.4, 0.7)  # shares of the updates after which the plan is corrected, ...
+CORRECTIONS = (0.4, 0.7, 0.9)  # shares of the updates after which the plan is corrected, ...
 # ... of games whose speed was looked at for a moment only; what was measured by whole updates is
 # nearer to the truth from the start.
-ADAPTED_CORRECTIONS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+ADAPTED_CORRECTIONS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
 MAX_CORRECTION_FACTOR = (
     1.5  # A correction is by so much at most, so that no schedule turns back by much
 )
 CORRECTED_SHARE = 0.97  # of the minutes are planned for then
+
+
+def seconds_before(run: RunDir) -> float:
+    """Seconds that the loop has taken until the checkpoint from which a run goes on."""
+    checkpoint = run.find()
+    return 0.0 if checkpoint is None else float(checkpoint.info.get("elapsed", 0.0))
+
+
+def corrector_for(
+    run: RunDir, minutes: float, trainer: AlphaZeroTrainer, eval_every: int, ratings: int
+) -> PlanCorrector:
+    """The corrector that suits a run's preset, with so many ratings in all."""
+    adapts = run.record.get("preset", {}).get("adapts")
+    return PlanCorrector(
+        run,
+        minutes,
+        trainer,
+        eval_every=eval_every,
+        corrections=ADAPTED_CORRECTIONS if adapts else CORRECTIONS,
+        rating_seconds=RATING_SHARE * 60 * minutes / ratings if ratings else 0.0,
+    )
 
 
 class PlanCorrector:
@@ -54,9 +76,7 @@ class PlanCorrector:
         self._begun: float | None = None  # elapsed time before the first update seen
         self._update_seconds: list[float] = []  # of self-play and learning alone
         trainer.plan += [(int(start), int(total)) for start, total in self._made()]
-        checkpoint = run.find()
-        elapsed = 0.0 if checkpoint is None else float(checkpoint.info.get("elapsed", 0.0))
-        trainer.expect_end(self.seconds - elapsed)
+        trainer.expect_end(self.seconds - seconds_before(run))
 
     def _made(self) -> list[list[int]]:
         return list(self.run.record["budget"].get("corrections", []))

@@ -155,11 +155,12 @@ def fit_ratings(
         max_anchor=config.eval_max_anchor,
     )
     times = num_ratings(total / 60)
+    answers = speed.answers_per_s(config.selfplay.num_simulations)
     found = settings_within(
         game,
         most,
         seconds=allowed / times,
-        evaluations_per_s=speed.evaluations_per_s,
+        evaluations_per_s=answers,
         plies_per_s=speed.plies_per_s,
     )
     changes = {
@@ -171,7 +172,7 @@ def fit_ratings(
     config = changed(config, {name: v for name, v in changes.items() if name not in given})
     if not given.isdisjoint(changes):
         return config, times  # who says how to rate wants to
-    cost = evaluation_cost(game, found).seconds(speed.evaluations_per_s, speed.plies_per_s)
+    cost = evaluation_cost(game, found).seconds(answers, speed.plies_per_s)
     return config, min(times, int(allowed / cost))
 
 
@@ -236,6 +237,26 @@ def check_enough(config: AlphaZeroConfig, speed: Speed, seconds: float) -> None:
             f"second here, and the first few gradient steps need {_minutes(needed)}; give "
             f"--minutes {math.ceil(10 * needed * 1.4 / 60) / 10:g} or more, or fewer --simulations"
         )
+
+
+def too_short(config: AlphaZeroConfig, max_plies: int) -> str:
+    """What to say of a run of so many updates or games that would not learn; "" if it would.
+
+    A position is learned from when its game is over: half of the longest game is taken for a usual
+    one, as everywhere here.
+    """
+    length, selfplay = max(1.0, max_plies / 2), config.selfplay
+    positions = expected_positions(config, length)
+    if config.games is None:  # games in play at the end are not learned from
+        positions -= selfplay.num_groups * selfplay.num_trees * length / 2
+    wanted = max(config.warmup_positions, 1)
+    if positions >= wanted:
+        return ""
+    counted = f"{config.updates} updates" if config.games is None else f"{config.games} games"
+    return (
+        f"{counted} end games of about {max(0, round(positions)):,} positions, and the first "
+        f"gradient step waits for {wanted:,}: give more, or a smaller --warmup-positions"
+    )
 
 
 def _minutes(seconds: float) -> str:

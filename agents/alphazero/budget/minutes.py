@@ -35,6 +35,11 @@ PLANNED_SHARE = 0.8
 # Of the minutes: the report at the end, and a look at the game's speed.
 REPORT_SHARE, LOOK_SHARE = 0.05, 0.03
 MAX_LOOK_SECONDS, COUNTED_LOOK_SECONDS = 4.0, 1.0
+# Outside of what a command's clock sees: Python's start and its end. After the loop, besides games:
+# the last save, the player, and a picture, for which a drawing library is loaded. Of very few
+# minutes, no more than a share.
+START_SECONDS, CLOSING_SECONDS, MAX_FIXED_SHARE = 1.0, 3.0, 0.1
+MIN_REPORT_SECONDS = 0.5  # games of the report get so much, whatever is left
 
 
 def measuring_time(minutes: float | None) -> float:
@@ -44,16 +49,30 @@ def measuring_time(minutes: float | None) -> float:
     return min(MAX_LOOK_SECONDS, LOOK_SHARE * 60 * minutes)
 
 
+def kept_back(minutes: float, *, rating: bool) -> float:
+    """Seconds of the minutes that are not the loop's: Python's start and end, and the report."""
+    fixed = START_SECONDS + (CLOSING_SECONDS if rating else 0.0)
+    report = REPORT_SHARE * 60 * minutes if rating else 0.0
+    return min(fixed, MAX_FIXED_SHARE * 60 * minutes) + report
+
+
 def report_time(minutes: float | None, taken: float) -> float:
-    """Seconds for the report at the end of a run that has taken so many seconds until now."""
-    whole = taken if minutes is None else 60 * minutes
-    return max(REPORT_SHARE * whole, UNNOTICED_SECONDS)
+    """Seconds for the games of the report at the end of a run.
+
+    Args:
+        minutes: of the run; what is left of them, and always a little; None: its length is counted.
+        taken: seconds of the run until now.
+    """
+    if minutes is None:
+        return max(REPORT_SHARE * taken, UNNOTICED_SECONDS)
+    fixed = kept_back(minutes, rating=True) - REPORT_SHARE * 60 * minutes
+    return max(60 * minutes - taken - fixed, MIN_REPORT_SECONDS)
 
 
 def time_to_learn(minutes: float, spent: float, *, rating: bool) -> float:
     """Seconds of the minutes that are left for self-play and learning, after `spent` seconds."""
-    share = 0.97 - (REPORT_SHARE + RATING_SHARE if rating else 0.0)
-    return max(0.0, share * 60 * minutes - spent)
+    share = 0.97 - (RATING_SHARE if rating else 0.0)
+    return max(0.0, share * 60 * minutes - kept_back(minutes, rating=rating) - spent)
 
 
 def choose_sizes(

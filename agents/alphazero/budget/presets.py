@@ -16,6 +16,7 @@ from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, Self
 from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.runs.config import from_dict, read_presets
 from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import built_in
 from playout.errors import ConfigError
 
 SMALL = "small"  # the network that `Preset.evaluations` and `steps` are said for
@@ -135,7 +136,9 @@ def preset_for(
         tables: all presets; by default those that come with playout.
     """
     tables = read_presets("alphazero") if tables is None else tables
-    if game.name in tables and not tables[game.name].get("up_to_plies"):
+    # A game of one's own may be called like one that comes with playout, and be another.
+    own_table = game.name in tables and not tables[game.name].get("up_to_plies")
+    if own_table and built_in(game):
         return game.name, read_preset(tables, game.name)
     classes = {name: read_preset(tables, name) for name in tables if "up_to_plies" in tables[name]}
     fitting = [name for name, one in classes.items() if game.max_plies <= one.up_to_plies]

@@ -42,6 +42,16 @@ class Speed:
     evaluations_per_s: float
     row_seconds: float
 
+    def answers_per_s(self, num_simulations: int) -> float:
+        """How fast a search is answered that knows nothing yet, with so many simulations a move.
+
+        In self-play of small games caches and proofs answer most questions, and the few that are
+        left say little of the network. It answers a position at least as fast as it learns from it.
+        """
+        return max(
+            self.evaluations_per_s, min(self.moves_per_s * num_simulations, 1 / self.row_seconds)
+        )
+
     def update_seconds(self, config: AlphaZeroConfig) -> float:
         """What an update of the final network takes."""
         learning = config.steps * config.learner.batch_size * self.row_seconds

@@ -102,7 +102,8 @@ def rate_player(
         ladder: of the run: how strong the anchors have to be, and how they stand to each other.
         games: against each opponent, at most.
         earlier: more opponents.
-        seconds: that it may take; None is as long as it takes.
+        seconds: that it may take; None is as long as it takes. Positions have half of it, and fewer
+            are looked at where that is too little for all.
         seed: of openings, dice and opponents.
 
     Returns:
@@ -110,7 +111,8 @@ def rate_player(
         `rating`, Elo above random play. An opponent for whom there was no time is not there.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    report: dict[str, Any] = {"positions": judge_positions(player)}
+    half = None if seconds is None else seconds / 2
+    report: dict[str, Any] = {"positions": judge_positions(player, seconds=half)}
     opponents = [*_anchors(player.game, ladder, seed), *earlier]
     rounds = _Rounds(player, opponents, games=games, deadline=deadline, seed=seed)
     rounds.play()

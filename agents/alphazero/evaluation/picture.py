@@ -26,30 +26,34 @@ SHARES = {
 GAMES = "selfplay/games"
 
 
-def draw(path: Path, run: RunDir, state: State) -> None:
+def draw(path: Path, run: RunDir, state: State | None, *, alone: bool) -> None:
     """Writes a PNG file.
 
     Args:
         path: where to.
         run: whose evaluations are shown.
-        state: the position that is shown beside them.
+        state: the position that is shown beside them, if any.
+        alone: whether the game has one player, whose rating is a mean result.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(6 if state is None else 10, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    board, curves = figure.subplots(1, 2, width_ratios=(2, 3))
-    board.imshow(render_state(state, "rgb_array"))
-    board.set_axis_off()
-    board.set_title("The end of a game")
+    if state is None:
+        curves = figure.subplots()
+    else:
+        board, curves = figure.subplots(1, 2, width_ratios=(2, 3))
+        board.imshow(render_state(state, "rgb_array"))
+        board.set_axis_off()
+        board.set_title("The end of a game")
     rows = [row for row in read_rows(run.path) if GAMES in row]
     shared = any(key in row for row in rows for key in SHARES)
     if shared:
         _draw_shares(curves, rows)
     rated = [row for row in rows if "eval/rating" in row]
     if rated:
-        _draw_rating(curves.twinx() if shared else curves, rated, alone=state.game.num_players == 1)
+        _draw_rating(curves.twinx() if shared else curves, rated, alone=alone)
     curves.set_xlabel("games of self-play")
     curves.set_xlim(left=0)
     curves.xaxis.set_major_formatter("{x:,.0f}")

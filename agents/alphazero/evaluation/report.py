@@ -7,6 +7,7 @@ picture.py. Left out: the progress line (trainer.py, agents/runs/console.py).
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -27,8 +28,9 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import write_json
 from playout.envs.core.game import NativeGame, State
-from playout.errors import CheckpointError
+from playout.errors import CheckpointError, StoppedError
 
+SHOWN_SHARE = 0.2  # of the time, for the game that is shown
 SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training had fewer
 
 
@@ -86,23 +88,28 @@ def print_summary(
     Args:
         run: what has been trained.
         rate: without it, all that is said is how to go on.
-        seconds: that the games may take; None is as long as they take.
+        seconds: that positions and games may take, from now on; None is as long as they take.
+            Where nothing is left for it, no game is shown.
         machine: device, dtype and threads.
         game: what the run has learned, where it cannot name that itself.
     """
     if rate:
+        begun = time.monotonic()
         simulations = run.config["alphazero"].get("eval_simulations", SIMULATIONS)
         player = load(run, machine=machine, game=game)
         player = player.with_simulations(max(1, min(SIMULATIONS, int(simulations))))
         print("\nMeasuring what it has learned ...\n", flush=True)
         ladder, games = ladder_of(run, "best", player.game), learned_games(run)
         earlier = earlier_players(ladder, player, games=games)
-        report = rate_player(player, ladder, earlier=earlier, seconds=seconds, seed=run.seed)
+        until = None if seconds is None else begun + seconds
+        left = None if until is None else (1 - SHOWN_SHARE) * (until - time.monotonic())
+        report = rate_player(player, ladder, earlier=earlier, seconds=left, seed=run.seed)
         write_json(run.path / "strength.json", report)
-        print("\n".join([*summary_lines(report, games), ""]))
-        picture = run.path / "summary.png"
-        draw(picture, run, show_game(player, report, run.seed))
-        print(f"A picture of this game's end and of how it learned: {picture}\n")
+        print("\n".join([*summary_lines(report, games), ""]), flush=True)
+        picture, end = run.path / "summary.png", show_game(player, report, run.seed, until=until)
+        draw(picture, run, end, alone=player.game.num_players == 1)
+        what = "how it learned" if end is None else "this game's end and of how it learned"
+        print(f"A picture of {what}: {picture}\n")
     print(
         f"Play against it      {run.command_for('play')}\n"
         f"Ask it about moves   {run.command_for('analyse')}\n"
@@ -165,8 +172,13 @@ def summary_lines(report: dict[str, Any], games: int) -> list[str]:
     return lines
 
 
-def show_game(player: AlphaZeroPlayer, report: dict[str, Any], seed: int) -> State:
-    """Prints a game from the beginning against rollout search; returns the last position."""
+def show_game(
+    player: AlphaZeroPlayer, report: dict[str, Any], seed: int, *, until: float | None = None
+) -> State | None:
+    """Prints a game from the beginning against rollout search; returns the last position.
+
+    None where it is not over at `until`, by time.monotonic().
+    """
     met = [one["opponent"] for one in report.get("matches", [])]
     spec = usual_anchor(player.game)
     spec = spec if spec in met else "random"
@@ -174,7 +186,16 @@ def show_game(player: AlphaZeroPlayer, report: dict[str, Any], seed: int) -> Sta
     opponent.reset(seed + 1)
     player.reset(seed)
     seats = [(0, *[1] * (player.game.num_players - 1))]
-    played = play_games(player.game, (player, opponent), seats, [[]], [0], seed=seed)[0]
+
+    def late() -> bool:
+        return until is not None and time.monotonic() > until
+
+    try:
+        played = play_games(
+            player.game, (player, opponent), seats, [[]], [0], seed=seed, stop=late
+        )[0]
+    except StoppedError:
+        return None
     state, moves = player.game.initial_state(), []
     for action in played.moves:
         moves.append(state.action_text(action))

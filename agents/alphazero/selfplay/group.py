@@ -117,8 +117,12 @@ class Group:
         self.search = Search(game, search, num_trees=size, seed=search_seed)
         self._open(np.arange(size))
 
-    def play(self, evaluations: int) -> tuple[Examples, Counts]:
+    def play(self, evaluations: int, *, games: int | None = None) -> tuple[Examples, Counts]:
         """Plays rounds (a move in every game) until the network has answered so many questions.
+
+        Args:
+            evaluations: Questions, about: a round is played to its end.
+            games: It ends earlier with the round in which so many games are over.
 
         Raises:
             GameError: the game breaks its own rules.
@@ -134,7 +138,11 @@ class Group:
         )
         # Where the cache knows all (tic-tac-toe), questions are rare: moves count too.
         max_moves = 8 * evaluations / self.num_simulations
-        while not finished or (counts.evaluations < evaluations and counts.moves < max_moves):
+        while not finished or (
+            counts.evaluations < evaluations
+            and counts.moves < max_moves
+            and (games is None or counts.games < games)
+        ):
             finished.append(self._round(counts))
         return Examples.concatenate(finished), counts
 

@@ -77,11 +77,15 @@ class SelfPlay:
         for group, evaluator in zip(self.groups, evaluators, strict=True):
             group.evaluator, group.num_simulations = evaluator, num_simulations
 
-    def play(self, evaluations: int) -> tuple[Examples, Counts]:
-        """Plays until the network has answered `evaluations` questions; returns ended games."""
+    def play(self, evaluations: int, *, games: int | None = None) -> tuple[Examples, Counts]:
+        """Plays until the network has answered `evaluations` questions; returns ended games.
+
+        With `games` it ends earlier where so many are over, shared out among the groups.
+        """
+        share = None if games is None else -(-games // len(self.groups))
         quota = -(-evaluations // len(self.groups))
         before = [group.state_dict() for group in self.groups]
-        futures = [self._pool.submit(group.play, quota) for group in self.groups]
+        futures = [self._pool.submit(group.play, quota, games=share) for group in self.groups]
         wait(futures)
         try:
             parts = [future.result() for future in futures]

@@ -10,6 +10,15 @@ from playout.agents.alphazero.budget.corrector import (
     MAX_CORRECTION_FACTOR,
     PlanCorrector,
 )
+from playout.agents.alphazero.budget.minutes import (
+    CLOSING_SECONDS,
+    MIN_REPORT_SECONDS,
+    REPORT_SHARE,
+    START_SECONDS,
+    kept_back,
+    report_time,
+    time_to_learn,
+)
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
@@ -128,3 +137,23 @@ def test_too_few_updates_seen_decide_nothing(tmp_path):
     assert "corrections" not in run.record["budget"]
     carry_out(run, trainer, 0.45, elapsed=22.0, until=55)
     assert run.record["budget"]["corrections"][0][0] > 50
+
+
+@pytest.mark.parametrize("minutes", [1.0, 2.0, 60.0])
+def test_what_surrounds_the_loop_is_counted_in_the_minutes(minutes):
+    seconds, setup = 60 * minutes, 5.0
+    fixed = START_SECONDS + CLOSING_SECONDS
+    # The loop ends when it was planned to: the report has its share at least, and all ends in time.
+    loop = seconds - setup - kept_back(minutes, rating=True)
+    report = report_time(minutes, setup + loop)
+    assert report == pytest.approx(REPORT_SHARE * seconds)
+    assert setup + loop + report + fixed == pytest.approx(seconds)
+    # It ends late: the report is shorter by as much, and there is one in any case.
+    assert report_time(minutes, setup + loop + 1.0) == pytest.approx(report - 1.0)
+    assert report_time(minutes, 2 * seconds) == MIN_REPORT_SECONDS
+    assert time_to_learn(minutes, setup, rating=True) < loop
+
+
+def test_of_very_few_minutes_most_is_left_for_the_loop():
+    assert kept_back(0.1, rating=True) < 0.2 * 6.0
+    assert time_to_learn(0.1, 0.0, rating=True) > 0.5 * 6.0

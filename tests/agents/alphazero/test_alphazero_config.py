@@ -46,7 +46,14 @@ def test_settings_of_an_earlier_version_are_read_under_their_new_names():
         min_window=5000,
         tactics="off",
         leaf_proof_nodes=0,
-        selfplay=SelfPlayConfig(num_trees=64, regret_threshold=0.3, continue_proven=0.7),
+        selfplay=SelfPlayConfig(
+            num_trees=64,
+            regret_threshold=0.3,
+            continue_proven=0.7,
+            opening_share=0.97,  # what these were by default then
+            opening_plies=21,
+            proof_plies=22,
+        ),
     )
 
 

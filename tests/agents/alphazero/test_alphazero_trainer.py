@@ -191,3 +191,14 @@ def test_it_learns_never_to_lose_at_tic_tac_toe(tmp_path):
     assert "eval/score_random" in rows[-1]
     player = load(run.path)
     assert perfect_replies(player.with_simulations(32), game) == 0
+
+
+def test_a_run_counted_in_games_ends_with_them_and_says_how_many_were_played():
+    config = replace(small_config(), updates=None, games=40, evaluations=20_000)
+    trainer = AlphaZeroTrainer(config, seed=1)
+    metrics = trainer.update()  # enough questions for many hundred games
+    assert trainer.finished and trainer.progress == (40, 40)
+    in_play = config.selfplay.num_groups * config.selfplay.num_trees
+    assert 40 <= trainer.totals.games < 40 + in_play
+    shown = trainer.headline(metrics).get("games")
+    assert shown == (f"{trainer.totals.games:,}" if trainer.totals.games > 40 else None)

@@ -8,6 +8,7 @@ from playout.agents.alphazero.budget.fit import (
     fit,
     fit_counts,
     fit_ratings,
+    too_short,
 )
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import configure, preset_for
@@ -45,6 +46,15 @@ def test_a_run_ends_games_early_and_learns_in_updates_of_seconds(speed, seconds)
     assert config.warmup_positions < 0.1 * positions
     reuse = updates * config.steps * config.learner.batch_size / positions
     assert 0.5 < reuse < 10
+
+
+def test_a_run_of_too_few_updates_or_games_for_a_gradient_step_is_told_so():
+    few = configure(GAME, size="small", updates=1)
+    assert "1 updates" in too_short(few, GAME.max_plies)
+    assert f"waits for {few.warmup_positions:,}" in too_short(few, GAME.max_plies)
+    assert not too_short(configure(GAME, size="small", updates=20), GAME.max_plies)
+    assert "9 games" in too_short(configure(GAME, size="small", games=9), GAME.max_plies)
+    assert not too_short(configure(GAME, size="small", games=900), GAME.max_plies)
 
 
 def test_an_update_moves_on_every_game_at_least_once():
@@ -112,3 +122,14 @@ def test_ratings_that_the_person_has_set_are_made():
         guessed(updates=2), GAME, very_slow, None, given=frozenset({"eval_games"})
     )
     assert times >= 1 and config.eval_games == 24
+
+
+def test_a_game_whose_questions_caches_answer_is_rated_like_others():
+    # Three players and three moves: 200 questions a second in self-play, 4,000 if none were known.
+    cached = Speed(
+        plies_per_s=1.4e5, length=11, moves_per_s=1.3e4, evaluations_per_s=200, row_seconds=2.5e-4
+    )
+    assert cached.answers_per_s(16) == pytest.approx(4000)
+    assert FAST.answers_per_s(16) == FAST.evaluations_per_s  # the network is seen at its own speed
+    _, times = fit_ratings(fit(guessed(minutes=2.0), cached, 90), GAME, cached, 2.0)
+    assert times == 1

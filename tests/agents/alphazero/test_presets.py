@@ -6,8 +6,10 @@ import playout
 import pytest
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import configure, preset_for
+from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.runs.config import read_presets, to_dict
 from playout.errors import ConfigError
+from rating_games import Nim
 
 TWO_CORES = Machine(2)
 FOUR = playout.game("connect_four")
@@ -91,6 +93,22 @@ def test_a_game_that_nobody_has_measured_gets_a_guess_by_its_length():
     assert name == "default" and preset.guessed
     name, preset = preset_for(playout.game("connect_four(width=4,height=3,run=3)"), tables)
     assert name == "short" and preset.guessed
+
+
+def test_a_game_of_ones_own_does_not_get_the_table_of_one_that_is_called_alike():
+    class Mine(Nim):
+        name = "connect_four"
+
+    assert preset_for(playout.game("connect_four(width=5,height=4)"))[0] == "connect_four"
+    name, preset = preset_for(playout.game(Mine()))
+    assert name in ("short", "default") and preset.guessed
+
+
+def test_what_was_measured_for_connect_four_stands_in_its_preset_alone():
+    four = configure(FOUR, size="small", updates=1).selfplay
+    assert (four.opening_share, four.opening_plies, four.proof_plies) == (0.97, 21, 22)
+    usual = SelfPlayConfig()
+    assert (usual.opening_share, usual.opening_plies, usual.proof_plies) == (0.5, 12, 16)
 
 
 def test_many_legal_moves_get_more_simulations_than_few():

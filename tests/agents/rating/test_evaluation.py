@@ -3,7 +3,7 @@
 import playout
 import pytest
 from playout.agents.players.search import SearchPlayer
-from playout.agents.rating.evaluation import evaluate_player, judge_positions, score_of
+from playout.agents.rating.evaluation import PROBED, evaluate_player, judge_positions, score_of
 from playout.agents.rating.games import MatchResult, PlayedGame
 from playout.agents.runs.kinds import EvalOptions
 from playout.errors import ConfigError
@@ -61,3 +61,21 @@ def test_a_score_counts_draws_half_and_its_interval_counts_every_game_once():
     found = score_of(match_of(*[1] * 40, *[0] * 20, *[-1] * 40), "it")
     assert found["opponent"] == "me" and found["score"] == 0.5
     assert found["score_interval"] == pytest.approx([0.4038, 0.5962], abs=1e-4)
+
+
+def test_where_time_is_short_fewer_positions_are_looked_at():
+    game = playout.game("tic_tac_toe")
+    config = SearchConfig(num_simulations=4, gumbel_scale=0.0)
+    player = SearchPlayer(game, config, RolloutEvaluator(), name="me")
+    whole, hurried = judge_positions(player), judge_positions(player, seconds=0.0)
+    assert [one["by"] for one in hurried] == [one["by"] for one in whole]
+    assert all(PROBED <= one["positions"] <= 150 for one in hurried)
+    patient = judge_positions(player, seconds=1e6)
+    assert [one["positions"] for one in patient] == [one["positions"] for one in whole]
+
+
+def test_connect_fours_positions_are_a_hundred_at_least():
+    game = playout.game("connect_four")
+    player = SearchPlayer(game, SearchConfig(num_simulations=2), RolloutEvaluator(), name="me")
+    hurried = judge_positions(player, seconds=0.0)
+    assert all(PROBED <= one["positions"] < 200 for one in hurried)

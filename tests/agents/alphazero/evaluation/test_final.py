@@ -60,11 +60,21 @@ def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
 
 def test_the_summary_shows_a_game_a_picture_and_keeps_the_numbers(run_of_own, capsys):
     run, game = run_of_own
-    print_summary(run, seconds=1.0, game=game)
+    print_summary(run, seconds=20.0, game=game)
     text = capsys.readouterr().out
     assert "A game: " in text and "playout play" in text
     assert json.loads((run.path / "strength.json").read_text())["matches"]
     assert (run.path / "summary.png").stat().st_size > 5000
+
+
+def test_where_no_time_is_left_no_game_is_shown_and_the_curves_still_are(run_of_own, capsys):
+    run, game = run_of_own
+    (run.path / "summary.png").unlink(missing_ok=True)
+    print_summary(run, seconds=0.0, game=game)
+    text = capsys.readouterr().out
+    assert "A game: " not in text and "There was no time for games" in text
+    assert "playout play" in text
+    assert (run.path / "summary.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_game_of_one_player_is_rated_by_its_results(tmp_path):

@@ -11,12 +11,14 @@ from playout.errors import ConfigError, DivergedError
 from playout.mcts.exact.solver import Solver
 from playout.mcts.search import SearchConfig
 
+USUAL = {"opening_share": 0.97, "proof_plies": 22}
+
 
 def selfplay(name="tic_tac_toe", *, net=None, seed=0, **settings):
     game = playout.game(name)
     net = net or build(game.obs_shape, game.num_actions, size="tiny", seed=1)
     config = SelfPlayConfig(
-        **{"num_trees": 16, "num_simulations": 12, "opening_plies": 4, **settings}
+        **{"num_trees": 16, "num_simulations": 12, "opening_plies": 4, **USUAL, **settings}
     )
     evaluators = [NetworkEvaluator(net, device="cpu") for _ in range(config.num_groups)]
     return SelfPlay(game, evaluators, config, search=SearchConfig(cache_size=256), seed=seed)
