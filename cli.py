@@ -5,7 +5,9 @@ operating system become one line, `error: ...`, and exit code 2; anything else i
 its traceback. Leaves out what the commands do.
 """
 
+import contextlib
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -125,7 +127,16 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         else:
             default = resumed(command_class, path, by=prog)
     extra = {} if default is None else {"default": default}
-    return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
+    except SystemExit as leaving:
+        # What a command itself refuses is one line, as everywhere, and not tyro's box of five.
+        if isinstance(leaving.__context__, PlayoutError):
+            raise leaving.__context__ from None
+        sys.stderr.write(said.getvalue())
+        raise
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -156,8 +167,17 @@ def _dispatch(arguments: list[str]) -> int:
 
     trust_modules(*getattr(command, "trust", ()))
 
-    with only_json(getattr(command, "json", None)):
+    with only_json(getattr(command, "json", None)), _ending_soon(name):
         return int(chosen.main(command) or 0)
+
+
+def _ending_soon(name: str) -> contextlib.AbstractContextManager[None]:
+    """Lets a signal end a command that uses a run; training saves first, in its own loop."""
+    if name not in GROUPS["Use what was learned"]:
+        return contextlib.nullcontext()
+    from playout.agents.runs.loop import stop_at_once
+
+    return stop_at_once("what was written until now is whole")
 
 
 def _explain(error: Exception) -> str:

@@ -93,8 +93,10 @@ def game_of(run: RunDir, given: object | None = None) -> NativeGame:
 
     Raises:
         ConfigError: the run names a module that nobody trusts, or a game that is known to nobody,
-            or the given game is another one.
+            or the given game is another one. RunError: a run of another kind.
     """
+    if run.kind != "alphazero":
+        raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
     text = str(run.config["alphazero"]["game"])
     if given is not None:
         game = find_game(given)
@@ -120,8 +122,6 @@ def load_network(
     run: RunDir, which: str | int = "best", *, game: object | None = None
 ) -> tuple[NativeGame, BoardNetwork, int]:
     """The game, the averaged network and the number of a checkpoint."""
-    if run.kind != "alphazero":
-        raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
     learned = game_of(run, game)
     step, state = run.load(which, only=("model", "network"))
     net = restore_network(state["network"], run.path)
@@ -151,7 +151,7 @@ def load(
     learned, net, _ = load_network(run, which, game=game)
     network = NetworkEvaluator(
         net,
-        device=str(device),
+        device=device,
         dtype=resolve_dtype(machine.dtype, device),
         threads=machine.threads or os.cpu_count() or 1,
     )

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.agents.runs.options import MachineOptions, make_command, run_options_last
+from playout.agents.runs.options import (
+    MachineOptions,
+    check_device,
+    make_command,
+    run_options_last,
+)
 from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional, arg
 
@@ -78,6 +83,7 @@ class Command(MachineOptions):
 
 
 def _check(command: Command) -> None:
+    check_device(command)
     if command.simulations is not None and not 0 <= command.simulations <= 1 << 22:
         raise ConfigError(f"--simulations must be from 0 to {1 << 22}, not {command.simulations}")
 
@@ -156,6 +162,8 @@ def read_lines(path: Path) -> list[str]:
 
 def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -> State:
     """A position from its moves; errors name the line."""
+    from playout.envs.core.game import CHANCE, possible_moves
+
     try:
         if len(moves) > 64 * (game.max_plies + 1):
             raise DataError(f"{len(moves)} characters are more than a game can have")
@@ -165,6 +173,11 @@ def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -
     if state.is_terminal:
         raise DataError(
             f"{path}, line {number}: the game is over after {moves!r}, there is no move to judge"
+        )
+    if state.to_play == CHANCE:
+        raise DataError(
+            f"{path}, line {number}: after {moves!r} chance decides, nobody is to move; write what "
+            f"it brings as a move: {possible_moves(state)}"
         )
     return state
 
@@ -306,12 +319,15 @@ def describe(state: State, found: Analysis) -> str:
     from playout.agents.runs.reporting import bar
 
     chosen, value = int(found.action[0]), float(found.value[0])
-    mover = "first" if state.to_play == 0 else "second"
+    players = state.game.num_players
+    who = f"Player {state.to_play + 1} of {players}"
+    if players == 2:
+        who = f"The {'second' if state.to_play else 'first'} player"
+    scale = " (1 win, 0 draw, -1 loss)" if players == 2 and state.game.zero_sum else ""
     lines = [
         str(state),
         "",
-        f"The {mover} player, to move, would play {state.action_text(chosen)} "
-        f"and expects {value:+.3f} (1 win, 0 draw, -1 loss).",
+        f"{who}, to move, would play {state.action_text(chosen)} and expects {value:+.3f}{scale}.",
         f"Expected moves: {' '.join(move_texts(state, found.pv[0]))}",
         "",
     ]

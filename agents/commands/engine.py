@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from playout.agents.runs.options import MachineOptions, run_options_last
+from playout.agents.runs.options import MachineOptions, check_device, check_seed, run_options_last
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -40,15 +40,16 @@ class Command(MachineOptions):
 
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
-    from playout.agents.players.gtp import GtpEngine, serve
+    from playout.agents.players.gtp import GtpEngine, must_be_spoken, serve
     from playout.agents.players.load import game_of_players, make_player, one_torch_thread
     from playout.envs.core.registry import given_game
 
+    check_seed(command.seed)
+    check_device(command)
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
     game = given_game(command.game) if command.game else game_of_players([command.player])
-    if game.num_players != 2:
-        raise ConfigError(f"the protocol is for two players, {game} has {game.num_players}")
+    must_be_spoken(game)
     player = make_player(command.player, game, seed=command.seed, machine=command)
     one_torch_thread()
     serve(GtpEngine(player, game), sys.stdin, sys.stdout)

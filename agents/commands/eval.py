@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, find_kind
-from playout.agents.runs.options import make_command, run_options_last
+from playout.agents.runs.options import check_device, make_command, run_options_last
 from playout.agents.runs.reporting import must_be_writable, write_json
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
@@ -41,6 +41,7 @@ def main(command: Command) -> int:
     """Hands over to the run's kind, and writes what it found."""
     if command.game is not None:
         trust_modules(command.game)
+    check_device(command)
     run = RunDir.open(command.run)
     if command.json is not None:
         must_be_writable(command.json)
@@ -69,6 +70,7 @@ def evaluate(
         What it measured, as plain data.
     """
     command = make_command(Command, run=os.fspath(run), **options)
+    check_device(command)
     opened = RunDir.open(command.run)
     kind = find_kind(opened, wanted="eval")
     with nullcontext() if verbose else silence():

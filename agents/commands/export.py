@@ -6,7 +6,7 @@ from typing import Annotated
 
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions, find_kind
-from playout.agents.runs.options import run_options_last
+from playout.agents.runs.options import check_device, run_options_last
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
@@ -32,6 +32,7 @@ def main(command: Command) -> int:
     """Hands over to the run's kind."""
     if command.game is not None:
         trust_modules(command.game)
+    check_device(command)
     run = RunDir.open(command.run)
     find_kind(run, wanted="export").export(run, command, game=command.game)
     return 0

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import MachineOptions, make_command, run_options_last
+from playout.agents.runs.options import (
+    MachineOptions,
+    check_device,
+    check_seed,
+    make_command,
+    run_options_last,
+)
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
@@ -116,7 +122,7 @@ def main(command: Command) -> int:
     game, players = _seated(command, command.players, command.game)
     one_torch_thread()
     found = _play(command, game, players)
-    _print(found.report, found.matches)
+    _print(found)
     if command.json is not None:
         write_json(command.json, found.report)
     return 0
@@ -217,8 +223,8 @@ def _check(command: Command, specs: Sequence[str]) -> None:
         raise ConfigError(f"--sprt compares two players, not {len(specs)}")
     if command.games < 1:
         raise ConfigError(f"--games must be at least 1, not {command.games}")
-    if not 0 <= command.seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
+    check_seed(command.seed)
+    check_device(command)
 
 
 def _play_all(
@@ -334,9 +340,10 @@ def summary(
     }
 
 
-def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
+def _print(found: Match) -> None:
     from playout.agents.runs.reporting import table
 
+    report, matches = found.report, found.matches
     rows = [
         [
             one["player"],
@@ -360,8 +367,9 @@ def _print(report: dict[str, Any], matches: list[MatchResult]) -> None:
             for one in report["pairings"]
         ]
         table("", ("pairing", "won / drawn / lost", "first is stronger"), pairs)
-    value, low, high = report["first_move_elo"]
-    print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
+    if found.game.num_players > 1:
+        value, low, high = report["first_move_elo"]
+        print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
     for one in report["pairings"]:
         games = one["wins"] + one["draws"] + one["losses"]
         if one["distinct_games"] < games:

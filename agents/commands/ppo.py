@@ -183,7 +183,7 @@ def _train(
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
     from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.loop import train
+    from playout.agents.runs.loop import stop_at_once, train
 
     resolve_device(command.device)  # a wrong one is refused before anything is made
     if command.resume is not None:
@@ -191,7 +191,9 @@ def _train(
         source = _resumed_source(command, given)
     else:
         source = _source(given, command.collect.env_options)
-    trainer, note = _make_trainer(command, source, policy)
+    left = "nothing was learned yet" if command.resume is None else "the run is as it was"
+    with stop_at_once(left):
+        trainer, note = _make_trainer(command, source, policy)
     try:
         run = open_run(
             command,

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.core.game import NativeGame, State
+from playout.envs.core.game import CHANCE, NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
 from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME, Solver
@@ -73,6 +73,9 @@ def analyse(
     over = np.flatnonzero(states.is_terminal())
     if over.size:
         raise ValueError(f"position {over[0] + 1}: the game is over, there is nothing to analyse")
+    dice = np.flatnonzero(states.to_play() == CHANCE)
+    if dice.size:
+        raise ValueError(f"position {dice[0] + 1}: chance decides there, nobody is to move")
     starts = range(0, len(states), BATCH)
     parts: list[Analysis] = []
     free = queue.SimpleQueue[Judge]()
@@ -86,11 +89,14 @@ def analyse(
         finally:
             free.put(one)
 
-    with ThreadPoolExecutor(1 + len(others)) as pool:
+    pool = ThreadPoolExecutor(1 + len(others))
+    try:
         for part in pool.map(work, starts) if others else map(work, starts):
             parts.append(part)
             if on_done is not None:
                 on_done(min(len(parts) * BATCH, len(states)))
+    finally:  # after an error or a signal nobody waits for the positions that are left
+        pool.shutdown(wait=False, cancel_futures=True)
     if not parts:
         shape = (0, states.game.num_actions)
         empty = np.zeros(0, np.int32)

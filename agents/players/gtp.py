@@ -16,7 +16,7 @@ import numpy as np
 from playout import __version__
 from playout.agents.players.player import Player
 from playout.envs.core.game import NativeGame, StateBatch
-from playout.errors import IllegalActionError, PlayoutError
+from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
 MAX_LINE = 4096
 _COLOURS = {"b": 0, "black": 0, "w": 1, "white": 1}
@@ -31,10 +31,14 @@ class GtpEngine:
 
     Args:
         player: Chooses moves for `genmove`.
-        game: A game of two players.
+        game: A game of two players without dice.
+
+    Raises:
+        ConfigError: The protocol cannot speak of such a game.
     """
 
     def __init__(self, player: Player, game: NativeGame) -> None:
+        must_be_spoken(game)
         self.player, self.game = player, game
         self._states = [game.initial_state()]
         self.running = True
@@ -128,6 +132,14 @@ class GtpEngine:
     def _quit(self, words: list[str]) -> str:
         self.running = False
         return ""
+
+
+def must_be_spoken(game: NativeGame) -> None:
+    """Raises ConfigError for a game that the protocol has no words for."""
+    if game.num_players != 2:
+        raise ConfigError(f"the protocol is for two players, {game} has {game.num_players}")
+    if game.has_chance:
+        raise ConfigError(f"the protocol has no words for dice, and {game} has chance in it")
 
 
 def serve(engine: GtpEngine, lines: IO[str], out: IO[str]) -> None:

@@ -11,13 +11,42 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import CHANCE, NativeGame
 from playout.envs.core.state_batch import StateBatch
+from playout.errors import DataError, GameError
 
 if TYPE_CHECKING:
     from playout.agents.players.analysis import Judge
 
 Actions = npt.NDArray[np.int32]
+
+
+def must_be_positions(states: StateBatch, player: str, game: NativeGame | None = None) -> None:
+    """Refuses in one line what `Player.act` cannot be asked about.
+
+    Args:
+        states: What was given.
+        player: The player's name, for the message.
+        game: The only game that it plays; None: any.
+
+    Raises:
+        DataError: Not a StateBatch, or of another game. GameError: Nobody is to move in a row.
+    """
+    if not isinstance(states, StateBatch):
+        given = type(states).__name__
+        if isinstance(states, np.ndarray):
+            given = f"an array {states.dtype} {list(states.shape)}"
+        raise DataError(
+            f"{player} chooses moves for a StateBatch, not for {given}; "
+            "StateBatch.from_states([state, ...]) makes one"
+        )
+    if game is not None and states.game != game:
+        raise DataError(f"{player} plays {game}, these are positions of {states.game}")
+    turn = states.to_play()
+    if len(turn) and turn.min() < 0:
+        row = int((turn < 0).argmax())
+        why = "chance decides there" if turn[row] == CHANCE else "the game is over"
+        raise GameError(f"row {row}: there is no action to choose, {why}")
 
 
 class Player(Protocol):

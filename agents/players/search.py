@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
-from playout.agents.players.player import Actions, RunPlayer
+from playout.agents.players.player import Actions, RunPlayer, must_be_positions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -87,6 +87,9 @@ class SearchPlayer(RunPlayer):
 
     def act(self, states: StateBatch) -> Actions:
         """The move that the search (or the bare policy) chooses for each position."""
+        must_be_positions(states, self.name, self.game)
+        if not len(states):
+            return np.zeros(0, np.int32)
         if self.config is not None:
             return self.search(states).action
         found = self.judge()(states)
@@ -101,6 +104,7 @@ class SearchPlayer(RunPlayer):
         """Searches positions, going on in trees that have foreseen them; one row a position."""
         if self.config is None:
             raise ConfigError(f"{self.name} plays its bare policy and does not search")
+        must_be_positions(states, self.name, self.game)
         size = len(states)
         if self._search is None or self._search.num_trees < size:
             self._search = Search(self.game, self.config, num_trees=size, seed=self._seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.player import Actions, Player
+from playout.agents.players.player import Actions, Player, must_be_positions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -32,6 +32,7 @@ class RandomPlayer(Player):
 
     def act(self, states: StateBatch) -> Actions:
         """A random action for each position."""
+        must_be_positions(states, self.name)
         return pick(states.legal_mask() > 0, self._rng)
 
 
@@ -49,6 +50,7 @@ class GreedyPlayer(Player):
 
     def act(self, states: StateBatch) -> Actions:
         """A winning, else a safe, else any action."""
+        must_be_positions(states, self.name)
         wins, losing, choice = tactics(states)
         for better in (choice & ~losing, wins):
             found = better.any(axis=1)
@@ -90,6 +92,7 @@ class AlphaBetaPlayer(Player):
 
     def act(self, states: StateBatch) -> Actions:
         """The best action by looking ahead, depth by depth."""
+        must_be_positions(states, self.name, self.game)
         values = np.full((len(states), self.game.num_actions), np.nan, np.float32)
         best = np.zeros(values.shape, bool)
         rows = np.arange(len(states))
@@ -134,6 +137,7 @@ class PerfectPlayer(Player):
 
     def act(self, states: StateBatch) -> Actions:
         """A best action for each position."""
+        must_be_positions(states, self.name, self.game)
         scores = self.solver.scores_of(states)
         best = scores == scores.max(axis=1, keepdims=True)
         if not self.solver.counts_plies:

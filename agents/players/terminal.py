@@ -1,15 +1,16 @@
-"""Games in the terminal: a person against a player, or two players that are watched.
+"""Games in the terminal: a person against a player, or players that are watched.
 
-The board is shown before every move; a person can ask for a hint, take a move back and leave.
-Finished games can be appended to a file of records.
+Games of any number of players, with dice or without. The board is shown before every move; a person
+can ask for a hint, take a move back and leave. Finished games can be appended to a file of records.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,80 +22,123 @@ from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.envs.core import records
-from playout.envs.core.game import NativeGame, State, StateBatch
-from playout.errors import ConfigError
+from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
 
-Pair = tuple[Player, Player]  # who moves first, who moves second
+Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
 
 
 def play_games(player: RunPlayer, options: PlayOptions) -> None:
     """What `playout play RUN` does with a game's run.
 
+    A game of one player is watched. In a game of more than two the run plays for everybody but the
+    person, and for one among its opponents. Who sits where changes from game to game.
+
     Args:
         player: The run's player.
         options: Who plays, who begins, where records go.
     """
     game = player.game
-    if game.num_players != 2:
-        raise ConfigError(
-            f"`playout play` shows games of two players, {game} has {game.num_players}"
-        )
     if options.out is not None:
         must_be_writable(options.out)
-    games = 1 if options.episodes is None else options.episodes
-    if options.opponent == "human":
-        person = HumanPlayer(hint=_hinter(player), name="you")
-        _with_person(player, person, person_first=not options.second, out=options.out)
+    if options.opponent == "human" and game.num_players > 1:
+        _with_person(player, HumanPlayer(hint=_hinter(player), name="you"), options)
         return
-    opponent = make_player(options.opponent, game, seed=options.seed + 1)
+    opponent: Player = player
+    if game.num_players > 1:
+        opponent = make_player(options.opponent, game, seed=options.seed + 1, machine=options)
     player.reset(options.seed)
-    for number in range(games):
-        first = (number % 2 == 0) != options.second
-        pair = (player, opponent) if first else (opponent, player)
-        print(f"{pair[0].name} (X) against {pair[1].name} (O)")
-        played = play_one(game, pair, show=print)
-        _keep(options.out, game, played, pair)
+    for number in range(1 if options.episodes is None else options.episodes):
+        seats = _seated(game, player, opponent, number + options.second)
+        print(" against ".join(_labels(game, seats)))
+        played = play_one(game, seats, show=print, seed=options.seed + number)
+        _keep(options.out, game, played, seats)
 
 
-def _with_person(
-    player: RunPlayer, person: HumanPlayer, *, person_first: bool, out: Path | None
-) -> None:
-    """Games until the person has had enough, with alternating colours."""
+def _with_person(player: RunPlayer, person: HumanPlayer, options: PlayOptions) -> None:
+    """Games until the person has had enough, in another seat each time."""
     game = player.game
     print(f"You play {game.name} against {player.name}. Type a move, or: hint, undo, quit.")
-    while True:
-        pair: Pair = (person, player) if person_first else (player, person)
-        print("You are X, you move first." if person_first else f"You are O, {player.name} begins.")
-        played = play_one(game, pair, show=print)
+    for number in itertools.count():
+        seats = _seated(game, person, player, number + options.second)
+        print(_who_begins(game, seats, seats.index(person)))
+        played = play_one(game, seats, show=print, seed=options.seed + number)
         if played is None:
             print("Bye.")
             return
-        _keep(out, game, played, pair)
+        _keep(options.out, game, played, seats)
         try:
             again = input("Another game? (y/n) ").strip().lower()
         except EOFError:
             return
         if again not in ("y", "yes"):
             return
-        person_first = not person_first
 
 
-def play_one(game: NativeGame, pair: Pair, *, show: Callable[[str], None]) -> list[int] | None:
-    """One game between two players, shown as it goes.
+def _seated(game: NativeGame, one: Player, others: Player, turn: int) -> Seats:
+    """One player in the seat whose turn it is, another in all the others."""
+    own = turn % game.num_players
+    return tuple(one if seat == own else others for seat in range(game.num_players))
+
+
+def _letters(game: NativeGame) -> str:
+    """The letters XO where the first move of two puts an X on the board, else nothing."""
+    state = game.initial_state()
+    if game.num_players != 2 or state.to_play < 0:
+        return ""
+    boards = (str(state), str(state.apply(state.legal_actions[0])))
+    before, after = (len(re.findall(r"\bX\b", board)) for board in boards)
+    return "XO" if after > before else ""
+
+
+def _who_begins(game: NativeGame, seats: Seats, own: int) -> str:
+    letters, first = _letters(game), game.initial_state().to_play
+    you = f"You are {letters[own] if letters else f'player {own + 1} of {len(seats)}'}"
+    if first < 0:  # the dice decide
+        return f"{you}."
+    return f"{you}, {'you move first' if first == own else f'{seats[first].name} begins'}."
+
+
+def _labels(game: NativeGame, seats: Seats) -> list[str]:
+    """What to call the player in each seat; with its letter or number where that is needed."""
+    marks = _letters(game) or [f"player {seat + 1}" for seat in range(len(seats))]
+    if len(seats) == 1:
+        return [seats[0].name]
+    return [f"{player.name} ({mark})" for player, mark in zip(seats, marks, strict=True)]
+
+
+def play_one(
+    game: NativeGame, seats: Seats, *, show: Callable[[str], None], seed: int = 0
+) -> list[int] | None:
+    """One game, shown as it goes.
+
+    Args:
+        game: The game.
+        seats: Who plays as player 0, 1 ...; one may sit in several seats.
+        show: Prints a text.
+        seed: Of the dice; after a move was taken back they fall as before.
 
     Returns:
-        The actions played, or None if a person left before the end.
+        The actions played, chance outcomes included, or None if a person left before the end.
     """
     states, actions = [game.initial_state()], list[int]()
-    watched = not any(isinstance(player, HumanPlayer) for player in pair)
+    names = [player.name for player in seats]
+    if len(seats) > 2 or len({id(player) for player in seats}) < len(seats):
+        names = _labels(game, seats)
+    watched = not any(isinstance(player, HumanPlayer) for player in seats)
     while not states[-1].is_terminal:
         state = states[-1]
-        mover, other = pair[state.to_play], pair[1 - state.to_play]
+        batch = StateBatch.from_states([state])
+        if state.to_play == CHANCE:
+            action = int(batch.random_actions(seed, counter=len(actions))[0])
+            show(f"Chance brings {state.action_text(action)}")
+            states.append(state.apply(action))
+            actions.append(action)
+            continue
+        mover = seats[state.to_play]
         person = isinstance(mover, HumanPlayer)
         if person or watched:
             show("\n" + painted(str(state)) + "\n")
-        batch = StateBatch.from_states([state])
         try:
             action, remark = _choose(mover, batch)
         except Quit:
@@ -103,13 +147,14 @@ def play_one(game: NativeGame, pair: Pair, *, show: Callable[[str], None]) -> li
             if not _take_back(states, actions, state.to_play):
                 show("There is nothing to take back.")
             continue
-        other.observe(batch, np.array([action], np.int32))
+        for other in {id(player): player for player in seats if player is not mover}.values():
+            other.observe(batch, np.array([action], np.int32))
         if not person:
-            show(f"{mover.name} plays {state.action_text(action)}{remark}")
+            show(f"{names[state.to_play]} plays {state.action_text(action)}{remark}")
         states.append(state.apply(action))
         actions.append(action)
     show("\n" + painted(str(states[-1])) + "\n")
-    show(_verdict(states[-1], pair))
+    show(_verdict(states[-1], seats, names))
     return actions
 
 
@@ -133,12 +178,20 @@ def _take_back(states: list[State], actions: list[int], person: int) -> bool:
     return False
 
 
-def _verdict(state: State, pair: Pair) -> str:
+def _verdict(state: State, seats: Seats, names: Sequence[str]) -> str:
+    """Who has won; the results themselves where they say more than that."""
     returns = state.returns.tolist()
-    if returns[0] == returns[1]:
-        return "A draw."
-    winner = pair[0 if returns[0] > returns[1] else 1]
-    return "You win!" if isinstance(winner, HumanPlayer) else f"{winner.name} wins."
+    shown = ", ".join(f"{result:g}" for result in returns)
+    if len(returns) == 1:
+        return f"The result is {shown}."
+    results = "" if set(returns) <= {-1.0, 0.0, 1.0} and len(returns) == 2 else f" ({shown})"
+    best = [seat for seat, result in enumerate(returns) if result == max(returns)]
+    if len(best) == len(returns):
+        return f"A draw{results}."
+    if len(best) > 1:
+        return f"{' and '.join(names[seat] for seat in best)} win{results}."
+    who = "You win!" if isinstance(seats[best[0]], HumanPlayer) else f"{names[best[0]]} wins."
+    return f"{who}{results}"
 
 
 def _hinter(player: RunPlayer) -> Callable[[State], str]:
@@ -153,9 +206,9 @@ def _hinter(player: RunPlayer) -> Callable[[State], str]:
     return hint
 
 
-def _keep(out: Path | None, game: NativeGame, actions: list[int] | None, pair: Pair) -> None:
+def _keep(out: Path | None, game: NativeGame, actions: list[int] | None, seats: Seats) -> None:
     if out is not None and actions is not None:
-        names = [player.name for player in pair]
+        names = [player.name for player in seats]
         records.append(out, [records.GameRecord.from_actions(game, actions, players=names)])
 
 

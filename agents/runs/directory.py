@@ -216,12 +216,18 @@ class RunDir(Checkpoints):
             )
             raise RunError(f"{path} {what}; `playout list runs` shows the runs below this folder")
         where = path / "run.json"
-        record = durable_io.check_seal(
-            durable_io.read_json(where, max_bytes=_MAX_CONFIG_BYTES), where, FORMAT
-        )
-        shape = {"kind": str, "seed": int, "id": str, "config": dict, "config_sha256": list}
-        if any(type(record.get(key)) is not kind for key, kind in shape.items()):
-            raise CheckpointError(f"{where} is malformed")
+        try:
+            record = durable_io.check_seal(
+                durable_io.read_json(where, max_bytes=_MAX_CONFIG_BYTES), where, FORMAT
+            )
+            shape = {"kind": str, "seed": int, "id": str, "config": dict, "config_sha256": list}
+            if any(type(record.get(key)) is not kind for key, kind in shape.items()):
+                raise CheckpointError(f"{where} is malformed")
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}; put a copy of it back, or begin a new run with the settings that "
+                f"{path / 'config.toml'} holds"
+            ) from error
         settings = path / "config.toml"
         # It may be missing: a kill right after creation; then the next writer puts it back.
         there = settings.exists() or settings.is_symlink()

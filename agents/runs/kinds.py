@@ -16,6 +16,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     DEFAULT_MACHINE,
     MachineOptions,
+    check_seed,
     machine_options,
     make_command,
 )
@@ -77,6 +78,7 @@ class EvalOptions(MachineOptions):
     def __post_init__(self) -> None:
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class PlayOptions(MachineOptions):
     def __post_init__(self) -> None:
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,21 @@ class MachineOptions:
 DEFAULT_MACHINE = MachineOptions()
 
 
+def check_device(machine: MachineOptions) -> None:
+    """Refuses a device that is not there, in commands that might find out late or never.
+
+    Options themselves do not: a run that began elsewhere is read before its device is replaced.
+    """
+    if machine.device != "auto":
+        devices.resolve_device(machine.device)
+
+
+def check_seed(seed: int) -> None:
+    """Raises ConfigError for a seed that is none."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {seed}")
+
+
 def machine_options(
     *, device: str, dtype: str, threads: int, trust: str | Sequence[str] = ()
 ) -> MachineOptions:
@@ -154,8 +169,15 @@ def make_command(cls: type[M], **given: Any) -> M:
         known["trust"] = (known["trust"],)
     trust_modules(*known.get("trust", ()))
     if issubclass(cls, TrainingOptions) and known.get("resume") is not None:
-        return resumed(cls, known.pop("resume"), **known)
+        return resumed(cls, known.pop("resume"), by=_typed_as(cls), **known)
     return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
+
+
+def _typed_as(cls: type) -> str | None:
+    """What a person types for one of playout's own commands; None for another class."""
+    room, _, name = cls.__module__.rpartition(".")
+    group = {"playout.agents.commands": "playout", "playout.rlhf.commands.learn": "playout rlhf"}
+    return f"{group[room]} {name.replace('_', '-')}" if room in group else None
 
 
 def _new_folder(name: str) -> Path:
@@ -194,11 +216,11 @@ def open_run(
     """
     refuse_while_importing("training")
     settings = stored_settings(command)
-    if not 0 <= command.seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {command.seed}")
+    check_seed(command.seed)
     save_every = settings.get("save_every")
     if isinstance(save_every, int | float) and not save_every > 0:
         raise ConfigError(f"--save-every must be positive, not {save_every}")
+    check_device(command)  # before anything is made
     if command.resume is None:
         if command.from_step is not None:
             raise ConfigError("--from-step goes with --resume RUN")

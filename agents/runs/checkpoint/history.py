@@ -120,7 +120,10 @@ class Checkpoints:
                     f"--which {entry.step}, or train on from it with --resume {self.path} "
                     f"--from-step {entry.step}"
                 )
-        return "; no good checkpoint is left in this run"
+        return (
+            "; no good checkpoint is left in this run: put a copy of that one back, or begin a new "
+            f"run with the settings that {self.path / 'config.toml'} holds"
+        )
 
     def find(self, which: str | int = "latest") -> Checkpoint | None:
         """The checkpoint that `which` names ("latest", "best", 120, "120"); None if there is none.
@@ -160,6 +163,8 @@ class Checkpoints:
             text = durable_io.read_file(path, 64).decode("ascii", "replace").strip()
             step = checkpoints.step_of(text)
         except CheckpointError:
+            if path.is_symlink() or not path.is_file():  # no crash makes such a thing
+                raise
             step = None
         if step is None:
             print(

@@ -3,6 +3,7 @@
 import numpy as np
 import playout
 import pytest
+from playout.agents.players.load import make_player
 from playout.agents.players.simple import (
     AlphaBetaPlayer,
     GreedyPlayer,
@@ -12,7 +13,7 @@ from playout.agents.players.simple import (
 )
 from playout.agents.rating.arena import play_match
 from playout.envs.core.game import StateBatch
-from playout.errors import GameError
+from playout.errors import DataError, GameError
 from playout.mcts.exact.solver import Solver
 
 
@@ -103,3 +104,23 @@ def test_perfect_never_loses_tic_tac_toe_and_wins_at_once():
 def test_pick_refuses_rows_without_a_choice():
     with pytest.raises(GameError, match="row 1"):
         pick(np.array([[True, False], [False, False]]), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("spec", ["random", "greedy", "alphabeta:2", "perfect", "uct:4"])
+def test_what_is_no_batch_of_open_positions_is_refused_in_one_line(spec):
+    game = playout.game("tic_tac_toe")
+    player, start = make_player(spec, game), game.initial_state()
+    over = StateBatch.from_states([start, game.from_moves("14253")])
+    wrong = [
+        (np.zeros((2, 3, 3), np.float32), DataError, r"an array float32 \[2, 3, 3\]"),
+        (start, DataError, "not for State"),
+        ([start], DataError, "not for list"),
+        (over, GameError, "row 1: .* the game is over"),
+    ]
+    if spec not in ("random", "greedy"):  # those two play any game
+        wrong.append((playout.game("connect_four").batch(1), DataError, "plays tic_tac_toe"))
+    for given, kind, message in wrong:
+        with pytest.raises(kind, match=message) as caught:
+            player.act(given)
+        assert "\n" not in str(caught.value)
+    assert player.act(game.batch(0)).shape == (0,)
