@@ -252,10 +252,11 @@ def too_short(config: AlphaZeroConfig, max_plies: int) -> str:
     wanted = max(config.warmup_positions, 1)
     if positions >= wanted:
         return ""
-    counted = f"{config.updates} updates" if config.games is None else f"{config.games} games"
+    unit = "--updates" if config.games is None else "--games"
     return (
-        f"{counted} end games of about {max(0, round(positions)):,} positions, and the first "
-        f"gradient step waits for {wanted:,}: give more, or a smaller --warmup-positions"
+        f"{unit} {config.updates or config.games} ends games of about {max(0, round(positions)):,} "
+        f"positions, and the first gradient step waits for {wanted:,}: give more, or a smaller "
+        "--warmup-positions"
     )
 
 

@@ -50,10 +50,10 @@ def test_a_run_ends_games_early_and_learns_in_updates_of_seconds(speed, seconds)
 
 def test_a_run_of_too_few_updates_or_games_for_a_gradient_step_is_told_so():
     few = configure(GAME, size="small", updates=1)
-    assert "1 updates" in too_short(few, GAME.max_plies)
+    assert "--updates 1 ends" in too_short(few, GAME.max_plies)
     assert f"waits for {few.warmup_positions:,}" in too_short(few, GAME.max_plies)
     assert not too_short(configure(GAME, size="small", updates=20), GAME.max_plies)
-    assert "9 games" in too_short(configure(GAME, size="small", games=9), GAME.max_plies)
+    assert "--games 9 ends" in too_short(configure(GAME, size="small", games=9), GAME.max_plies)
     assert not too_short(configure(GAME, size="small", games=900), GAME.max_plies)
 
 
