@@ -1,5 +1,6 @@
 """A policy of PPO as a player of a game: moves, judgements, search, and games it cannot play."""
 
+import io
 import json
 
 import numpy as np
@@ -18,6 +19,7 @@ from playout.agents.players.load import (
 from playout.agents.ppo.league.player import PolicyPlayer, evaluate_games
 from playout.agents.ppo.player import PPOPlayer, learned_source
 from playout.agents.runs.kinds import EvalOptions
+from playout.cli import main
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError, RunError
 
@@ -126,3 +128,17 @@ def test_what_training_says_eval_says_and_a_plain_loop_finds(tmp_path, capsys):
     said = evaluate_games(run, source, options)["from_the_beginning"][0]["score"]
     assert max(logged, looped, said) - min(logged, looped, said) < 0.1
     assert "from the beginning, points against random play" in capsys.readouterr().out
+
+
+def test_every_use_of_a_games_run_works_in_python_and_as_a_command(tmp_path, capsys, monkeypatch):
+    path = str(tmp_path / "p")
+    playout.ppo("tic_tac_toe", run=path, total_timesteps=256, num_envs=8, num_steps=16, quiet=True)
+    assert playout.resume(path, total_timesteps=512, quiet=True).find().step > 1
+    assert playout.evaluate(path, episodes=2, opponents=("random",))
+    assert playout.match([path, "random"], games=2).report["players"][0]["games"] == 2
+    assert playout.analyse(path, ["5"]).policy.shape == (1, 9)
+    monkeypatch.setattr("sys.stdin", io.StringIO("genmove b\n"))
+    for words in (["match", path, "random", "--games", "2"], ["analyse", path, "--moves", "5"]):
+        assert main([*words]) == 0
+    capsys.readouterr()
+    assert main(["engine", path]) == 0 and capsys.readouterr().out.startswith("= ")
