@@ -22,7 +22,9 @@ from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import BoardNetwork, tuning_of
-from playout.agents.optim.adam import Adam, flat_gradients, flatten
+from playout.agents.networks.precision import lowered
+from playout.agents.optim.adam import Adam
+from playout.agents.optim.flat import flat_gradients, together
 from playout.agents.optim.muon import Muon
 from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
 from playout.errors import CheckpointError, DivergedError
@@ -48,7 +50,7 @@ def losses(
         (batch.obs, batch.mask, batch.policy, batch.values, batch.policy_weights), device
     )
     obs = obs.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+    with lowered(device.type, torch.bfloat16 if dtype == "bfloat16" else torch.float32):
         logits, value_logits = net.heads(obs)
     log_policy = functional.log_softmax(logits.float().masked_fill(mask == 0, -1e9), dim=1)
     policy_loss = -((policy * log_policy).sum(dim=1) * weights).sum() / weights.sum().clamp(min=1.0)
@@ -90,8 +92,9 @@ class Learner:
         self.num_shards = config.num_shards if device.type == "cpu" else 1
         self.peak_rate = config.learning_rate * tuning_of(net).rate_scale
         self.steps = 0
+        # Copied before it moves: not every device's tensors can be.
+        self.average = copy.deepcopy(net).to(device).eval().requires_grad_(False)
         self.net = net.to(device)
-        self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, self.num_shards))]
         self.optimizers = make_optimizers(self.net, config)
         # [replicas][optimisers]: all replicas have their weights in the same memory, and gradients
@@ -104,11 +107,10 @@ class Learner:
                     own.data = shared.data
                 gradients.append(flat_gradients(one.flat, parameters))
             self._gradients.append(gradients)
-        self._averaged = [flatten(part) for part in self._parameters_in(self.average)]
-        self._statistics: list[Tensor] = []  # of every replica; of networks that keep none: empty
-        if running_statistics(self.net):
-            self._averaged.append(flatten(running_statistics(self.average)))
-            self._statistics = [flatten(running_statistics(one)) for one in self._replicas]
+        of_average = [*self._parameters_in(self.average), running_statistics(self.average)]
+        self._averaged = [tensor for part in of_average for tensor in together(part)]
+        # Of every replica; of networks that keep none: empty.
+        self._statistics = [together(running_statistics(one)) for one in self._replicas]
         self._pool = ThreadPoolExecutor(
             self.num_shards, initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -150,6 +152,8 @@ class Learner:
                 )
         else:
             found = dict(zip(LOSSES, self._shard(0, batch), strict=True))
+            for optimizer in self.optimizers:
+                optimizer.collect()
             found["train/grad_norm"] = self._clip_on_device()
         for optimizer in self.optimizers:
             optimizer.lr = rate
@@ -174,10 +178,11 @@ class Learner:
         for theirs in self._gradients[1:]:
             torch._foreach_add_(mine, theirs)
         torch._foreach_div_(mine, count)
-        if count > 1 and self._statistics:
-            mean = torch.stack(self._statistics).mean(dim=0)
-            for statistics in self._statistics:
-                statistics.copy_(mean)
+        if count > 1:  # on a processor, where each replica's are one buffer
+            for same in zip(*self._statistics, strict=True):
+                mean = torch.stack(same).mean(dim=0)
+                for statistics in same:
+                    statistics.copy_(mean)
         norm = float(torch.stack(torch._foreach_norm(mine)).norm())
         if norm > self.config.max_grad_norm:
             torch._foreach_mul_(mine, self.config.max_grad_norm / norm)
@@ -197,7 +202,8 @@ class Learner:
     def _update_average(self) -> None:
         # Early weights are worthless: the average is short at first.
         decay = min(self.config.average, self.steps / (self.steps + 9))
-        new = [*(optimizer.flat for optimizer in self.optimizers), *self._statistics[:1]]
+        new = [weight for optimizer in self.optimizers for weight in optimizer.weights]
+        new += self._statistics[0]
         torch._foreach_lerp_(self._averaged, new, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:

@@ -44,14 +44,19 @@ def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto")
     Args:
         config: what is to be trained.
         device: where networks compute.
-        dtype: what the person wants networks to compute in; "auto" leaves learning as it is.
+        dtype: what the person wants networks to compute in; "auto" leaves learning as it is on a
+            processor, and on other devices where they answer in less than float32.
     """
     if dtype != "auto":
         learns_in = "bfloat16" if dtype == "bfloat16" else "float32"
         config = replace(
             config, infer_dtype=dtype, learner=replace(config.learner, dtype=learns_in)
         )
-    return replace(config, infer_dtype=resolve_dtype(config.infer_dtype, device))
+    infers_in = resolve_dtype(config.infer_dtype, device)
+    learner = config.learner
+    if device.type != "cpu" and infers_in == "float32":  # it may have no other type
+        learner = replace(learner, dtype="float32")
+    return replace(config, infer_dtype=infers_in, learner=learner)
 
 
 STOP_SECONDS = 3.0

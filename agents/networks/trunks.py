@@ -6,7 +6,6 @@ how trunks are shared between policy and value (actor_critic.py).
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -14,13 +13,11 @@ from gymnasium import spaces
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.encoders import MLP, build_encoder
 from playout.agents.networks.policy import Minibatch, Outputs, Tree
+from playout.agents.networks.precision import lowered
 from playout.agents.networks.recurrent import Core
 from playout.errors import ConfigError
 from playout.own_code import load_object
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 
 class Trunk(nn.Module):
@@ -65,30 +62,6 @@ class Trunk(nn.Module):
         with lowered(device, self.dtype):
             found: Tensor = part(x)
         return found.float()
-
-
-def lowered(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Products in `dtype` inside: torch's autocast, or ours where a backend registered none."""
-    try:
-        return torch.autocast(device, dtype)
-    except (RuntimeError, AssertionError):
-        return _LoweredProducts(dtype)
-
-
-class _LoweredProducts(TorchFunctionMode):
-    """Linear layers and convolutions take their arguments in a lower precision."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (functional.linear, functional.conv1d, functional.conv2d):
-            args, kwargs = tree_map_only(Tensor, self._cast, (args, kwargs))
-        return func(*args, **(kwargs or {}))
-
-    def _cast(self, x: Tensor) -> Tensor:
-        return x.to(self.dtype) if x.is_floating_point() else x
 
 
 class ParallelTrunks:

@@ -1,46 +1,22 @@
 """Adam over one flat buffer, with gradient norm, clipping and NaN check built in.
 
-Parameters and gradients become views into flat tensors, so a step is one compiled pass on the CPU,
+Parameters and gradients are in flat tensors (flat.py), so a step is one compiled pass on the CPU,
 torch's fused kernel on a card and about ten tensor operations elsewhere, whatever the number of
-parameters. It replaces
-torch.optim in the small trainers because constructing a torch optimiser imports 1.5 s of compiler.
+parameters. It replaces torch.optim in the small trainers because constructing a torch optimiser
+imports 1.5 s of compiler.
 Leaves out: sparse gradients, amsgrad, parameter groups.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from playout.agents.kernels._adam import adam_step, squared_norm
 from playout.agents.kernels.processor import fuses_multiply_add
+from playout.agents.optim.flat import FlatParameters
 from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
-
-
-def views(flat: Tensor, tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each tensor with its part of a flat one, in its shape; their lengths add up in order."""
-    offset = 0
-    for tensor in tensors:
-        end = offset + tensor.numel()
-        yield tensor, flat[offset:end].view(tensor.shape)
-        offset = end
-
-
-def flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """Moves tensors of one type and device into one buffer, whose views they become, in order."""
-    flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-    for tensor, view in views(flat, tensors):
-        tensor.data = view
-    return flat
-
-
-def flat_gradients(flat: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """A buffer like `flat`, of zeros, whose views are the parameters' gradients from now on."""
-    grad = torch.zeros_like(flat)
-    for parameter, view in views(grad, parameters):
-        parameter.grad = view
-    return grad
 
 
 def unique_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
@@ -60,7 +36,7 @@ def unique_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return found
 
 
-class Adam:
+class Adam(FlatParameters):
     """Adam with one learning rate for all parameters.
 
     Attributes:
@@ -78,11 +54,9 @@ class Adam:
         weight_decay: float = 0.0,
     ) -> None:
         """Move the parameters, of one type on one device, into one buffer; shared ones once."""
-        self.parameters = unique_parameters(parameters)
+        super().__init__(unique_parameters(parameters))
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
         self.step_count = 0
-        self.flat = flatten(self.parameters)
-        self.grad = flat_gradients(self.flat, self.parameters)
         self.exp_avg = torch.zeros_like(self.flat)
         self.exp_avg_sq = torch.zeros_like(self.flat)
         plain = self.flat.device.type == "cpu" and self.flat.dtype == torch.float32
@@ -91,10 +65,6 @@ class Adam:
             tensors = (self.flat, self.grad, self.exp_avg, self.exp_avg_sq)
             self._arrays: Any = tuple(tensor.numpy() for tensor in tensors)
 
-    def zero_grad(self) -> None:
-        """Clear the gradients in place; they stay views of the flat buffer."""
-        self.grad.zero_()
-
     def step(self, max_grad_norm: float = math.inf) -> float:
         """Clip the gradient to `max_grad_norm`, take one step, return the norm before clipping.
 
@@ -102,6 +72,7 @@ class Adam:
             DivergedError: The gradient is NaN or infinite; nothing was changed.
         """
         native = self._native
+        self.collect()
         norm = math.sqrt(squared_norm(self._arrays[1])) if native else float(self.grad.norm())
         if not math.isfinite(norm):
             raise DivergedError(f"the gradient is not finite (norm {norm})")
@@ -158,6 +129,7 @@ class Adam:
 
     @torch.no_grad()
     def _tensor_step(self, scale: float) -> None:
+        self._begin()
         beta1, beta2 = self.betas
         grad = self.grad * scale
         self.exp_avg.lerp_(grad, 1.0 - beta1)
@@ -166,6 +138,7 @@ class Adam:
         bottom = self.exp_avg_sq.sqrt().div_(root).add_(self.eps)
         self.flat.mul_(1.0 - self.lr * self.weight_decay)
         self.flat.addcdiv_(self.exp_avg, bottom, value=-self.lr / (1.0 - beta1**self.step_count))
+        self._end()
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count; the parameters belong to the policy's own state."""

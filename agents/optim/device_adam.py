@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from playout.agents.optim.adam import Adam, unique_parameters, views
+from playout.agents.optim.adam import Adam, unique_parameters
+from playout.agents.optim.flat import joined, views
 from playout.errors import CheckpointError, DivergedError
 from torch import Tensor, nn
 
@@ -133,8 +134,8 @@ class DeviceAdam:
     def state_dict(self) -> dict[str, Any]:
         """As `Adam.state_dict`."""
         return {
-            "exp_avg": _joined(self.exp_avg),
-            "exp_avg_sq": _joined(self.exp_avg_sq),
+            "exp_avg": joined(self.exp_avg),
+            "exp_avg_sq": joined(self.exp_avg_sq),
             "step_count": self.step_count,
             "lr": self.lr,
         }
@@ -152,10 +153,6 @@ class DeviceAdam:
                 tensor.copy_(part)
         self.steps.fill_(int(state["step_count"]))
         self.lr = float(state["lr"])
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 AnyAdam = Adam | DeviceAdam

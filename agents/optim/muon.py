@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from playout.agents.optim.adam import flat_gradients, flatten
+from playout.agents.optim.flat import FlatParameters
 from torch import Tensor, nn
 
 # A quintic whose iterates drive singular values towards 1 fast, not exactly: 0.7 to 1.2 is enough.
@@ -44,10 +44,10 @@ def orthogonal(matrices: Tensor, *, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon:
+class Muon(FlatParameters):
     """Orthogonalised momentum with Nesterov's look ahead and decoupled weight decay.
 
-    Parameters and gradients become views of flat tensors, those of one shape side by side, so that
+    Parameters and gradients are in flat tensors (flat.py), those of one shape side by side, so that
     all of a shape are made orthogonal at once.
 
     Args:
@@ -69,16 +69,15 @@ class Muon:
         for parameter in parameters:
             rows = parameter.shape[0]
             by_shape[rows, parameter.numel() // rows].append(parameter)
-        self.parameters = [one for group in by_shape.values() for one in group]
+        super().__init__([one for group in by_shape.values() for one in group])
         self._shapes = [(len(group), *shape) for shape, group in by_shape.items()]
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.flat = flatten(self.parameters)
-        self.grad = flat_gradients(self.flat, self.parameters)
         self.average = torch.zeros_like(self.flat)
 
     @torch.no_grad()
     def apply(self) -> None:
         """One step with the gradients at hand, as they are."""
+        self._begin()
         self.average.lerp_(self.grad, 1 - self.momentum)
         ahead = self.grad.lerp(self.average, self.momentum)
         self.flat.mul_(1 - self.lr * self.weight_decay)
@@ -90,6 +89,7 @@ class Muon:
             # An orthogonal [R, C] has entries of 1 / sqrt(max(R, C)) in root mean square.
             scale = max(rows, columns) ** 0.5
             self.flat[part].view(shape).add_(update, alpha=-self.lr * scale * RMS)
+        self._end()
 
     def state_dict(self) -> dict[str, Any]:
         """The running gradient; the parameters belong to the network's own state."""

@@ -12,7 +12,8 @@ and `.numpy()`. `torch.Generator("second")` works, autocast too, and `save` writ
 
 A test that takes the fixture `second` (tests/conftest.py) gets the device itself. `found.places`
 names the line of playout that caused each crossing. Under `full()` the device has no memory left,
-under `without_generator()` it has no generators, as backends of others may have none.
+under `without_generator()` it has no generators, under `plain()` neither them nor autocast nor
+`.data =`: a backend in Python has none of these by itself.
 
 Counted as crossings to the host are copies, `.item()`, `.tolist()`, `bool(x)`, and operations whose
 result's shape depends on data (`nonzero`, boolean indexing): for those a card makes the processor
@@ -101,7 +102,7 @@ def crossings() -> Iterator[Crossings]:
         _counters.remove(found)
 
 
-_state = {"full": False, "generator": True}
+_state = {"full": False, "generator": True, "data": True}
 
 
 @contextmanager
@@ -116,6 +117,18 @@ def without_generator() -> Iterator[None]:
     """`torch.Generator("second")` is refused."""
     with _changed("generator", False):
         yield
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """No generators, no autocast, and no parameter becomes a view of another tensor."""
+    declared = _Module.get_amp_supported_dtype
+    del _Module.get_amp_supported_dtype
+    try:
+        with _changed("generator", False), _changed("data", False):
+            yield
+    finally:
+        _Module.get_amp_supported_dtype = declared
 
 
 @contextmanager
@@ -175,6 +188,8 @@ class SecondTensor(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         if func == _SET_DATA and isinstance(args[0], SecondTensor):
+            if not _state["data"]:
+                raise RuntimeError(f"{NAME}: .data = reaches no numbers here")
             if not isinstance(args[1], SecondTensor):
                 raise RuntimeError(f"incompatible tensor type: data of {args[1].device}")
             with torch._C.DisableTorchFunctionSubclass():

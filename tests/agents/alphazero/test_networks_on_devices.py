@@ -136,6 +136,33 @@ def test_autocast_learns_on_a_device_and_its_state_moves_to_the_processor(second
         assert torch.equal(mine.detach().cpu(), theirs.detach().cpu())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_backend_that_has_nothing_but_operations_learns_as_the_processor(second, dtype):
+    config = LearnerConfig(batch_size=64, num_shards=1, dtype=dtype)
+    replay = replay_of()
+    with second_device.plain():
+        there = Learner(lively("resnet"), config, device=second)
+        here = Learner(lively("resnet"), config, device="cpu")
+        for number in range(3):
+            for learner in (here, there):
+                learner.step(replay.batch(number, 64), done=0.5)
+    start, obs = lively("resnet").state_dict(), torch.from_numpy(boards(5))
+    tolerance = 2e-3 if dtype == "float32" else 0.1
+    for name in ("net", "average"):
+        mine, theirs = (getattr(one, name).eval() for one in (there, here))
+        for key, value in mine.state_dict().items():
+            assert "weight" not in key or not torch.equal(value.cpu(), start[key]), key
+        with torch.no_grad():
+            for one, other in zip(mine(obs.to(second)), theirs(obs), strict=True):
+                torch.testing.assert_close(one.cpu(), other, atol=tolerance, rtol=0.02)
+    again = Learner(new_network(GAME, "16x2", pooling=True), config, device=second)
+    again.load_state_dict(there.state_dict())
+    for learner in (there, again):
+        learner.step(replay.batch(3, 64), done=0.5)
+    for mine, theirs in zip(again.average.parameters(), there.average.parameters(), strict=True):
+        assert torch.equal(mine.cpu(), theirs.cpu())
+
+
 def test_a_loss_that_is_not_finite_ends_the_update_on_a_device(second):
     learner = Learner(new_network(GAME, "8x1"), LearnerConfig(batch_size=32), device=second)
     with torch.no_grad():
