@@ -6,6 +6,7 @@ by watching.py. Leaves out export (networks/export.py) and training.
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from playout.agents.ppo.league.player import evaluate_games, game_of, game_playe
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source
 from playout.agents.ppo.player import load as load_policy
 from playout.agents.ppo.watching import watch
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
@@ -134,7 +136,8 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
     """Writes its network as ONNX, with the statistics of its observations, or the bare weights."""
     from playout.agents.networks.export import ExportedPolicy, export_network
 
-    player = load(run, options.which, machine=options)
+    resolve_device(options.device)  # an unknown one is said; the file is the same from any
+    player = load(run, options.which, machine=replace(options, device="cpu"))
     policy, space, normalizer = player.policy, player.observation_space, player.normalizer
     assert isinstance(policy, nn.Module)
     wrapper = partial(ExportedPolicy, policy, space, normalizer)

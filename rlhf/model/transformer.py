@@ -111,11 +111,23 @@ def sized_config(size: str, vocab_size: int, **changes: Any) -> TransformerConfi
 
 
 def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
-    """The type of matrix products that `--dtype` names; auto takes bfloat16 where it is fast."""
+    """The type of matrix products that `--dtype` names; auto takes bfloat16 where it is fast.
+
+    Raises:
+        ConfigError: the type is none of ours, or the device offers torch no autocast for it.
+    """
     if name == "float16":
         raise ConfigError("language models compute in float32 or bfloat16, not in float16")
-    chosen = resolve_dtype(name, torch.device("cpu") if device is None else device)
-    return torch.float32 if chosen == "float32" else torch.bfloat16
+    device = torch.device("cpu") if device is None else device
+    if resolve_dtype(name, device) == "float32":
+        return torch.float32
+    try:
+        autocast(torch.bfloat16, device)
+    except (RuntimeError, AssertionError):
+        raise ConfigError(
+            f"device {device.type!r} offers torch no autocast to bfloat16; use --dtype float32"
+        ) from None
+    return torch.bfloat16
 
 
 def autocast(

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
 from playout.agents.runs.trainer import Trainer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.model.transformer import pick_dtype
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
@@ -51,7 +53,11 @@ def open_stage(
         command: Its command.
         stage: Its name; the kind of the run is `rlhf.` and this.
         derive: What is chosen once and stored with the run; not called when a run is resumed.
+
+    Raises:
+        ConfigError: the device or its type cannot be used; no run is made.
     """
+    pick_dtype(command.dtype, resolve_device(command.device))
     extra = derive() if command.resume is None else {}
     instead = "start a new run"
     if command.resume is not None and stage in ("sft", *IMPROVING):

@@ -276,7 +276,9 @@ def _run(func, args, kwargs):
         own = wrappers.get(id(x))
         if own is not None:
             if own.shape != x.shape:  # an `out=` that was made empty grows
-                own.data = SecondTensor(x)
+                with torch._C.DisableTorchFunctionSubclass():
+                    own.data = SecondTensor(x)
+                own.held = x
             return own
         if to_host or any(x is arg for arg in plain_args):
             return x

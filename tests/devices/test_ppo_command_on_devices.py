@@ -1,6 +1,7 @@
 """`playout ppo --device second` to the last verb: learned, resumed, measured, played, matched."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import playout
@@ -42,6 +43,9 @@ def test_a_run_learns_resumes_and_is_measured_on_a_device(second, tmp_path, caps
     assert actions.shape == (3,) and found.total == 2
     elsewhere = playout.load(tmp_path / "run", device="cpu")
     assert np.array_equal(elsewhere.act(np.zeros((3, 4), np.float32)), actions)
+    out = tmp_path / f"policy.{'onnx' if find_spec('onnxscript') else 'safetensors'}"
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(out), *MACHINE]) == 0
+    assert out.exists()
 
 
 def self_play(device, **collect):

@@ -186,3 +186,19 @@ def test_a_device_that_is_unknown_or_full_is_one_line(second, finished, tmp_path
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert not (tmp_path / "full").exists()
+
+
+def test_a_device_without_autocast_learns_in_float32_and_says_that_it_has_no_bfloat16(
+    second, finished, tmp_path, capsys
+):
+    import second_device
+
+    base = ["rlhf", "sft", "--base", str(finished / "pretrain"), "--size", "tiny", "--steps", "1"]
+    base += ["--data", "synthetic", "--device", "second", "--quiet"]
+    with second_device.plain():
+        assert main([*base, "--run", str(tmp_path / "plain")]) == 0
+        capsys.readouterr()
+        assert main([*base, "--run", str(tmp_path / "b"), "--dtype", "bfloat16"]) == 2
+    error = capsys.readouterr().err
+    assert "no autocast" in error and error.count("\n") == 1
+    assert not (tmp_path / "b").exists()
