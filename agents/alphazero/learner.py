@@ -107,7 +107,8 @@ class Learner:
                     own.data = shared.data
                 gradients.append(flat_gradients(one.flat, parameters))
             self._gradients.append(gradients)
-        of_average = [*self._parameters_in(self.average), running_statistics(self.average)]
+        of_average: list[Sequence[Tensor]] = [*self._parameters_in(self.average)]
+        of_average.append(running_statistics(self.average))
         self._averaged = [tensor for part in of_average for tensor in together(part)]
         # Of every replica; of networks that keep none: empty.
         self._statistics = [together(running_statistics(one)) for one in self._replicas]
