@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.policies import Policies, action_dtype, ragged
+from playout.agents.networks.boards.network import values_for
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError, ConfigError
 
@@ -92,8 +93,8 @@ class TrainingBatch:
 
 
 def values_per_position(game: NativeGame) -> int:
-    """V of `Examples`: 1 for the side to move, or one a player where there are more than two."""
-    return game.num_players if game.num_players > 2 else 1
+    """V of `Examples`: 1 where the value for the side to move says all, else one a player."""
+    return values_for(game.num_players, game.zero_sum)
 
 
 class Replay:

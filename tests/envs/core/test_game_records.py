@@ -105,7 +105,7 @@ BAD = [
     (base(moves="DROP"), "'moves' is missing"),
     (base(result="DROP"), "'result' is missing"),
     (base(game="go"), "no game is named"),
-    (base(game="os.system"), "must be a name"),
+    (base(game="os.system"), "is not a game"),
     (base(game="connect_four(width=5)"), "must be a name"),
     (base(game=3), "must be a name"),
     (base(params=[]), "params"),
