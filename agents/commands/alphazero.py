@@ -332,7 +332,7 @@ def plan_run(
     from playout.agents.alphazero.budget.machine import Machine
     from playout.agents.alphazero.budget.minutes import choose_sizes, measuring_time, time_to_learn
     from playout.agents.alphazero.budget.presets import configure, preset_for
-    from playout.agents.alphazero.budget.speed import measure_speed
+    from playout.agents.alphazero.budget.speed import measure_speed, usual_speed
     from playout.agents.alphazero.trainer import resolved
 
     minutes, given = length_of(command), frozenset(command.given)
@@ -368,7 +368,9 @@ def plan_run(
     config = with_settings(config, picked(command.alphazero, command.given))
     config = resolved(config, device, command.dtype)
     speed, planned_by = None, None
-    if command.rating or (preset.adapts and minutes is not None):
+    if minutes is None:  # no clock may decide what a run does whose length is counted
+        speed = usual_speed(game)
+    elif command.rating or preset.adapts:
         speed = measure_speed(game, config, seconds=measuring_time(minutes), device=device)
     if preset.adapts and minutes is None:
         config = fit_counts(config, max_plies=game.max_plies, given=given)

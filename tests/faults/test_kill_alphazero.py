@@ -12,7 +12,18 @@ from playout.agents.runs.metrics import read_rows
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
 UPDATES = 6
-SETTINGS = ["--updates", str(UPDATES), "--size", "8x1", "--simulations", "4", "--seed", "2"]
+SETTINGS = [
+    "--updates",
+    str(UPDATES),
+    "--eval-every",
+    "1",
+    "--size",
+    "8x1",
+    "--simulations",
+    "4",
+    "--seed",
+    "2",
+]
 
 
 def start(*words):

@@ -34,7 +34,7 @@ PLANNED_SHARE = 0.8
 
 # Of the minutes: the report at the end, and a look at the game's speed.
 REPORT_SHARE, LOOK_SHARE = 0.05, 0.03
-MAX_LOOK_SECONDS, COUNTED_LOOK_SECONDS = 4.0, 1.0
+MAX_LOOK_SECONDS = 4.0
 # Outside of what a command's clock sees: Python's start and its end. After the loop, besides games:
 # the last save, the player, and a picture, for which a drawing library is loaded. Of very few
 # minutes, no more than a share.
@@ -42,10 +42,8 @@ START_SECONDS, CLOSING_SECONDS, MAX_FIXED_SHARE = 1.0, 3.0, 0.1
 MIN_REPORT_SECONDS = 0.5  # games of the report get so much, whatever is left
 
 
-def measuring_time(minutes: float | None) -> float:
-    """Seconds that a look at a game's speed may take; None: of a run whose length is counted."""
-    if minutes is None:
-        return COUNTED_LOOK_SECONDS
+def measuring_time(minutes: float) -> float:
+    """Seconds that a look at a game's speed may take."""
     return min(MAX_LOOK_SECONDS, LOOK_SHARE * 60 * minutes)
 
 
