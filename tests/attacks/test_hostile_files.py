@@ -63,7 +63,7 @@ def test_a_manifest_cannot_name_files_elsewhere_or_of_other_types(run, name):
 
 @pytest.mark.parametrize(
     "target",
-    ["model.safetensors", "state.json", "MANIFEST.json", "run.json", "config.toml"],
+    ["model.safetensors", "state.json", "MANIFEST.json", "LATEST", "run.json", "config.toml"],
 )
 def test_links_are_not_followed_for_reading(run, memory_path, target):
     path = run.path / target
@@ -74,18 +74,6 @@ def test_links_are_not_followed_for_reading(run, memory_path, target):
     path.symlink_to(outside)
     with pytest.raises(CheckpointError, match="symbolic link"):
         RunDir.open(run.path).load()
-
-
-def test_a_link_in_the_place_of_latest_is_not_followed_and_the_newest_checkpoint_is_taken(
-    run, memory_path, capsys
-):
-    run.save(2, {"n": 2})
-    outside = memory_path / "outside"
-    outside.write_text("000001\n")
-    (run.path / "LATEST").unlink()
-    (run.path / "LATEST").symlink_to(outside)
-    assert RunDir.open(run.path).load()[0] == 2
-    assert "LATEST" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "lock"])
@@ -132,13 +120,7 @@ def test_a_linked_folder_of_checkpoints_is_never_written(run, memory_path):
         pass
 
 
-def test_a_pipe_in_the_place_of_latest_hangs_nobody(run):
-    (run.path / "LATEST").unlink()
-    os.mkfifo(run.path / "LATEST")
-    assert RunDir.open(run.path).load()[0] == 1
-
-
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.toml", "run.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "LATEST", "config.toml", "run.json"])
 def test_pipes_and_sockets_do_not_hang_a_reader(run, name):
     path = run.path / name
     path.unlink(missing_ok=True)
