@@ -2,12 +2,13 @@
 
 The table's functions call back into Python, so that search, environments, matches and the solver
 know nothing of Python games; they run at Python's speed. An exception inside a callback comes out
-of the call that caused it.
+of the call that caused it, as the cause of a GameError.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from playout.envs.core import _python_game
 from playout.envs.core.game import NativeGame
-from playout.errors import GameError, IllegalActionError
+from playout.errors import GameError, IllegalActionError, PlayoutError
 
 _SIZES = ("num_players", "num_actions", "max_plies")
 _METHODS = (
@@ -143,7 +144,14 @@ class Rules:
 
     def legal_actions(self, state: Any) -> list[int]:
         """The legal actions of a state that is not over, in rising order."""
-        actions = sorted(int(action) for action in self.game.legal_actions(state))
+        found: object = self.game.legal_actions(state)
+        try:
+            given = list(found)  # type: ignore[call-overload]
+            actions = sorted(map(int, given))
+        except (TypeError, ValueError) as error:
+            if own_method(error) is not None:  # a generator's own fault
+                raise
+            raise GameError(f"legal_actions() returned {found!r:.200}: not actions") from error
         if not actions:
             raise GameError("legal_actions() returned none in a state that is not over")
         self._need_actions(actions, "legal_actions()")
@@ -212,21 +220,32 @@ class Rules:
     def located(self, error: BaseException, data: bytes) -> BaseException:
         """What a callback raised, with the state it was about, if any, as text.
 
-        `data` are the state's bytes: the length of the encoded state in four, and that state. A
-        GameError names the game and the state; others have the state as a note.
+        `data` are the state's bytes: the length of the encoded state in four, and that state. An
+        exception of the game becomes a GameError that names the game, the method and the state, and
+        has the exception as its cause; an interrupt and other errors of ours stay what they are.
         """
         raw = data[4 : 4 + int.from_bytes(data[:4], sys.byteorder)]
         try:
             where = f"in the state {self.state_text(self.game.decode(raw))}" if data else ""
         except Exception:
             where = f"in the state {raw.hex()}"
-        if isinstance(error, GameError) and not isinstance(error, IllegalActionError):
-            found = GameError(f"{self.game.name}: {error}{', ' if where else ''}{where}")
-            found.__cause__ = error
-            return found
-        if where:
-            error.add_note(where)
-        return error
+        if isinstance(error, IllegalActionError) or not isinstance(error, Exception):
+            return error
+        if isinstance(error, GameError):
+            what = str(error)
+        elif isinstance(error, PlayoutError):
+            return error
+        else:
+            what = f"{type(error).__name__}: {error}"
+            method, asked = own_method(error), _asked(error)
+            if method is not None:
+                what = f"{method}() raised {what}"
+            elif asked is not None:
+                what = f"{asked}(): {what}"
+        text = f"{self.game.name}: {what}{', ' if where else ''}{where}"
+        found = GameError(" ".join(text.split()))
+        found.__cause__ = error
+        return found
 
     def action_text(self, state: Any, action: int) -> str:
         """The game's notation, or the action's number."""
@@ -308,6 +327,21 @@ def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> Nativ
         params=params,
         prover=getattr(game, "prover", None),
     )
+
+
+def own_method(error: BaseException) -> str | None:
+    """The function of the game's that an exception came out of; None where it is ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = (__file__, "_python_game.pyx")
+    return next((frame.name for frame in frames if not frame.filename.endswith(ours)), None)
+
+
+def _asked(error: BaseException) -> str | None:
+    """The game's method that was asked when an exception arose outside of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    names = {"outcomes": "chance"}
+    here = (frame.name for frame in frames if frame.filename == __file__)
+    return next((names.get(name, name) for name in here if not name.startswith("<")), None)
 
 
 def _is_int(value: object) -> bool:

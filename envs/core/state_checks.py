@@ -74,11 +74,12 @@ class StateChecker:
             before = _answers(state)
             self.game.forget_decoded()
             after = _answers(state)
-        except GameError:
-            raise
-        except Exception as error:
+        except GameError as error:
+            cause = error.__cause__
+            if cause is None or isinstance(cause, GameError):
+                raise
             self.fail(
-                f"decode(encode(state)) raises {type(error).__name__}: {error}",
+                f"decode(encode(state)) raises {type(cause).__name__}: {cause}",
                 "decode() must read what encode() writes",
             )
         for what, old in before.items():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from playout.envs.core.python_game import from_python
-from playout.errors import ConfigError, IllegalActionError, SearchError
+from playout.errors import ConfigError, GameError, IllegalActionError, SearchError
 from playout.mcts.evaluators import RolloutEvaluator, UniformEvaluator
 from playout.mcts.search import UNKNOWN, Search, SearchConfig
 
@@ -307,10 +307,10 @@ def test_an_exception_in_a_python_game_comes_out_and_the_search_goes_on(tools):
     rules = Faulty()
     game = from_python(rules)
     search = make(game, num_trees=1, num_simulations=40)
-    with pytest.raises(RuntimeError, match="no such move"):
+    with pytest.raises(GameError, match="raised RuntimeError: no such move"):
         search.run(game.batch(1), UniformEvaluator())
     rollouts = make(game, num_trees=1, algorithm="uct", num_simulations=40)
-    with pytest.raises(RuntimeError, match="no such move"):
+    with pytest.raises(GameError, match="raised RuntimeError: no such move"):
         rollouts.run(game.batch(1))
     rules.broken = False
     assert search.run(game.batch(1), UniformEvaluator()).visits.sum() == 40

@@ -16,7 +16,6 @@ import torch
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay.group import Counts, Group
-from playout.agents.alphazero.selfplay.rules import raise_as_the_games
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
@@ -89,11 +88,10 @@ class SelfPlay:
         wait(futures)
         try:
             parts = [future.result() for future in futures]
-        except Exception as error:
+        except Exception:
             for group, state in zip(self.groups, before, strict=True):
                 group.search.cancel()
                 group.load_state_dict(state, check=False)
-            raise_as_the_games(self.game, error)
             raise
         counts = Counts()
         for _, part in parts:

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import CHANCE, TERMINAL, NativeGame, StateBatch
-from playout.errors import GameError, PlayoutError
+from playout.errors import GameError
 from playout.mcts.evaluators import LeafBatch
 
 Ints = npt.NDArray[np.int32]
@@ -23,17 +23,6 @@ def fault(states: StateBatch, row: int, what: str) -> GameError:
     with suppress(Exception):
         text = states[row].text
     return GameError(f"{states.game} breaks its rules: {what}, in the state {text}")
-
-
-def raise_as_the_games(game: NativeGame, error: Exception) -> None:
-    """Raises a GameError of one line where a method of a game written in Python has raised.
-
-    Such an error carries the state that it is about as a note.
-    """
-    notes = getattr(error, "__notes__", [])
-    if game.calls_python and notes and not isinstance(error, PlayoutError):
-        what = " ".join(f"{type(error).__name__}: {error}, {notes[-1]}".split())
-        raise GameError(f"{game.name}: {what}") from error
 
 
 def check_turns(states: StateBatch, plies: Ints) -> None:

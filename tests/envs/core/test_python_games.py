@@ -126,13 +126,36 @@ def explode(self, state, *rest):
 @pytest.mark.parametrize("method", ["to_play", "legal_actions", "apply", "observe", "returns"])
 def test_an_exception_in_a_callback_comes_out_of_the_call(method):
     game = playout.game(broken(**{method: explode}))
-    with pytest.raises(RuntimeError, match="the rules have a hole"):
+    with pytest.raises(GameError, match="raised RuntimeError: the rules have a hole") as caught:
         states = game.batch(4)
         states.random_plies(6, 0)
         states.observe()
         states.returns()
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert str(caught.value).startswith("race: ") and " in the state " in str(caught.value)
     # The fault is told once; the next call starts afresh.
     assert len(game.batch(2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "text"),
+    [
+        ("legal_actions", ["a"], r"legal_actions\(\) returned \['a'\]: not actions, in the state"),
+        ("legal_actions", None, r"legal_actions\(\) returned None: not actions, in the state"),
+        ("observe", "a", r"observe\(\): ValueError: .*, in the state"),
+        ("encode", None, r"encode\(\) returned NoneType, not bytes"),
+    ],
+)
+def test_an_answer_that_is_none_names_the_method_and_the_state(method, answer, text):
+    def late(self, state, *rest):
+        return answer if state[1] > 1 else getattr(Race, method)(self, state, *rest)
+
+    game = playout.game(broken(**{method: late}))
+    with pytest.raises(GameError, match=rf"^race: {text}") as caught:
+        states = game.batch(4)
+        states.random_plies(3, 0)
+        states.observe()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_keyboard_interrupt_is_not_lost():

@@ -159,7 +159,7 @@ def test_an_exception_of_a_python_game_comes_out():
     broken = Nim()
     broken.fail_at = 3
     game = playout.game(broken)
-    with pytest.raises(RuntimeError, match="boom"):
+    with pytest.raises(GameError, match="raised RuntimeError: boom"):
         Solver(game).solve(game.initial_state())
 
 
