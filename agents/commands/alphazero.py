@@ -66,7 +66,8 @@ class Command(TrainingOptions):
     module:Name of your own."""
 
     minutes: Annotated[float | None, arg(metavar="MINUTES", help_behavior_hint="")] = None
-    """Time for everything, measuring and rating included; by default 60."""
+    """Time for everything, measuring and rating included; by default 60. On resume all of these
+    are totals, counted from the beginning."""
 
     updates: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Instead of minutes: updates (some self-play and some gradient steps each)."""
@@ -187,7 +188,11 @@ def _train(
     from playout.agents.alphazero.budget.corrector import corrector_for, seconds_before
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
     from playout.agents.alphazero.budget.minutes import report_time
-    from playout.agents.alphazero.evaluation.report import print_plan, print_summary
+    from playout.agents.alphazero.evaluation.report import (
+        print_plan,
+        print_summary,
+        say_nothing_was_left,
+    )
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import stop_at_once, train
@@ -207,7 +212,8 @@ def _train(
                     init=_first_weights(command, run),
                 )
             if not command.quiet:
-                print_plan(run, config, minutes, game)
+                networks = [learner.net for learner in trainer.learners]
+                print_plan(run, config, minutes, networks, rate=command.rating)
                 if minutes is None and (warning := too_short(config, game.max_plies)):
                     print(f"warning: {warning}", file=sys.stderr, flush=True)
             times = run.record.get("preset", {}).get("ratings", num_ratings(minutes))
@@ -216,7 +222,7 @@ def _train(
             correctors: list[Callback] = []
             if minutes is not None:
                 correctors.append(corrector_for(run, minutes, trainer, every, times))
-            before = seconds_before(run)
+            before, start = seconds_before(run), run.find()
             train(
                 trainer,
                 run,
@@ -229,6 +235,7 @@ def _train(
             run.discard_unused()
         raise
     if not command.quiet:
+        say_nothing_was_left(run, None if start is None else start.step)
         left = report_time(minutes, before + time.monotonic() - begun)
         print_summary(run, rate=command.rating, seconds=left, machine=command, game=game)
     return run

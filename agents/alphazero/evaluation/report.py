@@ -8,6 +8,7 @@ picture.py. Left out: the progress line (trainer.py, agents/runs/console.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -19,6 +20,8 @@ from playout.agents.alphazero.evaluation.final import (
 )
 from playout.agents.alphazero.evaluation.picture import draw
 from playout.agents.alphazero.player import AlphaZeroPlayer, load
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.own import OwnNetwork
 from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
@@ -35,7 +38,12 @@ SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training
 
 
 def print_plan(
-    run: RunDir, config: AlphaZeroConfig, minutes: float | None, game: NativeGame
+    run: RunDir,
+    config: AlphaZeroConfig,
+    minutes: float | None,
+    networks: Sequence[BoardNetwork],
+    *,
+    rate: bool = True,
 ) -> None:
     """What the dial was turned into.
 
@@ -43,36 +51,49 @@ def print_plan(
         run: where it is saved.
         config: with the length in updates or games.
         minutes: what the updates were planned to fit into, if anything.
-        game: what is learned.
+        networks: that learn, the final one last.
+        rate: whether what was learned is measured at the end.
     """
     play = config.selfplay
-    length = f"{config.updates} updates" if config.updates is not None else f"{config.games} games"
+    length = _counted(config.games, "game")
+    if config.updates is not None:
+        length = _counted(config.updates, "update")
     if minutes is not None:
         length = f"about {minutes:g} minutes ({length} to begin with)"
-    network = describe_size(config.size)
+    network = describe_network(config.network, config.size, networks[-1])
     if config.first_size:
-        first = describe_size(config.first_size)
+        first = describe_network(config.network, config.first_size, networks[0])
         network = f"{first} for {config.grow_at:.0%} of the time, then {network}"
     preset = run.record.get("preset", {"name": "of an earlier version", "basis": ""})
     basis = f" ({preset['basis']})" if preset["basis"] else ""
     print(
-        f"Learning {config.game} by self-play: {length}, then a short "
-        "measurement.\n"
+        f"Learning {config.game} by self-play: {length}"
+        f"{', then a short measurement' if rate else ''}.\n"
         f"  preset     {preset['name']}{basis}\n"
         f"  network    {network}\n"
         f"  self-play  {play.num_groups * play.num_trees} games at once, "
         f"{play.num_simulations} simulations a move\n"
-        f"  learning   {config.steps} steps of {config.learner.batch_size} positions "
+        f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} positions "
         f"after every {config.evaluations:,} positions that the network has judged\n"
         f"  saved in   {run.path}\n",
         flush=True,
     )
 
 
-def describe_size(size: str) -> str:
-    """A size for people."""
+def _counted(count: int | None, unit: str) -> str:
+    """A number of something: "1 update", "2 updates"."""
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def describe_network(name: str, size: str, net: BoardNetwork) -> str:
+    """A network for people: its kind, its size where it has one, and its number of parameters."""
     channels, blocks, _ = parse_size(size)
-    return f"{channels} channels x {blocks} blocks"
+    sizes = {"channels": channels, "blocks": blocks}
+    if isinstance(net, OwnNetwork):  # its class takes one of them, both or none
+        sizes = {one: net.config.sizes[one] for one in sizes if one in net.config.sizes}
+    shape = " x ".join(_counted(count, one[:-1]) for one, count in sizes.items())
+    count = sum(parameter.numel() for parameter in net.parameters())
+    return ", ".join(filter(None, (name, shape, f"{count:,} parameters")))
 
 
 def print_summary(
@@ -105,7 +126,8 @@ def print_summary(
         left = None if until is None else (1 - SHOWN_SHARE) * (until - time.monotonic())
         report = rate_player(player, ladder, earlier=earlier, seconds=left, seed=run.seed)
         write_json(run.path / "strength.json", report)
-        print("\n".join([*summary_lines(report, games), ""]), flush=True)
+        lines = summary_lines(report, games, checkpoint_text(run))
+        print("\n".join([*lines, ""]), flush=True)
         picture, end = run.path / "summary.png", show_game(player, report, run.seed, until=until)
         draw(picture, run, end, alone=player.game.num_players == 1)
         what = "how it learned" if end is None else "this game's end and of how it learned"
@@ -126,14 +148,37 @@ def learned_games(run: RunDir) -> int:
         return 0
 
 
-def summary_lines(report: dict[str, Any], games: int) -> list[str]:
+def checkpoint_text(run: RunDir) -> str:
+    """Which checkpoint the best is, where training went on after it; else nothing."""
+    best, latest = run.find("best"), run.find()
+    if best is None or latest is None or best.step == latest.step:
+        return ""
+    games = int(run.load("latest", only=("totals",))[1]["totals"]["games"])
+    return f"best checkpoint, update {best.step} of {latest.step}; {games:,} games in all"
+
+
+def say_nothing_was_left(run: RunDir, before: int | None) -> None:
+    """Tells a person who resumed a run that was complete, after update `before`, how to go on."""
+    latest = run.find()
+    if before is not None and latest is not None and latest.step == before:
+        print(
+            f"{run.path} is already complete: to go on, give larger --minutes, --updates or "
+            "--games (they count from the beginning)",
+            flush=True,
+        )
+
+
+def summary_lines(report: dict[str, Any], games: int, checkpoint: str = "") -> list[str]:
     """The report of `rate_player` as lines of text.
 
     Args:
         report: plain data.
         games: of self-play that the player has learned from.
+        checkpoint: which one it is, where there are later ones.
     """
     lines = [f"What it has learned from {games:,} games of self-play"]
+    if checkpoint:
+        lines[0] += f" ({checkpoint})"
     positions, matches = report["positions"], report.get("matches", [])
     returns, rating = report.get("returns", []), report.get("rating")
     names = [one["by"] for one in positions] + [one["opponent"] for one in matches]

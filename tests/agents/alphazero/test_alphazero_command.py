@@ -55,6 +55,27 @@ def test_a_run_ends_with_a_summary_and_continues_where_it_stopped(tmp_path, caps
     assert rows(parts)[0] == rows(whole)[0]
 
 
+def test_the_plan_names_the_network_and_promises_only_what_is_done(tmp_path, capsys):
+    options = {**SMALL, "quiet": False, "updates": 1}
+    own = "own_boards:Mlp(width=5)"
+    alphazero("tic_tac_toe", run=tmp_path / "own", network=own, **options)
+    shown = capsys.readouterr().out
+    net = new_network(playout.game("tic_tac_toe"), "8x1", network=own)
+    count = sum(one.numel() for one in net.parameters())
+    assert f"network    {own}, {count} parameters\n" in shown
+    assert "by self-play: 1 update.\n" in shown and "measurement" not in shown
+    alphazero("tic_tac_toe", run=tmp_path / "plain", **options)
+    assert "network    resnet, 8 channels x 1 block, " in capsys.readouterr().out
+
+
+def test_a_resume_with_nothing_left_to_do_says_so(tmp_path, capsys):
+    run = alphazero("tic_tac_toe", updates=2, run=tmp_path / "run", **SMALL).path
+    for updates, complete in ((2, True), (1, True), (3, False)):
+        alphazero(resume=run, updates=updates, rating=False)
+        shown = capsys.readouterr().out
+        assert (f"{run} is already complete: to go on, give larger --minutes" in shown) == complete
+
+
 SMALL = {
     "size": "8x1",
     "simulations": 4,

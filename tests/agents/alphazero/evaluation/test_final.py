@@ -6,7 +6,7 @@ import time
 import playout
 import pytest
 from playout.agents.alphazero.evaluation.final import earlier_players, ladder_of, rate_player
-from playout.agents.alphazero.evaluation.report import print_summary, summary_lines
+from playout.agents.alphazero.evaluation.report import checkpoint_text, print_summary, summary_lines
 from playout.agents.alphazero.player import load
 from playout.agents.runs.directory import RunDir
 from rating_games import Nim, Stairs, Thirds
@@ -41,7 +41,17 @@ def test_a_run_is_rated_against_anchors_and_its_own_past(run_of_own):
     seats = game.num_players
     assert all(one["games"] == 12 * (seats - 1) for one in report["matches"])
     lines = summary_lines(report, 123)
+    about = "best checkpoint, update 2 of 3; 228 games in all"
+    assert summary_lines(report, 123, about)[0].endswith(f"123 games of self-play ({about})")
     assert "123 games of self-play" in lines[0] and "Elo above random play" in "\n".join(lines)
+
+
+def test_a_best_checkpoint_that_is_not_the_last_is_named_with_all_games(tmp_path):
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=0)
+    run.save(2, {"totals": {"games": 137}}, metric=1.0)
+    assert checkpoint_text(run) == ""
+    run.save(3, {"totals": {"games": 228}}, metric=0.5)
+    assert checkpoint_text(run) == "best checkpoint, update 2 of 3; 228 games in all"
 
 
 def test_little_time_gives_few_games_and_honest_intervals(run_of_own):
