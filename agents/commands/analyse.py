@@ -48,7 +48,8 @@ class Command(MachineOptions):
     In JSON: "action" is the move to play, numbered from 0, and "move" the same as the
     board shows it; "pv" and "pv_moves" are the expected line alike. "policy" and
     "visits" have an entry for each action, numbered from 0; "value" is the result
-    that the side to move expects, from -1 to 1.
+    that the side to move expects, from -1 to 1: with a search the mean over all moves
+    that it tried.
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -318,7 +319,10 @@ def describe(state: State, found: Analysis) -> str:
     from playout.agents.players.analysis import move_texts
     from playout.agents.runs.reporting import bar
 
-    chosen, value = int(found.action[0]), float(found.value[0])
+    chosen = int(found.action[0])
+    value = float(found.q[0, chosen])  # of the move that is named, as the table has it, ...
+    if value != value:  # ... NaN: only the position's is known
+        value = float(found.value[0])
     players = state.game.num_players
     who = f"Player {state.to_play + 1} of {players}"
     if players == 2:

@@ -287,6 +287,8 @@ def summary(
     command: Command, game: str, openings: int, matches: list[MatchResult], ratings: Ratings
 ) -> dict[str, Any]:
     """Everything a reader of the JSON file wants."""
+    from playout.agents.rating.intervals import share_interval
+
     players = []
     for rating in ratings.players:
         totals = [
@@ -301,6 +303,9 @@ def summary(
                 "high": round(rating.high, 2),
                 "games": rating.games,
                 "score": round(float(rating.score), 5),
+                "score_interval": [
+                    round(end, 5) for end in share_interval(wins + draws / 2, wins + draws + losses)
+                ],
                 "wins": wins,
                 "draws": draws,
                 "losses": losses,
@@ -341,6 +346,7 @@ def summary(
 
 
 def _print(found: Match) -> None:
+    from playout.agents.rating.intervals import format_share
     from playout.agents.runs.reporting import table
 
     report, matches = found.report, found.matches
@@ -350,12 +356,12 @@ def _print(found: Match) -> None:
             f"{one['elo']:.0f}",
             f"{one['low']:.0f} .. {one['high']:.0f}",
             str(one["games"]),
-            f"{100 * one['score']:.1f} %",
+            format_share(one["score"], one["score_interval"]),
             f"{one['wins']} / {one['draws']} / {one['losses']}",
         ]
         for one in report["players"]
     ]
-    columns = ("player", "Elo", "95 % interval", "games", "points", "won / drawn / lost")
+    columns = ("player", "Elo", "95 % interval", "games", "points (95 %)", "won / drawn / lost")
     table(f"{report['game']}, {report['anchor']} = 0 Elo", columns, rows)
     if len(matches) > 1:
         pairs = [

@@ -42,6 +42,9 @@ from playout.mcts.exact.positions import Positions
 BEST_METRIC = "eval/choice"
 """The metric whose highest value marks the best checkpoint."""
 
+WIDEST_SHOWN = 400
+"""The width in Elo of the widest interval with which a rating is in the progress line."""
+
 _LINK_OPENINGS = 8  # of a match between two anchors, each played with seats rotated
 
 Stop = Callable[[], bool]
@@ -151,7 +154,10 @@ class Evaluation:
             if self.game.num_players == 1:
                 shown["return"] = f"{found['eval/rating']:.3g}"
             else:
-                shown["rating"] = f"{found['eval/rating']:+.0f} Elo"
+                low = found.get("eval/rating_low", -math.inf)
+                high = found.get("eval/rating_high", math.inf)
+                if high - low <= WIDEST_SHOWN:  # before, the number would say next to nothing
+                    shown["rating"] = f"{found['eval/rating']:+.0f} Elo ({low:+.0f} .. {high:+.0f})"
         return shown
 
     def _solved_positions(self) -> Positions | None:

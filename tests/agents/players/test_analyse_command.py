@@ -269,6 +269,17 @@ def test_the_move_to_play_is_named_and_comes_first_even_if_others_have_more_weig
         assert all(line.startswith("6 has more weight, from fewer visits") for line in explained)
 
 
+def test_the_result_that_is_said_first_is_the_one_in_the_row_of_the_move_that_is_named():
+    q = np.full((1, 9), np.nan, np.float32)
+    q[0, :2] = 0.116, -0.5
+    policy = np.full((1, 9), 1 / 9, np.float32)
+    visits = np.ones((1, 9), np.int32)
+    value = np.array([-0.174], np.float32)
+    found = Analysis(np.array([0], np.int32), policy, value, visits, q, [[0]])
+    shown = describe(playout.game("tic_tac_toe").initial_state(), found)
+    assert "expects +0.116 (1 win" in shown and "result +0.116" in shown and "-0.174" not in shown
+
+
 @pytest.mark.parametrize("words", [["--moves", "4455"], ["--moves-file", "moves.txt"]])
 def test_a_dash_writes_json_to_standard_output_and_nothing_else(
     capsys, monkeypatch, moves_file, words

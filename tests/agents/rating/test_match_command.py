@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from playout.agents.rating.intervals import format_share, share_interval
 from playout.cli import main
 from playout.envs.core.records import load
 
@@ -29,6 +30,10 @@ def test_a_round_robin_is_rated_recorded_and_repeatable(capsys, tmp_path):
         assert player["wins"] + player["draws"] + player["losses"] == player["games"] == 40
         assert player["low"] <= player["elo"] <= player["high"]
         assert player["player"] in text
+        points = (player["wins"] + player["draws"] / 2, 40)
+        interval = share_interval(*points)
+        assert player["score_interval"] == pytest.approx(interval, abs=1e-5)
+        assert format_share(points[0] / 40, interval) in text
     assert [sum(pairing["pairs"]) for pairing in report["pairings"]] == [10, 10, 10]
     assert "Moving first is worth" in text
     records = load(games)

@@ -119,6 +119,23 @@ def test_the_best_is_chosen_by_other_openings_than_the_run_is_rated_on(game):
     assert len(found["rating"]) > 1 and not found["rating"] & found["choosing"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        ((20.0, 320.0), {"rating": "+150 Elo (+20 .. +320)"}),
+        ((-2000.0, 900.0), {}),
+        ((), {}),  # of an earlier version, which kept no interval
+    ],
+)
+def test_a_rating_is_shown_with_its_interval_once_that_is_narrow(ends, shown):
+    evaluation = Evaluation(playout.game("tic_tac_toe"), EvaluationSettings())
+    latest = {"eval/rating": 150.0}
+    latest |= dict(zip(("eval/rating_low", "eval/rating_high"), ends, strict=False))
+    state = {**evaluation.state_dict(), "latest": latest}
+    evaluation.load_state_dict(state)
+    assert evaluation.headline() == shown
+
+
 def test_settings_shrink_until_they_fit_and_no_further():
     game = playout.game("connect_four")
     full = EvaluationSettings()
