@@ -46,6 +46,8 @@ def import_module(name: str) -> ModuleType:
         importlib.invalidate_caches()
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
+            raise _faulty(name, error) from error  # it is there, but not what it needs
         raise ConfigError(f"cannot import the module {name!r}: {error}") from error
     except (Exception, SystemExit) as error:
         raise _faulty(name, error) from error
@@ -87,7 +89,8 @@ def refuse_while_importing(what: str) -> None:
 
 def _faulty(name: str, error: BaseException) -> ConfigError:
     """One line for a module that raised while it was imported; the traceback is its cause."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((x for x in reversed(frames) if not x.filename.startswith("<frozen")), frames[-1])
     where = "" if isinstance(error, SyntaxError) else f" ({frame.filename}, line {frame.lineno})"
     return ConfigError(f"cannot import the module {name!r}: {type(error).__name__}: {error}{where}")
 

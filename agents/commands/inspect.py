@@ -12,7 +12,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.reporting import write_json
 from playout.errors import CheckpointError
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,9 @@ class Command:
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write it to this file instead, as JSON; - is standard output."""
+
+    trust: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="MODULE")] = ()
+    """Taken as by every command that uses a run; looking at one imports no module."""
 
 
 def _state_of(entry: Checkpoint, verify: bool) -> str:

@@ -147,7 +147,12 @@ def main(command: Command) -> int:
     if not command.env and command.resume is None:
         raise ConfigError("say which environment: playout ppo CartPole-v1")
     run = _train(command, command.env)
-    print(f"run {run.path}: {run.command_for('eval|play|export')}")
+    print(
+        f"run {run.path}\n"
+        f"Measure it            {run.command_for('eval')}\n"
+        f"Play it or watch it   {run.command_for('play')}\n"
+        f"Use it elsewhere      {run.command_for('export')}"
+    )
     return 0
 
 

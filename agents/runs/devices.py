@@ -57,7 +57,8 @@ def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> to
     try:
         device = torch.empty(1, device=device).device  # with its index
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n", 1)[0]
+        # What torch says goes on for pages about its backends.
+        reason = str(error).split("\n", 1)[0].split(". ", 1)[0].removesuffix(".")[:120]
         raise ConfigError(f"device {name!r} cannot be used here: {reason}") from None
     return device
 

@@ -98,6 +98,7 @@ class RunDir(Checkpoints):
         super().__init__(path, str(record["id"]))
         self._record = record
         self._lock_thread = 0  # which thread of this process holds the lock
+        self._made: list[Path] = []  # folders above it that were made for it, innermost first
 
     @property
     def kind(self) -> str:
@@ -191,6 +192,7 @@ class RunDir(Checkpoints):
                 "commit": _git_commit(),
             },
         )
+        run._made = [parent for parent in path.absolute().parents if not parent.exists()]
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
             durable_io.fsync_folder(path.absolute().parent)
@@ -284,6 +286,9 @@ class RunDir(Checkpoints):
         metrics = self.path / "metrics.jsonl"
         if self.find() is None and not (metrics.exists() and metrics.stat().st_size):
             durable_io.remove(self.path)
+            with contextlib.suppress(OSError):  # one that others use by now stays
+                for parent in self._made:
+                    parent.rmdir()
 
     def subrun(self, name: str) -> Path:
         """The folder of a stage inside this run; open or create a RunDir there."""

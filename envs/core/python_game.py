@@ -19,7 +19,7 @@ from playout.envs.core.game import NativeGame
 from playout.errors import GameError, IllegalActionError, PlayoutError
 
 _SIZES = ("num_players", "num_actions", "max_plies")
-_METHODS = (
+METHODS = (
     "initial_state",
     "to_play",
     "legal_actions",
@@ -291,7 +291,7 @@ def from_python(game: Game, *, params: Mapping[str, Any] | None = None) -> Nativ
         GameError: Something is missing or of the wrong kind.
     """
     kind = type(game).__name__
-    missing = [method for method in _METHODS if not callable(getattr(game, method, None))]
+    missing = [method for method in METHODS if not callable(getattr(game, method, None))]
     missing += [field for field in ("name", *_SIZES, "obs_shape") if not hasattr(game, field)]
     if missing:
         raise GameError(f"{kind} is not a game: it lacks {', '.join(missing)}")

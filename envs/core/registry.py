@@ -224,8 +224,16 @@ def _wrap(
     raise GameError(
         f"{made.__name__ if isclass(made) else type(made).__name__} is not a game: expected a "
         "name, a NativeGame, a capsule or an object with the methods of "
-        "playout.envs.core.python_game.Game"
+        f"playout.envs.core.python_game.Game{_lacking(made)}"
     )
+
+
+def _lacking(made: object) -> str:
+    """The methods that are missing, where an object could have any."""
+    from playout.envs.core.python_game import METHODS
+
+    missing = [name for name in METHODS if not callable(getattr(made, name, None))]
+    return f"; it lacks {', '.join(missing)}" if missing else ""
 
 
 def _rebuilt(made: Any, native: NativeGame) -> str | None:

@@ -120,6 +120,17 @@ def test_generators_draw_what_those_of_the_processor_draw(second):
         torch.Generator("second")
 
 
+def test_of_what_torch_says_about_a_device_the_first_sentence_is_shown(monkeypatch):
+    def refuse(*shape, device):
+        raise NotImplementedError("Could not run 'empty' there. This could be" + 500 * " because")
+
+    monkeypatch.setattr(torch, "empty", refuse)
+    with pytest.raises(
+        ConfigError, match=r"'mps' cannot be used here: Could not run 'empty' there$"
+    ):
+        resolve_device("mps")
+
+
 def test_a_full_device_is_one_line(second):
     refused = pytest.raises(ConfigError, match="second:0 is full: second out of memory")
     with second_device.full(), refused, device_errors(second):

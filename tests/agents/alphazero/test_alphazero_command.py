@@ -277,8 +277,12 @@ class Faulty(Race):
 
 def test_a_run_that_could_not_begin_leaves_no_folder(tmp_path):
     with pytest.raises(Exception, match="no such move"):
-        alphazero(Faulty(), updates=1, run=tmp_path / "run", **SMALL)
-    assert not (tmp_path / "run").exists()
+        alphazero(Faulty(), updates=1, run=tmp_path / "runs" / "new" / "run", **SMALL)
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(Exception, match="no such move"):
+        alphazero(Faulty(), updates=1, run=tmp_path / "runs" / "run", **SMALL)
+    assert (tmp_path / "runs").is_dir() and not any((tmp_path / "runs").iterdir())
     assert alphazero(Race(), updates=1, run=tmp_path / "run", **SMALL).find() is not None
 
 

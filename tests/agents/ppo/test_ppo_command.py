@@ -52,7 +52,10 @@ def test_the_command_trains_and_the_run_can_act(tmp_path, capsys):
             *flags(),
         ]
     )
-    assert code == 0 and str(run) in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0 and f"run {run}" in lines and "|" not in "".join(lines[-3:])
+    for verb, line in zip(("eval", "play", "export"), lines[-3:], strict=True):
+        assert line.endswith(f"  playout {verb} {run}")
     player = playout.load(run)
     envs = gym.make_vec("CartPole-v1", num_envs=6)
     observations, _ = envs.reset(seed=0)

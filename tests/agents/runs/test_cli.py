@@ -188,7 +188,7 @@ def test_python_m_playout_is_the_same_and_a_closed_pipe_is_no_error():
 
 
 def test_inspect_shows_settings_progress_and_checkpoints(run, capsys):
-    assert cli.main(["inspect", str(run.path)]) == 0
+    assert cli.main(["inspect", str(run.path), "--trust", "json"]) == 0
     out = capsys.readouterr().out
     for text in ("seed 3", "env", "train/loss", "10 of 20", "1.5 (best)", "sound"):
         assert text in out

@@ -21,7 +21,11 @@ def test_a_module_is_found_in_the_current_folder(folder):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("def f(:\n", "SyntaxError.*line 1"), ("x = 1\n1 / 0\n", "ZeroDivisionError.*line 2")],
+    [
+        ("def f(:\n", "SyntaxError.*line 1"),
+        ("x = 1\n1 / 0\n", "ZeroDivisionError.*line 2"),
+        ("x = 1\nx = 2\nimport no_such_here\n", r"'no_such_here' \(.*faulty_.*\.py, line 3\)"),
+    ],
 )
 def test_a_module_that_raises_is_named_in_one_line(folder, text, said):
     name = f"faulty_{len(text)}"

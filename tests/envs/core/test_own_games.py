@@ -189,7 +189,7 @@ def test_built_in_games_keep_their_names():
         ("own_nowhere:Take", ConfigError, "cannot import the module 'own_nowhere'"),
         ("own_take:Nope", ConfigError, "cannot find game 'own_take:Nope'"),
         ("own_take:NUMBER", GameError, "int is not a game"),
-        ("own_take:Room", GameError, "Room is not a game"),
+        ("own_take:Room", GameError, "Room is not a game.* lacks initial_state, .*, decode$"),
         ("own_take:Take(size=3)", ConfigError, "no parameter 'size': it takes stones, most"),
         ("own_take:Needs", ConfigError, r"needs the parameter 'stones': write own_take:Needs\(st"),
         ("own_take:Breaks", GameError, "Breaks raised ZeroDivisionError"),
