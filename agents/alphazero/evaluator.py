@@ -55,6 +55,17 @@ def cpu_chunk_rows(net: BoardNetwork) -> int:
     return 1 << min(max(rows.bit_length(), 4), 7)
 
 
+def chunk_for(rows: int, device: torch.device) -> int | None:
+    """What `NetworkEvaluator` takes as chunk where at most so many rows are asked for at once.
+
+    Off the processor a shape costs a captured graph, so that there are none for more; on it the
+    cache decides, None.
+    """
+    if device.type == "cpu":
+        return None
+    return min(DEVICE_CHUNK_ROWS, 1 << max(0, rows - 1).bit_length())
+
+
 class NetworkEvaluator(Evaluator):
     """Evaluates leaves with an inference copy of a network.
 

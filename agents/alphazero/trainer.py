@@ -21,7 +21,7 @@ import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
 from playout.agents.alphazero.evaluation.in_training import BEST_METRIC, Evaluation
 from playout.agents.alphazero.evaluation.settings import EvaluationSettings
-from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.evaluator import MAX_SYMMETRIES, NetworkEvaluator, chunk_for
 from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.proofs import TacticalEvaluator
 from playout.agents.alphazero.replay import Examples, Replay
@@ -128,15 +128,17 @@ class AlphaZeroTrainer(Trainer):
         self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
         self.playing = 0  # the index of the network that plays
         self._network_evaluators: list[NetworkEvaluator] = []
+        search = selfplay_search(
+            config.selfplay.num_simulations,
+            cache_size=config.cache_size,
+            threads=config.selfplay.search_threads,
+        )
+        self._rows = config.selfplay.num_trees * search.leaves_per_step  # of a group's questions
         self.selfplay = SelfPlay(
             self.game,
             self._stoppable(self._make_evaluators()),
             config.selfplay,
-            search=selfplay_search(
-                config.selfplay.num_simulations,
-                cache_size=config.cache_size,
-                threads=config.selfplay.search_threads,
-            ),
+            search=search,
             num_simulations=config.networks[0].num_simulations,
             seed=seed,
         )
@@ -188,6 +190,7 @@ class AlphaZeroTrainer(Trainer):
                 self.learners[self.playing].average,
                 device=self.device,
                 dtype=config.infer_dtype,
+                chunk=chunk_for(self._rows, self.device),
             )
             for _ in range(config.selfplay.num_groups)
         ]
@@ -315,10 +318,18 @@ class AlphaZeroTrainer(Trainer):
                 average,
                 device=self.device,
                 dtype=self.config.infer_dtype,
+                chunk=chunk_for(self._rated_rows(), self.device),
                 threads=self.config.selfplay.num_groups,
             )
         self._rating_evaluator.refresh(average)
         return self._rating_evaluator
+
+    def _rated_rows(self) -> int:
+        """The most positions that a rating asks about at once, each in all its symmetries."""
+        shown = self.game.num_symmetries
+        rating = self.evaluation.settings
+        positions = rating.positions * (shown if shown <= MAX_SYMMETRIES else 1)
+        return max(positions, rating.games, 256)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from playout.agents.players.analysis import move_texts
 from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import built_in
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import DataError, GameError, PlayoutError
@@ -49,7 +50,7 @@ def load_eval_positions(game: NativeGame | str) -> tuple[StateBatch, npt.NDArray
 
 def load_scored_positions(game: NativeGame | str) -> Positions:
     """The same positions with moves and exact scores, from a file or solved on the spot."""
-    found, reason = _positions_of(str(find_game(game)), find_game(game), RATING)
+    found, reason = _positions(find_game(game), RATING)
     if found is None:
         raise GameError(reason)
     return found
@@ -61,8 +62,8 @@ def load_choosing_positions(game: NativeGame | str) -> Positions | None:
     None where the game has no solved positions, or too few of them for both.
     """
     game = find_game(game)
-    found, _ = _positions_of(str(game), game, CHOOSING)
-    rated, _ = _positions_of(str(game), game, RATING)
+    found, _ = _positions(game, CHOOSING)
+    rated, _ = _positions(game, RATING)
     if found is None or rated is None:
         return None
     unseen_rows = unseen(found.states, set(canonical_hashes(rated.states)))
@@ -79,10 +80,17 @@ def canonical_hashes(states: StateBatch) -> list[int]:
     return hashes
 
 
-@lru_cache(maxsize=8)
-def _positions_of(_form: str, game: NativeGame, use: str) -> tuple[Positions | None, str]:
+def _positions(game: NativeGame, use: str) -> tuple[Positions | None, str]:
     """Positions, or None and why there are none."""
-    entry = GAMES.get(game.name)
+    return _positions_of(str(game), built_in(game), game, use)
+
+
+@lru_cache(maxsize=8)
+def _positions_of(
+    _form: str, known: bool, game: NativeGame, use: str
+) -> tuple[Positions | None, str]:
+    """The same, remembered; a game of one's own has no file, whatever it is called (`known`)."""
+    entry = GAMES.get(game.name) if known else None
     if entry is not None and entry.positions is not None:
         found = read_positions(DATA / f"{entry.positions}_{use}.json")
         if found.states.game == game:

@@ -179,7 +179,11 @@ class Evaluation:
         key = (number, repr(sorted(snapshot.network.items())))
         if key not in self._evaluators:
             self._evaluators[key] = NetworkEvaluator(
-                network, device=like.device, dtype=like.dtype, threads=like.threads
+                network,
+                device=like.device,
+                dtype=like.dtype,
+                chunk=None if like.device.type == "cpu" else like.chunk,
+                threads=like.threads,
             )
         self._evaluators[key].refresh(network)
         return self._evaluators[key]

@@ -6,7 +6,9 @@ import playout
 import pytest
 import torch
 from playout.agents.alphazero.budget.presets import configure
-from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.config import AlphaZeroConfig, SelfPlayConfig
+from playout.agents.alphazero.evaluation.in_training import WIDEST_SHOWN
+from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import load
@@ -145,7 +147,9 @@ def test_the_headline_keeps_what_the_last_evaluation_found():
     assert list(first) == ["games", "policy loss"]
     rated = trainer.evaluate()
     later = trainer.headline(trainer.update())
-    assert list(later) == ["games", "policy loss", "good moves", "rating"]
+    assert list(later)[:3] == ["games", "policy loss", "good moves"]
+    narrow = rated["eval/rating_high"] - rated["eval/rating_low"] <= WIDEST_SHOWN
+    assert list(later)[3:] == (["rating"] if narrow else [])
     assert later["good moves"] == f"{rated['eval/policy_optimal_share']:.0%}"
 
 
@@ -191,6 +195,27 @@ def test_it_learns_never_to_lose_at_tic_tac_toe(tmp_path):
     assert "eval/score_random" in rows[-1]
     player = load(run.path)
     assert perfect_replies(player.with_simulations(32), game) == 0
+
+
+def test_no_graphs_are_captured_for_more_boards_than_are_asked_for(monkeypatch):
+    """Off the processor each shape of a batch costs one."""
+    asked = []
+
+    class Recorded(NetworkEvaluator):
+        def __init__(self, net, *, device, chunk, **options):
+            asked.append(chunk)
+            super().__init__(net, device="cpu", chunk=chunk, **options)
+
+    monkeypatch.setattr("playout.agents.alphazero.trainer.NetworkEvaluator", Recorded)
+    selfplay = SelfPlayConfig(num_groups=1, num_trees=40)
+    config = AlphaZeroConfig(game="tic_tac_toe", size="8x1", updates=1, selfplay=selfplay)
+    trainer = AlphaZeroTrainer(config, device=torch.device("cpu"))
+    trainer._rated_network()
+    assert asked == [None, None]  # the cache decides
+    trainer.device, trainer._rated_index = torch.device("meta"), -1
+    trainer._make_evaluators()
+    trainer._rated_network()
+    assert asked[2:] == [64, 4096]  # trees; 400 positions in eight symmetries
 
 
 def test_a_run_counted_in_games_ends_with_them_and_says_how_many_were_played():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import playout
 import pytest
+from own_boards import Marks
 from playout.agents.rating.intervals import share_interval
 from playout.agents.rating.positions import (
     DATA,
@@ -17,6 +18,7 @@ from playout.agents.rating.positions import (
     value_preserving_share,
     write_positions,
 )
+from playout.envs.catalogue import GAMES
 from playout.errors import DataError, GameError, IllegalActionError
 from playout.mcts.exact.positions import random_positions
 from playout.mcts.exact.solver import Solver
@@ -52,6 +54,20 @@ def test_small_games_are_solved_on_the_spot_and_large_ones_say_no():
     assert (outcomes == Solver("tic_tac_toe").outcomes(states)).all()
     with pytest.raises(GameError, match="no evaluation positions"):
         load_eval_positions(playout.game("connect_four", width=8, height=7, run=5))
+
+
+def test_a_game_of_ones_own_that_is_called_like_a_built_in_one_gets_none_of_its_positions():
+    class Own(Marks):
+        name = "connect_four"
+
+    assert "connect_four" in GAMES and GAMES["connect_four"].positions is not None
+    own = playout.game(Own())
+    read = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("playout.agents.rating.positions.read_positions", read.append)
+        with pytest.raises(GameError, match="no evaluation positions"):
+            load_scored_positions(own)
+    assert read == []
 
 
 def test_shares_count_kept_outcomes_and_best_scores():
