@@ -127,6 +127,24 @@ class WrongValues(Mlp):
         return logits, values.expand(-1, 2)
 
 
+class Points(Mlp):
+    def forward(self, obs):
+        logits, values = super().forward(obs)
+        return logits, 0 * values + 300
+
+
+class Whole(Mlp):
+    def forward(self, obs):
+        logits, values = super().forward(obs)
+        return logits, values.long()
+
+
+class Flat(Mlp):
+    def forward(self, obs):
+        logits, values = super().forward(obs)
+        return logits, values[:, 0]
+
+
 class OnlyLogits(Mlp):
     def forward(self, obs):
         return super().forward(obs)[0]

@@ -27,6 +27,7 @@ from playout.own_code import load_object, trust
 from torch import Tensor, nn
 
 TRIED_ROWS = (2, 5)
+LARGEST_VALUE = 10.0  # of fresh weights: a head without a tanh may be a little outside [-1, 1]
 EDGE = 0.99  # of values: beyond it the inverse of tanh goes on as a straight line
 
 
@@ -174,13 +175,23 @@ class OwnNetwork(nn.Module):
             )
         many = config.num_values
         if values.shape != (rows, many) and (many > 1 or values.shape != (rows,)):
-            wanted = f"[{rows}, {many}]" if many > 1 else f"[{rows}]"
+            wanted = f"[{rows}, {many}]" if many > 1 else f"[{rows}] or [{rows}, 1]"
             raise ConfigError(
                 f"network {name}: values of {rows} boards must be {wanted}, "
                 f"not {list(values.shape)}"
             )
+        if not (logits.is_floating_point() and values.is_floating_point()):
+            raise ConfigError(
+                f"network {name}: logits and values must be floating-point numbers, not "
+                f"{logits.dtype} and {values.dtype}"
+            )
         if not torch.isfinite(logits.sum() + values.sum()):
             raise ConfigError(f"network {name}: the answers of fresh weights are not finite")
+        largest = float(values.abs().max())
+        if largest > LARGEST_VALUE:
+            raise ConfigError(
+                f"network {name}: values must be results from -1 to 1, not {largest:.3g}"
+            )
 
 
 class _Float32Copy(NetworkCopy):

@@ -39,7 +39,9 @@ def test_sizes_come_from_the_dial_and_from_brackets():
     ("text", "said"),
     [
         ("own_boards:WrongLogits", r"logits of 2 boards must be [2, 9], not [2, 8]"),
-        ("own_boards:WrongValues", r"values of 2 boards must be [2], not [2, 2]"),
+        ("own_boards:WrongValues", r"values of 2 boards must be [2] or [2, 1], not [2, 2]"),
+        ("own_boards:Points", "values must be results from -1 to 1, not 300"),
+        ("own_boards:Whole", "must be floating-point numbers, not torch.float32 and torch.int64"),
         ("own_boards:OnlyLogits", "must return two tensors (logits, values), not Tensor"),
         ("own_boards:NotFinite", "not finite"),
         ("own_boards:Raises", "forward of [2, 2, 3, 3] raised RuntimeError: mat1"),
@@ -58,6 +60,16 @@ def test_what_is_missing_is_said_in_a_line(text, said):
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
         new_network(GAME, "tiny", network=text)
     assert "\n" not in str(caught.value)
+
+
+def test_values_may_have_one_axis_or_a_second_one_of_length_one():
+    column = new_network(GAME, "tiny", network="own_boards:Mlp").eval()
+    flat = new_network(GAME, "tiny", network="own_boards:Flat").eval()
+    obs = torch.from_numpy(boards(5))
+    assert column.net(obs)[1].shape == (5, 1) and flat.net(obs)[1].shape == (5,)
+    for one, other in zip(column(obs), flat(obs), strict=True):
+        assert torch.equal(one, other)
+    assert column(obs)[1].shape == (5,)
 
 
 def test_more_players_want_a_value_each():
