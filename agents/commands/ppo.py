@@ -209,14 +209,19 @@ def _train(
         )
         if not command.quiet:
             print(note, flush=True)
-        train(
-            trainer,
-            run,
-            save_every=command.save_every,
-            eval_every=1,
-            console=not command.quiet,
-            callbacks=callbacks,
-        )
+        try:
+            train(
+                trainer,
+                run,
+                save_every=command.save_every,
+                eval_every=1,
+                console=not command.quiet,
+                callbacks=callbacks,
+            )
+        except BaseException:
+            if command.resume is None:
+                run.discard_unused()
+            raise
         if not command.quiet:
             print(trainer.summary(), flush=True)
     finally:

@@ -86,6 +86,16 @@ def test_errors_are_one_line_and_leave_no_folder(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_run_that_fails_in_its_first_update_leaves_no_folder(tmp_path):
+    class Ends(Bandit):
+        def step(self, action):
+            raise KeyError("lost")
+
+    with pytest.raises(EnvironmentFault, match="lost"):
+        playout.ppo(Ends, run=tmp_path / "runs" / "r", total_timesteps=300, **SMALL)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("kind", ["aec", "parallel"])
 def test_a_package_that_pettingzoo_lacks_is_named(tmp_path, capsys, monkeypatch, kind):
     (tmp_path / "needs_pygame.py").write_text("import pygame")
