@@ -161,9 +161,11 @@ def say_nothing_was_left(run: RunDir, before: int | None) -> None:
     """Tells a person who resumed a run that was complete, after update `before`, how to go on."""
     latest = run.find()
     if before is not None and latest is not None and latest.step == before:
+        counted = [one for one in ("updates", "games") if run.config.get(one) is not None]
+        dial = counted[0] if counted else "minutes"  # a run keeps its own
         print(
-            f"{run.path} is already complete: to go on, give larger --minutes, --updates or "
-            "--games (they count from the beginning)",
+            f"{run.path} is already complete: to go on, give larger --{dial} (they count from "
+            "the beginning)",
             flush=True,
         )
 

@@ -73,7 +73,7 @@ def test_a_resume_with_nothing_left_to_do_says_so(tmp_path, capsys):
     for updates, complete in ((2, True), (1, True), (3, False)):
         alphazero(resume=run, updates=updates, rating=False)
         shown = capsys.readouterr().out
-        assert (f"{run} is already complete: to go on, give larger --minutes" in shown) == complete
+        assert (f"{run} is already complete: to go on, give larger --updates" in shown) == complete
 
 
 SMALL = {
