@@ -50,10 +50,16 @@ HEADLINES = (
         "mctx with pgx",
     ),
     Headline(
-        "self-play, same network and simulations",
+        "self-play, strictly the same work, each in its best type",
         "selfplay",
-        "Connect Four self-play, base network, 32 simulations",
-        "same settings",
+        "Connect Four self-play, strictly the same, best type, base network, 32 simulations",
+        "mctx with pgx",
+    ),
+    Headline(
+        "self-play, shipped against shipped",
+        "selfplay",
+        "Connect Four self-play, as shipped, base network, 32 simulations",
+        "mctx with pgx",
     ),
     Headline(
         "PPO, steps of CartPole learned from",
@@ -241,7 +247,8 @@ def headlines(folder: Path = RESULTS, chosen: tuple[Headline, ...] = HEADLINES) 
         found = [
             claim
             for claim in results.get(name, [])
-            if claim["claim"] == text and which in (claim.get("peer_name"), claim.get("note"))
+            if claim["claim"] == text
+            and any(str(claim.get(key, "")).startswith(which) for key in ("peer_name", "note"))
         ]
         if len(found) != 1 or middle(found[0].get("ratio")) is None:
             raise ValueError(f"{name}.json has {len(found)} claims {text!r} ({which}) with a ratio")
