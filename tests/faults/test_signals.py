@@ -85,17 +85,20 @@ def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
 
 
 LONG_UPDATE = """
-import sys, time
+import sys, threading, time
 import playout
 from playout.agents.alphazero import trainer
+
+first = threading.Lock()
 
 class Slow:
     def __init__(self, evaluator):
         self.evaluator = evaluator
     def evaluate(self, leaves):
         if playing[0].updates == 2:
-            print("working", flush=True)
-            time.sleep(0.2)
+            if first.acquire(blocking=False):  # one of the groups' threads
+                print("working", flush=True)
+            time.sleep(1.0)  # longer than STOP_SECONDS: the next look finds the stop
         return self.evaluator.evaluate(leaves)
 
 playing = []
