@@ -4,7 +4,7 @@ A device is whatever `torch.device` takes, a backend that the program has regist
 "auto" is a GPU if there is one, else the processor. Data crosses to a device once a batch
 (`to_device`), through pinned memory and without waiting where there is a card; metrics come back
 once an update (`fetch`). torch is imported when it is needed: a command's `--help` costs none.
-Left out: which batches suit a device (budget.py of the trainers).
+Left out: which batches suit a device (the trainers know).
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ trunks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from playout.errors import ConfigError
 from torch import Tensor, nn
@@ -16,6 +19,27 @@ from torch.nn import functional
 
 HEADS = ("linear", "pooled")
 MAX_LINEAR_WEIGHTS = 1 << 20  # of a linear policy head; Go 9x9 has a fifth of it, 19x19 four times
+
+
+def read_shape(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the description of a network stores of a game's shape, as its configuration holds it.
+
+    Args:
+        data: a description with obs_shape, heads and side_planes, and whatever else it has.
+
+    Raises:
+        KeyError, TypeError, ValueError: one of the three is missing or wrong.
+    """
+    shape = tuple(int(n) for n in data["obs_shape"])
+    if len(shape) != 3:
+        raise ValueError("obs_shape needs three numbers")
+    if data["heads"] not in HEADS:
+        raise ValueError(f"heads must be {' or '.join(HEADS)}")
+    planes = data["side_planes"]
+    planes = None if planes is None else tuple(int(n) for n in planes)
+    if planes is not None and len(planes) != 2:
+        raise ValueError("side_planes needs two numbers")
+    return {**data, "obs_shape": shape, "side_planes": planes}
 
 
 def choose_heads(heads: str, obs_shape: tuple[int, int, int], num_actions: int, width: int) -> str:

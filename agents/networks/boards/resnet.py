@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from playout.agents.networks.boards.heads import (
-    HEADS,
     answers,
     choose_heads,
     initialise_heads,
     make_policy,
     pooled,
+    read_shape,
     side_to_move,
     value_inputs,
 )
@@ -98,16 +98,7 @@ class ResNetConfig:
     def from_dict(cls, data: dict[str, Any]) -> ResNetConfig:
         """The configuration that `to_dict` wrote; unknown or missing keys are errors."""
         try:
-            shape = tuple(int(n) for n in data["obs_shape"])
-            if len(shape) != 3:
-                raise ValueError("obs_shape needs three numbers")
-            if data.get("heads", "linear") not in HEADS:
-                raise ValueError(f"heads must be {' or '.join(HEADS)}")
-            planes = data.get("side_planes", (0, 1))
-            planes = None if planes is None else tuple(int(n) for n in planes)
-            if planes is not None and len(planes) != 2:
-                raise ValueError("side_planes needs two numbers")
-            return cls(**{**data, "obs_shape": shape, "side_planes": planes})
+            return cls(**read_shape({"heads": "linear", "side_planes": (0, 1), **data}))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the description of a network: {error}") from None
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from playout.agents.networks.boards.heads import (
-    HEADS,
     answers,
     choose_heads,
     initialise_heads,
     make_policy,
+    read_shape,
     side_to_move,
     value_inputs,
 )
@@ -77,16 +77,7 @@ class BoardTransformerConfig:
     def from_dict(cls, data: dict[str, Any]) -> BoardTransformerConfig:
         """The configuration that `to_dict` wrote, without the name; strangers are errors."""
         try:
-            shape = tuple(int(n) for n in data["obs_shape"])
-            if len(shape) != 3:
-                raise ValueError("obs_shape needs three numbers")
-            planes = data["side_planes"]
-            planes = None if planes is None else tuple(int(n) for n in planes)
-            if planes is not None and len(planes) != 2:
-                raise ValueError("side_planes needs two numbers")
-            if data["heads"] not in HEADS:
-                raise ValueError(f"heads must be {' or '.join(HEADS)}")
-            return cls(**{**data, "obs_shape": shape, "side_planes": planes})
+            return cls(**read_shape(data))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the description of a network: {error}") from None
 
