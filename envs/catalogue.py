@@ -24,8 +24,8 @@ class GameEntry:
             change.
         pettingzoo_id: "playout/connect_four-v0", its turn-by-turn (AEC) environment.
         module: The module whose `make(**params)` returns a capsule (playout_game.h), or an object
-            that follows `playout.envs.Game`.
-        params: Parameters of `make` and their defaults.
+            that follows `playout.envs.Game`; None: the header of that name in games/.
+        params: Parameters of the module's `make` and their defaults; a header has its own.
         drawing: "module:function" from a State to a picture uint8 [H, W, 3]; None draws the
             observation planes.
         prover: "module:name" of what builds a prover for the game (`NativeGame.prover`), or None.
@@ -36,11 +36,27 @@ class GameEntry:
     name: str
     gymnasium_id: str
     pettingzoo_id: str
-    module: str
-    params: Mapping[str, int] = field(default_factory=dict)
+    module: str | None = None
+    params: Mapping[str, int | float | str] = field(default_factory=dict)
     drawing: str | None = None
     prover: str | None = None
     positions: str | None = None
+
+    def parameters(self) -> dict[str, int | float | str]:
+        """The parameters that the game takes, by name, and their defaults."""
+        if self.module is not None:
+            return dict(self.params)
+        from playout.envs.games import parameters
+
+        return parameters(self.name)
+
+    def make(self, **params: Any) -> Any:
+        """The game with these parameters: a capsule, or an object of Python."""
+        if self.module is not None:
+            return import_module(self.module).make(**params)
+        from playout.envs.games import make
+
+        return make(self.name, **params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +103,6 @@ GAMES: dict[str, GameEntry] = {
             name="connect_four",
             gymnasium_id="playout/ConnectFour-v0",
             pettingzoo_id="playout/connect_four-v0",
-            module="playout.envs.games._connect_four",
-            params={"width": 7, "height": 6, "run": 4},
             drawing=f"{_BOARD}:connect_four",
             positions="connect_four",
             prover="playout.mcts.exact.connect_four.engine:connect_four_prover",
@@ -97,7 +111,6 @@ GAMES: dict[str, GameEntry] = {
             name="tic_tac_toe",
             gymnasium_id="playout/TicTacToe-v0",
             pettingzoo_id="playout/tic_tac_toe-v0",
-            module="playout.envs.games._tic_tac_toe",
             drawing=f"{_BOARD}:tic_tac_toe",
         ),
     )

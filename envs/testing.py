@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from playout.envs.checks.games import GameChecker
+from playout.envs.checks.states import GameCheckError
 from playout.envs.core.counts import count_games, count_positions, perft
-from playout.envs.core.game_checks import GameChecker
 from playout.envs.core.registry import game as make_game
-from playout.envs.core.state_checks import GameCheckError
 
 __all__ = ["GameCheckError", "GameReport", "check_game", "count_games", "count_positions", "perft"]
 

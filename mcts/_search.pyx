@@ -15,6 +15,7 @@ from playout.errors import GameError, IllegalActionError, SearchError
 cdef extern from "playout_game.h" nogil:
     enum:
         PLAYOUT_GAME_ABI
+        PLAYOUT_ZERO_SUM
     const char *PLAYOUT_GAME_CAPSULE
     ctypedef struct playout_game:
         uint32_t abi
@@ -24,7 +25,7 @@ cdef extern from "playout_game.h" nogil:
         int32_t obs_shape[3]
         int32_t state_size
         void *chance
-    bint playout_zero_sum(const playout_game *game)
+        uint32_t flags
 
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
@@ -104,7 +105,7 @@ cdef class SearchCore:
         c.max_considered = config.max_considered
         c.num_rollouts = config.num_rollouts
         c.prove = config.prove and self.game.chance == NULL and (
-            self.game.num_players == 1 or (self.game.num_players == 2 and playout_zero_sum(self.game)))
+            self.game.num_players == 1 or (self.game.num_players == 2 and self.game.flags & PLAYOUT_ZERO_SUM))
         c.reuse = config.reuse_subtree
         c.count_reused = config.count_reused
         c.fpu_parent = config.fpu_mode == "parent"

@@ -181,7 +181,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     """The whole match, without a word about its result."""
     from playout.agents.rating.openings import check_plies
     from playout.agents.rating.sprt import SprtConfig
-    from playout.envs.core import records
+    from playout.envs.records import json_lines as records
 
     test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
     openings = command.openings
@@ -239,7 +239,7 @@ def _play_all(
     from playout.agents.rating.estimate import most_seconds
     from playout.agents.rating.games import to_record
     from playout.agents.runs.console import about, progress
-    from playout.envs.core import records
+    from playout.envs.records import json_lines as records
 
     total = num_games_of(game, len(players), command.games)
     if not command.quiet:

@@ -21,8 +21,8 @@ from playout.agents.players.player import Player, RunPlayer
 from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
-from playout.envs.core import records
 from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
+from playout.envs.records import json_lines as records
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}

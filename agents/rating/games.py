@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from playout.agents.rating.ratings import Result
 from playout.agents.rating.sprt import Sprt
 from playout.envs.core.game import NativeGame
-from playout.envs.core.records import GameRecord
+from playout.envs.records.json_lines import GameRecord
 
 
 @dataclass(frozen=True, slots=True)

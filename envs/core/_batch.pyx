@@ -12,8 +12,9 @@ from libc.string cimport memcpy, memset
 
 from playout_game cimport (
     PLAYOUT_GAME_CAPSULE,
-    PLAYOUT_MAX_ACTIONS,
+    PLAYOUT_MAX_LEGAL,
     PLAYOUT_MAX_PLAYERS,
+    PLAYOUT_STEP_REWARDS,
     PLAYOUT_TERMINAL,
     playout_draw,
     playout_finish,
@@ -34,7 +35,7 @@ cdef int raise_error(const playout_game *game) except -1:
 
 
 cdef inline void write_mask(const playout_game *game, const void *state, uint8_t *mask) noexcept nogil:
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef int32_t i
     cdef int32_t count = playout_playable(game, state, actions)
     memset(mask, 0, game.num_actions)
@@ -52,18 +53,14 @@ cdef inline int32_t viewer(const playout_game *game, const void *state, int32_t 
 cdef int32_t first_illegal(const playout_game *game, const uint8_t[:, ::1] states, const int32_t[::1] actions,
                            const uint8_t[::1] where, bint skip_finished) noexcept nogil:
     """The first row whose action may not be played, or -1."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] legal
-    cdef int32_t count, i, row
+    cdef int32_t row
     cdef bint found
     for row in range(<int32_t>states.shape[0]):
         if where.shape[0] and not where[row]:
             continue
-        count = playout_playable(game, &states[row, 0], legal)
-        found = skip_finished and count == 0 and game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL
-        for i in range(count):
-            if legal[i] == actions[row]:
-                found = True
-                break
+        found = game.is_legal(game, &states[row, 0], actions[row])
+        if not found and skip_finished:
+            found = game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL
         if not found:
             return row
     return -1
@@ -137,12 +134,12 @@ def observe(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pla
 
 
 def returns(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> None:
-    """Writes results of finished states, zeros elsewhere."""
+    """Writes results of finished states, zeros elsewhere; with rewards along the way their sums so far."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t row
     with nogil:
         for row in range(<int32_t>states.shape[0]):
-            if game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL:
+            if game.flags & PLAYOUT_STEP_REWARDS or game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL:
                 game.returns(game, &states[row, 0], &out[row, 0])
             else:
                 memset(&out[row, 0], 0, game.num_players * sizeof(float))

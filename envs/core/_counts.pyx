@@ -14,7 +14,7 @@ from playout.errors import GameError
 
 from playout_game cimport (
     PLAYOUT_GAME_CAPSULE,
-    PLAYOUT_MAX_ACTIONS,
+    PLAYOUT_MAX_LEGAL,
     PLAYOUT_MAX_PLAYERS,
     playout_game,
     playout_playable,
@@ -54,7 +54,7 @@ cdef int need_state(const playout_game *game, bytes state) except -1:
 cdef int64_t count_sequences(const playout_game *game, const uint8_t *state, uint8_t *stack,
                              int32_t depth) noexcept nogil:
     """Sequences of exactly `depth` moves; the last ply is counted without being played."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef int32_t count = playout_playable(game, state, actions)
     cdef int32_t i
     cdef int64_t total = 0
@@ -70,7 +70,7 @@ cdef int64_t count_sequences(const playout_game *game, const uint8_t *state, uin
 cdef int count_results(const playout_game *game, const uint8_t *state, uint8_t *stack, int32_t depth,
                        Results *results) noexcept nogil:
     """Tallies every finished game by its result; -1 for too many different ones or too many plies."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef float[PLAYOUT_MAX_PLAYERS] values
     cdef int32_t count = playout_playable(game, state, actions)
     cdef int32_t i
@@ -153,7 +153,7 @@ cdef int layer_add(const playout_game *game, Layer *layer, const uint8_t *state)
 
 cdef int layer_next(const playout_game *game, const Layer *old, Layer *new, uint8_t *scratch) noexcept nogil:
     """Fills `new` with all states one move after those of `old`."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef const uint8_t *state
     cdef int64_t row
     cdef int32_t i, count

@@ -347,7 +347,7 @@ cdef void py_destroy(playout_game *game) noexcept with gil:
 def forget(object capsule):
     """Drops the decoded states of a capsule, if make() made it."""
     cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
-    if game.destroy == py_destroy:
+    if game.raise_error == py_raise_error:
         of(game).kept.clear()
 
 

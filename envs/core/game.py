@@ -1,8 +1,8 @@
-"""Games and single states for Python: `NativeGame` and `State`.
+"""Games for Python: `NativeGame`.
 
 Everything here is derived from the C function table behind `NativeGame.capsule`; no game has code
-of its own in this file. Batches of states stand in state_batch.py, games written in Python in
-python_game.py.
+of its own in this file. Single states stand in state.py, batches of states in state_batch.py, games
+written in Python in python_game.py.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from playout.envs.catalogue import load
-from playout.envs.core import _batch, _python_game, _table
+from playout.envs.core import _adopt, _batch, _python_game, _table, _text
+from playout.envs.core.state import CHANCE, TERMINAL, State, possible_moves
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.game_text import write
 from playout.errors import GameError, IllegalActionError
 
-__all__ = ["CHANCE", "TERMINAL", "NativeGame", "State", "StateBatch"]
-
-TERMINAL: int = _table.TERMINAL
-CHANCE: int = _table.CHANCE
+__all__ = ["CHANCE", "TERMINAL", "NativeGame", "State", "StateBatch", "possible_moves"]
 
 
 class NativeGame:
@@ -44,7 +42,14 @@ class NativeGame:
         side_planes: Planes (a, b) that tell the side to move apart: it is the sum of plane b less
             the sum of plane a, clamped to 0 and 1; or where b is -1 the mean of plane a. None where
             the game does not declare it.
-        capsule: The PyCapsule that native code takes.
+        hidden: Do players see only a part of the state, such as their own cards?
+        step_rewards: Are there rewards along the way? Then results are their sums, of any scale.
+        value_scale: Search and learning divide results by it, to about [-1, 1].
+        has_score: Has a finished state a score (`State.score`)?
+        target_planes: T, planes that a finished state teaches beside its result (`State.targets`).
+        text_leaves_out_history: Does a state's text leave out what only rules of repetition ask
+            for?
+        capsule: The PyCapsule that native code takes: a completed copy of the table given.
         origin: The text that `playout.game` makes a game of one's own from, "module:Name(size=6)";
             None for a built-in game, and where no text makes it.
     """
@@ -57,6 +62,8 @@ class NativeGame:
         "_symmetry_actions",
         "capsule",
         "has_chance",
+        "has_score",
+        "hidden",
         "max_legal",
         "max_plies",
         "name",
@@ -68,6 +75,10 @@ class NativeGame:
         "params",
         "side_planes",
         "state_size",
+        "step_rewards",
+        "target_planes",
+        "text_leaves_out_history",
+        "value_scale",
         "zero_sum",
     )
 
@@ -82,13 +93,13 @@ class NativeGame:
 
         Args:
             capsule: What playout_game_capsule() of playout_game.h makes.
-            params: Parameters to show in the game's name.
+            params: Parameters to show in the game's name; None: those that the table names.
             prover: Builds what proves outcomes for this game, or where it stands ("module:name").
         """
-        sizes = _table.describe(capsule)
-        self.capsule = capsule
+        self.capsule = _adopt.adopt(capsule)
+        sizes = _adopt.describe(self.capsule)
         self.name = sizes["name"]
-        self.params = dict(params or {})
+        self.params = dict(sizes["parameters"] if params is None else params)
         self.origin: str | None = None
         self.num_players = sizes["num_players"]
         self.num_actions = sizes["num_actions"]
@@ -100,9 +111,15 @@ class NativeGame:
         self.has_chance = sizes["has_chance"]
         self.max_legal = sizes["max_legal"]
         self.side_planes = sizes["side_planes"]
+        self.hidden = sizes["hidden"]
+        self.step_rewards = sizes["step_rewards"]
+        self.value_scale = sizes["value_scale"]
+        self.has_score = sizes["has_score"]
+        self.target_planes = sizes["target_planes"]
+        self.text_leaves_out_history = sizes["text_leaves_out_history"]
         self._has_plies_left = sizes["has_plies_left"]
         self._prover = prover
-        self._initial = _table.initial(capsule)
+        self._initial = _table.initial(self.capsule)
         self._single_letter: bool | None = None
         self._symmetry_actions: NDArray[np.int32] | None = None
 
@@ -118,7 +135,7 @@ class NativeGame:
             return NotImplemented
         if self.capsule is other.capsule:
             return True
-        mine, theirs = _table.describe(self.capsule), _table.describe(other.capsule)
+        mine, theirs = _adopt.describe(self.capsule), _adopt.describe(other.capsule)
         return mine == theirs and self.params == other.params
 
     def __hash__(self) -> int:
@@ -158,7 +175,7 @@ class NativeGame:
         """The state that one line of text describes, as `State.text` writes it."""
         if not isinstance(text, str):
             raise TypeError(f"a position must be text, got {type(text).__name__}")
-        return State(self, _table.read_state(self.capsule, text))
+        return State(self, _text.read_state(self.capsule, text))
 
     def from_moves(self, moves: str | Sequence[str | int]) -> State:
         """Plays moves from the first state.
@@ -251,126 +268,3 @@ class NativeGame:
     def raise_pending(self) -> None:
         """Raises what a callback of a game written in Python raised, if anything."""
         _table.raise_pending(self.capsule)
-
-
-class State:
-    """One state, never changed: `apply` returns a new one.
-
-    Attributes:
-        game: The game it belongs to.
-        ply: Moves played so far, or None if it was read from text or bytes.
-    """
-
-    __slots__ = ("_data", "game", "ply")
-
-    def __init__(self, game: NativeGame, data: bytes, ply: int | None = None) -> None:
-        self.game = game
-        self._data = data
-        self.ply = ply
-
-    @property
-    def to_play(self) -> int:
-        """The player to move, TERMINAL (-1) or CHANCE (-2)."""
-        return _table.to_play(self.game.capsule, self._data)
-
-    @property
-    def is_terminal(self) -> bool:
-        """Is the game over?"""
-        return self.to_play == TERMINAL
-
-    @property
-    def legal_actions(self) -> list[int]:
-        """The legal actions in rising order, at a chance node its outcomes; none at the end."""
-        return _table.legal(self.game.capsule, self._data)
-
-    @property
-    def chance_outcomes(self) -> list[tuple[int, float]]:
-        """The outcomes of a chance node with their probabilities; nothing elsewhere."""
-        return _table.outcomes(self.game.capsule, self._data)
-
-    def resolve_chance(self, seed: int, *, stream: int = 0, counter: int = 0) -> State:
-        """Draws chance outcomes until a player is to move or the game is over.
-
-        See `StateBatch.resolve_chance`, whose draws these are.
-        """
-        if self.to_play != CHANCE:
-            return self
-        batch = StateBatch.from_states([self])
-        played = int(batch.resolve_chance(seed, streams=[stream], counter=counter)[0])
-        return State(
-            self.game, batch.data.tobytes(), None if self.ply is None else self.ply + played
-        )
-
-    @property
-    def action_mask(self) -> NDArray[np.uint8]:
-        """uint8 [A]: 1 where an action is legal."""
-        mask = np.zeros(self.game.num_actions, np.uint8)
-        mask[self.legal_actions] = 1
-        return mask
-
-    @property
-    def returns(self) -> NDArray[np.float32]:
-        """float32 [P]: the result of a finished game, zeros before."""
-        return _table.returns(self.game.capsule, self._data)
-
-    @property
-    def hash(self) -> int:
-        """64 bits that are equal for equal positions."""
-        return _table.hash_of(self.game.capsule, self._data)
-
-    @property
-    def text(self) -> str:
-        """The position as one line that `NativeGame.from_text` reads."""
-        return _table.write_state(self.game.capsule, self._data)
-
-    def apply(self, action: int) -> State:
-        """The state after `action`; IllegalActionError if it may not be played."""
-        if isinstance(action, bool) or not isinstance(action, int | np.integer):
-            raise TypeError(f"an action must be an integer, got {type(action).__name__}")
-        if not 0 <= action < self.game.num_actions:
-            limit = self.game.num_actions - 1
-            raise IllegalActionError(f"{self.game.name}: action {action} is not 0 to {limit}")
-        data = _table.apply(self.game.capsule, self._data, int(action))
-        return State(self.game, data, None if self.ply is None else self.ply + 1)
-
-    def observe(self, player: int | None = None) -> NDArray[np.float32]:
-        """float32 [C, H, W] as `player` sees it; None: the side to move, at the end player 0."""
-        if player is None:
-            player = max(self.to_play, 0)
-        return _table.observe(self.game.capsule, self._data, player)
-
-    def action_text(self, action: int) -> str:
-        """The notation of an action."""
-        return _table.write_action(self.game.capsule, self._data, action)
-
-    def read_action(self, text: str) -> int:
-        """The action that `text` names, legal or not; IllegalActionError if it names none."""
-        return _table.read_action(self.game.capsule, self._data, text)
-
-    def symmetry(self, k: int) -> State:
-        """The state as symmetry `k` shows it."""
-        return State(self.game, _table.symmetry(self.game.capsule, self._data, k), self.ply)
-
-    def to_bytes(self) -> bytes:
-        """The state's bytes, which `NativeGame.from_bytes` reads."""
-        return self._data
-
-    def __str__(self) -> str:
-        return _table.write_board(self.game.capsule, self._data)
-
-    def __repr__(self) -> str:
-        return f"<State of {self.game}: {self.text}>"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, State):
-            return NotImplemented
-        return self._data == other._data and self.game == other.game
-
-    def __hash__(self) -> int:
-        return hash(self._data)
-
-
-def possible_moves(state: State) -> str:
-    """The legal moves in the game's notation, for people: all of them, or the first and last."""
-    names = [state.action_text(action) for action in state.legal_actions]
-    return " ".join(names) if len(names) <= 30 else f"{names[0]} ... {names[-1]}"

@@ -9,7 +9,6 @@ written form is game_text.py's part.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from inspect import isclass, ismodule
 from typing import Any, NamedTuple
 
@@ -32,7 +31,7 @@ class GameInfo(NamedTuple):
 
 def games() -> list[GameInfo]:
     """All known games, each with its parameters and their defaults."""
-    found = [GameInfo(name, dict(entry.params)) for name, entry in GAMES.items()]
+    found = [GameInfo(name, entry.parameters()) for name, entry in GAMES.items()]
     found += [GameInfo(name, _plain_defaults(factory)) for name, factory in _registered.items()]
     return sorted(found)
 
@@ -136,13 +135,12 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
         raise ConfigError(
             f"no game is named {name!r}; known are {names}, and module:Name is one of your own"
         )
-    known = dict(GAMES[name].params)
+    known = GAMES[name].parameters()
     _check_names(name, params, known)
-    for key, value in params.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(f"{name}: {key} must be an integer, got {value!r}")
-    make = import_module(GAMES[name].module).make
-    return _wrap(_call(name, make, params), {**known, **params}, GAMES[name].prover)
+    made = _call(name, GAMES[name].make, params)
+    if GAMES[name].module is None:
+        return _wrap(made, None, GAMES[name].prover)
+    return _wrap(made, {**known, **params}, GAMES[name].prover)
 
 
 def _own_game(name: str, params: dict[str, Any]) -> NativeGame:

@@ -108,7 +108,7 @@ GR_INLINE void gr_observe(const gr_rows *r, int32_t row) {
     const int32_t player = r->to_play[row], num_actions = game->num_actions;
     const int32_t viewer = r->opponent == GR_SELF_PLAY ? player : r->players[row];
     uint8_t *legal = r->legal + (size_t)row * (size_t)num_actions, *mask = r->mask + (size_t)row * (size_t)num_actions;
-    int32_t actions[PLAYOUT_MAX_ACTIONS];
+    int32_t actions[PLAYOUT_MAX_LEGAL];
     game->observe(game, gr_state(r, row), viewer >= 0 ? viewer : 0, r->obs + (size_t)row * (size_t)r->plane);
     const int32_t count = player >= 0 && player == viewer ? game->legal(game, gr_state(r, row), actions) : 0;
     if (num_actions <= GR_PADDING) {

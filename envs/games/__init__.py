@@ -1,5 +1,9 @@
-"""One file a game: rules only, no Gymnasium and no NumPy.
+"""One header a game: rules and their table of functions, no Gymnasium and no NumPy.
 
-A game module exports `make(**params)`, which returns a capsule named "playout.game.v1"
-(playout_game.h). Which games there are says envs/catalogue.py.
+A header exports a `playout_maker` (playout_maker.h): the game's name, its parameters, and what
+fills in the table. _games.pyx lists them. Long games keep parts in a folder of their name.
 """
+
+from playout.envs.games._games import make, names, parameters
+
+__all__ = ["make", "names", "parameters"]

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "playout_game.h"
+#include "playout_maker.h"
 
 #define TTT_FULL 0x1FFu
 
@@ -171,7 +171,7 @@ static int32_t ttt_plies_left(const playout_game *game, const void *state) {
     return ttt_to_play(game, state) < 0 ? 0 : 9 - __builtin_popcount(s->all);
 }
 
-static void ttt_make(playout_game *game) {
+static const char *ttt_make(playout_game *game, const double *values) {
     playout_game_begin(game, "tic_tac_toe");
     game->num_players = 2;
     game->num_actions = 9;
@@ -202,6 +202,11 @@ static void ttt_make(playout_game *game) {
     game->side_planes[0] = 0; /* the mover's stones; as many as the other's, or one less */
     game->side_planes[1] = 1;
     game->plies_left = ttt_plies_left;
+    return NULL;
 }
+
+static const playout_param TTT_PARAMS[] = {PLAYOUT_PARAMS_END};
+
+static const playout_maker TIC_TAC_TOE = {"tic_tac_toe", TTT_PARAMS, ttt_make};
 
 #endif

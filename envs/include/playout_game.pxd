@@ -17,12 +17,26 @@ cdef extern from "playout_game.h" nogil:
         PLAYOUT_TERMINAL
         PLAYOUT_CHANCE
         PLAYOUT_MAX_PLAYERS
-        PLAYOUT_MAX_ACTIONS
+        PLAYOUT_MAX_LEGAL
         PLAYOUT_MAX_PARAMS
         PLAYOUT_TEXT_SIZE
         PLAYOUT_ZERO_SUM
         PLAYOUT_GENERAL_SUM
+        PLAYOUT_HIDDEN
+        PLAYOUT_STEP_REWARDS
+        PLAYOUT_HISTORY
+        PLAYOUT_ALL_FLAGS
+        PLAYOUT_INTEGER
+        PLAYOUT_REAL
+        PLAYOUT_CHOICE
     const char *PLAYOUT_GAME_CAPSULE
+    const char *PLAYOUT_GAME_CAPSULE_1
+
+    ctypedef struct playout_param:
+        const char *name
+        int32_t kind
+        double value, low, high
+        const char *choices
 
     ctypedef struct playout_game:
         uint32_t abi
@@ -59,13 +73,18 @@ cdef extern from "playout_game.h" nogil:
         int32_t max_legal
         int32_t side_planes[2]
         int32_t (*plies_left)(const playout_game *, const void *) noexcept nogil
+        const playout_param *parameters
+        double values[8]
+        double value_scale
+        int32_t (*is_legal)(const playout_game *, const void *, int32_t) noexcept nogil
+        uint64_t (*eval_key)(const playout_game *, const void *) noexcept nogil
+        uint64_t (*info_key)(const playout_game *, const void *, int32_t) noexcept nogil
+        void (*resample)(const playout_game *, const void *, int32_t, playout_rng *, void *) noexcept nogil
+        void (*score)(const playout_game *, const void *, float *) noexcept nogil
+        void (*targets)(const playout_game *, const void *, int32_t, float *) noexcept nogil
+        int32_t target_planes
 
     size_t PLAYOUT_GAME_FIRST_SIZE
-    uint32_t playout_game_flags(const playout_game *game)
-    bint playout_zero_sum(const playout_game *game)
-    int32_t playout_max_legal(const playout_game *game)
-    bint playout_side_planes(const playout_game *game, int32_t *planes)
-    bint playout_has_plies_left(const playout_game *game)
     uint64_t playout_hash_bytes(const void *state, int32_t size)
     void playout_game_begin(playout_game *game, const char *name)
     object playout_game_capsule(const playout_game *game)
@@ -75,3 +94,7 @@ cdef extern from "playout_random.h" nogil:
     int32_t playout_resolve_chance(const playout_game *game, void *state, playout_rng *rng)
     int32_t playout_draw(const playout_game *game, const void *state, playout_rng *rng)
     void playout_finish(const playout_game *game, void *state, playout_rng *rng, float *values)
+
+cdef extern from "playout_adopt.h" nogil:
+    void playout_adopt(const playout_game *given, playout_game *game)
+    uint64_t playout_default_info_key(const playout_game *game, const void *state, int32_t player)

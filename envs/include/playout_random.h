@@ -11,7 +11,7 @@
 /* The actions that may follow: those of the side to move, or the outcomes of a chance node; returns how many. */
 static inline int32_t playout_playable(const playout_game *game, const void *state, int32_t *actions) {
     if (game->chance && game->to_play(game, state) == PLAYOUT_CHANCE) {
-        double probs[PLAYOUT_MAX_ACTIONS];
+        double probs[PLAYOUT_MAX_LEGAL];
         return game->chance(game, state, actions, probs);
     }
     return game->legal(game, state, actions);
@@ -19,8 +19,8 @@ static inline int32_t playout_playable(const playout_game *game, const void *sta
 
 /* A chance outcome, drawn by its probability; -1 if there is none. One that cannot happen is never drawn. */
 static inline int32_t playout_draw_outcome(const playout_game *game, const void *state, playout_rng *rng) {
-    int32_t outcomes[PLAYOUT_MAX_ACTIONS];
-    double probs[PLAYOUT_MAX_ACTIONS];
+    int32_t outcomes[PLAYOUT_MAX_LEGAL];
+    double probs[PLAYOUT_MAX_LEGAL];
     const int32_t count = game->chance(game, state, outcomes, probs);
     double point = playout_rng_double(rng);
     int32_t last = -1;
@@ -49,7 +49,7 @@ static inline int32_t playout_resolve_chance(const playout_game *game, void *sta
 /* A legal action, all equally likely, or at a chance node an outcome; -1 where the game is over. */
 static inline int32_t playout_draw(const playout_game *game, const void *state, playout_rng *rng) {
     if (game->chance && game->to_play(game, state) == PLAYOUT_CHANCE) return playout_draw_outcome(game, state, rng);
-    int32_t actions[PLAYOUT_MAX_ACTIONS];
+    int32_t actions[PLAYOUT_MAX_LEGAL];
     const int32_t count = game->legal(game, state, actions);
     return count > 0 ? actions[playout_rng_below(rng, (uint32_t)count)] : -1;
 }

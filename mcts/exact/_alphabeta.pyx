@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from playout_game cimport (
     PLAYOUT_CHANCE,
     PLAYOUT_GAME_CAPSULE,
-    PLAYOUT_MAX_ACTIONS,
+    PLAYOUT_MAX_LEGAL,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_TERMINAL,
     playout_finish,
@@ -370,7 +370,7 @@ cdef class AlphaBetaCore:
 cdef void root_values(Search *s, const uint8_t *state, int32_t depth, float *out) noexcept nogil:
     """Fills out[A] with the value of every legal action."""
     cdef const playout_game *game = s.game
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
     cdef int32_t i, count, next_player
     cdef int32_t player = game.to_play(game, state)
     cdef uint8_t *child = s.states

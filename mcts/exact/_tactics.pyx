@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 
 from playout_game cimport (
     PLAYOUT_GAME_CAPSULE,
-    PLAYOUT_MAX_ACTIONS,
+    PLAYOUT_MAX_LEGAL,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_TERMINAL,
     playout_game,
@@ -31,8 +31,8 @@ cdef bint wins(const playout_game *game, const void *state, int32_t player) noex
 cdef void try_plies(const playout_game *game, const uint8_t *state, uint8_t *scratch, int plies,
                     int8_t *outcomes) noexcept nogil:
     """Writes what is found of the actions of one state; scratch has room for two more states."""
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] actions
-    cdef int32_t[PLAYOUT_MAX_ACTIONS] replies
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
+    cdef int32_t[PLAYOUT_MAX_LEGAL] replies
     cdef int32_t player = game.to_play(game, state)
     cdef int32_t i, j, count, num_replies, other
     cdef size_t size = game.state_size

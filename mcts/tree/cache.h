@@ -64,11 +64,11 @@ static inline void mcts_cache_clear(mcts_cache *cache) {
 /* The position's name and the symmetry that leads to it; `scratch` has room for one state. */
 static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_game *game, const void *state, void *scratch,
                                       int32_t *symmetry) {
-    uint64_t best = game->hash(game, state);
+    uint64_t best = game->eval_key(game, state);
     *symmetry = 0;
     for (int32_t k = 1; k < cache->num_symmetries; k++) {
         game->symmetry(game, state, k, scratch);
-        const uint64_t hash = game->hash(game, scratch);
+        const uint64_t hash = game->eval_key(game, scratch);
         if (hash < best) best = hash, *symmetry = k;
     }
     return best ? best : 1;

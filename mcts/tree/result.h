@@ -51,7 +51,7 @@ static inline void mcts_weights(const mcts_search *search, const mcts_tree *tree
 /* The best playable edge: Gumbel's score among the most considered, else most visits, then the higher value. */
 static inline int32_t mcts_best_edge(const mcts_search *search, const mcts_tree *tree, mcts_node *node,
                                      const mcts_edges *e, const mcts_root *root) {
-    float scores[PLAYOUT_MAX_ACTIONS];
+    float scores[PLAYOUT_MAX_LEGAL];
     const int32_t n = node->num_edges;
     const float *counts = e->visits;
     for (int32_t i = 0; i < n; i++) scores[i] = e->visits[i] > 0.0f ? e->total[i] / e->visits[i] : MCTS_WORST;
@@ -94,7 +94,7 @@ static inline void mcts_read_result(const mcts_search *search, int32_t index, do
     out->proven = -128;
     if (node->flags & (MCTS_TERMINAL | MCTS_CHANCE)) return;
     const mcts_edges e = mcts_edges_of(&search->shape, node);
-    float weights[PLAYOUT_MAX_ACTIONS];
+    float weights[PLAYOUT_MAX_LEGAL];
     mcts_weights(search, tree, node, &e, weights);
     for (int32_t i = 0; i < node->num_edges; i++) {
         const int32_t a = e.action[i];

@@ -89,7 +89,7 @@ static inline int mcts_remembered(mcts_search *search, mcts_tree *tree, mcts_nod
     const int64_t place = mcts_cache_find(&search->cache, leaf->key);
     if (place < 0) return 0;
     tree->hits++;
-    float logits[PLAYOUT_MAX_ACTIONS];
+    float logits[search->game->num_actions];
     mcts_cache_read(&search->cache, place, leaf->symmetry, logits);
     mcts_evaluated(search, node, logits, search->cache.values + place * search->cache.num_players,
                    search->cache.num_players, values);

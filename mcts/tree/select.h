@@ -9,7 +9,7 @@
 
 #include "tree.h"
 
-#define MCTS_MAX_BLOCKS (PLAYOUT_MAX_ACTIONS / 8)
+#define MCTS_MAX_BLOCKS (PLAYOUT_MAX_LEGAL / 8)
 #define MCTS_WORST (-3.0e38f)
 
 /* Functions of a count, computed once: no logarithm or root of a count is taken inside a search. */

@@ -36,7 +36,7 @@ static void mcts_tell_trees(void *context, int32_t from, int32_t to) {
     mcts_search *search = (mcts_search *)context;
     const mcts_config *config = &search->config;
     const size_t actions = (size_t)search->game->num_actions, width = (size_t)search->value_width;
-    float permuted[PLAYOUT_MAX_ACTIONS];
+    float permuted[actions];
     MCTS_VALUES(values);
     for (int32_t i = from; i < to; i++) {
         mcts_tree *tree = &search->trees[i];

@@ -165,8 +165,8 @@ MCTS_INLINE mcts_edges mcts_lay_edges(const mcts_shape *shape, mcts_tree *tree, 
 
 /* Completes a chance node; 0 if the game gives no outcome. */
 static int mcts_finish_chance(const playout_game *game, const mcts_shape *shape, mcts_tree *tree, mcts_node *node) {
-    int32_t outcomes[PLAYOUT_MAX_ACTIONS];
-    double probs[PLAYOUT_MAX_ACTIONS];
+    int32_t outcomes[PLAYOUT_MAX_LEGAL];
+    double probs[PLAYOUT_MAX_LEGAL];
     const int32_t n = game->chance ? game->chance(game, mcts_state(node), outcomes, probs) : 0;
     if (n <= 0) return 0;
     const mcts_edges e = mcts_lay_edges(shape, tree, node, n, outcomes);
@@ -200,7 +200,7 @@ static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_s
     node->parent = parent;
     node->parent_edge = (uint16_t)parent_edge;
     const int32_t to_play = game->to_play(game, mcts_state(node));
-    int32_t actions[PLAYOUT_MAX_ACTIONS];
+    int32_t actions[PLAYOUT_MAX_LEGAL];
     const int32_t n = to_play < 0 ? 0 : game->legal(game, mcts_state(node), actions);
     tree->num_nodes++;
     if (n <= 0) {

@@ -96,7 +96,7 @@ for line, typed, said in json.loads(LINES):
     code, out, err = call(line + (" " + T if "RUN" not in line else ""), typed)
     assert code == 0 and said in out, (line, code, out, err)
 assert "pile:Pile(stones=6)" in call("inspect run")[1]
-records = __import__("playout.envs.core.records", fromlist=["load"]).load("games.jsonl")
+records = __import__("playout.envs.records.json_lines", fromlist=["load"]).load("games.jsonl")
 assert records[0].game == "pile:Pile" and records[0].params == {"stones": 6, "most": 3}
 code, out, err = call(f"alphazero --resume run --updates 3 {T}")
 assert code == 0, err

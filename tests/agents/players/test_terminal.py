@@ -12,7 +12,7 @@ from playout.agents.players.terminal import painted, play_games, play_one
 from playout.agents.runs.kinds import PlayOptions
 from playout.cli import main
 from playout.envs.core.game import StateBatch
-from playout.envs.core.records import load
+from playout.envs.records.json_lines import load
 from playout.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from playout.agents.rating.games import MatchResult, PlayedGame, to_record
 from playout.agents.rating.play import play_games
 from playout.agents.rating.ratings import rate
 from playout.agents.rating.sprt import SprtConfig
-from playout.envs.core.records import GameRecord
+from playout.envs.records.json_lines import GameRecord
 from playout.errors import ConfigError, GameError, StoppedError
 from rating_games import Nim, Stairs, Thirds
 

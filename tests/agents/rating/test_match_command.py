@@ -6,7 +6,7 @@ import os
 import pytest
 from playout.agents.rating.intervals import format_share, share_interval
 from playout.cli import main
-from playout.envs.core.records import load
+from playout.envs.records.json_lines import load
 
 
 def run(capsys, *arguments):

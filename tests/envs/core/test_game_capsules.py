@@ -9,11 +9,16 @@ import numpy as np
 import playout
 import pytest
 from playout.envs.core.game import NativeGame
-from playout.envs.games._tic_tac_toe import make
+from playout.envs.games._games import make as make_by_name
 from playout.errors import GameError
 from playout.testing import GameCheckError, check_game
 
 P, INT, F = c.c_void_p, c.c_int32, c.POINTER(c.c_float)
+
+
+def make():
+    """A capsule of tic-tac-toe."""
+    return make_by_name("tic_tac_toe")
 
 
 class Table(c.Structure):
@@ -55,6 +60,11 @@ Table._fields_ = [
     ("max_legal", INT),
     ("side_planes", INT * 2),
     ("plies_left", P),
+    ("parameters", P),
+    ("values", c.c_double * 8),
+    ("value_scale", c.c_double),
+    *((name, P) for name in ["is_legal", "eval_key", "info_key", "resample", "score", "targets"]),
+    ("target_planes", INT),
 ]
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer
@@ -72,7 +82,7 @@ def faulty():
 
     def build(**changes):
         capsule = make()
-        table = Table.from_address(get_pointer(capsule, b"playout.game.v1"))
+        table = Table.from_address(get_pointer(capsule, b"playout.game.v2"))
         original = {name: getattr(table, name) for name in KINDS}
         for name, value in changes.items():
             if callable(value):
@@ -89,7 +99,7 @@ def faulty():
 
 
 def test_the_table_in_this_file_is_the_one_of_the_header(faulty):
-    table = Table.from_address(get_pointer(faulty(), b"playout.game.v1"))
+    table = Table.from_address(get_pointer(faulty(), b"playout.game.v2"))
     assert table.struct_size == c.sizeof(Table)
     assert table.name == b"tic_tac_toe"
     assert (table.num_actions, table.state_size, table.num_symmetries) == (9, 8, 8)
@@ -98,7 +108,7 @@ def test_the_table_in_this_file_is_the_one_of_the_header(faulty):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"abi": 2}, "ABI 2.*speaks 1"),
+        ({"abi": 3}, "ABI 3.*speaks 1 to 2"),
         ({"abi": 0}, "ABI 0"),
         ({"struct_size": 8}, "8 bytes"),
         ({"struct_size": 2**31}, "bytes"),
@@ -109,7 +119,14 @@ def test_the_table_in_this_file_is_the_one_of_the_header(faulty):
         ({"num_players": 0}, "num_players is 0"),
         ({"num_players": 9}, "num_players is 9"),
         ({"num_actions": -1}, "num_actions is -1"),
-        ({"num_actions": 5000}, "num_actions is 5000"),
+        ({"num_actions": 70000}, "num_actions is 70000"),
+        ({"num_actions": 5000, "max_legal": 5000}, "max_legal is 5000; at most 4096"),
+        ({"max_legal": 10}, "max_legal is 10, more than num_actions 9"),
+        ({"flags": 3}, "both"),
+        ({"flags": 64}, "bits that mean nothing"),
+        ({"flags": 4}, "no info_key"),
+        ({"value_scale": -1.0}, "value_scale is -1"),
+        ({"target_planes": 1}, "target_planes is 1"),
         ({"max_plies": 0}, "max_plies"),
         ({"height": 0}, "obs_shape"),
         ({"channels": 2**30, "height": 2**30}, "too large"),
@@ -118,12 +135,12 @@ def test_the_table_in_this_file_is_the_one_of_the_header(faulty):
         ({"state_size": 2**30}, "state_size"),
         ({"num_symmetries": 0}, "num_symmetries"),
         ({"legal": KINDS["legal"](0)}, "lacks legal"),
-        ({"init": KINDS["init"](0), "check": KINDS["check"](0)}, "lacks init, check"),
+        ({"init": KINDS["init"](0), "apply": KINDS["apply"](0)}, "lacks init, apply"),
     ],
 )
 def test_a_table_with_impossible_sizes_is_refused(changes, what):
     capsule = make()
-    table = Table.from_address(get_pointer(capsule, b"playout.game.v1"))
+    table = Table.from_address(get_pointer(capsule, b"playout.game.v2"))
     for name, value in changes.items():
         setattr(table, name, value)
     with pytest.raises(GameError, match=what):
@@ -132,7 +149,7 @@ def test_a_table_with_impossible_sizes_is_refused(changes, what):
 
 def test_what_is_not_a_game_capsule_is_refused():
     other = new_capsule(c.addressof(Table()), b"something.else", None)
-    with pytest.raises(GameError, match=r"PyCapsule named 'playout.game.v1'"):
+    with pytest.raises(GameError, match=r"PyCapsule named 'playout.game.v2'"):
         playout.game(other)
     for thing in (None, 3, b"connect_four", object(), ["connect_four"]):
         with pytest.raises(GameError, match="is not a game"):

@@ -10,15 +10,14 @@ import playout
 import pytest
 from playout.envs import from_python
 from playout.envs.core.game import NativeGame, State
-from playout.envs.games._connect_four import make as make_connect_four
-from playout.envs.games._tic_tac_toe import make
+from playout.envs.games._games import make
 from playout.errors import GameError
 from playout.mcts import Search, SearchConfig
 from playout.testing import GameCheckError, check_game
 
-CAPSULE = b"playout.game.v1"
+CAPSULE, FIRST_CAPSULE = b"playout.game.v2", b"playout.game.v1"
 FIRST_SIZE = 352  # bytes of playout_game before it had declarations
-FLAGS = FIRST_SIZE  # where they begin: flags, max_legal, side_planes, plies_left
+FLAGS = FIRST_SIZE  # where they begin: flags, max_legal, side_planes
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer
 get_pointer.restype, get_pointer.argtypes = c.c_void_p, [c.py_object, c.c_char_p]
@@ -30,8 +29,9 @@ def shortened(capsule):
     """The table as an older header has it, with bytes behind it that nobody may read."""
     table = c.string_at(get_pointer(capsule, CAPSULE), FIRST_SIZE)
     size = FIRST_SIZE.to_bytes(4, "little")
-    memory = c.create_string_buffer(table[:4] + size + table[8:] + b"\xff" * 64)
-    return new_capsule(c.addressof(memory), CAPSULE, None), memory
+    abi = (1).to_bytes(4, "little")
+    memory = c.create_string_buffer(abi + size + table[8:] + b"\xff" * 64)
+    return new_capsule(c.addressof(memory), FIRST_CAPSULE, None), memory
 
 
 class Duel:
@@ -93,9 +93,9 @@ def test_the_built_in_games_declare_themselves(name):
     assert np.array_equal(side[~over], states.to_play()[~over])
 
 
-@pytest.mark.parametrize("maker", [make, make_connect_four])
-def test_a_table_of_the_first_header_loads_declares_nothing_and_plays_the_same(maker):
-    original = maker()  # owns what the copied table points to
+@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four"])
+def test_a_table_of_the_first_header_loads_declares_nothing_and_plays_the_same(name):
+    original = make(name)  # owns what the copied table points to
     capsule, memory = shortened(original)
     old, new = NativeGame(capsule), NativeGame(original)
     assert old.zero_sum
@@ -112,7 +112,7 @@ def test_a_table_of_the_first_header_loads_declares_nothing_and_plays_the_same(m
 
 
 def test_a_table_shorter_than_the_first_header_is_refused():
-    capsule, memory = shortened(make())
+    capsule, memory = shortened(make("tic_tac_toe"))
     size = (FIRST_SIZE - 8).to_bytes(4, "little")
     memory[4:8] = size
     with pytest.raises(GameError, match=f"344 bytes, at least {FIRST_SIZE}"):
@@ -130,7 +130,7 @@ def test_a_table_shorter_than_the_first_header_is_refused():
     ],
 )
 def test_a_declaration_that_cannot_be_is_refused(place, values, what):
-    capsule = make()
+    capsule = make("tic_tac_toe")
     address = get_pointer(capsule, CAPSULE) + FLAGS + place
     (c.c_int32 * len(values)).from_address(address)[:] = values
     with pytest.raises(GameError, match=what):
@@ -272,6 +272,6 @@ def test_plies_left_refuses_bytes_of_another_shape():
 
 
 def test_a_prover_is_found_by_name_when_it_is_asked_for():
-    game = NativeGame(make(), prover="playout.errors:GameError")
+    game = NativeGame(make("tic_tac_toe"), prover="playout.errors:GameError")
     assert game.prover is GameError
-    assert NativeGame(make(), prover=dict).prover is dict
+    assert NativeGame(make("tic_tac_toe"), prover=dict).prover is dict

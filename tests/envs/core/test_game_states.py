@@ -164,7 +164,7 @@ def test_registered_games_are_known_by_name():
                 register_game(name, narrow)
         with pytest.raises(TypeError, match="callable"):
             register_game("other", 3)
-        with pytest.raises(ConfigError, match="64"):
+        with pytest.raises(ConfigError, match="1 to 63"):
             game("narrow_four(height=100)")
     finally:
         unregister_game("narrow_four")

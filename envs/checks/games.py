@@ -1,6 +1,6 @@
 """The checks behind `playout.testing.check_game` that look at more than one state.
 
-Random games with every check of state_checks.py on the way, the same answers from batches cut in
+Random games with every check of checks/states.py on the way, the same answers from batches cut in
 any way and from several threads, and playouts as random as single moves.
 """
 
@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from playout.envs.checks.states import GARBAGE, StateChecker
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.envs.core.state_checks import GARBAGE, StateChecker
 
 BATCH = 32
 PLAYOUTS = 2000

@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-#include "connect_four.h"
+#include "../connect_four.h"
+#include "playout_maker.h"
 
 #define C4_CHECK_BUDGET 20000 /* positions looked at to find an order of moves */
 
@@ -166,13 +167,13 @@ C4_TABLE(any, c4_of(game), c4_observe)
 
 static void c4_destroy(playout_game *game) { free(game->context); }
 
-/* Fills in the table; 0, -1 for sizes that cannot be played, -2 without memory. */
-static int c4_make(playout_game *game, int32_t width, int32_t height, int32_t run) {
+static const char *c4_make(playout_game *game, const double *values) {
+    const int32_t width = (int32_t)values[0], height = (int32_t)values[1], run = (int32_t)values[2];
     c4_layout *layout = (c4_layout *)malloc(sizeof *layout);
-    if (layout == NULL) return -2;
+    if (layout == NULL) return PLAYOUT_NO_MEMORY;
     if (c4_layout_set(layout, width, height, run) != 0) {
         free(layout);
-        return -1;
+        return "it needs width * (height + 1) <= 64, run >= 2 and run <= the longer side";
     }
     playout_game_begin(game, "connect_four");
     game->num_players = 2;
@@ -206,7 +207,16 @@ static int c4_make(playout_game *game, int32_t width, int32_t height, int32_t ru
         c4_fill_standard(game);
     else
         c4_fill_any(game);
-    return 0;
+    return NULL;
 }
+
+static const playout_param C4_PARAMS[] = {
+    PLAYOUT_INTEGER_PARAM("width", 7, 1, 32),
+    PLAYOUT_INTEGER_PARAM("height", 6, 1, 63),
+    PLAYOUT_INTEGER_PARAM("run", 4, 2, 63),
+    PLAYOUT_PARAMS_END,
+};
+
+static const playout_maker CONNECT_FOUR = {"connect_four", C4_PARAMS, c4_make};
 
 #endif

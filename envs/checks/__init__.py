@@ -1,0 +1,1 @@
+"""Whether a game keeps the promises of its table: `playout.testing.check_game`."""
