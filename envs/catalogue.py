@@ -46,17 +46,14 @@ class GameEntry:
         """The parameters that the game takes, by name, and their defaults."""
         if self.module is not None:
             return dict(self.params)
-        from playout.envs.games import parameters
-
-        return parameters(self.name)
+        found: dict[str, int | float | str] = load("playout.envs.games:parameters")(self.name)
+        return found
 
     def make(self, **params: Any) -> Any:
         """The game with these parameters: a capsule, or an object of Python."""
         if self.module is not None:
             return import_module(self.module).make(**params)
-        from playout.envs.games import make
-
-        return make(self.name, **params)
+        return load("playout.envs.games:make")(self.name, **params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

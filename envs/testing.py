@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from playout.envs.checks.games import GameChecker
-from playout.envs.checks.states import GameCheckError
+from playout.envs.checks.symmetries import GameCheckError
 from playout.envs.core.counts import count_games, count_positions, perft
 from playout.envs.core.registry import game as make_game
 

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.envs.checks.states import GARBAGE, StateChecker
+from playout.envs.checks.states import StateChecker
+from playout.envs.checks.symmetries import GARBAGE
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 

@@ -208,7 +208,7 @@ def score(object capsule, bytes state):
 
 
 def targets(object capsule, bytes state, int player):
-    """float32 [T, H, W]: what a finished state teaches beside its result, as `player` sees it; None without."""
+    """float32 [T, H, W]: what a finished state teaches beside its result, as `player` sees it; or None."""
     cdef const playout_game *game = table_of(capsule)
     cdef const char *data = state_of(game, state)
     need_player(game, player)
