@@ -14,6 +14,7 @@ evaluates. Where evaluations come from is left to evaluators.py and to networks 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,14 +66,21 @@ class SearchResult:
     _rows: npt.NDArray[np.int32] = field(repr=False)
     _searches: npt.NDArray[np.int64] = field(repr=False)
 
-    def pv(self, b: int, max_length: int = 64) -> list[int]:
-        """The line expected from row b up to a chance node; only until that tree moves on."""
+    def pv(self, b: int, max_length: int = 64, *, action: int | None = None) -> list[int]:
+        """The line expected from row b up to a chance node; only until that tree moves on.
+
+        Args:
+            b: The row.
+            max_length: Actions at most.
+            action: Its first action; by default the one to play.
+        """
         row = int(self._rows[b])
         if self._core.field("searches")[row] != self._searches[row]:
             raise SearchError(f"row {row} has begun another search: read pv() before moving on")
         if self.action[b] < 0:
             return []
-        return self._core.variation(row, int(self.action[b]), max_length)
+        first = int(self.action[b]) if action is None else action
+        return self._core.variation(row, first, max_length)
 
 
 class Search:
@@ -199,6 +207,7 @@ class Search:
         temperature: npt.ArrayLike = 0.0,
         num_simulations: npt.ArrayLike | None = None,
         noise: npt.ArrayLike | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> SearchResult:
         """Begins (unless states is None: then it goes on), searches to the end, gives the result.
 
@@ -208,6 +217,7 @@ class Search:
             temperature: See result().
             num_simulations: See begin().
             noise: See begin().
+            stop: Asked between steps; ends the search before its budget is used up.
         """
         uct = self.config.algorithm == "uct"
         if uct and evaluator not in (None, "rollout"):
@@ -219,6 +229,8 @@ class Search:
         if uct:
             while self._core.rollouts(_SLICE):
                 self._check_game()
+                if stop is not None and stop():
+                    break
             self._check_game()
         else:
             assert evaluator is not None and not isinstance(evaluator, str)
@@ -226,6 +238,8 @@ class Search:
             observe = getattr(evaluator, "needs_obs", True)
             while (leaves := self.ask(observe=observe)) is not None:
                 self.tell(*evaluator.evaluate(leaves))
+                if stop is not None and stop():
+                    break
         return self.result(temperature=temperature)
 
     def result(self, *, temperature: npt.ArrayLike = 0.0, where: Rows = None) -> SearchResult:

@@ -287,6 +287,20 @@ def test_wrong_settings_are_refused(four):
         uct.run(four.batch(4), UniformEvaluator())
 
 
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct", "uct"])
+def test_a_search_can_be_stopped_early_and_its_other_lines_read(algorithm, four):
+    evaluator = None if algorithm == "uct" else RolloutEvaluator(seed=3)
+    search = Search(four, SearchConfig(algorithm=algorithm, num_simulations=1 << 20))
+    asked = []
+    found = search.run(
+        four.batch(1), evaluator, noise=False, stop=lambda: asked.append(1) or len(asked) == 12
+    )
+    assert len(asked) == 12 and 0 < search.stats["simulations"] < 1 << 20
+    assert found.pv(0)[0] == found.action[0]
+    visited = [int(action) for action in found.visits[0].nonzero()[0]]
+    assert [found.pv(0, action=action)[0] for action in visited] == visited
+
+
 def test_rollouts_as_an_evaluator_repeat_with_their_seed(four):
     first, second = (
         make(four).run(four.batch(4), RolloutEvaluator(seed=7, num_rollouts=3)).visits
