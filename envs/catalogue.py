@@ -105,6 +105,21 @@ GAMES: dict[str, GameEntry] = {
             prover="playout.mcts.exact.connect_four.engine:connect_four_prover",
         ),
         GameEntry(
+            name="gomoku",
+            gymnasium_id="playout/Gomoku-v0",
+            pettingzoo_id="playout/gomoku-v0",
+        ),
+        GameEntry(
+            name="hex",
+            gymnasium_id="playout/Hex-v0",
+            pettingzoo_id="playout/hex-v0",
+        ),
+        GameEntry(
+            name="mnk",
+            gymnasium_id="playout/Mnk-v0",
+            pettingzoo_id="playout/mnk-v0",
+        ),
+        GameEntry(
             name="tic_tac_toe",
             gymnasium_id="playout/TicTacToe-v0",
             pettingzoo_id="playout/tic_tac_toe-v0",

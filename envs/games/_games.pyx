@@ -21,12 +21,20 @@ cdef extern from "playout_maker.h" nogil:
 
 cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
+cdef extern from "hex/table.h" nogil:
+    const playout_maker HEX
+cdef extern from "mnk.h" nogil:
+    const playout_maker GOMOKU
+    const playout_maker MNK
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[2]
+cdef const playout_maker *MAKERS[5]
 MAKERS[0] = &CONNECT_FOUR
-MAKERS[1] = &TIC_TAC_TOE
+MAKERS[1] = &GOMOKU
+MAKERS[2] = &HEX
+MAKERS[3] = &MNK
+MAKERS[4] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
