@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from playout.envs.checks.counts import count_games, count_positions, perft
 from playout.envs.checks.games import GameChecker
 from playout.envs.checks.symmetries import GameCheckError
-from playout.envs.core.counts import count_games, count_positions, perft
 from playout.envs.core.registry import game as make_game
 
 __all__ = ["GameCheckError", "GameReport", "check_game", "count_games", "count_positions", "perft"]
@@ -50,8 +50,9 @@ def check_game(game: object, *, num_games: int = 20, seed: int = 0) -> GameRepor
     At every state: legal actions (sorted, distinct, in range, all of them playable, all others
     refused, none after the end), the same state from bytes and from text, notation, copies that
     share nothing, hashes, symmetries (moves, masks, observations, results, inverses), observations,
-    results. Over all: the same answers from scalar and batch calls, from batches cut in any way,
-    from several threads, on memory full of garbage, and twice in a row.
+    results; what each player knows where information is hidden. Over all: the same answers from
+    scalar and batch calls, from batches cut in any way, from several threads, on memory full of
+    garbage, and twice in a row.
 
     Args:
         game: A name, a NativeGame, a capsule, or a Python object that follows `playout.envs.Game`.

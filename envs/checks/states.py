@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.envs.checks.symmetries import SymmetryChecker
+from playout.envs.checks.hidden import HiddenChecker
 from playout.envs.core.game import CHANCE, TERMINAL, NativeGame, State, StateBatch
 from playout.errors import GameError, IllegalActionError
 
@@ -18,7 +18,7 @@ GUARD = 64  # floats before and after an observation that must stay untouched
 ACTIONS = 64  # tried at every state, legal ones and others
 
 
-class StateChecker(SymmetryChecker):
+class StateChecker(HiddenChecker):
     """Examines states of one game; remembers hashes and inverses over all it has seen."""
 
     def __init__(self, game: NativeGame) -> None:
@@ -44,6 +44,7 @@ class StateChecker(SymmetryChecker):
         observations = self.check_observations(state)
         self.check_returns(state)
         self.check_hash(state, observations)
+        self.check_hidden(state)
         self.check_symmetries(state, observations)
         self.check_batch_row(state, observations)
 
@@ -238,7 +239,7 @@ class StateChecker(SymmetryChecker):
         return np.stack(seen)
 
     def check_returns(self, state: State) -> None:
-        """Results are numbers in [-1, 1], the same each time."""
+        """Results are numbers in [-1, 1], or up to value_scale, the same each time."""
         values = state.returns
         if self.game.step_rewards:
             self.need(
@@ -248,13 +249,15 @@ class StateChecker(SymmetryChecker):
             )
         if not state.is_terminal:
             return
+        most = np.float32(self.game.value_scale)
         self.need(
-            self.game.step_rewards or (np.isfinite(values).all() and (np.abs(values) <= 1).all()),
+            self.game.step_rewards
+            or (np.isfinite(values).all() and (np.abs(values) <= most).all()),
             f"returns() wrote {values.tolist()}",
-            "results must lie in [-1, 1]",
+            f"results must lie in [-{most:g}, {most:g}] (value_scale says how large they may be)",
         )
         self.need(
-            not self.game.zero_sum or abs(float(values.sum())) < 1e-5,
+            not self.game.zero_sum or abs(float(values.sum())) < 1e-5 * most,
             f"returns() wrote {values.tolist()}, which do not add up to 0",
             "declare zero_sum = False (in C PLAYOUT_GENERAL_SUM) if one's gain is not the others' "
             "loss",

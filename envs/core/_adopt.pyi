@@ -16,6 +16,7 @@ class Description(TypedDict):
     text_leaves_out_history: bool
     value_scale: float
     has_chance: bool
+    has_resample: bool
     has_score: bool
     target_planes: int
     max_legal: int

@@ -38,6 +38,7 @@ from playout_game cimport (
     PLAYOUT_ZERO_SUM,
     playout_adopt,
     playout_default_info_key,
+    playout_default_resample,
     playout_game,
     playout_param,
 )
@@ -231,6 +232,7 @@ def describe(object capsule) -> dict:
         "text_leaves_out_history": bool(game.flags & PLAYOUT_HISTORY),
         "value_scale": game.value_scale,
         "has_chance": game.chance != NULL,
+        "has_resample": game.resample != playout_default_resample,
         "has_score": game.score != NULL,
         "target_planes": game.target_planes,
         "max_legal": game.max_legal,

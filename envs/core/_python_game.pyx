@@ -3,7 +3,7 @@
 A state's bytes are the length of the encoded state in four bytes, the encoded state, and zeros. Decoded
 states are kept in a bounded table, so that one position is decoded once. The first exception of a callback
 is kept, harmless values are returned from then on (the game looks finished), and raise_error() raises it
-at the Python border. What a game may leave out, and whether its answers are proper, says python_game.py.
+at the Python border. What a game may leave out, and whether its answers are proper, says rules.py.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -18,13 +18,15 @@ from playout_game cimport (
     PLAYOUT_CHANCE,
     PLAYOUT_GAME_CAPSULE,
     PLAYOUT_GENERAL_SUM,
+    PLAYOUT_HIDDEN,
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
     PLAYOUT_ZERO_SUM,
     playout_game,
     playout_game_begin,
     playout_game_capsule,
-    playout_hash_bytes,
+    playout_rng,
+    playout_rng_next,
 )
 
 cdef enum:
@@ -53,8 +55,7 @@ cdef class Adaptor:
 
     cdef Entry keep(self, bytes raw, object state):
         cdef Entry entry = Entry.__new__(Entry)
-        entry.state = state
-        entry.player = UNASKED
+        entry.state, entry.player = state, UNASKED
         if len(self.kept) >= KEPT:
             self.kept.clear()
         self.kept[raw] = entry
@@ -70,9 +71,7 @@ cdef class Adaptor:
     cdef Entry entry(self, const void *state):
         cdef bytes raw = self.raw(state)
         found = self.kept.get(raw)
-        if found is not None:
-            return <Entry>found
-        return self.keep(raw, self.game.decode(raw))
+        return self.keep(raw, self.game.decode(raw)) if found is None else <Entry>found
 
     cdef int store(self, object state, void *out) except -1:
         raw = self.game.encode(state)
@@ -115,27 +114,6 @@ cdef class Adaptor:
                 raise GameError("apply() changed the state it was given: it must return a new one")
         return self.store(new, state)
 
-    cdef int result(self, Entry entry, float *values) except -1:
-        cdef const float[::1] numbers = self.rules.returns(entry.state)
-        memcpy(values, &numbers[0], numbers.nbytes)
-        return 0
-
-    cdef int planes(self, Entry entry, int32_t player, float *obs) except -1:
-        cdef const float[:, :, ::1] numbers = self.rules.observe(entry.state, player)
-        memcpy(obs, &numbers[0, 0, 0], numbers.nbytes)
-        return 0
-
-    cdef int32_t text(self, object value, char *text) except -1:
-        cdef bytes raw = str(value).encode()
-        if PyBytes_GET_SIZE(raw) >= PLAYOUT_TEXT_SIZE:
-            raise GameError(f"a text of {len(raw)} bytes is too long; {PLAYOUT_TEXT_SIZE - 1} fit")
-        memcpy(text, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw) + 1)
-        return <int32_t>PyBytes_GET_SIZE(raw)
-
-    cdef int32_t find_action(self, Entry entry, str text) except -2:
-        action = self.rules.read_action(entry.state, text, self.legal(entry))
-        return -1 if action is None else action
-
 
 cdef inline Adaptor of(const playout_game *game):
     return <Adaptor>game.context
@@ -148,6 +126,37 @@ cdef int fail(const playout_game *game, object error, const void *state=NULL) ex
         adaptor.error = error
         adaptor.where = b"" if state == NULL else (<const char *>state)[:game.state_size]
     return -1
+
+
+cdef object ask(const playout_game *game, const void *state, str what, tuple rest, object otherwise=0):
+    """What the method `what` of `rules` answers about a state; after an error, which is kept, `otherwise`."""
+    adaptor = of(game)
+    if adaptor.error is not None:
+        return otherwise
+    try:
+        return getattr(adaptor.rules, what)(adaptor.entry(state).state, *rest)
+    except BaseException as error:
+        fail(game, error, state)
+        return otherwise
+
+
+cdef void ask_floats(const playout_game *game, const void *state, str what, tuple rest, float *out, size_t n):
+    cdef const float[::1] given
+    found = ask(game, state, what, rest, None)
+    memset(out, 0, n * sizeof(float))
+    if found is not None:
+        given = found.reshape(-1)
+        memcpy(out, &given[0], n * sizeof(float))
+
+
+cdef void ask_state(const playout_game *game, const void *state, str what, tuple rest, void *out):
+    found = ask(game, state, what, rest, None)
+    memcpy(out, state, game.state_size)
+    try:
+        if found is not None:
+            of(game).store(found, out)
+    except BaseException as error:
+        fail(game, error, state)
 
 
 cdef void py_init(const playout_game *game, void *state) noexcept with gil:
@@ -170,15 +179,15 @@ cdef int32_t py_to_play(const playout_game *game, const void *state) noexcept wi
 
 
 cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *actions) noexcept with gil:
-    cdef int32_t count = 0
+    cdef int32_t i
     adaptor = of(game)
     if adaptor.error is not None:
         return 0
     try:
-        for action in adaptor.legal(adaptor.entry(state)):
-            actions[count] = action
-            count += 1
-        return count
+        found = adaptor.legal(adaptor.entry(state))
+        for i in range(len(found)):
+            actions[i] = found[i]
+        return <int32_t>len(found)
     except BaseException as error:
         fail(game, error, state)
         return 0
@@ -193,14 +202,7 @@ cdef int32_t py_chance(const playout_game *game, const void *state, int32_t *act
 
 
 cdef int32_t py_plies_left(const playout_game *game, const void *state) noexcept with gil:
-    adaptor = of(game)
-    if adaptor.error is not None:
-        return 0
-    try:
-        return adaptor.rules.plies_left(adaptor.entry(state).state)
-    except BaseException as error:
-        fail(game, error, state)
-        return 0
+    return ask(game, state, "plies_left", ())
 
 
 cdef void py_apply(const playout_game *game, void *state, int32_t action) noexcept with gil:
@@ -214,41 +216,26 @@ cdef void py_apply(const playout_game *game, void *state, int32_t action) noexce
 
 
 cdef void py_returns(const playout_game *game, const void *state, float *values) noexcept with gil:
-    adaptor = of(game)
-    memset(values, 0, game.num_players * sizeof(float))
-    if adaptor.error is not None:
-        return
-    try:
-        adaptor.result(adaptor.entry(state), values)
-    except BaseException as error:
-        fail(game, error, state)
+    ask_floats(game, state, "returns", (), values, game.num_players)
 
 
 cdef void py_observe(const playout_game *game, const void *state, int32_t player,
                      float *obs) noexcept with gil:
-    adaptor = of(game)
-    memset(obs, 0, game.obs_shape[0] * game.obs_shape[1] * game.obs_shape[2] * sizeof(float))
-    if adaptor.error is not None:
-        return
-    try:
-        adaptor.planes(adaptor.entry(state), player, obs)
-    except BaseException as error:
-        fail(game, error, state)
+    cdef size_t count = game.obs_shape[0] * game.obs_shape[1] * game.obs_shape[2]
+    ask_floats(game, state, "observe", (player,), obs, count)
 
 
-cdef uint64_t py_hash(const playout_game *game, const void *state) noexcept nogil:
-    return playout_hash_bytes(state, game.state_size)
+cdef uint64_t py_info_key(const playout_game *game, const void *state, int32_t player) noexcept with gil:
+    return ask(game, state, "info_key", (player,))
+
+
+cdef void py_resample(const playout_game *game, const void *state, int32_t player, playout_rng *rng,
+                      void *out) noexcept with gil:
+    ask_state(game, state, "resample", (player, playout_rng_next(rng)), out)
 
 
 cdef void py_symmetry(const playout_game *game, const void *state, int32_t k, void *out) noexcept with gil:
-    adaptor = of(game)
-    memcpy(out, state, game.state_size)
-    if k == 0 or adaptor.error is not None:
-        return
-    try:
-        adaptor.store(adaptor.game.symmetry(adaptor.entry(state).state, k), out)
-    except BaseException as error:
-        fail(game, error)
+    ask_state(game, state, "symmetry", (k,), out)
 
 
 cdef int32_t py_symmetry_action(const playout_game *game, int32_t k, int32_t action) noexcept with gil:
@@ -262,14 +249,16 @@ cdef int32_t py_symmetry_action(const playout_game *game, int32_t k, int32_t act
         return action
 
 
-cdef int32_t write(const playout_game *game, const void *state, str what, object action, char *text):
-    """Text that `rules` knows by the name `what`: of a state, or of an action if that is not None."""
-    adaptor = of(game)
+cdef int32_t write(const playout_game *game, const void *state, str what, tuple rest, char *text):
+    """Text that `rules` knows by the name `what`."""
+    cdef bytes raw
     text[0] = 0
     try:
-        own = adaptor.entry(state).state
-        method = getattr(adaptor.rules, what)
-        return adaptor.text(method(own) if action is None else method(own, action), text)
+        raw = str(ask(game, state, what, rest, "")).encode()
+        if len(raw) >= PLAYOUT_TEXT_SIZE:
+            raise GameError(f"a text of {len(raw)} bytes is too long; {PLAYOUT_TEXT_SIZE - 1} fit")
+        memcpy(text, PyBytes_AS_STRING(raw), len(raw) + 1)
+        return <int32_t>len(raw)
     except BaseException as error:
         fail(game, error)
         return 0
@@ -277,12 +266,15 @@ cdef int32_t write(const playout_game *game, const void *state, str what, object
 
 cdef int32_t py_write_action(const playout_game *game, const void *state, int32_t action,
                              char *text) noexcept with gil:
-    return write(game, state, "action_text", action, text)
+    return write(game, state, "action_text", (action,), text)
 
 
 cdef int32_t py_read_action(const playout_game *game, const void *state, const char *text) noexcept with gil:
+    adaptor = of(game)
     try:
-        return of(game).find_action(of(game).entry(state), (<bytes>text).decode())
+        entry = adaptor.entry(state)
+        action = adaptor.rules.read_action(entry.state, (<bytes>text).decode(), adaptor.legal(entry))
+        return -1 if action is None else action
     except (ValueError, IndexError, KeyError):
         return -1
     except BaseException as error:
@@ -291,11 +283,16 @@ cdef int32_t py_read_action(const playout_game *game, const void *state, const c
 
 
 cdef int32_t py_write_state(const playout_game *game, const void *state, char *text) noexcept with gil:
-    return write(game, state, "state_text", None, text)
+    return write(game, state, "state_text", (), text)
 
 
 cdef int32_t py_write_board(const playout_game *game, const void *state, char *text) noexcept with gil:
-    return write(game, state, "board_text", None, text)
+    return write(game, state, "board_text", (), text)
+
+
+cdef int32_t py_write_view(const playout_game *game, const void *state, int32_t player,
+                           char *text) noexcept with gil:
+    return write(game, state, "view_text", (player,), text)
 
 
 cdef int32_t py_read_state(const playout_game *game, void *state, const char *text) noexcept with gil:
@@ -303,9 +300,9 @@ cdef int32_t py_read_state(const playout_game *game, void *state, const char *te
     memset(state, 0, game.state_size)
     try:
         adaptor.store(adaptor.rules.read_state((<bytes>text).decode()), state)
-        return py_check(game, state)
     except BaseException as error:
         return refuse(game, error)
+    return py_check(game, state)
 
 
 cdef int32_t py_check(const playout_game *game, const void *state) noexcept with gil:
@@ -355,13 +352,9 @@ def make(object game, object rules, int state_bytes):
     """A capsule of a Python object that python_game.py has looked at; `rules` is its Rules."""
     cdef playout_game table
     cdef Adaptor adaptor = Adaptor.__new__(Adaptor)
-    cdef bytes name = str(game.name).encode()[:63]
-    playout_game_begin(&table, name)
-    table.num_players = game.num_players
-    table.num_actions = game.num_actions
-    table.max_plies = game.max_plies
-    for i in range(3):
-        table.obs_shape[i] = game.obs_shape[i]
+    playout_game_begin(&table, str(game.name).encode())
+    table.num_players, table.num_actions, table.max_plies = game.num_players, game.num_actions, game.max_plies
+    table.obs_shape[0], table.obs_shape[1], table.obs_shape[2] = game.obs_shape
     table.state_size = (HEAD + state_bytes + 7) // 8 * 8
     table.num_symmetries = getattr(game, "num_symmetries", 1)
     adaptor.game, adaptor.rules = game, rules
@@ -372,7 +365,6 @@ def make(object game, object rules, int state_bytes):
     table.apply = py_apply
     table.returns = py_returns
     table.observe = py_observe
-    table.hash = py_hash
     table.symmetry = py_symmetry
     table.symmetry_action = py_symmetry_action
     table.write_action = py_write_action
@@ -387,8 +379,16 @@ def make(object game, object rules, int state_bytes):
         table.chance = py_chance
     if rules.has_plies_left:
         table.plies_left = py_plies_left
+    if rules.has_view:
+        table.write_view = py_write_view
+    if rules.hidden:
+        table.info_key = py_info_key
+        table.flags = PLAYOUT_HIDDEN
+    if rules.has_resample:
+        table.resample = py_resample
     if rules.zero_sum is not None:
-        table.flags = PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
+        table.flags |= PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
+    table.value_scale = rules.value_scale
     table.max_legal = rules.max_legal
     table.side_planes[0], table.side_planes[1] = rules.side_planes or (0, 0)
     table.context = <void *>adaptor

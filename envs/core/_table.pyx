@@ -181,13 +181,13 @@ def info_key(object capsule, bytes state, int player) -> int:
     return value
 
 
-def resample(object capsule, bytes state, int player, uint64_t seed, uint64_t stream) -> bytes:
-    """A state that `player` cannot tell from this one, drawn by the chances of what is hidden."""
+def resample(object capsule, bytes state, int player, uint64_t seed, uint64_t stream, *, int fill=0) -> bytes:
+    """A state that `player` cannot tell from this one, written over bytes of `fill`."""
     cdef const playout_game *game = table_of(capsule)
     cdef const char *data = state_of(game, state)
     cdef playout_rng rng = playout_rng_stream(seed, stream)
     need_player(game, player)
-    new = bytes(game.state_size)
+    new = bytes([fill]) * game.state_size
     game.resample(game, data, player, &rng, PyBytes_AS_STRING(new))
     raise_error(game)
     return new

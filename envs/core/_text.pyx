@@ -72,6 +72,16 @@ def write_board(object capsule, bytes state) -> str:
     return text_of(game, text, game.write_board(game, state_of(game, state), text))
 
 
+def write_view(object capsule, bytes state, int player) -> str:
+    """What `player` sees of the board, as several lines for people."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef const char *data = state_of(game, state)
+    cdef char[PLAYOUT_TEXT_SIZE] text
+    if not 0 <= player < game.num_players:
+        raise GameError(f"{game.name.decode()}: player {player} is not 0 to {game.num_players - 1}")
+    return text_of(game, text, game.write_view(game, data, player, text))
+
+
 def read_state(object capsule, str text) -> bytes:
     """The state that a line of text describes; GameError if play cannot reach it."""
     cdef const playout_game *game = table_of(capsule)

@@ -43,8 +43,10 @@ class NativeGame:
             the sum of plane a, clamped to 0 and 1; or where b is -1 the mean of plane a. None where
             the game does not declare it.
         hidden: Do players see only a part of the state, such as their own cards?
+        has_resample: Can it draw what a player does not see (`State.resample`)?
         step_rewards: Are there rewards along the way? Then results are their sums, of any scale.
-        value_scale: Search and learning divide results by it, to about [-1, 1].
+        value_scale: Search and learning divide results by it, to [-1, 1]; with rewards along the
+            way to about that.
         has_score: Has a finished state a score (`State.score`)?
         target_planes: T, planes that a finished state teaches beside its result (`State.targets`).
         text_leaves_out_history: Does a state's text leave out what only rules of repetition ask
@@ -62,6 +64,7 @@ class NativeGame:
         "_symmetry_actions",
         "capsule",
         "has_chance",
+        "has_resample",
         "has_score",
         "hidden",
         "max_legal",
@@ -112,6 +115,7 @@ class NativeGame:
         self.max_legal = sizes["max_legal"]
         self.side_planes = sizes["side_planes"]
         self.hidden = sizes["hidden"]
+        self.has_resample = sizes["has_resample"]
         self.step_rewards = sizes["step_rewards"]
         self.value_scale = sizes["value_scale"]
         self.has_score = sizes["has_score"]

@@ -95,16 +95,19 @@ class State:
         player = max(self.to_play, 0) if player is None else player
         return _table.info_key(self.game.capsule, self._data, player)
 
-    def resample(self, seed: int, player: int | None = None, *, stream: int = 0) -> State:
+    def resample(
+        self, seed: int, player: int | None = None, *, stream: int = 0, fill: int = 0
+    ) -> State:
         """A state that `player` cannot tell from this one, drawn by the chances of what is hidden.
 
         Args:
             seed: Names the generator, together with `stream`; 0 to 2^64 - 1.
             player: Who looks; None: the side to move, else player 0.
             stream: Another number gives another draw.
+            fill: The byte in the memory that it is written over.
         """
         player = max(self.to_play, 0) if player is None else player
-        data = _table.resample(self.game.capsule, self._data, player, seed, stream)
+        data = _table.resample(self.game.capsule, self._data, player, seed, stream, fill=fill)
         return State(self.game, data, self.ply)
 
     @property
@@ -143,6 +146,11 @@ class State:
         if player is None:
             player = max(self.to_play, 0)
         return _table.observe(self.game.capsule, self._data, player)
+
+    def view(self, player: int | None = None) -> str:
+        """The board for people as `player` sees it; None: the side to move, else player 0."""
+        player = max(self.to_play, 0) if player is None else player
+        return _text.write_view(self.game.capsule, self._data, player)
 
     def action_text(self, action: int) -> str:
         """The notation of an action."""

@@ -60,6 +60,10 @@ static int32_t playout_default_write_board(const playout_game *game, const void 
     return game->write_state(game, state, text);
 }
 
+static int32_t playout_default_write_view(const playout_game *game, const void *state, int32_t player, char *text) {
+    return game->write_board(game, state, text);
+}
+
 static int32_t playout_default_is_legal(const playout_game *game, const void *state, int32_t action) {
     int32_t actions[PLAYOUT_MAX_LEGAL];
     const int32_t count = playout_playable(game, state, actions);
@@ -114,6 +118,7 @@ static inline void playout_adopt(const playout_game *given, playout_game *game) 
     PLAYOUT_DEFAULT(check);
     PLAYOUT_DEFAULT(is_legal);
     PLAYOUT_DEFAULT(resample);
+    PLAYOUT_DEFAULT(write_view);
 }
 
 #endif

@@ -12,8 +12,9 @@
  *     thread. (The adaptor for games written in Python is the one exception: it takes the GIL.)
  *   - apply() is only called with a legal action of a state that is not over: legality is checked once, at the Python
  *     border.
- *   - Values are per player: returns() writes num_players numbers, on finished states only, in [-1, 1]. Games with
- *     rewards along the way set PLAYOUT_STEP_REWARDS instead: see there.
+ *   - Values are per player: returns() writes num_players numbers, on finished states only, in [-1, 1]; a game whose
+ *     results are counted in chips or points declares value_scale, and writes up to that. Games with rewards along the
+ *     way set PLAYOUT_STEP_REWARDS instead: see there.
  *   - obs are float32 planes [C, H, W], seen by `player` (for the side to move: "my stones first").
  */
 #ifndef PLAYOUT_GAME_H
@@ -133,7 +134,7 @@ struct playout_game {
     /* Version 2 begins here. */
     const playout_param *parameters; /* what the game was made with, ended by a name NULL; NULL for none */
     double values[PLAYOUT_MAX_PARAMS]; /* their values, in that order */
-    double value_scale; /* search and learning divide returns by it, to about [-1, 1]; 0 stands for 1 */
+    double value_scale; /* search and learning divide returns by it, to [-1, 1] (about, with step rewards); 0 is 1 */
     /* 1 if `action` may be played. Default: looked up in legal(). */
     int32_t (*is_legal)(const playout_game *game, const void *state, int32_t action);
     /* What the observation for the side to move and its legal actions depend on: the key under which evaluations are
@@ -141,13 +142,16 @@ struct playout_game {
     uint64_t (*eval_key)(const playout_game *game, const void *state);
     /* All that `player` knows in this state: equal for states that the player cannot tell apart. Default: hash(). */
     uint64_t (*info_key)(const playout_game *game, const void *state, int32_t player);
-    /* Writes a state that `player` cannot tell from this one, drawn by the chances of what is hidden. Default: a copy. */
+    /* Writes a state that `player` cannot tell from this one, drawn by the chances of what is hidden before anybody
+     * has chosen a move: legal actions and what `player` sees and has won are the same. Default: a copy. */
     void (*resample)(const playout_game *game, const void *state, int32_t player, playout_rng *rng, void *out);
     /* Targets for learning beside the result, on finished states. score: [num_players], such as a margin in points.
      * targets: float32 planes [target_planes, H, W] in [-1, 1] as `player` sees them, such as who owns each cell. */
     void (*score)(const playout_game *game, const void *state, float *scores);
     void (*targets)(const playout_game *game, const void *state, int32_t player, float *planes);
     int32_t target_planes;
+    /* What `player` sees of the board, as several lines for people. Default: write_board(). */
+    int32_t (*write_view)(const playout_game *game, const void *state, int32_t player, char *text);
 };
 
 #define PLAYOUT_GAME_FIRST_SIZE offsetof(playout_game, flags) /* bytes of the shortest table that loads */

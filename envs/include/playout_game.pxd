@@ -83,6 +83,7 @@ cdef extern from "playout_game.h" nogil:
         void (*score)(const playout_game *, const void *, float *) noexcept nogil
         void (*targets)(const playout_game *, const void *, int32_t, float *) noexcept nogil
         int32_t target_planes
+        int32_t (*write_view)(const playout_game *, const void *, int32_t, char *) noexcept nogil
 
     size_t PLAYOUT_GAME_FIRST_SIZE
     uint64_t playout_hash_bytes(const void *state, int32_t size)
@@ -98,3 +99,5 @@ cdef extern from "playout_random.h" nogil:
 cdef extern from "playout_adopt.h" nogil:
     void playout_adopt(const playout_game *given, playout_game *game)
     uint64_t playout_default_info_key(const playout_game *game, const void *state, int32_t player)
+    void playout_default_resample(const playout_game *game, const void *state, int32_t player,
+                                  playout_rng *rng, void *out)

@@ -65,6 +65,7 @@ Table._fields_ = [
     ("value_scale", c.c_double),
     *((name, P) for name in ["is_legal", "eval_key", "info_key", "resample", "score", "targets"]),
     ("target_planes", INT),
+    ("write_view", P),
 ]
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer

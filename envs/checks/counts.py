@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playout.envs.core import _counts
+from playout.envs.checks import _counts
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 
