@@ -97,6 +97,11 @@ GAMES: dict[str, GameEntry] = {
     entry.name: entry
     for entry in (
         GameEntry(
+            name="breakthrough",
+            gymnasium_id="playout/Breakthrough-v0",
+            pettingzoo_id="playout/breakthrough-v0",
+        ),
+        GameEntry(
             name="connect_four",
             gymnasium_id="playout/ConnectFour-v0",
             pettingzoo_id="playout/connect_four-v0",
@@ -118,6 +123,11 @@ GAMES: dict[str, GameEntry] = {
             name="mnk",
             gymnasium_id="playout/Mnk-v0",
             pettingzoo_id="playout/mnk-v0",
+        ),
+        GameEntry(
+            name="othello",
+            gymnasium_id="playout/Othello-v0",
+            pettingzoo_id="playout/othello-v0",
         ),
         GameEntry(
             name="tic_tac_toe",

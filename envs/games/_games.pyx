@@ -19,6 +19,8 @@ cdef extern from "playout_maker.h" nogil:
         const char *(*make)(playout_game *, const double *) noexcept nogil
     const char PLAYOUT_NO_MEMORY[]
 
+cdef extern from "breakthrough.h" nogil:
+    const playout_maker BREAKTHROUGH
 cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
 cdef extern from "hex/table.h" nogil:
@@ -26,15 +28,19 @@ cdef extern from "hex/table.h" nogil:
 cdef extern from "mnk.h" nogil:
     const playout_maker GOMOKU
     const playout_maker MNK
+cdef extern from "othello.h" nogil:
+    const playout_maker OTHELLO
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[5]
-MAKERS[0] = &CONNECT_FOUR
-MAKERS[1] = &GOMOKU
-MAKERS[2] = &HEX
-MAKERS[3] = &MNK
-MAKERS[4] = &TIC_TAC_TOE
+cdef const playout_maker *MAKERS[7]
+MAKERS[0] = &BREAKTHROUGH
+MAKERS[1] = &CONNECT_FOUR
+MAKERS[2] = &GOMOKU
+MAKERS[3] = &HEX
+MAKERS[4] = &MNK
+MAKERS[5] = &OTHELLO
+MAKERS[6] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:

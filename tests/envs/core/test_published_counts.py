@@ -1,5 +1,6 @@
 """The rules against published counts (tests/perft/*.perft)."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import playout
@@ -10,28 +11,37 @@ FILES = sorted((Path(__file__).parents[2] / "perft").glob("*.perft"))
 
 
 def lines(path, kind):
+    """The numbers of the lines of a kind, with the state that each counts from."""
+    state = playout.game(path.stem).initial_state()
     for line in path.read_text().splitlines():
-        if line.startswith(kind + " "):
-            yield line.split()[1:]
+        word, _, rest = line.partition(" ")
+        if word == "game":
+            state = playout.game(rest).initial_state()
+        elif word == "from":
+            state = state.game.from_text(rest)
+        elif word == kind:
+            yield state, rest.split()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_move_sequences_match_the_published_counts(path):
-    game = playout.game(path.stem)
-    for depth, count in lines(path, "perft"):
-        assert perft(game, int(depth)) == int(count), f"depth {depth}"
+    for state, (depth, count) in lines(path, "perft"):
+        assert perft(state, int(depth)) == int(count), f"{state.game}: depth {depth}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_distinct_positions_match_the_published_counts(path):
-    expected = [int(count) for _, count in lines(path, "positions")]
-    assert count_positions(playout.game(path.stem), len(expected) - 1) == expected
+    known = defaultdict(list)
+    for state, (_, count) in lines(path, "positions"):
+        known[state].append(int(count))
+    for state, counts in known.items():
+        assert count_positions(state, len(counts) - 1) == counts, f"{state.game}"
 
 
 def test_tic_tac_toe_has_its_positions_and_games():
     game = playout.game("tic_tac_toe")
     path = next(path for path in FILES if path.stem == "tic_tac_toe")
-    expected = {tuple(map(float, key.split(","))): int(n) for key, n in lines(path, "games")}
+    expected = {tuple(map(float, key.split(","))): int(n) for _, (key, n) in lines(path, "games")}
     assert count_games(game) == expected
     assert sum(expected.values()) == 255_168
     assert sum(count_positions(game, 9)) == 5_478
