@@ -16,6 +16,7 @@ cdef extern from "playout_game.h" nogil:
     enum:
         PLAYOUT_GAME_ABI
         PLAYOUT_ZERO_SUM
+        PLAYOUT_STEP_REWARDS
     const char *PLAYOUT_GAME_CAPSULE
     ctypedef struct playout_game:
         uint32_t abi
@@ -26,6 +27,7 @@ cdef extern from "playout_game.h" nogil:
         int32_t state_size
         void *chance
         uint32_t flags
+        double value_scale
 
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
@@ -67,7 +69,7 @@ cdef extern from "tree/result.h" nogil:
     int mcts_may_play(const mcts_search *, int32_t, int32_t)
     int mcts_advance_tree(mcts_search *, int32_t, int32_t, int32_t, int32_t)
     int32_t mcts_ask(mcts_search *)
-    int32_t mcts_bad_row(const mcts_search *)
+    int32_t mcts_bad_row(mcts_search *)
     int32_t mcts_tell(mcts_search *)
     int32_t mcts_uct(mcts_search *, double)
     void mcts_read_result(const mcts_search *, int32_t, double, mcts_result *)
@@ -104,7 +106,8 @@ cdef class SearchCore:
         c.leaves_per_step = config.leaves_per_step
         c.max_considered = config.max_considered
         c.num_rollouts = config.num_rollouts
-        c.prove = config.prove and self.game.chance == NULL and (
+        c.prove = config.prove and self.game.chance == NULL and self.game.value_scale >= 1 and (
+            not self.game.flags & PLAYOUT_STEP_REWARDS) and (
             self.game.num_players == 1 or (self.game.num_players == 2 and self.game.flags & PLAYOUT_ZERO_SUM))
         c.reuse = config.reuse_subtree
         c.count_reused = config.count_reused

@@ -29,6 +29,8 @@ class SearchConfig:
             al. 2018) or "uct" (random rollouts in C, no evaluator).
         num_simulations: Simulations a search, the evaluation of the root not counted.
         leaves_per_step: Leaves that one tree may hand out at once; those under way count as visits.
+            A descent that meets one of them counts as a visit there until the step ends, so that
+            the next goes elsewhere; a step ends early after as many of these.
         virtual_loss: How many lost visits a leaf under way stands for in the mean values.
         prove: Back up finished games as proofs; for one player, or two whose gains add up to
             nothing, in games without chance; else it is off.

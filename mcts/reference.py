@@ -11,45 +11,10 @@ import math
 from typing import Any
 
 import numpy as np
-from playout.envs.core.game import CHANCE, NativeGame
+from playout.envs.core.game import NativeGame
 from playout.mcts.config import SearchConfig
 from playout.mcts.reference_math import F, Rng, exp, schedule, total_of
-
-OPEN, KNOWN, LOST = 0, 1, 2
-WORST = F(-3.0e38)
-
-
-class Node:
-    """A position and its edges; arrays are padded to whole vectors of eight."""
-
-    def __init__(self, state: Any, parent: Node | None, parent_edge: int) -> None:
-        self.state, self.parent, self.parent_edge = state, parent, parent_edge
-        self.terminal, self.chance = state.is_terminal, state.to_play == CHANCE
-        self.proven = self.waiting = False
-        self.actions = [] if self.terminal else list(state.legal_actions)
-        self.n = len(self.actions)
-        size = (self.n + 7) // 8 * 8
-        self.total, self.visits = np.zeros(size, F), np.zeros(size, F)
-        self.prior, self.pending = np.zeros(size, F), np.zeros(size, F)
-        self.child: list[Node | None] = [None] * self.n
-        self.known = [OPEN] * self.n
-        self.all_visits = self.all_total = self.raw = self.exact = F(0)
-        self.prior_visited = F(0)
-        if self.chance:  # the outcomes' probabilities
-            self.prior[: self.n] = [prob for _, prob in state.chance_outcomes]
-
-    def values(self, players: int) -> list[np.float32]:
-        """What is known of a finished or proven position, for each player."""
-        if self.terminal:
-            return [F(v) for v in self.state.returns]
-        values = [-self.exact] * players
-        values[self.state.to_play] = self.exact
-        return values
-
-    def allowed(self) -> np.ndarray:
-        """Edges that exist and are not proven lost."""
-        known = self.known + [LOST] * (len(self.visits) - self.n)
-        return np.array([k != LOST for k in known], bool)
+from playout.mcts.reference_node import KNOWN, LOST, OPEN, WORST, Node, scaled_returns
 
 
 class ReferenceSearch:
@@ -62,8 +27,10 @@ class ReferenceSearch:
         self.players = game.num_players
         zero_sum = self.players == 1 or (self.players == 2 and game.zero_sum)
         self.prove = config.prove and zero_sum and not game.has_chance
+        self.prove = self.prove and not game.step_rewards and game.value_scale >= 1
         self.searches = 0
         self.leaves: list[Node] = []
+        self.collisions: list[list[tuple[Node, int]]] = []
 
     def begin(self, state: Any, budget: int | None = None, noise: bool = True) -> None:
         """A new root."""
@@ -129,7 +96,8 @@ class ReferenceSearch:
         if self.config.algorithm == "gumbel" and self.position >= len(self.schedule):
             return True
         if self.config.algorithm != "gumbel" and self.config.count_reused:
-            return bool(self.root.all_visits + self.root.pending.sum() >= self.budget)
+            under_way = self.root.pending.sum() - len(self.collisions)
+            return bool(self.root.all_visits + under_way >= self.budget)
         return self.sims >= self.budget
 
     # Selection.
@@ -215,14 +183,19 @@ class ReferenceSearch:
         if not self.evaluated:
             self.leaves = [self.root]
             return [self.root.state]
-        while len(self.leaves) < self.config.leaves_per_step and not self._exhausted():
+        most = self.config.leaves_per_step
+        while max(len(self.leaves), len(self.collisions)) < most and not self._exhausted():
             if not self._descend():
                 break
         self.done = not self.leaves
         return [leaf.state for leaf in self.leaves]
 
     def tell(self, logits: np.ndarray, values: np.ndarray) -> None:
-        """Logits [M, A], values [M] for the side to move or [M, P]."""
+        """Logits [M, A], values [M] for the side to move or [M, P]: of what is still to come."""
+        for path in self.collisions:
+            for above, taken in path:
+                above.pending[taken] -= 1
+        self.collisions = []
         for leaf, row, value in zip(self.leaves, logits, values, strict=True):
             z = np.full(len(leaf.prior), WORST, F)
             z[: leaf.n] = row[leaf.actions]
@@ -232,6 +205,9 @@ class ReferenceSearch:
             vector = [F(v) for v in value] if np.ndim(value) else [-F(value)] * self.players
             if not np.ndim(value):
                 vector[leaf.state.to_play] = F(value)
+            if self.game.step_rewards:
+                collected = scaled_returns(leaf.state)
+                vector = [v + c for v, c in zip(vector, collected, strict=True)]
             leaf.raw, leaf.waiting = vector[leaf.state.to_play], False
             if leaf.parent is None:
                 self._begin_root()
@@ -267,12 +243,11 @@ class ReferenceSearch:
                 self.sims += 1
                 return True
             if child.waiting:
-                for above, taken in path:
-                    above.pending[taken] -= 1
+                self.collisions.append(path)  # stays a visit under way until tell()
                 if gumbel:
                     self.position -= 1
                     self.taken[first] -= 1
-                return False
+                return True
             node = child
             edge = self._interior(node) if gumbel else self._puct(node)
 
@@ -396,4 +371,6 @@ class ReferenceSearch:
                     place = self.rng.below(len(actions))
                 at = at.apply(actions[place])
             total = total + at.returns
-        return list(total / F(self.config.num_rollouts) if self.config.num_rollouts > 1 else total)
+        if self.config.num_rollouts > 1:
+            total = total / F(self.config.num_rollouts)
+        return list(total / F(self.game.value_scale))

@@ -47,8 +47,10 @@ class SearchResult:
         action_weights: float32 [B, A]: improved policy (gumbel) or visit shares. A move that is
             proven to lose has none, unless all lose; at a proven root only moves that keep it.
         visits: int32 [B, A].
-        q: float32 [B, A], for the side to move at the root; 0 where unvisited.
-        value: float32 [B], of the root for the side to move; exact where proven.
+        q: float32 [B, A], for the side to move at the root; 0 where unvisited. In a game with
+            rewards along the way, all rewards of the game are in it, those before the root too, in
+            units of its value_scale.
+        value: float32 [B], of the root for the side to move, as q; exact where proven.
         proven: int8 [B]: 1, 0, -1 for the side to move, or UNKNOWN.
         nodes: int32 [B], positions in the tree.
         prior_logits: float32 [B, A], log of the evaluator's policy; -inf where illegal.
@@ -109,8 +111,8 @@ class Search:
         self.game = find_game(game)
         self.config = config
         self.num_trees = num_trees
-        threads = config.threads or os.cpu_count() or 1
-        self._core = SearchCore(self.game.capsule, config, num_trees, min(threads, num_trees), seed)
+        threads = min(config.threads or os.cpu_count() or 1, num_trees * config.leaves_per_step)
+        self._core = SearchCore(self.game.capsule, config, num_trees, threads, seed)
         self._all = np.arange(num_trees, dtype=np.int32)
         self._budgets = np.full(num_trees, config.num_simulations, np.int32)
         self._noise = np.ones(num_trees, np.uint8)
@@ -169,7 +171,8 @@ class Search:
 
         Args:
             logits: Floats [M, A]; those of illegal actions are ignored.
-            values: Floats [M], for the side to move, or [M, P], one for each player.
+            values: Floats [M], for the side to move, or [M, P], one for each player: the result in
+                units of the game's value_scale, or with rewards along the way what is to come.
 
         Returns:
             Whether any search has more to do.

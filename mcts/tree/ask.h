@@ -13,7 +13,7 @@
  */
 typedef struct mcts_cursor {
     mcts_node *node; /* NULL: at the root, about to begin another descent */
-    int32_t index, edge, root_edge;
+    int32_t index, edge, root_edge, worker;
 } mcts_cursor;
 
 #define MCTS_CURSORS 8
@@ -78,7 +78,8 @@ static inline int mcts_roll(mcts_search *search, mcts_tree *tree, mcts_cursor *c
 /* Begins a descent; 0 if the tree has its leaves for this step, or has used its whole budget. */
 MCTS_INLINE int mcts_depart(mcts_search *search, mcts_cursor *cursor, int gumbel, int several) {
     mcts_tree *tree = &search->trees[cursor->index];
-    if (tree->num_leaves >= (several ? search->config.leaves_per_step : 1) || mcts_exhausted(search, tree)) return 0;
+    const int32_t most = several ? search->config.leaves_per_step : 1;
+    if (tree->num_leaves >= most || tree->num_collisions >= most || mcts_exhausted(search, tree)) return 0;
     /* The arena was sized for the whole search; only where positions have more moves than the root does it grow. */
     if (tree->used + 2 * (uint64_t)search->shape.max_units > tree->capacity &&
         mcts_reserve(tree, 2 * (uint64_t)search->shape.max_units)) {
@@ -108,11 +109,15 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
             mcts_arrive(search, tree, cursor, child, values, several);
             return 1;
         }
-        if (several && child->flags & MCTS_WAITING) { /* two of this step's descents met: the step ends here */
-            mcts_undo(&search->shape, tree, node, cursor->edge);
+        if (several && child->flags & MCTS_WAITING) {
+            /* Two of this step's descents met. This one is no simulation, but until the leaf has its value it stays a
+             * visit under way, so that those who follow go elsewhere. */
+            search->collisions[(size_t)cursor->index * (size_t)search->config.leaves_per_step +
+                               (size_t)tree->num_collisions++] = (mcts_collision){mcts_offset(tree, node), cursor->edge};
             if (gumbel) tree->position--, mcts_root_of(search, cursor->index).taken[cursor->root_edge] -= 1.0f;
             tree->sims--, tree->all_sims--;
-            return 0;
+            cursor->node = NULL;
+            return 1;
         }
         mcts_choose(search, tree, cursor, child, gumbel, several);
         return 1;
@@ -127,7 +132,7 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
     }
     mcts_leaf *leaf = search->leaves + (size_t)cursor->index * (size_t)search->config.leaves_per_step + (size_t)tree->num_leaves;
     leaf->node = mcts_offset(tree, child);
-    if (mcts_remembered(search, tree, child, leaf, values)) {
+    if (mcts_remembered(search, tree, child, leaf, cursor->worker, values)) {
         mcts_arrive(search, tree, cursor, child, values, several);
         return 1;
     }
@@ -138,16 +143,16 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
 }
 
 /* Before the first descent: 1 if the root is evaluated (or remembered), 0 if it waits or there is nothing to do. */
-static inline int mcts_ready(mcts_search *search, int32_t index) {
+static inline int mcts_ready(mcts_search *search, int32_t index, int32_t worker) {
     mcts_tree *tree = &search->trees[index];
-    float values[PLAYOUT_MAX_PLAYERS];
+    MCTS_VALUES(values);
     tree->num_leaves = 0;
     if (!tree->begun || tree->done) return 0;
     if (tree->evaluated) return 1;
     mcts_leaf *leaf = search->leaves + (size_t)index * (size_t)search->config.leaves_per_step;
     mcts_root root = mcts_root_of(search, index);
     leaf->node = MCTS_ROOT;
-    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, values)) {
+    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, worker, values)) {
         mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
         return 1;
     }
@@ -157,14 +162,14 @@ static inline int mcts_ready(mcts_search *search, int32_t index) {
 }
 
 /* Collects the leaves of the trees from `from` to `to`. */
-MCTS_INLINE void mcts_ask_range(mcts_search *search, int32_t from, int32_t to, int gumbel, int several) {
+MCTS_INLINE void mcts_ask_range(mcts_search *search, int32_t from, int32_t to, int32_t worker, int gumbel, int several) {
     mcts_cursor cursors[MCTS_CURSORS];
     int active = 0;
     while (from < to || active) {
         while (active < MCTS_CURSORS && from < to) {
-            if (mcts_ready(search, from)) {
+            if (mcts_ready(search, from, worker)) {
                 mcts_prefetch(search->trees[from].arena + MCTS_UNIT);
-                cursors[active++] = (mcts_cursor){NULL, from, 0, 0};
+                cursors[active++] = (mcts_cursor){NULL, from, 0, 0, worker};
             }
             from++;
         }
@@ -180,20 +185,19 @@ MCTS_INLINE void mcts_ask_range(mcts_search *search, int32_t from, int32_t to, i
     }
 }
 
-static void mcts_ask_trees(void *context, int32_t from, int32_t to) {
+static void mcts_ask_trees(void *context, int32_t from, int32_t to, int32_t worker) {
     mcts_search *search = (mcts_search *)context;
     const int gumbel = search->config.algorithm == MCTS_GUMBEL, several = search->config.leaves_per_step > 1;
-    if (gumbel && several) mcts_ask_range(search, from, to, 1, 1);
-    else if (gumbel) mcts_ask_range(search, from, to, 1, 0);
-    else if (several) mcts_ask_range(search, from, to, 0, 1);
-    else mcts_ask_range(search, from, to, 0, 0);
+    if (gumbel && several) mcts_ask_range(search, from, to, worker, 1, 1);
+    else if (gumbel) mcts_ask_range(search, from, to, worker, 1, 0);
+    else if (several) mcts_ask_range(search, from, to, worker, 0, 1);
+    else mcts_ask_range(search, from, to, worker, 0, 0);
 }
 
 /* Gives leaves their rows; with a cache, equal positions of one step share a row. */
 static inline void mcts_number_rows(mcts_search *search) {
     const int32_t per_tree = search->config.leaves_per_step;
     search->num_rows = search->num_leaves = 0;
-    if (search->cache.keys) memset(search->seen_key, 0, search->seen_size * sizeof(uint64_t));
     for (int32_t t = 0; t < search->num_trees; t++) {
         for (int32_t k = 0; k < search->trees[t].num_leaves; k++) {
             const int32_t at = t * per_tree + k;
@@ -201,23 +205,25 @@ static inline void mcts_number_rows(mcts_search *search) {
             search->num_leaves++;
             leaf->row = search->num_rows;
             if (leaf->key) {
-                uint64_t i = playout_mix(leaf->key) & (search->seen_size - 1);
-                while (search->seen_key[i] && search->seen_key[i] != leaf->key) i = (i + 1) & (search->seen_size - 1);
-                if (search->seen_key[i]) {
-                    leaf->row = search->seen_row[i];
+                const int32_t first = atomic_load(&search->seen_leaf[leaf->seen]);
+                if (first != at) {
+                    leaf->row = search->leaves[first].row;
                     search->trees[t].hits++;
                     continue;
                 }
-                search->seen_key[i] = leaf->key;
-                search->seen_row[i] = leaf->row;
             }
             search->row_tree[search->num_rows] = t;
             search->row_leaf[search->num_rows++] = at;
         }
     }
+    for (int32_t row = 0; search->cache.keys && row < search->num_rows; row++) {
+        const mcts_leaf *leaf = &search->leaves[search->row_leaf[row]];
+        atomic_store(&search->seen_key[leaf->seen], 0);
+        atomic_store(&search->seen_leaf[leaf->seen], MCTS_UNSEEN);
+    }
 }
 
-static void mcts_write_rows(void *context, int32_t from, int32_t to) {
+static void mcts_write_rows(void *context, int32_t from, int32_t to, int32_t worker) {
     mcts_search *search = (mcts_search *)context;
     const playout_game *game = search->game;
     const size_t size = (size_t)game->obs_shape[0] * (size_t)game->obs_shape[1] * (size_t)game->obs_shape[2];
@@ -235,9 +241,12 @@ static void mcts_write_rows(void *context, int32_t from, int32_t to) {
 
 /* One step; returns the number of rows to evaluate. */
 static inline int32_t mcts_ask(mcts_search *search) {
-    mcts_pool_run(&search->pool, search->threads, mcts_ask_trees, search, search->num_trees, 2 * MCTS_CURSORS);
+    const playout_game *game = search->game;
+    const int32_t *plane = game->obs_shape;
+    const int64_t bytes = game->num_actions + game->state_size + (search->obs ? 4 * plane[0] * plane[1] * plane[2] : 0);
+    mcts_pool_run(&search->pool, search->threads, mcts_ask_trees, search, search->num_trees, 1, 2 * MCTS_CURSORS);
     mcts_number_rows(search);
-    mcts_pool_run(&search->pool, search->threads, mcts_write_rows, search, search->num_rows, 32);
+    mcts_pool_run(&search->pool, search->threads, mcts_write_rows, search, search->num_rows, (int32_t)(1 + 8192 / bytes), 256);
     return search->num_rows;
 }
 

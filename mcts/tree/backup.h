@@ -20,11 +20,12 @@
 
 #define MCTS_LEAST_PRIOR 1e-35f /* keeps sums of priors above zero */
 
-/* Softmax of the legal logits; `logits` is indexed by action. */
-MCTS_INLINE void mcts_softmax(mcts_node *node, const mcts_edges *e, const float *logits, int blocks) {
+/* Softmax of the legal logits: a row [num_actions], or those of the node's edges in their order, padded. */
+MCTS_INLINE void mcts_softmax(mcts_node *node, const mcts_edges *e, const float *logits, int by_action, int blocks) {
     vf p[MCTS_MAX_BLOCKS], top = v_all(MCTS_WORST), sum = v_all(0.0f);
     for (int b = 0; b < blocks; b++) {
-        p[b] = v_if(mcts_allowed(node, e, b), v_gather(logits, e->action + 8 * b), v_all(MCTS_WORST));
+        p[b] = by_action ? v_gather(logits, e->action + 8 * b) : v_load(logits + 8 * b);
+        p[b] = v_if(mcts_allowed(node, e, b), p[b], v_all(MCTS_WORST));
         top = v_max(top, p[b]);
     }
     const vf highest = v_all(v_highest(top));
@@ -39,10 +40,12 @@ MCTS_INLINE void mcts_softmax(mcts_node *node, const mcts_edges *e, const float 
     }
 }
 
-static inline void mcts_set_priors(const mcts_shape *shape, mcts_node *node, const float *logits) {
+static inline void mcts_set_priors(const mcts_shape *shape, mcts_node *node, const float *logits, int by_action) {
     const mcts_edges e = mcts_edges_of(shape, node);
-    if (node->num_edges <= 8) mcts_softmax(node, &e, logits, 1);
-    else mcts_softmax(node, &e, logits, (node->num_edges + 7) / 8);
+    const int blocks = (node->num_edges + 7) / 8;
+    if (!by_action) mcts_softmax(node, &e, logits, 0, blocks);
+    else if (blocks == 1) mcts_softmax(node, &e, logits, 1, 1);
+    else mcts_softmax(node, &e, logits, 1, blocks);
 }
 
 /* The value of a proven or finished node for every player. */

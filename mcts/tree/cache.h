@@ -1,8 +1,9 @@
 /* Evaluations remembered by position, symmetric positions as one.
  *
- * A position is named by the smallest hash over the game's symmetries, its logits are kept as that symmetry shows them.
- * Sets of four places, the oldest gives way. Lookups run on any thread; insertions are made by one, in leaf order, so
- * that the content never depends on the number of threads. Positions are told apart by 64-bit hashes alone.
+ * A position is named by the smallest key over the game's symmetries. Kept are the logits of its legal actions only, in
+ * rising order of the actions as that symmetry shows them, and the values. Sets of four places, the oldest gives way.
+ * Lookups run on any thread. A set is filled by one thread in the order of rows, so that the content never depends on
+ * the number of threads. Positions are told apart by 64-bit keys alone.
  */
 #ifndef MCTS_CACHE_H
 #define MCTS_CACHE_H
@@ -14,10 +15,10 @@
 typedef struct mcts_cache {
     uint64_t *keys; /* 0: empty */
     uint64_t *ages;
-    float *logits; /* [capacity, num_actions] */
+    float *logits; /* [capacity, max_legal] */
     float *values; /* [capacity, num_players] */
     uint64_t sets, inserted;
-    int32_t num_actions, num_players, num_symmetries;
+    int32_t num_actions, max_legal, num_players, num_symmetries;
     int32_t *to_canonical;   /* [symmetry, action] */
     int32_t *from_canonical; /* [symmetry, action] */
 } mcts_cache;
@@ -36,12 +37,13 @@ static inline int mcts_cache_create(mcts_cache *cache, const playout_game *game,
     const size_t places = cache->sets * MCTS_WAYS;
     const size_t actions = (size_t)game->num_actions, players = (size_t)game->num_players;
     cache->num_actions = game->num_actions;
+    cache->max_legal = game->max_legal;
     cache->num_players = game->num_players;
     cache->num_symmetries = symmetric ? game->num_symmetries : 1;
     const size_t map = (size_t)cache->num_symmetries * actions;
     cache->keys = (uint64_t *)calloc(places, sizeof(uint64_t));
     cache->ages = (uint64_t *)calloc(places, sizeof(uint64_t));
-    cache->logits = (float *)malloc(places * actions * sizeof(float));
+    cache->logits = (float *)malloc(places * (size_t)game->max_legal * sizeof(float));
     cache->values = (float *)malloc(places * players * sizeof(float));
     cache->to_canonical = (int32_t *)calloc(map, sizeof(int32_t));
     cache->from_canonical = (int32_t *)calloc(map, sizeof(int32_t));
@@ -61,6 +63,8 @@ static inline void mcts_cache_clear(mcts_cache *cache) {
     if (cache->keys) memset(cache->keys, 0, cache->sets * MCTS_WAYS * sizeof(uint64_t));
 }
 
+static inline uint64_t mcts_cache_set(const mcts_cache *cache, uint64_t key) { return playout_mix(key) & (cache->sets - 1); }
+
 /* The position's name and the symmetry that leads to it; `scratch` has room for one state. */
 static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_game *game, const void *state, void *scratch,
                                       int32_t *symmetry) {
@@ -68,29 +72,49 @@ static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_gam
     *symmetry = 0;
     for (int32_t k = 1; k < cache->num_symmetries; k++) {
         game->symmetry(game, state, k, scratch);
-        const uint64_t hash = game->eval_key(game, scratch);
-        if (hash < best) best = hash, *symmetry = k;
+        const uint64_t key = game->eval_key(game, scratch);
+        if (key < best) best = key, *symmetry = k;
     }
     return best ? best : 1;
 }
 
 static inline int64_t mcts_cache_find(const mcts_cache *cache, uint64_t key) {
-    const uint64_t set = (playout_mix(key) & (cache->sets - 1)) * MCTS_WAYS;
+    const uint64_t set = mcts_cache_set(cache, key) * MCTS_WAYS;
     for (uint64_t i = set; i < set + MCTS_WAYS; i++)
         if (cache->keys[i] == key) return (int64_t)i;
     return -1;
 }
 
-/* logits[a] of the position seen through `symmetry`. */
-static inline void mcts_cache_read(const mcts_cache *cache, int64_t place, int32_t symmetry, float *logits) {
+/* Bytes that mcts_ranks() needs for its own work. */
+static inline size_t mcts_ranks_size(int32_t num_actions) { return (size_t)(num_actions / 64 + 1) * (8 + 4); }
+
+/* Where each of a node's actions stands among them all, in rising order, once `symmetry` has mapped them. */
+static inline void mcts_ranks(const mcts_cache *cache, int32_t symmetry, const uint16_t *actions, int32_t n, void *scratch,
+                              uint16_t *ranks) {
+    if (!symmetry) { /* they are in rising order already */
+        for (int32_t i = 0; i < n; i++) ranks[i] = (uint16_t)i;
+        return;
+    }
     const int32_t *map = cache->to_canonical + (size_t)symmetry * (size_t)cache->num_actions;
-    const float *from = cache->logits + (size_t)place * (size_t)cache->num_actions;
-    for (int32_t a = 0; a < cache->num_actions; a++) logits[a] = from[map[a]];
+    const size_t words = (size_t)(cache->num_actions / 64 + 1);
+    uint64_t *bits = (uint64_t *)scratch;
+    uint32_t *before = (uint32_t *)(bits + words), count = 0;
+    memset(bits, 0, words * sizeof *bits);
+    for (int32_t i = 0; i < n; i++) bits[map[actions[i]] >> 6] |= UINT64_C(1) << (map[actions[i]] & 63);
+    for (size_t w = 0; w < words; w++) {
+        before[w] = count;
+        count += (uint32_t)__builtin_popcountll(bits[w]);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t a = map[actions[i]];
+        ranks[i] = (uint16_t)(before[a >> 6] + (uint32_t)__builtin_popcountll(bits[a >> 6] & ((UINT64_C(1) << (a & 63)) - 1)));
+    }
 }
 
-static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, int32_t symmetry, const float *logits,
-                                     const float *values) {
-    const uint64_t set = (playout_mix(key) & (cache->sets - 1)) * MCTS_WAYS;
+/* Puts a row of logits [num_actions] in; the node's actions, and their ranks. `age` grows from row to row. */
+static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, uint64_t age, const uint16_t *actions,
+                                     const uint16_t *ranks, int32_t n, const float *logits, const float *values) {
+    const uint64_t set = mcts_cache_set(cache, key) * MCTS_WAYS;
     uint64_t place = set;
     for (uint64_t i = set; i < set + MCTS_WAYS; i++) {
         if (cache->keys[i] == key || !cache->keys[i]) {
@@ -99,12 +123,11 @@ static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, int32_t sy
         }
         if (cache->ages[i] < cache->ages[place]) place = i;
     }
-    const int32_t *map = cache->to_canonical + (size_t)symmetry * (size_t)cache->num_actions;
-    float *to = cache->logits + (size_t)place * (size_t)cache->num_actions;
-    for (int32_t a = 0; a < cache->num_actions; a++) to[map[a]] = logits[a];
+    float *to = cache->logits + (size_t)place * (size_t)cache->max_legal;
+    for (int32_t i = 0; i < n; i++) to[ranks[i]] = logits[actions[i]];
     memcpy(cache->values + (size_t)place * (size_t)cache->num_players, values, (size_t)cache->num_players * sizeof(float));
     cache->keys[place] = key;
-    cache->ages[place] = ++cache->inserted;
+    cache->ages[place] = age;
 }
 
 #endif

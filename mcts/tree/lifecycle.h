@@ -16,8 +16,8 @@ static inline void mcts_search_free(mcts_search *search) {
         for (int32_t i = 0; i < search->num_trees; i++) free(search->trees[i].arena);
     for (int32_t i = 0; i < search->num_plans; i++) free(search->plans[i].visits);
     free(search->plans), free(search->trees), free(search->root_rows), free(search->leaves);
-    free(search->row_tree), free(search->row_leaf), free(search->seen_key), free(search->seen_row);
-    free(search->tables.puct), free(search->tables.log);
+    free(search->collisions), free(search->row_tree), free(search->row_leaf), free(search->scratch);
+    free(search->seen_key), free(search->seen_leaf), free(search->tables.puct), free(search->tables.log);
     memset(search, 0, sizeof *search);
 }
 
@@ -32,18 +32,21 @@ static inline int mcts_search_create(mcts_search *search, const playout_game *ga
     search->seed = seed;
     search->num_trees = num_trees;
     search->threads = threads;
-    search->row_stride = mcts_padded(game->num_actions);
+    search->row_stride = mcts_padded(game->max_legal);
     search->trees = (mcts_tree *)calloc((size_t)num_trees, sizeof(mcts_tree));
     search->root_rows = (float *)calloc((size_t)num_trees * 4 * (size_t)search->row_stride, sizeof(float));
     search->leaves = (mcts_leaf *)calloc(rows, sizeof(mcts_leaf));
+    search->collisions = (mcts_collision *)calloc(rows, sizeof(mcts_collision));
+    search->scratch = (uint8_t *)calloc((size_t)(threads > 1 ? threads : 1), mcts_scratch_size(game));
     search->row_tree = (int32_t *)calloc(rows, sizeof(int32_t));
     search->row_leaf = (int32_t *)calloc(rows, sizeof(int32_t));
     for (search->seen_size = 4; search->seen_size < 2 * rows; search->seen_size *= 2) {}
-    search->seen_key = (uint64_t *)calloc(search->seen_size, sizeof(uint64_t));
-    search->seen_row = (int32_t *)calloc(search->seen_size, sizeof(int32_t));
-    if (!search->trees || !search->root_rows || !search->leaves || !search->row_tree || !search->row_leaf ||
-        !search->seen_key || !search->seen_row)
+    search->seen_key = (_Atomic uint64_t *)calloc(search->seen_size, sizeof(uint64_t));
+    search->seen_leaf = (atomic_int *)malloc(search->seen_size * sizeof(atomic_int));
+    if (!search->trees || !search->root_rows || !search->leaves || !search->collisions || !search->scratch ||
+        !search->row_tree || !search->row_leaf || !search->seen_key || !search->seen_leaf)
         return -1;
+    for (uint64_t i = 0; i < search->seen_size; i++) atomic_store(&search->seen_leaf[i], MCTS_UNSEEN);
     return cache_size ? mcts_cache_create(&search->cache, game, cache_size, config->cache_symmetric) : 0;
 }
 
@@ -91,7 +94,7 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     tree->budget = budget;
     tree->noise = (uint8_t)noise;
     tree->begun = 1;
-    tree->sims = tree->position = tree->num_leaves = tree->schedule_size = 0;
+    tree->sims = tree->position = tree->num_leaves = tree->num_collisions = tree->schedule_size = 0;
     tree->reused = node->visits;
     tree->outcomes = mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_OUTCOME);
     tree->done = (node->flags & (MCTS_TERMINAL | MCTS_PROVEN | MCTS_CHANCE)) != 0;
@@ -100,7 +103,7 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     const int64_t visits = (int64_t)budget + (config->count_reused && tree->reused < (float)budget ? 0 : (int64_t)tree->reused);
     int64_t new_nodes = visits - (config->count_reused ? (int64_t)tree->reused : 0);
     if (config->algorithm == MCTS_UCT) new_nodes = new_nodes / 2 + 1; /* an edge gets its node at the second visit */
-    if (mcts_grow_tables(search, visits + config->leaves_per_step + 2)) return -1;
+    if (mcts_grow_tables(search, visits + 2 * config->leaves_per_step + 2)) return -1;
     if (config->algorithm == MCTS_GUMBEL) {
         const int32_t m = node->num_edges < config->max_considered ? node->num_edges : config->max_considered;
         const mcts_plan *plan = mcts_plan_for(search, m, (int32_t)(config->count_reused ? budget : visits));
@@ -108,8 +111,8 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
         tree->schedule = plan->visits;
         tree->schedule_size = plan->size;
     }
-    return mcts_reserve(tree, (uint64_t)(new_nodes > 0 ? new_nodes : 0) * (uint64_t)units +
-                                  3 * (uint64_t)search->shape.max_units);
+    return mcts_reserve_for_search(tree, (uint64_t)(new_nodes > 0 ? new_nodes : 0) * (uint64_t)units +
+                                             3 * (uint64_t)search->shape.max_units);
 }
 
 static inline int mcts_begin_tree(mcts_search *search, int32_t index, const void *state, int32_t budget, int32_t noise) {

@@ -13,6 +13,8 @@
 #include "playout_game.h"
 
 #define MCTS_UNIT 64
+#define MCTS_MAX_UNITS 0x7fffffffu /* of an arena: 128 GiB */
+#define MCTS_SPACIOUS_SEARCHES 16
 #define MCTS_ROOT 1u /* offset of the root; 0 means "no node" */
 
 enum { MCTS_PUCT = 0, MCTS_GUMBEL = 1, MCTS_UCT = 2 };
@@ -67,6 +69,8 @@ typedef struct mcts_tree {
     int32_t sims;        /* simulations begun in this search */
     int32_t num_nodes;
     int32_t num_leaves; /* handed out by the last ask */
+    int32_t num_collisions; /* descents of this step that met a leaf under way */
+    int32_t spacious; /* searches in a row that needed a small part of the arena only */
     int64_t all_sims;   /* in all searches so far */
     int64_t hits;       /* evaluations that the cache or another tree's row gave */
     float reused;       /* visits that the root had at the beginning */
@@ -86,8 +90,10 @@ typedef struct mcts_config {
 
 typedef struct mcts_shape { /* the sizes that follow from a game */
     int32_t edges_at;       /* bytes from the head to the edges */
-    int32_t state_size, num_actions, num_players;
-    int32_t max_units; /* of a node with every action legal */
+    int32_t state_size, num_players;
+    int32_t max_units; /* of a node with as many moves as can be */
+    int32_t collected; /* are there rewards along the way? */
+    float scale;       /* results are divided by it */
 } mcts_shape;
 
 #define MCTS_STATE_AT ((int32_t)sizeof(mcts_node))
@@ -102,10 +108,11 @@ static inline int32_t mcts_units(const mcts_shape *shape, int32_t num_edges, int
 static inline mcts_shape mcts_shape_of(const playout_game *game) {
     mcts_shape shape;
     shape.state_size = game->state_size;
-    shape.num_actions = game->num_actions;
     shape.num_players = game->num_players;
+    shape.collected = (game->flags & PLAYOUT_STEP_REWARDS) != 0;
+    shape.scale = (float)game->value_scale;
     shape.edges_at = (MCTS_STATE_AT + game->state_size + 31) & ~31;
-    shape.max_units = mcts_units(&shape, game->num_actions, 0);
+    shape.max_units = mcts_units(&shape, game->max_legal, 0);
     return shape;
 }
 
@@ -137,12 +144,16 @@ MCTS_INLINE mcts_edges mcts_edges_of(const mcts_shape *shape, mcts_node *node) {
     return e;
 }
 
-/* Makes room for `units` more; 0, or -1 when memory is short. May move the arena: pointers to nodes are void then. */
-static inline int mcts_reserve(mcts_tree *tree, uint64_t units) {
-    if (tree->arena && tree->used + units <= tree->capacity) return 0;
-    uint64_t capacity = tree->used + units;
-    if (tree->arena && capacity < tree->capacity + tree->capacity / 2) capacity = tree->capacity + tree->capacity / 2;
-    if (capacity > UINT32_MAX) return -1;
+/* What each player has, in units of the game's value_scale. */
+static inline void mcts_scaled_returns(const playout_game *game, const mcts_shape *shape, const void *state, float *values) {
+    game->returns(game, state, values);
+    if (shape->scale != 1.0f)
+        for (int32_t p = 0; p < shape->num_players; p++) values[p] /= shape->scale;
+}
+
+/* Moves the arena to one of `capacity` units; 0, or -1 when memory is short. */
+static inline int mcts_resize(mcts_tree *tree, uint64_t capacity) {
+    if (capacity > MCTS_MAX_UNITS) return -1;
     uint8_t *arena = (uint8_t *)aligned_alloc(MCTS_UNIT, capacity * MCTS_UNIT);
     if (!arena) return -1;
     if (tree->arena) memcpy(arena, tree->arena, tree->used * MCTS_UNIT);
@@ -150,6 +161,26 @@ static inline int mcts_reserve(mcts_tree *tree, uint64_t units) {
     tree->arena = arena;
     tree->capacity = capacity;
     return 0;
+}
+
+/* Makes room for `units` more; 0, or -1 when memory is short. May move the arena: pointers to nodes are void then. */
+static inline int mcts_reserve(mcts_tree *tree, uint64_t units) {
+    if (tree->arena && tree->used + units <= tree->capacity) return 0;
+    uint64_t capacity = tree->used + units;
+    if (tree->arena && capacity < tree->capacity + tree->capacity / 2) capacity = tree->capacity + tree->capacity / 2;
+    return mcts_resize(tree, capacity);
+}
+
+/* Called when a search that needs `units` more begins: reserves them, and gives memory back where several searches in
+ * a row could have done with a quarter of what there is (a larger one in between, as with budgets that are drawn, keeps
+ * it).
+ */
+static inline int mcts_reserve_for_search(mcts_tree *tree, uint64_t units) {
+    const uint64_t needed = tree->used + units;
+    tree->spacious = tree->arena && tree->capacity / 4 > needed ? tree->spacious + 1 : 0;
+    if (tree->spacious < MCTS_SPACIOUS_SEARCHES) return mcts_reserve(tree, units);
+    tree->spacious = 0;
+    return mcts_resize(tree, needed);
 }
 
 /* Lays out the edges of the block at the end. */
@@ -207,7 +238,7 @@ static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_s
         if (to_play == PLAYOUT_CHANCE && mcts_finish_chance(game, shape, tree, node)) return node;
         node->to_play = PLAYOUT_TERMINAL;
         node->flags = MCTS_TERMINAL;
-        game->returns(game, mcts_state(node), mcts_returns(shape, node));
+        mcts_scaled_returns(game, shape, mcts_state(node), mcts_returns(shape, node));
         tree->used += (uint64_t)mcts_units(shape, 0, 1);
         return node;
     }

@@ -13,8 +13,8 @@
 #include "search.h"
 
 /* The mean of several random games from `state`, which is overwritten; `scratch` has room for one more state. */
-static inline void mcts_rollouts(const playout_game *game, void *state, void *scratch, int32_t count, playout_rng *rng,
-                                 float *values) {
+static inline void mcts_rollouts(const playout_game *game, void *state, void *scratch, int32_t count, float scale,
+                                 playout_rng *rng, float *values) {
     float once[PLAYOUT_MAX_PLAYERS];
     playout_finish(game, count > 1 ? memcpy(scratch, state, (size_t)game->state_size) : state, rng, values);
     for (int32_t k = 1; k < count; k++) {
@@ -23,6 +23,8 @@ static inline void mcts_rollouts(const playout_game *game, void *state, void *sc
     }
     if (count > 1)
         for (int32_t p = 0; p < game->num_players; p++) values[p] /= (float)count;
+    if (scale != 1.0f)
+        for (int32_t p = 0; p < game->num_players; p++) values[p] /= scale;
 }
 
 static inline void mcts_shuffle(const mcts_shape *shape, mcts_node *node, playout_rng *rng) {
@@ -66,7 +68,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
                 mcts_prove_terminal(config, shape, child);
             } else {
                 void *scratch = (uint8_t *)state + (size_t)shape->max_units * MCTS_UNIT;
-                mcts_rollouts(game, state, scratch, config->num_rollouts, &tree->rollouts, values);
+                mcts_rollouts(game, state, scratch, config->num_rollouts, shape->scale, &tree->rollouts, values);
                 child = NULL;
                 break;
             }
@@ -110,7 +112,7 @@ typedef struct mcts_slice {
     double deadline;
 } mcts_slice;
 
-static void mcts_uct_trees(void *context, int32_t from, int32_t to) {
+static void mcts_uct_trees(void *context, int32_t from, int32_t to, int32_t worker) {
     mcts_slice *slice = (mcts_slice *)context;
     mcts_search *search = slice->search;
     const uint64_t room = 3 * (uint64_t)search->shape.max_units;
@@ -134,7 +136,7 @@ static void mcts_uct_trees(void *context, int32_t from, int32_t to) {
 static inline int32_t mcts_uct(mcts_search *search, double seconds) {
     mcts_slice slice = {search, mcts_clock() + seconds};
     int32_t left = 0;
-    mcts_pool_run(&search->pool, search->threads, mcts_uct_trees, &slice, search->num_trees, 1);
+    mcts_pool_run(&search->pool, search->threads, mcts_uct_trees, &slice, search->num_trees, 1, 1);
     for (int32_t i = 0; i < search->num_trees; i++) left += search->trees[i].begun && !search->trees[i].done;
     return left;
 }

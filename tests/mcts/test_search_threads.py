@@ -42,6 +42,50 @@ def test_trees_do_not_depend_on_the_number_of_threads(settings, tools):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("settings", [{}, {"cache_size": 256}], ids=str)
+@pytest.mark.parametrize("num_trees", [1, 3])
+def test_leaves_of_few_trees_are_shared_among_threads_and_change_nothing(
+    num_trees, settings, tools
+):
+    game, found = tools.game("connect_four"), []
+    for threads in (1, 2, 5):
+        config = SearchConfig(num_simulations=100, leaves_per_step=16, threads=threads, **settings)
+        search = Search(game, config, num_trees=num_trees, seed=3)
+        search.begin(tools.random_states(game, num_trees, seed=4, plies=8))
+        result = tools.finish(search, game)
+        found.append((result.visits, result.q, result.value))
+    for other in found[1:]:
+        for one, expected in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(one, expected)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+def test_a_step_goes_on_where_two_descents_meet(algorithm, tools):
+    game, steps = tools.game("connect_four"), 0
+    config = SearchConfig(algorithm=algorithm, num_simulations=200, leaves_per_step=32)
+    search = Search(game, config, num_trees=1)
+    search.begin(game.batch(1))
+    while (leaves := search.ask()) is not None:
+        search.tell(*tools.evaluate(leaves.states, game))
+        steps += 1
+    assert search.result().visits.sum() == 200
+    assert steps <= 12  # 200 / 32, and a few at the beginning, when there are fewer leaves
+
+
+def test_an_arena_shrinks_when_many_small_searches_follow_a_large_one(tools):
+    game = tools.game("connect_four")
+    search = Search(game, SearchConfig(), num_trees=2)
+    search.run(game.batch(2), UniformEvaluator(), num_simulations=5000)
+    large = search.stats["tree_bytes"]
+    for i in range(40):  # now and then one that needs more: nothing is gained by giving it back
+        budget = 4000 if i % 10 == 0 else 20
+        search.run(game.batch(2), UniformEvaluator(), num_simulations=budget)
+    assert search.stats["tree_bytes"] == large
+    for _ in range(20):
+        search.run(game.batch(2), UniformEvaluator(), num_simulations=20)
+    assert search.stats["tree_bytes"] < large / 50
+
+
 def test_two_searches_can_run_in_two_threads(tools):
     game = tools.game("connect_four")
     results = [None, None]

@@ -8,8 +8,9 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 
-#include "connect_four_table.h"
+#include "connect_four/table.h"
 #include "tic_tac_toe.h"
+#include "playout_adopt.h"
 #include "result.h"
 
 enum { NUM_TREES = 48, NUM_THREADS = 4, NUM_MOVES = 3, NUM_SIMULATIONS = 24, MAX_LEAVES = 4, MAX_ACTIONS = 16 };
@@ -132,16 +133,17 @@ static void try_game(const playout_game *game) {
 }
 
 int main(void) {
-    playout_game connect_four, tic_tac_toe;
-    need(c4_make(&connect_four, 7, 6, 4) == 0, "no Connect Four");
-    ttt_make(&tic_tac_toe);
+    playout_game made[2], games[2];
+    const double seven_by_six[] = {7, 6, 4};
+    need(c4_make(&made[0], seven_by_six) == NULL, "no Connect Four");
+    need(ttt_make(&made[1], NULL) == NULL, "no tic-tac-toe");
+    for (int32_t i = 0; i < 2; i++) playout_adopt(&made[i], &games[i]);
 #ifdef PLANTED_RACE
-    real_apply = connect_four.apply;
-    connect_four.apply = counting_apply;
+    real_apply = games[0].apply;
+    games[0].apply = counting_apply;
 #endif
-    try_game(&connect_four);
-    try_game(&tic_tac_toe);
-    connect_four.destroy(&connect_four);
+    for (int32_t i = 0; i < 2; i++) try_game(&games[i]);
+    made[0].destroy(&made[0]);
     printf("no report: two games, three algorithms, two searches of %d threads and %d trees at once\n", NUM_THREADS, NUM_TREES);
     return 0;
 }
