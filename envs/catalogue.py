@@ -120,6 +120,21 @@ GAMES: dict[str, GameEntry] = {
             pettingzoo_id="playout/hex-v0",
         ),
         GameEntry(
+            name="kuhn_poker",
+            gymnasium_id="playout/KuhnPoker-v0",
+            pettingzoo_id="playout/kuhn_poker-v0",
+        ),
+        GameEntry(
+            name="leduc_poker",
+            gymnasium_id="playout/LeducPoker-v0",
+            pettingzoo_id="playout/leduc_poker-v0",
+        ),
+        GameEntry(
+            name="liars_dice",
+            gymnasium_id="playout/LiarsDice-v0",
+            pettingzoo_id="playout/liars_dice-v0",
+        ),
+        GameEntry(
             name="mnk",
             gymnasium_id="playout/Mnk-v0",
             pettingzoo_id="playout/mnk-v0",

@@ -25,6 +25,12 @@ cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
 cdef extern from "hex/table.h" nogil:
     const playout_maker HEX
+cdef extern from "hidden/kuhn_poker.h" nogil:
+    const playout_maker KUHN_POKER
+cdef extern from "hidden/leduc_poker.h" nogil:
+    const playout_maker LEDUC_POKER
+cdef extern from "hidden/liars_dice.h" nogil:
+    const playout_maker LIARS_DICE
 cdef extern from "mnk.h" nogil:
     const playout_maker GOMOKU
     const playout_maker MNK
@@ -33,14 +39,17 @@ cdef extern from "othello.h" nogil:
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[7]
+cdef const playout_maker *MAKERS[10]
 MAKERS[0] = &BREAKTHROUGH
 MAKERS[1] = &CONNECT_FOUR
 MAKERS[2] = &GOMOKU
 MAKERS[3] = &HEX
-MAKERS[4] = &MNK
-MAKERS[5] = &OTHELLO
-MAKERS[6] = &TIC_TAC_TOE
+MAKERS[4] = &KUHN_POKER
+MAKERS[5] = &LEDUC_POKER
+MAKERS[6] = &LIARS_DICE
+MAKERS[7] = &MNK
+MAKERS[8] = &OTHELLO
+MAKERS[9] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
