@@ -110,6 +110,11 @@ GAMES: dict[str, GameEntry] = {
             prover="playout.mcts.exact.connect_four.engine:connect_four_prover",
         ),
         GameEntry(
+            name="game_2048",
+            gymnasium_id="playout/Game2048-v0",
+            pettingzoo_id="playout/game_2048-v0",
+        ),
+        GameEntry(
             name="gomoku",
             gymnasium_id="playout/Gomoku-v0",
             pettingzoo_id="playout/gomoku-v0",

@@ -23,6 +23,8 @@ cdef extern from "breakthrough.h" nogil:
     const playout_maker BREAKTHROUGH
 cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
+cdef extern from "game_2048.h" nogil:
+    const playout_maker GAME_2048
 cdef extern from "hex/table.h" nogil:
     const playout_maker HEX
 cdef extern from "hidden/kuhn_poker.h" nogil:
@@ -39,17 +41,18 @@ cdef extern from "othello.h" nogil:
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[10]
+cdef const playout_maker *MAKERS[11]
 MAKERS[0] = &BREAKTHROUGH
 MAKERS[1] = &CONNECT_FOUR
-MAKERS[2] = &GOMOKU
-MAKERS[3] = &HEX
-MAKERS[4] = &KUHN_POKER
-MAKERS[5] = &LEDUC_POKER
-MAKERS[6] = &LIARS_DICE
-MAKERS[7] = &MNK
-MAKERS[8] = &OTHELLO
-MAKERS[9] = &TIC_TAC_TOE
+MAKERS[2] = &GAME_2048
+MAKERS[3] = &GOMOKU
+MAKERS[4] = &HEX
+MAKERS[5] = &KUHN_POKER
+MAKERS[6] = &LEDUC_POKER
+MAKERS[7] = &LIARS_DICE
+MAKERS[8] = &MNK
+MAKERS[9] = &OTHELLO
+MAKERS[10] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
