@@ -242,29 +242,34 @@ def step(object capsule, uint8_t[:, ::1] states, const int32_t[::1] actions, con
     """One ply of every row and all that an environment tells about it, in one pass.
 
     Empty outputs are left out. Rows that are over on entry restart instead of moving if `reset_finished`.
+    With rewards along the way, a reward is what the mover's returns have grown by.
     Returns -1 or the first bad row.
     """
     cdef const playout_game *game = table_of(capsule)
-    cdef float[PLAYOUT_MAX_PLAYERS] values
+    cdef float[PLAYOUT_MAX_PLAYERS] values, before
     cdef int32_t row, bad, mover, player
     cdef bint over
+    cdef bint along = (game.flags & PLAYOUT_STEP_REWARDS) != 0
     with nogil:
         bad = first_illegal(game, states, actions, where, reset_finished)
         for row in range(<int32_t>states.shape[0] if bad < 0 else 0):
             if where.shape[0] and not where[row]:
                 continue
             mover = game.to_play(game, &states[row, 0])
+            memset(before, 0, sizeof(before))
             if mover == PLAYOUT_TERMINAL:
                 game.init(game, &states[row, 0])
             else:
+                if along:
+                    game.returns(game, &states[row, 0], before)
                 game.apply(game, &states[row, 0], actions[row])
             player = game.to_play(game, &states[row, 0])
             over = player == PLAYOUT_TERMINAL
             memset(values, 0, sizeof(values))
-            if over:
+            if over or along:
                 game.returns(game, &states[row, 0], values)
             if rewards.shape[0]:
-                rewards[row] = values[mover] if mover >= 0 else 0.0
+                rewards[row] = values[mover] - before[mover] if mover >= 0 else 0.0
             if results.shape[0]:
                 memcpy(&results[row, 0], values, game.num_players * sizeof(float))
             if ended.shape[0]:

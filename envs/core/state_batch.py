@@ -181,7 +181,10 @@ class StateBatch:
         return channels * height * width
 
     def returns(self) -> NDArray[np.float32]:
-        """float32 [B, P]: results of finished games, zeros elsewhere."""
+        """float32 [B, P]: results of finished games, zeros elsewhere.
+
+        With rewards along the way: what each player has collected so far.
+        """
         out = np.empty((len(self), self.game.num_players), np.float32)
         _batch.returns(self.game.capsule, self.data, out)
         return out
@@ -252,8 +255,9 @@ class StateBatch:
             reset_finished: Rows that are over on entry restart, whatever their action is.
             obs: float32 [B, C, H, W], as the side to move sees the new state (player 0 at the end).
             mask: uint8 (or bool, int8) [B, A], legal actions of the new state.
-            rewards: float32 [B], the result for the player who has just moved.
-            returns: float32 [B, P], the result for every player.
+            rewards: float32 [B], the result for the player who has just moved; with rewards along
+                the way, what the move has brought that player (nothing at a chance node).
+            returns: float32 [B, P], the result for every player, as `returns` gives it.
             ended: uint8 (or bool) [B], is the new state the end?
             to_play: int32 [B], who moves next.
 

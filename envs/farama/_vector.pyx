@@ -44,6 +44,8 @@ cdef extern from "game_rows.h" nogil:
         uint8_t *mask
         uint8_t *legal
         float *rewards
+        float *before
+        int32_t *movers
         uint8_t *terminations
         uint8_t *truncations
     int32_t gr_first_illegal(const gr_rows *rows, const int32_t *actions)
@@ -78,7 +80,7 @@ cdef class GameRows:
     cdef readonly object states, seeds, episodes, elapsed, draws, pending, players
     cdef readonly object final_mask, final_to_play
     cdef readonly object obs, final_obs, mask, rewards, terminations, truncations, to_play
-    cdef object _capsule, _legal, _held, _moved
+    cdef object _capsule, _legal, _held, _moved, _before, _movers
 
     def __init__(self, capsule, int num_envs, *, str mode, str opponent, int player, int limit):
         cdef const playout_game *game
@@ -103,6 +105,8 @@ cdef class GameRows:
         self.truncations = np.zeros(num_envs, np.bool_)
         self._legal = padded_rows(num_envs, game.num_actions)
         self._moved = np.zeros(num_envs, np.uint8)
+        self._before = np.zeros(num_envs, np.float32)
+        self._movers = np.zeros(num_envs, np.int32)
         self.c.game = game
         self.c.num_envs = num_envs
         self.c.mode = MODES.index(mode)
@@ -126,6 +130,8 @@ cdef class GameRows:
         self.c.mask = <uint8_t *>cnp.PyArray_DATA(self.mask)
         self.c.legal = <uint8_t *>cnp.PyArray_DATA(self._legal)
         self.c.rewards = <float *>cnp.PyArray_DATA(self.rewards)
+        self.c.before = <float *>cnp.PyArray_DATA(self._before)
+        self.c.movers = <int32_t *>cnp.PyArray_DATA(self._movers)
         self.c.terminations = <uint8_t *>cnp.PyArray_DATA(self.terminations)
         self.c.truncations = <uint8_t *>cnp.PyArray_DATA(self.truncations)
 

@@ -38,6 +38,9 @@ def raw_env(
 class AECGame(AECEnv):  # type: ignore[misc]
     """One board, agents player_0, player_1 and so on in the order of the game's players.
 
+    A step's reward of every agent is what its returns have grown by: the result at the end, or
+    what the move and the chance after it have brought.
+
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
         render_mode: None, "ansi" or "rgb_array".
@@ -89,6 +92,7 @@ class AECGame(AECEnv):  # type: ignore[misc]
         self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else int(seed)
         self._draws = 0
         self._state = self._resolve_chance(self.game.initial_state())
+        self._collected = np.zeros(self.game.num_players, np.float32)
         self.agents = self.possible_agents[:]
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
@@ -116,10 +120,10 @@ class AECGame(AECEnv):  # type: ignore[misc]
             raise TypeError(f"an action must be a whole number, got {action!r}")
         self._state = self._resolve_chance(self._state.apply(int(action)))
         self._cumulative_rewards[agent] = 0.0
-        self._clear_rewards()
+        before, self._collected = self._collected, self._state.returns  # zeros before a result
+        grown = (self._collected - before).tolist()
+        self.rewards = dict(zip(self.possible_agents, grown, strict=True))
         if self._state.is_terminal:
-            results = self._state.returns.tolist()
-            self.rewards = dict(zip(self.possible_agents, results, strict=True))
             self.terminations = dict.fromkeys(self.agents, True)
             following = (self.possible_agents.index(agent) + 1) % len(self.possible_agents)
             self.agent_selection = self.possible_agents[following]

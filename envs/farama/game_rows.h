@@ -38,6 +38,8 @@ typedef struct gr_rows {
     uint8_t *mask;  /* the caller's, int8 to NumPy */
     uint8_t *legal; /* the same, kept where nobody else writes: what actions are checked against */
     float *rewards;
+    float *before;   /* of games with rewards along the way: what the agent had collected before its move ... */
+    int32_t *movers; /* ... and who the agent is: in self-play whoever was to move */
     uint8_t *terminations, *truncations;
 } gr_rows;
 
@@ -59,6 +61,26 @@ GR_INLINE int32_t gr_resolve_chance(const gr_rows *r, int32_t row) {
     }
     r->to_play[row] = player;
     return player;
+}
+
+/* With rewards along the way: notes what the agent has before its move. An episode begins with nothing, so that what
+ * chance and other players bring the agent before its first move counts as that move's. */
+GR_INLINE void gr_note_collected(const gr_rows *r, int32_t row) {
+    float values[PLAYOUT_MAX_PLAYERS];
+    if (!(r->game->flags & PLAYOUT_STEP_REWARDS)) return;
+    r->movers[row] = r->opponent == GR_SELF_PLAY ? r->to_play[row] : r->players[row];
+    r->before[row] = 0.0f;
+    if (r->elapsed[row] == 0) return;
+    r->game->returns(r->game, gr_state(r, row), values);
+    r->before[row] = values[r->movers[row]];
+}
+
+/* With rewards along the way: the reward is what the agent's returns have grown by. */
+GR_INLINE void gr_reward_growth(const gr_rows *r, int32_t row) {
+    float values[PLAYOUT_MAX_PLAYERS];
+    if (!(r->game->flags & PLAYOUT_STEP_REWARDS)) return;
+    r->game->returns(r->game, gr_state(r, row), values);
+    r->rewards[row] = values[r->movers[row]] - r->before[row];
 }
 
 /* One legal move of whoever is to move, and the reward if it ended the game. */
@@ -134,6 +156,7 @@ GR_INLINE void gr_move(const gr_rows *r, int32_t row, int32_t action) {
         gr_start(r, row);
         return;
     }
+    gr_note_collected(r, row);
     r->elapsed[row] += 1;
     gr_play(r, row, action);
     if (r->opponent == GR_RANDOM) gr_reply_at_random(r, row);
@@ -146,6 +169,7 @@ GR_INLINE int32_t gr_end_row(const gr_rows *r, int32_t row) {
     const uint8_t cut = moved && r->limit > 0 && r->elapsed[row] >= r->limit;
     r->terminations[row] = ended;
     r->truncations[row] = cut;
+    if (moved) gr_reward_growth(r, row);
     gr_observe(r, row);
     if (r->mode == GR_SAME_STEP && (ended || cut)) {
         const size_t at = (size_t)row * (size_t)r->plane;

@@ -66,7 +66,9 @@ class GameVectorEnv(NativeVectorEnv):
     Without an opponent the caller moves for every player in turn (self-play): observation and mask
     are the side to move's, the reward is the mover's, infos["to_play"] says who is next. With one,
     the caller is one player, the others reply within the step, and everything is seen as that
-    player sees it.
+    player sees it. The reward of a step is what that player's returns have grown by: the result
+    at the end, and in a game with rewards along the way what the step brought, the replies and
+    chance included.
 
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
