@@ -97,6 +97,11 @@ GAMES: dict[str, GameEntry] = {
     entry.name: entry
     for entry in (
         GameEntry(
+            name="backgammon",
+            gymnasium_id="playout/Backgammon-v0",
+            pettingzoo_id="playout/backgammon-v0",
+        ),
+        GameEntry(
             name="breakthrough",
             gymnasium_id="playout/Breakthrough-v0",
             pettingzoo_id="playout/breakthrough-v0",

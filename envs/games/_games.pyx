@@ -19,6 +19,8 @@ cdef extern from "playout_maker.h" nogil:
         const char *(*make)(playout_game *, const double *) noexcept nogil
     const char PLAYOUT_NO_MEMORY[]
 
+cdef extern from "backgammon/table.h" nogil:
+    const playout_maker BACKGAMMON
 cdef extern from "breakthrough.h" nogil:
     const playout_maker BREAKTHROUGH
 cdef extern from "connect_four/table.h" nogil:
@@ -41,18 +43,19 @@ cdef extern from "othello.h" nogil:
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[11]
-MAKERS[0] = &BREAKTHROUGH
-MAKERS[1] = &CONNECT_FOUR
-MAKERS[2] = &GAME_2048
-MAKERS[3] = &GOMOKU
-MAKERS[4] = &HEX
-MAKERS[5] = &KUHN_POKER
-MAKERS[6] = &LEDUC_POKER
-MAKERS[7] = &LIARS_DICE
-MAKERS[8] = &MNK
-MAKERS[9] = &OTHELLO
-MAKERS[10] = &TIC_TAC_TOE
+cdef const playout_maker *MAKERS[12]
+MAKERS[0] = &BACKGAMMON
+MAKERS[1] = &BREAKTHROUGH
+MAKERS[2] = &CONNECT_FOUR
+MAKERS[3] = &GAME_2048
+MAKERS[4] = &GOMOKU
+MAKERS[5] = &HEX
+MAKERS[6] = &KUHN_POKER
+MAKERS[7] = &LEDUC_POKER
+MAKERS[8] = &LIARS_DICE
+MAKERS[9] = &MNK
+MAKERS[10] = &OTHELLO
+MAKERS[11] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
