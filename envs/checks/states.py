@@ -247,6 +247,11 @@ class StateChecker(HiddenChecker):
                 f"returns() wrote {values.tolist()}",
                 "what was collected so far must be finite numbers, the same on a second call",
             )
+            self.need(
+                self.moves or not values.any(),
+                f"returns() wrote {values.tolist()}",
+                "nothing can have been collected yet",
+            )
         if not state.is_terminal:
             return
         most = np.float32(self.game.value_scale)

@@ -19,6 +19,7 @@ from playout_game cimport (
     PLAYOUT_GAME_CAPSULE,
     PLAYOUT_GENERAL_SUM,
     PLAYOUT_HIDDEN,
+    PLAYOUT_STEP_REWARDS,
     PLAYOUT_TERMINAL,
     PLAYOUT_TEXT_SIZE,
     PLAYOUT_ZERO_SUM,
@@ -386,10 +387,9 @@ def make(object game, object rules, int state_bytes):
         table.flags = PLAYOUT_HIDDEN
     if rules.has_resample:
         table.resample = py_resample
-    if rules.zero_sum is not None:
-        table.flags |= PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
-    table.value_scale = rules.value_scale
-    table.max_legal = rules.max_legal
+    table.flags |= PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
+    table.flags |= PLAYOUT_STEP_REWARDS if rules.step_rewards else 0
+    table.value_scale, table.max_legal = rules.value_scale, rules.max_legal
     table.side_planes[0], table.side_planes[1] = rules.side_planes or (0, 0)
     table.context = <void *>adaptor
     Py_INCREF(adaptor)

@@ -55,6 +55,9 @@ class Game(Protocol):
         prover: builds what proves outcomes for the game, see `playout.mcts.exact`.
         value_scale (float): results lie in [-value_scale, value_scale], 1 by default; search and
             learning divide by it.
+        step_rewards (bool): are there rewards along the way? Then `returns` is asked about every
+            state, and gives what each player has collected so far, in units of any scale; the
+            reward of a move is what that grows by, and value_scale is about what good play brings.
         hidden (bool): players see only a part of the state, as `observe` shows it; needs info_key.
         info_key(state, player) -> str, bytes, int or a tuple of them: all that the player knows,
             equal for states that it cannot tell apart.
@@ -89,7 +92,10 @@ class Game(Protocol):
         """The state after a legal action, as a new object."""
 
     def returns(self, state: Any) -> Sequence[float]:
-        """The results [P], each in [-1, 1] (see value_scale), of a state that is over."""
+        """The results [P], each in [-1, 1] (see value_scale), of a state that is over.
+
+        With rewards along the way (step_rewards): of any state, what was collected so far.
+        """
 
     def observe(self, state: Any, player: int) -> ArrayLike:
         """Numbers [C, H, W]: the state as `player` sees it."""

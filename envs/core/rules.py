@@ -25,20 +25,22 @@ class Rules:
     """A game's answers, examined, and what stands in for the methods that it leaves out.
 
     Attributes:
-        zero_sum: As the game declares it, or None.
+        zero_sum: Do the results add up to 0?
         max_legal: As the game declares it, or 0.
         side_planes: As the game declares them, or None.
         has_chance: Has the game chance nodes?
         has_plies_left: Does the game bound the plies to come?
         hidden, has_resample, has_view: Do players see a part only, can it be drawn, and shown?
-        value_scale: How large results may be.
+        value_scale: How large results may be, or with rewards along the way about are.
+        step_rewards: Are there rewards along the way?
     """
 
     def __init__(self, game: Game) -> None:
         self.game = game
         self.players, self.actions = game.num_players, game.num_actions
         self.shape = tuple(int(side) for side in game.obs_shape)
-        self.zero_sum: bool | None = getattr(game, "zero_sum", None)
+        declared = getattr(game, "zero_sum", None)
+        self.zero_sum: bool = self.players == 2 if declared is None else declared
         self.max_legal: int = getattr(game, "max_legal", None) or 0
         self.side_planes: tuple[int, int] | None = getattr(game, "side_planes", None)
         self.has_chance = callable(getattr(game, "chance", None))
@@ -47,7 +49,10 @@ class Rules:
         self.has_view = callable(getattr(game, "view_text", None))
         self.hidden: bool = getattr(game, "hidden", False)
         self.value_scale = getattr(game, "value_scale", 1.0)
+        self.step_rewards: bool = getattr(game, "step_rewards", False)
         kind = type(game).__name__
+        if not isinstance(self.step_rewards, bool):
+            raise GameError(f"{kind}.step_rewards must be True or False, got {self.step_rewards!r}")
         if not isinstance(self.hidden, bool):
             raise GameError(f"{kind}.hidden must be True or False, got {self.hidden!r}")
         if self.hidden and not callable(getattr(game, "info_key", None)):
@@ -55,7 +60,7 @@ class Rules:
         scale = self.value_scale
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
             raise GameError(f"{kind}.value_scale must be a positive number, got {scale!r}")
-        if self.zero_sum is not None and not isinstance(self.zero_sum, bool):
+        if not isinstance(self.zero_sum, bool):
             raise GameError(f"{kind}.zero_sum must be True or False, got {self.zero_sum!r}")
         if not _is_int(self.max_legal) or not 0 <= self.max_legal <= self.actions:
             raise GameError(
@@ -132,8 +137,8 @@ class Rules:
         return left
 
     def returns(self, state: Any) -> NDArray[np.float32]:
-        """The results, float32 [P], of a state that is over."""
-        most = np.float32(self.value_scale)
+        """The results, float32 [P], of a state that is over; or what was collected until any."""
+        most = np.float32(np.finfo(np.float32).max if self.step_rewards else self.value_scale)
         numbers = np.asarray(self.game.returns(state), dtype=np.float32)
         if numbers.shape != (self.players,) or not np.all(np.abs(numbers) <= most):
             raise GameError(
