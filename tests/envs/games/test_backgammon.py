@@ -1,4 +1,4 @@
-"""Backgammon's odd rules, one position each, its text and its bytes; peers stand in their own file."""
+"""Backgammon's odd rules, one position each, its text and bytes. Peers have a file of their own."""
 
 import random
 
