@@ -120,6 +120,11 @@ GAMES: dict[str, GameEntry] = {
             pettingzoo_id="playout/game_2048-v0",
         ),
         GameEntry(
+            name="go",
+            gymnasium_id="playout/Go-v0",
+            pettingzoo_id="playout/go-v0",
+        ),
+        GameEntry(
             name="gomoku",
             gymnasium_id="playout/Gomoku-v0",
             pettingzoo_id="playout/gomoku-v0",

@@ -27,6 +27,8 @@ cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
 cdef extern from "game_2048.h" nogil:
     const playout_maker GAME_2048
+cdef extern from "go/table.h" nogil:
+    const playout_maker GO
 cdef extern from "hex/table.h" nogil:
     const playout_maker HEX
 cdef extern from "hidden/kuhn_poker.h" nogil:
@@ -43,19 +45,20 @@ cdef extern from "othello.h" nogil:
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[12]
+cdef const playout_maker *MAKERS[13]
 MAKERS[0] = &BACKGAMMON
 MAKERS[1] = &BREAKTHROUGH
 MAKERS[2] = &CONNECT_FOUR
 MAKERS[3] = &GAME_2048
-MAKERS[4] = &GOMOKU
-MAKERS[5] = &HEX
-MAKERS[6] = &KUHN_POKER
-MAKERS[7] = &LEDUC_POKER
-MAKERS[8] = &LIARS_DICE
-MAKERS[9] = &MNK
-MAKERS[10] = &OTHELLO
-MAKERS[11] = &TIC_TAC_TOE
+MAKERS[4] = &GO
+MAKERS[5] = &GOMOKU
+MAKERS[6] = &HEX
+MAKERS[7] = &KUHN_POKER
+MAKERS[8] = &LEDUC_POKER
+MAKERS[9] = &LIARS_DICE
+MAKERS[10] = &MNK
+MAKERS[11] = &OTHELLO
+MAKERS[12] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
