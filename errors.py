@@ -46,3 +46,7 @@ class DataError(PlayoutError, ValueError):
 
 class StoppedError(PlayoutError):
     """Work that was asked to stop before its end; nothing of it counts."""
+
+
+class EngineError(PlayoutError):
+    """Another program that plays games cannot be asked, or gave no proper answer."""

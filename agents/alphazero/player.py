@@ -14,7 +14,7 @@ from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
-from playout.agents.players.search import SearchPlayer, playing_search
+from playout.agents.players.search import SearchPlayer, must_have_shape_of, playing_search
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
@@ -68,6 +68,22 @@ class AlphaZeroPlayer(SearchPlayer):
             simulations=simulations,
             proofs=self.proofs,
             name=name,
+            seed=self._seed,
+        )
+
+    def for_game(self, game: NativeGame) -> AlphaZeroPlayer:
+        """The same network at another game of this shape, such as another komi.
+
+        Raises:
+            ConfigError: Boards or actions of the other game have another shape.
+        """
+        must_have_shape_of(self.game, game)
+        return AlphaZeroPlayer(
+            game,
+            self.network,
+            simulations=0 if self.config is None else self.config.num_simulations,
+            proofs=self.proofs,
+            name=self.name,
             seed=self._seed,
         )
 

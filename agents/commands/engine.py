@@ -1,28 +1,34 @@
-"""Speak the Go Text Protocol on standard input and output, for a run or any other player.
+"""Speak GTP or UCI on standard input and output, for a run or any other player.
 
-Moves are written as the game writes them; what the protocol covers stands in agents/players/gtp.py.
+Moves are written as the game writes them; what the protocols cover stands in
+agents/players/protocols/gtp.py and agents/players/protocols/uci.py.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from playout.agents.runs.options import MachineOptions, check_device, check_seed, run_options_last
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
+if TYPE_CHECKING:
+    from playout.agents.players.player import Player
+    from playout.envs.core.game import NativeGame
+
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(MachineOptions):
-    """Speak the Go Text Protocol (GTP, version 2) on standard input and output.
+    """Speak GTP (version 2) or UCI on standard input and output.
 
-    Moves are written as the game writes them, colours are b (who moves first) and w.
+    Moves are written as the game writes them. In GTP, colours are b (who moves first) and w.
 
     For example:
       playout engine runs/demo
+      playout engine runs/chess --protocol uci
       echo "genmove b" | playout engine uct:500 --game tic_tac_toe
     """
 
@@ -30,6 +36,9 @@ class Command(MachineOptions):
     """A run (DIR, DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT), or random, greedy, uct:500,
     alphabeta:4, perfect.
     """
+
+    protocol: Literal["gtp", "uci"] = "gtp"
+    """What is spoken: the Go Text Protocol, or the Universal Chess Interface."""
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game; by default what the run has learned, else connect_four."""
@@ -40,8 +49,9 @@ class Command(MachineOptions):
 
 def main(command: Command) -> int:
     """Answers until `quit` or the end of input."""
-    from playout.agents.players.gtp import GtpEngine, must_be_spoken, serve
     from playout.agents.players.load import game_of_players, make_player, one_torch_thread
+    from playout.agents.players.player import close
+    from playout.agents.players.protocols import gtp, uci
     from playout.envs.core.registry import given_game
 
     check_seed(command.seed)
@@ -49,8 +59,27 @@ def main(command: Command) -> int:
     if command.player == "human":
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
     game = given_game(command.game) if command.game else game_of_players([command.player])
-    must_be_spoken(game)
+    gtp.must_be_spoken(game)
     player = make_player(command.player, game, seed=command.seed, machine=command)
     one_torch_thread()
-    serve(GtpEngine(player, game), sys.stdin, sys.stdout)
+
+    def remake(other: NativeGame) -> Player:
+        """The player for another size or komi; a network only where it fits."""
+        known = getattr(player, "for_game", None)
+        if known is not None:
+            found: Player = known(other)
+            return found
+        return make_player(command.player, other, seed=command.seed, machine=command)
+
+    def with_threads(threads: int) -> Player:
+        machine = replace(command, threads=threads)
+        return make_player(command.player, game, seed=command.seed, machine=machine)
+
+    try:
+        if command.protocol == "gtp":
+            gtp.serve(gtp.GtpEngine(player, game, remake=remake), sys.stdin, sys.stdout)
+        else:
+            uci.serve(uci.UciEngine(player, game, with_threads=with_threads), sys.stdin, sys.stdout)
+    finally:
+        close(player)
     return 0

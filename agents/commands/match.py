@@ -6,12 +6,13 @@ made by players/load.py, games played by rating/arena.py, rated by rating/rating
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.agents.runs.options import (
     MachineOptions,
@@ -42,13 +43,16 @@ class Command(MachineOptions):
       playout match greedy uct:100 uct:1000
       playout match runs/demo uct:1000 perfect --games 20
       playout match runs/new runs/old --sprt 0,20        stop when it is clear
+      playout match runs/go "gtp:gnugo --mode gtp --level 10" --games 20 --simulations 800
+      playout match runs/chess "uci:stockfish?UCI_Elo=1320&nodes=5000"
     """
 
     players: Annotated[
         Positional[tuple[str, ...]], arg(metavar="PLAYER PLAYER ...", help_behavior_hint="")
     ]
-    """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, or runs: DIR,
-    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT.
+    """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, runs: DIR,
+    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, or other programs: gtp:COMMAND, uci:COMMAND,
+    uci:COMMAND?OPTION=VALUE&OPTION=VALUE.
     """
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
@@ -63,7 +67,28 @@ class Command(MachineOptions):
     """
 
     anchor: Annotated[str | None, arg(metavar="PLAYER", help_behavior_hint="")] = None
-    """The player whose rating is set to 0; by default the first one."""
+    """The player whose rating is given; by default the first one."""
+
+    anchor_elo: float = 0.0
+    """The rating of that player, such as 1320 for uci:stockfish?UCI_Elo=1320."""
+
+    simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Search simulations a move of the runs that name none (DIR), 0 for the bare policy; by default
+    what each run plays with.
+    """
+
+    move_seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="")] = None
+    """Seconds a move that other programs are told they have; by default UCI programs get 0.1 s, and
+    GTP programs play as their command says.
+    """
+
+    engine_timeout: float = 60.0
+    """Seconds after which another program that has not answered loses the game."""
+
+    on_failure: Literal["lose", "stop"] = "lose"
+    """When another program breaks down (no answer, an illegal move, its end): lose counts the game
+    as lost and goes on, stop ends the match.
+    """
 
     sprt: Annotated[str | None, arg(metavar="ELO0,ELO1", help_behavior_hint="")] = None
     """Two players: stop as soon as it is clear whether the first is stronger by ELO0 or by ELO1,
@@ -116,13 +141,14 @@ class Match:
 def main(command: Command) -> int:
     """Plays, rates and reports."""
     from playout.agents.players.load import one_torch_thread
+    from playout.agents.rating.report import print_summary
     from playout.agents.runs.reporting import write_json
 
     _check(command, command.players)
     game, players = _seated(command, command.players, command.game)
     one_torch_thread()
     found = _play(command, game, players)
-    _print(found)
+    print_summary(found.report, game.num_players)
     if command.json is not None:
         write_json(command.json, found.report)
     return 0
@@ -158,9 +184,16 @@ def _seated(
     command: Command, given: Sequence[str | Player], game: object | None
 ) -> tuple[NativeGame, list[Player]]:
     """The game and its players; finds out first whether results can be written."""
+    from playout.agents.players.external.spec import EngineOptions
     from playout.agents.players.load import game_of_players, make_player
     from playout.agents.runs.reporting import must_be_writable
     from playout.envs.core.registry import given_game
+
+    engines = EngineOptions(
+        move_seconds=command.move_seconds,
+        timeout=command.engine_timeout,
+        on_failure=command.on_failure,
+    )
 
     for path in (command.records, command.json):
         if path is not None:
@@ -169,7 +202,8 @@ def _seated(
     players: list[Player] = []
     for one in given:
         if isinstance(one, str):
-            player = make_player(one, played, seed=command.seed, machine=command)
+            player = make_player(one, played, seed=command.seed, machine=command, engines=engines)
+            player = _with_simulations(command, one, player)
             player.name = one  # two runs may have the same name, but nobody is listed twice
         else:
             player = one
@@ -177,9 +211,20 @@ def _seated(
     return played, players
 
 
+def _with_simulations(command: Command, spec: str, player: Player) -> Player:
+    """A run that names no budget of its own with that of --simulations, if there is one."""
+    from playout.agents.players.player import RunPlayer
+
+    if command.simulations is None or not isinstance(player, RunPlayer) or not Path(spec).is_dir():
+        return player
+    return player.with_simulations(command.simulations)
+
+
 def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:
     """The whole match, without a word about its result."""
+    from playout.agents.players.player import close
     from playout.agents.rating.openings import check_plies
+    from playout.agents.rating.report import summary
     from playout.agents.rating.sprt import SprtConfig
     from playout.envs.records import json_lines as records
 
@@ -190,9 +235,15 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     check_plies(game, openings)
     if command.records is not None:
         records.append(command.records, [])
-    matches = _play_all(command, game, players, openings, test)
-    ratings = _rate(matches, command.anchor or players[0].name, game)
-    report = summary(command, str(game), openings, matches, ratings)
+    try:
+        matches = _play_all(command, game, players, openings, test)
+    finally:
+        for player in players:
+            close(player)
+    ratings = _rate(matches, command.anchor or players[0].name, command.anchor_elo, game)
+    report = summary(
+        matches, ratings, game=str(game), seed=command.seed, openings=openings, sprt=command.sprt
+    )
     return Match(game, matches, ratings, report)
 
 
@@ -221,6 +272,10 @@ def _check(command: Command, specs: Sequence[str]) -> None:
         )
     if command.sprt is not None and len(specs) != 2:
         raise ConfigError(f"--sprt compares two players, not {len(specs)}")
+    if command.simulations is not None and command.simulations < 0:
+        raise ConfigError(f"--simulations must be at least 0, not {command.simulations}")
+    if not math.isfinite(command.anchor_elo):
+        raise ConfigError(f"--anchor-elo must be a number, not {command.anchor_elo}")
     if command.games < 1:
         raise ConfigError(f"--games must be at least 1, not {command.games}")
     check_seed(command.seed)
@@ -276,123 +331,9 @@ def _play_all(
         )
 
 
-def _rate(matches: list[MatchResult], anchor: str, game: NativeGame) -> Ratings:
+def _rate(matches: list[MatchResult], anchor: str, anchor_elo: float, game: NativeGame) -> Ratings:
     from playout.agents.rating.ratings import rate, weight_at_tables
 
     results = [result for match in matches for result in match.results()]
-    return rate(results, anchor=anchor, weight=weight_at_tables(game.num_players))
-
-
-def summary(
-    command: Command, game: str, openings: int, matches: list[MatchResult], ratings: Ratings
-) -> dict[str, Any]:
-    """Everything a reader of the JSON file wants."""
-    from playout.agents.rating.intervals import share_interval
-
-    players = []
-    for rating in ratings.players:
-        totals = [
-            match.score(rating.name) for match in matches if rating.name in (match.a, match.b)
-        ]
-        wins, draws, losses = (sum(total[i] for total in totals) for i in range(3))
-        players.append(
-            {
-                "player": rating.name,
-                "elo": round(rating.elo, 2),
-                "low": round(rating.low, 2),
-                "high": round(rating.high, 2),
-                "games": rating.games,
-                "score": round(float(rating.score), 5),
-                "score_interval": [
-                    round(end, 5) for end in share_interval(wins + draws / 2, wins + draws + losses)
-                ],
-                "wins": wins,
-                "draws": draws,
-                "losses": losses,
-            }
-        )
-    pairings = []
-    for match in matches:
-        wins, draws, losses = match.score(match.a)
-        entry: dict[str, Any] = {
-            "a": match.a,
-            "b": match.b,
-            "wins": wins,
-            "draws": draws,
-            "losses": losses,
-            "pairs": match.pairs(),
-            "superiority": round(ratings.superiority(match.a, match.b), 5),
-            "distinct_games": match.distinct_games(),
-        }
-        if match.sprt is not None:
-            entry["sprt"] = {
-                "test": command.sprt,
-                "llr": round(match.sprt.llr, 4),
-                "lower": round(match.sprt.lower, 4),
-                "upper": round(match.sprt.upper, 4),
-                "decision": match.sprt.decision,
-            }
-        pairings.append(entry)
-    return {
-        "game": game,
-        "seed": command.seed,
-        "openings": openings,
-        "anchor": ratings.anchor,
-        "players": players,
-        "pairings": pairings,
-        "first_move_elo": [round(value, 2) for value in ratings.advantage],
-        "draw_share_of_equals": round(ratings.draw_share, 5),
-    }
-
-
-def _print(found: Match) -> None:
-    from playout.agents.rating.intervals import format_share
-    from playout.agents.runs.reporting import table
-
-    report, matches = found.report, found.matches
-    rows = [
-        [
-            one["player"],
-            f"{one['elo']:.0f}",
-            f"{one['low']:.0f} .. {one['high']:.0f}",
-            str(one["games"]),
-            format_share(one["score"], one["score_interval"]),
-            f"{one['wins']} / {one['draws']} / {one['losses']}",
-        ]
-        for one in report["players"]
-    ]
-    columns = ("player", "Elo", "95 % interval", "games", "points (95 %)", "won / drawn / lost")
-    table(f"{report['game']}, {report['anchor']} = 0 Elo", columns, rows)
-    if len(matches) > 1:
-        pairs = [
-            [
-                f"{one['a']} - {one['b']}",
-                f"{one['wins']} / {one['draws']} / {one['losses']}",
-                f"{100 * one['superiority']:.1f} %",
-            ]
-            for one in report["pairings"]
-        ]
-        table("", ("pairing", "won / drawn / lost", "first is stronger"), pairs)
-    if found.game.num_players > 1:
-        value, low, high = report["first_move_elo"]
-        print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
-    for one in report["pairings"]:
-        games = one["wins"] + one["draws"] + one["losses"]
-        if one["distinct_games"] < games:
-            print(
-                f"Only {one['distinct_games']} of {games} games between {one['a']} and {one['b']} "
-                "differ: use longer --openings."
-            )
-        if "sprt" in one:
-            test = one["sprt"]
-            elo0, elo1 = test["test"].split(",")
-            meaning = {
-                "H1": f"{one['a']} is stronger, by {elo1} Elo rather than {elo0}",
-                "H0": f"{one['a']} is stronger by {elo0} Elo at most, rather than {elo1}",
-                "open": "not decided yet; allow more --games",
-            }
-            print(
-                f"SPRT after {games} games: {meaning[test['decision']]} "
-                f"(log-likelihood ratio {test['llr']:.2f}, "
-                f"decided beyond {test['lower']:.2f} and {test['upper']:.2f})."
-            )
+    weight = weight_at_tables(game.num_players)
+    return rate(results, anchor=anchor, anchor_elo=anchor_elo, weight=weight)

@@ -1,4 +1,4 @@
-"""Players from text: "greedy", "uct:500", a run directory with its search and checkpoint.
+"""Players from text: "greedy", "uct:500", "gtp:gnugo --mode gtp", a run with its search.
 
 `make_player` reads what commands and tables call players; `load_player` makes one of a run, whose
 kind says how (`GameKind`). Leaves out the players themselves.
@@ -13,6 +13,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from playout.agents.players.external.player import ExternalPlayer
+from playout.agents.players.external.spec import DEFAULT_ENGINES, EngineOptions
+from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
 from playout.agents.players.human import HumanPlayer
 from playout.agents.players.player import Player, RunPlayer
 from playout.agents.players.search import uct_player
@@ -32,6 +35,7 @@ FORMS = {
     "alphabeta": "alphabeta:DEPTH",
     "perfect": "perfect",
     "human": "human",
+    **ENGINE_FORMS,
 }
 
 
@@ -41,15 +45,19 @@ def make_player(
     *,
     seed: int = 0,
     machine: MachineOptions = DEFAULT_MACHINE,
+    engines: EngineOptions = DEFAULT_ENGINES,
 ) -> Player:
     """A player from text.
 
     Args:
         spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "human", or a run directory
-            as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy).
+            as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy), or
+            another program as gtp:COMMAND or uci:COMMAND, which is started: give it no text that
+            comes out of a file.
         game: The game to be played.
         seed: Of the player.
         machine: Where networks compute.
+        engines: How other programs are treated.
 
     Raises:
         ConfigError: Not a player, or not one for this game.
@@ -70,7 +78,10 @@ def make_player(
     if kind == "perfect":
         return PerfectPlayer(game, seed=seed)
     if kind == "uct":
-        return uct_player(game, _number(spec, argument, 1), seed=seed)
+        threads = machine.threads or 1
+        return uct_player(game, _number(spec, argument, 1), seed=seed, threads=threads)
+    if kind in ENGINE_FORMS:
+        return ExternalPlayer(spec, game, engines)
     return HumanPlayer()
 
 
@@ -178,6 +189,8 @@ def game_of_players(players: Sequence[str | Player]) -> NativeGame:
         if not isinstance(one, str):
             if isinstance(one, RunPlayer):
                 return one.game
+            continue
+        if one.partition(":")[0] in FORMS:
             continue
         path = one
         while not Path(path).is_dir() and ":" in path:

@@ -7,6 +7,8 @@ by side, one row each, whose order and number may change from call to call. Leav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +83,66 @@ class Player(Protocol):
             actions: int32 [B], what was played there.
         """
         return
+
+
+@dataclass(frozen=True, slots=True)
+class Forfeit:
+    """Why a player has no move, and so has lost its game.
+
+    Attributes:
+        reason: For people, such as "resigned" or "no answer within 60 s".
+        failed: Did it break down? False where it gave up a game that it had lost.
+    """
+
+    reason: str
+    failed: bool = True
+
+
+@runtime_checkable
+class LinePlayer(Player, Protocol):
+    """A player that needs all the moves that led to a position, and may forfeit a game."""
+
+    def act_after(
+        self, states: StateBatch, lines: Sequence[Sequence[int]]
+    ) -> tuple[Actions, dict[int, Forfeit]]:
+        """Chooses a move in each position.
+
+        Args:
+            states: B positions, none of them over.
+            lines: The actions from the first position to each of them.
+
+        Returns:
+            int32 [B], and for the rows without a move (-1 there) why there is none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what was started for it; it can be asked again."""
+        ...
+
+
+def choose(
+    player: Player, states: StateBatch, lines: Sequence[Sequence[int]] | None
+) -> tuple[Actions, dict[int, Forfeit]]:
+    """Any player's moves: `act`, or `act_after` where it needs the whole lines.
+
+    Args:
+        player: Who is to move.
+        states: B positions, none of them over.
+        lines: The actions that led to each of them, or None if nobody knows.
+
+    Returns:
+        int32 [B], and the rows that it forfeits, whose move is -1.
+    """
+    if isinstance(player, LinePlayer) and lines is not None:
+        return player.act_after(states, lines)
+    return player.act(states), {}
+
+
+def close(player: Player) -> None:
+    """Ends the programs that a player has started, if any."""
+    if isinstance(player, LinePlayer):
+        player.close()
 
 
 @runtime_checkable

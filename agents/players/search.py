@@ -7,6 +7,7 @@ Networks come from run directories (load.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -100,8 +101,21 @@ class SearchPlayer(RunPlayer):
         drawn = self._rng.random((len(states), 1)) * ends[:, -1:]
         return np.asarray((drawn < ends).argmax(axis=1), np.int32)
 
-    def search(self, states: StateBatch) -> SearchResult:
-        """Searches positions, going on in trees that have foreseen them; one row a position."""
+    def search(
+        self,
+        states: StateBatch,
+        *,
+        num_simulations: int | None = None,
+        watch: Callable[[Callable[[], SearchResult]], bool] | None = None,
+    ) -> SearchResult:
+        """Searches positions, going on in trees that have foreseen them; one row a position.
+
+        Args:
+            states: B positions, none of them over.
+            num_simulations: Another budget than the player's own.
+            watch: Asked between steps whether to stop there; it is given what tells the result so
+                far.
+        """
         if self.config is None:
             raise ConfigError(f"{self.name} plays its bare policy and does not search")
         must_be_positions(states, self.name, self.game)
@@ -118,11 +132,20 @@ class SearchPlayer(RunPlayer):
                 search.advance(
                     np.array([step[part] for step in steps], np.int32),
                     where=trees[rows],
+                    num_simulations=num_simulations,
                     noise=False,
                 )
         if len(fresh):
-            search.begin(states[fresh], where=trees[fresh], noise=False)
-        search.run(None, self.evaluator)
+            search.begin(
+                states[fresh], where=trees[fresh], num_simulations=num_simulations, noise=False
+            )
+        stop = None
+        if watch is not None:
+
+            def stop() -> bool:
+                return watch(lambda: search.result(where=trees))
+
+        search.run(None, self.evaluator, stop=stop)
         found = search.result(temperature=self.temperature, where=trees)
         if self.config.reuse_subtree:
             self._foresee(states, trees, found.action)
@@ -134,6 +157,21 @@ class SearchPlayer(RunPlayer):
         config = replace(base, num_simulations=simulations) if simulations else None
         name = f"{self.name.partition(':')[0]}:{simulations}"
         return SearchPlayer(self.game, config, self.evaluator, name=name, seed=self._seed)
+
+    @property
+    def simulations_made(self) -> int:
+        """Simulations of all its searches since the games began."""
+        return 0 if self._search is None else self._search.stats["simulations"]
+
+    def for_game(self, game: NativeGame) -> SearchPlayer:
+        """The same at another game that its evaluator can answer for, such as another komi.
+
+        Raises:
+            ConfigError: Boards or actions of the other game have another shape.
+        """
+        if self.evaluator is not None:
+            must_have_shape_of(self.game, game)
+        return SearchPlayer(game, self.config, self.evaluator, name=self.name, seed=self._seed)
 
     def judge(self) -> Judge:
         """By the search that it plays with, or by its bare policy."""
@@ -184,6 +222,16 @@ class SearchPlayer(RunPlayer):
                 int(actions[row]),
                 int(reply),
             )
+
+
+def must_have_shape_of(known: NativeGame, game: NativeGame) -> None:
+    """Raises ConfigError where what was made for one game cannot be asked about another."""
+    if (known.name, known.obs_shape, known.num_actions) != (
+        game.name,
+        game.obs_shape,
+        game.num_actions,
+    ):
+        raise ConfigError(f"what has learned {known} cannot play {game}")
 
 
 def uct_player(

@@ -17,12 +17,13 @@ import numpy as np
 from playout.agents.players.analysis import move_texts
 from playout.agents.players.human import HumanPlayer, Quit, Undo
 from playout.agents.players.load import make_player
-from playout.agents.players.player import Player, RunPlayer
+from playout.agents.players.player import Player, RunPlayer, choose
 from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
 from playout.envs.records import json_lines as records
+from playout.errors import EngineError
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
@@ -140,7 +141,7 @@ def play_one(
         if person or watched:
             show("\n" + painted(str(state)) + "\n")
         try:
-            action, remark = _choose(mover, batch)
+            action, remark = _choose(mover, batch, actions)
         except Quit:
             return None
         except Undo:
@@ -158,7 +159,7 @@ def play_one(
     return actions
 
 
-def _choose(mover: Player, batch: StateBatch) -> tuple[int, str]:
+def _choose(mover: Player, batch: StateBatch, line: Sequence[int]) -> tuple[int, str]:
     """A player's move, and what its search thinks of the position."""
     if isinstance(mover, SearchPlayer) and mover.config is not None:
         found = mover.search(batch)
@@ -166,7 +167,10 @@ def _choose(mover: Player, batch: StateBatch) -> tuple[int, str]:
         proven = int(found.proven[0])
         known = {1: "it has seen the win", 0: "it has seen the draw", -1: "it has seen its loss"}
         return int(found.action[0]), f" ({known.get(proven, f'it expects {value:+.2f}')})"
-    return int(mover.act(batch)[0]), ""
+    chosen, forfeits = choose(mover, batch, [line])
+    if forfeits:
+        raise EngineError(f"{mover.name}: {forfeits[0].reason}")
+    return int(chosen[0]), ""
 
 
 def _take_back(states: list[State], actions: list[int], person: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from playout.agents.players.player import Player
+from playout.agents.players.player import Player, choose
 from playout.agents.rating.arena import num_games_of
 from playout.agents.rating.openings import random_openings
 from playout.agents.rating.play import usual_plies
@@ -35,14 +35,15 @@ def most_seconds(
     """
     starts = random_openings(game, _LOOKS, plies=openings, seed=seed)
     states = StateBatch.from_states([game.from_moves(list(moves)) for moves in starts])
-    states = states[states.to_play() >= 0]
+    rows = (states.to_play() >= 0).nonzero()[0]
+    states, lines = states[rows], [starts[row] for row in rows.tolist()]
     if not len(states):  # dice are thrown first
         return 0.0
     seconds = 0.0
     for player in players:
         player.reset(seed)
         begun = time.perf_counter()
-        player.act(states)
+        choose(player, states, lines)
         seconds += (time.perf_counter() - begun) / len(states)
     moves = max(usual_plies(game) - openings, 1.0)
     return num_games_of(game, len(players), num_games) * moves * seconds / len(players)

@@ -8,9 +8,11 @@ games make one meeting. Leaves out playing (play.py, arena.py, tables.py) and ra
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from playout.agents.players.player import Forfeit
 from playout.agents.rating.ratings import Result
 from playout.agents.rating.sprt import Sprt
 from playout.envs.core.game import NativeGame
@@ -26,12 +28,14 @@ class PlayedGame:
         moves: All actions, those of the opening and of dice included.
         opening: Number of the opening.
         returns: The result by seat, P numbers.
+        forfeit: The seat that lost before the game's own end, and why; None for games played out.
     """
 
     players: tuple[str, ...]
     moves: tuple[int, ...]
     opening: int
     returns: tuple[float, ...]
+    forfeit: tuple[int, Forfeit] | None = None
 
     def meetings(self, a: str, b: str) -> Iterator[tuple[str, int]]:
         """For every two seats of `a` and `b`: whose is the earlier, and 1, 0 or -1 for it."""
@@ -91,6 +95,14 @@ class MatchResult:
                 )
         return found
 
+    def forfeits(self, name: str) -> dict[str, int]:
+        """Why a player lost games before their end: each reason, and how often; failures alone."""
+        reasons = Counter[str]()
+        for game in self.games:
+            if game.forfeit is not None and game.players[game.forfeit[0]] == name:
+                reasons[game.forfeit[1].reason] += game.forfeit[1].failed
+        return {reason: count for reason, count in reasons.most_common() if count}
+
     def distinct_games(self) -> int:
         """Games that differ from all others; few of them tell little, however many are played."""
         return len({(game.players, game.moves) for game in self.games})
@@ -126,7 +138,10 @@ def _shared(games: Sequence[PlayedGame], a: str, b: str) -> list[PlayedGame]:
 
 
 def to_record(game: NativeGame, played: PlayedGame) -> GameRecord:
-    """A game as a record for a file."""
-    return GameRecord.from_actions(
-        game, played.moves, players=list(played.players), info={"opening": played.opening}
-    )
+    """A game as a record for a file; how one was forfeited stands in its info."""
+    info: dict[str, object] = {"opening": played.opening}
+    if played.forfeit is not None:
+        seat, forfeit = played.forfeit
+        info |= {"lost_by": played.players[seat], "reason": forfeit.reason}
+        info["returns"] = list(played.returns)
+    return GameRecord.from_actions(game, played.moves, players=list(played.players), info=info)

@@ -2,8 +2,8 @@
 
 Every unfinished game moves one ply at a time through `Player.act`, so that searches and networks
 work in batches. Dice are drawn from streams of their own: games of one opening meet the same luck
-as long as they run alike. Work can be stopped between two moves. Who meets whom is the caller's
-part (arena.py, tables.py).
+as long as they run alike. Work can be stopped between two moves. A player that forfeits has
+lost its game there. Who meets whom is the caller's part (arena.py, tables.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.players.player import Player
+from playout.agents.players.player import Forfeit, Player, choose
 from playout.agents.rating.games import PlayedGame
-from playout.envs.core.game import CHANCE, NativeGame
+from playout.envs.core.game import CHANCE, TERMINAL, NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import GameError, StoppedError
 
@@ -60,8 +60,10 @@ def play_games(
     moves = [list(opening) for opening in openings]
     states = StateBatch.from_states([game.from_moves(list(opening)) for opening in openings])
     streams = np.asarray(numbers, np.uint64)
+    forfeits: dict[int, tuple[int, Forfeit]] = {}  # row -> the seat that has lost, and why
+    given_up = np.zeros(len(sitting), bool)
     ply = 0
-    while (going := ~states.is_terminal()).any():
+    while (going := ~states.is_terminal() & ~given_up).any():
         if stop is not None and stop():
             raise StoppedError("games were stopped before their end")
         if ply > game.max_plies:
@@ -70,7 +72,7 @@ def play_games(
                 f"{game}: a game goes on for more than its max_plies {game.max_plies}, "
                 f"in {states[row].text[:200]!r}"
             )
-        turn = states.to_play()
+        turn = np.where(given_up, TERMINAL, states.to_play())
         dice = np.flatnonzero(turn == CHANCE)
         if len(dice):
             drawn = states[dice].random_actions(seed, streams=streams[dice], counter=ply)
@@ -80,8 +82,15 @@ def play_games(
             chosen = np.flatnonzero((turn >= 0) & (mover == index))
             if not len(chosen):
                 continue
+            lines = [moves[row] for row in chosen.tolist()]
+            actions, lost = _actions_of(player, states[chosen], lines)
+            if lost:
+                for place, forfeit in lost.items():
+                    row = int(chosen[place])
+                    forfeits[row], given_up[row] = (int(turn[row]), forfeit), True
+                kept = np.setdiff1d(np.arange(len(chosen)), list(lost))
+                chosen, actions = chosen[kept], actions[kept]
             positions = states[chosen]
-            actions = _actions_of(player, positions)
             _play(states, moves, chosen, actions)
             for other, listener in enumerate(players):
                 hears = (sitting[chosen] == other).any(axis=1)
@@ -90,14 +99,18 @@ def play_games(
                     listener.observe(positions[heard], actions[heard])
         ply += 1
         if on_ply is not None:
-            on_ply(np.array([len(line) for line in moves]), ~states.is_terminal())
+            on_ply(np.array([len(line) for line in moves]), ~states.is_terminal() & ~given_up)
     returns = states.returns()
+    for row, (seat, _) in forfeits.items():
+        returns[row] = 1.0
+        returns[row, seat] = -1.0
     return [
         PlayedGame(
             players=tuple(players[seat].name for seat in sitting[row].tolist()),
             moves=tuple(moves[row]),
             opening=int(numbers[row]),
             returns=tuple(returns[row].tolist()),
+            forfeit=forfeits.get(row),
         )
         for row in rows.tolist()
     ]
@@ -117,9 +130,12 @@ def _play(
     states.apply(everywhere, where=rows)
 
 
-def _actions_of(player: Player, states: StateBatch) -> npt.NDArray[np.int32]:
-    """What a player chooses, checked: its mistakes carry its name."""
-    actions = np.asarray(player.act(states))
+def _actions_of(
+    player: Player, states: StateBatch, lines: Sequence[Sequence[int]]
+) -> tuple[npt.NDArray[np.int32], dict[int, Forfeit]]:
+    """What a player chooses, checked: its mistakes carry its name; and the rows it forfeits."""
+    found, forfeits = choose(player, states, lines)
+    actions = np.asarray(found)
     if actions.shape != (len(states),) or actions.dtype.kind not in "iu":
         raise GameError(
             f"player {player.name} gave {actions.dtype} {actions.shape} for {len(states)} positions"
@@ -127,13 +143,14 @@ def _actions_of(player: Player, states: StateBatch) -> npt.NDArray[np.int32]:
     mask = states.legal_mask()
     inside = (actions >= 0) & (actions < mask.shape[1])
     illegal = ~inside | (mask[np.arange(len(states)), np.where(inside, actions, 0)] == 0)
+    illegal[list(forfeits)] = False
     if illegal.any():
         row = int(np.flatnonzero(illegal)[0])
         raise GameError(
             f"player {player.name} chose action {actions[row]}, which is illegal in "
             f"{states[row].text!r}"
         )
-    return actions.astype(np.int32)
+    return actions.astype(np.int32), forfeits
 
 
 def usual_plies(game: NativeGame) -> float:

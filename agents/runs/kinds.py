@@ -58,8 +58,8 @@ class EvalOptions(MachineOptions):
     """
 
     opponents: Annotated[tuple[str, ...], arg(metavar="PLAYER", help_behavior_hint="")] = ()
-    """Games: whom to meet, such as uct:500 or another run; by default random, greedy, uct:100 and
-    uct:1000.
+    """Games: whom to meet, such as uct:500, another run or gtp:COMMAND; by default random, greedy,
+    uct:100 and uct:1000.
     """
 
     simulations: Annotated[int | None, _NUMBER] = None
@@ -94,7 +94,7 @@ class PlayOptions(MachineOptions):
 
     opponent: str = "human"
     """Games: who plays against the run: human is you, others are random, greedy, uct:500, another
-    run.
+    run, gtp:COMMAND, uci:COMMAND.
     """
 
     episodes: Annotated[int | None, _NUMBER] = None

@@ -1,11 +1,14 @@
 """The engine protocol: whole games, answers to bad lines, and the command."""
 
 import io
+import re
+import time
 
 import playout
 import pytest
-from playout.agents.players.gtp import MAX_LINE, GtpEngine, serve
 from playout.agents.players.load import make_player
+from playout.agents.players.protocols.clock import Clock
+from playout.agents.players.protocols.gtp import MAX_LINE, GtpEngine, serve
 from playout.agents.players.simple import GreedyPlayer
 from playout.cli import main
 
@@ -101,3 +104,126 @@ def test_the_command_serves_standard_input(monkeypatch, capsys):
     assert main(["engine", "human"]) == 2
     assert main(["engine", "nobody"]) == 2
     assert "no player" in capsys.readouterr().err
+
+
+def test_analysis_is_shown_until_another_line_comes():
+    game = playout.game("connect_four")
+    out = io.StringIO()
+    script = "play b 4\nkata-analyze w 5 maxmoves 2 rootInfo true\n7 lz-analyze 5\nshowboard\n"
+    serve(GtpEngine(make_player("uct:100", game), game), io.StringIO(script), out)
+    played, first, second, board, _ = out.getvalue().split("\n\n", 4)
+    assert played == "=" and "\n. . . O" not in board and "X" in board
+    head, *lines = first.split("\n")
+    assert head == "=" and lines
+    kata = (
+        r"info move ([1-7]) visits \d+ utility (-?[\d.]+) winrate ([\d.]+) prior [\d.]+ "
+        r"lcb [\d.]+ order (\d) pv ([1-7 ]+)"
+    )
+    for line in lines:
+        found = list(re.finditer(kata, line))
+        assert [one[4] for one in found] == ["0", "1"][: len(found)] and found
+        assert float(found[0][3]) == pytest.approx((1 + float(found[0][2])) / 2, abs=1e-5)
+        assert found[0][5].split()[0] == found[0][1]
+        assert re.search(r"rootInfo visits \d+ winrate [\d.]+ .*currentPlayer W", line)
+    head, *lines = second.split("\n")
+    assert head == "=7"
+    assert re.match(r"info move [1-7] visits \d+ winrate \d+ prior \d+ lcb \d+ order 0", lines[0])
+
+
+@pytest.mark.parametrize(
+    "command", ["genmove_analyze", "lz-genmove_analyze", "kata-genmove_analyze"]
+)
+def test_a_move_can_be_made_while_its_search_is_shown(command):
+    game = playout.game("connect_four")
+    engine, shown = GtpEngine(make_player("uct:200", game), game), []
+    engine.emit = shown.append
+    answer = engine.answer(f"3 {command} b 1")
+    move = re.fullmatch(r"play ([1-7])\n\n", answer)[1]
+    assert shown[0] == "=3\n" and shown[-1].startswith(f"info move {move} visits ")
+    assert len(engine.states) == 2 and engine.states[1] == game.from_moves(move)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("lz-analyze b fast", "fast is not understood"),
+        ("kata-analyze interval x", "interval needs a whole number"),
+        ("kata-analyze ownership 3", "true or false"),
+        ("kata-analyze avoid b A1 5", "avoid is not understood"),
+        ("kata-analyze w", "it is b's turn"),
+        ("komi", "a number expected"),
+        ("komi seven", "not a number"),
+        ("komi nan", "not a number"),
+        ("boardsize -3", "whole number"),
+        ("boardsize 2", "unacceptable size"),
+        ("time_settings 1 2", "3 words expected"),
+        ("time_settings -1 2 3", "from 0 to"),
+        ("time_left b x 0", "not a number"),
+        ("time_left q 3 0", "syntax error"),
+        ("reg_genmove w", "it is b's turn"),
+        ("fixed_handicap 2", "no handicap stones"),
+        ("final_status_list lost", "alive, dead"),
+        ("play b pass", "illegal move"),
+    ],
+)
+def test_more_bad_lines_get_one_refusal(engine, line, message):
+    shown = []
+    engine.emit = shown.append
+    answer = engine.answer(line)
+    assert answer.startswith("?") and message in answer and answer.count("\n") == 2 and not shown
+
+
+def test_boards_of_another_size_are_made_where_the_player_can_play_them():
+    game = playout.game("connect_four")
+    engine = GtpEngine(make_player("uct:20", game), game)
+    engine.answer("play b 4")
+    assert engine.answer("boardsize 6 5") == "=\n\n"
+    assert str(engine.game) == "connect_four(width=6, height=5, run=4)" and len(engine.states) == 1
+    assert engine.answer("play b 6") == "=\n\n" and engine.answer("play w 7").startswith("?")
+    assert engine.answer("genmove w").startswith("= ")
+    # A player that is tied to its game says so, and everything stays as it was.
+    engine = GtpEngine(make_player("alphabeta:2", game), game)
+    assert engine.answer("boardsize 6 5").startswith("? unacceptable size: alphabeta:2 plays")
+    assert engine.game == game
+
+
+def test_time_settings_bound_what_a_move_takes():
+    game = playout.game("connect_four")
+    engine = GtpEngine(make_player("uct:1000000", game), game)
+    for settings in ("time_settings 3 0 0", "time_settings 0 1 10", "time_settings 0 1 1"):
+        assert engine.answer(settings) == "=\n\n"
+        begun = time.monotonic()
+        assert engine.answer(f"genmove {'bw'[engine.state.to_play]}").startswith("= ")
+        assert time.monotonic() - begun < 1.5
+    assert engine.answer("time_left w 0 1") == "=\n\n"
+    begun = time.monotonic()
+    assert engine.answer(f"genmove {'bw'[engine.state.to_play]}").startswith("= ")
+    assert time.monotonic() - begun < 0.7
+
+
+def test_a_clock_counts_main_time_and_canadian_overtime(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("playout.agents.players.protocols.clock.time.monotonic", lambda: now[0])
+    clock = Clock(10.0, 5.0, 2)
+
+    def think(seconds):
+        clock.begin()
+        now[0] += seconds
+        clock.end()
+
+    assert 0.3 < clock.seconds() < 5
+    think(4)
+    assert clock.main == 6
+    think(7)  # a second of the first period, which has one move less
+    assert clock.main == 0 and (clock.period_left, clock.stones_left) == (4, 1)
+    assert 3 < clock.seconds() < 4
+    think(1)
+    assert clock.seconds() < 2.5 and clock.stones_left == 2
+    clock.set_left(30, 5)
+    assert 5 < clock.seconds() < 6
+    clock.set_left(60, 0)
+    assert clock.main == 60
+    absolute = Clock(1.0)
+    assert 0.01 <= absolute.seconds() < 0.1
+    absolute.set_left(0, 0)
+    assert absolute.seconds() == 0.01

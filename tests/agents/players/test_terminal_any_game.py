@@ -4,8 +4,8 @@ import io
 import json
 
 import pytest
-from playout.agents.players.gtp import GtpEngine
 from playout.agents.players.human import HumanPlayer
+from playout.agents.players.protocols.gtp import GtpEngine
 from playout.agents.players.search import uct_player
 from playout.agents.players.simple import RandomPlayer
 from playout.agents.players.terminal import play_games, play_one

@@ -1,0 +1,1 @@
+"""Engine protocols spoken by playout: GTP and UCI on text streams, for any player."""

@@ -1,0 +1,349 @@
+"""A player as an engine that speaks the Go Text Protocol, version 2, in the game's own notation.
+
+`GtpEngine` answers lines, one command each; `serve` connects it to text streams. Moves are written
+as the game writes them (Go: vertices, Connect Four: columns 1 to 7), colours are b for the player
+who moves first and w for the other. What a bad line gets is an answer that begins with "?", never
+an exception. Handicap and scores stand in gtp_go.py, the words of analysis in gtp_analysis.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+from typing import IO
+
+import numpy as np
+from playout import __version__
+from playout.agents.players.player import Player
+from playout.agents.players.protocols import gtp_go
+from playout.agents.players.protocols.clock import Clock
+from playout.agents.players.protocols.gtp_analysis import ANALYSES, read_request, report
+from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
+from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
+from playout.agents.players.protocols.thinking import Limits, Thinker, Thought
+from playout.envs.core.game import NativeGame, State, StateBatch
+from playout.errors import ConfigError, IllegalActionError, PlayoutError
+
+_COLOURS = {"b": 0, "black": 0, "w": 1, "white": 1}
+_LONGEST_TIME = 10_000_000  # seconds
+
+
+class Refused(Exception):
+    """Becomes the text of a "?" answer."""
+
+
+class GtpEngine:
+    """Holds one game and answers commands.
+
+    Args:
+        player: Chooses moves for `genmove`.
+        game: A game of two players without dice.
+        remake: The same player for another size or komi; ConfigError where it cannot play that.
+            By default those that can say it themselves (`for_game`).
+
+    Attributes:
+        game: The game, as the last `boardsize` and `komi` have made it.
+        states: The positions since the first one, one a move of the protocol.
+        emit: Where the lines of an analysis go while it lasts.
+        interrupted: Whether the peer has sent another line, which ends an analysis.
+
+    Raises:
+        ConfigError: The protocol cannot speak of such a game.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        game: NativeGame,
+        *,
+        remake: Callable[[NativeGame], Player] | None = None,
+    ) -> None:
+        must_be_spoken(game)
+        self._remake = remake if remake is not None else self._for_game
+        self._take(player, game)
+        self.running = True
+        self.emit: Callable[[str], None] = lambda text: None
+        self.interrupted: Callable[[], bool] = lambda: True
+        self._commands: dict[str, Callable[[list[str]], str]] = {
+            "boardsize": self._boardsize,
+            "clear_board": self._clear_board,
+            "cputime": lambda words: f"{time.process_time():.3f}",
+            "final_score": lambda words: gtp_go.final_score(self.state),
+            "final_status_list": lambda words: gtp_go.final_status_list(self.state, words),
+            "fixed_handicap": lambda words: gtp_go.fixed_handicap(self, words),
+            "genmove": self._genmove,
+            "known_command": lambda words: str(" ".join(words) in self._commands).lower(),
+            "komi": self._komi,
+            "list_commands": lambda words: "\n".join(sorted(self._commands)),
+            "name": lambda words: f"playout {self.player.name}",
+            "place_free_handicap": lambda words: gtp_go.place_free_handicap(self, words),
+            "play": self._play,
+            "protocol_version": lambda words: "2",
+            "quit": self._quit,
+            "reg_genmove": self._reg_genmove,
+            "set_free_handicap": lambda words: gtp_go.set_free_handicap(self, words),
+            "showboard": lambda words: "\n" + str(self.state).rstrip(),
+            "time_left": self._time_left,
+            "time_settings": self._time_settings,
+            "undo": self._undo,
+            "version": lambda words: __version__,
+        }
+        for name in ANALYSES:
+            self._commands[name] = self._analysis(name)
+
+    def answer(self, line: str) -> str:
+        """The answer to one line, its final blank line included; nothing for an empty line."""
+        text = cleaned(line.split("#", 1)[0])
+        if not text:
+            return ""
+        words = text.split()
+        number = words.pop(0) if re.fullmatch(r"\d{1,9}", words[0]) else ""
+        self._number = number
+        try:
+            if not words:
+                raise Refused("a command is missing")
+            if words[0] not in self._commands:
+                raise Refused("unknown command")
+            found = self._commands[words[0]](words[1:])
+        except (Refused, PlayoutError, MemoryError) as error:
+            reason = " ".join(str(error).split()) or "out of memory"
+            return f"?{number} {reason}\n\n"
+        if words[0] in ANALYSES:  # the head of the answer has gone out before
+            return f"{found}\n\n" if found else "\n"
+        return f"={number} {found}".rstrip() + "\n\n"
+
+    @property
+    def state(self) -> State:
+        """The position."""
+        return self.states[-1]
+
+    @property
+    def moves(self) -> list[int]:
+        """All actions so far, those that passed for a colour out of turn included."""
+        return [action for actions in self._steps for action in actions]
+
+    def _take(self, player: Player, game: NativeGame) -> None:
+        self.player, self.game = player, game
+        self.thinker = Thinker(player, game)
+        self._clocks: list[Clock | None] = [None, None]
+        self.reset()
+
+    def reset(self) -> None:
+        """A game begins."""
+        self.states = [self.game.initial_state()]
+        self._steps: list[list[int]] = []  # the actions of each move: two where a colour passed
+
+    def step(self, actions: list[int]) -> None:
+        """Plays legal actions that are one move of the protocol, and one to be undone."""
+        state = self.state
+        for action in actions:
+            self.player.observe(StateBatch.from_states([state]), np.array([action], np.int32))
+            state = state.apply(action)
+        self.states.append(state)
+        self._steps.append(actions)
+
+    def passed_to(self, colour: int) -> tuple[State, list[int]]:
+        """The position with this colour to move, and the pass that brings that about, if any."""
+        state = self.state
+        if state.is_terminal:
+            raise Refused("the game is over")
+        if state.to_play == colour:
+            return state, []
+        action = pass_action(state)
+        after = None if action is None else state.apply(action)
+        if action is None or after is None or after.to_play != colour:
+            raise Refused(f"it is {'bw'[state.to_play]}'s turn")
+        return after, [action]
+
+    def _colour(self, words: list[str], count: int) -> int:
+        if len(words) != count or words[0].lower() not in _COLOURS:
+            raise Refused("syntax error: b or w expected" + (" and a move" if count > 1 else ""))
+        return _COLOURS[words[0].lower()]
+
+    def _play(self, words: list[str]) -> str:
+        state, passed = self.passed_to(self._colour(words, 2))
+        if words[1].lower() == "resign":
+            raise Refused("illegal move")
+        try:
+            action = read_move(state, words[1])
+        except IllegalActionError:
+            raise Refused("illegal move") from None
+        self.step([*passed, action])
+        return ""
+
+    def _limits(self, colour: int) -> Limits | None:
+        clock = self._clocks[colour]
+        return None if clock is None else Limits(seconds=clock.seconds())
+
+    def _thought(self, state: State, passed: list[int], colour: int) -> Thought:
+        return self.thinker.think(state, self._limits(colour), moves=[*self.moves, *passed])
+
+    def _genmove(self, words: list[str]) -> str:
+        colour = self._colour(words, 1)
+        state, passed = self.passed_to(colour)
+        clock = self._clocks[colour]
+        if clock is not None:
+            clock.begin()
+        action = self._thought(state, passed, colour).action
+        if clock is not None:
+            clock.end()
+        self.step([*passed, action])
+        return state.action_text(action)
+
+    def _reg_genmove(self, words: list[str]) -> str:
+        colour = self._colour(words, 1)
+        state, passed = self.passed_to(colour)
+        return state.action_text(self._thought(state, passed, colour).action)
+
+    def _analysis(self, name: str) -> Callable[[list[str]], str]:
+        def answer(words: list[str]) -> str:
+            request = read_request(name, words)
+            if isinstance(request, str):
+                raise Refused(request)
+            turn = max(self.state.to_play, 0)
+            colour = turn if request.colour is None else _COLOURS[request.colour.lower()]
+            state, passed = self.passed_to(colour)
+            due = time.monotonic() + request.interval
+            self.emit(f"={self._number}\n")
+            shown = False
+
+            def tell(now: Callable[[], Thought]) -> None:
+                nonlocal shown, due
+                shown, due = True, time.monotonic() + request.interval
+                self.emit(report(state, now(), request) + "\n")
+
+            def watch(now: Callable[[], Thought]) -> bool:
+                if time.monotonic() >= due:
+                    tell(now)
+                return not name.endswith("genmove_analyze") and self.interrupted()
+
+            if not name.endswith("genmove_analyze"):
+                thought = self.thinker.analyse(state, moves=[*self.moves, *passed], watch=watch)
+                if not shown:
+                    tell(lambda: thought)
+                while not self.interrupted():  # the tree is full, or the player does not search
+                    time.sleep(0.01)
+                return ""
+            limits = self._limits(colour)
+            thought = self.thinker.think(state, limits, moves=[*self.moves, *passed], watch=watch)
+            tell(lambda: thought)
+            self.step([*passed, thought.action])
+            return f"play {state.action_text(thought.action)}"
+
+        return answer
+
+    def _undo(self, words: list[str]) -> str:
+        if len(self.states) == 1:
+            raise Refused("cannot undo")
+        self.states.pop()
+        self._steps.pop()
+        return ""
+
+    def _clear_board(self, words: list[str]) -> str:
+        self.reset()
+        self.thinker.new_game()
+        return ""
+
+    def _boardsize(self, words: list[str]) -> str:
+        if len(words) not in (1, 2) or not all(re.fullmatch(r"\d{1,3}", word) for word in words):
+            raise Refused("syntax error: boardsize needs a whole number")
+        width, height = int(words[0]), int(words[-1])
+        try:
+            game = resized(self.game, width, height)
+            player = self.player if game == self.game else self._remake(game)
+        except PlayoutError as error:
+            raise Refused(f"unacceptable size: {error}") from None
+        if game != self.game:
+            self._take(player, game)
+        return self._clear_board([])
+
+    def _komi(self, words: list[str]) -> str:
+        komi = number_of(words, 0, 1)
+        if "komi" not in self.game.params or komi == self.game.params["komi"]:
+            return ""
+        game = remade(self.game, komi=komi)
+        steps, clocks = self._steps, self._clocks
+        self._take(self._remake(game), game)
+        self._clocks = clocks
+        for actions in steps:
+            self.step(actions)
+        return ""
+
+    def _for_game(self, game: NativeGame) -> Player:
+        """The player for another size or komi, where it is not tied to one or says how."""
+        remake = getattr(self.player, "for_game", None)
+        if remake is not None:
+            found: Player = remake(game)
+            return found
+        if hasattr(self.player, "game"):
+            raise ConfigError(f"{self.player.name} plays {self.game} alone")
+        return self.player
+
+    def _time_settings(self, words: list[str]) -> str:
+        main, period = (number_of(words, i, 3) for i in range(2))
+        stones = number_of(words, 2, 3)
+        if min(main, period, stones) < 0 or max(main, period, stones) > _LONGEST_TIME:
+            raise Refused("syntax error: times must be from 0 to 10000000")
+        if period and not stones:  # the protocol's way to say "no limit"
+            self._clocks = [None, None]
+        else:
+            self._clocks = [Clock(main, period, int(stones)) for _ in range(2)]
+        return ""
+
+    def _time_left(self, words: list[str]) -> str:
+        if len(words) != 3:
+            raise Refused("syntax error: a colour, seconds and stones expected")
+        colour = self._colour(words[:1], 1)
+        seconds, stones = number_of(words, 1, 3), number_of(words, 2, 3)
+        if not 0 <= stones <= _LONGEST_TIME or abs(seconds) > _LONGEST_TIME:
+            raise Refused("syntax error: times must be from 0 to 10000000")
+        clock = self._clocks[colour] or Clock(0.0)
+        clock.set_left(max(seconds, 0.0), int(stones))
+        self._clocks[colour] = clock
+        return ""
+
+    def _quit(self, words: list[str]) -> str:
+        self.running = False
+        return ""
+
+
+def number_of(words: list[str], index: int, count: int) -> float:
+    """One of `count` numbers that a command needs; Refused if they are something else."""
+    what = "a number" if count == 1 else f"{count} words"
+    if len(words) != count:
+        raise Refused(f"syntax error: {what} expected")
+    try:
+        found = float(words[index])
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found) or len(words[index]) > 30:
+        raise Refused(f"syntax error: {words[index][:30]!r} is not a number")
+    return found
+
+
+def must_be_spoken(game: NativeGame) -> None:
+    """Raises ConfigError for a game that the protocols have no words for."""
+    if game.num_players != 2:
+        raise ConfigError(f"the protocol is for two players, {game} has {game.num_players}")
+    if game.has_chance:
+        raise ConfigError(f"the protocol has no words for dice, and {game} has chance in it")
+    if game.hidden:
+        raise ConfigError(f"the protocol shows all, and players of {game} do not see all")
+
+
+def serve(engine: GtpEngine, lines: IO[str], out: IO[str]) -> None:
+    """Answers lines until `quit` or the end of input."""
+
+    def write(text: str) -> None:
+        out.write(text)
+        out.flush()
+
+    reader = LineReader(lines, MAX_LINE)
+    engine.emit, engine.interrupted = write, lambda: reader.waiting
+    try:
+        while engine.running and (line := reader.next()) is not None:
+            write(engine.answer(line))
+    except BrokenPipeError:  # the peer has gone
+        engine.running = False

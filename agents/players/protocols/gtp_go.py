@@ -1,0 +1,167 @@
+"""What GTP knows of Go beyond moves: handicap stones, scores, the status of stones.
+
+Handicap stones are Black's moves while White passes, so that any game with a pass can have them.
+Scores are those of the game's rules: by area all stones on the board are alive, and dead ones must
+be captured before both pass.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from playout.agents.players.protocols.moves import pass_action, read_move
+from playout.envs.core.game import State
+from playout.errors import GameError, IllegalActionError
+
+if TYPE_CHECKING:
+    from playout.agents.players.protocols.gtp import GtpEngine
+
+_STATUSES = ("alive", "dead", "seki", "white_territory", "black_territory", "dame")
+
+
+def final_score(state: State) -> str:
+    """The result as GTP writes it; in a game with a pass also before the end, if both passed now.
+
+    Raises:
+        GameError: The game goes on, and nobody can pass.
+    """
+    for _ in range(2):
+        if not state.is_terminal:
+            action = pass_action(state)
+            if action is None:
+                raise GameError("cannot score: the game is not over")
+            state = state.apply(action)
+    if not state.is_terminal:
+        raise GameError("cannot score: the game is not over")
+    score = state.score
+    first = float(state.returns[0] if score is None else score[0])
+    return "0" if first == 0 else f"{'B' if first > 0 else 'W'}+{abs(first):g}"
+
+
+def final_status_list(state: State, words: list[str]) -> str:
+    """Stones of a status, one group a line: all are alive, as the rules count."""
+    if len(words) != 1 or words[0].lower() not in _STATUSES:
+        raise GameError(f"syntax error: one of {', '.join(_STATUSES)} expected")
+    if words[0].lower() != "alive":
+        return ""
+    return "\n".join(" ".join(group) for group in groups(state))
+
+
+def groups(state: State) -> list[list[str]]:
+    """The vertices of each group of connected stones, by the first two planes of Go."""
+    game = state.game
+    if game.name != "go":
+        raise GameError(f"{game.name} knows no groups of stones")
+    _, height, width = game.obs_shape
+    planes = state.observe(0)
+    empty = game.initial_state()
+    left = {
+        (row, column): side
+        for side in (0, 1)
+        for row in range(height)
+        for column in range(width)
+        if planes[side, row, column] > 0
+    }
+    found = []
+    while left:
+        start = min(left)
+        side, group, edge = left.pop(start), [start], [start]
+        while edge:
+            row, column = edge.pop()
+            for near in (
+                (row - 1, column),
+                (row + 1, column),
+                (row, column - 1),
+                (row, column + 1),
+            ):
+                if left.get(near) == side:
+                    del left[near]
+                    group.append(near)
+                    edge.append(near)
+        found.append([empty.action_text(row * width + column) for row, column in sorted(group)])
+    return found
+
+
+def fixed_handicap(engine: GtpEngine, words: list[str]) -> str:
+    """Puts the usual stones of a handicap and tells where."""
+    count = _count(engine, words)
+    points = fixed_points(engine.game.obs_shape[2], count)
+    if not points:
+        raise GameError("invalid number of stones")
+    width = engine.game.obs_shape[2]
+    texts = [engine.state.action_text(row * width + column) for row, column in points]
+    _put(engine, texts)
+    return " ".join(texts)
+
+
+def place_free_handicap(engine: GtpEngine, words: list[str]) -> str:
+    """Puts a handicap where it is usual, fewer stones where the board has no more usual points."""
+    count = _count(engine, words)
+    size = engine.game.obs_shape[2]
+    while count > 1 and not fixed_points(size, count):
+        count -= 1
+    if count < 2:
+        raise GameError("invalid number of stones")
+    return fixed_handicap(engine, [str(count)])
+
+
+def set_free_handicap(engine: GtpEngine, words: list[str]) -> str:
+    """Puts a handicap where the peer says."""
+    _must_be_go(engine)
+    if not 2 <= len(words) < engine.game.num_actions - 1:
+        raise GameError("bad vertex list")
+    if len({word.lower() for word in words}) < len(words) or "pass" in map(str.lower, words):
+        raise GameError("bad vertex list")
+    _put(engine, words)
+    return ""
+
+
+def fixed_points(size: int, count: int) -> list[tuple[int, int]]:
+    """(row, column) of the handicap stones that GTP fixes; none where there is no such handicap."""
+    most = 0 if size < 7 else 4 if size % 2 == 0 or size == 7 else 9
+    if not 2 <= count <= most:
+        return []
+    low = 2 if size < 13 else 3
+    high, middle = size - 1 - low, size // 2
+    corners = [(high, low), (low, high), (low, low), (high, high)]
+    sides = [(middle, low), (middle, high), (low, middle), (high, middle)]
+    points = corners[: min(count, 4)]
+    if count >= 6:
+        points += sides[:2]
+    if count >= 8:
+        points += sides[2:]
+    return points + ([(middle, middle)] if count in (5, 7, 9) else [])
+
+
+def _must_be_go(engine: GtpEngine) -> None:
+    if engine.game.name != "go":
+        raise GameError(f"{engine.game.name} has no handicap stones")
+    if len(engine.states) > 1:
+        raise GameError("board not empty")
+
+
+def _count(engine: GtpEngine, words: list[str]) -> int:
+    _must_be_go(engine)
+    if len(words) != 1 or not re.fullmatch(r"\d{1,3}", words[0]):
+        raise GameError("syntax error: a number of stones expected")
+    return int(words[0])
+
+
+def _put(engine: GtpEngine, texts: list[str]) -> None:
+    """Black's stones, White passing between them; nothing changes if one cannot be put."""
+    state, steps = engine.state, list[list[int]]()
+    for text in texts:
+        passed = list[int]()
+        if state.to_play == 1:
+            action = pass_action(state)
+            assert action is not None
+            passed, state = [action], state.apply(action)
+        try:
+            stone = read_move(state, text)
+        except IllegalActionError:
+            raise GameError("bad vertex list") from None
+        steps.append([*passed, stone])
+        state = state.apply(stone)
+    for actions in steps:
+        engine.step(actions)

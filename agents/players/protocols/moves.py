@@ -1,0 +1,98 @@
+"""Moves as protocols write them: the game's own notation, whatever the case, and passing.
+
+Beside it, how to find the same game in another size or with another komi, and what the variants of
+chess programs are called. Leaves out the protocols.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playout.envs.core.game import NativeGame, State
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError, IllegalActionError
+
+PASSES = ("pass", "pss", "--", "@@@@", "0000")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What programs that play variants of chess call a game.
+
+    Attributes:
+        name: The value of the option UCI_Variant.
+        drop: What they write before a move that puts down a piece, such as "P@".
+        nothing: How they write a pass.
+    """
+
+    name: str
+    drop: str = ""
+    nothing: str = "0000"
+
+
+VARIANTS = {
+    ("breakthrough", 8): Variant("breakthrough"),
+    ("othello", 8): Variant("flipello", drop="P@"),
+    ("othello", 10): Variant("flipello10", drop="P@"),
+}
+"""(name of a game, its size) -> the variant of fairy-stockfish; chess is none."""
+
+
+def variant_of(game: NativeGame) -> Variant | None:
+    """How fairy-stockfish calls a game; None for chess, and where it is not known."""
+    _, height, width = game.obs_shape
+    return VARIANTS.get((game.name, width)) if height == width else None
+
+
+def pass_action(state: State) -> int | None:
+    """The legal action that is a pass, or None."""
+    try:
+        action = state.read_action("pass")
+    except IllegalActionError:
+        return None
+    return action if action in state.legal_actions else None
+
+
+def read_move(state: State, text: str) -> int:
+    """The legal action that a peer's text names.
+
+    Args:
+        state: Somebody is to move.
+        text: The game's notation in any case of letters; a pass in any usual form.
+
+    Raises:
+        IllegalActionError: It names none, or one that may not be played.
+    """
+    if text.lower() in PASSES:
+        action = pass_action(state)
+        if action is None:
+            raise IllegalActionError("there is no passing now")
+        return action
+    legal = state.legal_actions
+    for form in dict.fromkeys((text, text.lower(), text.upper())):
+        try:
+            action = state.read_action(form)
+        except IllegalActionError:
+            continue
+        if action in legal:
+            return action
+    raise IllegalActionError("illegal move")
+
+
+def resized(game: NativeGame, width: int, height: int) -> NativeGame:
+    """The same game on a board of another size.
+
+    Raises:
+        ConfigError: It cannot be played in that size.
+    """
+    if game.obs_shape[1:] == (height, width):
+        return game
+    for names in (("size", "size"), ("width", "height"), ("m", "n")):
+        if set(names) <= set(game.params) and (width == height or names[0] != names[1]):
+            return remade(game, **dict(zip(names, (width, height), strict=True)))
+    raise ConfigError(f"{game} has one size")
+
+
+def remade(game: NativeGame, **params: float) -> NativeGame:
+    """The same game with other parameters; ConfigError where they cannot be played."""
+    return find_game(game.name, **{**game.params, **params})

@@ -1,0 +1,271 @@
+"""One move's thought, within limits, watched while it grows: what both protocols ask of a player.
+
+A player that searches is given simulations, seconds or no limit at all, and can be stopped between
+two steps of its search. Every other player is asked for its move and cannot be hurried. Leaves out
+clocks (clock.py) and how thoughts are written (gtp_analysis.py, uci.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from playout.agents.players.player import Player, RunPlayer, choose
+from playout.agents.players.search import SearchPlayer, playing_search
+from playout.envs.core.game import NativeGame, State, StateBatch
+from playout.errors import GameError
+from playout.mcts.config import MAX_SIMULATIONS
+from playout.mcts.search import UNKNOWN, SearchResult
+
+PROBE = 16  # simulations that show how fast a search is
+_RATE_SHARE = (
+    0.95  # of the simulations that fit into a time: the rest of the clock is for surprises
+)
+_ATTEMPTS = 4  # searches of one move whose budget was far too small for its time
+_ARENA = 1 << 30  # bytes of a tree that grows without a limit ...
+_EDGE = 40  # ... and what a legal move takes in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When to stop thinking; without any, the player thinks as it always does.
+
+    Attributes:
+        simulations: Of the search.
+        seconds: Of the clock on the wall.
+        depth: Moves that the expected line must have.
+        endless: Until it is told to stop.
+    """
+
+    simulations: int | None = None
+    seconds: float | None = None
+    depth: int | None = None
+    endless: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Is there something to keep to?"""
+        return self != Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is thought of one move.
+
+    Attributes:
+        action: The move.
+        visits: Simulations through it.
+        value: The expected result for the side to move, -1 to 1.
+        prior: What the policy alone thinks of it, 0 to 1.
+        pv: The expected line, the move first.
+    """
+
+    action: int
+    visits: int
+    value: float
+    prior: float
+    pv: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What is thought of a position.
+
+    Attributes:
+        action: The move to play.
+        candidates: Moves that were looked at, the one to play first, then by visits.
+        value: The expected result for the side to move, -1 to 1.
+        simulations: Of the search so far.
+        seconds: That it has taken so far.
+        proven: Is the value exact?
+    """
+
+    action: int
+    candidates: tuple[Candidate, ...]
+    value: float
+    simulations: int
+    seconds: float
+    proven: bool
+
+
+SearchWatch = Callable[[Callable[[], SearchResult]], bool]
+Watch = Callable[[Callable[[], Thought]], bool]
+"""Asked between two steps whether to stop; what it is given tells the thought so far."""
+
+
+class Thinker:
+    """Asks a player about positions of one game.
+
+    Args:
+        player: Whoever is to move.
+        game: The game.
+
+    Attributes:
+        simulations: Of a move without limits; None: what the player thinks with.
+    """
+
+    def __init__(self, player: Player, game: NativeGame) -> None:
+        self.player, self.game = player, game
+        self.simulations: int | None = None
+        self._searching: SearchPlayer | None = None
+        self._growing: SearchPlayer | None = None
+        self._rate = 0.0  # simulations a second, as last measured
+        if isinstance(player, SearchPlayer):
+            config = player.config or playing_search(PROBE)
+            searching = player if player.config is not None else player.with_simulations(PROBE)
+            assert isinstance(searching, SearchPlayer)
+            self._searching = searching
+            evaluator = searching.evaluator
+            # Grows evenly whenever it is stopped; the halving of the other needs a known end.
+            steady = replace(
+                config,
+                algorithm="uct" if evaluator is None else "puct",
+                num_simulations=self.most_simulations,
+                dirichlet_fraction=0.0,
+            )
+            self._growing = SearchPlayer(game, steady, evaluator, name=player.name)
+
+    @property
+    def most_simulations(self) -> int:
+        """Of a search without a limit: what its tree has room for."""
+        return min(MAX_SIMULATIONS, max(1000, _ARENA // (_EDGE * self.game.max_legal)))
+
+    def new_game(self) -> None:
+        """Forgets the trees of the game before."""
+        for one in {self._searching, self._growing} - {None}:
+            assert one is not None
+            one.reset(0)
+
+    def think(
+        self,
+        state: State,
+        limits: Limits | None = None,
+        *,
+        moves: Sequence[int] | None = None,
+        watch: Watch | None = None,
+    ) -> Thought:
+        """Chooses a move.
+
+        Args:
+            state: Somebody is to move.
+            limits: When to stop.
+            moves: All actions from the first position to this one, where they are known.
+            watch: Looks on, and may stop it.
+        """
+        limits = limits or Limits(simulations=self.simulations)
+        bare = isinstance(self.player, SearchPlayer) and self.player.config is None
+        if self._searching is None or (bare and not limits.any):
+            return self._asked(state, moves)
+        begun = time.monotonic()
+        batch = StateBatch.from_states([state])
+
+        def thought(found: SearchResult) -> Thought:
+            return _of_search(found, time.monotonic() - begun)
+
+        def look(now: Callable[[], SearchResult]) -> bool:
+            if limits.seconds is not None and time.monotonic() - begun >= limits.seconds:
+                return True
+            if limits.depth is not None and len(now().pv(0)) >= limits.depth:
+                return True
+            return watch is not None and watch(lambda: thought(now()))
+
+        if limits.endless or limits.depth is not None:
+            assert self._growing is not None
+            most = limits.simulations or self.most_simulations
+            return thought(self._growing.search(batch, num_simulations=most, watch=look))
+        if limits.seconds is None:
+            return thought(self._search(batch, limits.simulations, look))
+        return thought(self._timed(batch, begun + limits.seconds, limits.simulations, look))
+
+    def analyse(self, state: State, *, moves: Sequence[int] | None = None, watch: Watch) -> Thought:
+        """Thinks until `watch` says stop, as long as the tree has room; others are asked once."""
+        return self.think(state, Limits(endless=True), moves=moves, watch=watch)
+
+    def _timed(
+        self, batch: StateBatch, end: float, most: int | None, look: SearchWatch
+    ) -> SearchResult:
+        """A search that fills the time until `end`; begun anew where the speed was misjudged."""
+        if not self._rate:
+            self._search(batch, PROBE, look)
+        for _ in range(_ATTEMPTS):
+            left = max(end - time.monotonic(), 0.0)
+            budget = int(self._rate * left * _RATE_SHARE)
+            budget = max(1, min(budget, most or MAX_SIMULATIONS, self.most_simulations))
+            stopped = False
+
+            def looked(now: Callable[[], SearchResult]) -> bool:
+                nonlocal stopped
+                stopped = look(now)
+                return stopped
+
+            found = self._search(batch, budget, looked)
+            # What is left would be worth as much again.
+            if (
+                stopped
+                or end - time.monotonic() < left / 2
+                or budget in (most, self.most_simulations)
+            ):
+                break
+        return found
+
+    def _search(self, batch: StateBatch, budget: int | None, look: SearchWatch) -> SearchResult:
+        """One search of the player's own kind, whose speed is noted."""
+        assert self._searching is not None
+        made, begun = self._searching.simulations_made, time.monotonic()
+        found = self._searching.search(batch, num_simulations=budget, watch=look)
+        made = self._searching.simulations_made - made
+        if made > 0:
+            self._rate = made / max(time.monotonic() - begun, 1e-4)
+        return found
+
+    def _asked(self, state: State, moves: Sequence[int] | None) -> Thought:
+        """The move of a player that cannot be watched, and its opinion if it has one."""
+        begun = time.monotonic()
+        batch = StateBatch.from_states([state])
+        actions, forfeits = choose(self.player, batch, None if moves is None else [moves])
+        if forfeits:
+            raise GameError(f"{self.player.name}: {forfeits[0].reason}")
+        action = int(actions[0])
+        value, candidates = 0.0, [Candidate(action, 0, 0.0, 1.0, [action])]
+        if isinstance(self.player, RunPlayer):
+            found = self.player.judge()(batch)
+            value = float(found.value[0])
+            candidates = [
+                Candidate(one, 0, value, float(found.policy[0, one]), [one])
+                for one in np.argsort(-found.policy[0], kind="stable").tolist()
+                if found.policy[0, one] > 0
+            ]
+        ordered = sorted(candidates, key=lambda one: one.action != action)
+        return Thought(action, tuple(ordered), value, 0, time.monotonic() - begun, False)
+
+
+def _of_search(found: SearchResult, seconds: float) -> Thought:
+    visits, q = found.visits[0], found.q[0]
+    logits = found.prior_logits[0].astype(np.float64)
+    weights = np.exp(logits - logits.max())
+    prior = weights / weights.sum()
+    action = int(found.action[0])
+    seen = np.flatnonzero(visits)
+    order = seen[np.lexsort((-q[seen], -visits[seen], seen != action))].tolist()
+    candidates = [
+        Candidate(
+            one,
+            int(visits[one]),
+            float(q[one]),
+            float(prior[one]),
+            found.pv(0, action=one) or [one],
+        )
+        for one in order
+    ]
+    if not candidates:
+        candidates = [Candidate(action, 0, float(found.value[0]), float(prior[action]), [action])]
+    return Thought(
+        action,
+        tuple(candidates),
+        float(found.value[0]),
+        int(visits.sum()),
+        seconds,
+        int(found.proven[0]) != UNKNOWN,
+    )

@@ -1,0 +1,166 @@
+"""UCI: whole sessions, limits, stopping, options, and what bad lines get."""
+
+import io
+import re
+import time
+
+import playout
+import pytest
+from playout.agents.players.load import make_player
+from playout.agents.players.protocols.lines import LineReader
+from playout.agents.players.protocols.uci import MAX_LINE, UciEngine, centipawns, serve
+from playout.cli import main
+
+
+@pytest.fixture
+def four():
+    return playout.game("connect_four")
+
+
+def talk(engine, *lines):
+    """What the engine says to these lines."""
+    out = []
+    engine.emit = out.append
+    for line in lines:
+        engine.take(line)
+    return out
+
+
+def test_a_session_is_answered_in_form(four):
+    engine = UciEngine(make_player("greedy", four), four)
+    said = talk(engine, "uci")
+    assert said[0].startswith("id name playout") and said[-1] == "uciok"
+    assert "option name MultiPV type spin default 1 min 1 max 256" in said
+    assert talk(engine, "isready", "ucinewgame", "debug on") == ["readyok"]
+    # Greedy must block a fourth stone, and then must win.
+    assert talk(engine, "position startpos moves 1 2 1 2 1", "go")[-1] == "bestmove 1"
+    assert talk(engine, "position startpos moves 1 2 1 2 1 3", "go nodes 5")[-1] == "bestmove 1"
+    text = four.from_moves("121213").text
+    assert talk(engine, f"position fen {text}", "go movetime 10")[-1] == "bestmove 1"
+    assert talk(engine, f"position fen {text} moves 1", "go") == [
+        "info string the game is over",
+        "bestmove (none)",
+    ]
+    talk(engine, "quit")
+    assert not engine.running
+
+
+def test_lines_of_a_search_say_what_it_found(four):
+    engine = UciEngine(make_player("uct:400", four), four)
+    talk(engine, "setoption name multipv value 3", "setoption name UCI_ShowWDL value true")
+    *infos, best = talk(engine, "position startpos moves 1 2", "go nodes 300")
+    form = (
+        r"info depth (\d+) seldepth \d+ multipv (\d) score cp (-?\d+) wdl (\d+) 0 (\d+) "
+        r"nodes 300 nps \d+ time \d+ pv ([1-7 ]+)"
+    )
+    found = [re.fullmatch(form, line) for line in infos[-3:]]
+    assert all(found) and [one[2] for one in found] == ["1", "2", "3"]
+    assert best == f"bestmove {found[0][6].split()[0]}"
+    for one in found:
+        assert int(one[4]) + int(one[5]) == 1000 and int(one[1]) == len(one[6].split())
+        assert (int(one[4]) > 500) == (int(one[3]) > 0) or int(one[3]) == 0
+    # X wins by playing 1, the only move on that line: a proof, one move long.
+    said = talk(engine, "position startpos moves 1 2 1 2 1 3", "go")
+    assert "score mate 1 " in said[0] and said[-1] == "bestmove 1"
+
+
+def test_centipawns_are_even_at_zero_rise_and_end():
+    assert centipawns(0.0) == 0 and centipawns(1.0) == -centipawns(-1.0) > 3000
+    assert centipawns(9 / 11) == 400  # ten wins to one loss
+
+
+def test_limits_are_kept(four):
+    engine = UciEngine(make_player("uct:100", four), four)
+    talk(engine, "position startpos")
+
+    def nodes(*lines):
+        said = talk(engine, *lines)
+        return int(re.search(r"nodes (\d+)", said[-2])[1])
+
+    assert nodes("go") == 100 and nodes("go nodes 250") == 250
+    assert nodes("setoption name Simulations value 70", "go") == 70
+    assert nodes("setoption name Simulations value 0", "go") == 100
+    assert len(talk(engine, "go depth 3")[-2].split(" pv ")[1].split()) >= 3
+    for words, least, most in (
+        ("movetime 300", 0.1, 0.5),
+        ("wtime 3000 btime 10 winc 100", 0.05, 0.4),
+        ("wtime 10 btime 10 movestogo 1", 0.0, 0.2),
+    ):
+        begun = time.monotonic()
+        talk(engine, f"go {words}")
+        assert least <= time.monotonic() - begun <= most, words
+    assert talk(engine, "go searchmoves 7 nodes 50")[-1] == "bestmove 7"
+
+
+def test_an_endless_search_ends_at_stop_and_answers_while_it_runs(four):
+    out = io.StringIO()
+    engine = UciEngine(make_player("uct:100", four), four)
+    serve(engine, io.StringIO("go infinite\nisready\nstop\nisready\ngo infinite\nquit\n"), out)
+    said = out.getvalue().splitlines()
+    kinds = [line.split()[0] for line in said if not line.startswith("info")]
+    assert kinds == ["readyok", "bestmove", "readyok", "bestmove"] and not engine.running
+    # The end of input ends an endless search, and lets others finish.
+    out = io.StringIO()
+    serve(UciEngine(make_player("uct:100", four), four), io.StringIO("go nodes 5000\n"), out)
+    assert "nodes 5000" in out.getvalue() and "bestmove" in out.getvalue()
+    serve(UciEngine(make_player("uct:100", four), four), io.StringIO("go infinite"), io.StringIO())
+
+
+def test_pondering_is_refused_and_nothing_is_lost(four):
+    engine = UciEngine(make_player("uct:50", four), four)
+    said = talk(engine, "position startpos moves 4", "go ponder nodes 30")
+    assert len(said) == 1 and "pondering is not supported" in said[0]
+    assert talk(engine, "ponderhit")[-1].startswith("bestmove ")
+    assert talk(engine, "ponderhit", "stop") == []
+    talk(engine, "go ponder wtime 1000")
+    assert talk(engine, "stop")[-1].startswith("bestmove ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fly", "unknown command 'fly'"),
+        ("position", "write it as"),
+        ("position fen", "write it as"),
+        ("position fen nonsense", "not a position"),
+        ("position startpos moves 1 9", "move 2 (9): illegal move"),
+        ("position startpos moves 0000", "move 1 (0000): there is no passing now"),
+        ("position startpos moves 1 2 1 2 1 2 1 2", "move 8 (2): the game is over"),
+        ("setoption Hash 3", "write it as"),
+        ("setoption name Hash value 3", "no such option: Hash"),
+        ("setoption name MultiPV value 0", "from 1 to 256"),
+        ("setoption name MultiPV value many", "whole number"),
+        ("setoption name UCI_ShowWDL value 1", "true or false"),
+        ("setoption name UCI_Variant value chess", "can only be connect_four"),
+        ("x" * (2 * MAX_LINE), "unknown command"),
+        ("\x00\x01\x07fly", "unknown command 'fly'"),
+    ],
+)
+def test_bad_lines_get_one_complaint_and_change_nothing(four, line, message):
+    engine = UciEngine(make_player("greedy", four), four)
+    talk(engine, "position startpos moves 1 2 1 2 1")
+    said = talk(engine, line)
+    assert len(said) == 1 and said[0].startswith("info string") and message in said[0]
+    assert "\n" not in said[0] and len(said[0]) < 300
+    assert talk(engine, "go")[-1] == "bestmove 1"
+
+
+@pytest.mark.parametrize("words", ["nodes x", "movetime", "fast", "searchmoves 9", "nodes --3"])
+def test_go_with_bad_words_still_gives_an_answer(four, words):
+    said = talk(UciEngine(make_player("greedy", four), four), f"go {words}")
+    assert said[0].startswith("info string go") or "searchmoves" in said[0]
+    assert said[-1] == "bestmove (none)"
+
+
+def test_input_is_read_ahead_and_cut(four):
+    reader = LineReader(io.StringIO("a" * 100 + "\nb\n"), limit=10)
+    assert reader.next() == "a" * 10 and reader.next() == "b\n"
+    assert reader.next() is None and reader.next() is None and reader.waiting
+
+
+def test_the_command_speaks_uci(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("uci\nposition startpos\ngo\nquit\n"))
+    assert main(["engine", "uct:10", "--protocol", "uci", "--game", "tic_tac_toe"]) == 0
+    assert re.search(r"uciok\ninfo .*\nbestmove \d\n$", capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["engine", "uct:10", "--protocol", "xboard"])
