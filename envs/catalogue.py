@@ -107,6 +107,11 @@ GAMES: dict[str, GameEntry] = {
             pettingzoo_id="playout/breakthrough-v0",
         ),
         GameEntry(
+            name="chess",
+            gymnasium_id="playout/Chess-v0",
+            pettingzoo_id="playout/chess-v0",
+        ),
+        GameEntry(
             name="connect_four",
             gymnasium_id="playout/ConnectFour-v0",
             pettingzoo_id="playout/connect_four-v0",

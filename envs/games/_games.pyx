@@ -23,6 +23,8 @@ cdef extern from "backgammon/table.h" nogil:
     const playout_maker BACKGAMMON
 cdef extern from "breakthrough.h" nogil:
     const playout_maker BREAKTHROUGH
+cdef extern from "chess/table.h" nogil:
+    const playout_maker CHESS
 cdef extern from "connect_four/table.h" nogil:
     const playout_maker CONNECT_FOUR
 cdef extern from "game_2048.h" nogil:
@@ -45,20 +47,21 @@ cdef extern from "othello.h" nogil:
 cdef extern from "tic_tac_toe.h" nogil:
     const playout_maker TIC_TAC_TOE
 
-cdef const playout_maker *MAKERS[13]
+cdef const playout_maker *MAKERS[14]
 MAKERS[0] = &BACKGAMMON
 MAKERS[1] = &BREAKTHROUGH
-MAKERS[2] = &CONNECT_FOUR
-MAKERS[3] = &GAME_2048
-MAKERS[4] = &GO
-MAKERS[5] = &GOMOKU
-MAKERS[6] = &HEX
-MAKERS[7] = &KUHN_POKER
-MAKERS[8] = &LEDUC_POKER
-MAKERS[9] = &LIARS_DICE
-MAKERS[10] = &MNK
-MAKERS[11] = &OTHELLO
-MAKERS[12] = &TIC_TAC_TOE
+MAKERS[2] = &CHESS
+MAKERS[3] = &CONNECT_FOUR
+MAKERS[4] = &GAME_2048
+MAKERS[5] = &GO
+MAKERS[6] = &GOMOKU
+MAKERS[7] = &HEX
+MAKERS[8] = &KUHN_POKER
+MAKERS[9] = &LEDUC_POKER
+MAKERS[10] = &LIARS_DICE
+MAKERS[11] = &MNK
+MAKERS[12] = &OTHELLO
+MAKERS[13] = &TIC_TAC_TOE
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
