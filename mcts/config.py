@@ -34,6 +34,11 @@ class SearchConfig:
         virtual_loss: How many lost visits a leaf under way stands for in the mean values.
         prove: Back up finished games as proofs; for one player, or two whose gains add up to
             nothing, in games without chance; else it is off.
+        resample: For games with hidden information, which are refused else: `begin` replaces each
+            state by one that the side to move cannot tell from it (`State.resample`); the search
+            sees all of that one. An average over many (determinisation) plays soundly, but is no
+            equilibrium: it takes for granted that everybody will know what nobody knows, so that
+            it neither bluffs nor hides. For that there is `playout.mcts.exact.cfr`.
         reuse_subtree: `advance` keeps the subtree of the move played.
         count_reused: Visits kept by `advance` count towards the budget; else it is all new.
         cache_size: Evaluations remembered, 0 for none; also merges equal leaves of one step.
@@ -61,6 +66,7 @@ class SearchConfig:
     leaves_per_step: int = 1
     virtual_loss: float = 1.0
     prove: bool = True
+    resample: bool = False
     reuse_subtree: bool = True
     count_reused: bool = True
     cache_size: int = 0

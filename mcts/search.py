@@ -27,6 +27,7 @@ from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
 from playout.mcts.config import MAX_SIMULATIONS, SearchConfig
 from playout.mcts.evaluators import Evaluator, LeafBatch
+from playout.mcts.hidden import draw_states, draws_hidden
 
 __all__ = ["UNKNOWN", "LeafBatch", "Search", "SearchConfig", "SearchResult"]
 
@@ -109,6 +110,7 @@ class Search:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ConfigError(f"seed must be an integer in [0, 2^64), not {seed!r}")
         self.game = find_game(game)
+        self._draws_hidden, self._seed = draws_hidden(self.game, config), seed
         self.config = config
         self.num_trees = num_trees
         threads = min(config.threads or os.cpu_count() or 1, num_trees * config.leaves_per_step)
@@ -147,7 +149,11 @@ class Search:
             if mover[over[0]] == CHANCE:
                 raise ValueError(f"state {over[0]} is a chance node: resolve_chance() comes first")
             raise ValueError(f"state {over[0]}: the game is over, there is nothing to search")
-        self._core.begin(states.data, rows, *self._options(len(rows), num_simulations, noise))
+        options = self._options(len(rows), num_simulations, noise)
+        if self._draws_hidden:
+            counters = self.counters[rows]
+            states = draw_states(states, seed=self._seed, trees=rows, searches=counters)
+        self._core.begin(states.data, rows, *options)
         self._check_game()
 
     def ask(self, *, observe: bool = True) -> LeafBatch | None:
@@ -287,6 +293,8 @@ class Search:
             num_simulations: See begin().
             noise: See begin(); the noise is fresh.
         """
+        if self._draws_hidden:
+            raise SearchError("with resample every move is searched anew, by begin()")
         rows = self._rows(where)
         moves = np.asarray(actions)
         if moves.dtype.kind not in "iu" or moves.shape != (len(rows),):

@@ -165,15 +165,17 @@ class StateBatch:
         """
         size = len(self)
         obs = out_array(out, (size, *self.game.obs_shape), np.float32)
-        players = as_integers(-1 if player is None else player, size, "player")
-        if (
-            player is not None
-            and size
-            and not 0 <= players.min() <= players.max() < self.game.num_players
-        ):
-            raise ValueError(f"player must be 0 to {self.game.num_players - 1}")
+        players = self._players(player)
         _batch.observe(self.game.capsule, self.data, players, obs.reshape(size, self._plane))
         return obs
+
+    def _players(self, player: ArrayLike | None) -> NDArray[np.int32]:
+        """int32 [B] from one number, [B] or None, which is -1: the side to move."""
+        players = as_integers(-1 if player is None else player, len(self), "player")
+        inside = (players >= 0) & (players < self.game.num_players)
+        if player is not None and not inside.all():
+            raise ValueError(f"player must be 0 to {self.game.num_players - 1}")
+        return players
 
     @property
     def _plane(self) -> int:
@@ -194,6 +196,21 @@ class StateBatch:
         out = np.empty(len(self), np.uint64)
         _batch.hashes(self.game.capsule, self.data, out)
         return out
+
+    def info_key(self, player: ArrayLike | None = None) -> NDArray[np.uint64]:
+        """uint64 [B]: what `player` (as in `observe`) knows; equal for what it cannot tell apart."""
+        players, out = self._players(player), np.empty(len(self), np.uint64)
+        _batch.info_keys(self.game.capsule, self.data, players, out)
+        return out
+
+    def resample(
+        self, seed: int, player: ArrayLike | None = None, *, streams: ArrayLike | None = None
+    ) -> StateBatch:
+        """States that `player` (as in `observe`) cannot tell from these; see `State.resample`."""
+        players, out = self._players(player), np.zeros_like(self.data)
+        named = as_streams(streams, len(self))
+        _batch.resample(self.game.capsule, self.data, players, as_seed(seed), named, out)
+        return StateBatch.from_data(self.game, out, check=False)
 
     def symmetry(self, k: ArrayLike, *, fill: int = 0) -> StateBatch:
         """Each state as symmetry `k` (one number or [B]) shows it, written over bytes of `fill`."""
