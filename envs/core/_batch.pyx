@@ -156,7 +156,8 @@ def hashes(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> N
     raise_error(game)
 
 
-def info_keys(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players, uint64_t[::1] out) -> None:
+def info_keys(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
+              uint64_t[::1] out) -> None:
     """Writes what players[b] (-1: the side to move) knows in row b."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t row
@@ -170,12 +171,13 @@ def resample(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pl
              const uint64_t[::1] streams, uint8_t[:, ::1] out) -> None:
     """Writes a state that players[b] (-1: the side to move) cannot tell from row b."""
     cdef const playout_game *game = table_of(capsule)
-    cdef int32_t row
+    cdef int32_t row, player
     cdef playout_rng rng
     with nogil:
         for row in range(<int32_t>states.shape[0]):
             rng = playout_rng_stream(seed, streams[row])
-            game.resample(game, &states[row, 0], viewer(game, &states[row, 0], players[row]), &rng, &out[row, 0])
+            player = viewer(game, &states[row, 0], players[row])
+            game.resample(game, &states[row, 0], player, &rng, &out[row, 0])
     raise_error(game)
 
 

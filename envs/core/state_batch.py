@@ -198,7 +198,7 @@ class StateBatch:
         return out
 
     def info_key(self, player: ArrayLike | None = None) -> NDArray[np.uint64]:
-        """uint64 [B]: what `player` (as in `observe`) knows; equal for what it cannot tell apart."""
+        """uint64 [B]: what `player` (as in `observe`) knows; the same where it sees the same."""
         players, out = self._players(player), np.empty(len(self), np.uint64)
         _batch.info_keys(self.game.capsule, self.data, players, out)
         return out

@@ -63,8 +63,9 @@ cdef class Tree:
         Raises:
             ConfigError: There are more histories. GameError: Keys of information are contradictory.
         """
-        cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+        cdef const playout_game *game
         cdef int code
+        game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
         self.capsule, self.num_players = capsule, game.num_players
         with nogil:
             code = cfr_build(&self.tree, game, max_histories)
@@ -74,7 +75,7 @@ cdef class Tree:
         if code == CFR_NO_MEMORY:
             raise MemoryError
         if code == CFR_TOO_LARGE:
-            raise ConfigError(f"{name} has more than {max_histories:,} histories, too many to be gone through")
+            raise ConfigError(f"{name} has more than {max_histories:,} histories, too many to go through")
         if code == CFR_ACTIONS:
             raise GameError(f"{name}: states with the same info_key() have different legal actions")
         if code != CFR_OK:
@@ -118,7 +119,8 @@ cdef class Tree:
             raise ValueError(f"a policy has {self.tree.num_slots} numbers here, not {policy.shape[0]}")
         return 0
 
-    def iterate(self, double[::1] policy, double[::1] regrets, double[::1] sums, *, int64_t first, int64_t count):
+    def iterate(self, double[::1] policy, double[::1] regrets, double[::1] sums, *, int64_t first,
+                int64_t count):
         """CFR+ iterations number first, first + 1, ...; all three arrays [S] are changed.
 
         Args:
