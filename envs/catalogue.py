@@ -138,6 +138,7 @@ GAMES: dict[str, GameEntry] = {
             name="hex",
             gymnasium_id="playout/Hex-v0",
             pettingzoo_id="playout/hex-v0",
+            prover="playout.mcts.exact.hex.engine:hex_prover",
         ),
         GameEntry(
             name="kuhn_poker",

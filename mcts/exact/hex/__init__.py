@@ -1,0 +1,1 @@
+"""Hex solved by virtual connections: C headers, their extension, and the game's prover."""
