@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.players.analysis import Judge, analyse
 from playout.agents.players.load import make_player
-from playout.agents.players.player import Player, RunPlayer
+from playout.agents.players.player import Player, RunPlayer, close
 from playout.agents.rating.arena import num_games_of, round_robin
 from playout.agents.rating.games import MatchResult
 from playout.agents.rating.intervals import format_share, share_interval
@@ -55,7 +55,11 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     report: dict[str, Any] = {"game": str(game), "player": player.name, "seed": options.seed}
     report["positions"] = judge_positions(player)
     _print_positions(report["positions"])
-    report.update(meet(player, opponents, game, games, options.seed))
+    try:
+        report.update(meet(player, opponents, game, games, options.seed))
+    finally:
+        for opponent in opponents:
+            close(opponent)
     _print_matches(report)
     return report
 

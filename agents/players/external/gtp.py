@@ -19,13 +19,12 @@ from playout.agents.players.external.process import (
     find_command,
 )
 from playout.agents.players.external.spec import EngineSpec
-from playout.agents.players.protocols.moves import PASSES, read_move
+from playout.agents.players.protocols.moves import PASSES, pass_action, read_move
 from playout.envs.core.game import NativeGame, State
 from playout.errors import EngineError, IllegalActionError
 
 _UNDOS = 4  # moves that are taken back one by one; for more the game is begun again
 _CLEANUP = "kgs-genmove_cleanup"
-_RULES = {"positional": "POSITIONAL", "situational": "SITUATIONAL", "simple": "SIMPLE"}
 _COLOURS = ("b", "w")
 
 
@@ -62,15 +61,19 @@ class GtpClient(Client):
         if "komi" in self.game.params:
             self._ask(f"komi {self.game.params['komi']:g}")
         if self.game.name == "go" and "kata-set-rules" in self._known:
-            # KataGo's name for what is scored here; the details are its rules' own fields.
             self._try("kata-set-rules tromp-taylor")
+            self._try(f"kata-set-rule ko {str(self.game.params['ko']).upper()}")
+            self._try(f"kata-set-rule suicide {str(bool(self.game.params['suicide'])).lower()}")
         seconds = spec.options.move_seconds
         if seconds is not None:
             self._try(f"time_settings 0 {max(1, math.ceil(seconds))} 1")
         self.line = []
 
     def genmove(self, state: State, line: Sequence[int]) -> int:
-        """Tells the moves that are missing, and asks for the next."""
+        """Tells the moves that are missing, and asks for the next; a forced pass is no question."""
+        legal = state.legal_actions
+        if len(legal) == 1 and legal[0] == pass_action(state):
+            return legal[0]
         self._follow(state.game, list(line))
         assert self.line is not None
         colour = _COLOURS[state.to_play]
@@ -102,7 +105,9 @@ class GtpClient(Client):
         state = game.from_moves(line[:common])
         for action in line[common:]:
             text = state.action_text(action)
-            if self._try(f"play {_COLOURS[state.to_play]} {text}") is None:
+            taken = self._try(f"play {_COLOURS[state.to_play]} {text}")
+            # A forced pass goes without saying to some programs, such as GRhino.
+            if taken is None and state.legal_actions != [pass_action(state)]:
                 raise EngineError(f"it refused the legal move {text}")
             state = state.apply(action)
         self.line = line

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Sequence
 
+from playout.agents.players.analysis import move_texts
 from playout.agents.players.external.client import Client, Resigned
 from playout.agents.players.external.process import (
     MAX_LINES,
@@ -20,7 +21,6 @@ from playout.agents.players.external.process import (
 )
 from playout.agents.players.external.spec import EngineSpec
 from playout.agents.players.protocols.moves import read_move, variant_of
-from playout.agents.players.protocols.uci import from_peer, to_peer
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, EngineError, IllegalActionError
 
@@ -44,7 +44,6 @@ class UciClient(Client):
 
     def __init__(self, spec: EngineSpec, game: NativeGame) -> None:
         self.game, self.timeout = game, spec.options.timeout
-        self._variant = variant_of(game)
         self.line: list[int] | None = None
         seconds = spec.options.move_seconds or MOVE_SECONDS
         limits = spec.limits or {"movetime": max(1, round(1000 * seconds))}
@@ -70,7 +69,7 @@ class UciClient(Client):
 
     def _variant_name(self) -> str:
         """Of the game, which the engine must offer."""
-        name = self.game.name if self._variant is None else self._variant.name
+        name = variant_of(self.game)
         _, rest = self._options.get("UCI_Variant", ("", ""))
         if name not in re.findall(r"(?:default|var) (\S+)", rest):
             raise ConfigError(f"the engine does not offer {self.game} (UCI_Variant {name})")
@@ -106,11 +105,7 @@ class UciClient(Client):
             self._process.send("ucinewgame")
             self._talk("isready", "readyok")
         self.line = None  # unknown until its answer has been understood
-        position = self.game.initial_state()
-        words = []
-        for action in line:
-            words.append(to_peer(position.action_text(action), self._variant))
-            position = position.apply(action)
+        words = move_texts(self.game.initial_state(), line)
         return self._best(
             state, f"position startpos{' moves ' if words else ''}{' '.join(words)}", line
         )
@@ -128,7 +123,7 @@ class UciClient(Client):
         if text in ("(none)", "resign"):
             raise Resigned
         try:
-            action = read_move(state, from_peer(text, self._variant))
+            action = read_move(state, text)
         except IllegalActionError:
             raise EngineError(f"it played {text[:20]!r}, which is no legal move") from None
         self.line = None if line is None else [*line, action]

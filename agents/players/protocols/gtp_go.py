@@ -122,7 +122,7 @@ def fixed_points(size: int, count: int) -> list[tuple[int, int]]:
     most = 0 if size < 7 else 4 if size % 2 == 0 or size == 7 else 9
     if not 2 <= count <= most:
         return []
-    low = 2 if size < 13 else 3
+    low = 2 if size < 12 else 3
     high, middle = size - 1 - low, size // 2
     corners = [(high, low), (low, high), (low, low), (high, high)]
     sides = [(middle, low), (middle, high), (low, middle), (high, middle)]

@@ -6,8 +6,6 @@ chess programs are called. Leaves out the protocols.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, IllegalActionError
@@ -15,33 +13,13 @@ from playout.errors import ConfigError, IllegalActionError
 PASSES = ("pass", "pss", "--", "@@@@", "0000")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """What programs that play variants of chess call a game.
-
-    Attributes:
-        name: The value of the option UCI_Variant.
-        drop: What they write before a move that puts down a piece, such as "P@".
-        nothing: How they write a pass.
-    """
-
-    name: str
-    drop: str = ""
-    nothing: str = "0000"
+VARIANTS = {("breakthrough", 8, 8): "breakthrough"}
+"""(name of a game, its rows and columns) -> what programs such as fairy-stockfish call it."""
 
 
-VARIANTS = {
-    ("breakthrough", 8): Variant("breakthrough"),
-    ("othello", 8): Variant("flipello", drop="P@"),
-    ("othello", 10): Variant("flipello10", drop="P@"),
-}
-"""(name of a game, its size) -> the variant of fairy-stockfish; chess is none."""
-
-
-def variant_of(game: NativeGame) -> Variant | None:
-    """How fairy-stockfish calls a game; None for chess, and where it is not known."""
-    _, height, width = game.obs_shape
-    return VARIANTS.get((game.name, width)) if height == width else None
+def variant_of(game: NativeGame) -> str:
+    """The value of UCI's option UCI_Variant for a game; its own name where nobody has another."""
+    return VARIANTS.get((game.name, *game.obs_shape[1:]), game.name)
 
 
 def pass_action(state: State) -> int | None:

@@ -20,7 +20,7 @@ from playout.agents.players.analysis import move_texts
 from playout.agents.players.player import Player
 from playout.agents.players.protocols.clock import MARGIN, MOVES_LEFT, share
 from playout.agents.players.protocols.lines import LineReader, cleaned
-from playout.agents.players.protocols.moves import Variant, read_move, variant_of
+from playout.agents.players.protocols.moves import read_move, variant_of
 from playout.agents.players.protocols.thinking import Candidate, Limits, Thinker, Thought
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
@@ -84,7 +84,6 @@ class UciEngine:
         self.emit: Callable[[str], None] = print
         self.reader: LineReader | None = None
         self.running = True
-        self._variant = variant_of(game)
         self._with_threads = with_threads
         self._begin(game.initial_state())
         self._pondering: list[str] | None = None
@@ -97,8 +96,7 @@ class UciEngine:
             "UCI_ShowWDL": Option("check", False),
         }
         if game.name != "chess":
-            name = self._variant.name if self._variant is not None else game.name
-            self.options["UCI_Variant"] = Option("combo", name)
+            self.options["UCI_Variant"] = Option("combo", variant_of(game))
         self.values = {name: option.default for name, option in self.options.items()}
         self._commands: dict[str, Callable[[list[str]], None]] = {
             "uci": self._uci,
@@ -186,7 +184,7 @@ class UciEngine:
             try:
                 if state.is_terminal:
                     raise IllegalActionError("the game is over")
-                action = read_move(state, from_peer(move, self._variant))
+                action = read_move(state, move)
             except IllegalActionError as error:
                 raise ConfigError(f"move {ply} ({move[:20]}): {error}") from None
             actions.append(action)
@@ -223,7 +221,7 @@ class UciEngine:
         action = thought.action
         if only and action not in only:
             action = next((one.action for one in thought.candidates if one.action in only), only[0])
-        self.emit(f"bestmove {self._text(action)}")
+        self.emit(f"bestmove {self.state.action_text(action)}")
 
     def _limits(self, words: list[str]) -> tuple[Limits, list[int]]:
         """What "go" allows, and the moves that it is restricted to, if any."""
@@ -238,7 +236,7 @@ class UciEngine:
                 while left and left[0] not in _NUMBERS and left[0] != "infinite":
                     move = left.pop(0)
                     try:
-                        only.append(read_move(self.state, from_peer(move, self._variant)))
+                        only.append(read_move(self.state, move))
                     except IllegalActionError:
                         raise ConfigError(f"searchmoves: {move[:20]} is no legal move") from None
             elif key in _NUMBERS:
@@ -298,14 +296,11 @@ class UciEngine:
     def _quit(self, words: list[str]) -> None:
         self.running = False
 
-    def _text(self, action: int) -> str:
-        return to_peer(self.state.action_text(action), self._variant)
-
     def _report(self, thought: Thought) -> None:
         milliseconds = max(1, round(1000 * thought.seconds))
         speed = round(1000 * thought.simulations / milliseconds)
         for number, one in enumerate(thought.candidates[: int(self.values["MultiPV"])], 1):
-            line = [to_peer(text, self._variant) for text in move_texts(self.state, one.pv)]
+            line = move_texts(self.state, one.pv)
             self.emit(
                 f"info depth {len(line)} seldepth {len(line)} multipv {number} "
                 f"score {self._score(thought, one)}{self._wdl(one.value)} "
@@ -335,18 +330,6 @@ def centipawns(value: float) -> int:
     share_won = min(max((1 + value) / 2, 1e-9), 1 - 1e-9)
     found = 400 * math.log10(share_won / (1 - share_won))
     return round(min(max(found, -MAX_CENTIPAWNS), MAX_CENTIPAWNS))
-
-
-def from_peer(text: str, variant: Variant | None) -> str:
-    """A move in a variant's words as the game writes it."""
-    return text if variant is None else text.removeprefix(variant.drop)
-
-
-def to_peer(text: str, variant: Variant | None) -> str:
-    """A move as a variant writes it."""
-    if variant is None:
-        return text
-    return variant.nothing if text.lower() == "pass" else variant.drop + text
 
 
 def serve(engine: UciEngine, lines: IO[str], out: IO[str]) -> None:

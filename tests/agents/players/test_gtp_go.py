@@ -1,0 +1,110 @@
+"""GTP on Go boards: handicap, scores, colours that move twice, komi and sizes."""
+
+import playout
+import pytest
+from playout.agents.players.load import make_player
+from playout.agents.players.protocols.gtp import GtpEngine
+
+
+@pytest.fixture
+def engine():
+    game = playout.game("go(size=9,komi=7)")
+    return GtpEngine(make_player("uct:20", game), game)
+
+
+def play(engine, text):
+    """Plays "b D4 w C3"; everything must be accepted."""
+    words = text.split()
+    for colour, vertex in zip(words[::2], words[1::2], strict=True):
+        assert engine.answer(f"play {colour} {vertex}") == "=\n\n", (colour, vertex)
+
+
+def test_a_colour_may_move_twice_and_undo_takes_back_one_move(engine):
+    play(engine, "b D4 b e5 w C3 w H8 b J9")
+    assert engine.answer("play b D4").startswith("? illegal move")
+    texts = ("D4", "pass", "E5", "C3", "pass", "H8", "J9")
+    state = engine.game.initial_state()
+    assert engine.moves == [state.read_action(text) for text in texts]
+    for _ in range(5):
+        assert engine.answer("undo") == "=\n\n"
+    assert engine.answer("undo").startswith("? cannot undo")
+    assert engine.state == engine.game.initial_state()
+    # Two passes in a row end the game, so that nobody passes for the other then.
+    play(engine, "b pass")
+    assert engine.answer("play b D4").startswith("? ")
+
+
+def test_the_score_is_that_of_the_rules(engine):
+    assert engine.answer("final_score") == "= W+7\n\n"
+    play(engine, "b E5")
+    assert engine.answer("final_score") == "= B+74\n\n" and not engine.state.is_terminal
+    assert engine.answer("komi 6.5") == "=\n\n"
+    assert engine.answer("final_score") == "= B+74.5\n\n"
+    play(engine, "w A1 b pass w pass")
+    assert engine.state.is_terminal and engine.answer("final_score") == "= W+6.5\n\n"
+    assert engine.answer("genmove b").startswith("? the game is over")
+    # A pass of each and no more stones: all that stands on the board lives.
+    assert engine.answer("final_status_list alive") == "= E5\nA1\n\n"
+    assert engine.answer("final_status_list dead") == "=\n\n"
+
+
+def test_groups_of_stones_are_lists_of_connected_vertices(engine):
+    play(engine, "b A9 b B9 b B8 w A8 w A7 b J1 w H1")
+    groups = engine.answer("final_status_list alive")[2:].strip().split("\n")
+    found = sorted(sorted(group.split()) for group in groups)
+    assert found == [["A7", "A8"], ["A9", "B8", "B9"], ["H1"], ["J1"]]
+
+
+def test_komi_and_size_make_the_game_anew(engine):
+    play(engine, "b D4 w C3")
+    assert engine.answer("komi 5.5") == "=\n\n" and len(engine.states) == 3
+    assert engine.game.params["komi"] == 5.5 and engine.state.game is engine.game
+    assert engine.answer("komi 1e9").startswith("? ")
+    assert engine.game.params["komi"] == 5.5
+    assert engine.answer("boardsize 13") == "=\n\n"
+    assert engine.game.params["size"] == 13 and engine.game.params["komi"] == 5.5
+    assert engine.answer("genmove b").startswith("= ")
+    for size in ("1", "20", "9 13", "999"):
+        assert engine.answer(f"boardsize {size}").startswith("? unacceptable size"), size
+    assert len(engine.states) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "vertices"),
+    [
+        (9, 2, "C3 G7"),
+        (9, 4, "C3 G7 C7 G3"),
+        (9, 9, "C3 G7 C7 G3 C5 G5 E3 E7 E5"),
+        (19, 3, "D4 Q16 D16"),
+        (19, 5, "D4 Q16 D16 Q4 K10"),
+        (19, 7, "D4 Q16 D16 Q4 D10 Q10 K10"),
+        (19, 8, "D4 Q16 D16 Q4 D10 Q10 K4 K16"),
+        (13, 6, "D4 K10 D10 K4 D7 K7"),
+        (7, 4, "C3 E5 C5 E3"),
+        (8, 3, "C3 F6 C6"),
+    ],
+)
+def test_a_fixed_handicap_stands_where_the_protocol_says(engine, size, count, vertices):
+    engine.answer(f"boardsize {size}")
+    answer = engine.answer(f"fixed_handicap {count}")
+    assert sorted(answer[2:].split()) == sorted(vertices.split())
+    assert engine.state.to_play == 1 and len(engine.states) == count + 1
+    stones = engine.state.observe(0)
+    assert stones[0].sum() == count and stones[1].sum() == 0
+    assert engine.answer("fixed_handicap 2") == "? board not empty\n\n"
+    assert engine.answer("genmove w").startswith("= ")
+
+
+def test_a_free_handicap_is_placed_or_given(engine):
+    assert engine.answer("set_free_handicap D4 E5 d6") == "=\n\n"
+    assert engine.state.to_play == 1 and engine.state.observe(0)[0].sum() == 3
+    engine.answer("clear_board")
+    for line in ("D4", "D4 D4", "D4 pass", "D4 Z9", ""):
+        assert engine.answer(f"set_free_handicap {line}") == "? bad vertex list\n\n"
+        assert len(engine.states) == 1
+    assert len(engine.answer("place_free_handicap 40")[2:].split()) == 9
+    engine.answer("clear_board")
+    for count in ("1", "10", "x"):
+        assert engine.answer(f"fixed_handicap {count}").startswith("? ")
+    engine.answer("boardsize 5")
+    assert engine.answer("place_free_handicap 4").startswith("? invalid number of stones")

@@ -1,0 +1,89 @@
+"""Engines that others have written, on both sides of the protocols; skipped where not installed."""
+
+import re
+import subprocess
+
+import playout
+import pytest
+from playout.agents.players.external.player import ExternalPlayer
+from playout.agents.players.external.process import find_command
+from playout.agents.players.external.spec import EngineOptions
+from playout.agents.players.load import make_player
+from playout.agents.players.protocols.gtp import GtpEngine
+from playout.agents.players.protocols.gtp_go import fixed_points
+from playout.agents.rating.arena import play_match
+from playout.errors import ConfigError
+
+pytestmark = pytest.mark.peer
+
+
+def program(name):
+    """The path of an installed program; the test is skipped where there is none."""
+    try:
+        return find_command(name)[0]
+    except ConfigError:
+        pytest.skip(f"{name} is not installed")
+
+
+def meet(spec, other, game, games, **options):
+    """A match of an engine that must not break down, and its score."""
+    player = ExternalPlayer(spec, game, EngineOptions(processes=2, **options))
+    try:
+        match = play_match(player, make_player(other, game), game, games)
+    finally:
+        player.close()
+    assert match.forfeits(spec) == {} and len(match.games) == games
+    return match
+
+
+def test_handicap_stones_are_those_of_gnu_go():
+    gnugo = program("gnugo")
+    for size in (7, 8, 9, 11, 12, 13, 19):
+        script = "".join(
+            f"boardsize {size}\nclear_board\nfixed_handicap {count}\n" for count in range(2, 10)
+        )
+        command = [gnugo, "--mode", "gtp"]
+        said = subprocess.run(command, input=script, text=True, capture_output=True).stdout
+        answers = said.split("\n\n")[2::3]
+        for count, answer in zip(range(2, 10), answers, strict=True):
+            points = fixed_points(size, count)
+            assert answer.startswith("?") == (not points), (size, count)
+            if points:
+                start = playout.game(f"go(size={size})").initial_state()
+                texts = [start.action_text(row * size + column) for row, column in points]
+                assert sorted(answer[2:].split()) == sorted(texts), (size, count)
+
+
+def test_gnu_go_takes_dead_stones_before_it_passes_and_scores_as_we_do():
+    gnugo = program("gnugo")
+    game = playout.game("go(size=7,komi=7)")
+    spec = "gtp:gnugo --mode gtp --level 1 --chinese-rules --positional-superko"
+    match = meet(spec, "random", game, 6)
+    assert match.score(spec)[0] == 6
+    command = [gnugo, "--mode", "gtp", "--chinese-rules"]
+    for played in match.games:
+        engine = GtpEngine(make_player("random", game), game)
+        script = "boardsize 7\nkomi 7\n"
+        for action in played.moves:
+            state = engine.state
+            script += f"play {'bw'[state.to_play]} {state.action_text(action)}\n"
+            engine.step([action])
+        script += "final_score\nquit\n"
+        said = subprocess.run(command, input=script, text=True, capture_output=True).stdout
+        theirs = re.findall(r"^= (0|[BW]\+[\d.]+)$", said, re.M)[-1]
+        ours = engine.answer("final_score")[2:].strip()
+        assert ours[0] == theirs[0] and float(ours[2:]) == float(theirs[2:])
+
+
+def test_grhino_plays_othello_and_passes_where_it_must():
+    program("gtp-rhino")
+    match = meet("gtp:gtp-rhino", "greedy", playout.game("othello"), 8)
+    assert match.score("gtp:gtp-rhino")[0] >= 6
+    passes = [move == 64 for game in match.games for move in game.moves]
+    assert any(passes)
+
+
+def test_fairy_stockfish_plays_breakthrough():
+    program("fairy-stockfish")
+    spec = "uci:fairy-stockfish?nodes=300"
+    assert meet(spec, "greedy", playout.game("breakthrough"), 4).score(spec)[0] == 4
