@@ -26,8 +26,8 @@ class GameEntry:
         module: The module whose `make(**params)` returns a capsule (playout_game.h), or an object
             that follows `playout.envs.Game`; None: the header of that name in games/.
         params: Parameters of the module's `make` and their defaults; a header has its own.
-        drawing: "module:function" from a State to a picture uint8 [H, W, 3]; None draws the
-            observation planes.
+        drawing: "module:function" from a State to a `Board` (drawing/description.py), or to a
+            picture uint8 [H, W, 3]; None draws the observation planes.
         prover: "module:name" of what builds a prover for the game (`NativeGame.prover`), or None.
         positions: What the names of its files of solved positions begin with (agents/rating/data),
             or None; smaller games are solved where positions are asked for.
@@ -90,7 +90,8 @@ class ParallelEntry:
     entry_point: str
 
 
-_BOARD = "playout.envs.drawing.board"
+_STONES = "playout.envs.drawing.stones"
+_TABLES = "playout.envs.drawing.tables"
 _CONTROL = "playout.envs.drawing.control"
 
 GAMES: dict[str, GameEntry] = {
@@ -100,22 +101,25 @@ GAMES: dict[str, GameEntry] = {
             name="backgammon",
             gymnasium_id="playout/Backgammon-v0",
             pettingzoo_id="playout/backgammon-v0",
+            drawing=f"{_TABLES}:backgammon",
         ),
         GameEntry(
             name="breakthrough",
             gymnasium_id="playout/Breakthrough-v0",
             pettingzoo_id="playout/breakthrough-v0",
+            drawing=f"{_TABLES}:breakthrough",
         ),
         GameEntry(
             name="chess",
             gymnasium_id="playout/Chess-v0",
             pettingzoo_id="playout/chess-v0",
+            drawing=f"{_TABLES}:chess",
         ),
         GameEntry(
             name="connect_four",
             gymnasium_id="playout/ConnectFour-v0",
             pettingzoo_id="playout/connect_four-v0",
-            drawing=f"{_BOARD}:connect_four",
+            drawing=f"{_STONES}:connect_four",
             positions="connect_four",
             prover="playout.mcts.exact.connect_four.engine:connect_four_prover",
         ),
@@ -123,53 +127,62 @@ GAMES: dict[str, GameEntry] = {
             name="game_2048",
             gymnasium_id="playout/Game2048-v0",
             pettingzoo_id="playout/game_2048-v0",
+            drawing=f"{_TABLES}:game_2048",
         ),
         GameEntry(
             name="go",
             gymnasium_id="playout/Go-v0",
             pettingzoo_id="playout/go-v0",
+            drawing=f"{_STONES}:go",
         ),
         GameEntry(
             name="gomoku",
             gymnasium_id="playout/Gomoku-v0",
             pettingzoo_id="playout/gomoku-v0",
+            drawing=f"{_STONES}:gomoku",
         ),
         GameEntry(
             name="hex",
             gymnasium_id="playout/Hex-v0",
             pettingzoo_id="playout/hex-v0",
+            drawing=f"{_STONES}:hex",
             prover="playout.mcts.exact.hex.engine:hex_prover",
         ),
         GameEntry(
             name="kuhn_poker",
             gymnasium_id="playout/KuhnPoker-v0",
             pettingzoo_id="playout/kuhn_poker-v0",
+            drawing=f"{_TABLES}:kuhn_poker",
         ),
         GameEntry(
             name="leduc_poker",
             gymnasium_id="playout/LeducPoker-v0",
             pettingzoo_id="playout/leduc_poker-v0",
+            drawing=f"{_TABLES}:leduc_poker",
         ),
         GameEntry(
             name="liars_dice",
             gymnasium_id="playout/LiarsDice-v0",
             pettingzoo_id="playout/liars_dice-v0",
+            drawing=f"{_TABLES}:liars_dice",
         ),
         GameEntry(
             name="mnk",
             gymnasium_id="playout/Mnk-v0",
             pettingzoo_id="playout/mnk-v0",
+            drawing=f"{_STONES}:mnk",
         ),
         GameEntry(
             name="othello",
             gymnasium_id="playout/Othello-v0",
             pettingzoo_id="playout/othello-v0",
+            drawing=f"{_STONES}:othello",
         ),
         GameEntry(
             name="tic_tac_toe",
             gymnasium_id="playout/TicTacToe-v0",
             pettingzoo_id="playout/tic_tac_toe-v0",
-            drawing=f"{_BOARD}:tic_tac_toe",
+            drawing=f"{_STONES}:tic_tac_toe",
         ),
     )
 }

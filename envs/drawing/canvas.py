@@ -1,7 +1,8 @@
 """A small rasteriser: discs, thick lines and convex polygons with smooth edges, in NumPy alone.
 
 Every shape is a signed distance in pixels; half a pixel on either side of its edge is blended.
-Enough for boards and control tasks; leaves out text, images and curves.
+Text is drawn in strokes (glyphs.py). Enough for boards and control tasks; leaves out images and
+curves.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from playout.envs.drawing.glyphs import HEIGHT, strokes, width
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
@@ -82,6 +84,14 @@ class Canvas:
         """A filled rectangle with sides along the axes."""
         (x, y), (x2, y2) = corner, opposite
         self.polygon([(x, y), (x2, y), (x2, y2), (x, y2)], color)
+
+    def text(self, at: Point, text: str, size: float, color: Color, *, start: bool = False) -> None:
+        """A line of text around `at`, or from there on, its capitals `size` high."""
+        step = size / HEIGHT
+        left, top = at[0] - (0 if start else width(text) * step / 2), at[1] - size / 2
+        for (x, y), (x2, y2) in strokes(text):
+            first, last = (left + x * step, top + y * step), (left + x2 * step, top + y2 * step)
+            self.line(first, last, max(1.0, step), color)
 
     def _area(
         self, left: float, top: float, right: float, bottom: float
