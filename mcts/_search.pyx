@@ -32,7 +32,7 @@ cdef extern from "playout_game.h" nogil:
 cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
         int32_t algorithm, leaves_per_step, max_considered, num_rollouts
-        int32_t prove, reuse, count_reused, fpu_parent, rescale, cache_symmetric
+        int32_t prove, reuse, count_reused, fpu_parent, rescale, cache_symmetric, dense_edges
         float c_base, c_init, fpu, virtual_loss, dirichlet_alpha, dirichlet_fraction
         float gumbel_scale, c_visit, c_scale, uct_c
     ctypedef struct mcts_tree:
@@ -41,7 +41,7 @@ cdef extern from "tree/result.h" nogil:
         uint8_t begun, evaluated, done
         int64_t all_sims, hits
     ctypedef struct mcts_cache:
-        uint64_t *keys
+        pass
     ctypedef struct mcts_search:
         mcts_config config
         mcts_tree *trees
@@ -65,6 +65,7 @@ cdef extern from "tree/result.h" nogil:
         mcts_search *, const playout_game *, const mcts_config *, int32_t, int32_t, uint64_t, int64_t)
     void mcts_search_free(mcts_search *)
     void mcts_cache_clear(mcts_cache *)
+    size_t mcts_cache_bytes(const mcts_cache *)
     int mcts_begin_tree(mcts_search *, int32_t, const void *, int32_t, int32_t)
     int mcts_may_play(const mcts_search *, int32_t, int32_t)
     int mcts_advance_tree(mcts_search *, int32_t, int32_t, int32_t, int32_t)
@@ -114,6 +115,7 @@ cdef class SearchCore:
         c.fpu_parent = config.fpu_mode == "parent"
         c.rescale = config.rescale_q
         c.cache_symmetric = config.cache_symmetric
+        c.dense_edges = config.dense_edges
         c.c_base, c.c_init, c.fpu = config.c_base, config.c_init, config.fpu
         c.virtual_loss = config.virtual_loss
         c.dirichlet_alpha, c.dirichlet_fraction = config.dirichlet_alpha, config.dirichlet_fraction
@@ -300,6 +302,10 @@ cdef class SearchCore:
         cdef int32_t i
         for i in range(self.search.num_trees):
             self.search.trees[i].searches = <uint64_t>counts[i]
+
+    def cache_bytes(self):
+        """Bytes that the cache takes when it is full."""
+        return mcts_cache_bytes(&self.search.cache)
 
     def clear_cache(self):
         """Forgets all remembered evaluations."""

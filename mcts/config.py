@@ -43,6 +43,8 @@ class SearchConfig:
         count_reused: Visits kept by `advance` count towards the budget; else it is all new.
         cache_size: Evaluations remembered, 0 for none; also merges equal leaves of one step.
         cache_symmetric: Symmetric positions share one evaluation in the cache.
+        dense_edges: Below the root, a node with more legal moves than this keeps their priors in
+            half precision and statistics only for the moves that were tried, which saves memory.
         threads: Threads that descend, 0 for all cores. The trees do not depend on it.
         max_considered: Gumbel: actions sampled at the root (m).
         gumbel_scale: Gumbel: scale of the root's noise; 0 for play without noise.
@@ -71,6 +73,7 @@ class SearchConfig:
     count_reused: bool = True
     cache_size: int = 0
     cache_symmetric: bool = True
+    dense_edges: int = 32
     threads: int = 1
     max_considered: int = 16
     gumbel_scale: float = 1.0
@@ -98,6 +101,7 @@ class SearchConfig:
             "leaves_per_step": (1, MAX_LEAVES),
             "virtual_loss": (0, 1000),
             "cache_size": (0, MAX_CACHE),
+            "dense_edges": (0, 4096),
             "threads": (0, 1024),
             "max_considered": (1, 4096),
             "gumbel_scale": (0, 1000),

@@ -44,6 +44,7 @@ class ReferenceSearch:
         if child is None or not self.config.reuse_subtree:
             return self.begin(self.root.state.apply(action), budget, noise)
         child.parent = None
+        child.open = child.n
         self.root = child
         self._start(budget, noise)
         if child.chance:
@@ -146,7 +147,10 @@ class ReferenceSearch:
         if count == 0:
             return self._argmax(node, node.prior)
         e = np.where(node.allowed(), node.prior * exp(self._sigma(node)), F(0))
-        balance = e * (count + F(1)) - (node.visits + node.pending) * total_of(e)
+        total = total_of(np.where(np.arange(len(e)) < node.open, e, F(0)))
+        if node.open < node.n:
+            total = total + node.rest * exp(self._sigma(node))[node.open]
+        balance = e * (count + F(1)) - (node.visits + node.pending) * total
         return self._argmax(node, balance)
 
     def _halving(self, node: Node) -> int:
@@ -201,7 +205,8 @@ class ReferenceSearch:
             z[: leaf.n] = row[leaf.actions]
             valid = np.arange(len(z)) < leaf.n
             p = np.where(valid, exp(z - z.max()), F(0))
-            leaf.prior = np.where(valid, np.maximum(p / total_of(p), F(1e-35)), F(0)).astype(F)
+            prior = np.maximum(p / total_of(p), F(1e-35))
+            leaf.set_prior(np.where(valid, prior, F(0)).astype(F))
             vector = [F(v) for v in value] if np.ndim(value) else [-F(value)] * self.players
             if not np.ndim(value):
                 vector[leaf.state.to_play] = F(value)
@@ -224,11 +229,12 @@ class ReferenceSearch:
             return False
         path: list[tuple[Node, int]] = []
         while True:
+            node.follow(edge)
             node.pending[edge] += 1
             path.append((node, edge))
             child = node.child[edge]
             if child is None:
-                child = node.child[edge] = Node(node.state.apply(node.actions[edge]), node, edge)
+                child = node.child[edge] = self._child(node, edge)
                 self._prove_terminal(child)
                 if not child.terminal and not child.chance:
                     child.waiting = True
@@ -250,6 +256,10 @@ class ReferenceSearch:
                 return True
             node = child
             edge = self._interior(node) if gumbel else self._puct(node)
+
+    def _child(self, node: Node, edge: int) -> Node:
+        state = node.state.apply(node.actions[edge])
+        return Node(state, node, edge, self.config.dense_edges)
 
     def _outcome(self, node: Node) -> int:
         return self.outcomes.draw([float(p) for p in node.prior[: node.n]])
@@ -342,7 +352,7 @@ class ReferenceSearch:
             edge = self._outcome(node) if node.chance else self._ucb(node)
             child = node.child[edge]
             if child is None:
-                child = Node(node.state.apply(node.actions[edge]), node, edge)
+                child = self._child(node, edge)
                 first = node.visits[edge] == 0
                 if first and not (self.prove and child.terminal):
                     values = self._rollouts(child.state)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from playout.envs.core.game import CHANCE
-from playout.mcts.reference_math import F
+from playout.mcts.reference_math import F, total_of
 
 OPEN, KNOWN, LOST = 0, 1, 2
 WORST = F(-3.0e38)
@@ -21,9 +21,16 @@ def scaled_returns(state: Any) -> list[np.float32]:
 
 
 class Node:
-    """A position and its edges; arrays are padded to whole vectors of eight."""
+    """A position and its edges; arrays are padded to whole vectors of eight.
 
-    def __init__(self, state: Any, parent: Node | None, parent_edge: int) -> None:
+    With more legal moves than `dense_edges` a node below the root is sparse: its priors have half
+    precision, its edges stand in their order, and only the first `open` ones have been followed;
+    `rest` is the prior of the others together.
+    """
+
+    def __init__(
+        self, state: Any, parent: Node | None, parent_edge: int, dense_edges: int = 4096
+    ) -> None:
         self.state, self.parent, self.parent_edge = state, parent, parent_edge
         self.terminal, self.chance = state.is_terminal, state.to_play == CHANCE
         self.proven = self.waiting = False
@@ -36,8 +43,30 @@ class Node:
         self.known = [OPEN] * self.n
         self.all_visits = self.all_total = self.raw = self.exact = F(0)
         self.prior_visited = F(0)
+        self.sparse = self.n > dense_edges and parent is not None and not self.chance
+        self.open = 0 if self.sparse else self.n
+        self.rest = F(0)
         if self.chance:  # the outcomes' probabilities
             self.prior[: self.n] = [prob for _, prob in state.chance_outcomes]
+
+    def set_prior(self, prior: np.ndarray) -> None:
+        """Takes the priors; a sparse node rounds them and puts the best first."""
+        self.prior = prior
+        if not self.sparse:
+            return
+        half = np.maximum(prior[: self.n].astype(np.float16), np.float16(2.0**-24))
+        order = np.argsort(-half, kind="stable")
+        self.actions = [self.actions[i] for i in order]
+        self.prior[: self.n] = half[order]
+        self.rest = total_of(self.prior)
+
+    def follow(self, edge: int) -> None:
+        """Opens an edge of a sparse node if it is not."""
+        if edge < self.open:
+            return
+        assert edge == self.open
+        self.open += 1
+        self.rest = max(self.rest - self.prior[edge], F(0))
 
     def values(self, players: int) -> list[np.float32]:
         """What is known of a finished or proven position, for each player."""

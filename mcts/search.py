@@ -340,11 +340,12 @@ class Search:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Totals so far: simulations, evaluations that the cache saved, bytes held by trees."""
+        """Totals: simulations, evaluations that the cache saved; bytes of trees and cache."""
         return {
             "simulations": int(self._core.field("sims").sum()),
             "cache_hits": int(self._core.field("hits").sum()),
             "tree_bytes": int(self._core.field("bytes").sum()),
+            "cache_bytes": self._core.cache_bytes(),
         }
 
     def _check_game(self) -> None:

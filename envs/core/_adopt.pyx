@@ -44,7 +44,7 @@ from playout_game cimport (
 )
 
 cdef enum:
-    MAX_ACTIONS = 1 << 16
+    MAX_ACTIONS = 1 << 20
     MAX_STATE = 1 << 20
     MAX_PLANE = 1 << 20
 

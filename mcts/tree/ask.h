@@ -27,20 +27,40 @@ MCTS_INLINE void mcts_prefetch(const void *block) {
 
 /* The edge to follow from a node; -1 when a Gumbel root's schedule is through. */
 MCTS_INLINE int32_t mcts_select(const mcts_search *search, mcts_tree *tree, int32_t index, mcts_node *node,
-                                const mcts_edges *e, int blocks, int gumbel, int several) {
-    if (!gumbel) return mcts_select_puct(&search->config, &search->tables, node, e, blocks, several);
-    if (node->parent) return mcts_select_gumbel(&search->config, node, e, blocks, several);
+                                const mcts_edges *e, int blocks, int gumbel, int several, const mcts_rest *rest) {
+    if (!gumbel) return mcts_select_puct(&search->config, &search->tables, node, e, blocks, several, rest);
+    if (node->parent) return mcts_select_gumbel(&search->config, node, e, blocks, several, rest);
     const mcts_root root = mcts_root_of(search, index);
     return mcts_select_root(&search->config, tree, &root, node, e, blocks);
+}
+
+/* At a sparse node below the root. Opens the edge if it was not. */
+static int32_t mcts_select_sparse(const mcts_search *search, mcts_tree *tree, int32_t index, mcts_node *node, int gumbel,
+                                  int several) {
+    const mcts_shape *shape = &search->shape;
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
+    const int blocks = (e.count + 7) / 8;
+    if (e.count == node->num_edges) return mcts_select(search, tree, index, node, &e, blocks, gumbel, several, NULL);
+    const mcts_rest rest = {e.count, mcts_single(mcts_half_priors(shape, node)[e.count]), mcts_sparse_of(shape, node)->rest};
+    const int32_t edge = mcts_select(search, tree, index, node, &e, blocks, gumbel, several, &rest);
+    if (edge == rest.edge) mcts_open_edge(shape, tree, node);
+    return edge;
 }
 
 /* Chooses at `node` and sets the cursor to what was chosen. */
 MCTS_INLINE int32_t mcts_choose(const mcts_search *search, mcts_tree *tree, mcts_cursor *cursor, mcts_node *node,
                                 int gumbel, int several) {
-    const mcts_edges e = mcts_edges_of(&search->shape, node);
-    const int32_t edge = node->num_edges <= 8
-                             ? mcts_select(search, tree, cursor->index, node, &e, 1, gumbel, several)
-                             : mcts_select(search, tree, cursor->index, node, &e, (node->num_edges + 7) / 8, gumbel, several);
+    mcts_edges e;
+    int32_t edge;
+    if ((node->flags & MCTS_SPARSE) && node->parent) {
+        edge = mcts_select_sparse(search, tree, cursor->index, node, gumbel, several);
+        e = mcts_edges_of(&search->shape, tree, node);
+    } else {
+        e = mcts_edges_of(&search->shape, tree, node);
+        const int blocks = (node->num_edges + 7) / 8;
+        edge = blocks == 1 ? mcts_select(search, tree, cursor->index, node, &e, 1, gumbel, several, NULL)
+                           : mcts_select(search, tree, cursor->index, node, &e, blocks, gumbel, several, NULL);
+    }
     if (edge < 0) return edge;
     if (several) e.pending[edge]++, node->pending++;
     if (e.child[edge]) mcts_prefetch(mcts_at(tree, e.child[edge]));
@@ -67,7 +87,7 @@ static inline int mcts_roll(mcts_search *search, mcts_tree *tree, mcts_cursor *c
     }
     node = mcts_at(tree, offset);
     const int32_t edge = mcts_draw_edge(&search->shape, tree, node);
-    const mcts_edges e = mcts_edges_of(&search->shape, node);
+    const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
     if (several) e.pending[edge]++, node->pending++;
     if (e.child[edge]) mcts_prefetch(mcts_at(tree, e.child[edge]));
     cursor->node = node;
@@ -99,7 +119,7 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
     if (!cursor->node) return mcts_depart(search, cursor, gumbel, several);
     mcts_tree *tree = &search->trees[cursor->index];
     mcts_node *node = cursor->node;
-    const uint32_t next = mcts_edges_of(&search->shape, node).child[cursor->edge];
+    const uint32_t next = mcts_edges_of(&search->shape, tree, node).child[cursor->edge];
     MCTS_VALUES(values);
     if (next) {
         mcts_node *child = mcts_at(tree, next);
@@ -122,7 +142,8 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
         mcts_choose(search, tree, cursor, child, gumbel, several);
         return 1;
     }
-    mcts_node *child = mcts_new_child(search->game, &search->shape, tree, mcts_offset(tree, node), cursor->edge);
+    void *room = mcts_leaf_room(search, cursor->index, tree->num_leaves);
+    mcts_node *child = mcts_new_child(search->game, &search->shape, tree, node, cursor->edge, room);
     if (child->flags & (MCTS_TERMINAL | MCTS_CHANCE)) {
         if (child->flags & MCTS_CHANCE) return mcts_roll(search, tree, cursor, child, several);
         mcts_prove_terminal(&search->config, &search->shape, child);
@@ -131,8 +152,9 @@ MCTS_INLINE int mcts_follow(mcts_search *search, mcts_cursor *cursor, int gumbel
         return 1;
     }
     mcts_leaf *leaf = search->leaves + (size_t)cursor->index * (size_t)search->config.leaves_per_step + (size_t)tree->num_leaves;
+    const void *state = mcts_leaf_state(search, cursor->index, tree->num_leaves, child);
     leaf->node = mcts_offset(tree, child);
-    if (mcts_remembered(search, tree, child, leaf, cursor->worker, values)) {
+    if (mcts_remembered(search, tree, child, leaf, state, cursor->worker, values)) {
         mcts_arrive(search, tree, cursor, child, values, several);
         return 1;
     }
@@ -152,7 +174,8 @@ static inline int mcts_ready(mcts_search *search, int32_t index, int32_t worker)
     mcts_leaf *leaf = search->leaves + (size_t)index * (size_t)search->config.leaves_per_step;
     mcts_root root = mcts_root_of(search, index);
     leaf->node = MCTS_ROOT;
-    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, worker, values)) {
+    const void *state = mcts_state(&search->shape, tree, mcts_at(tree, MCTS_ROOT));
+    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, state, worker, values)) {
         mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
         return 1;
     }
@@ -228,14 +251,17 @@ static void mcts_write_rows(void *context, int32_t from, int32_t to, int32_t wor
     const playout_game *game = search->game;
     const size_t size = (size_t)game->obs_shape[0] * (size_t)game->obs_shape[1] * (size_t)game->obs_shape[2];
     for (int32_t row = from; row < to; row++) {
-        mcts_node *node = mcts_at(&search->trees[search->row_tree[row]], search->leaves[search->row_leaf[row]].node);
-        const mcts_edges e = mcts_edges_of(&search->shape, node);
+        const int32_t index = search->row_tree[row], at = search->row_leaf[row];
+        const mcts_tree *tree = &search->trees[index];
+        mcts_node *node = mcts_at(tree, search->leaves[at].node);
+        const void *state = mcts_leaf_state(search, index, at % search->config.leaves_per_step, node);
+        const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
         uint8_t *mask = search->mask + (size_t)row * (size_t)game->num_actions;
         memset(mask, 0, (size_t)game->num_actions);
-        for (int32_t i = 0; i < node->num_edges; i++) mask[e.action[i]] = 1;
-        memcpy(search->states + (size_t)row * (size_t)game->state_size, mcts_state(node), (size_t)game->state_size);
+        for (int32_t i = 0; i < node->num_edges; i++) mask[mcts_action(&e, i)] = 1;
+        memcpy(search->states + (size_t)row * (size_t)game->state_size, state, (size_t)game->state_size);
         search->to_play[row] = node->to_play;
-        if (search->obs) game->observe(game, mcts_state(node), node->to_play, search->obs + (size_t)row * size);
+        if (search->obs) game->observe(game, state, node->to_play, search->obs + (size_t)row * size);
     }
 }
 

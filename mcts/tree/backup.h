@@ -20,32 +20,45 @@
 
 #define MCTS_LEAST_PRIOR 1e-35f /* keeps sums of priors above zero */
 
-/* Softmax of the legal logits: a row [num_actions], or those of the node's edges in their order, padded. */
-MCTS_INLINE void mcts_softmax(mcts_node *node, const mcts_edges *e, const float *logits, int by_action, int blocks) {
+/* Softmax of the legal logits: a row [num_actions], or those of the node's edges in their order, padded. `prior` gets a
+ * number an edge, padded with zeros; actions have two bytes if they are looked up.
+ */
+MCTS_INLINE void mcts_softmax(const uint16_t *action, int32_t n, const float *logits, int by_action, int blocks,
+                              float *prior) {
     vf p[MCTS_MAX_BLOCKS], top = v_all(MCTS_WORST), sum = v_all(0.0f);
     for (int b = 0; b < blocks; b++) {
-        p[b] = by_action ? v_gather(logits, e->action + 8 * b) : v_load(logits + 8 * b);
-        p[b] = v_if(mcts_allowed(node, e, b), p[b], v_all(MCTS_WORST));
+        p[b] = by_action ? v_gather(logits, action + 8 * b) : v_load(logits + 8 * b);
+        p[b] = v_if(v_lanes(n - 8 * b < 8 ? n - 8 * b : 8), p[b], v_all(MCTS_WORST));
         top = v_max(top, p[b]);
     }
     const vf highest = v_all(v_highest(top));
     for (int b = 0; b < blocks; b++) {
-        p[b] = v_keep(mcts_allowed(node, e, b), v_exp(v_sub(p[b], highest)));
+        p[b] = v_keep(v_lanes(n - 8 * b < 8 ? n - 8 * b : 8), v_exp(v_sub(p[b], highest)));
         sum = v_add(sum, p[b]);
     }
     const vf total = v_all(v_sum(sum));
     for (int b = 0; b < blocks; b++) {
         p[b] = v_max(v_div(p[b], total), v_all(MCTS_LEAST_PRIOR));
-        v_store(e->prior + 8 * b, v_keep(mcts_allowed(node, e, b), p[b]));
+        v_store(prior + 8 * b, v_keep(v_lanes(n - 8 * b < 8 ? n - 8 * b : 8), p[b]));
     }
 }
 
-static inline void mcts_set_priors(const mcts_shape *shape, mcts_node *node, const float *logits, int by_action) {
-    const mcts_edges e = mcts_edges_of(shape, node);
-    const int blocks = (node->num_edges + 7) / 8;
-    if (!by_action) mcts_softmax(node, &e, logits, 0, blocks);
-    else if (blocks == 1) mcts_softmax(node, &e, logits, 1, 1);
-    else mcts_softmax(node, &e, logits, 1, blocks);
+/* Gives a node that has none its priors. Actions of four bytes are not looked up here. */
+static inline void mcts_set_priors(const mcts_shape *shape, mcts_tree *tree, mcts_node *node, const float *logits,
+                                   int by_action) {
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
+    const int32_t n = node->num_edges, blocks = (n + 7) / 8;
+    if (node->flags & MCTS_SPARSE) {
+        float priors[PLAYOUT_MAX_LEGAL];
+        mcts_softmax(e.action, n, logits, by_action, blocks, priors);
+        mcts_sort_priors(shape, tree, node, priors);
+    } else if (!by_action) {
+        mcts_softmax(e.action, n, logits, 0, blocks, e.prior);
+    } else if (blocks == 1) {
+        mcts_softmax(e.action, n, logits, 1, 1, e.prior);
+    } else {
+        mcts_softmax(e.action, n, logits, 1, blocks, e.prior);
+    }
 }
 
 /* The value of a proven or finished node for every player. */
@@ -89,7 +102,7 @@ static inline void mcts_prove(const mcts_shape *shape, const mcts_tree *tree, mc
 MCTS_INLINE void mcts_backup(const mcts_shape *shape, const mcts_tree *tree, mcts_node *child, mcts_node *node,
                              int32_t edge, float *values, int several) {
     for (;;) {
-        const mcts_edges e = mcts_edges_of(shape, node);
+        const mcts_edges e = mcts_edges_of(shape, tree, node);
         const int known = child && (child->flags & MCTS_PROVEN);
         if (known) mcts_known_values(shape, child, values);
         const float value = values[node->to_play], visits = e.visits[edge] + 1.0f;
@@ -123,7 +136,7 @@ MCTS_INLINE void mcts_backup(const mcts_shape *shape, const mcts_tree *tree, mct
 /* Takes back a descent that led nowhere new. */
 static inline void mcts_undo(const mcts_shape *shape, const mcts_tree *tree, mcts_node *node, int32_t edge) {
     for (;;) {
-        mcts_edges_of(shape, node).pending[edge]--;
+        mcts_edges_of(shape, tree, node).pending[edge]--;
         node->pending--;
         if (!node->parent) return;
         edge = node->parent_edge;

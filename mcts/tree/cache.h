@@ -63,6 +63,12 @@ static inline void mcts_cache_clear(mcts_cache *cache) {
     if (cache->keys) memset(cache->keys, 0, cache->sets * MCTS_WAYS * sizeof(uint64_t));
 }
 
+static inline size_t mcts_cache_bytes(const mcts_cache *cache) {
+    const size_t place = 2 * sizeof(uint64_t) + (size_t)(cache->max_legal + cache->num_players) * sizeof(float);
+    const size_t map = (size_t)cache->num_symmetries * (size_t)cache->num_actions * sizeof(int32_t);
+    return cache->sets * MCTS_WAYS * place + 2 * map;
+}
+
 static inline uint64_t mcts_cache_set(const mcts_cache *cache, uint64_t key) { return playout_mix(key) & (cache->sets - 1); }
 
 /* The position's name and the symmetry that leads to it; `scratch` has room for one state. */
@@ -89,7 +95,7 @@ static inline int64_t mcts_cache_find(const mcts_cache *cache, uint64_t key) {
 static inline size_t mcts_ranks_size(int32_t num_actions) { return (size_t)(num_actions / 64 + 1) * (8 + 4); }
 
 /* Where each of a node's actions stands among them all, in rising order, once `symmetry` has mapped them. */
-static inline void mcts_ranks(const mcts_cache *cache, int32_t symmetry, const uint16_t *actions, int32_t n, void *scratch,
+static inline void mcts_ranks(const mcts_cache *cache, int32_t symmetry, const mcts_edges *e, int32_t n, void *scratch,
                               uint16_t *ranks) {
     if (!symmetry) { /* they are in rising order already */
         for (int32_t i = 0; i < n; i++) ranks[i] = (uint16_t)i;
@@ -100,19 +106,22 @@ static inline void mcts_ranks(const mcts_cache *cache, int32_t symmetry, const u
     uint64_t *bits = (uint64_t *)scratch;
     uint32_t *before = (uint32_t *)(bits + words), count = 0;
     memset(bits, 0, words * sizeof *bits);
-    for (int32_t i = 0; i < n; i++) bits[map[actions[i]] >> 6] |= UINT64_C(1) << (map[actions[i]] & 63);
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t a = map[mcts_action(e, i)];
+        bits[a >> 6] |= UINT64_C(1) << (a & 63);
+    }
     for (size_t w = 0; w < words; w++) {
         before[w] = count;
         count += (uint32_t)__builtin_popcountll(bits[w]);
     }
     for (int32_t i = 0; i < n; i++) {
-        const int32_t a = map[actions[i]];
+        const int32_t a = map[mcts_action(e, i)];
         ranks[i] = (uint16_t)(before[a >> 6] + (uint32_t)__builtin_popcountll(bits[a >> 6] & ((UINT64_C(1) << (a & 63)) - 1)));
     }
 }
 
-/* Puts a row of logits [num_actions] in; the node's actions, and their ranks. `age` grows from row to row. */
-static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, uint64_t age, const uint16_t *actions,
+/* Puts a row of logits [num_actions] in; the node's edges, and their ranks. `age` grows from row to row. */
+static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, uint64_t age, const mcts_edges *e,
                                      const uint16_t *ranks, int32_t n, const float *logits, const float *values) {
     const uint64_t set = mcts_cache_set(cache, key) * MCTS_WAYS;
     uint64_t place = set;
@@ -124,7 +133,7 @@ static inline void mcts_cache_insert(mcts_cache *cache, uint64_t key, uint64_t a
         if (cache->ages[i] < cache->ages[place]) place = i;
     }
     float *to = cache->logits + (size_t)place * (size_t)cache->max_legal;
-    for (int32_t i = 0; i < n; i++) to[ranks[i]] = logits[actions[i]];
+    for (int32_t i = 0; i < n; i++) to[ranks[i]] = logits[mcts_action(e, i)];
     memcpy(cache->values + (size_t)place * (size_t)cache->num_players, values, (size_t)cache->num_players * sizeof(float));
     cache->keys[place] = key;
     cache->ages[place] = age;

@@ -16,7 +16,8 @@ static inline void mcts_search_free(mcts_search *search) {
         for (int32_t i = 0; i < search->num_trees; i++) free(search->trees[i].arena);
     for (int32_t i = 0; i < search->num_plans; i++) free(search->plans[i].visits);
     free(search->plans), free(search->trees), free(search->root_rows), free(search->leaves);
-    free(search->collisions), free(search->row_tree), free(search->row_leaf), free(search->scratch);
+    free(search->collisions), free(search->row_tree), free(search->row_leaf), free(search->scratch),
+        free(search->leaf_states);
     free(search->seen_key), free(search->seen_leaf), free(search->tables.puct), free(search->tables.log);
     memset(search, 0, sizeof *search);
 }
@@ -28,7 +29,7 @@ static inline int mcts_search_create(mcts_search *search, const playout_game *ga
     const size_t rows = (size_t)num_trees * (size_t)config->leaves_per_step;
     search->game = game;
     search->config = *config;
-    search->shape = mcts_shape_of(game);
+    search->shape = mcts_shape_of(game, config);
     search->seed = seed;
     search->num_trees = num_trees;
     search->threads = threads;
@@ -40,6 +41,10 @@ static inline int mcts_search_create(mcts_search *search, const playout_game *ga
     search->scratch = (uint8_t *)calloc((size_t)(threads > 1 ? threads : 1), mcts_scratch_size(game));
     search->row_tree = (int32_t *)calloc(rows, sizeof(int32_t));
     search->row_leaf = (int32_t *)calloc(rows, sizeof(int32_t));
+    if (search->shape.apart) {
+        search->leaf_states = (uint8_t *)calloc(rows, (size_t)game->state_size);
+        if (!search->leaf_states) return -1;
+    }
     for (search->seen_size = 4; search->seen_size < 2 * rows; search->seen_size *= 2) {}
     search->seen_key = (_Atomic uint64_t *)calloc(search->seen_size, sizeof(uint64_t));
     search->seen_leaf = (atomic_int *)malloc(search->seen_size * sizeof(atomic_int));
@@ -89,7 +94,6 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     const mcts_config *config = &search->config;
     mcts_tree *tree = &search->trees[index];
     mcts_node *node = mcts_at(tree, MCTS_ROOT);
-    const int32_t units = mcts_units(&search->shape, node->num_edges, 0);
     tree->searches++;
     tree->budget = budget;
     tree->noise = (uint8_t)noise;
@@ -111,41 +115,52 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
         tree->schedule = plan->visits;
         tree->schedule_size = plan->size;
     }
-    return mcts_reserve_for_search(tree, (uint64_t)(new_nodes > 0 ? new_nodes : 0) * (uint64_t)units +
-                                             3 * (uint64_t)search->shape.max_units);
+    /* Of large states about half are kept, and of sparse nodes about half have statistics, for a few edges. */
+    const mcts_shape *shape = &search->shape;
+    const int32_t sparse = node->num_edges > shape->dense_edges;
+    int64_t units = new_nodes > 0 ? new_nodes * mcts_units(shape, node->num_edges, sparse ? MCTS_SPARSE : 0) : 0;
+    if (new_nodes > 0 && sparse) units += new_nodes / 2 * mcts_block_units(shape, 8);
+    if (new_nodes > 0 && shape->apart) units += new_nodes / 2 * mcts_block_units(shape, 0);
+    if (mcts_reserve_for_search(tree, (uint64_t)units + 4 * (uint64_t)shape->max_units)) return -1;
+    mcts_open_all(shape, tree, mcts_at(tree, MCTS_ROOT));
+    return 0;
 }
 
 static inline int mcts_begin_tree(mcts_search *search, int32_t index, const void *state, int32_t budget, int32_t noise) {
     mcts_tree *tree = &search->trees[index];
     tree->used = MCTS_ROOT;
-    if (mcts_reserve(tree, 3 * (uint64_t)search->shape.max_units)) return -1;
-    mcts_new_root(search->game, &search->shape, tree, state);
+    if (mcts_reserve(tree, 4 * (uint64_t)search->shape.max_units)) return -1;
+    mcts_new_root(search->game, &search->shape, tree, state, mcts_scratch_of(search, 0).state);
     return mcts_start(search, index, budget, noise);
 }
 
 /* The edge of an action, or -1. */
-static inline int32_t mcts_find_edge(const mcts_shape *shape, mcts_node *node, int32_t action) {
-    const mcts_edges e = mcts_edges_of(shape, node);
+static inline int32_t mcts_find_edge(const mcts_shape *shape, const mcts_tree *tree, mcts_node *node, int32_t action) {
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
     for (int32_t i = 0; i < node->num_edges; i++)
-        if (e.action[i] == action) return i;
+        if (mcts_action(&e, i) == action) return i;
     return -1;
 }
 
 static inline int mcts_may_play(const mcts_search *search, int32_t index, int32_t action) {
-    return mcts_find_edge(&search->shape, mcts_at(&search->trees[index], MCTS_ROOT), action) >= 0;
+    const mcts_tree *tree = &search->trees[index];
+    return mcts_find_edge(&search->shape, tree, mcts_at(tree, MCTS_ROOT), action) >= 0;
 }
 
 static inline void mcts_root_state(const mcts_search *search, int32_t index, void *out) {
-    memcpy(out, mcts_state(mcts_at(&search->trees[index], MCTS_ROOT)), (size_t)search->shape.state_size);
+    const mcts_tree *tree = &search->trees[index];
+    memcpy(out, mcts_state(&search->shape, tree, mcts_at(tree, MCTS_ROOT)), (size_t)search->shape.state_size);
 }
 
 /* Plays a legal action at the root; keeps its subtree if the configuration says so and there is one. */
 static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t action, int32_t budget, int32_t noise) {
     mcts_tree *tree = &search->trees[index];
     const mcts_shape *shape = &search->shape;
+    if (shape->apart && mcts_reserve(tree, 4 * (uint64_t)shape->max_units)) return -1;
     mcts_node *root = mcts_at(tree, MCTS_ROOT);
-    const uint32_t child = mcts_edges_of(shape, root).child[mcts_find_edge(shape, root, action)];
+    const uint32_t child = mcts_edges_of(shape, tree, root).child[mcts_find_edge(shape, tree, root, action)];
     if (child && search->config.reuse) {
+        mcts_need_state(search->game, shape, tree, mcts_at(tree, child));
         mcts_keep_subtree(shape, tree, child);
         if (mcts_start(search, index, budget, noise)) return -1;
         if (tree->evaluated) return 0;
@@ -157,9 +172,9 @@ static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t 
         }
         return 0;
     }
-    void *state = mcts_state(root);
+    void *state = mcts_state(shape, tree, root);
     search->game->apply(search->game, state, action);
-    mcts_new_root(search->game, shape, tree, state);
+    mcts_new_root(search->game, shape, tree, state, mcts_scratch_of(search, 0).state);
     return mcts_start(search, index, budget, noise);
 }
 

@@ -34,7 +34,7 @@ static inline void mcts_weights(const mcts_search *search, const mcts_tree *tree
     for (int32_t i = 0; i < n; i++) weights[i] = e->visits[i];
     if (gumbel && node->num_known < n) { /* with all known, sigma() has nothing to compare: visits serve */
         vf sigma[MCTS_MAX_BLOCKS];
-        mcts_sigma(&search->config, node, e, blocks, 0, sigma);
+        mcts_sigma(&search->config, node, e, blocks, 0, NULL, sigma);
         for (int b = 0; b < blocks; b++)
             v_store(weights + 8 * b, v_keep(mcts_allowed(node, e, b), v_mul(v_load(e->prior + 8 * b), v_exp(sigma[b]))));
     }
@@ -52,7 +52,7 @@ static inline void mcts_weights(const mcts_search *search, const mcts_tree *tree
 static inline int32_t mcts_best_edge(const mcts_search *search, const mcts_tree *tree, mcts_node *node,
                                      const mcts_edges *e, const mcts_root *root) {
     float scores[PLAYOUT_MAX_LEGAL];
-    const int32_t n = node->num_edges;
+    const int32_t n = e->count; /* one that is not open has no visits */
     const float *counts = e->visits;
     for (int32_t i = 0; i < n; i++) scores[i] = e->visits[i] > 0.0f ? e->total[i] / e->visits[i] : MCTS_WORST;
     if (search->config.algorithm == MCTS_GUMBEL && root && node->num_known < n) {
@@ -93,11 +93,11 @@ static inline void mcts_read_result(const mcts_search *search, int32_t index, do
     out->value = 0.0f;
     out->proven = -128;
     if (node->flags & (MCTS_TERMINAL | MCTS_CHANCE)) return;
-    const mcts_edges e = mcts_edges_of(&search->shape, node);
+    const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
     float weights[PLAYOUT_MAX_LEGAL];
     mcts_weights(search, tree, node, &e, weights);
     for (int32_t i = 0; i < node->num_edges; i++) {
-        const int32_t a = e.action[i];
+        const int32_t a = mcts_action(&e, i);
         out->weights[a] = weights[i];
         out->visits[a] = (int32_t)e.visits[i];
         out->q[a] = e.visits[i] > 0.0f ? e.total[i] / e.visits[i] : 0.0f;
@@ -106,7 +106,7 @@ static inline void mcts_read_result(const mcts_search *search, int32_t index, do
     int32_t edge = temperature > 0.0 ? mcts_sample_edge(weights, node->num_edges, temperature,
                                                         mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_ACTION))
                                      : mcts_best_edge(search, tree, node, &e, &root);
-    out->action = e.action[edge];
+    out->action = mcts_action(&e, edge);
     if (node->flags & MCTS_PROVEN) {
         out->value = node->exact;
         out->proven = node->exact > 0.0f ? 1 : node->exact < 0.0f ? -1 : 0;
@@ -122,14 +122,14 @@ static inline int32_t mcts_variation(const mcts_search *search, int32_t index, i
     const mcts_tree *tree = &search->trees[index];
     const mcts_shape *shape = &search->shape;
     mcts_node *node = mcts_at(tree, MCTS_ROOT);
-    int32_t length = 0, edge = mcts_find_edge(shape, node, action);
+    int32_t length = 0, edge = mcts_find_edge(shape, tree, node, action);
     while (edge >= 0 && length < size) {
-        const mcts_edges e = mcts_edges_of(shape, node);
-        line[length++] = e.action[edge];
+        const mcts_edges e = mcts_edges_of(shape, tree, node);
+        line[length++] = mcts_action(&e, edge);
         if (!e.child[edge]) break;
         node = mcts_at(tree, e.child[edge]);
         if (node->flags & (MCTS_TERMINAL | MCTS_CHANCE) || node->visits == 0.0f) break;
-        const mcts_edges below = mcts_edges_of(shape, node);
+        const mcts_edges below = mcts_edges_of(shape, tree, node);
         edge = mcts_best_edge(search, tree, node, &below, NULL);
         if (below.visits[edge] == 0.0f) break;
     }

@@ -64,7 +64,7 @@ static inline void mcts_schedule(int32_t m, int32_t n, int32_t *out) {
 static inline void mcts_begin_root(const mcts_config *config, const mcts_shape *shape, mcts_tree *tree, mcts_root *root,
                                    uint64_t seed, int64_t index) {
     mcts_node *node = mcts_at(tree, MCTS_ROOT);
-    const mcts_edges e = mcts_edges_of(shape, node);
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
     const int32_t n = node->num_edges;
     playout_rng rng = mcts_stream(seed, index, tree->searches, MCTS_STREAM_NOISE);
     for (int32_t i = 0; i < mcts_padded(n); i++) {
@@ -100,7 +100,7 @@ static inline void mcts_begin_root(const mcts_config *config, const mcts_shape *
 /* Scores of the root's edges for Gumbel: noise + log prior + sigma(q). */
 MCTS_INLINE void mcts_root_scores(const mcts_config *config, mcts_node *node, const mcts_edges *e, const float *base,
                                     int blocks, vf *score) {
-    mcts_sigma(config, node, e, blocks, config->leaves_per_step > 1, score);
+    mcts_sigma(config, node, e, blocks, config->leaves_per_step > 1, NULL, score);
     for (int b = 0; b < blocks; b++) score[b] = v_add(v_load(base + 8 * b), score[b]);
 }
 

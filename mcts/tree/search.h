@@ -42,6 +42,7 @@ typedef struct mcts_search {
     mcts_leaf *leaves; /* [num_trees, leaves_per_step] */
     mcts_collision *collisions; /* [num_trees, leaves_per_step] */
     uint8_t *scratch; /* [threads] of mcts_scratch_size() */
+    uint8_t *leaf_states; /* [num_trees, leaves_per_step, state_size] where states lie apart, else NULL */
     int32_t num_rows, num_leaves;
     int32_t *row_tree;    /* [rows] tree whose leaf the row shows */
     int32_t *row_leaf;    /* [rows] its place in leaves */
@@ -63,6 +64,18 @@ MCTS_INLINE mcts_root mcts_root_of(const mcts_search *search, int32_t index) {
     float *row = search->root_rows + (size_t)index * 4 * (size_t)search->row_stride;
     mcts_root root = {row, row + search->row_stride, row + 2 * search->row_stride, row + 3 * search->row_stride};
     return root;
+}
+
+/* Where the state of a tree's k-th leaf of this step goes, where states lie apart. */
+MCTS_INLINE void *mcts_leaf_room(const mcts_search *search, int32_t index, int32_t k) {
+    const size_t at = (size_t)index * (size_t)search->config.leaves_per_step + (size_t)k;
+    return search->leaf_states ? search->leaf_states + at * (size_t)search->shape.state_size : NULL;
+}
+
+/* The state of a leaf of this step, which may be the root. */
+MCTS_INLINE const void *mcts_leaf_state(const mcts_search *search, int32_t index, int32_t k, mcts_node *node) {
+    const mcts_tree *tree = &search->trees[index];
+    return search->shape.apart && node->parent ? mcts_leaf_room(search, index, k) : mcts_state(&search->shape, tree, node);
 }
 
 /* Has the tree all that it was asked for? (Gumbel may also find out on its way that the rest of its steps is free.) */
@@ -102,8 +115,8 @@ static inline mcts_scratch mcts_scratch_of(const mcts_search *search, int32_t wo
 /* What an evaluation says of every player: `given` is for the side to move (width 1) or for all; it is about what is
  * still to come, so that rewards collected on the way are added. The node has its priors already.
  */
-MCTS_INLINE void mcts_take_values(const mcts_search *search, mcts_node *node, const float *given, int32_t width,
-                                  float *values) {
+MCTS_INLINE void mcts_take_values(const mcts_search *search, mcts_node *node, const void *state, const float *given,
+                                  int32_t width, float *values) {
     if (width > 1) {
         memcpy(values, given, (size_t)width * sizeof(float));
     } else {
@@ -112,7 +125,7 @@ MCTS_INLINE void mcts_take_values(const mcts_search *search, mcts_node *node, co
     }
     if (search->shape.collected) {
         float collected[PLAYOUT_MAX_PLAYERS];
-        mcts_scaled_returns(search->game, &search->shape, mcts_state(node), collected);
+        mcts_scaled_returns(search->game, &search->shape, state, collected);
         for (int32_t p = 0; p < search->shape.num_players; p++) values[p] += collected[p];
     }
     node->raw_value = values[node->to_play];
@@ -134,14 +147,14 @@ static inline void mcts_note(mcts_search *search, mcts_leaf *leaf) {
 }
 
 /* Looks the position up; 1 if it was remembered and the node is evaluated, else 0 and the leaf has its name. */
-static inline int mcts_remembered(mcts_search *search, mcts_tree *tree, mcts_node *node, mcts_leaf *leaf, int32_t worker,
-                                  float *values) {
+static inline int mcts_remembered(mcts_search *search, mcts_tree *tree, mcts_node *node, mcts_leaf *leaf,
+                                  const void *state, int32_t worker, float *values) {
     const mcts_cache *cache = &search->cache;
     leaf->key = 0;
     leaf->symmetry = 0;
     if (!cache->keys) return 0;
     const mcts_scratch scratch = mcts_scratch_of(search, worker);
-    leaf->key = mcts_canonical(cache, search->game, mcts_state(node), scratch.state, &leaf->symmetry);
+    leaf->key = mcts_canonical(cache, search->game, state, scratch.state, &leaf->symmetry);
     const int64_t place = mcts_cache_find(cache, leaf->key);
     if (place < 0) {
         mcts_note(search, leaf);
@@ -150,14 +163,14 @@ static inline int mcts_remembered(mcts_search *search, mcts_tree *tree, mcts_nod
     const float *kept = cache->logits + (size_t)place * (size_t)cache->max_legal;
     tree->hits++;
     if (leaf->symmetry) {
-        const mcts_edges e = mcts_edges_of(&search->shape, node);
-        mcts_ranks(cache, leaf->symmetry, e.action, node->num_edges, scratch.bits, scratch.ranks);
+        const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
+        mcts_ranks(cache, leaf->symmetry, &e, node->num_edges, scratch.bits, scratch.ranks);
         for (int32_t i = 0; i < node->num_edges; i++) scratch.logits[i] = kept[scratch.ranks[i]];
     } else {
         memcpy(scratch.logits, kept, (size_t)node->num_edges * sizeof(float));
     }
-    mcts_set_priors(&search->shape, node, scratch.logits, 0);
-    mcts_take_values(search, node, cache->values + place * cache->num_players, cache->num_players, values);
+    mcts_set_priors(&search->shape, tree, node, scratch.logits, 0);
+    mcts_take_values(search, node, state, cache->values + place * cache->num_players, cache->num_players, values);
     return 1;
 }
 

@@ -59,8 +59,9 @@ static void mcts_remember_rows(void *context, int32_t from, int32_t to, int32_t 
         const mcts_leaf *leaf = &search->leaves[search->row_leaf[row]];
         const int32_t part = (int32_t)(mcts_cache_set(cache, leaf->key) % MCTS_CACHE_PARTS);
         if (part < from || part >= to) continue;
-        mcts_node *node = mcts_at(&search->trees[search->row_tree[row]], leaf->node);
-        const mcts_edges e = mcts_edges_of(&search->shape, node);
+        const mcts_tree *tree = &search->trees[search->row_tree[row]];
+        mcts_node *node = mcts_at(tree, leaf->node);
+        const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
         const float *given = search->values + (size_t)row * (size_t)search->value_width;
         float values[PLAYOUT_MAX_PLAYERS];
         if (search->value_width > 1) {
@@ -69,8 +70,8 @@ static void mcts_remember_rows(void *context, int32_t from, int32_t to, int32_t 
             if (players == 2) values[1 - search->to_play[row]] = -given[0];
             values[search->to_play[row]] = given[0];
         }
-        mcts_ranks(cache, leaf->symmetry, e.action, node->num_edges, scratch.bits, scratch.ranks);
-        mcts_cache_insert(cache, leaf->key, cache->inserted + (uint64_t)row + 1, e.action, scratch.ranks, node->num_edges,
+        mcts_ranks(cache, leaf->symmetry, &e, node->num_edges, scratch.bits, scratch.ranks);
+        mcts_cache_insert(cache, leaf->key, cache->inserted + (uint64_t)row + 1, &e, scratch.ranks, node->num_edges,
                           search->logits + (size_t)row * (size_t)search->game->num_actions, values);
     }
 }
@@ -81,16 +82,20 @@ MCTS_INLINE void mcts_take_logits(const mcts_search *search, mcts_tree *tree, co
     const mcts_leaf *shown = &search->leaves[search->row_leaf[leaf->row]];
     const float *logits = search->logits + (size_t)leaf->row * actions;
     mcts_node *node = mcts_at(tree, leaf->node);
-    if (leaf->symmetry == shown->symmetry) {
-        mcts_set_priors(&search->shape, node, logits, 1);
+    if (leaf->symmetry == shown->symmetry && search->shape.action_size == 2) {
+        mcts_set_priors(&search->shape, tree, node, logits, 1);
         return;
     }
-    const int32_t *there = search->cache.to_canonical + (size_t)leaf->symmetry * actions;
-    const int32_t *back = search->cache.from_canonical + (size_t)shown->symmetry * actions;
     const mcts_scratch scratch = mcts_scratch_of(search, worker);
-    const uint16_t *action = mcts_edges_of(&search->shape, node).action;
-    for (int32_t i = 0; i < node->num_edges; i++) scratch.logits[i] = logits[back[there[action[i]]]];
-    mcts_set_priors(&search->shape, node, scratch.logits, 0);
+    const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
+    if (leaf->symmetry == shown->symmetry) {
+        for (int32_t i = 0; i < node->num_edges; i++) scratch.logits[i] = logits[mcts_action(&e, i)];
+    } else {
+        const int32_t *there = search->cache.to_canonical + (size_t)leaf->symmetry * actions;
+        const int32_t *back = search->cache.from_canonical + (size_t)shown->symmetry * actions;
+        for (int32_t i = 0; i < node->num_edges; i++) scratch.logits[i] = logits[back[there[mcts_action(&e, i)]]];
+    }
+    mcts_set_priors(&search->shape, tree, node, scratch.logits, 0);
 }
 
 /* Priors of the leaves numbered from .. to-1. */
@@ -130,7 +135,8 @@ static void mcts_tell_trees(void *context, int32_t from, int32_t to, int32_t wor
             const mcts_leaf *leaf = &search->leaves[first + (size_t)k];
             mcts_node *node = mcts_at(tree, leaf->node);
             if (!mcts_by_leaves(search)) mcts_take_logits(search, tree, leaf, worker);
-            mcts_take_values(search, node, search->values + (size_t)leaf->row * width, search->value_width, values);
+            const void *state = mcts_leaf_state(search, i, k, node);
+            mcts_take_values(search, node, state, search->values + (size_t)leaf->row * width, search->value_width, values);
             if (leaf->node == MCTS_ROOT) {
                 mcts_root root = mcts_root_of(search, i);
                 mcts_begin_root(config, &search->shape, tree, &root, search->seed, i);

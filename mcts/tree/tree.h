@@ -1,8 +1,13 @@
-/* Trees as arenas of plain bytes: the layout of a node, its allocation, and keeping a subtree in place.
+/* Trees as arenas of plain bytes: the layout of a node, and the memory it lies in.
  *
  * A node is one block: head, state, then its edges as parallel arrays padded to whole vectors of eight, so that one
- * selection reads three or four neighbouring cache lines. Blocks are named by their offset in units of 64 bytes and a
- * child always lies after its parent; the root is the first block. Nothing here allocates but mcts_reserve(). An edge takes 21 bytes; with its share of head and state a Connect Four edge takes 37.
+ * selection reads three or four neighbouring cache lines. An edge takes 21 bytes; with its share of head and state a
+ * Connect Four edge takes 37. Where many moves are legal (more than `dense_edges`) a node is sparse: it keeps its
+ * actions and their priors in half precision, the best first, and statistics for a growing part of them in a block of
+ * their own. Large states lie apart as well, and only where children need them (nodes.h).
+ *
+ * Blocks are named by their offset in units of 64 bytes. What belongs to a node, children too, lies behind it; the root
+ * is the first block. Nothing here allocates but mcts_resize().
  */
 #ifndef MCTS_TREE_H
 #define MCTS_TREE_H
@@ -13,9 +18,11 @@
 #include "playout_game.h"
 
 #define MCTS_UNIT 64
-#define MCTS_MAX_UNITS 0x7fffffffu /* of an arena: 128 GiB */
+#define MCTS_MAX_UNITS 0x7fffffffu /* of an arena: 128 GiB; also keeps the highest bit of an offset free */
 #define MCTS_SPACIOUS_SEARCHES 16
-#define MCTS_ROOT 1u /* offset of the root; 0 means "no node" */
+#define MCTS_ROOT 1u       /* offset of the root; 0 means "no node" */
+#define MCTS_BLOCK_HEAD 16 /* bytes before the contents of a block that is no node */
+#define MCTS_LARGE_STATE 256 /* bytes from which states lie apart */
 
 enum { MCTS_PUCT = 0, MCTS_GUMBEL = 1, MCTS_UCT = 2 };
 
@@ -27,6 +34,7 @@ enum {
     MCTS_KEEP = 8,    /* only while a subtree is moved */
     MCTS_LOSSES = 16, /* has edges that are proven lost */
     MCTS_CHANCE = 32, /* its edges are outcomes, `prior` their probabilities; it has no values */
+    MCTS_SPARSE = 64,
 };
 
 /* What is known of an edge. */
@@ -49,14 +57,31 @@ typedef struct mcts_node {
     float max_visits;    /* of the most visited edge */
 } mcts_node;
 
+typedef struct mcts_sparse { /* follows the state of a sparse node; then come actions and half-precision priors */
+    uint32_t stats;          /* the block with the statistics, or 0 */
+    uint16_t open, capacity; /* edges that have statistics, the first ones; and room for them */
+    float rest;              /* prior of the others together */
+    uint32_t unused;
+} mcts_sparse;
+
+typedef struct mcts_block { /* statistics, or a state; `owner` tells it from a node */
+    uint32_t owner; /* the node, with MCTS_NO_NODE */
+    uint32_t capacity; /* edges; 0 for a state */
+    uint32_t keep, unused;
+} mcts_block;
+
+#define MCTS_NO_NODE 0x80000000u
+
 typedef struct mcts_edges {
     float *total;  /* sum of values for the side to move */
     float *visits;
     float *prior;
     uint32_t *child;
-    uint16_t *action;
     uint16_t *pending;
     uint8_t *known;
+    uint16_t *action; /* read by mcts_action() */
+    int32_t count;    /* edges that have statistics */
+    int32_t wide;     /* actions have four bytes */
 } mcts_edges;
 
 typedef struct mcts_tree {
@@ -81,7 +106,7 @@ typedef struct mcts_tree {
 typedef struct mcts_config {
     int32_t algorithm, leaves_per_step, max_considered, num_rollouts;
     int32_t prove, reuse, count_reused, fpu_parent, rescale;
-    int32_t cache_symmetric;
+    int32_t cache_symmetric, dense_edges;
     float c_base, c_init, fpu, virtual_loss;
     float dirichlet_alpha, dirichlet_fraction;
     float gumbel_scale, c_visit, c_scale;
@@ -91,28 +116,48 @@ typedef struct mcts_config {
 typedef struct mcts_shape { /* the sizes that follow from a game */
     int32_t edges_at;       /* bytes from the head to the edges */
     int32_t state_size, num_players;
-    int32_t max_units; /* of a node with as many moves as can be */
-    int32_t collected; /* are there rewards along the way? */
-    float scale;       /* results are divided by it */
+    int32_t max_units;   /* that one more node may take, with what belongs to it */
+    int32_t dense_edges; /* nodes with more are sparse */
+    int32_t apart;       /* do states lie apart? */
+    int32_t action_size; /* bytes */
+    int32_t prior_size;  /* bytes of a sparse node's prior; 0 without priors */
+    int32_t collected;   /* are there rewards along the way? */
+    float scale;         /* results are divided by it */
 } mcts_shape;
 
 #define MCTS_STATE_AT ((int32_t)sizeof(mcts_node))
 
 MCTS_INLINE int32_t mcts_padded(int32_t n) { return (n + 7) & ~7; }
 
-static inline int32_t mcts_units(const mcts_shape *shape, int32_t num_edges, int32_t terminal) {
-    const int32_t tail = terminal ? 4 * shape->num_players : 21 * mcts_padded(num_edges);
-    return (shape->edges_at + tail + MCTS_UNIT - 1) / MCTS_UNIT;
+static inline int32_t mcts_whole_units(int32_t bytes) { return (bytes + MCTS_UNIT - 1) / MCTS_UNIT; }
+
+static inline int32_t mcts_units(const mcts_shape *shape, int32_t num_edges, int32_t flags) {
+    const int32_t n = mcts_padded(num_edges);
+    int32_t tail = (19 + shape->action_size) * n;
+    if (flags & MCTS_TERMINAL) tail = 4 * shape->num_players;
+    else if (flags & MCTS_SPARSE) tail = (int32_t)sizeof(mcts_sparse) + (shape->action_size + shape->prior_size) * n;
+    return mcts_whole_units(shape->edges_at + tail);
 }
 
-static inline mcts_shape mcts_shape_of(const playout_game *game) {
+/* Of a block with statistics of `capacity` edges, or of one with a state. */
+static inline int32_t mcts_block_units(const mcts_shape *shape, int32_t capacity) {
+    return mcts_whole_units(MCTS_BLOCK_HEAD + (capacity ? 19 * capacity : shape->state_size));
+}
+
+static inline mcts_shape mcts_shape_of(const playout_game *game, const mcts_config *config) {
     mcts_shape shape;
     shape.state_size = game->state_size;
     shape.num_players = game->num_players;
     shape.collected = (game->flags & PLAYOUT_STEP_REWARDS) != 0;
     shape.scale = (float)game->value_scale;
-    shape.edges_at = (MCTS_STATE_AT + game->state_size + 31) & ~31;
+    shape.dense_edges = config->dense_edges;
+    shape.apart = game->state_size >= MCTS_LARGE_STATE && config->algorithm != MCTS_UCT;
+    shape.action_size = game->num_actions > 65536 ? 4 : 2;
+    shape.prior_size = config->algorithm == MCTS_UCT ? 0 : 2;
+    shape.edges_at = (MCTS_STATE_AT + (shape.apart ? 8 : game->state_size) + 31) & ~31;
     shape.max_units = mcts_units(&shape, game->max_legal, 0);
+    if (game->max_legal > config->dense_edges) shape.max_units += mcts_block_units(&shape, mcts_padded(game->max_legal));
+    if (shape.apart) shape.max_units += 2 * mcts_block_units(&shape, 0);
     return shape;
 }
 
@@ -120,28 +165,70 @@ MCTS_INLINE mcts_node *mcts_at(const mcts_tree *tree, uint32_t offset) {
     return (mcts_node *)(void *)(tree->arena + (uint64_t)offset * MCTS_UNIT);
 }
 
+MCTS_INLINE mcts_block *mcts_block_at(const mcts_tree *tree, uint32_t offset) {
+    return (mcts_block *)(void *)(tree->arena + (uint64_t)offset * MCTS_UNIT);
+}
+
 MCTS_INLINE uint32_t mcts_offset(const mcts_tree *tree, const mcts_node *node) {
     return (uint32_t)((uint64_t)((const uint8_t *)node - tree->arena) / MCTS_UNIT);
 }
 
-MCTS_INLINE void *mcts_state(mcts_node *node) { return (uint8_t *)node + MCTS_STATE_AT; }
+/* Where states lie apart: the block with the node's, or 0. */
+MCTS_INLINE uint32_t *mcts_state_block(mcts_node *node) { return (uint32_t *)(void *)((uint8_t *)node + MCTS_STATE_AT); }
+
+/* The state of a node that has one: the root, one with children, one that was just made where states lie within. */
+MCTS_INLINE void *mcts_state(const mcts_shape *shape, const mcts_tree *tree, mcts_node *node) {
+    if (shape->apart) return (uint8_t *)mcts_block_at(tree, *mcts_state_block(node)) + MCTS_BLOCK_HEAD;
+    return (uint8_t *)node + MCTS_STATE_AT;
+}
 
 MCTS_INLINE float *mcts_returns(const mcts_shape *shape, mcts_node *node) {
     return (float *)(void *)((uint8_t *)node + shape->edges_at);
 }
 
-MCTS_INLINE mcts_edges mcts_edges_of(const mcts_shape *shape, mcts_node *node) {
+MCTS_INLINE mcts_sparse *mcts_sparse_of(const mcts_shape *shape, mcts_node *node) {
+    return (mcts_sparse *)(void *)((uint8_t *)node + shape->edges_at);
+}
+
+/* Half-precision priors of a sparse node. */
+MCTS_INLINE uint16_t *mcts_half_priors(const mcts_shape *shape, mcts_node *node) {
+    uint8_t *at = (uint8_t *)node + shape->edges_at + sizeof(mcts_sparse);
+    return (uint16_t *)(void *)(at + shape->action_size * mcts_padded(node->num_edges));
+}
+
+MCTS_INLINE mcts_edges mcts_edges_of(const mcts_shape *shape, const mcts_tree *tree, mcts_node *node) {
     uint8_t *at = (uint8_t *)node + shape->edges_at;
-    const size_t n = (size_t)mcts_padded(node->num_edges);
+    size_t n = (size_t)mcts_padded(node->num_edges);
     mcts_edges e;
+    e.count = node->num_edges;
+    e.wide = shape->action_size == 4;
+    e.action = (uint16_t *)(void *)(at + 19 * n);
+    if (node->flags & MCTS_SPARSE) {
+        const mcts_sparse *sparse = (const mcts_sparse *)(const void *)at;
+        e.count = sparse->open;
+        e.action = (uint16_t *)(void *)(at + sizeof *sparse);
+        at = (uint8_t *)mcts_block_at(tree, sparse->stats) + MCTS_BLOCK_HEAD;
+        n = sparse->capacity;
+    }
     e.total = (float *)(void *)at;
     e.visits = (float *)(void *)(at + 4 * n);
     e.prior = (float *)(void *)(at + 8 * n);
     e.child = (uint32_t *)(void *)(at + 12 * n);
-    e.action = (uint16_t *)(void *)(at + 16 * n);
-    e.pending = (uint16_t *)(void *)(at + 18 * n);
-    e.known = at + 20 * n;
+    e.pending = (uint16_t *)(void *)(at + 16 * n);
+    e.known = at + 18 * n;
     return e;
+}
+
+MCTS_INLINE int32_t mcts_action(const mcts_edges *e, int32_t edge) {
+    if (!e->wide) return e->action[edge];
+    int32_t action;
+    memcpy(&action, (const uint8_t *)e->action + 4 * (size_t)edge, 4);
+    return action;
+}
+
+MCTS_INLINE void mcts_put_action(const mcts_edges *e, int32_t edge, int32_t action) {
+    if (!e->wide) e->action[edge] = (uint16_t)action;
+    else memcpy((uint8_t *)e->action + 4 * (size_t)edge, &action, 4);
 }
 
 /* What each player has, in units of the game's value_scale. */
@@ -181,119 +268,6 @@ static inline int mcts_reserve_for_search(mcts_tree *tree, uint64_t units) {
     if (tree->spacious < MCTS_SPACIOUS_SEARCHES) return mcts_reserve(tree, units);
     tree->spacious = 0;
     return mcts_resize(tree, needed);
-}
-
-/* Lays out the edges of the block at the end. */
-MCTS_INLINE mcts_edges mcts_lay_edges(const mcts_shape *shape, mcts_tree *tree, mcts_node *node, int32_t n,
-                                      const int32_t *actions) {
-    node->num_edges = (uint16_t)n;
-    const mcts_edges e = mcts_edges_of(shape, node);
-    memset(e.total, 0, (size_t)mcts_padded(n) * 21);
-    for (int32_t i = 0; i < n; i++) e.action[i] = (uint16_t)actions[i];
-    tree->used += (uint64_t)mcts_units(shape, n, 0);
-    return e;
-}
-
-/* Completes a chance node; 0 if the game gives no outcome. */
-static int mcts_finish_chance(const playout_game *game, const mcts_shape *shape, mcts_tree *tree, mcts_node *node) {
-    int32_t outcomes[PLAYOUT_MAX_LEGAL];
-    double probs[PLAYOUT_MAX_LEGAL];
-    const int32_t n = game->chance ? game->chance(game, mcts_state(node), outcomes, probs) : 0;
-    if (n <= 0) return 0;
-    const mcts_edges e = mcts_lay_edges(shape, tree, node, n, outcomes);
-    for (int32_t i = 0; i < n; i++) e.prior[i] = (float)probs[i];
-    node->to_play = PLAYOUT_CHANCE;
-    node->flags = MCTS_CHANCE;
-    return 1;
-}
-
-/* An edge of a chance node, drawn by its probability. */
-static inline int32_t mcts_draw_edge(const mcts_shape *shape, mcts_tree *tree, mcts_node *node) {
-    const mcts_edges e = mcts_edges_of(shape, node);
-    double point = playout_rng_double(&tree->outcomes);
-    int32_t last = 0;
-    for (int32_t i = 0; i < node->num_edges; i++) {
-        if (!(e.prior[i] > 0.0f)) continue;
-        last = i;
-        if (point < (double)e.prior[i]) break;
-        point -= (double)e.prior[i];
-    }
-    return last;
-}
-
-/* Completes the block whose state is already in place: finds the side to move and the legal moves, lays out the edges.
- * Returns the node; its edges have no priors yet.
- */
-static inline mcts_node *mcts_finish_node(const playout_game *game, const mcts_shape *shape, mcts_tree *tree,
-                                          uint32_t parent, int32_t parent_edge) {
-    mcts_node *node = mcts_at(tree, (uint32_t)tree->used);
-    memset(node, 0, sizeof *node);
-    node->parent = parent;
-    node->parent_edge = (uint16_t)parent_edge;
-    const int32_t to_play = game->to_play(game, mcts_state(node));
-    int32_t actions[PLAYOUT_MAX_LEGAL];
-    const int32_t n = to_play < 0 ? 0 : game->legal(game, mcts_state(node), actions);
-    tree->num_nodes++;
-    if (n <= 0) {
-        if (to_play == PLAYOUT_CHANCE && mcts_finish_chance(game, shape, tree, node)) return node;
-        node->to_play = PLAYOUT_TERMINAL;
-        node->flags = MCTS_TERMINAL;
-        mcts_scaled_returns(game, shape, mcts_state(node), mcts_returns(shape, node));
-        tree->used += (uint64_t)mcts_units(shape, 0, 1);
-        return node;
-    }
-    node->to_play = (int8_t)to_play;
-    mcts_lay_edges(shape, tree, node, n, actions);
-    return node;
-}
-
-/* Makes the child of an edge that has none yet. */
-static inline mcts_node *mcts_new_child(const playout_game *game, const mcts_shape *shape, mcts_tree *tree,
-                                        uint32_t parent, int32_t edge) {
-    mcts_node *above = mcts_at(tree, parent);
-    const mcts_edges e = mcts_edges_of(shape, above);
-    mcts_node *node = mcts_at(tree, (uint32_t)tree->used);
-    memcpy(mcts_state(node), mcts_state(above), (size_t)shape->state_size);
-    game->apply(game, mcts_state(node), e.action[edge]);
-    e.child[edge] = (uint32_t)tree->used;
-    return mcts_finish_node(game, shape, tree, parent, edge);
-}
-
-static inline mcts_node *mcts_new_root(const playout_game *game, const mcts_shape *shape, mcts_tree *tree,
-                                       const void *state) {
-    tree->used = MCTS_ROOT;
-    tree->num_nodes = 0;
-    memmove(mcts_state(mcts_at(tree, MCTS_ROOT)), state, (size_t)shape->state_size);
-    return mcts_finish_node(game, shape, tree, 0, 0);
-}
-
-/* Makes `kept` the root and slides its subtree to the front of the arena. One pass in address order: for each block
- * that is kept, its children, which come later, are marked and get its new offset as their parent.
- */
-static inline void mcts_keep_subtree(const mcts_shape *shape, mcts_tree *tree, uint32_t kept) {
-    uint64_t from = kept, to = MCTS_ROOT;
-    mcts_at(tree, kept)->flags |= MCTS_KEEP;
-    mcts_at(tree, kept)->parent = 0;
-    tree->num_nodes = 0;
-    while (from < tree->used) {
-        mcts_node *node = mcts_at(tree, (uint32_t)from);
-        const uint64_t units = (uint64_t)mcts_units(shape, node->num_edges, node->flags & MCTS_TERMINAL);
-        if (node->flags & MCTS_KEEP) {
-            const mcts_edges e = mcts_edges_of(shape, node);
-            node->flags &= (uint8_t)~MCTS_KEEP;
-            for (int32_t i = 0; i < node->num_edges; i++) {
-                if (!e.child[i]) continue;
-                mcts_at(tree, e.child[i])->flags |= MCTS_KEEP;
-                mcts_at(tree, e.child[i])->parent = (uint32_t)to;
-            }
-            if (node->parent) mcts_edges_of(shape, mcts_at(tree, node->parent)).child[node->parent_edge] = (uint32_t)to;
-            memmove(mcts_at(tree, (uint32_t)to), node, units * MCTS_UNIT);
-            to += units;
-            tree->num_nodes++;
-        }
-        from += units;
-    }
-    tree->used = to;
 }
 
 #endif

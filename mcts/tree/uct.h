@@ -27,18 +27,21 @@ static inline void mcts_rollouts(const playout_game *game, void *state, void *sc
         for (int32_t p = 0; p < game->num_players; p++) values[p] /= scale;
 }
 
-static inline void mcts_shuffle(const mcts_shape *shape, mcts_node *node, playout_rng *rng) {
-    uint16_t *actions = mcts_edges_of(shape, node).action;
+static inline void mcts_shuffle(const mcts_shape *shape, const mcts_tree *tree, mcts_node *node, playout_rng *rng) {
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
     for (uint32_t i = node->num_edges; i > 1; i--) {
         const uint32_t j = playout_rng_below(rng, i);
-        const uint16_t kept = actions[i - 1];
-        actions[i - 1] = actions[j];
-        actions[j] = kept;
+        const int32_t kept = mcts_action(&e, (int32_t)i - 1);
+        mcts_put_action(&e, (int32_t)i - 1, mcts_action(&e, (int32_t)j));
+        mcts_put_action(&e, (int32_t)j, kept);
     }
 }
 
-MCTS_INLINE int32_t mcts_uct_choose(const mcts_search *search, mcts_node *node) {
-    const mcts_edges e = mcts_edges_of(&search->shape, node);
+MCTS_INLINE int32_t mcts_uct_choose(const mcts_search *search, mcts_tree *tree, mcts_node *node) {
+    if (node->num_visited < node->num_edges && (node->flags & MCTS_SPARSE) &&
+        node->num_visited == mcts_sparse_of(&search->shape, node)->open)
+        mcts_open_edge(&search->shape, tree, node);
+    const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
     return node->num_edges <= 8 ? mcts_select_uct(&search->tables, node, &e, 1)
                                 : mcts_select_uct(&search->tables, node, &e, (node->num_edges + 7) / 8);
 }
@@ -49,22 +52,22 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
     const mcts_shape *shape = &search->shape;
     MCTS_VALUES(values);
     mcts_node *node = mcts_at(tree, MCTS_ROOT), *child = NULL;
-    int32_t edge = mcts_uct_choose(search, node);
+    int32_t edge = mcts_uct_choose(search, tree, node);
     for (;;) {
-        const mcts_edges e = mcts_edges_of(shape, node);
+        const mcts_edges e = mcts_edges_of(shape, tree, node);
         if (e.child[edge]) {
             child = mcts_at(tree, e.child[edge]);
         } else if (e.visits[edge] > 0.0f) {
-            child = mcts_new_child(game, shape, tree, mcts_offset(tree, node), edge);
+            child = mcts_new_child(game, shape, tree, node, edge, NULL);
             if (child->flags & MCTS_TERMINAL) mcts_prove_terminal(config, shape, child);
-            else if (!(child->flags & MCTS_CHANCE)) mcts_shuffle(shape, child, &tree->rollouts);
+            else if (!(child->flags & MCTS_CHANCE)) mcts_shuffle(shape, tree, child, &tree->rollouts);
         } else {
-            void *state = mcts_state(mcts_at(tree, (uint32_t)tree->used));
-            memcpy(state, mcts_state(node), (size_t)shape->state_size);
-            game->apply(game, state, e.action[edge]);
+            void *state = mcts_next_state(shape, tree, NULL);
+            memcpy(state, mcts_state(shape, tree, node), (size_t)shape->state_size);
+            game->apply(game, state, mcts_action(&e, edge));
             if (config->prove && game->to_play(game, state) < 0) {
                 e.child[edge] = (uint32_t)tree->used;
-                child = mcts_finish_node(game, shape, tree, mcts_offset(tree, node), edge);
+                child = mcts_finish_node(game, shape, tree, mcts_offset(tree, node), edge, state);
                 mcts_prove_terminal(config, shape, child);
             } else {
                 void *scratch = (uint8_t *)state + (size_t)shape->max_units * MCTS_UNIT;
@@ -80,7 +83,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
             }
             edge = mcts_draw_edge(shape, tree, child);
         } else {
-            edge = mcts_uct_choose(search, child);
+            edge = mcts_uct_choose(search, tree, child);
         }
         node = child;
     }
@@ -95,9 +98,9 @@ static inline void mcts_uct_ready(mcts_search *search, int32_t index) {
     mcts_root root = mcts_root_of(search, index);
     mcts_node *node = mcts_at(tree, MCTS_ROOT);
     tree->rollouts = mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_ROLLOUT);
-    if (node->visits == 0.0f) mcts_shuffle(&search->shape, node, &tree->rollouts);
+    if (node->visits == 0.0f) mcts_shuffle(&search->shape, tree, node, &tree->rollouts);
     for (int32_t k = 0; k < node->num_edges; k++)
-        mcts_edges_of(&search->shape, node).prior[k] = 1.0f / (float)node->num_edges;
+        mcts_edges_of(&search->shape, tree, node).prior[k] = 1.0f / (float)node->num_edges;
     mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
 }
 

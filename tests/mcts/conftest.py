@@ -227,19 +227,55 @@ class Gamble(Race):
         return bytes([s[0], s[1], *s[2]])
 
     def decode(self, data):
-        return data[0], data[1], tuple(data[2:])
+        return data[0], data[1], tuple(data[2 : 2 + self.num_players])
+
+
+class WideLines(Lines):
+    """Lines whose actions need more than sixteen bits and whose states are large."""
+
+    def __init__(self, height, width, run):
+        super().__init__(height, width, run)
+        self.name, self.max_legal, self.num_actions = "wide_lines", height * width, 70_000
+
+    def _count(self, s):
+        return self.max_legal - s[0].count(0)
+
+    def initial_state(self):
+        return bytes(self.max_legal), 255
+
+    def legal_actions(self, s):
+        return [2_001 * cell for cell in super().legal_actions(s)]
+
+    def apply(self, s, a):
+        return super().apply(s, a // 2_001)
+
+    def encode(self, s):
+        return super().encode(s) + bytes(300)
+
+    def decode(self, data):
+        return super().decode(data[:-300])
+
+
+class LargeGamble(Gamble):
+    """Dice, and states of more bytes than a node of the tree keeps for its own."""
+
+    def encode(self, s):
+        return super().encode(s) + bytes(300)
 
 
 GAMES = {
     "gamble1": lambda: Gamble(1),
     "gamble2": lambda: Gamble(2),
     "gamble3": lambda: Gamble(3),
+    "large_gamble2": lambda: LargeGamble(2),
+    "large_gamble3": lambda: LargeGamble(3),
     "race": Race,
     "ladder": Ladder,
     "share": Share,
     "row": Row,
     "lines_3x5": lambda: Lines(3, 5, 3),  # 15 actions, two blocks of the C code's vectors
     "lines_9x9": lambda: Lines(9, 9, 4),  # 81 actions
+    "wide_lines": lambda: WideLines(5, 7, 4),
 }
 
 

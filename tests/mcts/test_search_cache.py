@@ -21,7 +21,8 @@ def symmetric_evaluation(states, game, evaluate):
 @pytest.mark.parametrize("name", ["connect_four", "tic_tac_toe"])
 @pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
 @pytest.mark.parametrize("leaves", [1, 4])
-def test_a_cache_saves_evaluations_and_changes_nothing(name, algorithm, leaves, tools):
+@pytest.mark.parametrize("dense", [3, 32])
+def test_a_cache_saves_evaluations_and_changes_nothing(name, algorithm, leaves, dense, tools):
     game = tools.game(name)
 
     def play(cache_size):
@@ -30,6 +31,7 @@ def test_a_cache_saves_evaluations_and_changes_nothing(name, algorithm, leaves, 
             num_simulations=40,
             cache_size=cache_size,
             leaves_per_step=leaves,
+            dense_edges=dense,
             gumbel_scale=0.0,
             dirichlet_fraction=0.0,
         )
@@ -65,6 +67,14 @@ def test_equal_leaves_of_one_step_are_asked_once(tools):
     assert search.ask().size == 1
     search.tell(np.zeros((1, 7), np.float32), np.zeros(1, np.float32))
     assert search.ask().size == 4  # seven replies, three of them mirrored
+
+
+def test_a_cache_holds_the_logits_of_legal_moves_only(tools):
+    game = tools.game("wide_lines")  # 70,000 actions, of which 35 are legal at most
+    search = Search(game, SearchConfig(cache_size=4096), num_trees=1)
+    kept = 4096 * (35 * 4 + 2 * 4 + 16)
+    assert search.stats["cache_bytes"] == kept + 2 * 70_000 * 4  # and the maps of one symmetry
+    assert Search(game, SearchConfig(), num_trees=1).stats["cache_bytes"] == 0
 
 
 def test_a_small_cache_forgets_and_still_changes_nothing(tools):

@@ -11,6 +11,8 @@ SETTINGS = {
     "unscaled values": {"rescale_q": False, "c_scale": 1.0, "fpu_mode": "value", "fpu": 0.0},
     "four leaves": {"leaves_per_step": 4},
     "four leaves without virtual loss": {"leaves_per_step": 4, "virtual_loss": 0.0},
+    "edges on demand": {"dense_edges": 0},
+    "edges on demand, four leaves": {"dense_edges": 0, "leaves_per_step": 4},
     "few considered": {"max_considered": 3, "gumbel_scale": 0.5, "dirichlet_alpha": 1.5},
 }
 
@@ -54,6 +56,33 @@ def test_budgets_of_single_trees_equal_the_reference(algorithm, tools):
 def test_rollout_search_equals_the_reference(name, prove, tools):
     config = SearchConfig(algorithm="uct", num_simulations=60, prove=prove, num_rollouts=2)
     tools.compare(name, config, count=5, moves=2, seed=7, plies=2)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
+@pytest.mark.parametrize("dense", [0, 3, 32])
+@pytest.mark.parametrize("reuse", [True, False])
+def test_nodes_with_edges_on_demand_equal_the_reference(algorithm, dense, reuse, tools):
+    """With statistics that grow from eight edges to 81, and below chance nodes."""
+    settings = {"algorithm": algorithm, "dense_edges": dense, "reuse_subtree": reuse}
+    if algorithm != "uct":
+        config = SearchConfig(num_simulations=60, **settings)
+        tools.compare("lines_9x9", config, count=2, moves=2, seed=11, plies=30)
+    config = SearchConfig(num_simulations=30, leaves_per_step=3, **settings)
+    tools.compare("gamble3", config, count=4, moves=3, seed=5, plies=3)
+    tools.compare("lines_3x5", config, count=4, moves=2, seed=7, plies=6)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
+@pytest.mark.parametrize("dense", [0, 32])
+def test_large_states_and_wide_actions_equal_the_reference(algorithm, dense, tools):
+    """States of 256 bytes lie apart in the tree, actions above 65,535 take four bytes."""
+    for leaves in (1, 3):
+        config = SearchConfig(
+            algorithm=algorithm, num_simulations=24, dense_edges=dense, leaves_per_step=leaves
+        )
+        tools.compare("wide_lines", config, count=2, moves=2, seed=7, plies=8)
+        for name in ("large_gamble2", "large_gamble3"):
+            tools.compare(name, config, count=4, moves=3, seed=5, plies=3)
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ def games_played(tools, threads, **settings):
         {"algorithm": "puct", "cache_size": 512},
         {"algorithm": "gumbel", "leaves_per_step": 4, "cache_size": 256},
         {"algorithm": "uct", "num_simulations": 300},
+        {"algorithm": "gumbel", "dense_edges": 3, "cache_size": 512},
+        {"algorithm": "puct", "dense_edges": 0, "leaves_per_step": 8},
     ],
     ids=str,
 )

@@ -116,7 +116,7 @@ static void try_game(const playout_game *game) {
                 .game = game,
                 .config = {.algorithm = variant % 3, .leaves_per_step = variant / 3 % 2 ? MAX_LEAVES : 1,
                            .max_considered = 8, .num_rollouts = 2, .prove = 1, .reuse = 1, .count_reused = 1,
-                           .fpu_parent = 1, .rescale = 1, .cache_symmetric = 1, .c_base = 19652.0f, .c_init = 1.25f,
+                           .fpu_parent = 1, .rescale = 1, .cache_symmetric = 1, .dense_edges = variant % 2 ? 32 : 4, .c_base = 19652.0f, .c_init = 1.25f,
                            .fpu = 0.25f, .virtual_loss = 1.0f, .dirichlet_alpha = 0.3f, .dirichlet_fraction = 0.25f,
                            .gumbel_scale = 1.0f, .c_visit = 50.0f, .c_scale = 0.1f, .uct_c = 2.0f},
                 .threads = i < 2 ? NUM_THREADS : 1,
