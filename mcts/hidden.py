@@ -36,6 +36,15 @@ def draws_hidden(game: NativeGame, config: SearchConfig) -> bool:
     return True
 
 
+def refuse_self_play(game: NativeGame) -> None:
+    """Raises ConfigError where self-play by search would see hidden information."""
+    if game.hidden:
+        raise ConfigError(
+            f"{game} hides a part of its states, which self-play by search would see: learn it by "
+            f"`playout ppo {game.name} --self-play`"
+        )
+
+
 def draw_states(
     states: StateBatch, *, seed: int, trees: npt.NDArray[np.int32], searches: npt.NDArray[np.int64]
 ) -> StateBatch:

@@ -34,6 +34,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError, StoppedError
 from playout.mcts.evaluators import Evaluator, LeafBatch
+from playout.mcts.hidden import refuse_self_play
 
 Float32 = npt.NDArray[np.float32]
 
@@ -109,6 +110,7 @@ class AlphaZeroTrainer(Trainer):
         self.config = config = resolved(config, self.device)
         self.seed = seed
         self.game: NativeGame = find_game(config.game) if game is None else game
+        refuse_self_play(self.game)
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
         weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))

@@ -244,10 +244,11 @@ def _train(
 def _open_or_resume(command: Command, source: GameSource | None) -> tuple[NativeGame, RunDir]:
     """The game and the run of a command."""
     from playout.agents.alphazero.player import game_of
+    from playout.mcts.hidden import refuse_self_play
 
     if command.resume is None:
         trust_modules(*[name for name in (command.network,) if ":" in name])  # typed here
-        game = given_game(command.game if source is None else source)
+        refuse_self_play(game := given_game(command.game if source is None else source))
         return game, open_run(command, kind="alphazero", name=game.name)
     stored = RunDir.open(command.resume)
     game = game_of(stored, source)

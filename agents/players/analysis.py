@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.players.hidden import search_drawn
 from playout.envs.core.game import CHANCE, NativeGame, State
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import Evaluator, LeafBatch, RolloutEvaluator
@@ -128,11 +129,17 @@ def search_judge(
     """
 
     def judge(states: StateBatch) -> Analysis:
-        search = Search(game, config, num_trees=len(states), seed=seed)
-        found = search.run(states, evaluator, noise=False)
+        if game.hidden:
+            found = search_drawn(states, config, evaluator, seed=seed)
+        else:
+            search = Search(game, config, num_trees=len(states), seed=seed)
+            found = search.run(states, evaluator, noise=False)
         policy = np.asarray(found.action_weights, np.float32)
         q = np.where(found.visits > 0, found.q, np.nan).astype(np.float32)
-        lines = [found.pv(row) for row in range(len(states))]
+        if game.hidden:  # a line of one drawn state tells nothing of the others
+            lines = [[action] for action in found.action.tolist()]
+        else:
+            lines = [found.pv(row) for row in range(len(states))]
         return Analysis(found.action, policy, found.value, found.visits, q, lines)
 
     return judge

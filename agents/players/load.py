@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from playout.agents.players.external.player import ExternalPlayer
 from playout.agents.players.external.spec import DEFAULT_ENGINES, EngineOptions
 from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
+from playout.agents.players.hidden import CfrPlayer, refuse_hidden
 from playout.agents.players.human import HumanPlayer
 from playout.agents.players.player import Player, RunPlayer
 from playout.agents.players.search import uct_player
@@ -34,6 +35,7 @@ FORMS = {
     "uct": "uct:SIMULATIONS",
     "alphabeta": "alphabeta:DEPTH",
     "perfect": "perfect",
+    "cfr": "cfr",
     "human": "human",
     **ENGINE_FORMS,
 }
@@ -50,7 +52,8 @@ def make_player(
     """A player from text.
 
     Args:
-        spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "human", or a run directory
+        spec: "random", "greedy", "uct:500", "alphabeta:4", "perfect", "cfr" (a policy by CFR+, for
+            small games with hidden information), "human", or a run directory
             as DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP (0 simulations are the bare policy), or
             another program as gtp:COMMAND or uci:COMMAND, which is started: give it no text that
             comes out of a file.
@@ -69,8 +72,12 @@ def make_player(
         return _from_run(spec, game, seed, machine)
     if (":" in FORMS[kind]) != bool(argument):
         raise ConfigError(f"player {spec!r}: write it as {FORMS[kind]}")
+    if kind in ("greedy", "alphabeta", "perfect"):
+        refuse_hidden(game, spec)
     if kind == "random":
         return RandomPlayer(seed=seed)
+    if kind == "cfr":
+        return CfrPlayer(game, seed=seed)
     if kind == "greedy":
         return GreedyPlayer(seed=seed)
     if kind == "alphabeta":

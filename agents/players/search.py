@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
+from playout.agents.players.hidden import resampling, search_drawn
 from playout.agents.players.player import Actions, RunPlayer, must_be_positions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
@@ -41,7 +42,7 @@ def playing_search(simulations: int) -> SearchConfig:
 
 
 class SearchPlayer(RunPlayer):
-    """Plays by tree search.
+    """Plays by tree search; where information is hidden, by many of states drawn (hidden.py).
 
     Args:
         game: The game.
@@ -70,18 +71,15 @@ class SearchPlayer(RunPlayer):
         if evaluator is None and (config is None or config.algorithm != "uct"):
             raise ConfigError("a search without an evaluator must be uct")
         self.game = find_game(game)
-        self.config, self.evaluator, self.name, self.temperature = (
-            config,
-            evaluator,
-            name,
-            temperature,
-        )
+        self.config = None if config is None else resampling(self.game, config)
+        self.evaluator, self.name, self.temperature = evaluator, name, temperature
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
         """New games begin: all trees are dropped."""
         self._seed = seed
         self._rng = np.random.default_rng([seed, 5])
+        self._calls = 0
         self._search: Search | None = None
         # State bytes that our trees foresee -> (tree, our action there, the reply).
         self._foreseen: dict[bytes, tuple[int, int, int]] = {}
@@ -120,6 +118,12 @@ class SearchPlayer(RunPlayer):
             raise ConfigError(f"{self.name} plays its bare policy and does not search")
         must_be_positions(states, self.name, self.game)
         size = len(states)
+        if self.game.hidden:
+            self._calls += 1
+            seed = self._seed ^ (self._calls << 32)
+            return search_drawn(
+                states, self.config, self.evaluator, seed=seed, temperature=self.temperature
+            )
         if self._search is None or self._search.num_trees < size:
             self._search = Search(self.game, self.config, num_trees=size, seed=self._seed)
             self._foreseen = {}

@@ -126,20 +126,22 @@ def play_one(
     names = [player.name for player in seats]
     if len(seats) > 2 or len({id(player) for player in seats}) < len(seats):
         names = _labels(game, seats)
-    watched = not any(isinstance(player, HumanPlayer) for player in seats)
+    persons = [seat for seat, player in enumerate(seats) if isinstance(player, HumanPlayer)]
+    person = persons[0] if persons else None
     while not states[-1].is_terminal:
         state = states[-1]
         batch = StateBatch.from_states([state])
         if state.to_play == CHANCE:
             action = int(batch.random_actions(seed, counter=len(actions))[0])
-            show(f"Chance brings {state.action_text(action)}")
+            if _is_told(state, person):
+                show(f"Chance brings {state.action_text(action)}")
             states.append(state.apply(action))
             actions.append(action)
             continue
         mover = seats[state.to_play]
-        person = isinstance(mover, HumanPlayer)
-        if person or watched:
-            show("\n" + painted(str(state)) + "\n")
+        asked = isinstance(mover, HumanPlayer)
+        if asked or person is None:
+            show("\n" + painted(_board(state, person)) + "\n")
         try:
             action, remark = _choose(mover, batch, actions)
         except Quit:
@@ -150,13 +152,26 @@ def play_one(
             continue
         for other in {id(player): player for player in seats if player is not mover}.values():
             other.observe(batch, np.array([action], np.int32))
-        if not person:
+        if not asked:
             show(f"{names[state.to_play]} plays {state.action_text(action)}{remark}")
         states.append(state.apply(action))
         actions.append(action)
-    show("\n" + painted(str(states[-1])) + "\n")
+    show("\n" + painted(_board(states[-1], person)) + "\n")
     show(_verdict(states[-1], seats, names))
     return actions
+
+
+def _board(state: State, person: int | None) -> str:
+    """The board as a person sees it; all of it where nobody plays, or nothing is hidden."""
+    return str(state) if person is None or not state.game.hidden else state.view(person)
+
+
+def _is_told(state: State, person: int | None) -> bool:
+    """Does the person learn what chance decides here?"""
+    if person is None or not state.game.hidden:
+        return True
+    outcomes = state.legal_actions
+    return len({state.apply(one).info_key(person) for one in outcomes}) == len(outcomes)
 
 
 def _choose(mover: Player, batch: StateBatch, line: Sequence[int]) -> tuple[int, str]:

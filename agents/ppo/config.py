@@ -51,6 +51,8 @@ class PPOConfig:
     """Range of the value's change where clip_vloss is set."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
+    anneal_ent: bool = False
+    """Lower ent_coef linearly to 0 over the run."""
     vf_coef: float = 0.5
     """Weight of the value loss (half the squared error)."""
     max_grad_norm: float = 0.5
@@ -97,6 +99,8 @@ class CollectConfig:
     """Around each environment: atari, clip_reward, frame_stack:4, rescale_action."""
     env_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
+    latest_share: float = 0.5
+    """Self-play: part of the games that is played against the learner itself, not its past."""
     eval_every: int = 0
     """Updates between evaluations; 0: when the training returns make one worth while."""
     eval_episodes: int = 100
@@ -108,6 +112,7 @@ class CollectConfig:
         _at_least_one(self, "num_envs", "num_steps", "eval_episodes")
         _positive(self, "clip_obs", "clip_reward")
         _not_negative(self, "eval_every", "sequence_length")
+        _fraction(self, "latest_share")
         if not 0 <= self.noise_correlation < 1:
             raise ConfigError(f"noise_correlation must lie in [0, 1), not {self.noise_correlation}")
         if self.sequence_length and self.num_steps % self.sequence_length:

@@ -206,6 +206,8 @@ class PPOTrainer(Trainer):
             self.optimizer.lr = max(config.learning_rate * left, 1e-12)
         if config.anneal_clip:
             config = replace(config, clip_coef=max(config.clip_coef * left, 1e-6))
+        if config.anneal_ent:
+            config = replace(config, ent_coef=config.ent_coef * left)
         rollout = self.collector.collect()
         compute_gae(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda)
         rollout = self.collector.cut(rollout)

@@ -31,6 +31,7 @@ from playout.mcts.exact.solver import ILLEGAL, ILLEGAL_OUTCOME
 
 OPPONENTS = ("random", "greedy", "uct:100", "uct:1000")
 SLOW_OPPONENTS = ("random", "uct:20", "uct:100")  # where the rules run at Python's speed
+HIDDEN_OPPONENTS = ("random", "uct:100")
 GAMES = 100
 PROBED = 100  # positions that show how long one takes, and that are looked at in any case
 
@@ -45,6 +46,8 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     games = GAMES if options.episodes is None else options.episodes
     game = player.game
     usual = SLOW_OPPONENTS if game.calls_python else OPPONENTS
+    if game.hidden:
+        usual = HIDDEN_OPPONENTS
     specs = options.opponents or usual
     opponents = [make_player(spec, game, seed=options.seed) for spec in specs]
     for opponent in opponents:
@@ -169,6 +172,8 @@ def score_of(match: MatchResult, name: str) -> dict[str, Any]:
         "score": points / total,
         "score_interval": list(share_interval(points, total)),
         "distinct_games": match.distinct_games(),
+        "mean_return": match.mean_return(name)[0],
+        "mean_return_ci95": match.mean_return(name)[1],
     }
 
 
@@ -198,10 +203,12 @@ def _print_matches(report: dict[str, Any]) -> None:
             one["opponent"],
             f"{one['wins']} / {one['draws']} / {one['losses']}",
             format_share(one["score"], one["score_interval"]),
+            f"{one['mean_return']:+.3f} ± {one['mean_return_ci95']:.3f}",
         ]
         for one in report["matches"]
     ]
-    table(f"Games of {report['player']}", ("against", "won / drawn / lost", "points"), rows)
+    columns = ("against", "won / drawn / lost", "points", "mean result")
+    table(f"Games of {report['player']}", columns, rows)
     rows = [
         [one["player"], f"{one['elo']:.0f}", f"{one['low']:.0f} .. {one['high']:.0f}"]
         for one in report["ratings"]

@@ -69,6 +69,24 @@ class MatchResult:
         results = [result if first == name else -result for first, result in self._meetings()]
         return results.count(1), results.count(0), results.count(-1)
 
+    def counts_more(self) -> bool:
+        """Do results say more than won, drawn and lost, such as chips?"""
+        return any(one not in (-1.0, 0.0, 1.0) for game in self.games for one in game.returns)
+
+    def mean_return(self, name: str) -> tuple[float, float]:
+        """A player's mean result in the game's own units, and half its 95 % interval."""
+        found = [
+            result
+            for game in self.games
+            for who, result in zip(game.players, game.returns, strict=True)
+            if who == name
+        ]
+        if not found:
+            return 0.0, 0.0
+        mean = sum(found) / len(found)
+        squares = sum((one - mean) ** 2 for one in found)
+        return mean, 1.96 * (squares / max(len(found) - 1, 1) / len(found)) ** 0.5
+
     def pairs(self) -> list[int]:
         """How many openings brought `a` 0, 1/2, 1, 3/2 and 2 points from two games with it.
 

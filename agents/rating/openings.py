@@ -37,8 +37,11 @@ _SLOW_ROUND = 16  # ... and where the rules run at Python's speed
 
 
 def opening_plies(game: NativeGame) -> int:
-    """How long openings are by default: 4 plies, fewer in short games, which they would decide."""
-    return min(_MAX_PLIES, game.max_plies // 8)
+    """How long openings are by default: 4 plies, fewer in short games, which they would decide.
+
+    None where information is hidden: the cards that are dealt make games differ.
+    """
+    return 0 if game.hidden else min(_MAX_PLIES, game.max_plies // 8)
 
 
 def check_plies(game: NativeGame, plies: int) -> None:

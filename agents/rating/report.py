@@ -68,6 +68,8 @@ def summary(
             "superiority": round(ratings.superiority(match.a, match.b), 5),
             "distinct_games": match.distinct_games(),
         }
+        if match.counts_more():
+            entry["mean_return"] = [round(number, 5) for number in match.mean_return(match.a)]
         failures = {name: match.forfeits(name) for name in (match.a, match.b)}
         if any(failures.values()):
             entry["failures"] = {name: one for name, one in failures.items() if one}
@@ -119,6 +121,10 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
             for one in report["pairings"]
         ]
         table("", ("pairing", "won / drawn / lost", "first is stronger"), pairs)
+    for one in report["pairings"]:
+        if "mean_return" in one:
+            mean, half = one["mean_return"]
+            print(f"{one['a']} gets {mean:+.3f} ± {half:.3f} a game against {one['b']}.")
     if num_players > 1:
         value, low, high = report["first_move_elo"]
         print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")

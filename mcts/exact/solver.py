@@ -65,8 +65,9 @@ class Solver:
             raise ConfigError(
                 f"the solver plays games of two players, {self.game} has {self.game.num_players}"
             )
-        if not self.game.zero_sum or self.game.has_chance:
+        if not self.game.zero_sum or self.game.has_chance or self.game.hidden:
             why = "chance moves" if self.game.has_chance else "results that need not add up to 0"
+            why = "hidden information" if self.game.hidden else why
             raise ConfigError(f"the solver cannot play {self.game}: it has {why}")
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, not {threads}")

@@ -146,6 +146,7 @@ class PoolEnvs(Environments):
             ended = to_play < 0
             if ended.any():
                 found = self.games.returns()[np.arange(self.num_envs), self.sides]
+                found = found / np.float32(self.games.value_scale)
                 # A game may end before the learner's first move; it is simply dealt again.
                 paid = ended & ~over
                 rewards[paid] = found[paid]

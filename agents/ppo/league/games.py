@@ -40,6 +40,7 @@ class TurnBasedGames(Protocol):
         name: For the console.
         num_games: B.
         num_players: P.
+        value_scale: What returns are divided by before they are learned from.
         observation_space: Of the side to move, simple.
         action_space: Discrete.
     """
@@ -47,6 +48,7 @@ class TurnBasedGames(Protocol):
     name: str
     num_games: int
     num_players: int
+    value_scale: float = 1.0
     observation_space: spaces.Space[Any]
     action_space: spaces.Discrete
 
@@ -93,6 +95,7 @@ class NativeGames(TurnBasedGames):
     def __init__(self, game: NativeGame, num_games: int) -> None:
         self.game, self.name = game, game.name
         self.num_games, self.num_players = num_games, game.num_players
+        self.value_scale = game.value_scale
         self.observation_space = spaces.Box(-np.inf, np.inf, game.obs_shape, np.float32)
         self.action_space = spaces.Discrete(game.num_actions)
         self.batch = game.batch(num_games)

@@ -19,6 +19,7 @@ from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.ppo.collector import to_tensors
+from playout.agents.ppo.league.exploit import move_probabilities, referee_of
 from playout.agents.ppo.league.games import NativeGames, make_games
 from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
@@ -44,7 +45,7 @@ class PolicyPlayer(RunPlayer):
 
     def __init__(self, player: PPOPlayer, game: NativeGame, name: str) -> None:
         self.player, self.game, self.name = player, game, name
-        self.temperature = 0.0
+        self.temperature = 1.0 if game.hidden else 0.0  # what is certain is exploited
 
     def reset(self, seed: int) -> None:
         """New games begin."""
@@ -57,6 +58,12 @@ class PolicyPlayer(RunPlayer):
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self.name} cannot play {self.game}: {error}") from error
         return np.asarray(actions, np.int32)
+
+    def probabilities(self, states: StateBatch) -> NDArray[np.float64]:
+        """float64 [B, A]: what the policy plays by itself in B positions."""
+        if getattr(self.player.policy, "recurrent", False):
+            raise ConfigError(f"{self.name} has a memory: its moves depend on more than a position")
+        return move_probabilities(self.player.policy, states, self.player.normalizer)
 
     def with_simulations(self, simulations: int) -> RunPlayer:
         """A tree search that asks the policy; 0 is the policy itself."""
@@ -175,7 +182,7 @@ def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[st
                 name,
                 options.seed,
                 normalizer=learned.normalizer,
-                deterministic=not options.stochastic,
+                deterministic=not (options.stochastic or (player and player.game.hidden)),
             )
             found.append(_points(name, points))
     finally:
@@ -191,11 +198,23 @@ def evaluate_games(run: RunDir, source: Source, options: EvalOptions) -> dict[st
     if player is not None:
         from playout.agents.rating.evaluation import evaluate_player
 
-        player.temperature = 1.0 if options.stochastic else 0.0
+        result |= _exploited(player)
+        player.temperature = 1.0 if options.stochastic or player.game.hidden else 0.0
         rated = player.with_simulations(options.simulations or 0)
         print("Ratings, after random openings:")
         result |= evaluate_player(rated, options)
     return result
+
+
+def _exploited(player: PolicyPlayer) -> dict[str, float]:
+    """How much the policy loses to whoever knows it; nothing where that cannot be found out."""
+    referee = referee_of(player.game)
+    if referee is None:
+        return {}
+    lost = referee.nash_conv(player)
+    share = lost / player.game.num_players
+    print(f"Exploitability {share:.4f} a game (NashConv {lost:.4f}); 0 is an equilibrium")
+    return {"exploitability": share, "nash_conv": lost}
 
 
 def _points(opponent: str, points: NDArray[np.float64]) -> dict[str, Any]:

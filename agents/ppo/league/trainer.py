@@ -17,6 +17,7 @@ from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.players.player import Player
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.league.environments import LATEST, PoolEnvs, choose_moves
+from playout.agents.ppo.league.exploit import move_probabilities, referee_of
 from playout.agents.ppo.league.games import NativeGames, TurnBasedGames, make_games
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.trainer import PPOTrainer
@@ -25,6 +26,7 @@ from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.sources import EnvSource
 from playout.agents.vector.spaces import rows_of
+from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError
 from torch import nn
 
@@ -48,6 +50,8 @@ class SelfPlayTrainer(Trainer):
         self.eval_every = learner.collect.eval_every or max(1, updates // _EVALUATIONS_A_RUN)
         self.recent: deque[float] = deque(maxlen=500)
         self.pool.add(learner.policy, 0)
+        self.hidden = isinstance(eval_games, NativeGames) and eval_games.game.hidden
+        self.referee = referee_of(eval_games.game) if isinstance(eval_games, NativeGames) else None
         self.last_evaluation: dict[str, float] = {}
 
     @property
@@ -86,7 +90,10 @@ class SelfPlayTrainer(Trainer):
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Score against players that do not change: random, and greedy for native games."""
+        """Score against players that do not change: random, and greedy for native games.
+
+        Of a hidden game with a modest tree its exploitability as well, by which it is then judged.
+        """
         if self.learner.updates % self.eval_every and not self.finished:
             return {}
         found = {}
@@ -98,13 +105,21 @@ class SelfPlayTrainer(Trainer):
                 name,
                 seed,
                 normalizer=self.learner.normalizer,
-                deterministic=True,  # as its player plays, and `playout eval` measures
+                deterministic=not self.hidden,  # as its player plays, and `playout eval` measures
             )
             found[f"eval/score_against_{name}"] = float(points.mean())
         # From -1 (loses every game) to 1, as a game pays.
         found["eval/mean_reward"] = 2.0 * float(np.mean(list(found.values()))) - 1.0
+        if self.referee is not None:
+            lost = self.referee.exploitability(self._probabilities)
+            found["eval/exploitability"] = lost
+            # What it gets a game, in units of value_scale, from those who know it.
+            found["eval/mean_reward"] = -lost / self.eval_games.value_scale
         self.last_evaluation = found
         return found
+
+    def _probabilities(self, states: StateBatch) -> NDArray[np.float64]:
+        return move_probabilities(self.learner.policy, states, self.learner.normalizer)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Rating and scores."""
@@ -112,6 +127,8 @@ class SelfPlayTrainer(Trainer):
         for key, value in self.last_evaluation.items():
             if "score" in key:
                 shown[f"against {key.rpartition('_')[2]}"] = f"{100 * value:.0f} %"
+        if "eval/exploitability" in self.last_evaluation:
+            shown["exploitability"] = f"{self.last_evaluation['eval/exploitability']:.3f}"
         return shown
 
     def summary(self) -> str:
@@ -143,7 +160,9 @@ class SelfPlayTrainer(Trainer):
 
 def fixed_opponents(games: TurnBasedGames) -> list[str]:
     """Who does not change and plays differently each time, so that no openings are needed."""
-    looks_ahead = isinstance(games, NativeGames) and games.num_players == 2
+    looks_ahead = (
+        isinstance(games, NativeGames) and games.num_players == 2 and not games.game.hidden
+    )
     return ["random", "greedy"] if looks_ahead else ["random"]
 
 
@@ -249,7 +268,7 @@ def make_self_play(
         )
 
     learned = build() if policy is None else as_policy(policy)
-    pool = Pool(seed=derive_seed(seed, "pool"))
+    pool = Pool(latest_share=collect.latest_share, seed=derive_seed(seed, "pool"))
     normalizer = None
     if collect.normalize_obs:
         normalizer = ObsNormalizer(games.observation_space, collect.clip_obs)
