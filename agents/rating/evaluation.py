@@ -45,7 +45,7 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     """
     games = GAMES if options.episodes is None else options.episodes
     game = player.game
-    usual = SLOW_OPPONENTS if game.calls_python else OPPONENTS
+    usual: tuple[str, ...] = SLOW_OPPONENTS if game.calls_python else OPPONENTS
     if game.hidden:
         usual = HIDDEN_OPPONENTS
     specs = options.opponents or usual
