@@ -96,7 +96,7 @@ class Command(MachineOptions):
     """
 
     records: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Append all games to this file, one JSON object a line."""
+    """Append all games to this file: PGN if it ends in .pgn, else one JSON object a line."""
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the results to this file; - is standard output."""
@@ -226,7 +226,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     from playout.agents.rating.openings import check_plies
     from playout.agents.rating.report import summary
     from playout.agents.rating.sprt import SprtConfig
-    from playout.envs.records import json_lines as records
+    from playout.envs.records import files as records
 
     test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
     openings = command.openings
@@ -234,6 +234,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
         openings = _default_openings(game, players)
     check_plies(game, openings)
     if command.records is not None:
+        records.must_hold(command.records, game)
         records.append(command.records, [])
     try:
         matches = _play_all(command, game, players, openings, test)
@@ -294,7 +295,7 @@ def _play_all(
     from playout.agents.rating.estimate import most_seconds
     from playout.agents.rating.games import to_record
     from playout.agents.runs.console import about, progress
-    from playout.envs.records import json_lines as records
+    from playout.envs.records import files as records
 
     total = num_games_of(game, len(players), command.games)
     if not command.quiet:

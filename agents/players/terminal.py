@@ -22,7 +22,8 @@ from playout.agents.players.search import SearchPlayer
 from playout.agents.runs.kinds import PlayOptions
 from playout.agents.runs.reporting import must_be_writable
 from playout.envs.core.game import CHANCE, NativeGame, State, StateBatch
-from playout.envs.records import json_lines as records
+from playout.envs.records import files as records
+from playout.envs.records.json_lines import GameRecord
 from playout.errors import EngineError
 
 Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
@@ -42,6 +43,7 @@ def play_games(player: RunPlayer, options: PlayOptions) -> None:
     game = player.game
     if options.out is not None:
         must_be_writable(options.out)
+        records.must_hold(options.out, game)
     if options.opponent == "human" and game.num_players > 1:
         _with_person(player, HumanPlayer(hint=_hinter(player), name="you"), options)
         return
@@ -228,7 +230,7 @@ def _hinter(player: RunPlayer) -> Callable[[State], str]:
 def _keep(out: Path | None, game: NativeGame, actions: list[int] | None, seats: Seats) -> None:
     if out is not None and actions is not None:
         names = [player.name for player in seats]
-        records.append(out, [records.GameRecord.from_actions(game, actions, players=names)])
+        records.append(out, [GameRecord.from_actions(game, actions, players=names)])
 
 
 def painted(board: str) -> str:

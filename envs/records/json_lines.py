@@ -20,6 +20,7 @@ import numpy as np
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 from playout.envs.game_text import read as read_form
+from playout.envs.records.appending import append_text
 from playout.errors import DataError, PlayoutError
 
 MAX_LINE = 4 << 20  # bytes of one record
@@ -156,25 +157,8 @@ def append(path: str | os.PathLike[str], records: Iterable[GameRecord]) -> int:
         OSError: The disk is full, or the file cannot be written.
     """
     lines = [record.to_json() for record in records]
-    data = "".join(line + "\n" for line in lines).encode()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            raise DataError(
-                f"{os.fspath(path)}: the last line is cut off; records.repair() removes it"
-            )
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(descriptor, data[written:])
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
-    finally:
-        os.close(descriptor)
+    remedy = "; records.repair() removes it"
+    append_text(path, "".join(line + "\n" for line in lines), remedy=remedy)
     return len(lines)
 
 

@@ -83,7 +83,7 @@ def test_runs_play_the_game_they_learned(capsys, untrained_run):
         (["random", "greedy", "uct:5", "--sprt", "0,10"], "two players"),
         (["random", "greedy", "--sprt", "10,0"], "elo0 < elo1"),
         (["random", "greedy", "--sprt", "x"], "elo0,elo1"),
-        (["random", "greedy", "--game", "chess"], "no game is named"),
+        (["random", "greedy", "--game", "draughts"], "no game is named"),
         (["random", "greedy", "--openings", "50"], "plies"),
         (["random", "greedy", "--json", "/none/m.json"], "does not exist"),
         (["random", "greedy", "--records", "/"], "a folder"),

@@ -1,0 +1,58 @@
+"""Files of games by their suffix: .pgn holds chess as PGN, any other JSON lines.
+
+Commands that read or write games call this; a format is a module with `append`, `read` and `load`
+as in json_lines.py. Leaves out what the formats are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from playout.envs.core.game import NativeGame
+from playout.envs.records.json_lines import GameRecord
+from playout.errors import ConfigError
+
+# The module of this folder for each suffix, and the games that it can hold; json_lines for others.
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {".pgn": ("pgn", ("chess",))}
+
+
+def format_of(path: str | os.PathLike[str]) -> ModuleType:
+    """The module that reads and writes files with this suffix."""
+    name, _ = FORMATS.get(Path(path).suffix.lower(), ("json_lines", ()))
+    return import_module(f"playout.envs.records.{name}")
+
+
+def must_hold(path: str | os.PathLike[str], game: NativeGame) -> None:
+    """Raises ConfigError if the format that the suffix stands for is one of other games."""
+    suffix = Path(path).suffix.lower()
+    _, games = FORMATS.get(suffix, ("", (game.name,)))
+    if game.name not in games:
+        raise ConfigError(f"{suffix} files hold {', '.join(games)}, not {game.name}; use .jsonl")
+
+
+def append(path: str | os.PathLike[str], records: Iterable[GameRecord]) -> int:
+    """Adds games to a file (made if missing): all of them, or none if anything fails.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        DataError: A game that the format cannot hold, or a file whose last line is cut off.
+        OSError: The disk is full, or the file cannot be written.
+    """
+    return int(format_of(path).append(path, records))
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[GameRecord]:
+    """Reads games one by one; DataError names the line of the first that is not a proper one."""
+    games: Iterator[GameRecord] = format_of(path).read(path)
+    return games
+
+
+def load(path: str | os.PathLike[str]) -> list[GameRecord]:
+    """All games of a file."""
+    return list(read(path))
