@@ -20,7 +20,7 @@ from playout.agents.players.external.process import (
     find_command,
 )
 from playout.agents.players.external.spec import EngineSpec
-from playout.agents.players.protocols.moves import read_move, variant_of
+from playout.agents.players.protocols.moves import in_uci, read_move, variant_of
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, EngineError, IllegalActionError
 
@@ -105,7 +105,7 @@ class UciClient(Client):
             self._process.send("ucinewgame")
             self._talk("isready", "readyok")
         self.line = None  # unknown until its answer has been understood
-        words = move_texts(self.game.initial_state(), line)
+        words = move_texts(in_uci(self.game.initial_state()), line)
         return self._best(
             state, f"position startpos{' moves ' if words else ''}{' '.join(words)}", line
         )
@@ -123,7 +123,7 @@ class UciClient(Client):
         if text in ("(none)", "resign"):
             raise Resigned
         try:
-            action = read_move(state, text)
+            action = read_move(in_uci(state), text)
         except IllegalActionError:
             raise EngineError(f"it played {text[:20]!r}, which is no legal move") from None
         self.line = None if line is None else [*line, action]

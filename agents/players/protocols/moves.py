@@ -22,6 +22,14 @@ def variant_of(game: NativeGame) -> str:
     return VARIANTS.get((game.name, *game.obs_shape[1:]), game.name)
 
 
+def in_uci(state: State) -> State:
+    """The state in its game's twin whose moves are written as UCI has them; mostly itself."""
+    if state.game.params.get("notation", "uci") == "uci":
+        return state
+    twin = find_game(state.game.name, **{**state.game.params, "notation": "uci"})
+    return twin.from_bytes(state.to_bytes(), check=False)
+
+
 def pass_action(state: State) -> int | None:
     """The legal action that is a pass, or None."""
     try:

@@ -24,8 +24,8 @@ _RATE_SHARE = (
     0.95  # of the simulations that fit into a time: the rest of the clock is for surprises
 )
 _ATTEMPTS = 4  # searches of one move whose budget was far too small for its time
-_ARENA = 1 << 30  # bytes of a tree that grows without a limit ...
-_EDGE = 40  # ... and what a legal move takes in it
+_ARENA = 1 << 31  # bytes of a tree that grows without a limit ...
+_NODE, _EDGE = 64, 40  # ... and what a position and a legal move take in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,10 @@ class Thinker:
     @property
     def most_simulations(self) -> int:
         """Of a search without a limit: what its tree has room for."""
-        return min(MAX_SIMULATIONS, max(1000, _ARENA // (_EDGE * self.game.max_legal)))
+        game = self.game
+        moves = max(len(game.initial_state().legal_actions), game.max_legal // 4)
+        node = _NODE + game.state_size + _EDGE * moves
+        return min(MAX_SIMULATIONS, max(1000, _ARENA // node))
 
     def new_game(self) -> None:
         """Forgets the trees of the game before."""

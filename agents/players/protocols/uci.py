@@ -20,7 +20,7 @@ from playout.agents.players.analysis import move_texts
 from playout.agents.players.player import Player
 from playout.agents.players.protocols.clock import MARGIN, MOVES_LEFT, share
 from playout.agents.players.protocols.lines import LineReader, cleaned
-from playout.agents.players.protocols.moves import read_move, variant_of
+from playout.agents.players.protocols.moves import in_uci, read_move, variant_of
 from playout.agents.players.protocols.thinking import Candidate, Limits, Thinker, Thought
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
@@ -184,7 +184,7 @@ class UciEngine:
             try:
                 if state.is_terminal:
                     raise IllegalActionError("the game is over")
-                action = read_move(state, move)
+                action = read_move(in_uci(state), move)
             except IllegalActionError as error:
                 raise ConfigError(f"move {ply} ({move[:20]}): {error}") from None
             actions.append(action)
@@ -221,7 +221,7 @@ class UciEngine:
         action = thought.action
         if only and action not in only:
             action = next((one.action for one in thought.candidates if one.action in only), only[0])
-        self.emit(f"bestmove {self.state.action_text(action)}")
+        self.emit(f"bestmove {in_uci(self.state).action_text(action)}")
 
     def _limits(self, words: list[str]) -> tuple[Limits, list[int]]:
         """What "go" allows, and the moves that it is restricted to, if any."""
@@ -236,7 +236,7 @@ class UciEngine:
                 while left and left[0] not in _NUMBERS and left[0] != "infinite":
                     move = left.pop(0)
                     try:
-                        only.append(read_move(self.state, move))
+                        only.append(read_move(in_uci(self.state), move))
                     except IllegalActionError:
                         raise ConfigError(f"searchmoves: {move[:20]} is no legal move") from None
             elif key in _NUMBERS:
@@ -300,7 +300,7 @@ class UciEngine:
         milliseconds = max(1, round(1000 * thought.seconds))
         speed = round(1000 * thought.simulations / milliseconds)
         for number, one in enumerate(thought.candidates[: int(self.values["MultiPV"])], 1):
-            line = move_texts(self.state, one.pv)
+            line = move_texts(in_uci(self.state), one.pv)
             self.emit(
                 f"info depth {len(line)} seldepth {len(line)} multipv {number} "
                 f"score {self._score(thought, one)}{self._wdl(one.value)} "

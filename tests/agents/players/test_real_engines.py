@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import playout
 import pytest
@@ -87,3 +88,36 @@ def test_fairy_stockfish_plays_breakthrough():
     program("fairy-stockfish")
     spec = "uci:fairy-stockfish?nodes=300"
     assert meet(spec, "greedy", playout.game("breakthrough"), 4).score(spec)[0] == 4
+
+
+def test_stockfish_of_limited_strength_beats_random_moves_at_chess():
+    program("stockfish")
+    spec = "uci:stockfish?UCI_Elo=1320&nodes=200"
+    assert meet(spec, "random", playout.game("chess(notation=san)"), 4).score(spec)[0] == 4
+
+
+def test_python_chess_drives_our_engine_as_any_other():
+    chess = pytest.importorskip("chess")
+    engine = pytest.importorskip("chess.engine")
+    command = [sys.executable, "-m", "playout", "engine", "uct:50", "--game", "chess"]
+    limit = engine.Limit
+    with engine.SimpleEngine.popen_uci([*command, "--protocol", "uci"], timeout=60) as ours:
+        board = chess.Board()
+        for _ in range(20):  # python-chess refuses what is no legal move
+            played = ours.play(board, limit(nodes=20), info=engine.INFO_ALL)
+            assert played.info["nodes"] == 20
+            board.push(played.move)
+        lines = ours.analyse(board, limit(nodes=60), multipv=3)
+        assert len(lines) == 3 and all(line["pv"][0] in board.legal_moves for line in lines)
+        assert len({line["pv"][0] for line in lines}) == 3
+        mate = chess.Board("7k/R7/6K1/8/8/8/8/8 w - - 0 1")
+        best = ours.play(mate, limit(nodes=400), info=engine.INFO_ALL)
+        assert best.move.uci() == "a7a8" and best.info["score"].white() == engine.Mate(1)
+        only = ours.play(mate, limit(nodes=10), root_moves=[chess.Move.from_uci("g6f6")])
+        assert only.move.uci() == "g6f6"
+        for bounds in (limit(time=0.2), limit(white_clock=5, black_clock=5, white_inc=0.1)):
+            assert ours.play(board, bounds).move in board.legal_moves
+        with ours.analysis(board) as analysis:  # endless until it is left
+            assert next(iter(analysis))["nodes"] > 0
+        ours.configure({"Simulations": 30, "Threads": 2})
+        assert ours.play(board, limit(), info=engine.INFO_ALL).info["nodes"] == 30
