@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -62,7 +62,9 @@ class Command(MachineOptions):
     """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""
 
     moves_file: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Positions, one a line, written alike; an empty line is the start."""
+    """Positions, one a line, written alike; an empty line is the start. Of a file of games, which
+    ends in .sgf, .pgn or .jsonl, every position in which a move was played.
+    """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the answers to this file, a JSON list with one object a line; - is standard output."""
@@ -113,14 +115,22 @@ def _answer_file(command: Command, path: Path) -> int:
     from playout.agents.runs.console import progress
     from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
+    from playout.envs.records.files import holds_games
 
-    lines = read_lines(path)
+    of_games = holds_games(path)
+    lines = [] if of_games else read_lines(path)
     game, judge = open_judge(command)
+    states = []
+    if of_games:
+        for moves, state in read_games(game, path):
+            lines.append(moves)
+            states.append(state)
     # More than one chunk: every core gets a judge of its own; their answers do not differ.
     cores = command.threads or len(os.sched_getaffinity(0))
     cores = cores if command.evaluator == "network" else 1
     others = [open_judge(command)[1] for _ in range(1, min(cores, 8, len(lines) // BATCH))]
-    states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
+    if not of_games:
+        states = [read_position(game, line, path, number) for number, line in enumerate(lines, 1)]
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
         found = analyse(batch, judge, *others, on_done=tell)
@@ -159,6 +169,34 @@ def read_lines(path: Path) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return [line.strip() for line in lines]
+
+
+def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
+    """The positions of the games of a file in which somebody moved: the moves so far, the state.
+
+    They are played through by the rules of `game`, which may have another komi than the file says.
+    """
+    from playout.envs.game_text import read as read_form
+    from playout.envs.records import files
+
+    names = (game.name, game.name if game.origin is None else read_form(game.origin)[0])
+    try:
+        for number, record in enumerate(files.read(path), 1):
+            where = f"{path}, game {number}"
+            if record.game not in names:
+                raise DataError(f"{where} is one of {record.game}, not of {game.name}")
+            try:
+                state = game.initial_state()
+                if record.start is not None:
+                    state = game.from_text(record.start)
+                for ply, move in enumerate(record.moves):
+                    if state.to_play >= 0:
+                        yield " ".join(record.moves[:ply]), state
+                    state = state.apply(state.read_action(move))
+            except PlayoutError as error:
+                raise DataError(f"{where} is no game of {game}: {error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read_position(game: NativeGame, moves: str, path: Path | str, number: int) -> State:

@@ -96,7 +96,7 @@ class Command(MachineOptions):
     """
 
     records: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Append all games to this file: PGN if it ends in .pgn, else one JSON object a line."""
+    """Append all games to this file: SGF (.sgf), PGN (.pgn), or one JSON object a line."""
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the results to this file; - is standard output."""

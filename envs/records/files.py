@@ -1,4 +1,4 @@
-"""Files of games by their suffix: .pgn holds chess as PGN, any other JSON lines.
+"""Files of games by their suffix: .pgn is PGN, .sgf is SGF, any other JSON lines.
 
 Commands that read or write games call this; a format is a module with `append`, `read` and `load`
 as in json_lines.py. Leaves out what the formats are.
@@ -17,7 +17,16 @@ from playout.envs.records.json_lines import GameRecord
 from playout.errors import ConfigError
 
 # The module of this folder for each suffix, and the games that it can hold; json_lines for others.
-FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {".pgn": ("pgn", ("chess",))}
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    ".pgn": ("pgn", ("chess",)),
+    ".sgf": ("sgf", ("go", "othello", "gomoku", "hex")),
+}
+
+
+def holds_games(path: str | os.PathLike[str]) -> bool:
+    """Does the file's name say that it holds games, and not lines of something else?"""
+    suffix = Path(path).suffix.lower()
+    return suffix in FORMATS or suffix == ".jsonl"
 
 
 def format_of(path: str | os.PathLike[str]) -> ModuleType:

@@ -136,6 +136,15 @@ class GameRecord:
             raise DataError(f"a record must be a JSON object, not {_kind(data)}")
         return _checked(data)
 
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> GameRecord:
+        """A record from plain JSON types by the names of its fields; plays the game through.
+
+        Raises:
+            DataError: What does not hold.
+        """
+        return _checked(data)
+
     def states(self) -> Iterator[State]:
         """The positions from the start to the end, one more than there are moves."""
         game = make_game(self.game, **self.params)

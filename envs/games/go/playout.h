@@ -32,9 +32,8 @@ typedef struct go_arena {
 GO_INLINE int32_t go_at_of(int32_t n, int32_t point) { return (point / n + 1) * go_stride(n) + point % n + 1; }
 
 #define GO_EACH(n, at, near)                                                                                           \
-    for (int32_t near##_i = 0, near; near##_i < 4 &&                                                                  \
-         (near = (at) + (near##_i == 0 ? -go_stride(n) : near##_i == 1 ? -1 : near##_i == 2 ? 1 : go_stride(n)), 1);   \
-         near##_i++)
+    _Pragma("GCC unroll 4") for (int32_t near##_i = 0, near = (at) - go_stride(n); near##_i < 4;                       \
+                                 near += near##_i == 1 ? 2 : go_stride(n) - 1, near##_i++)
 
 GO_INLINE void go_arena_see(int32_t n, go_arena *a, uint64_t situation) {
     const uint64_t mask = (uint64_t)go_table_size(n) - 1;

@@ -104,7 +104,7 @@ BAD = [
     (base(game="DROP"), "'game' is missing"),
     (base(moves="DROP"), "'moves' is missing"),
     (base(result="DROP"), "'result' is missing"),
-    (base(game="go"), "no game is named"),
+    (base(game="shogi"), "no game is named"),
     (base(game="os.system"), "is not a game"),
     (base(game="connect_four(width=5)"), "must be a name"),
     (base(game=3), "must be a name"),

@@ -116,7 +116,7 @@ def test_games_are_made_from_text_names_and_objects():
 @pytest.mark.parametrize(
     "text",
     [
-        "go",
+        "shogi",
         "",
         "connect_four(",
         "connect_four)",
