@@ -1,17 +1,15 @@
 """Every setting of an AlphaZero run, and the searches that follow from them.
 
 `AlphaZeroConfig` holds the run, `SelfPlayConfig` how games are played, `LearnerConfig` how networks
-learn; all are frozen and checked when they are made. `stored_config` reads what a run directory
-holds, older names included. Left out: which settings suit a game and a time (budget.py). No torch.
+learn; all are frozen and checked when they are made. Left out: settings by their names, and those
+of stored runs (settings.py); which ones suit a game and a time (budget/). No torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from playout.agents.runs.config import from_dict, nearest, to_dict
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import END_NODES
 from playout.mcts.exact.tactics import Tactics
@@ -49,6 +47,14 @@ class SelfPlayConfig:
         continue_proven: the chance, ply by ply, that a proven game goes on for its exact examples.
         policy_moves: moves kept of a policy target, the likeliest; 0 keeps all that have a
             probability. For games of hundreds of legal moves, whose replay it makes smaller.
+        fast_share: share of moves that are searched briefly and without noise, to get on with the
+            game, and teach nothing (playout-cap randomisation; Wu 2019, section 3.1) ...
+        fast_simulations: ... and simulations of such a search; 0 stands for a quarter.
+        surprise_weight: share of the policy's weight that goes to positions by how far the search
+            has moved from the network's own policy (policy-surprise weighting), 0 to 1.
+        resign_below: a game ends when the search's value for the side to move has been below this
+            for three of its moves in a row; -1: never. For zero-sum games of two players.
+        resign_check: share of games that are played on to see how often that would be wrong.
     """
 
     num_groups: int = 2
@@ -65,13 +71,24 @@ class SelfPlayConfig:
     proof_plies: int = 16
     continue_proven: float = 0.8
     policy_moves: int = 0
+    fast_share: float = 0.0
+    fast_simulations: int = 0
+    surprise_weight: float = 0.0
+    resign_below: float = -1.0
+    resign_check: float = 0.1
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations", "search_threads")
         _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies", "policy_moves")
-        for name in ("opening_share", "value_mix", "continue_proven"):
+        _check_at_least(self, 0, "fast_simulations")
+        shares = ("opening_share", "value_mix", "continue_proven", "surprise_weight")
+        for name in (*shares, "fast_share", "resign_check"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.fast_share == 1:
+            raise ConfigError("fast_share must be less than 1: nothing would be learned")
+        if not -1 <= self.resign_below < 0:
+            raise ConfigError(f"resign_below must be from -1 to 0, not {self.resign_below}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +106,9 @@ class LearnerConfig:
         weight_decay: of matrices and convolutions, decoupled.
         max_grad_norm: gradients longer than this are shortened to it.
         value_weight: of the value loss against the policy loss.
+        target_weight: of the loss of planes that finished games teach, such as who owns each cell,
+            in games that have such targets (`NativeGame.target_planes`); 0: none are learned.
+        score_weight: of the loss of the game's own score, such as a margin in points.
         average: decay a step of the averaged weights; they play, the others learn.
         dtype: "bfloat16" (autocast) or "float32".
     """
@@ -102,6 +122,8 @@ class LearnerConfig:
     weight_decay: float = 1e-3
     max_grad_norm: float = 4.0
     value_weight: float = 1.0
+    target_weight: float = 0.0
+    score_weight: float = 0.0
     average: float = 0.997
     dtype: str = "bfloat16"
 
@@ -171,6 +193,8 @@ class AlphaZeroConfig:
         window: the share of all positions so far that batches are drawn from ...
         min_window: batches are drawn from so many of the newest positions at least.
         warmup_positions: no gradient step before so many positions are there.
+        max_reuse: no position is drawn into batches more often than so many times on average: an
+            update that brought few positions makes fewer steps; 0: no bound.
         overlap: play the games of the next update while the network learns from this one's, with
             the weights of before.
         eval_every: updates between ratings; 0: a few in the run.
@@ -209,6 +233,7 @@ class AlphaZeroConfig:
     window: float = 0.5
     min_window: int = 50_000
     warmup_positions: int = 4096
+    max_reuse: float = 0.0
     overlap: bool = False
     eval_every: int = 0
     eval_simulations: int = 128
@@ -229,7 +254,7 @@ class AlphaZeroConfig:
         if not lengths[0] > 0 or lengths[0] == float("inf"):
             raise ConfigError("a run needs at least one update or game, or some minutes")
         _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window")
-        _check_at_least(self, 0, "leaf_proof_nodes", "eval_every")
+        _check_at_least(self, 0, "leaf_proof_nodes", "eval_every", "max_reuse")
         if not 0 <= self.grow_warmup <= self.grow_at < 1 or self.grow_at == 0:
             raise ConfigError("grow_at must be in (0, 1) and grow_warmup not larger")
         if not 0 < self.window <= 1:
@@ -279,109 +304,6 @@ def selfplay_search(simulations: int, *, cache_size: int = 0, threads: int = 1) 
         cache_size=cache_size,
         threads=threads,
     )
-
-
-# Names that settings had in runs of earlier versions, and settings that are gone, with the one
-# value that any run has had.
-_RENAMED = {"teach": "grow_warmup", "least_window": "min_window", "lookahead": "tactics"}
-_RENAMED_SELFPLAY = {"blunder": "regret_threshold", "play_on": "continue_proven"}
-# What the settings that later changed were, where a run of an earlier version does not say.
-_EARLIER_SELFPLAY = {"opening_share": 0.97, "opening_plies": 21, "proof_plies": 22}
-_GONE_SELFPLAY = {"cheap_simulations": None, "full_share": 1.0, "resign": -1.0}
-
-
-def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
-    """The configuration that a run directory holds, in today's names or in older ones.
-
-    Args:
-        values: the table `alphazero` of the run's configuration.
-        where: names the source in errors.
-
-    Raises:
-        ConfigError: a setting that is unknown, or that this version no longer has.
-    """
-    found = {_RENAMED.get(key, key): value for key, value in values.items()}
-    if isinstance(found.get("tactics"), bool):  # it was a switch for lookahead and proofs alike
-        if not found["tactics"]:
-            found["leaf_proof_nodes"] = 0
-        found["tactics"] = "auto" if found["tactics"] else "off"
-    if isinstance(found.get("selfplay"), Mapping):
-        selfplay = dict(found["selfplay"])
-        for key, only in _GONE_SELFPLAY.items():
-            value = selfplay.pop(key, only)
-            if only is not None and value != only:
-                raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
-        selfplay = {_RENAMED_SELFPLAY.get(key, key): value for key, value in selfplay.items()}
-        found["selfplay"] = _EARLIER_SELFPLAY | selfplay
-    return from_dict(AlphaZeroConfig, found, where=where)
-
-
-_GROUPS: Mapping[str, type] = {"selfplay": SelfPlayConfig, "learner": LearnerConfig}
-# Settings that options of the command itself decide.
-_COMMAND_SETTINGS = frozenset(
-    {"game", "network", "size", "updates", "games", "minutes", "infer_dtype"}
-)
-
-
-def setting_names() -> dict[str, str]:
-    """Every setting that can be given, such as "learner.batch_size", by its own last name.
-
-    Names that two groups share stand here in full only.
-    """
-    full = [f.name for f in fields(AlphaZeroConfig) if f.name not in _GROUPS]
-    full = [name for name in full if name not in _COMMAND_SETTINGS]
-    full += [f"{group}.{f.name}" for group, cls in _GROUPS.items() for f in fields(cls)]
-    short = [name.rpartition(".")[2] for name in full]
-    found = {name: name for name in full}
-    found.update((s, name) for s, name in zip(short, full, strict=True) if short.count(s) == 1)
-    return found
-
-
-def with_settings(config: AlphaZeroConfig, given: Mapping[str, Any]) -> AlphaZeroConfig:
-    """The same with other settings: "learner.batch_size" or "batch_size", or a table "learner".
-
-    Raises:
-        ConfigError: a name that there is not, or a value of the wrong type.
-    """
-    names = setting_names()
-    changes: dict[str, dict[str, Any]] = {"": {}, **{group: {} for group in _GROUPS}}
-    for name, value in given.items():
-        if name in _GROUPS:
-            table = to_dict(value)
-            if not isinstance(table, dict):
-                raise ConfigError(f"{name} must be a table of settings, not {value!r:.60}")
-            changes[name].update(table)
-        elif name not in names:
-            raise ConfigError(f"alphazero has no setting {name!r}; {nearest(name, names)}")
-        else:
-            group, _, key = names[name].rpartition(".")
-            changes[group][key] = value
-    groups = {
-        group: from_dict(cls, changes[group], where=group, base=getattr(config, group))
-        for group, cls in _GROUPS.items()
-    }
-    config = from_dict(AlphaZeroConfig, changes[""], where="alphazero", base=config)
-    return replace(config, **groups)
-
-
-def full_names(given: Mapping[str, Any]) -> list[str]:
-    """Which settings `with_settings` would change, sorted."""
-    names, found = setting_names(), set[str]()
-    for name, value in given.items():
-        if name in _GROUPS:
-            found.update(f"{name}.{key}" for key in to_dict(value))
-        elif name in names:
-            found.add(names[name])
-    return sorted(found)
-
-
-def picked(config: AlphaZeroConfig, names: Iterable[str]) -> dict[str, Any]:
-    """The values of some settings, by full name."""
-    found = {}
-    for name in names:
-        group, _, key = name.rpartition(".")
-        found[name] = getattr(getattr(config, group) if group else config, key)
-    return found
 
 
 def _check_at_least(config: Any, least: int, *names: str) -> None:

@@ -5,7 +5,7 @@ normalisation statistics and its own gradients, which are added in order: on two
 faster than two threads inside each operation (no barriers), and the result does not depend on how
 many cores there are. On any other device a batch is one shard, which crosses to it once and is not
 waited for: metrics stay there until `mean_metrics`. Self-play and the supervised baseline both
-learn by it. Left out: what a batch holds (replay.py).
+learn by it. Left out: what a batch holds (replay/).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
-from playout.agents.networks.boards.network import BoardNetwork, tuning_of
+from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
 from playout.agents.networks.precision import lowered
 from playout.agents.optim.adam import Adam
 from playout.agents.optim.flat import flat_gradients, together
@@ -33,6 +34,7 @@ from torch.nn import functional
 
 CPU = torch.device("cpu")
 LOSSES = ("train/policy_loss", "train/value_loss", "train/policy_entropy")
+AUXILIARY_LOSSES = ("train/target_loss", "train/score_loss")
 
 Metrics = dict[str, Tensor | float]
 """What a step reports: numbers on a processor, tensors [] of a device that is not waited for."""
@@ -40,34 +42,51 @@ Metrics = dict[str, Tensor | float]
 
 def losses(
     net: BoardNetwork, batch: TrainingBatch, *, dtype: str, device: torch.device = CPU
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Policy loss, value loss and the entropy of the policy, each a mean over the batch.
 
     The policy is compared on legal actions only. A value is learned as an expected score
-    (1 + value) / 2 by cross entropy, which keeps its gradient where tanh has lost it.
+    (1 + value) / 2 by cross entropy, which keeps its gradient where tanh has lost it. Where the
+    batch says how games ended, the losses of target planes and of scores follow, 0 for what the
+    network has no head for.
     """
-    obs, mask, policy, values, weights = pack_to_device(
-        (batch.obs, batch.mask, batch.policy, batch.values, batch.policy_weights), device
+    parts: list[npt.NDArray[Any]] = [batch.obs, batch.mask, batch.policy, batch.values]
+    lessons = [part for part in (batch.planes, batch.scores, batch.ended) if part is not None]
+    obs, mask, policy, values, weights, *taught = pack_to_device(
+        [*parts, batch.policy_weights, *lessons], device
     )
     obs = obs.contiguous(memory_format=torch.channels_last)
     with lowered(device.type, torch.bfloat16 if dtype == "bfloat16" else torch.float32):
-        logits, value_logits = net.heads(obs)
+        if taught and isinstance(net, AuxiliaryNetwork):
+            logits, value_logits, planes, score = net.all_heads(obs)
+        else:
+            logits, value_logits = net.heads(obs)
+            planes = score = None
     log_policy = functional.log_softmax(logits.float().masked_fill(mask == 0, -1e9), dim=1)
     policy_loss = -((policy * log_policy).sum(dim=1) * weights).sum() / weights.sum().clamp(min=1.0)
     scores = values.add(1).mul(0.5)
     value_loss = functional.binary_cross_entropy_with_logits(value_logits.float(), scores)
     entropy = -(log_policy.exp() * log_policy).sum(dim=1).mean().detach()
-    return policy_loss, value_loss, entropy
+    if not taught:
+        return policy_loss, value_loss, entropy
+    ended = taught.pop()
+    known = ended.sum().clamp(min=1.0)
+    target_loss = score_loss = value_loss.new_zeros(())
+    if planes is not None and batch.planes is not None:
+        each = functional.binary_cross_entropy_with_logits(
+            planes.float(), taught[0].add(1).mul(0.5), reduction="none"
+        )
+        target_loss = (each.mean(dim=(1, 2, 3)) * ended).sum() / known
+    if score is not None and batch.scores is not None:
+        each = functional.huber_loss(score.float(), taught[-1], reduction="none", delta=0.1)
+        score_loss = (each * ended).sum() / known
+    return policy_loss, value_loss, entropy, target_loss, score_loss
 
 
 def slices(batch: TrainingBatch, count: int) -> list[TrainingBatch]:
     """A batch cut into `count` parts of nearly equal length."""
     edges = [len(batch) * index // count for index in range(count + 1)]
-    names = TrainingBatch.__slots__
-    return [
-        TrainingBatch(*(getattr(batch, name)[a:b] for name in names))
-        for a, b in itertools.pairwise(edges)
-    ]
+    return [batch[a:b] for a, b in itertools.pairwise(edges)]
 
 
 class Learner:
@@ -144,7 +163,7 @@ class Learner:
             shards = self._pool.map(self._shard, range(len(parts)), parts)
             columns = zip(*([float(x) for x in shard] for shard in shards), strict=True)
             means = [sum(column) / len(parts) for column in columns]
-            found: Metrics = dict(zip(LOSSES, means, strict=True))
+            found: Metrics = dict(zip(LOSSES + AUXILIARY_LOSSES, means, strict=False))
             norm = found["train/grad_norm"] = self._combine_gradients()
             if not all(map(math.isfinite, (*means[:2], norm))):
                 raise DivergedError(
@@ -152,7 +171,7 @@ class Learner:
                     f"({rate:.2g}) and continue from the last checkpoint"
                 )
         else:
-            found = dict(zip(LOSSES, self._shard(0, batch), strict=True))
+            found = dict(zip(LOSSES + AUXILIARY_LOSSES, self._shard(0, batch), strict=False))
             for optimizer in self.optimizers:
                 optimizer.collect()
             found["train/grad_norm"] = self._clip_on_device()
@@ -163,14 +182,20 @@ class Learner:
         self._update_average()
         return {**found, "train/learning_rate": rate}
 
-    def _shard(self, index: int, batch: TrainingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _shard(self, index: int, batch: TrainingBatch) -> list[Tensor]:
         """Gradients of one shard; its losses and its policy's entropy."""
         net = self._replicas[index].train()
         for gradient in self._gradients[index]:
             gradient.zero_()
-        policy_loss, value_loss, entropy = losses(net, batch, dtype=self.dtype, device=self.device)
-        (policy_loss + self.config.value_weight * value_loss).backward()
-        return policy_loss.detach(), value_loss.detach(), entropy
+        config = self.config
+        parts = losses(net, batch, dtype=self.dtype, device=self.device)
+        total = parts[0] + config.value_weight * parts[1]
+        for weight, part in zip(
+            (config.target_weight, config.score_weight), parts[3:], strict=False
+        ):
+            total = total + weight * part
+        total.backward()
+        return [part.detach() for part in parts]
 
     @torch.no_grad()
     def _combine_gradients(self) -> float:

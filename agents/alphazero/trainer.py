@@ -113,6 +113,9 @@ class AlphaZeroTrainer(Trainer):
         refuse_self_play(self.game)
         self.unit = "games" if config.updates is None else "updates"
         self.title = f"alphazero {self.game.name}"
+        learner = config.learner
+        planes = learner.target_weight > 0 and self.game.target_planes > 0
+        scores = learner.score_weight > 0 and self.game.has_score
         weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
         networks = [
             new_network(
@@ -121,6 +124,8 @@ class AlphaZeroTrainer(Trainer):
                 network=config.network,
                 pooling=config.pooling,
                 heads=config.heads,
+                planes=planes,
+                scores=scores,
                 seed=weights_seed,
             )
             for plan in config.networks
@@ -143,8 +148,11 @@ class AlphaZeroTrainer(Trainer):
             search=search,
             num_simulations=config.networks[0].num_simulations,
             seed=seed,
+            keep_finals=planes or scores,
         )
-        self.replay = Replay(self.game, config.replay_capacity, seed=seed)
+        self.replay = Replay(
+            self.game, config.replay_capacity, seed=seed, keep_finals=planes or scores
+        )
         self._background = ThreadPoolExecutor(1, "selfplay", torch.set_num_threads, (1,))
         self.updates = 0
         # (from this update on, so many are planned): a plan may change while it is carried out.
@@ -250,7 +258,10 @@ class AlphaZeroTrainer(Trainer):
         self.updates += 1
         self._update_seconds = end - start
         return {
-            **self._play_metrics(counts, len(examples)),
+            **counts.metrics(len(examples)),
+            "selfplay/games": float(self.totals.games),
+            "selfplay/positions": float(self.replay.num_added),
+            "search/evaluations": float(self.totals.evaluations),
             **learned,
             "time/selfplay_s": played,
             "time/train_s": max(end - start - played, 0.0),  # what it took besides
@@ -277,25 +288,19 @@ class AlphaZeroTrainer(Trainer):
         learner, plan = self.learners[index], config.networks[index]
         trained = plan.trained(self._done)
         rows = []
-        for _ in range(plan.steps):
+        for _ in range(self._steps(plan.steps)):
             number = sum(one.steps for one in self.learners)
             batch = self.replay.batch(number, config.learner.batch_size, window=window)
             rows.append(learner.step(batch, done=trained))
         return {**mean_metrics(rows), "train/window": float(min(window, len(self.replay)))}
 
-    def _play_metrics(self, counts: Counts, examples: int) -> dict[str, float]:
-        games, moves = max(counts.games, 1), max(counts.moves, 1)
-        return {
-            "selfplay/games": float(self.totals.games),
-            "selfplay/positions": float(self.replay.num_added),
-            "selfplay/examples": float(examples),
-            "selfplay/game_length": examples / games,
-            "selfplay/first_player_wins": counts.first_wins / games,
-            "selfplay/draws": counts.draws / games,
-            "search/evaluations": float(self.totals.evaluations),
-            "search/evaluations_per_move": counts.evaluations / moves,
-            "search/proven_share": counts.proven / moves,
-        }
+    def _steps(self, planned: int) -> int:
+        """The gradient steps of an update: those planned, or what `max_reuse` allows by now."""
+        reuse = self.config.max_reuse
+        if not reuse:
+            return planned
+        allowed = reuse * self.replay.num_added / self.config.learner.batch_size
+        return min(planned, max(0, int(allowed) - sum(one.steps for one in self.learners)))
 
     def evaluate(self) -> dict[str, float]:
         """The averaged network's rating, and its share of good moves where there is a solver."""

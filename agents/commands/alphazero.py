@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.alphazero.config import (
-    AlphaZeroConfig,
+from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.settings import (
     full_names,
     picked,
     setting_names,

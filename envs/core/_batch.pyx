@@ -146,6 +146,30 @@ def returns(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> 
     raise_error(game)
 
 
+def scores(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> None:
+    """Writes the game's own scores of finished states, zeros elsewhere; for games that have them."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t row
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            memset(&out[row, 0], 0, game.num_players * sizeof(float))
+            if game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL:
+                game.score(game, &states[row, 0], &out[row, 0])
+    raise_error(game)
+
+
+def targets(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players, float[:, ::1] out) -> None:
+    """Writes what finished states teach players[b], zeros elsewhere; for games that have targets."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t row
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            memset(&out[row, 0], 0, out.shape[1] * sizeof(float))
+            if game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL:
+                game.targets(game, &states[row, 0], players[row], &out[row, 0])
+    raise_error(game)
+
+
 def hashes(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> None:
     """Writes the hash of every row."""
     cdef const playout_game *game = table_of(capsule)

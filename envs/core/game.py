@@ -7,6 +7,7 @@ written in Python in python_game.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -258,6 +259,33 @@ class NativeGame:
         out = np.empty(len(data), np.int32)
         _batch.plies_left(self.capsule, data, out)
         return out
+
+    def final_scores(self, states: StateBatch) -> NDArray[np.float32]:
+        """float32 [B, P]: the game's own scores of finished states, zeros elsewhere.
+
+        Raises:
+            GameError: It has none (`has_score`).
+        """
+        if not self.has_score:
+            raise GameError(f"{self} has no score")
+        out = np.empty((len(states), self.num_players), np.float32)
+        _batch.scores(self.capsule, states.data, out)
+        return out
+
+    def final_targets(self, states: StateBatch, players: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [B, T, H, W]: what finished states teach `players` int32 [B]; zeros elsewhere.
+
+        Raises:
+            GameError: It has no target planes.
+        """
+        if not self.target_planes:
+            raise GameError(f"{self} has no target planes")
+        if len(states) and not 0 <= players.min() <= players.max() < self.num_players:
+            raise ValueError(f"players must be 0 to {self.num_players - 1}")
+        shape = (self.target_planes, *self.obs_shape[1:])
+        planes = np.empty((len(states), math.prod(shape)), np.float32)
+        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), planes)
+        return planes.reshape(len(states), *shape)
 
     @property
     def calls_python(self) -> bool:

@@ -4,7 +4,8 @@ play.py holds all groups, group.py one of them, openings.py says where its games
 draws chance outcomes and names a game's faults, targets.py turns finished games into `Examples`.
 """
 
-from playout.agents.alphazero.selfplay.group import Counts, Group
+from playout.agents.alphazero.selfplay.counts import Counts
+from playout.agents.alphazero.selfplay.group import Group
 from playout.agents.alphazero.selfplay.play import SelfPlay
 
 __all__ = ["Counts", "Group", "SelfPlay"]

@@ -10,15 +10,15 @@ more than two and with dice are played alike, without proofs. Left out: all grou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.replay import Examples
+from playout.agents.alphazero.selfplay.counts import Counts
 from playout.agents.alphazero.selfplay.openings import Openings
+from playout.agents.alphazero.selfplay.resignations import Resignations
 from playout.agents.alphazero.selfplay.rules import (
     check_actions,
     check_observations,
@@ -39,50 +39,6 @@ Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 
-@dataclass(slots=True)
-class Counts:
-    """What self-play did: sums over groups and rounds.
-
-    Attributes:
-        moves: that a search has chosen.
-        games: that are over.
-        evaluations: questions that searches asked their evaluators.
-        simulations: of all searches.
-        first_wins: games that ended well for the first player ...
-        draws: ... and with 0 for that player.
-        proven: games that a search's proof ended.
-        chance: outcomes drawn at chance nodes of games in play.
-        first_return: the first player's results, summed up.
-    """
-
-    moves: int = 0
-    games: int = 0
-    evaluations: int = 0
-    simulations: int = 0
-    first_wins: int = 0
-    draws: int = 0
-    proven: int = 0
-    chance: int = 0
-    first_return: float = 0.0
-
-    def add(self, other: Counts) -> None:
-        """Adds another part's counts."""
-        for name in Counts.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def state_dict(self) -> dict[str, int | float]:
-        """All of them by name."""
-        return {name: getattr(self, name) for name in Counts.__slots__}
-
-    @staticmethod
-    def from_state(state: Mapping[str, int | float]) -> Counts:
-        """What `state_dict` gave; other versions may hold fewer counts, or more."""
-        counts = Counts()
-        for name in set(Counts.__slots__) & state.keys():
-            setattr(counts, name, state[name])
-        return counts
-
-
 class Group:
     """One group of concurrent games."""
 
@@ -96,6 +52,7 @@ class Group:
         num_simulations: int,
         seed: int,
         index: int,
+        keep_finals: bool = False,
     ) -> None:
         self.game, self.config, self.evaluator = game, config, evaluator
         self.seed, self.index = seed, index
@@ -104,7 +61,13 @@ class Group:
         size = config.num_trees
         self.states = game.batch(size)
         self.plies = np.zeros(size, np.int32)  # since the game's beginning
-        self.histories = Histories(game, size, max_moves=config.policy_moves)
+        self.histories = Histories(
+            game,
+            size,
+            max_moves=config.policy_moves,
+            surprise_weight=config.surprise_weight,
+            keep_finals=keep_finals,
+        )
         self.openings = Openings(
             game, share=config.opening_share, plies=config.opening_plies, seed=seed, index=index
         )
@@ -112,6 +75,8 @@ class Group:
         # Proofs of the search end games of one player and such where one's gain is another's loss.
         self._stops = config.stop_proven and (game.num_players == 1 or has_proofs(game))
         self._opened = np.zeros(size, bool)  # games that have not been searched yet
+        self._fast = np.zeros(size, bool)  # games whose move is searched briefly
+        self.resignations = Resignations(game, config, seed=seed, index=index)
         search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
         self._chance_seed = int(np.random.default_rng([seed, 7, index]).integers(2**62))
         self.search = Search(game, search, num_trees=size, seed=search_seed)
@@ -133,9 +98,8 @@ class Group:
         self.search.clear_cache()
         if self.round == 0:
             finished += self._end_proven(np.zeros(self.config.num_trees, bool), counts)
-        self.search.begin(
-            self.states, num_simulations=self.num_simulations, noise=self._begin_round()
-        )
+        noise, simulations = self._begin_round()
+        self.search.begin(self.states, num_simulations=simulations, noise=noise)
         # Where the cache knows all (tic-tac-toe), questions are rare: moves count too.
         max_moves = 8 * evaluations / self.num_simulations
         while not finished or (
@@ -146,10 +110,19 @@ class Group:
             finished.append(self._round(counts))
         return Examples.concatenate(finished), counts
 
-    def _begin_round(self) -> Bools:
-        """Counts a round; which games follow their search's noise in it."""
+    def _begin_round(self) -> tuple[Bools, Ints]:
+        """Counts a round; which games follow their search's noise in it, and their simulations."""
         self.round += 1
-        return np.asarray(self.histories.lengths < self.config.explore_plies)
+        config, size = self.config, self.config.num_trees
+        noise = np.asarray(self.histories.lengths < config.explore_plies)
+        simulations = np.full(size, self.num_simulations, np.int32)
+        if config.fast_share:
+            rng = np.random.default_rng([self.seed, 8, self.index, self.round])
+            self._fast = rng.random(size) < config.fast_share
+            brief = config.fast_simulations or max(1, self.num_simulations // 4)
+            simulations[self._fast] = min(brief, self.num_simulations)
+            noise &= ~self._fast
+        return noise, simulations
 
     def _answers(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
         """The evaluator's; where it fails, the game may be the cause."""
@@ -170,7 +143,11 @@ class Group:
         result = search.result()
         check_actions(self.states, result.action)
         self.histories.append(
-            self.states, result, result.action, regret_threshold=config.regret_threshold
+            self.states,
+            result,
+            result.action,
+            regret_threshold=config.regret_threshold,
+            fast=self._fast,
         )
         movers = self.states.to_play()
         self.states.apply(result.action)
@@ -209,7 +186,9 @@ class Group:
         counts.first_wins += int((known[played, 0] > 0).sum())
         counts.draws += int((known[played, 0] == 0).sum())
         counts.first_return += float(known[played, 0].sum(dtype=np.float64))
-        examples = self.histories.finish(rows, known, value_mix=self.config.value_mix)
+        self.resignations.count(rows, known, counts)
+        last = self.states[rows] if self.histories.keep_finals else None
+        examples = self.histories.finish(rows, known, value_mix=self.config.value_mix, states=last)
         self._open(rows)
         return examples
 
@@ -259,17 +238,17 @@ class Group:
 
     def _continue(self, new_games: Bools, after_chance: Bools, actions: Ints) -> None:
         """Begins every game's next search: below the move played, or anew."""
-        noise, simulations = self._begin_round(), self.num_simulations
+        noise, simulations = self._begin_round()
         # Trees are not told which outcomes chance has drawn.
         anew = new_games | after_chance
         old, new = np.flatnonzero(~anew), np.flatnonzero(anew)
         if len(old):
             self.search.advance(
-                actions[old], where=old, num_simulations=simulations, noise=noise[old]
+                actions[old], where=old, num_simulations=simulations[old], noise=noise[old]
             )
         if len(new):
             self.search.begin(
-                self.states[new], where=new, num_simulations=simulations, noise=noise[new]
+                self.states[new], where=new, num_simulations=simulations[new], noise=noise[new]
             )
 
     def _results(self, result: SearchResult, movers: Ints, counts: Counts) -> tuple[Bools, Float32]:
@@ -285,11 +264,17 @@ class Group:
             returns[rows, movers[rows]] = 0 + result.value[rows]  # no -0
             ended[rows] = True
             counts.proven += len(rows)
+        given_up = self.resignations.after(result.value, movers, ended)
+        returns[given_up, movers[given_up]] = -1
+        returns[given_up, 1 - movers[given_up]] = 1
+        ended[given_up] = True
+        counts.resigned += len(given_up)
         return ended, returns
 
     def _open(self, rows: Rows) -> None:
         """Begins a game in every row."""
         self._opened[rows] = True
+        self.resignations.open(rows, self.round)
         if len(rows):
             self.states[rows], self.plies[rows] = self.openings.draw(len(rows))
 
@@ -302,6 +287,7 @@ class Group:
             "plies": self.plies.copy(),
             "searches": self.search.counters,
             "histories": self.histories.state_dict(),
+            **self.resignations.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, check: bool = True) -> None:
@@ -311,3 +297,4 @@ class Group:
         self.plies = state["plies"]
         self.search.counters = state["searches"]
         self.histories.load_state_dict(state["histories"])
+        self.resignations.load_state_dict(state)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.replay import Examples
-from playout.agents.alphazero.selfplay.group import Counts, Group
+from playout.agents.alphazero.selfplay.counts import Counts
+from playout.agents.alphazero.selfplay.group import Group
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 from playout.mcts.evaluators import Evaluator
@@ -32,6 +33,7 @@ class SelfPlay:
         search: how to search; the number of simulations is taken from `config`.
         num_simulations: of a move's search to begin with; by default as ever after.
         seed: names all random streams.
+        keep_finals: examples tell in which states their games ended.
 
     With `search` of no cache, no reused subtrees and no proofs, no opening_share, stop_proven off,
     proof_nodes 0 and the bare network as evaluator, whole games are played with an evaluation for
@@ -47,6 +49,7 @@ class SelfPlay:
         search: SearchConfig,
         num_simulations: int | None = None,
         seed: int = 0,
+        keep_finals: bool = False,
     ) -> None:
         if len(evaluators) != config.num_groups:
             raise ConfigError(
@@ -64,6 +67,7 @@ class SelfPlay:
                 num_simulations=simulations,
                 seed=seed,
                 index=index,
+                keep_finals=keep_finals,
             )
             for index, evaluator in enumerate(evaluators)
         ]

@@ -7,7 +7,7 @@ purpose (exploration says nothing about the position), and the search's own valu
 position that a prover has solved has its exact value as target, and an even policy over the moves
 that keep it. Memory goes with the plies played and the moves that have a probability, not with the
 length that games may have. Left out: which games are played (group.py), how examples are kept
-(replay.py).
+(replay/).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.policies import Policies, ragged
-from playout.agents.alphazero.replay import Examples, values_per_position
+from playout.agents.alphazero.replay import Examples, Finals, values_per_position
+from playout.agents.alphazero.replay.policies import Policies, ragged
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError
 from playout.mcts.exact.prover import ILLEGAL, Outcomes, best_known
@@ -35,7 +35,10 @@ FIELDS = {
     "player": np.int8,
     "full": np.uint8,  # 0 where the policy has nothing to learn
     "blunder": np.uint8,  # 1 where the move was a bad one made on purpose
+    "fast": np.uint8,  # 1 where the search was brief, and nothing is to be learned
+    "surprise": np.float32,  # nats from the network's policy to the search's
 }
+LATER_FIELDS = ("fast", "surprise")  # which checkpoints of earlier versions do not have: all 0
 
 
 def best_value(result: SearchResult) -> Float32:
@@ -51,6 +54,14 @@ def best_value(result: SearchResult) -> Float32:
     return found.astype(np.float32)
 
 
+def surprise(result: SearchResult) -> Float32:
+    """How far the search's policy is from the network's own: KL divergence in nats, float32 [B]."""
+    weights = result.action_weights
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(weights) - result.prior_logits
+    return np.where(weights > 0, weights * np.clip(ratio, -20, 20), 0).sum(axis=1).clip(0)
+
+
 class Histories:
     """What was searched and played in B games.
 
@@ -62,10 +73,21 @@ class Histories:
         game: what is played.
         size: B.
         max_moves: as `Policies.from_dense` takes it.
+        surprise_weight: see SelfPlayConfig.
+        keep_finals: examples tell in which states their games ended.
     """
 
-    def __init__(self, game: NativeGame, size: int, *, max_moves: int = 0) -> None:
+    def __init__(
+        self,
+        game: NativeGame,
+        size: int,
+        *,
+        max_moves: int = 0,
+        surprise_weight: float = 0.0,
+        keep_finals: bool = False,
+    ) -> None:
         self.game, self.size, self.max_moves = game, size, max_moves
+        self.surprise_weight, self.keep_finals = surprise_weight, keep_finals
         self.lengths = np.zeros(size, np.int32)
         self._log = _Log(game.state_size, Policies.from_dense(np.zeros((0, game.num_actions))))
         self._rows = [array("q") for _ in range(size)]  # where a game's plies stand in the log
@@ -82,8 +104,12 @@ class Histories:
         actions: npt.NDArray[np.int32],
         *,
         regret_threshold: float,
+        fast: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """One ply of every game: positions [B], the search's answers and the moves chosen [B]."""
+        """One ply of every game: positions [B], the search's answers and the moves chosen [B].
+
+        Where the search was `fast` [B] the position is no example.
+        """
         rows = np.arange(self.size)
         tried = np.where(result.visits > 0, result.q, -np.inf)
         chosen = result.q[rows, actions]
@@ -100,6 +126,8 @@ class Histories:
             player=states.to_play(),
             full=np.ones(self.size),
             blunder=explored,
+            fast=np.zeros(self.size) if fast is None else fast,
+            surprise=surprise(result) if self.surprise_weight else np.zeros(self.size),
         )
 
     def append_proven(self, rows: Rows, states: StateBatch, outcomes: Outcomes) -> None:
@@ -118,6 +146,8 @@ class Histories:
             player=states.to_play(),
             full=(keeps != (outcomes != ILLEGAL)).any(axis=1),
             blunder=np.zeros(len(rows)),
+            fast=np.zeros(len(rows)),
+            surprise=np.zeros(len(rows)),
         )
 
     def _append(
@@ -145,12 +175,22 @@ class Histories:
         for game, (end, length) in enumerate(zip(ends, self.lengths, strict=True)):
             self._rows[game] = array("q", range(end - length, end))
 
-    def finish(self, rows: Rows, returns: Float32, *, value_mix: float) -> Examples:
-        """Examples of the games in `rows`, which ended with returns [R, P]; they are emptied."""
+    def finish(
+        self, rows: Rows, returns: Float32, *, value_mix: float, states: StateBatch | None = None
+    ) -> Examples:
+        """Examples of the games in `rows`, which ended with returns [R, P]; they are emptied.
+
+        Args:
+            rows: Games.
+            returns: Their results.
+            value_mix: See SelfPlayConfig.
+            states: Their last states [R], where finals are kept; one that is not over was cut
+                short.
+        """
         if not len(rows):
-            return Examples.none(self.game)
+            return Examples.none(self.game, finals=self.keep_finals)
         order = self._order(rows.tolist())
-        log = self._log
+        log, lengths = self._log, self.lengths[rows]
         values = np.empty((len(order), values_per_position(self.game)), np.float32)
         end = 0
         for row, known in zip(rows.tolist(), returns, strict=True):
@@ -159,7 +199,31 @@ class Histories:
             self._rows[row] = array("q")
         self.lengths[rows] = 0
         weights = log.fields["full"][order].astype(np.float32) * (log.fields["player"][order] >= 0)
-        return Examples(log.states[order], log.policies(order), values, weights)
+        games = np.repeat(np.arange(len(rows)), lengths)
+        finals = self._finals(states, games) if self.keep_finals and states is not None else None
+        taught = np.flatnonzero(log.fields["fast"][order] == 0)
+        if self.surprise_weight:
+            weights[taught] = self._surprising(order[taught], weights[taught], games[taught])
+        if len(taught) < len(order):
+            order, values, weights = order[taught], values[taught], weights[taught]
+            finals = None if finals is None else finals[taught]
+        return Examples(log.states[order], log.policies(order), values, weights, finals)
+
+    @staticmethod
+    def _finals(states: StateBatch, games: Rows) -> Finals:
+        """The final states of positions of these games; of games that were cut short none."""
+        over = states.is_terminal()
+        places = np.where(over, np.cumsum(over) - 1, -1)
+        return Finals(states.data[over], places[games])
+
+    def _surprising(self, plies: Rows, weights: Float32, games: Rows) -> Float32:
+        """Policy weights with a part handed out by surprise; a game keeps its sum."""
+        surprises = self._log.fields["surprise"][plies] * weights
+        total = np.bincount(games, weights)[games]
+        spread = np.bincount(games, surprises)[games]
+        share = np.where(spread > 0, surprises / np.maximum(spread, 1e-9) * total, weights)
+        mixed: Float32 = (weights + self.surprise_weight * (share - weights)).astype(np.float32)
+        return mixed
 
     def _targets(self, plies: Rows, returns: Float32, value_mix: float) -> Float32:
         """Value targets [T, V] of one game with these plies [T] in the log, V as in `Examples`."""
@@ -207,7 +271,8 @@ class Histories:
         if state["states"].shape != (total, self.game.state_size):
             raise CheckpointError("the checkpoint's games do not fit this game")
         policy = Policies.from_state(state, total, self.game.num_actions)
-        fields = {key: np.asarray(state[key]) for key in FIELDS}
+        nothing = dict.fromkeys(LATER_FIELDS, np.zeros(total, np.float32))
+        fields = {key: np.asarray({**nothing, **state}[key]) for key in FIELDS}
         if "policy" in state:  # earlier versions took the value of a proven position from the proof
             known = fields["proven"] != UNKNOWN
             fields["value"] = np.where(known, fields["proven"], fields["value"])

@@ -136,6 +136,41 @@ def answers(
     return logits, value(functional.relu_(value_hidden(board)))
 
 
+class AuxiliaryHeads(nn.Module):
+    """What a finished game teaches besides its result: planes, and the game's own score.
+
+    They see what the other heads see, and are only there to learn from (Wu 2019, section 4.1).
+
+    Args:
+        features: F, planes that it sees.
+        planes: T, target planes; 0 for none.
+        scores: learn the score?
+        generator: of the first weights.
+    """
+
+    def __init__(
+        self, features: int, planes: int, scores: bool, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.planes = nn.Conv2d(features, planes, 1) if planes else None
+        self.score = nn.Linear(2 * features, 1) if scores else None
+        for layer in (self.planes, self.score):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=1e-3, generator=generator)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Features [M, F, H, W] to target planes [M, T, H, W] and scores [M]; None: not learned.
+
+        Planes are logits, of which tanh(logit / 2) is the target; scores are divided by the cells
+        of the board.
+        """
+        planes = None if self.planes is None else self.planes(x)
+        score = None if self.score is None else self.score(pooled(x))[:, 0]
+        return planes, score
+
+
 @torch.no_grad()
 def initialise_heads(
     policy: nn.Module,

@@ -105,6 +105,14 @@ class BoardNetwork(Protocol):
         """Switches gradients of all weights on or off."""
 
 
+@runtime_checkable
+class AuxiliaryNetwork(Protocol):
+    """A network that can also learn what finished games teach besides their results."""
+
+    def all_heads(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """As `heads`, then logits of target planes [M, T, H, W] and scores [M] a cell, or None."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """What a network says of itself to those who train it and ask it.

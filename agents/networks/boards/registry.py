@@ -30,6 +30,8 @@ def new_network(
     network: str = "resnet",
     pooling: bool = False,
     heads: str = "auto",
+    planes: bool = False,
+    scores: bool = False,
     seed: int = 0,
 ) -> BoardNetwork:
     """A fresh network for a game.
@@ -40,13 +42,17 @@ def new_network(
         network: "resnet", "transformer" or "module:Class", a torch module of your own (own.py).
         pooling: global pooling in every second block of a resnet.
         heads: "linear", "pooled" or "auto" (heads.py), of the built-in ones.
+        planes: heads for the game's target planes, of a resnet ...
+        scores: ... and for its own score.
         seed: the same seed gives the same weights.
 
     Raises:
         ConfigError: a name, a size or a class that cannot be used; or a module that nobody trusts.
     """
-    shape, actions, planes = game.obs_shape, game.num_actions, side_planes(game)
+    shape, actions, sides = game.obs_shape, game.num_actions, side_planes(game)
     players = game.num_players
+    if (planes or scores) and network != "resnet":
+        raise ConfigError(f"network {network!r} cannot learn target planes or scores: a resnet can")
     if network == "resnet":
         return build(
             shape,
@@ -56,7 +62,9 @@ def new_network(
             zero_sum=game.zero_sum,
             pooling=pooling,
             heads=heads,
-            side_planes=planes,
+            side_planes=sides,
+            target_planes=game.target_planes if planes else 0,
+            scores=scores,
             seed=seed,
         )
     if network == "transformer":
@@ -67,7 +75,7 @@ def new_network(
             num_players=players,
             zero_sum=game.zero_sum,
             heads=heads,
-            side_planes=planes,
+            side_planes=sides,
             seed=seed,
         )
     if ":" not in network:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from playout.agents.networks.boards.heads import (
+    AuxiliaryHeads,
     answers,
     choose_heads,
     initialise_heads,
@@ -56,6 +57,8 @@ class ResNetConfig:
         heads: "linear" or "pooled", see heads.py.
         side_planes: where the observation shows the side to move, see `side_to_move`; None: a game
             does not say.
+        target_planes: planes of `AuxiliaryHeads`; 0 for none.
+        scores: whether they have the game's own score.
     """
 
     obs_shape: tuple[int, int, int]
@@ -69,6 +72,8 @@ class ResNetConfig:
     pooling: bool = False
     heads: str = "linear"
     side_planes: tuple[int, int] | None = (0, 1)
+    target_planes: int = 0
+    scores: bool = False
 
     @property
     def num_values(self) -> int:
@@ -89,7 +94,8 @@ class ResNetConfig:
         data = {**asdict(self), "obs_shape": list(self.obs_shape)}
         if self.side_planes is not None:
             data["side_planes"] = list(self.side_planes)
-        for name, before in (("heads", "linear"), ("side_planes", [0, 1]), ("zero_sum", True)):
+        earlier = {"heads": "linear", "side_planes": [0, 1], "zero_sum": True}
+        for name, before in {**earlier, "target_planes": 0, "scores": False}.items():
             if data[name] == before:
                 del data[name]
         return data
@@ -179,6 +185,11 @@ class ResNet(nn.Module):
         self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
         self.value = nn.Linear(config.value_hidden, config.num_values)
         self._initialise(generator)
+        self.auxiliary: AuxiliaryHeads | None = None
+        if config.target_planes or config.scores:
+            self.auxiliary = AuxiliaryHeads(
+                features, config.target_planes, config.scores, generator
+            )
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         for module in self.modules():
@@ -195,8 +206,8 @@ class ResNet(nn.Module):
             activation_size=channels * height * width,
         )
 
-    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
+    def _features(self, obs: Tensor) -> Tensor:
+        """What the heads see, [M, F, H, W]."""
         x = self.stem(obs)
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
@@ -207,8 +218,19 @@ class ResNet(nn.Module):
         x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
             x = block(x)
-        x = norm_relu(self.head(x), self.head_norm)
+        return norm_relu(self.head(x), self.head_norm)
+
+    def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""
+        x = self._features(obs)
         return answers(self.config.heads, x, self.policy, self.value_hidden, self.value)
+
+    def all_heads(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The same, then logits of target planes [M, T, H, W] and scores [M] a cell, or None."""
+        x = self._features(obs)
+        kind, value = self.config.heads, (self.value_hidden, self.value)
+        planes, score = (None, None) if self.auxiliary is None else self.auxiliary(x)
+        return *answers(kind, x, self.policy, *value), planes, score
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
@@ -328,6 +350,8 @@ def build(
     pooling: bool = False,
     heads: str = "linear",
     side_planes: tuple[int, int] | None = (0, 1),
+    target_planes: int = 0,
+    scores: bool = False,
     seed: int = 0,
 ) -> ResNet:
     """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
@@ -344,6 +368,8 @@ def build(
         pooling=pooling,
         heads=choose_heads(heads, obs_shape, num_actions, head),
         side_planes=side_planes,
+        target_planes=target_planes,
+        scores=scores,
     )
     # Linear layers draw from the global generator before we set them: keep it as it was.
     with torch.random.fork_rng(devices=[]):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
-from playout.agents.alphazero.config import setting_names
 from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.settings import setting_names
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device

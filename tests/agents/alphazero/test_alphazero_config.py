@@ -1,14 +1,8 @@
 """Settings that a run directory holds: today's, and those of earlier versions."""
 
 import pytest
-from playout.agents.alphazero.config import (
-    AlphaZeroConfig,
-    LearnerConfig,
-    SelfPlayConfig,
-    full_names,
-    stored_config,
-    with_settings,
-)
+from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
+from playout.agents.alphazero.settings import full_names, stored_config, with_settings
 from playout.agents.runs.config import to_dict
 from playout.errors import ConfigError
 

@@ -3,8 +3,8 @@
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.policies import Policies
 from playout.agents.alphazero.replay import Examples, Replay
+from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.alphazero.selfplay.targets import Histories
 from playout.errors import CheckpointError
 from playout.mcts.search import UNKNOWN

@@ -10,91 +10,26 @@ out: priorities and storage on disk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.policies import Policies, action_dtype, ragged
-from playout.agents.networks.boards.network import values_for
+from playout.agents.alphazero.replay.examples import (
+    Examples,
+    TrainingBatch,
+    values_per_position,
+)
+from playout.agents.alphazero.replay.finals import (
+    FinalRing,
+    finals_from_dict,
+    finals_to_dict,
+    lessons,
+)
+from playout.agents.alphazero.replay.policies import Policies, action_dtype, ragged
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError, ConfigError
 
-UInt8 = npt.NDArray[np.uint8]
-Float32 = npt.NDArray[np.float32]
-
 _MIN_PAIRS = 1 << 10  # room for pairs of an empty ring
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """What self-play (or a solver) says of N positions.
-
-    Attributes:
-        states: uint8 [N, state_size].
-        policy: target probabilities, none on illegal actions.
-        values: target values, float32 [N, V]; V = 1 for the side to move, or one a player.
-        policy_weights: float32 [N]; 0 where only the value is to be learned.
-    """
-
-    states: UInt8
-    policy: Policies
-    values: Float32
-    policy_weights: Float32
-
-    @staticmethod
-    def from_dense(
-        states: UInt8, policy: Float32, values: Float32, policy_weights: Float32
-    ) -> Examples:
-        """The same from dense policies [N, A]."""
-        return Examples(states, Policies.from_dense(policy), values, policy_weights)
-
-    @staticmethod
-    def none(game: NativeGame) -> Examples:
-        """No positions of a game."""
-        return Examples.from_dense(
-            np.empty((0, game.state_size), np.uint8),
-            np.empty((0, game.num_actions), np.float32),
-            np.empty((0, values_per_position(game)), np.float32),
-            np.empty(0, np.float32),
-        )
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Examples:
-        return Examples(
-            self.states[rows], self.policy[rows], self.values[rows], self.policy_weights[rows]
-        )
-
-    @staticmethod
-    def concatenate(parts: list[Examples]) -> Examples:
-        """Joins examples in the order given."""
-        return Examples(
-            np.concatenate([part.states for part in parts]),
-            Policies.concatenate([part.policy for part in parts]),
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.policy_weights for part in parts]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingBatch:
-    """One batch as the network sees it: `obs [M, C, H, W]`, `mask uint8 [M, A]`, targets."""
-
-    obs: Float32
-    mask: UInt8
-    policy: Float32
-    values: Float32
-    policy_weights: Float32
-
-    def __len__(self) -> int:
-        return len(self.obs)
-
-
-def values_per_position(game: NativeGame) -> int:
-    """V of `Examples`: 1 where the value for the side to move says all, else one a player."""
-    return values_for(game.num_players, game.zero_sum)
 
 
 class Replay:
@@ -104,9 +39,12 @@ class Replay:
         game: the game whose states are stored.
         capacity: rows kept.
         seed: names the stream that batches are drawn from.
+        keep_finals: remember how games ended too, so that batches hold what that teaches.
     """
 
-    def __init__(self, game: NativeGame, capacity: int, *, seed: int = 0) -> None:
+    def __init__(
+        self, game: NativeGame, capacity: int, *, seed: int = 0, keep_finals: bool = False
+    ) -> None:
         if capacity < 1:
             raise ConfigError(
                 f"a replay buffer needs room for at least one position, not {capacity}"
@@ -125,6 +63,7 @@ class Replay:
         self._pairs_added = 0
         self._actions = np.zeros(_MIN_PAIRS, action_dtype(game.num_actions))
         self._probabilities = np.zeros(_MIN_PAIRS, np.float32)
+        self._finals = FinalRing(game, capacity) if keep_finals else None
         # [K, A]: where action a of a state goes in the state as symmetry k shows it.
         self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
 
@@ -134,7 +73,8 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, unused room included."""
-        return sum(
+        finals = 0 if self._finals is None else self._finals.nbytes
+        return finals + sum(
             array.nbytes
             for array in (
                 self._states,
@@ -159,6 +99,8 @@ class Replay:
         self._values[rows] = examples.values
         self._policy_weights[rows] = examples.policy_weights
         self._starts[rows], self._counts[rows] = pairs, examples.policy.counts
+        if self._finals is not None:
+            self._finals.add(rows, examples.finals)
         self.num_added = end
 
     def _store_pairs(self, policy: Policies, oldest: int) -> npt.NDArray[np.int64]:
@@ -184,7 +126,10 @@ class Replay:
         counts = self._counts[rows]
         pairs = ragged(self._starts[rows], counts) % len(self._actions)
         policy = Policies(counts, self._actions[pairs], self._probabilities[pairs])
-        return Examples(self._states[rows], policy, self._values[rows], self._policy_weights[rows])
+        finals = None if self._finals is None else self._finals.of(rows)
+        return Examples(
+            self._states[rows], policy, self._values[rows], self._policy_weights[rows], finals
+        )
 
     def rows(self, number: int, size: int, *, window: int | None = None) -> npt.NDArray[np.int64]:
         """Rows of batch `number`: uniform over the newest `window`, each once if it can."""
@@ -211,8 +156,16 @@ class Replay:
         policy = np.zeros((len(examples), self.game.num_actions), np.float32)
         rows = packed.rows
         policy[rows, self._moved_actions[symmetries[rows], packed.actions]] = packed.probabilities
+        planes, scores, ended = lessons(self.game, examples, symmetries)
         return TrainingBatch(
-            states.observe(), states.legal_mask(), policy, examples.values, examples.policy_weights
+            states.observe(),
+            states.legal_mask(),
+            policy,
+            examples.values,
+            examples.policy_weights,
+            planes,
+            scores,
+            ended,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,6 +178,7 @@ class Replay:
             "values": kept.values,
             "policy_weights": kept.policy_weights,
             **kept.policy.state_dict(),
+            **finals_to_dict(kept.finals),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -240,6 +194,10 @@ class Replay:
             if source.shape != (size, *target.shape[1:]) or source.dtype != target.dtype:
                 raise CheckpointError(f"the checkpoint's replay does not fit this game ({name})")
         policy = Policies.from_state(state, size, self.game.num_actions)
+        finals = None
+        if self._finals is not None:
+            self._finals.clear()
+            finals = finals_from_dict(state, size, self.game)
         by_age = np.arange(added - size, added) % self.capacity
         self.num_added, self._pairs_added = added - size, 0
         self.add(
@@ -248,5 +206,6 @@ class Replay:
                 policy[by_age],
                 state["values"][by_age],
                 state["policy_weights"][by_age],
+                None if finals is None else finals[by_age],
             )
         )

@@ -1,0 +1,117 @@
+"""Settings of an AlphaZero run by their names: those of stored runs, and those that a person gives.
+
+`stored_config` reads what a run directory holds, older names included; `with_settings` changes
+settings by name, such as "learner.batch_size" or "batch_size". What they mean says config.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
+from playout.agents.runs.config import from_dict, nearest, to_dict
+from playout.errors import ConfigError
+
+# Names that settings had in runs of earlier versions, and settings that are gone, with the one
+# value that any run has had.
+_RENAMED = {"teach": "grow_warmup", "least_window": "min_window", "lookahead": "tactics"}
+_RENAMED_SELFPLAY = {"blunder": "regret_threshold", "play_on": "continue_proven"}
+# What the settings that later changed were, where a run of an earlier version does not say.
+_EARLIER_SELFPLAY = {"opening_share": 0.97, "opening_plies": 21, "proof_plies": 22}
+_GONE_SELFPLAY = {"cheap_simulations": None, "full_share": 1.0, "resign": -1.0}
+
+
+def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
+    """The configuration that a run directory holds, in today's names or in older ones.
+
+    Args:
+        values: the table `alphazero` of the run's configuration.
+        where: names the source in errors.
+
+    Raises:
+        ConfigError: a setting that is unknown, or that this version no longer has.
+    """
+    found = {_RENAMED.get(key, key): value for key, value in values.items()}
+    if isinstance(found.get("tactics"), bool):  # it was a switch for lookahead and proofs alike
+        if not found["tactics"]:
+            found["leaf_proof_nodes"] = 0
+        found["tactics"] = "auto" if found["tactics"] else "off"
+    if isinstance(found.get("selfplay"), Mapping):
+        selfplay = dict(found["selfplay"])
+        for key, only in _GONE_SELFPLAY.items():
+            value = selfplay.pop(key, only)
+            if only is not None and value != only:
+                raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
+        selfplay = {_RENAMED_SELFPLAY.get(key, key): value for key, value in selfplay.items()}
+        found["selfplay"] = _EARLIER_SELFPLAY | selfplay
+    return from_dict(AlphaZeroConfig, found, where=where)
+
+
+_GROUPS: Mapping[str, type] = {"selfplay": SelfPlayConfig, "learner": LearnerConfig}
+# Settings that options of the command itself decide.
+_COMMAND_SETTINGS = frozenset(
+    {"game", "network", "size", "updates", "games", "minutes", "infer_dtype"}
+)
+
+
+def setting_names() -> dict[str, str]:
+    """Every setting that can be given, such as "learner.batch_size", by its own last name.
+
+    Names that two groups share stand here in full only.
+    """
+    full = [f.name for f in fields(AlphaZeroConfig) if f.name not in _GROUPS]
+    full = [name for name in full if name not in _COMMAND_SETTINGS]
+    full += [f"{group}.{f.name}" for group, cls in _GROUPS.items() for f in fields(cls)]
+    short = [name.rpartition(".")[2] for name in full]
+    found = {name: name for name in full}
+    found.update((s, name) for s, name in zip(short, full, strict=True) if short.count(s) == 1)
+    return found
+
+
+def with_settings(config: AlphaZeroConfig, given: Mapping[str, Any]) -> AlphaZeroConfig:
+    """The same with other settings: "learner.batch_size" or "batch_size", or a table "learner".
+
+    Raises:
+        ConfigError: a name that there is not, or a value of the wrong type.
+    """
+    names = setting_names()
+    changes: dict[str, dict[str, Any]] = {"": {}, **{group: {} for group in _GROUPS}}
+    for name, value in given.items():
+        if name in _GROUPS:
+            table = to_dict(value)
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name} must be a table of settings, not {value!r:.60}")
+            changes[name].update(table)
+        elif name not in names:
+            raise ConfigError(f"alphazero has no setting {name!r}; {nearest(name, names)}")
+        else:
+            group, _, key = names[name].rpartition(".")
+            changes[group][key] = value
+    groups = {
+        group: from_dict(cls, changes[group], where=group, base=getattr(config, group))
+        for group, cls in _GROUPS.items()
+    }
+    config = from_dict(AlphaZeroConfig, changes[""], where="alphazero", base=config)
+    return replace(config, **groups)
+
+
+def full_names(given: Mapping[str, Any]) -> list[str]:
+    """Which settings `with_settings` would change, sorted."""
+    names, found = setting_names(), set[str]()
+    for name, value in given.items():
+        if name in _GROUPS:
+            found.update(f"{name}.{key}" for key in to_dict(value))
+        elif name in names:
+            found.add(names[name])
+    return sorted(found)
+
+
+def picked(config: AlphaZeroConfig, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some settings, by full name."""
+    found = {}
+    for name in names:
+        group, _, key = name.rpartition(".")
+        found[name] = getattr(getattr(config, group) if group else config, key)
+    return found
