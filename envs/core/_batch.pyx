@@ -158,7 +158,8 @@ def scores(object capsule, const uint8_t[:, ::1] states, float[:, ::1] out) -> N
     raise_error(game)
 
 
-def targets(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players, float[:, ::1] out) -> None:
+def targets(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] players,
+            float[:, ::1] out) -> None:
     """Writes what finished states teach players[b], zeros elsewhere; for games that have targets."""
     cdef const playout_game *game = table_of(capsule)
     cdef int32_t row
