@@ -6,8 +6,8 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "breakthrough_game",
-            ["breakthrough_game.c"],
+            "clobber_game",
+            ["clobber_game.c"],
             include_dirs=[get_include()],
             extra_compile_args=["-std=c11", "-O2"],
         )

@@ -1,0 +1,214 @@
+"""Other implementations of games behind one interface, and games played on both move by move.
+
+Each adaptor speaks playout's notation of moves. pyffish is Fairy-Stockfish's rules, OpenSpiel
+brings its own; neither shares code with playout. Which game is held against which: RULES below.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import playout
+from playout.benchmarks.tools.measuring import peer
+
+PASS = "pass"
+
+
+class OtherRules(Protocol):
+    """One game under way in another implementation."""
+
+    def moves(self) -> set[str]:
+        """The legal moves as playout writes them; none when the game is over."""
+
+    def play(self, move: str) -> None:
+        """Plays one of them."""
+
+    def returns(self) -> list[float]:
+        """The result of a finished game, [P]."""
+
+
+# Variants that pyffish does not bring: smaller boards.
+_VARIANTS = """
+[flipello6:flipello]
+maxRank = 6
+maxFile = f
+startFen = 6/6/2pP2/2Pp2/6/6[PPPPPPPPPPPPPPPPPPpppppppppppppppppp] w 0 1
+enclosingDropStart = c3 d3 c4 d4
+[flipello4:flipello]
+maxRank = 4
+maxFile = d
+startFen = 4/1pP1/1Pp1/4[PPPPPPPPpppppppp] w 0 1
+enclosingDropStart = b2 c2 b3 c3
+[breakthrough6:breakthrough]
+maxRank = 6
+maxFile = f
+startFen = pppppp/pppppp/6/6/PPPPPP/PPPPPP w 0 1
+flagRegionWhite = *6
+flagRegionBlack = *1
+[breakthrough5:breakthrough]
+maxRank = 5
+maxFile = e
+startFen = ppppp/ppppp/5/PPPPP/PPPPP w 0 1
+flagRegionWhite = *5
+flagRegionBlack = *1
+"""
+
+
+class Pyffish:
+    """A game of Fairy-Stockfish.
+
+    Args:
+        variant: Its name there.
+        ours: Turns a move there into playout's.
+    """
+
+    def __init__(self, variant: str, ours: Callable[[str], str] = str) -> None:
+        self.rules = peer("pyffish", "pyffish")
+        assert self.rules is not None
+        if variant not in self.rules.variants():
+            self.rules.load_variant_config(_VARIANTS)
+        self.variant, self.ours = variant, ours
+        self.start = self.rules.start_fen(variant)
+        self.played: list[str] = []
+        self._theirs: dict[str, str] = {}
+
+    def moves(self) -> set[str]:
+        """See `OtherRules`."""
+        self._theirs = {self.ours(move): move for move in self._legal(self.played)}
+        if set(self._theirs) == {PASS}:
+            after = self._legal([*self.played, self._theirs[PASS]])
+            if {*map(self.ours, after)} <= {PASS}:
+                self._theirs = {}  # there both would pass for ever
+        return set(self._theirs)
+
+    def play(self, move: str) -> None:
+        """See `OtherRules`."""
+        self.played.append(self._theirs[move])
+
+    def returns(self) -> list[float]:
+        """See `OtherRules`."""
+        turn = len(self.played) % 2
+        over, value = self.rules.is_immediate_game_end(self.variant, self.start, self.played)
+        if not over and self._legal(self.played):  # nobody can do but pass: pieces count
+            fen: str = self.rules.get_fen(self.variant, self.start, self.played)
+            board = fen.partition("[")[0]
+            over, value = True, (board.count("P") - board.count("p")) * (1 - 2 * turn)
+        if not over:
+            value = self.rules.game_result(self.variant, self.start, self.played)
+        won = float((value > 0) - (value < 0))
+        return [-won, won] if turn else [won, -won]
+
+    def _legal(self, played: list[str]) -> list[str]:
+        if self.rules.is_immediate_game_end(self.variant, self.start, played)[0]:
+            return []
+        found: list[str] = self.rules.legal_moves(self.variant, self.start, played)
+        return found
+
+
+class OpenSpiel:
+    """A game of OpenSpiel.
+
+    Args:
+        name: The game there, with its parameters.
+        ours: Turns a move there into playout's.
+    """
+
+    def __init__(self, name: str, ours: Callable[[str], str] = str) -> None:
+        pyspiel = peer("pyspiel", "open-spiel")
+        assert pyspiel is not None
+        self.state = pyspiel.load_game(name).new_initial_state()
+        self.ours = ours
+        self._theirs: dict[str, int] = {}
+
+    def moves(self) -> set[str]:
+        """See `OtherRules`."""
+        state = self.state
+        self._theirs = {self.ours(state.action_to_string(a)): a for a in state.legal_actions()}
+        return set(self._theirs)
+
+    def play(self, move: str) -> None:
+        """See `OtherRules`."""
+        self.state.apply_action(self._theirs[move])
+
+    def returns(self) -> list[float]:
+        """See `OtherRules`."""
+        found: list[float] = self.state.returns()
+        return found
+
+
+def flipello(side: int) -> Callable[[str], str]:
+    """Fairy-Stockfish's drops "P@g6": its board is the mirror image, and a pass stays on a cell."""
+
+    def ours(move: str) -> str:
+        if "@" not in move:
+            return PASS
+        return chr(ord("a") + side - 1 - (ord(move[2]) - ord("a"))) + move[3:]
+
+    return ours
+
+
+def downwards(rows: int) -> Callable[[str], str]:
+    """OpenSpiel's Breakthrough: the first player comes from above; "*" marks what takes."""
+    return lambda move: "".join(
+        str(rows + 1 - int(letter)) if letter.isdigit() else letter for letter in move.rstrip("*")
+    )
+
+
+# By game and peer's package, what starts a game there. Further games add their lines here.
+RULES: dict[tuple[str, str], Callable[[], OtherRules]] = {
+    ("breakthrough", "pyffish"): lambda: Pyffish("breakthrough"),
+    ("breakthrough(size=6)", "pyffish"): lambda: Pyffish("breakthrough6"),
+    ("breakthrough(size=5)", "pyffish"): lambda: Pyffish("breakthrough5"),
+    ("breakthrough", "pyspiel"): lambda: OpenSpiel("breakthrough", downwards(8)),
+    ("breakthrough(size=6)", "pyspiel"): lambda: OpenSpiel(
+        "breakthrough(rows=6,columns=6)", downwards(6)
+    ),
+    ("breakthrough(size=9, columns=5)", "pyspiel"): lambda: OpenSpiel(
+        "breakthrough(rows=9,columns=5)", downwards(9)
+    ),
+    ("othello", "pyffish"): lambda: Pyffish("flipello", flipello(8)),
+    ("othello(size=4)", "pyffish"): lambda: Pyffish("flipello4", flipello(4)),
+    ("othello(size=6)", "pyffish"): lambda: Pyffish("flipello6", flipello(6)),
+    ("othello(size=10)", "pyffish"): lambda: Pyffish("flipello10", flipello(10)),
+    ("othello", "pyspiel"): lambda: OpenSpiel("othello"),
+}
+
+
+def play_beside(name: str, package: str, num_games: int, seed: int) -> int:
+    """Random games on both; every legal move and every result is compared.
+
+    Args:
+        name: A game of RULES.
+        package: The peer's, which must be installed.
+        num_games: How many games.
+        seed: The same seed gives the same games.
+
+    Returns:
+        The positions compared.
+
+    Raises:
+        AssertionError: They differ; it names the position.
+    """
+    game, rng, compared = playout.game(name), random.Random(seed), 0
+    for _ in range(num_games):
+        state, other = game.initial_state(), RULES[name, package]()
+        while True:
+            moves = {state.action_text(action): action for action in state.legal_actions}
+            theirs = other.moves()
+            compared += 1
+            if set(moves) != theirs:
+                only = (
+                    f"only here {sorted(set(moves) - theirs)}, there {sorted(theirs - set(moves))}"
+                )
+                raise AssertionError(f"{game}, {package}: {state.text}: {only}")
+            if not moves:
+                if other.returns() != state.returns.tolist():
+                    here, there = state.returns.tolist(), other.returns()
+                    raise AssertionError(f"{game}, {package}: {state.text}: {here}, there {there}")
+                break
+            move = rng.choice(sorted(moves))
+            other.play(move)
+            state = state.apply(moves[move])
+    return compared
