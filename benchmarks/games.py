@@ -22,9 +22,9 @@ BOARDS = 1024
 DEEPER = {10: 1_662_623, 11: 4_568_683}
 
 
-def mean_length(name: str) -> float:
+def mean_length(name: str, num_games: int = 200_000) -> float:
     """Mean plies of a random game."""
-    states = playout.game(name).batch(200_000)
+    states = playout.game(name).batch(num_games)
     return float(states.random_plies(states.game.max_plies, 1).mean())
 
 

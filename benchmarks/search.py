@@ -1,9 +1,10 @@
 """The tree search beside OpenSpiel (rollouts), mctx with pgx, and LightZero, on one core.
 
-Rollout search: Connect Four from the first position, a fresh tree each time. Batched search: a
-constant evaluator, so that what is measured is the tree: descents, moves, legal moves, leaves
-copied out, backups, and everything at the Python border. Observations are written or not, both are
-reported; mctx's evaluator does not look at any, LightZero's tree knows no game at all.
+Rollout search: from the first position, a fresh tree each time; Connect Four by number of
+simulations, larger games at 1,000. Batched search: Connect Four with a constant evaluator, so that
+what is measured is the tree: descents, moves, legal moves, leaves copied out, backups, and
+everything at the Python border. Observations are written or not, both are reported; mctx's
+evaluator does not look at any, LightZero's tree knows no game at all.
 
     python -m playout.benchmarks.search [--quick] [--lightzero PYTHON]
 
@@ -25,6 +26,15 @@ from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
 from playout.mcts.search import Search, SearchConfig
 
 ROLLOUT_SIMULATIONS = (100, 1_000, 10_000)
+GAME_SIMULATIONS = 1_000
+# Searched with rollouts: a title, the game here and in OpenSpiel.
+GAMES = (
+    ("Othello", "othello", "othello"),
+    ("Breakthrough", "breakthrough", "breakthrough"),
+    ("Go 9x9", "go(size=9)", "go(board_size=9)"),
+    ("Hex 11x11", "hex(size=11)", "hex(board_size=11)"),
+    ("Chess", "chess", "chess"),
+)
 SHAPES = ((256, 32), (256, 200), (16, 32), (1, 32))
 COMMAND = "python -m playout.benchmarks.search"
 Candidate = Callable[[], float]
@@ -165,6 +175,25 @@ def rollout_part(repeats: int, scale: float) -> tuple[dict[str, Any], list[dict[
     return found, claims
 
 
+def games_part(repeats: int, scale: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Rollout search in larger games."""
+    found: dict[str, Any] = {}
+    claims: list[dict[str, Any]] = []
+    for title, ours, theirs in GAMES:
+        searches = max(1, int(10 * scale))
+        rates = measure(
+            present(
+                playout=our_rollouts(GAME_SIMULATIONS, searches, ours),
+                openspiel=openspiel_rollouts(GAME_SIMULATIONS, 1, theirs),
+            ),
+            repeats=repeats,
+        )
+        found[f"{title} {GAME_SIMULATIONS}"] = rates
+        what = f"{title}, UCT with random rollouts, {GAME_SIMULATIONS:,} simulations, one core"
+        claims += claim(what, rates, "playout", "openspiel", "OpenSpiel C++ MCTSBot", 10)
+    return found, claims
+
+
 def tree_part(
     python: str | None, repeats: int, scale: float
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -206,8 +235,10 @@ def main() -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     repeats, scale = (3, 0.3) if arguments.quick else (9, 1.0)
     rollouts, claims = rollout_part(repeats, scale)
+    larger, claims_of_games = games_part(repeats, scale)
+    claims += claims_of_games
     trees, more = tree_part(arguments.lightzero, repeats, scale)
-    for subject, rates in (rollouts | trees).items():
+    for subject, rates in (rollouts | larger | trees).items():
         for name, rate in rates.items():
             print(f"{subject:>16} {name:<18} {rate}")
     for line in claims + more:
@@ -217,7 +248,7 @@ def main() -> int:
         settings = {"repeats": repeats, "uct_c": 2, "cores": 1, "evaluator": "constant zeros"}
         path = write_result(
             "search",
-            {"rollouts": rollouts, "trees": trees, "claims": claims + more},
+            {"rollouts": rollouts, "games": larger, "trees": trees, "claims": claims + more},
             settings=settings,
         )
         print(path)

@@ -4,7 +4,7 @@ Processes are started anew for every measurement, turn about with the peer's. Th
 and installed into a fresh virtual environment that sees the packages of this one, so that playout
 alone is counted and no network is needed.
 
-    python -m playout.benchmarks.footprint [--quick]
+    python -m playout.benchmarks.tools.footprint [--quick]
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 from playout.benchmarks.tools.measuring import Rate, peer, write_result
 
-COMMAND = "python -m playout.benchmarks.footprint"
-ROOT = Path(__file__).resolve().parents[1]
+COMMAND = "python -m playout.benchmarks.tools.footprint"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def process(*arguments: str, cwd: Path | None = None) -> Callable[[], float]:
