@@ -79,7 +79,8 @@ class Command(MachineOptions):
     """Checkpoint: best, latest or its number."""
 
     plot: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """With --moves: also draw the position into this PNG file."""
+    """With --moves: also draw the position into this file: PNG with a bar for every move, or, if
+    its name ends with .svg, the board alone."""
 
     quiet: bool = False
     """Show no progress."""

