@@ -9,6 +9,7 @@ under test is the caller's part.
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +32,9 @@ checkpoint of a run is chosen."""
 # A game whose positions need more nodes each is not solved on the spot; in rules that run at
 # Python's speed a node takes some hundred times as long.
 _SMALL_GAME_NODES, _SMALL_PYTHON_GAME_NODES = 2_000_000, 500
+# A game whose first position needs more nodes is not looked at further; nor is one without a prover
+# of its own whose full tree, pruned as well as can be, has more leaves than a power of ten.
+_FIRST_POSITION_NODES, _LOG_LEAVES = 300_000, 30
 _SMALL_GAME_POSITIONS = 150  # tic-tac-toe has 179
 
 
@@ -97,10 +101,16 @@ def _positions_of(
             return found, ""
     if game.num_players != 2:
         return None, f"{game} has no evaluation positions: only games of two players are solved"
+    leaves = game.max_plies / 2 * math.log10(max(2, game.max_legal))
+    if game.prover is None and leaves > _LOG_LEAVES:
+        return None, f"{game} has no evaluation positions: it is too large to be solved"
     plies = (0, max(1, game.max_plies - 2))
     nodes = _SMALL_PYTHON_GAME_NODES if game.calls_python else _SMALL_GAME_NODES
     seed = 1 if use == RATING else 2
     try:
+        # Late positions of a large game are solved, too, one by one and for minutes.
+        first = Solver(game, max_nodes=min(nodes, _FIRST_POSITION_NODES))
+        first.outcomes(game.batch(1))
         solver = Solver(game, max_nodes=nodes)
         return random_positions(
             game, _SMALL_GAME_POSITIONS, plies=plies, seed=seed, solver=solver

@@ -1,6 +1,7 @@
 """The committed positions, their file format, and the shares measured on them."""
 
 import json
+import time
 
 import numpy as np
 import playout
@@ -139,3 +140,11 @@ def test_moves_become_text_and_back():
     assert moves_text(game, []) == "" and read_moves(game, "") == []
     with pytest.raises(IllegalActionError, match="move 2"):
         read_moves(game, "48")
+
+
+@pytest.mark.parametrize("game", ["go(size=9)", "chess", "othello(size=6)", "gomoku"])
+def test_large_games_have_no_positions_and_nothing_is_searched_for_that(game):
+    begun = time.process_time()
+    with pytest.raises(GameError, match="too large to be solved"):
+        load_scored_positions(game)
+    assert time.process_time() - begun < 1
