@@ -1,12 +1,14 @@
 """The tree search beside OpenSpiel (rollouts), mctx with pgx, and LightZero, on one core.
 
 Rollout search: from the first position, a fresh tree each time; Connect Four by number of
-simulations, larger games at 1,000. Batched search: Connect Four with a constant evaluator, so that
-what is measured is the tree: descents, moves, legal moves, leaves copied out, backups, and
-everything at the Python border. Observations are written or not, both are reported; mctx's
-evaluator does not look at any, LightZero's tree knows no game at all.
+simulations, larger games at 1,000. Batched search: a constant evaluator, so that what is measured
+is the tree: descents, moves, legal moves, leaves copied out, backups, and everything at the Python
+border. Observations are written or not, both are reported; mctx's evaluator does not look at any,
+LightZero's tree knows no game at all. Then, ours alone: two threads beside one, and the memory of
+256 trees of Go 19x19.
 
     python -m playout.benchmarks.search [--quick] [--lightzero PYTHON]
+    python -m playout.benchmarks.search --scaling [--quick] | --memory
 
 Peers are optional. LightZero needs a Python of its own: name its interpreter.
 """
@@ -14,8 +16,11 @@ Peers are optional. LightZero needs a Python of its own: name its interpreter.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +42,17 @@ GAMES = (
 )
 SHAPES = ((256, 32), (256, 200), (16, 32), (1, 32))
 COMMAND = "python -m playout.benchmarks.search"
+TREE_GAMES = {"Othello": ("othello", "othello"), "Go 9x9": ("go(size=9)", "go_9x9")}  # ours, pgx's
+SCALING = {  # the settings of a search, its game and trees, whether observations are written
+    "uct 1,000, Go 9x9": ({"algorithm": "uct", "num_simulations": 1000}, "go(size=9)", False),
+    "gumbel 32, Go 9x9": ({"num_simulations": 32}, "go(size=9)", True),
+    "gumbel 32, Connect Four": ({"num_simulations": 32}, "connect_four", False),
+    "puct 400 by 16 leaves, Go 19x19": (
+        {"algorithm": "puct", "num_simulations": 400, "leaves_per_step": 16},
+        "go(size=19)",
+        True,
+    ),
+}
 Candidate = Callable[[], float]
 
 
@@ -75,16 +91,18 @@ def openspiel_rollouts(
 
 
 def our_trees(
-    kind: str, trees: int, simulations: int, searches: int, observe: bool, **settings: Any
+    config: SearchConfig, trees: int, searches: int, observe: bool, name: str = "connect_four"
 ) -> Candidate:
     """Batched search through ask and tell; the evaluator returns the same arrays each time."""
-    config = SearchConfig(algorithm=kind, num_simulations=simulations, **settings)
-    search, states = Search("connect_four", config, num_trees=trees), None
-    states = playout.game("connect_four").batch(trees)
-    logits, values = np.zeros((trees, 7), np.float32), np.zeros(trees, np.float32)
+    game, uct = playout.game(name), config.algorithm == "uct"
+    search, states = Search(game, config, num_trees=trees), game.batch(trees)
+    rows = trees * config.leaves_per_step
+    logits, values = np.zeros((rows, game.num_actions), np.float32), np.zeros(rows, np.float32)
 
     def run() -> float:
         done = 0
+        if uct:
+            return sum(int(search.run(states).visits.sum()) for _ in range(searches))
         for _ in range(searches):
             search.begin(states)
             while (leaves := search.ask(observe=observe)) is not None:
@@ -95,13 +113,15 @@ def our_trees(
     return run
 
 
-def mctx_trees(kind: str, trees: int, simulations: int, searches: int) -> Candidate | None:
+def mctx_trees(
+    kind: str, trees: int, simulations: int, searches: int, name: str = "connect_four"
+) -> Candidate | None:
     """The same by mctx and pgx."""
     if not all(peer(name, name) for name in ("jax", "mctx", "pgx")):
         return None
     from playout.benchmarks.tools.peers.mctx_search import constant_search
 
-    return constant_search(kind, trees, simulations, searches)
+    return constant_search(kind, trees, simulations, searches, name)
 
 
 def lightzero_trees(
@@ -110,7 +130,7 @@ def lightzero_trees(
     """LightZero's C++ tree in its own process, asked over a pipe."""
     if python is None:
         return None
-    script = Path(__file__).parent / "peers" / "lightzero_search.py"
+    script = Path(__file__).parent / "tools" / "peers" / "lightzero_search.py"
     sizes = [str(n) for n in (trees, simulations, searches)]
     process = subprocess.Popen(
         [python, str(script), kind, *sizes],
@@ -203,11 +223,12 @@ def tree_part(
     for kind in ("gumbel", "puct"):
         for trees, simulations in SHAPES:
             size = kind, trees, simulations
+            config = SearchConfig(algorithm=kind, num_simulations=simulations)
             few = max(1, int(60_000 * scale / (trees * simulations)))
             rates = measure(
                 present(
-                    playout=our_trees(*size, few * 8, False),
-                    playout_with_obs=our_trees(*size, few * 8, True),
+                    playout=our_trees(config, trees, few * 8, False),
+                    playout_with_obs=our_trees(config, trees, few * 8, True),
                     mctx=mctx_trees(*size, few),
                     lightzero=lightzero_trees(python, *size, few),
                 ),
@@ -225,30 +246,95 @@ def tree_part(
     return found, claims
 
 
+def larger_trees_part(repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Batched search in larger games."""
+    found: dict[str, Any] = {}
+    claims: list[dict[str, Any]] = []
+    config = SearchConfig(num_simulations=32)
+    for title, (name, other) in TREE_GAMES.items():
+        candidates = present(
+            playout=our_trees(config, 256, 8, False, name),
+            playout_with_obs=our_trees(config, 256, 8, True, name),
+            mctx=mctx_trees("gumbel", 256, 32, 1, other),
+        )
+        found[f"{title} gumbel 256x32"] = rates = measure(candidates, repeats=repeats)
+        what = f"{title}, gumbel, constant evaluator, 256 trees x 32 simulations, one core"
+        for ours, note in (("playout_with_obs", ", observations written"), ("playout", "")):
+            claims += claim(what + note, rates, ours, "mctx", "mctx with pgx", 3)
+    return found, claims
+
+
+def scaling_part(repeats: int, scale: float) -> dict[str, Any]:
+    """Two threads beside one: 64 trees and 2."""
+    found: dict[str, Any] = {}
+    for what, (settings, name, observe) in SCALING.items():
+        for trees in (64, 2):
+            budget = int(settings["num_simulations"])
+            searches = max(1, int(60_000 * scale / (trees * budget)))
+            one, two = (SearchConfig(threads=n, **settings) for n in (1, 2))
+            candidates = {
+                "one": our_trees(one, trees, searches, observe, name),
+                "two": our_trees(two, trees, searches, observe, name),
+            }
+            rates = measure(candidates, repeats=repeats)
+            ratio = rates["two"].over(rates["one"])
+            print(f"{what}, {trees} trees: {rates['one']} simulations/s, two threads {ratio} x")
+            found[f"{what}, {trees} trees"] = rates | {"ratio": ratio}
+    return found
+
+
+def memory() -> dict[str, int]:
+    """Peak memory of this process after 256 trees x 800 simulations of Go 19x19."""
+    game, trees = playout.game("go(size=19)"), 256
+    search = Search(game, SearchConfig(num_simulations=800), num_trees=trees)
+    states, rng = game.batch(trees), np.random.default_rng(0)
+    states.random_plies(np.arange(trees, dtype=np.int32) % 40, 3)
+    search.begin(states)
+    while (leaves := search.ask()) is not None:
+        logits = 2 * rng.standard_normal(leaves.mask.shape, np.float32)
+        search.tell(logits, 0.3 * np.tanh(rng.standard_normal(leaves.size, np.float32)))
+    nodes = int(search.result().nodes.sum())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"nodes": nodes, "tree_bytes": search.stats["tree_bytes"], "peak_bytes": peak}
+
+
 def main() -> int:
     """Measures, prints and writes benchmarks/results/search.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
     parser.add_argument("--lightzero", metavar="PYTHON", help="an interpreter that has LightZero")
+    parser.add_argument("--scaling", action="store_true", help="only two threads beside one")
+    parser.add_argument("--memory", action="store_true", help="only the memory of Go 19x19")
     arguments = parser.parse_args()
+    repeats, scale = (3, 0.3) if arguments.quick else (9, 1.0)
+    if arguments.memory:
+        print(json.dumps(memory()))
+        return 0
+    scaling = scaling_part(repeats, scale) if (os.cpu_count() or 1) > 1 else {}
+    if arguments.scaling:
+        return 0
+    alone = [sys.executable, "-m", "playout.benchmarks.search", "--memory"]
+    held = json.loads(subprocess.run(alone, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    print(f"Go 19x19, 256 trees x 800 simulations: {held['peak_bytes'] / 2**20:.0f} MiB at most")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    repeats, scale = (3, 0.3) if arguments.quick else (9, 1.0)
     rollouts, claims = rollout_part(repeats, scale)
-    larger, claims_of_games = games_part(repeats, scale)
-    claims += claims_of_games
-    trees, more = tree_part(arguments.lightzero, repeats, scale)
-    for subject, rates in (rollouts | larger | trees).items():
+    games, of_games = games_part(repeats, scale)
+    trees, of_trees = tree_part(arguments.lightzero, repeats, scale)
+    larger, of_larger = larger_trees_part(repeats)
+    claims += of_games + of_trees + of_larger
+    for subject, rates in (rollouts | games | trees | larger).items():
         for name, rate in rates.items():
             print(f"{subject:>16} {name:<18} {rate}")
-    for line in claims + more:
+    for line in claims:
         if "ratio" in line:
             print(f"{line['claim']}: {line['ratio']} x {line['peer_name']}")
     if not arguments.quick:
         settings = {"repeats": repeats, "uct_c": 2, "cores": 1, "evaluator": "constant zeros"}
         path = write_result(
             "search",
-            {"rollouts": rollouts, "games": larger, "trees": trees, "claims": claims + more},
+            {"rollouts": rollouts, "games": games, "trees": trees | larger, "scaling": scaling}
+            | {"memory": held, "claims": claims},
             settings=settings,
         )
         print(path)

@@ -163,3 +163,23 @@ def test_the_principal_variation_is_legal_and_ends_a_won_game(tools):
         state = state.apply(action)
     assert result.pv(0)[0] == result.action[0]
     assert len(result.pv(0)) > 3
+
+
+def test_values_hold_what_was_collected_on_the_way_in_units_of_the_scale(tools):
+    """A move's value is its reward, those before it, and what the evaluator expects after it."""
+    game = playout.game("game_2048(size=3)")
+    states = tools.random_states(game, 6, seed=1, plies=30, least=20)
+    collected = states.returns()[:, 0] / game.value_scale
+    assert (collected > 0).all()
+    config = SearchConfig(algorithm="puct", num_simulations=60)
+    search = Search(game, config, num_trees=6)
+    nothing = search.run(states, UniformEvaluator(0.25), num_simulations=0)
+    np.testing.assert_allclose(nothing.value, collected + 0.25, rtol=1e-6)
+    result = search.run(states, UniformEvaluator(0.0), noise=False)
+    for row, state in enumerate(states):
+        for action in np.flatnonzero(result.visits[row] == 1):
+            reward = state.apply(int(action)).returns[0] / game.value_scale
+            assert result.q[row, action] == pytest.approx(reward, rel=1e-6)
+    assert (result.value > collected).all()
+    rollouts = Search(game, SearchConfig(algorithm="uct", num_simulations=50), num_trees=6)
+    assert (rollouts.run(states).value > collected).all()

@@ -85,6 +85,16 @@ def test_large_states_and_wide_actions_equal_the_reference(algorithm, dense, too
             tools.compare(name, config, count=4, moves=3, seed=5, plies=3)
 
 
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
+@pytest.mark.parametrize("leaves", [1, 5])
+def test_large_games_equal_the_reference(algorithm, leaves, tools):
+    """Among them one with rewards along the way, of a scale of its own, and dice."""
+    config = SearchConfig(algorithm=algorithm, num_simulations=100, leaves_per_step=leaves)
+    tools.compare("go(size=9)", config, count=2, moves=2, seed=5, plies=20)
+    tools.compare("chess", config, count=2, moves=2, seed=5, plies=30)
+    tools.compare("game_2048", config, count=2, moves=3, seed=5, plies=12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
 def test_long_searches_equal_the_reference(algorithm, tools):

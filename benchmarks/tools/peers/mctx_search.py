@@ -1,11 +1,13 @@
-"""mctx with pgx's Connect Four and a constant evaluator: the batched search that runs under jit."""
+"""mctx with a game of pgx's and a constant evaluator: the batched search that runs under jit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 
-def constant_search(kind: str, trees: int, simulations: int, searches: int) -> Callable[[], float]:
+def constant_search(
+    kind: str, trees: int, simulations: int, searches: int, name: str = "connect_four"
+) -> Callable[[], float]:
     """Searches from the first position, `searches` times `trees` of them.
 
     Args:
@@ -13,12 +15,13 @@ def constant_search(kind: str, trees: int, simulations: int, searches: int) -> C
         trees: Batch size.
         simulations: Simulations a search.
         searches: Searches a call.
+        name: The game as pgx has it.
     """
     import jax
     import mctx
     import pgx
 
-    jnp, env = jax.numpy, pgx.make("connect_four")
+    jnp, env = jax.numpy, pgx.make(name)
 
     def recurrent(_params, _key, action, embedding):  # type: ignore[no-untyped-def]
         mover = embedding.current_player
@@ -33,7 +36,9 @@ def constant_search(kind: str, trees: int, simulations: int, searches: int) -> C
 
     def search(key, states):  # type: ignore[no-untyped-def]
         root = mctx.RootFnOutput(
-            prior_logits=jnp.zeros((trees, 7)), value=jnp.zeros(trees), embedding=states
+            prior_logits=jnp.zeros((trees, env.num_actions)),
+            value=jnp.zeros(trees),
+            embedding=states,
         )
         invalid = ~states.legal_action_mask
         if kind == "gumbel":
