@@ -52,8 +52,9 @@ static inline int chess_check_board(const chess_tables *t, const chess_state *s)
 
 /* Has a pawn of the other side just gone two squares on `file`? 0, or -1. */
 static inline int chess_check_passed(const chess_board *b, int file) {
+    if (file > 7) return -1;
     const uint64_t empty = CHESS_BIT(40 + file) | CHESS_BIT(48 + file);
-    if (file > 7 || (chess_occupied(b) & empty)) return -1;
+    if (chess_occupied(b) & empty) return -1;
     return chess_pawns(b) & ~b->own & CHESS_BIT(32 + file) ? 0 : -1;
 }
 
