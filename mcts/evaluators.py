@@ -95,7 +95,7 @@ class UniformEvaluator(Evaluator):
 
 
 class RolloutEvaluator(Evaluator):
-    """Equal logits; values are mean returns of random play.
+    """Equal logits; values are mean returns of random play, in units of the game's value_scale.
 
     Args:
         seed: Of the random play. Every leaf draws from a stream of its own, in the order in which
@@ -112,11 +112,12 @@ class RolloutEvaluator(Evaluator):
         self.evaluated = 0
 
     def evaluate(self, leaves: LeafBatch) -> Evaluation:
-        """Zeros and [M, P] mean returns."""
+        """Zeros and [M, P] mean returns; with rewards along the way, of what is still to come."""
         states = StateBatch.from_data(leaves.game, np.array(leaves.states), check=False)
         streams = np.arange(self.evaluated, self.evaluated + leaves.size)
         values = states.playouts(self.seed, count=self.num_rollouts, streams=streams)
         self.evaluated += leaves.size
+        values = (values - states.returns()) / np.float32(leaves.game.value_scale)
         return np.zeros(leaves.mask.shape, np.float32), values
 
 

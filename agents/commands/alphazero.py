@@ -187,6 +187,7 @@ def _train(
     import torch
     from playout.agents.alphazero.budget.corrector import corrector_for, seconds_before
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
+    from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import (
         print_plan,
@@ -214,11 +215,11 @@ def _train(
             if not command.quiet:
                 networks = [learner.net for learner in trainer.learners]
                 print_plan(run, config, minutes, networks, rate=command.rating)
-                if minutes is None and (warning := too_short(config, game.max_plies)):
+                if minutes is None and (warning := too_short(config, planned_plies(game))):
                     print(f"warning: {warning}", file=sys.stderr, flush=True)
             times = run.record.get("preset", {}).get("ratings", num_ratings(minutes))
             times = times if command.rating else 0
-            every = rating_interval(config, times, max_plies=game.max_plies)
+            every = rating_interval(config, times, max_plies=planned_plies(game))
             correctors: list[Callback] = []
             if minutes is not None:
                 correctors.append(corrector_for(run, minutes, trainer, every, times))
@@ -337,6 +338,7 @@ def plan_run(
         it; and what the run's record says of the preset.
     """
     from playout.agents.alphazero.budget.fit import fit, fit_counts, fit_ratings
+    from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.machine import Machine
     from playout.agents.alphazero.budget.minutes import choose_sizes, measuring_time, time_to_learn
     from playout.agents.alphazero.budget.presets import configure, preset_for
@@ -381,7 +383,7 @@ def plan_run(
     elif command.rating or preset.adapts:
         speed = measure_speed(game, config, seconds=measuring_time(minutes), device=device)
     if preset.adapts and minutes is None:
-        config = fit_counts(config, max_plies=game.max_plies, given=given)
+        config = fit_counts(config, max_plies=planned_plies(game), given=given)
     elif preset.adapts and minutes is not None and speed is not None:
         left = time_to_learn(minutes, time.monotonic() - begun, rating=command.rating)
         config = fit(config, speed, left, given=given)

@@ -243,7 +243,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
             close(player)
     ratings = _rate(matches, command.anchor or players[0].name, command.anchor_elo, game)
     report = summary(
-        matches, ratings, game=str(game), seed=command.seed, openings=openings, sprt=command.sprt
+        matches, ratings, game=game, seed=command.seed, openings=openings, sprt=command.sprt
     )
     return Match(game, matches, ratings, report)
 

@@ -17,8 +17,13 @@ from playout.agents.players.analysis import Judge, analyse
 from playout.agents.players.load import make_player
 from playout.agents.players.player import Player, RunPlayer, close
 from playout.agents.rating.arena import num_games_of, round_robin
-from playout.agents.rating.games import MatchResult
-from playout.agents.rating.intervals import format_share, share_interval
+from playout.agents.rating.games import MatchResult, counts_returns, returns_of
+from playout.agents.rating.intervals import (
+    format_mean,
+    format_share,
+    mean_interval,
+    share_interval,
+)
 from playout.agents.rating.positions import load_scored_positions, preserved
 from playout.agents.rating.ratings import rate, weight_at_tables
 from playout.agents.runs.console import progress
@@ -144,7 +149,7 @@ def meet(
     results = [
         score_of(match, player.name) for match in matches if player.name in (match.a, match.b)
     ]
-    players = [
+    players: list[dict[str, Any]] = [
         {
             "player": one.name,
             "elo": round(one.elo, 1),
@@ -153,6 +158,10 @@ def meet(
         }
         for one in ratings.players
     ]
+    if counts_returns(game):
+        for one in players:
+            mean, low, high = mean_interval(returns_of(matches, one["player"], game))
+            one |= {"mean_return": mean, "mean_return_interval": [low, high]}
     return {"matches": results, "anchor": ratings.anchor, "ratings": players}
 
 
@@ -209,8 +218,13 @@ def _print_matches(report: dict[str, Any]) -> None:
     ]
     columns = ("against", "won / drawn / lost", "points", "mean result")
     table(f"Games of {report['player']}", columns, rows)
+    rated = ["player", "Elo", "95 % interval"]
     rows = [
         [one["player"], f"{one['elo']:.0f}", f"{one['low']:.0f} .. {one['high']:.0f}"]
         for one in report["ratings"]
     ]
-    table(f"Ratings, {report['anchor']} = 0 Elo", ("player", "Elo", "95 % interval"), rows)
+    if all("mean_return" in one for one in report["ratings"]):
+        rated.append("mean result (95 %)")
+        for row, one in zip(rows, report["ratings"], strict=True):
+            row.append(format_mean(one["mean_return"], one["mean_return_interval"]))
+    table(f"Ratings, {report['anchor']} = 0 Elo", rated, rows)

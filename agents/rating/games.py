@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from playout.agents.players.player import Forfeit
@@ -124,6 +124,24 @@ class MatchResult:
     def distinct_games(self) -> int:
         """Games that differ from all others; few of them tell little, however many are played."""
         return len({(game.players, game.moves) for game in self.games})
+
+
+def counts_returns(game: NativeGame) -> bool:
+    """Does it matter by how much a game is won? Then mean returns are shown beside wins."""
+    return game.num_players == 1 or game.step_rewards or game.value_scale != 1
+
+
+def returns_of(matches: Iterable[MatchResult], name: str, game: NativeGame) -> list[float]:
+    """What a player's seats brought it in matches of a game, each seat of each game once."""
+    found: dict[int, list[float]] = {}
+    for match in matches:
+        for one in match.games:
+            # Games of one player were made into one for every pairing.
+            key = one.opening if game.num_players == 1 else id(one)
+            seats = zip(one.players, one.returns, strict=True)
+            if mine := [value for seat, value in seats if seat == name]:
+                found[key] = mine
+    return [value for mine in found.values() for value in mine]
 
 
 def pair_up(games: Sequence[PlayedGame]) -> list[MatchResult]:

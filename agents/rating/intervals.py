@@ -1,4 +1,4 @@
-"""Intervals of shares: of moves, games, comparisons, whatever is right or not."""
+"""Intervals of shares (of moves, games, whatever is right or not) and of means."""
 
 import math
 from collections.abc import Sequence
@@ -21,6 +21,17 @@ def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tup
 def format_share(share: float, interval: Sequence[float]) -> str:
     """A share and its interval for people, in per cent: "67.1 % (65.0 .. 69.1)"."""
     return f"{100 * share:.1f} % ({100 * interval[0]:.1f} .. {100 * interval[1]:.1f})"
+
+
+def format_number(value: float) -> str:
+    """A result for people, to three digits or more: "0.25", "1,090"."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def format_mean(mean: float, interval: Sequence[float]) -> str:
+    """A mean and its interval for people: "1,090 (1,050 .. 1,130)"."""
+    low, high = (format_number(end) for end in interval)
+    return f"{format_number(mean)} ({low} .. {high})"
 
 
 def mean_interval(values: Sequence[float], *, z: float = 1.959964) -> tuple[float, float, float]:

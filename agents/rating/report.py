@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from playout.agents.rating.games import MatchResult
-from playout.agents.rating.intervals import format_share, share_interval
+from playout.agents.rating.games import MatchResult, counts_returns, returns_of
+from playout.agents.rating.intervals import (
+    format_mean,
+    format_share,
+    mean_interval,
+    share_interval,
+)
 from playout.agents.rating.ratings import Ratings
 from playout.agents.runs.reporting import table
+from playout.envs.core.game import NativeGame
 
 
 def summary(
     matches: list[MatchResult],
     ratings: Ratings,
     *,
-    game: str,
+    game: NativeGame,
     seed: int,
     openings: int,
     sprt: str | None,
@@ -28,7 +34,7 @@ def summary(
     Args:
         matches: The games of each pairing.
         ratings: What they say.
-        game: The game's text.
+        game: What was played.
         seed: Of the match.
         openings: Random plies at the start of its games.
         sprt: The sequential test as it was asked for, or None.
@@ -55,6 +61,9 @@ def summary(
                 "losses": losses,
             }
         )
+        if counts_returns(game):
+            mean, low, high = mean_interval(returns_of(matches, rating.name, game))
+            players[-1] |= {"mean_return": mean, "mean_return_interval": [low, high]}
     pairings = []
     for match in matches:
         wins, draws, losses = match.score(match.a)
@@ -83,7 +92,7 @@ def summary(
             }
         pairings.append(entry)
     return {
-        "game": game,
+        "game": str(game),
         "seed": seed,
         "openings": openings,
         "anchor": ratings.anchor,
@@ -107,7 +116,11 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
         ]
         for one in report["players"]
     ]
-    columns = ("player", "Elo", "95 % interval", "games", "points (95 %)", "won / drawn / lost")
+    columns = ["player", "Elo", "95 % interval", "games", "points (95 %)", "won / drawn / lost"]
+    if all("mean_return" in one for one in report["players"]):
+        columns.append("mean result (95 %)")
+        for row, one in zip(rows, report["players"], strict=True):
+            row.append(format_mean(one["mean_return"], one["mean_return_interval"]))
     anchor = report["anchor"]
     elo = next(one["elo"] for one in report["players"] if one["player"] == anchor)
     table(f"{report['game']}, {anchor} = {elo:.0f} Elo", columns, rows)

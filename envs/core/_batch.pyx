@@ -11,6 +11,7 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from playout_game cimport (
+    PLAYOUT_CHANCE,
     PLAYOUT_GAME_CAPSULE,
     PLAYOUT_MAX_LEGAL,
     PLAYOUT_MAX_PLAYERS,
@@ -203,6 +204,33 @@ def resample(object capsule, const uint8_t[:, ::1] states, const int32_t[::1] pl
             rng = playout_rng_stream(seed, streams[row])
             player = viewer(game, &states[row, 0], players[row])
             game.resample(game, &states[row, 0], player, &rng, &out[row, 0])
+    raise_error(game)
+
+
+def eval_keys(object capsule, const uint8_t[:, ::1] states, uint64_t[::1] out) -> None:
+    """Writes the evaluation key of every row."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t row
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            out[row] = game.eval_key(game, &states[row, 0])
+    raise_error(game)
+
+
+def chance_probs(object capsule, const uint8_t[:, ::1] states, double[:, ::1] out) -> None:
+    """Writes the probability of every outcome of chance, zeros in rows where nobody throws dice."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef int32_t[PLAYOUT_MAX_LEGAL] actions
+    cdef double[PLAYOUT_MAX_LEGAL] probs
+    cdef int32_t row, i, count
+    with nogil:
+        for row in range(<int32_t>states.shape[0]):
+            memset(&out[row, 0], 0, game.num_actions * sizeof(double))
+            if game.chance == NULL or game.to_play(game, &states[row, 0]) != PLAYOUT_CHANCE:
+                continue
+            count = game.chance(game, &states[row, 0], actions, probs)
+            for i in range(count):
+                out[row, actions[i]] = probs[i]
     raise_error(game)
 
 

@@ -11,6 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+ALL = np.empty(0, np.uint8)
+"""`as_rows` of all rows. An empty batch has no rows either way."""
+
+
+def as_rows(where: ArrayLike | None, size: int) -> NDArray[np.uint8]:
+    """Which rows, as uint8 [size] or ALL; from None, a boolean mask or row numbers."""
+    if where is None:
+        return ALL
+    array = np.asarray(where)
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        mask = np.zeros(size, np.uint8)
+        mask[array] = 1
+        return mask
+    if array.dtype not in (np.bool_, np.uint8) or array.shape != (size,):
+        raise ValueError(
+            f"where must be a boolean array of shape ({size},) or row numbers, "
+            f"got {array.dtype} {array.shape}"
+        )
+    return np.ascontiguousarray(array).view(np.uint8)
+
 
 def as_integers(values: ArrayLike, size: int, what: str) -> NDArray[np.int32]:
     """`values` as int32 [size]; a single number stands for all rows."""

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from playout.envs.core import _batch
-from playout.envs.core.arrays import as_integers, as_seed, as_streams, out_array
+from playout.envs.core.arrays import ALL, as_integers, as_rows, as_seed, as_streams, out_array
 from playout.errors import GameError, IllegalActionError
 
 if TYPE_CHECKING:
     from playout.envs.core.game import NativeGame, State
 
-ALL = np.empty(0, np.uint8)  # `where` of every row
 NO_FLOATS = np.empty(0, np.float32)
 NO_FLOAT_ROWS = np.empty((0, 0), np.float32)
 NO_BYTE_ROWS = np.empty((0, 0), np.uint8)
@@ -123,23 +122,6 @@ class StateBatch:
         """Each state `n` times in a row: B * n states."""
         return StateBatch.from_data(self.game, np.repeat(self.data, n, axis=0), check=False)
 
-    def _where(self, where: ArrayLike | None) -> NDArray[np.uint8]:
-        """Which rows, as uint8 [B]; from None, a boolean mask or row numbers."""
-        if where is None:
-            # An empty array means "all" to the loops; an empty batch has no rows either way.
-            return ALL
-        array = np.asarray(where)
-        if array.dtype.kind in "iu" and array.dtype != np.uint8:
-            mask = np.zeros(len(self), np.uint8)
-            mask[array] = 1
-            return mask
-        if array.dtype not in (np.bool_, np.uint8) or array.shape != (len(self),):
-            raise ValueError(
-                f"where must be a boolean array of shape ({len(self)},) or row numbers, "
-                f"got {array.dtype} {array.shape}"
-            )
-        return np.ascontiguousarray(array).view(np.uint8)
-
     def to_play(self) -> NDArray[np.int32]:
         """int32 [B]: the player to move, TERMINAL (-1) or CHANCE (-2)."""
         out = np.empty(len(self), np.int32)
@@ -212,6 +194,18 @@ class StateBatch:
         _batch.resample(self.game.capsule, self.data, players, as_seed(seed), named, out)
         return StateBatch.from_data(self.game, out, check=False)
 
+    def eval_key(self) -> NDArray[np.uint64]:
+        """uint64 [B]: all that an evaluation of each position depends on."""
+        out = np.empty(len(self), np.uint64)
+        _batch.eval_keys(self.game.capsule, self.data, out)
+        return out
+
+    def chance_probs(self) -> NDArray[np.float64]:
+        """float64 [B, A]: probabilities at chance nodes, zeros in other rows."""
+        out = np.empty((len(self), self.game.num_actions), np.float64)
+        _batch.chance_probs(self.game.capsule, self.data, out)
+        return out
+
     def symmetry(self, k: ArrayLike, *, fill: int = 0) -> StateBatch:
         """Each state as symmetry `k` (one number or [B]) shows it, written over bytes of `fill`."""
         kinds = as_integers(k, len(self), "k")
@@ -241,13 +235,13 @@ class StateBatch:
             IllegalActionError: Names the first bad row; no state has changed then.
         """
         moves = as_integers(actions, len(self), "actions")
-        bad = _batch.apply(self.game.capsule, self.data, moves, self._where(where))
+        bad = _batch.apply(self.game.capsule, self.data, moves, as_rows(where, len(self)))
         if bad >= 0:
             self._raise_illegal(bad, int(moves[bad]))
 
     def reset(self, where: ArrayLike | None = None) -> None:
         """Sets rows (default all) to the first state."""
-        _batch.fill(self.game.capsule, self.data, self._where(where))
+        _batch.fill(self.game.capsule, self.data, as_rows(where, len(self)))
 
     def step(
         self,
@@ -298,7 +292,7 @@ class StateBatch:
             game.capsule,
             self.data,
             moves,
-            self._where(where),
+            as_rows(where, len(self)),
             reset_finished,
             NO_FLOAT_ROWS if obs is None else obs.reshape(size, self._plane),
             NO_BYTE_ROWS if mask is None else mask.view(np.uint8),

@@ -269,8 +269,9 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
     result = data["result"]
     expected = state.returns.tolist() if state.is_terminal else None
     if result is not None:
-        good = isinstance(result, list) and all(_number(value, -1, 1) for value in result)
-        _need(good, "result must be null or a list of numbers from -1 to 1")
+        most = math.inf if game.step_rewards else game.value_scale
+        good = isinstance(result, list) and all(_number(value, -most, most) for value in result)
+        _need(good, f"result must be null or a list of numbers from {-most:g} to {most:g}")
     _need(result == expected, f"the moves lead to the result {expected}, not {result}")
     return GameRecord(
         game=name,
@@ -280,7 +281,7 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
         result=None if result is None else tuple(float(value) for value in result),
         start=start,
         policy=_policies(data.get("policy"), len(moves), game.num_actions),
-        value=_values(data.get("value"), len(moves)),
+        value=_values(data.get("value"), len(moves), math.inf if game.step_rewards else 1),
         comments=_comments(data.get("comments"), len(moves)),
         info=dict(info),
     )
@@ -313,12 +314,12 @@ def _policies(
     return tuple(None if weights is None else tuple(map(float, weights)) for weights in values)
 
 
-def _values(values: Any, count: int) -> tuple[float | None, ...] | None:
+def _values(values: Any, count: int, most: float) -> tuple[float | None, ...] | None:
     if values is None:
         return None
     _per_move(values, count, "value")
-    good = all(value is None or _number(value, -1, 1) for value in values)
-    _need(good, "a value must be null or a number from -1 to 1")
+    good = all(value is None or _number(value, -most, most) for value in values)
+    _need(good, f"a value must be null or a number from {-most:g} to {most:g}")
     return tuple(None if value is None else float(value) for value in values)
 
 

@@ -80,7 +80,9 @@ class SolvingProver(Prover, Protocol):
 
 def has_proofs(game: NativeGame) -> bool:
     """Are outcomes 1, 0, -1 for one side and the opposite for the other, as proofs need it?"""
-    return game.num_players == 2 and game.zero_sum
+    return (
+        game.num_players == 2 and game.zero_sum and game.value_scale == 1 and not game.step_rewards
+    )
 
 
 def own_prover(game: NativeGame) -> Prover | None:

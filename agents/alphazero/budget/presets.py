@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
 from playout.agents.networks.boards.resnet import parse_size
@@ -141,7 +142,8 @@ def preset_for(
     if own_table and built_in(game):
         return game.name, read_preset(tables, game.name)
     classes = {name: read_preset(tables, name) for name in tables if "up_to_plies" in tables[name]}
-    fitting = [name for name, one in classes.items() if game.max_plies <= one.up_to_plies]
+    most = planned_plies(game)
+    fitting = [name for name, one in classes.items() if most <= one.up_to_plies]
     if fitting:
         name = min(fitting, key=lambda name: classes[name].up_to_plies)
         return name, classes[name]
@@ -197,13 +199,14 @@ def configure(
     steps_factor = preset.grown_steps if first_size else 1.0
     least = min(max(preset.simulations, game.max_legal // 2), preset.max_simulations)
     grown = max(least, preset.grown_simulations) if first_size else least
+    most = planned_plies(game)
     selfplay = SelfPlayConfig(
         num_groups=machine.num_groups,
         num_trees=machine.num_trees,
         search_threads=machine.search_threads,
         num_simulations=simulations or grown,
-        opening_plies=min(int(preset.opening_length * game.max_plies), preset.max_opening_plies),
-        explore_plies=max(preset.min_explore_plies, int(preset.explore_length * game.max_plies)),
+        opening_plies=min(int(preset.opening_length * most), preset.max_opening_plies),
+        explore_plies=max(preset.min_explore_plies, int(preset.explore_length * most)),
     )
     learner = LearnerConfig(num_shards=machine.num_shards)
     if long and not first_size:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.replay import Examples, values_per_position
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
@@ -77,7 +78,7 @@ def measure_rules(game: NativeGame, *, seconds: float = 0.5) -> RandomPlay:
         plies, ply = plies + int((~ended).sum()), ply + 1
     taken = max(time.perf_counter() - begun, 1e-6)
     # Games that go on were not timed to their end: half of the longest is a guess.
-    length = plies / RANDOM_GAMES if ended.all() else max(ply, game.max_plies / 2)
+    length = plies / RANDOM_GAMES if ended.all() else max(ply, planned_plies(game) / 2)
     return RandomPlay(max(plies, 1) / taken, max(length, 1.0))
 
 
@@ -88,7 +89,7 @@ def usual_speed(game: NativeGame) -> Speed:
     """
     return Speed(
         plies_per_s=2e4 if game.calls_python else 2e6,
-        length=game.max_plies / 2,
+        length=planned_plies(game) / 2,
         moves_per_s=100.0 if game.calls_python else 1000.0,
         evaluations_per_s=1e3 if game.calls_python else 1e4,
         row_seconds=1e-4,

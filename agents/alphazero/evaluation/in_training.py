@@ -30,7 +30,7 @@ from playout.agents.players.load import make_player
 from playout.agents.players.player import Player
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.rating.games import PlayedGame, pair_up
-from playout.agents.rating.intervals import mean_interval
+from playout.agents.rating.intervals import format_number, mean_interval
 from playout.agents.rating.openings import opening_plies, random_openings
 from playout.agents.rating.play import play_games
 from playout.agents.rating.ratings import weight_at_tables
@@ -152,7 +152,7 @@ class Evaluation:
             shown["good moves"] = f"{found['eval/policy_optimal_share']:.0%}"
         if "eval/rating" in found:
             if self.game.num_players == 1:
-                shown["return"] = f"{found['eval/rating']:.3g}"
+                shown["return"] = format_number(found["eval/rating"])
             else:
                 low = found.get("eval/rating_low", -math.inf)
                 high = found.get("eval/rating_high", math.inf)

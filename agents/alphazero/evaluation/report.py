@@ -25,7 +25,7 @@ from playout.agents.networks.boards.own import OwnNetwork
 from playout.agents.networks.boards.resnet import parse_size
 from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
-from playout.agents.rating.intervals import format_share
+from playout.agents.rating.intervals import format_mean, format_number, format_share
 from playout.agents.rating.play import play_games
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
@@ -205,8 +205,7 @@ def summary_lines(report: dict[str, Any], games: int, checkpoint: str = "") -> l
             f"  the mean result of {returns[0]['games']} games on the same openings and dice"
         )
     for one in returns:
-        low, high = one["interval"]
-        lines.append(f"    {one['player']:{width}}{one['mean']:.3f} ({low:.3f} .. {high:.3f})")
+        lines.append(f"    {one['player']:{width}}{format_mean(one['mean'], one['interval'])}")
     if rating is not None:
         low, high = rating["interval"]
         lines.append(
@@ -249,7 +248,7 @@ def show_game(
         state = state.apply(action)
     mine, *others = played.returns
     if not others:
-        how = f"A game: its result is {mine:.3g}."
+        how = f"A game: its result is {format_number(mine)}."
     else:
         ending = "wins" if mine > max(others) else "loses" if mine < max(others) else "draws"
         how = f"A game: it moves first against {opponent.name} and {ending}."

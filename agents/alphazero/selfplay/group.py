@@ -259,9 +259,10 @@ class Group:
         check_returns(self.states[over], returns[over])
         if self._stops:
             rows = np.flatnonzero(~ended & (result.proven != UNKNOWN))
+            known = np.float32(self.game.value_scale) * result.value[rows]
             if self.game.num_players == 2:
-                returns[rows, 1 - movers[rows]] = 0 - result.value[rows]
-            returns[rows, movers[rows]] = 0 + result.value[rows]  # no -0
+                returns[rows, 1 - movers[rows]] = 0 - known
+            returns[rows, movers[rows]] = 0 + known  # no -0
             ended[rows] = True
             counts.proven += len(rows)
         given_up = self.resignations.after(result.value, movers, ended)

@@ -47,15 +47,19 @@ def check_returns(states: StateBatch, returns: npt.NDArray[np.float32]) -> None:
     """Examines the results [B, P] of games that are over.
 
     Raises:
-        GameError: one is not a number in [-1, 1], or those of a zero-sum game do not add up to 0.
+        GameError: one is not a number up to the game's value_scale (with rewards along the way, not
+            finite), or those of a zero-sum game do not add up to 0.
     """
-    wrong = ~(np.abs(returns) <= 1).all(axis=1)
-    if states.game.zero_sum:
-        wrong |= ~(np.abs(returns.sum(axis=1)) < 1e-4)
+    game, most = states.game, np.float32(states.game.value_scale)
+    limit = np.finfo(np.float32).max if game.step_rewards else most
+    wrong = ~(np.abs(returns) <= limit).all(axis=1)
+    if game.zero_sum:
+        wrong |= ~(np.abs(returns.sum(axis=1)) < 1e-4 * most)
     rows = np.flatnonzero(wrong)
     if len(rows):
         row = int(rows[0])
-        what = "numbers in [-1, 1]" + (" that add up to 0" if states.game.zero_sum else "")
+        what = "finite numbers" if game.step_rewards else f"numbers in [-{most:g}, {most:g}]"
+        what += " that add up to 0" if game.zero_sum else ""
         raise fault(states, row, f"returns are {returns[row].tolist()}, not {what}")
 
 

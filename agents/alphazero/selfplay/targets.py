@@ -1,13 +1,11 @@
 """From the moves of self-play to training targets.
 
 `Histories` remembers, for every game in play, the positions since its opening and what the search
-said of them; `finish` turns a finished game into `Examples`. A position's value target is worked
-out backwards: what is proven is exact, what followed counts unless the move was a bad one made on
-purpose (exploration says nothing about the position), and the search's own value is mixed in. A
-position that a prover has solved has its exact value as target, and an even policy over the moves
-that keep it. Memory goes with the plies played and the moves that have a probability, not with the
-length that games may have. Left out: which games are played (group.py), how examples are kept
-(replay/).
+said of them; `finish` turns a finished game into `Examples`. Value targets are worked out
+backwards: what is proven is exact, what followed counts unless the move was a bad one made on
+purpose, and the search's own value is mixed in. Values are in units of the game's value_scale and
+stand for the whole game; with rewards along the way a target is what is still to come. Left out:
+which games are played (group.py), how examples are kept (replay/).
 """
 
 from __future__ import annotations
@@ -182,7 +180,7 @@ class Histories:
 
         Args:
             rows: Games.
-            returns: Their results.
+            returns: Their results, the game's own, of any scale.
             value_mix: See SelfPlayConfig.
             states: Their last states [R], where finals are kept; one that is not over was cut
                 short.
@@ -198,6 +196,9 @@ class Histories:
             values[begin:end] = self._targets(order[begin:end], known, value_mix)
             self._rows[row] = array("q")
         self.lengths[rows] = 0
+        if self.game.step_rewards:
+            values -= self._collected(order)
+            np.clip(values, -1, 1, out=values)
         weights = log.fields["full"][order].astype(np.float32) * (log.fields["player"][order] >= 0)
         games = np.repeat(np.arange(len(rows)), lengths)
         finals = self._finals(states, games) if self.keep_finals and states is not None else None
@@ -235,7 +236,7 @@ class Histories:
         opposite = self.game.num_players == 2 and self.game.zero_sum
         values = np.empty((len(plies), 1 if single else self.game.num_players), np.float32)
         # The value of the position that comes next, for every player.
-        target = returns.astype(np.float64)
+        target = returns.astype(np.float64) / self.game.value_scale
         for ply in range(len(plies) - 1, -1, -1):
             player, value = players[ply], searched[ply]
             if proven[ply] != UNKNOWN or explored[ply]:
@@ -247,6 +248,14 @@ class Histories:
             target[player] = mine
             values[ply] = mine if single else target
         return values
+
+    def _collected(self, plies: Rows) -> Float32:
+        """What players had at these plies of the log, as the values [T, V] of `finish`."""
+        states = StateBatch.from_data(self.game, self._log.states[plies], check=False)
+        returns = states.returns() / np.float32(self.game.value_scale)
+        if values_per_position(self.game) > 1:
+            return returns
+        return returns[np.arange(len(plies)), self._log.fields["player"][plies]][:, None]
 
     def state_dict(self) -> dict[str, Any]:
         """The plies that games in play have behind them, as packed arrays, game by game."""

@@ -125,3 +125,23 @@ def test_games_of_one_and_of_three_players_are_matched(capsys, tmp_path, rules):
     report = json.loads(out.read_text())
     assert {one["player"] for one in report["players"]} == {"random", "uct:20"}
     assert report["pairings"][0]["pairs"] == []
+
+
+@pytest.mark.parametrize("game", ["game_2048(size=2)", "backgammon"])
+def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game):
+    out, games = tmp_path / "m.json", tmp_path / "games.jsonl"
+    arguments = ["random", "uct:20", "greedy", "--game", game, "--games", 4, "--openings", 2]
+    code, text, _ = run(capsys, *arguments, "--json", out, "--records", games)
+    assert code == 0 and "mean result (95 %)" in text
+    records = load(games)
+    for one in json.loads(out.read_text())["players"]:
+        results = [
+            record.result[seat]
+            for record in records
+            for seat, name in enumerate(record.players)
+            if name == one["player"]
+        ]
+        assert one["mean_return"] == pytest.approx(sum(results) / len(results))
+        low, high = one["mean_return_interval"]
+        assert low <= one["mean_return"] <= high
+    assert "mean result" not in run(capsys, "random", "greedy", "--games", 2)[1]

@@ -80,3 +80,51 @@ def test_histories_survive_saving():
     for name in ("states", "values", "policy_weights"):
         assert np.array_equal(*(getattr(part, name) for part in ends))
     assert np.array_equal(*(part.policy.dense(9) for part in ends))
+
+
+class FoundAnywhere:
+    """What a search said of one position of any game: a total `value`, all moves alike."""
+
+    def __init__(self, state, value):
+        legal = state.action_mask[None].astype(np.float32)
+        self.action_weights = legal / legal.sum()
+        self.visits = legal.astype(np.int32)
+        self.q = value * legal
+        self.value = np.array([value], np.float32)
+        self.proven = np.array([UNKNOWN], np.int8)
+
+
+def played(name, value):
+    """A random game of `name` whose searches expected `value`; its returns and what they were."""
+    game = playout.game(name)
+    states, histories, before, movers = game.batch(1), Histories(game, 1), [], []
+    for ply in range(game.max_plies):
+        if (mover := states.to_play()[0]) == -1:
+            break
+        action = states.random_actions(3, counter=ply)
+        if mover >= 0:
+            found = FoundAnywhere(states[0], value)
+            histories.append(states, found, action, regret_threshold=0.5)
+            before.append(states.returns()[0])
+            movers.append(mover)
+        states.apply(action)
+    return histories, states.returns(), np.array(before), np.array(movers)
+
+
+@pytest.mark.parametrize("value_mix", [0.0, 0.5, 1.0])
+def test_with_rewards_along_the_way_a_target_is_what_is_still_to_come(value_mix):
+    histories, returns, before, _ = played("game_2048(size=2)", 0.3)
+    examples = histories.finish(np.array([0]), returns, value_mix=value_mix)
+    scale, final = histories.game.value_scale, returns[0, 0]
+    left = np.arange(len(before), 0, -1)  # each ply back mixes the search's total in once more
+    total = 0.3 + (final / scale - 0.3) * (1 - value_mix) ** left
+    expected = np.clip(total - before[:, 0] / scale, -1, 1)
+    assert np.allclose(examples.values[:, 0], expected, atol=1e-6)
+    assert final > 0
+
+
+def test_targets_of_points_are_in_units_of_the_games_scale():
+    histories, returns, _, movers = played("backgammon", 0.0)
+    examples = histories.finish(np.array([0]), returns, value_mix=0.0)
+    assert np.allclose(examples.values[:, 0], returns[0][movers] / 3)
+    assert abs(returns[0, 0]) in (1, 2, 3)
