@@ -1,9 +1,8 @@
 """Learn a game by playing against oneself: `playout alphazero GAME`.
 
-Turns one dial (minutes, or updates or games) and the game's preset into a configuration, stores it
-with the run, trains, and ends with a summary of what was learned. `--resume RUN` continues a run
-exactly where it stopped. `alphazero()` is the same in Python. The learning itself:
-agents/alphazero/trainer.py; what follows from the dial: agents/alphazero/budget/.
+Turns one dial (minutes, or updates or games) and the game's preset into a configuration (budget/),
+stores it with the run, trains (trainer.py), and ends with a summary of what was learned. `--resume
+RUN` continues a run exactly where it stopped. `alphazero()` is the same in Python.
 """
 
 from __future__ import annotations
