@@ -156,6 +156,16 @@ def downwards(rows: int) -> Callable[[str], str]:
     )
 
 
+def crosses(rows: int) -> Callable[[str], str]:
+    """OpenSpiel's m,n,k game: "x(row,column)" from the top left."""
+
+    def ours(move: str) -> str:
+        row, column = move[2:-1].split(",")
+        return f"{chr(ord('a') + int(column))}{rows - int(row)}"
+
+    return ours
+
+
 # By game and peer's package, what starts a game there. Further games add their lines here.
 RULES: dict[tuple[str, str], Callable[[], OtherRules]] = {
     ("breakthrough", "pyffish"): lambda: Pyffish("breakthrough"),
@@ -168,6 +178,11 @@ RULES: dict[tuple[str, str], Callable[[], OtherRules]] = {
     ("breakthrough(size=9, columns=5)", "pyspiel"): lambda: OpenSpiel(
         "breakthrough(rows=9,columns=5)", downwards(9)
     ),
+    ("gomoku", "pyspiel"): lambda: OpenSpiel("mnk(m=15,n=15,k=5)", crosses(15)),
+    ("hex", "pyspiel"): lambda: OpenSpiel("hex"),
+    ("hex(size=5, swap=1)", "pyspiel"): lambda: OpenSpiel("hex(board_size=5,swap=True)"),
+    ("hex(size=19)", "pyspiel"): lambda: OpenSpiel("hex(board_size=19)"),
+    ("mnk(m=7, n=6, k=4)", "pyspiel"): lambda: OpenSpiel("mnk(m=7,n=6,k=4)", crosses(6)),
     ("othello", "pyffish"): lambda: Pyffish("flipello", flipello(8)),
     ("othello(size=4)", "pyffish"): lambda: Pyffish("flipello4", flipello(4)),
     ("othello(size=6)", "pyffish"): lambda: Pyffish("flipello6", flipello(6)),
