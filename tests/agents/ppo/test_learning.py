@@ -92,6 +92,14 @@ def test_compiled_and_torch_paths_learn_cartpole_alike():
     assert min(returns) > 100
 
 
+def test_the_entropy_bonus_is_annealed():
+    trainer, _ = train(Bandit, 600, ppo={"ent_coef": 5.0, "anneal_ent": True})
+    metrics = trainer.update()
+    mean_loss = metrics["train/policy_gradient_loss"] + 0.5 * metrics["train/value_loss"]
+    # A bonus of 5 times the entropy would be most of the loss; at the end of a run it is 0.
+    assert metrics["train/loss"] == pytest.approx(mean_loss, abs=0.1)
+
+
 def test_the_clip_range_and_learning_rate_are_annealed():
     trainer, _ = train(Bandit, 600, ppo={"anneal_clip": True})
     metrics = trainer.update()
