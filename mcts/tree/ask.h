@@ -272,7 +272,7 @@ static inline int32_t mcts_ask(mcts_search *search) {
     const int64_t bytes = game->num_actions + game->state_size + (search->obs ? 4 * plane[0] * plane[1] * plane[2] : 0);
     mcts_pool_run(&search->pool, search->threads, mcts_ask_trees, search, search->num_trees, 1, 2 * MCTS_CURSORS);
     mcts_number_rows(search);
-    mcts_pool_run(&search->pool, search->threads, mcts_write_rows, search, search->num_rows, (int32_t)(1 + 8192 / bytes), 256);
+    mcts_pool_run(&search->pool, search->threads, mcts_write_rows, search, search->num_rows, (int32_t)(1 + 4096 / bytes), 256);
     return search->num_rows;
 }
 
