@@ -29,6 +29,7 @@ COUNTS = Path(__file__).parents[1] / "tests" / "perft"
 # The games whose random play is measured, and their names in OpenSpiel.
 PLAYOUTS = {
     "breakthrough": "breakthrough",
+    "chess": "chess",
     "connect_four": "connect_four",
     "go(size=9)": "go(board_size=9)",
     "hex": "hex",

@@ -1,7 +1,8 @@
 """Other implementations of games behind one interface, and games played on both move by move.
 
-Each adaptor speaks playout's notation of moves. pyffish is Fairy-Stockfish's rules, OpenSpiel
-brings its own; neither shares code with playout. Which game is held against which: RULES below.
+Each adaptor speaks playout's notation of moves. pyffish is Fairy-Stockfish's rules, OpenSpiel and
+python-chess bring their own; none shares code with playout. Which game is held against which:
+RULES below.
 """
 
 from __future__ import annotations
@@ -113,13 +114,16 @@ class OpenSpiel:
     Args:
         name: The game there, with its parameters.
         ours: Turns a move there into playout's.
+        swapped: The second player there is the first one here.
     """
 
-    def __init__(self, name: str, ours: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, name: str, ours: Callable[[str], str] = str, *, swapped: bool = False
+    ) -> None:
         pyspiel = peer("pyspiel", "open-spiel")
         assert pyspiel is not None
         self.state = pyspiel.load_game(name).new_initial_state()
-        self.ours = ours
+        self.ours, self.swapped = ours, swapped
         self._theirs: dict[str, int] = {}
 
     def moves(self) -> set[str]:
@@ -135,7 +139,37 @@ class OpenSpiel:
     def returns(self) -> list[float]:
         """See `OtherRules`."""
         found: list[float] = self.state.returns()
-        return found
+        return found[::-1] if self.swapped else found
+
+
+class PythonChess:
+    """Chess of python-chess, draws as claimed or by themselves."""
+
+    def __init__(self, repeats: int, clock: int) -> None:
+        chess = peer("chess", "chess")
+        assert chess is not None
+        self.board = chess.Board()
+        self.repeats, self.clock = repeats, clock
+
+    def moves(self) -> set[str]:
+        """See `OtherRules`."""
+        board = self.board
+        if (
+            board.is_insufficient_material()
+            or board.is_repetition(self.repeats)
+            or board.halfmove_clock >= self.clock
+        ):
+            return set()
+        return {move.uci() for move in board.legal_moves}
+
+    def play(self, move: str) -> None:
+        """See `OtherRules`."""
+        self.board.push_uci(move)
+
+    def returns(self) -> list[float]:
+        """See `OtherRules`."""
+        mated = float(self.board.is_checkmate())
+        return [-mated, mated] if self.board.turn else [mated, -mated]
 
 
 def flipello(side: int) -> Callable[[str], str]:
@@ -183,6 +217,9 @@ RULES: dict[tuple[str, str], Callable[[], OtherRules]] = {
     ("hex(size=5, swap=1)", "pyspiel"): lambda: OpenSpiel("hex(board_size=5,swap=True)"),
     ("hex(size=19)", "pyspiel"): lambda: OpenSpiel("hex(board_size=19)"),
     ("mnk(m=7, n=6, k=4)", "pyspiel"): lambda: OpenSpiel("mnk(m=7,n=6,k=4)", crosses(6)),
+    ("chess(max_plies=20000)", "chess"): lambda: PythonChess(3, 100),
+    ("chess(draws=automatic, max_plies=20000)", "chess"): lambda: PythonChess(5, 150),
+    ("chess(max_plies=20000, notation=san)", "pyspiel"): lambda: OpenSpiel("chess", swapped=True),
     ("othello", "pyffish"): lambda: Pyffish("flipello", flipello(8)),
     ("othello(size=4)", "pyffish"): lambda: Pyffish("flipello4", flipello(4)),
     ("othello(size=6)", "pyffish"): lambda: Pyffish("flipello6", flipello(6)),
