@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from playout.agents.runs.options import MachineOptions, check_device, check_seed, run_options_last
@@ -43,6 +44,9 @@ class Command(MachineOptions):
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game; by default what the run has learned, else connect_four."""
 
+    files: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """GTP's loadsgf reads files right in this folder; without it nothing is read."""
+
     seed: int = 0
     """Seed of the player."""
 
@@ -60,6 +64,8 @@ def main(command: Command) -> int:
         raise ConfigError("a person is no engine; people play with `playout play RUN`")
     game = given_game(command.game) if command.game else game_of_players([command.player])
     gtp.must_be_spoken(game)
+    if command.files is not None and not command.files.is_dir():
+        raise ConfigError(f"--files needs a folder, and {command.files} is none")
     player = make_player(command.player, game, seed=command.seed, machine=command)
     one_torch_thread()
 
@@ -77,7 +83,8 @@ def main(command: Command) -> int:
 
     try:
         if command.protocol == "gtp":
-            gtp.serve(gtp.GtpEngine(player, game, remake=remake), sys.stdin, sys.stdout)
+            engine = gtp.GtpEngine(player, game, remake=remake, files=command.files)
+            gtp.serve(engine, sys.stdin, sys.stdout)
         else:
             uci.serve(uci.UciEngine(player, game, with_threads=with_threads), sys.stdin, sys.stdout)
     finally:

@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -42,6 +43,7 @@ class GtpEngine:
         game: A game of two players without dice.
         remake: The same player for another size or komi; ConfigError where it cannot play that.
             By default those that can say it themselves (`for_game`).
+        files: The only folder that `loadsgf` reads from; without it nothing is read.
 
     Attributes:
         game: The game, as the last `boardsize` and `komi` have made it.
@@ -59,8 +61,10 @@ class GtpEngine:
         game: NativeGame,
         *,
         remake: Callable[[NativeGame], Player] | None = None,
+        files: Path | None = None,
     ) -> None:
         must_be_spoken(game)
+        self.files = files
         self._remake = remake if remake is not None else self._for_game
         self._take(player, game)
         self.running = True
@@ -77,6 +81,7 @@ class GtpEngine:
             "known_command": lambda words: str(" ".join(words) in self._commands).lower(),
             "komi": self._komi,
             "list_commands": lambda words: "\n".join(sorted(self._commands)),
+            "loadsgf": lambda words: gtp_go.load_sgf(self, words),
             "name": lambda words: f"playout {self.player.name}",
             "place_free_handicap": lambda words: gtp_go.place_free_handicap(self, words),
             "play": self._play,
@@ -134,6 +139,20 @@ class GtpEngine:
         """A game begins."""
         self.states = [self.game.initial_state()]
         self._steps: list[list[int]] = []  # the actions of each move: two where a colour passed
+
+    def begin_at(self, game: NativeGame, start: str | None, actions: list[int]) -> None:
+        """Another game begins, at a position given as text or the first, and goes on by moves.
+
+        Raises:
+            ConfigError: The player cannot play that game.
+        """
+        if game != self.game:
+            self._take(self._remake(game), game)
+        self._clear_board([])
+        if start is not None:
+            self.states = [game.from_text(start)]
+        for action in actions:
+            self.step([action])
 
     def step(self, actions: list[int]) -> None:
         """Plays legal actions that are one move of the protocol, and one to be undone."""

@@ -1,4 +1,4 @@
-"""What GTP knows of Go beyond moves: handicap stones, scores, the status of stones.
+"""What GTP knows of Go beyond moves: handicap stones, scores, the status of stones, files.
 
 Handicap stones are Black's moves while White passes, so that any game with a pass can have them.
 Scores are those of the game's rules: by area all stones on the board are alive, and dead ones must
@@ -8,15 +8,18 @@ be captured before both pass.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from playout.agents.players.protocols.moves import pass_action, read_move
 from playout.envs.core.game import State
-from playout.errors import GameError, IllegalActionError
+from playout.envs.core.registry import game as find_game
+from playout.errors import GameError, IllegalActionError, PlayoutError
 
 if TYPE_CHECKING:
     from playout.agents.players.protocols.gtp import GtpEngine
 
+_MAX_FILE = 1 << 20  # bytes of a file that is loaded
 _STATUSES = ("alive", "dead", "seki", "white_territory", "black_territory", "dame")
 
 
@@ -132,6 +135,59 @@ def fixed_points(size: int, count: int) -> list[tuple[int, int]]:
     if count >= 8:
         points += sides[2:]
     return points + ([(middle, middle)] if count in (5, 7, 9) else [])
+
+
+def load_sgf(engine: GtpEngine, words: list[str]) -> str:
+    """Goes to the end of a file's first game, or to the position before a move number.
+
+    Only files right in the folder that the person has named are read: the peer's word is no path.
+    """
+    if engine.files is None:
+        raise GameError("cannot load file: start the engine with --files FOLDER to allow that")
+    if len(words) not in (1, 2) or (
+        len(words) == 2 and not re.fullmatch(r"[1-9]\d{0,4}", words[1])
+    ):
+        raise GameError("syntax error: the name of a file expected, and a move number")
+    from playout.envs.records.sgf import from_sgf
+
+    text = _allowed_file(engine.files, words[0]).read_text(encoding="utf-8", errors="replace")
+    try:
+        record = next(iter(from_sgf(text)), None)
+    except PlayoutError as error:
+        raise GameError(f"cannot load file: {error}") from None
+    if record is None:
+        raise GameError("cannot load file: it holds no game")
+    known, game = engine.game, find_game(record.game, **record.params)
+    if game.name != known.name:
+        raise GameError(f"cannot load file: it holds a game of {game.name}")
+    # Rules of repetition and suicide stay as they are: files seldom say which.
+    shape: dict[str, Any] = {
+        name: game.params[name] for name in ("size", "komi") if name in game.params
+    }
+    params: dict[str, Any] = {**known.params, **shape}
+    game = find_game(known.name, **params)
+    state = game.from_text(record.start) if record.start else game.initial_state()
+    last = len(record.moves) if len(words) == 1 else int(words[1]) - 1
+    actions = list[int]()
+    try:
+        for move in record.moves[:last]:
+            actions.append(read_move(state, move))
+            state = state.apply(actions[-1])
+    except (PlayoutError, ValueError) as error:
+        raise GameError(f"cannot load file: move {len(actions) + 1}: {error}") from None
+    engine.begin_at(game, record.start, actions)
+    return "" if state.is_terminal else "black" if state.to_play == 0 else "white"
+
+
+def _allowed_file(folder: Path, name: str) -> Path:
+    """A plain file right in the folder; GameError for anything else that a peer may name."""
+    path = folder / name
+    plain = Path(name).name == name and not name.startswith(".") and not path.is_symlink()
+    if not plain or not path.is_file():
+        raise GameError("cannot load file: there is no such file in the folder of --files")
+    if path.stat().st_size > _MAX_FILE:
+        raise GameError(f"cannot load file: it has more than {_MAX_FILE} bytes")
+    return path
 
 
 def _must_be_go(engine: GtpEngine) -> None:

@@ -108,3 +108,30 @@ def test_a_free_handicap_is_placed_or_given(engine):
         assert engine.answer(f"fixed_handicap {count}").startswith("? ")
     engine.answer("boardsize 5")
     assert engine.answer("place_free_handicap 4").startswith("? invalid number of stones")
+
+
+def test_files_are_loaded_from_the_one_folder_that_was_allowed(tmp_path):
+    game = playout.game("go(size=9,komi=7)")
+    (tmp_path / "a.sgf").write_text("(;GM[1]FF[4]SZ[9]KM[5.5];B[ee];W[cc];B[gg])")
+    (tmp_path / "setup.sgf").write_text("(;GM[1]FF[4]SZ[9]KM[7]AB[ee][cc]PL[W];W[gg])")
+    (tmp_path / "hex.sgf").write_text("(;FF[4]GM[11]SZ[11];B[a1])")
+    (tmp_path / "broken.sgf").write_text("(;GM[1]FF[4]SZ[9];B[ee];W[ee])")
+    (tmp_path.parent / "outside.sgf").write_text("(;GM[1]FF[4]SZ[9];B[ee])")
+    (tmp_path / "link.sgf").symlink_to(tmp_path.parent / "outside.sgf")
+    engine = GtpEngine(make_player("uct:20", game), game, files=tmp_path)
+    assert engine.answer("loadsgf a.sgf") == "= white\n\n"
+    assert engine.game.params["komi"] == 5.5 and len(engine.states) == 4
+    assert engine.answer("undo") == "=\n\n" and engine.answer("play b A1") == "=\n\n"
+    assert engine.answer("loadsgf a.sgf 2") == "= white\n\n" and len(engine.states) == 2
+    assert engine.answer("loadsgf setup.sgf") == "= black\n\n"
+    assert engine.state.observe(0)[0].sum() == 2 and engine.answer("genmove b").startswith("= ")
+    before = engine.state
+    for name in (
+        *("../outside.sgf", "link.sgf", "none.sgf", "hex.sgf", "broken.sgf", str(tmp_path)),
+        *(f"{tmp_path}/a.sgf", ".", "..", "", "a.sgf 0", "a.sgf x"),
+    ):
+        answer = engine.answer(f"loadsgf {name}")
+        assert answer.startswith("? ") and answer.count("\n") == 2, name
+    assert engine.state == before
+    plain = GtpEngine(make_player("uct:20", game), game)
+    assert plain.answer("loadsgf a.sgf").startswith("? cannot load file: start the engine with")
