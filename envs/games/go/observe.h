@@ -2,8 +2,8 @@
  *
  * Planes of an observation: own stones, the other's, groups with one liberty, groups with two, empty points that the
  * side to move may not play; then three that are the same everywhere: the last ply was a pass, the player is White, and
- * komi from the player's side in twentieths. Earlier moves are left out: all that they change of the rules is in the
- * fifth plane, and an evaluation serves every order of moves.
+ * komi from the player's side in fortieths from 0.5, cut to 0 and 1. Earlier moves are left out: all that they change of
+ * the rules is in the fifth plane, and an evaluation serves every order of moves.
  */
 #ifndef PLAYOUT_GO_OBSERVE_H
 #define PLAYOUT_GO_OBSERVE_H
@@ -56,7 +56,8 @@ GO_INLINE void go_observe(int32_t n, const go_tables *t, const go_state *s, int3
     go_draw(few[0], points, obs + GO_ATARI * points);
     go_draw(few[1], points, obs + GO_TWO_LIBERTIES * points);
     go_draw(forbidden, points, obs + GO_FORBIDDEN * points);
-    const float komi = (float)(player ? t->komi : -t->komi) / 20;
+    const float shown = 0.5f + (float)(player ? t->komi : -t->komi) / 40;
+    const float komi = shown < 0 ? 0 : shown > 1 ? 1 : shown;
     for (int32_t point = 0; point < points; point++) {
         obs[GO_PASSED * points + point] = (float)(s->passes > 0);
         obs[GO_WHITE * points + point] = (float)player;

@@ -4,6 +4,7 @@ import random
 import shutil
 import subprocess
 
+import gymnasium as gym
 import numpy as np
 import playout
 import pytest
@@ -50,7 +51,7 @@ def look_at(state, reference):
     assert (obs[PASSED] == (reference.passes > 0)).all()
     assert (obs[WHITE] == turn).all()
     komi = reference.komi if turn else -reference.komi
-    assert np.allclose(obs[KOMI], komi / 20)
+    assert np.allclose(obs[KOMI], np.clip(0.5 + komi / 40, 0, 1))
 
 
 @pytest.mark.parametrize("suicide", [0, 1])
@@ -94,6 +95,15 @@ def board_of(state):
 )
 def test_go_keeps_the_contract(name):
     check_game(playout.game(name), num_games=1, seed=4)
+
+
+@pytest.mark.parametrize("komi", [-400, 7, 7.5, 30])
+def test_observations_lie_in_the_space_that_environments_declare(komi):
+    env = gym.make("playout/Go-v0", size=5, komi=komi)
+    obs, info = env.reset(seed=1)
+    assert env.observation_space.contains(obs)
+    obs, *_ = env.step(int(np.flatnonzero(info["action_mask"])[3]))
+    assert env.observation_space.contains(obs)
 
 
 def test_the_largest_board_plays_and_comes_back_from_bytes_and_text():
