@@ -67,6 +67,21 @@ def test_every_move_late_on_larger_boards_ends_as_alpha_beta_says(size, stones):
     assert (found == 1).any() and (found == -1).any()
 
 
+@pytest.mark.parametrize(
+    ("size", "position", "outcomes"),
+    [
+        (5, "...X./..O.O/X...X/X..../....O", "010000101011001000"),
+        (6, "XOX.O./.OOOX./XO...X/XO..../X.O.../....X.", "01100100111110000000"),
+    ],
+)
+def test_proofs_name_all_cells_that_they_need(size, position, outcomes):
+    """Found by a solver that left out those of earlier moves; the answers are alpha-beta's."""
+    game = playout.game(f"hex(size={size})")
+    states = StateBatch.from_states([game.from_text(position)])
+    found = Solver(game).outcomes(states)[0]
+    assert "".join("1" if value == 1 else "0" for value in found if abs(value) == 1) == outcomes
+
+
 def test_with_the_swap_rule_the_taken_stone_wins_if_nothing_beats_it():
     for size in (2, 3):
         game = playout.game(f"hex(size={size},swap=1)")
