@@ -135,7 +135,7 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
         ]
         table("", ("pairing", "won / drawn / lost", "first is stronger"), pairs)
     for one in report["pairings"]:
-        if "mean_return" in one:
+        if "mean_return" in one and num_players > 1:  # alone, nobody plays against anybody
             mean, half = one["mean_return"]
             print(f"{one['a']} gets {mean:+.3f} ± {half:.3f} a game against {one['b']}.")
     if num_players > 1:
