@@ -114,7 +114,7 @@ static void kuhn_observe(const playout_game *game, const void *state, int32_t pl
 static kuhn_state kuhn_known(const playout_game *game, const void *state, int32_t player) {
     kuhn_state s = *(const kuhn_state *)state;
     const uint32_t seen = kuhn_seen(game->num_players, &s, player);
-    for (int32_t i = 0; i < game->num_players; i++)
+    for (int32_t i = 0; i < PLAYOUT_MAX_PLAYERS; i++) /* nobody's card is 0 already */
         if (!((seen >> i) & 1)) s.card[i] = 0;
     return s;
 }

@@ -167,7 +167,7 @@ static void leduc_observe(const playout_game *game, const void *state, int32_t p
 static leduc_state leduc_known(const playout_game *game, const void *state, int32_t player) {
     leduc_state s = *(const leduc_state *)state;
     const uint32_t seen = leduc_seen(game, &s, player);
-    for (int32_t i = 0; i < game->num_players; i++)
+    for (int32_t i = 0; i < PLAYOUT_MAX_PLAYERS; i++) /* nobody's card is 0 already */
         if (!((seen >> i) & 1)) s.card[i] = 0;
     return s;
 }
