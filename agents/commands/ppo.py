@@ -236,12 +236,14 @@ def _train(
 def _check_unchanged(command: Command, run: RunDir) -> None:
     """One line that names the option which differs from the run's, instead of whole tables."""
     for group in GROUPS:
-        stored = run.config.get(group, {})
-        for name, now in to_dict(getattr(command, group)).items():
-            if stored.get(name) != now:
+        settings = getattr(command, group)
+        # A setting that the run does not know came later; its default is what the run had.
+        stored = {**to_dict(type(settings)()), **run.config.get(group, {})}
+        for name, now in to_dict(settings).items():
+            if stored[name] != now:
                 raise ConfigError(
                     f"a run keeps its settings when it is resumed, but {name} was "
-                    f"{stored.get(name)!r} and is now {now!r}"
+                    f"{stored[name]!r} and is now {now!r}"
                 )
 
 

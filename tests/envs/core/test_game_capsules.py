@@ -120,7 +120,7 @@ def test_the_table_in_this_file_is_the_one_of_the_header(faulty):
         ({"num_players": 0}, "num_players is 0"),
         ({"num_players": 9}, "num_players is 9"),
         ({"num_actions": -1}, "num_actions is -1"),
-        ({"num_actions": 70000}, "num_actions is 70000"),
+        ({"num_actions": 2**21}, "num_actions is 2097152"),
         ({"num_actions": 5000, "max_legal": 5000}, "max_legal is 5000; at most 4096"),
         ({"max_legal": 10}, "max_legal is 10, more than num_actions 9"),
         ({"flags": 3}, "both"),
