@@ -14,6 +14,10 @@ from playout.envs.core.game import NativeGame, State
 from playout.errors import GameError
 
 DRAWS = 3  # states drawn for each player at every state
+VIEW = (
+    "view_text() (in C write_view()) must show what the player knows and no more; "
+    "without it everything is shown"
+)
 MUTUAL = "a player must not see, nor be bound by, what it does not know"
 
 
@@ -64,20 +68,21 @@ class HiddenChecker(SymmetryChecker):
             f"resample() for player {player} changes whose turn it is",
             MUTUAL,
         )
-        self.need(
-            _sight(drawn, player) == sight,
-            f"resample() for player {player} changes what it sees, may do or has won",
-            MUTUAL,
-        )
+        seen = _sight(drawn, player)
+        for what, now in seen.items():
+            self.need(
+                now == sight[what],
+                f"a state that resample() draws for player {player} has another {what}",
+                VIEW if what.startswith("text") else MUTUAL,
+            )
 
 
-def _sight(state: State, player: int) -> tuple[Any, ...]:
-    """What a player is told: observation, view, its moves, its result."""
-    actions = state.legal_actions if state.to_play == player else []
-    return (
-        state.observe(player).tobytes(),
-        state.view(player),
-        state.to_play,
-        actions,
-        float(np.float32(state.returns[player])),
-    )
+def _sight(state: State, player: int) -> dict[str, Any]:
+    """What a player is told of a state, at its end too."""
+    return {
+        "observe()": state.observe(player).tobytes(),
+        "text for the player": state.view(player),
+        "to_play()": state.to_play,
+        "list of moves": state.legal_actions if state.to_play == player else [],
+        "result": float(np.float32(state.returns[player])),
+    }

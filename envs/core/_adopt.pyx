@@ -22,6 +22,7 @@ from playout.errors import GameError
 
 from playout_game cimport (
     PLAYOUT_ALL_FLAGS,
+    PLAYOUT_CHANCE,
     PLAYOUT_CHOICE,
     PLAYOUT_GAME_ABI,
     PLAYOUT_GAME_CAPSULE,
@@ -34,19 +35,27 @@ from playout_game cimport (
     PLAYOUT_MAX_PARAMS,
     PLAYOUT_MAX_PLAYERS,
     PLAYOUT_STEP_REWARDS,
+    PLAYOUT_TERMINAL,
     PLAYOUT_HISTORY,
     PLAYOUT_ZERO_SUM,
     playout_adopt,
     playout_default_info_key,
     playout_default_resample,
     playout_game,
+    playout_draw,
     playout_param,
+    playout_playable,
+    playout_rng,
+    playout_rng_stream,
 )
 
 cdef enum:
     MAX_ACTIONS = 1 << 20
     MAX_STATE = 1 << 20
     MAX_PLANE = 1 << 20
+    MIN_ROOM = 1 << 16  # actions that legal() may write in try_play()
+    TRIED_GAMES = 32
+    TRIED_PLIES = 500  # of each
 
 
 cdef object parameter_value(const playout_param *param, double value):
@@ -239,3 +248,63 @@ def describe(object capsule) -> dict:
         "side_planes": side_planes(game),
         "has_plies_left": game.plies_left != NULL,
     }
+
+
+cdef object first_fault(const playout_game *game, void *state, int32_t *actions):
+    """What a few random games do that native code could not bear, in words; None for nothing."""
+    cdef float[PLAYOUT_MAX_PLAYERS] values
+    cdef playout_rng rng
+    cdef int32_t i, count, player, played, ply
+    for played in range(TRIED_GAMES):
+        rng = playout_rng_stream(played, 0)
+        game.init(game, state)
+        for ply in range(min(game.max_plies, TRIED_PLIES) + 1):
+            player = game.to_play(game, state)
+            if player == PLAYOUT_TERMINAL:
+                break
+            if player >= game.num_players or player < PLAYOUT_CHANCE or (
+                    player == PLAYOUT_CHANCE and game.chance == NULL):
+                return f"to_play() is {player}"
+            count = playout_playable(game, state, actions)
+            if count < 1:
+                return "no action is legal, but the game is not over"
+            if count > game.max_legal:
+                return f"{count} actions are legal, more than max_legal {game.max_legal}"
+            for i in range(count):
+                if actions[i] >= game.num_actions or actions[i] <= (actions[i - 1] if i else -1):
+                    return (
+                        f"legal() wrote action {actions[i]}: they must rise, "
+                        f"and be 0 to {game.num_actions - 1}"
+                    )
+            if ply == game.max_plies:
+                return f"a game goes on after max_plies {game.max_plies}"
+            game.apply(game, state, playout_draw(game, state, &rng))
+        else:
+            continue
+        game.returns(game, state, values)
+        for i in range(game.num_players):
+            if not isfinite(values[i]) or (
+                    not game.flags & PLAYOUT_STEP_REWARDS and abs(values[i]) > game.value_scale):
+                most = f"{game.value_scale:g}"
+                return f"returns() wrote {values[i]}; results lie in [-{most}, {most}]"
+    return None
+
+
+def try_play(object capsule) -> None:
+    """Plays a few random games of an adopted table; GameError says what it does that it must not.
+
+    Native code trusts a table: this finds what would bring the process down at once. What is rare only
+    check_game finds.
+    """
+    cdef const playout_game *game = <const playout_game *>PyCapsule_GetPointer(capsule, PLAYOUT_GAME_CAPSULE)
+    cdef void *state = PyMem_Calloc(game.state_size, 1)
+    cdef int32_t *actions = <int32_t *>PyMem_Calloc(max(game.num_actions, MIN_ROOM), sizeof(int32_t))
+    try:
+        if state == NULL or actions == NULL:
+            raise MemoryError
+        fault = first_fault(game, state, actions)
+    finally:
+        PyMem_Free(state)
+        PyMem_Free(actions)
+    if fault is not None:
+        raise GameError(f"{game.name.decode()}: {fault}; playout.testing.check_game says more")

@@ -292,6 +292,13 @@ class NativeGame:
         """Is the game written in Python, so that it runs at Python's speed?"""
         return _table.calls_python(self.capsule)
 
+    def try_play(self) -> None:
+        """Plays a few random games; GameError says what native code could not bear.
+
+        Compiled code trusts a game's table. `playout.testing.check_game` looks much closer.
+        """
+        _adopt.try_play(self.capsule)
+
     def forget_decoded(self) -> None:
         """Makes a game written in Python decode every state anew; for checks of its encoding."""
         if self.calls_python:

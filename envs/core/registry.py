@@ -139,7 +139,7 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
     _check_names(name, params, known)
     made = _call(name, GAMES[name].make, params)
     if GAMES[name].module is None:
-        return _wrap(made, None, GAMES[name].prover)
+        return NativeGame(made, prover=GAMES[name].prover)
     return _wrap(made, {**known, **params}, GAMES[name].prover)
 
 
@@ -204,7 +204,9 @@ def _wrap(
     if isinstance(made, NativeGame):
         return made
     if type(made).__name__ == "PyCapsule":
-        return NativeGame(made, params=params, prover=prover)
+        foreign = NativeGame(made, params=params, prover=prover)
+        foreign.try_play()
+        return foreign
     if _follows(made) and not isclass(made):
         from playout.envs.core.python_game import from_python
 

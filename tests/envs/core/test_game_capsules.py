@@ -343,6 +343,26 @@ def test_check_game_finds_the_fault(faulty, changes, what):
         check_game(capsule, num_games=40, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"max_legal": 4}, "9 actions are legal, more than max_legal 4"),
+        ({"legal": too_far}, "wrote action 9: they must rise, and be 0 to 8"),
+        ({"legal": twice}, "they must rise"),
+        ({"legal": none_at_last}, "no action is legal, but the game is not over"),
+        ({"to_play": lambda original: lambda g, s: 7}, "to_play.. is 7"),
+        ({"returns": large}, r"wrote 2.0; results lie in \[-1, 1\]"),
+        ({"max_plies": 5}, "goes on after max_plies 5"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_table_that_native_code_could_not_bear_is_refused_when_it_is_loaded(
+    faulty, changes, what
+):
+    with pytest.raises(GameError, match=what):
+        playout.game(faulty(**changes))
+
+
 def test_a_sound_game_with_callbacks_passes(faulty):
     capsule = faulty(hash=lambda original: lambda game, state: original(game, state) ^ 1)
     report = check_game(capsule, num_games=3)

@@ -68,8 +68,11 @@ def leak(self, state, player):
 
 
 FAULTS = [
-    ({"observe": leak}, "info_key.* tell apart|changes what it sees"),
-    ({"view_text": lambda self, state, player: str(state)}, "tell apart|changes what it sees"),
+    ({"observe": leak}, "info_key.* tell apart|another observe"),
+    (
+        {"view_text": lambda self, state, player: str(state)},
+        "tell apart|another text for the player",
+    ),
     ({"info_key": lambda self, state, player: (player, *state)}, "changes its info_key"),
     ({"info_key": lambda self, state, player: player}, "that it can tell apart"),
     ({"resample": lambda self, state, player, rng: (0,) * len(state)}, "changes"),
