@@ -177,6 +177,7 @@ def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
 
     They are played through by the rules of `game`, which may have another komi than the file says.
     """
+    from playout.envs.core.registry import game as make_game
     from playout.envs.game_text import read as read_form
     from playout.envs.records import files
 
@@ -186,6 +187,10 @@ def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
             where = f"{path}, game {number}"
             if record.game not in names:
                 raise DataError(f"{where} is one of {record.game}, not of {game.name}")
+            if game.origin is None:
+                played = make_game(record.game, **record.params)
+                if (played.obs_shape, played.num_actions) != (game.obs_shape, game.num_actions):
+                    raise DataError(f"{where} is one of {played}, not of {game}")
             try:
                 state = game.initial_state()
                 if record.start is not None:
@@ -250,7 +255,7 @@ def open_judge(command: Command, game: object | None = None) -> tuple[NativeGame
     if command.evaluator == "solver":
         from playout.mcts.exact.solver import Solver
 
-        return known, analysis.solver_judge(Solver(known, table_mb=256))
+        return known, analysis.solver_judge(Solver.patient(known, table_mb=256))
     simulations = _ROLLOUT_SIMULATIONS if command.simulations is None else command.simulations
     return known, analysis.rollout_judge(known, simulations, threads=command.threads)
 

@@ -128,7 +128,7 @@ class PerfectPlayer(Player):
         self, game: NativeGame | str, *, seed: int = 0, solver: Solver | None = None
     ) -> None:
         self.game = find_game(game)
-        self.solver = solver if solver is not None else Solver(self.game)
+        self.solver = solver if solver is not None else Solver.patient(self.game)
         self.reset(seed)
 
     def reset(self, seed: int) -> None:

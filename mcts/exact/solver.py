@@ -27,6 +27,9 @@ ILLEGAL_OUTCOME = -2
 END_NODES = 20_000
 """Nodes that prove more than nine of ten positions of Connect Four with 25 plies left."""
 
+PATIENCE = 4_000_000
+"""Nodes after which plain alpha-beta says that a position is too hard, where a person waits."""
+
 _CHUNK = 32  # rows a task of a thread
 
 Scores = npt.NDArray[np.int32]
@@ -81,6 +84,12 @@ class Solver:
             if isinstance(own, SolvingProver)
             else AlphaBeta(self.game, table_mb=table_mb, max_nodes=nodes)
         )
+
+    @staticmethod
+    def patient(game: NativeGame, *, table_mb: int = 64) -> Solver:
+        """A solver for people: one of a game's own goes on for ever, plain alpha-beta gives up."""
+        own = isinstance(own_prover(game), SolvingProver)
+        return Solver(game, table_mb=table_mb, max_nodes=None if own else PATIENCE)
 
     @property
     def nodes(self) -> int:

@@ -297,3 +297,19 @@ def test_a_dash_writes_json_to_standard_output_and_nothing_else(
     code, text, _ = run(capsys, "connect_four", "--evaluator", "rollout", *words, "--json", "-")
     assert code == 0 and all(answer["move"] in "1234567" for answer in json.loads(text))
     assert not (moves_file.parent / "-").exists()
+
+
+def test_games_of_another_board_are_refused_and_another_komi_is_not(tmp_path, capsys):
+    path = tmp_path / "small.sgf"
+    path.write_text("(;GM[1]FF[4]SZ[5]KM[0.5];B[cc];W[bb])")
+    options = ["--evaluator", "rollout", "--simulations", "4", "--moves-file", str(path)]
+    assert main(["analyse", "go(size=9)", *options]) == 2
+    assert "is one of go(size=5, komi=0.5" in capsys.readouterr().err
+    assert main(["analyse", "go(size=5, komi=7)", *options]) == 0
+
+
+def test_the_solver_gives_up_where_a_person_waits(monkeypatch, capsys):
+    monkeypatch.setattr("playout.mcts.exact.solver.PATIENCE", 2000)
+    assert main(["analyse", "othello(size=6)", "--evaluator", "solver", "--moves", ""]) == 2
+    assert "gave up on a position after 2000 nodes" in capsys.readouterr().err
+    assert main(["analyse", "hex(size=3)", "--evaluator", "solver", "--moves", ""]) == 0
