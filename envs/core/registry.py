@@ -135,12 +135,12 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
         raise ConfigError(
             f"no game is named {name!r}; known are {names}, and module:Name is one of your own"
         )
-    known = GAMES[name].parameters()
+    entry = GAMES[name]
+    if entry.module is None:  # its header checks and tells the parameters
+        return NativeGame(_call(name, entry.make, params), prover=entry.prover)
+    known = entry.parameters()
     _check_names(name, params, known)
-    made = _call(name, GAMES[name].make, params)
-    if GAMES[name].module is None:
-        return NativeGame(made, prover=GAMES[name].prover)
-    return _wrap(made, {**known, **params}, GAMES[name].prover)
+    return _wrap(_call(name, entry.make, params), {**known, **params}, entry.prover)
 
 
 def _own_game(name: str, params: dict[str, Any]) -> NativeGame:

@@ -19,55 +19,16 @@ cdef extern from "playout_maker.h" nogil:
         const char *(*make)(playout_game *, const double *) noexcept nogil
     const char PLAYOUT_NO_MEMORY[]
 
-cdef extern from "backgammon/table.h" nogil:
-    const playout_maker BACKGAMMON
-cdef extern from "breakthrough.h" nogil:
-    const playout_maker BREAKTHROUGH
-cdef extern from "chess/table.h" nogil:
-    const playout_maker CHESS
-cdef extern from "connect_four/table.h" nogil:
-    const playout_maker CONNECT_FOUR
-cdef extern from "game_2048.h" nogil:
-    const playout_maker GAME_2048
-cdef extern from "go/table.h" nogil:
-    const playout_maker GO
-cdef extern from "hex/table.h" nogil:
-    const playout_maker HEX
-cdef extern from "hidden/kuhn_poker.h" nogil:
-    const playout_maker KUHN_POKER
-cdef extern from "hidden/leduc_poker.h" nogil:
-    const playout_maker LEDUC_POKER
-cdef extern from "hidden/liars_dice.h" nogil:
-    const playout_maker LIARS_DICE
-cdef extern from "mnk.h" nogil:
-    const playout_maker GOMOKU
-    const playout_maker MNK
-cdef extern from "othello.h" nogil:
-    const playout_maker OTHELLO
-cdef extern from "tic_tac_toe.h" nogil:
-    const playout_maker TIC_TAC_TOE
-
-cdef const playout_maker *MAKERS[14]
-MAKERS[0] = &BACKGAMMON
-MAKERS[1] = &BREAKTHROUGH
-MAKERS[2] = &CHESS
-MAKERS[3] = &CONNECT_FOUR
-MAKERS[4] = &GAME_2048
-MAKERS[5] = &GO
-MAKERS[6] = &GOMOKU
-MAKERS[7] = &HEX
-MAKERS[8] = &KUHN_POKER
-MAKERS[9] = &LEDUC_POKER
-MAKERS[10] = &LIARS_DICE
-MAKERS[11] = &MNK
-MAKERS[12] = &OTHELLO
-MAKERS[13] = &TIC_TAC_TOE
+cdef extern from "all.h" nogil:
+    const playout_maker *MAKERS[]
+    const int NUM_MAKERS
 
 
 cdef const playout_maker *maker_of(str name) except NULL:
-    for maker in MAKERS:
-        if maker.name.decode() == name:
-            return maker
+    cdef int i
+    for i in range(NUM_MAKERS):
+        if MAKERS[i].name.decode() == name:
+            return MAKERS[i]
     raise ConfigError(f"no game is named {name!r}; known are {', '.join(names())}")
 
 
@@ -100,7 +61,7 @@ cdef double number(str name, const playout_param *param, object value) except? -
 
 def names() -> list:
     """The names of all games."""
-    return [maker.name.decode() for maker in MAKERS]
+    return [MAKERS[i].name.decode() for i in range(NUM_MAKERS)]
 
 
 def parameters(str name) -> dict:

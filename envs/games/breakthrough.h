@@ -123,18 +123,10 @@ static int bt_counters(const char *text) {
 #define BT_TARGET
 #include "breakthrough/rules.h"
 
-#include "breakthrough/table.h"
-#undef BT
-#undef BT_NEWER
-#undef BT_TARGET
-
 #define BT(name) bt64_newer_##name
 #define BT_NEWER 1
 #define BT_TARGET PLAYOUT_NEWER
 #include "breakthrough/rules.h"
-#undef BT
-#undef BT_NEWER
-#undef BT_TARGET
 
 #undef BT_WORD
 #undef BT_BITS
@@ -153,18 +145,10 @@ static int bt_counters(const char *text) {
 #define BT_TARGET
 #include "breakthrough/rules.h"
 
-#include "breakthrough/table.h"
-#undef BT
-#undef BT_NEWER
-#undef BT_TARGET
-
 #define BT(name) bt128_newer_##name
 #define BT_NEWER 1
 #define BT_TARGET PLAYOUT_NEWER
 #include "breakthrough/rules.h"
-#undef BT
-#undef BT_NEWER
-#undef BT_TARGET
 
 #undef BT_WORD
 #undef BT_BITS

@@ -82,18 +82,10 @@ static int32_t oth_read_action(const playout_game *game, const void *state, cons
 #define OTH_TARGET
 #include "othello/rules.h"
 
-#include "othello/table.h"
-#undef OTH
-#undef OTH_NEWER
-#undef OTH_TARGET
-
 #define OTH(name) oth64_newer_##name
 #define OTH_NEWER 1
 #define OTH_TARGET PLAYOUT_NEWER
 #include "othello/rules.h"
-#undef OTH
-#undef OTH_NEWER
-#undef OTH_TARGET
 
 #undef OTH_WORD
 #undef OTH_BITS
@@ -117,18 +109,10 @@ static int32_t oth_read_action(const playout_game *game, const void *state, cons
 #define OTH_TARGET
 #include "othello/rules.h"
 
-#include "othello/table.h"
-#undef OTH
-#undef OTH_NEWER
-#undef OTH_TARGET
-
 #define OTH(name) oth128_newer_##name
 #define OTH_NEWER 1
 #define OTH_TARGET PLAYOUT_NEWER
 #include "othello/rules.h"
-#undef OTH
-#undef OTH_NEWER
-#undef OTH_TARGET
 
 #undef OTH_WORD
 #undef OTH_BITS

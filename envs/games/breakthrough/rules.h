@@ -1,6 +1,7 @@
 /* Breakthrough on one kind of word: which pawns can step which way, a step, a random game to its end.
  *
- * Included once for each kind; before it stand
+ * Included once for each kind, with table.h at its end unless BT_NEWER; the last two macros and BT are free again then.
+ * Before it stand
  *   BT(name)      the name with the kind's prefix
  *   BT_WORD       the unsigned type of a set of cells
  *   BT_BITS(name) playout_bits.h's function for that type
@@ -61,3 +62,11 @@ static BT_TARGET void BT(playout)(const playout_game *game, const void *state, p
     values[turn] = -1.0f; /* who has just moved has won */
     values[1 - turn] = 1.0f;
 }
+
+#if !BT_NEWER
+#include "table.h"
+#endif
+
+#undef BT
+#undef BT_NEWER
+#undef BT_TARGET

@@ -1,6 +1,7 @@
 /* Othello on one kind of word: which cells take a disc, which discs it turns, a random game to its end.
  *
- * Included once for each kind; before it stand
+ * Included once for each kind, with table.h at its end unless OTH_NEWER; the last two macros and OTH are free again then.
+ * Before it stand
  *   OTH(name)      the name with the kind's prefix
  *   OTH_WORD       the unsigned type of a set of cells
  *   OTH_BITS(name) playout_bits.h's function for that type
@@ -145,3 +146,11 @@ static OTH_TARGET void OTH(playout)(const playout_game *game, const void *state,
     values[turn] = (float)((margin > 0) - (margin < 0));
     values[1 - turn] = 0.0f - values[turn];
 }
+
+#if !OTH_NEWER
+#include "table.h"
+#endif
+
+#undef OTH
+#undef OTH_NEWER
+#undef OTH_TARGET
