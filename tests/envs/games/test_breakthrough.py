@@ -5,6 +5,7 @@ import random
 import numpy as np
 import playout
 import pytest
+from damage import assert_refused_or_proper
 from playout.errors import ConfigError, GameError
 from playout.mcts.exact.solver import Solver
 from playout.testing import check_game
@@ -145,17 +146,8 @@ def test_mutated_bytes_and_texts_are_refused_or_proper_states(size):
     for _ in range(500):
         state = game.initial_state() if state.is_terminal else state
         state = state.apply(rng.choice(state.legal_actions))
-        data, text = bytearray(state.to_bytes()), list(state.text)
-        for _ in range(rng.choice([1, 1, 2, 5])):
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-            text[rng.randrange(len(text))] = rng.choice("Pp123/ wb")
-        for read, given in ((game.from_bytes, bytes(data)), (game.from_text, "".join(text))):
-            try:
-                found = read(given)
-            except GameError:
-                continue
-            assert len(found.legal_actions) <= game.max_legal
-            assert game.from_text(found.text) == found
+        changes = rng.choice([1, 1, 2, 5])
+        assert_refused_or_proper(game, state, rng, "Pp123/ wb", changes=changes)
 
 
 def test_both_sides_see_the_board_from_their_own_end():
