@@ -187,7 +187,7 @@ def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
             where = f"{path}, game {number}"
             if record.game not in names:
                 raise DataError(f"{where} is one of {record.game}, not of {game.name}")
-            if game.origin is None:
+            if game.origin is None and record.params != game.params:
                 played = make_game(record.game, **record.params)
                 if (played.obs_shape, played.num_actions) != (game.obs_shape, game.num_actions):
                     raise DataError(f"{where} is one of {played}, not of {game}")

@@ -8,6 +8,7 @@ arguments; from them the environments and the trainer are made here. Leaves out 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
@@ -192,7 +193,7 @@ def _train(
 
     resolve_device(command.device)  # a wrong one is refused before anything is made
     if command.resume is not None:
-        _check_unchanged(command, RunDir.open(command.resume))
+        _check_unchanged(command, command.resume)
         source = _resumed_source(command, given)
     else:
         source = _source(given, command.collect.env_options)
@@ -233,13 +234,12 @@ def _train(
     return run
 
 
-def _check_unchanged(command: Command, run: RunDir) -> None:
+def _check_unchanged(command: Command, run: Path) -> None:
     """One line that names the option which differs from the run's, instead of whole tables."""
+    before = resumed(type(command), run)
     for group in GROUPS:
-        settings = getattr(command, group)
-        # A setting that the run does not know came later; its default is what the run had.
-        stored = {**to_dict(type(settings)()), **run.config.get(group, {})}
-        for name, now in to_dict(settings).items():
+        stored = to_dict(getattr(before, group))
+        for name, now in to_dict(getattr(command, group)).items():
             if stored[name] != now:
                 raise ConfigError(
                     f"a run keeps its settings when it is resumed, but {name} was "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playout.agents.optim.device_adam import DeviceAdam, make_adam
+from playout.agents.optim.device_adam import make_adam
 from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
@@ -75,11 +75,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.lr = self.learning_rate(self.steps)
-        norm: Tensor | float
-        if isinstance(self.optimizer, DeviceAdam):
-            norm = self.optimizer.advance(self.config.max_grad_norm)
-        else:
-            norm = self.optimizer.step(self.config.max_grad_norm)
+        norm = self.optimizer.advance(self.config.max_grad_norm)
         self.steps += 1
         found = fetch(
             {**metrics, "train/learning_rate": self.optimizer.lr, "train/grad_norm": norm}
