@@ -11,6 +11,7 @@ import glob
 import importlib
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -95,6 +96,23 @@ def _faulty(name: str, error: BaseException) -> ConfigError:
     return ConfigError(f"cannot import the module {name!r}: {type(error).__name__}: {error}{where}")
 
 
+def place_of(error: BaseException) -> str:
+    """File and line where the person's own code raised: its last before libraries took over.
+
+    Libraries are whatever was installed, and playout.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    here = os.path.dirname(os.path.abspath(__file__))
+    rooms = (os.path.join(here, room, "") for room in ("envs", "mcts", "agents", "rlhf"))
+    foreign = (*rooms, *installed, os.path.abspath(__file__), "<frozen")
+    own = [frame for frame in frames if not frame.filename.startswith(foreign)]
+    if not frames:
+        return "nowhere"
+    frame = (own or frames)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
+
+
 def load_object(name: str, what: str) -> Any:
     """The object called "module:Name"; importing runs that module's code.
 
@@ -163,6 +181,8 @@ def trust_environment(env: str, where: object) -> None:
 
 # Settings that may name code of one's own.
 _ENVIRONMENT_SETTINGS = frozenset({"env", "game"})
+# Kinds of language environments, which stand before the name of one.
+_TEXT_ENVIRONMENTS = frozenset({"game", "reasoning_gym", "textarena", "verifiers", "trl"})
 _OBJECT_SETTINGS = frozenset({"network", "reward", "rewards", "trunk", "encoder"})
 
 
@@ -183,10 +203,18 @@ def _modules(settings: Mapping[str, object]) -> Iterator[str]:
         for text in value if isinstance(value, list | tuple) else (value,):
             if not isinstance(text, str):
                 continue
-            module = None
             if key in _ENVIRONMENT_SETTINGS:
-                module = module_of_environment(text.partition("(")[0])
-            elif key in _OBJECT_SETTINGS and ":" in text:
-                module = text.partition(":")[0]
-            if module and module.replace(".", "_").isidentifier() and not is_known(module):
-                yield module
+                head = text.partition("(")[0]
+                kind, _, rest = head.partition(":")
+                if kind in _TEXT_ENVIRONMENTS:  # behind these stands a name, or code of one's own
+                    head = rest if ":" in rest else ""
+                module = module_of_environment(head)
+                yield from _foreign(module)
+            elif key in _OBJECT_SETTINGS:
+                for name in text.split(","):  # several rewards
+                    yield from _foreign(name.partition(":")[0] if ":" in name else None)
+
+
+def _foreign(module: str | None) -> Iterator[str]:
+    if module and module.replace(".", "_").isidentifier() and not is_known(module):
+        yield module

@@ -1,0 +1,137 @@
+"""Finds the environment that a command line names: a kind with a prefix, or a class of one's own.
+
+`game:connect_four` and the other prefixes of KINDS are modules of this folder, each with a function
+`make(name, options) -> EnvironmentFactory`; anything else is `module:Class`. A class that only a
+run names is imported on the person's word alone (own_code.py).
+"""
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from playout.envs.game_text import read
+from playout.errors import ConfigError
+from playout.own_code import load_object, place_of, trust
+from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
+
+__all__ = ["KINDS", "code_of", "load_environment", "read_options", "trust_language_environment"]
+
+KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
+"""Prefixes, each the name of a module of this folder."""
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """The options in `key=value,...` as `--env-options` takes them; values as a game's parameters.
+
+    Raises:
+        ConfigError: The text is not of this form.
+    """
+    return read(f"options({text})")[1] if text.strip() else {}
+
+
+def load_environment(name: str, options: Mapping[str, Any] | None = None) -> EnvironmentFactory:
+    """The environment of that name.
+
+    Args:
+        name: `KIND:rest` or `module:Class`; the module is found from the current folder on.
+        options: Keyword arguments of the class, or options of the kind.
+
+    Raises:
+        ConfigError: There is no such environment, or it cannot be made with these options.
+    """
+    kind, _, rest = name.partition(":")
+    if not rest:
+        known = ", ".join(f"{kind}:NAME" for kind in KINDS)
+        raise ConfigError(f"{name!r} is no environment: write {known}, or module:Class")
+    if kind in KINDS:
+        module = f"playout.rlhf.environments.{kind}"
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(f"environments of the kind {kind}: are not part of this version")
+        factory: EnvironmentFactory = importlib.import_module(module).make(
+            rest, dict(options or {})
+        )
+        return factory
+    return own_environment(load_object(name, "the environment"), name, options)
+
+
+def own_environment(
+    maker: Any, called: str | None = None, options: Mapping[str, Any] | None = None
+) -> EnvironmentFactory:
+    """A class of one's own (or a function that makes objects) with its options.
+
+    Raises:
+        ConfigError: It does not take the options, or what it makes has no `reset` and `step`.
+    """
+    given = dict(options or {})
+    name = called or str(getattr(maker, "__name__", type(maker).__name__))
+    if not callable(maker):
+        raise ConfigError(f"the environment {name!r} is neither a class nor a function")
+    _check_options(maker, name, given)
+
+    def create() -> Environment:
+        return maker(**given)  # type: ignore[no-any-return]
+
+    try:
+        first = create()
+    except Exception as error:
+        raise ConfigError(
+            f"the environment {name} cannot be made: {type(error).__name__}: {error} "
+            f"({place_of(error)})"
+        ) from error
+    for method in ("reset", "step"):
+        if not callable(getattr(first, method, None)):
+            raise ConfigError(
+                f"the environment {name} has no method {method}; it needs reset(task, seed) and "
+                "step(answer)"
+            )
+
+    def find_tasks(split: Split) -> Sequence[Task] | None:
+        asked = getattr(first, "tasks", None)
+        if asked is None:
+            return None
+        try:
+            found = asked(split) if callable(asked) else asked[split]
+        except Exception as error:
+            raise ConfigError(
+                f"the environment {name} has no tasks for {split}: {type(error).__name__}: "
+                f"{error} ({place_of(error)})"
+            ) from error
+        if found is not None and not isinstance(found, Sequence):
+            found = list(found)
+        if found is not None and not len(found):
+            raise ConfigError(f"the environment {name} has no tasks for {split}")
+        return found
+
+    return EnvironmentFactory(name, create, find_tasks)
+
+
+def _check_options(maker: Any, name: str, options: Mapping[str, Any]) -> None:
+    try:
+        known = inspect.signature(maker).parameters.values()
+    except (TypeError, ValueError):  # a class in C says nothing about itself
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+        return
+    names = [parameter.name for parameter in known]
+    for option in options:
+        if option not in names:
+            listed = f"; it has {', '.join(names)}" if names else "; it has none"
+            raise ConfigError(f"the environment {name} has no option {option!r}{listed}")
+
+
+def code_of(name: str) -> str | None:
+    """The module of the person's own that an environment's name imports, if any."""
+    kind, _, rest = name.partition(":")
+    if kind not in KINDS:
+        return kind if rest else None
+    head = rest.partition("(")[0]
+    return head.partition(":")[0] if ":" in head else None
+
+
+def trust_language_environment(name: str, where: object) -> None:
+    """Refuses code that only a run names, unless its module is trusted (own_code.py)."""
+    module = code_of(name)
+    if module is not None:
+        trust(module, where)

@@ -1,0 +1,120 @@
+"""One episode of a language policy: what was said, token by token and turn by turn.
+
+An episode of one turn is a prompt and its answer. Token ids are those that were read and sampled;
+nothing is tokenised again. Making episodes is the engine's business, learning from them
+episodes.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from playout.rlhf.environments.environment import Message, Prompt, Task
+
+__all__ = ["Episode", "as_messages", "as_text"]
+
+
+def as_text(part: Prompt) -> str:
+    """The text of what a policy reads: itself, or the contents of messages, a line each."""
+    if isinstance(part, str):
+        return part
+    return "\n".join(message["content"] for message in part)
+
+
+def as_messages(part: Prompt, role: str = "user") -> list[Message]:
+    """What a policy reads as messages; plain text is said by `role`."""
+    if isinstance(part, str):
+        return [{"role": role, "content": part}]
+    return list(part)
+
+
+@dataclass(slots=True)
+class Episode:
+    """What happened from `reset` to the end; L tokens, N turns."""
+
+    task: Task
+    seed: int
+    prompt: Prompt
+    """What `reset` gave."""
+    answers: list[str] = field(default_factory=list)
+    """The policy's, one a turn, without end tokens."""
+    replies: list[Prompt] = field(default_factory=list)
+    """The environment's; the last answer has none where nothing followed."""
+    rewards: list[float] = field(default_factory=list)
+    """The environment's, one a turn."""
+    roles: list[str] = field(default_factory=list)
+    """Who answered at each turn, of an environment with roles; else empty."""
+    role_rewards: list[dict[str, float]] = field(default_factory=list)
+    """For each turn what each role got, of an environment with roles; else empty."""
+    tokens: list[int] = field(default_factory=list)
+    """All ids that were read or written, [L]."""
+    mask: list[bool] = field(default_factory=list)
+    """The policy wrote the token, [L]."""
+    turns: list[int] = field(default_factory=list)
+    """The turn of the answer that a token belongs to or comes before, [L]."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of the policy's tokens when they were sampled, 0 elsewhere, [L]."""
+    answer_ended: list[bool] = field(default_factory=list)
+    """Whether each answer ended by itself and was not cut."""
+    ended: bool = False
+    """The environment said that the episode is over; of a single prompt, the answer ended."""
+    truncated: str = ""
+    """What cut the episode: tokens, turns, time or environment; empty where nothing did."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The environment's own numbers."""
+    error: str = ""
+    """What went wrong in the environment; such an episode is not learned from."""
+
+    @property
+    def num_turns(self) -> int:
+        """Answers."""
+        return len(self.answers)
+
+    @property
+    def total(self) -> float:
+        """The sum of the environment's rewards."""
+        return sum(self.rewards)
+
+    @property
+    def answer(self) -> str:
+        """The last answer; empty where there is none."""
+        return self.answers[-1] if self.answers else ""
+
+    @property
+    def completion(self) -> str:
+        """Everything after the prompt as text: answers and replies in turn."""
+        parts: list[str] = []
+        for turn, answer in enumerate(self.answers):
+            parts.append(answer)
+            if turn < len(self.replies):
+                parts.append(as_text(self.replies[turn]))
+        return self._join(parts)
+
+    @property
+    def text(self) -> str:
+        """The whole conversation as text; what was plain text is joined as it stands."""
+        return self._join([as_text(self.prompt), self.completion])
+
+    def _join(self, parts: Sequence[str]) -> str:
+        return ("" if isinstance(self.prompt, str) else "\n").join(parts)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole conversation as messages: the policy is the assistant."""
+        found = as_messages(self.prompt)
+        for turn, answer in enumerate(self.answers):
+            found.append({"role": "assistant", "content": answer})
+            if turn < len(self.replies):
+                found += as_messages(self.replies[turn])
+        return found
+
+    def field_of_task(self, name: str) -> Any:
+        """The task's own data: an entry of a dictionary, or an attribute; KeyError if neither."""
+        if isinstance(self.task, dict):
+            return self.task[name]
+        if isinstance(self.task, str | int | float | list | tuple) or self.task is None:
+            raise KeyError(name)
+        try:
+            return getattr(self.task, name)
+        except AttributeError:
+            raise KeyError(name) from None

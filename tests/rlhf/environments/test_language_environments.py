@@ -1,0 +1,78 @@
+"""Environments by name: a class of one's own, its options and tasks, what is refused."""
+
+import pytest
+from playout.errors import ConfigError
+from playout.own_code import trust_words
+from playout.rlhf.environments.environment import Environment
+from playout.rlhf.environments.load import (
+    code_of,
+    load_environment,
+    read_options,
+    trust_language_environment,
+)
+
+OWN = """
+class Guess:
+    def __init__(self, high=10, name="x"):
+        self.high = high
+    @staticmethod
+    def tasks(split):
+        return [{"number": n} for n in (1, 2, 3)] if split == "train" else []
+    def reset(self, task, seed):
+        return f"guess up to {self.high}"
+    def step(self, answer):
+        return None, float(answer == "3"), True
+
+class Broken:
+    def __init__(self):
+        raise ValueError("no board")
+
+class Half:
+    def reset(self, task, seed):
+        return ""
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_a_class_of_ones_own_is_made_with_its_options_once_an_episode(module):
+    factory = load_environment(f"{module}:Guess", read_options("high=20"))
+    first, second = factory(), factory()
+    assert isinstance(first, Environment) and first is not second
+    assert first.reset(None, 0) == "guess up to 20"
+    assert [task["number"] for task in factory.tasks("train")] == [1, 2, 3]
+    with pytest.raises(ConfigError, match="no tasks for test"):
+        factory.tasks("test")
+
+
+def test_what_is_no_environment_is_refused_in_a_line_that_names_the_fault(module):
+    for name, options, message in (
+        ("connect_four", {}, "module:Class"),
+        (f"{module}:Nothing", {}, "has no attribute"),
+        (f"{module}:number", {}, "neither a class nor a function"),
+        (f"{module}:Half", {}, "no method step"),
+        (f"{module}:Guess", {"hihg": 3}, "no option 'hihg'; it has high, name"),
+        (f"{module}:Broken", {}, rf"ValueError: no board \(.*{module}.py, line 15\)"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_environment(name, options)
+    with pytest.raises(ConfigError, match="key=value"):
+        read_options("high")
+
+
+def test_code_that_only_a_run_names_is_imported_on_a_word_alone(module):
+    assert code_of(f"{module}:Guess") == module
+    assert code_of("game:connect_four(width=5)") is None
+    assert code_of("game:mine:Board(size=3)") == "mine"
+    with pytest.raises(ConfigError, match=f"--trust {module}"):
+        trust_language_environment(f"{module}:Guess", "runs/x")
+    trust_language_environment("game:connect_four", "runs/x")
+    assert trust_words({"env": "game:hex", "reward": "a:f,b:g"}) == " --trust a --trust b"
