@@ -124,6 +124,69 @@ class Decoder:
         return x[torch.arange(rows, device=ids.device), lengths - 1]
 
     @torch.no_grad()
+    def extend(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Append tokens of different number to the rows; gives logits [B, V] after their last ones.
+
+        Args:
+            ids: int64 [B, E] on the processor, padded on the right.
+            lengths: int64 [B] on the processor, at least 1 each.
+        """
+        rows, width = ids.shape
+        starts, known = self._known, self._known + lengths.numpy()
+        longest = int(known.max())
+        each = max(1, _SCORES // (self.config.num_attention_heads * width * longest))
+        last = []
+        for first in range(0, rows, each):
+            own = slice(first, min(first + each, rows))
+            places = torch.from_numpy(starts[own, None] + np.arange(width))
+            # Beyond its own tokens a row is padded; padding is read as some last place, seen by
+            # nobody, and not written.
+            own_tokens = (torch.arange(width) < lengths[own, None]).nonzero()
+            parts = [ids[own], places.clamp_(max=longest - 1), own_tokens, lengths[own]]
+            last.append(self._append(pack_to_device(parts, self.device), own, longest))
+        self._known, self.lengths = known, to_device(known.copy(), self.device)
+        return self._logits(torch.cat(last))
+
+    def _append(self, parts: list[Tensor], own: slice, longest: int) -> Tensor:
+        """Tokens of rows `own`, at places behind those that they hold; their last states [b, H].
+
+        The parts are ids and places [b, E], row and column [N, 2] of what is not padding, and
+        lengths [b].
+        """
+        ids, places, own_tokens, lengths = parts
+        row, column = own_tokens.unbind(1)
+        hidden = torch.arange(longest, device=ids.device) > places[:, :, None]
+        rotations = self._rotations[places][:, :, None]
+        x = self._embed[ids].float()
+        for index, weights in enumerate(self._layers):
+            q, kv = self._heads(x, weights, rotations)
+            cache = self._cache[index][:, own]
+            cache[:, row, :, places[row, column]] = kv[row, column].to(self._cache_dtype)
+            x = self._finish(x, self._attend(q, index, own, longest, hidden), weights)
+        return x[torch.arange(len(ids), device=ids.device), lengths - 1]
+
+    @torch.no_grad()
+    def arrange(self, order: Tensor, lengths: Tensor, active: int) -> None:
+        """Put the cached rows into another order and go on with the first `active` of them.
+
+        The others keep what they hold and wait behind, until an `arrange` brings them forward.
+
+        Args:
+            order: int64 [A] on the processor, places of rows as they lie now; none is lost if it
+                names all. A place that never held a row is as good as any for scratch.
+            lengths: int64 [A] on the processor, tokens of each row in the new order.
+            active: How many of them `step` and `extend` work on.
+        """
+        longest = int(lengths.max())
+        if not torch.equal(order, torch.arange(len(order))):
+            rows = to_device(order, self.device)
+            for cache in self._cache:
+                cache[:, : len(rows), :, :longest] = cache[:, rows, :, :longest]
+        self._known = lengths.numpy()[:active].copy()
+        self.lengths = to_device(lengths[:active].clone(), self.device)
+        self._rows = torch.arange(active, device=self.device)
+
+    @torch.no_grad()
     def step(self, ids: Tensor) -> Tensor:
         """Append a token a row, int64 [B] where the weights are; logits [B, V] of the next."""
         places, known = self.lengths, self._known

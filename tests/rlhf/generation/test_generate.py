@@ -52,6 +52,36 @@ def test_cached_steps_equal_the_whole_forward_pass(model):
             rows, lengths = torch.tensor([2, 0]), lengths[torch.tensor([2, 0])]
 
 
+def test_rows_extended_by_different_numbers_of_tokens_equal_the_whole_forward_pass(model):
+    ids = torch.arange(4 * 60).view(4, 60) * 7 % 211
+    whole = model.logits(model(ids)).detach()
+    lengths = torch.tensor([4, 17, 9, 1])  # of the four texts so far
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(6, 60)
+    decoder.prefill(ids[:, :17], lengths)
+
+    def go_on(texts, counts):
+        """Texts that lie first in the cache get some tokens, and then one more."""
+        new = torch.zeros(len(texts), max(counts), dtype=torch.long)
+        for row, (text, count) in enumerate(zip(texts, counts, strict=True)):
+            new[row, :count] = ids[text, lengths[text] : lengths[text] + count]
+        found = [decoder.extend(new, torch.tensor(counts))]
+        lengths[texts] += torch.tensor(counts)
+        expected = [whole[texts, lengths[texts] - 1]]
+        found.append(decoder.step(ids[texts, lengths[texts]]))
+        lengths[texts] += 1
+        expected.append(whole[texts, lengths[texts] - 1])
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+    go_on([0, 1, 2, 3], [3, 1, 12, 5])
+    # Two texts go on; two places of scratch and the other two wait behind them.
+    order, behind = torch.tensor([2, 0, 4, 5, 1, 3]), torch.tensor([1, 1])
+    decoder.arrange(order, torch.cat([lengths[[2, 0]], behind, lengths[[1, 3]]]), 2)
+    go_on([2, 0], [2, 20])
+    decoder.arrange(torch.tensor([5, 0, 4, 1]), lengths[[3, 2, 1, 0]], 4)
+    go_on([3, 2, 1, 0], [9, 6, 1, 16])
+
+
 def test_a_prepared_decoder_gives_the_same_samples_again_and_again(model):
     prompts = prompts_of(5)
     plain = generate(model, prompts, max_new_tokens=8)
