@@ -6,11 +6,13 @@ row's arithmetic is laid out the same way whatever stands beside it (tests hold 
 that in float32 and bfloat16). Text and its tokens are responses.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.generation.decoder import Decoder
@@ -18,11 +20,40 @@ from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
-__all__ = ["Generation", "generate"]
+__all__ = ["AllowedTokens", "Generation", "generate"]
 
 # Elsewhere than on a processor, tokens are looked at (has everybody ended?) every so many steps:
 # to look is to wait for the device.
 LOOK_EVERY = 16
+
+
+class AllowedTokens(Protocol):
+    """Restricts what may be written."""
+
+    def mask(self, row: int, written: Sequence[int]) -> NDArray[np.bool_] | None:
+        """Which tokens may come next, bool [V], at least one; None allows all.
+
+        Args:
+            row: Number of the prompt.
+            written: Tokens of its answer so far.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How answers are written, whatever the prompts are; see `generate`."""
+
+    sampling: SamplingConfig
+    stop: Sequence[int]
+    pad: int
+    ends: Callable[[int, Sequence[int]], bool] | None
+    allowed: AllowedTokens | None
+    listen: Callable[[int, int, float], None] | None
+
+    @property
+    def looks(self) -> bool:
+        """Whether every token is looked at before the next is chosen."""
+        return not (self.ends is None and self.allowed is None and self.listen is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +69,14 @@ class Generation:
     logprobs: Tensor
     """float32 [B, N] of the tokens at the sampling temperature, 0 at padding."""
     finished: Tensor
-    """bool [B], whether a stop token was met."""
+    """bool [B], whether the answer came to its end before it was as long as it may be."""
+    stopped: Tensor
+    """bool [B], whether its last token is a stop token."""
 
     def response(self, row: int, *, stop: bool = False) -> list[int]:
         """Token ids of one answer, without its stop token unless asked for."""
         length = int(self.lengths[row])
-        if bool(self.finished[row]) and not stop:
+        if bool(self.stopped[row]) and not stop:
             length -= 1
         return self.responses[row, :length].tolist()
 
@@ -72,6 +105,9 @@ def generate(
     dtype: torch.dtype = torch.float32,
     exact: bool = True,
     max_rows: int = 256,
+    ends: Callable[[int, Sequence[int]], bool] | None = None,
+    allowed: AllowedTokens | None = None,
+    listen: Callable[[int, int, float], None] | None = None,
 ) -> Generation:
     """Sample one answer a prompt.
 
@@ -88,6 +124,11 @@ def generate(
         exact: Samples do not depend on the batch. False answers up to four rows by the compiled
             step, 1.2 to 4 times faster, and for them ends in other bits.
         max_rows: More prompts than this are answered in several batches.
+        ends: Asked after every token with the prompt's number and the tokens of its answer so far;
+            True ends the answer there (stops.py's strings).
+        allowed: Restricts the next token; log-probabilities are then those of the restricted
+            distribution.
+        listen: Told the prompt's number, token and log-probability as soon as a token is chosen.
     """
     sampling = sampling or SamplingConfig()
     names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
@@ -98,13 +139,14 @@ def generate(
     longest = max(len(prompt) for prompt in prompts)
     decoder.compiled = not exact
     decoder.allocate(max(min_rows, min(max_rows, len(prompts))), longest + max_new_tokens)
+    rules = _Rules(sampling, stop, pad, ends, allowed, listen)
     parts = []
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
         u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_generate_batch(decoder, prompts[rows], u, sampling, stop, pad, min_rows))
+        parts.append(_generate_batch(decoder, prompts[rows], u, rules, min_rows, start))
     tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    lengths, finished = (torch.cat([part[i] for part in parts]) for i in (2, 3))
+    lengths, finished, stopped = (torch.cat([part[i] for part in parts]) for i in (2, 3, 4))
     width = int(lengths.max())
     return Generation(
         prompts=[list(prompt) for prompt in prompts],
@@ -112,6 +154,7 @@ def generate(
         lengths=lengths,
         logprobs=logprobs[:, :width],
         finished=finished,
+        stopped=stopped,
     )
 
 
@@ -120,30 +163,32 @@ def _generate_batch(
     decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     u: Tensor,
-    sampling: SamplingConfig,
-    stop: Sequence[int],
-    pad: int,
+    rules: _Rules,
     min_rows: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One batch: tokens and log-probabilities [B, N], lengths and finished [B]."""
+    first_row: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One batch: tokens and log-probabilities [B, N], lengths, finished and stopped [B]."""
     count, steps = u.shape
     device = decoder.device
-    every = 1 if device.type == "cpu" else LOOK_EVERY
-    tokens = np.full((count, steps), pad)
+    every = 1 if device.type == "cpu" or rules.looks else LOOK_EVERY
+    tokens = np.full((count, steps), rules.pad)
     logprobs = np.zeros((count, steps), dtype=np.float32)
-    lengths, finished = np.full(count, steps), np.zeros(count, dtype=bool)
+    lengths, finished, stopped = np.full(count, steps), *np.zeros((2, count), dtype=bool)
 
     # Rows beyond `count` repeat the last prompt; what they write is what it writes.
     rows = np.minimum(np.arange(max(count, min_rows)), count - 1)
     sizes = np.array([len(prompt) for prompt in prompts])
-    ids = np.full((count, sizes.max()), pad)
+    ids = np.full((count, sizes.max()), rules.pad)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = prompt
     logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
     u = to_device(u[rows], device)
     unseen: list[tuple[Tensor, Tensor]] = []  # tokens and their log-probabilities of latest steps
     for step in range(steps):
-        chosen, chosen_logprobs = choose(logits, u[:, step], sampling)
+        if rules.allowed is not None:
+            written = tokens[:, :step]
+            _restrict(logits, rules.allowed, rows, written, finished, first_row)
+        chosen, chosen_logprobs = choose(logits, u[:, step], rules.sampling)
         unseen.append((chosen, chosen_logprobs))
         if len(unseen) < every and step + 1 < steps:
             logits = decoder.step(chosen)
@@ -157,7 +202,12 @@ def _generate_batch(
             live = ~finished[rows]
             tokens[rows[live], number] = picked[live]
             logprobs[rows[live], number] = picked_logprobs[live]
-            ended = rows[live & np.isin(picked, stop)]
+            ended = rows[live & np.isin(picked, rules.stop)]
+            stopped[ended] = True
+            if rules.looks:
+                written = tokens[:, : number + 1]
+                told = _tell(rules, written, logprobs[:, number], rows[live], stopped, first_row)
+                ended = np.append(ended, told).astype(np.int64)
             finished[ended], lengths[ended] = True, number + 1
         unseen = []
         (unfinished,) = np.nonzero(~finished[rows])
@@ -170,8 +220,49 @@ def _generate_batch(
             index = to_device(kept, device)
             rows, chosen, u = rows[kept], chosen[index], u[index]
         logits = decoder.step(chosen)
-    arrays = tokens, logprobs, lengths, finished
+    arrays = tokens, logprobs, lengths, finished, stopped
     return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+
+def _restrict(
+    logits: Tensor,
+    allowed: AllowedTokens,
+    rows: np.ndarray,
+    written: np.ndarray,
+    finished: np.ndarray,
+    first_row: int,
+) -> None:
+    """Take tokens that may not follow out of `logits` [B, V]."""
+    size = logits.shape[1]
+    mask = np.ones((len(rows), size), dtype=bool)
+    for place, row in enumerate(rows):
+        found = None
+        if not finished[row]:
+            found = allowed.mask(first_row + int(row), written[row].tolist())
+        if found is not None:
+            mask[place, : len(found)], mask[place, len(found) :] = found, False
+            if not mask[place].any():
+                raise ConfigError(f"no token is allowed to follow in the answer to prompt {row}")
+    logits.masked_fill_(to_device(torch.from_numpy(~mask), logits.device), -torch.inf)
+
+
+def _tell(
+    rules: _Rules,
+    written: np.ndarray,
+    logprobs: np.ndarray,
+    rows: np.ndarray,
+    stopped: np.ndarray,
+    first_row: int,
+) -> list[int]:
+    """Report the newest tokens of live rows; gives rows that end although no stop token says so."""
+    ended = []
+    for row in np.unique(rows).tolist():
+        tokens = written[row].tolist()
+        if rules.listen is not None:
+            rules.listen(first_row + row, tokens[-1], float(logprobs[row]))
+        if rules.ends is not None and not stopped[row] and rules.ends(first_row + row, tokens):
+            ended.append(row)
+    return ended
 
 
 def _on_host(steps: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:

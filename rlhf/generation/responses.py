@@ -1,8 +1,8 @@
 """Responses of a policy to prompts, as text and as tokens laid out for learning.
 
-A prompt is read after the end token (a document begins) and answered until the next one. In the
-rows, step t is the choice of token t + 1, and only choices of response tokens are valid. Choosing
-tokens is generate.py's, scores are online/rewards.py's.
+A prompt is read as the beginning of a document and answered until a stop token. In the rows, step t
+is the choice of token t + 1, and only choices of response tokens are valid. Choosing tokens is
+generate.py's, scores are online/rewards.py's.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,10 @@ class Responses:
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Prompts as a policy reads them: the end token, then the text."""
-    return [[tokenizer.end_id, *ids] for ids in tokenizer.encode_batch(prompts)]
+    """Prompts as a policy reads them: the token that begins a document, then the text."""
+    first = [tokenizer.bos_id] if tokenizer.bos_id >= 0 else []
+    rows = [[*first, *ids] for ids in tokenizer.encode_batch(prompts)]
+    return [row or [tokenizer.end_id] for row in rows]
 
 
 def sample_responses(
@@ -79,7 +81,7 @@ def sample_responses(
         model,
         encode_prompts(tokenizer, prompts),
         max_new_tokens=max_new_tokens,
-        stop=[tokenizer.end_id],
+        stop=tokenizer.stop_ids,
         pad=tokenizer.pad_id,
         sampling=sampling,
         seed=seed,

@@ -1,25 +1,28 @@
 """Text to token ids: byte-level BPE through the `tokenizers` library, in Hugging Face's files.
 
 The ids of padding, end of text, mask and separator are named once here; padding is never the end of
-text, or a model would learn to ignore its own stopping. Files are tokenizer.json and
-tokenizer_config.json, which `transformers` loads as they are. Chat templates are left out.
+text, or a model would learn to ignore its own stopping. Files are tokenizer.json,
+tokenizer_config.json and chat_template.jinja, which `transformers` loads as they are. What a
+template does is template.py's.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.errors import CheckpointError, ConfigError, DataError
+from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.transformer import TransformerConfig
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as _Tokenizer
 
 __all__ = ["Tokenizer"]
 
 PAD, END, MASK, SEPARATOR = "<|pad|>", "<|endoftext|>", "<|mask|>", "<|sep|>"
+TEMPLATE_FILE = "chat_template.jinja"
 SPECIAL = (PAD, END, MASK, SEPARATOR)
 MIN_VOCAB_SIZE = 256 + len(SPECIAL)
 
@@ -29,19 +32,52 @@ class Tokenizer:
 
     Attributes:
         pad_id: Fills rows; never equal to `end_id`.
-        end_id: Before and after every document.
+        end_id: After every document; before it too where the vocabulary has no token for that.
+        bos_id: Written before a document; -1 if nothing is.
+        bos: Spelling of the token that begins a document, for templates; None if there is none.
+        stop_ids: Tokens that end an answer, `end_id` first.
+        template: How a conversation becomes a text; None where only plain text is understood.
         mask_id: Hides a token from an encoder; -1 if the vocabulary has none.
         separator_id: Between two sentences of an encoder; -1 if the vocabulary has none.
     """
 
-    def __init__(self, inner: _Tokenizer, *, pad: str = PAD, end: str = END) -> None:
+    def __init__(
+        self,
+        inner: _Tokenizer,
+        *,
+        pad: str = PAD,
+        end: str = END,
+        bos: str | None = None,
+        writes_bos: bool = True,
+        stops: Iterable[int] = (),
+        template: ChatTemplate | None = None,
+    ) -> None:
+        """Name the special tokens of a vocabulary.
+
+        Args:
+            inner: The vocabulary.
+            pad: Spelling of the padding.
+            end: Spelling of the end of text.
+            bos: Spelling of the beginning of text; the end's if None and `writes_bos`.
+            writes_bos: Whether a document begins with that token.
+            stops: Further tokens that end an answer.
+            template: Chat template of the model.
+        """
         self.inner = inner
-        self.pad, self.end = pad, end
+        self.pad, self.end, self.template = pad, end, template
+        self.bos = end if bos is None and writes_bos else bos
         self.pad_id, self.end_id = self._id(pad), self._id(end)
         if self.pad_id < 0 or self.end_id < 0:
             raise CheckpointError(f"the tokenizer lacks {pad if self.pad_id < 0 else end}")
         if self.pad_id == self.end_id:
             raise CheckpointError("padding and end of text must be different tokens")
+        self.bos_id = self._id(self.bos) if writes_bos and self.bos is not None else -1
+        if self.bos_id not in (-1, self.end_id) and not inner.encode("").ids:
+            # So that others who read the files begin documents alike.
+            inner.post_processor = processors.TemplateProcessing(
+                single=f"{self.bos} $A", special_tokens=[(self.bos, self.bos_id)]
+            )
+        self.stop_ids = tuple(dict.fromkeys([self.end_id, *stops]))
         self.mask_id, self.separator_id = self._id(MASK), self._id(SEPARATOR)
         self._special = {
             index for index, token in inner.get_added_tokens_decoder().items() if token.special
@@ -83,6 +119,18 @@ class Tokenizer:
         found = self.inner.encode_batch(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
+    def encode_special(self, text: str) -> list[int]:
+        """Ids of a text in which spellings of special tokens are those tokens.
+
+        Only for what a chat template wrote: nobody's own text should reach it alone.
+        """
+        self.inner.encode_special_tokens = False
+        return list(self.inner.encode(text, add_special_tokens=False).ids)
+
+    def is_special(self, token: int) -> bool:
+        """Whether a token leaves no trace in texts."""
+        return token in self._special
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens leave no trace."""
         return str(self.inner.decode([i for i in ids if i not in self._special]))
@@ -93,8 +141,11 @@ class Tokenizer:
 
     def same_as(self, other: "Tokenizer") -> bool:
         """Whether equal texts get equal ids."""
-        ends = (self.pad_id, self.end_id) == (other.pad_id, other.end_id)
-        return ends and self.inner.get_vocab() == other.inner.get_vocab()
+        mine = self.pad_id, self.end_id, self.bos_id
+        return (
+            mine == (other.pad_id, other.end_id, other.bos_id)
+            and self.inner.get_vocab() == other.inner.get_vocab()
+        )
 
     def check_model(self, config: TransformerConfig) -> None:
         """Raise ConfigError if a model cannot have been trained with this vocabulary."""
@@ -108,32 +159,42 @@ class Tokenizer:
             ("padding", self.pad_id, config.pad_token_id),
             ("end", self.end_id, config.eos_token_id),
         ):
-            if theirs is not None and theirs != ours:
+            if theirs is not None and theirs != ours and theirs not in self.stop_ids:
                 raise ConfigError(
                     f"the tokenizer's {name} token is {ours} and the model's {theirs}; "
                     "they do not belong together"
                 )
 
     def save(self, folder: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json."""
+        """Write tokenizer.json, tokenizer_config.json and, of a chat model, its template."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": self.pad,
             "eos_token": self.end,
-            "bos_token": self.end,
+            **({} if self.bos is None else {"bos_token": self.bos}),
             "clean_up_tokenization_spaces": False,
         }
         if self.mask_id >= 0:
             config["mask_token"] = MASK
+        if self.template is not None:
+            config["chat_template"] = self.template.source
+            replace_file(folder / TEMPLATE_FILE, self.template.source.encode())
         self.inner.encode_special_tokens = False
         replace_file(folder / "tokenizer.json", self.inner.to_str().encode())
         replace_file(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
+        if len(self.stop_ids) > 1:
+            path = folder / "generation_config.json"
+            values = {**_read(path), "eos_token_id": list(self.stop_ids)}
+            replace_file(path, json.dumps(values, indent=2).encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Read the tokenizer of a Hugging Face folder."""
+        """Read the tokenizer of a Hugging Face folder.
+
+        Beside its own files, config.json and generation_config.json say what ends an answer.
+        """
         folder = Path(folder)
         path = folder / "tokenizer.json"
         try:
@@ -143,29 +204,69 @@ class Tokenizer:
         # The library raises bare Exception for anything that is not a tokenizer.
         except Exception as error:
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
-        config = folder / "tokenizer_config.json"
-        named = read_json(config) if config.exists() else {}
-        end, pad = _token(named.get("eos_token")), _token(named.get("pad_token"))
-        if inner.token_to_id(END) is not None:
-            end = END
+        inner.no_padding()
+        inner.no_truncation()
+        named, model = (_read(folder / name) for name in ("tokenizer_config.json", "config.json"))
+        generation = _read(folder / "generation_config.json")
+        ends = _numbers(generation.get("eos_token_id")) or _numbers(model.get("eos_token_id"))
+        ends = [end for end in ends if inner.id_to_token(end) is not None]
+        end = _known(inner, named.get("eos_token"))
+        if end is None:
+            end = inner.id_to_token(ends[0]) if ends else END
+        bos = _known(inner, named.get("bos_token"))
+        # Models whose documents begin with their end token say so by naming it twice.
+        first = inner.encode("", add_special_tokens=True).ids[:1]
+        writes_bos = bos is not None and (bos == end or first == [inner.token_to_id(bos)])
+        pad = _known(inner, named.get("pad_token"))
         if pad is None or pad == end:
-            pad = _padding_token(inner, end)
-        return cls(inner, pad=pad, end=end or END)
+            pad = _padding_token(inner, [end, bos])
+        source = _template_source(folder / TEMPLATE_FILE, named)
+        template = None if source is None else ChatTemplate(source)
+        return cls(
+            inner, pad=pad, end=end, bos=bos, writes_bos=writes_bos, stops=ends, template=template
+        )
 
 
-def _token(value: Any) -> str | None:
-    """The spelling of a token, given as text or as Hugging Face's object."""
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _numbers(value: Any) -> list[int]:
+    """Token ids, given as one or as a list."""
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
+
+
+def _template_source(path: Path, named: Mapping[str, Any]) -> str | None:
+    """The text of the chat template; of several by name, the default one."""
+    if path.exists():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+    found = named.get("chat_template")
+    if isinstance(found, list):
+        pairs = [item for item in found if isinstance(item, dict)]
+        found = {item.get("name"): item.get("template") for item in pairs}.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _known(inner: _Tokenizer, value: Any) -> str | None:
+    """The spelling of a token that the vocabulary has, given as text or as an object."""
     value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
+    found = isinstance(value, str) and inner.token_to_id(value) is not None
+    return value if found else None
 
 
-def _padding_token(inner: _Tokenizer, end: str | None) -> str:
-    """A special token that may serve as padding."""
+def _padding_token(inner: _Tokenizer, taken: list[str | None]) -> str:
+    """A special token that may serve as padding; never the first of `taken`, others if need be."""
     special = inner.get_added_tokens_decoder()
     names = [special[index].content for index in sorted(special) if special[index].special]
     for name in [PAD, *reversed(names)]:
-        if name != end and inner.token_to_id(name) is not None:
+        if name not in taken and inner.token_to_id(name) is not None:
             return name
+    if len(taken) > 1:
+        return _padding_token(inner, taken[:1])
     raise CheckpointError("the tokenizer has no special token left for padding; add <|pad|>")
 
 

@@ -1,6 +1,11 @@
-"""The smallest sizes that a whole language pipeline can have, for tests."""
+"""The smallest sizes that a whole language pipeline can have, and chat models, for tests."""
 
+from functools import cache
+
+from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.stages.sizes import Recipe
+from tokenizers import AddedToken
 
 MICRO = Recipe(
     vocab_size=300,
@@ -17,3 +22,71 @@ MICRO = Recipe(
     response_length=6,
     batch=8,
 )
+
+
+CHATML = """\
+{%- if messages[0].role != 'system' -%}
+<|im_start|>system
+You are helpful.<|im_end|>
+{% endif -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% endif -%}
+"""
+"""Turns between <|im_start|> and <|im_end|>; where there is no system message, one of its own."""
+
+INST = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}
+{%- if loop.index0 % 2 -%}{{ raise_exception('roles must alternate') }}{%- endif -%}
+[INST] {{ message.content | trim }} [/INST]
+{%- elif message.role == 'assistant' -%}
+{{ ' ' + message.content | trim + ' ' + eos_token }}
+{%- else -%}{{ raise_exception('only user and assistant are known') }}
+{%- endif -%}
+{%- endfor -%}
+"""
+"""Mistral's way: [INST] is plain text, an answer ends with a blank and the end token."""
+
+HEADERS = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+<|start_header_id|>{{ message.role }}<|end_header_id|>
+
+{{ message.content | trim }}<|eot_id|>
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|start_header_id|>assistant<|end_header_id|>
+
+{% endif -%}
+"""
+"""Llama 3's way: the end of a turn is not the end of a text."""
+
+TURNS = {
+    # template, special tokens, the end of a text, its beginning, whether that is written
+    "chatml": (CHATML, ["<|im_start|>", "<|im_end|>"], "<|im_end|>", "<|im_start|>", False),
+    "inst": (INST, ["<s>", "</s>"], "</s>", "<s>", True),
+    "headers": (
+        HEADERS,
+        ["<|begin|>", "<|end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        "<|end|>",
+        "<|begin|>",
+        True,
+    ),
+}
+
+
+@cache
+def chat_tokenizer(style: str) -> Tokenizer:
+    """A small vocabulary with the special tokens and the template of a way to write turns."""
+    template, special, end, bos, writes_bos = TURNS[style]
+    inner = Tokenizer.train(["user assistant system the cat sat\n"] * 9, vocab_size=290).inner
+    inner.add_special_tokens([AddedToken(token, special=True) for token in special])
+    return Tokenizer(
+        inner, end=end, bos=bos, writes_bos=writes_bos, template=ChatTemplate(template)
+    )

@@ -301,3 +301,69 @@ def test_bfloat16_logprobs_are_near_those_of_autocast(model):
         [out.logprobs[row, : out.lengths[row]] for row in range(8)]
     )
     assert difference.abs().mean() < 0.05
+
+
+def test_a_hook_ends_an_answer_where_it_says_so(model):
+    prompts = prompts_of(5)
+    plain = generate(model, prompts, max_new_tokens=12, stop=[3])
+    cut = generate(
+        model, prompts, max_new_tokens=12, stop=[3], ends=lambda row, ids: len(ids) == row + 2
+    )
+    for row in range(5):
+        length = min(int(plain.lengths[row]), row + 2)
+        assert cut.response(row, stop=True) == plain.response(row, stop=True)[:length]
+        assert bool(cut.finished[row])
+        assert bool(cut.stopped[row]) == (cut.responses[row, length - 1] == 3)
+        assert cut.response(row) == [i for i in cut.response(row, stop=True) if i != 3]
+
+
+class Even:
+    """Even tokens, and in the third row none but 8."""
+
+    def mask(self, row, written):
+        if row == 1:
+            return None
+        allowed = np.zeros(211, dtype=bool)
+        allowed[8 if row == 2 else slice(0, None, 2)] = True
+        return allowed
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_only_allowed_tokens_are_written_with_their_share_of_what_is_allowed(model, temperature):
+    prompts, sampling = prompts_of(4), SamplingConfig(temperature)
+    plain = generate(model, prompts, max_new_tokens=6, sampling=sampling)
+    out = generate(model, prompts, max_new_tokens=6, sampling=sampling, allowed=Even(), max_rows=3)
+    assert torch.equal(out.responses[1], plain.responses[1])
+    assert (out.responses[[0, 3]] % 2 == 0).all()
+    assert (out.responses[2] == 8).all()
+    assert (out.logprobs[2] == 0).all()
+    whole = torch.tensor([[*prompts[0], *out.response(0)]])
+    logits = model.logits(model(whole))[0, len(prompts[0]) - 1 : -1].detach()
+    logits[:, 1::2] = -torch.inf
+    wanted = torch.log_softmax(logits / (temperature or 1.0), -1)
+    wanted = wanted.gather(1, out.responses[0][:, None])[:, 0]
+    torch.testing.assert_close(out.logprobs[0], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_allowed_is_an_error(model):
+    class Nothing:
+        def mask(self, row, written):
+            return np.zeros(211, dtype=bool)
+
+    with pytest.raises(ConfigError, match="no token is allowed"):
+        generate(model, [[1]], max_new_tokens=2, allowed=Nothing())
+
+
+def test_tokens_are_told_as_they_are_written(model):
+    told = [[] for _ in range(4)]
+    out = generate(
+        model,
+        prompts_of(4),
+        max_new_tokens=9,
+        stop=[3, 50],
+        max_rows=3,
+        listen=lambda row, token, logprob: told[row].append((token, logprob)),
+    )
+    for row, pairs in enumerate(told):
+        assert [token for token, _ in pairs] == out.response(row, stop=True)
+        assert [p for _, p in pairs] == out.logprobs[row, : len(pairs)].tolist()

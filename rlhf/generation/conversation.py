@@ -1,0 +1,155 @@
+"""Conversations as tokens: what a policy reads before it writes, and between two of its answers.
+
+A model with a chat template speaks in turns, any model goes on from a plain text. What the policy
+wrote stays the tokens that it wrote; only what others say is turned into tokens here, once.
+Messages are data/messages.py's, the template is template.py's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.messages import Message, Prompt, as_messages
+from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.tokenizer import Tokenizer
+
+__all__ = ["ConversationFormat", "conversation_format"]
+
+_ANSWER = "\ue000answer\ue001"  # stands for what the policy wrote; private characters
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFormat:
+    """How conversations with one model look as tokens.
+
+    Attributes:
+        tokenizer: The model's.
+        template: Its chat template; without one there are only plain texts.
+        stop_ids: Tokens that end an answer.
+    """
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    stop_ids: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        stops = dict.fromkeys(self.tokenizer.stop_ids)
+        if self.template is not None:
+            tail = self._after_answer([{"role": "user", "content": "x"}])
+            stops.update(dict.fromkeys(tail[: self._end_of_turn(tail, special_ends=True)][-1:]))
+        object.__setattr__(self, "stop_ids", tuple(stops))
+
+    @property
+    def speaks_in_turns(self) -> bool:
+        """Whether conversations go through a chat template."""
+        return self.template is not None
+
+    def begin(self, prompt: Prompt) -> list[int]:
+        """All tokens up to where the policy writes; at least one.
+
+        Args:
+            prompt: A plain text, which is continued, or messages, which are answered. If the last
+                message is the assistant's, that message is continued.
+
+        Raises:
+            ConfigError: Messages for a model without a chat template.
+            DataError: The template does not take these messages.
+        """
+        if isinstance(prompt, str):
+            ids = self.tokenizer.encode(prompt)
+            if self.tokenizer.bos_id >= 0:
+                return [self.tokenizer.bos_id, *ids]
+            return ids or [self.tokenizer.end_id]
+        if prompt and prompt[-1]["role"] == "assistant":
+            *before, last = prompt
+            text = self._render([*before, {**last, "content": _ANSWER}], answer=False)
+            head, found, _ = text.rpartition(_ANSWER)
+            if not found:
+                raise DataError("the chat template leaves the assistant's message out")
+            return self.tokenizer.encode_special(head + last["content"])
+        return self.tokenizer.encode_special(self._render(prompt, answer=True))
+
+    def between(self, reply: Prompt, ended: bool) -> list[int]:
+        """The tokens that follow the policy's answer, up to where it writes again.
+
+        With a template: the end of its turn, the reply (a plain text is the user's) and what
+        stands before the next answer. Without: the reply, after the end token.
+
+        Args:
+            reply: What the other side says.
+            ended: Whether the last token that the policy wrote is a stop token.
+        """
+        if self.template is None:
+            if not isinstance(reply, str):
+                self._render(reply, answer=True)  # says that there is no template
+            ids = self.tokenizer.encode(str(reply))
+            return ids if ended else [self.tokenizer.end_id, *ids]
+        tail = self._after_answer(as_messages(reply))
+        return tail[self._end_of_turn(tail) :] if ended else tail
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """The text that the policy wrote, without its stop token."""
+        ids = list(ids)
+        if ids and ids[-1] in self.stop_ids:
+            ids.pop()
+        return self.tokenizer.decode(ids)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """A whole conversation as the template writes it, for people to read."""
+        return self._render(messages, answer=False)
+
+    def _render(self, messages: Sequence[Message], *, answer: bool) -> str:
+        if self.template is None:
+            raise ConfigError(
+                "the model has no chat template, so it takes plain texts and no messages; start "
+                "from a chat model, or put chat_template.jinja into its folder"
+            )
+        return self.template.render(
+            messages,
+            add_generation_prompt=answer,
+            bos_token=self.tokenizer.bos,
+            eos_token=self.tokenizer.end,
+        )
+
+    def _after_answer(self, reply: Sequence[Message]) -> list[int]:
+        """Tokens behind an assistant's message that `reply` follows."""
+        asked = {"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}
+        _, found, tail = self._render([*asked, *reply], answer=True).rpartition(_ANSWER)
+        if not found:
+            raise DataError("the chat template leaves the assistant's answers out")
+        return self.tokenizer.encode_special(tail)
+
+    def _end_of_turn(self, tail: Sequence[int], *, special_ends: bool = False) -> int:
+        """How many tokens of `tail` the policy's own stop token stands for, blanks before it too.
+
+        Args:
+            tail: What follows an answer.
+            special_ends: Any special token may be the stop token.
+        """
+        for count, token in enumerate(tail, 1):
+            special = special_ends and self.tokenizer.is_special(token)
+            if special or (not special_ends and token in self.stop_ids):
+                return count
+            if self.tokenizer.decode([token]).strip():
+                return 0
+        return 0
+
+
+def conversation_format(
+    tokenizer: Tokenizer,
+    *,
+    plain: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> ConversationFormat:
+    """How to talk with the model that a tokenizer belongs to.
+
+    Args:
+        tokenizer: Of the model.
+        plain: Leave its chat template alone; conversations are one plain text.
+        options: Values of names that the template reads (`enable_thinking`, ...).
+    """
+    template = None if plain else tokenizer.template
+    if template is not None and options:
+        template = ChatTemplate(template.source, options=options, date=template.date)
+    return ConversationFormat(tokenizer, template)

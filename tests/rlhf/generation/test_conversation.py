@@ -1,0 +1,161 @@
+"""Conversations as tokens: against the whole conversation rendered at once, and `transformers`."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from playout.errors import CheckpointError, ConfigError, DataError
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.template import ChatTemplate
+from playout.rlhf.generation.tokenizer import Tokenizer
+from small_language import TURNS, chat_tokenizer
+
+ASKED = [{"role": "user", "content": "the cat sat?"}]
+FOLLOWING = "and the dog <|im_end|>?"
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("style", TURNS)
+@pytest.mark.parametrize("ended", [True, False])
+def test_turns_one_by_one_equal_the_conversation_as_a_whole(style, ended):
+    tokenizer = chat_tokenizer(style)
+    talk = conversation_format(tokenizer)
+    begun = talk.begin(ASKED)
+    # What stands between the answer and its stop token is the template's; see INST.
+    # In that way to write, blanks around an answer are the template's own.
+    blank = " " if style == "inst" else ""
+    answer = tokenizer.encode(f"{blank}yes it did")
+    stop = [*tokenizer.encode(blank), talk.stop_ids[-1]] if ended else []
+    ids = [*begun, *answer, *stop, *talk.between("go on", ended)]
+    said = [*ASKED, {"role": "assistant", "content": "yes it did"}]
+    whole = talk.begin([*said, {"role": "user", "content": "go on"}])
+    assert ids == whole
+
+
+@pytest.mark.parametrize("style", TURNS)
+def test_a_conversation_is_what_the_template_writes_with_tokens_as_tokens(style):
+    tokenizer = chat_tokenizer(style)
+    ids = conversation_format(tokenizer).begin(ASKED)
+    special = [i for i in ids if tokenizer.is_special(i)]
+    assert len(special) == {"chatml": 5, "inst": 1, "headers": 6}[style]
+    kept = tokenizer.inner.decode(ids, skip_special_tokens=False)
+    assert kept == tokenizer.template.render(
+        ASKED, add_generation_prompt=True, bos_token=tokenizer.bos, eos_token=tokenizer.end
+    )
+
+
+def test_the_end_of_a_turn_stops_an_answer_even_where_it_is_not_the_end_of_a_text():
+    tokenizer = chat_tokenizer("headers")
+    turn = tokenizer.inner.token_to_id("<|eot_id|>")
+    talk = conversation_format(tokenizer)
+    assert talk.stop_ids == (tokenizer.end_id, turn)
+    assert talk.answer([*tokenizer.encode("yes"), turn]) == "yes"
+
+
+def test_a_plain_text_goes_on_and_is_answered_in_plain_text():
+    own = Tokenizer.train(["the cat sat"] * 9, vocab_size=270)
+    talk = conversation_format(own)
+    assert talk.begin("the cat") == [own.end_id, *own.encode("the cat")]
+    assert talk.begin("") == [own.end_id]
+    assert talk.between(" sat", True) == own.encode(" sat")
+    assert talk.between(" sat", False) == [own.end_id, *own.encode(" sat")]
+    with pytest.raises(ConfigError, match="no chat template"):
+        talk.begin(ASKED)
+    with pytest.raises(ConfigError, match="no chat template"):
+        talk.between(ASKED, True)
+    chat = chat_tokenizer("chatml")
+    assert conversation_format(chat).begin("the cat") == chat.encode("the cat")
+    assert not conversation_format(chat, plain=True).speaks_in_turns
+
+
+def test_an_answer_that_has_begun_is_continued():
+    tokenizer = chat_tokenizer("chatml")
+    talk = conversation_format(tokenizer)
+    begun = [*ASKED, {"role": "assistant", "content": "yes it"}]
+    assert talk.begin(begun) == [*talk.begin(ASKED), *tokenizer.encode("yes it")]
+
+
+def test_what_a_template_does_not_take_is_said_in_one_line():
+    talk = conversation_format(chat_tokenizer("inst"))
+    with pytest.raises(DataError, match="refuses the conversation: only user and assistant"):
+        talk.begin([SYSTEM, *ASKED])
+    with pytest.raises(DataError, match="refuses the conversation: roles must alternate"):
+        talk.begin([*ASKED, *ASKED])
+    for source, error, words in [
+        ("{% for %}", CheckpointError, "line 1 of the chat template"),
+        ("{{ messages[7].content.upper() }}", DataError, "UndefinedError"),
+        ("{{ messages.append(1) }}", DataError, "fails"),
+        ("{{ ''.__class__.__mro__ }}", DataError, "unsafe"),
+        ("{% for i in range(9999999) %}x{% endfor %}", DataError, "[Rr]ange"),
+    ]:
+        with pytest.raises(error, match=words):
+            ChatTemplate(source).render(ASKED, add_generation_prompt=True)
+
+
+def test_a_template_says_the_same_tomorrow_and_reads_options():
+    template = ChatTemplate("{{ strftime_now('%Y') }} {{ mood }}", options={"mood": "calm"})
+    assert template.render(ASKED, add_generation_prompt=True) == "2024 calm"
+
+
+@pytest.mark.parametrize("style", TURNS)
+def test_the_files_of_a_chat_model_load_back_equal(style, tmp_path):
+    tokenizer = chat_tokenizer(style)
+    tokenizer.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again.template.source == tokenizer.template.source
+    for name in ("pad_id", "end_id", "bos_id", "bos", "stop_ids", "vocab_size"):
+        assert getattr(again, name) == getattr(tokenizer, name)
+    assert conversation_format(again).begin(ASKED) == conversation_format(tokenizer).begin(ASKED)
+    (tmp_path / "chat_template.jinja").unlink()  # older files have it in tokenizer_config.json
+    assert Tokenizer.load(tmp_path).template.source == tokenizer.template.source
+
+
+def test_what_ends_an_answer_is_read_from_every_file_that_says_so(tmp_path):
+    tokenizer = chat_tokenizer("headers")
+    tokenizer.save(tmp_path)
+    ends = [tokenizer.end_id, tokenizer.inner.token_to_id("<|eot_id|>")]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [*ends, 9999]}))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.stop_ids == tuple(ends)
+    tokenizer.save(tmp_path / "again")
+    assert Tokenizer.load(tmp_path / "again").stop_ids == tokenizer.stop_ids
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("style", TURNS)
+def test_transformers_finds_the_same_tokens(style, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer = chat_tokenizer(style)
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    talk = conversation_format(tokenizer)
+    answer = {"role": "assistant", "content": "yes 🙂"}
+    for messages in (ASKED, [*ASKED, answer, *ASKED]):
+        found = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert found == talk.begin(messages)
+    assert theirs("the cat")["input_ids"] == talk.begin("the cat")
+
+
+@pytest.mark.peer
+def test_published_templates_give_the_texts_that_transformers_gives():
+    trl = pytest.importorskip("trl")
+    render = pytest.importorskip("transformers.utils.chat_template_utils").render_jinja_template
+    answer, tool = {"role": "assistant", "content": " a\n"}, {"role": "tool", "content": "42"}
+    talks = [ASKED, [SYSTEM, *ASKED, answer, *ASKED], [*ASKED, answer, tool]]
+    count = 0
+    for path in sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja")):
+        source = path.read_text(encoding="utf-8")
+        ours = ChatTemplate(source, date=datetime.datetime.now())
+        for messages in talks:
+            for ask in (True, False):
+                names = {"add_generation_prompt": ask, "bos_token": "<s>", "eos_token": "</s>"}
+                try:
+                    wanted = render([messages], chat_template=source, **names)[0][0]
+                except Exception:
+                    with pytest.raises(DataError):
+                        ours.render(messages, **names)
+                    continue
+                assert ours.render(messages, **names) == wanted, path.name
+                count += 1
+    assert count > 50
