@@ -70,9 +70,10 @@ def _message(value: object, where: str) -> Message:
 def _content(value: Any, where: str) -> str:
     if isinstance(value, list):
         parts = [part.get("text") if isinstance(part, Mapping) else part for part in value]
-        if not all(isinstance(part, str) for part in parts):
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
             raise DataError(f"{where}: content holds parts that are not text")
-        value = "".join(parts)
+        value = "".join(texts)
     if not isinstance(value, str):
         raise DataError(f"{where}: content is {_kind(value)}, not text")
     try:

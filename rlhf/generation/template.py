@@ -10,7 +10,7 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -32,7 +32,7 @@ class _Refused(TemplateError):
 class _Generation(Extension):
     """The block {% generation %}, which marks what an assistant wrote; it changes no text."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (the base class says that it is an attribute)
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)

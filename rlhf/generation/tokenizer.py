@@ -212,7 +212,7 @@ class Tokenizer:
         ends = [end for end in ends if inner.id_to_token(end) is not None]
         end = _known(inner, named.get("eos_token"))
         if end is None:
-            end = inner.id_to_token(ends[0]) if ends else END
+            end = (inner.id_to_token(ends[0]) if ends else None) or END
         bos = _known(inner, named.get("bos_token"))
         # Models whose documents begin with their end token say so by naming it twice.
         first = inner.encode("", add_special_tokens=True).ids[:1]
