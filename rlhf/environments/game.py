@@ -1,0 +1,365 @@
+"""Any game as a text environment: `game:connect_four`, `game:hex(size=5)`, `game:my_module:MyGame`.
+
+In the mode `move` an episode is one position and one answer, in the mode `game` it is a whole game
+against an opponent, or against itself with a role for each player. Prompts are game_prompt.py's,
+positions game_tasks.py's, rewards game_reward.py's. Nothing here knows any game by name.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from playout.agents.players.analysis import rollout_judge
+from playout.agents.players.external.spec import FORMS as ENGINE_FORMS
+from playout.agents.players.load import load_player, make_player
+from playout.agents.players.player import Player
+from playout.agents.players.simple import RandomPlayer
+from playout.envs.core.game import TERMINAL, NativeGame, State
+from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
+from playout.errors import ConfigError
+from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step, Task
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.game_reward import MoveReward
+from playout.rlhf.environments.game_tasks import (
+    Referee,
+    SolvedPositions,
+    find_openings,
+    find_positions,
+)
+
+__all__ = ["GameEnvironment", "GameOptions", "make"]
+
+SELF = "self"
+MODES = ("move", "game")
+ILLEGAL = ("loss", "resample", "random")
+_FRESH = 8  # plies in which an opponent may have ended games before anything was asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GameOptions:
+    """What `--env-options` may say."""
+
+    mode: str = "move"
+    """move (one position, one answer) or game (to its end)."""
+    opponent: str = "random"
+    """Who plays the other sides: random, uct:N, any other player of `playout match`, a run, or
+    self: the policy, which then has a role for each player."""
+    reward: str = ""
+    """legal, outcome, regret, search or result, or several with a plus between; by default the
+    outcome where a solver masters the game, else search; in whole games the result."""
+    legal_moves: bool = False
+    """Name the legal moves in the prompt."""
+    rules: bool = True
+    """Begin prompts with a sentence about the game."""
+    find: bool = False
+    """Take the last word of an answer that is a legal move, for policies that talk."""
+    illegal: str = "loss"
+    """What an answer that is no legal move does: loss ends the episode, resample asks again,
+    random plays any legal move."""
+    illegal_reward: float = -1.0
+    """For each such answer."""
+    retries: int = 3
+    """How often `resample` asks again in a row."""
+    simulations: int = 200
+    """Of UCT, for the reward search."""
+    judge: str = ""
+    """A run whose search says what moves are worth, in place of UCT."""
+    positions: int = 4096
+    """Tasks to learn from, at most."""
+    test_positions: int = 512
+    """Tasks to be judged on, at most; none is an image of one that is learned from."""
+    plies: tuple[int, ...] = ()
+    """Fewest and most random moves that lead to a position, such as (8,26); in whole games one
+    number, those of the opening."""
+    open: bool = False
+    """Also positions where nothing is at stake: all moves alike, or a win at once."""
+    seed: int = 0
+    """Of positions and openings."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("mode", MODES), ("illegal", ILLEGAL)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
+                )
+        for name, least in (("retries", 0), ("simulations", 1), ("positions", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.test_positions < 1:
+            raise ConfigError(f"test_positions must be at least 1, not {self.test_positions}")
+        wanted = 2 if self.mode == "move" else 1
+        if self.plies and (len(self.plies) != wanted or list(self.plies) != sorted(self.plies)):
+            raise ConfigError(f"plies={self.plies}: give {('a number', 'two, rising')[wanted - 1]}")
+        if min(self.plies, default=0) < 0:
+            raise ConfigError(f"plies must not be negative: {self.plies}")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "GameOptions":
+        """From what a command line gave.
+
+        Raises:
+            ConfigError: An option is unknown or of the wrong kind.
+        """
+        defaults = {field.name: getattr(_DEFAULTS, field.name) for field in fields(cls)}
+        given = dict(options)
+        if isinstance(given.get("plies"), int):
+            given["plies"] = (given["plies"],)
+        for name, value in given.items():
+            if name not in defaults:
+                raise ConfigError(f"a game has no option {name!r}; it has {', '.join(defaults)}")
+            default = defaults[name]
+            kinds: Any = (int, float) if isinstance(default, float) else type(default)
+            if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                raise ConfigError(f"{name}={value!r} is not of the kind of {default!r}")
+        return cls(**given)
+
+    def prompt(self, game: NativeGame) -> GamePrompt:
+        """How positions are shown."""
+        return GamePrompt(game, self.rules, self.legal_moves, self.find)
+
+
+_DEFAULTS: Any = GameOptions()
+
+
+class GameEnvironment:
+    """One episode; what episodes share (options, rewards, tasks) is `Games`'s."""
+
+    def __init__(self, games: "Games") -> None:
+        self._games, self._options, self._prompt = games, games.options, games.prompt
+        self._counts = {"answers": 0, "legal": 0, "judged": 0, "kept": 0}
+        self._tries = self._ply = self._seed = self._seat = 0
+        self._result: float | None = None
+        self._state: State = games.game.initial_state()
+
+    @property
+    def state(self) -> State:
+        """The position at which the policy is to answer, or the last one."""
+        return self._state
+
+    def reset(self, task: Task, seed: int) -> str:
+        """Begin at the position or the opening of a task (a dictionary of `tasks`)."""
+        game, options = self._games.game, self._options
+        task = task if isinstance(task, Mapping) else {}
+        self._seed, self._ply, self._tries = seed, 0, 0
+        self._seat = int(task.get("seat", seed % game.num_players))
+        if "position" in task:
+            self._state = game.from_text(str(task["position"]))
+        else:
+            self._state = game.from_moves(str(task.get("opening", "")))
+        self._chance()
+        if options.mode == "game":
+            self._others_move()
+        while self._state.is_terminal and self._ply < _FRESH:
+            # The opponent has ended it before anything was asked: once more from the start.
+            self._state = game.initial_state()
+            self._play_on()
+        return self._prompt(self._state)
+
+    def answers(self) -> list[str]:
+        """The legal moves."""
+        return self._prompt.answers(self._state)
+
+    def step(self, answer: str) -> Step:
+        """Play the answer."""
+        options, state = self._options, self._state
+        self._counts["answers"] += 1
+        action = self._prompt.read(state, answer)
+        reward = 0.0
+        if action is None:
+            reward = options.illegal_reward
+            self._tries += 1
+            if options.illegal == "resample" and self._tries <= options.retries:
+                shown = answer.strip()[:40]
+                return Step(f"{shown!r} is no legal move.\n{self._prompt(state)}",
+                            self._to(state.to_play, reward))  # fmt: skip
+            if options.illegal != "random":
+                return Step(None, self._lost(reward), done=True)
+            batch = StateBatch.from_states([state])
+            action = int(batch.random_actions(self._seed, streams=[self._ply], counter=97)[0])
+        else:
+            self._counts["legal"] += 1
+            kept = self._games.reward.keeps(state, action)
+            if kept is not None:
+                self._counts["judged"] += 1
+                self._counts["kept"] += kept
+            reward += self._games.worth(state, action, self._seed + self._ply)
+        self._tries = 0
+        if options.mode == "move":
+            return Step(None, reward, done=True)
+        return self._go_on(action, reward)
+
+    def metrics(self) -> dict[str, float]:
+        """Shares of legal answers and of kept outcomes; of a whole game its result."""
+        counts = self._counts
+        found = {"legal": counts["legal"] / max(1, counts["answers"])}
+        if counts["judged"]:
+            found["kept"] = counts["kept"] / counts["judged"]
+        if self._result is not None:
+            found["result"] = self._result
+            found["won"], found["lost"] = float(self._result > 0), float(self._result < 0)
+        return found
+
+    def _chance(self) -> None:
+        self._state = self._state.resolve_chance(self._seed, stream=self._ply)
+
+    def _play_on(self) -> None:
+        """Dice, then the opponent's moves, as after every move."""
+        self._ply += 1
+        self._chance()
+        self._others_move()
+
+    def _others_move(self) -> None:
+        """The opponent's moves, until the policy's seat is to move or the game is over."""
+        while (
+            self._options.mode == "game"
+            and self._games.opponent is not None
+            and self._state.to_play not in (self._seat, TERMINAL)
+        ):
+            # Every move has a seed of its own, so that one player serves all episodes.
+            self._games.opponent.reset((self._seed << 12) + self._ply)
+            action = self._games.opponent.act(StateBatch.from_states([self._state]))[0]
+            self._state = self._state.apply(int(action))
+            self._ply += 1
+            self._chance()
+
+    def _go_on(self, action: int, reward: float) -> Step:
+        mover = self._state.to_play
+        before = self._state.returns / self._games.game.value_scale
+        self._state = self._state.apply(action)
+        self._play_on()
+        state, game = self._state, self._games.game
+        gained = state.returns / game.value_scale
+        if game.step_rewards and "result" in self._games.reward.kinds:
+            gained = gained - before  # what the moves since then have brought
+        over = state.is_terminal
+        if over:
+            self._result = float(state.returns[self._seat] / game.value_scale)
+        rewards = {mover: reward}
+        if "result" in self._games.reward.kinds and (over or game.step_rewards):
+            for player in range(game.num_players):
+                rewards[player] = rewards.get(player, 0.0) + float(gained[player])
+        if over:
+            return Step(None, self._shared(rewards), done=True)
+        return Step(self._prompt(state), self._shared(rewards))
+
+    def _shared(self, rewards: Mapping[int, float]) -> float | dict[str, float]:
+        """For the policy's seat; where it plays all sides, for each role."""
+        if not self._games.plays_itself:
+            return rewards.get(self._seat, 0.0)
+        return {_role(player): reward for player, reward in rewards.items()}
+
+    def _to(self, player: int, reward: float) -> float | dict[str, float]:
+        return {_role(player): reward} if self._games.plays_itself else reward
+
+    def _lost(self, reward: float) -> float | dict[str, float]:
+        if self._options.mode == "game":
+            self._result = -1.0
+        return self._to(self._state.to_play, reward)
+
+
+def _role(player: int) -> str:
+    return f"player {player + 1}"
+
+
+class SelfPlay(GameEnvironment):
+    """The same where the policy plays all sides, each a role with rewards of its own."""
+
+    def role(self) -> str:
+        """Whose turn it is."""
+        return _role(self._state.to_play)
+
+
+class Games:
+    """What all episodes of one environment share."""
+
+    def __init__(self, game: NativeGame, options: GameOptions) -> None:
+        """Find the rewards and their helpers.
+
+        Raises:
+            ConfigError: The options ask what the game cannot do.
+        """
+        self.game, self.options = game, options
+        self.prompt = options.prompt(game)
+        self.plays_itself = options.mode == "game" and options.opponent == SELF
+        referee = None
+        with contextlib.suppress(ConfigError):
+            referee = Referee(game)
+        usual = "result" if options.mode == "game" else "outcome" if referee else "search"
+        kinds = [part.strip() for part in (options.reward or usual).split("+")]
+        judge = None
+        if "search" in kinds:
+            judge = (
+                load_player(options.judge, game=game).judge()
+                if options.judge
+                else rollout_judge(game, options.simulations)
+            )
+        self.opponent = self._opponent()
+        self.reward = MoveReward(
+            game, kinds, referee=referee, judge=judge, opponent=self.opponent or RandomPlayer()
+        )
+
+    def _opponent(self) -> Player | None:
+        """Who plays the other sides; None where there are none."""
+        spec = self.options.opponent
+        if self.game.num_players == 1 or spec == SELF:
+            return None
+        if spec.partition(":")[0] in (*ENGINE_FORMS, "human"):
+            raise ConfigError(f"the opponent {spec!r} cannot train a policy: take a run, uct:N, "
+                              "random, greedy or perfect")  # fmt: skip
+        return make_player(spec, self.game)
+
+    def worth(self, state: State, action: int, seed: int) -> float:
+        """The reward of one legal move; of a whole game without its result, which comes later."""
+        return self.reward(state, action, seed, to_the_end=self.options.mode == "move")
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """Positions, or openings with a seat each."""
+        options = self.options
+        count = options.positions if split == "train" else options.test_positions
+        if options.mode == "move":
+            found = self.positions(split, count)
+            if found.outcomes is not None:
+                self.reward.remember(found.states, found.outcomes)
+            return [{"position": state.text} for state in found.states]
+        plies = options.plies[0] if options.plies else -1
+        seats = 1 if self.plays_itself else self.game.num_players
+        openings = find_openings(
+            self.game, max(1, count // seats), split, plies=plies, seed=options.seed
+        )
+        return [{"opening": moves, "seat": seat} for moves in openings for seat in range(seats)]
+
+    def positions(self, split: Split, count: int) -> SolvedPositions:
+        """Positions of a side, solved where the reward asks the solver."""
+        plies = self.options.plies
+        return find_positions(
+            self.game,
+            count,
+            split,
+            plies=(plies[0], plies[1]) if plies else None,
+            seed=self.options.seed,
+            referee=self.reward.referee,
+            matters=not self.options.open,
+        )
+
+
+def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
+    """The environment of a game.
+
+    Args:
+        name: As `playout.game` reads it, such as "connect_four" or "my_module:MyGame(size=6)".
+        options: Fields of `GameOptions`.
+
+    Raises:
+        ConfigError: There is no such game or option, or the game cannot be asked for it.
+    """
+    games = Games(find_game(name), GameOptions.of(options))
+    kind = SelfPlay if games.plays_itself else GameEnvironment
+    return EnvironmentFactory(f"game:{games.game}", lambda: kind(games), games.tasks)
+
+
+def prompt_options(options: Mapping[str, Any]) -> GameOptions:
+    """The options that say how positions are shown, others at their defaults."""
+    shown = {key: options[key] for key in ("rules", "legal_moves", "find") if key in options}
+    return replace(GameOptions(), **shown)

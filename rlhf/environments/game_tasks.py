@@ -1,0 +1,285 @@
+"""Positions of any game as tasks, cut in two by symmetry class: to learn from and to be judged on.
+
+All images of a position under the board's symmetries lie on one side, so that what is remembered
+does not count as understood; positions on which other runs are rated always lie on the side to be
+judged on. Positions come from random play. Solved ones bring the outcome of every move. Openings of
+whole games are cut in the same way.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from playout.agents.rating.openings import Part, opening_plies, random_openings
+from playout.agents.rating.play import usual_plies
+from playout.agents.rating.positions import canonical_hashes, load_eval_positions, moves_text
+from playout.envs.core.game import NativeGame, State
+from playout.envs.core.registry import built_in
+from playout.envs.core.state_batch import StateBatch
+from playout.errors import ConfigError, GameError
+from playout.mcts.exact.alphabeta import AlphaBeta
+from playout.mcts.exact.positions import unseen
+from playout.mcts.exact.prover import (
+    GIVEN_UP,
+    ILLEGAL,
+    SolvingProver,
+    has_proofs,
+    own_prover,
+)
+from playout.mcts.exact.solver import Solver
+from playout.mcts.exact.tactics import winning_actions
+from playout.rlhf.environments.environment import Split
+
+__all__ = [
+    "Referee",
+    "SolvedPositions",
+    "find_openings",
+    "find_positions",
+    "is_test",
+    "plies_of",
+]
+
+Outcomes = NDArray[np.int8]
+
+TEST_SHARE = 0.15
+_ROUND = 512  # random positions a round ...
+_SLOW_ROUND = 32  # ... and where the rules run at Python's speed
+_FRUITLESS = 12  # rounds in a row without anything new before there is taken to be no more
+_SHORT_GAME = 16  # plies; every ply of such a game is asked about
+# Without a prover of its own a game is not solved if its full tree, pruned as well as can be, has
+# more leaves than a power of ten.
+_LOG_LEAVES = 30
+# Nodes a position. In Connect Four they prove all positions after 16 moves, two of three after 12
+# and one of ten after 8, in a few milliseconds each; scores that count plies take more.
+_MAX_NODES, _MAX_PYTHON_NODES, _SCORE_NODES = 200_000, 20_000, 2_000_000
+_CHUNK = 16  # positions solved at a time
+_GIVEN_UP = 400  # positions that are too hard before a game counts as unsolved
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedPositions:
+    """N positions of one side; `outcomes` is None where nobody has solved them.
+
+    Attributes:
+        states: N states, none of them over, no two of one symmetry class.
+        outcomes: int8 [N, A]: a move wins (1), draws (0), loses (-1) for the side to move, or
+            cannot be played (-2).
+    """
+
+    states: StateBatch
+    outcomes: Outcomes | None
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+class Referee:
+    """Knows what moves lead to, as far as a limited effort for each position finds out."""
+
+    def __init__(self, game: NativeGame) -> None:
+        """Set up.
+
+        Raises:
+            ConfigError: Nobody solves this game: it is no game of two players of which one wins
+                what the other loses, or it is too large.
+        """
+        own = own_prover(game)
+        leaves = game.max_plies / 2 * math.log10(max(2, game.max_legal))
+        unknown = not has_proofs(game) or game.has_chance or game.hidden
+        if unknown or (own is None and leaves > _LOG_LEAVES):
+            raise ConfigError(f"no solver masters {game}")
+        self.game, self._own = game, own
+        self._max_nodes = _MAX_PYTHON_NODES if game.calls_python else _MAX_NODES
+        self._plain = None if own is not None else AlphaBeta(game)
+        counts = isinstance(own, SolvingProver) and own.counts_plies
+        self._solver = Solver(game, max_nodes=_SCORE_NODES) if counts else None
+
+    def outcomes(self, states: StateBatch) -> tuple[Outcomes, NDArray[np.bool_]]:
+        """What each move leads to, for positions that are not over.
+
+        Returns:
+            int8 [B, A]: a move wins (1), draws (0), loses (-1), or cannot be played (-2); and bool
+            [B]: is it known?
+        """
+        if not len(states):
+            return np.zeros((0, self.game.num_actions), np.int8), np.zeros(0, np.bool_)
+        if self._plain is None:
+            assert self._own is not None
+            found = self._own.prove(states.data, self._max_nodes)
+            known = np.asarray((found != GIVEN_UP).all(axis=1))
+            return np.where(found == ILLEGAL, -2, found).astype(np.int8), known
+        values = self._plain.values(states, give_up=self._max_nodes)
+        nothing = np.isnan(values)
+        found = np.where(nothing, -2, np.sign(np.nan_to_num(values))).astype(np.int8)
+        return found, np.asarray(~nothing.all(axis=1))
+
+    def scores(self, state: State) -> NDArray[np.int32] | None:
+        """int32 [A]: as `Solver.scores`, which counts plies where it can; None where too hard."""
+        if self._solver is not None:
+            try:
+                return self._solver.scores(state)
+            except GameError:
+                return None
+        found, known = self.outcomes(StateBatch.from_states([state]))
+        scores = np.where(found[0] == -2, ILLEGAL, found[0]).astype(np.int32)
+        return scores if known[0] else None
+
+
+def plies_of(game: NativeGame, *, solved: bool) -> tuple[int, int]:
+    """How many random moves lead to the positions of a game: fewest and most.
+
+    Of a game that is solved move by move, what lies before is left out where it takes too long.
+    """
+    if game.max_plies <= _SHORT_GAME:
+        return 0, max(0, game.max_plies - 2)
+    usual = usual_plies(game)
+    if solved:
+        return min(8, game.max_plies // 5), max(1, round(0.62 * game.max_plies))
+    return 1, max(1, round(0.85 * usual))
+
+
+def is_test(states: StateBatch) -> NDArray[np.bool_]:
+    """Bool [B]: does a position belong to the side that is judged on? By symmetry class."""
+    hashes = np.array(canonical_hashes(states), np.uint64)
+    # Multiplied, since a game's hash may keep some of its bits constant (Fibonacci hashing).
+    mixed = (hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+    test: NDArray[np.bool_] = mixed < np.uint64(TEST_SHARE * 2**24)
+    rated = _rated(states.game)
+    if rated:
+        test |= np.isin(hashes, np.fromiter(rated, np.uint64))
+    return test
+
+
+_rated_classes: dict[str, frozenset[int]] = {}
+
+
+def _rated(game: NativeGame) -> frozenset[int]:
+    """Symmetry classes on which other runs of a built-in game are rated; small games have none."""
+    key = str(game)
+    if key not in _rated_classes:
+        found = frozenset[int]()
+        if game.max_plies > _SHORT_GAME and game.prover is not None and built_in(game):
+            with contextlib.suppress(GameError):
+                found = frozenset(canonical_hashes(load_eval_positions(game)[0]))
+        _rated_classes[key] = found
+    return _rated_classes[key]
+
+
+def find_positions(
+    game: NativeGame,
+    count: int,
+    split: Split,
+    *,
+    plies: tuple[int, int] | None = None,
+    seed: int = 0,
+    referee: Referee | None = None,
+    matters: bool = False,
+) -> SolvedPositions:
+    """Positions of one side, fewer where random play finds no more.
+
+    Args:
+        game: Any game.
+        count: How many.
+        split: "train" or "test".
+        plies: Fewest and most random moves that lead there; as suits the game if None.
+        seed: The same seed gives the same positions.
+        referee: Solves them; None leaves them unsolved.
+        matters: Only positions whose legal moves differ in outcome, or of which there is more than
+            one where nothing is solved, and none that is won at once.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    least, most = plies or plies_of(game, solved=referee is not None)
+    states: list[StateBatch] = []
+    outcomes: list[Outcomes] = []
+    found = fruitless = looked = 0
+    seen = set[int]()
+    for batch in _random_positions(game, least, most, seed):
+        rows = batch[unseen(batch, seen)]
+        rows = rows[is_test(rows) == (split == "test")] if len(rows) else rows
+        if matters and len(rows):
+            rows = rows[rows.legal_mask().sum(axis=1) > 1]
+        looked += len(rows)
+        solved = np.zeros((0, game.num_actions), np.int8)
+        if referee is not None:
+            rows, solved = _solved(rows, referee, matters, count - found)
+        rows, solved = rows[: count - found], solved[: count - found]
+        fruitless = 0 if len(rows) else fruitless + 1
+        if len(rows):
+            states.append(rows)
+            outcomes.append(solved)
+            found += len(rows)
+        if not found and looked > _GIVEN_UP and referee is not None:
+            raise ConfigError(
+                f"{game}: of {looked} positions after {least} to {most} random moves none could be "
+                "solved; give later ones by plies, or take the reward search"
+            )
+        if found >= count or fruitless == _FRUITLESS:
+            break
+    if not states:
+        raise ConfigError(
+            f"{game}: no position after {least} to {most} random moves serves; choose other plies"
+        )
+    return SolvedPositions(
+        StateBatch.concatenate(states), np.concatenate(outcomes) if referee is not None else None
+    )
+
+
+def _random_positions(game: NativeGame, least: int, most: int, seed: int) -> Iterator[StateBatch]:
+    """Rounds of positions after random play at which a player is to move."""
+    size = _SLOW_ROUND if game.calls_python else _ROUND
+    number = 0
+    while True:
+        rng = np.random.default_rng([seed, 31, number])
+        batch = game.batch(size)
+        batch.random_plies(rng.integers(least, most + 1, size), int(rng.integers(2**62)))
+        batch.resolve_chance(int(rng.integers(2**62)))
+        yield batch[np.flatnonzero(~batch.is_terminal())]
+        number += 1
+
+
+def _solved(
+    states: StateBatch, referee: Referee, matters: bool, wanted: int
+) -> tuple[StateBatch, Outcomes]:
+    """The first positions that the referee masters, with their moves' outcomes; some more too."""
+    if matters and len(states):
+        states = states[np.flatnonzero(~winning_actions(states).any(axis=1))]
+    kept, found = list[StateBatch](), list[Outcomes]()
+    for start in range(0, len(states), _CHUNK):
+        part = states[start : start + _CHUNK]
+        outcomes, good = referee.outcomes(part)
+        if matters:
+            worst = np.where(outcomes == -2, 1, outcomes).min(axis=1)
+            good = good & np.asarray(outcomes.max(axis=1) > worst)
+        kept.append(part[good])
+        found.append(outcomes[good])
+        wanted -= int(good.sum())
+        if wanted <= 0:
+            break
+    if not kept:
+        return states[:0], np.zeros((0, states.game.num_actions), np.int8)
+    return StateBatch.concatenate(kept), np.concatenate(found)
+
+
+def find_openings(
+    game: NativeGame, count: int, split: Split, *, plies: int, seed: int
+) -> list[str]:
+    """The moves of openings of one side, each once; fewer where there are no more.
+
+    Args:
+        game: Any game.
+        count: How many.
+        split: "train" or "test"; an opening is on the other side in none of its images.
+        plies: Random moves of each; -1 as suits the game.
+        seed: The same seed gives the same openings.
+    """
+    length = opening_plies(game) if plies < 0 else plies
+    if length == 0 or game.has_chance:
+        return [""]
+    part: Part = "rating" if split == "test" else "choosing"
+    found = random_openings(game, count, plies=length, seed=seed, part=part)
+    return list(dict.fromkeys(moves_text(game, moves) for moves in found))

@@ -1,0 +1,46 @@
+"""Answers that can only be some texts: the tree of their tokens, by walking all of it."""
+
+import pytest
+from playout.errors import ConfigError
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.generation.trie import AnswerTrie
+
+TOKENIZER = Tokenizer.train(["1 2 3 10 11 12 a1b1 e2e4 e7e8q e7e8r"] * 20, vocab_size=290)
+
+
+def walks(trie, row=0, written=()):
+    """Everything that can be written, with its end token."""
+    (choices,) = trie.mask(row, written).nonzero()
+    for token in choices.tolist():
+        if token == TOKENIZER.end_id:
+            yield TOKENIZER.decode(written)
+        else:
+            yield from walks(trie, row, (*written, token))
+
+
+@pytest.mark.parametrize("answers", [["1", "10", "11"], ["e7e8q", "e7e8r", "e2e4"], ["5"]])
+def test_exactly_the_answers_can_be_written_with_or_without_a_blank(answers):
+    written = sorted(walks(AnswerTrie(TOKENIZER, answers)))
+    assert written == sorted([*answers, *(f" {answer}" for answer in answers)])
+    plain = AnswerTrie(TOKENIZER, answers, spaced=False)
+    assert sorted(walks(plain)) == sorted(answers)
+
+
+def test_every_row_has_its_own_answers_or_none():
+    trie = AnswerTrie(TOKENIZER, [["1"], None, ["a1b1", "3"]], spaced=False)
+    assert list(walks(trie, 0)) == ["1"]
+    assert trie.mask(1, [7, 8]) is None
+    assert sorted(walks(trie, 2)) == ["3", "a1b1"]
+
+
+def test_several_end_tokens_and_a_larger_vocabulary_are_heeded():
+    trie = AnswerTrie(TOKENIZER, ["1"], stop=[0, 2], size=400, spaced=False)
+    ids = TOKENIZER.encode("1")
+    assert trie.mask(0, ids).nonzero()[0].tolist() == [0, 2]
+    assert len(trie.mask(0, [])) == 400
+
+
+@pytest.mark.parametrize("answers", [[[]], [["1", ""]], [[], None]])
+def test_a_row_without_answers_is_refused(answers):
+    with pytest.raises(ConfigError, match="none of them empty"):
+        AnswerTrie(TOKENIZER, answers)
