@@ -20,10 +20,19 @@ _LAZY = {
     "resume": "playout.agents.runs.kinds",
     "alphazero": "playout.agents.commands.alphazero",
     "ppo": "playout.agents.commands.ppo",
+    "pretrain": "playout.rlhf.commands.learn.pretrain",
+    "sft": "playout.rlhf.commands.learn.sft",
+    "reward": "playout.rlhf.commands.learn.reward",
+    "rlhf": "playout.rlhf",
+    "grpo": "playout.rlhf.commands.learn.grpo",
+    "dpo": "playout.rlhf.commands.learn.dpo",
     "Game": "playout.envs.core.python_game",
     "game": "playout.envs.core.registry:given_game",
     "testing": "playout.testing",
 }
+
+# What is a module itself; `playout.rlhf` can also be called.
+_MODULES = ("testing", "rlhf")
 
 __all__ = ["__version__", *_LAZY]
 
@@ -36,7 +45,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'playout' has no attribute {name!r}")
     module, _, attribute = _LAZY[name].partition(":")
     found = import_module(module)
-    return found if name == "testing" else getattr(found, attribute or name)
+    return found if name in _MODULES else getattr(found, attribute or name)
 
 
 def __dir__() -> list[str]:

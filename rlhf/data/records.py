@@ -1,21 +1,30 @@
-"""Records of text, and the local files that hold them: text, JSON lines and CSV.
+"""Records of text: plain texts, demonstrations, labelled texts, rated texts and preferences.
 
-Five kinds: plain texts, demonstrations, labelled texts, rated texts and preferences. A reader
-either returns every record or raises DataError naming file, line and fault. Downloads are
-downloads.py's, made-up text is synthetic.py's, token ids and batches are batches.py's.
+A reader takes what rows.py reads and either returns every record or raises DataError naming file,
+line and fault. Downloads are downloads.py's, made-up text is synthetic.py's, token ids and batches
+are batches.py's.
 """
 
-import csv
 import hashlib
-import io
-import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from playout.errors import DataError
+from playout.rlhf.data.rows import (
+    SUFFIXES,
+    Row,
+    Source,
+    name_of,
+    number_field,
+    read_bytes,
+    read_rows,
+    text_field,
+    to_text,
+)
 
 __all__ = [
     "Demonstration",
@@ -32,9 +41,7 @@ __all__ = [
     "split_by_text",
 ]
 
-MAX_BYTES = 1 << 30
 T = TypeVar("T")
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,94 +117,21 @@ def split_by_text(
 # Reading
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file of bounded size."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB; split it")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def to_text(data: bytes, source: str) -> str:
-    """UTF-8 bytes as text; DataError naming the place of a wrong byte."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{source} is not UTF-8 text: byte {data[error.start]:#04x} in line {line}"
-        ) from None
-
-
-def _rows(path: str | Path) -> Iterator[tuple[str, Row]]:
-    """("file, line n", record) of a .jsonl or .csv file."""
-    path = Path(path)
-    text = to_text(read_bytes(path), str(path))
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where}: not as many fields as the header has")
-            yield where, row
-        return
-    if path.suffix not in (".jsonl", ".json"):
-        raise DataError(f"{path}: the name should end in .jsonl or .csv")
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: should be an object")
-        yield where, row
-
-
-def _field(row: Row, where: str, *names: str, empty: bool = False) -> str:
-    """The first of the named fields that the row has, as text."""
-    for name in names:
-        if name in row:
-            value = row[name]
-            if not isinstance(value, str):
-                raise DataError(f"{where}: {name} should be text")
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise DataError(f"{where}: {name} holds half a surrogate pair, which is no text")
-            if not empty and not value.strip():
-                raise DataError(f"{where}: {name} is empty")
-            return value
-    raise DataError(f"{where}: there is no field {names[0]!r}")
-
-
-def _number(value: Any, where: str, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise DataError(f"{where}: {name}={value!r} is not a number")
-    return number
-
-
-def _not_empty(found: list[T], path: str | Path, what: str = "records") -> list[T]:
+def _not_empty(found: list[T], source: Source | Iterable[str], what: str = "records") -> list[T]:
     if not found:
-        raise DataError(f"{path} holds no {what}")
+        raise DataError(f"{name_of(source)} holds no {what}")
     return found
 
 
-def read_texts(path: str | Path) -> list[str]:
-    """Documents: a .jsonl's or .csv's `text`, or any other file as paragraphs of plain text.
+def read_texts(source: Source | Iterable[str]) -> list[str]:
+    """Documents: the field `text` of rows, texts in a list, or a file's paragraphs of plain text.
 
     A paragraph ends at an empty line; without empty lines every line is one.
     """
-    path = Path(path)
-    if path.suffix in (".jsonl", ".csv"):
-        return _not_empty([_field(row, where, "text") for where, row in _rows(path)], path)
+    if not _is_plain(source):
+        rows = _as_rows(source, "text")
+        return _not_empty([text_field(row, where, "text") for where, row in rows], source)
+    path = _path(source)
     text = to_text(read_bytes(path), str(path)).replace("\r\n", "\n")
     found = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
     if len(found) == 1:
@@ -207,57 +141,79 @@ def read_texts(path: str | Path) -> list[str]:
     return found
 
 
-def read_demonstrations(path: str | Path) -> list[Demonstration]:
+def _path(source: object) -> Path:
+    assert isinstance(source, str | os.PathLike)
+    return Path(source)
+
+
+def _is_plain(source: object) -> bool:
+    """Whether a source is a file of plain text."""
+    if not isinstance(source, str | os.PathLike) or str(source).startswith("hub:"):
+        return False
+    return Path(source).suffix not in SUFFIXES and not Path(source).is_dir()
+
+
+def _as_rows(source: Source | Iterable[str], field: str) -> Iterator[tuple[str, Row]]:
+    """Rows of a source; plain texts in a list become rows with one field."""
+    if isinstance(source, str | os.PathLike):
+        return read_rows(source)
+    return read_rows([{field: row} if isinstance(row, str) else row for row in source])
+
+
+def read_demonstrations(source: Source) -> list[Demonstration]:
     """Fields `prompt` (may be empty) and `response` (or `completion`)."""
     return _not_empty(
         [
             Demonstration(
-                _field(row, where, "prompt", empty=True),
-                _field(row, where, "response", "completion"),
+                text_field(row, where, "prompt", empty=True),
+                text_field(row, where, "response", "completion"),
             )
-            for where, row in _rows(path)
+            for where, row in read_rows(source)
         ],
-        path,
+        source,
     )
 
 
-def read_labelled(path: str | Path) -> list[Labelled]:
+def read_labelled(source: Source) -> list[Labelled]:
     """Fields `text` and `label`."""
     return _not_empty(
         [
-            Labelled(_field(row, where, "text"), str(row.get("label", "")).strip())
-            for where, row in _rows(path)
+            Labelled(text_field(row, where, "text"), str(row.get("label", "")).strip())
+            for where, row in read_rows(source)
         ],
-        path,
+        source,
     )
 
 
-def read_rated(path: str | Path) -> list[Rated]:
+def read_rated(source: Source) -> list[Rated]:
     """Fields `text` and `ratings` (a list, or numbers between spaces) or `rating` (one number)."""
     found = []
-    for where, row in _rows(path):
+    for where, row in read_rows(source):
         values = row.get("ratings", row.get("rating"))
         if isinstance(values, str):
             values = values.replace(",", " ").strip(" []").split()
-        elif not isinstance(values, list):
+        elif not isinstance(values, list | tuple):
             values = [values]
-        ratings = tuple(_number(value, where, "rating") for value in values)
+        ratings = tuple(number_field(value, where, "rating") for value in values)
         if not ratings:
             raise DataError(f"{where}: there is no rating")
-        found.append(Rated(_field(row, where, "text"), ratings))
-    return _not_empty(found, path)
+        found.append(Rated(text_field(row, where, "text"), ratings))
+    return _not_empty(found, source)
 
 
-def read_prompts(path: str | Path) -> list[str]:
-    """Prompts of a file: field `prompt` (or `text`) of .jsonl, else one a line."""
-    if Path(path).suffix == ".jsonl":
-        found = [_field(row, where, "prompt", "text") for where, row in _rows(path)]
-    else:
+def read_prompts(source: Source | Iterable[str]) -> list[str]:
+    """Prompts: the field `prompt` (or `text`) of rows, texts in a list, else one a line."""
+    if _is_plain(source):
+        path = _path(source)
         lines = to_text(read_bytes(path), str(path)).splitlines()
         found = [line for line in lines if line.strip()]
-    return _not_empty(found, path, "prompts")
+    else:
+        rows = _as_rows(source, "prompt")
+        found = [text_field(row, where, "prompt", "text") for where, row in rows]
+    return _not_empty(found, source, "prompts")
 
 
+_CROWD = "crowd-comparisons.csv"
 _WINNERS = {
     **dict.fromkeys(("left", "first", "a", "1", "model_a"), (1.0, 0.0, 0.0)),
     **dict.fromkeys(("right", "second", "b", "2", "model_b"), (0.0, 1.0, 0.0)),
@@ -265,7 +221,7 @@ _WINNERS = {
 }
 
 
-def read_preferences(path: str | Path) -> list[Preference]:
+def read_preferences(source: Source) -> list[Preference]:
     """Preferences of either form, or a folder of votes joined to answers.
 
     `prompt, chosen, rejected[, margin]` says which is better, and nothing may say the opposite;
@@ -273,15 +229,17 @@ def read_preferences(path: str | Path) -> list[Preference]:
     pairs are merged. A folder holds `crowd-comparisons.csv` beside `results.jsonl` and
     `prompts.jsonl`.
     """
-    path = Path(path)
-    if path.is_dir():
-        return merge_votes(_read_crowd(path))
+    if isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists():
+        return merge_votes(_read_crowd(Path(source)))
     found: list[Preference] = []
     order: dict[tuple[str, str, str], str] = {}
-    for where, row in _rows(path):
-        prompt = _field(row, where, "prompt", empty=True) if "prompt" in row else ""
+    for where, row in read_rows(source):
+        prompt = text_field(row, where, "prompt", empty=True) if "prompt" in row else ""
         if "winner" in row:
-            first, second = _field(row, where, "left", "a"), _field(row, where, "right", "b")
+            first, second = (
+                text_field(row, where, "left", "a"),
+                text_field(row, where, "right", "b"),
+            )
             winner = str(row["winner"]).strip().lower()
             if winner not in _WINNERS:
                 raise DataError(f"{where}: winner={winner!r} is not left, right or tie")
@@ -289,8 +247,8 @@ def read_preferences(path: str | Path) -> list[Preference]:
                 raise DataError(f"{where}: both answers are the same text, yet one wins")
             found.append(Preference(prompt, first, second, *_WINNERS[winner]))
             continue
-        chosen, rejected = _field(row, where, "chosen"), _field(row, where, "rejected")
-        margin = _number(row.get("margin") or 0.0, where, "margin")
+        chosen, rejected = text_field(row, where, "chosen"), text_field(row, where, "rejected")
+        margin = number_field(row.get("margin") or 0.0, where, "margin")
         if chosen == rejected:
             raise DataError(f"{where}: chosen and rejected are the same text")
         if margin < 0:
@@ -303,17 +261,17 @@ def read_preferences(path: str | Path) -> list[Preference]:
             )
         order[prompt, chosen, rejected] = where
         found.append(Preference(prompt, chosen, rejected, margin=margin))
-    return _not_empty(merge_votes(found), path)
+    return _not_empty(merge_votes(found), source)
 
 
 def _read_crowd(folder: Path) -> list[Preference]:
-    prompts = {row.get("id"): row.get("text") for _, row in _rows(folder / "prompts.jsonl")}
+    prompts = {row.get("id"): row.get("text") for _, row in read_rows(folder / "prompts.jsonl")}
     answers = {
         (row.get("prompt"), row.get("model")): row.get("result")
-        for _, row in _rows(folder / "results.jsonl")
+        for _, row in read_rows(folder / "results.jsonl")
     }
     found = []
-    for where, row in _rows(folder / "crowd-comparisons.csv"):
+    for where, row in read_rows(folder / _CROWD):
         try:
             number = int(row["prompt"])
             texts = [prompts[number]]

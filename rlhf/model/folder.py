@@ -15,7 +15,7 @@ from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
+from playout.rlhf.model.huggingface import from_pretrained, read_json, save_pretrained
 from playout.rlhf.model.transformer import Transformer, hold_weights
 from torch import nn
 
@@ -53,6 +53,7 @@ def load_model(
     *,
     device: torch.device | None = None,
     weights: torch.dtype = torch.float32,
+    writes: bool = True,
 ) -> tuple[Transformer, Tokenizer]:
     """Model and tokenizer behind `path` (see `model_folder`), checked to belong together.
 
@@ -61,8 +62,11 @@ def load_model(
         stages: Which are looked for in a folder of many, best first.
         device: Where the model goes; the processor if None.
         weights: bfloat16 halves the memory of a model that is only asked; what learns is float32.
+        writes: Whether it should write text; an encoder or a reward model is then refused.
     """
     folder = model_folder(path, stages)
+    if writes:
+        _check_writes(path, folder)
     model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
     tokenizer.check_model(model.config)
     if device is not None:
@@ -71,6 +75,24 @@ def load_model(
     if weights != torch.float32:
         hold_weights(model.requires_grad_(False), weights)
     return model, tokenizer
+
+
+def _check_writes(path: str | Path, folder: Path) -> None:
+    """Refuse what cannot write: its next token would be gibberish."""
+    found = read_json(folder / "config.json")
+    kinds = found.get("architectures")
+    kinds = kinds if isinstance(kinds, list) else []
+    if "playout_reward" in found or any(
+        str(kind).endswith("ForSequenceClassification") for kind in kinds
+    ):
+        raise RunError(
+            f"{path} is a reward model, which scores texts (playout rlhf score) and writes none"
+        )
+    if "PlayoutEncoder" in kinds:
+        raise RunError(
+            f"{path} is an encoder, which writes no text; start from a run of pretrain without "
+            "--encoder"
+        )
 
 
 def export_model(

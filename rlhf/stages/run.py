@@ -3,7 +3,8 @@
 Loops, checkpoints and metrics are agents/runs'; model folders are model/folder.py's.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,26 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
 from playout.agents.runs.trainer import Trainer
+from playout.errors import PlayoutError, RunError
+from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import IMPROVING
 from playout.rlhf.model.transformer import pick_dtype
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
+    "discarded_unused",
     "evaluation_interval",
     "is_finished",
     "mark_finished",
     "open_stage",
     "own_tokenizer",
+    "stage_source",
     "train_stage",
 ]
+
+ROWS = "rows.jsonl"
+"""Rows that were given from Python, in their run: a resumed run reads them there."""
 
 _NEXT = {
     "pretrain": "sft --base",
@@ -45,7 +53,11 @@ def _next_command(run: RunDir) -> str:
 
 
 def open_stage(
-    command: TrainingOptions, stage: str, derive: Callable[[], dict[str, Any]]
+    command: TrainingOptions,
+    stage: str,
+    derive: Callable[[], dict[str, Any]],
+    *,
+    rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> RunDir:
     """Create or reopen the run of a stage.
 
@@ -53,22 +65,62 @@ def open_stage(
         command: Its command.
         stage: Its name; the kind of the run is `rlhf.` and this.
         derive: What is chosen once and stored with the run; not called when a run is resumed.
+        rows: Data given from Python, to be kept with a new run.
 
     Raises:
         ConfigError: the device or its type cannot be used; no run is made.
     """
     pick_dtype(command.dtype, resolve_device(command.device))
     extra = derive() if command.resume is None else {}
+    if rows is not None:
+        extra["rows"] = ROWS
     instead = "start a new run"
     if command.resume is not None and stage in ("sft", *IMPROVING):
         first = "" if is_finished(command.resume) else "let it finish, then "
         instead = f"{first}{instead} with --base {command.resume}"
     run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)
+    if rows is not None and command.resume is None:
+        with discarded_unused(run, command):
+            write_rows(run.path / ROWS, rows)
     over = command.resume is not None and command.from_step is None and stage != "all"
     if over and run.record.get("finished"):
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
     set_threads(run, command.threads)
     return run
+
+
+def stage_source(
+    command: TrainingOptions, file: str, rows: Iterable[Mapping[str, Any]] | None
+) -> Source:
+    """What a stage reads: rows given from Python, those that its run keeps, or a file.
+
+    Args:
+        command: Its command.
+        file: What the command names; empty for the data that come with playout.
+        rows: Given from Python, or None.
+
+    Raises:
+        RunError: The run's rows are gone.
+    """
+    if rows is not None:
+        return rows
+    if command.resume is None or not (kept := RunDir.open(command.resume).config.get("rows")):
+        return file
+    path = command.resume / str(kept)
+    if not path.exists():
+        raise RunError(f"{path} is gone, and this run was given its data from Python")
+    return path
+
+
+@contextlib.contextmanager
+def discarded_unused(run: RunDir, command: TrainingOptions) -> Iterator[None]:
+    """Remove a new run if what is done here is refused before anything was learned."""
+    try:
+        yield
+    except PlayoutError:
+        if command.resume is None:
+            run.discard_unused()
+        raise
 
 
 def mark_finished(run: RunDir, *, quiet: bool) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.runs.devices import pack_to_device
+from playout.agents.runs.devices import fetch, pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.records import Preference
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
-from playout.rlhf.generation.responses import encode_prompts
+from playout.rlhf.evaluation.samples import write_samples
+from playout.rlhf.generation.responses import encode_prompts, sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, pick_dtype
@@ -44,6 +45,8 @@ class DPOConfig:
     """dpo (logistic) or ipo (squared)."""
     label_smoothing: float = 0.0
     """Share of labels taken to be wrong."""
+    max_new_tokens: int = 32
+    """Of the answers shown where pairs are held out."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=1e-4))
     """Optimisation."""
 
@@ -76,6 +79,7 @@ class DPOTrainer(SupervisedTrainer):
         ("train/loss", "loss"),
         ("rewards/accuracies", "pairs right"),
         ("eval/reward", "reward"),
+        ("eval/accuracies", "held out"),
     )
 
     def __init__(
@@ -87,6 +91,7 @@ class DPOTrainer(SupervisedTrainer):
         *,
         seed: int,
         evaluator: PolicyEvaluator | None = None,
+        heldout: Sequence[Preference] = (),
         folder: Path | None = None,
         weights: torch.dtype = torch.float32,
     ) -> None:
@@ -98,7 +103,8 @@ class DPOTrainer(SupervisedTrainer):
             pairs: What people or a reward prefer.
             config: Settings.
             seed: Of the order.
-            evaluator: Measures on held-out prompts; no evaluation if None.
+            evaluator: Measures on held-out prompts, where there is a reward.
+            heldout: Pairs to measure on in place of an evaluator.
             folder: The run, for tables of samples; none if None.
             weights: Of the reference's copy, float32 or bfloat16.
         """
@@ -106,6 +112,10 @@ class DPOTrainer(SupervisedTrainer):
         self.evaluator, self.folder = evaluator, folder
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.rows, self.targets = self._encode(pairs)
+        self.heldout = self._encode(heldout) if heldout else None
+        self.prompts = list(dict.fromkeys(pair.prompt for pair in heldout))[:16]
+        if self.heldout is not None:
+            self.best_metric = "eval/neg_loss"
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
         # Log-probabilities of both responses under the reference, where it has been asked.
         self.reference_logprobs = torch.zeros(len(self.rows), 2, device=model.device)
@@ -134,7 +144,10 @@ class DPOTrainer(SupervisedTrainer):
 
     def _tensors(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the first responses, then of the second: obs, actions, valid [2 B, T]."""
-        rows = [self.rows[i][side] for side in (0, 1) for i in chosen]
+        return self._tensors_of([self.rows[i] for i in chosen])
+
+    def _tensors_of(self, pairs: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Tensor, Tensor]:
+        rows = [pair[side] for side in (0, 1) for pair in pairs]
         ids, lengths = pad_right([ids for ids, _ in rows], self.tokenizer.pad_id)
         starts = torch.tensor([start for _, start in rows])
         places = torch.arange(1, ids.shape[1])
@@ -194,12 +207,48 @@ class DPOTrainer(SupervisedTrainer):
         return {**found, "lr": found["train/learning_rate"]}
 
     def evaluate(self) -> dict[str, float]:
-        """Reward, judge and KL on held-out prompts, and a table of samples."""
+        """Reward, judge and KL on held-out prompts, or what held-out pairs say; and samples."""
         if self.evaluator is None:
-            return {}
+            return {} if self.heldout is None else self._measure_pairs(*self.heldout)
         return self.evaluator.metrics(
             self.model, self.reference, folder=self.folder, step=self.learner.steps
         )
+
+    @torch.no_grad()
+    def _measure_pairs(self, rows: list[tuple[Any, Any]], targets: Tensor) -> dict[str, float]:
+        """Loss, margin, and the share of pairs in the order that the votes give them."""
+        totals = {"loss": 0.0, "accuracies": 0.0, "margins": 0.0}
+        for start in range(0, len(rows), self.config.batch):
+            part = rows[start : start + self.config.batch]
+            wanted = targets[start : start + len(part)]
+            tensors = tuple(pack_to_device([*self._tensors_of(part), wanted], self.model.device))
+            obs, actions, valid, target = tensors
+            ours, _, _ = sequence_logprobs(self.model, obs, actions, valid, dtype=self.dtype)
+            theirs = self.reference.logprobs(obs, actions, valid, rows=len(obs))
+            first, second = (ours.sum(1) - theirs.sum(1)).chunk(2)
+            lead = first - second
+            won = self.config.beta * torch.where(target >= 0.5, lead, -lead)
+            found = fetch(
+                {
+                    "loss": dpo_loss(lead, target, self.config),
+                    "accuracies": (won > 0).float().mean(),
+                    "margins": won.mean(),
+                }
+            )
+            for name, value in found.items():
+                totals[name] += value * len(part) / len(rows)
+        if self.folder is not None:
+            answers = sample_responses(
+                self.model,
+                self.tokenizer,
+                self.prompts,
+                max_new_tokens=self.config.max_new_tokens,
+                seed=1,
+                dtype=self.dtype,
+            )
+            write_samples(self.folder, self.learner.steps, self.prompts, answers.responses)
+        measured = {f"eval/{name}": value for name, value in totals.items()}
+        return {**measured, "eval/neg_loss": -measured["eval/loss"]}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, moments, and what the reference has said."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Size
+from playout.rlhf.commands.options import Size
 from tyro.conf import arg
 
 
@@ -19,7 +19,7 @@ class Command(TrainingOptions):
 
     size: Size = "small"
     """Of the model and of every stage; tiny takes minutes, small about half an hour."""
-    data: Data = "auto"
+    data: Annotated[str, arg(metavar="auto|real|synthetic")] = "auto"
     """real (movie reviews, fetched), synthetic (built in), or auto: real if it can be had."""
     base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Hugging Face folder of a pretrained model to use instead of pretraining one."""

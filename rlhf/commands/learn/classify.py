@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, OptionalFile, RequiredRun, Size
+from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.options import (
+    Data,
+    OptionalFile,
+    RequiredRun,
+    StageOptions,
+    data_file,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.records import Labelled, Rated
     from playout.rlhf.supervised.classify import TextTask
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TrainingOptions):
+class Command(StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json."""
 
     base: RequiredRun = ""
@@ -25,10 +35,9 @@ class Command(TrainingOptions):
     """.jsonl or .csv with the fields `text` and `label`; by default spam and other messages."""
     rated: OptionalFile = ""
     """.jsonl or .csv with `text` and `ratings` (a list) or `rating`; by default reviews."""
-    size: Size = "small"
-    """Sets the number of steps."""
     data: Data = "auto"
-    """Which data, where no file is named."""
+    """Which data, where no file is named; or a file of labelled or of rated texts, and no other
+    task."""
     steps: int = 0
     """Gradient steps a model; 0 leaves it to the size."""
     batch: int = 32
@@ -47,12 +56,17 @@ def main(command: Command) -> int:
 
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
-    run = open_stage(command, "classify", lambda: {"material": choose_source(command.data)})
-    datasets = Datasets(run.config["material"])
-    tasks = {
-        "spam": make_task(*datasets.labelled(command.labelled)),
-        "ratings": make_task(*datasets.rated(command.rated)),
-    }
+    file = data_file(command.data, command.labelled or command.rated, "--labelled or --rated")
+    if file not in ("", command.labelled, command.rated):
+        tasks = {Path(file).stem: make_task(*_own(file))}
+        run = open_stage(command, "classify", lambda: {"material": "files"})
+    else:
+        run = open_stage(command, "classify", lambda: {"material": choose_source(command.data)})
+        datasets = Datasets(run.config["material"])
+        tasks = {
+            "spam": make_task(*datasets.labelled(command.labelled)),
+            "ratings": make_task(*datasets.rated(command.rated)),
+        }
     table = []
     for name, task in tasks.items():
         table += _measure_models(command, run, name, task)
@@ -60,6 +74,16 @@ def main(command: Command) -> int:
     _show(table)
     mark_finished(run, quiet=command.quiet)
     return 0
+
+
+def _own(file: str) -> tuple[Sequence[Labelled | Rated], Sequence[Labelled | Rated]]:
+    """Labelled or rated texts of a file, to learn from and held out."""
+    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.rows import read_rows
+
+    datasets = Datasets("files")
+    rows = list(read_rows(file))
+    return datasets.labelled(file) if rows and "label" in rows[0][1] else datasets.rated(file)
 
 
 def _measure_models(
@@ -83,7 +107,7 @@ def _measure_models(
     )
     device = resolve_device(command.device)
     for kind in ("scratch", "pretrained"):
-        model, tokenizer = load_model(command.base, ["pretrain"], device=device)
+        model, tokenizer = load_model(command.base, ["pretrain"], device=device, writes=False)
         if kind == "scratch":
             model = Transformer(model.config, seed=command.seed).to(device)
         trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)

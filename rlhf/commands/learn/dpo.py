@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.options import OptionalFile, PolicyOptions
+from playout.rlhf.commands.options import (
+    Data,
+    OptionalFile,
+    OptionalRun,
+    PolicyOptions,
+    data_file,
+    stage_command,
+)
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.records import Preference
+    from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.online.rewards import RewardFunction
+    from playout.rlhf.supervised.dpo import DPOConfig
 
 
 @run_options_last
@@ -18,12 +29,17 @@ if TYPE_CHECKING:
 class Command(PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model.
 
-    Without --preferences the policy's own samples are ranked by the reward; these pairs are left in
-    RUN/pairs.jsonl.
+    With --preferences no reward is needed: some pairs are held out and measured. Without, the
+    policy's own samples are ranked by the reward; these pairs are left in RUN/pairs.jsonl.
     """
 
     preferences: OptionalFile = ""
-    """.jsonl, .csv: `prompt`, `chosen`, `rejected`, or `prompt`, `left`, `right`, `winner`."""
+    """.jsonl, .json, .csv, .parquet or a folder: `prompt`, `chosen`, `rejected`, or `prompt`,
+    `left`, `right`, `winner`."""
+    reward: OptionalRun = ""
+    """Run of a reward stage, or module:function: ranks samples, and measures the policy."""
+    data: Data = "auto"
+    """Which prompts to answer and which judge; or a file of preferences, as --preferences."""
     samples: int = 4
     """Responses a prompt to rank."""
     num_pairs: int = 0
@@ -42,17 +58,66 @@ class Command(PolicyOptions):
     """At its highest."""
 
 
-def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
-    """Run the stage; `reward_fn` takes the place of `--reward`."""
-    from playout.rlhf.commands.policy_stage import open_policy_stage, train_policy
+def main(command: Command) -> int:
+    """Run the stage."""
+    train(command)
+    return 0
+
+
+def dpo(
+    base: Any = "",
+    preferences: Source = "",
+    *,
+    reward: Any = "",
+    reward_fn: RewardFunction | None = None,
+    **options: Any,
+) -> RunDir:
+    """DPO from Python: `playout.dpo("runs/sft", [{"prompt": p, "chosen": a, "rejected": b}])`.
+
+    Args:
+        base: Run or Hugging Face folder of the policy to start from.
+        preferences: Rows as dictionaries, or what `--preferences` takes. Rows are kept in the run.
+        reward: Run of a reward stage, or `module:function`; needed only where no pairs are given.
+        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; `playout.load(run)` answers prompts.
+    """
+    given = {"base": base, "reward": reward, **options}
+    command, rows = stage_command(Command, preferences, field="preferences", **given)
+    return train(command, reward_fn, rows)
+
+
+def train(
+    command: Command, reward_fn: RewardFunction | None = None, rows: list[Row] | None = None
+) -> RunDir:
+    """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of pairs."""
+    from playout.errors import ConfigError
     from playout.rlhf.data.records import read_preferences
-    from playout.rlhf.online.ranking import rank_samples, write_preferences
+    from playout.rlhf.stages.run import stage_source
+
+    file = data_file(command.data, command.preferences, "--preferences")
+    data = command.data if file == command.preferences else "auto"
+    command = replace(command, preferences=file, data=data)
+    source = stage_source(command, file, rows)
+    pairs = None if source == "" else read_preferences(source)
+    if command.reward or reward_fn is not None:
+        return _measured_by_reward(command, pairs, reward_fn, rows)
+    if pairs is None:
+        raise ConfigError(
+            "name pairs of answers (--preferences FILE), or the reward that ranks samples "
+            "(--reward RUN or --reward module:function)"
+        )
+    return _measured_on_pairs(command, pairs, rows)
+
+
+def _config(command: Command) -> DPOConfig:
     from playout.rlhf.stages.sizes import recipe
-    from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
+    from playout.rlhf.supervised.dpo import DPOConfig
     from playout.rlhf.supervised.trainer import LearnConfig
 
-    stage = open_policy_stage(command, "dpo", reward_fn)
-    config = DPOConfig(
+    return DPOConfig(
         steps=command.steps or recipe(command.size).dpo_steps,
         batch=command.batch,
         beta=command.beta,
@@ -60,8 +125,60 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
         label_smoothing=command.label_smoothing,
         learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
     )
+
+
+def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row] | None) -> RunDir:
+    """DPO without any reward: held-out pairs say how well it goes."""
+    from playout.errors import ConfigError
+    from playout.rlhf.commands.policy_stage import load_policy
+    from playout.rlhf.data.datasets import hold_out
+    from playout.rlhf.model.folder import export_model
+    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage, train_stage
+    from playout.rlhf.supervised.dpo import DPOTrainer
+
+    config = _config(command)
+    model, tokenizer = load_policy(command)
+    train, test = hold_out(pairs, 0.1, texts=lambda p: [p.prompt or p.first])
+    run = open_stage(
+        command, "dpo", lambda: {"material": "files", "measured_on": "pairs"}, rows=rows
+    )
+    if run.config.get("measured_on") != "pairs":
+        raise ConfigError(f"{run.path} was measured by a reward function; give it again")
+    with discarded_unused(run, command):
+        trainer = DPOTrainer(
+            model,
+            tokenizer,
+            train,
+            config,
+            seed=command.seed,
+            heldout=test,
+            folder=run.path,
+            weights=pick_dtype(command.weights),
+        )
+    train_stage(trainer, run, updates=config.steps, evaluations=10, quiet=command.quiet)
+    export_model(run.path / "model", trainer.model, tokenizer)
+    mark_finished(run, quiet=command.quiet)
+    return run
+
+
+def _measured_by_reward(
+    command: Command,
+    pairs: list[Preference] | None,
+    reward_fn: RewardFunction | None,
+    rows: list[Row] | None,
+) -> RunDir:
+    """DPO on given pairs, or on samples that the reward ranks, measured by the reward."""
+    from playout.rlhf.commands.policy_stage import open_policy_stage, train_policy
+    from playout.rlhf.data.records import read_preferences
+    from playout.rlhf.online.ranking import rank_samples, write_preferences
+    from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.supervised.dpo import DPOTrainer
+
+    config = _config(command)
+    stage = open_policy_stage(command, "dpo", reward_fn, rows)
     path = stage.run.path / "pairs.jsonl"
-    if not command.preferences and not path.exists():
+    if pairs is None and not path.exists():
         wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
         ranked = rank_samples(
             stage.model,
@@ -74,12 +191,11 @@ def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
             dtype=stage.evaluator.dtype,
         )
         write_preferences(path, ranked)
-    pairs = read_preferences(command.preferences or path)
     stage.baseline()
     trainer = DPOTrainer(
         stage.model,
         stage.tokenizer,
-        pairs,
+        read_preferences(path) if pairs is None else pairs,
         config,
         seed=command.seed,
         evaluator=stage.evaluator,

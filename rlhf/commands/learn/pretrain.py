@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, Size
+from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.options import Data, Size, StageOptions, data_file, stage_command
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.generation.tokenizer import Tokenizer
     from playout.rlhf.model.transformer import TransformerConfig
     from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer
@@ -17,15 +21,16 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TrainingOptions):
+class Command(StageOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
     text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
-    """Files (.txt; .jsonl or .csv with the field `text`) or data sets such as shakespeare."""
+    """Files (.txt; .jsonl, .csv or .parquet with the field `text`), folders of such, or data sets
+    such as shakespeare."""
     size: Size = "small"
     """Sets the model and everything else that is not given."""
     data: Data = "auto"
-    """Which texts, if --text names none."""
+    """Which texts, if --text names none; or a file of them."""
     tokenizer: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Folder of a tokenizer to use instead of learning one."""
     encoder: bool = False
@@ -46,22 +51,56 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    train(command)
+    return 0
+
+
+def pretrain(text: Source | Iterable[str] = "", **options: Any) -> RunDir:
+    """Pretrain from Python: `playout.pretrain(["a text", ...], size="tiny")`.
+
+    Args:
+        text: Texts, rows with the field `text`, or what `--data` takes. Rows are kept in the run.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; other stages take it as their `base`.
+    """
+    return train(*stage_command(Command, text, **options))
+
+
+def train(command: Command, rows: list[Row] | None = None) -> RunDir:
+    """Pretrain as the command says, on the texts of `rows` if they are given."""
     from playout.errors import DataError
-    from playout.rlhf.data.datasets import Datasets, choose_source
+    from playout.rlhf.data.datasets import HELD_OUT, Datasets, choose_source, hold_out
+    from playout.rlhf.data.records import read_texts
     from playout.rlhf.generation.tokenizer import Tokenizer
     from playout.rlhf.model.folder import export_model
-    from playout.rlhf.stages.run import mark_finished, open_stage, own_tokenizer, train_stage
+    from playout.rlhf.stages.run import (
+        discarded_unused,
+        mark_finished,
+        open_stage,
+        own_tokenizer,
+        stage_source,
+        train_stage,
+    )
     from playout.rlhf.stages.sizes import recipe
 
     numbers = recipe(command.size)
+    file = data_file(command.data, " ".join(command.text), "--text")
+    own = None
+    if command.text:
+        own = Datasets("files").texts(command.text)
+        if not all(own):
+            raise DataError("there are too few texts to hold some out; give at least a few dozen")
+    elif (source := stage_source(command, file, rows)) != "":
+        own = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
     run = open_stage(
         command,
         "pretrain",
-        lambda: {"material": "files" if command.text else choose_source(command.data)},
+        lambda: {"material": "files" if own else choose_source(command.data)},
+        rows=rows,
     )
-    texts, heldout = Datasets(run.config["material"]).texts(command.text)
-    if not texts or not heldout:
-        raise DataError("there are too few texts to hold some out; give at least a few dozen")
+    texts, heldout = own or Datasets(run.config["material"]).texts()
 
     def make() -> Tokenizer:
         if command.tokenizer:
@@ -70,7 +109,8 @@ def main(command: Command) -> int:
 
     tokenizer = own_tokenizer(run, make)
     build = _encoder if command.encoder else _decoder
-    trainer = build(command, tokenizer, texts, heldout)
+    with discarded_unused(run, command):
+        trainer = build(command, tokenizer, texts, heldout)
     train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
     heads = {name: part for name, part in trainer.parts.items() if name != "model"}
     export_model(
@@ -80,7 +120,7 @@ def main(command: Command) -> int:
         heads={"mlm": heads["head"]} if heads else {},
     )
     mark_finished(run, quiet=command.quiet)
-    return 0
+    return run
 
 
 def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, PretrainConfig]:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, OptionalFile, OptionalRun, RequiredRun, Size
+from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.options import (
+    Data,
+    OptionalFile,
+    OptionalRun,
+    RequiredRun,
+    StageOptions,
+    data_file,
+    stage_command,
+)
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.comparisons import Comparisons
+    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.rows import Row, Source
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TrainingOptions):
+class Command(StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -31,10 +44,8 @@ class Command(TrainingOptions):
     """.jsonl or .csv with `text` and `rating` or `ratings`; of the first some are held out."""
     policy: OptionalRun = ""
     """On this policy's samples scores get mean 0 and deviation 1; by default on held-out texts."""
-    size: Size = "small"
-    """Sets the number of steps and the length of texts."""
     data: Data = "auto"
-    """Which data, if no file is named."""
+    """Which data, if no file is named; or a file of preferences or of rated texts."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
     batch: int = 64
@@ -49,12 +60,39 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    train(command)
+    return 0
+
+
+def reward(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
+    """Fit a reward model from Python, to preferences or to rated texts.
+
+    Args:
+        base: Run or Hugging Face folder of the model to start from.
+        data: Rows as dictionaries, or what `--data` takes. Rows are kept in the run.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; `playout.load(run)` scores texts, and other stages take it as their `reward`.
+    """
+    return train(*stage_command(Command, data, base=base, **options))
+
+
+def train(command: Command, rows: list[Row] | None = None) -> RunDir:
+    """Fit the model as the command says, to `rows` if they are given."""
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
-    from playout.rlhf.data.datasets import choose_source
+    from playout.rlhf.data.corpora import RATED
+    from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+    from playout.rlhf.stages.run import (
+        discarded_unused,
+        mark_finished,
+        open_stage,
+        stage_source,
+        train_stage,
+    )
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
@@ -63,16 +101,26 @@ def main(command: Command) -> int:
         raise ConfigError("name the model to start from: --base RUN")
     if command.preferences and command.rated:
         raise ConfigError("give --preferences or --rated, not both")
+    named = command.preferences or " ".join(command.rated)
+    file = data_file(command.data, named, "--preferences or --rated")
+    own = None
+    if command.rated:
+        own = _rated(Datasets("files"), command.rated)
+    elif (source := stage_source(command, file, rows)) != "":
+        own = _compared(source)
     numbers = recipe(command.size)
     model, tokenizer = load_model(
-        command.base, ["pretrain", "sft"], device=resolve_device(command.device)
+        command.base,
+        ["pretrain", "sft"],
+        device=resolve_device(command.device),
+        writes=False,
     )
     run = open_stage(
         command,
         "reward",
-        lambda: {"material": "files" if command.preferences else choose_source(command.data)},
+        lambda: {"material": "files" if own else choose_source(command.data)},
+        rows=rows,
     )
-    source = run.config["material"]
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,
@@ -84,10 +132,12 @@ def main(command: Command) -> int:
             dtype=command.dtype,
         ),
     )
-    comparisons = _voted(command) if command.preferences else _rated(command, source)
-    trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
+    datasets = Datasets(run.config["material"])
+    comparisons, prompts = own or _rated(datasets, RATED if datasets.source == "real" else ("",))
+    with discarded_unused(run, command):
+        trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
-    samples = _policy_samples(command, source) if command.policy else trainer.test.texts
+    samples = _policy_samples(command, prompts) if command.policy else trainer.test.texts
     trainer.reward.normalise(samples)
     table = trainer.measure()
     trainer.reward.save(run.path / "model")
@@ -100,17 +150,33 @@ def main(command: Command) -> int:
             f"{table['calibration_error']:.3f}"
         )
     mark_finished(run, quiet=command.quiet)
-    return 0
+    return run
 
 
-def _voted(command: Command) -> tuple[Comparisons, Comparisons]:
-    """Votes of a file, to learn from and held out."""
+# Comparisons to learn from and held out, and prompts that a policy could answer.
+_Data = tuple[tuple["Comparisons", "Comparisons"], list[str]]
+
+
+def _compared(source: Source) -> _Data:
+    """What a file or rows hold: rated texts, or preferences."""
+    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.rows import read_rows
+
+    rows = list(read_rows(source))
+    if rows and "text" in rows[0][1]:
+        return _rated(Datasets("files"), (source,))
+    return _voted(source)
+
+
+def _voted(source: Source) -> _Data:
+    """Votes, divided by prompts."""
     from playout.errors import DataError
     from playout.rlhf.data.comparisons import VotedPairs
     from playout.rlhf.data.datasets import HELD_OUT
     from playout.rlhf.data.records import read_preferences, split_by_text
+    from playout.rlhf.data.rows import name_of
 
-    items = read_preferences(command.preferences)
+    items = read_preferences(source)
     train, test = split_by_text(
         items, HELD_OUT, texts=lambda p: [p.prompt or p.first, p.prompt or p.second]
     )
@@ -119,32 +185,31 @@ def _voted(command: Command) -> tuple[Comparisons, Comparisons]:
         train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
     if not train or not test:
         raise DataError(
-            f"{command.preferences} has too few votes ({len(items)} pairs) to hold some out"
+            f"{name_of(source)} has too few votes ({len(items)} pairs) to hold some out"
         )
-    return VotedPairs(train), VotedPairs(test)
+    return (VotedPairs(train), VotedPairs(test)), [item.prompt for item in train]
 
 
-def _rated(command: Command, source: str) -> tuple[Comparisons, Comparisons]:
-    """Rated texts, to learn from and held out."""
+def _rated(datasets: Datasets, names: Sequence[Source]) -> _Data:
+    """Rated texts; of the first source some are held out."""
     from playout.errors import DataError
     from playout.rlhf.data.comparisons import RatedPairs
-    from playout.rlhf.data.corpora import RATED
-    from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.datasets import beginnings
 
-    datasets = Datasets(source)
-    names = command.rated or (RATED if source == "real" else ("",))
     train, test = datasets.rated(names[0])
+    prompts = [item.prompt for item in beginnings(train)]
     for name in names[1:]:
         train = train + datasets.rated(name)[0]
     if not train or not test:
         raise DataError("there are too few rated texts to hold some out; give at least a few dozen")
-    return RatedPairs(train), RatedPairs(test)
+    if datasets.source == "synthetic":
+        prompts = [item.prompt for item in datasets.demonstrations()[0]]
+    return (RatedPairs(train), RatedPairs(test)), prompts
 
 
-def _policy_samples(command: Command, source: str) -> list[str]:
+def _policy_samples(command: Command, prompts: list[str]) -> list[str]:
     """Texts that the reference policy writes."""
     from playout.agents.runs.devices import resolve_device
-    from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.generation.responses import sample_responses
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
@@ -152,11 +217,10 @@ def _policy_samples(command: Command, source: str) -> list[str]:
 
     device = resolve_device(command.device)
     policy, tokenizer = load_model(command.policy, ["sft"], device=device)
-    prompts = [item.prompt for item in Datasets(source).demonstrations()[0][:512]]
     return sample_responses(
         policy,
         tokenizer,
-        prompts,
+        prompts[:512],
         max_new_tokens=recipe(command.size).response_length,
         seed=command.seed + 7,
         dtype=pick_dtype(command.dtype, device),

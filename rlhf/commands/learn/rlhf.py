@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.options import PolicyOptions
+from playout.rlhf.commands.options import PolicyOptions, stage_command
 from playout.rlhf.online.config import RLHFConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.online.rewards import RewardFunction
 
 
@@ -30,25 +34,47 @@ class Command(RLHFConfig, PolicyOptions):
         PolicyOptions.__post_init__(self)
 
 
-def main(command: Command, reward_fn: RewardFunction | None = None) -> int:
-    """Run the stage; `reward_fn` takes the place of `--reward`."""
+def main(command: Command) -> int:
+    """Run the stage."""
+    train(command)
+    return 0
+
+
+def rlhf(
+    base: Any = "",
+    prompts: Source | Iterable[str] = "",
+    *,
+    reward: Any = "",
+    reward_fn: RewardFunction | None = None,
+    **options: Any,
+) -> RunDir:
+    """PPO on a language policy from Python: `playout.rlhf("runs/sft", prompts, reward_fn=f)`.
+
+    Args:
+        base: Run or Hugging Face folder of the policy to start from.
+        prompts: Texts, rows with the field `prompt`, or what `--prompts` takes. Rows are kept in
+            the run.
+        reward: Run of a reward stage, or `module:function`.
+        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`. A
+            run cannot keep it: whoever resumes the run gives it again.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; `playout.load(run)` answers prompts.
+    """
+    given = {"base": base, "reward": reward, **options}
+    command, rows = stage_command(Command, prompts, field="prompts", plain="prompt", **given)
+    return train(command, reward_fn, rows)
+
+
+def train(
+    command: Command, reward_fn: RewardFunction | None = None, rows: list[Row] | None = None
+) -> RunDir:
+    """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of prompts."""
     from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
     from playout.rlhf.online.ppo import RLHFTrainer
     from playout.rlhf.stages.sizes import recipe
 
-    stage = open_policy_stage(command, "rlhf", reward_fn)
+    stage = open_policy_stage(command, "rlhf", reward_fn, rows)
     config = online_config(RLHFConfig, command, stage, recipe(command.size).rlhf_steps)
     return train_online(RLHFTrainer, config, stage, command)
-
-
-def rlhf(base: str = "", *, reward_fn: RewardFunction | None = None, **options: Any) -> int:
-    """PPO on a language policy from Python: `rlhf("runs/sft-1", reward_fn=my_function)`.
-
-    Args:
-        base: Run of the policy to start from.
-        reward_fn: Any function from a list of texts to a list of numbers.
-        **options: The command's flags.
-    """
-    from playout.agents.runs.options import make_command
-
-    return main(make_command(Command, base=base or None, **options), reward_fn)

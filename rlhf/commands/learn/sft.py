@@ -1,24 +1,37 @@
 """Fine-tune a pretrained model on demonstrations, learning from the answers only."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from playout.agents.runs.options import TrainingOptions, run_options_last
-from playout.rlhf.commands.options import Data, OptionalFile, RequiredRun, Size
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.options import (
+    Data,
+    OptionalFile,
+    RequiredRun,
+    StageOptions,
+    data_file,
+    stage_command,
+)
+
+if TYPE_CHECKING:
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.data.rows import Row, Source
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TrainingOptions):
+class Command(StageOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
     base: RequiredRun = ""
     """Run or Hugging Face folder of the pretrained model."""
-    demonstrations: OptionalFile = ""
-    """.jsonl or .csv with the fields `prompt` and `response`; by default beginnings of reviews."""
-    size: Size = "small"
-    """Sets the number of steps and the length of texts."""
     data: Data = "auto"
-    """Which data, if no file is named."""
+    """Demonstrations: .jsonl, .json, .csv, .parquet or a folder with `prompt` and `response` (or
+    `completion`); by default beginnings of reviews, real or synthetic."""
+    demonstrations: OptionalFile = ""
+    """The same as --data FILE."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
     batch: int = 64
@@ -31,12 +44,38 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    train(command)
+    return 0
+
+
+def sft(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
+    """Fine-tune from Python: `playout.sft("runs/pre", [{"prompt": "2+2=", "response": "4"}])`.
+
+    Args:
+        base: Run or Hugging Face folder of the pretrained model.
+        data: Rows as dictionaries, or what `--data` takes. Rows are kept in the run.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; `playout.load(run)` answers prompts, and other stages take it as their `base`.
+    """
+    return train(*stage_command(Command, data, base=base, **options))
+
+
+def train(command: Command, rows: list[Row] | None = None) -> RunDir:
+    """Fine-tune as the command says, on `rows` if they are given."""
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import export_model, load_model
     from playout.rlhf.model.lora import LoRAConfig, add_adapters
-    from playout.rlhf.stages.run import mark_finished, open_stage, train_stage
+    from playout.rlhf.stages.run import (
+        discarded_unused,
+        mark_finished,
+        open_stage,
+        stage_source,
+        train_stage,
+    )
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
@@ -44,13 +83,17 @@ def main(command: Command) -> int:
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
     numbers = recipe(command.size)
+    file = data_file(command.data, command.demonstrations, "--demonstrations")
+    source = stage_source(command, file, rows)
+    own = Datasets("files").demonstrations(source) if source != "" else None
     model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
     run = open_stage(
         command,
         "sft",
-        lambda: {"material": "files" if command.demonstrations else choose_source(command.data)},
+        lambda: {"material": "files" if own else choose_source(command.data)},
+        rows=rows,
     )
-    demonstrations = Datasets(run.config["material"]).demonstrations(command.demonstrations)
+    demonstrations = own or Datasets(run.config["material"]).demonstrations()
     if command.lora_rank:
         add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
     config = SFTConfig(
@@ -60,10 +103,11 @@ def main(command: Command) -> int:
         max_new_tokens=numbers.response_length,
         learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
     )
-    trainer = SFTTrainer(
-        model, tokenizer, demonstrations, config, seed=command.seed, folder=run.path
-    )
+    with discarded_unused(run, command):
+        trainer = SFTTrainer(
+            model, tokenizer, demonstrations, config, seed=command.seed, folder=run.path
+        )
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_model(run.path / "model", model, tokenizer)
     mark_finished(run, quiet=command.quiet)
-    return 0
+    return run

@@ -26,7 +26,7 @@ def main(command: Command) -> int:
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError, DataError
     from playout.own_code import trust_modules
-    from playout.rlhf.data.records import read_bytes, to_text
+    from playout.rlhf.data.rows import read_bytes, to_text
     from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.online.rewards import checked_rewards, load_reward
     from playout.rlhf.stages.threads import use_threads

@@ -324,9 +324,9 @@ def test_classify_fills_its_table(pipeline, tmp_path, capsys):
         (["pretrain", "--size", "huge"], "there is no size 'huge'"),
         (["pretrain", "--data", "mine"], "data must be auto, real or synthetic"),
         (["classify"], "name the pretrained model"),
-        (["sft", "--base", "{pretrained}", "--data", "synthetic", "--steps", "-5"], "at least one"),
-        (["sft", "--base", "{pretrained}", "--data", "synthetic", "--batch", "0"], "at least one"),
-        (["pretrain", "--data", "synthetic", "--size", "tiny", "--rows", "-1"], "at least one"),
+        (["sft", "--base", "{pretrained}", "--data", "synthetic", "--steps", "-5"], "at least 0"),
+        (["sft", "--base", "{pretrained}", "--data", "synthetic", "--batch", "0"], "at least 1"),
+        (["pretrain", "--data", "synthetic", "--size", "tiny", "--rows", "-1"], "at least 1"),
     ],
 )
 def test_wrong_options_are_one_line(arguments, message, pipeline, tmp_path, capsys):

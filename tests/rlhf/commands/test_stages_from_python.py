@@ -1,0 +1,104 @@
+"""Stages from Python: lists in, runs out; what was given is kept, and a run goes on with it."""
+
+import json
+from pathlib import Path
+
+import playout
+import pytest
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.supervised.sft import SFTTrainer
+
+BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+WORDS = ("film", "plot", "cast", "end")
+DEMONSTRATIONS = [
+    {"prompt": f"the {a} and the {b}", "response": f" was {c} ."}
+    for a in WORDS
+    for b in WORDS
+    for c in ("good", "bad")
+]
+PAIRS = [
+    {"prompt": f"the {a} and {b}", "chosen": " was good .", "rejected": " was bad ."}
+    for a in WORDS
+    for b in (*WORDS, "i", "we", "you")
+]
+COMMON = {"size": "tiny", "dtype": "float32", "quiet": True, "seed": 1}
+
+
+def short(texts):
+    return [-float(len(text)) for text in texts]
+
+
+def test_every_stage_takes_lists_and_returns_its_run(tmp_path):
+    few = {**COMMON, "steps": 2, "batch": 8}
+    texts = [f"the {a} of the {b} was {c} ." for a in WORDS for b in WORDS for c in "abcdefgh"]
+    pre = playout.pretrain(texts, run=tmp_path / "pre", rows=4, length=16, steps=2, **COMMON)
+    sft = playout.sft(pre, DEMONSTRATIONS, run=tmp_path / "sft", **few)
+    reward = playout.reward(sft, PAIRS, run=tmp_path / "reward", **few)
+    rated = [{"text": f"{a} {b}", "rating": len(b)} for a in WORDS for b in (*WORDS, "a", "story")]
+    again = playout.reward(sft, rated, run=tmp_path / "rated", **few)
+    dpo = playout.dpo(sft, PAIRS, run=tmp_path / "dpo", **few)
+    online = {"updates": 1, "batch": 8, "max_new_tokens": 4, **COMMON}
+    prompts = ["the film", {"prompt": "i"}]
+    grpo = playout.grpo(sft, prompts, reward_fn=short, run=tmp_path / "grpo", **online)
+    ppo = playout.rlhf(sft, prompts, reward=reward, run=tmp_path / "ppo", **online)
+    for run in (pre, sft, reward, again, dpo, grpo, ppo):
+        assert isinstance(run, RunDir) and run.record["finished"]
+    for run in (sft, dpo, grpo, ppo):
+        assert isinstance(playout.load(run).act(["the film"])[0], str)
+    assert len(playout.load(reward).act(["good", "bad"])) == 2
+    kept = [json.loads(line) for line in (tmp_path / "sft" / "rows.jsonl").open()]
+    assert kept == DEMONSTRATIONS
+
+
+def test_a_list_and_a_file_of_the_same_rows_teach_the_same(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in DEMONSTRATIONS))
+    few = {"steps": 3, "batch": 8, **COMMON}
+    first = playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "list", **few)
+    second = playout.sft(BASE, file, run=tmp_path / "file", **few)
+    words = ["--size", "tiny", "--dtype", "float32", "--quiet", "--seed", "1", "--steps", "3"]
+    command = ["rlhf", "sft", "--base", str(BASE), "--data", str(file), "--batch", "8", *words]
+    assert main([*command, "--run", str(tmp_path / "command")]) == 0
+    weights = [
+        (Path(run) / "model" / "model.safetensors").read_bytes()
+        for run in (first, second, tmp_path / "command")
+    ]
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_a_stopped_run_goes_on_with_the_rows_that_it_was_given(tmp_path, monkeypatch):
+    few = {"steps": 4, "batch": 8, **COMMON}
+    whole = playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "whole", **few)
+    update, calls = SFTTrainer.update, []
+
+    def stopping(self):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return update(self)
+
+    monkeypatch.setattr(SFTTrainer, "update", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "part", **few)
+    assert main(["rlhf", "sft", "--resume", str(tmp_path / "part"), "--quiet"]) == 0
+    for name in ("model.safetensors", "config.json"):
+        first, second = (Path(run) / "model" / name for run in (whole, tmp_path / "part"))
+        assert first.read_bytes() == second.read_bytes()
+    (tmp_path / "part" / "rows.jsonl").unlink()
+    with pytest.raises(RunError, match=r"rows.jsonl is gone"):
+        playout.resume(tmp_path / "part", quiet=True)
+
+
+def test_wrong_rows_leave_no_run_behind(tmp_path):
+    rows = [*DEMONSTRATIONS, {"prompt": "x"}]
+    with pytest.raises(DataError, match=r"row 33: there is no field 'response'"):
+        playout.sft(BASE, rows, run=tmp_path / "new", **COMMON)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigError, match="has no setting 'stepps'; did you mean steps"):
+        playout.sft(BASE, DEMONSTRATIONS, stepps=3, run=tmp_path / "new", **COMMON)
+    with pytest.raises(ConfigError, match="--steps must be at least 0, not -5"):
+        playout.sft(BASE, DEMONSTRATIONS, steps=-5, run=tmp_path / "new", **COMMON)
+    with pytest.raises(ConfigError, match="name the pretrained model"):
+        playout.sft("", DEMONSTRATIONS, run=tmp_path / "new", **COMMON)

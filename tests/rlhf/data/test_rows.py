@@ -1,0 +1,120 @@
+"""Rows from lists, files and folders, each with its place; what is no row is named."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from playout.errors import DataError
+from playout.rlhf.data.records import (
+    read_demonstrations,
+    read_preferences,
+    read_prompts,
+    read_rated,
+    read_texts,
+)
+from playout.rlhf.data.rows import read_rows, write_rows
+
+ROWS = [{"prompt": "2+2=", "response": "4"}, {"prompt": "the sky is", "response": " blue"}]
+
+
+def only_rows(source):
+    return [row for _, row in read_rows(source)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", "".join(json.dumps(row) + "\r\n" for row in ROWS)),
+        ("a.json", json.dumps(ROWS, indent=1)),
+        ("a.json", "\n".join(map(json.dumps, ROWS))),
+        ("a.csv", "prompt,response\n2+2=,4\nthe sky is, blue\n"),
+    ],
+)
+def test_a_file_and_a_list_hold_the_same_rows(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    assert only_rows(tmp_path / name) == only_rows(ROWS) == only_rows(iter(ROWS)) == ROWS
+    assert read_demonstrations(tmp_path / name) == read_demonstrations(ROWS)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / name).rename(tmp_path / "folder" / name)
+    assert only_rows(tmp_path / "folder") == ROWS
+
+
+def test_unusual_line_ends_inside_a_json_string_do_not_end_the_line(tmp_path):
+    text = "one\u2028two\x85three"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+    assert read_texts(tmp_path / "a.jsonl") == [text]
+
+
+def test_of_a_folder_with_splits_the_one_for_training_is_read(tmp_path):
+    for split in ("test", "train"):
+        (tmp_path / f"{split}-00000.jsonl").write_text(json.dumps({"text": split}))
+    assert read_texts(tmp_path) == ["train"]
+    with pytest.raises(DataError, match=r"holds no \.jsonl, \.json, \.csv, \.parquet file"):
+        list(read_rows(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty"))
+
+
+def test_python_lists_serve_every_reader():
+    assert read_texts(["one", "two"]) == ["one", "two"] == read_texts([{"text": "one"}, "two"])
+    assert read_prompts(["p", {"prompt": "q", "answer": 3}]) == ["p", "q"]
+    assert read_rated([{"text": "x", "ratings": (1, 2)}])[0].mean == 1.5
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    assert read_preferences([pair])[0].first == "a"
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([ROWS[0], "text"], "row 2 should be a dictionary, not str"),
+        ([{"prompt": "x"}], r"row 1: there is no field 'response' \(there are: prompt\)"),
+        ([{"prompt": "x", "response": 3}], "row 1: response should be text"),
+        ([], "the list given holds no records"),
+    ],
+)
+def test_a_wrong_row_of_a_list_is_named_by_its_number(rows, match):
+    with pytest.raises(DataError, match=match):
+        read_demonstrations(rows)
+
+
+def test_a_json_list_with_something_else_in_it_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('[{"text": "x"}, 3]')
+    with pytest.raises(DataError, match=r"a.json, row 2: should be an object"):
+        read_texts(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"should end in \.jsonl"):
+        read_demonstrations(tmp_path / "a.txt")
+
+
+def test_written_rows_are_read_back_and_what_json_cannot_hold_is_refused(tmp_path):
+    rows = [{"prompt": "é\u2028", "n": [1, None]}]
+    write_rows(tmp_path / "a.jsonl", rows)
+    assert only_rows(tmp_path / "a.jsonl") == rows
+    for value in (np.zeros(2), float("nan"), object()):
+        with pytest.raises(DataError, match="row 1 cannot be kept with the run"):
+            write_rows(tmp_path / "a.jsonl", [{"text": "x", "more": value}])
+    assert only_rows(tmp_path / "a.jsonl") == rows
+
+
+@pytest.mark.peer
+def test_parquet_and_saved_data_sets_hold_the_same_rows(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    found = datasets.Dataset.from_list(ROWS)
+    found.to_parquet(tmp_path / "a.parquet")
+    assert only_rows(tmp_path / "a.parquet") == ROWS == only_rows(found)
+    found.save_to_disk(tmp_path / "saved")
+    assert only_rows(tmp_path / "saved") == ROWS
+    datasets.DatasetDict({"train": found, "test": found}).save_to_disk(tmp_path / "both")
+    assert only_rows(tmp_path / "both") == ROWS
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        list(read_rows(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("missing", ["pyarrow", "datasets"])
+def test_a_missing_library_is_one_line_with_the_command_that_installs_it(
+    missing, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    (tmp_path / "dataset_info.json").write_text("{}")
+    source = tmp_path / "a.parquet" if missing == "pyarrow" else tmp_path
+    with pytest.raises(DataError, match=r"pip install 'playout\[data\]'"):
+        list(read_rows(source))
