@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint
+from playout.agents.runs.checkpoint.manifest import check_manifest
 from playout.agents.runs.console import short_number, short_time
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.reporting import write_json
 from playout.errors import CheckpointError
 from tyro.conf import Positional, UseAppendAction, arg
+
+SOUND = ("sound", "not checked", "without a manifest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,22 @@ def _state_of(entry: Checkpoint, verify: bool) -> str:
     except CheckpointError as error:
         return str(error)
     return "sound"
+
+
+def _models(run: RunDir, verify: bool) -> list[dict[str, str]]:
+    """The model folders of a run and of its stages, each compared with its manifest."""
+    found = []
+    for path in sorted([*run.path.glob("model"), *run.path.glob("*/model")]):
+        if not (path / "config.json").exists():
+            continue
+        state = "not checked"
+        if verify:
+            try:
+                state = "sound" if check_manifest(path) else "without a manifest"
+            except CheckpointError as error:
+                state = str(error)
+        found.append({"folder": str(path.relative_to(run.path)), "state": state})
+    return found
 
 
 def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
@@ -88,6 +107,7 @@ def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
         "budget": run.record.get("budget"),
         "config": run.config,
         "checkpoints": found,
+        "models": _models(run, verify),
         "metrics": {"rows": rows, "last": last, "trouble": trouble},
         "stages": [
             path.parent.name
@@ -147,6 +167,8 @@ def _print(found: dict[str, Any]) -> None:
         table("Checkpoints", ("number", "progress", "time", "metric", "size", "files"), rows)
     else:
         print("no checkpoint yet")
+    for model in found["models"]:
+        print(f"{model['folder']}: {model['state']}")
     for title, pairs in (
         ("Last metrics", [(name, _shown(v)) for name, v in found["metrics"]["last"].items()]),
         ("Settings (the others are not set)", list(_flat(found["config"]))),
@@ -164,5 +186,6 @@ def main(command: Command) -> int:
         write_json(command.json, found)
     else:
         _print(found)
-    damaged = any(entry["state"] not in ("sound", "not checked") for entry in found["checkpoints"])
+    entries = [*found["checkpoints"], *found["models"]]
+    damaged = any(entry["state"] not in SOUND for entry in entries)
     return 1 if damaged or found["metrics"]["trouble"] else 0

@@ -1,6 +1,6 @@
 """Types of the compiled decoding step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ MAX_ROWS: int
 class SmallDecoder:
     def __init__(
         self,
-        layers: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]],
+        layers: Sequence[Mapping[str, Any]],
         head: NDArray[Any],
         embed: NDArray[np.float32],
         rotations: NDArray[np.float32],

@@ -17,6 +17,13 @@ cdef extern from "decode_step.h":
         const void *out
         const void *gate_up
         const void *down
+        const float *qkv_bias
+        const float *out_bias
+        const float *gate_up_bias
+        const float *down_bias
+        const float *gains
+        int64_t window
+        int rotates
         float *cache
     ctypedef struct playout_model:
         int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16
@@ -61,7 +68,9 @@ cdef class SmallDecoder:
         """Take the arrays of a model.
 
         Args:
-            layers: (qkv, out, gate_up, down) of each layer, float32 or uint16 (the bits of bfloat16).
+            layers: By name, `qkv`, `out`, `gate_up` and `down` of each layer, float32 or uint16 (the
+                bits of bfloat16); float32 `qkv_bias`, `out_bias`, `gate_up_bias`, `down_bias` and
+                `gains` [heads + kv_heads, D] or None; `window` and `rotates`.
             head: [V, H], of the same type.
             embed: float32 [V, H].
             rotations: float32 [positions, D / 2, 2], cosine and sine.
@@ -76,7 +85,7 @@ cdef class SmallDecoder:
         self.positions = rotations.shape[0]
         m.size = 2 * rotations.shape[1]
         m.heads, m.kv_heads, m.layers, m.eps = heads, kv_heads, len(layers), eps
-        m.inner = layers[0][3].shape[1]
+        m.inner = layers[0]["down"].shape[1]
         m.bfloat16 = dtype == np.uint16
         if not m.bfloat16 and dtype != np.float32:
             raise ValueError(f"weights must be float32 or bfloat16 bits, not {dtype}")
@@ -90,12 +99,25 @@ cdef class SmallDecoder:
         angles = (self.positions, m.size // 2, 2)
         m.rotations = <const float *>_address(rotations, angles, np.float32, self.keep)
         m.head = _address(head, (m.vocab, m.hidden), dtype, self.keep)
-        for number, (qkv, out, gate_up, down) in enumerate(layers):
+        rows = (heads + 2 * kv_heads) * m.size
+        for number, arrays in enumerate(layers):
             layer = m.layer + <int>number
-            layer.qkv = _address(qkv, ((heads + 2 * kv_heads) * m.size, m.hidden), dtype, self.keep)
-            layer.out = _address(out, (m.hidden, heads * m.size), dtype, self.keep)
-            layer.gate_up = _address(gate_up, (2 * m.inner, m.hidden), dtype, self.keep)
-            layer.down = _address(down, (m.hidden, m.inner), dtype, self.keep)
+            layer.qkv = _address(arrays["qkv"], (rows, m.hidden), dtype, self.keep)
+            layer.out = _address(arrays["out"], (m.hidden, heads * m.size), dtype, self.keep)
+            layer.gate_up = _address(arrays["gate_up"], (2 * m.inner, m.hidden), dtype, self.keep)
+            layer.down = _address(arrays["down"], (m.hidden, m.inner), dtype, self.keep)
+            layer.qkv_bias = self._optional(arrays["qkv_bias"], (rows,))
+            layer.out_bias = self._optional(arrays["out_bias"], (m.hidden,))
+            layer.gate_up_bias = self._optional(arrays["gate_up_bias"], (2 * m.inner,))
+            layer.down_bias = self._optional(arrays["down_bias"], (m.hidden,))
+            layer.gains = self._optional(arrays["gains"], (heads + kv_heads, m.size))
+            layer.window, layer.rotates = arrays["window"], arrays["rotates"]
+
+    cdef const float *_optional(self, array, shape) except? NULL:
+        """The memory of a float32 array, NULL for None."""
+        if array is None:
+            return NULL
+        return <const float *>_address(array, shape, np.float32, self.keep)
 
     def __dealloc__(self):
         free(self.model.layer)

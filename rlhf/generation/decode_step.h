@@ -23,6 +23,10 @@ enum { PLAYOUT_LANES = 32, PLAYOUT_MAX_ROWS = 4 };
 
 typedef struct {
     const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs] */
+    const float *qkv_bias, *out_bias, *gate_up_bias, *down_bias; /* [outputs], or NULL */
+    const float *gains; /* [heads + kv_heads, size] of the heads' norms, or NULL */
+    int64_t window;     /* tokens that a query sees, itself included; 0 for all */
+    int rotates;        /* whether queries and keys are rotated by their places */
     float *cache;                           /* [2, cache_rows, kv_heads, cache_length, size] */
 } playout_layer;
 
@@ -105,6 +109,15 @@ static void playout_product(const playout_model *m, const void *w, const float *
         playout_product_f32((const float *)w, x, y, outputs, n, rows);
 }
 
+/* The product plus a bias, where there is one. */
+static void playout_project(const playout_model *m, const void *w, const float *bias,
+                            const float *x, float *y, int64_t outputs, int64_t n, int64_t rows) {
+    playout_product(m, w, x, y, outputs, n, rows);
+    if (!bias) return;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t o = 0; o < outputs; o++) y[r * outputs + o] += bias[o];
+}
+
 static void playout_normalize(const float *x, float *y, int64_t n, float eps) {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
@@ -112,12 +125,18 @@ static void playout_normalize(const float *x, float *y, int64_t n, float eps) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
 }
 
-/* Queries and keys come interleaved and are rotated in place; keys and values go to the cache. */
+/* Queries and keys come interleaved, are normalised if the layer does so and rotated, all in place;
+ * keys and values go to the cache. */
 static void playout_rotate_and_store(const playout_model *m, playout_layer *layer, float *qkv,
                                    int64_t row, int64_t place) {
     const float *rotation = m->rotations + place * m->size;
     int64_t rotated = (m->heads + m->kv_heads) * m->size;
-    for (int64_t i = 0; i < rotated; i += 2) {
+    for (int64_t h = 0; layer->gains && h < m->heads + m->kv_heads; h++) {
+        float *head = qkv + h * m->size;
+        playout_normalize(head, head, m->size, m->eps);
+        for (int64_t i = 0; i < m->size; i++) head[i] *= layer->gains[h * m->size + i];
+    }
+    for (int64_t i = 0; layer->rotates && i < rotated; i += 2) {
         float c = rotation[i % m->size], s = rotation[i % m->size + 1], a = qkv[i], b = qkv[i + 1];
         qkv[i] = a * c - b * s;
         qkv[i + 1] = a * s + b * c;
@@ -134,6 +153,7 @@ static void playout_rotate_and_store(const playout_model *m, playout_layer *laye
 PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_layer *layer,
                                           const float *q, float *mixed, float *weights, int64_t row,
                                           int64_t count) {
+    int64_t first = layer->window && count > layer->window ? count - layer->window : 0;
     int64_t line = (int64_t)m->cache_length * m->size;
     int64_t half = (int64_t)m->cache_rows * m->kv_heads * line;
     int64_t size = m->size;
@@ -142,7 +162,7 @@ PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_
         const float *k = layer->cache + (row * m->kv_heads + group) * line;
         const float *v = k + half, *query = q + h * size;
         float top = -INFINITY, total = 0.0f;
-        for (int64_t t = 0; t < count; t++) {
+        for (int64_t t = first; t < count; t++) {
             const float *key = k + t * size;
             float lanes[PLAYOUT_LANES] = {0};
             int64_t i = 0;
@@ -154,7 +174,7 @@ PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_
         }
         float *out = mixed + h * size;
         for (int64_t i = 0; i < size; i++) out[i] = 0.0f;
-        for (int64_t t = 0; t < count; t++) {
+        for (int64_t t = first; t < count; t++) {
             float weight = expf(weights[t] - top);
             total += weight;
             for (int64_t i = 0; i < size; i++) out[i] += weight * v[t * size + i];
@@ -178,23 +198,24 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
         playout_layer *layer = m->layer + l;
         for (int64_t r = 0; r < rows; r++)
             playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-        playout_product(m, layer->qkv, normed, qkv, qkv_size, hidden, rows);
+        playout_project(m, layer->qkv, layer->qkv_bias, normed, qkv, qkv_size, hidden, rows);
         for (int64_t r = 0; r < rows; r++) {
             playout_rotate_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
             playout_attend(m, layer, qkv + r * qkv_size, mixed + r * mixed_size, weights, r,
                            places[r] + 1);
         }
-        playout_product(m, layer->out, mixed, added, hidden, mixed_size, rows);
+        playout_project(m, layer->out, layer->out_bias, mixed, added, hidden, mixed_size, rows);
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
         for (int64_t r = 0; r < rows; r++)
             playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-        playout_product(m, layer->gate_up, normed, gate_up, 2 * inner, hidden, rows);
+        playout_project(m, layer->gate_up, layer->gate_up_bias, normed, gate_up, 2 * inner, hidden,
+                        rows);
         for (int64_t r = 0; r < rows; r++) {
             const float *gate = gate_up + 2 * r * inner, *up = gate + inner;
             for (int64_t i = 0; i < inner; i++)
                 act[r * inner + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
         }
-        playout_product(m, layer->down, act, added, hidden, inner, rows);
+        playout_project(m, layer->down, layer->down_bias, act, added, hidden, inner, rows);
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
     }
     for (int64_t r = 0; r < rows; r++)

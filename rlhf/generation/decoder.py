@@ -33,6 +33,13 @@ class _LayerWeights:
     out: Tensor  # [H, heads * D]
     gate_up: Tensor  # [2 * I, H]
     down: Tensor  # [H, I]
+    qkv_bias: Tensor | None
+    out_bias: Tensor | None
+    gate_up_bias: Tensor | None
+    down_bias: Tensor | None
+    gains: Tensor | None  # float32 [heads + kv heads, D], if heads are normalised
+    window: int  # tokens that a query sees, itself included; 0 for all
+    rotates: bool
 
 
 class Decoder:
@@ -115,12 +122,19 @@ class Decoder:
         rows, width = ids.shape
         own = slice(start, start + rows)
         positions = torch.arange(width, device=ids.device)
-        hidden = (positions[:, None] < positions)[None]
+        # The scores of a long text are not held all at once.
+        block = max(1, _SCORES // (rows * self.config.num_attention_heads * width))
         x = self._embed[ids].float()
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, self._rotations[:width, None])
             self._cache[index][:, own, :, :width] = kv.permute(2, 0, 3, 1, 4).to(self._cache_dtype)
-            x = self._finish(x, self._attend(q, index, own, width, hidden), weights)
+            mixed = []
+            for first in range(0, width, block):
+                end = min(width, first + block)
+                columns = _columns(weights.window, first, end)
+                hidden = _unseen(positions[None, first:end], columns, weights.window)
+                mixed.append(self._attend(q[:, first:end], index, own, columns, hidden))
+            x = self._finish(x, mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1), weights)
         return x[torch.arange(rows, device=ids.device), lengths - 1]
 
     @torch.no_grad()
@@ -196,17 +210,18 @@ class Decoder:
             self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
             self.lengths = places + 1
             return logits
-        longest = int(known.max()) + 1
-        hidden = None
-        if int(known.min()) + 1 < longest:
-            hidden = (torch.arange(longest, device=ids.device) > places[:, None])[:, None]
+        shortest, longest = int(known.min()) + 1, int(known.max()) + 1
         rotations = self._rotations[places][:, None, None]
         x = self._embed[ids].float()[:, None]
         rows = slice(0, len(places))
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, rotations)
             self._cache[index][:, self._rows, :, places] = kv[:, 0].to(self._cache_dtype)
-            x = self._finish(x, self._attend(q, index, rows, longest, hidden), weights)
+            columns = _columns(weights.window, shortest - 1, longest)
+            hidden = None
+            if shortest < longest:
+                hidden = _unseen(places[:, None], columns, weights.window)
+            x = self._finish(x, self._attend(q, index, rows, columns, hidden), weights)
         self.lengths = places + 1
         return self._logits(x[:, 0])
 
@@ -226,10 +241,7 @@ class Decoder:
         if self._small is None:
             config = self.config
             self._small = SmallDecoder(
-                [
-                    (_array(w.qkv), _array(w.out), _array(w.gate_up), _array(w.down))
-                    for w in self._layers
-                ],
+                [_arrays(weights) for weights in self._layers],
                 _array(self._head),
                 _array(self._embed.float()),
                 torch.view_as_real(self._rotations).contiguous().numpy(),
@@ -247,23 +259,27 @@ class Decoder:
         """Rotated queries [B, L, heads, D], keys with values [B, L, 2, kv heads, D]; float32."""
         config = self.config
         queries, keys = config.num_attention_heads, config.num_key_value_heads
-        qkv = F.linear(self._normalize(x), weights.qkv).float()
+        qkv = F.linear(self._normalize(x), weights.qkv, weights.qkv_bias).float()
         qkv = qkv.view(*x.shape[:2], queries + 2 * keys, config.head_dim)
         rotated = qkv[:, :, : queries + keys]
-        torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(rotations)
+        if weights.gains is not None:
+            eps = config.rms_norm_eps
+            rotated.copy_(F.rms_norm(rotated, rotated.shape[-1:], None, eps).mul_(weights.gains))
+        if weights.rotates:
+            torch.view_as_complex(rotated.unflatten(-1, (-1, 2))).mul_(rotations)
         return qkv[:, :, :queries], qkv[:, :, queries:].unflatten(2, (2, keys))
 
     def _attend(
-        self, q: Tensor, index: int, own: slice, longest: int, hidden: Tensor | None
+        self, q: Tensor, index: int, own: slice, columns: slice, hidden: Tensor | None
     ) -> Tensor:
-        """Mix the first `longest` cached values of rows `own`.
+        """Mix the cached values of rows `own` in some columns.
 
-        `hidden`, bool [B or 1, L, longest], says what may not be seen.
+        `hidden`, bool [B or 1, L, columns], says what may not be seen.
         """
         rows, length, heads, size = q.shape
         kv_heads = self.config.num_key_value_heads
         if not self._plain:
-            keys, values = self._cache[index][:, own, :, :longest]
+            keys, values = self._cache[index][:, own, :, columns]
             mixed = F.scaled_dot_product_attention(
                 q.transpose(1, 2).to(keys.dtype),
                 keys,
@@ -273,30 +289,54 @@ class Decoder:
                 enable_gqa=heads != kv_heads,
             )
             return mixed.transpose(1, 2).reshape(rows, length, heads * size)
-        k, v = self._cache[index][:, own].flatten(1, 2)[:, :, :longest]
+        k, v = self._cache[index][:, own].flatten(1, 2)[:, :, columns]
         # Query heads that share a key head are more rows of the same product.
         q = q.unflatten(2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
         scores = torch.bmm(q.reshape(rows * kv_heads, -1, size), k.transpose(1, 2))
         if hidden is not None:
-            view = scores.view(rows, kv_heads, -1, length, longest)
-            view.masked_fill_(hidden.view(-1, 1, 1, length, longest), _HIDDEN)
+            view = scores.view(rows, kv_heads, -1, length, scores.shape[-1])
+            view.masked_fill_(hidden[:, None, None], _HIDDEN)
         mixed = torch.bmm(torch.softmax(scores, dim=-1), v)
         mixed = mixed.view(rows, kv_heads, -1, length, size).permute(0, 3, 1, 2, 4)
         return mixed.reshape(rows, length, heads * size)
 
     def _finish(self, x: Tensor, mixed: Tensor, weights: _LayerWeights) -> Tensor:
-        x = x + F.linear(mixed.to(self.dtype), weights.out)
-        gate, up = F.linear(self._normalize(x), weights.gate_up).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate).mul_(up), weights.down)
+        x = x + F.linear(mixed.to(self.dtype), weights.out, weights.out_bias)
+        inner = F.linear(self._normalize(x), weights.gate_up, weights.gate_up_bias)
+        gate, up = inner.chunk(2, dim=-1)
+        return x + F.linear(F.silu(gate).mul_(up), weights.down, weights.down_bias)
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self._normalize(x), self._head).float()
+
+
+def _columns(window: int, first: int, end: int) -> slice:
+    """The cache columns that queries at places from `first` to before `end` may see."""
+    return slice(max(0, first + 1 - window) if window else 0, end)
+
+
+def _unseen(places: Tensor, columns: slice, window: int) -> Tensor:
+    """Bool [B or 1, L, columns]: what queries at `places`, int64 [B or 1, L], do not see."""
+    column = torch.arange(columns.start, columns.stop, device=places.device)
+    hidden = column > places[..., None]
+    return hidden | (column <= places[..., None] - window) if window else hidden
 
 
 def _array(weight: Tensor) -> NDArray[Any]:
     """A weight as NumPy sees it: bfloat16 by its bits."""
     plain = weight.contiguous()
     return (plain.view(torch.uint16) if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
+def _arrays(weights: _LayerWeights) -> dict[str, Any]:
+    """A layer as the compiled step takes it: biases and gains in float32."""
+    found: dict[str, Any] = {"window": weights.window, "rotates": weights.rotates}
+    for name in ("qkv", "out", "gate_up", "down"):
+        found[name] = _array(getattr(weights, name))
+    for name in ("qkv_bias", "out_bias", "gate_up_bias", "down_bias", "gains"):
+        bias = getattr(weights, name)
+        found[name] = None if bias is None else bias.float().contiguous().numpy()
+    return found
 
 
 def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
@@ -306,15 +346,43 @@ def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
     complex numbers; keys are stored in that order, and products of queries and keys are the same.
     """
     config = block.config
-    qkv = block.qkv_proj.effective(block.input_layernorm).float().clone()
     queries = config.num_attention_heads * config.head_dim
     rotated = queries + config.num_key_value_heads * config.head_dim
-    qkv[:queries] *= config.head_dim**-0.5
-    halves = qkv[:rotated].unflatten(0, (-1, 2, config.head_dim // 2))
-    qkv[:rotated] = halves.transpose(1, 2).flatten(0, 2).clone()
+    scale, gains = config.head_dim**-0.5, None
+    if block.q_norm is not None and block.k_norm is not None:
+        # The norm would undo a scale in the weights, so that it lies in the gain.
+        q_gain = _interleaved(block.q_norm.float() * scale, config.head_dim)
+        k_gain = _interleaved(block.k_norm.float(), config.head_dim)
+        heads = config.num_attention_heads, config.num_key_value_heads
+        gains = torch.cat([q_gain.expand(heads[0], -1), k_gain.expand(heads[1], -1)])
+        scale = 1.0
+
+    def folded(weight: Tensor) -> Tensor:
+        weight = weight.float().clone()
+        if scale != 1.0:
+            weight[:queries] *= scale
+        weight[:rotated] = _interleaved(weight[:rotated], config.head_dim)
+        return weight.to(dtype)
+
+    def plain(bias: Tensor | None) -> Tensor | None:
+        return None if bias is None else bias.to(dtype)
+
+    bias = block.qkv_proj.bias
     return _LayerWeights(
-        qkv=qkv.to(dtype),
+        qkv=folded(block.qkv_proj.effective(block.input_layernorm)),
         out=block.o_proj.effective().to(dtype),
         gate_up=block.gate_up_proj.effective(block.post_attention_layernorm).to(dtype),
         down=block.down_proj.effective().to(dtype),
+        qkv_bias=None if bias is None else folded(bias),
+        out_bias=plain(block.o_proj.bias),
+        gate_up_bias=plain(block.gate_up_proj.bias),
+        down_bias=plain(block.down_proj.bias),
+        gains=gains,
+        window=block.window,
+        rotates=block.rotates,
     )
+
+
+def _interleaved(rows: Tensor, size: int) -> Tensor:
+    """Rows [heads * D, ...] with the two halves of each head interleaved."""
+    return rows.unflatten(0, (-1, 2, size // 2)).transpose(1, 2).flatten(0, 2).clone()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.checkpoint.manifest import write_manifest
 from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
@@ -104,12 +105,13 @@ def export_model(
     architecture: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole model folder aside and put it in place at once."""
+    """Write a whole model folder aside, with a manifest, and put it in place at once."""
     aside, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for left in (aside, old):
         shutil.rmtree(left, ignore_errors=True)
     save_pretrained(model, aside, heads=heads, architecture=architecture, extra=extra)
     tokenizer.save(aside)
+    write_manifest(aside)
     if folder.exists():
         os.rename(folder, old)
     os.rename(aside, folder)

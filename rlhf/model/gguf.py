@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.generation.tokenizer import END, Tokenizer
-from playout.rlhf.model.huggingface import config_from_json, names_of
+from playout.rlhf.model.checkpoints.configs import config_from_json
+from playout.rlhf.model.huggingface import names_of
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Inner

@@ -225,7 +225,7 @@ class _Attention(Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, window: int
     ) -> Tensor:
         rows, heads, length, size = q.shape
         kv_heads = k.shape[1]
@@ -238,8 +238,10 @@ class _Attention(Function):
             scores = torch.bmm(block, k[:, :limit].transpose(1, 2))
             view = scores.view(rows, kv_heads, -1, stop - start, limit)
             if causal:
-                future = torch.ones(stop - start, limit, dtype=torch.bool, device=q.device)
-                view.masked_fill_(future.triu_(start + 1), _HIDDEN)
+                every = torch.ones(stop - start, limit, dtype=torch.bool, device=q.device)
+                if window:
+                    view.masked_fill_(every.tril(start - window), _HIDDEN)
+                view.masked_fill_(every.triu_(start + 1), _HIDDEN)
             if mask is not None:
                 seen = mask[:, :, start:stop] if mask.shape[2] > 1 else mask
                 view.masked_fill_(~seen[..., :limit].unsqueeze(2), _HIDDEN)
@@ -270,7 +272,7 @@ class _Attention(Function):
             block = _grouped(q[:, :, start:stop], ctx.kv_heads)
             grad_k[:, :limit] += torch.bmm(inner.transpose(1, 2), block)
         shape = rows, ctx.kv_heads, length, size
-        return grad_q, grad_k.view(shape), grad_v.view(shape), None, None
+        return grad_q, grad_k.view(shape), grad_v.view(shape), None, None, None
 
 
 # Finite, so that a fully masked padding row gives a mean of values instead of NaN.
@@ -292,7 +294,7 @@ def _grouped(x: Tensor, kv_heads: int) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None, window: int = 0
 ) -> Tensor:
     """Softmax attention with grouped key heads.
 
@@ -302,15 +304,20 @@ def attention(
         v: Like `k`.
         causal: A query sees no later key.
         mask: bool, [B, 1, L, L] or [B, 1, 1, L], True where a query may look; joined with `causal`.
+        window: With `causal`, how many keys a query sees, its own included; 0 for all.
 
     Returns:
         [B, H, L, D].
     """
     length = q.shape[2]
+    window = window if causal and window < length else 0
     if q.device.type == "cpu" and length <= MAX_MATERIALIZED and not torch.compiler.is_compiling():
-        return _Attention.apply(q, k, v, mask, causal)  # type: ignore[no-any-return]
-    if mask is not None and causal:
-        mask = mask & torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+        return _Attention.apply(q, k, v, mask, causal, window)  # type: ignore[no-any-return]
+    if (mask is not None and causal) or window:
+        seen = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+        if window:
+            seen = seen.triu_(1 - window)
+        mask = seen if mask is None else mask & seen
         causal = False
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]

@@ -42,6 +42,7 @@ class AdaptedProjection(Projection):
         out_features, in_features = base.weight.shape
         self.weight = base.weight
         self.weight.requires_grad_(False)
+        self.bias = base.bias
         self.lora_a = nn.Parameter(torch.empty(rank, in_features))
         self.lora_b = nn.Parameter(torch.zeros(out_features, rank))
         self.scale = scale
@@ -61,7 +62,8 @@ class AdaptedProjection(Projection):
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out]."""
         weight = self.weight if gain is None else self.weight * gain
-        out = F.linear(x, weight.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        out = F.linear(x, weight.to(x.dtype), bias)
         if not self.enabled:
             return out
         down = self.lora_a if gain is None else self.lora_a * gain
@@ -123,5 +125,6 @@ def merge_adapters(model: Transformer) -> None:
                 out_features, in_features = module.weight.shape
                 plain = Projection(in_features, out_features)
                 plain.weight = nn.Parameter(module.weight + module.delta())
+                plain.bias = module.bias
                 setattr(block, name, plain)
     model.requires_grad_(True)

@@ -1,19 +1,20 @@
 """The Transformer of every language stage: a Llama-shaped decoder or an encoder of its blocks.
 
-RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or free output embeddings. The
-model maps token ids to hidden states; what is made of them (next token, masked token, value,
-reward, class) are heads.py's and lm_head.py's. Cached decoding is generation/decoder.py's, files
-are huggingface.py's.
+RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or free output embeddings; biases,
+normalised heads and sliding windows where a shape asks for them. The model maps token ids to hidden
+states; what is made of them (next token, masked token, value, reward, class) are heads.py's and
+lm_head.py's. Cached decoding is generation/decoder.py's, files are huggingface.py's.
 """
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
+from playout.rlhf.model.config import TransformerConfig, rotary_table
 from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,68 +29,6 @@ __all__ = [
     "pick_dtype",
     "sized_config",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerConfig:
-    """The shape of a Transformer, under Hugging Face's names for a Llama model."""
-
-    vocab_size: int
-    """Rows of the embedding table."""
-    hidden_size: int = 256
-    """Width of the residual stream."""
-    intermediate_size: int = 688
-    """Width inside the SwiGLU."""
-    num_hidden_layers: int = 4
-    """Blocks."""
-    num_attention_heads: int = 4
-    """Query heads."""
-    num_key_value_heads: int = 4
-    """Key and value heads; each serves an equal group of query heads."""
-    head_dim: int = 0
-    """Width of a head; 0 means hidden_size / num_attention_heads."""
-    max_position_embeddings: int = 256
-    """Longest sequence."""
-    rope_theta: float = 10000.0
-    """Base of the rotary wavelengths."""
-    rms_norm_eps: float = 1e-5
-    """Added to the mean square."""
-    tie_word_embeddings: bool = True
-    """Whether the output embeddings are the input embeddings."""
-    causal: bool = True
-    """True for a decoder, False for an encoder that sees both sides."""
-    pad_token_id: int | None = None
-    """Written into config.json for other programs."""
-    bos_token_id: int | None = None
-    """Likewise."""
-    eos_token_id: int | None = None
-    """Likewise."""
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.num_attention_heads < 1 or self.num_key_value_heads < 1:
-            raise ConfigError("a Transformer needs at least one query head and one key head")
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise ConfigError(
-                f"{self.num_key_value_heads} key heads do not divide {self.num_attention_heads} "
-                "query heads"
-            )
-        if not self.head_dim:
-            if self.hidden_size % self.num_attention_heads:
-                raise ConfigError(
-                    f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} "
-                    "heads; give head_dim"
-                )
-            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
-        if self.head_dim % 2:
-            raise ConfigError(f"rotary positions need an even head_dim, not {self.head_dim}")
-
-    @property
-    def qkv_size(self) -> int:
-        """Width of the fused query, key and value projection."""
-        return (self.num_attention_heads + 2 * self.num_key_value_heads) * self.head_dim
 
 
 # name -> hidden, intermediate, layers, heads, key heads, context
@@ -155,15 +94,19 @@ def packed_mask(segments: Tensor) -> Tensor:
 
 
 class Projection(nn.Module):
-    """A linear map without bias whose input may carry a gain [in], folded into the weight.
+    """A linear map whose input may carry a gain [in], folded into the weight.
 
     Attributes:
         weight: [out, in].
+        bias: [out], or None.
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
 
     def effective(self, gain: Tensor | None = None) -> Tensor:
         """The weight that stands in for gain and map, [out, in]."""
@@ -171,39 +114,70 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out] in the type of `x`."""
-        return F.linear(x, self.effective(gain).to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.effective(gain).to(x.dtype), bias)
 
 
 class Block(nn.Module):
-    """Pre-norm attention and SwiGLU, each added to the residual stream."""
+    """Pre-norm attention and SwiGLU, each added to the residual stream.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Attributes:
+        window: Tokens that a query sees, itself included; 0 for all.
+        rotates: Whether queries and keys are rotated by their positions.
+        q_norm: Gain [D] of the query heads' norm; None where heads are not normalised.
+        k_norm: Likewise of the key heads'.
+    """
+
+    q_norm: nn.Parameter | None
+    k_norm: nn.Parameter | None
+
+    def __init__(self, config: TransformerConfig, index: int = 0) -> None:
         super().__init__()
-        hidden, inner = config.hidden_size, config.intermediate_size
+        hidden, inner, size = config.hidden_size, config.intermediate_size, config.head_dim
         self.config = config
+        self.window = config.window_of(index)
+        self.rotates = index not in config.nope_layers
         self.input_layernorm = nn.Parameter(torch.empty(hidden))
-        self.qkv_proj = Projection(hidden, config.qkv_size)
-        self.o_proj = Projection(config.num_attention_heads * config.head_dim, hidden)
+        self.qkv_proj = Projection(hidden, config.qkv_size, bias=config.attention_bias)
+        for name in ("q_norm", "k_norm"):
+            gain = nn.Parameter(torch.empty(size)) if config.qk_norm else None
+            self.register_parameter(name, gain)
+        mixed = config.num_attention_heads * size
+        self.o_proj = Projection(mixed, hidden, bias=config.output_bias)
         self.post_attention_layernorm = nn.Parameter(torch.empty(hidden))
-        self.gate_up_proj = Projection(hidden, 2 * inner)
-        self.down_proj = Projection(inner, hidden)
+        self.gate_up_proj = Projection(hidden, 2 * inner, bias=config.mlp_bias)
+        self.down_proj = Projection(inner, hidden, bias=config.mlp_bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]."""
         config = self.config
         dtype = compute_dtype(x)
         normed = rms_normalize(x, config.rms_norm_eps, dtype)
+        qkv = self.qkv_proj(normed, self.input_layernorm)
+        if self.q_norm is not None and self.k_norm is not None:
+            qkv = self._normalized(qkv, self.q_norm, self.k_norm)
+        if not self.rotates:
+            cos, sin = torch.ones_like(cos), torch.zeros_like(sin)
         q, k, v = rotary_heads(
-            self.qkv_proj(normed, self.input_layernorm),
+            qkv,
             cos,
             sin,
             num_heads=config.num_attention_heads,
             num_kv_heads=config.num_key_value_heads,
         )
-        mixed = attention(q, k, v, causal=config.causal, mask=mask)
+        mixed = attention(q, k, v, causal=config.causal, mask=mask, window=self.window)
         x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
         normed = rms_normalize(x, config.rms_norm_eps, dtype)
         return x + self.down_proj(swiglu(self.gate_up_proj(normed, self.post_attention_layernorm)))
+
+    def _normalized(self, qkv: Tensor, q_norm: Tensor, k_norm: Tensor) -> Tensor:
+        """The projection [B, L, (heads + 2 * kv heads) * D] with queries and keys normalised."""
+        config = self.config
+        sizes = config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads
+        q, k, v = qkv.unflatten(-1, (-1, config.head_dim)).split(sizes, dim=2)
+        q = rms_normalize(q, config.rms_norm_eps) * q_norm.to(q.dtype)
+        k = rms_normalize(k, config.rms_norm_eps) * k_norm.to(k.dtype)
+        return torch.cat([q, k, v], dim=2).flatten(2)
 
 
 class Transformer(nn.Module):
@@ -225,7 +199,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            Block(config, index) for index in range(config.num_hidden_layers)
+        )
         self.norm = nn.Parameter(torch.empty(config.hidden_size))
         self.lm_head = (
             None
@@ -245,7 +221,7 @@ class Transformer(nn.Module):
         small = 0.02 / math.sqrt(2 * self.config.num_hidden_layers)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 1:
-                parameter.fill_(1.0)
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
             else:
                 std = small if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
                 parameter.normal_(0.0, std, generator=generator)
@@ -309,11 +285,3 @@ def hold_weights(model: Transformer, dtype: torch.dtype) -> Transformer:
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     return model
-
-
-def rotary_table(config: TransformerConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of all positions, float32 [max_position_embeddings, head_dim / 2]."""
-    half = config.head_dim // 2
-    rates = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = torch.arange(config.max_position_embeddings, dtype=torch.float64)[:, None] * rates
-    return angles.cos().float(), angles.sin().float()

@@ -20,9 +20,10 @@ from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.checkpoints.configs import class_name, read_json
 from playout.rlhf.model.folder import export_model, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
-from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_json
+from playout.rlhf.model.huggingface import from_pretrained, load_heads
 from playout.rlhf.model.transformer import Transformer, autocast, hold_weights, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
@@ -137,7 +138,7 @@ class RewardModel:
             self.model,
             self.tokenizer,
             heads={"score": self.head},
-            architecture="LlamaForSequenceClassification",
+            architecture=class_name(self.model.config, "ForSequenceClassification"),
             extra=extra,
         )
 

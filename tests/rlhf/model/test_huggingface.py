@@ -5,7 +5,11 @@ import os
 
 import pytest
 import torch
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
 from playout.errors import CheckpointError
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_config, save_pretrained
 from playout.rlhf.model.lora import LoRAConfig, add_adapters
@@ -152,10 +156,10 @@ def edit_tensors(folder, change):
     ("changes", "match"),
     [
         ({"model_type": "gpt2"}, "'gpt2' model"),
-        ({"attention_bias": True}, "attention_bias=True is not supported"),
-        ({"rope_scaling": {"rope_type": "yarn"}, "rope_parameters": None}, "yarn"),
+        ({"attention_bias": True}, "lacks model.layers.0.self_attn.k_proj.bias"),
+        ({"rope_scaling": {"rope_type": "longrope"}, "rope_parameters": None}, "longrope"),
         ({"hidden_size": "wide"}, "hidden_size='wide' is not a number"),
-        ({"vocab_size": None}, "vocab_size"),
+        ({"vocab_size": None}, "lacks vocab_size"),
         ({"num_key_value_heads": 4}, "do not divide"),
         ({"vocab_size": 10**15}, r"shape \[131, 48\], config.json says \[1000000000000000, 48\]"),
         ({"num_hidden_layers": 4}, "lacks model.layers.3"),
@@ -198,3 +202,35 @@ def test_torn_and_absent_files_are_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read as JSON"):
         from_pretrained(tmp_path)
+
+
+def test_a_flipped_byte_in_a_written_folder_is_refused_and_seen(tmp_path, capsys):
+    tokenizer = Tokenizer.train(["a text of some words", "and another"], vocab_size=270)
+    ends = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.end_id}
+    fields = {name: getattr(CONFIG, name) for name in CONFIG.__slots__}
+    run = RunDir.create(tmp_path / "run", kind="rlhf.sft", config={}, seed=0)
+    folder = run.path / "model"
+    model = Transformer(TransformerConfig(**{**fields, **ends, "vocab_size": 270}))
+    export_model(folder, model, tokenizer)
+    load_model(folder)
+    assert main(["inspect", str(run.path)]) == 0
+    assert "model: sound" in capsys.readouterr().out
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "MANIFEST.json"):
+        sound = (folder / name).read_bytes()
+        place = len(sound) // 2
+        (folder / name).write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(CheckpointError, match=name):
+            load_model(folder)
+        assert main(["inspect", str(run.path)]) == 1
+        assert name in capsys.readouterr().out
+        (folder / name).write_bytes(sound)
+    # A folder of another program has no manifest, and a file that is none of ours is its owner's.
+    (folder / "README.md").write_text("mine")
+    load_model(folder)
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json is missing"):
+        load_model(folder)
+    (folder / "MANIFEST.json").unlink()
+    load_model(folder)
+    assert main(["inspect", str(run.path)]) == 0
+    assert "model: without a manifest" in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""What published checkpoints say about themselves, and files of other formats."""
