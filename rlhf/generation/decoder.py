@@ -169,14 +169,15 @@ class Decoder:
         """
         ids, places, own_tokens, lengths = parts
         row, column = own_tokens.unbind(1)
-        hidden = torch.arange(longest, device=ids.device) > places[:, :, None]
+        columns = slice(0, longest)
         rotations = self._rotations[places][:, :, None]
         x = self._embed[ids].float()
         for index, weights in enumerate(self._layers):
             q, kv = self._heads(x, weights, rotations)
             cache = self._cache[index][:, own]
             cache[:, row, :, places[row, column]] = kv[row, column].to(self._cache_dtype)
-            x = self._finish(x, self._attend(q, index, own, longest, hidden), weights)
+            hidden = _unseen(places, columns, weights.window)
+            x = self._finish(x, self._attend(q, index, own, columns, hidden), weights)
         return x[torch.arange(len(ids), device=ids.device), lengths - 1]
 
     @torch.no_grad()

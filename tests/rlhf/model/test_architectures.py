@@ -70,6 +70,24 @@ def test_cached_decoding_equals_the_whole_pass_far_beyond_a_window(models, name,
         assert (found - whole[rows, lengths + step]).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3, biases", "smollm3, all"])
+def test_further_turns_are_appended_as_if_all_had_been_read_at_once(models, name):
+    model = models[name]
+    with torch.no_grad():
+        whole = model.logits(model(IDS))
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(2, 80)
+    decoder.prefill(IDS[:, :12], torch.tensor([12, 7]))
+    rows = torch.arange(2)
+    for counts in ([3, 15], [20, 1], [30, 40]):
+        starts, counts = decoder.lengths.clone(), torch.tensor(counts)
+        ids = torch.zeros(2, int(counts.max()), dtype=torch.long)
+        for row in range(2):
+            ids[row, : counts[row]] = IDS[row, starts[row] : starts[row] + counts[row]]
+        found = decoder.extend(ids, counts)
+        assert (found - whole[rows, starts + counts - 1]).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("name", ["mistral", "smollm3, all"])
 def test_a_long_prompt_is_read_in_pieces_without_a_difference(models, name, monkeypatch):
     model = models[name]
