@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from playout.rlhf.data.messages import Message, Prompt
+
 __all__ = ["Environment", "EnvironmentFactory", "Message", "Prompt", "Split", "Step", "Task"]
 
-Message = Mapping[str, str]
-"""`role` (system, user, assistant, tool) and `content`."""
-Prompt = str | Sequence[Message]
-"""What a policy reads: plain text, or a conversation."""
 Task = Any
 """What an episode is about; best a dictionary, whose fields a reward function can ask for."""
 Split = Literal["train", "test"]

@@ -98,6 +98,17 @@ class Decoder:
                 self._small.attach([cache.numpy() for cache in self._cache])
 
     @torch.no_grad()
+    def grow(self, length: int) -> None:
+        """Make room for so many tokens a row; what the rows hold stays."""
+        have = self._cache[0].shape[3]
+        if length > have:
+            before = self._cache
+            most = self.config.max_position_embeddings
+            self.allocate(before[0].shape[1], max(length, min(have + have // 2, most)))
+            for old, new in zip(before, self._cache, strict=True):
+                new[:, :, :, :have] = old
+
+    @torch.no_grad()
     def prefill(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Read prompts; gives logits [B, V] after their last tokens.
 

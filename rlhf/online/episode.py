@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from playout.rlhf.environments.environment import Message, Prompt, Task
+from playout.rlhf.data.messages import Message, Prompt, as_messages
+from playout.rlhf.environments.environment import Task
 
-__all__ = ["Episode", "as_messages", "as_text"]
+__all__ = ["Episode", "as_text"]
 
 
 def as_text(part: Prompt) -> str:
@@ -19,13 +20,6 @@ def as_text(part: Prompt) -> str:
     if isinstance(part, str):
         return part
     return "\n".join(message["content"] for message in part)
-
-
-def as_messages(part: Prompt, role: str = "user") -> list[Message]:
-    """What a policy reads as messages; plain text is said by `role`."""
-    if isinstance(part, str):
-        return [{"role": role, "content": part}]
-    return list(part)
 
 
 @dataclass(slots=True)
@@ -101,7 +95,7 @@ class Episode:
     @property
     def messages(self) -> list[Message]:
         """The whole conversation as messages: the policy is the assistant."""
-        found = as_messages(self.prompt)
+        found = list(as_messages(self.prompt))
         for turn, answer in enumerate(self.answers):
             found.append({"role": "assistant", "content": answer})
             if turn < len(self.replies):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from playout.errors import ConfigError, DataError
 from playout.own_code import load_object, place_of, trust
-from playout.rlhf.environments.environment import Prompt
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.online.episode import Episode
 from torch import Tensor
 

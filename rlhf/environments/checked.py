@@ -1,0 +1,189 @@
+"""Holds an environment to its contract: types, finite rewards, a time limit, its own randomness.
+
+Every call either gives a value of the right kind or raises EnvironmentFault with the fault and the
+person's own file and line. Python's and NumPy's global generators are seeded anew for each call, so
+that an environment which draws from them gives the same episode in any company. The limit works on
+Unix in the main thread; compiled code that never returns is beyond it.
+"""
+
+import math
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+from playout.errors import DataError, EnvironmentFault
+from playout.own_code import place_of
+from playout.rlhf.data.messages import Prompt, checked_messages
+from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
+
+__all__ = ["CheckedEnvironment", "kept_random_state", "time_limit"]
+
+T = TypeVar("T")
+
+
+class _TooSlowError(BaseException):
+    """Raised inside a call that takes too long; no `except Exception` there can swallow it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError where the block takes longer; 0 sets no limit."""
+    usable = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
+    if seconds <= 0 or not usable:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooSlowError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _TooSlowError:
+        raise TimeoutError(f"took longer than {seconds:g} s") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Puts Python's and NumPy's global generators back as they were, whatever happens inside."""
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)  # noqa: NPY002
+
+
+class CheckedEnvironment:
+    """One episode's environment, made when `reset` is called.
+
+    `reset` and `step` leave the global generators changed; see `kept_random_state`.
+
+    Attributes:
+        turn: Answers taken so far.
+    """
+
+    def __init__(self, factory: EnvironmentFactory, *, seconds: float = 60.0) -> None:
+        """Hold the environments of `factory` to `seconds` a call; 0 sets no limit."""
+        self.name, self.seconds, self.turn = factory.name, seconds, 0
+        self._factory, self._seed = factory, 0
+        self._inner: Any = None
+
+    def reset(self, task: Task, seed: int) -> Prompt:
+        """The prompt of an episode.
+
+        Raises:
+            EnvironmentFault: As all methods.
+        """
+        self._seed = seed
+        self._inner = self._call("", self._factory)
+        return self._prompt(self._call("reset", self._inner.reset, task, seed), "reset")
+
+    def step(self, answer: str) -> Step:
+        """What an answer led to, its reward a finite float or a dictionary of them."""
+        found = self._call("step", self._inner.step, answer)
+        self.turn += 1
+        if isinstance(found, str | bytes) or not isinstance(found, Sequence):
+            raise self._fault(f"step returned {_kind(found)}, not (reply, reward, done)")
+        if not 3 <= len(found) <= 4:
+            raise self._fault(f"step returned {len(found)} values, not (reply, reward, done)")
+        reply, reward, done, truncated = (*found, False)[:4]
+        for name, value in (("done", done), ("truncated", truncated)):
+            if not isinstance(value, bool | np.bool_):
+                raise self._fault(f"step gave {name} as {_kind(value)}, not True or False")
+        over = bool(done) or bool(truncated)
+        if reply is not None:
+            reply = self._prompt(reply, "step")
+        elif not over:
+            raise self._fault("step gave neither a reply nor done")
+        if isinstance(reward, Mapping):
+            numbers = {str(role): self._number(value) for role, value in reward.items()}
+            return Step(reply, numbers, bool(done), bool(truncated))
+        return Step(reply, self._number(reward), bool(done), bool(truncated))
+
+    def answers(self) -> list[str] | None:
+        """The legal answers now, or None where the environment does not say."""
+        found = self._optional("answers")
+        if found is None:
+            return None
+        listed = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
+        if not listed or not all(isinstance(text, str) and text for text in listed):
+            raise self._fault(f"answers returned {_kind(found)}, not a list of texts")
+        return listed
+
+    def role(self) -> str:
+        """Who answers now; empty of an environment without roles."""
+        found = self._optional("role")
+        return "" if found is None else str(found)
+
+    def metrics(self) -> dict[str, float]:
+        """The environment's own numbers."""
+        found = self._optional("metrics")
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            raise self._fault(f"metrics returned {_kind(found)}, not a dictionary of numbers")
+        return {str(name): self._number(value, str(name)) for name, value in found.items()}
+
+    def close(self) -> None:
+        """Let go; what goes wrong here no longer matters to anybody."""
+        inner, self._inner = self._inner, None
+        try:
+            asked = getattr(inner, "close", None)
+            if callable(asked):
+                with time_limit(self.seconds):
+                    asked()
+        except Exception:  # the episode is over, and its numbers stand
+            return
+
+    def _optional(self, name: str) -> Any:
+        asked = getattr(self._inner, name, None)
+        return self._call(name, asked) if callable(asked) else None
+
+    def _call(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            if name in ("reset", "step"):  # to save and restore each time would cost more than most
+                number = (self._seed << 12) + self.turn
+                random.seed(number)
+                np.random.seed(number % 2**32)  # noqa: NPY002
+            with time_limit(self.seconds):
+                return function(*arguments)
+        except TimeoutError as error:
+            raise self._fault(f"{name or 'making it'} {error}") from error
+        except (Exception, SystemExit) as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            what = f"{name} raised" if name else "making it raised"
+            raise self._fault(f"{what} {text} ({place_of(error)})") from error
+
+    def _prompt(self, value: Any, name: str) -> Prompt:
+        if isinstance(value, str):
+            return value
+        try:
+            return checked_messages(value, f"what {name} of the environment {self.name} returned")
+        except DataError as error:
+            raise EnvironmentFault(str(error)) from error
+
+    def _number(self, value: Any, name: str = "reward") -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise self._fault(f"the {name} is {_kind(value)}, not a number") from None
+        if not math.isfinite(number):
+            raise self._fault(f"the {name} is {number}")
+        return number
+
+    def _fault(self, text: str) -> EnvironmentFault:
+        return EnvironmentFault(f"the environment {self.name}: {text}")
+
+
+def _kind(value: Any) -> str:
+    return f"{value!r:.40}" if isinstance(value, int | float | str) else type(value).__name__

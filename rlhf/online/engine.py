@@ -1,0 +1,339 @@
+"""Plays episodes: many environments at once, one policy that answers them all.
+
+All episodes take their turns together: the policy answers every prompt, each environment steps, and
+what it says is appended to the row's cache; ids are never tokenised again. Random numbers belong to
+an episode's stream and turn, so an episode does not depend on its company. Answering is turns.py's,
+calls are held to the contract by environments/checked.py, learning is episodes.py's and the
+trainers'.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
+from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.stops import StopStrings
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.turns import CachedRows, WritingRules
+
+__all__ = ["EpisodeEngine", "EpisodeLimits", "EpisodeRequest", "describe"]
+
+Allowed = Callable[[Sequence[int]], NDArray[np.bool_] | None]
+# Turn t of a stream draws from the stream with this many times t added.
+_TURN = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeLimits:
+    """What cuts answers and episodes; 0 sets no limit."""
+
+    max_new_tokens: int = 32
+    """Longest answer, its end token included."""
+    max_turns: int = 0
+    """Answers an episode."""
+    max_tokens: int = 0
+    """Tokens an episode; the model's context is a limit anyway."""
+    max_seconds: float = 0.0
+    """After so long no episode of a batch begins another turn."""
+    call_seconds: float = 60.0
+    """Longest call of an environment."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        for name in ("max_turns", "max_tokens", "max_seconds", "call_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRequest:
+    """An episode to be played."""
+
+    factory: EnvironmentFactory
+    task: Task
+    seed: int
+    """Of the environment."""
+    stream: int
+    """Names the policy's random numbers; below 2^40."""
+
+
+class EpisodeEngine:
+    """Plays episodes with one model as it is now.
+
+    Attributes:
+        environment_seconds: Time spent in environments so far.
+        model_seconds: Time spent in the model and in choosing tokens so far.
+    """
+
+    def __init__(
+        self,
+        model: Transformer | Decoder,
+        tokenizer: Tokenizer,
+        *,
+        limits: EpisodeLimits,
+        seed: int,
+        dtype: torch.dtype,
+        sampling: SamplingConfig | None = None,
+        stop: Sequence[str] = (),
+        constrained: bool = False,
+        exact: bool = True,
+        max_rows: int = 256,
+    ) -> None:
+        """Set up.
+
+        Args:
+            model: A decoder, or what was prepared of it.
+            tokenizer: Its tokenizer.
+            limits: What cuts answers and episodes.
+            seed: Of the policy's random numbers.
+            dtype: Of matrix products.
+            sampling: How tokens are chosen; at temperature 1 by default.
+            stop: Texts that end an answer besides the model's own stop tokens.
+            constrained: Only what the environment's `answers` lists can be written.
+            exact: Episodes do not depend on those beside them in any bit.
+            max_rows: More episodes than this are played in several batches.
+        """
+        self.decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
+        self.decoder.compiled = not exact
+        self.tokenizer, self.limits, self.exact = tokenizer, limits, exact
+        self.format = conversation_format(tokenizer)
+        self.stops = StopStrings(tokenizer, stop) if stop else None
+        self.constrained, self.max_rows = constrained, max_rows
+        self.rules = WritingRules(
+            sampling or SamplingConfig(), self.format.stop_ids, seed, self.stops
+        )
+        context = self.decoder.config.max_position_embeddings
+        self.longest = min(limits.max_tokens or context, context)
+        self.environment_seconds = self.model_seconds = 0.0
+
+    def run(self, requests: Sequence[EpisodeRequest]) -> list[Episode]:
+        """The episodes, in the order of the requests.
+
+        What an environment does wrong is noted in its episode's `error`; the others go on.
+        """
+        found: list[Episode] = []
+        for start in range(0, len(requests), self.max_rows):
+            found += self._play(requests[start : start + self.max_rows])
+        return found
+
+    def _play(self, requests: Sequence[EpisodeRequest]) -> list[Episode]:
+        deadline = time.monotonic() + (self.limits.max_seconds or np.inf)
+        seats = [_Seat(self, request) for request in requests]
+        with kept_random_state():
+            live = [seat for seat in seats if seat.reset()]
+            if live:
+                self._take_turns(live, deadline)
+            for seat in seats:
+                seat.close()
+        return [seat.episode for seat in seats]
+
+    def _take_turns(self, seats: list["_Seat"], deadline: float) -> None:
+        rows = CachedRows(self.decoder, len(seats), exact=self.exact)
+        streams = np.array([seat.request.stream for seat in seats])
+        live, turn = np.arange(len(seats)), 0
+        while len(live):
+            now = [seats[i] for i in live]
+            held = np.array([len(seat.episode.tokens) for seat in now])
+            budgets = np.minimum(self.limits.max_new_tokens, self.longest - held)
+            allowed = self._allowed(now)
+            begun = time.perf_counter()
+            length, parts = int((held + budgets).max()), [seat.unread for seat in now]
+            logits = rows.go_on(live, parts, length) if turn else rows.begin(parts, length)
+            names = streams[live] + turn * _TURN
+            answers = rows.write(live, logits, names, budgets, self.rules, allowed)
+            self.model_seconds += time.perf_counter() - begun
+            last_turn = time.monotonic() >= deadline
+            for line, seat in enumerate(now):
+                count = int(answers.lengths[line])
+                seat.take(
+                    answers.tokens[line, :count].tolist(),
+                    answers.logprobs[line, :count].tolist(),
+                    stopped=bool(answers.stopped[line]),
+                    ended=bool(answers.ended[line]),
+                    out_of_time=last_turn,
+                )
+            live, turn = live[[not seat.over for seat in now]], turn + 1
+
+    def _allowed(self, seats: list["_Seat"]) -> list[Allowed | None]:
+        """For each episode what may be written, where decoding is constrained."""
+        if not self.constrained:
+            return []
+        from playout.rlhf.generation.trie import AnswerTrie
+
+        found: list[Allowed | None] = []
+        for seat in seats:
+            answers = seat.answers()
+            if answers is None:
+                found.append(None)
+                continue
+            trie = AnswerTrie(self.tokenizer, answers)
+            found.append(lambda written, trie=trie: trie.mask(0, written))  # type: ignore[misc]
+        return found
+
+
+class _Seat:
+    """One episode that is being played: its environment, its record, what the policy reads next."""
+
+    def __init__(self, engine: EpisodeEngine, request: EpisodeRequest) -> None:
+        self.engine, self.request = engine, request
+        self.environment = CheckedEnvironment(request.factory, seconds=engine.limits.call_seconds)
+        self.episode = Episode(request.task, request.seed, "")
+        self.unread: list[int] = []
+        self.over = False
+
+    def reset(self) -> bool:
+        """Begin; whether there is something to answer."""
+        episode, engine = self.episode, self.engine
+        begun = time.perf_counter()
+        try:
+            episode.prompt = self.environment.reset(self.request.task, self.request.seed)
+            self._note_role()
+        except EnvironmentFault as error:
+            self._fail(error)
+            return False
+        finally:
+            engine.environment_seconds += time.perf_counter() - begun
+        try:
+            self.unread = engine.format.begin(episode.prompt)
+        except DataError as error:
+            self._fail(error)
+            return False
+        if len(self.unread) >= engine.longest:
+            self._fail(
+                f"the prompt has {len(self.unread)} tokens and leaves no room for an answer in "
+                f"{engine.longest}"
+            )
+            return False
+        self._append(self.unread, [0.0] * len(self.unread), written=False)
+        return True
+
+    def answers(self) -> list[str] | None:
+        """What may be answered now; None where anything may, or nothing can be found out."""
+        begun = time.perf_counter()
+        try:
+            return self.environment.answers()
+        except EnvironmentFault as error:
+            self._fail(error)
+            return None
+        finally:
+            self.engine.environment_seconds += time.perf_counter() - begun
+
+    def take(
+        self,
+        ids: list[int],
+        logprobs: list[float],
+        *,
+        stopped: bool,
+        ended: bool,
+        out_of_time: bool,
+    ) -> None:
+        """Note the policy's answer and let the environment step."""
+        if self.over:
+            return
+        episode, engine = self.episode, self.engine
+        self._append(ids, logprobs, written=True)
+        text = engine.format.answer(ids)
+        answer = text if engine.stops is None else engine.stops.cut(text)
+        episode.answers.append(answer)
+        episode.answer_ended.append(ended)
+        begun = time.perf_counter()
+        try:
+            step = self.environment.step(answer)
+            self._reward(step)
+            if step.done or step.truncated:
+                episode.metrics = self.environment.metrics()
+            else:
+                self._note_role()
+        except EnvironmentFault as error:
+            self._fail(error)
+            return
+        finally:
+            engine.environment_seconds += time.perf_counter() - begun
+        self._go_on(step, ids[-1], stopped, out_of_time)
+
+    def _go_on(self, step: Step, last: int, stopped: bool, out_of_time: bool) -> None:
+        """Decide whether there is another turn, and what is read before it."""
+        episode, limits = self.episode, self.engine.limits
+        if step.reply is not None:
+            episode.replies.append(step.reply)
+        if step.done:
+            episode.ended = self.over = True
+            return
+        try:
+            new = [] if step.reply is None else self.engine.format.between(step.reply, stopped)
+        except DataError as error:
+            self._fail(error)
+            return
+        if step.truncated:
+            episode.truncated = "environment"
+        elif limits.max_turns and episode.num_turns >= limits.max_turns:
+            episode.truncated = "turns"
+        elif out_of_time:
+            episode.truncated = "time"
+        elif len(episode.tokens) + len(new) >= self.engine.longest:
+            episode.truncated = "tokens"
+        if episode.truncated in ("", "environment"):
+            self._append(new, [0.0] * len(new), written=False)
+        self.unread, self.over = [last, *new], bool(episode.truncated)
+        if episode.truncated not in ("", "environment"):
+            try:
+                episode.metrics = self.environment.metrics()
+            except EnvironmentFault as error:
+                self._fail(error)
+
+    def _reward(self, step: Step) -> None:
+        episode = self.episode
+        role = episode.roles[-1] if episode.roles else ""
+        if isinstance(step.reward, float):
+            episode.rewards.append(step.reward)
+            if role:
+                episode.role_rewards.append({role: step.reward})
+            return
+        if not role:
+            raise EnvironmentFault(
+                f"the environment {self.environment.name}: step gave rewards by role, but it has "
+                "no method role"
+            )
+        numbers = {str(name): float(value) for name, value in dict(step.reward).items()}
+        episode.rewards.append(numbers.get(role, 0.0))
+        episode.role_rewards.append(numbers)
+
+    def _note_role(self) -> None:
+        role = self.environment.role()
+        if role:
+            self.episode.roles.append(role)
+
+    def _append(self, ids: Sequence[int], logprobs: Sequence[float], *, written: bool) -> None:
+        episode = self.episode
+        turn = episode.num_turns
+        episode.tokens += ids
+        episode.logprobs += logprobs
+        episode.mask += [written] * len(ids)
+        episode.turns += [turn] * len(ids)
+
+    def _fail(self, error: Exception | str) -> None:
+        self.episode.error, self.over = str(error), True
+
+    def close(self) -> None:
+        """Let go of the environment."""
+        self.environment.close()
+
+
+def describe(episode: Episode, longest: int = 300) -> str:
+    """An episode's error with the end of its text, in one line."""
+    text = episode.text
+    shown = text if len(text) <= longest else "..." + text[-longest:]
+    return (
+        f"{episode.error}; the episode (task {episode.task!r:.80}, seed {episode.seed}): {shown!r}"
+    )
