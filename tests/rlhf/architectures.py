@@ -1,6 +1,18 @@
-"""Small models of every architecture, with weights that any program can make from a formula."""
+"""Small models of every architecture, with weights that any program can make from a formula.
+
+fixtures/architectures.json holds the configuration that transformers 5.24 writes for each and a few
+of the logits that it computes.
+"""
+
+import json
+from pathlib import Path
 
 import torch
+from playout.rlhf.model.checkpoints.configs import config_from_json
+from playout.rlhf.model.huggingface import names_of
+from playout.rlhf.model.transformer import Transformer
+
+EXPECTED = json.loads((Path(__file__).parents[1] / "fixtures" / "architectures.json").read_text())
 
 SHAPE = {
     "vocab_size": 131,
@@ -68,3 +80,14 @@ def weight(name, shape):
     if name.endswith("norm.weight"):
         return (1.0 + 0.3 * values).view(shape).float()
     return (0.35 * values).view(shape).float()
+
+
+def made(name):
+    """The model of a case, from the configuration that transformers wrote."""
+    config = config_from_json(EXPECTED[name]["config"], "config.json")
+    model = Transformer(config, seed=None)
+    state = dict(model.named_parameters())
+    with torch.no_grad():
+        for ours, parts in names_of(config):
+            state[ours].copy_(torch.cat([weight(name, shape) for name, shape in parts]))
+    return model

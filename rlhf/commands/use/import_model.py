@@ -26,8 +26,8 @@ def main(command: Command) -> int:
 
     from playout.errors import ConfigError
     from playout.rlhf.data.downloads import SOURCES, fetch, members
+    from playout.rlhf.model.checkpoints.gguf import read_gguf
     from playout.rlhf.model.folder import export_model
-    from playout.rlhf.model.gguf import read_gguf
     from playout.rlhf.model.transformer import Transformer
 
     if command.out is None:

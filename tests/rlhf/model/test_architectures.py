@@ -5,34 +5,20 @@ architectures.py makes from a formula; where transformers is installed, it reads
 """
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from architectures import CASES, IDS, SHAPE, weight
+from architectures import CASES, EXPECTED, IDS, SHAPE, made, weight
 from playout.errors import CheckpointError, ConfigError
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.model.checkpoints.configs import config_from_json, config_to_json
-from playout.rlhf.model.huggingface import from_pretrained, names_of, save_pretrained
+from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
 from playout.rlhf.model.layers import attention
 from playout.rlhf.model.lora import LoRAConfig, add_adapters, merge_adapters
-from playout.rlhf.model.transformer import Transformer
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-EXPECTED = json.loads((Path(__file__).parents[2] / "fixtures" / "architectures.json").read_text())
 PLACES = ((0, 5), (0, 40), (1, 79))
-
-
-def made(name):
-    """The model of a case, from the configuration that transformers wrote."""
-    config = config_from_json(EXPECTED[name]["config"], "config.json")
-    model = Transformer(config, seed=None)
-    state = dict(model.named_parameters())
-    with torch.no_grad():
-        for ours, parts in names_of(config):
-            state[ours].copy_(torch.cat([weight(name, shape) for name, shape in parts]))
-    return model
 
 
 @pytest.fixture(scope="module")

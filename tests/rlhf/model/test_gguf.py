@@ -12,9 +12,9 @@ from playout.rlhf.data import downloads
 from playout.rlhf.data.downloads import fetch, members
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
-from playout.rlhf.model import gguf as module
+from playout.rlhf.model.checkpoints import gguf as module
+from playout.rlhf.model.checkpoints.gguf import read_gguf
 from playout.rlhf.model.folder import load_model
-from playout.rlhf.model.gguf import read_gguf
 from playout.rlhf.model.huggingface import from_pretrained, to_hugging_face
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from tokenizers import pre_tokenizers
@@ -137,7 +137,8 @@ def test_every_number_type_is_read_and_rows_are_put_in_order(kinds, tmp_path):
         torch.testing.assert_close(found[name], tensor)
     assert model.config.rope_theta == 5000.0 and model.config.max_position_embeddings == 256
     assert tokenizer.decode(tokenizer.encode("the thé 12")) == "the thé 12"
-    assert (tokenizer.end, tokenizer.pad) == ("<|endoftext|>", "<|im_end|>")
+    assert (tokenizer.end, tokenizer.pad) == ("<|im_end|>", "<|endoftext|>")
+    assert (tokenizer.bos_id, tokenizer.stop_ids, tokenizer.template) == (-1, (1,), None)
     assert tokenizer.encode("the") == [TOKENS.index("the")]
 
 
@@ -147,8 +148,13 @@ def test_every_number_type_is_read_and_rows_are_put_in_order(kinds, tmp_path):
         ({"general.architecture": "gpt2"}, "'gpt2' model"),
         ({"llama.embedding_length": 32}, "has shape"),
         ({"llama.block_count": 3}, "lacks blk.2"),
-        ({"tokenizer.ggml.model": "spm"}, "only byte-level BPE"),
+        ({"tokenizer.ggml.model": "bert"}, "vocabularies of kind 'bert' are not read"),
         ({"tokenizer.ggml.pre": "strange"}, "unknown rule 'strange'"),
+        ({"llama.expert_count": 8}, "a mixture of experts"),
+        ({"llama.rope.dimension_count": 8}, "rotated in part only"),
+        ({"llama.rope.scaling.type": "longrope"}, "rotary scaling 'longrope' is not supported"),
+        ({"tokenizer.ggml.eos_token_id": 10**6}, "eos_token_id 1000000 is no token"),
+        ({"tokenizer.ggml.merges": ["t h", "q x"]}, "the vocabulary cannot be used"),
     ],
 )
 def test_other_models_are_refused(changes, match, tmp_path):
@@ -200,7 +206,7 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path, monkeypatch
     (tmp_path / "m.gguf").write_bytes(data)
     command = ["rlhf", "import-model", f"{tmp_path}/m.gguf", "--out", f"{tmp_path}/out"]
     assert main(command) == 2
-    assert "pip install gguf" in capsys.readouterr().err
+    assert "pip install 'playout[gguf]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
