@@ -7,8 +7,9 @@ policies in detail is `playout rlhf judge`.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,10 @@ from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.environments.load import read_options, trust_language_environment
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -29,7 +33,7 @@ from playout.rlhf.stages.sizes import response_length
 from playout.rlhf.stages.threads import use_threads
 from playout.rlhf.supervised.reward import RewardModel
 
-__all__ = ["evaluate", "export", "load", "play"]
+__all__ = ["evaluate", "export", "folder_player", "game_of", "game_player", "load", "play"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def load(
     use_threads(machine.threads)
     if stage == "reward":
         return RewardPlayer(RewardModel.load(run.path, dtype=machine.dtype, device=device))
-    finished = stage == "all" or (run.path / "model" / "config.json").exists()
+    finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()
     model, tokenizer = (
         load_model(run.path, device=device) if finished else _unfinished(run, which, device)
     )
@@ -69,6 +73,62 @@ def load(
         max_new_tokens=response_length(run.config),
         dtype=torch.float32 if exact else pick_dtype(machine.dtype, device),
     )
+
+
+def game_of(run: RunDir) -> NativeGame | None:
+    """The game in which a policy learned, if it did in one of playout's."""
+    config = _game_config(run)
+    name = str(config.get("env") or "")
+    if not name.startswith("game:"):
+        return None
+    trust_language_environment(name, run.path)
+    return find_game(name.partition(":")[2])
+
+
+def _game_config(run: RunDir) -> Mapping[str, Any]:
+    """The settings that name the game: the run's, or those of the run that it is a stage of."""
+    return run.config if run.config.get("env") else run.whole.config
+
+
+def game_player(
+    run: RunDir,
+    which: str | int = "best",
+    game: NativeGame | None = None,
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+) -> "LanguageGamePlayer":
+    """The policy as a player of games: of any, since positions come as text."""
+    from playout.rlhf.environments.game_player import game_player as seated
+
+    player = load(run, which, machine=machine)
+    if not isinstance(player, LanguagePlayer):
+        raise RunError(f"{run.path} is a run of kind {run.kind}, which plays no games")
+    learned = game_of(run) if game is None else game
+    if learned is None:
+        raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")
+    options = read_options(str(_game_config(run).get("env_options") or ""))
+    return seated(
+        player.model,
+        player.tokenizer,
+        learned,
+        name=player.name,
+        options=options,
+        dtype=player.dtype,
+    )
+
+
+def folder_player(
+    path: str | Path, game: NativeGame, *, machine: MachineOptions = DEFAULT_MACHINE
+) -> "LanguageGamePlayer":
+    """The model in a Hugging Face folder as a player of games."""
+    from playout.rlhf.environments.game_player import game_player as seated
+
+    device = resolve_device(machine.device)
+    use_threads(machine.threads)
+    model, tokenizer = load_model(path, device=device)
+    exact = machine.dtype == "auto" and device.type == "cpu"
+    dtype = torch.float32 if exact else pick_dtype(machine.dtype, device)
+    return seated(model, tokenizer, game, name=Path(path).name, options={}, dtype=dtype)
 
 
 def _unfinished(
@@ -90,6 +150,10 @@ def _unfinished(
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
     """Win rates of an improved policy, or what the stage measured last."""
     stage = run.kind.partition(".")[2]
+    if game_of(run) is not None:
+        from playout.rlhf.evaluation.games import evaluate_game_policy
+
+        return evaluate_game_policy(game_player(run, options.which, machine=options), options)
     improved = stage in IMPROVING or (
         stage == "all" and any(is_finished(run.path / name) for name in IMPROVING)
     )
@@ -140,7 +204,12 @@ def _last_measures(run: RunDir) -> dict[str, Any]:
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
-    """A conversation."""
+    """A conversation; with a policy that learned a game, games."""
+    if game_of(run) is not None:
+        from playout.agents.players.terminal import play_games
+
+        play_games(game_player(run, options.which, machine=options), options)
+        return
     from playout.rlhf.generation.chat import chat
 
     player = load(run, options.which, machine=options)
@@ -175,7 +244,10 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
     print(f"wrote {target} (config.json, model.safetensors, tokenizer.json)")
 
 
-if TYPE_CHECKING:  # the type checker compares this module with the protocol
+if TYPE_CHECKING:  # the type checker compares this module with the protocols
+    from playout.agents.players.load import GameKind
     from playout.rlhf import run as this
+    from playout.rlhf.environments.game_player import LanguageGamePlayer
 
     _: RunKind = this
+    __: GameKind = this

@@ -51,7 +51,8 @@ class Command(MachineOptions):
         Positional[tuple[str, ...]], arg(metavar="PLAYER PLAYER ...", help_behavior_hint="")
     ]
     """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, runs: DIR,
-    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, or other programs: gtp:COMMAND, uci:COMMAND,
+    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, language policies: DIR,
+    DIR?temperature=1&illegal=loss&constrain=true, or other programs: gtp:COMMAND, uci:COMMAND,
     uci:COMMAND?OPTION=VALUE&OPTION=VALUE.
     """
 
@@ -222,7 +223,7 @@ def _with_simulations(command: Command, spec: str, player: Player) -> Player:
 
 def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:
     """The whole match, without a word about its result."""
-    from playout.agents.players.player import close
+    from playout.agents.players.player import RemarkingPlayer, close
     from playout.agents.rating.openings import check_plies
     from playout.agents.rating.report import summary
     from playout.agents.rating.sprt import SprtConfig
@@ -245,6 +246,10 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     report = summary(
         matches, ratings, game=game, seed=command.seed, openings=openings, sprt=command.sprt
     )
+    for entry in report["players"]:
+        player = next(one for one in players if one.name == entry["player"])
+        if isinstance(player, RemarkingPlayer):
+            entry |= player.remarks()
     return Match(game, matches, ratings, report)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,7 +22,7 @@ from playout.agents.players.player import Player, RunPlayer
 from playout.agents.players.search import uct_player
 from playout.agents.players.simple import AlphaBetaPlayer, GreedyPlayer, PerfectPlayer, RandomPlayer
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.kinds import find_kind
+from playout.agents.runs.kinds import find_kind, folder_kind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
@@ -100,6 +100,7 @@ def _number(spec: str, text: str, least: int) -> int:
 
 def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -> Player:
     """DIR, DIR:SIMULATIONS or DIR:SIMULATIONS:STEP; a folder's own name may hold colons."""
+    spec, words = _split_settings(spec)
     path, numbers = spec, list[str]()
     while not Path(path).is_dir() and ":" in path and len(numbers) < 2:
         path, _, last = path.rpartition(":")
@@ -116,8 +117,36 @@ def _from_run(spec: str, game: NativeGame, seed: int, machine: MachineOptions) -
     step = _number(spec, numbers[1], 0) if len(numbers) > 1 else None
     which = "best" if step is None else step
     player = load_player(path, which=which, simulations=simulations, game=game, machine=machine)
+    if words:
+        if not isinstance(player, SettledPlayer):
+            raise ConfigError(f"player {spec!r} has no settings such as {next(iter(words))}")
+        player = player.with_words(words)
     player.reset(seed)
     return player
+
+
+def _split_settings(spec: str) -> tuple[str, dict[str, str]]:
+    """DIR?NAME=VALUE&NAME=VALUE as DIR and its settings; a folder's own name may hold "?"."""
+    path, mark, text = spec.rpartition("?")
+    if not mark or Path(spec).exists():
+        return spec, {}
+    pairs = [part.partition("=") for part in text.split("&")]
+    if not all(name and value for name, _, value in pairs):
+        raise ConfigError(f"player {spec!r}: write settings as DIR?NAME=VALUE&NAME=VALUE")
+    return path, {name: value for name, _, value in pairs}
+
+
+@runtime_checkable
+class SettledPlayer(RunPlayer, Protocol):
+    """A run's player with settings of its own, given as DIR?NAME=VALUE&NAME=VALUE."""
+
+    def with_words(self, words: Mapping[str, str], /) -> RunPlayer:
+        """The same player with other settings, as they are typed.
+
+        Raises:
+            ConfigError: There is no such setting, or it cannot have this value.
+        """
+        ...
 
 
 @runtime_checkable
@@ -176,17 +205,24 @@ def load_player(
     Raises:
         ConfigError: The run plays something else, or no games.
     """
-    run = RunDir.open(path)
-    player = _game_kind(run).game_player(run, which, game, machine=machine)
+    if (kind := folder_kind(path)) is not None:
+        if game is None:
+            raise ConfigError(f"{path} is the folder of a model; name the game that it plays")
+        player: RunPlayer = kind.folder_player(path, game, machine=machine)
+    else:
+        run = RunDir.open(path)
+        player = _game_kind(run).game_player(run, which, game, machine=machine)
     return player if simulations is None else player.with_simulations(simulations)
 
 
 def game_of_run(path: str | PathLike[str]) -> NativeGame:
     """The game that a run has learned; ConfigError if it has learned none of playout's."""
+    if folder_kind(path) is not None:
+        raise ConfigError(f"{path} is the folder of a model; name the game with --game")
     run = RunDir.open(path)
     game = _game_kind(run).game_of(run)
     if game is None:
-        raise ConfigError(f"{run.path} has learned none of playout's games")
+        raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")
     return game
 
 
@@ -199,7 +235,7 @@ def game_of_players(players: Sequence[str | Player]) -> NativeGame:
             continue
         if one.partition(":")[0] in FORMS:
             continue
-        path = one
+        path, _ = _split_settings(one)
         while not Path(path).is_dir() and ":" in path:
             path = path.rpartition(":")[0]
         if path and Path(path).is_dir():

@@ -121,6 +121,15 @@ class LinePlayer(Player, Protocol):
         ...
 
 
+@runtime_checkable
+class RemarkingPlayer(Player, Protocol):
+    """A player of which there is more to tell than its results."""
+
+    def remarks(self) -> dict[str, float]:
+        """Such as {"answers": 500, "illegal": 3}: answers given, and those that were no moves."""
+        ...
+
+
 def choose(
     player: Player, states: StateBatch, lines: Sequence[Sequence[int]] | None
 ) -> tuple[Actions, dict[int, Forfeit]]:

@@ -141,6 +141,13 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
     if num_players > 1:
         value, low, high = report["first_move_elo"]
         print(f"Moving first is worth {value:.0f} Elo ({low:.0f} .. {high:.0f}).")
+    for one in report["players"]:
+        if one.get("answers"):
+            share = 100 * one["illegal"] / one["answers"]
+            print(
+                f"{one['player']}: {one['illegal']} of {one['answers']} answers were no legal "
+                f"moves ({share:.1f} %)."
+            )
     for one in report["pairings"]:
         games = one["wins"] + one["draws"] + one["losses"]
         if one["distinct_games"] < games:

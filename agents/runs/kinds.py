@@ -34,6 +34,8 @@ KINDS = {
     "rlhf": "playout.rlhf.run",
 }
 
+# The file that tells the folder of a model, which is no run -> module with a `folder_player`.
+FOLDERS = {"config.json": "playout.rlhf.run"}
 
 # What Python calls to train such a run; every other kind is trained by a stage of language.
 TRAINING = {
@@ -187,6 +189,16 @@ def find_kind(run: RunDir, *, wanted: str) -> RunKind:
     if module is None:
         raise RunError(f"{run.path} is a run of kind {run.kind}, which has no {wanted}")
     return cast(RunKind, import_module(module))
+
+
+def folder_kind(path: str | PathLike[str]) -> Any | None:
+    """What implements the folder of a model that is no run, or None."""
+    if RunDir.is_run(Path(path)):
+        return None
+    for file, module in FOLDERS.items():
+        if (Path(path) / file).is_file():
+            return import_module(module)
+    return None
 
 
 def load(

@@ -7,7 +7,7 @@ positions game_tasks.py's, rewards game_reward.py's. Nothing here knows any game
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from playout.agents.players.analysis import rollout_judge
@@ -357,9 +357,3 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
     games = Games(find_game(name), GameOptions.of(options))
     kind = SelfPlay if games.plays_itself else GameEnvironment
     return EnvironmentFactory(f"game:{games.game}", lambda: kind(games), games.tasks)
-
-
-def prompt_options(options: Mapping[str, Any]) -> GameOptions:
-    """The options that say how positions are shown, others at their defaults."""
-    shown = {key: options[key] for key in ("rules", "legal_moves", "find") if key in options}
-    return replace(GameOptions(), **shown)

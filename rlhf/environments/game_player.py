@@ -1,0 +1,293 @@
+"""A language policy as a player of games: positions become prompts, answers become moves.
+
+What it writes is read as strictly as in training; an answer that is no legal move is counted, and
+then answered by a random legal move or by the loss of the game. It can also be held to the legal
+moves by a trie, which asks how well it plays apart from whether it knows the rules. Matches,
+`playout play` and `eval` know it as any other player (agents/players/player.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.players.analysis import Analysis, Judge
+from playout.agents.players.player import Actions, Forfeit, RunPlayer, must_be_positions
+from playout.agents.players.simple import pick
+from playout.envs.core.game import NativeGame
+from playout.envs.core.state_batch import StateBatch
+from playout.errors import ConfigError
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.generation.trie import AnswerTrie
+from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.transformer import Transformer
+
+__all__ = ["LanguageGamePlayer", "Settings", "game_player"]
+
+ON_ILLEGAL = ("random", "loss")
+_SCORED = 256  # answers scored at a time
+_SHORT, _TALKING = 12, 64  # tokens of an answer: of a text, and of a chat model that may talk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a language policy plays, as in `playout match "RUN?temperature=1&illegal=loss" ...`."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest tokens."""
+    illegal: str = "random"
+    """After an answer that is no legal move: random plays one, loss gives the game up."""
+    constrain: bool = False
+    """Let it write legal moves only."""
+    max_new_tokens: int = 0
+    """Longest answer; 0 as suits the model."""
+    rules: bool = True
+    """Begin prompts with a sentence about the game."""
+    legal_moves: bool = False
+    """Name the legal moves in the prompt."""
+    find: bool = False
+    """Take the last word of an answer that is a legal move."""
+
+    def __post_init__(self) -> None:
+        if self.illegal not in ON_ILLEGAL:
+            raise ConfigError(f"illegal must be random or loss, not {self.illegal!r}")
+        if not self.temperature >= 0 or self.max_new_tokens < 0:
+            raise ConfigError("temperature and max_new_tokens must not be negative")
+
+    def with_words(self, words: Mapping[str, str]) -> Settings:
+        """The same with settings as they are typed.
+
+        Raises:
+            ConfigError: There is no such setting, or it cannot have this value.
+        """
+        changes: dict[str, Any] = {}
+        for name, word in words.items():
+            old = getattr(self, name, None)
+            if old is None:
+                known = ", ".join(self.__dataclass_fields__)
+                raise ConfigError(f"a language policy has no setting {name!r}; it has {known}")
+            try:
+                if isinstance(old, bool):
+                    changes[name] = {"true": True, "false": False}[word.lower()]
+                else:
+                    changes[name] = type(old)(word)
+            except (KeyError, ValueError):
+                kind = "true or false" if isinstance(old, bool) else f"a {type(old).__name__}"
+                raise ConfigError(f"{name}={word!r} is not {kind}") from None
+        return replace(self, **changes)
+
+
+class LanguageGamePlayer(RunPlayer):
+    """Plays one game.
+
+    Attributes:
+        answers: Answers given since it was made.
+        illegal: How many of them were no legal moves.
+        temperature: 0 takes the likeliest tokens.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        game: NativeGame,
+        settings: Settings | None = None,
+        *,
+        name: str = "language",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model, self.tokenizer, self.game = model, tokenizer, game
+        self.settings = Settings() if settings is None else settings
+        self.name, self.dtype = name, dtype
+        self.temperature = self.settings.temperature
+        self.answers = self.illegal = 0
+        self._seed = self._calls = 0
+        self._decoder: Decoder | None = None
+
+    @property
+    def prompt(self) -> GamePrompt:
+        """How positions are shown and answers are read."""
+        settings = self.settings
+        return GamePrompt(self.game, settings.rules, settings.legal_moves, settings.find)
+
+    def reset(self, seed: int) -> None:
+        """New games begin."""
+        self._seed, self._calls = seed, 0
+
+    def weights_changed(self) -> None:
+        """Read the model's weights anew before the next answer."""
+        self._decoder = None
+
+    def write(self, states: StateBatch) -> list[str]:
+        """What the policy answers in each of B positions, as it stands."""
+        prompt = self.prompt
+        talk = conversation_format(self.tokenizer)
+        texts = [prompt(state) for state in states]
+        rows = [
+            talk.begin([{"role": "user", "content": text}] if talk.speaks_in_turns else text)
+            for text in texts
+        ]
+        if self._decoder is None:
+            self._decoder = Decoder(self.model, dtype=self.dtype)
+        allowed = None
+        if self.settings.constrain:
+            moves = [prompt.answers(state) for state in states]
+            allowed = AnswerTrie(self.tokenizer, moves, stop=talk.stop_ids)
+        longest = _TALKING if talk.speaks_in_turns else _SHORT
+        streams = range(self._calls, self._calls + len(rows))
+        self._calls += len(rows)
+        out = generate(
+            self._decoder,
+            rows,
+            max_new_tokens=self.settings.max_new_tokens or longest,
+            stop=talk.stop_ids,
+            pad=self.tokenizer.pad_id,
+            sampling=SamplingConfig(self.temperature),
+            seed=self._seed,
+            streams=streams,
+            dtype=self.dtype,
+            allowed=allowed,
+        )
+        return [talk.answer(out.response(row)) for row in range(len(rows))]
+
+    def read(self, states: StateBatch) -> Actions:
+        """The move that the policy writes in each of B positions, -1 where it writes none."""
+        prompt = self.prompt
+        written = self.write(states) if len(states) else []
+        found = [prompt.read(state, text) for state, text in zip(states, written, strict=True)]
+        self.answers += len(found)
+        self.illegal += found.count(None)
+        return np.array([-1 if action is None else action for action in found], np.int32)
+
+    def act(self, states: StateBatch) -> Actions:
+        """A legal move for each position; a random one where the answer is none."""
+        must_be_positions(states, self.name, self.game)
+        actions = self.read(states)
+        (bad,) = np.nonzero(actions < 0)
+        if len(bad):
+            rng = np.random.default_rng([self._seed, 7, self._calls])
+            actions[bad] = pick(states[bad].legal_mask() > 0, rng)
+        return actions
+
+    def remarks(self) -> dict[str, float]:
+        """What a match tells of it beside its results."""
+        return {"answers": self.answers, "illegal": self.illegal}
+
+    def with_words(self, words: Mapping[str, str]) -> LanguageGamePlayer:
+        """The same policy with other settings, as they are typed."""
+        settings = self.settings.with_words(words)
+        kind = _Forfeiting if settings.illegal == "loss" else LanguageGamePlayer
+        return kind(
+            self.model, self.tokenizer, self.game, settings, name=self.name, dtype=self.dtype
+        )
+
+    def with_simulations(self, simulations: int) -> LanguageGamePlayer:
+        """Itself; a language policy does not search."""
+        if simulations:
+            raise ConfigError(
+                f"{self.name} is a language policy, which does not search; leave simulations out"
+            )
+        return self
+
+    def judge(self) -> Judge:
+        """How likely each legal move is to be written; of values it says nothing."""
+        return self._judge
+
+    def judges(self) -> dict[str, Judge]:
+        """Its only opinion."""
+        return {"policy": self._judge}
+
+    def _judge(self, states: StateBatch) -> Analysis:
+        logprobs = self.move_logprobs(states)
+        weights = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
+        policy = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        action = policy.argmax(axis=1).astype(np.int32)
+        nothing = np.full(policy.shape, np.nan, np.float32)
+        value, visits = np.zeros(len(states), np.float32), np.zeros(policy.shape, np.int32)
+        return Analysis(action, policy, value, visits, nothing, [[a] for a in action.tolist()])
+
+    @torch.no_grad()
+    def move_logprobs(self, states: StateBatch) -> np.ndarray:
+        """float32 [B, A]: log-probability of each legal move as a whole answer, -inf elsewhere."""
+        talk, prompt = conversation_format(self.tokenizer), self.prompt
+        found = np.full((len(states), self.game.num_actions), -np.inf, np.float32)
+        places, rows = [], []
+        for row, state in enumerate(states):
+            text = prompt(state)
+            turn = [{"role": "user", "content": text}]
+            head = talk.begin(turn if talk.speaks_in_turns else text)
+            for action in state.legal_actions:
+                move = state.action_text(action)
+                answer = move if talk.speaks_in_turns else prompt.answer(state, action)
+                ids = [*self.tokenizer.encode(answer), talk.stop_ids[0]]
+                places.append((row, action))
+                rows.append((head, ids))
+        for start in range(0, len(rows), _SCORED):
+            part = rows[start : start + _SCORED]
+            width = max(len(head) + len(ids) for head, ids in part)
+            tokens = torch.full((len(part), width), self.tokenizer.pad_id)
+            valid = torch.zeros(len(part), width - 1, dtype=torch.bool)
+            for number, (head, ids) in enumerate(part):
+                whole = torch.tensor([*head, *ids])
+                tokens[number, : len(whole)] = whole
+                valid[number, len(head) - 1 : len(whole) - 1] = True
+            device = self.model.device
+            logprobs, _, _ = sequence_logprobs(
+                self.model,
+                tokens[:, :-1].to(device),
+                tokens[:, 1:].to(device),
+                valid.to(device),
+                dtype=self.dtype,
+            )
+            for (row, action), total in zip(places[start:], logprobs.sum(1).tolist(), strict=False):
+                found[row, action] = total
+        return found
+
+
+class _Forfeiting(LanguageGamePlayer):
+    """The same where an answer that is no legal move loses the game."""
+
+    def act_after(
+        self, states: StateBatch, lines: Sequence[Sequence[int]]
+    ) -> tuple[Actions, dict[int, Forfeit]]:
+        """The moves, and the rows whose answer was none."""
+        must_be_positions(states, self.name, self.game)
+        actions = self.read(states)
+        bad = np.flatnonzero(actions < 0).tolist()
+        return actions, {row: Forfeit("an answer that is no legal move") for row in bad}
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def game_player(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    game: NativeGame,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> LanguageGamePlayer:
+    """The player of a policy.
+
+    Args:
+        model: The policy.
+        tokenizer: Its tokenizer.
+        game: What is played.
+        name: What tables call it.
+        options: Those of the environment in which it learned; how prompts look is taken over.
+        dtype: Of matrix products.
+    """
+    talks = tokenizer.template is not None
+    shown = {key: options[key] for key in ("rules", "legal_moves", "find") if key in options}
+    settings = replace(Settings(find=talks), **shown)
+    return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)

@@ -1,0 +1,135 @@
+"""A language policy as a player of games: what it writes is read, counted and answered."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.players.load import make_player
+from playout.agents.players.simple import RandomPlayer
+from playout.agents.rating.arena import play_match
+from playout.cli import main
+from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
+from playout.errors import ConfigError
+from playout.rlhf.environments.game_player import LanguageGamePlayer, Settings
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+
+GAME = find_game("tic_tac_toe")
+TOKENIZER = Tokenizer.train(
+    [GamePrompt(GAME)(GAME.initial_state()) + " 1 2 3 4 5 6 7 8 9"] * 5, vocab_size=300
+)
+CONFIG = TransformerConfig(
+    TOKENIZER.vocab_size,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    eos_token_id=TOKENIZER.end_id,
+    pad_token_id=TOKENIZER.pad_id,
+)
+
+
+def player(**settings):
+    return LanguageGamePlayer(Transformer(CONFIG, seed=3), TOKENIZER, GAME, Settings(**settings))
+
+
+def positions(count=12):
+    states = GAME.batch(count)
+    states.random_plies(np.arange(count) % 5, 3)
+    return states[np.flatnonzero(~states.is_terminal())]
+
+
+def test_an_untrained_policy_plays_whole_games_and_its_illegal_answers_are_counted():
+    one = player()
+    result = play_match(one, RandomPlayer(), GAME, 10, seed=1)
+    assert sum(result.score(one.name)) == 10
+    assert one.remarks()["answers"] >= 20 and 0 < one.illegal <= one.answers
+
+
+def test_held_to_the_legal_moves_it_writes_nothing_else():
+    one = player(constrain=True, temperature=1.0)
+    states = positions()
+    actions = one.read(states)
+    assert one.illegal == 0
+    assert states.legal_mask()[np.arange(len(states)), actions].all()
+
+
+def test_an_illegal_answer_may_lose_the_game():
+    one = player().with_words({"illegal": "loss"})
+    actions, lost = one.act_after(positions(), [()] * len(positions()))
+    assert lost and all(actions[row] == -1 for row in lost)
+    result = play_match(one, RandomPlayer(), GAME, 4, seed=1)
+    assert result.forfeits(one.name)["an answer that is no legal move"] >= 1
+
+
+def test_move_logprobs_are_those_of_the_model_one_token_at_a_time():
+    one = player()
+    states = positions(4)
+    found = one.move_logprobs(states)
+    model, prompt = one.model, one.prompt
+    for row, state in enumerate(states):
+        for action in range(GAME.num_actions):
+            if action not in state.legal_actions:
+                assert found[row, action] == -np.inf
+                continue
+            ids = [TOKENIZER.end_id, *TOKENIZER.encode(prompt(state))]
+            total = 0.0
+            for token in [*TOKENIZER.encode(f" {action + 1}"), TOKENIZER.end_id]:
+                with torch.no_grad():
+                    hidden = model(torch.tensor([ids]))[0, -1]
+                    logits = hidden @ model.output_embeddings.T
+                total += float(torch.log_softmax(logits, -1)[token])
+                ids.append(token)
+            assert found[row, action] == pytest.approx(total, abs=1e-4)
+    judged = one.judge()(states)
+    assert (judged.action == found.argmax(axis=1)).all()
+
+
+def test_the_same_seed_samples_the_same_moves():
+    first, second = (player(temperature=1.0) for _ in range(2))
+    for one in (first, second):
+        one.reset(5)
+    states = positions()
+    assert (first.act(states) == second.act(states)).all()
+    first.reset(6)
+    assert first.write(states) != second.write(states)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    export_model(tmp_path / "model", Transformer(CONFIG, seed=3), TOKENIZER)
+    return tmp_path / "model"
+
+
+def test_a_folder_of_a_model_takes_part_in_a_match(folder, tmp_path, capsys):
+    out = tmp_path / "match.json"
+    arguments = [str(folder), "random", "--game", "tic_tac_toe", "--games", "6", "--quiet"]
+    assert main(["match", *arguments, "--json", str(out)]) == 0
+    assert "answers were no legal moves" in capsys.readouterr().out
+    entry = next(p for p in json.loads(out.read_text())["players"] if p["player"] == str(folder))
+    assert entry["games"] == 6 and 0 < entry["illegal"] <= entry["answers"]
+
+
+def test_settings_stand_behind_a_question_mark(folder):
+    one = make_player(f"{folder}?temperature=0.5&illegal=loss&find=true", GAME)
+    assert one.settings == Settings(temperature=0.5, illegal="loss", find=True)
+    for words in ("?illegal=maybe", "?heat=1", "?temperature=warm", "?find=1", "?find"):
+        with pytest.raises(ConfigError):
+            make_player(f"{folder}{words}", GAME)
+
+
+def test_a_folder_needs_the_games_name(folder, capsys):
+    assert main(["match", str(folder), "random", "--games", "2"]) == 2
+    assert "name the game with --game" in capsys.readouterr().err
+
+
+def test_it_does_not_search(folder):
+    with pytest.raises(ConfigError, match="does not search"):
+        make_player(f"{folder}:100", GAME)
+    states = StateBatch.from_states([GAME.initial_state()])
+    assert make_player(f"{folder}:0", GAME).act(states).shape == (1,)
