@@ -26,6 +26,7 @@ _LAZY = {
     "rlhf": "playout.rlhf",
     "grpo": "playout.rlhf.commands.learn.grpo",
     "dpo": "playout.rlhf.commands.learn.dpo",
+    "pretrain_trunk": "playout.agents.commands.pretrain_trunk",
     "Game": "playout.envs.core.python_game",
     "game": "playout.envs.core.registry:given_game",
     "testing": "playout.testing",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from playout.agents.optim.names import check_optimizer
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import END_NODES
 from playout.mcts.exact.tactics import Tactics
@@ -98,7 +99,8 @@ class LearnerConfig:
     Attributes:
         batch_size: rows a gradient step.
         num_shards: parts of a batch that are computed at the same time, each on its own thread.
-        optimizer: "muon" for convolutions with AdamW for the rest, or "adamw" for all.
+        optimizer: "muon" for convolutions with AdamW for the rest; "adamw", "adam", "momentum" or
+            "sgd" for all.
         learning_rate: the peak, reached after the warm-up, of a network of 32 channels; wider ones
             take shorter steps, by the root of their width.
         warmup: share of the run over which the rate rises to it.
@@ -132,8 +134,7 @@ class LearnerConfig:
             raise ConfigError(
                 f"{self.num_shards} shards need a batch of at least {2 * self.num_shards} rows"
             )
-        if self.optimizer not in ("muon", "adamw"):
-            raise ConfigError(f"optimizer must be muon or adamw, not {self.optimizer!r}")
+        check_optimizer(self.optimizer)
         if not self.learning_rate > 0 or not 0 <= self.average < 1:
             raise ConfigError("learning_rate must be positive and average in [0, 1)")
 

@@ -24,9 +24,8 @@ from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
 from playout.agents.networks.precision import lowered
-from playout.agents.optim.adam import Adam
+from playout.agents.optim.choice import make_optimizers
 from playout.agents.optim.flat import flat_gradients, together
-from playout.agents.optim.muon import Muon
 from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
 from playout.errors import CheckpointError, DivergedError
 from torch import Tensor, nn
@@ -115,7 +114,14 @@ class Learner:
         self.average = copy.deepcopy(net).to(device).eval().requires_grad_(False)
         self.net = net.to(device)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, self.num_shards))]
-        self.optimizers = make_optimizers(self.net, config)
+        self.optimizers = make_optimizers(
+            self.net,
+            config.optimizer,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            undecayed=net.undecayed,
+            inner=tuning_of(net).matrices,
+        )
         # [replicas][optimisers]: all replicas have their weights in the same memory, and gradients
         # in memory of their own.
         self._gradients = [[one.grad for one in self.optimizers]]
@@ -260,27 +266,6 @@ class Learner:
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         self.steps = int(state["steps"])
-
-
-def make_optimizers(net: BoardNetwork, config: LearnerConfig) -> list[Adam | Muon]:
-    """Muon for convolutions and what a network names, Adam for the rest, matrices with decay."""
-    named, inner = dict(net.named_parameters()), tuning_of(net).matrices
-    rate, decay = config.learning_rate, config.weight_decay
-    convs = {
-        n: p for n, p in named.items() if (p.ndim == 4 or n in inner) and config.optimizer == "muon"
-    }
-    matrices = {
-        n: p for n, p in named.items() if n not in convs and p.ndim > 1 and n not in net.undecayed
-    }
-    rest = [p for n, p in named.items() if n not in convs and n not in matrices]
-    found: list[Adam | Muon] = []
-    if matrices:
-        found.append(Adam(list(matrices.values()), lr=rate, eps=1e-8, weight_decay=decay))
-    if rest:
-        found.append(Adam(rest, lr=rate, eps=1e-8))
-    if convs:
-        found.append(Muon(list(convs.values()), lr=rate, weight_decay=decay))
-    return found
 
 
 def running_statistics(net: BoardNetwork) -> list[Tensor]:

@@ -96,8 +96,8 @@ class Command(TrainingOptions):
     """Rate the network while it learns and at the end; --no-rating leaves all of it out."""
 
     init: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Begin with the weights of this run's network, of the same size; where the board or the moves
-    are others, what depends on them begins anew."""
+    """Begin with the weights of this run's network (of alphazero or pretrain-trunk), of the same
+    size; where the board or the moves are others, what depends on them begins anew."""
 
     alphazero: Annotated[AlphaZeroConfig, arg(name="")] = field(
         default_factory=lambda: AlphaZeroConfig(minutes=DEFAULT_MINUTES)
@@ -262,7 +262,7 @@ def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], ob
 
     if command.init is None or run.find() is not None:
         return None
-    _, state = _alphazero_run(command.init).load(only=("model", "network"))
+    _, state = _first_run(command.init).load(only=("model", "network"))
     return partial(
         take_weights,
         weights=state["model"],
@@ -271,11 +271,23 @@ def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], ob
     )
 
 
-def _alphazero_run(path: Path) -> RunDir:
+def _first_run(path: Path) -> RunDir:
     source = RunDir.open(path)
-    if source.kind != "alphazero":
-        raise ConfigError(f"--init takes a run of alphazero; {path} is of kind {source.kind}")
+    if source.kind not in ("alphazero", "pretrain-trunk"):
+        raise ConfigError(
+            f"--init takes a run of alphazero or pretrain-trunk; {path} is of kind {source.kind}"
+        )
+    if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
+        raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
     return source
+
+
+def _network_of(source: RunDir) -> tuple[str, str, bool]:
+    """Kind, size and pooling of the network that a run of `--init` holds."""
+    if source.kind == "pretrain-trunk":
+        return "resnet", str(source.config["pretrain"]["size"]), False
+    earlier = stored_config(source.config["alphazero"], where="--init")
+    return earlier.network, earlier.size, earlier.pooling
 
 
 def _check_unchanged(command: Command, run: RunDir) -> None:
@@ -350,8 +362,8 @@ def plan_run(
     network, pooling = command.network, False
     first_size, size = "", command.size
     if command.init is not None:  # its network is the one to go on with
-        earlier = stored_config(_alphazero_run(command.init).config["alphazero"], where="--init")
-        network, size, pooling = earlier.network, size or earlier.size, earlier.pooling
+        network, earlier_size, pooling = _network_of(_first_run(command.init))
+        size = size or earlier_size
     if minutes is not None and not command.quiet:
         print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
     if size is None:

@@ -79,6 +79,10 @@ class Command(TrainingOptions):
     plot: bool = False
     """Draw the learning curve into the run when it ends."""
 
+    init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
+    """Begin with the encoder of this run of pretrain-trunk; take the same --network and size of
+    pictures."""
+
     ppo: OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     collect: OmitArgPrefixes[CollectConfig] = field(default_factory=CollectConfig)
@@ -200,6 +204,8 @@ def _train(
     left = "nothing was learned yet" if command.resume is None else "the run is as it was"
     with stop_at_once(left):
         trainer, note = _make_trainer(command, source, policy)
+        if command.init and command.resume is None:
+            _begin(trainer, command.init)
     try:
         run = open_run(
             command,
@@ -245,6 +251,25 @@ def _check_unchanged(command: Command, run: Path) -> None:
                     f"a run keeps its settings when it is resumed, but {name} was "
                     f"{stored[name]!r} and is now {now!r}"
                 )
+
+
+def _begin(trainer: Any, path: str) -> None:
+    """The pretrained encoder that `--init` names, for every trunk of the policy."""
+    from playout.agents.networks.actor_critic import ActorCritic
+    from playout.agents.networks.encoders import take_encoder
+
+    run = RunDir.open(path)
+    if run.kind != "pretrain-trunk":
+        raise ConfigError(f"--init takes a run of pretrain-trunk; {path} is of kind {run.kind}")
+    _, state = run.load(only=("model",))
+    for member in getattr(trainer, "members", [trainer]):
+        net = member.policy
+        if not isinstance(net, ActorCritic):
+            raise ConfigError("--init begins networks of playout's own; yours has its own weights")
+        for trunk in (net.policy_trunk, net.value_trunk):
+            if trunk is not None:
+                take_encoder(trunk.encoder, state["model"], where=path)
+        net.weights_changed()
 
 
 def _make_trainer(

@@ -177,17 +177,31 @@ class _Residual(nn.Module):
 class Impala(Convolutional):
     """The residual network of Espeholt et al. 2018 (16, 32, 32 channels), any image size."""
 
+    widths = (16, 32, 32)
+
     def __init__(self, space: spaces.Box) -> None:
         super().__init__(space, 256)
 
     def layers(self, channels: int) -> list[nn.Module]:
         """Three stages of a convolution, pooling and two residual blocks."""
         layers: list[nn.Module] = []
-        for width in (16, 32, 32):
+        for width in self.widths:
             pool = nn.MaxPool2d(3, stride=2, padding=1)
             layers += [conv(channels, width, 3, 1, 1), pool, _Residual(width), _Residual(width)]
             channels = width
         return [*layers, nn.ReLU()]
+
+
+class WideImpala(Impala):
+    """The same with twice the channels."""
+
+    widths = (32, 64, 64)
+
+
+class WidestImpala(Impala):
+    """The same with four times the channels."""
+
+    widths = (64, 128, 128)
 
 
 class Grid(Convolutional):
@@ -220,6 +234,8 @@ class Combined(nn.Module):
 _IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
     "nature": Nature,
     "impala": Impala,
+    "impala-2x": WideImpala,
+    "impala-4x": WidestImpala,
     "grid": Grid,
 }
 
@@ -259,3 +275,21 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
             f"unknown network {network!r}; known are {known}, or your own as module:Class"
         )
     return _IMAGE_NETWORKS[network](space)
+
+
+def take_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], *, where: object) -> None:
+    """Gives an encoder the weights of a pretrained one.
+
+    Raises:
+        ConfigError: a layer is missing, or has another shape; it is named.
+    """
+    mine = encoder.state_dict()
+    for name, tensor in mine.items():
+        theirs = weights.get(name)
+        if theirs is None or theirs.shape != tensor.shape:
+            shape = "not there" if theirs is None else tuple(theirs.shape)
+            raise ConfigError(
+                f"the trunk of {where} does not fit: {name} is {tuple(tensor.shape)} here and "
+                f"{shape} there; use the same kind of network and the same size of pictures"
+            )
+    encoder.load_state_dict({name: weights[name] for name in mine})

@@ -31,6 +31,7 @@ _FORMAT = arg(metavar="{onnx,safetensors,hf}", help_behavior_hint="")
 KINDS = {
     "alphazero": "playout.agents.alphazero.run",
     "ppo": "playout.agents.ppo.run",
+    "pretrain-trunk": "playout.agents.pretraining.run",
     "rlhf": "playout.rlhf.run",
 }
 
@@ -41,6 +42,7 @@ FOLDERS = {"config.json": "playout.rlhf.run"}
 TRAINING = {
     "alphazero": "playout.agents.commands.alphazero:alphazero",
     "ppo": "playout.agents.commands.ppo:ppo",
+    "pretrain-trunk": "playout.agents.commands.pretrain_trunk:pretrain_trunk",
 }
 
 
@@ -67,6 +69,9 @@ class EvalOptions(MachineOptions):
     simulations: Annotated[int | None, _NUMBER] = None
     """Games: search simulations a move, 0 for the bare policy; by default what the run plays with.
     """
+
+    probe: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
+    """Pretrained trunks: read its features by linear, neighbours, clusters or finetune."""
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""

@@ -206,8 +206,8 @@ class ResNet(nn.Module):
             activation_size=channels * height * width,
         )
 
-    def _features(self, obs: Tensor) -> Tensor:
-        """What the heads see, [M, F, H, W]."""
+    def trunk(self, obs: Tensor) -> Tensor:
+        """What all heads share, [M, channels, H, W]: observations after the last block."""
         x = self.stem(obs)
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
@@ -218,7 +218,11 @@ class ResNet(nn.Module):
         x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
             x = block(x)
-        return norm_relu(self.head(x), self.head_norm)
+        return x
+
+    def _features(self, obs: Tensor) -> Tensor:
+        """What the heads see, [M, F, H, W]."""
+        return norm_relu(self.head(self.trunk(obs)), self.head_norm)
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""

@@ -1,0 +1,200 @@
+"""Pretrain a trunk from labels or without any: `playout pretrain-trunk DATA --objective ...`.
+
+DATA is read or made (pretraining/data/), a trunk that PPO or self-play could have is taught by one
+objective, and the run says what its features are worth. `pretrain_trunk()` is the same in Python.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
+from playout.errors import ConfigError
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playout.agents.pretraining.data.dataset import Split
+    from playout.agents.pretraining.trainer import PretrainTrainer
+
+EVALUATIONS = 10
+
+
+@run_options_last
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(TrainingOptions):
+    """Teach a network's trunk from DATA; `--init RUN` of other commands begins with it.
+
+    For example:
+      playout pretrain-trunk fashion-mnist --objective supervised --minutes 10
+      playout pretrain-trunk pictures/ --objective masked --minutes 5      a folder a class
+      playout pretrain-trunk connect_four --objective contrastive          positions of a game
+      playout eval runs/fashion-mnist-1 --probe linear                     what it is worth
+
+    DATA is fashion-mnist, digits, a folder of IDX files or of pictures, a file of recorded games,
+    frames:ENVIRONMENT, or a game.
+    """
+
+    data: Annotated[Positional[str], arg(metavar="DATA")] = ""
+    """What to learn from."""
+
+    minutes: Annotated[float | None, arg(metavar="MINUTES", help_behavior_hint="")] = None
+    """Time for training; instead of --epochs."""
+
+    count: int = 20_000
+    """Positions of a game, or frames of an environment, to make."""
+
+    image_size: int = 0
+    """Both sides to which pictures of files are brought; 0: as they are."""
+
+    init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
+    """Begin with the trunk of this run of pretrain-trunk or alphazero."""
+
+    pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
+
+    def __post_init__(self) -> None:
+        TrainingOptions.__post_init__(self)
+        if self.count < 10:
+            raise ConfigError(f"--count must be at least 10, not {self.count}")
+        if not (self.image_size == 0 or 8 <= self.image_size <= 1024):
+            raise ConfigError(f"--image-size must be from 8 to 1024, not {self.image_size}")
+
+
+def main(command: Command) -> int:
+    """Train, then say what to do next."""
+    if not command.data and command.resume is None:
+        raise ConfigError("say what to learn from: playout pretrain-trunk fashion-mnist")
+    run = _train(command)
+    if not command.quiet:
+        print(
+            f"run {run.path}\n"
+            f"Measure it         {run.command_for('eval')} --probe linear\n"
+            f"Use it elsewhere   {run.command_for('export')}"
+        )
+    return 0
+
+
+def pretrain_trunk(data: str | None = None, **options: Any) -> RunDir:
+    """Pretrain a trunk: `playout.pretrain_trunk("digits", objective="masked", epochs=5)`.
+
+    Args:
+        data: What the command takes; a resumed run needs none.
+        **options: Any option of `playout pretrain-trunk`, with underscores.
+
+    Returns:
+        The run directory; `playout.load(run.path).act(images)` gives features.
+    """
+    own = {one.name for one in fields(Command)} - {"pretrain"}
+    settings = {key: value for key, value in options.items() if key not in own}
+    chosen = {key: value for key, value in options.items() if key in own}
+    if settings:
+        chosen["pretrain"] = settings
+    return _train(make_command(Command, data=data, **chosen))
+
+
+def _train(command: Command) -> RunDir:
+    """Train as the command says."""
+    import torch
+    from playout.agents.pretraining.data.sources import digest, load
+    from playout.agents.pretraining.trainer import PretrainTrainer
+    from playout.agents.pretraining.trunk import begin_from, new_trunk
+    from playout.agents.runs.budget import plan
+    from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
+    from playout.agents.runs.loop import stop_at_once, train
+
+    device = resolve_device(command.device)
+    dtype = getattr(torch, resolve_dtype(command.dtype, device))
+    if command.threads:
+        torch.set_num_threads(command.threads)
+    with stop_at_once("nothing was learned yet"):
+        split = load(
+            command.data, count=command.count, image_size=command.image_size, seed=command.seed
+        )
+    config = command.pretrain
+
+    def make(steps: int) -> PretrainTrainer:
+        trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
+        if command.init:
+            begin_from(trunk, RunDir.open(command.init))
+        return PretrainTrainer(
+            trunk, split, config, steps=steps, seed=command.seed, device=device, dtype=dtype
+        )
+
+    with device_errors(device):
+        tried = make(1)  # what does not fit is said before a folder is made
+    tried.close()
+    found = digest(split)
+    run = open_run(
+        command,
+        kind="pretrain-trunk",
+        name=command.data,
+        extra={"digest": found, "network": tried.trunk.description()},
+        may_change=("minutes",),
+    )
+    if run.config["digest"] != found:
+        raise ConfigError(f"{command.data} does not hold what {run.path} has learned from")
+    batches = max(1, len(split.train) // min(config.batch, len(split.train)))
+    if command.minutes is None:
+        total = max(1, round(config.epochs * batches * (config.labels if _labels(config) else 1)))
+    else:
+        total = plan(
+            run,
+            minutes=command.minutes,
+            unit="steps",
+            measure=_Measure(make),
+            share=0.93,  # the rest is for evaluations and saving
+        )
+    with run.lock():
+        run.change_config(total_steps=total)
+    trainer = make(total)
+    if not command.quiet:
+        _print_plan(trainer, split, run.path)
+    updates = -(-total // trainer.steps_an_update)
+    try:
+        with device_errors(device):
+            train(
+                trainer,
+                run,
+                save_every=60.0,
+                eval_every=max(1, updates // EVALUATIONS),
+                console=not command.quiet,
+            )
+    finally:
+        trainer.close()
+    return run
+
+
+def _labels(config: PretrainConfig) -> bool:
+    return config.objective == "supervised"
+
+
+class _Measure:
+    """Some updates of a trainer that is thrown away."""
+
+    def __init__(self, make: Any) -> None:
+        self.trainer: PretrainTrainer = make(10**6)
+
+    def __call__(self) -> int:
+        before = self.trainer.steps
+        self.trainer.update()
+        return self.trainer.steps - before
+
+
+def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
+    weights = sum(p.numel() for p in trainer.trunk.parameters())
+    heads = sum(p.numel() for p in trainer.objective.parameters())
+    channels, height, width = split.train.shape
+    print(
+        f"Learning {split.train.name} by {trainer.config.objective}\n"
+        f"  data      {len(trainer.rows):,} pictures of {channels} x {height} x {width}, "
+        f"{len(split.test):,} held out\n"
+        f"  trunk     {trainer.trunk.network}, {weights:,} parameters, {heads:,} in heads\n"
+        f"  training  {trainer.total:,} steps of {min(trainer.config.batch, len(trainer.rows))} "
+        f"by {trainer.config.optimizer}\n"
+        f"  saved in  {path}",
+        flush=True,
+    )

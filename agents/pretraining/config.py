@@ -1,0 +1,101 @@
+"""Every setting of pretraining a trunk. No torch, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from playout.agents.optim.names import check_optimizer
+from playout.agents.pretraining.data.pictures import Augmentation
+from playout.errors import ConfigError
+
+OBJECTIVES = (
+    "supervised",
+    "autoencoder",
+    "vae",
+    "masked",
+    "rotation",
+    "patches",
+    "colour",
+    "contrastive",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """How a trunk is taught."""
+
+    objective: str = "supervised"
+    """supervised, autoencoder, vae, masked, rotation, patches, colour or contrastive."""
+    network: str = "auto"
+    """Of pictures: impala, impala-2x (auto), impala-4x, grid or nature; of positions a resnet."""
+    size: str = "base"
+    """Of a board's network, as for self-play: tiny to large, or CHANNELSxBLOCKS."""
+    epochs: float = 10.0
+    """Passes over the data, where no --minutes are given."""
+    batch: int = 256
+    """Pictures a gradient step."""
+    optimizer: str = "adamw"
+    """sgd, momentum, adam, adamw or muon (for convolutions, with adamw for the rest)."""
+    learning_rate: float = 0.0
+    """At its highest, after a warm-up and before a cosine; 0: what suits the optimiser."""
+    weight_decay: float = 0.05
+    """Of matrices and convolutions, decoupled, times the learning rate."""
+    warmup: float = 0.05
+    """Share of training in which the learning rate rises."""
+    trunk_rate: float = 1.0
+    """The trunk's share of the learning rate, for one that was begun from; 0 leaves it as it is."""
+    max_grad_norm: float = 5.0
+    """Gradients are clipped to it; 0 leaves them as they are."""
+    labels: float = 1.0
+    """Share of the labels to learn from, of supervised."""
+    balance: bool = False
+    """Weigh classes by how rare they are, of supervised."""
+    loss: str = "cross_entropy"
+    """cross_entropy or mse, of supervised pictures."""
+    label_smoothing: float = 0.0
+    """Share of a label spread over all classes, of supervised pictures."""
+    mixup: float = 0.0
+    """Blend pairs of pictures by Beta(mixup, mixup), of supervised pictures; 0 does not."""
+    dropout: float = 0.0
+    """Before the head, of supervised pictures."""
+    latent: int = 32
+    """Numbers between the halves of autoencoder and vae."""
+    beta: float = 1.0
+    """Weight of the KL of vae."""
+    mask: float = 0.5
+    """Share of the patches that masked hides."""
+    patch: int = 0
+    """Side of what masked hides; 0: a seventh of a picture, a cell of a board."""
+    pairs: str = "infonce"
+    """infonce, with the rest of the batch as negatives, or vicreg without any, of contrastive."""
+    temperature: float = 0.5
+    """Of infonce."""
+    hide: float = 0.25
+    """Share of each view that contrastive hides."""
+    patience: int = 0
+    """Stop after so many evaluations without a better one; 0 goes on."""
+    augment: Augmentation = field(default_factory=Augmentation)
+    """How pictures change from one epoch to the next."""
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            raise ConfigError(f"unknown objective {self.objective!r}; known are {known}")
+        check_optimizer(self.optimizer)
+        for name in ("epochs", "batch"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"--{name} must be positive, not {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay", "max_grad_norm", "patience", "trunk_rate"):
+            if getattr(self, name) < 0:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} must not be negative, not {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"--warmup must be from 0 to below 1, not {self.warmup}")
+        if not 0 < self.labels <= 1:
+            raise ConfigError(f"--labels must be above 0 and at most 1, not {self.labels}")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its highest."""
+        rates = {"sgd": 0.1, "momentum": 0.02, "muon": 4e-3}
+        return self.learning_rate or rates.get(self.optimizer, 1e-3)

@@ -1,0 +1,125 @@
+"""What every kind of training data owes: pictures by row, labels where there are any, augmentation.
+
+A picture is `[C, H, W]` in [0, 1]; a label is the number of a class, or UNKNOWN. What augmentation
+means is the data's own business, since it knows what may change and what not. Left out: where data
+comes from (sources.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from playout.errors import DataError
+
+Images = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+UNKNOWN = -1
+"""The label of a picture of unknown class."""
+
+
+class Dataset(Protocol):
+    """Pictures of one shape, by row."""
+
+    @property
+    def name(self) -> str:
+        """What it was called on the command line."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of a picture."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty without labels."""
+
+    @property
+    def labels(self) -> Rows:
+        """int64 [N], UNKNOWN where there is none."""
+
+    @property
+    def binary(self) -> bool:
+        """Whether pictures hold zeros and ones alone, as the planes of a board do."""
+
+    def __len__(self) -> int:
+        """N, the number of pictures."""
+
+    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
+        """float32 [B, C, H, W] in [0, 1]; with `rng` as augmentation shows them."""
+
+    def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
+        """float32 [B, A]: moves to imitate, adding up to 1; None where there are no moves."""
+
+    def subset(self, rows: Rows) -> Dataset:
+        """Some of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Data to learn from and data that is held out; no group (game, original) is on both sides."""
+
+    train: Any
+    test: Any
+
+    def must_have_labels(self) -> None:
+        """Raises DataError unless there are two classes and every label is one of them."""
+        for part in (self.train, self.test):
+            check_labels(part)
+
+
+def check_labels(data: Dataset) -> None:
+    """Raises DataError unless the data is labelled with at least two of its classes."""
+    if not data.classes or (data.labels == UNKNOWN).all():
+        raise DataError(f"{data.name} has no labels; choose an objective that needs none")
+    wrong = (data.labels < UNKNOWN) | (data.labels >= len(data.classes))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{data.name}: picture {row} has the label {data.labels[row]}; the {len(data.classes)} "
+            f"classes are 0 to {len(data.classes) - 1}"
+        )
+    found = np.unique(data.labels[data.labels != UNKNOWN])
+    if len(found) < 2:
+        only = data.classes[int(found[0])]
+        raise DataError(f"{data.name} holds one class only ({only}); there is nothing to tell")
+
+
+def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:
+    """Rows of a share of the labelled pictures, the same share of every class (at least one).
+
+    Args:
+        data: where the labels are.
+        share: above 0, at most 1.
+        seed: which rows.
+    """
+    if not 0 < share <= 1:
+        raise DataError(f"the share of labels must be above 0 and at most 1, not {share}")
+    rng = np.random.default_rng([seed, 41])
+    parts = []
+    for number in range(len(data.classes)):
+        rows = np.flatnonzero(data.labels == number)
+        if len(rows):
+            count = max(1, round(share * len(rows)))
+            parts.append(np.sort(rng.permutation(rows)[:count]))
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def split_rows(count: int, groups: Sequence[Any] | None, share: float, *, seed: int) -> Rows:
+    """Rows to hold out, about `share` of all, whole groups together.
+
+    Args:
+        count: of all rows.
+        groups: what each row belongs to; None: every row is a group of its own.
+        share: to hold out.
+        seed: which.
+    """
+    rng = np.random.default_rng([seed, 42])
+    if groups is None:
+        return np.sort(rng.permutation(count)[: max(1, round(share * count))])
+    names, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    chosen = rng.permutation(len(names))[: max(1, round(share * len(names)))]
+    return np.flatnonzero(np.isin(inverse, chosen))

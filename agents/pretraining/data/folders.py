@@ -1,0 +1,113 @@
+"""Folders of picture files, one folder a class, read through Pillow.
+
+With `train` and `test` below it, a folder brings its own split; else a tenth is held out. All
+pictures have one size, or `size` says to which they are brought. A file that is no picture is
+named, never skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from playout.agents.pretraining.data.dataset import Split, split_rows
+from playout.agents.pretraining.data.pictures import Bytes, Pictures
+from playout.errors import DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+MAX_PIXELS = 1 << 24
+
+
+def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
+    """One picture, uint8 [channels, H, W].
+
+    Args:
+        path: a file that Pillow reads.
+        size: of both sides, to which it is brought; 0: as it is.
+        channels: 1 (grey) or 3.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path} has more than {MAX_PIXELS} pixels")
+            plain = image.convert("L" if channels == 1 else "RGB")
+            if size:
+                plain = plain.resize((size, size), Image.Resampling.BOX)
+            array = np.asarray(plain, dtype=np.uint8)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not a picture that can be read") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _is_grey(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA", "I;16")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # reading it says what is wrong
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(found)
+
+
+def _read_side(folder: Path, name: str, size: int, channels: int) -> tuple[Pictures, list[str]]:
+    folders = _class_folders(folder)
+    files = [(path, number) for number, one in enumerate(folders) for path in _files(one)]
+    if not files:
+        raise DataError(
+            f"{folder} holds no pictures: put them into one folder a class, or give IDX files"
+        )
+    first: tuple[Path, tuple[int, ...]] | None = None
+    pictures = []
+    for path, _ in files:
+        picture = read_picture(path, size=size, channels=channels)
+        if first is not None and picture.shape != first[1]:
+            here, there = picture.shape[::-1][:2], first[1][::-1][:2]
+            raise DataError(
+                f"{path} is {here[0]}x{here[1]} and {first[0].name} {there[0]}x{there[1]}: "
+                "pictures need one size; --image-size N brings them to it"
+            )
+        first = first or (path, picture.shape)
+        pictures.append(picture)
+    labels = np.array([number for _, number in files], np.int64)
+    classes = tuple(one.name for one in folders)
+    found = Pictures(name=name, pixels=np.stack(pictures), labels=labels, classes=classes)
+    return found, [str(path.relative_to(folder)) for path, _ in files]
+
+
+def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
+    """The two sides of a folder of pictures.
+
+    Args:
+        folder: holds a folder a class, or `train` and `test` with the same classes.
+        size: of both sides of every picture; 0: as they are.
+        seed: which are held out, where the folder does not say.
+    """
+    sides = {path.name: path for path in _class_folders(folder)}
+    whole = sides.keys() >= {"train", "test"}
+    root = sides["train"] if whole else folder
+    files = [path for one in _class_folders(root) for path in _files(one)]
+    channels = 1 if files and all(_is_grey(path) for path in files[:50]) else 3
+    train, _ = _read_side(root, folder.name, size, channels)
+    if whole:
+        test, _ = _read_side(sides["test"], folder.name, size, channels)
+        if (test.classes, test.shape) != (train.classes, train.shape):
+            raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
+        return Split(train, test)
+    held = split_rows(len(train), None, 0.1, seed=seed)
+    rest = np.setdiff1d(np.arange(len(train)), held)
+    if not len(rest):
+        raise DataError(f"{folder} holds {len(train)} pictures, too few to hold some out")
+    return Split(train.subset(rest), train.subset(held))

@@ -1,0 +1,118 @@
+"""Pictures in memory, and what augmentation may do to them.
+
+Bytes stay bytes until a batch is made. Shifting pads with what is at the border; a flip is left and
+right only, and only where the person says that a mirrored picture means the same; erasing puts
+noise over a rectangle (Zhong et al. 2017). Left out: reading files (idx.py, folders.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from playout.agents.pretraining.data.dataset import Images, Rows
+from playout.errors import ConfigError, DataError
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How pictures are changed in training, each option as likely as it says."""
+
+    shift: float = 0.07
+    """Largest shift, as a share of height and width."""
+    flip: bool = False
+    """Mirror left and right, every second picture."""
+    erase: float = 0.0
+    """Probability that a rectangle of up to a third of the picture is covered by noise."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift < 0.5:
+            raise ConfigError(f"--augment.shift must be from 0 to 0.5, not {self.shift}")
+        if not 0 <= self.erase <= 1:
+            raise ConfigError(f"--augment.erase must be from 0 to 1, not {self.erase}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Pictures of one size with their labels; see `Dataset`.
+
+    Attributes:
+        name: what they were called.
+        pixels: uint8 [N, C, H, W].
+        labels: int64 [N].
+        classes: names.
+        augmentation: what `images` may do with a generator.
+    """
+
+    name: str
+    pixels: Bytes
+    labels: Rows
+    classes: tuple[str, ...] = ()
+    augmentation: Augmentation = Augmentation()
+    binary: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or not len(self.pixels):
+            raise DataError(f"{self.name} holds no pictures")
+        if len(self.labels) != len(self.pixels):
+            raise DataError(
+                f"{self.name} has {len(self.pixels)} pictures and {len(self.labels)} labels"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def subset(self, rows: Rows) -> Pictures:
+        """Some of the rows."""
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
+
+    def policy(self, rows: Rows) -> None:
+        """Pictures have no moves."""
+        return
+
+    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
+        """float32 [B, C, H, W] in [0, 1], changed at random where there is a generator."""
+        pixels = self.pixels[rows]
+        if rng is not None:
+            pixels = augment(pixels, self.augmentation, rng)
+        return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+
+
+def augment(pixels: Bytes, how: Augmentation, rng: np.random.Generator) -> Bytes:
+    """uint8 [B, C, H, W] shifted, mirrored and partly erased; a new array."""
+    count, _, height, width = pixels.shape
+    reach = round(how.shift * height), round(how.shift * width)
+    pad = ((0, 0), (0, 0), (reach[0], reach[0]), (reach[1], reach[1]))
+    padded = np.pad(pixels, pad, mode="edge")
+    down = rng.integers(0, 2 * reach[0] + 1, count)
+    right = rng.integers(0, 2 * reach[1] + 1, count)
+    mirrored = (rng.random(count) < 0.5) & how.flip
+    covered = rng.random(count) < how.erase
+    found = np.empty_like(pixels)
+    for row in range(count):
+        top, left = down[row], right[row]
+        picture = padded[row, :, top : top + height, left : left + width]
+        found[row] = picture[:, :, ::-1] if mirrored[row] else picture
+        if covered[row]:
+            _erase(found[row], rng)
+    return found
+
+
+def _erase(picture: Bytes, rng: np.random.Generator) -> None:
+    """Noise over a rectangle of 2 to 33 per cent of one picture, in place."""
+    channels, height, width = picture.shape
+    area, ratio = rng.uniform(0.02, 0.33) * height * width, np.exp(rng.uniform(-1.2, 1.2))
+    tall = int(np.clip(round(np.sqrt(area * ratio)), 1, height))
+    wide = int(np.clip(round(np.sqrt(area / ratio)), 1, width))
+    top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
+    noise = rng.integers(0, 256, (channels, tall, wide), dtype=np.uint8)
+    picture[:, top : top + tall, left : left + wide] = noise

@@ -1,0 +1,203 @@
+"""Positions of a game as data: planes, outcomes as classes, and the moves that are worth imitating.
+
+Labels come from the game's own quick solver where it has one (random positions, outcomes under best
+play, every move that keeps the outcome), else from games between players of search, or from records
+(the result of the game, the move that was played). Symmetries are the augmentation. A game's
+positions, and a position with its mirror images, are on one side of the split only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from playout.agents.alphazero.replay.policies import Policies
+from playout.agents.players.load import make_player
+from playout.agents.pretraining.data.dataset import Images, Rows, Split, split_rows
+from playout.agents.pretraining.supervised import label
+from playout.agents.rating.play import play_games
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
+from playout.envs.records import files
+from playout.errors import ConfigError, DataError
+from playout.mcts.exact.prover import can_prove
+
+OUTCOMES = ("loss", "draw", "win")
+"""For the side to move."""
+
+HELD_OUT = 0.1
+TEACHER = "uct:100"
+_GAMES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """Positions of one game; see `Dataset`.
+
+    Attributes:
+        name: what it was called.
+        game: whose they are.
+        states: uint8 [N, state_size].
+        labels: int64 [N], the place of the outcome in OUTCOMES.
+        moves: what to play there.
+    """
+
+    name: str
+    game: NativeGame
+    states: npt.NDArray[np.uint8]
+    labels: Rows
+    moves: Policies | None = None
+    classes: tuple[str, ...] = OUTCOMES
+    binary: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of an observation."""
+        return self.game.obs_shape
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def subset(self, rows: Rows) -> Positions:
+        """Some of the rows."""
+        moves = None if self.moves is None else self.moves[rows]
+        return replace(self, states=self.states[rows], labels=self.labels[rows], moves=moves)
+
+    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
+        """float32 [B, C, H, W]: planes as the side to move sees them; `rng` turns the board."""
+        states = StateBatch.from_data(self.game, self.states[rows], check=False)
+        if rng is not None and self.game.num_symmetries > 1:
+            kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
+            states = states.symmetry(kinds)
+        return states.observe()
+
+    def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
+        """float32 [B, A]: moves to imitate, those of the board as it lies."""
+        return None if self.moves is None else self.moves[rows].dense(self.game.num_actions)
+
+
+def _must_suit(game: NativeGame) -> None:
+    if game.num_players != 2 or not game.zero_sum or game.hidden:
+        raise ConfigError(
+            f"{game}: positions are labelled for games of two players that hide nothing"
+        )
+
+
+def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 1) -> Split:
+    """Labelled positions of a game, a tenth held out.
+
+    Args:
+        text: a game as `playout.game` takes it.
+        count: of positions, about.
+        seed: of random play.
+        threads: of the solver.
+    """
+    game = find_game(text)
+    _must_suit(game)
+    if can_prove(game):
+        plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
+        found = label(game, count=count, plies=plies, threads=threads, seed=seed)
+        labels = found.values[:, 0].astype(np.int64) + 1
+        whole = Positions(
+            name=text, game=game, states=found.states, labels=labels, moves=found.policy
+        )
+        states = StateBatch.from_data(game, found.states, check=False)
+        groups = _smallest_hashes(game, states)
+        return _split(whole, groups, seed)
+    lines = _played(game, count=count, seed=seed)
+    return _of_lines(text, game, lines, seed=seed)
+
+
+def positions_of_records(path: Path, *, seed: int = 0) -> Split:
+    """Positions of recorded games (JSON lines, SGF, PGN) of one game, a tenth of them held out.
+
+    Raises:
+        DataError: the file holds no finished game, or games of several kinds.
+    """
+    records = [one for one in files.load(path) if one.result is not None and one.start is None]
+    if not records:
+        raise DataError(f"{path} holds no finished games that begin at the beginning")
+    kinds = {(one.game, tuple(sorted(one.params.items()))) for one in records}
+    if len(kinds) > 1:
+        raise DataError(f"{path} holds records of {len(kinds)} games; take one game a file")
+    game = find_game(records[0].game, **records[0].params)
+    _must_suit(game)
+    lines = []
+    for one in records:
+        assert one.result is not None
+        state, actions = game.initial_state(), []
+        for move in one.moves:
+            actions.append(state.read_action(move))
+            state = state.apply(actions[-1])
+        lines.append((actions, one.result))
+    return _of_lines(path.name, game, lines, seed=seed)
+
+
+def _played(
+    game: NativeGame, *, count: int, seed: int
+) -> list[tuple[Sequence[int], Sequence[float]]]:
+    """Games between two of the teacher, after a few random moves, with about `count` positions."""
+    from playout.agents.rating.openings import opening_plies, random_openings
+
+    player = make_player(TEACHER, game, seed=seed)
+    found: list[tuple[Sequence[int], Sequence[float]]] = []
+    positions = 0
+    while positions < count:
+        batch = random_openings(
+            game, _GAMES_AT_ONCE, plies=opening_plies(game), seed=seed + len(found)
+        )
+        seats = np.zeros((len(batch), 2), np.int64)
+        played = play_games(game, [player], seats, batch, range(len(batch)), seed=seed + len(found))
+        found += [(one.moves, one.returns) for one in played]
+        positions += sum(len(one.moves) for one in played)
+    return found
+
+
+def _of_lines(
+    name: str,
+    game: NativeGame,
+    lines: Iterable[tuple[Sequence[int], Sequence[float]]],
+    *,
+    seed: int,
+) -> Split:
+    """All positions of some games with the move that was played and how the game ended."""
+    states, labels, moves, groups = [], [], [], []
+    for number, (actions, result) in enumerate(lines):
+        state = game.initial_state()
+        for action in actions:
+            if state.to_play >= 0:
+                states.append(np.frombuffer(state.to_bytes(), np.uint8))
+                mine = result[state.to_play] / game.value_scale
+                labels.append(int(np.sign(mine)) + 1)
+                moves.append(action)
+                groups.append(number)
+            state = state.apply(action)
+    if not states:
+        raise DataError(f"{name}: there is no position to learn from")
+    dense = np.zeros((len(moves), game.num_actions), np.float32)
+    dense[np.arange(len(moves)), moves] = 1
+    whole = Positions(
+        name=name,
+        game=game,
+        states=np.stack(states),
+        labels=np.array(labels, np.int64),
+        moves=Policies.from_dense(dense),
+    )
+    return _split(whole, groups, seed)
+
+
+def _smallest_hashes(game: NativeGame, states: StateBatch) -> npt.NDArray[np.uint64]:
+    """uint64 [N]: equal for positions that are mirror images of each other."""
+    return np.min([states.symmetry(k).hash() for k in range(game.num_symmetries)], axis=0)
+
+
+def _split(whole: Positions, groups: Sequence[int] | npt.NDArray[np.uint64], seed: int) -> Split:
+    held = split_rows(len(whole), groups, HELD_OUT, seed=seed)
+    rest = np.setdiff1d(np.arange(len(whole)), held)
+    if not len(rest):
+        raise DataError(f"{whole.name}: too few games to hold some out")
+    return Split(whole.subset(rest), whole.subset(held))

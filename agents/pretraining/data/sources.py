@@ -1,0 +1,139 @@
+"""What DATA means on the command line: a folder, a named data set, recorded games, a game, frames.
+
+Nothing is downloaded. Files are named with what they hold (sha256 of a folder's files), so that a
+run can say later whether it still sees the same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from playout.agents.pretraining.data.dataset import Split, split_rows
+from playout.agents.pretraining.data.folders import read_folder
+from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
+from playout.agents.pretraining.data.pictures import Pictures
+from playout.errors import ConfigError, DataError
+
+FASHION = (
+    "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot",
+)  # fmt: skip
+FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+FRAMES = "frames:"
+RECORDS = frozenset({".jsonl", ".sgf", ".pgn"})
+
+
+def fashion_mnist() -> Split:
+    """Fashion-MNIST (Xiao et al. 2017) where Debian's package dataset-fashion-mnist puts it."""
+    if not holds_idx(FASHION_FOLDER):
+        raise DataError(
+            f"there is no Fashion-MNIST in {FASHION_FOLDER}: apt install dataset-fashion-mnist, or "
+            "name a folder with its IDX files"
+        )
+    return read_idx_folder(FASHION_FOLDER, FASHION)
+
+
+def digits(*, seed: int = 0) -> Split:
+    """1,797 handwritten digits of 8 x 8 from scikit-learn, a fifth held out."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ConfigError("digits come with scikit-learn: pip install scikit-learn") from None
+    bunch = load_digits()
+    pixels = np.minimum(bunch.images * (255 / 16), 255).astype(np.uint8)[:, None]
+    names = tuple(str(n) for n in range(10))
+    labels = bunch.target.astype(np.int64)
+    whole = Pictures(name="digits", pixels=pixels, labels=labels, classes=names)
+    held = split_rows(len(whole), None, 0.2, seed=seed)
+    return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
+
+
+def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
+    """Pictures that a Gymnasium environment renders under random actions, without labels.
+
+    Episodes are not cut in two: a tenth of them is held out.
+    """
+    import gymnasium
+    from PIL import Image
+
+    try:
+        made = gymnasium.make(env, render_mode="rgb_array")
+    except gymnasium.error.Error as error:
+        raise ConfigError(f"{env!r}: {error}".splitlines()[0]) from None
+    side = size or 64
+    pictures, episodes, episode = [], [], 0
+    try:
+        made.reset(seed=seed)
+        made.action_space.seed(seed)
+        while len(pictures) < count:
+            shown = made.render()
+            if not isinstance(shown, np.ndarray) or shown.ndim != 3:
+                raise ConfigError(f"{env} does not render pictures (rgb_array)")
+            small = Image.fromarray(shown).resize((side, side), Image.Resampling.BOX)
+            pictures.append(np.asarray(small, np.uint8).transpose(2, 0, 1))
+            episodes.append(episode)
+            _, _, terminated, truncated, _ = made.step(made.action_space.sample())
+            if terminated or truncated:
+                episode += 1
+                made.reset()
+    finally:
+        made.close()
+    labels = np.full(len(pictures), -1, np.int64)
+    whole = Pictures(name=f"{FRAMES}{env}", pixels=np.stack(pictures), labels=labels)
+    held = split_rows(len(whole), episodes if episode else None, 0.1, seed=seed)
+    return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
+
+
+NAMED: dict[str, Callable[[], Split]] = {"fashion-mnist": fashion_mnist, "digits": digits}
+
+
+def load(
+    data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 1
+) -> Split:
+    """The data of that name.
+
+    Args:
+        data: fashion-mnist, digits, a folder of IDX files or of pictures (one folder a class), a
+            file of recorded games, frames:ENVIRONMENT, or a game such as "othello(size=6)".
+        count: of positions or frames, where they are made and not read.
+        image_size: both sides of pictures read from files or rendered; 0: as they are.
+        seed: of what is made, and of which is held out.
+        threads: of a solver that labels positions.
+
+    Raises:
+        DataError: what is there cannot be used. ConfigError: there is nothing of that name.
+    """
+    from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
+
+    if data in NAMED:
+        return NAMED[data]()
+    if data.startswith(FRAMES):
+        return frames(data.removeprefix(FRAMES), count=count, size=image_size, seed=seed)
+    path = Path(data)
+    if path.is_dir():
+        if holds_idx(path):
+            return read_idx_folder(path)
+        return read_folder(path, size=image_size, seed=seed)
+    if path.suffix in RECORDS:
+        return positions_of_records(path, seed=seed)
+    try:
+        return positions_of_game(data, count=count, seed=seed, threads=threads)
+    except ConfigError as error:
+        if "no game is named" not in str(error) and "is not a game" not in str(error):
+            raise
+        raise ConfigError(
+            f"there is no data {data!r}: name a folder, {', '.join(NAMED)}, a file of records, "
+            f"{FRAMES}ENVIRONMENT or a game"
+        ) from None
+
+
+def digest(split: Split) -> str:
+    """sha256 of everything that is learned from, hexadecimal."""
+    found = hashlib.sha256()
+    for part in (split.train, split.test):
+        for array in (getattr(part, "pixels", None), getattr(part, "states", None), part.labels):
+            if array is not None:
+                found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,133 @@
+"""Learning from labels: classes of pictures, outcomes and moves of positions.
+
+A board learns what self-play would teach it, by the very heads that play: the moves by cross
+entropy, the outcome as an expected score. Pictures get a linear head; mixup (Zhang et al. 2018)
+blends pairs of pictures and their labels. Left out: where labels come from (data/).
+"""
+
+from __future__ import annotations
+
+import torch
+from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
+from playout.agents.pretraining.trunk import Trunk
+from playout.errors import ConfigError
+from torch import Tensor, nn
+from torch.nn import functional
+
+LOSSES = ("cross_entropy", "mse")
+
+
+class Classes(Objective):
+    """Classes of pictures.
+
+    Args:
+        trunk: what is taught.
+        num_classes: K.
+        loss: "cross_entropy" or "mse" (squared distance of probabilities to the label).
+        label_smoothing: share of a label spread over all classes.
+        class_weights: float32 [K]; None weighs all the same.
+        mixup: parameter of the Beta distribution of mixing; 0 leaves it out.
+        dropout: before the head.
+    """
+
+    name = "supervised"
+    needs_labels = True
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        num_classes: int,
+        *,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        mixup: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(trunk)
+        if loss not in LOSSES:
+            raise ConfigError(f"unknown loss {loss!r}; known are {', '.join(LOSSES)}")
+        if not 0 <= label_smoothing < 1 or mixup < 0 or not 0 <= dropout < 1:
+            raise ConfigError(
+                "label smoothing and dropout are from 0 to below 1, mixup not below 0"
+            )
+        self.loss, self.smoothing, self.mixup = loss, label_smoothing, mixup
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(trunk.num_features, num_classes))
+        self.num_classes = num_classes
+        self.register_buffer("weights", class_weights, persistent=False)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """`[N, C, H, W]` to `[N, K]`."""
+        return self.head(self.trunk.vector(images)).float()  # type: ignore[no-any-return]
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Cross entropy (or squared error) and accuracy on the batch."""
+        images, wanted = batch.images, functional.one_hot(batch.labels, self.num_classes).float()
+        if self.mixup and self.training:
+            share = _beta(self.mixup, len(images), generator).to(images.device)
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+            images = torch.lerp(images[order], images, share[:, None, None, None])
+            wanted = torch.lerp(wanted[order], wanted, share[:, None])
+        logits = self.logits(images)
+        right = (logits.argmax(1) == batch.labels).float().mean()
+        if self.smoothing:
+            wanted = wanted * (1 - self.smoothing) + self.smoothing / self.num_classes
+        weights = self.weights
+        if self.loss == "mse":
+            each = (logits.softmax(1) - wanted).square()
+        else:
+            each = -wanted * functional.log_softmax(logits, dim=1)
+        if isinstance(weights, Tensor):
+            each = each * weights
+        return {"loss": each.sum(1).mean(), "accuracy": right}
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """float32 [count] from Beta(alpha, alpha), by pairs of powers of uniforms (Jöhnk 1964)."""
+    found = torch.full((count,), 0.5)
+    missing = torch.ones(count, dtype=torch.bool)
+    for _ in range(200):
+        u = torch.rand(2, count, generator=generator, dtype=torch.float64)
+        x, y = u ** (1 / alpha)
+        good = missing & (x + y <= 1) & (x + y > 0)
+        found = torch.where(good, (x / (x + y)).float(), found)
+        missing &= ~good
+        if not missing.any():
+            break
+    return found
+
+
+class Outcomes(Objective):
+    """Outcomes and moves of positions, by the heads of the board network itself."""
+
+    name = "supervised"
+    needs_labels = True
+
+    def __init__(self, trunk: Trunk, *, value_weight: float = 1.0) -> None:
+        super().__init__(trunk)
+        if not isinstance(trunk.net, ResNet):
+            raise ConfigError("positions are learned by a board network")
+        self.value_weight = value_weight
+
+    # The data gives moves of the board as it lies, so it must not be turned.
+    augmented = False
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Cross entropy of moves and of the expected score; shares of right moves and outcomes."""
+        net = self.trunk.net
+        assert isinstance(net, ResNet)
+        logits, value_logits = net.heads(batch.images)
+        logits, value_logits = logits.float(), value_logits.float()[:, 0]
+        score = batch.labels.float() / 2
+        value_loss = functional.binary_cross_entropy_with_logits(value_logits, score)
+        guess = torch.sigmoid(value_logits)
+        # The nearest of loss (0), draw (1/2) and win (1).
+        right = ((guess * 2).round() == batch.labels).float().mean()
+        found = {"loss": self.value_weight * value_loss, "accuracy": right}
+        if batch.policy is not None:
+            policy_loss = -(batch.policy * functional.log_softmax(logits, 1)).sum(1).mean()
+            kept = batch.policy.gather(1, logits.argmax(1, keepdim=True)) > 0
+            found["moves_kept"] = kept.float().mean()
+            found["loss"] = found["loss"] + policy_loss
+        return found

@@ -1,0 +1,110 @@
+"""What an objective owes the trainer: heads of its own, a loss of a batch, and measures.
+
+An objective is a module beside the trunk; its parameters are the heads and are thrown away after
+pretraining. Randomness (masks, rotations, noise) comes from the generator that it is given, so that
+a resumed run repeats itself. Left out: which objectives there are (registry.py).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from playout.agents.pretraining.trunk import Trunk
+from playout.errors import ConfigError
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B pictures on the trunk's device."""
+
+    images: Tensor
+    """float32 [B, C, H, W] in [0, 1], augmented."""
+    labels: Tensor
+    """int64 [B]."""
+    policy: Tensor | None = None
+    """float32 [B, A], moves to imitate."""
+    second: Tensor | None = None
+    """float32 [B, C, H, W]: the same pictures, augmented otherwise; for objectives of two views."""
+
+
+Losses = dict[str, Tensor]
+"""Metrics of a batch by name; "loss" is the one that is learned from."""
+
+
+class Objective(nn.Module):
+    """A way to teach a trunk.
+
+    Attributes:
+        name: as on the command line.
+        needs_labels: whether it reads labels.
+        views: how many augmented versions of a picture a batch holds.
+        augmented: whether pictures are augmented at all.
+    """
+
+    name = ""
+    needs_labels = False
+    views = 1
+    augmented = True
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        # A list hides the trunk from `parameters`: its weights are not the objective's.
+        self._trunk = [trunk]
+
+    @property
+    def trunk(self) -> Trunk:
+        """What is taught."""
+        return self._trunk[0]
+
+    @abstractmethod
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """The loss and other measures of a batch, scalars.
+
+        Args:
+            batch: what to learn from.
+            generator: of the processor, for everything random.
+        """
+
+
+def decoder(channels: int, start: tuple[int, int], shape: tuple[int, int, int]) -> nn.Module:
+    """Features by place `[N, channels, h, w]` back to logits of a picture `[N, C, H, W]`."""
+    layers: list[nn.Module] = []
+    (height, width), (planes, rows, columns) = start, shape
+    while height < rows or width < columns:
+        height, width = min(2 * height, rows), min(2 * width, columns)
+        narrower = max(32, channels // 2)
+        layers += [
+            nn.Upsample(size=(height, width), mode="nearest"),
+            nn.Conv2d(channels, narrower, 3, padding=1),
+            nn.ReLU(),
+        ]
+        channels = narrower
+    if not layers:
+        layers = [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(channels, planes, 3, padding=1))
+
+
+def rectangles(
+    shape: tuple[int, int, int], count: int, patch: int, share: float, generator: torch.Generator
+) -> Tensor:
+    """Bool [count, 1, H, W]: a share of the patches of each picture, those to hide.
+
+    Raises:
+        ConfigError: the share hides nothing or all.
+    """
+    _, height, width = shape
+    rows, columns = -(-height // patch), -(-width // patch)
+    hidden = round(share * rows * columns)
+    if not 0 < hidden < rows * columns:
+        raise ConfigError(
+            f"hiding {share:g} of {rows * columns} patches of {patch} x {patch} leaves nothing to "
+            "learn; change --mask or --patch"
+        )
+    order = torch.rand(count, rows * columns, generator=generator).argsort(dim=1)
+    mask = (order < hidden).view(count, 1, rows, columns).float()
+    big = functional.interpolate(mask, scale_factor=patch, mode="nearest")
+    return big[:, :, :height, :width] > 0.5

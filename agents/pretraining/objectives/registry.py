@@ -1,0 +1,67 @@
+"""The objective that settings name, for a trunk and its data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Dataset, check_labels
+from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.objectives.contrastive import Contrastive
+from playout.agents.pretraining.objectives.labels import Classes, Outcomes
+from playout.agents.pretraining.objectives.objective import Objective
+from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation
+from playout.agents.pretraining.objectives.reconstruction import (
+    Autoencoder,
+    Masked,
+    VariationalAutoencoder,
+)
+from playout.agents.pretraining.trunk import Trunk
+
+
+def make_objective(
+    trunk: Trunk, data: Dataset, config: PretrainConfig, *, seed: int = 0
+) -> Objective:
+    """The objective of the settings with fresh heads.
+
+    Raises:
+        ConfigError: it does not suit the data. DataError: it needs labels that are not there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        match config.objective:
+            case "autoencoder":
+                return Autoencoder(trunk, latent=config.latent)
+            case "vae":
+                return VariationalAutoencoder(trunk, latent=config.latent, beta=config.beta)
+            case "masked":
+                return Masked(trunk, mask=config.mask, patch=config.patch)
+            case "rotation":
+                return Rotation(trunk)
+            case "patches":
+                return Patches(trunk)
+            case "colour":
+                return Colour(trunk)
+            case "contrastive":
+                return Contrastive(
+                    trunk, kind=config.pairs, temperature=config.temperature, hide=config.hide
+                )
+        check_labels(data)
+        if isinstance(data, Positions):
+            return Outcomes(trunk)
+        return Classes(
+            trunk,
+            len(data.classes),
+            loss=config.loss,
+            label_smoothing=config.label_smoothing,
+            class_weights=_weights(data) if config.balance else None,
+            mixup=config.mixup,
+            dropout=config.dropout,
+        )
+
+
+def _weights(data: Dataset) -> torch.Tensor:
+    """float32 [K]: the mean count of a class over its own; classes without a picture weigh 0."""
+    counts = np.bincount(data.labels[data.labels >= 0], minlength=len(data.classes))
+    mean = counts.sum() / max(1, (counts > 0).sum())
+    return torch.tensor(np.where(counts > 0, mean / np.maximum(counts, 1), 0), dtype=torch.float32)

@@ -1,0 +1,253 @@
+"""What a trunk knows: judged by simple readers of its frozen features, and by fine-tuning.
+
+A linear probe is multinomial logistic regression on standardised features, its penalty chosen on a
+part of the training rows; neighbours vote by cosine; clusters are k-means without labels, compared
+with the classes by the adjusted Rand index. Features of raw pixels are the yardstick of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from playout.agents.networks.precision import lowered
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import (
+    Dataset,
+    Rows,
+    Split,
+    check_labels,
+    labelled_rows,
+)
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import Trunk
+from playout.agents.runs.devices import to_device
+from playout.errors import ConfigError
+from torch import Tensor
+from torch.nn import functional
+
+PROBES = ("linear", "neighbours", "finetune", "clusters")
+SHARES = (0.01, 0.1, 1.0)
+MAX_ROWS = 20_000
+"""Training pictures that readers see at most; more change nothing but the time."""
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+NEIGHBOURS = 5
+
+Features = npt.NDArray[np.float32]
+
+
+@torch.no_grad()
+def features(
+    trunk: Trunk, data: Dataset, rows: Rows, *, dtype: torch.dtype = torch.float32
+) -> Features:
+    """float32 [B, num_features] of some pictures, as they are."""
+    trunk.eval()
+    device = next(trunk.parameters()).device
+    parts = []
+    for start in range(0, len(rows), 256):
+        images = to_device(data.images(rows[start : start + 256]), device)
+        with lowered(device.type, dtype):
+            parts.append(trunk.vector(images).float().cpu())
+    return torch.cat(parts).numpy()
+
+
+def raw(data: Dataset, rows: Rows) -> Features:
+    """float32 [B, C * H * W]: the pictures themselves."""
+    return data.images(rows).reshape(len(rows), -1)
+
+
+def _standard(train: Features, *others: Features) -> list[Tensor]:
+    mean, deviation = train.mean(0), train.std(0)
+    scale = np.where(deviation > 1e-6, deviation, 1.0)
+    return [torch.from_numpy(((x - mean) / scale).astype(np.float32)) for x in (train, *others)]
+
+
+def fit_linear(x: Tensor, y: Tensor, num_classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights [K, D] and biases [K] of logistic regression with an L2 penalty, by L-BFGS."""
+    weight = torch.zeros(num_classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(num_classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = functional.cross_entropy(x @ weight.T + bias, y)
+        loss = loss + penalty * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
+def linear_accuracy(
+    train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int, *, seed: int
+) -> float:
+    """Share of right classes on the held-out features."""
+    x, t = _standard(train, test)
+    y, w = torch.from_numpy(labels), torch.from_numpy(wanted)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    fifth = len(x) // 5
+    best, chosen = -1.0, PENALTIES[1]
+    if fifth >= 2 * num_classes:
+        tried, rest = order[:fifth], order[fifth:][:5000]
+        for penalty in PENALTIES:
+            weight, bias = fit_linear(x[rest], y[rest], num_classes, penalty)
+            right = ((x[tried] @ weight.T + bias).argmax(1) == y[tried]).float().mean()
+            if float(right) > best:
+                best, chosen = float(right), penalty
+    weight, bias = fit_linear(x, y, num_classes, chosen)
+    return float(((t @ weight.T + bias).argmax(1) == w).float().mean())
+
+
+def neighbour_accuracy(
+    train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int
+) -> float:
+    """Share of held-out features whose nearest NEIGHBOURS by cosine vote for the right class."""
+    x, t = (functional.normalize(part, dim=1) for part in _standard(train, test))
+    y, right = torch.from_numpy(labels), 0
+    k = min(NEIGHBOURS, len(x))
+    for start in range(0, len(t), 512):
+        similar, nearest = (t[start : start + 512] @ x.T).topk(k, dim=1)
+        votes = torch.zeros(len(nearest), num_classes)
+        # Ties go to the nearer ones.
+        votes.scatter_add_(1, y[nearest], 1 + 1e-3 * similar)
+        right += int((votes.argmax(1) == torch.from_numpy(wanted[start : start + 512])).sum())
+    return right / len(t)
+
+
+def cluster_scores(found: Features, labels: Rows, num_classes: int, *, seed: int) -> dict[str, Any]:
+    """k-means with as many clusters as classes: ARI, NMI and silhouette.
+
+    Raises:
+        ConfigError: scikit-learn is missing.
+    """
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.metrics import (
+            adjusted_rand_score,
+            normalized_mutual_info_score,
+            silhouette_score,
+        )
+    except ImportError:
+        raise ConfigError("clusters need scikit-learn: pip install scikit-learn") from None
+    (x,) = _standard(found)
+    places = KMeans(num_classes, n_init=3, random_state=seed).fit_predict(x.numpy())
+    sample = min(2000, len(x))
+    return {
+        "ari": float(adjusted_rand_score(labels, places)),
+        "nmi": float(normalized_mutual_info_score(labels, places)),
+        "silhouette": float(
+            silhouette_score(x.numpy(), places, sample_size=sample, random_state=0)
+        ),
+    }
+
+
+def interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count`."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
+    return middle - half, middle + half
+
+
+def _row(share: float, count: int, accuracy: float, tested: int) -> dict[str, Any]:
+    low, high = interval(accuracy, tested)
+    return {"labels": share, "pictures": count, "accuracy": accuracy, "interval": [low, high]}
+
+
+def probe(
+    trunk: Trunk,
+    data: Split,
+    kind: str,
+    *,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    epochs: float = 5.0,
+) -> dict[str, Any]:
+    """What a reader makes of the trunk, by the share of labels that it sees.
+
+    Args:
+        trunk: what is judged; it is not changed.
+        data: labelled.
+        kind: "linear", "neighbours", "finetune" or "clusters".
+        shares: of the labels.
+        seed: of which labels, and of fitting.
+        dtype: of the trunk's products.
+        epochs: of fine-tuning on all labels; fewer labels get more, up to ten times as many.
+
+    Returns:
+        `rows` with accuracy and interval a share; of clusters ARI, NMI and silhouette.
+
+    Raises:
+        DataError: the data has no labels. ConfigError: an unknown kind.
+    """
+    if kind not in PROBES:
+        raise ConfigError(f"unknown probe {kind!r}; known are {', '.join(PROBES)}")
+    for part in (data.train, data.test):
+        check_labels(part)
+    train, test = data.train, data.test
+    held = np.flatnonzero(test.labels >= 0)
+    wanted, classes = test.labels[held], len(train.classes)
+    if kind == "clusters":
+        held, wanted = held[:5000], wanted[:5000]
+        found = features(trunk, test, held, dtype=dtype)
+        return {
+            "probe": kind,
+            "trunk": cluster_scores(found, wanted, classes, seed=seed),
+            "pixels": cluster_scores(raw(test, held), wanted, classes, seed=seed),
+        }
+    chosen = [labelled_rows(train, share, seed=seed) for share in shares]
+    if kind == "finetune":
+        found_rows = [
+            _finetune(trunk, data, share, len(rows), seed=seed, dtype=dtype, epochs=epochs)
+            for share, rows in zip(shares, chosen, strict=True)
+        ]
+        return {"probe": kind, "rows": found_rows}
+    tested, rows = features(trunk, test, held, dtype=dtype), []
+    for share, picked in zip(shares, chosen, strict=True):
+        if len(picked) > MAX_ROWS:
+            picked = np.sort(np.random.default_rng([seed, 45]).permutation(picked)[:MAX_ROWS])
+        seen, labels = features(trunk, train, picked, dtype=dtype), train.labels[picked]
+        if kind == "linear":
+            accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
+        else:
+            accuracy = neighbour_accuracy(seen, labels, tested, wanted, classes)
+        rows.append(_row(share, len(picked), accuracy, len(held)))
+    return {"probe": kind, "rows": rows}
+
+
+def _finetune(
+    trunk: Trunk,
+    data: Split,
+    share: float,
+    count: int,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    epochs: float,
+) -> dict[str, Any]:
+    """Supervised training of a copy of the whole trunk on a share of the labels."""
+    import copy
+
+    passes = epochs * min(10.0, 1 / math.sqrt(share))
+    config = dataclasses.replace(PretrainConfig(), labels=share, batch=64 if count < 5000 else 256)
+    steps = max(50, round(passes * count / config.batch))
+    device = next(trunk.parameters()).device
+    trainer = PretrainTrainer(
+        copy.deepcopy(trunk), data, config, steps=steps, seed=seed, device=device, dtype=dtype
+    )
+    try:
+        while not trainer.finished:
+            trainer.update()
+        found = trainer.evaluate()
+    finally:
+        trainer.close()
+    tested = int((data.test.labels >= 0).sum())
+    return _row(share, count, found["eval/accuracy"], min(tested, 2048))

@@ -1,0 +1,189 @@
+"""What can be done with a run of pretraining (runs/kinds.py): features, probes, pictures, export.
+
+`evaluate` measures the objective on held-out data, or reads the trunk by a probe (probes.py). What
+a run learned is begun from by `--init` of other commands. Nobody plays against a trunk; `play`
+shows what it draws.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.sources import digest
+from playout.agents.pretraining.data.sources import load as load_data
+from playout.agents.pretraining.objectives.reconstruction import Autoencoder, Masked
+from playout.agents.pretraining.pictures import draw_reconstructions
+from playout.agents.pretraining.probes import SHARES, probe
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import Trunk, restore_trunk
+from playout.agents.runs.config import from_dict
+from playout.agents.runs.devices import resolve_device, resolve_dtype, to_device
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
+from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.errors import CheckpointError, DataError, RunError
+from torch import Tensor, nn
+
+__all__ = ["evaluate", "export", "load", "play"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkPlayer:
+    """A trunk that turns pictures into features."""
+
+    trunk: Trunk
+
+    @torch.no_grad()
+    def act(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """`[N, C, H, W]` in [0, 1] to `[N, num_features]`."""
+        device = next(self.trunk.parameters()).device
+        found = self.trunk.vector(to_device(np.ascontiguousarray(images, np.float32), device))
+        return found.float().cpu().numpy()
+
+
+def load(
+    run: RunDir,
+    which: str | int = "best",
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    game: object | None = None,
+) -> TrunkPlayer:
+    """The trunk of a checkpoint."""
+    step, state = run.load(which, only=("model", "network"))
+    trunk = restore_trunk(state["network"], run.path)
+    try:
+        trunk.net.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"checkpoint {step} of {run.path}: {reason}") from None
+    return TrunkPlayer(trunk.eval().to(resolve_device(machine.device)))
+
+
+def data_of(run: RunDir) -> Split:
+    """The data that a run was made with.
+
+    Raises:
+        DataError: it is not there any more, or holds something else.
+    """
+    config = run.config
+    split = load_data(
+        config["data"],
+        count=config["count"],
+        image_size=config["image_size"],
+        seed=config["seed"],
+    )
+    if digest(split) != config["digest"]:
+        raise DataError(f"{config['data']} does not hold what {run.path} was trained on")
+    return split
+
+
+def _trainer(
+    run: RunDir, which: str | int, data: Split, machine: MachineOptions
+) -> PretrainTrainer:
+    device = resolve_device(machine.device)
+    _, state = run.load(which)
+    trainer = PretrainTrainer(
+        restore_trunk(state["network"], run.path),
+        data,
+        from_dict(PretrainConfig, run.config["pretrain"], where=str(run.path)),
+        steps=max(1, int(run.config["total_steps"])),
+        seed=run.seed,
+        device=device,
+        dtype=getattr(torch, resolve_dtype(machine.dtype, device)),
+    )
+    trainer.load_state_dict(state)
+    return trainer
+
+
+def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
+    """The objective on held-out data, or a probe's table."""
+    data = data_of(run)
+    if not options.probe:
+        trainer = _trainer(run, options.which, data, options)
+        try:
+            found: dict[str, Any] = trainer.evaluate()
+        finally:
+            trainer.close()
+        for name, value in found.items():
+            print(f"{name.removeprefix('eval/'):16} {value:.4f}")
+        return found
+    trunk = load(run, options.which, machine=options).trunk
+    found = probe(trunk, data, options.probe, shares=SHARES, seed=options.seed)
+    if "rows" in found:
+        print(f"{options.probe} probe of {run.path}, held-out pictures")
+        for row in found["rows"]:
+            low, high = row["interval"]
+            print(
+                f"  {100 * row['labels']:5.0f} % of labels ({row['pictures']:6,} pictures): "
+                f"{100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f})"
+            )
+    else:
+        for what in ("trunk", "pixels"):
+            row = found[what]
+            print(
+                f"  clusters of {what:6}: ARI {row['ari']:.3f}, NMI {row['nmi']:.3f}, "
+                f"silhouette {row['silhouette']:.3f}"
+            )
+    return {"data": run.config["data"], "objective": run.config["pretrain"]["objective"], **found}
+
+
+def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
+    """Draws what a reconstructing objective makes of held-out pictures."""
+    data = data_of(run)
+    trainer = _trainer(run, options.which, data, options)
+    try:
+        if not isinstance(trainer.objective, Autoencoder | Masked):
+            raise RunError(
+                f"{run.path} learned {trainer.config.objective}, which draws nothing; measure it "
+                f"with: playout eval {run.path} --probe linear"
+            )
+        path = options.out or run.path / "pictures.png"
+        draw_reconstructions(trainer.objective, data.test, path, seed=options.seed)
+    finally:
+        trainer.close()
+    print(f"wrote {path}")
+
+
+class ExportedTrunk(nn.Module):
+    """Pictures [N, C, H, W] in [0, 1] to features [N, num_features]."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.input_names, self.output_names = ["images"], ["features"]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Features."""
+        return (self.trunk.vector(inputs[0]),)
+
+    def example_inputs(self, rows: int, seed: int) -> list[Tensor]:
+        """Random pictures."""
+        generator = torch.Generator().manual_seed(seed)
+        return [torch.rand(rows, *self.trunk.shape, generator=generator)]
+
+
+def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
+    """The trunk as ONNX or safetensors."""
+    from functools import partial
+
+    from playout.agents.networks.export import export_network
+
+    resolve_device(options.device)
+    trunk = load(run, options.which, machine=replace(options, device="cpu")).trunk
+    about = {"data": str(run.config["data"]), "network": json.dumps(trunk.description())}
+    export_network(
+        run, options, trunk.net, partial(ExportedTrunk, trunk), stem="trunk", about=about
+    )
+
+
+if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.agents.pretraining import run as this
+
+    _: RunKind = this

@@ -1,0 +1,253 @@
+"""Pretraining as a Trainer: batches in an order that follows from the seed, steps, measures.
+
+What is in a batch, how it is augmented and what is masked are functions of the seed and the step,
+so a resumed run repeats itself. The next batch is prepared by a thread while this one is learned.
+Probing what was learned is probes.py's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.networks.precision import lowered
+from playout.agents.optim.choice import Optimizer, make_optimizers
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Dataset, Rows, Split, labelled_rows
+from playout.agents.pretraining.objectives.objective import Batch, Objective
+from playout.agents.pretraining.objectives.registry import make_objective
+from playout.agents.pretraining.trunk import Trunk
+from playout.agents.runs.devices import fetch, pack_to_device
+from playout.agents.runs.trainer import Trainer
+from playout.errors import ConfigError, DataError, DivergedError
+from torch import Tensor, nn
+
+EVALUATED = 2048
+"""Held-out pictures an evaluation looks at."""
+
+
+class PretrainTrainer(Trainer):
+    """Teaches a trunk by one objective.
+
+    Args:
+        trunk: what is taught, in place.
+        data: to learn from, and held out.
+        config: see PretrainConfig.
+        steps: gradient steps in all.
+        seed: of heads, order, augmentation and masks.
+        device: where it is learned.
+        dtype: of products: float32 or bfloat16.
+    """
+
+    unit, best_metric = "steps", "eval/score"
+    steps_an_update = 25
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        data: Split,
+        config: PretrainConfig,
+        *,
+        steps: int,
+        seed: int = 0,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.config, self.seed, self.total = config, seed, steps
+        self.device = device or torch.device("cpu")
+        self.title, self.dtype = f"pretrain {config.objective}", dtype
+        objective = make_objective(trunk, data.train, config, seed=seed)
+        self.rows = self._rows(data.train, objective)
+        if len(self.rows) < 2:
+            raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
+        self.data = data
+        self.objective: Objective = objective.to(self.device)
+        self.trunk = trunk.to(self.device)
+        self.frozen = config.trunk_rate == 0
+        self.trunk.requires_grad_(not self.frozen)
+        parts: list[tuple[float, nn.Module]] = [(1.0, self.objective)]
+        if not self.frozen:
+            parts.append((config.trunk_rate, self.trunk.net))
+        # (share of the learning rate, optimiser)
+        self.optimizers: list[tuple[float, Optimizer]] = [
+            (share, optimizer)
+            for share, part in parts
+            if any(True for _ in part.parameters())
+            for optimizer in make_optimizers(
+                part,
+                config.optimizer,
+                lr=config.peak_rate,
+                weight_decay=config.weight_decay,
+                undecayed=getattr(part, "undecayed", ()),
+            )
+        ]
+        if not self.optimizers:
+            raise ConfigError("nothing is left to learn with --trunk-rate 0")
+        self.steps, self.best, self.since_best = 0, -math.inf, 0
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Sequence[Any]]] | None = None
+
+    def _rows(self, data: Dataset, objective: Objective) -> Rows:
+        if objective.needs_labels:
+            return labelled_rows(data, self.config.labels, seed=self.seed)
+        return np.arange(len(data))
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Steps done and planned."""
+        return self.steps, self.total
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or patience is at its end."""
+        patience = self.config.patience
+        return self.steps >= self.total or bool(patience and self.since_best >= patience)
+
+    def rate(self) -> float:
+        """The learning rate of the next step: a warm-up, then half a cosine."""
+        done, warmup = self.steps / self.total, self.config.warmup
+        if done < warmup:
+            return self.config.peak_rate * (0.05 + 0.95 * done / warmup)
+        falling = (done - warmup) / (1 - warmup)
+        return self.config.peak_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
+
+    def _prepare(self, step: int) -> Sequence[Any]:
+        """The arrays of a step's batch."""
+        size, count = min(self.config.batch, len(self.rows)), len(self.rows)
+        per_epoch = count // size
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng([self.seed, 43, epoch]).permutation(count)
+        rows = np.sort(self.rows[order[place * size : (place + 1) * size]])
+        rng = np.random.default_rng([self.seed, 44, step]) if self.objective.augmented else None
+        return self._arrays(self.data.train, rows, rng)
+
+    def _arrays(self, data: Dataset, rows: Rows, rng: np.random.Generator | None) -> Sequence[Any]:
+        arrays: list[Any] = [data.images(rows, rng), data.labels[rows]]
+        policy = data.policy(rows)
+        second = data.images(rows, rng) if self.objective.views == 2 else None
+        arrays += [x for x in (policy, second) if x is not None]
+        return [*arrays, (policy is not None, second is not None)]
+
+    def _batch(self, arrays: Sequence[Any]) -> Batch:
+        *parts, (has_policy, has_second) = arrays
+        found: list[Tensor] = pack_to_device(parts, self.device)
+        images = found[0].contiguous(memory_format=torch.channels_last)
+        policy = found[2] if has_policy else None
+        second = found[-1].contiguous(memory_format=torch.channels_last) if has_second else None
+        return Batch(images, found[1], policy, second)
+
+    def _taken(self) -> Batch:
+        """This step's batch; the next one is begun."""
+        ready = self._next if self._next and self._next[0] == self.steps else None
+        arrays = ready[1].result() if ready else self._prepare(self.steps)
+        self._next = self.steps + 1, self._pool.submit(self._prepare, self.steps + 1)
+        return self._batch(arrays)
+
+    def step(self) -> dict[str, Tensor | float]:
+        """One gradient step."""
+        batch = self._taken()
+        for _, optimizer in self.optimizers:
+            optimizer.zero_grad()
+        generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
+        with lowered(self.device.type, self.dtype):
+            found = self.objective.losses(batch, generator)
+        found["loss"].backward()
+        norm = self._clip()
+        rate = self.rate()
+        for share, optimizer in self.optimizers:
+            optimizer.lr = rate * share
+            optimizer.apply()
+        self.steps += 1
+        metrics: dict[str, Tensor | float] = {f"train/{k}": v.detach() for k, v in found.items()}
+        return {**metrics, "train/grad_norm": norm, "train/learning_rate": rate}
+
+    @torch.no_grad()
+    def _clip(self) -> Tensor:
+        for _, optimizer in self.optimizers:
+            optimizer.collect()
+        grads = [optimizer.grad for _, optimizer in self.optimizers]
+        norm = torch.stack([grad.norm() for grad in grads]).norm()
+        limit = self.config.max_grad_norm
+        if limit:
+            scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+            for grad in grads:
+                grad.mul_(scale)
+        return norm
+
+    def _train(self, mode: bool) -> None:
+        self.objective.train(mode)
+        self.trunk.train(mode and not self.frozen)
+
+    def update(self) -> dict[str, float]:
+        """Some steps; the means of their measures."""
+        self._train(True)
+        rows = [self.step() for _ in range(min(self.steps_an_update, self.total - self.steps))]
+        found = fetch({key: sum(row[key] for row in rows) / len(rows) for key in rows[0]})
+        if not math.isfinite(found["train/loss"]):
+            raise DivergedError(
+                f"the loss is {found['train/loss']} at step {self.steps}: lower --learning-rate"
+            )
+        return found
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The objective's measures on held-out data; `eval/score` is what is to rise."""
+        self._train(False)
+        data, sums, count = self.data.test, {}, 0
+        rows = np.arange(min(EVALUATED, len(data)))
+        if self.objective.needs_labels:
+            rows = np.flatnonzero(data.labels >= 0)[:EVALUATED]
+        for start in range(0, len(rows), 256):
+            chosen = rows[start : start + 256]
+            if len(chosen) < 2 and count:
+                break
+            rng = np.random.default_rng([7, start]) if self.objective.views == 2 else None
+            batch = self._batch(self._arrays(data, chosen, rng))
+            generator = torch.Generator().manual_seed(start)
+            with lowered(self.device.type, self.dtype):
+                found = fetch(self.objective.losses(batch, generator))
+            for key, value in found.items():
+                sums[key] = sums.get(key, 0.0) + value * len(chosen)
+            count += len(chosen)
+        means = {f"eval/{key}": value / count for key, value in sums.items()}
+        score = next(
+            (means[key] for key in ("eval/accuracy", "eval/elbo") if key in means),
+            -means["eval/loss"],
+        )
+        better = score > self.best
+        self.best, self.since_best = max(score, self.best), 0 if better else self.since_best + 1
+        return {**means, "eval/score": score}
+
+    def headline(self, metrics: dict[str, float]) -> dict[str, str]:
+        """Loss and what is measured besides."""
+        names = {"train/loss": "loss", "eval/accuracy": "held out", "eval/elbo": "ELBO"}
+        return {name: f"{metrics[key]:.3f}" for key, name in names.items() if key in metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Trunk, heads, optimisers, counters."""
+        return {
+            "model": dict(self.trunk.net.state_dict()),
+            "network": self.trunk.description(),
+            "objective": dict(self.objective.state_dict()),
+            "optimizers": [one.state_dict() for _, one in self.optimizers],
+            "counters": {"steps": self.steps, "best": self.best, "since_best": self.since_best},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.trunk.net.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        for (_, optimizer), stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        counters = state["counters"]
+        self.steps, self.best = int(counters["steps"]), float(counters["best"])
+        self.since_best = int(counters["since_best"])
+        self._next = None
+
+    def close(self) -> None:
+        """Ends the thread that prepares batches."""
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,139 @@
+"""Trunks: the part of a network that every way of learning shares, for pictures and for boards.
+
+A picture's trunk is the encoder that PPO sees screens with (networks/encoders.py), a board's is the
+residual network of self-play (networks/boards/resnet.py), so that what was pretrained is what they
+begin from. Heads belong to objectives. Left out: vectors, which have nothing to pretrain on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.networks.boards.transfer import take_weights
+from playout.agents.networks.encoders import Convolutional, build_encoder, take_encoder
+from playout.agents.pretraining.data.dataset import Dataset
+from playout.agents.pretraining.data.positions import Positions
+from playout.agents.runs.directory import RunDir
+from playout.errors import CheckpointError, ConfigError
+from torch import Tensor, nn
+
+PICTURE_NETWORKS = ("impala", "impala-2x", "impala-4x", "grid", "nature")
+
+
+class Trunk(nn.Module):
+    """A network without the heads of any task.
+
+    Attributes:
+        net: the encoder or the board network itself.
+        network: its name, "resnet" of a board.
+        shape: `(C, H, W)` of a picture.
+        num_features: length of `vector`.
+        map_shape: `(F, h, w)` of `map`.
+    """
+
+    def __init__(self, net: nn.Module, shape: tuple[int, int, int], network: str) -> None:
+        super().__init__()
+        self.net, self.shape, self.network = net, shape, network
+        training = net.training
+        with torch.no_grad():
+            blank = torch.zeros(1, *shape, device=next(net.parameters()).device)
+            net.eval()
+            self.map_shape = tuple(self.map(blank).shape[1:])
+            self.num_features = int(self.vector(blank).shape[1])
+            net.train(training)
+
+    def map(self, images: Tensor) -> Tensor:
+        """`[N, C, H, W]` in [0, 1] to features by place, `[N, F, h, w]`."""
+        if isinstance(self.net, ResNet):
+            return self.net.trunk(images)
+        assert isinstance(self.net, Convolutional)
+        return self.net.convs[:-1](self.net.images(images))  # type: ignore[no-any-return]
+
+    def vector(self, images: Tensor) -> Tensor:
+        """`[N, C, H, W]` in [0, 1] to one vector each, `[N, num_features]`."""
+        if isinstance(self.net, ResNet):
+            found = self.map(images)
+            return torch.cat([found.mean(dim=(2, 3)), found.amax(dim=(2, 3))], dim=1)
+        return self.net(images)  # type: ignore[no-any-return]
+
+    def description(self) -> dict[str, Any]:
+        """Plain data from which `restore_trunk` makes such a trunk; a board's is its network's."""
+        if isinstance(self.net, ResNet):
+            return self.net.config.to_dict()
+        return {"encoder": self.network, "shape": list(self.shape)}
+
+
+def _box(shape: tuple[int, int, int]) -> spaces.Box:
+    return spaces.Box(0.0, 1.0, shape, np.float32)
+
+
+def new_trunk(data: Dataset, *, network: str = "auto", size: str = "base", seed: int = 0) -> Trunk:
+    """A fresh trunk for some data.
+
+    Args:
+        data: what it is to see.
+        network: of pictures "impala", "impala-2x", "impala-4x", "grid", "nature" or "auto"
+            (impala-2x); of positions "resnet" or "auto".
+        size: of a board's network, as for self-play.
+        seed: the same seed gives the same weights.
+
+    Raises:
+        ConfigError: no such network for this data.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(data, Positions):
+            if network not in ("auto", "resnet"):
+                raise ConfigError(f"positions are learned by a resnet, not by {network!r}")
+            net = new_network(data.game, size, seed=seed)
+            assert isinstance(net, ResNet)
+            return Trunk(net, data.shape, "resnet")
+        name = "impala-2x" if network == "auto" else network
+        if name not in PICTURE_NETWORKS:
+            known = ", ".join(("auto", *PICTURE_NETWORKS))
+            raise ConfigError(f"unknown network {name!r} for pictures; known are {known}")
+        if min(data.shape[1:]) < 8:
+            raise ConfigError(f"pictures of {data.shape[1:]} are too small; 8 x 8 is the least")
+        return Trunk(build_encoder(_box(data.shape), name), data.shape, name)
+
+
+def restore_trunk(description: Mapping[str, Any], where: object) -> Trunk:
+    """A trunk of the shape that `Trunk.description` told; its weights are arbitrary.
+
+    Raises:
+        CheckpointError: that is no such description.
+    """
+    try:
+        if "encoder" not in description:
+            net = restore_network(description, where)
+            assert isinstance(net, ResNet)
+            return Trunk(net, net.config.obs_shape, "resnet")
+        network = description["encoder"]
+        channels, height, width = (int(n) for n in description["shape"])
+        if network not in PICTURE_NETWORKS:
+            raise ValueError(f"encoder {network!r}")
+        shape = channels, height, width
+        return Trunk(build_encoder(_box(shape), network), shape, network)
+    except (KeyError, TypeError, ValueError, AssertionError, ConfigError) as error:
+        raise CheckpointError(f"{where} does not describe a trunk: {error}") from None
+
+
+def begin_from(trunk: Trunk, run: RunDir) -> None:
+    """Gives a trunk the weights of an earlier run, of pretraining or of self-play.
+
+    Raises:
+        ConfigError: it is of another kind, or of another shape.
+    """
+    if run.kind not in ("pretrain-trunk", "alphazero"):
+        raise ConfigError(f"--init takes a run of pretrain-trunk or alphazero, not of {run.kind}")
+    _, state = run.load(only=("model", "network"))
+    if isinstance(trunk.net, ResNet) and "encoder" not in state["network"]:
+        take_weights(trunk.net, state["model"], description=state["network"], where=run.path)
+    else:
+        take_encoder(trunk.net, state["model"], where=run.path)

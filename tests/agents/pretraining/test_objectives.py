@@ -1,0 +1,212 @@
+"""Objectives against finite differences, closed forms and plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
+from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.positions import Positions, positions_of_game
+from playout.agents.pretraining.objectives.contrastive import info_nce, vicreg
+from playout.agents.pretraining.objectives.objective import Batch, rectangles
+from playout.agents.pretraining.objectives.pretext import Colour, Patches, turn
+from playout.agents.pretraining.objectives.reconstruction import gaussian_kl
+from playout.agents.pretraining.objectives.registry import make_objective
+from playout.agents.pretraining.trunk import new_trunk
+from playout.errors import ConfigError
+
+
+def coloured(count=6, size=12):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+    labels = np.arange(count) % 3
+    return Pictures(name="set", pixels=pixels, labels=labels, classes=("a", "b", "c"))
+
+
+def batch_of(data, count=6):
+    rows = np.arange(count)
+    images = torch.from_numpy(data.images(rows)).double()
+    policy = data.policy(rows)
+    return Batch(
+        images,
+        torch.from_numpy(data.labels[rows]),
+        None if policy is None else torch.from_numpy(policy).double(),
+        images.flip(3),
+    )
+
+
+@pytest.fixture(scope="module")
+def positions():
+    return positions_of_game("tic_tac_toe", count=300, seed=1).train
+
+
+def check_gradient(data, objective_name, monkeypatch):
+    """The derivative of the loss along a random direction, by halves of a small step."""
+    config = PretrainConfig(objective=objective_name)
+    trunk = new_trunk(data, network="auto" if isinstance(data, Positions) else "grid", size="tiny")
+    objective = make_objective(trunk, data, config)
+    trunk.double()
+    objective.double().eval()
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # nothing is rounded on the way
+    batch = batch_of(data)
+    weights = [*trunk.net.parameters(), *objective.parameters()]
+    noise = torch.Generator().manual_seed(7)
+    with torch.no_grad():  # fresh biases are 0, where empty cells would stand on a kink
+        for p in weights:
+            p.add_(0.05 * torch.randn(p.shape, generator=noise, dtype=p.dtype))
+
+    def loss():
+        return objective.losses(batch, torch.Generator().manual_seed(3))["loss"]
+
+    value = loss()
+    gradients = torch.autograd.grad(value, weights, allow_unused=True)
+    generator = torch.Generator().manual_seed(5)
+    directions = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in weights]
+    expected = sum(
+        float((g * d).sum()) for g, d in zip(gradients, directions, strict=True) if g is not None
+    )
+    found = []
+    with torch.no_grad():
+        for step in (1e-8, -1e-8):
+            for p, d in zip(weights, directions, strict=True):
+                p.add_(d, alpha=step)
+            found.append(float(loss()))
+            for p, d in zip(weights, directions, strict=True):
+                p.sub_(d, alpha=step)
+    assert (found[0] - found[1]) / 2e-8 == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert any(g is not None and float(g.abs().max()) > 0 for g in gradients[:2])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gradients_are_those_of_finite_differences(name, monkeypatch):
+    check_gradient(coloured(), name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["supervised", "masked", "vae", "contrastive"])
+def test_gradients_on_positions_are_those_of_finite_differences(name, positions, monkeypatch):
+    check_gradient(positions, name, monkeypatch)
+
+
+def test_the_divergence_of_normals_is_that_of_torch():
+    mean, log_variance = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    ours = gaussian_kl(mean, log_variance)
+    normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    standard = torch.distributions.Normal(torch.zeros(5, 7), torch.ones(5, 7))
+    theirs = torch.distributions.kl_divergence(normal, standard).sum(1)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_infonce_of_a_toy_has_its_closed_form():
+    # Two pairs: partners are equal, the others at right angles.
+    first = torch.eye(2)
+    loss, right = info_nce(first, first.clone(), temperature=0.5)
+    expected = -2 + math.log(math.exp(2) + 2 * math.exp(0))
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert float(right) == 1.0
+
+
+def test_infonce_is_the_plain_loop():
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randn(2, 5, 3, generator=generator)
+    both = [v / v.norm() for v in [*first, *second]]
+    total = 0.0
+    for i, v in enumerate(both):
+        partner = (i + 5) % 10
+        others = [math.exp(float(v @ w) / 0.3) for j, w in enumerate(both) if j != i]
+        total -= float(v @ both[partner]) / 0.3 - math.log(sum(others))
+    loss, _ = info_nce(first, second, temperature=0.3)
+    assert float(loss) == pytest.approx(total / 10, rel=1e-5)
+
+
+def test_vicreg_is_the_plain_loop():
+    generator = torch.Generator().manual_seed(2)
+    first, second = torch.randn(2, 6, 4, generator=generator).double().numpy()
+    alike = ((first - second) ** 2).mean()
+    spread = covariance = 0.0
+    for view in (first, second):
+        deviation = np.sqrt(view.var(0) + 1e-4)
+        spread += np.maximum(0, 1 - deviation).mean() / 2
+        matrix = np.cov(view.T)
+        covariance += sum(matrix[i, j] ** 2 for i in range(4) for j in range(4) if i != j) / 4
+    loss, _ = vicreg(torch.from_numpy(first), torch.from_numpy(second))
+    assert float(loss) == pytest.approx(25 * alike + 25 * spread + covariance, rel=1e-9)
+
+
+def test_turning_is_numpys():
+    images = torch.randn(4, 2, 5, 5)
+    turned = turn(images, torch.tensor([0, 1, 2, 3]))
+    for kind in range(4):
+        assert np.array_equal(turned[kind], np.rot90(images[kind].numpy(), kind, (1, 2)))
+    wide = torch.randn(2, 1, 3, 4)
+    upside = turn(wide, torch.tensor([0, 1]))
+    assert np.array_equal(upside[1, 0], wide[1, 0].numpy()[::-1])
+
+
+def test_the_second_patch_lies_where_its_label_says():
+    # A picture whose pixels tell their own place.
+    size = 24
+    rows, columns = np.mgrid[0:size, 0:size]
+    pixels = np.stack([rows * 10, columns * 10, rows * 0]).astype(np.uint8)[None].repeat(32, 0)
+    data = Pictures(name="set", pixels=pixels, labels=np.zeros(32, np.int64))
+    objective = Patches(new_trunk(data, network="grid"))
+    images = torch.from_numpy(data.images(np.arange(32)))
+    centre = torch.ones(32, 2, dtype=torch.long)
+    places = torch.arange(32) % 8
+    moves = torch.tensor(Patches.NEIGHBOURS)[places]
+    tall = objective.side[0]
+    middle = slice((size - tall) // 2, (size - tall) // 2 + tall)
+
+    def corner(patches):
+        """Row and column of the upper left pixel of what is shown."""
+        shown = patches[:, :2, middle, middle][:, :, 0, 0] * 255 / 10
+        return shown.round().long()
+
+    first = corner(objective._cut(images, centre, torch.Generator().manual_seed(0)))
+    second = corner(objective._cut(images, centre + moves, torch.Generator().manual_seed(9)))
+    difference = second - first
+    # A cell is 8 pixels and the jitter at most 1: the sign of the move shows, and the gap.
+    assert torch.equal((difference / 8.0).round().long(), moves)
+    assert int(difference[moves != 0].abs().min()) >= 7
+
+
+def test_colours_are_told_from_what_is_not_grey():
+    grey = torch.full((1, 3, 4, 4), 0.4)
+    assert (Colour.targets(grey) == Colour.BINS // 2).all()
+    red = torch.zeros(1, 3, 4, 4)
+    red[:, 0] = 1.0
+    blue_bin, red_bin = Colour.targets(red)[0, :, 0, 0].tolist()
+    assert blue_bin < Colour.BINS // 2 < red_bin
+
+
+def test_colour_of_grey_pictures_is_refused():
+    data = Pictures(
+        name="set", pixels=np.zeros((4, 1, 12, 12), np.uint8), labels=np.zeros(4, np.int64)
+    )
+    with pytest.raises(ConfigError, match="three channels"):
+        make_objective(new_trunk(data), data, PretrainConfig(objective="colour"))
+
+
+def test_masks_hide_their_share_of_whole_patches():
+    hidden = rectangles((1, 9, 12), 50, 3, 0.25, torch.Generator().manual_seed(0))
+    assert hidden.shape == (50, 1, 9, 12)
+    assert (hidden.flatten(1).float().mean(1) == 0.25).all()
+    blocks = hidden.view(50, 3, 3, 4, 3).float().mean(dim=(2, 4))
+    assert set(blocks.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_masked_loss_looks_at_hidden_places_only():
+    data = coloured()
+    trunk = new_trunk(data, network="grid")
+    objective = make_objective(trunk, data, PretrainConfig(objective="masked", patch=3))
+    batch = batch_of(data)
+    generator = torch.Generator().manual_seed(4)
+    hidden = rectangles(trunk.shape, 6, 3, 0.5, torch.Generator().manual_seed(4))
+    first = objective.losses(Batch(batch.images.float(), batch.labels), generator)
+    # What is hidden can be anything for the network, so with targets equal only losses change.
+    seen = torch.where(hidden, torch.rand(6, 3, 12, 12), batch.images.float())
+    with torch.no_grad():
+        a = trunk.map(batch.images.float().masked_fill(hidden, 0.0))
+        b = trunk.map(seen.masked_fill(hidden, 0.0))
+    assert torch.equal(a, b)
+    assert float(first["loss"]) > 0

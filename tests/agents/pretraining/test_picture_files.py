@@ -1,0 +1,152 @@
+"""Reading pictures: IDX files made by hand, folders of PNG files, and what is wrong with them."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+from playout.agents.pretraining.data.dataset import check_labels, labelled_rows, split_rows
+from playout.agents.pretraining.data.folders import read_folder
+from playout.agents.pretraining.data.idx import read_idx, read_idx_folder
+from playout.agents.pretraining.data.pictures import Augmentation, Pictures, augment
+from playout.agents.pretraining.data.sources import load
+from playout.errors import ConfigError, DataError
+
+
+def write_idx(path, array):
+    head = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    data = head + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def idx_folder(folder, images, labels, *, suffix=""):
+    folder.mkdir(exist_ok=True)
+    for stem, part in (("train", slice(None)), ("t10k", slice(0, 4))):
+        write_idx(folder / f"{stem}-images-idx3-ubyte{suffix}", images[part])
+        write_idx(folder / f"{stem}-labels-idx1-ubyte{suffix}", labels[part])
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_hold_what_was_written(tmp_path, suffix):
+    images = np.random.default_rng(0).integers(0, 256, (12, 9, 8))
+    split = read_idx_folder(idx_folder(tmp_path, images, np.arange(12) % 3, suffix=suffix))
+    assert np.array_equal(split.train.pixels[:, 0], images)
+    assert split.train.labels.tolist() == [0, 1, 2] * 4
+    assert split.train.classes == ("0", "1", "2")
+    assert len(split.test) == 4
+    assert np.allclose(split.test.images(np.array([1]))[0, 0], images[1] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "is not an IDX file"),
+        (b"\0\0\x0d\1" + bytes(8), "is not an IDX file"),  # floats
+        (b"\0\0\x08\2" + struct.pack(">2I", 3, 3) + bytes(8), "should hold 9 bytes and has 8"),
+        (b"\0\0\x08\3" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 9) + bytes(9), "should hold"),
+    ],
+)
+def test_damaged_idx_files_are_named(tmp_path, data, what):
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=what):
+        read_idx(path)
+
+
+def test_labels_of_another_number_are_refused(tmp_path):
+    images = np.zeros((5, 8, 8))
+    folder = idx_folder(tmp_path, images, np.zeros(5))
+    write_idx(folder / "train-labels-idx1-ubyte", np.zeros(4))
+    with pytest.raises(DataError, match="4 labels for 5 pictures"):
+        read_idx_folder(folder)
+
+
+def png(path, color, size=(10, 8), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)
+
+
+def test_a_folder_a_class_becomes_labels(tmp_path):
+    for number in range(10):
+        png(tmp_path / "red" / f"{number}.png", (250, 0, number))
+        png(tmp_path / "blue" / f"{number}.png", (0, 0, 250))
+    split = read_folder(tmp_path)
+    whole = np.concatenate([split.train.labels, split.test.labels])
+    assert split.train.classes == ("blue", "red")
+    assert np.bincount(whole).tolist() == [10, 10]
+    assert split.train.shape == (3, 8, 10)
+    for part in (split.train, split.test):
+        assert ((part.pixels[:, 0, 0, 0] == 250) == (part.labels == 1)).all()
+
+
+def test_pictures_of_two_sizes_are_named_and_can_be_brought_to_one(tmp_path):
+    for number in range(9):
+        png(tmp_path / "a" / f"{number}.png", number, mode="L")
+    png(tmp_path / "b" / "odd.png", 3, size=(20, 20), mode="L")
+    with pytest.raises(DataError, match=r"odd\.png is 20x20 and 0\.png 10x8.*--image-size"):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path, size=12).train.shape == (1, 12, 12)
+
+
+def test_a_broken_picture_is_named(tmp_path):
+    png(tmp_path / "a" / "good.png", (1, 2, 3))
+    (tmp_path / "a" / "torn.png").write_bytes((tmp_path / "a" / "good.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"torn\.png"):
+        read_folder(tmp_path)
+
+
+def pictures(labels, classes=("a", "b")):
+    pixels = np.zeros((len(labels), 1, 8, 8), np.uint8)
+    return Pictures(name="set", pixels=pixels, labels=np.array(labels), classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ([-1, -1], "has no labels"),
+        ([0, 2], "picture 1 has the label 2"),
+        ([0, 0], r"one class only \(a\)"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_named(labels, what):
+    with pytest.raises(DataError, match=what):
+        check_labels(pictures(labels))
+
+
+def test_a_share_of_the_labels_is_the_same_share_of_every_class():
+    data = pictures([0] * 300 + [1] * 100)
+    rows = labelled_rows(data, 0.1, seed=3)
+    assert np.bincount(data.labels[rows]).tolist() == [30, 10]
+    assert np.array_equal(rows, labelled_rows(data, 0.1, seed=3))
+    assert not np.array_equal(rows, labelled_rows(data, 0.1, seed=4))
+
+
+def test_groups_are_never_cut():
+    groups = np.repeat(np.arange(20), 5)
+    held = split_rows(100, groups, 0.2, seed=0)
+    rest = np.setdiff1d(np.arange(100), held)
+    assert len(held) == 20
+    assert not set(groups[held]) & set(groups[rest])
+
+
+def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():
+    one = np.zeros((64, 1, 10, 10), np.uint8)
+    one[:, 0, 5, 3] = 255
+    rng = np.random.default_rng(0)
+    moved = augment(one, Augmentation(shift=0.2), rng)
+    places = np.argwhere(moved[:, 0] == 255)
+    assert (np.abs(places[:, 1] - 5) <= 2).all()
+    assert (np.abs(places[:, 2] - 3) <= 2).all()
+    assert len(np.unique(places[:, 1:], axis=0)) > 15
+    flipped = augment(one, Augmentation(shift=0.0, flip=True), rng)
+    columns = np.argwhere(flipped[:, 0] == 255)[:, 2]
+    assert set(columns) == {3, 6}
+    covered = augment(one, Augmentation(shift=0.0, erase=1.0), rng)
+    assert ((covered != one).reshape(64, -1).any(1)).mean() > 0.9
+
+
+def test_a_name_that_is_no_data_says_what_there_is():
+    with pytest.raises(ConfigError, match=r"there is no data 'fashion'.*frames:"):
+        load("fashion")
