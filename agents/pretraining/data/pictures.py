@@ -95,8 +95,8 @@ def augment(pixels: Bytes, how: Augmentation, rng: np.random.Generator) -> Bytes
     padded = np.pad(pixels, pad, mode="edge")
     down = rng.integers(0, 2 * reach[0] + 1, count)
     right = rng.integers(0, 2 * reach[1] + 1, count)
-    mirrored = (rng.random(count) < 0.5) & how.flip
-    covered = rng.random(count) < how.erase
+    mirrored = np.logical_and(rng.random(count) < 0.5, how.flip)
+    covered = np.less(rng.random(count), how.erase)
     found = np.empty_like(pixels)
     for row in range(count):
         top, left = down[row], right[row]
