@@ -197,7 +197,8 @@ class PretrainTrainer(Trainer):
     def evaluate(self) -> dict[str, float]:
         """The objective's measures on held-out data; `eval/score` is what is to rise."""
         self._train(False)
-        data, sums, count = self.data.test, {}, 0
+        data, count = self.data.test, 0
+        sums: dict[str, float] = {}
         rows = np.arange(min(EVALUATED, len(data)))
         if self.objective.needs_labels:
             rows = np.flatnonzero(data.labels >= 0)[:EVALUATED]

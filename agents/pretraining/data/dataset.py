@@ -7,7 +7,6 @@ comes from (sources.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -108,7 +107,7 @@ def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def split_rows(count: int, groups: Sequence[Any] | None, share: float, *, seed: int) -> Rows:
+def split_rows(count: int, groups: npt.ArrayLike | None, share: float, *, seed: int) -> Rows:
     """Rows to hold out, about `share` of all, whole groups together.
 
     Args:

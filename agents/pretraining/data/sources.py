@@ -14,7 +14,7 @@ import numpy as np
 from playout.agents.pretraining.data.dataset import Split, split_rows
 from playout.agents.pretraining.data.folders import read_folder
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
-from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.errors import ConfigError, DataError
 
 FASHION = (
@@ -63,7 +63,9 @@ def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
     except gymnasium.error.Error as error:
         raise ConfigError(f"{env!r}: {error}".splitlines()[0]) from None
     side = size or 64
-    pictures, episodes, episode = [], [], 0
+    pictures: list[Bytes] = []
+    episodes: list[int] = []
+    episode = 0
     try:
         made.reset(seed=seed)
         made.action_space.seed(seed)
