@@ -8,7 +8,7 @@ policies in detail is `playout rlhf judge`.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.commands.memory_options import AdapterOptions, adapt
 from playout.rlhf.environments.load import read_options, trust_language_environment
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import load_learned
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
-from playout.rlhf.model.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
@@ -139,11 +140,12 @@ def _unfinished(
         raise RunError(f"{run.path} is not finished; continue it with --resume {run.path}")
     model, tokenizer = load_model(str(base), device=device)
     if run.config.get("lora_rank"):
-        add_adapters(model, LoRAConfig(rank=int(run.config["lora_rank"])))
+        known = {field.name for field in fields(AdapterOptions)}
+        options = {name: value for name, value in run.config.items() if name in known}
+        weights = str(run.config.get("weights", "float32"))
+        adapt(model, AdapterOptions(**options), seed=run.seed, weights=weights)
     _, state = run.load(which, only=("model",))
-    weights = {name.removeprefix("model."): t for name, t in state["model"].items()}
-    names = set(model.state_dict())
-    model.load_state_dict({name: t for name, t in weights.items() if name in names})
+    load_learned(model, {name.removeprefix("model."): t for name, t in state["model"].items()})
     return model, tokenizer
 
 

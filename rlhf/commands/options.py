@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from playout.agents.runs.options import MachineOptions, TrainingOptions, make_command
 from playout.errors import ConfigError
+from playout.rlhf.commands.memory_options import AdapterOptions
 from tyro.conf import arg
 
 __all__ = [
     "Data",
+    "HeldWeights",
     "ModelOptions",
     "OptionalFile",
     "OptionalRun",
@@ -30,6 +32,9 @@ __all__ = [
 Size = Annotated[str, arg(metavar="tiny|small|base|large")]
 Data = Annotated[str, arg(metavar="auto|real|synthetic|FILE")]
 Weights = Annotated[Literal["float32", "bfloat16"], arg(metavar="float32|bfloat16")]
+HeldWeights = Annotated[
+    Literal["float32", "bfloat16", "int8", "nf4"], arg(metavar="float32|bfloat16|int8|nf4")
+]
 RequiredRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="(required)")]
 OptionalRun = Annotated[str, arg(metavar="RUN", help_behavior_hint="")]
 OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
@@ -132,7 +137,7 @@ class StageOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyOptions(StageOptions):
+class PolicyOptions(AdapterOptions, StageOptions):
     """Where a policy comes from and what it is for."""
 
     base: RequiredRun = ""
@@ -145,8 +150,6 @@ class PolicyOptions(StageOptions):
     """Which prompts and which independent judge; or a file of prompts."""
     max_new_tokens: int = 0
     """Longest response, in tokens; 0 leaves it to the size."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank; switched off, they give the reference."""
-    weights: Weights = "float32"
+    weights: HeldWeights = "float32"
     """Type in which weights that do not learn are held (reference, reward model, and the policy's
-    own below adapters); bfloat16 halves their memory."""
+    own below adapters); bfloat16 halves their memory, int8 and nf4 (4 bits) take less."""

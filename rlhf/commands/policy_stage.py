@@ -14,22 +14,31 @@ from playout.agents.runs.reporting import write_json
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
+from playout.rlhf.commands.memory_options import adapt
 from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.records import read_prompts, split_by_text
 from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.adapters.held import held_type
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.huggingface import read_json
-from playout.rlhf.model.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.reference import Reference
-from playout.rlhf.model.transformer import Transformer, hold_weights, pick_dtype
+from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.rewards import RewardFunction, load_reward, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
-from playout.rlhf.stages.run import mark_finished, open_stage, stage_source, train_stage
+from playout.rlhf.stages.run import (
+    check_base,
+    export_stage,
+    mark_finished,
+    open_stage,
+    stage_source,
+    train_stage,
+)
 from playout.rlhf.stages.sizes import recipe
+from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
     "PolicyStage",
@@ -39,6 +48,9 @@ __all__ = [
     "train_online",
     "train_policy",
 ]
+
+BASES = ("sft", "pretrain")
+# The stage of a whole pipeline that a policy starts from.
 
 T = TypeVar("T", bound=OnlineConfig)
 
@@ -75,10 +87,9 @@ def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
     if not command.base:
         raise ConfigError("name the policy to start from: --base RUN")
     device = resolve_device(command.device)
-    model, tokenizer = load_model(command.base, ["sft", "pretrain"], device=device)
-    if command.lora_rank:
-        add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
-        hold_weights(model, pick_dtype(command.weights))
+    model, tokenizer = load_model(command.base, BASES, device=device)
+    dropout = getattr(command, "lora_dropout", 0.0)
+    adapt(model, command, seed=command.seed, weights=command.weights, dropout=dropout)
     return model, tokenizer
 
 
@@ -99,7 +110,7 @@ def open_policy_stage(
     if not command.reward and reward is None:
         raise ConfigError("name the reward: --reward RUN or --reward module:function")
     numbers = recipe(command.size)
-    device, weights = resolve_device(command.device), pick_dtype(command.weights)
+    device, weights = resolve_device(command.device), held_type(command.weights)
     model, tokenizer = load_policy(command)
     scorer = reward
     if scorer is None:
@@ -119,6 +130,8 @@ def open_policy_stage(
         )
         sides = Datasets(run.config["material"]).demonstrations()
         prompts, heldout = ([item.prompt for item in side] for side in sides)
+    set_threads(run, model.config.hidden_size, command.threads)
+    check_base(run, command.base, BASES)
     material = run.config["material"]
     longest = command.max_new_tokens or numbers.response_length
     context = model.config.max_position_embeddings
@@ -208,6 +221,8 @@ def train_policy(
 ) -> RunDir:
     """Train, with ten evaluations on the way, and leave the policy in RUN/model."""
     train_stage(trainer, stage.run, updates=updates, evaluations=10, quiet=quiet)
-    export_model(stage.run.path / "model", trainer.model, stage.tokenizer)
+    export_stage(
+        stage.run, trainer.model, stage.tokenizer, base=stage.run.config["base"], stages=BASES
+    )
     mark_finished(stage.run, quiet=quiet)
     return stage.run

@@ -4,6 +4,7 @@ A stage reads the folder of an earlier one and leaves its own as `model/` in its
 tensors are huggingface.py's, the vocabulary is generation/tokenizer.py's.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -11,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs.checkpoint.durable_io import hash_file
 from playout.agents.runs.checkpoint.manifest import write_manifest
 from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
-from playout.errors import RunError
+from playout.errors import CheckpointError, RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import hold_weights
+from playout.rlhf.model.adapters.lora import merge_adapters
+from playout.rlhf.model.adapters.peft_folder import is_adapter, load_adapter, named_base
 from playout.rlhf.model.huggingface import from_pretrained, read_json, save_pretrained
-from playout.rlhf.model.transformer import Transformer, hold_weights
+from playout.rlhf.model.transformer import Transformer
 from torch import nn
 
-__all__ = ["IMPROVING", "export_model", "load_model", "model_folder"]
+__all__ = ["IMPROVING", "export_model", "load_model", "merged", "model_digest", "model_folder"]
 
 MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
@@ -32,7 +37,7 @@ POLICIES = (*IMPROVING, "sft", "pretrain")
 def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
     """The Hugging Face folder meant by `path`: itself, a stage's run, or a run of many stages."""
     path = Path(path)
-    if (path / "config.json").exists():
+    if (path / "config.json").exists() or is_adapter(path):
         return path
     candidates = [path, *(path / stage for stage in stages)]
     for candidate in candidates:
@@ -66,9 +71,12 @@ def load_model(
         writes: Whether it should write text; an encoder or a reward model is then refused.
     """
     folder = model_folder(path, stages)
-    if writes:
-        _check_writes(path, folder)
-    model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
+    if is_adapter(folder):
+        model, tokenizer = _adapted(folder)
+    else:
+        if writes:
+            _check_writes(path, folder)
+        model, tokenizer = _plain(folder)
     tokenizer.check_model(model.config)
     if device is not None:
         with device_errors(device):
@@ -94,6 +102,40 @@ def _check_writes(path: str | Path, folder: Path) -> None:
             f"{path} is an encoder, which writes no text; start from a run of pretrain without "
             "--encoder"
         )
+
+
+def _plain(folder: Path) -> tuple[Transformer, Tokenizer]:
+    return from_pretrained(folder), Tokenizer.load(folder)
+
+
+def _adapted(folder: Path) -> tuple[Transformer, Tokenizer]:
+    """The model that adapters were made for, with them merged into it."""
+    named = named_base(folder)
+    base = next((p for p in (Path(named), folder / named) if (p / "config.json").exists()), None)
+    if base is None or not named:
+        raise CheckpointError(
+            f"{folder} holds adapters for {named or 'a model that it does not name'}, which is no "
+            "folder here; merge them with: "
+            f"playout rlhf import-model {folder} --base FOLDER --out OUT"
+        )
+    return merged(base, folder)
+
+
+def merged(base: Path, adapter: Path) -> tuple[Transformer, Tokenizer]:
+    """A model with the adapters of a folder merged; the tokenizer is the base's."""
+    model, tokenizer = _plain(base)
+    load_adapter(model, adapter)
+    merge_adapters(model)
+    return model, tokenizer
+
+
+def model_digest(folder: Path) -> str:
+    """One sha256 of a model's configuration and weights."""
+    found = hashlib.sha256()
+    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.safetensors")]):
+        if path.name not in ("generation_config.json", "tokenizer_config.json"):
+            found.update(f"{path.name} {hash_file(path)[1]}\n".encode())
+    return found.hexdigest()
 
 
 def export_model(

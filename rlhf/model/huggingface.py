@@ -75,7 +75,9 @@ def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, Projection):
             # With adapters, the merged weight.
-            state[f"{name}.weight"] = module.effective()
+            state[f"{name}.weight"] = module.dense()
+            if module.bias is not None:
+                state[f"{name}.bias"] = module.bias
     tensors = {}
     for ours, parts in names_of(model.config):
         rows = [shape[0] for _, shape in parts]

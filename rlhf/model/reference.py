@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from playout.rlhf.model.adapters.held import hold_weights
+from playout.rlhf.model.adapters.lora import adapters_off, has_adapters
 from playout.rlhf.model.lm_head import token_logprobs
-from playout.rlhf.model.lora import adapters_off, has_adapters
-from playout.rlhf.model.transformer import Transformer, autocast, hold_weights
+from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor
 
 __all__ = ["Reference", "row_slices", "sequence_logprobs"]

@@ -18,13 +18,13 @@ from playout.rlhf.model.config import TransformerConfig, rotary_table
 from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 __all__ = [
     "SIZES",
     "Transformer",
     "TransformerConfig",
     "autocast",
-    "hold_weights",
     "packed_mask",
     "pick_dtype",
     "sized_config",
@@ -108,9 +108,26 @@ class Projection(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.weight.shape[0], self.weight.shape[1]
+
+    def dense(self) -> Tensor:
+        """The weight as plain numbers, [out, in], however it is held."""
+        return self.weight
+
+    def replaced(self, weight: Tensor) -> "Projection":
+        """A plain projection with another weight [out, in] and the same bias; both learn."""
+        plain = Projection(weight.shape[1], weight.shape[0])
+        plain.weight = nn.Parameter(weight)
+        plain.bias = None if self.bias is None else nn.Parameter(self.bias.detach())
+        return plain
+
     def effective(self, gain: Tensor | None = None) -> Tensor:
         """The weight that stands in for gain and map, [out, in]."""
-        return self.weight if gain is None else self.weight * gain
+        weight = self.dense()
+        return weight if gain is None else weight * gain
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out] in the type of `x`."""
@@ -184,6 +201,10 @@ class Transformer(nn.Module):
     """Token ids to hidden states.
 
     In the shapes, B are rows, L tokens, H the hidden size, V the vocabulary.
+
+    Attributes:
+        recompute: What blocks compute is not kept for the backward pass but computed again there:
+            less memory for a third more time.
     """
 
     cos: Tensor
@@ -197,7 +218,7 @@ class Transformer(nn.Module):
             seed: Of the initial weights; None leaves them unset, for a checkpoint to fill.
         """
         super().__init__()
-        self.config = config
+        self.config, self.recompute = config, False
         self.embed_tokens = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         self.layers = nn.ModuleList(
             Block(config, index) for index in range(config.num_hidden_layers)
@@ -263,8 +284,12 @@ class Transformer(nn.Module):
             cos, sin = self.cos[:length], self.sin[:length]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+        again = self.recompute and torch.is_grad_enabled()
         for block in self.layers:
-            x = block(x, cos, sin, mask)
+            if again:
+                x = checkpoint(block, x, cos, sin, mask, use_reentrant=False)
+            else:
+                x = block(x, cos, sin, mask)
         return rms_normalize(x, self.config.rms_norm_eps, dtype)
 
     def head_weight(self, dtype: torch.dtype) -> Tensor:
@@ -274,14 +299,3 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., H] to [..., V], in float32."""
         return F.linear(hidden, self.head_weight(hidden.dtype)).float()
-
-
-def hold_weights(model: Transformer, dtype: torch.dtype) -> Transformer:
-    """The same model, its weights that do not learn in `dtype` from now on.
-
-    Tables of positions stay float32; what learns does, too, or small steps would be lost.
-    """
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-    return model

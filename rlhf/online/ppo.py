@@ -12,6 +12,7 @@ import torch
 from playout.agents.ppo.gae import compute_gae
 from playout.errors import ConfigError
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import learning_copy
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.online.episodes import Episodes
@@ -42,7 +43,7 @@ def make_critic(
     if kind == "shared" or not reads:
         return None
     assert isinstance(reward, RewardModel)
-    return copy.deepcopy(reward.model).requires_grad_(True)
+    return learning_copy(reward.model)
 
 
 def adapt_kl_coef(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:

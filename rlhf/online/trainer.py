@@ -20,6 +20,7 @@ from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import learned_state, load_learned
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
@@ -156,14 +157,14 @@ class OnlineTrainer(Trainer):
     def state_dict(self) -> dict[str, Any]:
         """Weights, moments, rounds; the reference is the model that was given."""
         return {
-            "model": self.policy.state_dict(),
+            "model": learned_state(self.policy),
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
-        self.policy.load_state_dict(state["model"])
+        load_learned(self.policy, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
 

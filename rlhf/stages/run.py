@@ -16,13 +16,16 @@ from playout.agents.runs.trainer import Trainer
 from playout.errors import PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.folder import IMPROVING
-from playout.rlhf.model.transformer import pick_dtype
-from playout.rlhf.stages.threads import set_threads
+from playout.rlhf.model.adapters.lora import has_adapters
+from playout.rlhf.model.adapters.peft_folder import save_adapter
+from playout.rlhf.model.folder import IMPROVING, export_model, model_digest, model_folder
+from playout.rlhf.model.transformer import Transformer, pick_dtype
 
 __all__ = [
+    "check_base",
     "discarded_unused",
     "evaluation_interval",
+    "export_stage",
     "is_finished",
     "mark_finished",
     "open_stage",
@@ -85,7 +88,6 @@ def open_stage(
     over = command.resume is not None and command.from_step is None and stage != "all"
     if over and run.record.get("finished"):
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
-    set_threads(run, command.threads)
     return run
 
 
@@ -121,6 +123,41 @@ def discarded_unused(run: RunDir, command: TrainingOptions) -> Iterator[None]:
         if command.resume is None:
             run.discard_unused()
         raise
+
+
+def check_base(run: RunDir, base: str, stages: Iterable[str]) -> None:
+    """Note which model a run starts from, or see that it is still the same.
+
+    Adapters are nothing without the weights below them, and a policy is held near what it was.
+
+    Args:
+        run: The run.
+        base: As the command names it.
+        stages: Which of a run of many stages (see `model_folder`).
+
+    Raises:
+        RunError: the model has changed since.
+    """
+    found, kept = model_digest(model_folder(base, stages)), run.record.get("base_sha256")
+    if kept is None:
+        with run.lock():
+            run.update(base_sha256=found)
+    elif kept != found:
+        raise RunError(
+            f"{base} is no longer the model that {run.path} started from; put that back, or start "
+            "a new run"
+        )
+
+
+def export_stage(
+    run: RunDir, model: Transformer, tokenizer: Tokenizer, *, base: str, stages: Iterable[str]
+) -> None:
+    """Leave what a stage has learned in RUN/model, adapters merged, and those in RUN/adapter."""
+    if has_adapters(model):
+        source = model_folder(base, stages).absolute()
+        save_adapter(model, run.path / "adapter", base=str(source))
+        tokenizer.save(run.path / "adapter")
+    export_model(run.path / "model", model, tokenizer)
 
 
 def mark_finished(run: RunDir, *, quiet: bool) -> None:

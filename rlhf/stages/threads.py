@@ -1,47 +1,49 @@
-"""How many threads torch uses: measured once a process, kept with a run.
+"""How many threads torch uses: by a rule, kept with a run.
 
-On a busy machine two threads that wait for each other are many times slower than one. The number
-is stored with a run, because sums may differ in their last bit with it and a resumed run must
-equal one that was not stopped. OMP_NUM_THREADS overrules all.
+Sums may differ in their last bit with the number of threads. A clock would choose another number on
+another day, so the size of the model and the number of cores decide, and what was chosen is stored
+with a run: the same command with the same seed gives the same weights whatever else the machine
+does, and a resumed run equals one that was not stopped. OMP_NUM_THREADS overrules all.
 """
 
 import os
-import statistics
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from playout.agents.runs.directory import RunDir
+from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["set_threads", "use_threads"]
+__all__ = [
+    "decoding_threads",
+    "set_threads",
+    "threads_to_decode",
+    "threads_to_train",
+    "use_threads",
+]
 
-_REPEATS = 5
-
-
-def _seconds(threads: int) -> float:
-    """Median time of work like a small Transformer's on so many threads."""
-    torch.set_num_threads(threads)
-    x, w = torch.ones(512, 256), torch.ones(688, 256)
-    found = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        for _ in range(2):
-            torch.nn.functional.silu(x @ w.T) @ w
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+# A thread has at least so many columns of a layer's matrices to itself, or waiting costs more.
+COLUMNS = 64
+# Multiply-adds of a decoding step that are worth a thread. A step is a few hundred short products
+# with a meeting of all threads after each; on a busy machine those cost more than the products.
+STEP = 1 << 28
 
 
-def measure_threads() -> int:
-    """The faster of one thread and one a core."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if cores == 1:
-        return 1
-    _seconds(1)
-    return cores if _seconds(cores) < 0.9 * _seconds(1) else 1
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-_chosen = 0
+def threads_to_train(hidden_size: int) -> int:
+    """Threads for whole batches through a model of that width."""
+    return max(1, min(num_cores(), hidden_size // COLUMNS))
+
+
+def threads_to_decode(parameters: int, rows: int) -> int:
+    """Threads for a token at a time, in so many rows, through a model of so many parameters."""
+    return max(1, min(num_cores(), parameters * rows // STEP))
 
 
 def use_threads(threads: int) -> None:
@@ -50,14 +52,33 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def set_threads(run: RunDir, threads: int = 0) -> int:
-    """Set torch's threads and return their number.
+@contextmanager
+def decoding_threads(model: Transformer, rows: int, threads: int = 0) -> Iterator[int]:
+    """Inside, torch uses the threads that suit decoding; gives their number.
+
+    Args:
+        model: What decodes.
+        rows: Prompts at once.
+        threads: The person's own choice; 0 for none.
+    """
+    before = torch.get_num_threads()
+    if not threads and not os.environ.get("OMP_NUM_THREADS"):
+        threads = threads_to_decode(sum(p.numel() for p in model.parameters()), rows)
+    use_threads(threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def set_threads(run: RunDir, hidden_size: int, threads: int = 0) -> int:
+    """Set torch's threads for training and return their number.
 
     Args:
         run: Its number is taken again; where it has none, one is chosen and noted there.
+        hidden_size: Of the model that learns.
         threads: The person's own choice; 0 for none.
     """
-    global _chosen
     if threads:
         torch.set_num_threads(threads)
         return threads
@@ -67,8 +88,8 @@ def set_threads(run: RunDir, threads: int = 0) -> int:
     if isinstance(kept, int) and kept > 0:
         torch.set_num_threads(kept)
         return kept
-    _chosen = _chosen or measure_threads()
-    torch.set_num_threads(_chosen)
+    chosen = threads_to_train(hidden_size)
+    torch.set_num_threads(chosen)
     with run.lock():
-        run.update(threads=_chosen)
-    return _chosen
+        run.update(threads=chosen)
+    return chosen

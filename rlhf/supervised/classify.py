@@ -20,7 +20,8 @@ from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.tfidf import Features, logistic, ridge
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
@@ -108,6 +109,16 @@ class ClassifyTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.rows), self.config.batch, self.learner.steps, seed=self.seed)
+        parts = portions(chosen, self.config.learn.microbatch)
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
+            loss = self._loss(parts[number])
+            return loss, {"train/loss": loss.detach()}
+
+        return self._step([len(part) / len(chosen) for part in parts], loss_of)
+
+    def _loss(self, chosen: Sequence[int]) -> Tensor:
+        """Mean over some texts."""
         device = self.model.device
         ids, lengths = pad_right([self.rows[i] for i in chosen], self.tokenizer.pad_id)
         wanted = torch.tensor([self.task.train[1][i] for i in chosen])
@@ -115,10 +126,8 @@ class ClassifyTrainer(SupervisedTrainer):
         with autocast(self.dtype, device):
             found = scores(self.model, self.head, ids, lengths)
         if self.task.classes:
-            loss = F.cross_entropy(found, wanted.long())
-        else:
-            loss = F.mse_loss(found, wanted)
-        return self.learner.step(loss, {"train/loss": loss.detach()})
+            return F.cross_entropy(found, wanted.long())
+        return F.mse_loss(found, wanted)
 
     def predictions(self) -> np.ndarray[Any, Any]:
         """Scores of the held-out texts, [N] or [N, classes]."""

@@ -22,7 +22,7 @@ from playout.rlhf.generation.responses import encode_prompts, sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, pick_dtype
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -180,6 +180,14 @@ class DPOTrainer(SupervisedTrainer):
         """One step."""
         config = self.config
         chosen = batch_of(len(self.rows), config.batch, self.learner.steps, seed=self.seed)
+        parts = portions(chosen, config.learn.microbatch)
+        shares = [len(part) / len(chosen) for part in parts]
+        found = self._step(shares, lambda number: self._loss(parts[number]))
+        return {**found, "lr": found["train/learning_rate"]}
+
+    def _loss(self, chosen: Sequence[int]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Mean over some pairs, and what shows in the log."""
+        config = self.config
         parts = [*self._tensors(chosen), self.targets[chosen]]
         obs, actions, valid, target = pack_to_device(parts, self.model.device)
         tensors = obs, actions, valid
@@ -194,7 +202,7 @@ class DPOTrainer(SupervisedTrainer):
             better = config.beta * torch.where(preferred, first, second)
             worse = config.beta * torch.where(preferred, second, first)
             ours, others = sums.detach().chunk(2)
-            metrics = {
+            metrics: dict[str, Tensor | float] = {
                 "train/loss": loss.detach(),
                 "rewards/chosen": better.mean(),
                 "rewards/rejected": worse.mean(),
@@ -203,8 +211,7 @@ class DPOTrainer(SupervisedTrainer):
                 "logps/chosen": torch.where(preferred, ours, others).mean(),
                 "logps/rejected": torch.where(preferred, others, ours).mean(),
             }
-        found = self.learner.step(loss, metrics)
-        return {**found, "lr": found["train/learning_rate"]}
+        return loss, metrics
 
     def evaluate(self) -> dict[str, float]:
         """Reward, judge and KL on held-out prompts, or what held-out pairs say; and samples."""

@@ -38,6 +38,25 @@ class MaskedBatch:
     follows: Tensor | None
     """int64 [B], 1 where the second span follows the first, or None."""
 
+    @property
+    def num_targets(self) -> int:
+        """Tokens that were chosen."""
+        return int((self.targets != IGNORE).sum())
+
+    def portions(self, size: int) -> "list[MaskedBatch]":
+        """The rows in batches of at most `size`; all in one if that is 0."""
+        if size <= 0 or size >= len(self.ids):
+            return [self]
+        return [
+            MaskedBatch(
+                self.ids[rows],
+                self.targets[rows],
+                self.lengths[rows],
+                None if self.follows is None else self.follows[rows],
+            )
+            for rows in (slice(at, at + size) for at in range(0, len(self.ids), size))
+        ]
+
 
 def mask_tokens(
     ids: np.ndarray[Any, Any], maskable: np.ndarray[Any, Any], tokenizer: Tokenizer, rng: Any
@@ -118,7 +137,7 @@ class MaskedBatches:
 
 
 def masked_loss(
-    model: Transformer, head: MaskedTokenHead, batch: MaskedBatch
+    model: Transformer, head: MaskedTokenHead, batch: MaskedBatch, *, pair_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean loss over the chosen tokens, plus that of the pairs; and what was right of each."""
     parts = [batch.ids, batch.targets, batch.lengths, target_places(batch.targets)]
@@ -139,7 +158,7 @@ def masked_loss(
     for follows_ in follows:
         pair_logits = head.pair(hidden[:, 0], model.norm)
         pair_loss = F.cross_entropy(pair_logits, follows_)
-        loss = loss + pair_loss
+        loss = loss + pair_loss * pair_weight
         metrics["pair_loss"] = pair_loss.detach()
         metrics["pair_accuracy"] = (pair_logits.argmax(-1) == follows_).float().mean()
     return loss, metrics

@@ -18,7 +18,7 @@ from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
 from torch import Tensor
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
@@ -89,9 +89,15 @@ class PretrainTrainer(SupervisedTrainer):
         window = self.train_corpus.windows(
             self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
         )
-        with autocast(self.dtype, self.model.device):
-            loss, _ = next_token_loss(self.model, self._forward, window)
-        return self.learner.step(loss, {"train/loss": loss.detach()})
+        windows = list(zip(*(portions(x, config.learn.microbatch) for x in window), strict=True))
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
+            with autocast(self.dtype, self.model.device):
+                loss, _ = next_token_loss(self.model, self._forward, windows[number])
+            return loss, {"train/loss": loss.detach()}
+
+        # Every row of a step has as many targets.
+        return self._step([len(ids) / config.rows for ids, _ in windows], loss_of)
 
     def evaluate(self) -> dict[str, float]:
         """Bits per byte of the held-out text."""
@@ -138,10 +144,20 @@ class MaskedTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
-        with autocast(self.dtype, self.model.device):
-            loss, metrics = masked_loss(self.model, self.head, batch)
-        found = {f"train/{name}": value for name, value in metrics.items()}
-        return self.learner.step(loss, {**found, "train/loss": loss.detach()})
+        parts = batch.portions(self.config.learn.microbatch)
+        hidden = [part.num_targets for part in parts]
+        shares = [count / max(sum(hidden), 1) for count in hidden]
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
+            part, share = parts[number], shares[number]
+            # Masked tokens and pairs are means of their own: the share is that of the tokens.
+            rows = len(part.ids) / len(batch.ids) / share if share else 0.0
+            with autocast(self.dtype, self.model.device):
+                loss, metrics = masked_loss(self.model, self.head, part, pair_weight=rows)
+            found = {f"train/{name}": value for name, value in metrics.items()}
+            return loss, {**found, "train/loss": loss.detach()}
+
+        return self._step(shares, loss_of)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -20,13 +20,14 @@ from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.checkpoints.configs import class_name, read_json
 from playout.rlhf.model.folder import export_model, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads
-from playout.rlhf.model.transformer import Transformer, autocast, hold_weights, pick_dtype
+from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -233,23 +234,47 @@ class RewardTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         pairs = self.train.batch(self.config.batch, self.learner.steps, seed=self.seed)
+        columns = pairs.first, pairs.second, pairs.votes, pairs.margins
+        pairs = Pairs(pairs.texts, *pack_to_device(columns, self.reward.model.device))
+        parts = portions(pairs.texts, self.config.learn.microbatch)
+        if len(parts) == 1:
+            return self._step([1.0], lambda _: self._loss(self._scores(pairs.texts), pairs))
+        # Every text may be compared with every other: the loss is differentiated by their scores
+        # first, then these by the weights, part by part.
+        with torch.no_grad(), self._dropout():
+            found = torch.cat([self._scores(part) for part in parts])
+        loss, metrics = self._loss(found.requires_grad_(), pairs)
+        asked = [found, self.log_tie] if self.has_ties else [found]
+        grad, *tie_grads = torch.autograd.grad(loss, asked)
+        grads = grad.split([len(part) for part in parts])
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
+            part = (self._scores(parts[number]) * grads[number]).sum()
+            if number:
+                return part, {}
+            return part + sum(self.log_tie * one for one in tie_grads), metrics
+
+        return self._step([1.0] * len(parts), loss_of)
+
+    def _scores(self, chosen: Sequence[int]) -> Tensor:
+        """Of some texts of the source, with gradients."""
         device, pad = self.reward.model.device, self.reward.tokenizer.pad_id
-        ids, lengths = pad_right([self.rows[i] for i in pairs.texts], pad)
-        parts = [ids, lengths, pairs.first, pairs.second, pairs.votes, pairs.margins]
-        ids, lengths, *columns = pack_to_device(parts, device)
-        pairs = Pairs(pairs.texts, *columns)
+        ids, lengths = pack_to_device(pad_right([self.rows[i] for i in chosen], pad), device)
         with autocast(self.reward.dtype, device):
-            found = scores(self.reward.model, self.reward.head, ids, lengths)
+            return scores(self.reward.model, self.reward.head, ids, lengths)
+
+    def _loss(self, found: Tensor, pairs: Pairs) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Of the scores of the texts of `pairs`, and what shows in the log."""
         tie = self.log_tie if self.has_ties else None
         loss, lead = preference_loss(found, pairs, log_tie=tie)
         with torch.no_grad():
             votes = pairs.votes[:, 0] - pairs.votes[:, 1]
-            metrics = {
+            metrics: dict[str, Tensor | float] = {
                 "train/loss": loss.detach(),
                 "rewards/accuracies": ((lead > 0) == (votes > 0)).float().mean(),
                 "rewards/margins": (lead * votes.sign()).mean(),
             }
-        return self.learner.step(loss + self.config.center * found.square().mean(), metrics)
+        return loss + self.config.center * found.square().mean(), metrics
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy and calibration on held-out comparisons."""

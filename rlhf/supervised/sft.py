@@ -18,7 +18,7 @@ from playout.rlhf.generation.responses import encode_prompts, sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
 from torch import Tensor
 
 __all__ = ["SFTConfig", "SFTTrainer"]
@@ -106,8 +106,15 @@ class SFTTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.texts), self.config.batch, self.learner.steps, seed=self.seed)
-        loss, _ = self._loss(self._pack([self.texts[i] for i in chosen]))
-        return self.learner.step(loss, {"train/loss": loss.detach()})
+        parts = portions([self.texts[i] for i in chosen], self.config.learn.microbatch)
+        packs = [self._pack(part) for part in parts]
+        learned = sum(len(packed.places) for packed in packs)
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
+            loss, _ = self._loss(packs[number])
+            return loss, {"train/loss": loss.detach()}
+
+        return self._step([len(packed.places) / max(learned, 1) for packed in packs], loss_of)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -5,17 +5,22 @@ evaluations are the stages'.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from playout.agents.optim.device_adam import make_adam
 from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
+from playout.rlhf.model.adapters.held import learned_state, load_learned
+from playout.rlhf.model.adapters.lora import dropout_at
 from torch import Tensor, nn
 
-__all__ = ["LearnConfig", "Learner", "SupervisedTrainer"]
+__all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "portions"]
+
+S = TypeVar("S", bound=Sequence[Any] | Tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,19 @@ class LearnConfig:
     """Longer gradients are shortened to it."""
     dtype: str = "auto"
     """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
+    microbatch: int = 0
+    """Records a forward pass, to save memory; 0 takes a step's whole batch."""
+
+    def __post_init__(self) -> None:
+        if self.microbatch < 0:
+            raise ConfigError(f"microbatch must not be negative, not {self.microbatch}")
+
+
+def portions(batch: S, size: int) -> list[S]:
+    """A batch in parts of at most `size`; whole if that is 0."""
+    if size <= 0 or size >= len(batch):
+        return [batch]
+    return [batch[start : start + size] for start in range(0, len(batch), size)]  # type: ignore[misc, return-value]
 
 
 class Learner:
@@ -72,8 +90,34 @@ class Learner:
         Raises:
             DivergedError: the gradient is not finite.
         """
+        return self.step_parts([1.0], lambda _: (loss, metrics))
+
+    def step_parts(
+        self,
+        shares: Sequence[float],
+        part: Callable[[int], tuple[Tensor, Mapping[str, Tensor | float]]],
+    ) -> dict[str, float]:
+        """One step of a batch that is differentiated part by part, to save memory.
+
+        Args:
+            shares: What part of the batch's mean each is, such as its targets over all of them;
+                they add up to 1. The sum of the losses times these is what is differentiated.
+            part: From a part's number to its own mean loss and metrics; called in order, and each
+                is differentiated before the next is asked for.
+
+        Returns:
+            Metrics of the whole batch: means of the parts' by their shares.
+
+        Raises:
+            DivergedError: the gradient is not finite.
+        """
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        metrics: dict[str, Tensor | float] = {}
+        for number, share in enumerate(shares):
+            loss, found = part(number)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in found.items():
+                metrics[name] = metrics[name] + value * share if name in metrics else value * share
         self.optimizer.lr = self.learning_rate(self.steps)
         norm = self.optimizer.advance(self.config.max_grad_norm)
         self.steps += 1
@@ -98,11 +142,13 @@ class SupervisedTrainer(Trainer):
     """Some gradient steps on parts of a model; `update` and `evaluate` are a subclass's.
 
     Attributes:
+        seed: of order and dropout.
         parts: what learns and is saved, by name.
         learner: its optimiser.
         shown: metrics of the progress line, with their labels there.
     """
 
+    seed: int
     shown: tuple[tuple[str, str], ...] = (("train/loss", "loss"),)
 
     def _prepare(
@@ -123,6 +169,19 @@ class SupervisedTrainer(Trainer):
         parameters = [one for part in parts.values() for one in part.parameters()]
         self.learner = Learner([*parameters, *extra], learn, total_steps=steps)
 
+    def _step(
+        self,
+        shares: Sequence[float],
+        part: Callable[[int], tuple[Tensor, Mapping[str, Tensor | float]]],
+    ) -> dict[str, float]:
+        """`Learner.step_parts`, with the dropout of this step."""
+        with self._dropout():
+            return self.learner.step_parts(shares, part)
+
+    def _dropout(self) -> AbstractContextManager[None]:
+        """Inside, adapters drop what this step's number says."""
+        return dropout_at(self.parts.values(), [self.seed, self.learner.steps])
+
     @property
     def progress(self) -> tuple[int, int]:
         """Units done and planned."""
@@ -133,12 +192,12 @@ class SupervisedTrainer(Trainer):
         return {name: f"{metrics[key]:.3f}" for key, name in self.shown if key in metrics}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and moments; data come by step number."""
-        weights = {name: part.state_dict() for name, part in self.parts.items()}
+        """Weights that learn, and moments; data come by step number."""
+        weights = {name: learned_state(part) for name, part in self.parts.items()}
         return {**weights, "optimizer": self.learner.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            load_learned(part, state[name])
         self.learner.load_state_dict(state["optimizer"])

@@ -14,9 +14,10 @@ from playout.rlhf.data.batches import Corpus
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.adapters.held import hold_weights
+from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.reference import Reference
-from playout.rlhf.model.transformer import Transformer, hold_weights, sized_config
+from playout.rlhf.model.transformer import Transformer, sized_config
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer

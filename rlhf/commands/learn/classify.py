@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import (
     Data,
     OptionalFile,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(StageOptions):
+class Command(MicrobatchOptions, StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json."""
 
     base: RequiredRun = ""
@@ -96,6 +97,7 @@ def _measure_models(
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import train_stage
     from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer, linear_baseline
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -103,13 +105,17 @@ def _measure_models(
     config = ClassifyConfig(
         steps=command.steps or recipe(command.size).classify_steps,
         batch=command.batch,
-        learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
+        learn=LearnConfig(
+            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+        ),
     )
     device = resolve_device(command.device)
     for kind in ("scratch", "pretrained"):
         model, tokenizer = load_model(command.base, ["pretrain"], device=device, writes=False)
         if kind == "scratch":
             model = Transformer(model.config, seed=command.seed).to(device)
+        model.recompute = command.checkpoint_activations
+        set_threads(run, model.config.hidden_size, command.threads)
         trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
         inner = RunDir.open_or_create(
             run.subrun(f"{name}-{kind}"),

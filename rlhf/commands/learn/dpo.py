@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import (
     Data,
     OptionalFile,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(PolicyOptions):
+class Command(MicrobatchOptions, PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
@@ -56,6 +57,8 @@ class Command(PolicyOptions):
     """Share of labels taken to be wrong."""
     learning_rate: float = 2e-4
     """At its highest."""
+    lora_dropout: float = 0.0
+    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
 
 
 def main(command: Command) -> int:
@@ -123,18 +126,27 @@ def _config(command: Command) -> DPOConfig:
         beta=command.beta,
         kind=command.kind,
         label_smoothing=command.label_smoothing,
-        learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
+        learn=LearnConfig(
+            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+        ),
     )
 
 
 def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row] | None) -> RunDir:
     """DPO without any reward: held-out pairs say how well it goes."""
     from playout.errors import ConfigError
-    from playout.rlhf.commands.policy_stage import load_policy
+    from playout.rlhf.commands.policy_stage import BASES, load_policy
     from playout.rlhf.data.datasets import hold_out
-    from playout.rlhf.model.folder import export_model
-    from playout.rlhf.model.transformer import pick_dtype
-    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage, train_stage
+    from playout.rlhf.model.adapters.held import held_type
+    from playout.rlhf.stages.run import (
+        check_base,
+        discarded_unused,
+        export_stage,
+        mark_finished,
+        open_stage,
+        train_stage,
+    )
+    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.dpo import DPOTrainer
 
     config = _config(command)
@@ -145,6 +157,8 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
     )
     if run.config.get("measured_on") != "pairs":
         raise ConfigError(f"{run.path} was measured by a reward function; give it again")
+    set_threads(run, model.config.hidden_size, command.threads)
+    check_base(run, command.base, BASES)
     with discarded_unused(run, command):
         trainer = DPOTrainer(
             model,
@@ -154,10 +168,10 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
             seed=command.seed,
             heldout=test,
             folder=run.path,
-            weights=pick_dtype(command.weights),
+            weights=held_type(command.weights),
         )
     train_stage(trainer, run, updates=config.steps, evaluations=10, quiet=command.quiet)
-    export_model(run.path / "model", trainer.model, tokenizer)
+    export_stage(run, trainer.model, tokenizer, base=command.base, stages=BASES)
     mark_finished(run, quiet=command.quiet)
     return run
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import Data, Size, StageOptions, data_file, stage_command
 from tyro.conf import arg
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(StageOptions):
+class Command(MicrobatchOptions, StageOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
     text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
@@ -84,6 +85,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         train_stage,
     )
     from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.stages.threads import set_threads
 
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
@@ -111,6 +113,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     build = _encoder if command.encoder else _decoder
     with discarded_unused(run, command):
         trainer = build(command, tokenizer, texts, heldout)
+    trainer.model.recompute = command.checkpoint_activations
+    set_threads(run, trainer.model.config.hidden_size, command.threads)
     train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
     heads = {name: part for name, part in trainer.parts.items() if name != "model"}
     export_model(
@@ -148,6 +152,7 @@ def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, 
             learning_rate=command.learning_rate,
             weight_decay=0.1,
             dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
     return shape, config

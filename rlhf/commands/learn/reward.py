@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import (
     Data,
     OptionalFile,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(StageOptions):
+class Command(MicrobatchOptions, StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -87,6 +88,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
+        check_base,
         discarded_unused,
         mark_finished,
         open_stage,
@@ -94,6 +96,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         train_stage,
     )
     from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -121,6 +124,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         lambda: {"material": "files" if own else choose_source(command.data)},
         rows=rows,
     )
+    model.recompute = command.checkpoint_activations
+    set_threads(run, model.config.hidden_size, command.threads)
+    check_base(run, command.base, ["pretrain", "sft"])
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,
@@ -130,6 +136,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
             learning_rate=command.learning_rate,
             weight_decay=command.weight_decay,
             dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
     datasets = Datasets(run.config["material"])

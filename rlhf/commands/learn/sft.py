@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.memory_options import AdapterOptions, MicrobatchOptions, adapt
 from playout.rlhf.commands.options import (
     Data,
+    HeldWeights,
     OptionalFile,
     RequiredRun,
     StageOptions,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(StageOptions):
+class Command(AdapterOptions, MicrobatchOptions, StageOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
     base: RequiredRun = ""
@@ -38,8 +40,11 @@ class Command(StageOptions):
     """Demonstrations a step."""
     learning_rate: float = 5e-4
     """At its highest."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank instead of all weights."""
+    lora_dropout: float = 0.0
+    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
+    weights: HeldWeights = "float32"
+    """Type in which weights below adapters are held; the others take a half, a quarter and an
+    eighth of the memory."""
 
 
 def main(command: Command) -> int:
@@ -67,16 +72,18 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
-    from playout.rlhf.model.folder import export_model, load_model
-    from playout.rlhf.model.lora import LoRAConfig, add_adapters
+    from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
+        check_base,
         discarded_unused,
+        export_stage,
         mark_finished,
         open_stage,
         stage_source,
         train_stage,
     )
     from playout.rlhf.stages.sizes import recipe
+    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -87,27 +94,36 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     source = stage_source(command, file, rows)
     own = Datasets("files").demonstrations(source) if source != "" else None
     model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
+    adapt(
+        model,
+        command,
+        seed=command.seed,
+        weights=command.weights,
+        dropout=command.lora_dropout,
+    )
     run = open_stage(
         command,
         "sft",
         lambda: {"material": "files" if own else choose_source(command.data)},
         rows=rows,
     )
+    set_threads(run, model.config.hidden_size, command.threads)
+    check_base(run, command.base, ["pretrain"])
     demonstrations = own or Datasets(run.config["material"]).demonstrations()
-    if command.lora_rank:
-        add_adapters(model, LoRAConfig(rank=command.lora_rank), seed=command.seed)
     config = SFTConfig(
         steps=command.steps or numbers.sft_steps,
         batch=command.batch,
         length=numbers.length,
         max_new_tokens=numbers.response_length,
-        learn=LearnConfig(learning_rate=command.learning_rate, dtype=command.dtype),
+        learn=LearnConfig(
+            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+        ),
     )
     with discarded_unused(run, command):
         trainer = SFTTrainer(
             model, tokenizer, demonstrations, config, seed=command.seed, folder=run.path
         )
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
-    export_model(run.path / "model", model, tokenizer)
+    export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])
     mark_finished(run, quiet=command.quiet)
     return run

@@ -9,10 +9,10 @@ from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import CheckpointError
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.huggingface import from_pretrained, load_heads, read_config, save_pretrained
-from playout.rlhf.model.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from safetensors.torch import load_file, save_file
 

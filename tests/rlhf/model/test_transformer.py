@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from playout.errors import ConfigError
+from playout.rlhf.model.adapters.lora import LoRAConfig, adapters_off, add_adapters, merge_adapters
 from playout.rlhf.model.heads import MaskedTokenHead, ScalarHead, scores
 from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
 from playout.rlhf.model.lm_head import cross_entropy, token_logprobs
-from playout.rlhf.model.lora import LoRAConfig, adapters_off, add_adapters, merge_adapters
 from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast, packed_mask
 from torch.nn import functional as F
 

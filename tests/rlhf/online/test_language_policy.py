@@ -13,7 +13,7 @@ from playout.errors import ConfigError
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.responses import responses_of
 from playout.rlhf.generation.sampling import SamplingConfig
-from playout.rlhf.model.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import RLHFConfig

@@ -1,0 +1,103 @@
+"""Flags that save memory: adapters, parts of a batch, activations computed twice.
+
+They cost no torch. The adapters themselves are model/adapters/'s; the type of weights that do not
+learn is options.py's `--weights`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.model.adapters.lora import LoRAConfig
+    from playout.rlhf.model.transformer import Transformer
+
+__all__ = ["ActivationOptions", "AdapterOptions", "MicrobatchOptions", "adapt", "lora_config"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationOptions:
+    """What is kept between the passes."""
+
+    checkpoint_activations: bool = False
+    """Keep only what enters each layer and compute the rest again in the backward pass: the same
+    gradients, less memory, about a third more time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrobatchOptions(ActivationOptions):
+    """How much of a step's batch is in memory at once."""
+
+    microbatch: int = 0
+    """Records a forward pass: gradients add up to those of the whole batch; 0 takes it at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions(ActivationOptions):
+    """Adapters that learn in place of the weights."""
+
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank; switched off, they give the reference. They are left in
+    RUN/adapter for PEFT as well, and a checkpoint holds them alone."""
+    lora_alpha: float = 16.0
+    """With --lora-rank: what adapters add is scaled by alpha / rank."""
+    lora_targets: Annotated[str, arg(metavar="NAME,NAME,...", help_behavior_hint="")] = ""
+    """With --lora-rank: which layers, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and
+    down_proj, or all-linear; by default all, those that are computed together sharing a matrix."""
+
+
+def lora_config(command: AdapterOptions, *, dropout: float = 0.0) -> LoRAConfig | None:
+    """The adapters that a command asks for; None for none.
+
+    Raises:
+        ConfigError: they cannot be.
+    """
+    from playout.errors import ConfigError
+    from playout.rlhf.model.adapters.lora import LoRAConfig, parse_targets
+
+    if not command.lora_rank:
+        given = [
+            name for name, on in (("targets", command.lora_targets), ("dropout", dropout)) if on
+        ]
+        if given:
+            raise ConfigError(f"--lora-{given[0]} needs --lora-rank")
+        return None
+    return LoRAConfig(
+        rank=command.lora_rank,
+        alpha=command.lora_alpha,
+        dropout=dropout,
+        targets=parse_targets(command.lora_targets),
+    )
+
+
+def adapt(
+    model: Transformer,
+    command: AdapterOptions,
+    *,
+    seed: int,
+    weights: str = "float32",
+    dropout: float = 0.0,
+) -> None:
+    """Give a model what a command's flags say, in place.
+
+    Args:
+        model: The model that is to learn.
+        command: The command.
+        seed: Of the adapters' first weights.
+        weights: How what does not learn is held.
+        dropout: Of the adapters.
+    """
+    from playout.errors import ConfigError
+    from playout.rlhf.model.adapters.held import held_type, hold_weights
+    from playout.rlhf.model.adapters.lora import add_adapters
+
+    config, kind = lora_config(command, dropout=dropout), held_type(weights)
+    model.recompute = command.checkpoint_activations
+    if config is not None:
+        add_adapters(model, config, seed=seed)
+        hold_weights(model, kind)
+    elif weights in ("int8", "nf4"):
+        raise ConfigError(f"weights in {weights} cannot learn; add adapters above: --lora-rank 16")

@@ -1,0 +1,206 @@
+"""Weights that do not learn: the types that hold them, and what a checkpoint leaves out.
+
+bfloat16 takes half of float32's memory, int8 (a scale a row) a quarter, NF4 (Dettmers et al. 2023:
+four bits, a scale for every 64 weights) an eighth. Only the projections of the blocks are
+quantised; embeddings and gains beside them are bfloat16. A quantised matrix is made plain where a
+layer computes, forward and backward, and forgotten again. What learns stays float32.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.transformer import Projection, Transformer
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional as F
+
+__all__ = [
+    "HELD",
+    "QuantizedProjection",
+    "held_type",
+    "hold_weights",
+    "learned_state",
+    "learning_copy",
+    "load_learned",
+    "nf4_values",
+]
+
+HELD = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+    "nf4": torch.quint4x2,
+}
+"""`--weights` -> the type that stands for it."""
+NF4_BLOCK = 64
+
+
+def held_type(name: str) -> torch.dtype:
+    """The type that `--weights` names."""
+    if name not in HELD:
+        raise ConfigError(f"weights are held as {', '.join(HELD)}, not as {name!r}")
+    return HELD[name]
+
+
+def nf4_values() -> Tensor:
+    """The 16 numbers of NF4, float32, ascending from -1 to 1.
+
+    Eight quantiles of the normal distribution above zero, seven below, and zero itself, scaled to
+    end at 1; the outermost quantile is the mean of those of 1/32 and 1/30 of the mass.
+    """
+    edge = 1 - (1 / 32 + 1 / 30) / 2
+    above, below = (
+        torch.special.ndtri(torch.linspace(edge, 0.5, count + 1, dtype=torch.float64)[:-1])
+        for count in (8, 7)
+    )
+    values = torch.cat([-below, torch.zeros(1, dtype=torch.float64), above.flip(0)])
+    return (values / values.max()).float()
+
+
+class QuantizedProjection(Projection):
+    """A frozen projection of integers with scales.
+
+    Attributes:
+        codes: int8 [out, in], or uint8 [out * in / 2] with two NF4 codes in each, the first above.
+        scales: float32 [out, 1], or [out * in / 64].
+    """
+
+    codes: Tensor
+    scales: Tensor
+
+    def __init__(self, base: Projection, kind: torch.dtype) -> None:
+        """Quantise `base` to int8 or NF4 (torch.quint4x2)."""
+        nn.Module.__init__(self)
+        weight = base.dense().detach().float()
+        self._shape = weight.shape[0], weight.shape[1]
+        if kind == torch.int8:
+            scales = weight.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+            codes = (weight / scales).round().to(torch.int8)
+        else:
+            codes, scales = _to_nf4(weight)
+        # No part of a checkpoint: they follow from the model that a run started from.
+        self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("scales", scales, persistent=False)
+        self.register_parameter("bias", base.bias)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self._shape
+
+    def dense(self) -> Tensor:
+        """The weight that the codes stand for, float32 [out, in]."""
+        if self.codes.dtype == torch.int8:
+            return self.codes * self.scales
+        both = F.embedding(self.codes.int(), _pairs(self.codes.device))
+        return (both.view(-1, NF4_BLOCK) * self.scales[:, None]).view(self._shape)
+
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """[..., in] to [..., out] in the type of `x`."""
+        seen = x if gain is None else x * gain.to(x.dtype)
+        out = _QuantizedLinear.apply(seen, self)
+        return out if self.bias is None else out + self.bias.to(x.dtype)  # type: ignore[no-any-return]
+
+
+class _QuantizedLinear(Function):
+    """Keeps the codes for the backward pass, not the plain weight."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, projection: QuantizedProjection) -> Tensor:  # type: ignore[override]
+        ctx.projection = projection
+        return F.linear(x, projection.dense().to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad @ ctx.projection.dense().to(grad.dtype), None
+
+
+def _to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes, two in a byte, and scales of blocks of 64 weights."""
+    if weight.numel() % NF4_BLOCK:
+        raise ConfigError(
+            f"NF4 holds weights by {NF4_BLOCK}; a matrix of {list(weight.shape)} is no multiple"
+        )
+    values = nf4_values().to(weight.device)
+    blocks = weight.reshape(-1, NF4_BLOCK)
+    scales = blocks.abs().amax(1)
+    scaled = blocks / scales.clamp(min=1e-30)[:, None]
+    # The nearest of sixteen: how many of the fifteen middles between neighbours lie below.
+    codes = torch.bucketize(scaled, (values[1:] + values[:-1]) / 2).to(torch.uint8).view(-1, 2)
+    return codes[:, 0] << 4 | codes[:, 1], scales
+
+
+_tables: dict[torch.device, Tensor] = {}
+
+
+def _pairs(device: torch.device) -> Tensor:
+    """What each byte stands for, float32 [256, 2]."""
+    if device not in _tables:
+        values = nf4_values()
+        table = torch.cartesian_prod(values, values)
+        _tables[device] = table.to(device)
+    return _tables[device]
+
+
+def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
+    """The same model, its weights that do not learn held as `kind` from now on.
+
+    Tables of positions stay float32; what learns does, too, or small steps would be lost.
+
+    Args:
+        model: A Transformer, with adapters or without.
+        kind: One of `HELD`.
+    """
+    quantised = kind in (torch.int8, torch.quint4x2)
+    if quantised:
+        for owner in [m for m in model.modules() if not isinstance(m, QuantizedProjection)]:
+            for name, child in list(owner.named_children()):
+                if type(child) is Projection and not any(
+                    p.requires_grad for p in child.parameters()
+                ):
+                    setattr(owner, name, QuantizedProjection(child, kind))
+    plain_kind = torch.bfloat16 if quantised else kind
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(plain_kind)
+    return model
+
+
+def learning_copy(model: Transformer) -> Transformer:
+    """A copy in float32 that learns, whatever the model is held as."""
+    found = copy.deepcopy(model)
+    for owner in list(found.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, QuantizedProjection):
+                setattr(owner, name, child.replaced(child.dense()))
+    return found.float().requires_grad_(True)
+
+
+def learned_state(module: nn.Module) -> dict[str, Tensor]:
+    """`state_dict` without what does not learn: a checkpoint's part for a frozen base."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
+
+
+def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Take what learns from a checkpoint; what a frozen base holds beside it stays.
+
+    Earlier versions stored frozen weights as well; they are passed over.
+
+    Raises:
+        CheckpointError: something that learns is missing or of another shape.
+    """
+    wanted = learned_state(module)
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise CheckpointError(f"the checkpoint lacks {missing[0]}, which learns in this run")
+    for name, tensor in wanted.items():
+        if state[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{name} has shape {list(state[name].shape)} in the checkpoint and "
+                f"{list(tensor.shape)} in this run"
+            )
+    module.load_state_dict({name: state[name] for name in wanted}, strict=False)

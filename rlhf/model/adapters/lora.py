@@ -1,0 +1,307 @@
+"""Low-rank adapters (Hu et al. 2021): a frozen projection plus a trained product of two thin ones.
+
+Adapters can be switched off, which turns a fine-tuned policy into its own reference, and merged
+into the weights for decoding and export. A projection that stands for several linear layers (the
+queries, keys and values of a block, say) takes one adapter for all of them or one for each that is
+named. What lies below may be quantised (held.py); files are peft_folder.py's.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from playout.errors import ConfigError
+from playout.rlhf.model.transformer import Block, Projection, Transformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "ALL_LINEAR",
+    "AdaptedProjection",
+    "Adapter",
+    "LoRAConfig",
+    "adapted",
+    "adapters_off",
+    "add_adapters",
+    "dropout_at",
+    "has_adapters",
+    "linear_layers",
+    "merge_adapters",
+    "parse_targets",
+]
+
+TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+# Linear layers by Hugging Face's names -> the projection that holds their rows.
+PARTS = {
+    "q_proj": "qkv_proj",
+    "k_proj": "qkv_proj",
+    "v_proj": "qkv_proj",
+    "gate_proj": "gate_up_proj",
+    "up_proj": "gate_up_proj",
+}
+ALL_LINEAR = (*PARTS, "o_proj", "down_proj")
+"""The linear layers of a block by Hugging Face's names."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoRAConfig:
+    """Size and place of the adapters."""
+
+    rank: int = 8
+    """Inner width of each adapter."""
+    alpha: float = 16.0
+    """The adapter's output is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Share of an adapter's inputs that are zero in a training step (inside `dropout_at`)."""
+    targets: tuple[str, ...] = TARGETS
+    """Names of the projections that get one: fused ones, or the linear layers within them."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"a LoRA rank must be at least 1, not {self.rank}")
+        if not self.alpha > 0:
+            raise ConfigError(f"LoRA's alpha must be above 0, not {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"LoRA's dropout must be from 0 to below 1, not {self.dropout}")
+        unknown = sorted(set(self.targets) - {*TARGETS, *PARTS})
+        if unknown or not self.targets:
+            known = ", ".join(dict.fromkeys((*TARGETS, *PARTS)))
+            raise ConfigError(f"LoRA targets are {known}, not {', '.join(unknown)!r}")
+        for part, whole in PARTS.items():
+            if part in self.targets and whole in self.targets:
+                raise ConfigError(f"LoRA targets name {part} twice: by itself and in {whole}")
+
+
+def parse_targets(text: str) -> tuple[str, ...]:
+    """Targets from `a,b,c`; "" stands for every projection, `all-linear` for each linear layer."""
+    if text.strip() == "all-linear":
+        return ALL_LINEAR
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or TARGETS
+
+
+def linear_layers(block: Block) -> dict[str, dict[str, slice]]:
+    """For every projection of a block, the linear layers in it and their rows."""
+    config = block.config
+    queries = config.num_attention_heads * config.head_dim
+    keys = config.num_key_value_heads * config.head_dim
+    inner = config.intermediate_size
+    whole = slice(None)
+    return {
+        "qkv_proj": {
+            "q_proj": slice(0, queries),
+            "k_proj": slice(queries, queries + keys),
+            "v_proj": slice(queries + keys, queries + 2 * keys),
+        },
+        "o_proj": {"o_proj": whole},
+        "gate_up_proj": {"gate_proj": slice(0, inner), "up_proj": slice(inner, 2 * inner)},
+        "down_proj": {"down_proj": whole},
+    }
+
+
+@dataclass(slots=True)
+class Adapter:
+    """One adapter: `scale * B A`, added to some rows of a projection."""
+
+    a: nn.Parameter
+    """[rank, in]."""
+    b: nn.Parameter
+    """[rows, rank], zero at first."""
+    scale: float
+    rows: slice
+    """Of the projection's output; slice(None) for all."""
+
+
+class AdaptedProjection(Projection):
+    """`W x + (alpha / rank) B A x` with `W` frozen; `B` begins at zero and changes nothing yet.
+
+    Attributes:
+        base: The frozen projection.
+        enabled: False computes as if there were no adapters.
+        dropout: Share of the adapters' inputs that `dropout_at` makes zero.
+        dropping: Whether it does so now.
+    """
+
+    def __init__(self, base: Projection) -> None:
+        nn.Module.__init__(self)
+        self.base = base.requires_grad_(False)
+        self.enabled, self.dropout, self.dropping = True, 0.0, False
+        self._places: dict[str, tuple[slice, float]] = {}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.base.shape
+
+    @property
+    def bias(self) -> nn.Parameter | None:  # type: ignore[override]
+        """The frozen projection's."""
+        return self.base.bias
+
+    @property
+    def adapters(self) -> dict[str, Adapter]:
+        """By the linear layer that each belongs to; "" is the whole projection."""
+        return {
+            part: Adapter(
+                self.get_parameter(_named(part, "lora_a")),
+                self.get_parameter(_named(part, "lora_b")),
+                scale,
+                rows,
+            )
+            for part, (rows, scale) in self._places.items()
+        }
+
+    def add(
+        self,
+        part: str,
+        rows: slice,
+        rank: int,
+        scale: float,
+        generator: torch.Generator | None = None,
+    ) -> list[nn.Parameter]:
+        """Give rows of the output an adapter; without a generator it is all zeros."""
+        outputs, inputs = self.shape
+        height = len(range(outputs)[rows])
+        device = next((p.device for p in [*self.base.parameters(), *self.base.buffers()]), None)
+        a = torch.zeros(rank, inputs)
+        if generator is not None:
+            a.normal_(0.0, inputs**-0.5, generator=generator)
+        tensors = {"lora_a": a, "lora_b": torch.zeros(height, rank)}
+        for name, tensor in tensors.items():
+            self.register_parameter(_named(part, name), nn.Parameter(tensor.to(device)))
+        self._places[part] = rows, scale
+        return [self.get_parameter(_named(part, name)) for name in tensors]
+
+    def delta(self) -> Tensor:
+        """What the adapters add to the weight, [out, in]."""
+        found = list(self.adapters.values())
+        if len(found) == 1 and found[0].rows == slice(None):
+            return (found[0].b @ found[0].a) * found[0].scale
+        total = found[0].a.new_zeros(self.shape)
+        for one in found:
+            total[one.rows] += (one.b @ one.a) * one.scale
+        return total
+
+    def dense(self) -> Tensor:
+        """The weight with the adapters, if enabled, [out, in]."""
+        weight = self.base.dense()
+        return weight + self.delta() if self.enabled else weight
+
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """[..., in] to [..., out]."""
+        out = self.base(x, gain)
+        if not self.enabled:
+            return out  # type: ignore[no-any-return]
+        for one in self.adapters.values():
+            down = one.a if gain is None else one.a * gain
+            seen = F.dropout(x, self.dropout) if self.dropping else x
+            low = F.linear(seen, down.to(x.dtype))
+            added = F.linear(low, (one.b * one.scale).to(x.dtype))
+            out = out + added if one.rows == slice(None) else _add_columns(out, added, one.rows)
+        return out  # type: ignore[no-any-return]
+
+
+def _named(part: str, name: str) -> str:
+    return f"{part}_{name}" if part else name
+
+
+def _add_columns(out: Tensor, added: Tensor, columns: slice) -> Tensor:
+    """`out` with `added` in some of its columns, without a change in place."""
+    before, after = columns.start, out.shape[-1] - columns.stop
+    return out + F.pad(added, (before, after))
+
+
+def add_adapters(model: Transformer, config: LoRAConfig, *, seed: int = 0) -> list[nn.Parameter]:
+    """Freeze the model and give it adapters; returns the parameters to train."""
+    if has_adapters(model):
+        raise ConfigError("the model has adapters already; merge them first")
+    model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    scale = config.alpha / config.rank
+    trained: list[nn.Parameter] = []
+    for block in model.blocks:
+        for name, parts in linear_layers(block).items():
+            places = {part: rows for part, rows in parts.items() if part in config.targets}
+            if name in config.targets:
+                places = {"": slice(None)}
+            if not places:
+                continue
+            projection = adapted(block, name)
+            projection.dropout = config.dropout
+            for part, rows in places.items():
+                trained += projection.add(part, rows, config.rank, scale, generator)
+    return trained
+
+
+def adapted(block: Block, name: str) -> AdaptedProjection:
+    """A block's projection of that name, made one that can take adapters."""
+    found = getattr(block, name)
+    if not isinstance(found, AdaptedProjection):
+        found = AdaptedProjection(found)
+        setattr(block, name, found)
+    return found
+
+
+def _adapted(model: nn.Module) -> list[AdaptedProjection]:
+    return [module for module in model.modules() if isinstance(module, AdaptedProjection)]
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether any projection of the model is adapted."""
+    return bool(_adapted(model))
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Inside, the model computes as if it had no adapters."""
+    adapters = _adapted(model)
+    before = [adapter.enabled for adapter in adapters]
+    for adapter in adapters:
+        adapter.enabled = False
+    try:
+        yield
+    finally:
+        for adapter, enabled in zip(adapters, before, strict=True):
+            adapter.enabled = enabled
+
+
+@contextmanager
+def dropout_at(models: Iterable[nn.Module], numbers: Sequence[int]) -> Iterator[None]:
+    """Inside, adapters with dropout drop inputs, by random numbers that `numbers` alone decide.
+
+    Args:
+        models: Whose adapters.
+        numbers: Seed and step, say: a resumed run drops what an uninterrupted one does.
+    """
+    dropping = [one for model in models for one in _adapted(model) if one.dropout > 0]
+    if not dropping:
+        yield
+        return
+    device = next(dropping[0].parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(hash_numbers(numbers))
+        for one in dropping:
+            one.dropping = True
+        try:
+            yield
+        finally:
+            for one in dropping:
+                one.dropping = False
+
+
+def hash_numbers(numbers: Sequence[int]) -> int:
+    """A seed below 2^63 from several numbers."""
+    found = 0
+    for number in numbers:
+        found = (found * 0x9E3779B97F4A7C15 + number + 1) % (1 << 63)
+    return found
+
+
+@torch.no_grad()
+def merge_adapters(model: Transformer) -> None:
+    """Add every adapter to its weight and put plain, trainable projections back."""
+    for block in model.blocks:
+        for name, module in list(block.named_children()):
+            if isinstance(module, AdaptedProjection):
+                setattr(block, name, module.base.replaced(module.dense()))
+    model.requires_grad_(True)

@@ -1,0 +1,145 @@
+"""Adapter folders: round trips, PEFT's own reading and writing, what is refused."""
+
+import json
+
+import pytest
+import torch
+from playout.errors import CheckpointError
+from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters, merge_adapters, parse_targets
+from playout.rlhf.model.adapters.peft_folder import load_adapter, named_base, save_adapter
+from playout.rlhf.model.huggingface import save_pretrained
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from safetensors.torch import load_file, save_file
+
+CONFIG = TransformerConfig(50, 48, 80, 2, 6, 2, max_position_embeddings=64, eos_token_id=0)
+IDS = torch.arange(2 * 20).view(2, 20)
+
+
+def adapted(targets="", rank=3):
+    model = Transformer(CONFIG)
+    config = LoRAConfig(rank=rank, alpha=12, targets=parse_targets(targets))
+    generator = torch.Generator().manual_seed(2)
+    for parameter in add_adapters(model, config, seed=1):
+        parameter.data.normal_(0, 0.1, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("targets", ["", "q_proj,v_proj", "all-linear", "gate_up_proj"])
+def test_adapters_come_back_from_their_folder(tmp_path, targets):
+    model = adapted(targets)
+    save_adapter(model, tmp_path, base="/somewhere/base")
+    other = Transformer(CONFIG)
+    load_adapter(other, tmp_path)
+    torch.testing.assert_close(other(IDS), model(IDS), rtol=1e-5, atol=1e-5)
+    assert named_base(tmp_path) == "/somewhere/base"
+    merge_adapters(other)
+    torch.testing.assert_close(other(IDS), model(IDS), rtol=1e-4, atol=1e-5)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.logits(model(IDS))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("targets", ["", "q_proj,down_proj"])
+def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets):
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    model = adapted(targets)
+    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    save_adapter(model, tmp_path / "adapter", base=str(tmp_path / "base"))
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(IDS).logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "v_proj"], "lora_alpha": 16},
+        {"target_modules": "all-linear", "use_rslora": True, "lora_alpha": 5},
+        {"target_modules": ["k_proj", "up_proj"], "rank_pattern": {"k_proj": 2},
+         "alpha_pattern": {"layers.1.mlp.up_proj": 7}},
+        {"target_modules": ["o_proj"], "layers_to_transform": [1]},
+    ],
+)  # fmt: skip
+def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    save_pretrained(Transformer(CONFIG), tmp_path / "base")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    torch.manual_seed(0)
+    theirs = peft.get_peft_model(base, peft.LoraConfig(r=4, task_type="CAUSAL_LM", **settings))
+    for name, parameter in theirs.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    theirs.save_pretrained(tmp_path / "adapter")
+    model = Transformer(CONFIG)
+    load_adapter(model, tmp_path / "adapter")
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(IDS).logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+def changed(folder, **changes):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peft_type": "IA3"}, "'IA3' is no LoRA"),
+        ({"use_dora": True}, "use_dora=True is not supported"),
+        ({"bias": "all"}, "bias='all' is not supported"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"lora_alpha": "much"}, "lora_alpha='much' is not a number"),
+    ],
+)
+def test_adapters_of_another_kind_are_refused_by_name(tmp_path, changes, message):
+    save_adapter(adapted(), tmp_path, base="b")
+    changed(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_adapter(Transformer(CONFIG), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("base_model.model.model.layers.0.mlp.down_proj.lora_B.weight"), "lacks"),
+        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.zeros(1)}), "lm_head"),
+        (
+            lambda t: t.update(
+                {f"base_model.model.model.layers.9.mlp.up_proj.lora_{s}.weight": torch.zeros(3, 3)
+                 for s in "AB"}
+            ),
+            "the model has 2 layers",
+        ),
+        (
+            lambda t: t.update(
+                {"base_model.model.model.layers.1.mlp.up_proj.lora_A.weight": torch.zeros(3, 5)}
+            ),
+            r"is for a matrix of \[80, 5\]",
+        ),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit_are_refused(tmp_path, change, message):
+    save_adapter(adapted(), tmp_path, base="b")
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError, match=message):
+        load_adapter(Transformer(CONFIG), tmp_path)
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json cannot be read"):
+        named_base(tmp_path)
+    save_adapter(adapted(), tmp_path, base="b")
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match="pickled weights"):
+        load_adapter(Transformer(CONFIG), tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"abc")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_adapter(Transformer(CONFIG), tmp_path)
