@@ -1,0 +1,124 @@
+"""Datasets of reasoning-gym as environments, against the library's own questions and scores."""
+
+import sys
+
+import pytest
+from playout.errors import ConfigError
+from playout.rlhf.environments.load import load_environment
+from playout.rlhf.environments.reasoning_gym import extract
+
+HOSTILE = "[open({path!r}, 'w')]"
+
+
+@pytest.mark.parametrize(
+    ("rule", "reply", "found"),
+    [
+        ("whole", " 42 \n", "42"),
+        ("whole", "  ", None),
+        ("line", "42\nbecause", "42"),
+        ("tags", "think <answer>1</answer> no <answer> 42 </answer>", "42"),
+        ("tags", "42", None),
+        ("last", "first 7, then 1,042.5", "1,042.5"),
+        ("last", "none", None),
+    ],
+)
+def test_the_rule_says_which_part_of_a_reply_counts(rule, reply, found):
+    assert extract(reply, rule) == found
+
+
+def test_without_the_library_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(ConfigError, match=r"pip install 'playout\[reasoning\]'"):
+        load_environment("reasoning_gym:chain_sum")
+
+
+@pytest.mark.peer
+def test_questions_and_scores_are_the_librarys_own():
+    gym = pytest.importorskip("reasoning_gym")
+    factory = load_environment("reasoning_gym:chain_sum", {"max_terms": 3, "size": 50, "seed": 5})
+    theirs = gym.create_dataset("chain_sum", max_terms=3, size=50, seed=5)
+    tasks = factory.tasks("train")
+    assert len(tasks) == 50
+    assert tasks[7] == theirs[7]
+    for reply in (theirs[7]["answer"], f"it is {theirs[7]['answer']}", "nonsense", ""):
+        environment = factory()
+        assert environment.reset(tasks[7], 0) == theirs[7]["question"]
+        step = environment.step(reply)
+        assert step.done
+        assert step.reward == pytest.approx(theirs.score_answer(reply, theirs[7]))
+
+
+@pytest.mark.peer
+def test_no_held_out_question_is_trained_on_where_there_are_few_of_them():
+    pytest.importorskip("reasoning_gym")
+    options = {"max_terms": 2, "max_digits": 1, "size": 300, "test_size": 40}
+    factory = load_environment("reasoning_gym:chain_sum", options)
+    learned = {task["question"] for task in factory.tasks("train")}
+    held_out = {task["question"] for task in factory.tasks("test")}
+    assert held_out and not learned & held_out
+
+
+@pytest.mark.peer
+def test_several_datasets_take_turns_and_each_scores_its_own():
+    pytest.importorskip("reasoning_gym")
+    factory = load_environment("reasoning_gym:chain_sum+gcd", {"size": 10, "max_numbers": 2})
+    tasks = factory.tasks("train")
+    kinds = [task["metadata"]["source_dataset"] for task in tasks]
+    assert kinds == ["chain_sum", "gcd"] * 5
+    for task in tasks:
+        environment = factory()
+        environment.reset(task, 0)
+        assert environment.step(task["answer"]).reward == 1
+        assert environment.metrics() == {"correct": 1.0, "formatted": 1.0}
+
+
+@pytest.mark.peer
+def test_a_system_prompt_makes_a_conversation_in_which_the_tags_count():
+    pytest.importorskip("reasoning_gym")
+    options = {"system": "direct", "partial": False, "format": 0.25, "level": 0}
+    factory = load_environment("reasoning_gym:chain_sum", options)
+    task = factory.tasks("test")[0]
+    environment = factory()
+    prompt = environment.reset(task, 0)
+    assert [message["role"] for message in prompt] == ["system", "user"]
+    assert environment.step(task["answer"]).reward == 0
+    environment = factory()
+    environment.reset(task, 0)
+    assert environment.step(f"<answer>{task['answer']}</answer>").reward == 1.25
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", ["spiral_matrix", "n_queens", "countdown", "simple_integration"])
+def test_a_verifier_that_evaluates_answers_never_gets_code(name, tmp_path):
+    pytest.importorskip("reasoning_gym")
+    factory = load_environment(f"reasoning_gym:{name}", {"size": 3, "test_size": 3})
+    for task in factory.tasks("train"):
+        for text in (HOSTILE, "open({path!r}, 'w')", "sympify('open({path!r}, chr(119))')"):
+            environment = factory()
+            environment.reset(task, 0)
+            assert environment.step(text.format(path=str(tmp_path / "written"))).reward < 0.1
+    assert not (tmp_path / "written").exists()
+    environment = factory()
+    environment.reset(task, 0)
+    right = task["answer"] or task["metadata"]["example_answer"]
+    assert environment.step(right).reward == 1
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("name", "options", "fault"),
+    [
+        ("chain_summ", {}, "did you mean chain_sum"),
+        ("composite", {}, "join their names"),
+        ("chain_sum", {"max_term": 3}, "no option 'max_term'; it has .*max_terms"),
+        ("chain_sum", {"min_terms": 5, "max_terms": 2}, "max_terms must be"),
+        ("chain_sum", {"size": 0}, "size must be at least 1"),
+        ("chain_sum", {"answer": "all"}, "answer must be whole, line, tags or last"),
+        ("arc_1d", {"level": "x"}, "level must be a whole number"),
+    ],
+)
+def test_wrong_names_and_options_are_one_line(name, options, fault):
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(ConfigError, match=fault) as caught:
+        load_environment(f"reasoning_gym:{name}", options)
+    assert "\n" not in str(caught.value)
