@@ -1,8 +1,8 @@
 """Finds the environment that a command line names: a kind with a prefix, or a class of one's own.
 
-`game:connect_four` and the other prefixes of KINDS are modules of this folder, each with a function
-`make(name, options) -> EnvironmentFactory`; anything else is `module:Class`. A class that only a
-run names is imported on the person's word alone (own_code.py).
+`game:connect_four` and the other prefixes of KINDS are modules of this folder or of adaptors/, each
+with a function `make(name, options) -> EnvironmentFactory`; anything else is `module:Class`. A
+class that only a run names is imported on the person's word alone (own_code.py).
 """
 
 import importlib
@@ -19,7 +19,7 @@ from playout.rlhf.environments.environment import Environment, EnvironmentFactor
 __all__ = ["KINDS", "code_of", "load_environment", "read_options", "trust_language_environment"]
 
 KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
-"""Prefixes, each the name of a module of this folder."""
+"""Prefixes, each the name of a module."""
 
 
 def read_options(text: str) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def load_environment(name: str, options: Mapping[str, Any] | None = None) -> Env
         known = ", ".join(f"{kind}:NAME" for kind in KINDS)
         raise ConfigError(f"{name!r} is no environment: write {known}, or module:Class")
     if kind in KINDS:
-        module = f"playout.rlhf.environments.{kind}"
+        room = "" if kind == "game" else "adaptors."
+        module = f"playout.rlhf.environments.{room}{kind}"
         if importlib.util.find_spec(module) is None:
             raise ConfigError(f"environments of the kind {kind}: are not part of this version")
         factory: EnvironmentFactory = importlib.import_module(module).make(
@@ -127,6 +128,8 @@ def code_of(name: str) -> str | None:
     if kind not in KINDS:
         return kind if rest else None
     head = rest.partition("(")[0]
+    if kind == "verifiers":  # names a module even without a colon
+        return head.rpartition("/")[2].partition("@")[0].replace("-", "_") or None
     return head.partition(":")[0] if ":" in head else None
 
 

@@ -15,14 +15,14 @@ from functools import lru_cache
 from typing import Any
 
 from playout.errors import ConfigError
+from playout.rlhf.environments.adaptors.harmless import is_harmless
+from playout.rlhf.environments.adaptors.options import Options, import_package
 from playout.rlhf.environments.environment import (
     EnvironmentFactory,
     Prompt,
     Split,
     Step,
 )
-from playout.rlhf.environments.harmless import is_harmless
-from playout.rlhf.environments.options import Options, import_package
 
 __all__ = ["OPTIONS", "ReasoningEnvironment", "ReasoningTasks", "make"]
 

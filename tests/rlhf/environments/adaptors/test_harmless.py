@@ -1,7 +1,7 @@
 """Which answers may reach a verifier that evaluates them."""
 
 import pytest
-from playout.rlhf.environments.harmless import is_harmless
+from playout.rlhf.environments.adaptors.harmless import is_harmless
 
 
 @pytest.mark.parametrize(

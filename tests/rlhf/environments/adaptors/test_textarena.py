@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from playout.errors import ConfigError
-from playout.rlhf.environments.arena_moves import listed_moves
+from playout.rlhf.environments.adaptors.arena_moves import listed_moves
 from playout.rlhf.environments.load import load_environment
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from playout.errors import ConfigError
-from playout.own_code import load_object
-from playout.rlhf.environments.arena_moves import ArenaGame, find_move, listed_moves
+from playout.own_code import load_object, trust
+from playout.rlhf.environments.adaptors.arena_moves import ArenaGame, find_move, listed_moves
+from playout.rlhf.environments.adaptors.options import Options, import_package
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Step
-from playout.rlhf.environments.options import Options, import_package
 
 __all__ = ["Opponent", "TextArenaEnvironment", "make"]
 
@@ -301,6 +301,7 @@ def _own_opponent(name: str, where: str) -> Opponent:
         raise ConfigError(
             f"{where}: opponent must be random, self or module:function, not {name!r}"
         )
+    trust(name, where)  # options come out of a run's settings too, where nobody has named it
     found = load_object(name, "the opponent")
     if not callable(found):
         raise ConfigError(f"{where}: the opponent {name!r} is not a function")

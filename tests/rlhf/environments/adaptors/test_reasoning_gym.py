@@ -4,8 +4,8 @@ import sys
 
 import pytest
 from playout.errors import ConfigError
+from playout.rlhf.environments.adaptors.reasoning_gym import extract
 from playout.rlhf.environments.load import load_environment
-from playout.rlhf.environments.reasoning_gym import extract
 
 HOSTILE = "[open({path!r}, 'w')]"
 
