@@ -27,6 +27,7 @@ from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import load_learned
+from playout.rlhf.model.adapters.peft_folder import is_adapter, read_adapter
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
@@ -223,9 +224,16 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """The model as a Hugging Face folder."""
-    if options.format not in (None, "hf", "safetensors"):
-        raise ConfigError(f"a language model is exported as hf (safetensors), not {options.format}")
+    if options.format not in (None, "hf", "safetensors", "peft"):
+        raise ConfigError(
+            f"a language model is exported as hf (safetensors) or peft, not {options.format}"
+        )
     source = model_folder(run.path)
+    adapters = options.format == "peft"
+    if adapters:
+        source = source.with_name("adapter")
+        if not is_adapter(source):
+            raise RunError(f"{run.path} has no adapters: it was trained without --lora-rank")
     target = options.out if options.out is not None else run.path / "export"
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target} is a file; a model is exported to a folder")
@@ -236,6 +244,10 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
     except (OSError, shutil.Error) as error:
         reason = describe(error) if isinstance(error, OSError) and error.errno else str(error)
         raise DataError(f"cannot write {target}: {reason}; choose another --out") from error
+    if adapters:
+        read_adapter(target)
+        print(f"wrote {target} (adapter_config.json, adapter_model.safetensors, tokenizer.json)")
+        return
     if options.check:
         from playout.rlhf.model.huggingface import from_pretrained
 

@@ -261,8 +261,10 @@ def export_network(
         stem: What a file inside the run is called, before its ending.
         about: What a safetensors file tells of the network.
     """
-    if options.format == "hf":
-        raise ConfigError(f"a run of kind {run.kind} is exported as onnx or safetensors, not hf")
+    if options.format in ("hf", "peft"):
+        raise ConfigError(
+            f"a run of kind {run.kind} is exported as onnx or safetensors, not {options.format}"
+        )
     onnx, reason = options.format == "onnx", ""
     if options.format is None:
         onnx, reason = _onnx_possible(wrapper)

@@ -25,7 +25,7 @@ from tyro.conf import arg
 
 # The text of these options says what happens without them; "(default: None)" would not.
 _NUMBER, _FILE, _PATH = (arg(metavar=name, help_behavior_hint="") for name in ("N", "FILE", "PATH"))
-_FORMAT = arg(metavar="{onnx,safetensors,hf}", help_behavior_hint="")
+_FORMAT = arg(metavar="{onnx,safetensors,hf,peft}", help_behavior_hint="")
 
 # Kind, or its part before the first dot -> module that implements RunKind.
 KINDS = {
@@ -128,9 +128,9 @@ class PlayOptions(MachineOptions):
 class ExportOptions(MachineOptions):
     """What `playout export` writes."""
 
-    format: Annotated[Literal["onnx", "safetensors", "hf"] | None, _FORMAT] = None
+    format: Annotated[Literal["onnx", "safetensors", "hf", "peft"] | None, _FORMAT] = None
     """By default ONNX where it can be written, else safetensors; of a language model hf, a Hugging
-    Face folder.
+    Face folder with adapters merged, or peft, its adapters alone.
     """
 
     out: Annotated[Path | None, _PATH] = None

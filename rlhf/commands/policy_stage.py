@@ -11,7 +11,6 @@ import torch
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
-from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from playout.rlhf.commands.memory_options import adapt
@@ -38,6 +37,7 @@ from playout.rlhf.stages.run import (
     train_stage,
 )
 from playout.rlhf.stages.sizes import recipe
+from playout.rlhf.stages.speed import LanguageTrainer
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
@@ -157,7 +157,7 @@ def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
     return (train, test) if whole else (prompts, prompts)
 
 
-class PolicyTrainer(Trainer, Protocol):
+class PolicyTrainer(LanguageTrainer, Protocol):
     """A trainer whose policy can be exported."""
 
     @property

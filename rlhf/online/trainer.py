@@ -27,6 +27,8 @@ from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.episodes import Episodes, episode_metrics, score_episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rewards import RewardFunction
+from playout.rlhf.supervised.reward import RewardModel
+from torch import nn
 
 __all__ = ["OnlineTrainer"]
 
@@ -84,6 +86,12 @@ class OnlineTrainer(Trainer):
     def model(self) -> Transformer:
         """The policy's Transformer."""
         return self.policy.model
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The policy, what learns beside it, its reference and the reward model."""
+        asked = [self.reward.model] if isinstance(self.reward, RewardModel) else []
+        return [self.policy.model, self.policy, self.reference.model, *asked]
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs.console import make_console
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
-from playout.agents.runs.trainer import Trainer
 from playout.errors import PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -20,6 +20,7 @@ from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.adapters.peft_folder import save_adapter
 from playout.rlhf.model.folder import IMPROVING, export_model, model_digest, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.stages.speed import LanguageTrainer, Speed
 
 __all__ = [
     "check_base",
@@ -179,11 +180,23 @@ def evaluation_interval(steps: int, times: int) -> int:
 
 
 def train_stage(
-    trainer: Trainer, run: RunDir, *, updates: int, evaluations: int, quiet: bool
+    trainer: LanguageTrainer, run: RunDir, *, updates: int, evaluations: int, quiet: bool
 ) -> None:
-    """Train to the end, with about so many evaluations on the way."""
+    """Train to the end, with about so many evaluations on the way; says first what it costs."""
     every = evaluation_interval(updates, evaluations)
-    train(trainer, run, eval_every=every, save_every=30.0, console=not quiet)
+    console = make_console(not quiet)
+    speed = Speed(trainer, console)
+    if not trainer.finished:
+        speed.before()
+    with speed.counted():
+        train(
+            trainer,
+            run,
+            eval_every=every,
+            save_every=30.0,
+            console=console,
+            callbacks=[speed.after],
+        )
 
 
 def own_tokenizer(run: RunDir, make: Callable[[], Tokenizer]) -> Tokenizer:

@@ -23,7 +23,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["DPOConfig", "DPOTrainer", "dpo_loss"]
@@ -212,6 +212,11 @@ class DPOTrainer(SupervisedTrainer):
                 "logps/rejected": torch.where(preferred, others, ours).mean(),
             }
         return loss, metrics
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The policy and its reference."""
+        return [self.model, self.reference.model]
 
     def evaluate(self) -> dict[str, float]:
         """Reward, judge and KL on held-out prompts, or what held-out pairs say; and samples."""

@@ -183,6 +183,11 @@ class SupervisedTrainer(Trainer):
         return dropout_at(self.parts.values(), [self.seed, self.learner.steps])
 
     @property
+    def networks(self) -> list[nn.Module]:
+        """What has weights, the model first."""
+        return list(self.parts.values())
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Units done and planned."""
         return self.learner.steps * self._units, self.learner.total_steps * self._units

@@ -1,4 +1,4 @@
-"""Turn a published model (GGUF) into a folder that every stage can start from."""
+"""Turn a published model (GGUF) or adapters (PEFT) into a folder to start every stage from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,11 @@ class Command:
     """Write config.json, weights and tokenizer of a published model in Hugging Face's format."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL")] = "smollm2-135m"
-    """smollm2-135m (fetched, 93 MB), or a GGUF file of a Llama model."""
+    """smollm2-135m (fetched, 93 MB), a GGUF file, or a folder of LoRA adapters."""
     out: Path | None = None
     """Folder to write (required)."""
+    base: str = ""
+    """Of adapters: run or folder of the model below them; by default the one that they name."""
     context: int = 0
     """Longest sequence of the written model; 0 keeps the published one."""
 
@@ -26,15 +28,24 @@ def main(command: Command) -> int:
 
     from playout.errors import ConfigError
     from playout.rlhf.data.downloads import SOURCES, fetch, members
+    from playout.rlhf.model.adapters.peft_folder import is_adapter
     from playout.rlhf.model.checkpoints.gguf import read_gguf
-    from playout.rlhf.model.folder import export_model
+    from playout.rlhf.model.folder import export_model, load_model, merged, model_folder
     from playout.rlhf.model.transformer import Transformer
 
     if command.out is None:
         raise ConfigError("name a folder to write: --out FOLDER")
     if command.out.exists() and any(command.out.iterdir()):
         raise ConfigError(f"{command.out} is not empty")
-    if command.model in SOURCES:
+    folder_given = Path(command.model)
+    if command.base and not is_adapter(folder_given):
+        raise ConfigError(f"--base belongs to a folder of adapters, which {command.model} is not")
+    if is_adapter(folder_given):
+        if command.base:
+            model, tokenizer = merged(model_folder(command.base), folder_given)
+        else:
+            model, tokenizer = load_model(folder_given)
+    elif command.model in SOURCES:
         found = list(members(fetch(command.model), suffixes=(".gguf",)))
         if not found:
             raise ConfigError(f"{command.model} is a data set, not a model")
