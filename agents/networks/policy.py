@@ -77,6 +77,8 @@ class Minibatch:
     action_mask: Tensor | None = None
     episode_starts: Tensor | None = None
     initial_state: Tree = None
+    ref_logprobs: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of steps or rows along the first axis."""

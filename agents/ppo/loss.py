@@ -9,7 +9,7 @@ alone. `tensor_surrogate` is the definition; on the CPU in float32 its compiled 
 out the update (update.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,18 @@ class Scale:
     count: Number
 
 
+@dataclass(frozen=True, slots=True)
+class LossVariant:
+    """What published variants change in the loss; the defaults change nothing."""
+
+    clip_coef_high: float = 0.0
+    """How far a ratio may rise above 1 (DAPO's clip-higher); 0: as far as it may fall."""
+    mean_over_rows: bool = False
+    """A loss is a sum over steps and a mean over rows, in place of a mean over steps."""
+    ref_kl_coef: float = 0.0
+    """Weight of KL(policy, reference) in the loss, by the k3 estimator (Schulman 2020)."""
+
+
 @dataclass(slots=True)
 class Surrogate:
     """The gradient of the loss with respect to what the policy returned, and sums for metrics.
@@ -43,6 +55,11 @@ class Surrogate:
     value_grad: Tensor
     entropy_grad: Tensor
     stats: Tensor
+
+
+def over_rows(scale: Scale, valid: Tensor) -> Scale:
+    """The same with losses as a mean over the rows `[r, T]` that have a valid step."""
+    return Scale(scale.shift, scale.scale, valid.any(1).sum().clamp(min=1))
 
 
 def measure(advantages: Tensor, valid: Tensor, normalize: bool) -> Scale:
@@ -67,6 +84,7 @@ def surrogate(
     batch: Minibatch,
     config: PPOConfig,
     scale: Scale,
+    variant: LossVariant | None = None,
 ) -> Surrogate:
     """Gradient and sums for a minibatch or a part of one; all tensors `[N]` or `[r, T]`.
 
@@ -77,7 +95,10 @@ def surrogate(
         batch: Old log-probabilities, old values, advantages, returns and which steps are valid.
         config: Coefficients.
         scale: Of the whole minibatch (`measure`).
+        variant: What a published variant changes.
     """
+    if variant is not None:
+        return _variant_surrogate(logprobs, entropy, values, batch, config, scale, variant)
     tensors = (
         logprobs,
         entropy,
@@ -119,6 +140,33 @@ def _compiled(
 
 
 @torch.no_grad()
+def _variant_surrogate(
+    logprobs: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    config: PPOConfig,
+    scale: Scale,
+    variant: LossVariant,
+) -> Surrogate:
+    """The loss with other bounds, weights of steps and a term for the reference."""
+    high = variant.clip_coef_high or config.clip_coef
+    if batch.weights is not None:  # the loss is proportional to the advantage
+        shifted = (batch.advantages - scale.shift) / scale.scale
+        batch = replace(batch, advantages=shifted * batch.weights)
+        scale = Scale(0.0, 1.0, scale.count)
+    found = tensor_surrogate(logprobs, entropy, values, batch, config, scale, high=high)
+    if variant.ref_kl_coef > 0 and batch.ref_logprobs is not None:
+        # k3 = exp(d) - 1 - d with d = reference - policy, so its slope is 1 - exp(d).
+        difference = (batch.ref_logprobs - logprobs).masked_fill(~batch.valid, 0.0)
+        weight = batch.valid.to(logprobs.dtype) / scale.count
+        if batch.weights is not None:
+            weight = weight * batch.weights
+        found.logprob_grad += variant.ref_kl_coef * weight * (1.0 - difference.exp())
+    return found
+
+
+@torch.no_grad()
 def tensor_surrogate(
     logprobs: Tensor,
     entropy: Tensor,
@@ -126,8 +174,14 @@ def tensor_surrogate(
     batch: Minibatch,
     config: PPOConfig,
     scale: Scale,
+    *,
+    high: float | None = None,
 ) -> Surrogate:
-    """`surrogate` in torch operations, on any device and type."""
+    """`surrogate` in torch operations, on any device and type.
+
+    `high` is how far a ratio may rise; None: as far as it may fall.
+    """
+    rise = config.clip_coef if high is None else high
     weight = batch.valid.to(batch.advantages.dtype) / scale.count
     invalid = ~batch.valid
     advantages = (batch.advantages - scale.shift) / scale.scale
@@ -135,7 +189,7 @@ def tensor_surrogate(
     log_ratio = (logprobs - batch.logprobs).masked_fill(invalid, 0.0)
     ratio = log_ratio.exp()
     plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1.0 - config.clip_coef, 1.0 + config.clip_coef)
+    clipped = -advantages * ratio.clamp(1.0 - config.clip_coef, 1.0 + rise)
     policy_loss = torch.maximum(plain, clipped)
     # Where the clipped branch is strictly larger the loss is flat.
     logprob_grad = torch.where(plain >= clipped, plain, 0.0) * weight
@@ -151,7 +205,7 @@ def tensor_surrogate(
         value_grad = torch.where(worse, 0.0, value_grad)
         value_loss = torch.where(worse, far * far, value_loss)
     approx_kl = (ratio - 1.0) - log_ratio
-    outside = ((ratio - 1.0).abs() > config.clip_coef).to(ratio.dtype)
+    outside = ((ratio - 1.0 > rise) | (1.0 - ratio > config.clip_coef)).to(ratio.dtype)
     rows = torch.stack([policy_loss, value_loss * 0.5, entropy.detach(), approx_kl, outside])
     rows = rows.masked_fill(invalid, 0.0) * weight
     return Surrogate(logprob_grad, value_grad, weight * -config.ent_coef, rows.flatten(1).sum(1))

@@ -46,6 +46,9 @@ class Rollout:
         returns: `[R, T]`, advantages + values, filled by `compute_gae`.
         valid_steps: Places (row * T + t) of the valid steps, in order, or None where only `valid`
             says them: then a device must be waited for to count them.
+        ref_logprobs: Log-probability of the action under a reference that the policy is to stay
+            near to, `[R, T]`, or None.
+        weights: How much a step counts in the policy's loss, `[R, T]`, or None: each as much.
     """
 
     obs: Tree
@@ -64,6 +67,8 @@ class Rollout:
     advantages: Tensor | None = None
     returns: Tensor | None = None
     valid_steps: Tensor | None = None
+    ref_logprobs: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def num_rows(self) -> int:

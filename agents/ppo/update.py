@@ -18,7 +18,7 @@ from playout.agents.optim.adam import Adam
 from playout.agents.optim.device_adam import AnyAdam, DeviceAdam
 from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.gae import describe_bad_value
-from playout.agents.ppo.loss import Scale, measure, surrogate
+from playout.agents.ppo.loss import LossVariant, Scale, measure, over_rows, surrogate
 from playout.agents.ppo.rollout import Rollout
 from playout.agents.runs.devices import fetch
 from playout.errors import DivergedError
@@ -37,6 +37,7 @@ def ppo_update(
     *,
     generator: torch.Generator,
     also: Callable[[], Mapping[str, Tensor | float]] | None = None,
+    variant: LossVariant | None = None,
 ) -> dict[str, float]:
     """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
 
@@ -48,6 +49,8 @@ def ppo_update(
         config: Options.
         generator: Order of the minibatches (a CPU generator).
         also: Further metrics, asked for after the last step and fetched with the update's own.
+        variant: What a published variant changes in the loss; the rollout's `ref_logprobs` and
+            `weights` count with one only.
 
     Returns:
         Metrics under stable-baselines3's names.
@@ -68,11 +71,13 @@ def ppo_update(
             scale = measure(batch.advantages, batch.valid, by_minibatch)
             if over_rollout is not None:
                 scale = Scale(over_rollout.shift, over_rollout.scale, scale.count)
+            if variant is not None and variant.mean_over_rows:
+                scale = over_rows(scale, batch.valid)
             optimizer.zero_grad()
             stats: Tensor | None = None
             for part in _parts(batch, config.microbatch_size):
                 outputs = policy.evaluate(part)
-                found = surrogate(*outputs, part, config, scale)
+                found = surrogate(*outputs, part, config, scale, variant)
                 stats = found.stats if stats is None else stats + found.stats
                 policy.backward(
                     outputs,

@@ -5,14 +5,83 @@ No torch, so that `--help` stays quick. What the settings do is the trainers' bu
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from playout.agents.ppo.config import PPOConfig
 from playout.errors import ConfigError
+from tyro.conf import UseAppendAction, arg
 
-__all__ = ["CRITICS", "ESTIMATORS", "GRPOConfig", "OnlineConfig", "RLHFConfig"]
+__all__ = [
+    "CRITICS",
+    "ESTIMATORS",
+    "VARIANTS",
+    "EpisodeLimits",
+    "GRPOConfig",
+    "OnlineConfig",
+    "RLHFConfig",
+]
 
 ESTIMATORS = ("k1", "k3")
 CRITICS = ("auto", "shared", "own", "reward")
+BASELINES = ("group", "leave_one_out", "best")
+AVERAGES = ("tokens", "sequences", "constant", "sums")
+KL_PLACES = ("score", "loss", "none")
+ON_FAILURE = ("stop", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a published way to compare a group's answers stands for."""
+
+    baseline: str
+    """group (mean of the group), leave_one_out (mean of the others), best (learn the best only)."""
+    scaled: bool
+    """Advantages are divided by the group's deviation."""
+    average: str
+    """The loss is a mean over tokens; over sequences of means over tokens; over sequences of sums
+    divided by a constant, the longest answer; or of sums."""
+    clip_high: float
+    """How far a ratio may rise; 0: as far as it may fall."""
+    kl_in: str
+    """KL to the reference is taken from the score, is a term of the loss, or is left out."""
+
+
+VARIANTS = {
+    "plain": Variant("group", True, "tokens", 0.0, "score"),
+    # Shao et al. 2024.
+    "grpo": Variant("group", True, "sequences", 0.0, "loss"),
+    # Liu et al. 2025: no division by length or deviation.
+    "dr_grpo": Variant("group", False, "constant", 0.0, "loss"),
+    # Yu et al. 2025: clip-higher, mean over tokens, no KL.
+    "dapo": Variant("group", True, "tokens", 0.28, "none"),
+    # Ahmadian et al. 2024: REINFORCE with the other answers as baseline, KL in the reward.
+    "rloo": Variant("leave_one_out", False, "sums", 0.0, "score"),
+    # The likelihood of the best of n answers is raised (RAFT, Dong et al. 2023).
+    "best_of_n": Variant("best", False, "tokens", 0.0, "none"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeLimits:
+    """What cuts answers and episodes; 0 sets no limit."""
+
+    max_new_tokens: int = 32
+    """Longest answer, its end token included."""
+    max_turns: int = 0
+    """Answers an episode."""
+    max_tokens: int = 0
+    """Tokens an episode; the model's context is a limit anyway."""
+    max_seconds: float = 0.0
+    """After so long no episode of a batch begins another turn."""
+    call_seconds: float = 60.0
+    """Longest call of an environment."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        for name in ("max_turns", "max_tokens", "max_seconds", "call_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +91,23 @@ class OnlineConfig:
     updates: int = 80
     """Rounds of sampling and learning."""
     batch: int = 64
-    """Responses a round."""
+    """Responses or episodes a round."""
     max_new_tokens: int = 32
     """Longest response, in tokens."""
+    max_turns: int = 0
+    """Most answers an episode; 0: as many as the environment takes."""
+    max_tokens: int = 0
+    """Most tokens an episode; 0: as many as the model's context holds."""
+    max_seconds: float = 0.0
+    """After so many seconds of a round no episode begins another turn; 0: no limit."""
+    stop: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT")] = ()
+    """A text that ends an answer besides the model's own end; may be repeated."""
+    constrained: bool = False
+    """Only what the environment lists as an answer can be written."""
+    env_timeout: float = 60.0
+    """Seconds that one call of an environment may take; 0: no limit."""
+    on_failure: Annotated[str, arg(metavar="stop|skip")] = "stop"
+    """When an environment fails: stop the run, or go on without that episode."""
     learning_rate: float = 1e-4
     """At the start; it falls to zero."""
     kl_coef: float = 0.1
@@ -33,8 +116,8 @@ class OnlineConfig:
     """k1 (log-ratio) or k3 (never negative)."""
     temperature: float = 1.0
     """At which responses are sampled, and log-probabilities computed everywhere."""
-    missing_end_penalty: float = 1.0
-    """Taken from the score of a response that was cut off."""
+    missing_end_penalty: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Taken from the score for every answer that was cut off; by default 1, and 0 with --env."""
     epochs: int = 4
     """Passes over a round's responses."""
     minibatch: int = 32
@@ -53,6 +136,24 @@ class OnlineConfig:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
         if self.kl_coef < 0:
             raise ConfigError(f"kl_coef must not be negative, not {self.kl_coef}")
+        if self.on_failure not in ON_FAILURE:
+            raise ConfigError(f"on_failure must be stop or skip, not {self.on_failure!r}")
+
+    def limits(self) -> EpisodeLimits:
+        """What cuts answers and episodes."""
+        return EpisodeLimits(
+            max_new_tokens=self.max_new_tokens,
+            max_turns=self.max_turns,
+            max_tokens=self.max_tokens,
+            max_seconds=self.max_seconds,
+            call_seconds=self.env_timeout,
+        )
+
+    def cut_penalty(self, *, in_environment: bool) -> float:
+        """What an answer that was cut off costs."""
+        if self.missing_end_penalty is None:
+            return 0.0 if in_environment else 1.0
+        return self.missing_end_penalty
 
     def ppo_config(self) -> PPOConfig:
         """The settings of `ppo_update`: whole rows, no discount, no value loss."""
@@ -130,13 +231,47 @@ class GRPOConfig(OnlineConfig):
     """Responses a gradient step."""
     group: int = 8
     """Responses a prompt; divides the batch."""
+    variant: Annotated[str, arg(metavar="|".join(VARIANTS))] = "plain"
+    """A published way to compare a group's answers; the next five options change parts of it."""
     unscaled: bool = False
     """Do not divide advantages by the group's deviation."""
+    baseline: Annotated[str, arg(metavar="|".join(BASELINES), help_behavior_hint="")] = ""
+    """What an answer is compared with: the group's mean, that of the others, or learn the best."""
+    average: Annotated[str, arg(metavar="|".join(AVERAGES), help_behavior_hint="")] = ""
+    """What the loss is a mean of: tokens; sequences (of means over tokens); or, over sequences,
+    sums, divided by the longest answer (constant) or as they are."""
+    clip_high: float = 0.0
+    """How far a token's probability ratio may rise; 0 leaves it to the variant, and to --clip."""
+    kl_in: Annotated[str, arg(metavar="|".join(KL_PLACES), help_behavior_hint="")] = ""
+    """Where KL to the reference counts, times --kl-coef: in the score, in the loss, or nowhere."""
+    whole_only: bool = False
+    """Learn nothing from episodes with an answer that was cut off."""
 
     def __post_init__(self) -> None:
         OnlineConfig.__post_init__(self)
+        for name, known in (
+            ("variant", tuple(VARIANTS)),
+            ("baseline", ("", *BASELINES)),
+            ("average", ("", *AVERAGES)),
+            ("kl_in", ("", *KL_PLACES)),
+        ):
+            if getattr(self, name) not in known:
+                listed = ", ".join(filter(None, known))
+                raise ConfigError(f"{name} must be one of {listed}, not {getattr(self, name)!r}")
         if self.group < 2 or self.batch % self.group:
             raise ConfigError(
                 f"a group needs at least 2 responses and must divide the batch of {self.batch}, "
                 f"not {self.group}"
             )
+
+    @property
+    def settled(self) -> Variant:
+        """The variant with what other options change of it."""
+        known = VARIANTS[self.variant]
+        return Variant(
+            baseline=self.baseline or known.baseline,
+            scaled=known.scaled and not self.unscaled,
+            average=self.average or known.average,
+            clip_high=self.clip_high or known.clip_high,
+            kl_in=self.kl_in or known.kl_in,
+        )

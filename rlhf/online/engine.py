@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 from playout.rlhf.generation.conversation import conversation_format
@@ -23,6 +23,7 @@ from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.turns import CachedRows, WritingRules
 
@@ -31,29 +32,6 @@ __all__ = ["EpisodeEngine", "EpisodeLimits", "EpisodeRequest", "describe"]
 Allowed = Callable[[Sequence[int]], NDArray[np.bool_] | None]
 # Turn t of a stream draws from the stream with this many times t added.
 _TURN = 1 << 40
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeLimits:
-    """What cuts answers and episodes; 0 sets no limit."""
-
-    max_new_tokens: int = 32
-    """Longest answer, its end token included."""
-    max_turns: int = 0
-    """Answers an episode."""
-    max_tokens: int = 0
-    """Tokens an episode; the model's context is a limit anyway."""
-    max_seconds: float = 0.0
-    """After so long no episode of a batch begins another turn."""
-    call_seconds: float = 60.0
-    """Longest call of an environment."""
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        for name in ("max_turns", "max_tokens", "max_seconds", "call_seconds"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.environments.environment import Task
 
-__all__ = ["Episode", "as_text"]
+__all__ = ["Episode", "as_text", "environment_metrics"]
 
 
 def as_text(part: Prompt) -> str:
@@ -112,3 +112,19 @@ class Episode:
             return getattr(self.task, name)
         except AttributeError:
             raise KeyError(name) from None
+
+
+def environment_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Means over episodes under env/: reward, turns, how they ended, and environments' own."""
+    count = len(episodes)
+    found = {
+        "env/reward": sum(episode.total for episode in episodes) / count,
+        "env/turns": sum(episode.num_turns for episode in episodes) / count,
+        "env/ended": sum(episode.ended for episode in episodes) / count,
+        "env/truncated": sum(bool(episode.truncated) for episode in episodes) / count,
+    }
+    own = dict.fromkeys(name for episode in episodes for name in episode.metrics)
+    for name in own:
+        values = [episode.metrics[name] for episode in episodes if name in episode.metrics]
+        found[f"env/{name}"] = sum(values) / len(values)
+    return found

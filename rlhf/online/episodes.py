@@ -1,23 +1,39 @@
-"""Episodes of a language policy: responses with scores and KL, laid out as a rollout.
+"""Episodes with scores and KL, laid out as the rollout that agents' learner takes.
 
-A response is a row, a token an action; every token pays for its KL, and the score comes with the
-last one. Responses are generation/responses.py's, advantages agents' or grpo.py's.
+Every token pays for its KL; the environment's rewards come with the last token of their turn, a
+reward function's score with the last of all. Episodes are engine.py's, their rows rows.py's,
+advantages agents' or grpo.py's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from playout.agents.ppo.rollout import Rollout
-from playout.agents.runs.devices import fetch, pack_to_device
+from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation.responses import Responses
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.online.config import ESTIMATORS
+from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.policy import LanguagePolicy
-from playout.rlhf.online.rewards import RewardFunction, checked_rewards
+from playout.rlhf.online.rewards import (
+    RewardFunction,
+    RewardInputs,
+    WeightedRewards,
+    checked_rewards,
+)
+from playout.rlhf.online.rows import TokenRows, lay_out
 from torch import Tensor
 
-__all__ = ["Episodes", "episode_metrics", "kl_estimate", "score_episodes"]
+__all__ = [
+    "Episodes",
+    "episode_metrics",
+    "episodes_of",
+    "kl_estimate",
+    "score_episodes",
+    "score_texts",
+]
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: str) -> Tensor:
@@ -34,52 +50,104 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: str) -> Tensor:
 
 @dataclass(slots=True)
 class Episodes:
-    """R responses with everything that learning and reports need."""
+    """E episodes in R rows with everything that learning and reports need."""
 
-    responses: Responses
+    episodes: Sequence[Episode]
+    rows: TokenRows
     rollout: Rollout
     scores: Tensor
-    """float32 [R], the reward function's answers."""
+    """float32 [R], what the environment and the reward function gave in all."""
     kl: Tensor
     """float32 [R, T] per token by the chosen estimator, 0 where not valid."""
     log_ratio: Tensor
     """float32 [R, T], log policy - log reference; its sum a row is the k1 estimate."""
     entropies: Tensor
     """float32 [R, T]."""
+    columns: dict[str, Tensor] = field(default_factory=dict)
+    """float32 [E], the rewards of several functions by their names."""
+    groups: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    """int64 [R], which rows are compared with each other: same task, seed and role."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent in the model and in environments while the episodes were played."""
+
+
+def episodes_of(responses: Responses) -> list[Episode]:
+    """Responses to single prompts as episodes of one turn."""
+    generation, found = responses.generation, []
+    for row, (prompt, answer) in enumerate(
+        zip(responses.prompts, responses.responses, strict=True)
+    ):
+        read, wrote = generation.prompts[row], generation.response(row, stop=True)
+        ended = bool(generation.finished[row])
+        found.append(
+            Episode(
+                task=None,
+                seed=0,
+                prompt=prompt,
+                answers=[answer],
+                rewards=[0.0],
+                tokens=[*read, *wrote],
+                mask=[False] * len(read) + [True] * len(wrote),
+                turns=[0] * (len(read) + len(wrote)),
+                logprobs=[0.0] * len(read) + generation.logprobs[row, : len(wrote)].tolist(),
+                answer_ended=[ended],
+                ended=ended,
+            )
+        )
+    return found
+
+
+def score_texts(
+    reward: RewardFunction | None, episodes: Sequence[Episode]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a reward function gives episodes, float32 [E], and the columns of several functions."""
+    if reward is None:
+        return torch.zeros(len(episodes)), {}
+    inputs = RewardInputs.of(episodes)
+    if isinstance(reward, WeightedRewards):
+        columns = reward.columns(inputs)
+        return reward.total(columns), columns
+    return checked_rewards(reward, inputs), {}
 
 
 @torch.no_grad()
 def score_episodes(
     policy: LanguagePolicy,
     reference: Reference,
-    responses: Responses,
-    reward: RewardFunction,
+    episodes: Sequence[Episode] | Responses,
+    reward: RewardFunction | None,
     *,
     kl_coef: float,
     estimator: str = "k1",
     missing_end: float = 0.0,
     whiten: bool = False,
     microbatch: int = 64,
+    pad: int = 0,
 ) -> Episodes:
-    """Score responses of `policy` and lay them out as a rollout, without advantages yet.
+    """Score episodes of `policy` and lay them out as a rollout, without advantages yet.
 
     Args:
-        policy: The policy that sampled them, as it was then.
+        policy: The policy that played them, as it was then.
         reference: What it should stay near to.
-        responses: What it wrote.
-        reward: Of whole texts; the number is given at the last token of the response.
+        episodes: What happened, without errors; or responses to single prompts.
+        reward: Its number is given at the last token of an episode, besides what the environment
+            gave; None leaves it at that.
         kl_coef: Times a token's KL is taken from its reward.
         estimator: k1 or k3.
-        missing_end: Taken from the reward of a response that was cut before it ended.
+        missing_end: Taken from the reward of every answer that was cut before it ended.
         whiten: Divide rewards by their deviation over all valid tokens, their mean kept.
         microbatch: Rows a forward pass.
+        pad: Fills the rows.
     """
-    generation, rows = responses.generation, len(responses.texts)
-    obs, actions, valid, last, unfinished, scores = pack_to_device(
+    if isinstance(episodes, Responses):
+        episodes = episodes_of(episodes)
+    rows = lay_out(episodes, pad)
+    given, columns = score_texts(reward, episodes)
+    unfinished = (rows.cuts & rows.last).any(1)
+    obs, actions, valid, last, unfinished, scores, earned, cuts = pack_to_device(
         [
-            *(responses.obs, responses.actions, responses.valid, responses.last),
-            ~generation.finished,
-            checked_rewards(reward, responses.texts),
+            *(rows.obs, rows.actions, rows.valid, rows.last, unfinished),
+            *(given[rows.episode], rows.rewards, rows.cuts & ~rows.last),
         ],
         policy.model.device,
     )
@@ -89,37 +157,60 @@ def score_episodes(
     )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
     final = scores - missing_end * unfinished.float()
-    rewards = -kl_coef * kl + last * final[:, None]
+    rewards = -kl_coef * kl + last * final[:, None] + (earned - missing_end * cuts.float())
     if whiten:
         spread = rewards[valid].std(correction=0)
         middle = rewards[valid].mean()
         rewards = ((rewards - middle) / (spread + 1e-8) + middle) * valid
     never = torch.zeros_like(valid)
+    truncations, bootstrap = never, None
+    if bool(rows.continues.any()):
+        truncations = last & to_device(rows.continues, valid.device)[:, None]
+        bootstrap = _values_after(policy, rows, episodes, pad) * truncations
     rollout = Rollout(
         obs=obs,
         actions=actions,
         logprobs=logprobs,
         values=values,
         rewards=rewards,
-        terminations=last,
-        truncations=never,
+        terminations=last & ~truncations,
+        truncations=truncations,
         valid=valid,
-        last_values=torch.zeros(rows, device=obs.device),
+        last_values=torch.zeros(len(obs), device=obs.device),
+        bootstrap_values=bootstrap,
+        ref_logprobs=theirs,
     )
     log_ratio = (logprobs - theirs) * valid
-    return Episodes(responses, rollout, scores, kl, log_ratio, entropies)
+    total = scores + earned.sum(1)
+    return Episodes(episodes, rows, rollout, total, kl, log_ratio, entropies, columns)
+
+
+def _values_after(
+    policy: LanguagePolicy, rows: TokenRows, episodes: Sequence[Episode], pad: int
+) -> Tensor:
+    """The value of what follows each row's last token, [R, 1], 0 where nothing is to follow."""
+    ids = torch.nn.functional.pad(rows.obs, (0, 1), value=pad)
+    asked = torch.zeros(ids.shape, dtype=torch.bool)
+    for row, (number, goes_on) in enumerate(
+        zip(rows.episode.tolist(), rows.continues.tolist(), strict=True)
+    ):
+        tokens = episodes[number].tokens
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        asked[row, len(tokens) - 1] = goes_on
+    obs, valid = pack_to_device([ids, asked], policy.model.device)
+    _, _, values = policy.assess(obs, torch.full_like(obs, pad), valid)
+    return values.sum(1, keepdim=True)
 
 
 def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
-    """Means a response under TRL's names."""
-    valid = found.rollout.valid
+    """Means a row under TRL's names; of environments of several turns also what happened there."""
+    valid, rows = found.rollout.valid, found.rows
     penalty = -(kl_coef * found.kl.sum(1))
-    generation = found.responses.generation
-    width = int(generation.lengths.max())
     # Generation and training compute the same log-probabilities by different kernels.
     trained = found.rollout.logprobs[valid]
-    places = torch.arange(width) < generation.lengths[:, None]
-    (sampled,) = pack_to_device([generation.logprobs[:, :width][places]], trained.device)
+    (sampled,) = pack_to_device([rows.logprobs[rows.valid]], trained.device)
+    ends = [ended for episode in found.episodes for ended in episode.answer_ended]
+    gap = (sampled - trained).abs()
     return fetch(
         {
             "objective/kl": found.log_ratio.sum(1).mean(),
@@ -128,8 +219,10 @@ def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
             "objective/scores": found.scores.mean(),
             "objective/rlhf_reward": (found.scores + penalty).mean(),
             "policy/entropy_avg": found.entropies[valid].mean(),
-            "val/num_eos_tokens": float(generation.finished.sum()),
-            "val/mean_length": float(generation.lengths.float().mean()),
-            "val/sampling_gap": (sampled - trained).abs().mean(),
+            "val/num_eos_tokens": float(sum(ends)),
+            "val/mean_length": float(rows.lengths.float().mean()),
+            "val/sampling_gap": gap.mean(),
+            "val/sampling_gap_max": gap.max(),
+            **{f"rewards/{name}": column.mean() for name, column in found.columns.items()},
         }
     )

@@ -1,18 +1,22 @@
 """Group-relative policy optimisation (Shao et al. 2024): a prompt's other responses as baseline.
 
-The advantage of a response is its score less the mean score of the responses to the same prompt,
-in deviations of that group; every token of the response has it. There is no value head. Sampling,
-scoring and the update are trainer.py's.
+The advantage of an episode is its score less the mean score of the episodes of the same task and
+seed, in deviations of that group; every token of the policy's has it. There is no value head. The
+published variants differ in the baseline, in what the loss is a mean of, in the clipping and in
+where KL counts (config.py's VARIANTS). Sampling, scoring and the update are trainer.py's.
 """
 
-from playout.agents.runs.devices import fetch
+import torch
+from playout.agents.ppo.loss import LossVariant
+from playout.agents.runs.devices import fetch, to_device
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.online.episodes import Episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.trainer import OnlineTrainer
 from torch import Tensor
 
-__all__ = ["GRPOTrainer", "group_advantages"]
+__all__ = ["GRPOTrainer", "group_advantages", "grouped_advantages"]
 
 
 def group_advantages(scores: Tensor, group: int, *, scale: bool = True) -> Tensor:
@@ -22,6 +26,46 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool = True) -> Tenso
     if scale:
         centered = centered / (grouped.std(1, keepdim=True) + 1e-4)
     return centered.reshape(-1)
+
+
+def grouped_advantages(
+    scores: Tensor, groups: Tensor, *, baseline: str = "group", scale: bool = True
+) -> Tensor:
+    """Scores [R] relative to their groups, of whatever sizes; a group of one has advantage 0.
+
+    Args:
+        scores: float32 [R].
+        groups: int64 [R], the group of each.
+        baseline: The mean of the group; of the others in it (leave_one_out); or, for best, 1 for
+            the best of a group whose scores differ (the first of equals), 0 for the others.
+        scale: Divide by the group's deviation.
+    """
+    _, groups = groups.unique(return_inverse=True)
+    count = int(groups.max()) + 1
+    sizes = torch.zeros(count, device=scores.device).index_add_(0, groups, torch.ones_like(scores))
+
+    def mean(values: Tensor) -> Tensor:
+        total = torch.zeros(count, device=scores.device).index_add_(0, groups, values)
+        return (total / sizes)[groups]
+
+    if baseline == "best":
+        best = torch.full((count,), -torch.inf, device=scores.device)
+        best.scatter_reduce_(0, groups, scores, "amax")
+        least = torch.full((count,), torch.inf, device=scores.device)
+        least.scatter_reduce_(0, groups, scores, "amin")
+        at_best = (scores == best[groups]) & (best > least)[groups]
+        places = torch.arange(len(scores), device=scores.device)
+        first = torch.full((count,), len(scores), device=scores.device)
+        first.scatter_reduce_(0, groups, torch.where(at_best, places, len(scores)), "amin")
+        return (places == first[groups]).float()
+    centered = scores - mean(scores)
+    several = (sizes > 1)[groups]
+    if baseline == "leave_one_out":  # s - (total - s) / (n - 1) = (s - mean) n / (n - 1)
+        centered = centered * (sizes / (sizes - 1).clamp(min=1))[groups]
+    if scale:
+        variance = mean(centered.square()) * (sizes / (sizes - 1).clamp(min=1))[groups]
+        centered = centered / (variance.sqrt() + 1e-4)
+    return torch.where(several, centered, 0.0)
 
 
 class GRPOTrainer(OnlineTrainer):
@@ -36,20 +80,81 @@ class GRPOTrainer(OnlineTrainer):
             model, temperature=self.config.temperature, values=False, dtype=self.dtype
         )
 
+    @property
+    def group(self) -> int:
+        """Episodes of one task and seed."""
+        return self.config.group
+
+    @property
+    def score_kl_coef(self) -> float:
+        """What KL costs in the score."""
+        return self.kl_coef if self.config.settled.kl_in == "score" else 0.0
+
+    @property
+    def loss_variant(self) -> LossVariant | None:
+        """What the variant changes in the loss; None where nothing."""
+        settled = self.config.settled
+        found = LossVariant(
+            clip_coef_high=settled.clip_high,
+            mean_over_rows=settled.average != "tokens",
+            ref_kl_coef=self.kl_coef if settled.kl_in == "loss" else 0.0,
+        )
+        return None if found == LossVariant() else found
+
     def update(self) -> dict[str, float]:
         """One round."""
-        config = self.config
-        episodes = self.collect(self.updates, group=config.group)
+        episodes = self.collect(self.updates)
         rollout = episodes.rollout
         # The sum of a row's rewards is its score less the KL and the penalty for no end.
         whole = rollout.rewards.sum(1)
-        relative = group_advantages(whole, config.group, scale=not config.unscaled)
+        relative = self._advantages(whole, episodes)
         rollout.advantages = relative[:, None] * rollout.valid
         rollout.returns = rollout.values
-        spread = episodes.scores.view(-1, config.group).std(1)
-        groups = {
-            "reward": whole.mean(),
-            "reward_std": spread.mean(),
-            "frac_reward_zero_std": (spread == 0).float().mean(),
-        }
-        return self.learn(episodes) | fetch(groups)
+        rollout.weights = self._weights(episodes)
+        if self._full(episodes):
+            spread = _even_spread(episodes.scores, self.config.group)
+        else:
+            spread = _spread(episodes.scores, to_device(episodes.groups, whole.device))
+        return self.learn(episodes) | fetch({"reward": whole.mean(), **spread})
+
+    def _full(self, episodes: Episodes) -> bool:
+        """Whether every group has all its episodes, one row each."""
+        whole = len(episodes.scores) == self.config.batch
+        return whole and not any(episode.roles for episode in episodes.episodes)
+
+    def _advantages(self, whole: Tensor, episodes: Episodes) -> Tensor:
+        """Of each row, [R]."""
+        config, settled = self.config, self.config.settled
+        if config.whole_only:
+            complete = to_device(~(episodes.rows.cuts & episodes.rows.valid).any(1), whole.device)
+            episodes.rollout.valid = episodes.rollout.valid & complete[:, None]
+        if settled.baseline == "group" and self._full(episodes):
+            return group_advantages(whole, config.group, scale=settled.scaled)
+        groups = to_device(episodes.groups, whole.device)
+        found = grouped_advantages(whole, groups, baseline=settled.baseline, scale=settled.scaled)
+        if settled.baseline == "best":  # the others teach nothing, and are no part of a mean
+            episodes.rollout.valid = episodes.rollout.valid & (found > 0)[:, None]
+        return found
+
+    def _weights(self, episodes: Episodes) -> Tensor | None:
+        """How much each token counts in the loss, [R, T]; None where each as much."""
+        average, valid = self.config.settled.average, episodes.rollout.valid
+        if average == "tokens":
+            return None
+        if average == "sums":
+            return valid.float()
+        if average == "constant":
+            return valid.float() / self.config.max_new_tokens
+        return valid.float() / valid.sum(1, keepdim=True).clamp(min=1)
+
+
+def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
+    """How far scores differ within groups: the mean deviation, and the share of equal groups."""
+    parts = [scores[groups == group] for group in groups.unique().tolist()]
+    each = torch.stack([part.std() for part in parts]).nan_to_num()
+    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
+
+
+def _even_spread(scores: Tensor, group: int) -> dict[str, Tensor]:
+    each = scores.view(-1, group).std(1)
+    return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}

@@ -25,7 +25,7 @@ __all__ = ["RLHFTrainer", "adapt_kl_coef", "make_critic"]
 
 
 def make_critic(
-    kind: str, model: Transformer, tokenizer: Tokenizer, reward: RewardFunction
+    kind: str, model: Transformer, tokenizer: Tokenizer, reward: RewardFunction | None
 ) -> Transformer | None:
     """The Transformer below the value head, or None to share the policy's.
 

@@ -1,8 +1,8 @@
-"""What PPO and GRPO on language share: rounds of sampling, scoring and `ppo_update`.
+"""What PPO and GRPO on language share: rounds of episodes, scoring and `ppo_update`.
 
-Which prompts a round has, and its random numbers, depend on its number alone. Where advantages come
-from is what ppo.py and grpo.py add; settings are config.py's, the rollout is episodes.py's, the
-update agents/ppo/update.py's.
+Which tasks a round has, and its random numbers, depend on its number alone; prompts are the
+environment of one turn. Where advantages come from is what ppo.py and grpo.py add; settings are
+config.py's, episodes engine.py's, the rollout is episodes.py's, the update agents/ppo/update.py's.
 """
 
 from abc import abstractmethod
@@ -12,18 +12,24 @@ from typing import Any
 
 import torch
 from playout.agents.optim.device_adam import make_adam
+from playout.agents.ppo.loss import LossVariant
 from playout.agents.ppo.update import ppo_update
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.trainer import Trainer
-from playout.errors import DataError
+from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.data.batches import batch_of
-from playout.rlhf.evaluation.evaluator import PolicyEvaluator
-from playout.rlhf.generation.responses import sample_responses
+from playout.rlhf.environments.environment import EnvironmentFactory
+from playout.rlhf.environments.prompts import PromptTask, episode_seed, prompt_environment
+from playout.rlhf.evaluation.episodes import Evaluator
+from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import learned_state, load_learned
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.episode import Episode, environment_metrics
 from playout.rlhf.online.episodes import Episodes, episode_metrics, score_episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rewards import RewardFunction
@@ -38,16 +44,19 @@ class OnlineTrainer(Trainer):
 
     unit, best_metric = "responses", "eval/objective"
 
+    survives_faults = True
+
     def __init__(
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        prompts: Sequence[str],
-        reward: RewardFunction,
+        prompts: Sequence[PromptTask],
+        reward: RewardFunction | None,
         config: OnlineConfig,
         *,
         seed: int,
-        evaluator: PolicyEvaluator | None = None,
+        environment: EnvironmentFactory | None = None,
+        evaluator: Evaluator | None = None,
         folder: Path | None = None,
         weights: torch.dtype = torch.float32,
     ) -> None:
@@ -57,17 +66,25 @@ class OnlineTrainer(Trainer):
             model: The fine-tuned policy to improve; with adapters, only these learn, and switching
                 them off gives the reference.
             tokenizer: Its tokenizer.
-            prompts: To answer in training.
-            reward: Of whole texts.
+            prompts: To answer in training: texts, conversations, or rows with a `prompt` whose
+                other fields reward functions can ask for. Not used with an environment.
+            reward: Of whole texts, or of what its parameters name; None only with an environment.
             config: Settings.
             seed: Of all sampling.
-            evaluator: Measures on held-out prompts; no evaluation if None.
+            environment: What the policy acts in, in place of prompts.
+            evaluator: Measures on held-out prompts or tasks; no evaluation if None.
             folder: The run, for tables of samples; none if None.
             weights: Of the reference's copy, float32 or bfloat16.
         """
-        if not prompts:
-            raise DataError("there are no prompts to answer")
-        self.tokenizer, self.prompts, self.reward = tokenizer, prompts, reward
+        if environment is None:
+            if reward is None:
+                raise ConfigError("a policy that answers prompts needs a reward")
+            if not prompts:
+                raise DataError("there are no prompts to answer")
+        self.in_environment = environment is not None
+        self.environment = prompt_environment(prompts) if environment is None else environment
+        self.tasks = self.environment.tasks("train")
+        self.tokenizer, self.reward = tokenizer, reward
         self.config, self.seed, self.evaluator, self.folder = config, seed, evaluator, folder
         self.ppo = config.ppo_config()
         self.dtype = pick_dtype(config.dtype, model.device)
@@ -76,7 +93,21 @@ class OnlineTrainer(Trainer):
         self.optimizer = make_adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
         )
-        self.updates, self.kl_coef = 0, config.kl_coef
+        self.updates, self.kl_coef, self.failures = 0, config.kl_coef, 0
+        if not self.in_environment:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        """Refuse prompts that leave no room for an answer before anything is computed."""
+        form, longest = conversation_format(self.tokenizer), self.config.max_new_tokens
+        context = self.model.config.max_position_embeddings
+        for number, task in enumerate(self.tasks or ()):
+            count = len(form.begin(task["prompt"]))
+            if count + longest > context:
+                raise ConfigError(
+                    f"prompt {number} has {count} tokens; with {longest} new ones it does not fit "
+                    f"the context of {context}"
+                )
 
     @abstractmethod
     def make_policy(self, model: Transformer) -> LanguagePolicy:
@@ -98,33 +129,94 @@ class OnlineTrainer(Trainer):
         """Responses made and planned."""
         return self.updates * self.config.batch, self.config.updates * self.config.batch
 
-    def collect(self, number: int, *, group: int = 1, whiten: bool = False) -> Episodes:
-        """Round `number`'s responses, scored: `group` consecutive ones to a prompt."""
+    @property
+    def group(self) -> int:
+        """Episodes of one task and seed."""
+        return 1
+
+    @property
+    def score_kl_coef(self) -> float:
+        """What KL costs in the score."""
+        return self.kl_coef
+
+    @property
+    def loss_variant(self) -> LossVariant | None:
+        """What is changed in the loss of the update; None where nothing."""
+        return None
+
+    def collect(self, number: int, *, whiten: bool = False) -> Episodes:
+        """Round `number`'s episodes, scored: `group` consecutive ones of a task and seed.
+
+        Raises:
+            EnvironmentFault: An environment failed, and failures stop the run or nothing is left.
+        """
+        config, group = self.config, self.group
+        engine = self._engine()
+        played = engine.run(self._requests(number))
+        kept = self._without_failures(played, number)
+        found = score_episodes(
+            self.policy,
+            self.reference,
+            [played[index] for index in kept],
+            self.reward,
+            kl_coef=self.score_kl_coef,
+            estimator=config.kl_estimator,
+            missing_end=config.cut_penalty(in_environment=self.in_environment),
+            whiten=whiten,
+            pad=self.tokenizer.pad_id,
+        )
+        of_task = torch.tensor(kept)[found.rows.episode] // group
+        # A role is compared with the same role of the same task.
+        found.groups = of_task * found.rows.num_roles + found.rows.role
+        found.seconds = {"model": engine.model_seconds, "environment": engine.environment_seconds}
+        return found
+
+    def _engine(self) -> EpisodeEngine:
         config = self.config
-        groups = config.batch // group
-        chosen = batch_of(len(self.prompts), groups, number, seed=self.seed)
-        # With few prompts a round asks each several times; every answer has its own stream.
-        chosen = (chosen * -(-groups // len(chosen)))[:groups]
-        responses = sample_responses(
+        return EpisodeEngine(
             self.model,
             self.tokenizer,
-            [self.prompts[i] for i in chosen for _ in range(group)],
-            max_new_tokens=config.max_new_tokens,
+            limits=config.limits(),
             seed=self.seed,
             dtype=self.dtype,
             sampling=SamplingConfig(config.temperature),
-            streams=range(number * config.batch, (number + 1) * config.batch),
+            stop=config.stop,
+            constrained=config.constrained,
         )
-        return score_episodes(
-            self.policy,
-            self.reference,
-            responses,
-            self.reward,
-            kl_coef=self.kl_coef,
-            estimator=config.kl_estimator,
-            missing_end=config.missing_end_penalty,
-            whiten=whiten,
-        )
+
+    def _requests(self, number: int) -> list[EpisodeRequest]:
+        """The episodes of a round: tasks and seeds by group, a stream for each episode."""
+        config, group = self.config, self.group
+        groups = config.batch // group
+        tasks: list[Any] = [None] * groups
+        if self.tasks is not None:
+            chosen = batch_of(len(self.tasks), groups, number, seed=self.seed)
+            # With few tasks a round has each several times; every answer has its own stream.
+            chosen = (chosen * -(-groups // len(chosen)))[:groups]
+            tasks = [self.tasks[i] for i in chosen]
+        seeds = [episode_seed(self.seed, number * groups + place) for place in range(groups)]
+        return [
+            EpisodeRequest(
+                self.environment,
+                tasks[row // group],
+                seeds[row // group],
+                number * config.batch + row,
+            )
+            for row in range(groups * group)
+        ]
+
+    def _without_failures(self, played: Sequence[Episode], number: int) -> list[int]:
+        """Which episodes can be learned from; the others are written down or stop the run."""
+        failed = [episode for episode in played if episode.error]
+        if failed and (self.config.on_failure == "stop" or len(failed) == len(played)):
+            raise EnvironmentFault(describe(failed[0]))
+        if failed and self.folder is not None:
+            folder = self.folder / "failures"
+            folder.mkdir(exist_ok=True)
+            text = "".join(describe(episode) + "\n" for episode in failed)
+            replace_file(folder / f"{number:06d}.txt", text.encode())
+        self.failures = len(failed)
+        return [index for index, episode in enumerate(played) if not episode.error]
 
     def learn(self, episodes: Episodes) -> dict[str, float]:
         """Gradient steps on a round whose advantages are known; ends the round."""
@@ -133,15 +225,29 @@ class OnlineTrainer(Trainer):
         self.optimizer.lr = ppo.learning_rate * left
         generator = torch.Generator().manual_seed((self.seed << 32) + self.updates)
         learned = ppo_update(
-            self.policy, self.optimizer, episodes.rollout, ppo, generator=generator
+            self.policy,
+            self.optimizer,
+            episodes.rollout,
+            ppo,
+            generator=generator,
+            variant=self.loss_variant,
         )
         self.updates += 1
         return {
-            **episode_metrics(episodes, self.kl_coef),
+            **episode_metrics(episodes, self.score_kl_coef),
+            **(self._in_environment(episodes) if self.in_environment else {}),
             **{_TRL_NAMES[name]: value for name, value in learned.items() if name in _TRL_NAMES},
             "objective/kl_coef": self.kl_coef,
             "lr": self.optimizer.lr,
             "episode": float(self.updates * config.batch),
+        }
+
+    def _in_environment(self, found: Episodes) -> dict[str, float]:
+        """What happened in the environments of a round."""
+        return {
+            **environment_metrics(found.episodes),
+            "env/failures": float(self.failures),
+            **{f"time/{name}": seconds for name, seconds in found.seconds.items()},
         }
 
     def evaluate(self) -> dict[str, float]:
@@ -158,8 +264,10 @@ class OnlineTrainer(Trainer):
         )
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
-        """Score, KL, judge."""
+        """Score, KL, judge or turns."""
         names = {"objective/scores": "score", "objective/kl": "KL", "eval/judge": "judge"}
+        if metrics.get("env/turns", 1.0) != 1.0:
+            names["env/turns"] = "turns"
         return {name: f"{metrics[key]:.2f}" for key, name in names.items() if key in metrics}
 
     def state_dict(self) -> dict[str, Any]:

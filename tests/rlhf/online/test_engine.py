@@ -12,7 +12,8 @@ from playout.rlhf.generation.responses import encode_prompts
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.engine import EpisodeEngine, EpisodeLimits, EpisodeRequest, describe
+from playout.rlhf.online.config import EpisodeLimits
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
 
 
 @pytest.fixture(scope="module")

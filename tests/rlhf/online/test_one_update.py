@@ -100,12 +100,12 @@ class Watched:
         compute_gae(rollout, **options)
         self.estimated = rollout.advantages
 
-    def update(self, policy, optimizer, rollout, config, *, generator):
+    def update(self, policy, optimizer, rollout, config, **options):
         now = torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
         assert self.weights is None or torch.equal(now, self.weights), "weights moved in between"
         assert self.estimated is None or rollout.advantages is self.estimated
         self.inside = True
-        metrics = ppo_update(policy, optimizer, rollout, config, generator=generator)
+        metrics = ppo_update(policy, optimizer, rollout, config, **options)
         self.inside = False
         self.updates += 1
         self.weights = torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])

@@ -1,0 +1,205 @@
+"""How a policy does in an environment on held-out tasks: reward, how episodes end, KL, whole texts.
+
+Episodes are sampled as in training and, once more, by the likeliest tokens. The same tasks, seeds
+and random numbers are used each time. What prompts without an environment need is evaluator.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from playout.agents.runs.devices import fetch, pack_to_device
+from playout.errors import EnvironmentFault
+from playout.rlhf.environments.environment import EnvironmentFactory
+from playout.rlhf.environments.prompts import episode_seed
+from playout.rlhf.evaluation.samples import write_samples
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import Reference, row_slices, sequence_logprobs
+from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.online.config import EpisodeLimits
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.episode import Episode, environment_metrics
+from playout.rlhf.online.episodes import score_texts
+from playout.rlhf.online.rewards import RewardFunction
+from playout.rlhf.online.rows import lay_out
+
+__all__ = ["EpisodeEvaluator", "Evaluator"]
+
+SHOWN = 16
+
+
+class Evaluator(Protocol):
+    """What a trainer asks to measure its policy."""
+
+    def metrics(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        kl_coef: float = 0.1,
+    ) -> dict[str, float]:
+        """Numbers under eval/, the objective among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeEvaluator:
+    """Tasks to be played, and how."""
+
+    tokenizer: Tokenizer
+    factory: EnvironmentFactory
+    count: int
+    """Episodes a measurement."""
+    limits: EpisodeLimits
+    reward: RewardFunction | None = None
+    """Besides what the environment gives."""
+    temperature: float = 1.0
+    stop: Sequence[str] = ()
+    constrained: bool = False
+    on_failure: str = "stop"
+    seed: int = 1
+    dtype: torch.dtype = torch.float32
+    tasks: Sequence[Any] | None = field(default=None)
+    """Of the held-out side, found by the factory."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer."""
+        return self.limits.max_new_tokens
+
+    def requests(self) -> list[EpisodeRequest]:
+        """The episodes of a measurement, the same every time; every held-out task comes in turn."""
+        tasks = self.tasks
+        return [
+            EpisodeRequest(
+                self.factory,
+                None if tasks is None else tasks[number % len(tasks)],
+                episode_seed(self.seed, number, "test"),
+                number,
+            )
+            for number in range(self.count)
+        ]
+
+    def play(self, model: Transformer | Decoder, *, temperature: float) -> list[Episode]:
+        """The episodes as `model` plays them now.
+
+        Raises:
+            EnvironmentFault: An environment failed and failures stop the run, or all failed.
+        """
+        engine = EpisodeEngine(
+            model,
+            self.tokenizer,
+            limits=self.limits,
+            seed=self.seed,
+            dtype=self.dtype,
+            sampling=SamplingConfig(temperature),
+            stop=self.stop,
+            constrained=self.constrained,
+        )
+        found = engine.run(self.requests())
+        good = [episode for episode in found if not episode.error]
+        if len(good) < len(found) and (self.on_failure == "stop" or not good):
+            raise EnvironmentFault(describe(next(e for e in found if e.error)))
+        return good
+
+    @torch.no_grad()
+    def measure(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+    ) -> dict[str, float]:
+        """Means over the episodes; the first of them are written to `folder`/samples.
+
+        Args:
+            model: The policy.
+            reference: For KL in nats an episode.
+            folder: Of the run; no table if None.
+            step: Names the table.
+        """
+        decoder = Decoder(model, dtype=self.dtype)
+        sampled = self.play(decoder, temperature=self.temperature)
+        greedy = self.play(decoder, temperature=0.0)
+        rows = lay_out(sampled, self.tokenizer.pad_id)
+        obs, actions, valid = pack_to_device([rows.obs, rows.actions, rows.valid], model.device)
+        kl, entropy = [], []
+        for part in row_slices(len(obs), 64):
+            logprobs, entropies, _ = sequence_logprobs(
+                model,
+                *(obs[part], actions[part], valid[part]),
+                temperature=self.temperature,
+                dtype=self.dtype,
+            )
+            theirs = reference.logprobs(
+                obs[part], actions[part], valid[part], temperature=self.temperature
+            )
+            kl.append((logprobs - theirs).sum(1))
+            entropy.append(entropies.sum(1))
+        apart = torch.cat(kl)
+        totals = {"reward": self._totals(sampled), "reward_greedy": self._totals(greedy)}
+        if folder is not None:
+            self._show(folder, step, sampled, totals["reward"], apart.cpu(), rows.episode)
+        ends = [ended for episode in sampled for ended in episode.answer_ended]
+        means = fetch(
+            {
+                "kl": apart.mean(),
+                "length": rows.lengths.float().mean(),
+                "entropy": torch.cat(entropy).sum() / valid.sum(),
+            }
+        )
+        found = {name: float(column.mean()) for name, column in totals.items()}
+        found |= {"reward_std": float(totals["reward"].std()), **means}
+        found["ended"] = sum(ends) / len(ends)
+        for name, value in environment_metrics(sampled).items():
+            found.setdefault(name.removeprefix("env/").replace("reward", "env_reward"), value)
+        for name, value in environment_metrics(greedy).items():
+            if name not in ("env/reward", "env/turns", "env/ended", "env/truncated"):
+                found[f"{name.removeprefix('env/')}_greedy"] = value
+        return found
+
+    def _totals(self, episodes: Sequence[Episode]) -> torch.Tensor:
+        """Float32 [E], what each episode brought in all."""
+        given, _ = score_texts(self.reward, episodes)
+        return given + torch.tensor([episode.total for episode in episodes])
+
+    def _show(
+        self,
+        folder: Path,
+        step: int,
+        episodes: Sequence[Episode],
+        totals: torch.Tensor,
+        kl: torch.Tensor,
+        of: torch.Tensor,
+    ) -> None:
+        whole = torch.zeros(len(episodes)).index_add_(0, of, kl)
+        first = episodes[:SHOWN]
+        columns = {"reward": totals, "kl": whole}
+        columns["turns"] = torch.tensor([float(episode.num_turns) for episode in episodes])
+        write_samples(
+            folder,
+            step,
+            [replace(episode, answers=[], replies=[]).text for episode in first],
+            [episode.completion for episode in first],
+            {name: column[:SHOWN].tolist() for name, column in columns.items()},
+        )
+
+    def metrics(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        kl_coef: float = 0.1,
+    ) -> dict[str, float]:
+        """What `measure` finds under eval/, and the objective: reward less `kl_coef` times KL."""
+        found = self.measure(model, reference, folder=folder, step=step)
+        found["objective"] = found["reward"] - kl_coef * found["kl"]
+        return {f"eval/{name}": value for name, value in found.items()}
