@@ -161,7 +161,7 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
         stage == "all" and any(is_finished(run.path / name) for name in IMPROVING)
     )
     found: dict[str, Any]
-    if improved and (stage == "all" or run.config.get("reward")):
+    if improved and (stage == "all" or (run.config.get("reward") and not run.config.get("env"))):
         from playout.rlhf.evaluation.judge import compare_policies
 
         use_threads(options.threads)

@@ -143,7 +143,7 @@ class PolicyOptions(AdapterOptions, StageOptions):
     base: RequiredRun = ""
     """Run or Hugging Face folder of the policy to start from."""
     reward: RequiredRun = ""
-    """Run of a reward stage, or module:function that takes a list of texts."""
+    """Run of a reward stage, or module:function; several between commas."""
     prompts: OptionalFile = ""
     """Prompts: .jsonl with the field `prompt`, or a line each; by default beginnings of reviews."""
     data: Data = "auto"

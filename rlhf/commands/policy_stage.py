@@ -13,11 +13,18 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
 from playout.errors import ConfigError
 from playout.own_code import trust_modules
+from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
 from playout.rlhf.commands.memory_options import adapt
 from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
-from playout.rlhf.data.records import read_prompts, split_by_text
 from playout.rlhf.data.rows import Row, Source
+from playout.rlhf.environments.environment import EnvironmentFactory
+from playout.rlhf.environments.prompts import (
+    prompt_environment,
+    read_prompt_tasks,
+    split_prompt_tasks,
+)
+from playout.rlhf.evaluation.episodes import EpisodeEvaluator
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import held_type
@@ -26,7 +33,7 @@ from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
-from playout.rlhf.online.rewards import RewardFunction, load_reward, trust_reward
+from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_names, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (
     check_base,
@@ -63,10 +70,18 @@ class PolicyStage:
     model: Transformer
     tokenizer: Tokenizer
     prompts: list[str]
-    reward: RewardFunction
-    evaluator: PolicyEvaluator
+    reward: RewardFunction | None
+    evaluator: PolicyEvaluator | EpisodeEvaluator
     weights: torch.dtype
     """Of models that do not learn."""
+    environment: EnvironmentFactory | None = None
+    """What the policy acts in, in place of prompts."""
+
+    @property
+    def prompt_evaluator(self) -> PolicyEvaluator:
+        """The evaluator of a stage that answers prompts."""
+        assert isinstance(self.evaluator, PolicyEvaluator)
+        return self.evaluator
 
     def baseline(self) -> dict[str, float]:
         """How the policy did before it learned; measured once a run, kept in baseline.json."""
@@ -98,6 +113,7 @@ def open_policy_stage(
     name: str,
     reward: RewardFunction | None = None,
     rows: list[Row] | None = None,
+    environment: EnvironmentFactory | None = None,
 ) -> PolicyStage:
     """Open the run of a stage and load what it works on.
 
@@ -106,24 +122,51 @@ def open_policy_stage(
         name: Its name.
         reward: A function in place of the one that the command names.
         rows: Prompts, or pairs for dpo, given from Python; kept in the run.
+        environment: What the policy acts in, in place of the one that the command names.
     """
-    if not command.reward and reward is None:
-        raise ConfigError("name the reward: --reward RUN or --reward module:function")
+    factory = open_environment(command) if environment is None else environment
+    if not command.reward and reward is None and factory is None:
+        raise ConfigError(
+            "name the reward: --reward RUN or --reward module:function; or what to act in: --env"
+        )
     numbers = recipe(command.size)
     device, weights = resolve_device(command.device), held_type(command.weights)
     model, tokenizer = load_policy(command)
     scorer = reward
-    if scorer is None:
-        if command.resume is None:
-            trust_modules(command.reward)  # whoever names a function means it
+    if scorer is None and command.reward:
+        if command.resume is None:  # whoever names a function means it
+            trust_modules(*reward_names(command.reward))
         trust_reward(command.reward, command.resume)
-        scorer = load_reward(command.reward, dtype=command.dtype, device=device, weights=weights)
+        scorer = load_reward(
+            command.reward,
+            weights_of_rewards=getattr(command, "reward_weights", ""),
+            dtype=command.dtype,
+            device=device,
+            weights=weights,
+        )
+    if factory is not None:
+        measured = episode_evaluator(command, factory, model, tokenizer, scorer)
+        run = open_stage(command, name, lambda: {"material": "environment"}, rows=rows)
+        set_threads(run, model.config.hidden_size, command.threads)
+        check_base(run, command.base, BASES)
+        return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
+    assert scorer is not None
     source: Source = data_file(command.data, command.prompts, "--prompts")
     if name != "dpo":  # whose rows are pairs
         source = stage_source(command, str(source), rows)
     if source != "":
-        prompts, heldout = _split_prompts(read_prompts(source))
+        tasks, held = split_prompt_tasks(read_prompt_tasks(source))
+        plain = all(set(task) == {"prompt"} and isinstance(task["prompt"], str) for task in tasks)
+        if not plain and name in ("grpo", "rlhf"):
+            # Conversations, or rows with data of their own that the reward may ask for.
+            factory = prompt_environment(tasks, held)
+            measured = episode_evaluator(command, factory, model, tokenizer, scorer)
         run = open_stage(command, name, lambda: {"material": "files"}, rows=rows)
+        if factory is not None:
+            set_threads(run, model.config.hidden_size, command.threads)
+            check_base(run, command.base, BASES)
+            return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
+        prompts, heldout = ([task["prompt"] for task in side] for side in (tasks, held))
     else:
         run = open_stage(
             command, name, lambda: {"material": choose_source(command.data)}, rows=rows
@@ -148,13 +191,6 @@ def open_policy_stage(
         dtype=pick_dtype(command.dtype, device),
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
-
-
-def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
-    """To learn from and held out; a handful of prompts serves for both."""
-    train, test = split_by_text(prompts, 0.2, texts=lambda p: [p])
-    whole = len(prompts) >= 40 and train and test
-    return (train, test) if whole else (prompts, prompts)
 
 
 class PolicyTrainer(LanguageTrainer, Protocol):
@@ -209,6 +245,7 @@ def train_online(
         stage.reward,
         config,
         seed=command.seed,
+        environment=stage.environment,
         evaluator=stage.evaluator,
         folder=stage.run.path,
         weights=stage.weights,

@@ -1,18 +1,33 @@
 """Prompts as the environment of one turn: the prompt is read, the answer ends the episode.
 
-What is not about learning from prompts alone, files and their fields, is data/records.py's; the
-reward is a function's.
+Rows of a file keep their other fields as the task's own data, which reward functions can ask for by
+name. Prompts as texts alone are data/records.py's; the reward is a function's.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playout.rlhf.data.messages import Prompt
+from playout.errors import DataError
+from playout.rlhf.data.messages import Prompt, checked_messages
+from playout.rlhf.data.records import read_prompts, split_by_text
+from playout.rlhf.data.rows import SUFFIXES, Source, read_rows, text_field
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step
 
-__all__ = ["PromptEnvironment", "PromptTask", "episode_seed", "prompt_environment"]
+__all__ = [
+    "PROMPTS",
+    "PromptEnvironment",
+    "PromptTask",
+    "episode_seed",
+    "prompt_environment",
+    "read_prompt_tasks",
+    "split_prompt_tasks",
+]
 
+PROMPTS = "prompts"
+"""Name of the environment that only asks."""
 PromptTask = str | Sequence[Mapping[str, str]] | Mapping[str, Any]
 """A text, a conversation, or a row with the field `prompt`."""
 _HELD_OUT = 1 << 30
@@ -31,14 +46,67 @@ class PromptEnvironment:
         return Step(None, 0.0, True)
 
 
-def prompt_environment(prompts: Sequence[PromptTask]) -> EnvironmentFactory:
-    """The environment of prompts; its tasks are rows with the field `prompt`."""
-    rows = [dict(p) if isinstance(p, Mapping) else {"prompt": p} for p in prompts]
+def prompt_environment(
+    prompts: Sequence[PromptTask], heldout: Sequence[PromptTask] | None = None
+) -> EnvironmentFactory:
+    """The environment of prompts; its tasks are rows with the field `prompt`.
+
+    Args:
+        prompts: To learn from.
+        heldout: To be judged on; the same where None.
+    """
+
+    def rows(side: Sequence[PromptTask]) -> list[dict[str, Any]]:
+        return [dict(p) if isinstance(p, Mapping) else {"prompt": p} for p in side]
+
+    sides = {"train": rows(prompts), "test": rows(prompts if heldout is None else heldout)}
 
     def tasks(split: Split) -> Sequence[dict[str, Any]]:
-        return rows
+        return sides[split]
 
-    return EnvironmentFactory("prompts", PromptEnvironment, tasks)
+    return EnvironmentFactory(PROMPTS, PromptEnvironment, tasks)
+
+
+def read_prompt_tasks(source: Source) -> list[dict[str, Any]]:
+    """Prompts with all other fields of their rows.
+
+    A prompt is the field `prompt` (or `text`), a text or a list of messages, or the field
+    `messages`; in a file of plain text, a line.
+
+    Raises:
+        DataError: A row has no prompt, or there is no row.
+    """
+    plain = isinstance(source, str | os.PathLike) and not str(source).startswith("hub:")
+    if plain and Path(str(source)).suffix not in SUFFIXES and not Path(str(source)).is_dir():
+        return [{"prompt": prompt} for prompt in read_prompts(source)]
+    given = source
+    if not isinstance(source, str | os.PathLike):
+        given = [{"prompt": row} if isinstance(row, str) else row for row in source]
+    found = []
+    for where, row in read_rows(given):
+        name = next((key for key in ("prompt", "messages") if isinstance(row.get(key), list)), None)
+        prompt: Prompt = (
+            text_field(row, where, "prompt", "text")
+            if name is None
+            else checked_messages(row[name], f"{where}: {name}")
+        )
+        found.append({**row, "prompt": prompt})
+    if not found:
+        raise DataError("there are no prompts to answer")
+    return found
+
+
+def split_prompt_tasks(
+    tasks: list[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """To learn from and held out; a handful of prompts serves for both."""
+    train, test = split_by_text(tasks, 0.2, texts=lambda task: [_text(task["prompt"])])
+    whole = len(tasks) >= 40 and train and test
+    return (train, test) if whole else (tasks, tasks)
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)
 
 
 def episode_seed(seed: int, number: int, split: Split = "train") -> int:

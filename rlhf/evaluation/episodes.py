@@ -61,6 +61,8 @@ class EpisodeEvaluator:
     temperature: float = 1.0
     stop: Sequence[str] = ()
     constrained: bool = False
+    as_user: bool = True
+    """Plain text is a user's message to a chat model."""
     on_failure: str = "stop"
     seed: int = 1
     dtype: torch.dtype = torch.float32
@@ -100,6 +102,7 @@ class EpisodeEvaluator:
             sampling=SamplingConfig(temperature),
             stop=self.stop,
             constrained=self.constrained,
+            as_user=self.as_user,
         )
         found = engine.run(self.requests())
         good = [episode for episode in found if not episode.error]

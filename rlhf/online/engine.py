@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.errors import DataError, EnvironmentFault
+from playout.rlhf.data.messages import as_messages
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 from playout.rlhf.generation.conversation import conversation_format
@@ -65,6 +66,7 @@ class EpisodeEngine:
         sampling: SamplingConfig | None = None,
         stop: Sequence[str] = (),
         constrained: bool = False,
+        as_user: bool = True,
         exact: bool = True,
         max_rows: int = 256,
     ) -> None:
@@ -79,7 +81,8 @@ class EpisodeEngine:
             sampling: How tokens are chosen; at temperature 1 by default.
             stop: Texts that end an answer besides the model's own stop tokens.
             constrained: Only what the environment's `answers` lists can be written.
-            exact: Episodes do not depend on those beside them in any bit.
+            as_user: A prompt of plain text is a user's message to a model with a chat template.
+            exact: What is sampled does not depend on the episodes beside it.
             max_rows: More episodes than this are played in several batches.
         """
         self.decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
@@ -88,6 +91,7 @@ class EpisodeEngine:
         self.format = conversation_format(tokenizer)
         self.stops = StopStrings(tokenizer, stop) if stop else None
         self.constrained, self.max_rows = constrained, max_rows
+        self.as_user = as_user and self.format.speaks_in_turns
         self.rules = WritingRules(
             sampling or SamplingConfig(), self.format.stop_ids, seed, self.stops
         )
@@ -183,6 +187,8 @@ class _Seat:
         finally:
             engine.environment_seconds += time.perf_counter() - begun
         try:
+            if engine.as_user:
+                episode.prompt = as_messages(episode.prompt)
             self.unread = engine.format.begin(episode.prompt)
         except DataError as error:
             self._fail(error)

@@ -19,7 +19,7 @@ from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.environments.environment import EnvironmentFactory
-from playout.rlhf.environments.prompts import PromptTask, episode_seed, prompt_environment
+from playout.rlhf.environments.prompts import PROMPTS, PromptTask, episode_seed, prompt_environment
 from playout.rlhf.evaluation.episodes import Evaluator
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -76,12 +76,11 @@ class OnlineTrainer(Trainer):
             folder: The run, for tables of samples; none if None.
             weights: Of the reference's copy, float32 or bfloat16.
         """
-        if environment is None:
-            if reward is None:
-                raise ConfigError("a policy that answers prompts needs a reward")
-            if not prompts:
-                raise DataError("there are no prompts to answer")
-        self.in_environment = environment is not None
+        if environment is None and not prompts:
+            raise DataError("there are no prompts to answer")
+        self.in_environment = environment is not None and environment.name != PROMPTS
+        if reward is None and not self.in_environment:
+            raise ConfigError("a policy that answers prompts needs a reward")
         self.environment = prompt_environment(prompts) if environment is None else environment
         self.tasks = self.environment.tasks("train")
         self.tokenizer, self.reward = tokenizer, reward
@@ -182,6 +181,7 @@ class OnlineTrainer(Trainer):
             sampling=SamplingConfig(config.temperature),
             stop=config.stop,
             constrained=config.constrained,
+            as_user=self.in_environment and not config.plain_text,
         )
 
     def _requests(self, number: int) -> list[EpisodeRequest]:

@@ -193,6 +193,7 @@ def _measured_by_reward(
     stage = open_policy_stage(command, "dpo", reward_fn, rows)
     path = stage.run.path / "pairs.jsonl"
     if pairs is None and not path.exists():
+        assert stage.reward is not None
         wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
         ranked = rank_samples(
             stage.model,
@@ -212,7 +213,7 @@ def _measured_by_reward(
         read_preferences(path) if pairs is None else pairs,
         config,
         seed=command.seed,
-        evaluator=stage.evaluator,
+        evaluator=stage.prompt_evaluator,
         folder=stage.run.path,
         weights=stage.weights,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
 from playout.rlhf.commands.options import PolicyOptions, stage_command
 from playout.rlhf.online.config import GRPOConfig
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.rows import Row, Source
+    from playout.rlhf.environments.environment import EnvironmentFactory
     from playout.rlhf.online.rewards import RewardFunction
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(GRPOConfig, PolicyOptions):
+class Command(GRPOConfig, EnvironmentOptions, PolicyOptions):
     """Generate groups, score, learn; the policy is left in RUN/model."""
 
     updates: int = 0
@@ -46,6 +48,7 @@ def grpo(
     *,
     reward: Any = "",
     reward_fn: RewardFunction | None = None,
+    env: Any = "",
     **options: Any,
 ) -> RunDir:
     """GRPO on a language policy from Python: `playout.grpo("runs/sft", prompts, reward_fn=f)`.
@@ -57,24 +60,30 @@ def grpo(
         reward: Run of a reward stage, or `module:function`.
         reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`. A
             run cannot keep it: whoever resumes the run gives it again.
+        env: What to act in, in place of prompts and reward: a name as `--env` takes it, or a class
+            with `reset` and `step`, which a run cannot keep either.
         **options: The command's flags, with underscores.
 
     Returns:
         The run; `playout.load(run)` answers prompts.
     """
-    given = {"base": base, "reward": reward, **options}
+    name, environment = named_environment(env)
+    given = {"base": base, "reward": reward, "env": name, **options}
     command, rows = stage_command(Command, prompts, field="prompts", plain="prompt", **given)
-    return train(command, reward_fn, rows)
+    return train(command, reward_fn, rows, environment)
 
 
 def train(
-    command: Command, reward_fn: RewardFunction | None = None, rows: list[Row] | None = None
+    command: Command,
+    reward_fn: RewardFunction | None = None,
+    rows: list[Row] | None = None,
+    environment: EnvironmentFactory | None = None,
 ) -> RunDir:
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of prompts."""
     from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
     from playout.rlhf.online.grpo import GRPOTrainer
     from playout.rlhf.stages.sizes import recipe
 
-    stage = open_policy_stage(command, "grpo", reward_fn, rows)
+    stage = open_policy_stage(command, "grpo", reward_fn, rows, environment)
     config = online_config(GRPOConfig, command, stage, recipe(command.size).grpo_steps)
     return train_online(GRPOTrainer, config, stage, command)

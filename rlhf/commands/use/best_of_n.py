@@ -23,7 +23,7 @@ def main(command: Command) -> int:
     from playout.rlhf.stages.run import mark_finished
 
     stage = open_policy_stage(command, "best-of-n")
-    table, shown = best_of_n(stage.model, stage.evaluator, command.sizes)
+    table, shown = best_of_n(stage.model, stage.prompt_evaluator, command.sizes)
     write_json(stage.run.path / "samples.json", shown)
     write_json(stage.run.path / "table.json", table)
     if not command.quiet:

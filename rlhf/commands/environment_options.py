@@ -1,0 +1,140 @@
+"""Flags of the commands whose policy may act in an environment, and what is set up from them.
+
+The flags cost no torch. What an environment is stands in environments/environment.py, limits of
+episodes in online/config.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.commands.options import PolicyOptions
+    from playout.rlhf.environments.environment import EnvironmentFactory
+    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
+    from playout.rlhf.generation.tokenizer import Tokenizer
+    from playout.rlhf.model.transformer import Transformer
+    from playout.rlhf.online.rewards import RewardFunction
+
+__all__ = ["EnvironmentOptions", "episode_evaluator", "named_environment", "open_environment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentOptions:
+    """What the policy acts in, and how it is rewarded."""
+
+    env: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
+    """What to act in, in place of prompts and reward: game:NAME, reasoning_gym:NAME,
+    textarena:NAME, or module:Class with reset(task, seed) and step(answer)."""
+    env_options: Annotated[str, arg(metavar="KEY=VALUE,...", help_behavior_hint="")] = ""
+    """Arguments of the environment."""
+    reward_weights: Annotated[str, arg(metavar="FLOAT,...", help_behavior_hint="")] = ""
+    """With several rewards between commas in --reward: what each is multiplied by."""
+    eval_episodes: int = 0
+    """Episodes of an evaluation with --env; 0 leaves it to the size."""
+
+
+def named_environment(env: Any) -> tuple[str, EnvironmentFactory | None]:
+    """What `env=` of a function in Python stands for: a name, or a class and where it is found.
+
+    A class that no other process could import (one of the script that runs) has no name; a run then
+    cannot keep it, and whoever resumes the run gives it again.
+    """
+    if isinstance(env, str) or env is None:
+        return env or "", None
+    from playout.rlhf.environments.environment import EnvironmentFactory
+    from playout.rlhf.environments.load import own_environment
+
+    if isinstance(env, EnvironmentFactory):
+        return "", env
+    return "", own_environment(env)
+
+
+def open_environment(command: Any) -> EnvironmentFactory | None:
+    """The environment that a command names; None where it names none.
+
+    Raises:
+        ConfigError: There is no such environment, or only a run names its code.
+    """
+    name = getattr(command, "env", "")
+    if not name:
+        return None
+    from playout.own_code import trust_modules
+    from playout.rlhf.environments.load import (
+        code_of,
+        load_environment,
+        read_options,
+        trust_language_environment,
+    )
+
+    module = code_of(name)
+    if command.resume is None and module is not None:
+        trust_modules(module)  # whoever names it means it
+    trust_language_environment(name, command.resume)
+    return load_environment(name, read_options(command.env_options))
+
+
+def episode_evaluator(
+    command: PolicyOptions,
+    factory: EnvironmentFactory,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    reward: RewardFunction | None,
+) -> EpisodeEvaluator:
+    """Measures on the held-out tasks of an environment, which is tried once.
+
+    Raises:
+        EnvironmentFault: The environment cannot be asked for its first prompt.
+        ConfigError: The prompt leaves no room for an answer.
+    """
+    from dataclasses import replace
+
+    from playout.errors import EnvironmentFault
+    from playout.rlhf.environments.prompts import PROMPTS
+    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
+    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.online.config import EpisodeLimits
+    from playout.rlhf.online.engine import EpisodeEngine, describe
+    from playout.rlhf.stages.sizes import recipe
+
+    numbers = recipe(command.size)
+
+    def given(name: str, otherwise: Any) -> Any:
+        return getattr(command, name, otherwise)
+
+    limits = EpisodeLimits(
+        max_new_tokens=command.max_new_tokens or numbers.response_length,
+        max_turns=given("max_turns", 0),
+        max_tokens=given("max_tokens", 0),
+        max_seconds=given("max_seconds", 0.0),
+        call_seconds=given("env_timeout", 60.0),
+    )
+    found = EpisodeEvaluator(
+        tokenizer,
+        factory,
+        given("eval_episodes", 0) or numbers.num_prompts,
+        limits,
+        reward,
+        temperature=given("temperature", 1.0),
+        stop=given("stop", ()),
+        constrained=given("constrained", False),
+        as_user=factory.name != PROMPTS and not given("plain_text", False),
+        on_failure=given("on_failure", "stop"),
+        dtype=pick_dtype(command.dtype, model.device),
+        tasks=factory.tasks("test"),
+    )
+    engine = EpisodeEngine(
+        model,
+        tokenizer,
+        limits=replace(limits, max_new_tokens=1, max_turns=1),
+        seed=0,
+        dtype=found.dtype,
+        as_user=found.as_user,
+    )
+    (first,) = engine.run(found.requests()[:1])
+    if not first.answers:  # what one token is answered with says nothing yet
+        raise EnvironmentFault(describe(first))
+    return found
