@@ -10,6 +10,7 @@ from playout.cli import main
 from playout.errors import CheckpointError, DataError
 from playout.rlhf.data import downloads
 from playout.rlhf.data.downloads import fetch, members
+from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.model.checkpoints import gguf as module
@@ -268,6 +269,30 @@ def test_smollm2_agrees_with_transformers(tmp_path):
     assert tokenizer.decode(answer.response(0)).startswith(" Paris")
     again = from_pretrained(tmp_path / "m")
     assert torch.equal(again.embed_tokens, model.embed_tokens)
+    # A question is answered, the answer ends with its turn, and others find the same end.
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    begun = conversation_format(tokenizer).begin(messages)
+    assert begun == reader.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    assert begun.count(tokenizer.inner.token_to_id("<|im_start|>")) == 3
+    answer = generate(
+        model,
+        [begun],
+        max_new_tokens=40,
+        stop=tokenizer.stop_ids,
+        sampling=SamplingConfig(0.0),
+        exact=False,
+    )
+    assert bool(answer.finished[0])
+    assert tokenizer.decode(answer.response(0)) == "The capital of France is Paris."
+    exported = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert exported.generation_config.eos_token_id == [2, 0]
+    # It would have written the same tokens: each is the likeliest after those before it.
+    written = answer.response(0, stop=True)
+    with torch.no_grad():
+        logits = exported(torch.tensor([begun + written])).logits[0, len(begun) - 1 : -1]
+    assert logits.argmax(-1).tolist() == written
 
 
 def test_archives_without_a_model_are_named(tmp_path, monkeypatch, capsys):
