@@ -45,6 +45,11 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
             return candidate / MODEL
     if not path.exists():
         raise RunError(f"{path} does not exist")
+    if path.is_file():
+        raise RunError(
+            f"{path} is a file, not a folder; a GGUF file becomes one by: playout rlhf "
+            f"import-model {path} --out FOLDER"
+        )
     if RunDir.is_run(path) and not (kind := RunDir.open(path).kind).startswith("rlhf."):
         raise RunError(f"{path} is a run of {kind}, not of a language model")
     raise RunError(

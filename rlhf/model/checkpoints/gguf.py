@@ -37,6 +37,10 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.source = str(path)
+        if path.is_dir():
+            raise CheckpointError(
+                f"{path} is a folder, not a GGUF file; one with a config.json is used as it is"
+            )
         try:
             reader, self._dequantize = _open(path)
         except (CheckpointError, ConfigError):
@@ -49,6 +53,10 @@ class _File:
             raise CheckpointError(f"{path} is no GGUF file that can be read ({reason})") from None
         self._fields = reader.fields
         self.tensors = {tensor.name: tensor for tensor in reader.tensors}
+        if self.value("split.count", 1) > 1:
+            raise CheckpointError(
+                f"{path} is one of {self.value('split.count')} parts; join them into one file first"
+            )
         self.architecture = str(self.required("general.architecture"))
 
     def value(self, name: str, default: Any = None) -> Any:

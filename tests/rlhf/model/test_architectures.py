@@ -154,6 +154,23 @@ def test_a_window_means_a_band_of_keys_forwards_and_backwards(length):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["llama, llama3", "mistral", "qwen3, biases", "smollm3, all"])
+def test_another_device_computes_and_decodes_the_same(name, second):
+    model, other = made(name), made(name).to(second)
+    with torch.no_grad():
+        whole = model.logits(model(IDS))
+        found = other.logits(other(IDS.to(second))).cpu()
+    torch.testing.assert_close(found, whole, atol=1e-4, rtol=1e-3)
+    decoder = Decoder(other, dtype=torch.float32)
+    decoder.allocate(2, 80)
+    rows, lengths = torch.arange(2), torch.tensor([20, 13])
+    found = decoder.prefill(IDS[:, :20], lengths).cpu()
+    torch.testing.assert_close(found, whole[rows, lengths - 1], atol=1e-4, rtol=1e-3)
+    for step in range(12):
+        found = decoder.step(IDS[rows, lengths + step].to(second)).cpu()
+        torch.testing.assert_close(found, whole[rows, lengths + step], atol=1e-4, rtol=1e-3)
+
+
 def test_every_weight_of_every_architecture_learns(models):
     for name in ("llama tied, with biases", "qwen2", "qwen3, biases", "smollm3, all"):
         model = models[name]

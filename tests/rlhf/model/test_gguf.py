@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from playout.cli import main
-from playout.errors import CheckpointError, DataError
+from playout.errors import CheckpointError, DataError, RunError
 from playout.rlhf.data import downloads
 from playout.rlhf.data.downloads import fetch, members
 from playout.rlhf.generation.conversation import conversation_format
@@ -301,3 +301,13 @@ def test_archives_without_a_model_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "members", lambda archive, suffixes: iter(()))
     assert main(["rlhf", "import-model", "ratings", "--out", f"{tmp_path}/m"]) == 2
     assert "is a data set, not a model" in capsys.readouterr().err
+
+
+def test_files_and_folders_in_each_others_place_and_parts_of_files_are_named(tmp_path):
+    data, _ = write(Transformer(CONFIG), [8], **{"split.count": 3})
+    with pytest.raises(CheckpointError, match="is one of 3 parts; join them"):
+        read(tmp_path, data)
+    with pytest.raises(CheckpointError, match="is a folder, not a GGUF file"):
+        read_gguf(tmp_path)
+    with pytest.raises(RunError, match=r"m\.gguf is a file, not a folder; .* import-model"):
+        load_model(tmp_path / "m.gguf")
