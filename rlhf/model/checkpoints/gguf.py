@@ -111,7 +111,7 @@ def _open(path: Path) -> tuple[Any, Callable[..., Floats]]:
         def _get(self, offset: int, dtype: Any, count: int = 1, *args: Any, **options: Any) -> Any:
             self.reads += 1
             # A plain view of the mapped file: slices of a memmap are several times slower to make.
-            self.data = np.asarray(self.data)
+            self.data = np.asarray(self.data)  # type: ignore[assignment,unused-ignore]
             if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
                 raise CheckpointError(f"{path} is cut short")
             if self.reads > MAX_READS:
