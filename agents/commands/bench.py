@@ -48,7 +48,7 @@ def _takes_quick(tree: ast.Module) -> bool:
 def subjects() -> dict[str, str]:
     """Benchmarks by name, with their first line of docs."""
     found = {}
-    for path in sorted(FOLDER.glob("[a-z]*.py")):
+    for path in sorted([*FOLDER.glob("[a-z]*.py"), *FOLDER.glob("studies/[a-z]*.py")]):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if _takes_quick(tree):
             found[path.stem] = (ast.get_docstring(tree) or "").split("\n", 1)[0].rstrip(".:")
@@ -57,9 +57,12 @@ def subjects() -> dict[str, str]:
 
 def _run(name: str, quick: bool) -> int:
     """Run one benchmark in its own process: peers start threads and reserve memory."""
+    path = FOLDER / f"{name}.py"
     module = f"playout.benchmarks.{name}"
+    if not path.exists():
+        path, module = FOLDER / "studies" / f"{name}.py", f"playout.benchmarks.studies.{name}"
     call = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
-    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     if not any(isinstance(node, ast.If) for node in tree.body):  # no `if __name__ == ...`
         code = f"from {module} import main; raise SystemExit(main(quick={quick}))"
         call = [sys.executable, "-c", code]

@@ -269,6 +269,10 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
             return Flat(space)
         height, width = Images(space).shape[1:]
         network = "nature" if min(height, width) >= 36 else "grid"
+    if network.startswith("stack("):
+        from playout.agents.networks.stack import Stack
+
+        return Stack(space, network)
     if network not in _IMAGE_NETWORKS:
         known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
         raise ConfigError(

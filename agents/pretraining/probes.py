@@ -28,7 +28,6 @@ from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError
-from torch import Tensor
 from torch.nn import functional
 
 PROBES = ("linear", "neighbours", "finetune", "clusters")
@@ -62,27 +61,35 @@ def raw(data: Dataset, rows: Rows) -> Features:
     return data.images(rows).reshape(len(rows), -1)
 
 
-def _standard(train: Features, *others: Features) -> list[Tensor]:
+def _standard(train: Features, *others: Features) -> list[Features]:
     mean, deviation = train.mean(0), train.std(0)
     scale = np.where(deviation > 1e-6, deviation, 1.0)
-    return [torch.from_numpy(((x - mean) / scale).astype(np.float32)) for x in (train, *others)]
+    return [((x - mean) / scale).astype(np.float32) for x in (train, *others)]
 
 
-def fit_linear(x: Tensor, y: Tensor, num_classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+def fit_linear(
+    x: Features, y: Rows, num_classes: int, penalty: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Weights [K, D] and biases [K] of logistic regression with an L2 penalty, by L-BFGS."""
-    weight = torch.zeros(num_classes, x.shape[1], requires_grad=True)
-    bias = torch.zeros(num_classes, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
+    from scipy.optimize import minimize
 
-    def closure() -> Tensor:
-        solver.zero_grad()
-        loss = functional.cross_entropy(x @ weight.T + bias, y)
-        loss = loss + penalty * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    count, width = x.shape
+    chosen = np.eye(num_classes, dtype=np.float32)[y]
 
-    solver.step(closure)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weight, bias = flat[:-num_classes].reshape(num_classes, width), flat[-num_classes:]
+        logits = (x @ weight.T.astype(np.float32)).astype(np.float64) + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        log_total = np.log(np.exp(logits).sum(axis=1))
+        value = float((log_total - (logits * chosen).sum(axis=1)).mean())
+        error = ((np.exp(logits - log_total[:, None]) - chosen) / count).astype(np.float32)
+        slope = error.T @ x + 2 * penalty * weight
+        flat_slope = np.concatenate([slope.ravel(), error.sum(axis=0)]).astype(np.float64)
+        return value + penalty * float(np.square(weight).sum()), flat_slope
+
+    start = np.zeros(num_classes * (width + 1))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 150}).x
+    return found[:-num_classes].reshape(num_classes, width), found[-num_classes:]
 
 
 def linear_accuracy(
@@ -90,26 +97,25 @@ def linear_accuracy(
 ) -> float:
     """Share of right classes on the held-out features."""
     x, t = _standard(train, test)
-    y, w = torch.from_numpy(labels), torch.from_numpy(wanted)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    order = np.random.default_rng([seed, 46]).permutation(len(x))
     fifth = len(x) // 5
     best, chosen = -1.0, PENALTIES[1]
     if fifth >= 2 * num_classes:
         tried, rest = order[:fifth], order[fifth:][:5000]
         for penalty in PENALTIES:
-            weight, bias = fit_linear(x[rest], y[rest], num_classes, penalty)
-            right = ((x[tried] @ weight.T + bias).argmax(1) == y[tried]).float().mean()
-            if float(right) > best:
-                best, chosen = float(right), penalty
-    weight, bias = fit_linear(x, y, num_classes, chosen)
-    return float(((t @ weight.T + bias).argmax(1) == w).float().mean())
+            weight, bias = fit_linear(x[rest], labels[rest], num_classes, penalty)
+            right = float(((x[tried] @ weight.T + bias).argmax(1) == labels[tried]).mean())
+            if right > best:
+                best, chosen = right, penalty
+    weight, bias = fit_linear(x, labels, num_classes, chosen)
+    return float(((t @ weight.T + bias).argmax(1) == wanted).mean())
 
 
 def neighbour_accuracy(
     train: Features, labels: Rows, test: Features, wanted: Rows, num_classes: int
 ) -> float:
     """Share of held-out features whose nearest NEIGHBOURS by cosine vote for the right class."""
-    x, t = (functional.normalize(part, dim=1) for part in _standard(train, test))
+    x, t = (functional.normalize(torch.from_numpy(part), dim=1) for part in _standard(train, test))
     y, right = torch.from_numpy(labels), 0
     k = min(NEIGHBOURS, len(x))
     for start in range(0, len(t), 512):
@@ -137,14 +143,12 @@ def cluster_scores(found: Features, labels: Rows, num_classes: int, *, seed: int
     except ImportError:
         raise ConfigError("clusters need scikit-learn: pip install scikit-learn") from None
     (x,) = _standard(found)
-    places = KMeans(num_classes, n_init=3, random_state=seed).fit_predict(x.numpy())
+    places = KMeans(num_classes, n_init=3, random_state=seed).fit_predict(x)
     sample = min(2000, len(x))
     return {
         "ari": float(adjusted_rand_score(labels, places)),
         "nmi": float(normalized_mutual_info_score(labels, places)),
-        "silhouette": float(
-            silhouette_score(x.numpy(), places, sample_size=sample, random_state=0)
-        ),
+        "silhouette": float(silhouette_score(x, places, sample_size=sample, random_state=0)),
     }
 
 

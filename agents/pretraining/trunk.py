@@ -69,6 +69,10 @@ class Trunk(nn.Module):
         return {"encoder": self.network, "shape": list(self.shape)}
 
 
+def _is_encoder(name: object) -> bool:
+    return name in PICTURE_NETWORKS or (isinstance(name, str) and name.startswith("stack("))
+
+
 def _box(shape: tuple[int, int, int]) -> spaces.Box:
     return spaces.Box(0.0, 1.0, shape, np.float32)
 
@@ -78,8 +82,8 @@ def new_trunk(data: Dataset, *, network: str = "auto", size: str = "base", seed:
 
     Args:
         data: what it is to see.
-        network: of pictures "impala", "impala-2x", "impala-4x", "grid", "nature" or "auto"
-            (impala-2x); of positions "resnet" or "auto".
+        network: of pictures "impala", "impala-2x", "impala-4x", "grid", "nature", "stack(...)" or
+            "auto" (impala-2x); of positions "resnet" or "auto".
         size: of a board's network, as for self-play.
         seed: the same seed gives the same weights.
 
@@ -95,7 +99,7 @@ def new_trunk(data: Dataset, *, network: str = "auto", size: str = "base", seed:
             assert isinstance(net, ResNet)
             return Trunk(net, data.shape, "resnet")
         name = "impala-2x" if network == "auto" else network
-        if name not in PICTURE_NETWORKS:
+        if not _is_encoder(name):
             known = ", ".join(("auto", *PICTURE_NETWORKS))
             raise ConfigError(f"unknown network {name!r} for pictures; known are {known}")
         if min(data.shape[1:]) < 8:
@@ -116,7 +120,7 @@ def restore_trunk(description: Mapping[str, Any], where: object) -> Trunk:
             return Trunk(net, net.config.obs_shape, "resnet")
         network = description["encoder"]
         channels, height, width = (int(n) for n in description["shape"])
-        if network not in PICTURE_NETWORKS:
+        if not _is_encoder(network):
             raise ValueError(f"encoder {network!r}")
         shape = channels, height, width
         return Trunk(build_encoder(_box(shape), network), shape, network)

@@ -142,8 +142,9 @@ def test_the_linear_probe_ends_where_its_gradient_is_zero():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(80, 5, generator=generator)
     y = (x[:, 0] + 0.3 * x[:, 1] > 0).long()
-    weight, bias = fit_linear(x, y, 2, 0.01)
+    weight, bias = map(torch.from_numpy, fit_linear(x.numpy(), y.numpy(), 2, 0.01))
     weight.requires_grad_()
+    x = x.double()
     loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, y)
     loss = loss + 0.01 * weight.square().sum()
     assert float(torch.autograd.grad(loss, weight)[0].abs().max()) < 1e-3

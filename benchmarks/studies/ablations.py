@@ -1,0 +1,231 @@
+"""Which remedy does what: vanishing gradients by depth, and overfitting on few labels.
+
+A stack of convolutions from 2 to 64 layers, with and without residual connections, normalisation,
+careful first weights and clipping: does it learn, and how large is the gradient in each layer at
+the first step? And a network that has too few pictures: dropout, weight decay, augmentation, early
+stopping, more data. Every row has several seeds and their interval.
+
+    playout bench ablations --quick
+    python -m playout.benchmarks.studies.ablations --seeds 0 1 2 3 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from playout.agents.networks.stack import Layer
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Dataset, Split
+from playout.agents.pretraining.data.pictures import Augmentation
+from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.page import Page
+from playout.benchmarks.tools.measuring import write_result
+from playout.errors import DivergedError
+
+REMEDIES = {
+    "nothing, small first weights": {"init": "small"},
+    "careful first weights": {"init": "he"},
+    "+ residual connections": {"init": "he", "residual": True},
+    "+ batch normalisation": {"init": "he", "norm": "batch"},
+    "+ both": {"init": "he", "norm": "batch", "residual": True},
+}
+STILL = Augmentation(shift=0.0)
+# Against overfitting: settings, and whether the whole data is there.
+OVERFITTING: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "dropout": {"dropout": 0.5},
+    "weight decay": {"weight_decay": 0.5},
+    "augmentation": {"augment": Augmentation(shift=0.12, erase=0.3)},
+    "label smoothing": {"label_smoothing": 0.1},
+    "early stopping": {"patience": 3},
+    "ten times the data": {"labels": 1.0},
+}
+
+
+def network_text(depth: int, width: int, remedy: dict[str, Any]) -> str:
+    """The name of a stack."""
+    words = [f"depth={depth}", f"width={width}"]
+    words += [f"{key}={str(value).lower()}" for key, value in remedy.items()]
+    return f"stack({', '.join(words)})"
+
+
+def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[str, Any]:
+    """Trains once; accuracy on both sides, curves, and the first gradient's norm by layer."""
+    trunk = new_trunk(data.train, network=config.network, seed=seed)
+    trainer = PretrainTrainer(trunk, data, config, steps=steps, seed=seed)
+    layers = [module for module in trunk.modules() if isinstance(module, Layer)]
+    curve, norms = [], []
+    try:
+        while not trainer.finished:
+            try:
+                found = trainer.update()
+            except DivergedError:  # one of the findings here
+                break
+            if not norms:
+                norms = [float(_norm(layer.conv.weight)) for layer in layers]
+            held = trainer.evaluate()
+            curve.append((trainer.steps, found["train/accuracy"], held["eval/accuracy"]))
+    finally:
+        trainer.close()
+    best = max((point[2] for point in curve), default=0.0)
+    last = curve[-1] if curve else (0, 0.0, 0.0)
+    return {"held_out": best if config.patience else last[2], "train": last[1], "curve": curve,
+            "norms": norms}  # fmt: skip
+
+
+def _norm(weight: torch.nn.Parameter) -> torch.Tensor:
+    return weight.grad.norm() if weight.grad is not None else torch.zeros(())
+
+
+def summary(values: list[float]) -> tuple[float, float]:
+    """Mean, and half of the 95 % interval of the mean by Student's t."""
+    if len(values) < 2:
+        return values[0], float("nan")
+    from scipy import stats
+
+    spread = statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), float(stats.t.ppf(0.975, len(values) - 1)) * spread
+
+
+def depths(data: Split, seeds: tuple[int, ...], *, quick: bool) -> tuple[list[Any], list[Any]]:
+    """Rows of accuracy by depth and remedy, and gradients by layer of the deepest."""
+    sizes, steps, width = ((2, 16), 75, 12) if quick else ((2, 8, 16, 32, 64), 800, 24)
+    rows, gradients = [], []
+    for name, remedy in REMEDIES.items():
+        row: dict[str, Any] = {"remedy": name}
+        for depth in sizes:
+            config = PretrainConfig(
+                network=network_text(depth, width, remedy), batch=128, augment=STILL,
+                learning_rate=3e-3, optimizer="adamw",
+            )  # fmt: skip
+            found = [run(data, config, steps=steps, seed=seed) for seed in seeds]
+            mean, half = summary([one["held_out"] for one in found])
+            row[f"{depth} layers"] = f"{100 * mean:.1f}" + (
+                "" if half != half else f" ± {100 * half:.1f}"
+            )
+            if depth == sizes[-1]:
+                gradients.append((name, found[0]["norms"]))
+        rows.append(row)
+        print(row, flush=True)
+    return rows, gradients
+
+
+def clipping(data: Split, seeds: tuple[int, ...], *, quick: bool) -> list[dict[str, Any]]:
+    """First weights twice too large, with and without clipping."""
+    steps, depth = (50, 8) if quick else (400, 16)
+    rows = []
+    for limit in (0.0, 1.0):
+        config = PretrainConfig(
+            network=network_text(depth, 16, {"init": "large"}), batch=128, augment=STILL,
+            optimizer="momentum", learning_rate=0.02, max_grad_norm=limit,
+        )  # fmt: skip
+        found = [run(data, config, steps=steps, seed=seed)["held_out"] for seed in seeds]
+        mean, half = summary(found)
+        rows.append({"gradients": f"clipped to {limit:g}" if limit else "as they are",
+                     "held out": mean, "±": half})  # fmt: skip
+    return rows
+
+
+def overfitting(
+    data: Split, seeds: tuple[int, ...], *, quick: bool
+) -> tuple[list[Any], dict[str, Any]]:
+    """Rows of accuracy on both sides by remedy, with a tenth of the labels; and the curves."""
+    steps = 150 if quick else 1500
+    rows, curves = [], {}
+    base = PretrainConfig(
+        network="grid", batch=64, labels=0.1, augment=STILL, weight_decay=0.0, learning_rate=2e-3
+    )
+    for name, settings in OVERFITTING.items():
+        config = replace(base, **settings)
+        found = [run(data, config, steps=steps, seed=seed) for seed in seeds]
+        mean, half = summary([one["held_out"] for one in found])
+        train = statistics.mean(one["train"] for one in found)
+        rows.append({"remedy": name, "learned from": train, "held out": mean, "±": half,
+                     "gap": train - mean})  # fmt: skip
+        curves[name] = found[0]["curve"]
+        print(rows[-1], flush=True)
+    return rows, curves
+
+
+def draw_gradients(gradients: list[Any], path: Path) -> None:
+    """The norm of the first gradient in each layer."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    for name, norms in gradients:
+        axes.semilogy(range(1, len(norms) + 1), np.maximum(norms, 1e-20), label=name)
+    axes.set_xlabel("layer, from the picture on")
+    axes.set_ylabel("norm of its gradient after 25 steps")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def draw_curves(curves: dict[str, Any], path: Path) -> None:
+    """Training and held-out accuracy over steps."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, curve in curves.items():
+        steps, train, held = zip(*curve, strict=True)
+        (line,) = axes.plot(steps, held, label=name)
+        axes.plot(steps, train, ":", color=line.get_color(), linewidth=1)
+    axes.set_xlabel("gradient steps")
+    axes.set_ylabel("accuracy: held out (line), learned from (dots)")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None = None) -> int:
+    """Runs the study and writes its page."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    seeds = seeds or ((0, 1) if quick else (0, 1, 2, 3, 4))
+    folder = folder or Path("runs") / ("ablations-quick" if quick else "ablations")
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
+    if quick:
+        data = Split(_first(data.train, 4000), _first(data.test, 500))
+    page = Page(
+        "What makes training work",
+        "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "
+        "what, with several seeds and their 95 % intervals?",
+    )
+    rows, gradients = depths(data, seeds, quick=quick)
+    draw_gradients(gradients, folder / "gradients.png")
+    page.table(rows, f"per cent right on held-out {data.train.name}, by depth")
+    page.picture("gradients.png", "Where nothing helps, the gradient is gone before it arrives.")
+    clipped = clipping(data, seeds, quick=quick)
+    page.table(clipped, "first weights twice too large, gradient descent with momentum")
+    few, curves = overfitting(data, seeds, quick=quick)
+    draw_curves(curves, folder / "overfitting.png")
+    page.table(few, "a tenth of the labels: share right where it learned, and held out")
+    page.picture("overfitting.png", "The gap between dots and line is what was learned by heart.")
+    print(f"wrote {page.write(folder)}")
+    if not quick:
+        found = {"depth": rows, "clipping": clipped, "overfitting": few}
+        write_result("ablations", found, settings={"seeds": list(seeds)})
+    return 0
+
+
+def _first(data: Dataset, count: int) -> Dataset:
+    return data.subset(np.arange(min(count, len(data))))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    raise SystemExit(main(given.quick, tuple(given.seeds), given.folder))

@@ -1,0 +1,71 @@
+"""The page of a study: what was asked, a table, pictures, and what they say, as one HTML file."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STYLE = """\
+body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0}
+td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd}
+td{text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}
+img{max-width:100%}code{background:#f3f3f3;padding:0 .2rem}"""
+
+
+@dataclass(slots=True)
+class Page:
+    """What a study found, in the order in which it is read."""
+
+    title: str
+    question: str
+    parts: list[str] = field(default_factory=list)
+
+    def text(self, words: str) -> None:
+        """A paragraph."""
+        self.parts.append(f"<p>{html.escape(words)}</p>")
+
+    def table(self, rows: Sequence[Mapping[str, Any]], caption: str) -> None:
+        """A table of rows of equal keys."""
+        names = list(rows[0])
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(shown(row.get(n)))}</td>" for n in names) + "</tr>"
+            for row in rows
+        )
+        self.parts.append(
+            f"<table><caption>{html.escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+        )
+
+    def picture(self, name: str, words: str) -> None:
+        """A picture that lies beside the page."""
+        shown_words = html.escape(words)
+        self.parts.append(f'<p><img src="{html.escape(name)}" alt="{shown_words}"></p>')
+        self.parts.append(f"<p>{shown_words}</p>")
+
+    def write(self, folder: Path) -> Path:
+        """Writes index.html into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        body = "\n".join(self.parts)
+        path = folder / "index.html"
+        path.write_text(
+            f"<!doctype html><meta charset=utf-8><title>{html.escape(self.title)}</title>"
+            f"<style>{STYLE}</style><h1>{html.escape(self.title)}</h1>"
+            f"<p><em>{html.escape(self.question)}</em></p>{body}\n",
+            encoding="utf-8",
+        )
+        return path
+
+
+def shown(value: Any) -> str:
+    """A cell: numbers with three digits, pairs as an interval."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return f"{shown(value[0])} to {shown(value[1])}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
