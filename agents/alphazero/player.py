@@ -113,7 +113,11 @@ def game_of(run: RunDir, given: object | None = None) -> NativeGame:
     """
     if run.kind != "alphazero":
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
-    text = str(run.config["alphazero"]["game"])
+    return learned_game(str(run.config["alphazero"]["game"]), run, given)
+
+
+def learned_game(text: str, run: RunDir, given: object | None = None) -> NativeGame:
+    """The game of that name, which a run has stored; see `game_of`."""
     if given is not None:
         game = find_game(given)
         if text in (game_text(game), str(game)):
@@ -138,7 +142,12 @@ def load_network(
     run: RunDir, which: str | int = "best", *, game: object | None = None
 ) -> tuple[NativeGame, BoardNetwork, int]:
     """The game, the averaged network and the number of a checkpoint."""
-    learned = game_of(run, game)
+    net, step = network_of(run, which)
+    return game_of(run, game), net, step
+
+
+def network_of(run: RunDir, which: str | int = "best") -> tuple[BoardNetwork, int]:
+    """The board network and the number of a checkpoint."""
     step, state = run.load(which, only=("model", "network"))
     net = restore_network(state["network"], run.path)
     try:
@@ -147,7 +156,7 @@ def load_network(
         raise CheckpointError(
             f"checkpoint {step} of {run.path} is not such a network: {first_line(error)}"
         ) from None
-    return learned, net.eval(), step
+    return net.eval(), step
 
 
 def first_line(error: Exception) -> str:
@@ -163,15 +172,26 @@ def load(
     game: object | None = None,
 ) -> AlphaZeroPlayer:
     """The player of a run."""
-    device = resolve_device(machine.device)
     learned, net, _ = load_network(run, which, game=game)
+    # A run made without proofs plays without them.
+    proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
+    return player_of(run, learned, net, machine, proofs=proofs)
+
+
+def player_of(
+    run: RunDir,
+    learned: NativeGame,
+    net: BoardNetwork,
+    machine: MachineOptions = DEFAULT_MACHINE,
+    *,
+    proofs: bool = True,
+) -> AlphaZeroPlayer:
+    """The player that a run's network makes."""
+    device = resolve_device(machine.device)
     network = NetworkEvaluator(
         net,
         device=device,
         dtype=resolve_dtype(machine.dtype, device),
         threads=machine.threads or os.cpu_count() or 1,
     )
-    # A run made without proofs plays without them.
-    proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
-    name = run.path.name or "alphazero"
-    return AlphaZeroPlayer(learned, network, proofs=proofs, name=name)
+    return AlphaZeroPlayer(learned, network, proofs=proofs, name=run.path.name or "alphazero")

@@ -132,7 +132,11 @@ def _train(command: Command) -> RunDir:
         command,
         kind="pretrain-trunk",
         name=command.data,
-        extra={"digest": found, "network": tried.trunk.description()},
+        extra={
+            "digest": found,
+            "network": tried.trunk.description(),
+            "game": _game(split),
+        },
         may_change=("minutes",),
     )
     if run.config["digest"] != found:
@@ -166,6 +170,16 @@ def _train(command: Command) -> RunDir:
     finally:
         trainer.close()
     return run
+
+
+def _game(split: Split) -> str:
+    """What makes the game again whose positions these are; empty for pictures."""
+    from playout.agents.pretraining.data.positions import Positions
+    from playout.envs.core.registry import game_text
+
+    if not isinstance(split.train, Positions):
+        return ""
+    return game_text(split.train.game) or str(split.train.game)
 
 
 def _labels(config: PretrainConfig) -> bool:

@@ -56,6 +56,12 @@ class PretrainConfig:
     """Share of a label spread over all classes, of supervised pictures."""
     mixup: float = 0.0
     """Blend pairs of pictures by Beta(mixup, mixup), of supervised pictures; 0 does not."""
+    teacher: str = ""
+    """Run of pretrain-trunk or alphazero whose answers supervised imitates (distillation)."""
+    teacher_temperature: float = 2.0
+    """At which a teacher's classes are imitated."""
+    label_weight: float = 0.1
+    """Of the labels beside a teacher's classes."""
     dropout: float = 0.0
     """Before the head, of supervised pictures."""
     latent: int = 32

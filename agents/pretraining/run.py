@@ -1,8 +1,8 @@
 """What can be done with a run of pretraining (runs/kinds.py): features, probes, pictures, export.
 
 `evaluate` measures the objective on held-out data, or reads the trunk by a probe (probes.py). What
-a run learned is begun from by `--init` of other commands. Nobody plays against a trunk; `play`
-shows what it draws.
+a run learned is begun from by `--init` of other commands. A network that imitates
+moves plays like one of self-play; of the others `play` shows what they draw.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from playout.agents.alphazero.player import (
+    AlphaZeroPlayer,
+    learned_game,
+    network_of,
+    player_of,
+)
+from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import digest
@@ -28,10 +35,11 @@ from playout.agents.runs.devices import resolve_device, resolve_dtype, to_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.envs.core.game import NativeGame
 from playout.errors import CheckpointError, DataError, RunError
 from torch import Tensor, nn
 
-__all__ = ["evaluate", "export", "load", "play"]
+__all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,27 @@ def load(
         reason = str(error).split("\n", 1)[0]
         raise CheckpointError(f"checkpoint {step} of {run.path}: {reason}") from None
     return TrunkPlayer(trunk.eval().to(resolve_device(machine.device)))
+
+
+def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
+    """The game whose moves a run has learned by labels; None for everything else."""
+    if run.config["pretrain"]["objective"] != "supervised" or not run.config["game"]:
+        return None
+    return learned_game(str(run.config["game"]), run, game)
+
+
+def game_player(
+    run: RunDir,
+    which: str | int = "best",
+    game: object | None = None,
+    *,
+    machine: MachineOptions = DEFAULT_MACHINE,
+) -> AlphaZeroPlayer:
+    """The network that imitates moves, as a player like one of self-play."""
+    learned = game_of(run, game)
+    if learned is None:
+        raise RunError(f"{run.path} has not learned to play: only supervised positions teach that")
+    return player_of(run, learned, network_of(run, which)[0], machine)
 
 
 def data_of(run: RunDir) -> Split:
@@ -135,7 +164,16 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:
-    """Draws what a reconstructing objective makes of held-out pictures."""
+    """Plays what it imitates, or draws what a reconstructing objective makes of pictures."""
+    if game_of(run, game) is not None:
+        from playout.agents.players.terminal import play_games
+
+        player = game_player(run, options.which, game, machine=options)
+        one_torch_thread()
+        if options.simulations is not None:
+            player = player.with_simulations(options.simulations)
+        play_games(player, options)
+        return
     data = data_of(run)
     trainer = _trainer(run, options.which, data, options)
     try:
@@ -184,6 +222,8 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
 
 
 if TYPE_CHECKING:  # the type checker compares this module with the protocol
+    from playout.agents.players.load import GameKind
     from playout.agents.pretraining import run as this
 
     _: RunKind = this
+    __: GameKind = this

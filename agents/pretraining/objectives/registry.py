@@ -8,6 +8,10 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Dataset, check_labels
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.contrastive import Contrastive
+from playout.agents.pretraining.objectives.distillation import (
+    DistilledClasses,
+    DistilledOutcomes,
+)
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Objective
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation
@@ -48,7 +52,18 @@ def make_objective(
                 )
         check_labels(data)
         if isinstance(data, Positions):
+            if config.teacher:
+                return DistilledOutcomes(trunk, teacher=config.teacher)
             return Outcomes(trunk)
+        if config.teacher:
+            return DistilledClasses(
+                trunk,
+                len(data.classes),
+                teacher=config.teacher,
+                temperature=config.teacher_temperature,
+                label_weight=config.label_weight,
+                dropout=config.dropout,
+            )
         return Classes(
             trunk,
             len(data.classes),

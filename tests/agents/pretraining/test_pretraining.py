@@ -12,6 +12,7 @@ from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
+from playout.agents.pretraining.objectives.distillation import soft_cross_entropy
 from playout.agents.pretraining.probes import (
     features,
     fit_linear,
@@ -25,7 +26,7 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.records import json_lines
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, RunError
 
 from tests.agents.pretraining.test_picture_files import idx_folder
 
@@ -255,6 +256,70 @@ def test_self_play_begins_with_a_pretrained_trunk(tmp_path):
         playout.alphazero(
             "tic_tac_toe", init=run.path, size="small", updates=1, quiet=True, run=tmp_path / "no"
         )
+
+
+def test_a_network_that_imitates_search_plays(tmp_path, capsys):
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", size="tiny", count=1500, epochs=25, batch=128, quiet=True,
+        run=tmp_path / "search",
+    )  # fmt: skip
+    report = playout.match([run, "random"], games=40, simulations=0).report
+    (row,) = [one for one in report["players"] if one["player"] == "random"]
+    assert row["score"] < 0.4
+    assert main(["play", str(run), "--opponent", "random", "--simulations", "0"]) == 0
+    other = playout.pretrain_trunk(
+        "tic_tac_toe", objective="masked", size="tiny", count=100, epochs=1, quiet=True,
+        run=tmp_path / "trunk",
+    )  # fmt: skip
+    with pytest.raises(RunError, match="has not learned to play"):
+        playout.match([other, "random"], games=2, game="tic_tac_toe")
+
+
+def test_soft_cross_entropy_is_the_plain_sum():
+    logits, teacher = torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[0.0, 3.0, 1.0]])
+    p = np.exp([0.0, 1.5, 0.5]) / np.exp([0.0, 1.5, 0.5]).sum()
+    q = np.exp([0.5, 1.0, 0.25]) / np.exp([0.5, 1.0, 0.25]).sum()
+    expected = -(p * np.log(q)).sum() * 4
+    assert float(soft_cross_entropy(logits, teacher, 2.0)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_student_imitates_its_teacher_without_labels(folder, tmp_path):
+    settings = {"network": "grid", "batch": 40, "quiet": True}
+    teacher = playout.pretrain_trunk(str(folder), epochs=10, run=tmp_path / "t", **settings)
+    student = playout.pretrain_trunk(
+        str(folder), teacher=str(teacher.path), label_weight=0.0, epochs=10, run=tmp_path / "s",
+        **{**settings, "network": "stack(depth=3, width=8)"},
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (student.path / "metrics.jsonl").open()]
+    agreed = [row["eval/agreement"] for row in rows if "eval/agreement" in row]
+    assert agreed[-1] > 0.9
+    with pytest.raises(ConfigError, match="teacher for something else"):
+        playout.pretrain_trunk(
+            "tic_tac_toe", count=100, teacher=str(teacher.path), quiet=True, run=tmp_path / "no"
+        )
+
+
+def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
+    common = {"count": 300, "quiet": True, "batch": 64}
+    teacher = playout.pretrain_trunk(
+        "tic_tac_toe", size="16x2", epochs=15, run=tmp_path / "t", **common
+    )
+    student = playout.pretrain_trunk(
+        "tic_tac_toe",
+        size="8x1",
+        epochs=15,
+        teacher=str(teacher.path),
+        run=tmp_path / "s",
+        **common,
+    )
+    rows = [json.loads(line) for line in (student.path / "metrics.jsonl").open()]
+    losses = [row["eval/loss"] for row in rows if "eval/loss" in row]
+    assert losses[-1] < losses[0]
+    assert playout.load(student.path).act(np.zeros((1, *student_shape()))).shape[0] == 1
+
+
+def student_shape():
+    return playout.game("tic_tac_toe").obs_shape
 
 
 class Screens(Env):

@@ -1,0 +1,144 @@
+"""Distillation: a student learns what a larger network answers, not only what is right.
+
+Of pictures the teacher's probabilities at a temperature (Hinton et al. 2015), of positions its
+policy and its value. The teacher is a finished run; it answers and never learns. Labels are used
+besides, where there are any and a weight says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from playout.agents.networks.boards.resnet import ResNet
+from playout.agents.pretraining.objectives.labels import Classes, Outcomes
+from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
+from playout.agents.pretraining.trunk import Trunk, restore_trunk
+from playout.agents.runs.directory import RunDir
+from playout.errors import ConfigError
+from torch import Tensor
+from torch.nn import functional
+
+TEACHERS = ("pretrain-trunk", "alphazero")
+
+
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross entropy [N] of a student's distribution to the teacher's, both at a temperature.
+
+    Times the square of the temperature, so that gradients keep their size (Hinton et al. 2015).
+    """
+    wanted = (teacher / temperature).softmax(1)
+    return -(wanted * functional.log_softmax(logits / temperature, 1)).sum(1) * temperature**2
+
+
+def load_teacher(path: str, trunk: Trunk) -> tuple[Trunk, dict[str, Any]]:
+    """The frozen trunk of a teacher and the state of its heads.
+
+    Raises:
+        ConfigError: it is of another kind, or sees other pictures.
+    """
+    run = RunDir.open(path)
+    if run.kind not in TEACHERS:
+        raise ConfigError(f"a teacher is a run of {' or '.join(TEACHERS)}, not of {run.kind}")
+    if run.kind == "pretrain-trunk" and run.config["pretrain"]["objective"] != "supervised":
+        raise ConfigError(
+            f"{path} has learned no answers to teach: its objective was not supervised"
+        )
+    _, state = run.load()
+    teacher = restore_trunk(state["network"], path)
+    if teacher.shape != trunk.shape:
+        raise ConfigError(
+            f"the teacher {path} sees {teacher.shape} and this data is {trunk.shape}: it is a "
+            "teacher for something else"
+        )
+    teacher.net.load_state_dict(state["model"])
+    return teacher.eval().requires_grad_(False), state
+
+
+class DistilledClasses(Classes):
+    """Classes of pictures as a teacher tells them.
+
+    Args:
+        trunk: the student.
+        num_classes: K.
+        teacher: path of the teacher's run.
+        temperature: of both distributions.
+        label_weight: of the labels themselves; 0 uses none.
+        **settings: of `Classes`.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        num_classes: int,
+        *,
+        teacher: str,
+        temperature: float = 2.0,
+        label_weight: float = 0.1,
+        **settings: Any,
+    ) -> None:
+        super().__init__(trunk, num_classes, **settings)
+        if temperature <= 0 or label_weight < 0:
+            raise ConfigError("the temperature is positive and the weight of labels not negative")
+        self.temperature, self.label_weight = temperature, label_weight
+        found, state = load_teacher(teacher, trunk)
+        heads = Classes(found, num_classes)
+        try:
+            heads.load_state_dict(state["objective"])
+        except (KeyError, RuntimeError):
+            raise ConfigError(
+                f"the teacher {teacher} does not tell {num_classes} classes"
+            ) from None
+        # In a list: not the student's own, neither learned nor saved.
+        self._teacher = [heads.eval().requires_grad_(False)]
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Cross entropy to the teacher and, by their weight, to the labels."""
+        teacher = self._teacher[0].to(batch.images.device)
+        teacher.trunk.to(batch.images.device)
+        with torch.no_grad():
+            wanted = teacher.logits(batch.images)
+        logits = self.logits(batch.images)
+        loss = soft_cross_entropy(logits, wanted, self.temperature).mean()
+        if self.label_weight:
+            loss = loss + self.label_weight * functional.cross_entropy(logits, batch.labels)
+        right = (logits.argmax(1) == batch.labels).float().mean()
+        agrees = (logits.argmax(1) == wanted.argmax(1)).float().mean()
+        return {"loss": loss, "accuracy": right, "agreement": agrees}
+
+
+class DistilledOutcomes(Objective):
+    """Moves and values of positions as a teacher's network gives them; labels only measure."""
+
+    name = "supervised"
+    augmented = True
+
+    def __init__(self, trunk: Trunk, *, teacher: str) -> None:
+        super().__init__(trunk)
+        found, _ = load_teacher(teacher, trunk)
+        if not isinstance(found.net, ResNet) or not isinstance(trunk.net, ResNet):
+            raise ConfigError("positions are taught by a board network to a board network")
+        if found.net.config.num_actions != trunk.net.config.num_actions:
+            raise ConfigError(f"the teacher {teacher} has learned another game")
+        self._teacher = [found]
+        self._measure = Outcomes(trunk)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Cross entropy to the teacher's policy and value."""
+        net, teacher = self.trunk.net, self._teacher[0].to(batch.images.device).net
+        assert isinstance(net, ResNet) and isinstance(teacher, ResNet)
+        with torch.no_grad():
+            policy, value = teacher.heads(batch.images)
+        logits, value_logits = net.heads(batch.images)
+        loss = soft_cross_entropy(logits.float(), policy.float(), 1.0).mean()
+        loss = loss + functional.binary_cross_entropy_with_logits(
+            value_logits.float(), value.float().sigmoid()
+        )
+        found = {"loss": loss}
+        if batch.policy is not None and not self.training:
+            found |= {
+                key: part
+                for key, part in self._measure.losses(batch, generator).items()
+                if key != "loss"
+            }
+        return found

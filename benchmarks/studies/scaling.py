@@ -1,0 +1,236 @@
+"""How does error fall with size, data and compute? Power laws, and a prediction that is checked.
+
+Language: small Transformers of several sizes, each on several amounts of text, held-out loss in
+bits a byte. Games: board networks of several sizes imitate the exact solver of a small Connect
+Four; what they lose against best play is counted from zero. A law `a + b * x ** -c` is fitted to
+all runs but the largest, which it has to predict; intervals come from leaving runs out.
+
+    playout bench scaling --quick
+    python -m playout.benchmarks.studies.scaling
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.sources import load
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.page import Page
+from playout.benchmarks.tools.measuring import write_result
+from playout.rlhf.data.batches import Corpus
+from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.pretrain import PretrainConfig as TextConfig
+from playout.rlhf.supervised.pretrain import PretrainTrainer as TextTrainer
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """`floor + scale * x ** -power`."""
+
+    floor: float
+    scale: float
+    power: float
+
+    def __call__(self, x: float) -> float:
+        """The loss at x."""
+        return self.floor + self.scale * float(x) ** -self.power
+
+
+def fit(x: Sequence[float], y: Sequence[float], *, floor: float | None = None) -> Law:
+    """The law nearest to points in the logarithm, by least squares.
+
+    Args:
+        x: parameters, tokens or operations.
+        y: losses, above the floor.
+        floor: what more of x never reaches; None lets it be found.
+    """
+    from scipy.optimize import least_squares
+
+    xs, ys = np.log(np.asarray(x, float)), np.asarray(y, float)
+    free = floor is None
+    slope, start = np.polyfit(xs, np.log(ys), 1)
+    guess = [start, max(0.05, -slope), *([0.3 * ys.min()] if free else [])]
+
+    def miss(p: Floats) -> Floats:
+        bottom = p[2] if free else floor
+        found = bottom + np.exp(p[0] - p[1] * xs)
+        return np.log(np.maximum(found, 1e-9)) - np.log(ys)
+
+    low, high = [-50.0, 0.0], [50.0, 5.0]
+    if free:
+        low, high = [*low, 0.0], [*high, float(ys.min())]
+    found = least_squares(miss, guess, bounds=(low, high)).x
+    return Law(
+        float(found[2]) if free else float(floor or 0.0), float(np.exp(found[0])), float(found[1])
+    )
+
+
+def jackknife(
+    x: Sequence[float], y: Sequence[float], *, floor: float | None = None
+) -> tuple[float, float]:
+    """The range of the exponent when each point is left out once."""
+    powers = [
+        fit([*x[:i], *x[i + 1 :]], [*y[:i], *y[i + 1 :]], floor=floor).power for i in range(len(x))
+    ]
+    return min(powers), max(powers)
+
+
+def language_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
+    """Held-out loss of Transformers by parameters and tokens learned from, smallest first."""
+    texts, held = Datasets(choose_source("synthetic" if quick else "auto")).texts()
+    vocabulary, length = (512, 48) if quick else (2048, 128)
+    tokenizer = Tokenizer.train(texts[:5000], vocab_size=vocabulary)
+    corpora = Corpus.of(tokenizer, texts), Corpus.of(tokenizer, held)
+    widths = (16, 24, 32, 48) if quick else (32, 48, 64, 96, 128, 192)
+    budgets = (60, 120) if quick else (600, 1500, 3000)
+    rows = []
+    for width in widths:
+        for steps in budgets:
+            config = TransformerConfig(
+                vocab_size=tokenizer.vocab_size, hidden_size=width, num_hidden_layers=2,
+                num_attention_heads=max(1, width // 16), intermediate_size=4 * width,
+                max_position_embeddings=length,
+            )  # fmt: skip
+            model = Transformer(config, seed=seed)
+            count = sum(p.numel() for p in model.parameters()) - model.embed_tokens.numel()
+            settings = TextConfig(steps=steps, rows=16, length=length)
+            trainer = TextTrainer(model, *corpora, settings, seed=seed)
+            while not trainer.finished:
+                trainer.update()
+            loss = trainer.evaluate()["eval/bits_per_byte"]
+            tokens = steps * 16 * length
+            rows.append({"parameters": count, "tokens": tokens, "operations": 6 * count * tokens,
+                         "held-out loss": loss})  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
+
+
+def board_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
+    """Outcomes lost by networks that imitate the solver of a small Connect Four, by size."""
+    data: Split = load(
+        "connect_four(width=5,height=4)" if quick else "connect_four(width=6,height=5)",
+        count=1500 if quick else 40_000,
+        seed=seed,
+    )
+    rows = []
+    sizes = ("4x1", "8x1", "16x2") if quick else ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4")
+    for size in sizes:
+        trunk = new_trunk(data.train, size=size, seed=seed)
+        steps = 150 if quick else 4000
+        trainer = PretrainTrainer(trunk, data, PretrainConfig(batch=128), steps=steps, seed=seed)
+        try:
+            while not trainer.finished:
+                trainer.update()
+            found = trainer.evaluate()
+        finally:
+            trainer.close()
+        count = sum(p.numel() for p in trunk.parameters())
+        rows.append({"network": size, "parameters": count, "operations": 6 * count * steps * 128,
+                     "moves that lose the outcome": 1 - found["eval/moves_kept"],
+                     "held-out loss": found["eval/loss"]})  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], x: str, y: str, law: Law, path: Path) -> None:
+    """Points and the law on logarithmic axes; the last point was predicted."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    xs, ys = [row[x] for row in rows], [row[y] for row in rows]
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    axes.loglog(xs[:-1], ys[:-1], "o", label="runs")
+    axes.loglog(xs[-1:], ys[-1:], "s", label="largest run, predicted")
+    line = np.geomspace(min(xs), max(xs), 50)
+    axes.loglog(line, [law(v) for v in line], "-", label="law fitted without it")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def study(
+    rows: list[dict[str, Any]], x: str, y: str, *, floor: float | None = None
+) -> dict[str, Any]:
+    """The law without the last row, its exponent's range, and how far off it is there."""
+    xs, ys = [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+    law = fit(xs[:-1], ys[:-1], floor=floor)
+    return {"law": law, "exponent": law.power, "range": jackknife(xs[:-1], ys[:-1], floor=floor),
+            "predicted": law(xs[-1]), "measured": ys[-1],
+            "off by": abs(law(xs[-1]) - ys[-1]) / ys[-1]}  # fmt: skip
+
+
+def frontier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of all runs those that no cheaper run beats, cheapest first."""
+    found: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: row["operations"]):
+        if not found or row["held-out loss"] < found[-1]["held-out loss"]:
+            found.append(row)
+    return found
+
+
+def main(quick: bool = False, folder: Path | None = None) -> int:
+    """Runs the study and writes its page."""
+    if quick:
+        torch.set_num_threads(1)
+    folder = folder or Path("runs") / ("scaling-quick" if quick else "scaling")
+    folder.mkdir(parents=True, exist_ok=True)
+    page = Page(
+        "How error falls with compute",
+        "Do small runs tell how good a larger one will be? Each law is fitted without the largest "
+        "run and then has to predict it.",
+    )
+    language = language_runs(quick=quick)
+    best = frontier(language)
+    found: dict[str, Any] = {"language": language}
+    page.table(language, "language: Transformers of two layers")
+    if len(best) >= 4:
+        law = study(best, "operations", "held-out loss")
+        draw(best, "operations", "held-out loss", law["law"], folder / "language.png")
+        page.picture("language.png", _words(law))
+        found["language law"] = {key: value for key, value in law.items() if key != "law"}
+    boards = board_runs(quick=quick)
+    found["boards"] = boards
+    page.table(boards, "board networks that imitate the exact solver")
+    law = study(boards, "parameters", "held-out loss")
+    draw(boards, "parameters", "held-out loss", law["law"], folder / "boards.png")
+    page.picture("boards.png", _words(law))
+    found["boards law"] = {key: value for key, value in law.items() if key != "law"}
+    print(f"wrote {page.write(folder)}")
+    if not quick:
+        write_result("scaling", found)
+    return 0
+
+
+def _words(law: dict[str, Any]) -> str:
+    low, high = law["range"]
+    return (
+        f"Loss falls as the power -{law['exponent']:.3f} (leaving out any run: {low:.3f} to "
+        f"{high:.3f}). Predicted for the largest run {law['predicted']:.3f}, measured "
+        f"{law['measured']:.3f}: off by {100 * law['off by']:.1f} %."
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    raise SystemExit(main(given.quick, given.folder))
