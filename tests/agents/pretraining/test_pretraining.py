@@ -266,7 +266,7 @@ def test_a_network_that_imitates_search_plays(tmp_path, capsys):
     report = playout.match([run, "random"], games=40, simulations=0).report
     (row,) = [one for one in report["players"] if one["player"] == "random"]
     assert row["score"] < 0.4
-    assert main(["play", str(run), "--opponent", "random", "--simulations", "0"]) == 0
+    assert main(["play", str(run.path), "--opponent", "random", "--simulations", "0"]) == 0
     other = playout.pretrain_trunk(
         "tic_tac_toe", objective="masked", size="tiny", count=100, epochs=1, quiet=True,
         run=tmp_path / "trunk",
