@@ -76,9 +76,9 @@ class Stack(Convolutional):
                 known = ", ".join(_DEFAULTS)
                 raise ConfigError(f"a stack has no option {key!r}; it takes {known}")
         self.options = options = {**_DEFAULTS, **given}
-        for key, known in (("norm", NORMS), ("init", INITS)):
-            if options[key] not in known:
-                raise ConfigError(f"a stack's {key} is one of {', '.join(known)}")
+        for key, allowed in (("norm", NORMS), ("init", INITS)):
+            if options[key] not in allowed:
+                raise ConfigError(f"a stack's {key} is one of {', '.join(allowed)}")
         for key in ("depth", "width"):
             if not isinstance(options[key], int) or not 1 <= options[key] <= 512:
                 raise ConfigError(f"a stack's {key} is a number from 1 to 512")
