@@ -32,7 +32,7 @@ from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
-from playout.rlhf.stages.threads import use_threads
+from playout.rlhf.stages.threads import decoding_threads, use_threads
 from playout.rlhf.supervised.reward import RewardModel
 
 __all__ = ["evaluate", "export", "folder_player", "game_of", "game_player", "load", "play"]
@@ -213,13 +213,14 @@ def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> No
 
         play_games(game_player(run, options.which, machine=options), options)
         return
-    from playout.rlhf.generation.chat import chat
+    from playout.rlhf.generation.chat.terminal import chat
 
     player = load(run, options.which, machine=options)
     if not isinstance(player, LanguagePlayer):
         raise RunError(f"{run.path} is a run of kind {run.kind}, which does not write text")
     player.reset(options.seed)
-    chat(player)
+    with decoding_threads(player.model, 1, options.threads):
+        chat(player)
 
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:

@@ -7,14 +7,16 @@ Messages are data/messages.py's, the template is template.py's.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 
-__all__ = ["ConversationFormat", "conversation_format"]
+__all__ = ["ConversationFormat", "Truncate", "conversation_format", "fit_prompt"]
+
+Truncate = Literal["left", "right", "error"]
 
 _ANSWER = "\ue000answer\ue001"  # stands for what the policy wrote; private characters
 
@@ -153,3 +155,74 @@ def conversation_format(
     if template is not None and options:
         template = ChatTemplate(template.source, options=options, date=template.date)
     return ConversationFormat(tokenizer, template)
+
+
+def fit_prompt(
+    talk: ConversationFormat, prompt: Prompt, room: int, truncate: Truncate
+) -> tuple[list[int], int]:
+    """The tokens of a prompt, cut to so many, and how many were left out.
+
+    Of a plain text its beginning (left) or its end (right) goes. Of a conversation go, on the left,
+    the earliest turns but for the system message; then, and on the right, the beginning or the end
+    of its longest message.
+
+    Args:
+        talk: How prompts become tokens.
+        prompt: A text, or messages.
+        room: Tokens that the prompt may have.
+        truncate: What is cut if it has more; "error" cuts nothing.
+
+    Raises:
+        DataError: It does not fit and may not be cut, or cannot be cut enough.
+    """
+    ids = talk.begin(prompt)
+    whole = len(ids)
+    if whole <= room:
+        return ids, 0
+    if truncate == "error" or room < 1:
+        raise DataError(f"it has {whole} tokens, and there is room for {max(room, 0)}")
+    if isinstance(prompt, str):
+        if truncate == "right":
+            return ids[:room], whole - room
+        first = ids[: int(ids[0] == talk.tokenizer.bos_id and room > 1)]
+        return [*first, *ids[whole - room + len(first) :]], whole - room
+    messages = tuple(prompt)
+    if truncate == "left":
+        for kept in _later_turns(messages):
+            messages = kept
+            ids = talk.begin(messages)
+            if len(ids) <= room:
+                return ids, whole - len(ids)
+    ids = _shorten(talk, messages, ids, room, truncate)
+    return ids, whole - len(ids)
+
+
+def _later_turns(messages: Sequence[Message]) -> list[tuple[Message, ...]]:
+    """A conversation without its first turns, from one turn less to the last one alone."""
+    system = tuple(message for message in messages[:1] if message["role"] == "system")
+    starts = [i for i, message in enumerate(messages) if message["role"] == "user"][1:]
+    return [(*system, *messages[start:]) for start in starts]
+
+
+def _shorten(
+    talk: ConversationFormat,
+    messages: Sequence[Message],
+    ids: list[int],
+    room: int,
+    truncate: Truncate,
+) -> list[int]:
+    """The tokens of a conversation whose longest messages are cut until all of it fits."""
+    messages = list(messages)
+    contents = [talk.tokenizer.encode(message["content"]) for message in messages]
+    while (excess := len(ids) - room) > 0:
+        place = max(range(len(messages)), key=lambda i: len(contents[i]))
+        kept = max(0, len(contents[place]) - excess)
+        if not contents[place]:
+            raise DataError(f"what the chat template adds alone has more than {room} tokens")
+        whole = contents[place]
+        contents[place] = whole[:kept] if truncate == "right" else whole[len(whole) - kept :]
+        # A cut may go through a character.
+        text = talk.tokenizer.decode(contents[place]).strip("\ufffd")
+        messages[place] = {**messages[place], "content": text}
+        ids = talk.begin(messages)
+    return ids

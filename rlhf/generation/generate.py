@@ -108,6 +108,7 @@ def generate(
     ends: Callable[[int, Sequence[int]], bool] | None = None,
     allowed: AllowedTokens | None = None,
     listen: Callable[[int, int, float], None] | None = None,
+    cached: Sequence[int] = (),
 ) -> Generation:
     """Sample one answer a prompt.
 
@@ -129,8 +130,12 @@ def generate(
         allowed: Restricts the next token; log-probabilities are then those of the restricted
             distribution.
         listen: Told the prompt's number, token and log-probability as soon as a token is chosen.
+        cached: Tokens that the first row of a `Decoder` holds from an earlier call; what a single
+            prompt begins with of them is not read again. Only where answers need not be exact.
     """
     sampling = sampling or SamplingConfig()
+    if len(cached) and (exact or len(prompts) != 1):
+        raise ConfigError("what is cached serves a single prompt whose answer need not be exact")
     names = np.arange(len(prompts)) if streams is None else np.asarray(streams)
     _check(model, prompts, names, max_new_tokens)
     decoder = model if isinstance(model, Decoder) else Decoder(model, dtype=dtype)
@@ -144,7 +149,7 @@ def generate(
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
         u = uniforms(seed, names[rows], max_new_tokens)
-        parts.append(_generate_batch(decoder, prompts[rows], u, rules, min_rows, start))
+        parts.append(_generate_batch(decoder, prompts[rows], u, rules, min_rows, start, cached))
     tokens, logprobs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     lengths, finished, stopped = (torch.cat([part[i] for part in parts]) for i in (2, 3, 4))
     width = int(lengths.max())
@@ -166,6 +171,7 @@ def _generate_batch(
     rules: _Rules,
     min_rows: int,
     first_row: int,
+    cached: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One batch: tokens and log-probabilities [B, N], lengths, finished and stopped [B]."""
     count, steps = u.shape
@@ -181,7 +187,13 @@ def _generate_batch(
     ids = np.full((count, sizes.max()), rules.pad)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = prompt
-    logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
+    known = _shared(cached, prompts[0])
+    if known:
+        decoder.arrange(torch.zeros(1, dtype=torch.long), torch.tensor([known]), 1)
+        rest = torch.from_numpy(ids[:1, known:])
+        logits = decoder.extend(rest, torch.tensor([rest.shape[1]]))
+    else:
+        logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
     u = to_device(u[rows], device)
     unseen: list[tuple[Tensor, Tensor]] = []  # tokens and their log-probabilities of latest steps
     for step in range(steps):
@@ -222,6 +234,12 @@ def _generate_batch(
         logits = decoder.step(chosen)
     arrays = tokens, logprobs, lengths, finished, stopped
     return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+
+
+def _shared(cached: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens of a prompt need not be read; the last one always is."""
+    pairs = zip(cached, prompt[:-1], strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(cached), len(prompt) - 1))
 
 
 def _restrict(

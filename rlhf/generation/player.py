@@ -1,24 +1,81 @@
 """A policy that answers prompts, with the settings of its answers: what `playout.load` returns.
 
-Talking with it is chat.py's; where it comes from is run.py's.
+Prompts are plain texts, which it continues, or conversations, which it answers. Talking with it in
+the terminal is chat/'s; where it comes from is run.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.generation.conversation import (
+    ConversationFormat,
+    Truncate,
+    conversation_format,
+    fit_prompt,
+)
 from playout.rlhf.generation.decoder import Decoder
-from playout.rlhf.generation.responses import sample_responses
+from playout.rlhf.generation.generate import AllowedTokens, generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["LanguagePlayer"]
+__all__ = ["Answer", "LanguagePlayer"]
+
+# Keys and values of one batch; more prompts than fit are answered in several.
+CACHE_BYTES = 1 << 30
+MAX_BATCH_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a policy wrote to one prompt."""
+
+    text: str
+    """Without what ended it."""
+    tokens: list[int]
+    """As they were chosen, what ended it included."""
+    logprobs: list[float]
+    """Of the tokens, at the sampling temperature."""
+    finished: bool
+    """It came to its end before it was as long as it may be."""
+    prompt_tokens: int
+    """How many tokens were read."""
+    cut: int = 0
+    """How many tokens of the prompt were left out for want of room."""
+
+    @property
+    def logprob(self) -> float:
+        """Of the whole answer."""
+        return float(np.sum(np.asarray(self.logprobs, dtype=np.float32)))
+
+
+class _Asked(NamedTuple):
+    ids: list[int]
+    cut: int
 
 
 @dataclass(slots=True)
 class LanguagePlayer:
-    """A language policy that answers prompts."""
+    """A language policy that answers prompts.
+
+    Attributes:
+        max_new_tokens: Longest answer.
+        temperature: Of the sampling; 0 takes the likeliest token.
+        max_length: Longest prompt in tokens; 0 allows what the model's context leaves.
+        truncate: What is cut of a longer one; see `fit_prompt`.
+        stop: Strings that end an answer; they are not part of it.
+        plain: Leave the model's chat template alone.
+        template_options: Values of names that the template reads.
+        exact: An answer does not depend on how many prompts there are: None asks for that with
+            several prompts, and for the faster compiled step with a single one.
+    """
 
     model: Transformer
     tokenizer: Tokenizer
@@ -27,27 +84,163 @@ class LanguagePlayer:
     temperature: float = 1.0
     seed: int = 0
     dtype: torch.dtype = torch.float32
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    max_length: int = 0
+    truncate: Truncate = "error"
+    stop: tuple[str, ...] = ()
+    plain: bool = False
+    template_options: dict[str, object] = field(default_factory=dict)
+    exact: bool | None = None
     _decoder: Decoder | None = field(default=None, init=False, repr=False)
 
     def reset(self, seed: int) -> None:
         """Answer with these random numbers from now on."""
         self.seed = seed
 
-    def act(self, prompts: Sequence[str], *, deterministic: bool = False) -> list[str]:
+    @property
+    def decoder(self) -> Decoder:
+        """The model prepared for decoding; made when it is first needed."""
+        if self._decoder is None or self._decoder.dtype != self.dtype:
+            self._decoder = Decoder(self.model, dtype=self.dtype)
+        return self._decoder
+
+    @property
+    def talk(self) -> ConversationFormat:
+        """How prompts become tokens."""
+        return conversation_format(self.tokenizer, plain=self.plain, options=self.template_options)
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How tokens are chosen."""
+        return SamplingConfig(self.temperature, self.top_k, self.top_p, self.min_p)
+
+    def act(self, prompts: Sequence[Prompt], *, deterministic: bool = False) -> list[str]:
         """A response to each prompt.
 
         One prompt alone goes through the compiled step, which is several times faster. Among
         others its answer may differ, since the last bits of the logits do.
         """
-        if self._decoder is None or self._decoder.dtype != self.dtype:
-            self._decoder = Decoder(self.model, dtype=self.dtype)
-        return sample_responses(
-            self._decoder,
-            self.tokenizer,
-            list(prompts),
-            max_new_tokens=self.max_new_tokens,
-            seed=self.seed,
-            dtype=self.dtype,
-            sampling=SamplingConfig(0.0 if deterministic else self.temperature),
-            exact=len(prompts) != 1,
-        ).responses
+        return [answer.text for answer in self.answer(prompts, deterministic=deterministic)]
+
+    def room(self) -> int:
+        """How many tokens a prompt may have.
+
+        Raises:
+            ConfigError: None, since answers are as long as the context.
+        """
+        context = self.model.config.max_position_embeddings
+        room = context - self.max_new_tokens
+        if room < 1:
+            raise ConfigError(
+                f"answers of {self.max_new_tokens} tokens leave no room for a prompt in the "
+                f"context of {context}"
+            )
+        return min(room, self.max_length) if self.max_length else room
+
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        deterministic: bool = False,
+        streams: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        allowed: AllowedTokens | None = None,
+        listen: Callable[[int, int, float], None] | None = None,
+        after_batch: Callable[[int], None] | None = None,
+    ) -> list[Answer]:
+        """An answer to each prompt, with its tokens.
+
+        Args:
+            prompts: Texts to continue and conversations to answer.
+            deterministic: Take the likeliest token each time.
+            streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
+            names: What errors call each prompt.
+            allowed: Restricts the next token of an answer; see `generate`.
+            listen: Told number of the prompt, token and log-probability as each is chosen.
+            after_batch: Told how many prompts have been answered.
+
+        Raises:
+            ConfigError: A setting means nothing.
+            DataError: A prompt does not fit, or the chat template does not take it.
+        """
+        if not prompts:
+            raise ConfigError("there are no prompts to answer")
+        sampling = SamplingConfig(0.0) if deterministic else self.sampling
+        talk, room = self.talk, self.room()
+        asked = [
+            self._read(talk, prompt, room, names[row] if names else f"prompt {row}")
+            for row, prompt in enumerate(prompts)
+        ]
+        stops = StopStrings(self.tokenizer, self.stop) if self.stop else None
+        exact = len(prompts) != 1 if self.exact is None else self.exact
+        answers: dict[int, Answer] = {}
+        for rows in self._batches([len(item.ids) for item in asked]):
+            hook = None if allowed is None else _Renumbered(allowed, rows)
+            out = generate(
+                self.decoder,
+                [asked[row].ids for row in rows],
+                max_new_tokens=self.max_new_tokens,
+                stop=talk.stop_ids,
+                pad=self.tokenizer.pad_id,
+                sampling=sampling,
+                seed=self.seed,
+                streams=rows if streams is None else [streams[row] for row in rows],
+                exact=exact,
+                max_rows=len(rows),
+                ends=stops,
+                allowed=hook,
+                listen=None if listen is None else _renumbered(listen, rows),
+            )
+            for place, row in enumerate(rows):
+                text = self.tokenizer.decode(out.response(place))
+                answers[row] = Answer(
+                    text if stops is None else stops.cut(text),
+                    out.response(place, stop=True),
+                    out.logprobs[place, : int(out.lengths[place])].tolist(),
+                    bool(out.finished[place]),
+                    len(asked[row].ids),
+                    asked[row].cut,
+                )
+            if after_batch is not None:
+                after_batch(len(answers))
+        return [answers[row] for row in range(len(prompts))]
+
+    def _read(self, talk: ConversationFormat, prompt: Prompt, room: int, name: str) -> _Asked:
+        try:
+            return _Asked(*fit_prompt(talk, prompt, room, self.truncate))
+        except DataError as error:
+            hint = ""
+            if self.truncate == "error" and "room for" in str(error):
+                hint = "; let it be cut (truncate left or right), or ask for a shorter answer"
+            raise DataError(f"{name}: {error}{hint}") from None
+
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Numbers of the prompts that are answered together, the longest first."""
+        config = self.model.config
+        token = 8 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+        order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+        batches = []
+        while order:
+            longest = lengths[order[0]] + self.max_new_tokens
+            count = max(1, min(MAX_BATCH_ROWS, CACHE_BYTES // (token * longest)))
+            batches.append(order[:count])
+            order = order[count:]
+        return batches
+
+
+class _Renumbered:
+    """What restricts tokens, asked with a prompt's own number and not its place in a batch."""
+
+    def __init__(self, allowed: AllowedTokens, rows: Sequence[int]) -> None:
+        self.allowed, self.rows = allowed, rows
+
+    def mask(self, row: int, written: Sequence[int]) -> NDArray[np.bool_] | None:
+        return self.allowed.mask(self.rows[row], written)
+
+
+def _renumbered(
+    listen: Callable[[int, int, float], None], rows: Sequence[int]
+) -> Callable[[int, int, float], None]:
+    return lambda row, token, logprob: listen(rows[row], token, logprob)

@@ -28,6 +28,8 @@ class SamplingConfig:
     """Only the k likeliest tokens may be chosen; 0 allows all."""
     top_p: float = 1.0
     """Only the likeliest tokens that together reach this probability may be chosen."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as likely as the likeliest one may be chosen."""
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -36,6 +38,8 @@ class SamplingConfig:
             raise ConfigError(f"top_k must not be negative: {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1: {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"min_p must be from 0 to 1: {self.min_p}")
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
@@ -74,7 +78,7 @@ def choose(logits: Tensor, u: Tensor, config: SamplingConfig) -> tuple[Tensor, T
     log_p = torch.log_softmax(logits, dim=-1)
     if config.temperature == 0:
         tokens = log_p.argmax(dim=-1)
-    elif config.top_k or config.top_p < 1:
+    elif config.top_k or config.top_p < 1 or config.min_p:
         tokens = _choose_top(log_p, u, config)
     else:
         tokens = _invert(log_p.exp(), u)
@@ -88,6 +92,8 @@ def _choose_top(log_p: Tensor, u: Tensor, config: SamplingConfig) -> Tensor:
     if config.top_p < 1:
         # A token stays while those before it have not reached top_p; the first always stays.
         p = p.masked_fill(p.cumsum(-1) - p >= config.top_p, 0.0)
+    if config.min_p:
+        p = p.masked_fill(p < config.min_p * p[:, :1], 0.0)
     return order.gather(1, _invert(p, u)[:, None])[:, 0]
 
 

@@ -1,79 +1,195 @@
 """Answer the prompts of a file by a policy."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.rlhf.commands.options import ModelOptions
+from playout.rlhf.commands.use.answer_options import AnswerOptions
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.data.messages import Prompt
+    from playout.rlhf.generation.player import Answer, LanguagePlayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(ModelOptions):
+class Command(AnswerOptions):
     """Print or write one or more sampled answers to each prompt."""
 
     run: Annotated[Positional[str], arg(metavar="RUN")] = ""
     """A stage, a whole pipeline (its best policy) or a model folder."""
     prompts: Annotated[Path | None, arg(metavar="FILE")] = None
-    """A prompt a line, or .jsonl with `prompt`, UTF-8 (required)."""
+    """A prompt a line: a text, or an object with `messages` or `prompt`; or .csv or .parquet."""
+    prompt: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
+    """A single prompt in place of a file; its answer is printed as it is written."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
-    """Write a list of {"prompt", "response", "logprob", "finished"} here instead of printing."""
-    max_new_tokens: int = 48
-    """Longest answer in tokens."""
+    """Write a list of {"prompt" or "messages", "response", "logprob", "finished"} here instead of
+    printing; of a name that ends in .jsonl, a line each."""
+    logprobs: bool = False
+    """With --json: "tokens" as well, each with its text and log-probability."""
+    chat: bool = False
+    """Ask a chat model each plain text as a user's message, rather than to go on from it."""
     samples: int = 1
     """Answers a prompt."""
-    temperature: float = 1.0
-    """0 takes the likeliest token each time."""
-    top_k: int = 0
-    """Only the k likeliest tokens; 0 allows all."""
-    top_p: float = 1.0
-    """Only the likeliest tokens that reach this probability together."""
-    seed: int = 0
-    """An answer depends on it, on the prompt's number and on the model, on nothing else."""
+    max_length: int = 0
+    """Longest prompt in tokens; 0 allows what the context leaves beside the answer."""
+    truncate: Literal["error", "left", "right"] = "error"
+    """What is cut of a longer prompt: its beginning (of a conversation, the earliest turns) or its
+    end; error stops before anything is answered."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
-    from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.reporting import write_json
-    from playout.errors import ConfigError
-    from playout.rlhf.data.records import read_prompts
-    from playout.rlhf.generation.responses import sample_responses
-    from playout.rlhf.generation.sampling import SamplingConfig
-    from playout.rlhf.model.folder import load_model
-    from playout.rlhf.model.transformer import pick_dtype
-    from playout.rlhf.stages.threads import use_threads
+    import time
 
-    if not command.run or command.prompts is None:
-        raise ConfigError("usage: playout rlhf generate RUN --prompts FILE [--json OUT]")
+    from playout.errors import ConfigError
+    from playout.rlhf.commands.use.answer_options import as_turns, open_player, read_asked
+    from playout.rlhf.generation.player import MAX_BATCH_ROWS
+    from playout.rlhf.stages.threads import decoding_threads
+
+    if not command.run or (command.prompts is None) == (not command.prompt):
+        raise ConfigError(
+            "usage: playout rlhf generate RUN --prompts FILE (or --prompt TEXT) [--json OUT]"
+        )
     if command.samples < 1:
         raise ConfigError(f"samples must be at least 1, not {command.samples}")
-    texts = [p for p in read_prompts(command.prompts) for _ in range(command.samples)]
-    device = resolve_device(command.device)
-    use_threads(command.threads)
-    weights = pick_dtype(command.weights)
-    model, tokenizer = load_model(command.run, device=device, weights=weights)
-    answers = sample_responses(
-        model,
-        tokenizer,
-        texts,
-        max_new_tokens=command.max_new_tokens,
-        sampling=SamplingConfig(command.temperature, command.top_k, command.top_p),
-        seed=command.seed,
-        dtype=pick_dtype(command.dtype, device),
+    if command.logprobs and command.json is None:
+        raise ConfigError("--logprobs are written with the answers: name a file with --json OUT")
+    texts, names = (
+        ([command.prompt], ["the prompt"])
+        if command.prompts is None
+        else read_asked(command.prompts)
     )
-    found = [
-        {
-            "prompt": text,
-            "response": answers.responses[row],
-            "logprob": round(float(answers.generation.logprobs[row].sum()), 5),
-            "finished": bool(answers.generation.finished[row]),
-        }
-        for row, text in enumerate(texts)
+    player = open_player(
+        command, command.run, max_length=command.max_length, truncate=command.truncate
+    )
+    turns = player.talk.speaks_in_turns
+    if command.chat and not turns:
+        raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
+    asked = [
+        as_turns(p, wrap=command.chat or bool(command.system), system=command.system) for p in texts
     ]
+    rows = [row for row in range(len(asked)) for _ in range(command.samples)]
+    start = time.perf_counter()
+    stream = _Stream(player) if command.json is None and len(rows) == 1 else None
+    with decoding_threads(player.model, min(len(rows), MAX_BATCH_ROWS), command.threads):
+        answers = player.answer(
+            [asked[row] for row in rows],
+            names=[names[row] for row in rows],
+            listen=None if stream is None else stream.hear,
+            after_batch=lambda count: _progress(count, len(rows)),
+        )
+    seconds = time.perf_counter() - start
     if command.json is not None:
-        write_json(command.json, found)
-        return 0
-    for item in found:
-        print(f"{item['prompt']}|{item['response']}")
+        found = [
+            _item(asked[row], a, player, command.logprobs)
+            for row, a in zip(rows, answers, strict=True)
+        ]
+        _write(command.json, found)
+    elif stream is not None:
+        stream.finish()
+    else:
+        for row, answer in zip(rows, answers, strict=True):
+            print(_shown(asked[row]) + answer.text)
+    _report(answers, seconds)
+    _hint(texts, turns and not command.chat and not command.system)
     return 0
+
+
+class _Stream:
+    """A single answer, printed piece by piece."""
+
+    def __init__(self, player: LanguagePlayer) -> None:
+        from playout.rlhf.generation.stops import AnswerText, StopStrings
+
+        stops = StopStrings(player.tokenizer, player.stop) if player.stop else None
+        self.text, self.stop_ids = AnswerText(player.tokenizer, stops), player.talk.stop_ids
+
+    def hear(self, row: int, token: int, logprob: float) -> None:
+        """Print what has become certain."""
+        if token not in self.stop_ids:
+            print(self.text.push(token), end="", flush=True)
+
+    def finish(self) -> None:
+        """Print the rest."""
+        print(self.text.finish(), flush=True)
+
+
+def _item(prompt: Prompt, answer: Answer, player: LanguagePlayer, logprobs: bool) -> dict[str, Any]:
+    """What is written of one answer."""
+    item: dict[str, Any] = (
+        {"prompt": prompt} if isinstance(prompt, str) else {"messages": list(prompt)}
+    )
+    item |= {
+        "response": answer.text,
+        "logprob": round(answer.logprob, 5),
+        "finished": answer.finished,
+        "num_tokens": len(answer.tokens),
+        "prompt_tokens": answer.prompt_tokens,
+    }
+    if answer.cut:
+        item["prompt_tokens_cut"] = answer.cut
+    if logprobs:
+        item["tokens"] = [
+            {
+                "id": token,
+                "text": player.tokenizer.inner.decode([token], skip_special_tokens=False),
+                "logprob": round(logprob, 5),
+            }
+            for token, logprob in zip(answer.tokens, answer.logprobs, strict=True)
+        ]
+    return item
+
+
+def _write(path: Path, found: list[dict[str, Any]]) -> None:
+    from playout.agents.runs.reporting import write_json
+    from playout.rlhf.data.rows import write_rows
+
+    if path.suffix == ".jsonl":
+        write_rows(path, found)
+    else:
+        write_json(path, found)
+
+
+def _shown(prompt: Prompt) -> str:
+    """A prompt before its answer on the screen."""
+    if isinstance(prompt, str):
+        return f"{prompt}|"
+    lines = [f"{message['role']}: {message['content']}\n" for message in prompt]
+    return "".join(lines) + "assistant: "
+
+
+def _hint(prompts: list[Prompt], plain: bool) -> None:
+    import sys
+
+    if plain and any(isinstance(prompt, str) for prompt in prompts):
+        print(
+            "plain texts are continued; --chat asks them as messages of a user's",
+            file=sys.stderr,
+        )
+
+
+def _progress(done: int, total: int) -> None:
+    import sys
+
+    if done < total and sys.stderr.isatty():
+        print(f"{done} of {total} prompts answered", file=sys.stderr)
+
+
+def _report(answers: list[Answer], seconds: float) -> None:
+    """How fast it was, where it does not mix with the answers."""
+    import sys
+
+    written, read = (
+        sum(len(answer.tokens) for answer in answers),
+        sum(answer.prompt_tokens for answer in answers),
+    )
+    cut = sum(answer.cut > 0 for answer in answers)
+    shortened = f"; {cut} prompts were cut to fit" if cut else ""
+    print(
+        f"{len(answers)} answers, {written} tokens in {seconds:.1f} s "
+        f"({written / max(seconds, 1e-9):.0f} tokens/s after {read} of prompts){shortened}",
+        file=sys.stderr,
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playout.errors import CheckpointError, ConfigError, DataError
-from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.conversation import conversation_format, fit_prompt
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from small_language import TURNS, chat_tokenizer
@@ -159,3 +159,36 @@ def test_published_templates_give_the_texts_that_transformers_gives():
                 assert ours.render(messages, **names) == wanted, path.name
                 count += 1
     assert count > 50
+
+
+def test_a_conversation_is_cut_where_it_was_asked_to_be():
+    tokenizer = chat_tokenizer("chatml")
+    talk = conversation_format(tokenizer)
+    long = {"role": "assistant", "content": "sat 🙂 " * 40}
+    messages = [SYSTEM, *ASKED, long, {"role": "user", "content": "and the dog?"}]
+    whole = len(talk.begin(messages))
+    assert fit_prompt(talk, messages, whole, "error") == (talk.begin(messages), 0)
+    with pytest.raises(DataError, match=f"it has {whole} tokens, and there is room for 99"):
+        fit_prompt(talk, messages, 99, "error")
+    ids, cut = fit_prompt(talk, messages, whole - 1, "left")
+    assert ids == talk.begin([SYSTEM, messages[-1]]) and cut == whole - len(ids)
+    for room in range(len(ids) + 60, whole):
+        ids, cut = fit_prompt(talk, messages, room, "right")
+        text = tokenizer.inner.decode(ids, skip_special_tokens=False)
+        assert len(ids) <= room and cut == whole - len(ids)
+        assert "the cat sat?" in text and text.endswith(
+            "and the dog?<|im_end|>\n<|im_start|>assistant\n"
+        )
+    with pytest.raises(DataError, match="the chat template adds alone"):
+        fit_prompt(talk, messages, 10, "left")
+
+
+@pytest.mark.parametrize("style", ["chatml", "inst"])
+def test_a_plain_text_is_cut_and_keeps_the_token_that_begins_it(style):
+    tokenizer = chat_tokenizer(style)
+    talk, text = conversation_format(tokenizer), "the cat sat user"
+    ids = talk.begin(text)
+    assert fit_prompt(talk, text, 4, "right") == (ids[:4], len(ids) - 4)
+    first = ids[:1] if style == "inst" else []
+    left, cut = fit_prompt(talk, text, 4, "left")
+    assert left == [*first, *ids[len(ids) - 4 + len(first) :]] and cut == len(ids) - 4

@@ -1,0 +1,186 @@
+"""How answers are written: flags of the commands that let a policy write, and what they make.
+
+The flags cost no torch. Prompts of files are read here too, so that every command takes the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from playout.errors import DataError
+from playout.rlhf.commands.options import ModelOptions
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    import torch
+    from playout.rlhf.data.messages import Prompt
+    from playout.rlhf.generation.player import LanguagePlayer
+
+__all__ = ["AnswerOptions", "as_turns", "open_player", "read_asked"]
+
+PLAIN_LENGTH, CHAT_LENGTH = 48, 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOptions(ModelOptions):
+    """How a policy writes."""
+
+    max_new_tokens: int = 0
+    """Longest answer in tokens; 0 takes 48, or 512 with a chat template."""
+    temperature: float = 1.0
+    """Of the sampling: higher is more varied, 0 takes the likeliest token each time."""
+    top_k: int = 0
+    """Only the k likeliest tokens; 0 allows all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that reach this probability together."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as likely as the likeliest one."""
+    stop: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = ()
+    r"""End an answer where it holds one of these (\n is a line break); it is left out."""
+    system: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
+    """What a chat model is told first; a conversation's own system message takes its place."""
+    template_options: Annotated[str, arg(metavar="KEY=VALUE,...", help_behavior_hint="")] = ""
+    """Values of names that the chat template reads, such as enable_thinking=false."""
+    plain: bool = False
+    """Leave the chat template alone: prompts are plain texts, to be continued."""
+    seed: int = 0
+    """Of the answers."""
+
+
+def open_player(
+    command: AnswerOptions,
+    run: str | Path,
+    *,
+    max_length: int = 0,
+    truncate: Literal["left", "right", "error"] = "error",
+) -> LanguagePlayer:
+    """The policy of a run or a folder with the settings of a command.
+
+    Args:
+        command: The command.
+        run: A stage, a whole pipeline, or a model folder.
+        max_length: Longest prompt in tokens; 0 for what the context leaves.
+        truncate: What is cut of a longer one.
+
+    Raises:
+        PlayoutError: There is no policy, or a setting means nothing.
+    """
+    from playout.agents.runs.devices import resolve_device
+    from playout.errors import ConfigError
+    from playout.rlhf.environments.load import read_options
+    from playout.rlhf.generation.player import LanguagePlayer
+    from playout.rlhf.generation.stops import StopStrings
+    from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.stages.threads import use_threads
+
+    if command.max_new_tokens < 0:
+        raise ConfigError(f"--max-new-tokens must be at least 1, not {command.max_new_tokens}")
+    if max_length < 0:
+        raise ConfigError(f"--max-length must be at least 1, not {max_length}")
+    device = resolve_device(command.device)
+    use_threads(command.threads)
+    weights = pick_dtype(command.weights)
+    model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
+    turns = tokenizer.template is not None and not command.plain
+    longest = command.max_new_tokens or (CHAT_LENGTH if turns else PLAIN_LENGTH)
+    if not command.max_new_tokens:  # a small context still leaves room for a prompt
+        longest = max(1, min(longest, model.config.max_position_embeddings // 2))
+    player = LanguagePlayer(
+        model,
+        tokenizer,
+        max_new_tokens=longest,
+        temperature=command.temperature,
+        seed=command.seed,
+        dtype=answer_dtype(command.dtype, device),
+        top_k=command.top_k,
+        top_p=command.top_p,
+        min_p=command.min_p,
+        max_length=max_length,
+        truncate=truncate,
+        stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),
+        plain=command.plain,
+        template_options=read_options(command.template_options),
+    )
+    _ = player.sampling, player.room(), StopStrings(tokenizer, player.stop)
+    if command.system and not player.talk.speaks_in_turns:
+        raise ConfigError(f"{run} has no chat template, so there is no --system message")
+    return player
+
+
+def answer_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The type in which a policy answers: float32 on a processor unless another is asked for.
+
+    A few prompts are bound by memory there, and answers are then those of other libraries.
+    """
+    from playout.rlhf.model.transformer import pick_dtype
+
+    return pick_dtype("float32" if (dtype, device.type) == ("auto", "cpu") else dtype, device)
+
+
+def read_asked(path: Path) -> tuple[list[Prompt], list[str]]:
+    """The prompts of a file, and what errors call each.
+
+    A line of text is a prompt, and so is an object with `messages`, or with `prompt` (or `text`),
+    which may be a list of messages too; rows of CSV and Parquet as well.
+
+    Raises:
+        DataError: A row is none of these.
+    """
+    from playout.rlhf.data.messages import checked_messages
+    from playout.rlhf.data.rows import text_field
+
+    prompts: list[Prompt] = []
+    names: list[str] = []
+    for where, row in _lines(path):
+        talk = row.get("messages", row.get("prompt"))
+        if isinstance(talk, str) or talk is None:
+            prompts.append(text_field(row, where, "prompt", "text", empty=True))
+        else:
+            prompts.append(checked_messages(talk, where))
+        names.append(where)
+    if not prompts:
+        raise DataError(f"{path} holds no prompts")
+    return prompts, names
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) of a file; a line of text is a row with a prompt."""
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, to_text
+
+    if path.is_dir() or (path.suffix in SUFFIXES and path.suffix != ".jsonl"):
+        yield from read_rows(path)
+        return
+    lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line) if line.lstrip()[0] in '{"[' else line
+        except (ValueError, RecursionError) as error:
+            if path.suffix == ".jsonl":
+                raise DataError(f"{where}: not JSON: {error}") from None
+            row = line
+        known = isinstance(row, dict) and (
+            path.suffix == ".jsonl" or {"messages", "prompt", "text"} & set(row)
+        )
+        if not known and not (path.suffix == ".jsonl" and isinstance(row, str)):
+            row = line
+        yield where, row if isinstance(row, dict) else {"prompt": row}
+
+
+def as_turns(prompt: Prompt, *, wrap: bool, system: str) -> Prompt:
+    """A prompt as it is asked: a plain text perhaps as a message, with the system message first."""
+    from playout.rlhf.data.messages import as_messages
+
+    if isinstance(prompt, str) and not wrap:
+        return prompt
+    messages = as_messages(prompt)
+    if not system or messages[0]["role"] == "system":
+        return messages
+    return ({"role": "system", "content": system}, *messages)

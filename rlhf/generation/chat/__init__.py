@@ -1,0 +1,1 @@
+"""A conversation in the terminal: what is said so far, and reading and writing its lines."""

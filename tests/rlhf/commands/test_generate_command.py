@@ -1,0 +1,133 @@
+"""Answers from the command line: what a file of prompts may hold, and what is written of each."""
+
+import json
+
+import pytest
+import torch
+from playout.cli import main
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+TALK = [{"role": "user", "content": "the cat"}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    tokenizer = chat_tokenizer("chatml")
+    config = TransformerConfig(
+        tokenizer.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=150,
+        pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=1)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    path = tmp_path_factory.mktemp("chat") / "model"
+    export_model(path, model, tokenizer)
+    return path
+
+
+def answers(folder, tmp_path, lines, *words, name="prompts.txt"):
+    file, out = tmp_path / name, tmp_path / "out.json"
+    file.write_text("".join(line + "\n" for line in lines))
+    words = [str(word) for word in words]
+    command = ["rlhf", "generate", str(folder), "--prompts", str(file), "--json", str(out)]
+    assert main([*command, "--max-new-tokens", "8", *words]) == 0
+    return json.loads(out.read_text())
+
+
+def refused(folder, tmp_path, capsys, lines, *words):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(line + "\n" for line in lines))
+    out = tmp_path / "never.json"
+    words = ["rlhf", "generate", str(folder), "--prompts", str(file), "--json", str(out), *words]
+    assert main(words) == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.jsonl"])
+def test_a_line_is_a_text_or_a_conversation(folder, tmp_path, name):
+    lines = ["the cat", json.dumps({"messages": TALK}), json.dumps({"prompt": TALK})]
+    found = answers(folder, tmp_path, lines, "--temperature", 0, name=name)
+    assert [item.get("prompt") for item in found] == ["the cat", None, None]
+    assert found[1] == found[2] and found[1]["messages"] == TALK
+    model, tokenizer = load_model(folder)
+    for item, text in zip(found, ["the cat", tokenizer.template.source and None], strict=False):
+        ids = tokenizer.encode("the cat")
+        if text is None:
+            said = "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\nthe cat"
+            ids = tokenizer.encode_special(f"{said}<|im_end|>\n<|im_start|>assistant\n")
+        out = generate(
+            model, [ids], max_new_tokens=8, stop=[tokenizer.end_id], sampling=SamplingConfig(0.0)
+        )
+        assert item["response"] == tokenizer.decode(out.response(0))
+        assert item["finished"] == bool(out.finished[0]) and item["prompt_tokens"] == len(ids)
+        assert item["logprob"] == pytest.approx(float(out.logprobs.sum()), abs=1e-3)
+
+
+def test_options_of_a_conversation_reach_the_policy(folder, tmp_path):
+    lines = ["the cat", json.dumps({"messages": TALK})]
+    found = answers(folder, tmp_path, lines, "--chat", "--system", "Be brief.", "--logprobs")
+    system = {"role": "system", "content": "Be brief."}
+    assert [item["messages"] for item in found] == [[system, *TALK]] * 2
+    for item in found:
+        assert len(item["tokens"]) == item["num_tokens"]
+        assert sum(t["logprob"] for t in item["tokens"]) == pytest.approx(item["logprob"], abs=1e-3)
+    (plain,) = answers(folder, tmp_path, lines[:1], "--temperature", 0, "--samples", 1)
+    stop = plain["response"][2:4]
+    (cut,) = answers(folder, tmp_path, lines[:1], "--temperature", 0, "--stop", stop)
+    assert cut["finished"] and cut["response"] == plain["response"].partition(stop)[0]
+
+
+def test_prompts_of_any_length_are_cut_as_asked_and_counted(folder, tmp_path, capsys):
+    talk = [*TALK, {"role": "assistant", "content": "sat " * 60}, *TALK]
+    lines = ["the cat " * 200, json.dumps({"messages": talk}), "the"]
+    for side in ("left", "right"):
+        found = answers(folder, tmp_path, lines, "--truncate", side, "--max-length", 100)
+        assert [item.get("prompt_tokens_cut", 0) > 0 for item in found] == [True, True, False]
+        assert all(item["prompt_tokens"] <= 100 for item in found)
+        assert "2 prompts were cut to fit" in capsys.readouterr().err
+    error = refused(folder, tmp_path, capsys, lines)
+    assert "prompts.jsonl, line 1: it has" in error and "there is room for" in error
+
+
+def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_path):
+    lines = ["the cat", "sat " * 30, json.dumps({"messages": TALK}), "a", "user", "the"]
+    whole = answers(folder, tmp_path, lines)
+    assert answers(folder, tmp_path, [*lines[:5], "the cat sat " * 10])[:5] == whole[:5]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "fault"),
+    [
+        (['{"messages": []}'], [], "line 1: the conversation has no messages"),
+        (["the", '{"messages": [{"role": "me", "content": ""}]}'], [], "line 2: message 1 has the"),
+        (['{"messages": [{"role": "user"'], [], "line 1: not JSON"),
+        (['{"title": "x"}'], [], "there is no field 'prompt'"),
+        ([], [], "holds no prompts"),
+        (["the"], ["--max-new-tokens", "150"], "leave no room for a prompt in the context of 150"),
+        (["the"], ["--samples", "0"], "samples must be at least 1"),
+        (["the"], ["--stop", ""], "a stop string must not be empty"),
+        (["the"], ["--plain", "--system", "x"], "no chat template"),
+        (["the"], ["--min-p", "2"], "min_p must be from 0 to 1"),
+    ],
+)
+def test_what_is_wrong_is_one_line(folder, tmp_path, capsys, lines, words, fault):
+    assert fault in refused(folder, tmp_path, capsys, lines, *words)
+
+
+def test_one_prompt_is_printed_as_it_is_written(folder, capsys):
+    words = ["rlhf", "generate", str(folder), "--prompt", "the cat", "--temperature", "0"]
+    assert main([*words, "--max-new-tokens", "8"]) == 0
+    printed = capsys.readouterr()
+    model, tokenizer = load_model(folder)
+    out = generate(
+        model, [tokenizer.encode("the cat")], max_new_tokens=8, stop=tokenizer.stop_ids,
+        sampling=SamplingConfig(0.0),
+    )  # fmt: skip
+    assert printed.out == tokenizer.decode(out.response(0)) + "\n"
+    assert "8 tokens in" in printed.err or "tokens/s" in printed.err

@@ -1,0 +1,141 @@
+"""Talking with a policy: cached turns against the whole conversation read anew, and commands."""
+
+import json
+
+import pytest
+import torch
+from playout.errors import DataError
+from playout.rlhf.generation.chat.session import Session
+from playout.rlhf.generation.chat.terminal import chat
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.player import LanguagePlayer
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+
+def player_of(style="chatml", context=400, **options):
+    tokenizer = chat_tokenizer(style)
+    config = TransformerConfig(
+        tokenizer.vocab_size + 3, 32, 64, 2, 4, 2, max_position_embeddings=context
+    )
+    model = Transformer(config, seed=1)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return LanguagePlayer(model, tokenizer, max_new_tokens=12, **options)
+
+
+@pytest.mark.parametrize("style", ["chatml", "headers"])
+def test_what_is_cached_changes_no_answer(style, monkeypatch):
+    player, read = player_of(style, context=2000), []
+    for plain in (Decoder.prefill, Decoder.extend):
+
+        def counted(self, ids, lengths, plain=plain):
+            if self is player.decoder:
+                read.append(ids.shape[1])
+            return plain(self, ids, lengths)
+
+        monkeypatch.setattr(Decoder, plain.__name__, counted)
+    session = Session(player, whole=True)
+    before: list[int] = []
+    for number, line in enumerate(["the cat", "sat?", "and the dog", "user"]):
+        player.reset(number)
+        answer = session.ask(line)
+        # The same tokens, read anew by a model that has cached nothing.
+        fresh = player_of(style, context=2000)
+        fresh.reset(number)
+        alone = Session(fresh, whole=True)
+        ids = fresh.talk.begin([{"role": "user", "content": line}])
+        if before:
+            ids = [*before, *fresh.talk.between(line, before[-1] in fresh.talk.stop_ids)]
+        assert alone._write(ids, lambda piece: None).tokens == answer.tokens
+        before = [*ids, *answer.tokens]
+    # Of each line, its own tokens were read, and those that end a turn and begin another.
+    assert len(read) == 4 and max(read[1:]) < 60 < len(before)
+
+
+def test_pieces_join_to_the_answer_and_an_interrupt_keeps_them():
+    session = Session(player_of(), whole=True)
+    pieces = []
+    answer = session.ask("the cat", pieces.append)
+    assert "".join(pieces) == answer.text == session.turns[0].answer.text
+
+    heard = []
+
+    def stop(piece):
+        heard.append(piece)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    cut = session.ask("again", stop)
+    assert not cut.finished and len(cut.tokens) == 2
+    assert session.ask("and on").tokens  # the half answer's turn is closed by the template
+
+
+def test_another_answer_takes_the_place_of_the_last(monkeypatch):
+    session = Session(player_of(), whole=True)
+    assert session.again() is None
+    session.ask("the cat")
+    first = session.ask("sat?")
+    session.player.reset(9)
+    assert session.again().tokens != first.tokens and len(session.turns) == 2
+    session.player.reset(0)
+    assert session.again().tokens == first.tokens
+    assert session.undo() and len(session.turns) == 1
+
+
+def test_the_earliest_turns_make_room_and_a_line_that_cannot_fit_leaves_all_as_it_was():
+    session = Session(player_of(context=120), system="cat", whole=True)
+    for _ in range(6):
+        session.ask("the cat sat")
+    assert session.left_out
+    turns = list(session.turns)
+    with pytest.raises(DataError, match="there is room for 108"):
+        session.ask("the cat " * 60)
+    assert session.turns == turns and session.ask("the cat").tokens
+
+
+def lines(*given):
+    left = list(given)
+
+    def ask(prompt):
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    return ask
+
+
+def test_commands_set_what_they_name_and_say_so(tmp_path):
+    player, shown, written = player_of(), [], []
+    count = chat(
+        player,
+        ask=lines(
+            "/again", "hello\\", "there", "/speed", "/top-p 0.5", "/top-k 3", "/min-p 0.1",
+            "/stop cat", "/seed 4", "/temperature -1", "/tokens many", "/nonsense",
+            f"/save {tmp_path / 'talk.jsonl'}", "/undo", "/undo", "/system be brief",
+            "hi", "/whole", "hi", "/clear", "/quit", "never",
+        ),
+        show=shown.append,
+        write=written.append,
+    )  # fmt: skip
+    assert count == 3
+    assert (player.top_p, player.top_k, player.min_p, player.stop) == (0.5, 3, 0.1, ("cat",))
+    said = "\n".join(shown)
+    assert "tokens" in said and "(temperature must not be negative: -1.0)" in said
+    assert shown[-2:] == ["earlier lines are forgotten", "forgotten"]
+    (row,) = (tmp_path / "talk.jsonl").read_text().splitlines()
+    user, assistant = json.loads(row)["messages"]
+    assert user == {"role": "user", "content": "hello\nthere"}
+    assert "".join(written).startswith(assistant["content"].lstrip("\n"))
+
+
+def test_a_template_that_takes_no_system_message_says_so_and_the_talk_goes_on():
+    shown = []
+    count = chat(
+        player_of("inst"),
+        system="be brief",
+        ask=lines("hi", "/system", "hi"),
+        show=shown.append,
+        write=lambda piece: None,
+    )
+    assert count == 1 and any("refuses the conversation" in line for line in shown)
