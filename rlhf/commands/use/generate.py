@@ -57,11 +57,10 @@ def main(command: Command) -> int:
         raise ConfigError(f"samples must be at least 1, not {command.samples}")
     if command.logprobs and command.json is None:
         raise ConfigError("--logprobs are written with the answers: name a file with --json OUT")
-    texts, names = (
-        ([command.prompt], ["the prompt"])
-        if command.prompts is None
-        else read_asked(command.prompts)
-    )
+    texts: list[Prompt] = [command.prompt]
+    names = ["the prompt"]
+    if command.prompts is not None:
+        texts, names = read_asked(command.prompts)
     player = open_player(
         command, command.run, max_length=command.max_length, truncate=command.truncate
     )

@@ -167,8 +167,9 @@ def _set(session: Session, name: str, value: str) -> str:
         player.reset(int(value) - 1)
         return f"seed {int(value)}"
     if name == "stop":
-        player.stop = (value.replace("\\n", "\n"),) if value else ()
-        return f"answers end at {player.stop[0]!r}" if value else "no stop string"
+        end = value.replace("\\n", "\n")
+        player.stop = (end,) if end else ()
+        return f"answers end at {end!r}" if end else "no stop string"
     if name == "temperature":
         SamplingConfig(temperature=float(value))
         player.temperature = float(value)
