@@ -5,6 +5,7 @@ What is set up from them is policy_stage.py's; the settings of PPO and GRPO are 
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from playout.agents.runs.options import MachineOptions, TrainingOptions, make_command
 from playout.errors import ConfigError
 from playout.rlhf.commands.memory_options import AdapterOptions
+from playout.rlhf.stages.sizes import recipe
 from tyro.conf import arg
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "RequiredRun",
     "Size",
     "StageOptions",
+    "TextOptions",
     "check_numbers",
     "data_file",
     "stage_command",
@@ -93,15 +96,15 @@ def data_file(data: str, named: str = "", flag: str = "") -> str:
 
 
 def stage_command(
-    cls: type[T], data: Any, *, field: str = "data", plain: str = "text", **options: Any
+    cls: type[T], data: Any, *, path_as: str = "data", text_as: str = "text", **options: Any
 ) -> tuple[T, list[dict[str, Any]] | None]:
     """The command of a stage called from Python, and the rows where data are no name or path.
 
     Args:
         cls: The command's dataclass.
         data: A name, a path, or rows (dictionaries, or texts) of any iterable.
-        field: The flag that takes a path.
-        plain: The field of a row that a text in `data` stands for.
+        path_as: The flag that takes a path.
+        text_as: The field of a row that a text in `data` stands for.
         **options: The command's flags; those that are None are left out.
 
     Raises:
@@ -109,9 +112,9 @@ def stage_command(
     """
     rows = None
     if isinstance(data, str | os.PathLike):
-        options[field] = os.fspath(data) or None
+        options[path_as] = os.fspath(data) or None
     elif data is not None:
-        rows = [{plain: row} if isinstance(row, str) else row for row in data]
+        rows = [{text_as: row} if isinstance(row, str) else row for row in data]
     given = {name: None if value == "" else value for name, value in options.items()}
     return make_command(cls, **given), rows
 
@@ -134,6 +137,33 @@ class StageOptions(TrainingOptions):
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         check_numbers(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How a stage that learns from given texts makes rows of them."""
+
+    max_length: int = 0
+    """Longest text in tokens; 0: of own data the longest one, up to 1024 and the context, else what
+    the size says."""
+    truncate: Literal["right", "left", "drop", "error"] = "right"
+    """What becomes of longer texts: their end is cut, their beginning, they are left out, or they
+    are refused."""
+    plain: bool = False
+    """Leave the chat template alone: plain prompts are texts to be continued, not a user's
+    messages."""
+    join: Literal["space", "none"] = "space"
+    """Between a plain prompt and an answer that would run into one word: a space, or nothing."""
+
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Runs of earlier versions go on as they began: rows of the size's length, no templates."""
+        if "truncate" in config:
+            return config
+        pairs = "beta" in config
+        length = 0 if pairs else recipe(str(config.get("size", "small"))).length
+        rest = {"truncate": "drop" if pairs else "right", "plain": True, "join": "none"}
+        return {**config, "max_length": length, **rest}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

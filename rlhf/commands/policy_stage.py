@@ -171,8 +171,7 @@ def open_policy_stage(
         run = open_stage(
             command, name, lambda: {"material": choose_source(command.data)}, rows=rows
         )
-        sides = Datasets(run.config["material"]).demonstrations()
-        prompts, heldout = ([item.prompt for item in side] for side in sides)
+        prompts, heldout = Datasets(run.config["material"]).prompts()
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, command.base, BASES)
     material = run.config["material"]

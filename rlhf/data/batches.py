@@ -111,11 +111,14 @@ class Packed:
         return Packed(*pack_to_device([getattr(self, name) for name in Packed.__slots__], device))
 
 
-def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -> Packed:
+def pack(
+    texts: Sequence[tuple[Sequence[int], int | Sequence[bool]]], *, length: int, pad: int
+) -> Packed:
     """Put texts into as few rows as first-fit finds, longest first.
 
     Args:
-        texts: Token ids, and the number of leading ids that are not to be learned.
+        texts: Token ids, and the number of leading ids that are not to be learned, or of each id
+            whether it is.
         length: Tokens a row; longer texts are cut.
         pad: Fills the rows.
     """
@@ -140,8 +143,12 @@ def pack(texts: Sequence[tuple[Sequence[int], int]], *, length: int, pad: int) -
             stop = place + len(tokens)
             ids[row, place:stop] = tokens
             # Position i predicts token i + 1; the first learned token is number `prompt`.
-            first = max(prompt, 1)
-            targets[row, place + first - 1 : stop - 1] = tokens[first:]
+            if isinstance(prompt, int):
+                first = max(prompt, 1)
+                targets[row, place + first - 1 : stop - 1] = tokens[first:]
+            else:
+                learned = np.array(prompt[1 : len(tokens)], dtype=bool)
+                targets[row, place : stop - 1][learned] = np.array(tokens[1:])[learned]
             segments[row, place:stop] = number
             positions[row, place:stop] = np.arange(len(tokens))
             place = stop

@@ -5,7 +5,7 @@ one rating is above, below or equal to the other, so real disagreement stays in.
 a batch are a pair, which costs no more than reading the texts. Files are records.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from playout.errors import DataError
 from playout.rlhf.data.batches import batch_of
-from playout.rlhf.data.records import Preference, Rated
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.data.records import Preference, Rated, prompt_key
 from torch import Tensor
 
 __all__ = ["Comparisons", "Pairs", "RatedPairs", "VotedPairs", "compare"]
@@ -39,13 +40,18 @@ class Pairs:
 class Comparisons(Protocol):
     """A source of comparisons."""
 
-    texts: list[str]
+    @property
+    def texts(self) -> Sequence[Prompt]:
+        """Plain texts, or whole conversations."""
 
     def batch(self, size: int, step: int, *, seed: int) -> Pairs:
         """Comparisons for a step, about `size` texts read."""
 
     def all_pairs(self) -> Pairs:
         """Everything, for measuring (at most a fixed number of pairs)."""
+
+    def without(self, texts: Collection[int]) -> "Comparisons":
+        """The same without those of some texts, given by their numbers."""
 
 
 def compare(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
@@ -54,12 +60,20 @@ def compare(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float
     return float((x > y).mean()), float((x < y).mean()), float((x == y).mean())
 
 
+def answered(prompt: Prompt, answer: str) -> Prompt:
+    """A prompt with its answer: joined, or as one more message."""
+    if isinstance(prompt, str):
+        return prompt + answer
+    return (*prompt, {"role": "assistant", "content": answer})
+
+
 class RatedPairs:
     """Comparisons of rated texts."""
 
     def __init__(self, items: Sequence[Rated]) -> None:
         if len({item.mean for item in items}) < 2:
             raise DataError("all texts are rated alike; there is nothing to learn an order from")
+        self.items = list(items)
         self.texts = [item.text for item in items]
         self.means = np.array([item.mean for item in items])
         levels = sorted({rating for item in items for rating in item.ratings})
@@ -85,6 +99,11 @@ class RatedPairs:
         first = np.repeat(np.arange(count), min(20, count - 1))
         second = (first + rng.integers(1, count, len(first))) % count
         return self._pairs(list(range(count)), first, second)
+
+    def without(self, texts: Collection[int]) -> "RatedPairs":
+        """The same without some texts."""
+        gone = set(texts)
+        return RatedPairs([item for n, item in enumerate(self.items) if n not in gone])
 
     def _among(self, chosen: list[int]) -> Pairs:
         first, second = np.triu_indices(len(chosen), 1)
@@ -115,14 +134,19 @@ class VotedPairs:
         if not self.items:
             raise DataError("there is no vote to learn from")
         places: dict[str, int] = {}
-        self.pairs = np.array(
-            [
-                [places.setdefault(item.prompt + answer, len(places)) for answer in pair]
-                for item in self.items
-                for pair in [(item.first, item.second)]
-            ]
-        )
-        self.texts = list(places)
+        self.texts: list[Prompt] = []
+        rows = []
+        for item in self.items:
+            row = []
+            for answer in (item.first, item.second):
+                text = answered(item.prompt, answer)
+                key = prompt_key(text)
+                if key not in places:
+                    places[key] = len(places)
+                    self.texts.append(text)
+                row.append(places[key])
+            rows.append(row)
+        self.pairs = np.array(rows)
         self.votes = np.array([[i.wins, i.losses, i.ties] for i in self.items], dtype=np.float32)
         self.margins = np.array([item.margin for item in self.items], dtype=np.float32)
 
@@ -134,6 +158,12 @@ class VotedPairs:
     def all_pairs(self) -> Pairs:
         """All of them."""
         return self._pairs(np.arange(len(self.items)))
+
+    def without(self, texts: Collection[int]) -> "VotedPairs":
+        """The same without the pairs that some texts stand in."""
+        gone = set(texts)
+        pairs = zip(self.items, self.pairs.tolist(), strict=True)
+        return VotedPairs([item for item, pair in pairs if not gone.intersection(pair)])
 
     def _pairs(self, chosen: NDArray[np.int64]) -> Pairs:
         texts, places = np.unique(self.pairs[chosen], return_inverse=True)

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data import corpora, synthetic
+from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.downloads import fetch
 from playout.rlhf.data.records import (
     Demonstration,
@@ -86,21 +87,32 @@ class Datasets:
             test += right
         return train, test
 
-    def demonstrations(self, name: Source = "") -> tuple[list[Demonstration], list[Demonstration]]:
+    def demonstrations(
+        self, name: Source = "", *, join: bool = False
+    ) -> tuple[list[Demonstration], list[Demonstration]]:
         """Beginnings of reviews and how they went on; `name` is a file of demonstrations, or rows.
 
-        Of fewer than 20 nothing is held out: they serve for both.
+        Of fewer than 20 nothing is held out: they serve for both. For `join` see
+        `read_demonstrations`.
         """
         if name != "":
-            items = read_demonstrations(name)
+            items = read_demonstrations(name, join=join)
             return hold_out(items, 0.1, texts=lambda d: [d.response])
         if self.source == "synthetic":
             items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(
-                items, HELD_OUT, texts=lambda d: [d.prompt + d.response], seed=SPLIT_SEED
+                items,
+                HELD_OUT,
+                texts=lambda d: [prompt_text(d.prompt) + d.response],
+                seed=SPLIT_SEED,
             )
         train, test = self.rated()
         return beginnings(train), beginnings(test)
+
+    def prompts(self) -> tuple[list[str], list[str]]:
+        """The beginnings alone, of the data that come with playout."""
+        train, test = self.demonstrations()
+        return [prompt_text(d.prompt) for d in train], [prompt_text(d.prompt) for d in test]
 
     def labelled(self, name: Source = "") -> tuple[list[Labelled], list[Labelled]]:
         """Messages and whether they are spam; `name` is a file of labelled texts, or rows."""

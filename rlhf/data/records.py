@@ -6,7 +6,9 @@ are batches.py's.
 """
 
 import hashlib
+import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 from playout.errors import DataError
+from playout.rlhf.data.conversations import (
+    demonstration_parts,
+    join_texts,
+    preference_parts,
+    prompt_of,
+)
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.data.rows import (
     SUFFIXES,
     Row,
@@ -32,6 +41,8 @@ __all__ = [
     "Preference",
     "Rated",
     "merge_votes",
+    "prompt_key",
+    "read_asked",
     "read_demonstrations",
     "read_labelled",
     "read_preferences",
@@ -48,8 +59,11 @@ T = TypeVar("T")
 class Demonstration:
     """A prompt and the answer to imitate."""
 
-    prompt: str
+    prompt: Prompt
     response: str
+    learned_from: int = -1
+    """Of a conversation, the first message of the prompt from which on the assistant's earlier
+    answers are learned too; -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Rated:
 class Preference:
     """Two answers to a prompt and the votes between them; a vote may be a tie."""
 
-    prompt: str
+    prompt: Prompt
     first: str
     second: str
     wins: float = 1.0
@@ -160,18 +174,30 @@ def _as_rows(source: Source | Iterable[str], field: str) -> Iterator[tuple[str, 
     return read_rows([{field: row} if isinstance(row, str) else row for row in source])
 
 
-def read_demonstrations(source: Source) -> list[Demonstration]:
-    """Fields `prompt` (may be empty) and `response` (or `completion`)."""
-    return _not_empty(
-        [
-            Demonstration(
-                text_field(row, where, "prompt", empty=True),
-                text_field(row, where, "response", "completion"),
-            )
-            for where, row in read_rows(source)
-        ],
-        source,
-    )
+def read_demonstrations(source: Source, *, join: bool = False) -> list[Demonstration]:
+    """Prompts (may be empty) with a `response` (or `completion`), or whole conversations.
+
+    Args:
+        source: Rows with `messages`; or `prompt` and `response`, texts or messages.
+        join: Put a space between a text and its answer where they would run into one word.
+    """
+    found, spaces = [], 0
+    for where, row in read_rows(source):
+        prompt, answer, start = demonstration_parts(row, where)
+        joined = join_texts(prompt, answer) if join else answer
+        spaces += joined != answer
+        found.append(Demonstration(prompt, joined, -1 if isinstance(prompt, str) else start))
+    _say_spaces(spaces, len(found))
+    return _not_empty(found, source)
+
+
+def _say_spaces(spaces: int, rows: int) -> None:
+    if spaces:
+        print(
+            f"in {spaces} of {rows} rows a space was put between the prompt and the answer "
+            "(--join none leaves them as they are)",
+            file=sys.stderr,
+        )
 
 
 def read_labelled(source: Source) -> list[Labelled]:
@@ -201,6 +227,17 @@ def read_rated(source: Source) -> list[Rated]:
     return _not_empty(found, source)
 
 
+def read_asked(source: Source | Iterable[str]) -> list[tuple[Prompt, Row]]:
+    """Prompts (texts or messages) with the rows that they come from, for rewards to read.
+
+    A file of plain text has one prompt a line.
+    """
+    if _is_plain(source):
+        return [(prompt, {}) for prompt in read_prompts(source)]
+    rows = _as_rows(source, "prompt")
+    return _not_empty([(prompt_of(row, where), row) for where, row in rows], source, "prompts")
+
+
 def read_prompts(source: Source | Iterable[str]) -> list[str]:
     """Prompts: the field `prompt` (or `text`) of rows, texts in a list, else one a line."""
     if _is_plain(source):
@@ -221,25 +258,25 @@ _WINNERS = {
 }
 
 
-def read_preferences(source: Source) -> list[Preference]:
+def read_preferences(source: Source, *, join: bool = False) -> list[Preference]:
     """Preferences of either form, or a folder of votes joined to answers.
 
     `prompt, chosen, rejected[, margin]` says which is better, and nothing may say the opposite;
     `prompt, left, right, winner` (left, right or tie) is one vote, and voters may disagree. Equal
-    pairs are merged. A folder holds `crowd-comparisons.csv` beside `results.jsonl` and
-    `prompts.jsonl`.
+    pairs are merged. A prompt is a text or messages; so are `chosen` and `rejected`, which may also
+    be two whole conversations. A folder holds `crowd-comparisons.csv` beside `results.jsonl` and
+    `prompts.jsonl`. With `join`, a space is put between a prompt and `chosen` or `rejected` where
+    they would run into one word; votes are left as they are.
     """
     if isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists():
         return merge_votes(_read_crowd(Path(source)))
     found: list[Preference] = []
     order: dict[tuple[str, str, str], str] = {}
+    spaces = 0
     for where, row in read_rows(source):
-        prompt = text_field(row, where, "prompt", empty=True) if "prompt" in row else ""
         if "winner" in row:
-            first, second = (
-                text_field(row, where, "left", "a"),
-                text_field(row, where, "right", "b"),
-            )
+            names = ("left" if "left" in row else "a"), ("right" if "right" in row else "b")
+            prompt, first, second = preference_parts(row, where, *names)
             winner = str(row["winner"]).strip().lower()
             if winner not in _WINNERS:
                 raise DataError(f"{where}: winner={winner!r} is not left, right or tie")
@@ -247,20 +284,26 @@ def read_preferences(source: Source) -> list[Preference]:
                 raise DataError(f"{where}: both answers are the same text, yet one wins")
             found.append(Preference(prompt, first, second, *_WINNERS[winner]))
             continue
-        chosen, rejected = text_field(row, where, "chosen"), text_field(row, where, "rejected")
+        prompt, chosen, rejected = preference_parts(row, where, "chosen", "rejected")
         margin = number_field(row.get("margin") or 0.0, where, "margin")
         if chosen == rejected:
             raise DataError(f"{where}: chosen and rejected are the same text")
         if margin < 0:
             raise DataError(f"{where}: margin {margin} is negative")
-        opposite = order.get((prompt, rejected, chosen))
+        key = prompt_key(prompt)
+        opposite = order.get((key, rejected, chosen))
         if opposite:
             raise DataError(
                 f"{where} contradicts {opposite.rpartition(', ')[2]}; if these are votes, "
                 "give left, right and winner"
             )
-        order[prompt, chosen, rejected] = where
+        order[key, chosen, rejected] = where
+        if join:
+            after = [join_texts(prompt, answer) for answer in (chosen, rejected)]
+            spaces += after != [chosen, rejected]
+            chosen, rejected = after
         found.append(Preference(prompt, chosen, rejected, margin=margin))
+    _say_spaces(spaces, len(found))
     return _not_empty(merge_votes(found), source)
 
 
@@ -286,17 +329,23 @@ def _read_crowd(folder: Path) -> list[Preference]:
 
 def merge_votes(votes: Iterable[Preference]) -> list[Preference]:
     """One record a pair of texts, the votes added up, whichever side a text stood on."""
-    merged: dict[tuple[str, str, str, float], list[float]] = {}
+    merged: dict[tuple[str, str, str, float], tuple[Prompt, list[float]]] = {}
     for vote in votes:
-        key = vote.prompt, vote.first, vote.second, vote.margin
+        prompt = prompt_key(vote.prompt)
+        key = prompt, vote.first, vote.second, vote.margin
         counts = [vote.wins, vote.losses, vote.ties]
-        swapped = vote.prompt, vote.second, vote.first, vote.margin
+        swapped = prompt, vote.second, vote.first, vote.margin
         if swapped in merged and swapped != key:
             key, counts = swapped, [vote.losses, vote.wins, vote.ties]
-        total = merged.setdefault(key, [0.0, 0.0, 0.0])
+        _, total = merged.setdefault(key, (vote.prompt, [0.0, 0.0, 0.0]))
         for place, count in enumerate(counts):
             total[place] += count
     return [
         Preference(prompt, first, second, wins, losses, ties, margin)
-        for (prompt, first, second, margin), (wins, losses, ties) in merged.items()
+        for (_, first, second, margin), (prompt, (wins, losses, ties)) in merged.items()
     ]
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """A text that tells prompts apart: itself, or messages as JSON."""
+    return prompt if isinstance(prompt, str) else "\0" + json.dumps(list(prompt), sort_keys=True)

@@ -79,10 +79,9 @@ def comparison_of(
         trust_reward(str(named), run.path)
     file = prompts or run.config.get("prompts")
     source = str(run.config.get("material", "files"))
-    if file:
-        asked = read_prompts(str(file))
-    else:
-        asked = [item.prompt for item in Datasets(source).demonstrations()[1]]
+    if not prompts and run.config.get("rows") and run.kind != "rlhf.dpo":
+        file = run.path / str(run.config["rows"])  # prompts that were given from Python
+    asked = read_prompts(str(file)) if file else Datasets(source).prompts()[1]
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],

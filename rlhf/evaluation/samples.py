@@ -8,9 +8,17 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
+from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.generation.conversation import ConversationFormat
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["read_samples", "write_samples"]
+__all__ = ["read_samples", "write_answers", "write_samples"]
+
+SHOWN = 16
 
 
 def write_samples(
@@ -33,6 +41,38 @@ def write_samples(
     folder.mkdir(exist_ok=True)
     blob = json.dumps(rows, ensure_ascii=False, indent=1).encode()
     replace_file(folder / f"{step:06d}.json", blob)
+
+
+def write_answers(
+    run: Path,
+    step: int,
+    model: Transformer,
+    talk: ConversationFormat,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    dtype: torch.dtype,
+) -> None:
+    """Sample an answer to each of the first prompts that leave room for one; keep the table.
+
+    The random numbers are the same at every step.
+    """
+    room = model.config.max_position_embeddings - max_new_tokens
+    asked = [(prompt, talk.begin(prompt)) for prompt in prompts[: 4 * SHOWN]]
+    asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room][:SHOWN]
+    if not asked:
+        return
+    out = generate(
+        model,
+        [ids for _, ids in asked],
+        max_new_tokens=max_new_tokens,
+        stop=talk.stop_ids,
+        pad=talk.tokenizer.pad_id,
+        seed=1,
+        dtype=dtype,
+    )
+    answers = [talk.answer(out.response(row)) for row in range(len(asked))]
+    write_samples(run, step, [prompt_text(prompt) for prompt, _ in asked], answers)
 
 
 def read_samples(run: Path) -> dict[int, list[dict[str, str | float]]]:

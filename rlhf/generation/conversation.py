@@ -97,9 +97,9 @@ class ConversationFormat:
             ids.pop()
         return self.tokenizer.decode(ids)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """A whole conversation as the template writes it, for people to read."""
-        return self._render(messages, answer=False)
+    def render(self, messages: Sequence[Message], *, answer: bool = False) -> str:
+        """A conversation as the template writes it; with `answer` up to where the policy writes."""
+        return self._render(messages, answer=answer)
 
     def _render(self, messages: Sequence[Message], *, answer: bool) -> str:
         if self.template is None:

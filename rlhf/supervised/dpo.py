@@ -15,10 +15,11 @@ import torch
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
-from playout.rlhf.data.records import Preference
+from playout.rlhf.data.encoding import Truncate, encode_pairs, fit_pairs, row_length
+from playout.rlhf.data.records import Preference, prompt_key
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
-from playout.rlhf.evaluation.samples import write_samples
-from playout.rlhf.generation.responses import encode_prompts, sample_responses
+from playout.rlhf.evaluation.samples import write_answers
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, pick_dtype
@@ -47,6 +48,10 @@ class DPOConfig:
     """Share of labels taken to be wrong."""
     max_new_tokens: int = 32
     """Of the answers shown where pairs are held out."""
+    max_length: int = 0
+    """Longest prompt with an answer in tokens; 0 for the context."""
+    truncate: Truncate = "right"
+    """What becomes of longer ones; see `fit_pairs`."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=1e-4))
     """Optimisation."""
 
@@ -94,6 +99,7 @@ class DPOTrainer(SupervisedTrainer):
         heldout: Sequence[Preference] = (),
         folder: Path | None = None,
         weights: torch.dtype = torch.float32,
+        talk: ConversationFormat | None = None,
     ) -> None:
         """Set up.
 
@@ -107,13 +113,15 @@ class DPOTrainer(SupervisedTrainer):
             heldout: Pairs to measure on in place of an evaluator.
             folder: The run, for tables of samples; none if None.
             weights: Of the reference's copy, float32 or bfloat16.
+            talk: How prompts become tokens; as the tokenizer's model does it if None.
         """
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.evaluator, self.folder = evaluator, folder
         self.dtype = pick_dtype(config.learn.dtype, model.device)
+        self.talk = talk or conversation_format(tokenizer)
         self.rows, self.targets = self._encode(pairs)
         self.heldout = self._encode(heldout) if heldout else None
-        self.prompts = list(dict.fromkeys(pair.prompt for pair in heldout))[:16]
+        self.prompts = list({prompt_key(pair.prompt): pair.prompt for pair in heldout}.values())
         if self.heldout is not None:
             self.best_metric = "eval/neg_loss"
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
@@ -124,21 +132,18 @@ class DPOTrainer(SupervisedTrainer):
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
         """((ids, prompt length) of both responses) a pair, and the shares of votes."""
-        context, end = self.model.config.max_position_embeddings, [self.tokenizer.end_id]
-        prompts = encode_prompts(self.tokenizer, [pair.prompt for pair in pairs])
-        first = self.tokenizer.encode_batch([pair.first for pair in pairs])
-        second = self.tokenizer.encode_batch([pair.second for pair in pairs])
+        context = self.model.config.max_position_embeddings
+        limit = row_length(self.config.max_length, context, context, 0, own=False)
+        encoded = fit_pairs(encode_pairs(self.talk, pairs), limit, self.config.truncate)
         rows, shares = [], []
-        for pair, prompt, a, b in zip(pairs, prompts, first, second, strict=True):
+        for pair, fitted in zip(pairs, encoded, strict=True):
             votes = pair.wins + pair.losses + pair.ties
-            fits = len(prompt) + max(len(a), len(b)) < context
-            if votes > 0 and a != b and fits:
-                start = len(prompt)
-                rows.append((([*prompt, *a, *end], start), ([*prompt, *b, *end], start)))
+            if votes > 0 and fitted is not None:
+                rows.append(fitted)
                 shares.append((pair.wins + pair.ties / 2) / votes)
         if not rows:
             raise DataError(
-                f"no pair can be used: their texts are equal or longer than {context} tokens"
+                f"no pair can be used: their texts are equal or longer than {limit} tokens"
             )
         return rows, torch.tensor(shares)
 
@@ -250,15 +255,15 @@ class DPOTrainer(SupervisedTrainer):
             for name, value in found.items():
                 totals[name] += value * len(part) / len(rows)
         if self.folder is not None:
-            answers = sample_responses(
+            write_answers(
+                self.folder,
+                self.learner.steps,
                 self.model,
-                self.tokenizer,
+                self.talk,
                 self.prompts,
                 max_new_tokens=self.config.max_new_tokens,
-                seed=1,
                 dtype=self.dtype,
             )
-            write_samples(self.folder, self.learner.steps, self.prompts, answers.responses)
         measured = {f"eval/{name}": value for name, value in totals.items()}
         return {**measured, "eval/neg_loss": -measured["eval/loss"]}
 

@@ -9,7 +9,7 @@ data/comparisons.py's.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, ConfigError, RunError
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.comparisons import Comparisons, Pairs, RatedPairs
+from playout.rlhf.data.encoding import Truncate, row_length, say_lengths
+from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import hold_weights
@@ -33,6 +35,16 @@ from torch.nn import functional as F
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "preference_loss", "win_probability"]
 
+
+class Conversation(Protocol):
+    """What a model of conversations reads of an episode."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The whole conversation; the policy is the assistant."""
+        ...
+
+
 # Ties get weight exp(-2) at first: rarer than wins, and free to move.
 LOG_TIE = -2.0
 
@@ -46,7 +58,11 @@ class RewardConfig:
     batch: int = 64
     """Texts a step; every two of them are a pair if they are rated."""
     length: int = 128
-    """Longest text in tokens; longer ones are cut, their end token kept."""
+    """Longest text in tokens."""
+    stretch: bool = False
+    """Read as much as the longest text has, up to a limit; else `length` holds."""
+    truncate: Truncate = "right"
+    """What becomes of longer texts; where they are cut, their last token is kept."""
     center: float = 1e-3
     """Pulls the mean squared score towards 0, which pairs leave open."""
     train_layers: int = 0
@@ -103,25 +119,50 @@ class RewardModel:
         mean: float = 0.0,
         std: float = 1.0,
         length: int = 128,
+        truncate: str = "right",
+        in_turns: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: A Transformer.
+            head: A number a token.
+            tokenizer: Of the model.
+            mean: Of the scores that are to become 0.
+            std: Of the scores, to become 1.
+            length: Longest text in tokens.
+            truncate: Which end of a longer text is cut.
+            in_turns: It learned from conversations, so episodes are scored as such.
+            dtype: Of matrix products.
+        """
         self.model, self.head, self.tokenizer = model, head, tokenizer
         self.mean, self.std, self.length, self.dtype = mean, std, length, dtype
+        self.truncate, self.in_turns = truncate, in_turns
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str]) -> list[float]:
-        """A score a text: mean 0, deviation 1 on the samples it was normalised on."""
+    def __call__(
+        self, texts: Sequence[Prompt], episodes: Sequence[Conversation] | None = None
+    ) -> list[float]:
+        """A score a text: mean 0, deviation 1 on the samples it was normalised on.
+
+        Args:
+            texts: Plain texts, or conversations (lists of messages).
+            episodes: What the texts came from; a model of conversations reads their messages.
+        """
+        if episodes is not None and self.in_turns:
+            texts = [list(episode.messages) for episode in episodes]
         return [(value - self.mean) / self.std for value in self.raw(texts)]
 
-    def raw(self, texts: Sequence[str]) -> list[float]:
+    def raw(self, texts: Sequence[Prompt]) -> list[float]:
         """Scores as the head gives them."""
         if not texts:
             return []
-        rows = encode_texts(self.tokenizer, texts, self.length)
+        rows = encode_texts(self.tokenizer, texts, self.length, truncate=self.truncate)
         pad = self.tokenizer.pad_id
         return predict_scores(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
 
-    def normalise(self, texts: Sequence[str]) -> None:
+    def normalise(self, texts: Sequence[Prompt]) -> None:
         """Make these texts' scores have mean 0 and deviation 1."""
         found = np.asarray(self.raw(texts))
         if len(found) < 2 or not found.std() > 1e-6:
@@ -132,7 +173,13 @@ class RewardModel:
         """Write a Hugging Face folder (sequence classification) with the normalisation in it."""
         extra = {
             "num_labels": 1,
-            "playout_reward": {"mean": self.mean, "std": self.std, "length": self.length},
+            "playout_reward": {
+                "mean": self.mean,
+                "std": self.std,
+                "length": self.length,
+                "truncate": self.truncate,
+                "in_turns": self.in_turns,
+            },
         }
         export_model(
             folder,
@@ -173,6 +220,8 @@ class RewardModel:
             mean=mean,
             std=std,
             length=length,
+            truncate=str(kept.get("truncate", "right")),
+            in_turns=kept.get("in_turns") is True,
             dtype=pick_dtype(dtype, device),
         )
 
@@ -214,11 +263,31 @@ class RewardTrainer(SupervisedTrainer):
         """
         self.config, self.seed = config, seed
         dtype = pick_dtype(config.learn.dtype, model.device)
-        length = min(config.length, model.config.max_position_embeddings)
         head = ScalarHead(model.config, seed=seed + 1).to(model.device)
-        self.reward = RewardModel(model, head, tokenizer, length=length, dtype=dtype)
-        self.train, self.test = comparisons
-        self.rows = encode_texts(tokenizer, self.train.texts, length)
+        sizes = [
+            [len(row) for row in encode_texts(tokenizer, side.texts, 0)] for side in comparisons
+        ]
+        length = row_length(
+            0 if config.stretch else config.length,
+            config.length,
+            model.config.max_position_embeddings,
+            max(max(side) for side in sizes),
+            own=config.stretch,
+        )
+        self.train, self.test = (
+            _fitted(side, size, length, config.truncate)
+            for side, size in zip(comparisons, sizes, strict=True)
+        )
+        self.reward = RewardModel(
+            model,
+            head,
+            tokenizer,
+            length=length,
+            truncate="left" if config.truncate == "left" else "right",
+            in_turns=any(not isinstance(text, str) for text in self.train.texts),
+            dtype=dtype,
+        )
+        self.rows = encode_texts(tokenizer, self.train.texts, length, truncate=config.truncate)
         self.has_ties = bool((self.train.all_pairs().votes[:, 2] > 0).any())
         self.log_tie = nn.Parameter(torch.tensor(LOG_TIE, device=model.device))
         if config.train_layers:
@@ -326,6 +395,15 @@ class RewardTrainer(SupervisedTrainer):
         super().load_state_dict(state)
         with torch.no_grad():
             self.log_tie.copy_(state["log_tie"])
+
+
+def _fitted(
+    comparisons: Comparisons, sizes: Sequence[int], limit: int, how: Truncate
+) -> Comparisons:
+    """Comparisons without the texts that are to be left out; what becomes of long ones is said."""
+    long = [number for number, size in enumerate(sizes) if size > limit]
+    say_lengths(sizes, long, limit, how, what="texts")
+    return comparisons.without(long) if long and how == "drop" else comparisons
 
 
 def _freeze(model: Transformer, top: int) -> None:

@@ -1,7 +1,8 @@
 """Supervised fine-tuning: imitate demonstrations, learning from the answers only.
 
-Prompts are read and never predicted; several demonstrations share a row, and none sees another.
-The end token after an answer is learned as well, or the policy could not stop.
+Prompts are read and never predicted, in a conversation everything but the assistant's messages;
+several demonstrations share a row, and none sees another. The end token after an answer is learned
+as well, or the policy could not stop. Rows are data/encoding.py's.
 """
 
 import math
@@ -12,9 +13,17 @@ from pathlib import Path
 import torch
 from playout.errors import DataError
 from playout.rlhf.data.batches import Packed, batch_of, pack
+from playout.rlhf.data.encoding import (
+    TokenRow,
+    TokenRows,
+    Truncate,
+    encode_demonstrations,
+    fit_rows,
+    row_length,
+)
 from playout.rlhf.data.records import Demonstration
-from playout.rlhf.evaluation.samples import write_samples
-from playout.rlhf.generation.responses import encode_prompts, sample_responses
+from playout.rlhf.evaluation.samples import write_answers
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
@@ -33,7 +42,11 @@ class SFTConfig:
     batch: int = 64
     """Demonstrations a step."""
     length: int = 128
-    """Tokens a packed row; longer demonstrations are cut."""
+    """Tokens a packed row."""
+    stretch: bool = False
+    """Let rows be as long as the longest demonstration, up to a limit; else `length` holds."""
+    truncate: Truncate = "right"
+    """What becomes of longer demonstrations; see `fit_rows`."""
     max_new_tokens: int = 32
     """Of the answers shown at evaluations."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=5e-4))
@@ -55,6 +68,7 @@ class SFTTrainer(SupervisedTrainer):
         *,
         seed: int,
         folder: Path | None = None,
+        talk: ConversationFormat | None = None,
     ) -> None:
         """Set up.
 
@@ -65,6 +79,7 @@ class SFTTrainer(SupervisedTrainer):
             config: Size of the run.
             seed: Of the order.
             folder: The run, for tables of samples; none if None.
+            talk: How prompts become tokens; as the tokenizer's model does it if None.
         """
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.folder = folder
@@ -72,24 +87,25 @@ class SFTTrainer(SupervisedTrainer):
         train, test = demonstrations
         if not train or not test:
             raise DataError("there are too few demonstrations to hold some out")
-        self.length = min(config.length, model.config.max_position_embeddings)
-        self.texts, self.heldout = self._encode(train), self._encode(test)
-        self.prompts = [item.prompt for item in test[:16]]
+        self.talk = talk or conversation_format(tokenizer)
+        rows = encode_demonstrations(self.talk, train)
+        self.length = row_length(
+            0 if config.stretch else config.length,
+            config.length,
+            model.config.max_position_embeddings,
+            max(len(ids) for ids, _ in rows),
+            own=config.stretch,
+        )
+        self.texts = fit_rows(rows, self.length, config.truncate, what="demonstrations")
+        # Examined in the form in which it was learned; the same ones are not counted twice.
+        same = test is train
+        self.heldout = self.texts if same else self._fitted(test)
+        self.prompts = [item.prompt for item in test]
         self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
-    def _encode(self, items: Sequence[Demonstration]) -> list[tuple[list[int], int]]:
-        """(ids, number of ids that are prompt) of demonstrations whose answer fits in part."""
-        prompts = encode_prompts(self.tokenizer, [item.prompt for item in items])
-        answers = self.tokenizer.encode_batch([item.response for item in items])
-        end = [self.tokenizer.end_id]
-        found = [
-            ([*prompt, *answer, *end], len(prompt))
-            for prompt, answer in zip(prompts, answers, strict=True)
-            if len(prompt) < self.length
-        ]
-        if not found:
-            raise DataError(f"every prompt is longer than the context of {self.length} tokens")
-        return found
+    def _fitted(self, items: Sequence[Demonstration]) -> TokenRows:
+        rows = encode_demonstrations(self.talk, items)
+        return fit_rows(rows, self.length, self.config.truncate, what="held-out demonstrations")
 
     def _loss(self, packed: Packed) -> tuple[Tensor, int]:
         packed = packed.to(self.model.device)
@@ -100,7 +116,7 @@ class SFTTrainer(SupervisedTrainer):
             weight = self.model.head_weight(hidden.dtype)
             return cross_entropy(hidden, weight, packed.targets, places=packed.places)
 
-    def _pack(self, texts: Sequence[tuple[list[int], int]]) -> Packed:
+    def _pack(self, texts: Sequence[TokenRow]) -> Packed:
         return pack(texts, length=self.length, pad=self.tokenizer.pad_id)
 
     def update(self) -> dict[str, float]:
@@ -124,15 +140,15 @@ class SFTTrainer(SupervisedTrainer):
             loss, count = self._loss(self._pack(self.heldout[start : start + 128]))
             nats, tokens = nats + float(loss) * count, tokens + count
         if self.folder is not None:
-            answers = sample_responses(
+            write_answers(
+                self.folder,
+                self.learner.steps,
                 self.model,
-                self.tokenizer,
+                self.talk,
                 self.prompts,
                 max_new_tokens=self.config.max_new_tokens,
-                seed=1,
                 dtype=self.dtype,
             )
-            write_samples(self.folder, self.learner.steps, self.prompts, answers.responses)
         loss_now = nats / max(tokens, 1)
         perplexity = math.exp(min(loss_now, 50.0))
         return {

@@ -1,7 +1,8 @@
 """Numbers read off whole texts, as classifiers and reward models both do it.
 
-A text is encoded between end tokens and cut to a length with its end token kept; a head reads the
-state of its last token. Heads are model/heads.py's, losses the stages'.
+A text is encoded between end tokens, a conversation by the model's chat template, and cut to a
+length with its last token kept; a head reads the state of that token. Heads are model/heads.py's,
+losses the stages'.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.transformer import Transformer, autocast
@@ -17,11 +20,40 @@ from torch import Tensor
 __all__ = ["encode_texts", "predict_scores"]
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
-    """Documents of at most `length` tokens: of a longer one, the beginning and the end token."""
+def encode_texts(
+    tokenizer: Tokenizer,
+    texts: Sequence[Prompt],
+    length: int,
+    *,
+    truncate: str = "right",
+    talk: ConversationFormat | None = None,
+) -> list[list[int]]:
+    """Documents of at most `length` tokens.
+
+    Args:
+        tokenizer: Of the model.
+        texts: Plain texts, or conversations.
+        length: Tokens; 0 for no limit.
+        truncate: Of a longer text "left" keeps the first token and the end, anything else the
+            beginning and the last token.
+        talk: How conversations become tokens; as the tokenizer's model does it if None.
+    """
     end = tokenizer.end_id
-    rows = [[end, *ids, end] for ids in tokenizer.encode_batch(texts)]
-    return [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in rows]
+    plain = iter(tokenizer.encode_batch([text for text in texts if isinstance(text, str)]))
+    rows = []
+    for text in texts:
+        if isinstance(text, str):
+            rows.append([end, *next(plain), end])
+        else:
+            talk = talk or conversation_format(tokenizer)
+            rows.append(tokenizer.encode_special(talk.render(text).rstrip()))
+    return [_cut(row, length, truncate) if 0 < length < len(row) else row for row in rows]
+
+
+def _cut(row: list[int], length: int, truncate: str) -> list[int]:
+    if truncate == "left":
+        return [row[0], *row[1 - length :]] if length > 1 else row[-1:]
+    return [*row[: length - 1], row[-1]]
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from playout.rlhf.commands.options import (
     OptionalFile,
     OptionalRun,
     PolicyOptions,
+    TextOptions,
     data_file,
     stage_command,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(MicrobatchOptions, PolicyOptions):
+class Command(TextOptions, MicrobatchOptions, PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
@@ -88,7 +89,7 @@ def dpo(
         The run; `playout.load(run)` answers prompts.
     """
     given = {"base": base, "reward": reward, **options}
-    command, rows = stage_command(Command, preferences, field="preferences", **given)
+    command, rows = stage_command(Command, preferences, path_as="preferences", **given)
     return train(command, reward_fn, rows)
 
 
@@ -100,11 +101,14 @@ def train(
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.stages.run import stage_source
 
+    if not command.base:
+        raise ConfigError("name the policy to start from: --base RUN")
     file = data_file(command.data, command.preferences, "--preferences")
     data = command.data if file == command.preferences else "auto"
     command = replace(command, preferences=file, data=data)
     source = stage_source(command, file, rows)
-    pairs = None if source == "" else read_preferences(source)
+    join = command.join == "space"
+    pairs = None if source == "" else read_preferences(source, join=join)
     if command.reward or reward_fn is not None:
         return _measured_by_reward(command, pairs, reward_fn, rows)
     if pairs is None:
@@ -126,6 +130,8 @@ def _config(command: Command) -> DPOConfig:
         beta=command.beta,
         kind=command.kind,
         label_smoothing=command.label_smoothing,
+        max_length=command.max_length,
+        truncate=command.truncate,
         learn=LearnConfig(
             learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
         ),
@@ -136,7 +142,10 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
     """DPO without any reward: held-out pairs say how well it goes."""
     from playout.errors import ConfigError
     from playout.rlhf.commands.policy_stage import BASES, load_policy
+    from playout.rlhf.data.conversations import prompt_text
     from playout.rlhf.data.datasets import hold_out
+    from playout.rlhf.data.encoding import as_turns
+    from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.stages.run import (
         check_base,
@@ -151,7 +160,10 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
 
     config = _config(command)
     model, tokenizer = load_policy(command)
-    train, test = hold_out(pairs, 0.1, texts=lambda p: [p.prompt or p.first])
+    talk = conversation_format(tokenizer, plain=command.plain)
+    if talk.speaks_in_turns:
+        pairs = as_turns(pairs)
+    train, test = hold_out(pairs, 0.1, texts=lambda p: [prompt_text(p.prompt) or p.first])
     run = open_stage(
         command, "dpo", lambda: {"material": "files", "measured_on": "pairs"}, rows=rows
     )
@@ -169,6 +181,7 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
             heldout=test,
             folder=run.path,
             weights=held_type(command.weights),
+            talk=talk,
         )
     train_stage(trainer, run, updates=config.steps, evaluations=10, quiet=command.quiet)
     export_stage(run, trainer.model, tokenizer, base=command.base, stages=BASES)
@@ -184,7 +197,9 @@ def _measured_by_reward(
 ) -> RunDir:
     """DPO on given pairs, or on samples that the reward ranks, measured by the reward."""
     from playout.rlhf.commands.policy_stage import open_policy_stage, train_policy
+    from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.data.records import read_preferences
+    from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.online.ranking import rank_samples, write_preferences
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.dpo import DPOTrainer
@@ -207,6 +222,9 @@ def _measured_by_reward(
         )
         write_preferences(path, ranked)
     stage.baseline()
+    talk = conversation_format(stage.tokenizer, plain=command.plain)
+    if pairs is not None and talk.speaks_in_turns:
+        pairs = as_turns(pairs)
     trainer = DPOTrainer(
         stage.model,
         stage.tokenizer,
@@ -216,5 +234,6 @@ def _measured_by_reward(
         evaluator=stage.prompt_evaluator,
         folder=stage.run.path,
         weights=stage.weights,
+        talk=talk,
     )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)

@@ -69,7 +69,7 @@ def grpo(
     """
     name, environment = named_environment(env)
     given = {"base": base, "reward": reward, "env": name, **options}
-    command, rows = stage_command(Command, prompts, field="prompts", plain="prompt", **given)
+    command, rows = stage_command(Command, prompts, path_as="prompts", text_as="prompt", **given)
     return train(command, reward_fn, rows, environment)
 
 

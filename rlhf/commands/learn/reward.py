@@ -13,6 +13,7 @@ from playout.rlhf.commands.options import (
     OptionalRun,
     RequiredRun,
     StageOptions,
+    TextOptions,
     data_file,
     stage_command,
 )
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.comparisons import Comparisons
     from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.messages import Prompt
+    from playout.rlhf.data.records import Preference
     from playout.rlhf.data.rows import Row, Source
+    from playout.rlhf.generation.tokenizer import Tokenizer
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(MicrobatchOptions, StageOptions):
+class Command(TextOptions, MicrobatchOptions, StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -106,11 +110,6 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         raise ConfigError("give --preferences or --rated, not both")
     named = command.preferences or " ".join(command.rated)
     file = data_file(command.data, named, "--preferences or --rated")
-    own = None
-    if command.rated:
-        own = _rated(Datasets("files"), command.rated)
-    elif (source := stage_source(command, file, rows)) != "":
-        own = _compared(source)
     numbers = recipe(command.size)
     model, tokenizer = load_model(
         command.base,
@@ -118,6 +117,11 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         device=resolve_device(command.device),
         writes=False,
     )
+    own = None
+    if command.rated:
+        own = _rated(Datasets("files"), command.rated)
+    elif (source := stage_source(command, file, rows)) != "":
+        own = _compared(command, tokenizer, source)
     run = open_stage(
         command,
         "reward",
@@ -130,7 +134,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,
-        length=numbers.length,
+        length=command.max_length or numbers.length,
+        stretch=own is not None and not command.max_length,
+        truncate=command.truncate,
         train_layers=command.train_layers,
         learn=LearnConfig(
             learning_rate=command.learning_rate,
@@ -161,33 +167,41 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
 
 
 # Comparisons to learn from and held out, and prompts that a policy could answer.
-_Data = tuple[tuple["Comparisons", "Comparisons"], list[str]]
+_Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 
 
-def _compared(source: Source) -> _Data:
+def _compared(command: Command, tokenizer: Tokenizer, source: Source) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
     from playout.rlhf.data.datasets import Datasets
+    from playout.rlhf.data.encoding import as_turns
+    from playout.rlhf.data.records import read_preferences
     from playout.rlhf.data.rows import read_rows
+    from playout.rlhf.generation.conversation import conversation_format
 
     rows = list(read_rows(source))
     if rows and "text" in rows[0][1]:
         return _rated(Datasets("files"), (source,))
-    return _voted(source)
+    items = read_preferences(source, join=command.join == "space")
+    if conversation_format(tokenizer, plain=command.plain).speaks_in_turns:
+        items = as_turns(items)
+    return _voted(source, items)
 
 
-def _voted(source: Source) -> _Data:
+def _voted(source: Source, items: list[Preference]) -> _Data:
     """Votes, divided by prompts."""
     from playout.errors import DataError
     from playout.rlhf.data.comparisons import VotedPairs
     from playout.rlhf.data.datasets import HELD_OUT
-    from playout.rlhf.data.records import read_preferences, split_by_text
+    from playout.rlhf.data.records import prompt_key, split_by_text
     from playout.rlhf.data.rows import name_of
 
-    items = read_preferences(source)
-    train, test = split_by_text(
-        items, HELD_OUT, texts=lambda p: [p.prompt or p.first, p.prompt or p.second]
-    )
-    if len({item.prompt for item in items}) < 20 and not all(i.prompt == "" for i in items):
+    def sides(pair: Preference) -> list[str]:
+        key = prompt_key(pair.prompt)
+        return [key or pair.first, key or pair.second]
+
+    train, test = split_by_text(items, HELD_OUT, texts=sides)
+    keys = {prompt_key(item.prompt) for item in items}
+    if len(keys) < 20 and keys != {""}:
         # With so few prompts a side could be empty: answers are divided instead.
         train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
     if not train or not test:
@@ -204,7 +218,7 @@ def _rated(datasets: Datasets, names: Sequence[Source]) -> _Data:
     from playout.rlhf.data.datasets import beginnings
 
     train, test = datasets.rated(names[0])
-    prompts = [item.prompt for item in beginnings(train)]
+    prompts: list[Prompt] = [item.prompt for item in beginnings(train)]
     for name in names[1:]:
         train = train + datasets.rated(name)[0]
     if not train or not test:
@@ -214,21 +228,32 @@ def _rated(datasets: Datasets, names: Sequence[Source]) -> _Data:
     return (RatedPairs(train), RatedPairs(test)), prompts
 
 
-def _policy_samples(command: Command, prompts: list[str]) -> list[str]:
+def _policy_samples(command: Command, prompts: list[Prompt]) -> list[Prompt]:
     """Texts that the reference policy writes."""
     from playout.agents.runs.devices import resolve_device
-    from playout.rlhf.generation.responses import sample_responses
+    from playout.rlhf.data.comparisons import answered
+    from playout.rlhf.generation.conversation import conversation_format
+    from playout.rlhf.generation.generate import generate
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.stages.sizes import recipe
 
     device = resolve_device(command.device)
     policy, tokenizer = load_model(command.policy, ["sft"], device=device)
-    return sample_responses(
+    talk = conversation_format(tokenizer, plain=command.plain)
+    longest = recipe(command.size).response_length
+    room = policy.config.max_position_embeddings - longest
+    asked = [(prompt, talk.begin(prompt)) for prompt in prompts[:512]]
+    asked = [(prompt, ids) for prompt, ids in asked if len(ids) <= room]
+    out = generate(
         policy,
-        tokenizer,
-        prompts[:512],
-        max_new_tokens=recipe(command.size).response_length,
+        [ids for _, ids in asked],
+        max_new_tokens=longest,
+        stop=talk.stop_ids,
+        pad=tokenizer.pad_id,
         seed=command.seed + 7,
         dtype=pick_dtype(command.dtype, device),
-    ).texts
+    )
+    return [
+        answered(prompt, talk.answer(out.response(row))) for row, (prompt, _) in enumerate(asked)
+    ]

@@ -13,6 +13,7 @@ from playout.rlhf.commands.options import (
     OptionalFile,
     RequiredRun,
     StageOptions,
+    TextOptions,
     data_file,
     stage_command,
 )
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(AdapterOptions, MicrobatchOptions, StageOptions):
+class Command(TextOptions, AdapterOptions, MicrobatchOptions, StageOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
     base: RequiredRun = ""
     """Run or Hugging Face folder of the pretrained model."""
     data: Data = "auto"
-    """Demonstrations: .jsonl, .json, .csv, .parquet or a folder with `prompt` and `response` (or
-    `completion`); by default beginnings of reviews, real or synthetic."""
+    """Demonstrations: .jsonl, .json, .csv, .parquet or a folder, with `messages`, or with `prompt`
+    and `response` (or `completion`); by default beginnings of reviews, real or synthetic."""
     demonstrations: OptionalFile = ""
     """The same as --data FILE."""
     steps: int = 0
@@ -72,6 +73,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
+    from playout.rlhf.data.encoding import as_turns
+    from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
         check_base,
@@ -92,7 +95,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     numbers = recipe(command.size)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
-    own = Datasets("files").demonstrations(source) if source != "" else None
+    join = command.join == "space"
+    own = Datasets("files").demonstrations(source, join=join) if source != "" else None
     model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
     adapt(
         model,
@@ -109,19 +113,25 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, command.base, ["pretrain"])
-    demonstrations = own or Datasets(run.config["material"]).demonstrations()
+    sides = own or Datasets(run.config["material"]).demonstrations()
     config = SFTConfig(
         steps=command.steps or numbers.sft_steps,
         batch=command.batch,
-        length=numbers.length,
+        length=command.max_length or numbers.length,
+        stretch=own is not None and not command.max_length,
+        truncate=command.truncate,
         max_new_tokens=numbers.response_length,
         learn=LearnConfig(
             learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
         ),
     )
     with discarded_unused(run, command):
+        talk = conversation_format(tokenizer, plain=command.plain)
+        if talk.speaks_in_turns:
+            train_side = as_turns(sides[0])
+            sides = train_side, train_side if sides[1] is sides[0] else as_turns(sides[1])
         trainer = SFTTrainer(
-            model, tokenizer, demonstrations, config, seed=command.seed, folder=run.path
+            model, tokenizer, sides, config, seed=command.seed, folder=run.path, talk=talk
         )
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])

@@ -1,0 +1,147 @@
+"""Chat models: fine-tuned, judged and improved on conversations, in the form of their answers."""
+
+import json
+
+import playout
+import pytest
+import torch
+from playout.cli import main
+from playout.errors import PlayoutError
+from playout.rlhf.data.encoding import encode_answer
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.generate import generate
+from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+COMMON = {"dtype": "float32", "quiet": True, "size": "tiny"}
+WORDS = ("cat", "sat", "the", "user")
+TWO = WORDS[:2]
+
+
+def say(role, content):
+    return {"role": role, "content": content}
+
+
+def talk_about(word):
+    first, last = WORDS[WORDS.index(word) - 1], WORDS[WORDS.index(word) - 2]
+    return [say("user", word), say("assistant", first), say("user", "and?"), say("assistant", last)]
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    """The folder of an untrained chat model."""
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = chat_tokenizer("chatml")
+    shape = TransformerConfig(
+        tokenizer.vocab_size, 64, 128, 2, 4, 2, max_position_embeddings=96,
+        pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.end_id,
+    )  # fmt: skip
+    export_model(folder, Transformer(shape, seed=1), tokenizer)
+    return folder
+
+
+def greedy(run, prompts, count=12):
+    """The likeliest answer to each conversation, and whether it ended by itself."""
+    model, tokenizer = load_model(run)
+    talk = conversation_format(tokenizer)
+    out = generate(
+        model,
+        [talk.begin(prompt) for prompt in prompts],
+        max_new_tokens=count,
+        stop=talk.stop_ids,
+        pad=tokenizer.pad_id,
+        sampling=SamplingConfig(temperature=0.0),
+        seed=0,
+        dtype=torch.float32,
+    )
+    return [talk.answer(out.response(row)) for row in range(len(prompts))], out.finished.tolist()
+
+
+def test_both_turns_of_a_conversation_are_learned_and_end_by_themselves(chat, tmp_path):
+    file = tmp_path / "talk.jsonl"
+    file.write_text("".join(json.dumps({"messages": talk_about(w)}) + "\n" for w in TWO))
+    words = ["--data", str(file), "--steps", "60", "--batch", "2", "--learning-rate", "5e-3"]
+    words += ["--size", "tiny", "--dtype", "float32", "--quiet", "--run", str(tmp_path / "run")]
+    assert main(["rlhf", "sft", "--base", str(chat), *words]) == 0
+    prompts = [talk_about(w)[:n] for w in TWO for n in (1, 3)]
+    wanted = [talk_about(w)[n]["content"] for w in TWO for n in (1, 3)]
+    assert greedy(tmp_path / "run", prompts) == (wanted, [True] * len(wanted))
+    shown = json.loads(next((tmp_path / "run" / "samples").iterdir()).read_text())
+    assert shown[0]["prompt"].endswith("and?")
+
+
+def test_plain_rows_teach_a_chat_model_its_turns_unless_they_are_to_stay_plain(chat, tmp_path):
+    rows = [{"prompt": word, "response": f" {word} sat"} for word in TWO]
+    few = {"steps": 60, "batch": 2, "learning_rate": 5e-3, **COMMON}
+    turns = playout.sft(chat, rows, run=tmp_path / "turns", **few)
+    answers, ended = greedy(turns, [[say("user", word)] for word in TWO])
+    assert answers == [f"{word} sat" for word in TWO] and all(ended)
+    plain = playout.sft(chat, rows, run=tmp_path / "plain", plain=True, **few)
+    answers, ended = greedy(plain, list(TWO))
+    assert answers == [f" {word} sat" for word in TWO] and all(ended)
+
+
+def test_a_reward_model_and_dpo_learn_from_conversations(chat, tmp_path):
+    pairs = [
+        {"chosen": [say("user", f"{a} {b}"), say("assistant", "sat")],
+         "rejected": [say("user", f"{a} {b}"), say("assistant", "cat")]}
+        for a in WORDS for b in (*WORDS, "a", "b", "c")
+    ]  # fmt: skip
+    few = {"steps": 30, "batch": 8, "learning_rate": 3e-3, **COMMON}
+    reward = playout.load(playout.reward(chat, pairs, run=tmp_path / "reward", **few))
+    good, bad = reward.act([pairs[0]["chosen"], pairs[0]["rejected"]])
+    assert good > bad
+    # Of an episode its messages are read, and not the plain text that they come to.
+    episode = type("Episode", (), {"messages": pairs[0]["chosen"]})()
+    assert reward.reward(["whatever"], episodes=[episode]) == [good]
+    dpo = playout.dpo(chat, pairs, run=tmp_path / "dpo", **few)
+    asked = [say("user", "cat the")]
+    tokenizer = load_model(dpo)[1]
+    talk = conversation_format(tokenizer)
+    leads = []
+    for folder in (chat, dpo):
+        model = load_model(folder)[0]
+        sums = []
+        for answer in ("sat", "cat"):
+            begun, ids = talk.begin(asked), encode_answer(talk, asked, answer)
+            row = torch.tensor([[*begun, *ids]])
+            log_p = model.logits(model(row[:, :-1])).log_softmax(-1)[0, len(begun) - 1 :]
+            sums.append(float(log_p.detach().gather(1, torch.tensor(ids)[:, None]).sum()))
+        leads.append(sums[0] - sums[1])
+    assert leads[1] > leads[0] + 1.0
+
+
+def test_messages_for_a_model_without_a_template_are_refused_in_one_line(tmp_path, capsys):
+    from pathlib import Path
+
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    file = tmp_path / "talk.jsonl"
+    file.write_text("".join(json.dumps({"messages": talk_about(w)}) + "\n" for w in WORDS * 8))
+    words = ["--base", str(base), "--run", str(tmp_path / "run"), "--quiet"]
+    assert main(["rlhf", "sft", "--data", str(file), *words]) == 2
+    assert "the model has no chat template" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["right", "left", "drop", "error"])
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_texts_longer_than_the_model_reads_are_treated_alike_in_all_stages(
+    stage, how, chat, tmp_path, capsys
+):
+    rows = [
+        {"prompt": f"the {'cat ' * (70 if n == 3 else n)}", "response": "sat"} for n in range(1, 25)
+    ]
+    if stage != "sft":
+        rows = [{"prompt": r["prompt"], "chosen": "sat", "rejected": "the"} for r in rows]
+    words = {"steps": 1, "batch": 4, "truncate": how, **COMMON}
+    train = getattr(playout, stage)
+    if how == "error":
+        with pytest.raises(PlayoutError, match="are longer than 96 tokens"):
+            train(chat, rows, run=tmp_path / "run", **words)
+        assert not (tmp_path / "run").exists()
+        return
+    train(chat, rows, run=tmp_path / "run", **words)
+    said = capsys.readouterr().err
+    assert "are longer than 96 tokens (the longest has" in said and "(--truncate)" in said
