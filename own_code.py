@@ -209,7 +209,7 @@ def _modules(settings: Mapping[str, object]) -> Iterator[str]:
                 if kind in _TEXT_ENVIRONMENTS:  # behind these stands a name, or code of one's own
                     head = rest if ":" in rest else ""
                     if kind == "verifiers":
-                        head = f"{rest.rpartition('/')[2].replace('-', '_')}:"
+                        head = f"{rest.rpartition('/')[2].replace('-', '_')}:environment"
                 module = module_of_environment(head)
                 yield from _foreign(module)
             elif key in _OBJECT_SETTINGS:
