@@ -102,9 +102,10 @@ def game_player(
     """The policy as a player of games: of any, since positions come as text."""
     from playout.rlhf.environments.game_player import game_player as seated
 
+    if run.kind.partition(".")[2] in ("reward", "classify", "best-of-n"):
+        raise ConfigError(f"{run.path} is a run of kind {run.kind}, which plays no games")
     player = load(run, which, machine=machine)
-    if not isinstance(player, LanguagePlayer):
-        raise RunError(f"{run.path} is a run of kind {run.kind}, which plays no games")
+    assert isinstance(player, LanguagePlayer)
     learned = game_of(run) if game is None else game
     if learned is None:
         raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")

@@ -64,7 +64,7 @@ def test_runs_that_cannot_play_are_refused(game, untrained_run, tmp_path):
         make_player(f"{untrained_run}:5:77", game)
     with pytest.raises(ConfigError, match="whole number"):
         make_player(f"{untrained_run}:x", game)
-    RunDir.create(tmp_path / "text", kind="rlhf.sft", config={}, seed=0)
-    with pytest.raises(ConfigError, match=r"kind rlhf\.sft, which plays no games"):
+    RunDir.create(tmp_path / "text", kind="rlhf.reward", config={}, seed=0)
+    with pytest.raises(ConfigError, match=r"kind rlhf\.reward, which plays no games"):
         make_player(str(tmp_path / "text"), game)
     assert load_player(untrained_run, simulations=0).act(game.batch(1)).shape == (1,)
