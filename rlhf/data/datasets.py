@@ -97,7 +97,8 @@ class Datasets:
         """
         if name != "":
             items = read_demonstrations(name, join=join)
-            return hold_out(items, 0.1, texts=lambda d: [d.response])
+            # Not by the answer alone: of a few short answers one would never be learned.
+            return hold_out(items, 0.1, texts=lambda d: [prompt_text(d.prompt) + d.response])
         if self.source == "synthetic":
             items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(

@@ -27,6 +27,8 @@ from playout.rlhf.environments.game_tasks import (
     SolvedPositions,
     find_openings,
     find_positions,
+    judging_positions,
+    read_positions,
 )
 
 __all__ = ["GameEnvironment", "GameOptions", "make"]
@@ -73,6 +75,9 @@ class GameOptions:
     plies: tuple[int, ...] = ()
     """Fewest and most random moves that lead to a position, such as (8,26); in whole games one
     number, those of the opening."""
+    file: str = ""
+    """Positions to learn from in place of random ones: .jsonl with `position`, the text of a state,
+    and `outcomes` where they are solved."""
     open: bool = False
     """Also positions where nothing is at stake: all moves alike, or a win at once."""
     seed: int = 0
@@ -333,6 +338,10 @@ class Games:
     def positions(self, split: Split, count: int) -> SolvedPositions:
         """Positions of a side, solved where the reward asks the solver."""
         plies = self.options.plies
+        if split == "train" and self.options.file:
+            return read_positions(self.game, self.options.file)
+        if split == "test" and not plies and not self.options.open:
+            return judging_positions(self.game, count, self.reward.referee)
         return find_positions(
             self.game,
             count,

@@ -54,6 +54,24 @@ def marks(game: NativeGame) -> tuple[str, ...] | None:
     return tuple(found) if len(found) > 1 else None
 
 
+@lru_cache(maxsize=64)
+def introduction(game: NativeGame) -> str:
+    """A sentence or two about a game."""
+    names = marks(game)
+    if game.num_players == 1:
+        players = "a game for one player"
+    else:
+        players = f"a game of {game.num_players} players"
+        if names:
+            are = [f"player {number} is {name}" for number, name in enumerate(names, 1)]
+            players += f": {', '.join(are)}"
+    hidden = " You see your own part only." if game.hidden else ""
+    state = game.initial_state().resolve_chance(0)
+    some = state.legal_actions
+    moves = [state.action_text(one) for one in dict.fromkeys((some[0], some[-1]))]
+    return f"{game}, {players}.{hidden} A move is written like {' or '.join(moves)}."
+
+
 @dataclass(frozen=True, slots=True)
 class GamePrompt:
     """How positions are shown and answers are read.
@@ -73,29 +91,11 @@ class GamePrompt:
 
     def __call__(self, state: State) -> str:
         """The prompt for the side to move; it ends where the move is to be written."""
-        lines = [self.introduction] if self.rules else []
+        lines = [introduction(self.game)] if self.rules else []
         lines += [state.view().strip("\n")]
         if self.legal_moves:
             lines.append(f"Legal moves: {' '.join(self.answers(state))}")
         return "\n".join([*lines, f"{self.side(state)}:"])
-
-    @property
-    def introduction(self) -> str:
-        """A sentence or two about the game."""
-        game = self.game
-        names = marks(game)
-        if game.num_players == 1:
-            players = "a game for one player"
-        else:
-            players = f"a game of {game.num_players} players"
-            if names:
-                are = [f"player {number} is {name}" for number, name in enumerate(names, 1)]
-                players += f": {', '.join(are)}"
-        hidden = " You see your own part only." if game.hidden else ""
-        state = game.initial_state().resolve_chance(0)
-        some = state.legal_actions
-        moves = [state.action_text(one) for one in dict.fromkeys((some[0], some[-1]))]
-        return f"{game}, {players}.{hidden} A move is written like {' or '.join(moves)}."
 
     def side(self, state: State) -> str:
         """Who is to move, such as "X to move"."""

@@ -7,19 +7,22 @@ whole games are cut in the same way.
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from playout.agents.rating.openings import Part, opening_plies, random_openings
 from playout.agents.rating.play import usual_plies
 from playout.agents.rating.positions import canonical_hashes, load_eval_positions, moves_text
+from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import ConfigError, GameError
+from playout.errors import ConfigError, DataError, GameError
 from playout.mcts.exact.alphabeta import AlphaBeta
 from playout.mcts.exact.positions import unseen
 from playout.mcts.exact.prover import (
@@ -28,9 +31,11 @@ from playout.mcts.exact.prover import (
     SolvingProver,
     has_proofs,
     own_prover,
+    prover_for,
 )
 from playout.mcts.exact.solver import Solver
 from playout.mcts.exact.tactics import winning_actions
+from playout.rlhf.data.rows import read_rows, text_field
 from playout.rlhf.environments.environment import Split
 
 __all__ = [
@@ -39,7 +44,10 @@ __all__ = [
     "find_openings",
     "find_positions",
     "is_test",
+    "judging_positions",
     "plies_of",
+    "read_positions",
+    "write_positions",
 ]
 
 Outcomes = NDArray[np.int8]
@@ -55,7 +63,7 @@ _LOG_LEAVES = 30
 # Nodes a position. In Connect Four they prove all positions after 16 moves, two of three after 12
 # and one of ten after 8, in a few milliseconds each; scores that count plies take more.
 _MAX_NODES, _MAX_PYTHON_NODES, _SCORE_NODES = 200_000, 20_000, 2_000_000
-_CHUNK = 16  # positions solved at a time
+_CHUNK = 64  # positions solved at a time
 _GIVEN_UP = 400  # positions that are too hard before a game counts as unsolved
 
 
@@ -79,8 +87,12 @@ class SolvedPositions:
 class Referee:
     """Knows what moves lead to, as far as a limited effort for each position finds out."""
 
-    def __init__(self, game: NativeGame) -> None:
+    def __init__(self, game: NativeGame, *, threads: int = 1) -> None:
         """Set up.
+
+        Args:
+            game: The game.
+            threads: Share the positions of a call, where the game brings a prover.
 
         Raises:
             ConfigError: Nobody solves this game: it is no game of two players of which one wins
@@ -91,9 +103,10 @@ class Referee:
         unknown = not has_proofs(game) or game.has_chance or game.hidden
         if unknown or (own is None and leaves > _LOG_LEAVES):
             raise ConfigError(f"no solver masters {game}")
-        self.game, self._own = game, own
+        self.game = game
         self._max_nodes = _MAX_PYTHON_NODES if game.calls_python else _MAX_NODES
-        self._plain = None if own is not None else AlphaBeta(game)
+        self._proofs = prover_for(game, self._max_nodes, threads=threads)
+        self._plain = None if self._proofs is not None else AlphaBeta(game)
         counts = isinstance(own, SolvingProver) and own.counts_plies
         self._solver = Solver(game, max_nodes=_SCORE_NODES) if counts else None
 
@@ -107,8 +120,8 @@ class Referee:
         if not len(states):
             return np.zeros((0, self.game.num_actions), np.int8), np.zeros(0, np.bool_)
         if self._plain is None:
-            assert self._own is not None
-            found = self._own.prove(states.data, self._max_nodes)
+            assert self._proofs is not None
+            found = self._proofs.outcomes(states.data)
             known = np.asarray((found != GIVEN_UP).all(axis=1))
             return np.where(found == ILLEGAL, -2, found).astype(np.int8), known
         values = self._plain.values(states, give_up=self._max_nodes)
@@ -153,6 +166,7 @@ def is_test(states: StateBatch) -> NDArray[np.bool_]:
     return test
 
 
+_OUTCOMES = {-2, -1, 0, 1}
 _rated_classes: dict[str, frozenset[int]] = {}
 
 
@@ -227,6 +241,57 @@ def find_positions(
     return SolvedPositions(
         StateBatch.concatenate(states), np.concatenate(outcomes) if referee is not None else None
     )
+
+
+def judging_positions(game: NativeGame, count: int, referee: Referee | None) -> SolvedPositions:
+    """Positions to be judged on: those on which other runs of the game are rated, else others.
+
+    Raises:
+        ConfigError: No position serves.
+    """
+    if referee is not None and _rated(game):
+        states, outcomes = load_eval_positions(game)
+        order = np.random.default_rng(5).permutation(len(states))[:count]
+        return SolvedPositions(states[order], outcomes[order])
+    return find_positions(game, count, "test", referee=referee, matters=True)
+
+
+def read_positions(game: NativeGame, path: str) -> SolvedPositions:
+    """Positions of a file: .jsonl rows with `position`, and `outcomes` if they were solved.
+
+    Raises:
+        DataError: Names the row that is none.
+    """
+    states, outcomes = [], []
+    for where, row in read_rows(path):
+        text = text_field(row, where, "position")
+        try:
+            states.append(game.from_text(text))
+        except GameError as error:
+            raise DataError(f"{where}: {error}") from None
+        if states[-1].to_play < 0:
+            raise DataError(f"{where}: nobody is to move in {text!r}")
+        found = row.get("outcomes")
+        if found is not None and (len(found) != game.num_actions or not set(found) <= _OUTCOMES):
+            raise DataError(
+                f"{where}: outcomes are {game.num_actions} numbers from -2 to 1, one an action"
+            )
+        outcomes.append(found)
+    solved = all(found is not None for found in outcomes)
+    return SolvedPositions(
+        StateBatch.from_states(states), np.array(outcomes, np.int8) if solved else None
+    )
+
+
+def write_positions(path: Path, positions: SolvedPositions) -> None:
+    """Write what `read_positions` reads."""
+    lines = []
+    for row, state in enumerate(positions.states):
+        entry: dict[str, object] = {"position": state.text}
+        if positions.outcomes is not None:
+            entry["outcomes"] = positions.outcomes[row].tolist()
+        lines.append(json.dumps(entry))
+    replace_file(path, ("\n".join(lines) + "\n").encode())
 
 
 def _random_positions(game: NativeGame, least: int, most: int, seed: int) -> Iterator[StateBatch]:

@@ -10,36 +10,24 @@ from typing import Any
 import numpy as np
 from playout.agents.rating.evaluation import evaluate_player
 from playout.agents.rating.intervals import share_interval
-from playout.agents.rating.positions import load_eval_positions
 from playout.agents.runs.kinds import EvalOptions
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError, GameError
+from playout.errors import ConfigError
 from playout.rlhf.environments.game_player import LanguageGamePlayer
-from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, find_positions, is_test
+from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, judging_positions
 
-__all__ = ["evaluate_game_policy", "judging_positions", "measure_moves", "told"]
+__all__ = ["evaluate_game_policy", "measure_moves", "positions_for", "told"]
 
 POSITIONS = 400
 
 
-def judging_positions(game: NativeGame, count: int = POSITIONS) -> SolvedPositions:
-    """Positions to be judged on: those on which other runs of the game are rated, else others.
-
-    Raises:
-        ConfigError: No position serves.
-    """
-    try:
-        states, outcomes = load_eval_positions(game)
-        rows = np.flatnonzero(is_test(states))[:count]
-        if len(rows) >= count:
-            return SolvedPositions(states[rows], outcomes[rows])
-    except GameError:
-        pass
+def positions_for(game: NativeGame, count: int = POSITIONS) -> SolvedPositions:
+    """Positions to be judged on, solved if the game can be solved."""
     try:
         referee: Referee | None = Referee(game)
     except ConfigError:
         referee = None
-    return find_positions(game, count, "test", referee=referee, matters=True)
+    return judging_positions(game, count, referee)
 
 
 def measure_moves(player: LanguageGamePlayer, positions: SolvedPositions) -> dict[str, Any]:
@@ -72,7 +60,7 @@ def evaluate_game_policy(player: LanguageGamePlayer, options: EvalOptions) -> di
     """What `playout eval RUN` says of a policy that learned a game."""
     if options.stochastic:
         player.temperature = 1.0
-    found: dict[str, Any] = {"moves": measure_moves(player, judging_positions(player.game))}
+    found: dict[str, Any] = {"moves": measure_moves(player, positions_for(player.game))}
     print(told(found["moves"]))
     return found | evaluate_player(player, options)
 

@@ -37,6 +37,8 @@ SIZES: dict[str, tuple[int, int, int, int, int, int]] = {
     "small": (256, 688, 4, 4, 2, 256),
     "base": (384, 1024, 6, 6, 2, 512),
     "large": (576, 1536, 12, 9, 3, 1024),
+    "games-tiny": (128, 344, 4, 4, 2, 1536),
+    "games-small": (256, 688, 6, 8, 4, 1536),
 }
 
 

@@ -52,6 +52,8 @@ _IMPROVED = "chat|generate|judge"
 def _next_command(run: RunDir) -> str:
     """What to do with a finished run."""
     stage = run.kind.partition(".")[2]
+    if stage == "games":
+        return f"playout play {run.path}; playout match {run.path} random"
     command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _IMPROVED)
     return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
 
@@ -86,7 +88,8 @@ def open_stage(
     if rows is not None and command.resume is None:
         with discarded_unused(run, command):
             write_rows(run.path / ROWS, rows)
-    over = command.resume is not None and command.from_step is None and stage != "all"
+    whole = stage in ("all", "games")
+    over = command.resume is not None and command.from_step is None and not whole
     if over and run.record.get("finished"):
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
     return run

@@ -45,15 +45,25 @@ RECIPES = {
 }
 
 
+# The same for `playout rlhf games`, whose models read boards: a small vocabulary, long contexts.
+GAME_RECIPES = {
+    "games-tiny": Recipe(384, "games-tiny", 256, 250, 1000, 0, 0, 12, 0, 40, 256, 6, 64),
+    "games-small": Recipe(384, "games-small", 256, 1200, 7000, 0, 0, 60, 0, 300, 400, 6, 128),
+    "games-smollm2": Recipe(0, "", 256, 0, 300, 0, 0, 20, 0, 60, 128, 12, 32),
+}
+
+
 def recipe(size: str) -> Recipe:
     """The recipe of a size."""
-    if size not in RECIPES:
+    found = RECIPES.get(size) or GAME_RECIPES.get(size)
+    if found is None:
         raise ConfigError(f"there is no size {size!r}; choose from {', '.join(RECIPES)}")
-    return RECIPES[size]
+    return found
 
 
 def response_length(config: Mapping[str, Any]) -> int:
     """The longest response of a run: what its configuration says, or what its size stands for."""
     size = config.get("size")
     given = int(config.get("max_new_tokens") or 0)
-    return given or (RECIPES[size].response_length if size in RECIPES else 32)
+    known = RECIPES | GAME_RECIPES
+    return given or (known[size].response_length if size in known else 32)

@@ -1,0 +1,66 @@
+"""A language policy learns a game from nothing, with a report of how good it became at what."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+from playout.agents.runs.options import TrainingOptions, run_options_last
+from tyro.conf import arg
+
+
+@run_options_last
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(TrainingOptions):
+    """Records of random games, good moves, verified reward, whole games: each stage in its folder.
+
+    The same command again continues where it stopped. Afterwards the policy plays: `playout match
+    RUN random`, `playout play RUN`.
+    """
+
+    size: Annotated[str, arg(metavar="tiny|small|smollm2")] = "small"
+    """tiny takes minutes, small an hour and a half on two cores; smollm2 begins with --base."""
+    game: str = "connect_four"
+    """Any game: a name with parameters such as hex(size=5), or module:Name of your own."""
+    base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
+    """A model to begin with in place of pretraining one, such as SmolLM2's folder."""
+    opponent: str = "random"
+    """Whom the last stage plays: random, greedy, uct:N, perfect, a run, or self."""
+    rules: bool = False
+    """Begin prompts with a sentence about the game; own models need none."""
+    skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
+    """Stages to leave out: pretrain, grpo, rlhf."""
+
+
+def main(command: Command) -> int:
+    """Run the recipe."""
+    from playout.agents.runs.directory import RunDir
+    from playout.envs.core.registry import given_game
+    from playout.errors import ConfigError
+    from playout.rlhf.games.recipe import SIZES, GamesRecipe
+    from playout.rlhf.stages.run import mark_finished, open_stage
+
+    if command.size not in SIZES:
+        raise ConfigError(f"there is no size {command.size!r}; choose from {', '.join(SIZES)}")
+    if command.size == "smollm2" and not command.base:
+        raise ConfigError("the size smollm2 begins with a model: --base FOLDER of SmolLM2")
+    if command.run is not None and command.resume is None and RunDir.is_run(command.run):
+        # The same command again means: go on.
+        command = dataclasses.replace(command, resume=command.run, run=None)
+    game = given_game(command.game)
+    shown = f"rules={str(command.rules or bool(command.base)).lower()}"
+    derived = {"env": f"game:{game}", "env_options": shown}
+    run = open_stage(command, "games", lambda: derived)
+    if not command.quiet:
+        print(f"size {command.size}, learning {game}, in {run.path}", flush=True)
+    GamesRecipe(
+        run,
+        game,
+        size=command.size,
+        base=command.base,
+        opponent=command.opponent,
+        machine=command,
+        quiet=command.quiet,
+        skip=command.skip,
+    )()
+    mark_finished(run, quiet=command.quiet)
+    return 0

@@ -1,0 +1,277 @@
+"""The recipe: a language policy learns a game from nothing, stage after stage, each in its folder.
+
+pretrain on records of random games; sft on moves of the solver (or of a search); grpo on verified
+reward, one move at a time; rlhf (PPO) in whole games against an opponent. After each stage the
+policy is measured on positions that nothing was learned from and in games. A finished stage is not
+run again, an unfinished one is continued. Stages are the commands of the same names.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from playout.agents.players.load import make_player
+from playout.agents.rating.arena import play_match
+from playout.agents.rating.games import to_record
+from playout.agents.rating.ratings import Result, rate
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import MachineOptions, resumed
+from playout.agents.runs.reporting import write_json
+from playout.cli import stages
+from playout.envs.core.game import NativeGame
+from playout.envs.records import files as records
+from playout.errors import ConfigError
+from playout.rlhf.environments.game_player import LanguageGamePlayer
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.load import read_options
+from playout.rlhf.evaluation.games import measure_moves, positions_for, told
+from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.report import write_report
+from playout.rlhf.model.folder import load_model
+from playout.rlhf.run import folder_player
+from playout.rlhf.stages.run import is_finished
+from playout.rlhf.stages.sizes import recipe
+
+__all__ = ["SIZES", "GamesRecipe"]
+
+STAGES = ("pretrain", "sft", "grpo", "rlhf")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GamesSize:
+    """What a size of the recipe stands for, beside the numbers in stages/sizes.py."""
+
+    data: GameData
+    sft_rate: float
+    """Learning rates: of sft, ..."""
+    grpo_rate: float
+    """... of grpo ..."""
+    rlhf_rate: float
+    """... and of rlhf."""
+    games: int
+    """Games against each opponent in a measurement."""
+    opponents: tuple[str, ...] = ("random", "greedy", "uct:100")
+
+
+SIZES = {
+    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000), 2e-3, 2e-4, 5e-5, 40),
+    "small": GamesSize(GameData(60_000, 90_000, 5, 20_000), 1e-3, 1e-4, 3e-5, 100),
+    "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000), 2e-4, 5e-5, 2e-5, 20),
+}
+
+
+class GamesRecipe:
+    """The stages of one run, in order."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        game: NativeGame,
+        *,
+        size: str,
+        base: str,
+        opponent: str,
+        machine: MachineOptions,
+        quiet: bool = False,
+        skip: tuple[str, ...] = (),
+    ) -> None:
+        """Set up.
+
+        Args:
+            run: Of the recipe; its `env_options` say how positions are shown.
+            game: What is learned.
+            size: The dial.
+            base: Folder or run of a model in place of the first stage.
+            opponent: Whom the last stage plays.
+            machine: What computes, and in which type.
+            quiet: Show no progress.
+            skip: Stages to leave out.
+        """
+        refused = sorted(set(skip) - {"pretrain", "grpo", "rlhf"})
+        if refused:
+            raise ConfigError(f"the stage {refused[0]} cannot be skipped; pretrain, grpo, rlhf can")
+        self.run, self.game, self.base, self.quiet = run, game, base, quiet
+        self.machine, self.opponent = machine, opponent
+        self.size, self.numbers = SIZES[size], recipe(f"games-{size}")
+        shown = read_options(str(run.config["env_options"]))
+        self.prompt = GamePrompt(game, bool(shown.get("rules", True)))
+        self.stages = [stage for stage in STAGES if stage not in skip]
+        if base and "pretrain" in self.stages:
+            self.stages.remove("pretrain")
+        self.common = {
+            **{name: getattr(machine, name) for name in ("device", "dtype", "threads", "trust")},
+            "size": f"games-{size}",
+            "seed": run.seed,
+        }
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage lives."""
+        return self.run.subrun(stage)
+
+    @property
+    def data(self) -> Path:
+        """Where records, demonstrations and tasks are."""
+        return self.run.path / "data"
+
+    def _previous(self, stage: str) -> str:
+        """What a stage starts from."""
+        before = self.stages[: self.stages.index(stage)]
+        return str(self.folder(before[-1])) if before else self.base
+
+    def _options(self, stage: str) -> dict[str, Any]:
+        """What a stage is told beside the dial."""
+        size, shown = self.size, str(self.run.config["env_options"])
+        base = {"base": self._previous(stage)}
+        files = {name: str(self.data / f"{name}.jsonl") for name in _FILES}
+        env = {"env": f"game:{self.game}"}
+        if stage == "pretrain":
+            return {"text": (files["records"],), "learning_rate": 2e-3}
+        if stage == "sft":
+            rate = {"learning_rate": size.sft_rate}
+            return {**base, **rate, "data": files["demonstrations"]}
+        if stage == "grpo":
+            options = f"file={json.dumps(files['tasks'])}"
+            given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
+            return {**base, **given, "learning_rate": size.grpo_rate}
+        options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
+        given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
+        return {**base, **given, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
+
+    def _train(self, stage: str) -> None:
+        module = import_module(stages()[stage])
+        folder = self.folder(stage)
+        if RunDir.is_run(folder):
+            machine = self.machine
+            command = resumed(
+                module.Command,
+                folder,
+                quiet=self.quiet,
+                device=machine.device,
+                threads=machine.threads,
+            )
+        else:
+            given = {**self.common, **self._options(stage)}
+            known = {field.name for field in dataclasses.fields(module.Command)}
+            settings = {key: value for key, value in given.items() if key in known}
+            command = module.Command(run=folder, quiet=self.quiet, **settings)
+        module.main(command)
+
+    def player(self, stage: str) -> LanguageGamePlayer:
+        """The policy that a stage has left, as a player."""
+        folder = self.folder(stage) / "model"
+        player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
+        player.settings = dataclasses.replace(player.settings, rules=self.prompt.rules)
+        player.name = stage
+        return player
+
+    def _measured(self, stage: str) -> Path:
+        return self.run.path / "measured" / f"{stage}.json"
+
+    def measure(self, stage: str) -> dict[str, Any]:
+        """Legal and kept moves, and games against opponents, of the policy of a stage; once."""
+        path = self._measured(stage)
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        path.parent.mkdir(exist_ok=True)
+        player = self.player(stage)
+        positions = positions_for(self.game, self.numbers.num_prompts)
+        found = {"stage": stage, "moves": measure_moves(player, positions)}
+        self._say(f"{stage}: {told(found['moves'])}")
+        if self.game.num_players == 2:
+            found |= self._games(player)
+        write_json(path, found)
+        return found
+
+    def _games(self, player: LanguageGamePlayer) -> dict[str, Any]:
+        """Games against the opponents, which also meet each other; Elo from random on."""
+        specs = [spec for spec in self.size.opponents if spec != "greedy" or not self.game.hidden]
+        others = [make_player(spec, self.game, seed=self.run.seed) for spec in specs]
+        results: list[Result] = []
+        rows = []
+        player.answers = player.illegal = 0
+        for number, other in enumerate(others):
+            for stronger in others[number + 1 :]:
+                met = play_match(other, stronger, self.game, self.size.games, seed=3)
+                results += met.results()
+            match = play_match(player, other, self.game, self.size.games, seed=2, part="rating")
+            results += match.results()
+            wins, draws, losses = match.score(player.name)
+            rows.append({"opponent": other.name, "wins": wins, "draws": draws, "losses": losses})
+            shown = [to_record(self.game, one) for one in match.games[:2]]
+            records.append(self.run.path / "measured" / f"{player.name}-games.jsonl", shown)
+        rating = rate(results, anchor="random")[player.name]
+        points = ", ".join(
+            f"{row['wins']}-{row['draws']}-{row['losses']} against {row['opponent']}"
+            for row in rows
+        )
+        self._say(
+            f"{player.name}: {rating.elo:.0f} Elo above random "
+            f"({rating.low:.0f} to {rating.high:.0f}); won, drawn, lost: {points}"
+        )
+        return {
+            "games": rows,
+            "elo": [rating.elo, rating.low, rating.high],
+            "answers": player.answers,
+            "illegal": player.illegal,
+        }
+
+    def __call__(self) -> None:
+        """Run what is left to be done; the best policy is left in RUN/model."""
+        talks = False
+        if self.base:
+            talks = load_model(self.base)[1].template is not None
+        write_data(
+            self.data,
+            self.game,
+            self.prompt,
+            dataclasses.replace(self.size.data, records=0) if self.base else self.size.data,
+            seed=self.run.seed,
+            threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+            talks=talks,
+            tell=self._say,
+        )
+        for number, stage in enumerate(self.stages, 1):
+            name = f"{stage} ({number} of {len(self.stages)})"
+            if is_finished(self.folder(stage)):
+                self._say(f"{name}: done before")
+            else:
+                self._say(name)
+                self._train(stage)
+            self.measure(stage)
+        best = self.best()
+        self._say(f"the best policy by its moves is that of {best}; it is left in model/")
+        _place(self.folder(best) / "model", self.run.path / "model")
+        self._say(f"report: {write_report(self)}")
+
+    def best(self) -> str:
+        """The stage whose policy keeps most outcomes (or writes most legal moves)."""
+        return max(self.stages, key=lambda stage: _merit(self.measure(stage)["moves"]))
+
+
+_FILES = ("records", "demonstrations", "tasks")
+
+
+def _merit(moves: dict[str, Any]) -> tuple[float, float]:
+    return moves.get("kept", 0.0), moves["legal"]
+
+
+def _joined(*options: str) -> str:
+    return ",".join(option for option in options if option)
+
+
+def _place(model: Path, target: Path) -> None:
+    """Copy a model's folder, whole or not at all."""
+    aside = target.with_name(target.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(model, aside, copy_function=shutil.copyfile)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(aside, target)

@@ -1,0 +1,88 @@
+"""The recipe `playout rlhf games`: its data, its stages, what is done with the run."""
+
+import json
+
+import pytest
+from playout.cli import main
+from playout.envs.core.registry import game as find_game
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.game_tasks import is_test, read_positions
+from playout.rlhf.games import recipe as recipe_module
+from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.recipe import GamesSize
+from playout.rlhf.stages import sizes
+from playout.rlhf.stages.sizes import Recipe
+
+GAME = find_game("tic_tac_toe")
+
+
+@pytest.fixture
+def micro(monkeypatch):
+    """The smallest numbers that every stage can have."""
+    size = GamesSize(GameData(200, 60, 2, 20), 1e-3, 1e-4, 1e-4, 4, ("random", "greedy"))
+    monkeypatch.setitem(recipe_module.SIZES, "tiny", size)
+    numbers = Recipe(300, "games-tiny", 128, 4, 6, 0, 0, 1, 0, 2, 12, 4, 16)
+    monkeypatch.setitem(sizes.GAME_RECIPES, "games-tiny", numbers)
+
+
+def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judged_on(tmp_path):
+    prompt = GamePrompt(GAME, rules=False)
+    said = []
+    write_data(
+        tmp_path, GAME, prompt, GameData(100, 80, 3, 30), seed=1, threads=1, tell=said.append
+    )
+    assert "demonstrations" in said[-1]
+    rows = [json.loads(line) for line in (tmp_path / "demonstrations.jsonl").open()]
+    boards = {}
+    for split_row in rows:
+        boards.setdefault(split_row["prompt"], set()).add(split_row["response"])
+    solved = read_positions(GAME, str(tmp_path / "tasks.jsonl"))
+    assert solved.outcomes is not None and not is_test(solved.states).any()
+    from playout.mcts.exact.solver import Solver
+
+    solver = Solver(GAME)
+    for text, moves in boards.items():
+        lines = text.splitlines()
+        state = GAME.from_text("/".join(line.replace(" ", "") for line in lines[:3]))
+        assert prompt(state) == text
+        outcomes = solver.scores(state)
+        for move in moves:
+            assert outcomes[int(move) - 1] == outcomes.max()
+    records = [json.loads(line)["text"] for line in (tmp_path / "records.jsonl").open()]
+    assert len(records) == 100 and all(" to move: " in text for text in records)
+    before = (tmp_path / "demonstrations.jsonl").read_bytes()
+    write_data(tmp_path, GAME, prompt, GameData(100, 80, 3, 30), seed=1, threads=1)
+    assert (tmp_path / "demonstrations.jsonl").read_bytes() == before
+
+
+def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    begin = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--run", run]
+    assert main([*begin, "--skip", "grpo", "rlhf"]) == 0
+    said = capsys.readouterr().out
+    assert "pretrain (1 of 2)" in said and "keep the outcome" in said and "Elo" in said
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "Whole games" in page and "nothing was learned from" in page
+    found = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
+    assert [one["stage"] for one in found["measured"]] == ["pretrain", "sft"]
+    assert main([*begin, "--skip", "grpo", "rlhf"]) == 0
+    assert "sft (2 of 2): done before" in capsys.readouterr().out
+    assert main(["match", run, "random", "--games", "4", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "tic_tac_toe" in said and "were no legal moves" in said
+    assert main(["play", run, "--opponent", "random", "--episodes", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--size", "huge"], "no size 'huge'"),
+        (["--size", "smollm2"], "--base"),
+        (["--game", "chequers"], "chequers"),
+        (["--skip", "sft"], "cannot be skipped"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments, word, tmp_path, capsys):
+    assert main(["rlhf", "games", *arguments, "--run", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert word in said and len(said.strip().splitlines()) == 1
