@@ -58,6 +58,7 @@ STAGES: dict[str, dict[str, tuple[str, str]]] = {
         "chat": (f"{_USE}.chat", "talk with a policy in the terminal"),
         "generate": (f"{_USE}.generate", "answer the prompts of a file"),
         "score": (f"{_USE}.score", "score texts by a reward model"),
+        "perplexity": (f"{_USE}.perplexity", "how likely given texts are: loss, bits a byte"),
         "judge": (f"{_USE}.judge", "compare two policies"),
         "best-of-n": (f"{_USE}.best_of_n", "sample n answers and keep the best by the reward"),
         "report": (f"{_USE}.report", "write the report page of `rlhf all` again"),

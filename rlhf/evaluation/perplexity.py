@@ -1,0 +1,186 @@
+"""How likely given texts are under a model: log-probability of every token, loss, bits a byte.
+
+A text longer than the model's context is read in windows that overlap, each token scored once, with
+as many tokens before it as a window leaves. Bits a byte compare models whose vocabularies differ.
+Nothing is sampled here.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from playout.agents.runs.devices import pack_to_device
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.generation.conversation import ConversationFormat
+from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.transformer import Transformer
+
+__all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "summed"]
+
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A text as tokens of which some are scored; several parts where it is a conversation."""
+
+    rows: list[tuple[list[int], int]]
+    """Token ids, and how many leading ones are only read; at least one."""
+    num_bytes: int
+    """UTF-8 bytes of what is scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """The scored tokens of a text."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    """In nats."""
+    num_bytes: int
+
+    @property
+    def logprob(self) -> float:
+        """Of all scored tokens together."""
+        return math.fsum(self.logprobs)
+
+    def measures(self) -> dict[str, float | int]:
+        """Loss in nats a token, perplexity, bits a byte, and what they are means over."""
+        loss = -self.logprob / max(1, len(self.tokens))
+        return {
+            "logprob": self.logprob,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "bits_per_byte": -self.logprob / math.log(2) / max(1, self.num_bytes),
+            "tokens": len(self.tokens),
+            "bytes": self.num_bytes,
+        }
+
+
+def summed(parts: Sequence[Likelihood]) -> Likelihood:
+    """Many texts as one."""
+    return Likelihood(
+        [token for part in parts for token in part.tokens],
+        [p for part in parts for p in part.logprobs],
+        sum(part.num_bytes for part in parts),
+    )
+
+
+def as_scored(talk: ConversationFormat, prompt: Prompt, answer: str | None, name: str) -> Scored:
+    """The tokens of a text or a conversation, and which of them are scored.
+
+    Args:
+        talk: How prompts become tokens.
+        prompt: A plain text, all of which is scored if no answer follows; or messages, of which
+            the assistant's are scored, each after what stands before it.
+        answer: What is scored after the prompt.
+        name: Of the text, in errors.
+
+    Raises:
+        DataError: There is nothing to score.
+    """
+    encode = talk.tokenizer.encode
+    if answer is not None:
+        rows = [(talk.begin(prompt), answer)]
+    elif isinstance(prompt, str):
+        first = talk.tokenizer.bos_id if talk.tokenizer.bos_id >= 0 else talk.tokenizer.end_id
+        rows = [([first], prompt)]
+    else:
+        rows = [
+            (talk.begin(prompt[:number]), message["content"])
+            for number, message in enumerate(prompt)
+            if message["role"] == "assistant" and number
+        ]
+        if not rows:
+            raise DataError(f"{name}: no message is the assistant's, so there is nothing to score")
+    found = [([*before, *encode(text)], len(before)) for before, text in rows]
+    if not any(len(ids) > start for ids, start in found):
+        raise DataError(f"{name} is empty, so there is nothing to score")
+    return Scored(found, sum(len(text.encode()) for _, text in rows))
+
+
+class _Window(NamedTuple):
+    text: int
+    ids: list[int]
+    start: int
+    """The first token of `ids` that is scored."""
+
+
+def _windows(texts: Sequence[Scored], length: int, stride: int) -> Iterator[_Window]:
+    for number, text in enumerate(texts):
+        for ids, start in text.rows:
+            begin = max(0, start - stride) if start >= length else 0
+            scored = start
+            while scored < len(ids):
+                end = min(begin + length, len(ids))
+                yield _Window(number, ids[begin:end], scored - begin)
+                scored, begin = end, end - (length - stride)
+
+
+@torch.no_grad()
+def likelihoods(
+    model: Transformer,
+    texts: Sequence[Scored],
+    *,
+    pad: int,
+    dtype: torch.dtype,
+    length: int = 0,
+    stride: int = 0,
+    after_batch: Callable[[int], None] | None = None,
+) -> list[Likelihood]:
+    """The log-probabilities of the scored tokens of each text.
+
+    Args:
+        model: A decoder.
+        texts: See `as_scored`.
+        pad: Fills rows.
+        dtype: Of matrix products.
+        length: Tokens of a window; 0 takes the model's context.
+        stride: Tokens by which a window goes on; 0 takes half of `length`. Smaller ones leave more
+            before each token and cost more.
+        after_batch: Told how many windows have been read.
+    """
+    context = model.config.max_position_embeddings
+    length = length or context
+    stride = stride or max(1, length // 2)
+    if not 2 <= length <= context:
+        raise ConfigError(f"windows have 2 to {context} tokens (the model's context), not {length}")
+    if not 1 <= stride < length:
+        raise ConfigError(f"the stride is 1 to {length - 1} tokens, not {stride}")
+    windows = list(_windows(texts, length, stride))
+    order = sorted(range(len(windows)), key=lambda i: len(windows[i].ids))
+    found: dict[int, list[float]] = {}
+    while order:
+        # The longest of the rest decides how many go together; order is by length.
+        count = max(1, min(len(order), BATCH_TOKENS // len(windows[order[-1]].ids)))
+        now, order = order[-count:], order[:-count]
+        for place, row in zip(
+            now, _scores(model, [windows[i] for i in now], pad, dtype), strict=True
+        ):
+            found[place] = row
+        if after_batch is not None:
+            after_batch(len(found))
+    tokens: list[list[int]] = [[] for _ in texts]
+    logprobs: list[list[float]] = [[] for _ in texts]
+    for place, window in enumerate(windows):
+        tokens[window.text] += window.ids[window.start :]
+        logprobs[window.text] += found[place]
+    return [Likelihood(tokens[n], logprobs[n], text.num_bytes) for n, text in enumerate(texts)]
+
+
+def _scores(
+    model: Transformer, windows: Sequence[_Window], pad: int, dtype: torch.dtype
+) -> list[list[float]]:
+    """Log-probabilities of the scored tokens of each window."""
+    ids, lengths = pad_right([window.ids for window in windows], pad)
+    starts = torch.tensor([window.start for window in windows])
+    places = torch.arange(1, ids.shape[1])
+    valid = (places >= starts[:, None]) & (places < lengths[:, None])
+    parts = [ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), valid]
+    obs, actions, counted = pack_to_device(parts, model.device)
+    logprobs = sequence_logprobs(model, obs, actions, counted, dtype=dtype)[0].cpu()
+    return [row[mask].tolist() for row, mask in zip(logprobs, valid, strict=True)]

@@ -1,0 +1,125 @@
+"""How likely texts are: against the whole forward pass, and windows against a brute force."""
+
+import json
+import math
+
+import pytest
+import torch
+from playout.cli import main
+from playout.errors import ConfigError, DataError
+from playout.rlhf.evaluation.perplexity import as_scored, likelihoods
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+TOKENIZER = chat_tokenizer("chatml")
+TALK = [
+    {"role": "user", "content": "the cat"},
+    {"role": "assistant", "content": "sat"},
+    {"role": "user", "content": "and"},
+    {"role": "assistant", "content": "the dog 🙂"},
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = TransformerConfig(
+        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=128,
+        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=1)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+def of(model, prompt, answer=None, **options):
+    text = as_scored(conversation_format(TOKENIZER), prompt, answer, "it")
+    (found,) = likelihoods(model, [text], pad=0, dtype=torch.float32, **options)
+    return found
+
+
+def by_hand(model, before, ids):
+    """Sum of the log-probabilities of `ids` after `before`."""
+    logits = model.logits(model(torch.tensor([[*before, *ids]])))[0].detach()
+    table = torch.log_softmax(logits, -1)[len(before) - 1 : -1]
+    return table.gather(1, torch.tensor(ids)[:, None])[:, 0].tolist()
+
+
+def test_texts_answers_and_conversations_are_scored_as_the_forward_pass_says(model):
+    talk, encode = conversation_format(TOKENIZER), TOKENIZER.encode
+    plain = of(model, "the cat sat 🙂")
+    assert plain.logprobs == pytest.approx(
+        by_hand(model, [TOKENIZER.end_id], encode("the cat sat 🙂")), abs=1e-4
+    )
+    measures = plain.measures()
+    assert measures["bytes"] == len("the cat sat 🙂".encode())
+    assert measures["perplexity"] == pytest.approx(math.exp(measures["loss"]))
+    bits = -sum(plain.logprobs) / math.log(2) / measures["bytes"]
+    assert measures["bits_per_byte"] == pytest.approx(bits)
+    answer = of(model, "the cat", " sat")
+    assert answer.logprobs == pytest.approx(
+        by_hand(model, encode("the cat"), encode(" sat")), abs=1e-4
+    )
+    both = of(model, TALK)
+    wanted = by_hand(model, talk.begin(TALK[:1]), encode("sat"))
+    wanted += by_hand(model, talk.begin(TALK[:3]), encode("the dog 🙂"))
+    assert both.logprobs == pytest.approx(wanted, abs=1e-4)
+    assert both.num_bytes == len("satthe dog 🙂".encode())
+
+
+@pytest.mark.parametrize(("length", "stride"), [(16, 8), (16, 1), (7, 6), (128, 64)])
+def test_of_a_long_text_every_token_is_scored_once_with_what_its_window_holds(
+    model, length, stride
+):
+    ids = TOKENIZER.encode("the cat sat and the dog 🙂 " * 4)
+    found = of(model, "the cat sat and the dog 🙂 " * 4, length=length, stride=stride)
+    assert found.tokens == ids
+    whole, wanted, begin, scored = [TOKENIZER.end_id, *ids], [], 0, 1
+    while scored < len(whole):
+        end = min(begin + length, len(whole))
+        wanted += by_hand(model, whole[begin:scored], whole[scored:end])
+        begin, scored = end - length + stride, end
+    assert found.logprobs == pytest.approx(wanted, abs=1e-4)
+
+
+def test_nothing_to_score_and_windows_that_mean_nothing_are_said(model):
+    with pytest.raises(DataError, match="it is empty"):
+        of(model, "")
+    with pytest.raises(DataError, match="no message is the assistant's"):
+        of(model, TALK[:1])
+    with pytest.raises(ConfigError, match="2 to 128 tokens"):
+        of(model, "a", length=129)
+    with pytest.raises(ConfigError, match="stride is 1 to 15"):
+        of(model, "a", length=16, stride=16)
+
+
+def test_the_command_writes_every_text_and_their_mean(model, tmp_path, capsys):
+    export_model(tmp_path / "model", model, TOKENIZER)
+    rows = [
+        {"text": "the cat"},
+        {"prompt": "the", "response": " cat"},
+        {"messages": TALK},
+        {"prompt": TALK[:1], "completion": "sat"},
+    ]
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["rlhf", "perplexity", str(tmp_path / "model"), "--texts", str(file)]
+    assert main([*command, "--json", str(out), "--logprobs"]) == 0
+    found = json.loads(out.read_text())
+    assert f"perplexity {found['perplexity']:.3f}" in capsys.readouterr().out
+    assert found["logprob"] == pytest.approx(sum(t["logprob"] for t in found["texts"]), abs=1e-4)
+    for item in found["texts"]:
+        total = sum(token["logprob"] for token in item["token_logprobs"])
+        assert total == pytest.approx(item["logprob"], abs=1e-3)
+    assert found["texts"][0]["logprob"] == pytest.approx(of(model, "the cat").logprob, abs=1e-4)
+    plain = tmp_path / "plain.txt"
+    plain.write_text("the cat\nsat\n")
+    command[-1] = str(plain)
+    assert main([*command, "--document"]) == 0
+    assert capsys.readouterr().out.startswith("1 texts")
+    file.write_text('{"title": "x"}\n')
+    command[-1] = str(file)
+    assert main(command) == 2
+    assert "line 1: there is no field 'text'" in capsys.readouterr().err
