@@ -59,7 +59,6 @@ _ASSUMED: dict[str, dict[str, Any]] = {
 # What a configuration may say that this model does not do, with the value that it does.
 _FIXED: dict[str, Any] = {
     "hidden_act": "silu",
-    "pretraining_tp": 1,
     "partial_rotary_factor": 1.0,
     "quantization_config": None,
 }
