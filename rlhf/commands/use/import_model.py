@@ -23,7 +23,6 @@ class Command:
 
 def main(command: Command) -> int:
     """Run the command."""
-    import dataclasses
     import tempfile
 
     from playout.errors import ConfigError
@@ -56,8 +55,7 @@ def main(command: Command) -> int:
     else:
         model, tokenizer = read_gguf(Path(command.model))
     if command.context:
-        config = dataclasses.replace(model.config, max_position_embeddings=command.context)
-        shorter = Transformer(config, seed=None)
+        shorter = Transformer(model.config.with_context(command.context), seed=None)
         shorter.load_state_dict(model.state_dict())
         model = shorter
     command.out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,5 +63,12 @@ def main(command: Command) -> int:
         command.out.rmdir()
     export_model(command.out, model, tokenizer)
     count = sum(p.numel() for p in model.parameters())
-    print(f"{command.out}: {count / 1e6:.1f} million parameters, {tokenizer.vocab_size} tokens")
+    ends = ", ".join(str(tokenizer.inner.id_to_token(token)) for token in tokenizer.stop_ids)
+    print(
+        f"{command.out}: {model.config.model_type}, {count / 1e6:.1f} million parameters, "
+        f"{tokenizer.vocab_size} tokens, texts of up to {model.config.max_position_embeddings}, "
+        f"which end with {ends}"
+    )
+    if tokenizer.template is not None:
+        print(f"it has a chat template: playout rlhf chat {command.out}")
     return 0
