@@ -59,7 +59,8 @@ class SearchConfig:
         fpu: PUCT: see fpu_mode.
         dirichlet_alpha: PUCT: concentration of the root's noise.
         dirichlet_fraction: PUCT: weight of the root's noise; 0 for none.
-        uct_c: UCT: exploration constant in q + uct_c * sqrt(log(parent) / visits).
+        uct_c: UCT: exploration constant in q + uct_c * sqrt(log(parent) / visits); with rewards
+            along the way times half of the range of the results seen so far.
         num_rollouts: UCT: rollouts a leaf, their mean is its value.
     """
 

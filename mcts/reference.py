@@ -35,6 +35,7 @@ class ReferenceSearch:
     def begin(self, state: Any, budget: int | None = None, noise: bool = True) -> None:
         """A new root."""
         self.root = Node(state, None, 0)
+        self.seen: list[Any] = []  # the lowest and the highest result, with rewards along the way
         self.evaluated = False
         self._start(budget, noise)
 
@@ -173,9 +174,14 @@ class ReferenceSearch:
         if unseen:
             return unseen[0]
         c = float(F(self.config.uct_c))
-        log = F(c * c * math.log(int(node.all_visits) + 1))
+        log = F(c * c * math.log(int(node.all_visits) + 1)) * self._stretch()
         part = F(1) / np.where(node.visits > 0, node.visits, F(1))
         return self._argmax(node, node.total * part + np.sqrt(log * part))
+
+    def _stretch(self) -> np.float32:
+        """The square of half of the range of the results seen, with rewards along the way."""
+        half = (self.seen[1] - self.seen[0]) * F(0.5) if self.seen else F(0)
+        return half * half if half > 0 else F(1)
 
     # One step.
 
@@ -366,6 +372,8 @@ class ReferenceSearch:
                 values = child.values(self.players)
                 break
             node = child
+        if self.game.step_rewards:
+            self.seen = [min([*self.seen[:1], *values]), max([*self.seen[1:], *values])]
         self._backup(child, node, edge, values)
         self.sims += 1
 

@@ -8,7 +8,7 @@ of stored runs (settings.py); which ones suit a game and a time (budget/). No to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from playout.agents.optim.names import check_optimizer
 from playout.errors import ConfigError
@@ -56,6 +56,8 @@ class SelfPlayConfig:
         resign_below: a game ends when the search's value for the side to move has been below this
             for three of its moves in a row; -1: never. For zero-sum games of two players.
         resign_check: share of games that are played on to see how often that would be wrong.
+        random_symmetry: the network sees each position through one of the board's symmetries, drawn
+            for it, instead of as it stands.
     """
 
     num_groups: int = 2
@@ -77,6 +79,7 @@ class SelfPlayConfig:
     surprise_weight: float = 0.0
     resign_below: float = -1.0
     resign_check: float = 0.1
+    random_symmetry: bool = False
 
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations", "search_threads")
@@ -190,6 +193,16 @@ class AlphaZeroConfig:
         minutes: ... in time, which becomes updates before a trainer is made.
         evaluations: the network's answers in the self-play of one update.
         steps: gradient steps of one update.
+        also: other forms of the game that the same network learns, such as "go(size=7)" beside
+            Go 9x9, or another komi. Their boards need heads="pooled" where they are smaller or
+            larger; ratings and checkpoints are by the main game.
+        also_share: share of updates and of batches that all of them have together.
+        records: files of games (JSON lines, SGF, PGN) that the network learns from before it plays:
+            the moves that were played and the results.
+        record_epochs: how often it sees each of their positions.
+        record_moves: "all", or "winners" for the moves of those who did best in a game alone.
+        compact_replay: keep games as moves, and share what is kept among checkpoints: for games of
+            large states and replays of millions of positions.
         replay_capacity: positions kept.
         window: the share of all positions so far that batches are drawn from ...
         min_window: batches are drawn from so many of the newest positions at least.
@@ -230,6 +243,12 @@ class AlphaZeroConfig:
     first_simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     grow_at: float = 0.2
     grow_warmup: float = 0.12
+    also: tuple[str, ...] = ()
+    also_share: float = 0.5
+    records: tuple[str, ...] = ()
+    record_epochs: float = 4.0
+    record_moves: Literal["all", "winners"] = "all"
+    compact_replay: bool = False
     replay_capacity: int = 500_000
     window: float = 0.5
     min_window: int = 50_000
@@ -256,6 +275,10 @@ class AlphaZeroConfig:
             raise ConfigError("a run needs at least one update or game, or some minutes")
         _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window")
         _check_at_least(self, 0, "leaf_proof_nodes", "eval_every", "max_reuse")
+        if not 0 < self.also_share < 1:
+            raise ConfigError(f"also_share must be between 0 and 1, not {self.also_share}")
+        if not 0 < self.record_epochs < 1e6:
+            raise ConfigError(f"record_epochs must be positive, not {self.record_epochs}")
         if not 0 <= self.grow_warmup <= self.grow_at < 1 or self.grow_at == 0:
             raise ConfigError("grow_at must be in (0, 1) and grow_warmup not larger")
         if not 0 < self.window <= 1:
@@ -294,13 +317,23 @@ class AlphaZeroConfig:
         )
 
 
-def selfplay_search(simulations: int, *, cache_size: int = 0, threads: int = 1) -> SearchConfig:
-    """The search that makes training targets: Gumbel with its noise, and softer."""
+def selfplay_search(
+    simulations: int, *, cache_size: int = 0, threads: int = 1, rescale_q: bool = False
+) -> SearchConfig:
+    """The search that makes training targets: Gumbel with its noise, and softer.
+
+    Args:
+        simulations: a move.
+        cache_size: see SearchConfig ...
+        threads: ... and this ...
+        rescale_q: ... and this: for games with rewards along the way, whose values differ little in
+            units of the scale of whole games.
+    """
     return SearchConfig(
         algorithm="gumbel",
         num_simulations=simulations,
         gumbel_scale=1.0,
-        rescale_q=False,
+        rescale_q=rescale_q,
         c_scale=SELFPLAY_C_SCALE,
         cache_size=cache_size,
         threads=threads,

@@ -4,14 +4,15 @@ Batches are cut into chunks that stay in the processor's cache or fill a card, a
 fixed shapes, so that a row's answer does not depend on the rows beside it. bfloat16 is used where
 the device multiplies it natively, float32 elsewhere. One evaluator belongs to one thread: two
 threads with an evaluator each are faster on two cores than one with two, and need no barriers.
-`SymmetricEvaluator` averages over a game's symmetries. Left out: how a device answers a chunk
+`SymmetricEvaluator` averages over a game's symmetries, `RandomSymmetryEvaluator` draws one for each
+position. Left out: how a device answers a chunk
 (networks/boards/inference.py), and answers that need no network (proofs.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -23,7 +24,7 @@ from playout.agents.networks.boards.network import BoardNetwork, tuning_of
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import ConfigError, DivergedError
+from playout.errors import ConfigError, DivergedError, StoppedError
 from playout.mcts.evaluators import Evaluator, LeafBatch
 
 Float32 = npt.NDArray[np.float32]
@@ -176,6 +177,62 @@ class SymmetricEvaluator(Evaluator):
         logits = np.take_along_axis(logits, self._moved_actions[symmetries], axis=1)
         mean = logits.reshape(count, size, -1).mean(axis=0)
         return mean, values.reshape(count, size, *values.shape[1:]).mean(axis=0)
+
+
+class StoppableEvaluator(Evaluator):
+    """Another evaluator, until `stop` says that nobody waits for the answers any more."""
+
+    def __init__(self, evaluator: Evaluator, stop: Callable[[], bool]) -> None:
+        self.evaluator, self.stop = evaluator, stop
+
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """The other one's logits and values.
+
+        Raises:
+            StoppedError: `stop` said so.
+        """
+        if self.stop():
+            raise StoppedError("self-play was asked to stop")
+        return self.evaluator.evaluate(leaves)
+
+
+class RandomSymmetryEvaluator(Evaluator):
+    """Another evaluator's answers, each through one symmetry of the board that is drawn for it.
+
+    In self-play a network's prejudice for one corner then evens out over the positions of a search,
+    at the price of one more look at each board. A position is always seen through the same
+    symmetry until `number` changes, so that an answer depends on nothing but the position.
+
+    Args:
+        evaluator: answers for observations.
+        game: whose symmetries they are; with none but the identity, answers are passed on.
+        seed: of the draws.
+    """
+
+    def __init__(self, evaluator: Evaluator, game: NativeGame, *, seed: int = 0) -> None:
+        self.evaluator, self.game, self.seed = evaluator, game, seed
+        self.number = 0  # of the update: another draws other symmetries
+        # [K, A]: where action a of a state goes in the state as symmetry k shows it.
+        self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
+
+    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
+        """Logits [M, A] and values [M] (or [M, P])."""
+        if self.game.num_symmetries == 1:
+            return self.evaluator.evaluate(leaves)
+        states = StateBatch.from_data(self.game, leaves.states[: leaves.size].copy(), check=False)
+        symmetries = self.symmetries(states)
+        logits, values = self.evaluator.evaluate(LeafBatch.of(states.symmetry(symmetries)))
+        return np.take_along_axis(logits, self._moved_actions[symmetries], axis=1), values
+
+    def symmetries(self, states: StateBatch) -> npt.NDArray[np.int32]:
+        """The symmetry of each position, int32 [M]."""
+        salt = np.random.SeedSequence([self.seed, self.number]).generate_state(1, np.uint64)
+        mixed = (states.hash() ^ salt) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD1342543DE82EF95)
+        kinds: npt.NDArray[np.int32] = (
+            (mixed >> np.uint64(33)) % np.uint64(self.game.num_symmetries)
+        ).astype(np.int32)
+        return kinds
 
 
 def measure_rate(evaluator: NetworkEvaluator, *, batch: int = 256, seconds: float = 0.5) -> float:

@@ -11,7 +11,7 @@ import os
 
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.network import BoardNetwork, on_board
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
 from playout.agents.players.search import SearchPlayer, must_have_shape_of, playing_search
@@ -120,7 +120,8 @@ def learned_game(text: str, run: RunDir, given: object | None = None) -> NativeG
     """The game of that name, which a run has stored; see `game_of`."""
     if given is not None:
         game = find_game(given)
-        if text in (game_text(game), str(game)):
+        others = [str(find_game(one)) for one in run.config["alphazero"].get("also", ())]
+        if text in (game_text(game), str(game)) or str(game) in others:
             return game
     if ":" in text:
         trust(text, run.path)
@@ -189,7 +190,7 @@ def player_of(
     """The player that a run's network makes."""
     device = resolve_device(machine.device)
     network = NetworkEvaluator(
-        net,
+        on_board(net, learned.obs_shape, learned.num_actions),
         device=device,
         dtype=resolve_dtype(machine.dtype, device),
         threads=machine.threads or os.cpu_count() or 1,

@@ -9,38 +9,38 @@ solved positions (evaluation/in_training.py).
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from playout.agents.alphazero.config import AlphaZeroConfig, selfplay_search
+from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation.in_training import BEST_METRIC, Evaluation
 from playout.agents.alphazero.evaluation.settings import EvaluationSettings
 from playout.agents.alphazero.evaluator import MAX_SYMMETRIES, NetworkEvaluator, chunk_for
 from playout.agents.alphazero.learner import Learner, mean_metrics
-from playout.agents.alphazero.proofs import TacticalEvaluator
-from playout.agents.alphazero.replay import Examples, Replay
-from playout.agents.alphazero.selfplay import Counts, SelfPlay
+from playout.agents.alphazero.replay import Examples, TrainingBatch
+from playout.agents.alphazero.replay.records import RecordedStart
+from playout.agents.alphazero.selfplay import Counts
+from playout.agents.alphazero.variants import Variant, also_boards, also_games, turn
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import CheckpointError, ConfigError, StoppedError
-from playout.mcts.evaluators import Evaluator, LeafBatch
+from playout.errors import CheckpointError, ConfigError
 from playout.mcts.hidden import refuse_self_play
-
-Float32 = npt.NDArray[np.float32]
 
 
 def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto") -> AlphaZeroConfig:
     """The same with "auto" replaced by what suits the device, to be stored with the run.
+
+    Files of recorded games get their full paths, since a run may be resumed from another folder.
 
     Args:
         config: what is to be trained.
@@ -57,28 +57,12 @@ def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto")
     learner = config.learner
     if device.type != "cpu" and infers_in == "float32":  # it may have no other type
         learner = replace(learner, dtype="float32")
-    return replace(config, infer_dtype=infers_in, learner=learner)
+    records = tuple(os.path.abspath(path) for path in config.records)
+    return replace(config, infer_dtype=infers_in, learner=learner, records=records)
 
 
 STOP_SECONDS = 3.0
 """An update that has gone on for so long after a signal goes back to its beginning."""
-
-
-class StoppableEvaluator(Evaluator):
-    """Another evaluator, until `stop` says that nobody waits for the answers any more."""
-
-    def __init__(self, evaluator: Evaluator, stop: Callable[[], bool]) -> None:
-        self.evaluator, self.stop = evaluator, stop
-
-    def evaluate(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
-        """The other one's logits and values.
-
-        Raises:
-            StoppedError: `stop` said so.
-        """
-        if self.stop():
-            raise StoppedError("self-play was asked to stop")
-        return self.evaluator.evaluate(leaves)
 
 
 class AlphaZeroTrainer(Trainer):
@@ -126,6 +110,7 @@ class AlphaZeroTrainer(Trainer):
                 heads=config.heads,
                 planes=planes,
                 scores=scores,
+                boards=also_boards(config, self.game),
                 seed=weights_seed,
             )
             for plan in config.networks
@@ -134,30 +119,29 @@ class AlphaZeroTrainer(Trainer):
             init(networks[-1])
         self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
         self.playing = 0  # the index of the network that plays
-        self._network_evaluators: list[NetworkEvaluator] = []
-        search = selfplay_search(
-            config.selfplay.num_simulations,
-            cache_size=config.cache_size,
-            threads=config.selfplay.search_threads,
-        )
-        self._rows = config.selfplay.num_trees * search.leaves_per_step  # of a group's questions
-        self.selfplay = SelfPlay(
-            self.game,
-            self._stoppable(self._make_evaluators()),
-            config.selfplay,
-            search=search,
-            num_simulations=config.networks[0].num_simulations,
-            seed=seed,
-            keep_finals=planes or scores,
-        )
-        self.replay = Replay(
-            self.game, config.replay_capacity, seed=seed, keep_finals=planes or scores
-        )
+        self._stop_at: float | None = None  # by time.monotonic
+        games = [self.game, *also_games(config, self.game)]
+        self.variants = [
+            Variant(
+                one,
+                config,
+                index=index,
+                net=self.learners[0].average,
+                plan=config.networks[0],
+                seed=seed,
+                device=self.device,
+                keep_finals=planes or scores,
+                must_stop=self._must_stop,
+            )
+            for index, one in enumerate(games)
+        ]
+        self.selfplay, self.replay = self.variants[0].selfplay, self.variants[0].replay
         self._background = ThreadPoolExecutor(1, "selfplay", torch.set_num_threads, (1,))
         self.updates = 0
         # (from this update on, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
+        self.recorded = RecordedStart(self.game, config, seed=seed, keep_finals=planes or scores)
         rating = EvaluationSettings(
             simulations=config.eval_simulations,
             positions=config.eval_positions,
@@ -171,7 +155,6 @@ class AlphaZeroTrainer(Trainer):
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._update_seconds = 0.0  # of the latest
         self._expected_end: float | None = None  # by time.perf_counter
-        self._stop_at: float | None = None  # by time.monotonic
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -192,31 +175,6 @@ class AlphaZeroTrainer(Trainer):
         done = self._done
         return max(i for i, plan in enumerate(self.config.networks) if done >= plan.learns_from)
 
-    def _make_evaluators(self) -> list[Evaluator]:
-        """Evaluators for the network that begins to play, one a group."""
-        config = self.config
-        self._network_evaluators = [
-            NetworkEvaluator(
-                self.learners[self.playing].average,
-                device=self.device,
-                dtype=config.infer_dtype,
-                chunk=chunk_for(self._rows, self.device),
-            )
-            for _ in range(config.selfplay.num_groups)
-        ]
-        return [
-            TacticalEvaluator(
-                one, self.game, proof_nodes=config.leaf_proof_nodes, tactics=config.tactics
-            )
-            for one in self._network_evaluators
-        ]
-
-    def _stoppable(self, evaluators: Sequence[Evaluator]) -> list[Evaluator]:
-        """The same, but an update can end early; not while the network learns meanwhile."""
-        if self.config.overlap:
-            return list(evaluators)
-        return [StoppableEvaluator(one, self._must_stop) for one in evaluators]
-
     def stop_soon(self) -> None:
         """An update that is still in self-play after some seconds goes back to its beginning."""
         if self._stop_at is None:
@@ -231,36 +189,46 @@ class AlphaZeroTrainer(Trainer):
         playing = max(i for i, plan in enumerate(networks) if done >= plan.plays_from)
         if playing != self.playing:
             self.playing = playing
-            self.selfplay.assign_evaluators(
-                self._stoppable(self._make_evaluators()),
-                num_simulations=networks[playing].num_simulations,
-            )
-        for evaluator in self._network_evaluators:
-            evaluator.refresh(self.learners[playing].average)
+            for variant in self.variants:
+                variant.assign(self.learners[playing].average, networks[playing])
+        for variant in self.variants:
+            variant.refresh(self.learners[playing].average, self.updates)
         return self.learners[playing]
 
     def update(self) -> dict[str, float]:
-        """Some moves of self-play and some gradient steps, one after the other or at once."""
+        """Some moves of self-play and some gradient steps, one after the other or at once.
+
+        At the beginning, where there are recorded games, gradient steps on their moves alone.
+        """
         start = time.perf_counter()
+        if self.updates < self.recorded.updates:
+            learned = self.recorded.learn(self.learners, self.updates, done=self._done)
+            self.updates += 1
+            self._update_seconds = time.perf_counter() - start
+            return {**learned, "time/train_s": self._update_seconds}
         self._refresh()
-        evaluations = self.config.networks[self.playing].evaluations
+        index = turn(self.updates, self.config.also_share, len(self.variants) - 1)
+        variant, evaluations = self.variants[index], self.config.networks[self.playing].evaluations
         if self.config.overlap:
-            playing = self._background.submit(self._play, evaluations)
+            playing = self._background.submit(self._play, variant, evaluations)
             learned = self._learn()  # from what was there before
             examples, counts, played = playing.result()
-            self.replay.add(examples)
+            variant.replay.add(examples)
         else:
-            examples, counts, played = self._play(evaluations)
-            self.replay.add(examples)
+            examples, counts, played = self._play(variant, evaluations)
+            variant.replay.add(examples)
             learned = self._learn()
         self.totals.add(counts)
         end = time.perf_counter()
         self.updates += 1
         self._update_seconds = end - start
+        of_game = counts.metrics(len(examples))
+        if index:  # its games are no measure of the main game's
+            of_game = {f"also/{index}/{name}": value for name, value in of_game.items()}
         return {
-            **counts.metrics(len(examples)),
+            **of_game,
             "selfplay/games": float(self.totals.games),
-            "selfplay/positions": float(self.replay.num_added),
+            "selfplay/positions": float(self._num_positions),
             "search/evaluations": float(self.totals.evaluations),
             **learned,
             "time/selfplay_s": played,
@@ -270,12 +238,17 @@ class AlphaZeroTrainer(Trainer):
             "time/sims_per_s": counts.simulations / max(played, 1e-9),
         }
 
-    def _play(self, evaluations: int) -> tuple[Examples, Counts, float]:
+    @property
+    def _num_positions(self) -> int:
+        """Positions that self-play has brought, of all games."""
+        return sum(variant.replay.num_added for variant in self.variants)
+
+    def _play(self, variant: Variant, evaluations: int) -> tuple[Examples, Counts, float]:
         """Self-play of one update, with the seconds that it took."""
         start = time.perf_counter()
         wanted = self.config.games
         games = None if wanted is None else max(1, wanted - self.totals.games)
-        examples, counts = self.selfplay.play(evaluations, games=games)
+        examples, counts = variant.selfplay.play(evaluations, games=games)
         return examples, counts, time.perf_counter() - start
 
     def _learn(self) -> dict[str, float]:
@@ -283,24 +256,40 @@ class AlphaZeroTrainer(Trainer):
         config = self.config
         if len(self.replay) < min(config.warmup_positions, config.replay_capacity):
             return {}
-        window = max(config.min_window, int(config.window * self.replay.num_added))
         index = self._learning()
         learner, plan = self.learners[index], config.networks[index]
         trained = plan.trained(self._done)
         rows = []
         for _ in range(self._steps(plan.steps)):
-            number = sum(one.steps for one in self.learners)
-            batch = self.replay.batch(number, config.learner.batch_size, window=window)
-            rows.append(learner.step(batch, done=trained))
-        return {**mean_metrics(rows), "train/window": float(min(window, len(self.replay)))}
+            rows.append(learner.step(self._batch(), done=trained))
+        window = float(min(self._window(self.variants[0]), len(self.replay)))
+        return {**mean_metrics(rows), "train/window": window}
+
+    def _window(self, variant: Variant) -> int:
+        """The newest positions that batches of a game are drawn from."""
+        config = self.config
+        return max(config.min_window, int(config.window * variant.replay.num_added))
+
+    def _batch(self) -> TrainingBatch:
+        """The batch of the next gradient step: of the main game or, in their turn, the others."""
+        number, size = self._num_steps, self.config.learner.batch_size
+        variant = self.variants[turn(number, self.config.also_share, len(self.variants) - 1)]
+        if len(variant.replay) < size:
+            variant = self.variants[0]
+        return variant.replay.batch(number, size, window=self._window(variant))
+
+    @property
+    def _num_steps(self) -> int:
+        """Gradient steps on positions of self-play."""
+        return sum(one.steps for one in self.learners) - self.recorded.steps
 
     def _steps(self, planned: int) -> int:
         """The gradient steps of an update: those planned, or what `max_reuse` allows by now."""
         reuse = self.config.max_reuse
         if not reuse:
             return planned
-        allowed = reuse * self.replay.num_added / self.config.learner.batch_size
-        return min(planned, max(0, int(allowed) - sum(one.steps for one in self.learners)))
+        allowed = reuse * self._num_positions / self.config.learner.batch_size
+        return min(planned, max(0, int(allowed) - self._num_steps))
 
     def evaluate(self) -> dict[str, float]:
         """The averaged network's rating, and its share of good moves where there is a solver."""
@@ -369,12 +358,23 @@ class AlphaZeroTrainer(Trainer):
             "model": dict(player.average.state_dict()),
             "network": player.net.config.to_dict(),
             "learners": [learner.state_dict() for learner in self.learners],
-            "replay": self.replay.state_dict(),
-            "selfplay": self.selfplay.state_dict(),
+            **self.variants[0].state_dict(),
             "evaluation": self.evaluation.state_dict(),
             "updates": self.updates,
             "totals": self.totals.state_dict(),
+            **self._later_parts(),
         }
+
+    def _later_parts(self) -> dict[str, Any]:
+        """What checkpoints hold of settings that came later, where they are used."""
+        found: dict[str, Any] = {}
+        for variant in self.variants:
+            found.update(variant.replay.parts())
+        if len(self.variants) > 1:
+            found["also"] = [variant.state_dict() for variant in self.variants[1:]]
+        if self.config.records:
+            found["recorded"] = self.recorded.state_dict()
+        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from what `state_dict` gave."""
@@ -385,8 +385,11 @@ class AlphaZeroTrainer(Trainer):
             )
         for learner, part in zip(self.learners, state["learners"], strict=True):
             learner.load_state_dict(part)
-        self.replay.load_state_dict(state["replay"])
-        self.selfplay.load_state_dict(state["selfplay"])
+        self.variants[0].load_state_dict(state, state)
+        for variant, part in zip(self.variants[1:], state.get("also", []), strict=True):
+            variant.load_state_dict(part, state)
+        if self.config.records:
+            self.recorded.load_state_dict(state["recorded"])
         if "evaluation" in state:  # runs of earlier versions begin a ladder where they go on
             self.evaluation.load_state_dict(state["evaluation"])
         self.updates = int(state["updates"])

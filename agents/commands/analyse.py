@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 256 << 20
 _ROLLOUT_SIMULATIONS = 1000
+_MAX_LISTED_ACTIONS = 400  # Go 19x19 has 362
 
 
 @run_options_last
@@ -47,9 +48,9 @@ class Command(MachineOptions):
 
     In JSON: "action" is the move to play, numbered from 0, and "move" the same as the
     board shows it; "pv" and "pv_moves" are the expected line alike. "policy" and
-    "visits" have an entry for each action, numbered from 0; "value" is the result
-    that the side to move expects, from -1 to 1: with a search the mean over all moves
-    that it tried.
+    "visits" have an entry for each action, numbered from 0, or with --by-move one for
+    each legal move, the likeliest first; "value" is the result that the side to move
+    expects, from -1 to 1: with a search the mean over all moves that it tried.
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN")]
@@ -68,6 +69,10 @@ class Command(MachineOptions):
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the answers to this file, a JSON list with one object a line; - is standard output."""
+
+    by_move: bool | None = None
+    """In JSON: "policy" and "visits" as objects by legal move instead of lists by action. By
+    default where a game has more than 400 actions, as chess has."""
 
     simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Simulations a position, 0 for the bare policy; by default what the run plays with."""
@@ -112,7 +117,7 @@ def main(command: Command) -> int:
 
 
 def _answer_file(command: Command, path: Path) -> int:
-    from playout.agents.players.analysis import BATCH, analyse
+    from playout.agents.players.analysis import BATCH, analyse, answer
     from playout.agents.runs.console import progress
     from playout.agents.runs.reporting import write_json
     from playout.envs.core.game import StateBatch
@@ -135,25 +140,18 @@ def _answer_file(command: Command, path: Path) -> int:
     with progress("analyse", len(states), unit="positions", quiet=command.quiet) as tell:
         batch = StateBatch.from_states(states) if states else game.batch(0)
         found = analyse(batch, judge, *others, on_done=tell)
-    answers = [answer(line, states[row], found, row) for row, line in enumerate(lines)]
+    by_move = _by_move(command, game)
+    answers = [
+        answer(line, states[row], found, row, by_move=by_move) for row, line in enumerate(lines)
+    ]
     write_json(command.json if command.json is not None else Path("-"), answers)
     return 0
 
 
-def answer(moves: str, state: State, found: Analysis, row: int) -> dict[str, Any]:
-    """One position's object in the JSON list; the command's help says what is in it."""
-    from playout.agents.players.analysis import move_texts
-
-    return {
-        "moves": moves,
-        "action": int(found.action[row]),
-        "move": state.action_text(int(found.action[row])),
-        "policy": [round(float(weight), 6) for weight in found.policy[row]],
-        "value": round(float(found.value[row]), 6),
-        "visits": found.visits[row].tolist(),
-        "pv": found.pv[row],
-        "pv_moves": move_texts(state, found.pv[row]),
-    }
+def _by_move(command: Command, game: NativeGame) -> bool:
+    """Whether answers name moves, since a list of all actions would be mostly zeros."""
+    given = command.by_move
+    return game.num_actions > _MAX_LISTED_ACTIONS if given is None else given
 
 
 def read_lines(path: Path) -> list[str]:
@@ -177,20 +175,12 @@ def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
 
     They are played through by the rules of `game`, which may have another komi than the file says.
     """
-    from playout.envs.core.registry import game as make_game
-    from playout.envs.game_text import read as read_form
     from playout.envs.records import files
 
-    names = (game.name, game.name if game.origin is None else read_form(game.origin)[0])
     try:
         for number, record in enumerate(files.read(path), 1):
             where = f"{path}, game {number}"
-            if record.game not in names:
-                raise DataError(f"{where} is one of {record.game}, not of {game.name}")
-            if game.origin is None and record.params != game.params:
-                played = make_game(record.game, **record.params)
-                if (played.obs_shape, played.num_actions) != (game.obs_shape, game.num_actions):
-                    raise DataError(f"{where} is one of {played}, not of {game}")
+            files.must_be_of(record, game, where)
             try:
                 state = game.initial_state()
                 if record.start is not None:
@@ -350,7 +340,10 @@ def _show_position(
     found = judge(StateBatch.from_states([state]))
     print(describe(state, found))
     if command.json is not None:
-        write_json(command.json, [answer(moves, state, found, 0)])
+        from playout.agents.players.analysis import answer
+
+        by_move = _by_move(command, game)
+        write_json(command.json, [answer(moves, state, found, 0, by_move=by_move)])
     if command.plot is not None:
         from playout.agents.players.analysis_plot import draw
 

@@ -12,7 +12,7 @@ import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -223,3 +223,34 @@ def move_texts(state: State, actions: Sequence[int]) -> list[str]:
         texts.append(state.action_text(action))
         state = state.apply(action)
     return texts
+
+
+def answer(
+    moves: str, state: State, found: Analysis, row: int, *, by_move: bool = False
+) -> dict[str, Any]:
+    """One position's object of `playout analyse --json`, whose help says what is in it.
+
+    Args:
+        moves: how the position was named.
+        state: the position ...
+        found: ... and what was found, in this row.
+        row: see found.
+        by_move: policy and visits by legal move, the likeliest first, instead of by action.
+    """
+    policy: Any = [round(float(weight), 6) for weight in found.policy[row]]
+    visits: Any = found.visits[row].tolist()
+    if by_move:
+        legal = sorted(state.legal_actions, key=lambda action: (-policy[action], -visits[action]))
+        texts = [state.action_text(action) for action in legal]
+        policy = {text: policy[action] for text, action in zip(texts, legal, strict=True)}
+        visits = {text: visits[action] for text, action in zip(texts, legal, strict=True)}
+    return {
+        "moves": moves,
+        "action": int(found.action[row]),
+        "move": state.action_text(int(found.action[row])),
+        "policy": policy,
+        "value": round(float(found.value[row]), 6),
+        "visits": visits,
+        "pv": found.pv[row],
+        "pv_moves": move_texts(state, found.pv[row]),
+    }

@@ -158,6 +158,8 @@ def play_one(
             show(f"{names[state.to_play]} plays {state.action_text(action)}{remark}")
         states.append(state.apply(action))
         actions.append(action)
+        if asked and not states[-1].is_terminal and states[-1].to_play != state.to_play:
+            show("\n" + painted(_board(states[-1], person)) + "\n")
     show("\n" + painted(_board(states[-1], person)) + "\n")
     show(_verdict(states[-1], seats, names))
     return actions

@@ -82,6 +82,17 @@ def write_view(object capsule, bytes state, int player) -> str:
     return text_of(game, text, game.write_view(game, data, player, text))
 
 
+cdef str fault_of(const playout_game *game, int32_t code):
+    """What the game says of a text that it refused with `code`, after a colon; nothing if nothing."""
+    cdef int32_t i
+    if game.state_faults == NULL or code > -2:
+        return ""
+    for i in range(-1 - code):
+        if game.state_faults[i] == NULL:
+            return ""
+    return f": {game.state_faults[-2 - code].decode()}"
+
+
 def read_state(object capsule, str text) -> bytes:
     """The state that a line of text describes; GameError if play cannot reach it."""
     cdef const playout_game *game = table_of(capsule)
@@ -92,5 +103,6 @@ def read_state(object capsule, str text) -> bytes:
         code = game.read_state(game, PyBytes_AS_STRING(state), raw)
     raise_error(game)
     if code != 0:
-        raise GameError(f"{game.name.decode()}: {text[:100]!r} is not a position of this game")
+        reason = fault_of(game, code)
+        raise GameError(f"{game.name.decode()}: {text[:100]!r} is not a position of this game{reason}")
     return state

@@ -38,6 +38,18 @@ static int32_t playout_default_read_action(const playout_game *game, const void 
     return *c != 0 || c == text || (text[0] == '0' && text[1] != 0) ? -1 : action;
 }
 
+/* For games that write actions and do not read them: the one among those that may be played that is written so. */
+static int32_t playout_read_written_action(const playout_game *game, const void *state, const char *text) {
+    int32_t actions[PLAYOUT_MAX_LEGAL];
+    char written[PLAYOUT_TEXT_SIZE];
+    const int32_t count = playout_playable(game, state, actions);
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t length = game->write_action(game, state, actions[i], written);
+        if (length >= 0 && (size_t)length == strlen(text) && !memcmp(written, text, (size_t)length)) return actions[i];
+    }
+    return -1;
+}
+
 static int32_t playout_default_write_state(const playout_game *game, const void *state, char *text) {
     const unsigned char *bytes = (const unsigned char *)state;
     if (2 * game->state_size >= PLAYOUT_TEXT_SIZE) return sprintf(text, "(%d bytes)", game->state_size);
@@ -110,6 +122,7 @@ static inline void playout_adopt(const playout_game *given, playout_game *game) 
     PLAYOUT_DEFAULT(info_key);
     PLAYOUT_DEFAULT(symmetry);
     PLAYOUT_DEFAULT(symmetry_action);
+    if (game->read_action == NULL && game->write_action != NULL) game->read_action = playout_read_written_action;
     PLAYOUT_DEFAULT(write_action);
     PLAYOUT_DEFAULT(read_action);
     PLAYOUT_DEFAULT(write_state);

@@ -98,11 +98,12 @@ struct playout_game {
     int32_t (*symmetry_action)(const playout_game *game, int32_t k, int32_t action);
 
     /* Text. write_ functions return the length written without the closing zero; read_ functions return -1 on bad text.
-     * Defaults: an action's number, a state's bytes in hexadecimal digits. */
+     * Defaults: an action's number, a state's bytes in hexadecimal digits; where actions can be written, those that may
+     * be played are read by that. */
     int32_t (*write_action)(const playout_game *game, const void *state, int32_t action, char *text);
     int32_t (*read_action)(const playout_game *game, const void *state, const char *text);
     int32_t (*write_state)(const playout_game *game, const void *state, char *text); /* one line, read_state's input */
-    int32_t (*read_state)(const playout_game *game, void *state, const char *text);  /* 0, or -1 */
+    int32_t (*read_state)(const playout_game *game, void *state, const char *text); /* 0, or -1; see state_faults */
     int32_t (*write_board)(const playout_game *game, const void *state, char *text); /* several lines, for people */
     /* 0 if these bytes are a state that play can reach, else -1: the guard for bytes from a file. Default: to_play() and
      * legal() must give proper answers, which a game with tables to be indexed should not rely on. */
@@ -152,6 +153,8 @@ struct playout_game {
     int32_t target_planes;
     /* What `player` sees of the board, as several lines for people. Default: write_board(). */
     int32_t (*write_view)(const playout_game *game, const void *state, int32_t player, char *text);
+    /* What read_state() means by -2, by -3 and so on, in words for people: ended by NULL. NULL: it only gives -1. */
+    const char *const *state_faults;
 };
 
 #define PLAYOUT_GAME_FIRST_SIZE offsetof(playout_game, flags) /* bytes of the shortest table that loads */

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as make_game
+from playout.envs.game_text import read as read_form
 from playout.envs.records.json_lines import GameRecord
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 
 # The module of this folder for each suffix, and the games that it can hold; json_lines for others.
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -40,7 +42,22 @@ def must_hold(path: str | os.PathLike[str], game: NativeGame) -> None:
     suffix = Path(path).suffix.lower()
     _, games = FORMATS.get(suffix, ("", (game.name,)))
     if game.name not in games:
-        raise ConfigError(f"{suffix} files hold {', '.join(games)}, not {game.name}; use .jsonl")
+        fitting = [other for other, (_, held) in FORMATS.items() if game.name in held]
+        raise ConfigError(
+            f"{suffix} files hold {', '.join(games)}, not {game.name}; "
+            f"use {' or '.join([*fitting, '.jsonl'])}"
+        )
+
+
+def must_be_of(record: GameRecord, game: NativeGame, where: str) -> None:
+    """Raises DataError if a record is of another game or another board; another komi is none."""
+    names = (game.name, game.name if game.origin is None else read_form(game.origin)[0])
+    if record.game not in names:
+        raise DataError(f"{where} is one of {record.game}, not of {game.name}")
+    if game.origin is None and record.params != game.params:
+        played = make_game(record.game, **record.params)
+        if (played.obs_shape, played.num_actions) != (game.obs_shape, game.num_actions):
+            raise DataError(f"{where} is one of {played}, not of {game}")
 
 
 def append(path: str | os.PathLike[str], records: Iterable[GameRecord]) -> int:

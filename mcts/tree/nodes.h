@@ -221,6 +221,9 @@ static inline mcts_node *mcts_new_root(const playout_game *game, const mcts_shap
                                        const void *state, void *room) {
     tree->used = MCTS_ROOT;
     tree->num_nodes = 0;
+    tree->lowest = INFINITY;
+    tree->highest = -INFINITY;
+    tree->stretch = 1.0f;
     void *own = mcts_next_state(shape, tree, room);
     memmove(own, state, (size_t)shape->state_size);
     mcts_node *node = mcts_finish_node(game, shape, tree, 0, 0, own);

@@ -146,11 +146,14 @@ MCTS_INLINE int mcts_select_gumbel(const mcts_config *config, mcts_node *node, c
     return mcts_argmax_or(score, blocks, rest, rest ? rest->prior * unseen * (count + 1.0f) : 0.0f);
 }
 
-/* UCB1: unvisited edges first, in their order (they were shuffled), then the best bound. */
-MCTS_INLINE int mcts_select_uct(const mcts_tables *tables, mcts_node *node, const mcts_edges *e, int blocks) {
+/* UCB1: unvisited edges first, in their order (they were shuffled), then the best bound. `stretch` is the square of
+ * what stands for 1 in values that do not fill [-1, 1].
+ */
+MCTS_INLINE int mcts_select_uct(const mcts_tables *tables, mcts_node *node, const mcts_edges *e, int blocks,
+                                float stretch) {
     vf score[MCTS_MAX_BLOCKS];
     if (node->num_visited < node->num_edges) return node->num_visited;
-    const vf log = v_all(tables->log[(int64_t)(node->visits + 1.0f)]);
+    const vf log = v_all(tables->log[(int64_t)(node->visits + 1.0f)] * stretch);
     for (int b = 0; b < blocks; b++) {
         const vf part = v_div(v_all(1.0f), v_load(e->visits + 8 * b));
         const vf bound = v_add(v_mul(v_load(e->total + 8 * b), part), v_sqrt(v_mul(log, part)));

@@ -99,6 +99,8 @@ typedef struct mcts_tree {
     int64_t all_sims;   /* in all searches so far */
     int64_t hits;       /* evaluations that the cache or another tree's row gave */
     float reused;       /* visits that the root had at the beginning */
+    float lowest, highest; /* UCT with rewards along the way: of all results so far, in units of the scale */
+    float stretch;         /* the square of half of what lies between them, see mcts_note_results() */
     uint8_t begun, evaluated, done, noise;
     playout_rng rollouts, outcomes;
 } mcts_tree;

@@ -42,8 +42,21 @@ MCTS_INLINE int32_t mcts_uct_choose(const mcts_search *search, mcts_tree *tree, 
         node->num_visited == mcts_sparse_of(&search->shape, node)->open)
         mcts_open_edge(&search->shape, tree, node);
     const mcts_edges e = mcts_edges_of(&search->shape, tree, node);
-    return node->num_edges <= 8 ? mcts_select_uct(&search->tables, node, &e, 1)
-                                : mcts_select_uct(&search->tables, node, &e, (node->num_edges + 7) / 8);
+    return node->num_edges <= 8
+               ? mcts_select_uct(&search->tables, node, &e, 1, tree->stretch)
+               : mcts_select_uct(&search->tables, node, &e, (node->num_edges + 7) / 8, tree->stretch);
+}
+
+/* Rewards along the way add up to results of any size: a bonus made for results from -1 to 1 would be all that counts
+ * where they differ by hundredths, and nothing where they differ by thousands. It is stretched to the results seen.
+ */
+static inline void mcts_note_results(const mcts_shape *shape, mcts_tree *tree, const float *values) {
+    for (int32_t p = 0; p < shape->num_players; p++) {
+        if (values[p] < tree->lowest) tree->lowest = values[p];
+        if (values[p] > tree->highest) tree->highest = values[p];
+    }
+    const float half = (tree->highest - tree->lowest) * 0.5f;
+    tree->stretch = half > 0.0f ? half * half : 1.0f;
 }
 
 static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
@@ -87,6 +100,7 @@ static inline void mcts_uct_simulation(mcts_search *search, mcts_tree *tree) {
         }
         node = child;
     }
+    if (shape->collected) mcts_note_results(shape, tree, values);
     mcts_backup(shape, tree, child, node, edge, values, 0);
     tree->sims++;
     tree->all_sims++;

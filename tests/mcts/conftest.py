@@ -263,12 +263,27 @@ class LargeGamble(Gamble):
         return super().encode(s) + bytes(300)
 
 
+class Points(Gamble):
+    """Gamble for points alone, which are rewards along the way in units of 256."""
+
+    step_rewards, value_scale = True, 256.0
+
+    def __init__(self, players):
+        super().__init__(players)
+        self.name, self.zero_sum = f"points{players}", False
+
+    def returns(self, s):
+        return list(map(float, s[2]))
+
+
 GAMES = {
     "gamble1": lambda: Gamble(1),
     "gamble2": lambda: Gamble(2),
     "gamble3": lambda: Gamble(3),
     "large_gamble2": lambda: LargeGamble(2),
     "large_gamble3": lambda: LargeGamble(3),
+    "points1": lambda: Points(1),
+    "points2": lambda: Points(2),
     "race": Race,
     "ladder": Ladder,
     "share": Share,

@@ -3,6 +3,7 @@
 import numpy as np
 import playout
 import pytest
+from playout.envs.core.python_game import from_python
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.evaluators import RolloutEvaluator, SolverEvaluator, UniformEvaluator
 from playout.mcts.exact.solver import ILLEGAL_OUTCOME, Solver
@@ -163,6 +164,19 @@ def test_the_principal_variation_is_legal_and_ends_a_won_game(tools):
         state = state.apply(action)
     assert result.pv(0)[0] == result.action[0]
     assert len(result.pv(0)) > 3
+
+
+def test_uct_looks_where_rewards_are_whatever_their_scale(tools):
+    """The bonus for moves seldom tried is measured by the results, not by the game's scale."""
+    found = []
+    for scale in (1.0, 256.0, 65536.0):
+        rules = tools.GAMES["points1"]()
+        rules.value_scale = scale
+        search = Search(from_python(rules), SearchConfig(algorithm="uct", num_simulations=200))
+        found.append(search.run(from_python(rules).batch(1)).visits)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert found[0].max() > 1.3 * found[0].sum() / 3  # it prefers one of the three moves
 
 
 def test_values_hold_what_was_collected_on_the_way_in_units_of_the_scale(tools):

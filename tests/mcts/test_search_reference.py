@@ -95,6 +95,14 @@ def test_large_games_equal_the_reference(algorithm, leaves, tools):
     tools.compare("game_2048", config, count=2, moves=3, seed=5, plies=12)
 
 
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
+@pytest.mark.parametrize("rollouts", [1, 3])
+def test_rewards_along_the_way_equal_the_reference(algorithm, rollouts, tools):
+    config = SearchConfig(algorithm=algorithm, num_simulations=60, num_rollouts=rollouts)
+    tools.compare("points1", config, count=4, moves=3, seed=5, plies=3)
+    tools.compare("points2", config, count=4, moves=3, seed=6, plies=3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["puct", "gumbel"])
 def test_long_searches_equal_the_reference(algorithm, tools):

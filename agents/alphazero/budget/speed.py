@@ -121,6 +121,7 @@ def measure_speed(
         warmup_positions=1,
         replay_capacity=MADE_UP_POSITIONS,
         overlap=False,
+        records=(),
         selfplay=replace(selfplay, num_trees=trees),
     )
     trainer = calibration_trainer(probe, game=game, device=device, count=MADE_UP_POSITIONS)

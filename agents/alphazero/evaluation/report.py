@@ -31,6 +31,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import write_json
 from playout.envs.core.game import NativeGame, State
+from playout.envs.core.registry import game_text
 from playout.errors import CheckpointError, StoppedError
 
 SHOWN_SHARE = 0.2  # of the time, for the game that is shown
@@ -64,6 +65,14 @@ def print_plan(
     if config.first_size:
         first = describe_network(config.network, config.first_size, networks[0])
         network = f"{first} for {config.grow_at:.0%} of the time, then {network}"
+    more = ""
+    if config.records:
+        more += (
+            f"  records    {', '.join(config.records)}: each position "
+            f"{config.record_epochs:g} times before self-play begins\n"
+        )
+    if config.also:
+        more += f"  also       {', '.join(config.also)}: {config.also_share:.0%} of the updates\n"
     preset = run.record.get("preset", {"name": "of an earlier version", "basis": ""})
     basis = f" ({preset['basis']})" if preset["basis"] else ""
     print(
@@ -71,6 +80,7 @@ def print_plan(
         f"{', then a short measurement' if rate else ''}.\n"
         f"  preset     {preset['name']}{basis}\n"
         f"  network    {network}\n"
+        f"{more}"
         f"  self-play  {play.num_groups * play.num_trees} games at once, "
         f"{play.num_simulations} simulations a move\n"
         f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} positions "
@@ -132,12 +142,20 @@ def print_summary(
         draw(picture, run, end, alone=player.game.num_players == 1)
         what = "how it learned" if end is None else "this game's end and of how it learned"
         print(f"A picture of {what}: {picture}\n")
+    # A game that was given as an object cannot be made again from what the run stores.
+    named = game is None or game_text(game) is not None
+    words = () if named else ("--game", "MODULE:NAME")
     print(
-        f"Play against it      {run.command_for('play')}\n"
-        f"Ask it about moves   {run.command_for('analyse')}\n"
-        f"Let it play others   {run.command_for('match', 'uct:1000')}\n"
+        f"Play against it      {run.command_for('play', *words)}\n"
+        f"Ask it about moves   {run.command_for('analyse', *words)}\n"
+        f"Let it play others   {run.command_for('match', 'uct:1000', *words)}\n"
         f"See all curves       tensorboard --logdir {run.path / 'tb'}"
     )
+    if not named:
+        print(
+            "The run cannot name its game: MODULE:NAME is what makes it, such as my_game:make, and "
+            "in Python playout.load(run, game=...) takes the game itself."
+        )
 
 
 def learned_games(run: RunDir) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.alphazero.replay.moves import Moves
 from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.networks.boards.network import values_for
 from playout.envs.core.game import NativeGame
@@ -63,6 +64,7 @@ class Examples:
         values: target values, float32 [N, V]; V = 1 for the side to move, or one a player.
         policy_weights: float32 [N]; 0 where only the value is to be learned.
         finals: how their games ended, for what that teaches besides; None: not told.
+        moves: which moves led from one to the next; None: not told.
     """
 
     states: UInt8
@@ -70,6 +72,7 @@ class Examples:
     values: Float32
     policy_weights: Float32
     finals: Finals | None = None
+    moves: Moves | None = None
 
     @staticmethod
     def from_dense(
@@ -79,7 +82,7 @@ class Examples:
         return Examples(states, Policies.from_dense(policy), values, policy_weights)
 
     @staticmethod
-    def none(game: NativeGame, *, finals: bool = False) -> Examples:
+    def none(game: NativeGame, *, finals: bool = False, moves: bool = False) -> Examples:
         """No positions of a game."""
         states = np.empty((0, game.state_size), np.uint8)
         return Examples(
@@ -88,18 +91,24 @@ class Examples:
             np.empty((0, values_per_position(game)), np.float32),
             np.empty(0, np.float32),
             Finals(states, np.empty(0, np.int64)) if finals else None,
+            Moves.none() if moves else None,
         )
 
     def __len__(self) -> int:
         return len(self.states)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Examples:
+        moves = None  # rows in any order do not follow one another
+        if self.moves is not None and isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            moves = self.moves.slice(start, max(start, stop)) if step == 1 else None
         return Examples(
             self.states[rows],
             self.policy[rows],
             self.values[rows],
             self.policy_weights[rows],
             None if self.finals is None else self.finals[rows],
+            moves,
         )
 
     @staticmethod
@@ -111,6 +120,7 @@ class Examples:
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.policy_weights for part in parts]),
             Finals.concatenate([part.finals for part in parts]),
+            Moves.concatenate([part.moves for part in parts]),
         )
 
 

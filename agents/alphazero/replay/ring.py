@@ -1,38 +1,29 @@
-"""Replay of self-play positions: a ring of packed arrays, and training batches drawn from it.
+"""`Replay`: a ring of packed arrays of the newest positions.
 
 A position is its state's bytes, and a policy target the moves that have a probability
-(policies.py), so a buffer of a million Connect Four positions takes 70 to 110 MB; observations,
-masks and dense policies are made when a batch is drawn, each row seen through a random symmetry of
-the board. What a batch holds is a function of the buffer and of (seed, number of the batch) alone.
-Checkpoints of versions with dense policies can be read; those versions cannot read this one's. Left
-out: priorities and storage on disk.
+(policies.py), so a buffer of a million Connect Four positions takes 70 to 110 MB. Checkpoints of
+versions with dense policies can be read; those versions cannot read this one's. Left out: drawing
+batches (buffer.py), and games as moves (compact.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.replay.examples import (
-    Examples,
-    TrainingBatch,
-    values_per_position,
-)
-from playout.agents.alphazero.replay.finals import (
-    FinalRing,
-    finals_from_dict,
-    finals_to_dict,
-    lessons,
-)
+from playout.agents.alphazero.replay.buffer import NO_PARTS, ReplayBuffer
+from playout.agents.alphazero.replay.examples import Examples, values_per_position
+from playout.agents.alphazero.replay.finals import FinalRing, finals_from_dict, finals_to_dict
 from playout.agents.alphazero.replay.policies import Policies, action_dtype, ragged
-from playout.envs.core.game import NativeGame, StateBatch
-from playout.errors import CheckpointError, ConfigError
+from playout.envs.core.game import NativeGame
+from playout.errors import CheckpointError
 
 _MIN_PAIRS = 1 << 10  # room for pairs of an empty ring
 
 
-class Replay:
+class Replay(ReplayBuffer):
     """The newest `capacity` examples.
 
     Args:
@@ -45,14 +36,7 @@ class Replay:
     def __init__(
         self, game: NativeGame, capacity: int, *, seed: int = 0, keep_finals: bool = False
     ) -> None:
-        if capacity < 1:
-            raise ConfigError(
-                f"a replay buffer needs room for at least one position, not {capacity}"
-            )
-        self.game = game
-        self.capacity = capacity
-        self.seed = seed
-        self.num_added = 0
+        super().__init__(game, capacity, seed=seed)
         self._states = np.zeros((capacity, game.state_size), np.uint8)
         self._values = np.zeros((capacity, values_per_position(game)), np.float32)
         self._policy_weights = np.zeros(capacity, np.float32)
@@ -64,11 +48,9 @@ class Replay:
         self._actions = np.zeros(_MIN_PAIRS, action_dtype(game.num_actions))
         self._probabilities = np.zeros(_MIN_PAIRS, np.float32)
         self._finals = FinalRing(game, capacity) if keep_finals else None
-        # [K, A]: where action a of a state goes in the state as symmetry k shows it.
-        self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
 
-    def __len__(self) -> int:
-        return min(self.num_added, self.capacity)
+    def _places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return numbers % self.capacity
 
     @property
     def nbytes(self) -> int:
@@ -131,43 +113,6 @@ class Replay:
             self._states[rows], policy, self._values[rows], self._policy_weights[rows], finals
         )
 
-    def rows(self, number: int, size: int, *, window: int | None = None) -> npt.NDArray[np.int64]:
-        """Rows of batch `number`: uniform over the newest `window`, each once if it can."""
-        if not len(self):
-            raise ValueError("the replay buffer is empty")
-        window = min(len(self), window or self.capacity)
-        rng = np.random.default_rng([self.seed, 1, number])
-        drawn = rng.choice(window, size, replace=size > window, shuffle=False)
-        return (self.num_added - 1 - drawn) % self.capacity
-
-    def batch(self, number: int, size: int, *, window: int | None = None) -> TrainingBatch:
-        """Training batch `number`, each row through a symmetry drawn for it."""
-        rows = self.rows(number, size, window=window)
-        rng = np.random.default_rng([self.seed, 2, number])
-        symmetries = rng.integers(0, self.game.num_symmetries, size, dtype=np.int32)
-        return self.view(self.examples(rows), symmetries)
-
-    def view(self, examples: Examples, symmetries: npt.NDArray[np.int32]) -> TrainingBatch:
-        """Examples as symmetries [N] show them."""
-        states = StateBatch.from_data(
-            self.game, np.ascontiguousarray(examples.states), check=False
-        ).symmetry(symmetries)
-        packed = examples.policy
-        policy = np.zeros((len(examples), self.game.num_actions), np.float32)
-        rows = packed.rows
-        policy[rows, self._moved_actions[symmetries[rows], packed.actions]] = packed.probabilities
-        planes, scores, ended = lessons(self.game, examples, symmetries)
-        return TrainingBatch(
-            states.observe(),
-            states.legal_mask(),
-            policy,
-            examples.values,
-            examples.policy_weights,
-            planes,
-            scores,
-            ended,
-        )
-
     def state_dict(self) -> dict[str, Any]:
         """The filled part of the ring and its position."""
         kept = self.examples(np.arange(len(self)))
@@ -181,7 +126,7 @@ class Replay:
             **finals_to_dict(kept.finals),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], parts: Mapping[str, Any] = NO_PARTS) -> None:
         """Takes over what `state_dict` gave; the capacity must be the same."""
         if state["capacity"] != self.capacity:
             raise CheckpointError(

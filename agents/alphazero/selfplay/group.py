@@ -53,6 +53,7 @@ class Group:
         seed: int,
         index: int,
         keep_finals: bool = False,
+        keep_moves: bool = False,
     ) -> None:
         self.game, self.config, self.evaluator = game, config, evaluator
         self.seed, self.index = seed, index
@@ -67,6 +68,7 @@ class Group:
             max_moves=config.policy_moves,
             surprise_weight=config.surprise_weight,
             keep_finals=keep_finals,
+            keep_moves=keep_moves,
         )
         self.openings = Openings(
             game, share=config.opening_share, plies=config.opening_plies, seed=seed, index=index
@@ -225,10 +227,10 @@ class Group:
             return
         rng = np.random.default_rng([self.seed, 6, self.index, self.round, int(rows[0])])
         for turn in range(self.game.max_plies + 1):
-            self.histories.append_proven(rows, states, outcomes)
             keeps = outcomes == best_known(outcomes)[:, None]
-            actions = (rng.random(keeps.shape) * keeps).argmax(axis=1)
-            states.apply(actions.astype(np.int32))
+            actions = (rng.random(keeps.shape) * keeps).argmax(axis=1).astype(np.int32)
+            self.histories.append_proven(rows, states, outcomes, actions)
+            states.apply(actions)
             self._resolve_chance(states, rows + (turn + 1) * self.config.num_trees)
             going = (rng.random(len(rows)) < self.config.continue_proven) & ~states.is_terminal()
             rows, states, outcomes = self._prove(rows[going], states[going])

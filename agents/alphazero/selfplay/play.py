@@ -34,6 +34,7 @@ class SelfPlay:
         num_simulations: of a move's search to begin with; by default as ever after.
         seed: names all random streams.
         keep_finals: examples tell in which states their games ended.
+        keep_moves: examples tell which moves led from one to the next.
 
     With `search` of no cache, no reused subtrees and no proofs, no opening_share, stop_proven off,
     proof_nodes 0 and the bare network as evaluator, whole games are played with an evaluation for
@@ -50,6 +51,7 @@ class SelfPlay:
         num_simulations: int | None = None,
         seed: int = 0,
         keep_finals: bool = False,
+        keep_moves: bool = False,
     ) -> None:
         if len(evaluators) != config.num_groups:
             raise ConfigError(
@@ -68,6 +70,7 @@ class SelfPlay:
                 seed=seed,
                 index=index,
                 keep_finals=keep_finals,
+                keep_moves=keep_moves,
             )
             for index, evaluator in enumerate(evaluators)
         ]

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.replay import Examples, Finals, values_per_position
+from playout.agents.alphazero.replay import Examples, Finals, Moves, values_per_position
+from playout.agents.alphazero.replay.moves import UNKNOWN_ACTION
 from playout.agents.alphazero.replay.policies import Policies, ragged
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import CheckpointError
@@ -35,8 +36,10 @@ FIELDS = {
     "blunder": np.uint8,  # 1 where the move was a bad one made on purpose
     "fast": np.uint8,  # 1 where the search was brief, and nothing is to be learned
     "surprise": np.float32,  # nats from the network's policy to the search's
+    "action": np.int32,  # that was played; UNKNOWN_ACTION: not known
 }
-LATER_FIELDS = ("fast", "surprise")  # which checkpoints of earlier versions do not have: all 0
+# What stands for the fields that checkpoints of earlier versions do not have.
+LATER_FIELDS = {"fast": 0, "surprise": 0, "action": UNKNOWN_ACTION}
 
 
 def best_value(result: SearchResult) -> Float32:
@@ -73,6 +76,7 @@ class Histories:
         max_moves: as `Policies.from_dense` takes it.
         surprise_weight: see SelfPlayConfig.
         keep_finals: examples tell in which states their games ended.
+        keep_moves: examples tell which moves led from one to the next.
     """
 
     def __init__(
@@ -83,9 +87,11 @@ class Histories:
         max_moves: int = 0,
         surprise_weight: float = 0.0,
         keep_finals: bool = False,
+        keep_moves: bool = False,
     ) -> None:
         self.game, self.size, self.max_moves = game, size, max_moves
         self.surprise_weight, self.keep_finals = surprise_weight, keep_finals
+        self.keep_moves = keep_moves
         self.lengths = np.zeros(size, np.int32)
         self._log = _Log(game.state_size, Policies.from_dense(np.zeros((0, game.num_actions))))
         self._rows = [array("q") for _ in range(size)]  # where a game's plies stand in the log
@@ -126,12 +132,25 @@ class Histories:
             blunder=explored,
             fast=np.zeros(self.size) if fast is None else fast,
             surprise=surprise(result) if self.surprise_weight else np.zeros(self.size),
+            action=actions,
         )
 
-    def append_proven(self, rows: Rows, states: StateBatch, outcomes: Outcomes) -> None:
-        """One ply of the games in `rows` [R]: positions and the exact outcomes of all moves [R, A].
+    def append_proven(
+        self,
+        rows: Rows,
+        states: StateBatch,
+        outcomes: Outcomes,
+        actions: npt.NDArray[np.int32],
+    ) -> None:
+        """One ply of the games in `rows` [R], whose result is proven.
 
         Where all moves come to the same, the policy has nothing to learn.
+
+        Args:
+            rows: games.
+            states: their positions [R] ...
+            outcomes: ... with the exact outcomes of all moves [R, A].
+            actions: what is played, if the game goes on, [R].
         """
         best = best_known(outcomes)
         keeps = outcomes == best[:, None]
@@ -146,6 +165,7 @@ class Histories:
             blunder=np.zeros(len(rows)),
             fast=np.zeros(len(rows)),
             surprise=np.zeros(len(rows)),
+            action=actions,
         )
 
     def _append(
@@ -186,7 +206,7 @@ class Histories:
                 short.
         """
         if not len(rows):
-            return Examples.none(self.game, finals=self.keep_finals)
+            return Examples.none(self.game, finals=self.keep_finals, moves=self.keep_moves)
         order = self._order(rows.tolist())
         log, lengths = self._log, self.lengths[rows]
         values = np.empty((len(order), values_per_position(self.game)), np.float32)
@@ -205,10 +225,13 @@ class Histories:
         taught = np.flatnonzero(log.fields["fast"][order] == 0)
         if self.surprise_weight:
             weights[taught] = self._surprising(order[taught], weights[taught], games[taught])
+        moves = None
+        if self.keep_moves:
+            moves = Moves.between(log.fields["action"][order], taught, games)
         if len(taught) < len(order):
             order, values, weights = order[taught], values[taught], weights[taught]
             finals = None if finals is None else finals[taught]
-        return Examples(log.states[order], log.policies(order), values, weights, finals)
+        return Examples(log.states[order], log.policies(order), values, weights, finals, moves)
 
     @staticmethod
     def _finals(states: StateBatch, games: Rows) -> Finals:
@@ -280,7 +303,7 @@ class Histories:
         if state["states"].shape != (total, self.game.state_size):
             raise CheckpointError("the checkpoint's games do not fit this game")
         policy = Policies.from_state(state, total, self.game.num_actions)
-        nothing = dict.fromkeys(LATER_FIELDS, np.zeros(total, np.float32))
+        nothing = {key: np.full(total, value) for key, value in LATER_FIELDS.items()}
         fields = {key: np.asarray({**nothing, **state}[key]) for key in FIELDS}
         if "policy" in state:  # earlier versions took the value of a proven position from the proof
             known = fields["proven"] != UNKNOWN

@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
+from playout.errors import ConfigError
 from torch import Tensor, nn
+
+Board = tuple[int, int, int]
+"""Rows, columns and actions of a board."""
 
 
 class BoardNetworkConfig(Protocol):
@@ -111,6 +115,27 @@ class AuxiliaryNetwork(Protocol):
 
     def all_heads(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """As `heads`, then logits of target planes [M, T, H, W] and scores [M] a cell, or None."""
+
+
+@runtime_checkable
+class SizedNetwork(Protocol):
+    """A network that answers boards of several sizes."""
+
+    def on_board(self, obs_shape: tuple[int, int, int], num_actions: int) -> BoardNetwork:
+        """The network for one of its boards, sharing all weights; ConfigError for another one."""
+
+
+def on_board(net: BoardNetwork, obs_shape: tuple[int, int, int], num_actions: int) -> BoardNetwork:
+    """The same network, sharing its weights, for a board of this shape.
+
+    Raises:
+        ConfigError: it answers no such board.
+    """
+    if net.config.obs_shape == obs_shape and net.config.num_actions == num_actions:
+        return net
+    if isinstance(net, SizedNetwork):
+        return net.on_board(obs_shape, num_actions)
+    raise ConfigError(f"the network was not made for boards of {obs_shape[1]} x {obs_shape[2]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

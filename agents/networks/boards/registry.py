@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.network import Board, BoardNetwork
 from playout.agents.networks.boards.own import OwnNetwork, own_network
 from playout.agents.networks.boards.resnet import ResNet, ResNetConfig, build
 from playout.agents.networks.boards.transformer import (
@@ -32,6 +32,7 @@ def new_network(
     heads: str = "auto",
     planes: bool = False,
     scores: bool = False,
+    boards: tuple[Board, ...] = (),
     seed: int = 0,
 ) -> BoardNetwork:
     """A fresh network for a game.
@@ -44,6 +45,7 @@ def new_network(
         heads: "linear", "pooled" or "auto" (heads.py), of the built-in ones.
         planes: heads for the game's target planes, of a resnet ...
         scores: ... and for its own score.
+        boards: (rows, columns, actions) of further boards, of a resnet with pooled heads.
         seed: the same seed gives the same weights.
 
     Raises:
@@ -53,6 +55,10 @@ def new_network(
     players = game.num_players
     if (planes or scores) and network != "resnet":
         raise ConfigError(f"network {network!r} cannot learn target planes or scores: a resnet can")
+    if boards and network != "resnet":
+        raise ConfigError(f"network {network!r} cannot learn boards of several sizes: a resnet can")
+    if boards and heads == "auto":
+        heads = "pooled"
     if network == "resnet":
         return build(
             shape,
@@ -65,6 +71,7 @@ def new_network(
             side_planes=sides,
             target_planes=game.target_planes if planes else 0,
             scores=scores,
+            boards=boards,
             seed=seed,
         )
     if network == "transformer":

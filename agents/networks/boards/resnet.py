@@ -1,17 +1,20 @@
-"""Residual policy and value networks for board games, and their folded copies for fast inference.
+"""Residual policy and value networks for board games.
 
-`ResNet` learns; `FoldedResNet` answers: batch normalisation is folded into the convolutions and
-every activation is written in place, so a copy runs at the speed of its matrix products. A cell's
-place and the side to move add to its features before the blocks. Left out: heads (heads.py),
-recurrence and planning inside the network.
+A cell's place and the side to move add to its features before the blocks. With pooled heads that
+is all that depends on the board's size, so one network can learn several boards, each with maps of
+its own. Left out: fast answers (folded.py), heads (heads.py), recurrence and planning inside the
+network.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import copy
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from playout.agents.networks.boards.folded import FoldedResNet
 from playout.agents.networks.boards.heads import (
     AuxiliaryHeads,
     answers,
@@ -23,11 +26,10 @@ from playout.agents.networks.boards.heads import (
     side_to_move,
     value_inputs,
 )
-from playout.agents.networks.boards.network import BoardNetwork, Tuning, squash, values_for
+from playout.agents.networks.boards.network import Board, Tuning, squash, values_for
 from playout.agents.networks.boards.norm_relu import norm_relu
 from playout.errors import ConfigError
 from torch import Tensor, nn
-from torch.nn import functional
 
 CPU = torch.device("cpu")
 # name -> (channels, blocks, head_channels)
@@ -59,6 +61,8 @@ class ResNetConfig:
             does not say.
         target_planes: planes of `AuxiliaryHeads`; 0 for none.
         scores: whether they have the game's own score.
+        boards: (rows, columns, actions) of further boards that it answers, with the same planes and
+            pooled heads.
     """
 
     obs_shape: tuple[int, int, int]
@@ -74,6 +78,18 @@ class ResNetConfig:
     side_planes: tuple[int, int] | None = (0, 1)
     target_planes: int = 0
     scores: bool = False
+    boards: tuple[Board, ...] = ()
+
+    def __post_init__(self) -> None:
+        sizes = [self.obs_shape[1:], *(board[:2] for board in self.boards)]
+        if len(set(sizes)) < len(sizes):
+            raise ConfigError("boards of equal size need equal actions, and to be named once")
+        kinds = {divmod(a, h * w) for h, w, a in [(*sizes[0], self.num_actions), *self.boards]}
+        if self.boards and (self.heads != "pooled" or len(kinds) > 1):
+            raise ConfigError(
+                "a network for boards of several sizes needs heads=pooled, and as many actions a "
+                "cell and besides on each"
+            )
 
     @property
     def num_values(self) -> int:
@@ -95,7 +111,9 @@ class ResNetConfig:
         if self.side_planes is not None:
             data["side_planes"] = list(self.side_planes)
         earlier = {"heads": "linear", "side_planes": [0, 1], "zero_sum": True}
-        for name, before in {**earlier, "target_planes": 0, "scores": False}.items():
+        data["boards"] = [list(board) for board in self.boards]
+        later = {"target_planes": 0, "scores": False, "boards": []}
+        for name, before in {**earlier, **later}.items():
             if data[name] == before:
                 del data[name]
         return data
@@ -104,7 +122,9 @@ class ResNetConfig:
     def from_dict(cls, data: dict[str, Any]) -> ResNetConfig:
         """The configuration that `to_dict` wrote; unknown or missing keys are errors."""
         try:
-            return cls(**read_shape({"heads": "linear", "side_planes": (0, 1), **data}))
+            boards = tuple((int(h), int(w), int(a)) for h, w, a in data.get("boards", ()))
+            earlier = {"heads": "linear", "side_planes": (0, 1)}
+            return cls(**read_shape({**earlier, **data, "boards": boards}))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the description of a network: {error}") from None
 
@@ -150,6 +170,16 @@ class Block(nn.Module):
         return norm_relu(self.conv2(y), self.norm2, x)
 
 
+class BoardMaps(nn.Module):
+    """What a network knows of the cells of one more board."""
+
+    def __init__(self, channels: int, height: int, width: int, *, turn: bool) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(channels, height, width))
+        if turn:
+            self.turn = nn.Parameter(torch.zeros(channels, height, width))
+
+
 class ResNet(nn.Module):
     """The residual network as a `BoardNetwork` (network.py).
 
@@ -160,8 +190,6 @@ class ResNet(nn.Module):
         config: the shape.
         generator: of the first weights; by default torch's global one.
     """
-
-    undecayed = ("position", "turn")  # maps of the board: a bias a cell, though they have 3 axes
 
     def __init__(self, config: ResNetConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -174,6 +202,10 @@ class ResNet(nn.Module):
         self.position = nn.Parameter(torch.zeros(config.channels, height, width))
         if config.side_planes is not None:
             self.turn = nn.Parameter(torch.zeros(config.channels, height, width))
+        self.boards = nn.ModuleDict()
+        for rows, columns, _ in config.boards:
+            maps = BoardMaps(config.channels, rows, columns, turn=config.side_planes is not None)
+            self.boards[f"{rows}x{columns}"] = maps
         self.blocks = nn.ModuleList(
             Block(config.channels, pooling=config.pooling and index % 2 == 1)
             for index in range(config.blocks)
@@ -198,6 +230,25 @@ class ResNet(nn.Module):
         initialise_heads(self.policy, self.value_hidden, self.value, generator)
 
     @property
+    def undecayed(self) -> Collection[str]:
+        """Maps of boards: a bias a cell, though they have three axes."""
+        maps = ("position", "turn")
+        return [*maps, *(f"boards.{size}.{name}" for size in self.boards for name in maps)]
+
+    def on_board(self, obs_shape: tuple[int, int, int], num_actions: int) -> ResNet:
+        """The network for one of its boards, sharing all weights; ConfigError for another one."""
+        board = (*obs_shape[1:], num_actions)
+        if obs_shape[0] != self.config.obs_shape[0] or board not in self.config.boards:
+            raise ConfigError(f"the network was not made for boards of {board[0]} x {board[1]}")
+        maps = self.boards[f"{board[0]}x{board[1]}"]
+        view = copy.copy(self)
+        view.config = replace(self.config, obs_shape=obs_shape, num_actions=num_actions, boards=())
+        # Dictionaries of its own: a copy shares them with the network.
+        view._modules = {**self._modules, "boards": nn.ModuleDict()}
+        view._parameters = {**self._parameters, **maps._parameters}
+        return view
+
+    @property
     def tuning(self) -> Tuning:
         """The configured learning rate is that of 32 channels; wider ones take shorter steps."""
         channels, (_, height, width) = self.config.channels, self.config.obs_shape
@@ -209,11 +260,14 @@ class ResNet(nn.Module):
     def trunk(self, obs: Tensor) -> Tensor:
         """What all heads share, [M, channels, H, W]: observations after the last block."""
         x = self.stem(obs)
+        maps: Any = self
+        if obs.shape[-2:] != self.position.shape[-2:]:
+            maps = self.boards[f"{obs.shape[-2]}x{obs.shape[-1]}"]
         # In the dtype of x, since a sum in float32 would make the whole trunk float32.
         layout = torch.channels_last
-        place = self.position[None].to(dtype=x.dtype, memory_format=layout)
+        place = maps.position[None].to(dtype=x.dtype, memory_format=layout)
         if self.config.side_planes is not None and self.config.sees_side:
-            turn = self.turn[None].to(dtype=x.dtype, memory_format=layout)
+            turn = maps.turn[None].to(dtype=x.dtype, memory_format=layout)
             place = place + side_to_move(obs, self.config.side_planes).to(x.dtype) * turn
         x = norm_relu(x, self.stem_norm, place)
         for block in self.blocks:
@@ -248,102 +302,6 @@ class ResNet(nn.Module):
         return FoldedResNet(self, dtype=dtype, device=device)
 
 
-class FoldedResNet(nn.Module):
-    """A ResNet for inference.
-
-    Args:
-        net: the network whose answers it gives.
-        dtype: of its weights and inputs.
-        device: where it answers; by default on the processor.
-    """
-
-    def __init__(
-        self, net: ResNet, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
-    ) -> None:
-        super().__init__()
-        config = net.config
-        self.config = config
-        planes = config.obs_shape[0]
-        self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
-        self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
-        if config.side_planes is not None:
-            self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
-        pairs: list[nn.Conv2d] = []
-        pools: list[nn.Module] = []
-        for index in range(config.blocks):
-            pairs += [nn.Conv2d(config.channels, config.channels, 3, padding=1) for _ in range(2)]
-            use = config.pooling and index % 2 == 1
-            pools.append(nn.Linear(2 * config.channels, config.channels) if use else nn.Identity())
-        self.convs = nn.ModuleList(pairs)
-        self.pools = nn.ModuleList(pools)
-        self.head = nn.Conv2d(config.channels, config.head_channels, 1)
-        heads, features = config.heads, config.head_channels
-        cells = config.obs_shape[1] * config.obs_shape[2]
-        self.policy = make_policy(heads, features, cells, config.num_actions)
-        self.value_hidden = nn.Linear(value_inputs(heads, features, cells), config.value_hidden)
-        self.value = nn.Linear(config.value_hidden, config.num_values)
-        self._convs, self._pools = list(pairs), list(pools)  # plain lists are quick to read
-        self.requires_grad_(False)
-        layout = torch.channels_last
-        self.to(device=device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
-        self.refresh(net)
-
-    @torch.no_grad()
-    def refresh(self, net: BoardNetwork) -> None:
-        """Copies the weights of a ResNet in place, so that captured graphs stay valid."""
-        if not isinstance(net, ResNet):
-            raise TypeError(f"a {type(net).__name__} cannot be folded as a ResNet")
-        fold(self.stem, net.stem, net.stem_norm)
-        self.position.copy_(net.position)
-        if self.config.side_planes is not None:
-            self.turn.copy_(net.turn)
-        for index, block in enumerate(net.blocks):
-            assert isinstance(block, Block)
-            fold(self._convs[2 * index], block.conv1, block.norm1)
-            fold(self._convs[2 * index + 1], block.conv2, block.norm2)
-            pool = self._pools[index]
-            if isinstance(pool, nn.Linear) and block.pool is not None:
-                pool.weight.copy_(block.pool.weight)
-                pool.bias.copy_(block.pool.bias)
-        fold(self.head, net.head, net.head_norm)
-        for name in ("policy", "value_hidden", "value"):
-            theirs = getattr(net, name).state_dict()
-            for key, mine in getattr(self, name).state_dict().items():
-                mine.copy_(theirs[key])
-
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and values, both float32."""
-        x = conv3x3(obs, self.stem).add_(self.position)
-        if self.config.side_planes is not None and self.config.sees_side:
-            x.addcmul_(side_to_move(obs, self.config.side_planes), self.turn)
-        x = functional.relu_(x)
-        for index, pool in enumerate(self._pools):
-            y = functional.relu_(conv3x3(x, self._convs[2 * index]))
-            if isinstance(pool, nn.Linear):
-                y = y + pool(pooled(y))[:, :, None, None]
-            x = functional.relu_(conv3x3(y, self._convs[2 * index + 1]).add_(x))
-        x = functional.relu_(self.head(x))
-        logits, value_logits = answers(
-            self.config.heads, x, self.policy, self.value_hidden, self.value
-        )
-        return logits.float(), squash(value_logits, self.config.num_values)
-
-
-def conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """The convolution without a module call, whose overhead costs small networks a tenth."""
-    return functional.conv2d(x, conv.weight, conv.bias, 1, 1)
-
-
-def fold(target: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Writes a convolution and its evaluated normalisation into one convolution with a bias."""
-    assert (
-        norm.running_var is not None and norm.running_mean is not None and target.bias is not None
-    )
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    target.weight.copy_(conv.weight * scale[:, None, None, None])
-    target.bias.copy_(norm.bias - norm.running_mean * scale)
-
-
 def build(
     obs_shape: tuple[int, int, int],
     num_actions: int,
@@ -356,6 +314,7 @@ def build(
     side_planes: tuple[int, int] | None = (0, 1),
     target_planes: int = 0,
     scores: bool = False,
+    boards: tuple[Board, ...] = (),
     seed: int = 0,
 ) -> ResNet:
     """A fresh network of a preset or CHANNELSxBLOCKS size; the same seed gives the same weights."""
@@ -374,6 +333,7 @@ def build(
         side_planes=side_planes,
         target_planes=target_planes,
         scores=scores,
+        boards=boards,
     )
     # Linear layers draw from the global generator before we set them: keep it as it was.
     with torch.random.fork_rng(devices=[]):

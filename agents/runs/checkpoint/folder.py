@@ -25,6 +25,13 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_MANIFEST_BYTES = 1 << 20
 
 
+class Unchanging(dict[str, Any]):
+    """A part of a state, under a key of the top level, that is the same wherever it has that key.
+
+    The next checkpoint of the run shares its file instead of writing it again.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A complete checkpoint on disk, as its manifest describes it."""
@@ -73,13 +80,21 @@ def write(
     run_id: str,
     metric: float | None,
     info: dict[str, Any],
+    before: Checkpoint | None = None,
 ) -> None:
-    """Write a complete checkpoint into a new folder and make it durable (the caller renames it)."""
+    """Write a complete checkpoint into a new folder and make it durable (the caller renames it).
+
+    What is `Unchanging` and stands in the checkpoint `before` as well is linked to its file there.
+    """
     text, groups = encode(state)
+    shared = {f"{key}.safetensors" for key, value in state.items() if isinstance(value, Unchanging)}
     os.mkdir(folder)
     written = {SKELETON: durable_io.write_new(folder / SKELETON, [text])}
     for name, tensors in groups.items():
         path = folder / f"{name}.safetensors"
+        if before is not None and path.name in shared and _linked(before, path):
+            written[path.name] = before.files[path.name]
+            continue
         chunks = tensor_file.chunks(tensors, {"format": "pt"})
         written[path.name] = durable_io.write_new(path, chunks)
     manifest = {
@@ -97,6 +112,19 @@ def write(
     }
     durable_io.write_new(folder / MANIFEST, [durable_io.encode_json(durable_io.seal(manifest))])
     durable_io.fsync_folder(folder)
+
+
+def _linked(before: Checkpoint, path: Path) -> bool:
+    """Links a file of an earlier checkpoint to `path`, if it is there in its full size."""
+    size, _ = before.files.get(path.name, (-1, ""))
+    source = before.path / path.name
+    try:
+        if source.is_symlink() or source.stat().st_size != size:
+            return False
+        os.link(source, path, follow_symlinks=False)
+    except OSError:  # a file system without links, or too many of them: written anew
+        return False
+    return True
 
 
 def _number(value: Any) -> bool:

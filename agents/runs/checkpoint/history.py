@@ -19,7 +19,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
-from playout.agents.runs.checkpoint.folder import Checkpoint
+from playout.agents.runs.checkpoint.folder import Checkpoint, Unchanging
 from playout.errors import CheckpointError, RunError
 
 
@@ -67,10 +67,19 @@ class Checkpoints:
         target = self._folder / checkpoints.name_of(step)
         aside = target.with_name(target.name + ".tmp")
         old = target.with_name(target.name + ".old.tmp")
+        before = None
+        if any(isinstance(part, Unchanging) for part in state.values()):
+            before = next(iter(self.checkpoints()), None)
         try:
             durable_io.remove(aside)
             checkpoints.write(
-                aside, state, step=step, run_id=self.id, metric=metric, info=info or {}
+                aside,
+                state,
+                step=step,
+                run_id=self.id,
+                metric=metric,
+                info=info or {},
+                before=before,
             )
             if target.exists():
                 os.rename(target, old)

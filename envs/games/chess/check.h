@@ -14,7 +14,41 @@
 #define CHESS_MAX_LEGAL 256
 #define CHESS_ROOM 512          /* moves of sixteen pieces, however they stand */
 
-/* Can these men come from eight pawns and the eight pieces behind them? */
+/* What is wrong with a position or with its text; CHESS_FAULTS says it in words, in the same order. */
+enum {
+    CHESS_BAD_PLACEMENT = -2,
+    CHESS_BAD_SIDE = -3,
+    CHESS_BAD_RIGHTS = -4,
+    CHESS_BAD_PASSED = -5,
+    CHESS_BAD_COUNTERS = -6,
+    CHESS_BAD_KINGS = -7,
+    CHESS_BAD_MEN = -8,
+    CHESS_BAD_PAWNS = -9,
+    CHESS_BAD_CASTLING = -10,
+    CHESS_BAD_CHECKS = -11,
+    CHESS_BAD_TURN = -12,
+    CHESS_BAD_PUSH = -13,
+    CHESS_BAD_NUMBER = -14,
+};
+
+static const char *const CHESS_FAULTS[] = {
+    "the pieces are not eight ranks of eight squares in letters PNBRQKpnbrqk and digits, with / between them",
+    "the side to move is not w or b",
+    "the rights to castle are not - or some of the letters KQkq, each once",
+    "the square for en passant is not -, or one of rank 6 with White and of rank 3 with Black to move",
+    "the two counters are not numbers of half-moves without progress and of the move, with nothing behind them",
+    "a side has not exactly one king",
+    "a side has more men than eight pawns and their promotions give",
+    "a pawn stands on the first or the last rank",
+    "a right to castle is given, but king or rook are not at home",
+    "a king is attacked by three pieces at once",
+    "the side that is not to move is in check",
+    "no pawn has just gone past the square for en passant",
+    "more moves are legal than there is room for",
+    NULL,
+};
+
+/* Can these men come from eight pawns and the eight pieces behind them? 0, or what is wrong. */
 static inline int chess_check_side(const chess_board *b, uint64_t side) {
     const uint64_t bishops = chess_diagonals(b) & ~b->plane[1] & side;
     const int pawns = __builtin_popcountll(chess_pawns(b) & side);
@@ -26,28 +60,31 @@ static inline int chess_check_side(const chess_board *b, uint64_t side) {
     };
     int promoted = 0;
     for (int i = 0; i < 4; i++) promoted += counts[i] > 0 ? counts[i] : 0;
-    return __builtin_popcountll(chess_kings(b) & side) == 1 && pawns + promoted <= 8 ? 0 : -1;
+    if (__builtin_popcountll(chess_kings(b) & side) != 1) return CHESS_BAD_KINGS;
+    return pawns + promoted <= 8 ? 0 : CHESS_BAD_MEN;
 }
 
-/* The board, the rights to castle, and that the side that has moved is not in check; 0, or -1. */
+/* The board, the rights to castle, and that the side that has moved is not in check; 0, or what is wrong. */
 static inline int chess_check_board(const chess_tables *t, const chess_state *s) {
     const chess_board *b = &s->board;
     const uint64_t occupied = chess_occupied(b);
     if ((b->own & ~occupied) || (b->plane[2] & ~b->plane[0] & ~b->plane[1])) return -1;
-    if (chess_check_side(b, b->own) || chess_check_side(b, occupied & ~b->own)) return -1;
-    if (chess_pawns(b) & (CHESS_RANK_1 | CHESS_RANK_8)) return -1;
+    const int own = chess_check_side(b, b->own), theirs = chess_check_side(b, occupied & ~b->own);
+    if (own || theirs) return own ? own : theirs;
+    if (chess_pawns(b) & (CHESS_RANK_1 | CHESS_RANK_8)) return CHESS_BAD_PAWNS;
     if (s->rights > 15 || s->black > 1) return -1;
     static const uint8_t ROOKS[4] = {7, 0, 63, 56};
     for (int i = 0; i < 4; i++) {
         if (!((s->rights >> i) & 1)) continue;
         const uint64_t mine = i < 2 ? b->own : ~b->own, king = i < 2 ? CHESS_BIT(4) : CHESS_BIT(60);
-        if (chess_at(b, ROOKS[i]) != CHESS_ROOK || !(mine & CHESS_BIT(ROOKS[i])) || !(chess_kings(b) & mine & king)) return -1;
+        if (chess_at(b, ROOKS[i]) != CHESS_ROOK || !(mine & CHESS_BIT(ROOKS[i])) || !(chess_kings(b) & mine & king))
+            return CHESS_BAD_CASTLING;
     }
     const uint64_t checkers = chess_checkers(t, b);
-    if (checkers & (checkers - 1) & ((checkers & (checkers - 1)) - 1)) return -1;
+    if (checkers & (checkers - 1) & ((checkers & (checkers - 1)) - 1)) return CHESS_BAD_CHECKS;
     chess_board other = *b;
     chess_turn(&other);
-    return chess_checkers(t, &other) ? -1 : 0;
+    return chess_checkers(t, &other) ? CHESS_BAD_TURN : 0;
 }
 
 /* Has a pawn of the other side just gone two squares on `file`? 0, or -1. */

@@ -89,7 +89,7 @@ static inline int chess_read_number(const char **text, int most) {
     return value;
 }
 
-/* The placement of the pieces, white to move; 0, or -1. */
+/* The placement of the pieces, white to move; 0, or what is wrong. */
 static inline int chess_read_placement(chess_state *s, const char **text) {
     const char *c = *text;
     for (int rank = 7; rank >= 0; rank--) {
@@ -101,19 +101,19 @@ static inline int chess_read_placement(chess_state *s, const char **text) {
                 continue;
             }
             const char upper = (char)(*c & ~32), *found = upper ? strchr("PNKBRQ", upper) : NULL;
-            if (!found || !((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z'))) return -1;
+            if (!found || !((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z'))) return CHESS_BAD_PLACEMENT;
             const int square = 8 * rank + file++;
             chess_put(&s->board, square, (int)(strchr(CHESS_LETTERS, upper) - CHESS_LETTERS));
             if (*c == upper) s->board.own |= CHESS_BIT(square);
             digit = 0;
         }
-        if (file != 8 || *c++ != (rank ? '/' : ' ')) return -1;
+        if (file != 8 || *c++ != (rank ? '/' : ' ')) return CHESS_BAD_PLACEMENT;
     }
     *text = c;
     return 0;
 }
 
-/* Rights and the square for en passant, white to move; 0, or -1. */
+/* Rights and the square for en passant, white to move; 0, or what is wrong. */
 static inline int chess_read_rights(chess_state *s, const char **text) {
     const char *c = *text;
     if (*c == '-') {
@@ -121,17 +121,17 @@ static inline int chess_read_rights(chess_state *s, const char **text) {
     } else {
         for (const char *found; *c && (found = strchr(CHESS_RIGHTS, *c)); c++) {
             const int right = 1 << (found - CHESS_RIGHTS);
-            if (s->rights & right) return -1;
+            if (s->rights & right) return CHESS_BAD_RIGHTS;
             s->rights |= (uint8_t)right;
         }
-        if (!s->rights) return -1;
+        if (!s->rights) return CHESS_BAD_RIGHTS;
     }
-    if (*c++ != ' ') return -1;
+    if (*c++ != ' ') return CHESS_BAD_RIGHTS;
     s->file = CHESS_NO_FILE;
     if (*c == '-') {
         c++;
     } else {
-        if (c[0] < 'a' || c[0] > 'h' || c[1] != (s->black ? '3' : '6')) return -1;
+        if (c[0] < 'a' || c[0] > 'h' || c[1] != (s->black ? '3' : '6')) return CHESS_BAD_PASSED;
         s->file = (uint8_t)(c[0] - 'a');
         c += 2;
     }
@@ -139,36 +139,38 @@ static inline int chess_read_rights(chess_state *s, const char **text) {
     return 0;
 }
 
+/* 0, or what is wrong. */
 static inline int chess_read_fen(const chess_rules *rules, chess_state *s, int32_t size, const char *text) {
     memset(s, 0, (size_t)size);
-    if (chess_read_placement(s, &text)) return -1;
-    if ((*text != 'w' && *text != 'b') || text[1] != ' ') return -1;
+    int fault = chess_read_placement(s, &text);
+    if (fault) return fault;
+    if ((*text != 'w' && *text != 'b') || text[1] != ' ') return CHESS_BAD_SIDE;
     s->black = *text == 'b';
     text += 2;
-    if (chess_read_rights(s, &text)) return -1;
+    if ((fault = chess_read_rights(s, &text)) != 0) return fault;
     s->number = 1;
     if (*text == ' ') {
         text++;
         const int clock = chess_read_number(&text, rules->clock_limit);
-        if (clock < 0 || *text++ != ' ') return -1;
+        if (clock < 0 || *text++ != ' ') return CHESS_BAD_COUNTERS;
         const int number = chess_read_number(&text, CHESS_MAX_NUMBER);
-        if (number < 0) return -1;
+        if (number < 0) return CHESS_BAD_COUNTERS;
         s->clock = (uint8_t)clock;
         s->number = (uint16_t)(number ? number : 1);
     }
-    if (*text) return -1;
+    if (*text) return CHESS_BAD_COUNTERS;
     if (s->black) {
         chess_turn(&s->board);
         s->rights = (uint8_t)chess_turn_rights(s->rights);
     }
-    if (chess_check_board(&rules->tables, s)) return -1;
+    if ((fault = chess_check_board(&rules->tables, s)) != 0) return fault;
     chess_board *b = &s->board;
     if (s->file != CHESS_NO_FILE) {
-        if (chess_check_passed(b, s->file) || s->clock) return -1;
+        if (chess_check_passed(b, s->file) || s->clock) return CHESS_BAD_PUSH;
         if (!chess_can_take_passed(&rules->tables, b, s->file)) s->file = CHESS_NO_FILE;
     }
     chess_settle(rules, s);
-    return chess_check_moves(rules, s);
+    return chess_check_moves(rules, s) ? CHESS_BAD_NUMBER : 0;
 }
 
 #endif

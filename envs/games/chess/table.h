@@ -175,6 +175,7 @@ static const char *chess_make(playout_game *game, const double *values) {
     game->read_action = chess_read_action;
     game->write_state = chess_write_state;
     game->read_state = chess_read_state;
+    game->state_faults = CHESS_FAULTS;
     game->write_board = chess_write_board;
     game->check = chess_check_state;
     game->playout = chess_playout;

@@ -206,14 +206,16 @@ def test_no_graphs_are_captured_for_more_boards_than_are_asked_for(monkeypatch):
             asked.append(chunk)
             super().__init__(net, device="cpu", chunk=chunk, **options)
 
-    monkeypatch.setattr("playout.agents.alphazero.trainer.NetworkEvaluator", Recorded)
+    for module in ("trainer", "variants"):
+        monkeypatch.setattr(f"playout.agents.alphazero.{module}.NetworkEvaluator", Recorded)
     selfplay = SelfPlayConfig(num_groups=1, num_trees=40)
     config = AlphaZeroConfig(game="tic_tac_toe", size="8x1", updates=1, selfplay=selfplay)
     trainer = AlphaZeroTrainer(config, device=torch.device("cpu"))
     trainer._rated_network()
     assert asked == [None, None]  # the cache decides
     trainer.device, trainer._rated_index = torch.device("meta"), -1
-    trainer._make_evaluators()
+    trainer.variants[0].device = trainer.device
+    trainer.variants[0].make_evaluators(trainer.learners[0].average)
     trainer._rated_network()
     assert asked[2:] == [64, 4096]  # trees; 400 positions in eight symmetries
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from playout.agents.alphazero.evaluator import (
     NetworkEvaluator,
+    RandomSymmetryEvaluator,
     SymmetricEvaluator,
     measure_rate,
 )
@@ -102,3 +103,25 @@ def test_the_mean_over_symmetries_is_the_same_for_mirrored_positions():
         np.testing.assert_allclose(seen_logits[:, moved[k]], logits, atol=1e-5)
     alone, _ = network.evaluate(LeafBatch.of(states))
     assert not np.allclose(alone, logits, atol=1e-6)
+
+
+def test_a_position_is_answered_through_the_symmetry_that_was_drawn_for_it():
+    game = playout.game("tic_tac_toe")
+    network = NetworkEvaluator(
+        build(game.obs_shape, 9, size="tiny", seed=3), device="cpu", dtype="float32"
+    )
+    evaluator = RandomSymmetryEvaluator(network, game, seed=5)
+    states = game.batch(60)
+    states.random_plies(np.arange(60, dtype=np.int32) % 6, 4)
+    kinds = evaluator.symmetries(states)
+    assert set(kinds.tolist()) == set(range(8))
+    logits, values = evaluator.evaluate(LeafBatch.of(states))
+    for row, kind in enumerate(kinds.tolist()):
+        seen, worth = network.evaluate(LeafBatch.of(states[[row]].symmetry(kind)))
+        back = [game.symmetry_action(kind, action) for action in range(9)]
+        np.testing.assert_allclose(logits[row], seen[0, back], atol=1e-5)
+        np.testing.assert_allclose(values[row], worth[0], atol=1e-5)
+    alone, _ = evaluator.evaluate(LeafBatch.of(states[[7]]))
+    np.testing.assert_allclose(alone[0], logits[7], atol=1e-5)
+    evaluator.number = 1
+    assert (evaluator.symmetries(states) != kinds).mean() > 0.5

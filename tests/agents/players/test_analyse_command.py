@@ -308,6 +308,24 @@ def test_games_of_another_board_are_refused_and_another_komi_is_not(tmp_path, ca
     assert main(["analyse", "go(size=5, komi=7)", *options]) == 0
 
 
+def test_games_of_many_actions_have_answers_by_move(tmp_path, capsys):
+    path = tmp_path / "game.pgn"
+    path.write_text("1. f3 e5 2. g4 *\n")
+    words = ["--evaluator", "rollout", "--simulations", "8", "--moves-file", path]
+    code, text, _ = run(capsys, "chess", *words)
+    state = playout.game("chess").initial_state()
+    legal = {state.action_text(action) for action in state.legal_actions}
+    first = json.loads(text)[0]
+    assert code == 0 and set(first["policy"]) == set(first["visits"]) == legal
+    assert sum(first["visits"].values()) == 8 and first["move"] in legal
+    assert list(first["policy"].values()) == sorted(first["policy"].values(), reverse=True)
+    _, text, _ = run(capsys, "chess", *words, "--no-by-move")
+    assert len(json.loads(text)[0]["policy"]) == playout.game("chess").num_actions
+    words = ["--evaluator", "solver", "--moves", "", "--by-move", "--json", "-"]
+    _, text, _ = run(capsys, "tic_tac_toe", *words)
+    assert '"policy": {"1"' in text
+
+
 def test_the_solver_gives_up_where_a_person_waits(monkeypatch, capsys):
     monkeypatch.setattr("playout.mcts.exact.solver.PATIENCE", 2000)
     assert main(["analyse", "othello(size=6)", "--evaluator", "solver", "--moves", ""]) == 2

@@ -76,6 +76,19 @@ def test_undo_goes_back_to_the_persons_own_move():
     assert shown.count("There is nothing to take back.") == 2
 
 
+def test_the_board_is_shown_after_a_move_of_ones_own():
+    shown, words = [], iter(["5", "quit"])
+    person = HumanPlayer(ask=lambda text: next(words), show=shown.append)
+    game = playout.game("tic_tac_toe")
+    assert play_one(game, (person, Script()), show=shown.append) is None
+    mine = str(game.from_moves("5"))
+    assert [text.strip("\n") for text in shown[:3]] == [
+        str(game.initial_state()),
+        mine,
+        "script plays 1",
+    ]
+
+
 def test_a_hint_names_a_move_and_the_end_of_input_leaves(monkeypatch, capsys):
     text = play(monkeypatch, capsys, ["hint"])
     assert "uct:100 would play" in text and "Bye." in text

@@ -10,7 +10,7 @@ import playout
 import pytest
 from playout.envs.core.game import NativeGame
 from playout.envs.games._games import make as make_by_name
-from playout.errors import GameError
+from playout.errors import GameError, IllegalActionError
 from playout.testing import GameCheckError, check_game
 
 P, INT, F = c.c_void_p, c.c_int32, c.POINTER(c.c_float)
@@ -66,6 +66,7 @@ Table._fields_ = [
     *((name, P) for name in ["is_legal", "eval_key", "info_key", "resample", "score", "targets"]),
     ("target_planes", INT),
     ("write_view", P),
+    ("state_faults", P),
 ]
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer
@@ -97,6 +98,34 @@ def faulty():
 
     yield build
     alive.clear()
+
+
+def test_a_game_that_writes_actions_reads_them_too(faulty):
+    """Without read_action, those that may be played are read by how they are written."""
+    capsule = faulty()
+    Table.from_address(get_pointer(capsule, b"playout.game.v2")).read_action = KINDS[
+        "read_action"
+    ]()
+
+    def letters(original):
+        def write(game, state, action, text):
+            text[0], text[1] = bytes([97 + action]), b"\0"
+            return 1
+
+        return write
+
+    changed = faulty(write_action=letters)
+    Table.from_address(get_pointer(changed, b"playout.game.v2")).read_action = KINDS[
+        "read_action"
+    ]()
+    state = NativeGame(changed).initial_state()
+    assert [state.read_action(text) for text in "abi"] == [0, 1, 8]
+    for text in ("j", "ab", ""):
+        with pytest.raises(IllegalActionError):
+            state.read_action(text)
+    with pytest.raises(IllegalActionError):
+        state.apply(0).read_action("a")
+    assert NativeGame(capsule).initial_state().read_action("1") == 0
 
 
 def test_the_table_in_this_file_is_the_one_of_the_header(faulty):

@@ -130,6 +130,8 @@ def test_what_pgn_has_no_place_for_is_refused(tmp_path):
     other = playout.game("connect_four")
     with pytest.raises(ConfigError, match=r"\.pgn files hold chess, not connect_four"):
         files.must_hold(path, other)
+    with pytest.raises(ConfigError, match=r"hold chess, not go; use \.sgf or \.jsonl"):
+        files.must_hold(path, playout.game("go(size=5)"))
     with pytest.raises(DataError, match="games of chess"):
         files.append(path, [GameRecord.from_actions(other, [3], players=["a", "b"])])
     for info in ({"two words": 1}, {"Event": 3}, {"FEN": "x"}):

@@ -211,6 +211,28 @@ def test_positions_that_no_game_reaches_are_refused_in_one_line(text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("startpos", "eight ranks of eight squares"),
+        ("4k3/8/8/8/8/8/8/4K3 x - - 0 1", "not w or b"),
+        ("4k3/8/8/8/8/8/8/4K3 w KK - 0 1", "each once"),
+        ("4k3/8/8/8/8/8/8/4K3 w - e9 0 1", "en passant is not -"),
+        ("4k3/8/8/8/8/8/8/4K3 w - - 0 one", "two counters"),
+        ("4k3/8/8/8/8/8/8/2K1K3 w - - 0 1", "exactly one king"),
+        ("4k3/8/8/8/8/P7/PPPPPPPP/4K3 w - - 0 1", "more men"),
+        ("P3k3/8/8/8/8/8/8/4K3 w - - 0 1", "pawn stands on"),
+        ("4k3/8/8/8/8/8/8/4K3 w K - 0 1", "not at home"),
+        ("4k3/8/8/8/4r3/8/2n3b1/4K1r1 w - - 0 1", "three pieces at once"),
+        ("4k3/8/8/8/8/8/4R3/4K3 w - - 0 1", "not to move is in check"),
+        ("4k3/8/8/8/3P4/3N4/8/4K3 b - d3 0 1", "just gone past"),
+    ],
+)
+def test_what_is_wrong_with_a_position_is_said(text, reason):
+    with pytest.raises(GameError, match=reason):
+        GAME.from_text(text)
+
+
 def test_fen_without_its_counters_is_read():
     assert GAME.from_text(KIWIPETE[:-4]).text == KIWIPETE
 

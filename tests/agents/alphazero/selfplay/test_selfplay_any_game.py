@@ -131,7 +131,7 @@ def test_it_learns_which_first_move_is_worth_most(kind):
     for _ in range(config.updates):
         trainer.update()
     leaves = LeafBatch.of(game.batch(1))
-    logits, values = trainer._network_evaluators[0].evaluate(leaves)
+    logits, values = trainer.variants[0].network_evaluators[0].evaluate(leaves)
     best = {Climb: 1, Dice: 1, Share: 0}[kind]  # a step, a roll, a point for oneself
     assert logits[0].argmax() == best
     if kind is Climb:

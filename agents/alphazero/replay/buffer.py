@@ -1,0 +1,119 @@
+"""`ReplayBuffer`: what every replay of self-play positions does, training batches above all.
+
+Observations, masks and dense policies are made when a batch is drawn, each row seen through a
+random symmetry of the board. What a batch holds is a function of the buffer and of (seed, number of
+the batch) alone. Left out: how positions are kept (ring.py, compact.py), and priorities.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from playout.agents.alphazero.replay.examples import Examples, TrainingBatch
+from playout.agents.alphazero.replay.finals import lessons
+from playout.envs.core.game import NativeGame, StateBatch
+from playout.errors import ConfigError
+
+Rows = npt.NDArray[np.int64]
+NO_PARTS: Mapping[str, Any] = {}
+
+
+class ReplayBuffer(ABC):
+    """The newest `capacity` examples.
+
+    Args:
+        game: the game whose states are stored.
+        capacity: rows kept.
+        seed: names the stream that batches are drawn from.
+
+    Attributes:
+        num_added: examples that were ever added; numbers of examples count from 0.
+    """
+
+    def __init__(self, game: NativeGame, capacity: int, *, seed: int = 0) -> None:
+        if capacity < 1:
+            raise ConfigError(
+                f"a replay buffer needs room for at least one position, not {capacity}"
+            )
+        self.game, self.capacity, self.seed = game, capacity, seed
+        self.num_added = 0
+        # [K, A]: where action a of a state goes in the state as symmetry k shows it.
+        self._moved_actions = np.asarray(game.symmetry_actions(), np.int64)
+
+    def __len__(self) -> int:
+        return min(self.num_added, self.capacity)
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of all arrays, unused room included."""
+
+    @abstractmethod
+    def add(self, examples: Examples) -> None:
+        """Stores examples, over the oldest ones where the buffer is full."""
+
+    @abstractmethod
+    def examples(self, rows: Rows) -> Examples:
+        """The examples at these rows, see `rows`."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What the buffer holds, for a checkpoint."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any], parts: Mapping[str, Any] = NO_PARTS) -> None:
+        """Takes over what `state_dict` gave; the capacity must be the same.
+
+        Args:
+            state: it.
+            parts: the whole state of the checkpoint, in which `parts` stand by their names.
+        """
+
+    def parts(self) -> dict[str, Any]:
+        """What stands in a checkpoint under names of its own, on the top level."""
+        return {}
+
+    def _places(self, numbers: Rows) -> Rows:
+        """Rows of examples by their numbers."""
+        return numbers
+
+    def rows(self, number: int, size: int, *, window: int | None = None) -> Rows:
+        """Rows of batch `number`: uniform over the newest `window`, each once if it can."""
+        if not len(self):
+            raise ValueError("the replay buffer is empty")
+        window = min(len(self), window or self.capacity)
+        rng = np.random.default_rng([self.seed, 1, number])
+        drawn = rng.choice(window, size, replace=size > window, shuffle=False)
+        return self._places(self.num_added - 1 - drawn)
+
+    def batch(self, number: int, size: int, *, window: int | None = None) -> TrainingBatch:
+        """Training batch `number`, each row through a symmetry drawn for it."""
+        rows = self.rows(number, size, window=window)
+        rng = np.random.default_rng([self.seed, 2, number])
+        symmetries = rng.integers(0, self.game.num_symmetries, size, dtype=np.int32)
+        return self.view(self.examples(rows), symmetries)
+
+    def view(self, examples: Examples, symmetries: npt.NDArray[np.int32]) -> TrainingBatch:
+        """Examples as symmetries [N] show them."""
+        states = StateBatch.from_data(
+            self.game, np.ascontiguousarray(examples.states), check=False
+        ).symmetry(symmetries)
+        packed = examples.policy
+        policy = np.zeros((len(examples), self.game.num_actions), np.float32)
+        rows = packed.rows
+        policy[rows, self._moved_actions[symmetries[rows], packed.actions]] = packed.probabilities
+        planes, scores, ended = lessons(self.game, examples, symmetries)
+        return TrainingBatch(
+            states.observe(),
+            states.legal_mask(),
+            policy,
+            examples.values,
+            examples.policy_weights,
+            planes,
+            scores,
+            ended,
+        )
