@@ -48,7 +48,7 @@ class Command(MachineOptions):
 
     In JSON: "action" is the move to play, numbered from 0, and "move" the same as the
     board shows it; "pv" and "pv_moves" are the expected line alike. "policy" and
-    "visits" have an entry for each action, numbered from 0, or with --by-move one for
+    "visits" have an entry for each action, numbered from 0, or with --by move one for
     each legal move, the likeliest first; "value" is the result that the side to move
     expects, from -1 to 1: with a search the mean over all moves that it tried.
     """
@@ -70,9 +70,9 @@ class Command(MachineOptions):
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the answers to this file, a JSON list with one object a line; - is standard output."""
 
-    by_move: bool | None = None
-    """In JSON: "policy" and "visits" as objects by legal move instead of lists by action. By
-    default where a game has more than 400 actions, as chess has."""
+    by: Literal["auto", "action", "move"] = "auto"
+    """In JSON: "policy" and "visits" as lists by action or objects by legal move; "auto": by move
+    where a game has more than 400 actions, as chess has."""
 
     simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Simulations a position, 0 for the bare policy; by default what the run plays with."""
@@ -150,8 +150,8 @@ def _answer_file(command: Command, path: Path) -> int:
 
 def _by_move(command: Command, game: NativeGame) -> bool:
     """Whether answers name moves, since a list of all actions would be mostly zeros."""
-    given = command.by_move
-    return game.num_actions > _MAX_LISTED_ACTIONS if given is None else given
+    many = game.num_actions > _MAX_LISTED_ACTIONS
+    return command.by == "move" or (command.by == "auto" and many)
 
 
 def read_lines(path: Path) -> list[str]:

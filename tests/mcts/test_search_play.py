@@ -170,7 +170,7 @@ def test_uct_looks_where_rewards_are_whatever_their_scale(tools):
     """The bonus for moves seldom tried is measured by the results, not by the game's scale."""
     found = []
     for scale in (1.0, 256.0, 65536.0):
-        rules = tools.GAMES["points1"]()
+        rules = tools.games["points1"]()
         rules.value_scale = scale
         search = Search(from_python(rules), SearchConfig(algorithm="uct", num_simulations=200))
         found.append(search.run(from_python(rules).batch(1)).visits)

@@ -6,7 +6,7 @@ copy runs at the speed of its matrix products. The network itself, which learns,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from playout.agents.networks.boards.heads import (
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from playout.agents.networks.boards.resnet import ResNet
+    from playout.agents.networks.boards.resnet import Block, ResNet
 
 
 class FoldedResNet(nn.Module):
@@ -67,16 +67,14 @@ class FoldedResNet(nn.Module):
     @torch.no_grad()
     def refresh(self, net: BoardNetwork) -> None:
         """Copies the weights of a ResNet in place, so that captured graphs stay valid."""
-        from playout.agents.networks.boards.resnet import Block, ResNet
-
-        if not isinstance(net, ResNet):
+        if type(net.config) is not type(self.config):
             raise TypeError(f"a {type(net).__name__} cannot be folded as a ResNet")
+        net = cast("ResNet", net)
         fold(self.stem, net.stem, net.stem_norm)
         self.position.copy_(net.position)
         if self.config.side_planes is not None:
             self.turn.copy_(net.turn)
-        for index, block in enumerate(net.blocks):
-            assert isinstance(block, Block)
+        for index, block in enumerate(cast("list[Block]", net.blocks)):
             fold(self._convs[2 * index], block.conv1, block.norm1)
             fold(self._convs[2 * index + 1], block.conv2, block.norm2)
             pool = self._pools[index]

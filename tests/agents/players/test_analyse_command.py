@@ -319,9 +319,9 @@ def test_games_of_many_actions_have_answers_by_move(tmp_path, capsys):
     assert code == 0 and set(first["policy"]) == set(first["visits"]) == legal
     assert sum(first["visits"].values()) == 8 and first["move"] in legal
     assert list(first["policy"].values()) == sorted(first["policy"].values(), reverse=True)
-    _, text, _ = run(capsys, "chess", *words, "--no-by-move")
+    _, text, _ = run(capsys, "chess", *words, "--by", "action")
     assert len(json.loads(text)[0]["policy"]) == playout.game("chess").num_actions
-    words = ["--evaluator", "solver", "--moves", "", "--by-move", "--json", "-"]
+    words = ["--evaluator", "solver", "--moves", "", "--by", "move", "--json", "-"]
     _, text, _ = run(capsys, "tic_tac_toe", *words)
     assert '"policy": {"1"' in text
 
