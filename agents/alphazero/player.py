@@ -189,8 +189,12 @@ def player_of(
 ) -> AlphaZeroPlayer:
     """The player that a run's network makes."""
     device = resolve_device(machine.device)
+    try:
+        own = on_board(net, learned.obs_shape, learned.num_actions)
+    except ConfigError:
+        raise RunError(f"the network was not made for {learned}") from None
     network = NetworkEvaluator(
-        on_board(net, learned.obs_shape, learned.num_actions),
+        own,
         device=device,
         dtype=resolve_dtype(machine.dtype, device),
         threads=machine.threads or os.cpu_count() or 1,
