@@ -1,17 +1,20 @@
 """Settings of an AlphaZero run by their names: those of stored runs, and those that a person gives.
 
 `stored_config` reads what a run directory holds, older names included; `with_settings` changes
-settings by name, such as "learner.batch_size" or "batch_size". What they mean says config.py.
+settings by name, such as "learner.batch_size" or "batch_size"; `network_of` reads those of a run to
+begin with. What they mean says config.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
 from playout.agents.runs.config import from_dict, nearest, to_dict
+from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
 
 # Names that settings had in runs of earlier versions, and settings that are gone, with the one
@@ -115,3 +118,27 @@ def picked(config: AlphaZeroConfig, names: Iterable[str]) -> dict[str, Any]:
         group, _, key = name.rpartition(".")
         found[name] = getattr(getattr(config, group) if group else config, key)
     return found
+
+
+def first_run(path: Path) -> RunDir:
+    """The run whose network another one begins with.
+
+    Raises:
+        ConfigError: its kind has none that could.
+    """
+    source = RunDir.open(path)
+    if source.kind not in ("alphazero", "pretrain-trunk"):
+        raise ConfigError(
+            f"--init takes a run of alphazero or pretrain-trunk; {path} is of kind {source.kind}"
+        )
+    if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
+        raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
+    return source
+
+
+def network_of(source: RunDir) -> tuple[str, str, bool]:
+    """Kind, size and pooling of the network that a run of `--init` holds."""
+    if source.kind == "pretrain-trunk":
+        return "resnet", str(source.config["pretrain"]["size"]), False
+    earlier = stored_config(source.config["alphazero"], where="--init")
+    return earlier.network, earlier.size, earlier.pooling

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.settings import (
+    first_run,
     full_names,
+    network_of,
     picked,
     setting_names,
     stored_config,
@@ -262,32 +264,13 @@ def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], ob
 
     if command.init is None or run.find() is not None:
         return None
-    _, state = _first_run(command.init).load(only=("model", "network"))
+    _, state = first_run(command.init).load(only=("model", "network"))
     return partial(
         take_weights,
         weights=state["model"],
         description=state["network"],
         where=command.init,
     )
-
-
-def _first_run(path: Path) -> RunDir:
-    source = RunDir.open(path)
-    if source.kind not in ("alphazero", "pretrain-trunk"):
-        raise ConfigError(
-            f"--init takes a run of alphazero or pretrain-trunk; {path} is of kind {source.kind}"
-        )
-    if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
-        raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
-    return source
-
-
-def _network_of(source: RunDir) -> tuple[str, str, bool]:
-    """Kind, size and pooling of the network that a run of `--init` holds."""
-    if source.kind == "pretrain-trunk":
-        return "resnet", str(source.config["pretrain"]["size"]), False
-    earlier = stored_config(source.config["alphazero"], where="--init")
-    return earlier.network, earlier.size, earlier.pooling
 
 
 def _check_unchanged(command: Command, run: RunDir) -> None:
@@ -362,7 +345,7 @@ def plan_run(
     network, pooling = command.network, False
     first_size, size = "", command.size
     if command.init is not None:  # its network is the one to go on with
-        network, earlier_size, pooling = _network_of(_first_run(command.init))
+        network, earlier_size, pooling = network_of(first_run(command.init))
         size = size or earlier_size
     if minutes is not None and not command.quiet:
         print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
