@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.rlhf.evaluation.samples import write_samples
+from playout.rlhf.evaluation.wording import distinct_share, repeated_share
 from playout.rlhf.generation.responses import Responses, sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -38,6 +39,18 @@ class PolicyEvaluator:
     temperature: float = 1.0
     seed: int = 1
     dtype: torch.dtype = torch.float32
+
+    def greedy(self, model: Transformer) -> Responses:
+        """The likeliest answers to the prompts that are shown."""
+        return sample_responses(
+            model,
+            self.tokenizer,
+            self.prompts[:SHOWN],
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            dtype=self.dtype,
+            sampling=SamplingConfig(0.0),
+        )
 
     def respond(self, model: Transformer, *, draw: int = 0) -> Responses:
         """Answers to all prompts; `draw` numbers further answers to the same prompts."""
@@ -86,6 +99,7 @@ class PolicyEvaluator:
         )
         theirs = reference.logprobs(obs, actions, valid, temperature=self.temperature)
         kl = (logprobs - theirs).sum(1)
+        likeliest = self.greedy(model)
         if folder is not None:
             shown = {**scores, "kl": kl.cpu()}
             write_samples(
@@ -94,16 +108,25 @@ class PolicyEvaluator:
                 answers.prompts[:SHOWN],
                 answers.responses[:SHOWN],
                 {name: column[:SHOWN].tolist() for name, column in shown.items()},
+                greedy=likeliest.responses,
             )
+        ended = answers.generation.finished.cpu()
         found: dict[str, Tensor] = {
             **{name: column.mean() for name, column in scores.items()},
-            "reward_std": scores["reward"].std(),
+            **{f"{name}_std": column.std() for name, column in scores.items()},
             "kl": kl.mean(),
             "length": answers.generation.lengths.float().mean(),
             "entropy": entropies[valid].mean(),
-            "ended": answers.generation.finished.float().mean(),
+            "ended": ended.float().mean(),
         }
-        return fetch({name: value.to(model.device) for name, value in found.items()})
+        if ended.any():
+            found["reward_ended"] = scores["reward"][ended].mean()
+        return {
+            **fetch({name: value.to(model.device) for name, value in found.items()}),
+            "distinct_words": distinct_share(answers.responses),
+            "greedy_distinct_words": distinct_share(likeliest.responses),
+            "greedy_repeated": repeated_share(likeliest.responses),
+        }
 
     def metrics(
         self,

@@ -14,10 +14,11 @@ from typing import Any
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
+from playout.rlhf.evaluation.findings import findings, share
 from playout.rlhf.evaluation.samples import read_samples
 from playout.rlhf.model.folder import IMPROVING
 
-__all__ = ["curve", "write_report"]
+__all__ = ["closing", "curve", "write_report"]
 
 SHOWN = 10
 
@@ -112,6 +113,25 @@ def write_report(path: Path) -> Path:
     return folder / "index.html"
 
 
+def closing(path: Path) -> list[str]:
+    """What the pipeline in `path` came to, in lines for the terminal: findings, and a sample."""
+    lines = ["", "What it came to"]
+    lines += [f"  {line}" for line in findings(gather(path))]
+    for row in samples_of(path)[:1]:
+        lines += ["", f"A held-out prompt, not picked: {row['prompt']} ..."]
+        width = max(len(name) for name, _ in row["answers"])
+        for name, answer in row["answers"]:
+            lines.append(f"  {name:{width}}  sampled   {_flat(answer['response'])}")
+            if "greedy" in answer:
+                lines.append(f"  {'':{width}}  likeliest {_flat(answer['greedy'])}")
+    return [*lines, ""]
+
+
+def _flat(text: Any, limit: int = 160) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else f"{line[:limit]}..."
+
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
   color: #222; }
@@ -129,43 +149,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>"
 
 
-def _share(value: float, interval: Sequence[float] | None = None) -> str:
-    text = f"{100 * value:.1f} %"
-    if interval:
-        text += f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-    return text
-
-
-def _summary(data: dict[str, Any]) -> list[str]:
-    """What came out, in sentences."""
-    lines = []
-    if "pretrain" in data and data["pretrain"]["eval/bits_per_byte"]:
-        bits = data["pretrain"]["eval/bits_per_byte"][-1][1]
-        lines.append(f"Pretraining: {bits:.3f} bits per byte of held-out text.")
-    reward = data["reward_table"]
-    if reward:
-        shown = _share(reward["accuracy"], reward.get("accuracy_interval"))
-        line = f"Reward model: {shown} of held-out pairs in the order people gave them"
-        if "far_accuracy" in reward:
-            line += f", {_share(reward['far_accuracy'])} of those at least 1 apart"
-        line += f"; calibration error {reward['calibration_error']:.3f}."
-        lines.append(line)
-    for name, rows in data["trained"].items():
-        first, last = rows[0], rows[-1]
-        rise = (last["reward"] - first["reward"]) / max(first["reward_std"], 1e-9)
-        line = f"{name}: learned reward {first['reward']:.2f} to {last['reward']:.2f} "
-        line += f"({rise:+.2f} deviations) at a KL of {last['kl']:.1f} nats a response"
-        if "judge" in first:
-            line += f"; the independent judge went from {first['judge']:.3f} to {last['judge']:.3f}"
-        lines.append(line + ".")
-    return lines
-
-
 def _tables(data: dict[str, Any]) -> str:
     parts = []
     if data["judge"]:
         rows = [
-            [stage, by, _share(row["win_rate"], row["interval"]), f"{row['mean']:.3f}",
+            [stage, by, share(row["win_rate"], row["interval"]), f"{row['mean']:.3f}",
              f"{row['opponent_mean']:.3f}"]
             for stage, found in data["judge"].items()
             for by, row in found.items()
@@ -184,7 +172,7 @@ def _tables(data: dict[str, Any]) -> str:
             [
                 row["task"],
                 row["model"],
-                _share(row.get("accuracy", row.get("pair_accuracy", 0.0)), row["interval"]),
+                share(row.get("accuracy", row.get("pair_accuracy", 0.0)), row["interval"]),
                 f"{row.get('f1', row.get('far_pair_accuracy', 0.0)):.3f}",
             ]
             for row in data["classify_table"]
@@ -195,16 +183,20 @@ def _tables(data: dict[str, Any]) -> str:
 
 
 def _samples(rows: Sequence[dict[str, Any]]) -> str:
-    parts = ["<h2>Samples</h2><p>Held-out prompts, the same random numbers, nothing picked.</p>"]
+    parts = [
+        "<h2>Samples</h2><p>Held-out prompts, the same random numbers, nothing picked; beside each "
+        "sampled answer stands the policy's likeliest one.</p>"
+    ]
     for row in rows:
         cells = []
         for name, answer in row["answers"]:
             scores = ", ".join(
                 f"{key} {answer[key]:.2f}" for key in ("reward", "judge") if key in answer
             )
-            cells.append([name, str(answer["response"]).strip(), scores])
+            greedy = str(answer.get("greedy", "")).strip()
+            cells.append([name, str(answer["response"]).strip(), scores, greedy])
         parts.append(f"<h3>{html.escape(str(row['prompt']))} …</h3>")
-        parts.append(_table(("policy", "goes on", "scores"), cells))
+        parts.append(_table(("policy", "sampled", "scores", "likeliest"), cells))
     return "\n".join(parts)
 
 
@@ -224,7 +216,7 @@ def _page(
         "</figcaption></figure>"
         for title, path in pictures.items()
     )
-    points = "".join(f"<li>{html.escape(line)}</li>" for line in _summary(data))
+    points = "".join(f"<li>{html.escape(line)}</li>" for line in findings(data))
     title = f"playout rlhf: {html.escape(run.path.name)}, size {run.config.get('size')}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

@@ -27,12 +27,15 @@ def write_samples(
     prompts: Sequence[str],
     responses: Sequence[str],
     scores: Mapping[str, Sequence[float]] | None = None,
+    *,
+    greedy: Sequence[str] | None = None,
 ) -> None:
-    """Keep the table of a step."""
+    """Keep the table of a step; `greedy` are the likeliest responses beside the sampled ones."""
     rows = [
         {
             "prompt": prompt,
             "response": response,
+            **({} if greedy is None else {"greedy": greedy[row]}),
             **{name: round(float(column[row]), 4) for name, column in (scores or {}).items()},
         }
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True))

@@ -133,10 +133,11 @@ class Pipeline:
             name = f"{stage} ({number} of {len(self.stages)})"
             folder = self.folder(stage)
             if stage == "report":
-                from playout.rlhf.evaluation.report import write_report
+                from playout.rlhf.evaluation.report import closing, write_report
 
                 page = write_report(self.run.path)
                 self._say(f"{name}: {page}")
+                self._say("\n".join(closing(self.run.path)))
             elif stage == "judge":
                 if not (folder / "table.json").exists():
                     self._say(name)

@@ -1,0 +1,72 @@
+"""Sentences of the report: each is said where the numbers show it, and only there."""
+
+import pytest
+from playout.rlhf.evaluation.findings import of_best_of_n, of_classification, of_method
+from playout.rlhf.evaluation.wording import distinct_share, repeated_share
+
+START = {
+    "update": 0, "reward": 0.0, "reward_std": 0.5, "kl": 0.0, "judge": 0.2, "judge_std": 0.4,
+    "ended": 0.45, "length": 26.0, "distinct_words": 0.6, "greedy_repeated": 0.05,
+    "reward_ended": 0.1,
+}  # fmt: skip
+
+
+def row(**values):
+    return {**START, **values}
+
+
+def test_words_and_pairs_that_come_again_are_counted():
+    assert distinct_share(["A good, good film.", "a film"]) == pytest.approx(3 / 6)
+    assert repeated_share(["good and funny and funny and good"]) == pytest.approx(2 / 6)
+    assert repeated_share(["a b c", "a b c"]) == 0
+    assert distinct_share([]) == repeated_share([""]) == 0
+
+
+def test_a_reward_that_the_judge_does_not_follow_is_called_exploited_from_the_judges_peak_on():
+    rows = [START, row(update=3, reward=0.4, judge=0.5), row(update=9, reward=1.0, judge=0.21)]
+    said = " ".join(of_method("rlhf", rows))
+    assert "the judge did not follow (+0.03 deviations)" in said
+    assert "at update 3 (0.500)" in said
+    rows[-1] = row(update=9, reward=1.0, judge=0.8)
+    assert "did not follow" not in " ".join(of_method("rlhf", rows))
+
+
+def test_a_gain_that_is_learning_to_stop_is_said_and_one_that_is_not_is_not():
+    stops = of_method("rlhf", [START, row(reward=1.0, reward_ended=0.3, ended=0.92)])
+    assert any("only; the rest of the gain is learning to stop" in line for line in stops)
+    assert any("answers that end 45.0 % to 92.0 %" in line for line in stops)
+    writes = of_method("rlhf", [START, row(reward=1.0, reward_ended=1.1)])
+    assert not any("learning to stop" in line for line in writes)
+
+
+def test_likeliest_answers_that_repeat_themselves_are_named():
+    said = of_method("rlhf", [START, row(greedy_repeated=0.5, judge=0.9)])
+    assert any("likeliest answers repeat themselves (50.0 %" in line for line in said)
+
+
+def test_runs_from_before_these_numbers_still_get_their_sentence():
+    old = {"update": 0, "reward": 0.0, "reward_std": 0.5, "kl": 0.0}
+    assert of_method("dpo", [old, {**old, "reward": 0.5, "kl": 2.0}]) == [
+        "dpo: learned reward 0.00 to 0.50 (+1.00 deviations) at a KL of 2.0 nats a response."
+    ]
+
+
+@pytest.mark.parametrize(("own", "verdict"), [(0.66, "did not help"), (0.72, "helped")])
+def test_pretraining_that_did_not_help_is_said(own, verdict):
+    table = [
+        {"task": "ratings", "model": model, "pair_accuracy": value}
+        for model, value in (("tf-idf", 0.741), ("scratch", 0.693), ("pretrained", own))
+    ]
+    (line,) = of_classification(table)
+    assert line.startswith(f"Pretraining {verdict} on ratings")
+    assert "counting words (TF-IDF) lies above them at 74.1 %" in line
+    assert of_classification(table[:2]) == []
+
+
+def test_best_of_n_is_compared_at_equal_kl():
+    table = [{"n": 1, "kl": 0.0, "reward": 0.0}, {"n": 2, "kl": 0.2, "reward": 0.4}]
+    (between,) = of_best_of_n("rlhf", {"kl": 0.1, "reward": 0.3}, table)
+    assert "at its KL of 0.10, best of n reaches a reward of 0.20; the policy has 0.30" in between
+    (beyond,) = of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, table)
+    assert "best of 2, at a KL of 0.20 at most, reaches a reward of 0.40" in beyond
+    assert of_best_of_n("rlhf", {"kl": 5.0, "reward": 0.3}, []) == []
