@@ -19,6 +19,7 @@ from playout.rlhf.data.records import (
     Demonstration,
     Labelled,
     Rated,
+    prompt_key,
     read_demonstrations,
     read_labelled,
     read_rated,
@@ -88,17 +89,24 @@ class Datasets:
         return train, test
 
     def demonstrations(
-        self, name: Source = "", *, join: bool = False
+        self, name: Source = "", *, join: bool = False, by: str = "prompt"
     ) -> tuple[list[Demonstration], list[Demonstration]]:
         """Beginnings of reviews and how they went on; `name` is a file of demonstrations, or rows.
 
-        Of fewer than 20 nothing is held out: they serve for both. For `join` see
-        `read_demonstrations`.
+        Own records are divided by their prompts, so that an answer which many prompts share stands
+        on both sides; of fewer than 20 nothing is held out, and they serve for both.
+
+        Args:
+            name: A file or rows; by default the data that come with playout.
+            join: See `read_demonstrations`.
+            by: "response" divides by answers, as earlier versions did.
         """
         if name != "":
             items = read_demonstrations(name, join=join)
-            # Not by the answer alone: of a few short answers one would never be learned.
-            return hold_out(items, 0.1, texts=lambda d: [prompt_text(d.prompt) + d.response])
+            if by == "response":
+                return split_by_text(items, 0.1, texts=lambda d: [d.response], seed=SPLIT_SEED)
+            # Not by the answer: of a few short answers one would never be learned.
+            return hold_out(items, 0.1, texts=lambda d: [prompt_key(d.prompt) or d.response])
         if self.source == "synthetic":
             items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(
@@ -136,11 +144,11 @@ class Datasets:
 def hold_out(
     items: list[T], share: float, *, texts: Callable[[T], Sequence[str]]
 ) -> tuple[list[T], list[T]]:
-    """Own records to learn from and held out; a handful serves for both, which is said."""
+    """Own records to learn from and held out; fewer than 20 serve for both, which is said."""
     train, test = split_by_text(items, share, texts=texts, seed=SPLIT_SEED)
     if len(items) >= HANDFUL and train and test:
         return train, test
-    print(f"{len(items)} records are too few to hold some out: all serve for both", file=sys.stderr)
+    print(f"none of {len(items)} records are held out: all serve for both", file=sys.stderr)
     return items, items
 
 

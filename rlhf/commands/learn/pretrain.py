@@ -20,9 +20,29 @@ if TYPE_CHECKING:
     from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShapeOptions:
+    """The shape of a new model; 0 leaves a number to the size."""
+
+    hidden_size: int = 0
+    """Width of the model; 0 leaves it, like the following, to the size."""
+    layers: int = 0
+    """Depth."""
+    heads: int = 0
+    """Attention heads; they divide the width."""
+    kv_heads: int = 0
+    """Key and value heads; they divide the heads, and fewer of them save memory in decoding."""
+    intermediate_size: int = 0
+    """Width inside the feed-forward layers; 0 with --hidden-size: 8/3 of that."""
+    vocab_size: int = 0
+    """Tokens of the vocabulary that is learned."""
+    context: int = 0
+    """Longest text that the model reads, in tokens; rows are as long unless --length says less."""
+
+
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(MicrobatchOptions, StageOptions):
+class Command(ShapeOptions, MicrobatchOptions, StageOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
     text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
@@ -32,6 +52,8 @@ class Command(MicrobatchOptions, StageOptions):
     """Sets the model and everything else that is not given."""
     data: Data = "auto"
     """Which texts, if --text names none; or a file of them."""
+    base: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
+    """Run or Hugging Face folder of a model to train on, instead of a new one."""
     tokenizer: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
     """Folder of a tokenizer to use instead of learning one."""
     encoder: bool = False
@@ -75,7 +97,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.data.datasets import HELD_OUT, Datasets, choose_source, hold_out
     from playout.rlhf.data.records import read_texts
     from playout.rlhf.generation.tokenizer import Tokenizer
-    from playout.rlhf.model.folder import export_model
+    from playout.rlhf.model.folder import export_model, model_folder
     from playout.rlhf.stages.run import (
         discarded_unused,
         mark_finished,
@@ -87,6 +109,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.stages.threads import set_threads
 
+    _check_shape(command)
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
     own = None
@@ -105,13 +128,13 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     texts, heldout = own or Datasets(run.config["material"]).texts()
 
     def make() -> Tokenizer:
-        if command.tokenizer:
-            return Tokenizer.load(command.tokenizer)
-        return Tokenizer.train(texts, vocab_size=numbers.vocab_size)
+        if command.base or command.tokenizer:
+            return Tokenizer.load(model_folder(command.base) if command.base else command.tokenizer)
+        return Tokenizer.train(texts, vocab_size=command.vocab_size or numbers.vocab_size)
 
-    tokenizer = own_tokenizer(run, make)
     build = _encoder if command.encoder else _decoder
     with discarded_unused(run, command):
+        tokenizer = own_tokenizer(run, make)
         trainer = build(command, tokenizer, texts, heldout)
     trainer.model.recompute = command.checkpoint_activations
     set_threads(run, trainer.model.config.hidden_size, command.threads)
@@ -127,26 +150,74 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     return run
 
 
-def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, PretrainConfig]:
-    """Shape of the model and size of the run."""
+def _shape(command: Command, vocab_size: int, **tokens: int) -> TransformerConfig:
+    """The shape of a new model, as the size and the options say."""
+    from dataclasses import replace
+
     from playout.rlhf.model.transformer import sized_config
+    from playout.rlhf.stages.sizes import recipe
+
+    sized = sized_config(
+        recipe(command.size).model, vocab_size, causal=not command.encoder, **tokens
+    )
+    hidden = command.hidden_size or sized.hidden_size
+    heads = command.heads or sized.num_attention_heads
+    kv_heads = command.kv_heads or sized.num_key_value_heads
+    if not command.kv_heads and heads % kv_heads:
+        kv_heads = heads
+    inner = command.intermediate_size or sized.intermediate_size
+    if command.hidden_size and not command.intermediate_size:
+        inner = -(-8 * hidden // 24) * 8  # 8/3 of the width, a multiple of eight
+    return replace(
+        sized,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=command.layers or sized.num_hidden_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=0,
+        max_position_embeddings=command.context or sized.max_position_embeddings,
+    )
+
+
+def _check_shape(command: Command) -> None:
+    """Refuse, before anything is made, options that no model or vocabulary can have."""
+    from dataclasses import fields
+
+    from playout.errors import ConfigError
+    from playout.rlhf.generation.tokenizer import MIN_VOCAB_SIZE
+
+    given = [
+        f"--{field.name.replace('_', '-')}"
+        for field in fields(ShapeOptions)
+        if getattr(command, field.name)
+    ]
+    if command.base and (given or command.tokenizer or command.encoder):
+        also = (given or ["--tokenizer" if command.tokenizer else "--encoder"])[0]
+        raise ConfigError(f"{also} shapes a new model; leave it out with --base")
+    if command.tokenizer and command.vocab_size:
+        raise ConfigError("--vocab-size is that of a new vocabulary; leave it out with --tokenizer")
+    if command.vocab_size and command.vocab_size < MIN_VOCAB_SIZE:
+        raise ConfigError(f"--vocab-size must be at least {MIN_VOCAB_SIZE}")
+    shape = _shape(command, MIN_VOCAB_SIZE)
+    if command.context == 1 or command.length > shape.max_position_embeddings:
+        raise ConfigError(
+            f"rows of {command.length or 1} tokens do not fit a context of "
+            f"{shape.max_position_embeddings}; give --context"
+        )
+
+
+def _size(command: Command, context: int) -> PretrainConfig:
+    """The size of the run, with rows that fit a context."""
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.pretrain import PretrainConfig
     from playout.rlhf.supervised.trainer import LearnConfig
 
     numbers = recipe(command.size)
-    shape = sized_config(
-        numbers.model,
-        tokenizer.vocab_size,
-        causal=not command.encoder,
-        pad_token_id=tokenizer.pad_id,
-        bos_token_id=tokenizer.end_id,
-        eos_token_id=tokenizer.end_id,
-    )
-    config = PretrainConfig(
+    return PretrainConfig(
         steps=command.steps or numbers.pretrain_steps,
         rows=command.rows,
-        length=min(command.length or numbers.length, shape.max_position_embeddings),
+        length=min(command.length or command.context or numbers.length, context),
         compile=command.compile,
         learn=LearnConfig(
             learning_rate=command.learning_rate,
@@ -155,7 +226,16 @@ def _config(command: Command, tokenizer: Tokenizer) -> tuple[TransformerConfig, 
             microbatch=command.microbatch,
         ),
     )
-    return shape, config
+
+
+def _new_shape(command: Command, tokenizer: Tokenizer) -> TransformerConfig:
+    return _shape(
+        command,
+        tokenizer.vocab_size,
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.end_id,
+        eos_token_id=tokenizer.end_id,
+    )
 
 
 def _decoder(
@@ -163,15 +243,20 @@ def _decoder(
 ) -> PretrainTrainer:
     from playout.agents.runs.devices import resolve_device
     from playout.rlhf.data.batches import Corpus
+    from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import PretrainTrainer
 
-    shape, config = _config(command, tokenizer)
+    device = resolve_device(command.device)
+    if command.base:
+        model, _ = load_model(command.base, device=device)
+    else:
+        model = Transformer(_new_shape(command, tokenizer), seed=command.seed).to(device)
     return PretrainTrainer(
-        Transformer(shape, seed=command.seed).to(resolve_device(command.device)),
+        model,
         Corpus.of(tokenizer, texts),
         Corpus.of(tokenizer, heldout[:400]),
-        config,
+        _size(command, model.config.max_position_embeddings),
         seed=command.seed,
     )
 
@@ -184,14 +269,14 @@ def _encoder(
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import MaskedTrainer
 
-    shape, config = _config(command, tokenizer)
+    shape = _new_shape(command, tokenizer)
     device = resolve_device(command.device)
     return MaskedTrainer(
         Transformer(shape, seed=command.seed).to(device),
         MaskedTokenHead(shape, seed=command.seed + 1).to(device),
         tokenizer,
         (texts, heldout),
-        config,
+        _size(command, shape.max_position_embeddings),
         pairs=command.pairs,
         seed=command.seed,
     )

@@ -71,6 +71,7 @@ def sft(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Fine-tune as the command says, on `rows` if they are given."""
     from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.directory import RunDir
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.data.encoding import as_turns
@@ -96,7 +97,12 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
     join = command.join == "space"
-    own = Datasets("files").demonstrations(source, join=join) if source != "" else None
+    # Runs of earlier versions divided their own data by answers, and go on with the same ones.
+    old = command.resume is not None and "split" not in RunDir.open(command.resume).config
+    by = "response" if old else "prompt"
+    own = None
+    if source != "":
+        own = Datasets("files").demonstrations(source, join=join, by=by)
     model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
     adapt(
         model,
@@ -108,7 +114,10 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     run = open_stage(
         command,
         "sft",
-        lambda: {"material": "files" if own else choose_source(command.data)},
+        lambda: {
+            "material": "files" if own else choose_source(command.data),
+            "split": "prompt",
+        },
         rows=rows,
     )
     set_threads(run, model.config.hidden_size, command.threads)

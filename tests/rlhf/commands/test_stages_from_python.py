@@ -8,6 +8,8 @@ import pytest
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.data.datasets import Datasets
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.supervised.sft import SFTTrainer
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
@@ -89,6 +91,42 @@ def test_a_stopped_run_goes_on_with_the_rows_that_it_was_given(tmp_path, monkeyp
     (tmp_path / "part" / "rows.jsonl").unlink()
     with pytest.raises(RunError, match=r"rows.jsonl is gone"):
         playout.resume(tmp_path / "part", quiet=True)
+
+
+def test_a_new_model_has_the_shape_that_is_asked_for_and_an_old_one_is_trained_on(tmp_path):
+    texts = [f"the {a} of the {b} was {c} ." for a in WORDS for b in WORDS for c in "abcdefgh"]
+    shape = {"hidden_size": 48, "layers": 1, "heads": 3, "vocab_size": 270, "context": 24}
+    few = {"steps": 2, "rows": 4, **COMMON}
+    run = playout.pretrain(texts, run=tmp_path / "new", microbatch=2, **shape, **few)
+    model, tokenizer = load_model(run)
+    config = model.config
+    assert (config.hidden_size, config.intermediate_size, config.head_dim) == (48, 128, 16)
+    assert (config.num_hidden_layers, config.num_attention_heads) == (1, 3)
+    assert (config.max_position_embeddings, tokenizer.vocab_size) == (24, 270)
+    row = json.loads((tmp_path / "new" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["step"] == 2 * 4 * 24  # rows are as long as the context
+    again = playout.pretrain(texts, base=run, run=tmp_path / "on", **few)
+    assert load_model(again)[0].config == config
+    for wrong, words in [
+        ({"heads": 5}, "multiple of 5 heads"),
+        ({"kv_heads": 3}, "3 key heads do not divide"),
+        ({"vocab_size": 100}, "--vocab-size must be at least 260"),
+        ({"length": 999}, "do not fit a context of 128"),
+        ({"base": run, "layers": 3}, "--layers shapes a new model"),
+        ({"base": run, "encoder": True}, "--encoder shapes a new model"),
+    ]:
+        with pytest.raises(ConfigError, match=words):
+            playout.pretrain(texts, run=tmp_path / "wrong", **wrong, **few)
+        assert not (tmp_path / "wrong").exists()
+
+
+def test_an_answer_that_many_prompts_share_is_learned_and_held_out(tmp_path):
+    rows = [{"prompt": f"is {n} even?", "response": " yes" if n % 2 == 0 else " no"}
+            for n in range(60)]  # fmt: skip
+    train, test = Datasets("files").demonstrations(rows)
+    for side in (train, test):
+        assert {item.response for item in side} == {" yes", " no"}
+    assert not {item.prompt for item in train} & {item.prompt for item in test}
 
 
 def test_wrong_rows_leave_no_run_behind(tmp_path):
