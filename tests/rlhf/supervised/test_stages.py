@@ -281,7 +281,7 @@ def test_commands_leave_models_that_generate(pipeline, tmp_path, capsys):
     long = tmp_path / "long.txt"
     long.write_text("film " * 500)
     assert main(["rlhf", "generate", str(pipeline), "--prompts", str(long)]) == 2
-    assert "does not fit the context of 128" in capsys.readouterr().err
+    assert "it has 503 tokens, and there is room for 80" in capsys.readouterr().err
 
 
 def test_lora_fine_tuning_changes_the_projections_by_the_rank_and_nothing_else(pipeline, tmp_path):
