@@ -23,9 +23,9 @@ def test_words_and_pairs_that_come_again_are_counted():
 
 
 def test_a_reward_that_the_judge_does_not_follow_is_called_exploited_from_the_judges_peak_on():
-    rows = [START, row(update=3, reward=0.4, judge=0.5), row(update=9, reward=1.0, judge=0.21)]
+    rows = [START, row(update=3, reward=0.4, judge=0.5), row(update=9, reward=1.0, judge=0.22)]
     said = " ".join(of_method("rlhf", rows))
-    assert "the judge did not follow (+0.03 deviations)" in said
+    assert "the judge did not follow (+0.05 deviations)" in said
     assert "at update 3 (0.500)" in said
     rows[-1] = row(update=9, reward=1.0, judge=0.8)
     assert "did not follow" not in " ".join(of_method("rlhf", rows))
