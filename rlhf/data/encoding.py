@@ -62,7 +62,7 @@ def encode_demonstrations(talk: ConversationFormat, items: Sequence[Demonstratio
     """Rows of demonstrations in their order; a conversation may give several."""
     plain = [item for item in items if isinstance(item.prompt, str)]
     prompts = iter(encode_prompts(talk.tokenizer, [str(item.prompt) for item in plain]))
-    answers = iter(talk.tokenizer.encode_batch([item.response for item in plain]))
+    answers = iter(talk.tokenizer.encode_batch([item.response for item in plain], continues=True))
     end = [talk.tokenizer.end_id]
     rows: TokenRows = []
     for item in items:
@@ -135,7 +135,7 @@ def _end_text(talk: ConversationFormat) -> str:
 def encode_answer(talk: ConversationFormat, prompt: Prompt, answer: str) -> list[int]:
     """The tokens of an answer as the policy would write them, its stop token included."""
     if isinstance(prompt, str):
-        return [*talk.tokenizer.encode(answer), talk.tokenizer.end_id]
+        return [*talk.tokenizer.encode(answer, continues=True), talk.tokenizer.end_id]
     head = talk.render(prompt, answer=True)
     message = {"role": "assistant", "content": answer}
     return _answer_pieces(talk, head, [*prompt, message])[0]
@@ -148,7 +148,7 @@ def encode_pairs(
     plain = [pair for pair in pairs if isinstance(pair.prompt, str)]
     prompts = iter(encode_prompts(talk.tokenizer, [str(pair.prompt) for pair in plain]))
     sides = [
-        iter(talk.tokenizer.encode_batch([getattr(pair, side) for pair in plain]))
+        iter(talk.tokenizer.encode_batch([getattr(pair, side) for pair in plain], continues=True))
         for side in ("first", "second")
     ]
     end = [talk.tokenizer.end_id]

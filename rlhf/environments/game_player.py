@@ -227,7 +227,10 @@ class LanguageGamePlayer(RunPlayer):
             for action in state.legal_actions:
                 move = state.action_text(action)
                 answer = move if talk.speaks_in_turns else prompt.answer(state, action)
-                ids = [*self.tokenizer.encode(answer), talk.stop_ids[0]]
+                ids = [
+                    *self.tokenizer.encode(answer, continues=not talk.speaks_in_turns),
+                    talk.stop_ids[0],
+                ]
                 places.append((row, action))
                 rows.append((head, ids))
         for start in range(0, len(rows), _SCORED):

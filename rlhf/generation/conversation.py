@@ -85,7 +85,7 @@ class ConversationFormat:
         if self.template is None:
             if not isinstance(reply, str):
                 self._render(reply, answer=True)  # says that there is no template
-            ids = self.tokenizer.encode(str(reply))
+            ids = self.tokenizer.encode(str(reply), continues=True)
             return ids if ended else [self.tokenizer.end_id, *ids]
         tail = self._after_answer(as_messages(reply))
         return tail[self._end_of_turn(tail) :] if ended else tail
@@ -95,7 +95,7 @@ class ConversationFormat:
         ids = list(ids)
         if ids and ids[-1] in self.stop_ids:
             ids.pop()
-        return self.tokenizer.decode(ids)
+        return self.tokenizer.decode(ids, continues=self.template is None)
 
     def render(self, messages: Sequence[Message], *, answer: bool = False) -> str:
         """A conversation as the template writes it; with `answer` up to where the policy writes."""

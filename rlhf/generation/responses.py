@@ -97,5 +97,7 @@ def responses_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[str]) 
     ids, starts, ends = out.sequences(tokenizer.pad_id)
     places = torch.arange(1, ids.shape[1])
     valid = (places >= starts[:, None]) & (places < ends[:, None])
-    responses = tokenizer.decode_batch([out.response(row) for row in range(len(prompts))])
+    responses = tokenizer.decode_batch(
+        [out.response(row) for row in range(len(prompts))], continues=True
+    )
     return Responses(list(prompts), responses, out, ids[:, :-1], ids[:, 1:], valid)

@@ -25,6 +25,9 @@ PAD, END, MASK, SEPARATOR = "<|pad|>", "<|endoftext|>", "<|mask|>", "<|sep|>"
 TEMPLATE_FILE = "chat_template.jinja"
 SPECIAL = (PAD, END, MASK, SEPARATOR)
 MIN_VOCAB_SIZE = 256 + len(SPECIAL)
+# A private character, of which no vocabulary makes a word with its neighbours; and SentencePiece's
+# sign for a space.
+_ANCHOR, _SPACE = "\ue000", "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class Tokenizer:
@@ -83,6 +86,11 @@ class Tokenizer:
             index for index, token in inner.get_added_tokens_decoder().items() if token.special
         }
 
+        # What stands before a text that continues another, where a beginning gets a space.
+        self._anchor: list[int] = []
+        if "".join(inner.encode("a", add_special_tokens=False).tokens).startswith(_SPACE):
+            self._anchor = list(inner.encode(_ANCHOR, add_special_tokens=False).ids)
+
     def _id(self, token: str) -> int:
         found = self.inner.token_to_id(token)
         return -1 if found is None else int(found)
@@ -109,15 +117,23 @@ class Tokenizer:
         """Number of ids, special tokens included."""
         return int(self.inner.get_vocab_size())
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens; their spellings in the text are plain text."""
-        return self.encode_batch([text])[0]
+    def encode(self, text: str, *, continues: bool = False) -> list[int]:
+        """Ids of a text, without special tokens; their spellings in the text are plain text.
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        Args:
+            text: What is encoded.
+            continues: It goes on from another text. Vocabularies of SentencePiece put a space
+                before a text that does not.
+        """
+        return self.encode_batch([text], continues=continues)[0]
+
+    def encode_batch(self, texts: Sequence[str], *, continues: bool = False) -> list[list[int]]:
         """Ids of many texts; see `encode`."""
         self.inner.encode_special_tokens = True
-        found = self.inner.encode_batch(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in found]
+        before = len(self._anchor) if continues else 0
+        texts = [_ANCHOR + text for text in texts] if before else list(texts)
+        found = self.inner.encode_batch(texts, add_special_tokens=False)
+        return [encoding.ids[before:] for encoding in found]
 
     def encode_special(self, text: str) -> list[int]:
         """Ids of a text in which spellings of special tokens are those tokens.
@@ -131,13 +147,18 @@ class Tokenizer:
         """Whether a token leaves no trace in texts."""
         return token in self._special
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens leave no trace."""
-        return str(self.inner.decode([i for i in ids if i not in self._special]))
+    def decode(self, ids: Sequence[int], *, continues: bool = False) -> str:
+        """The text of ids; special tokens leave no trace. For `continues` see `encode`."""
+        shown = [i for i in ids if i not in self._special]
+        if continues and self._anchor:
+            _, found, text = str(self.inner.decode([*self._anchor, *shown])).partition(_ANCHOR)
+            if found:
+                return text
+        return str(self.inner.decode(shown))
 
-    def decode_batch(self, rows: Iterable[Sequence[int]]) -> list[str]:
+    def decode_batch(self, rows: Iterable[Sequence[int]], *, continues: bool = False) -> list[str]:
         """The texts of many rows of ids."""
-        return [self.decode(row) for row in rows]
+        return [self.decode(row, continues=continues) for row in rows]
 
     def same_as(self, other: "Tokenizer") -> bool:
         """Whether equal texts get equal ids."""

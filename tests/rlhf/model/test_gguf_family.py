@@ -8,6 +8,8 @@ import pytest
 import torch
 from architectures import IDS, made
 from playout.errors import CheckpointError
+from playout.rlhf.data.encoding import encode_demonstrations
+from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.checkpoints.gguf import PERMUTED, _their_name, read_gguf
 from playout.rlhf.model.config import rotary_table
@@ -327,6 +329,31 @@ def test_sentence_pieces_are_merged_by_their_scores(tmp_path):
     for text in ("the cat is in this", "this thin hat", "a tie ñ 東", "in"):
         assert tokenizer.encode(text) == by_hand(text, tokens, scores), text
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_text_that_goes_on_from_another_keeps_and_gets_no_space(tmp_path):
+    words = ["▁", *"theca in", "▁t", "he", "▁the", "▁c", "at", "▁cat"]
+    words = list(dict.fromkeys(word for word in words if word != " "))
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{n:02X}>" for n in range(256)), *words]
+    scores = [0.0] * 259 + [-100.0 if len(word) == 1 else -float(len(word)) for word in words]
+    vocabulary = {"model": "llama", "tokens": tokens, "scores": scores, "eos": 2, "bos": 1}
+    vocabulary["types"] = [2, 3, 3] + [6] * 256 + [1] * len(words)
+    model = made("llama")
+    fields = {name: getattr(model.config, name) for name in model.config.__slots__}
+    model = type(model)(type(model.config)(**{**fields, "vocab_size": len(tokens)}))
+    path = tmp_path / "model.gguf"
+    write(path, "llama", described(model.config), laid_out(model, "llama"), vocabulary)
+    _, tokenizer = read_gguf(path)
+    for prompt, answer in (("the", " cat in"), ("the c", "at"), ("a", "\n\ncat"), ("a", "ñ")):
+        ids = tokenizer.encode(answer, continues=True)
+        assert tokenizer.decode(ids, continues=True) == answer
+        assert tokenizer.decode([*tokenizer.encode(prompt), *ids]) == prompt + answer
+    assert tokenizer.encode(" cat", continues=True) == [tokens.index("▁cat")]
+    talk = conversation_format(tokenizer)
+    assert talk.answer([tokens.index("▁cat"), 2]) == " cat"
+    items = [Demonstration("the", " cat")]
+    ((row, start),) = encode_demonstrations(talk, items)
+    assert row[start:] == [tokens.index("▁cat"), 2]
 
 
 def by_hand(text, tokens, scores):
