@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import MicrobatchOptions
+from playout.rlhf.commands.memory_options import AdapterOptions, MicrobatchOptions, adapt
 from playout.rlhf.commands.options import (
     Data,
+    HeldWeights,
     OptionalFile,
     OptionalRun,
     RequiredRun,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TextOptions, MicrobatchOptions, StageOptions):
+class Command(AdapterOptions, TextOptions, MicrobatchOptions, StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -61,6 +62,11 @@ class Command(TextOptions, MicrobatchOptions, StageOptions):
     """Of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
+    lora_dropout: float = 0.0
+    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
+    weights: HeldWeights = "float32"
+    """Type in which weights below adapters are held; the others take a half, a quarter and an
+    eighth of the memory."""
 
 
 def main(command: Command) -> int:
@@ -117,6 +123,15 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         device=resolve_device(command.device),
         writes=False,
     )
+    if command.lora_rank and command.train_layers:
+        raise ConfigError("adapters freeze every layer; give --lora-rank or --train-layers")
+    adapt(
+        model,
+        command,
+        seed=command.seed,
+        weights=command.weights,
+        dropout=command.lora_dropout,
+    )
     own = None
     if command.rated:
         own = _rated(Datasets("files"), command.rated)
@@ -128,7 +143,6 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         lambda: {"material": "files" if own else choose_source(command.data)},
         rows=rows,
     )
-    model.recompute = command.checkpoint_activations
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, command.base, ["pretrain", "sft"])
     config = RewardConfig(

@@ -14,7 +14,7 @@ from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer, make_task
 from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
 from playout.rlhf.supervised.pretrain import MaskedTrainer, PretrainConfig, PretrainTrainer
-from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
+from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.trainer import LearnConfig, portions
 
@@ -93,6 +93,20 @@ def test_the_gradient_of_parts_is_that_of_the_whole(stage, tokenizer):
     assert whole.norm() > 1e-3
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5 * float(whole.norm()))
     assert also["train/loss"] == pytest.approx(shown["train/loss"], rel=1e-4)
+
+
+def test_a_reward_model_learns_by_adapters_and_is_written_with_them_merged(tokenizer, tmp_path):
+    model = model_of(tokenizer)
+    add_adapters(model, LoRAConfig(rank=2), seed=1)
+    trainer = make("voted", tokenizer, 0, model=model)
+    for _ in range(2):
+        trainer.update()
+    learned = trainer.state_dict()
+    assert all("lora_" in name for name in learned["model"]) and learned["head"]
+    trainer.reward.normalise(TEXTS)
+    trainer.reward.save(tmp_path / "model")
+    again = RewardModel.load(tmp_path / "model", dtype="float32")
+    assert again(TEXTS[:5]) == pytest.approx(trainer.reward(TEXTS[:5]), abs=1e-3)
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "rated"])
