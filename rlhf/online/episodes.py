@@ -204,17 +204,19 @@ def _values_after(
 
 def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
     """Means a row under TRL's names; of environments of several turns also what happened there."""
-    valid, rows = found.rollout.valid, found.rows
+    rows, logprobs = found.rows, found.rollout.logprobs
     penalty = -(kl_coef * found.kl.sum(1))
-    # Generation and training compute the same log-probabilities by different kernels.
-    trained = found.rollout.logprobs[valid]
-    (sampled,) = pack_to_device([rows.logprobs[rows.valid]], trained.device)
+    # All that the policy wrote, also where a variant learns from a part of it. Generation and
+    # training compute the same log-probabilities by different kernels.
+    parts = [rows.logprobs[rows.valid], rows.valid]
+    sampled, valid = pack_to_device(parts, logprobs.device)
+    trained = logprobs[valid]
     ends = [ended for episode in found.episodes for ended in episode.answer_ended]
     gap = (sampled - trained).abs()
     return fetch(
         {
             "objective/kl": found.log_ratio.sum(1).mean(),
-            "objective/entropy": -(found.rollout.logprobs * valid).sum(1).mean(),
+            "objective/entropy": -(logprobs * valid).sum(1).mean(),
             "objective/non_score_reward": penalty.mean(),
             "objective/scores": found.scores.mean(),
             "objective/rlhf_reward": (found.scores + penalty).mean(),
