@@ -53,7 +53,7 @@ def named_environment(env: Any) -> tuple[str, EnvironmentFactory | None]:
     return "", own_environment(env)
 
 
-def open_environment(command: Any) -> EnvironmentFactory | None:
+def open_environment(command: PolicyOptions) -> EnvironmentFactory | None:
     """The environment that a command names; None where it names none.
 
     Raises:
@@ -74,7 +74,7 @@ def open_environment(command: Any) -> EnvironmentFactory | None:
     if command.resume is None and module is not None:
         trust_modules(module)  # whoever names it means it
     trust_language_environment(name, command.resume)
-    return load_environment(name, read_options(command.env_options))
+    return load_environment(name, read_options(getattr(command, "env_options", "")))
 
 
 def episode_evaluator(

@@ -1,28 +1,18 @@
-"""Learning from episodes of several turns: masks, advantages, variants, toy tasks, failures."""
-
-import json
-import os
-import subprocess
-import sys
+"""Learning from episodes of several turns: masks, advantages, variants of GRPO, roles."""
 
 import pytest
 import torch
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
-from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import train
-from playout.errors import ConfigError, EnvironmentFault
-from playout.rlhf.data import synthetic
+from playout.errors import ConfigError
 from playout.rlhf.environments.load import own_environment
-from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.config import GRPOConfig, RLHFConfig
+from playout.rlhf.online.config import GRPOConfig
 from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.grpo import GRPOTrainer, group_advantages, grouped_advantages
 from playout.rlhf.online.policy import LanguagePolicy
-from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.online.rows import lay_out
 
 SHAPE = TransformerConfig(60, 32, 64, 1, 2, 2, max_position_embeddings=64)
@@ -247,189 +237,3 @@ def test_a_role_is_credited_with_its_own_rewards_alone():
     rewards = {tuple(p): float(rows.rewards[tuple(p)]) for p in rows.rewards.nonzero().tolist()}
     # What o lost by the move of x after it counts at the last move of o.
     assert rewards == {(0, 4): -0.5, (1, 6): 1.0}
-
-
-# Toy tasks: one token an answer, four letters, nothing else likely.
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer.train(synthetic.reviews(200), vocab_size=300)
-
-
-def letters_only(tokenizer):
-    """A policy that says a, b, c or d with equal chances, whatever it reads."""
-    fields = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.end_id}
-    model = Transformer(
-        TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, 48, **fields), seed=0
-    )
-    letters = [tokenizer.encode(letter)[0] for letter in "abcd"]
-    model.lm_head = torch.nn.Parameter(torch.zeros_like(model.embed_tokens))
-    ids = torch.tensor([tokenizer.encode("start a then b then c") * 2])
-    with torch.no_grad():
-        mean = model(ids)[0].mean(0)
-        model.lm_head[letters] = 12.0 * mean / mean.square().sum()
-    return model
-
-
-class Word:
-    """Spell a word a letter a turn; one reward at the very end, by how it began and went on."""
-
-    word = "ca"
-
-    def reset(self, task, seed):
-        self.said = ""
-        return "start"
-
-    def step(self, answer):
-        self.said += answer
-        done = len(self.said) >= len(self.word) or not answer
-        right = sum(a == b for a, b in zip(self.said, self.word, strict=False))
-        return " then", right / len(self.word) if done else 0.0, done
-
-
-class LongWord(Word):
-    word = "bad"
-
-
-SHORT = {"max_new_tokens": 1, "dtype": "float32", "batch": 32, "minibatch": 32}
-SHORT |= {"updates": 25, "learning_rate": 4e-3, "kl_coef": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("kind", "config", "maker"),
-    [
-        (RLHFTrainer, RLHFConfig, Word),
-        (RLHFTrainer, RLHFConfig, LongWord),
-        (GRPOTrainer, GRPOConfig, LongWord),
-    ],
-)
-def test_toy_tasks_whose_only_reward_comes_after_the_last_turn_are_solved(
-    tokenizer, kind, config, maker
-):
-    options = dict(SHORT)
-    options |= {"kl_target": 0.0, "value_warmup": 1} if config is RLHFConfig else {"epochs": 4}
-    trainer = kind(
-        letters_only(tokenizer),
-        tokenizer,
-        [],
-        None,
-        config(**options),
-        seed=0,
-        environment=own_environment(maker),
-    )
-    first = trainer.update()
-    assert first["env/reward"] < 0.45 and first["env/turns"] == len(maker.word)
-    while not trainer.finished:
-        last = trainer.update()
-    assert last["env/reward"] > 0.85
-    assert last["val/sampling_gap_max"] < 1e-3
-
-
-def test_best_of_n_raises_the_likelihood_of_the_best_answer_alone(tokenizer):
-    config = GRPOConfig(variant="best_of_n", **SHORT)
-    trainer = GRPOTrainer(
-        letters_only(tokenizer),
-        tokenizer,
-        [],
-        None,
-        config,
-        seed=0,
-        environment=own_environment(Word),
-    )
-    first = trainer.update()
-    while not trainer.finished:
-        last = trainer.update()
-    assert last["env/reward"] > first["env/reward"] + 0.3
-
-
-class Shaky:
-    def reset(self, task, seed):
-        self.bad = seed % 5 == 0
-        return "start"
-
-    def step(self, answer):
-        if self.bad:
-            raise ValueError("a bad day")
-        return None, float(answer == "c"), True
-
-
-def test_failures_stop_the_run_or_are_left_out_and_written_down(tokenizer, memory_path):
-    def trainer(on_failure):
-        config = GRPOConfig(group=4, on_failure=on_failure, **SHORT)
-        return GRPOTrainer(
-            letters_only(tokenizer),
-            tokenizer,
-            [],
-            None,
-            config,
-            seed=0,
-            environment=own_environment(Shaky),
-            folder=memory_path,
-        )
-
-    with pytest.raises(EnvironmentFault, match=r"a bad day.*line.*the episode.*'start"):
-        trainer("stop").update()
-    found = trainer("skip").update()
-    assert found["env/failures"] > 0 and 0 <= found["env/reward"] <= 1
-    assert "a bad day" in (memory_path / "failures" / "000000.txt").read_text()
-
-
-SCRIPT = """
-import sys
-from test_episode_learning import killable
-killable(sys.argv[1], int(sys.argv[2]))
-"""
-
-
-def killable(path, calls):
-    """Train in `path`; the process kills itself in the middle of an episode, at a given step."""
-    tokenizer = Tokenizer.train(synthetic.reviews(200), vocab_size=300)
-    count = 0
-
-    class Deadly(LongWord):
-        def step(self, answer):
-            nonlocal count
-            count += 1
-            if count == calls:
-                os.kill(os.getpid(), 9)
-            return super().step(answer)
-
-    config = GRPOConfig(group=4, **{**SHORT, "batch": 8, "updates": 5})
-    trainer = GRPOTrainer(
-        letters_only(tokenizer),
-        tokenizer,
-        [],
-        None,
-        config,
-        seed=3,
-        environment=own_environment(Deadly),
-    )
-    run = RunDir.open_or_create(path, kind="rlhf.grpo", config={}, seed=3)
-    train(trainer, run, save_every=2, console=False)
-    return trainer
-
-
-def test_a_run_killed_in_the_middle_of_an_episode_ends_as_the_one_that_was_not(memory_path):
-    whole = killable(memory_path / "whole", 0)
-    path = str(memory_path / "killed")
-    places = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, path, "85"],
-        env=environment,
-        capture_output=True,
-        timeout=120,
-    )
-    assert done.returncode == -9, done.stderr.decode()
-    assert RunDir.open(path).find().step == 2
-    resumed = killable(path, 0)
-    for name, tensor in whole.policy.state_dict().items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
-
-    def metrics(folder):
-        lines = (folder / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
-
-    assert metrics(memory_path / "whole") == metrics(memory_path / "killed")
