@@ -1,4 +1,4 @@
-"""Training on episodes to the end: toy tasks, failures of environments, a kill inside an episode."""
+"""Training on episodes to the end: toy tasks, failing environments, a kill inside an episode."""
 
 import json
 import os
