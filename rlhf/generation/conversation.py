@@ -6,10 +6,11 @@ Messages are data/messages.py's, the template is template.py's.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, PlayoutError
 from playout.rlhf.data.messages import Message, Prompt, as_messages
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -38,8 +39,11 @@ class ConversationFormat:
     def __post_init__(self) -> None:
         stops = dict.fromkeys(self.tokenizer.stop_ids)
         if self.template is not None:
-            tail = self._after_answer([{"role": "user", "content": "x"}])
-            stops.update(dict.fromkeys(tail[: self._end_of_turn(tail, special_ends=True)][-1:]))
+            # A template that fails is found when it is used: plain texts do without it.
+            with suppress(PlayoutError):
+                tail = self._after_answer([{"role": "user", "content": "x"}])
+                end = self._end_of_turn(tail, special_ends=True)
+                stops.update(dict.fromkeys(tail[:end][-1:]))
         object.__setattr__(self, "stop_ids", tuple(stops))
 
     @property

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswerOptions", "as_turns", "open_player", "read_asked"]
 
+FIELDS = {"messages", "conversations", "prompt", "text"}
 PLAIN_LENGTH, CHAT_LENGTH = 48, 512
 
 
@@ -131,17 +132,12 @@ def read_asked(path: Path) -> tuple[list[Prompt], list[str]]:
     Raises:
         DataError: A row is none of these.
     """
-    from playout.rlhf.data.messages import checked_messages
-    from playout.rlhf.data.rows import text_field
+    from playout.rlhf.data.conversations import prompt_of
 
     prompts: list[Prompt] = []
     names: list[str] = []
     for where, row in _lines(path):
-        talk = row.get("messages", row.get("prompt"))
-        if isinstance(talk, str) or talk is None:
-            prompts.append(text_field(row, where, "prompt", "text", empty=True))
-        else:
-            prompts.append(checked_messages(talk, where))
+        prompts.append(prompt_of(row, where, empty=True))
         names.append(where)
     if not prompts:
         raise DataError(f"{path} holds no prompts")
@@ -167,7 +163,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise DataError(f"{where}: not JSON: {error}") from None
             row = line
         known = isinstance(row, dict) and (
-            path.suffix == ".jsonl" or {"messages", "prompt", "text"} & set(row)
+            path.suffix == ".jsonl" or FIELDS & set(row)
         )
         if not known and not (path.suffix == ".jsonl" and isinstance(row, str)):
             row = line

@@ -109,16 +109,16 @@ def _read(path: Path, document: bool) -> Rows:
 
 def _parts(row: dict[str, Any], where: str) -> tuple[Prompt, str | None]:
     """A row as what is read and, of an answer, what is scored."""
-    from playout.rlhf.data.messages import checked_messages
+    from playout.rlhf.data.conversations import join_texts, prompt_of
     from playout.rlhf.data.rows import text_field
 
-    names = [name for name in ("response", "completion") if name in row]
-    answer = text_field(row, where, *names, empty=True) if names else None
-    talk = row.get("messages", row.get("prompt"))
-    if talk is not None and not isinstance(talk, str):
-        return checked_messages(talk, where), answer
-    prompt = text_field(row, where, *(["prompt", "text"] if names else ["text"]), empty=True)
-    return prompt, answer
+    names = [name for name in ("response", "completion") if row.get(name) is not None]
+    if not names and "prompt" not in row and "messages" not in row and "conversations" not in row:
+        return text_field(row, where, "text", empty=True), None
+    prompt = prompt_of(row, where, empty=True)
+    if not names:
+        return prompt, None
+    return prompt, join_texts(prompt, text_field(row, where, *names, empty=True))
 
 
 def _item(

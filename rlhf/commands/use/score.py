@@ -1,11 +1,16 @@
-"""Score texts by a reward model."""
+"""Score texts and conversations by a reward model."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.data.messages import Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,28 +20,27 @@ class Command(ModelOptions):
     run: Annotated[Positional[str], arg(metavar="RUN")] = ""
     """A reward stage, a whole pipeline, a model folder, or module:function."""
     texts: Annotated[Path | None, arg(metavar="FILE")] = None
-    """A text a line, UTF-8 (required)."""
+    """A text a line, UTF-8; or .jsonl, .csv or .parquet with `text`, with `prompt` and `response`,
+    or with `messages` (and `response`), as `generate --json OUT.jsonl` writes them (required)."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
-    """Write a list of {"text", "score"} here instead of printing."""
+    """Write a list of what was scored with its "score" here instead of printing."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
-    from playout.errors import ConfigError, DataError
+    from playout.errors import ConfigError
     from playout.own_code import trust_modules
-    from playout.rlhf.data.rows import read_bytes, to_text
+    from playout.rlhf.data.conversations import prompt_text
     from playout.rlhf.model.transformer import pick_dtype
-    from playout.rlhf.online.rewards import checked_rewards, load_reward
+    from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
     from playout.rlhf.stages.threads import use_threads
+    from playout.rlhf.supervised.reward import RewardModel
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf score RUN --texts FILE [--json OUT]")
-    text = to_text(read_bytes(command.texts), str(command.texts)).replace("\r\n", "\n")
-    if not text.strip():
-        raise DataError(f"{command.texts} is empty")
-    lines = text.removesuffix("\n").split("\n")
+    rows, texts = _read(command.texts)
     trust_modules(command.run)  # whoever names a function means it
     use_threads(command.threads)
     reward = load_reward(
@@ -45,11 +49,47 @@ def main(command: Command) -> int:
         device=resolve_device(command.device),
         weights=pick_dtype(command.weights),
     )
-    scores = checked_rewards(reward, lines).tolist()
+    readable = [prompt_text(text) for text in texts]
+    if isinstance(reward, RewardModel):
+        scores = reward(texts)
+    else:
+        scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
     if command.json is not None:
-        rows = zip(lines, scores, strict=True)
-        write_json(command.json, [{"text": text, "score": round(s, 6)} for text, s in rows])
+        pairs = zip(rows, scores, strict=True)
+        write_json(command.json, [{**row, "score": round(score, 6)} for row, score in pairs])
         return 0
-    for line, score in zip(lines, scores, strict=True):
-        print(f"{score:8.3f}  {line}")
+    for text, score in zip(readable, scores, strict=True):
+        print(f"{score:8.3f}  {text}")
     return 0
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], list[Prompt]]:
+    """The rows of a file as they are written again, and what is scored of each."""
+    from playout.errors import DataError
+    from playout.rlhf.data.rows import SUFFIXES, read_bytes, read_rows, to_text
+
+    if path.suffix in SUFFIXES or path.is_dir():
+        found = [(row, _scored(row, where)) for where, row in read_rows(path)]
+        if not found:
+            raise DataError(f"{path} holds no texts")
+        return [row for row, _ in found], [text for _, text in found]
+    text = to_text(read_bytes(path), str(path)).replace("\r\n", "\n")
+    if not text.strip():
+        raise DataError(f"{path} is empty")
+    lines: list[Prompt] = [*text.removesuffix("\n").split("\n")]
+    return [{"text": line} for line in lines], lines
+
+
+def _scored(row: dict[str, Any], where: str) -> Prompt:
+    """A text or a conversation; an answer in a field of its own is its end."""
+    from playout.rlhf.data.conversations import join_texts, prompt_of
+    from playout.rlhf.data.rows import text_field
+
+    prompt = prompt_of(row, where, empty=True)
+    names = [name for name in ("response", "completion") if row.get(name) is not None]
+    if not names:
+        return prompt
+    answer = text_field(row, where, *names, empty=True)
+    if isinstance(prompt, str):
+        return prompt + join_texts(prompt, answer)
+    return (*prompt, {"role": "assistant", "content": answer})
