@@ -10,7 +10,8 @@ import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.data.datasets import Datasets
-from playout.rlhf.data.records import read_prompts
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.environments.prompts import read_prompt_tasks
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
@@ -81,7 +82,10 @@ def comparison_of(
     source = str(run.config.get("material", "files"))
     if not prompts and run.config.get("rows") and run.kind != "rlhf.dpo":
         file = run.path / str(run.config["rows"])  # prompts that were given from Python
-    asked = read_prompts(str(file)) if file else Datasets(source).prompts()[1]
+    rows = read_prompt_tasks(str(file))[:num_prompts] if file else None
+    asked: list[Prompt] = (
+        [*Datasets(source).prompts()[1]] if rows is None else [row["prompt"] for row in rows]
+    )
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],
@@ -90,5 +94,6 @@ def comparison_of(
         max_new_tokens=max_new_tokens or response_length(run.config),
         seed=seed + 101,
         dtype=pick_dtype(dtype, device),
+        tasks=rows,
     )
     return Comparison(run.path, policy, other, evaluator)

@@ -7,9 +7,12 @@ The same prompts and random numbers are used each time. Nothing here trains.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
+from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.samples import write_samples
 from playout.rlhf.evaluation.wording import distinct_share, repeated_share
 from playout.rlhf.generation.responses import Responses, sample_responses
@@ -17,7 +20,8 @@ from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
-from playout.rlhf.online.rewards import RewardFunction, checked_rewards
+from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.rewards import RewardFunction, RewardInputs, checked_rewards
 from torch import Tensor
 
 __all__ = ["PolicyEvaluator"]
@@ -31,7 +35,7 @@ class PolicyEvaluator:
     """Prompts to answer and the scorers of the answers."""
 
     tokenizer: Tokenizer
-    prompts: Sequence[str]
+    prompts: Sequence[Prompt]
     reward: RewardFunction
     judge: RewardFunction | None = None
     """An independent scorer that nothing learned from; none if None."""
@@ -39,6 +43,8 @@ class PolicyEvaluator:
     temperature: float = 1.0
     seed: int = 1
     dtype: torch.dtype = torch.float32
+    tasks: Sequence[Any] | None = None
+    """What belongs to each prompt, for reward functions that ask for it."""
 
     def greedy(self, model: Transformer) -> Responses:
         """The likeliest answers to the prompts that are shown."""
@@ -68,9 +74,18 @@ class PolicyEvaluator:
 
     def score(self, responses: Responses) -> dict[str, Tensor]:
         """[N] rewards, and what the judge says."""
-        found = {"reward": checked_rewards(self.reward, responses.texts)}
+        tasks = self.tasks if self.tasks is not None else [None] * len(responses.prompts)
+        inputs = RewardInputs.of(
+            [
+                Episode(task=task, seed=0, prompt=prompt, answers=[response])
+                for task, prompt, response in zip(
+                    tasks, responses.prompts, responses.responses, strict=True
+                )
+            ]
+        )
+        found = {"reward": checked_rewards(self.reward, inputs)}
         if self.judge is not None:
-            found["judge"] = checked_rewards(self.judge, responses.texts)
+            found["judge"] = checked_rewards(self.judge, inputs)
         return found
 
     @torch.no_grad()
@@ -105,7 +120,7 @@ class PolicyEvaluator:
             write_samples(
                 folder,
                 step,
-                answers.prompts[:SHOWN],
+                [prompt_text(prompt) for prompt in answers.prompts[:SHOWN]],
                 answers.responses[:SHOWN],
                 {name: column[:SHOWN].tolist() for name, column in shown.items()},
                 greedy=likeliest.responses,

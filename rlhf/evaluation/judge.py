@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from playout.errors import DataError
+from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
@@ -61,7 +63,7 @@ _ANSWERS = {
 
 
 def human_votes(
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     ours: Sequence[str],
     theirs: Sequence[str],
     *,
@@ -87,15 +89,15 @@ def human_votes(
         The win rate of the first policy over all votes in the file between these names.
     """
     known = _read_votes(votes)
-    asked = {(v["prompt"], frozenset((v["left"], v["right"]))) for v in known}
+    asked = {(prompt_text(v["prompt"]), frozenset((v["left"], v["right"]))) for v in known}
     rng = np.random.default_rng([seed, 31])
     swapped = rng.random(len(prompts)) < 0.5
     show("Which answer is better? 1, 2, t (equal), s (skip), q (stop).")
     for row, prompt in enumerate(prompts):
         pair = (theirs[row], ours[row]) if swapped[row] else (ours[row], theirs[row])
-        if pair[0] == pair[1] or (prompt, frozenset(pair)) in asked:
+        if pair[0] == pair[1] or (prompt_text(prompt), frozenset(pair)) in asked:
             continue
-        show(f"\n{prompt} ...\n  1: {pair[0].strip()}\n  2: {pair[1].strip()}")
+        show(f"\n{prompt_text(prompt)} ...\n  1: {pair[0].strip()}\n  2: {pair[1].strip()}")
         answer = _read(ask or input)
         if answer == "q":
             break
@@ -103,7 +105,7 @@ def human_votes(
             continue
         sides = names[::-1] if swapped[row] else names
         vote = {
-            "prompt": prompt,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
             "left": pair[0],
             "right": pair[1],
             "winner": answer,

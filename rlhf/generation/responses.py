@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from playout.rlhf.data.messages import Message, Prompt
+from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import Generation, generate
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -23,7 +25,7 @@ __all__ = ["Responses", "encode_prompts", "responses_of", "sample_responses"]
 class Responses:
     """R prompts with a response each; T is the longest row less 1."""
 
-    prompts: list[str]
+    prompts: list[Prompt]
     responses: list[str]
     generation: Generation
     obs: Tensor
@@ -35,8 +37,9 @@ class Responses:
 
     @property
     def texts(self) -> list[str]:
-        """Prompt and response joined."""
-        return [p + r for p, r in zip(self.prompts, self.responses, strict=True)]
+        """Prompt and response joined; the contents of messages stand a line each."""
+        pairs = zip(self.prompts, self.responses, strict=True)
+        return [p + r if isinstance(p, str) else _lines(p, r) for p, r in pairs]
 
     @property
     def last(self) -> Tensor:
@@ -45,17 +48,26 @@ class Responses:
         return ends & self.valid
 
 
-def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Prompts as a policy reads them: the token that begins a document, then the text."""
+def _lines(messages: Sequence[Message], answer: str) -> str:
+    return "\n".join([*(message["content"] for message in messages), answer])
+
+
+def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Prompts as a policy reads them: the token that begins a document, then the text.
+
+    Conversations go through the model's chat template, up to where it answers.
+    """
     first = [tokenizer.bos_id] if tokenizer.bos_id >= 0 else []
-    rows = [[*first, *ids] for ids in tokenizer.encode_batch(prompts)]
+    plain = iter(tokenizer.encode_batch([p for p in prompts if isinstance(p, str)]))
+    talk = conversation_format(tokenizer)
+    rows = [[*first, *next(plain)] if isinstance(p, str) else talk.begin(p) for p in prompts]
     return [row or [tokenizer.end_id] for row in rows]
 
 
 def sample_responses(
     model: Transformer | Decoder,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
     seed: int,
@@ -69,7 +81,7 @@ def sample_responses(
     Args:
         model: A decoder, or what was prepared of it.
         tokenizer: Its tokenizer.
-        prompts: Texts, not empty as a list.
+        prompts: Texts or conversations, not empty as a list.
         max_new_tokens: Longest response, its end token included.
         seed: Of all random numbers.
         dtype: Of matrix products.
@@ -81,7 +93,7 @@ def sample_responses(
         model,
         encode_prompts(tokenizer, prompts),
         max_new_tokens=max_new_tokens,
-        stop=tokenizer.stop_ids,
+        stop=conversation_format(tokenizer).stop_ids,
         pad=tokenizer.pad_id,
         sampling=sampling,
         seed=seed,
@@ -92,7 +104,7 @@ def sample_responses(
     return responses_of(out, tokenizer, prompts)
 
 
-def responses_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[str]) -> Responses:
+def responses_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> Responses:
     """What was generated for prompts, as text and as rows."""
     ids, starts, ends = out.sequences(tokenizer.pad_id)
     places = torch.arange(1, ids.shape[1])

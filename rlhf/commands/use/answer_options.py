@@ -162,9 +162,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if path.suffix == ".jsonl":
                 raise DataError(f"{where}: not JSON: {error}") from None
             row = line
-        known = isinstance(row, dict) and (
-            path.suffix == ".jsonl" or FIELDS & set(row)
-        )
+        known = isinstance(row, dict) and (path.suffix == ".jsonl" or FIELDS & set(row))
         if not known and not (path.suffix == ".jsonl" and isinstance(row, str)):
             row = line
         yield where, row if isinstance(row, dict) else {"prompt": row}

@@ -104,8 +104,12 @@ def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_pat
 @pytest.mark.parametrize(
     ("lines", "words", "fault"),
     [
-        (['{"messages": []}'], [], "line 1: the conversation has no messages"),
-        (["the", '{"messages": [{"role": "me", "content": ""}]}'], [], "line 2: message 1 has the"),
+        (['{"messages": []}'], [], "line 1: messages: the conversation has no"),
+        (
+            ["the", '{"messages": [{"role": "me", "content": ""}]}'],
+            [],
+            "line 2: messages: message 1",
+        ),
         (['{"messages": [{"role": "user"'], [], "line 1: not JSON"),
         (['{"title": "x"}'], [], "there is no field 'prompt'"),
         ([], [], "holds no prompts"),

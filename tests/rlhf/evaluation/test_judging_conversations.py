@@ -1,0 +1,96 @@
+"""Conversations are scored and judged as what they are: by the template, with their rows' data."""
+
+import json
+
+import pytest
+import torch
+from playout.cli import main
+from playout.rlhf.data.records import read_preferences
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.evaluation.judge import compare_policies, human_votes
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.model.heads import ScalarHead
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.reward import RewardModel
+from small_language import chat_tokenizer
+
+TOKENIZER = chat_tokenizer("chatml")
+TALK = [{"role": "user", "content": "the cat"}]
+
+
+def small(seed):
+    config = TransformerConfig(
+        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=128,
+        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=seed)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+def test_policies_are_compared_on_conversations_with_the_data_of_their_rows():
+    seen = []
+
+    def reward(prompts, answers, label):
+        seen.append((prompts, label))
+        return [float(len(answer)) for answer in answers]
+
+    evaluator = PolicyEvaluator(
+        TOKENIZER, [TALK, "the cat"], reward, max_new_tokens=6,
+        tasks=[{"label": "a"}, {"label": "b"}],
+    )  # fmt: skip
+    found = compare_policies(small(1), small(2), evaluator)
+    assert found["reward"]["prompts"] == 2
+    assert seen[0] == ([TALK, "the cat"], ["a", "b"])
+    answers = evaluator.respond(small(1))
+    talk = conversation_format(TOKENIZER)
+    assert answers.generation.prompts == [talk.begin(TALK), talk.begin("the cat")]
+    assert answers.texts[0] == "the cat\n" + answers.responses[0]
+    assert answers.texts[1] == "the cat" + answers.responses[1]
+
+
+def test_votes_on_conversations_are_kept_as_preferences_between_them(tmp_path):
+    votes, shown = tmp_path / "votes.jsonl", []
+    given = iter(["1", "2"])
+    asked = [TALK, "the cat"]
+    count = human_votes(
+        asked, ["a", "b"], ["c", "d"], votes=votes, seed=0,
+        ask=lambda text: next(given), show=shown.append,
+    )  # fmt: skip
+    assert count["prompts"] == 2 and any("the cat ..." in line for line in shown)
+    first, second = read_preferences(votes)
+    assert list(first.prompt) == TALK and second.prompt == "the cat"
+    again = human_votes(asked, ["a", "b"], ["c", "d"], votes=votes, seed=0, ask=None)
+    assert again["prompts"] == 2  # nothing was asked a second time
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    model = small(3)
+    head = ScalarHead(model.config, seed=4)
+    path = tmp_path_factory.mktemp("reward") / "model"
+    RewardModel(model, head, TOKENIZER, length=120, in_turns=True).save(path)
+    return path
+
+
+def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys):
+    answer = {"role": "assistant", "content": "sat"}
+    rows = [
+        {"messages": [*TALK, answer], "id": 7},
+        {"messages": TALK, "response": "sat"},
+        {"prompt": "the cat", "response": " sat"},
+        {"text": "the cat sat"},
+    ]
+    file, out = tmp_path / "rows.jsonl", tmp_path / "out.json"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["rlhf", "score", str(folder), "--texts", str(file), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert [{k: v for k, v in item.items() if k != "score"} for item in found] == rows
+    scores = [item["score"] for item in found]
+    assert scores[0] == scores[1] != scores[2] == scores[3]
+    wanted = RewardModel.load(folder)([[*TALK, answer], "the cat sat"])
+    assert scores[::2] == pytest.approx(wanted, abs=1e-3)
+    file.write_text('{"messages": []}\n')
+    assert main(["rlhf", "score", str(folder), "--texts", str(file)]) == 2
+    assert "line 1: messages: the conversation has no messages" in capsys.readouterr().err
