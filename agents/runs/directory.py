@@ -117,7 +117,8 @@ class RunDir(Checkpoints):
         if parent == self.path or not self.is_run(parent):
             return self
         outer = RunDir.open(parent)
-        is_stage = outer.kind.endswith(".all") or self.kind.startswith(f"{outer.kind}.")
+        recipe = outer.kind.endswith((".all", ".games"))
+        is_stage = recipe or self.kind.startswith(f"{outer.kind}.")
         return outer.whole if is_stage else self
 
     @property

@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.agents.rating.openings import Part, opening_plies, random_openings
 from playout.agents.rating.play import usual_plies
-from playout.agents.rating.positions import canonical_hashes, load_eval_positions, moves_text
+from playout.agents.rating.positions import (
+    canonical_hashes,
+    load_choosing_positions,
+    load_scored_positions,
+    moves_text,
+)
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
@@ -177,7 +182,9 @@ def _rated(game: NativeGame) -> frozenset[int]:
         found = frozenset[int]()
         if game.max_plies > _SHORT_GAME and game.prover is not None and built_in(game):
             with contextlib.suppress(GameError):
-                found = frozenset(canonical_hashes(load_eval_positions(game)[0]))
+                sets = [load_scored_positions(game), load_choosing_positions(game)]
+                states = [one.states for one in sets if one is not None]
+                found = frozenset(canonical_hashes(StateBatch.concatenate(states)))
         _rated_classes[key] = found
     return _rated_classes[key]
 
@@ -243,16 +250,25 @@ def find_positions(
     )
 
 
-def judging_positions(game: NativeGame, count: int, referee: Referee | None) -> SolvedPositions:
+def judging_positions(
+    game: NativeGame, count: int, referee: Referee | None, *, choosing: bool = False
+) -> SolvedPositions:
     """Positions to be judged on: those on which other runs of the game are rated, else others.
+
+    Args:
+        game: The game.
+        count: How many, at most.
+        referee: Solves them; None leaves them unsolved.
+        choosing: Others, by which the best of several policies is chosen, where the game has such.
 
     Raises:
         ConfigError: No position serves.
     """
     if referee is not None and _rated(game):
-        states, outcomes = load_eval_positions(game)
-        order = np.random.default_rng(5).permutation(len(states))[:count]
-        return SolvedPositions(states[order], outcomes[order])
+        found = load_choosing_positions(game) if choosing else load_scored_positions(game)
+        if found is not None:
+            order = np.random.default_rng(5).permutation(len(found))[:count]
+            return SolvedPositions(found.states[order], found.outcomes[order])
     return find_positions(game, count, "test", referee=referee, matters=True)
 
 

@@ -21,13 +21,15 @@ __all__ = ["evaluate_game_policy", "measure_moves", "positions_for", "told"]
 POSITIONS = 400
 
 
-def positions_for(game: NativeGame, count: int = POSITIONS) -> SolvedPositions:
-    """Positions to be judged on, solved if the game can be solved."""
+def positions_for(
+    game: NativeGame, count: int = POSITIONS, *, choosing: bool = False
+) -> SolvedPositions:
+    """Positions to be judged on, solved if the game can be; or those to choose a policy by."""
     try:
         referee: Referee | None = Referee(game)
     except ConfigError:
         referee = None
-    return judging_positions(game, count, referee)
+    return judging_positions(game, count, referee, choosing=choosing)
 
 
 def measure_moves(player: LanguageGamePlayer, positions: SolvedPositions) -> dict[str, Any]:

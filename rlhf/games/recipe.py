@@ -184,7 +184,12 @@ class GamesRecipe:
         path.parent.mkdir(exist_ok=True)
         player = self.player(stage)
         positions = positions_for(self.game, self.numbers.num_prompts)
-        found = {"stage": stage, "moves": measure_moves(player, positions)}
+        chosen = positions_for(self.game, self.numbers.num_prompts, choosing=True)
+        found = {
+            "stage": stage,
+            "moves": measure_moves(player, positions),
+            "choosing": measure_moves(player, chosen),
+        }
         self._say(f"{stage}: {told(found['moves'])}")
         if self.game.num_players == 2:
             found |= self._games(player)
@@ -253,8 +258,12 @@ class GamesRecipe:
         self._say(f"report: {write_report(self)}")
 
     def best(self) -> str:
-        """The stage whose policy keeps most outcomes (or writes most legal moves)."""
-        return max(self.stages, key=lambda stage: _merit(self.measure(stage)["moves"]))
+        """The stage whose policy keeps most outcomes (or writes most legal moves).
+
+        Asked on positions of their own, where the game has such: the best of several on the
+        positions that are reported would look better than it is.
+        """
+        return max(self.stages, key=lambda stage: _merit(self.measure(stage)["choosing"]))
 
 
 _FILES = ("records", "demonstrations", "tasks")
