@@ -32,7 +32,7 @@ __all__ = ["GameData", "write_data"]
 
 _SEARCH = 200  # simulations that stand for a solver
 _ROUND = 64  # random games played side by side
-_EARLY = 0.1  # share of positions from the first plies, which take longest to solve
+_EARLY = 0.03  # share of positions from the first plies, which take longest to solve
 _OPEN = 0.25  # share of positions where nothing is at stake, or a win is at hand
 
 

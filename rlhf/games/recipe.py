@@ -140,10 +140,12 @@ class GamesRecipe:
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
-            return {**base, **given, "learning_rate": size.grpo_rate}
+            few = {"eval_episodes": self.numbers.num_prompts // 2}
+            return {**base, **given, **few, "learning_rate": size.grpo_rate}
         options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
-        return {**base, **given, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
+        few = {"batch": min(64, self.numbers.batch), "eval_episodes": size.games}
+        return {**base, **given, **few, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
 
     def _train(self, stage: str) -> None:
         module = import_module(stages()[stage])
