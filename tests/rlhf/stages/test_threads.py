@@ -1,6 +1,8 @@
 """The number of threads: a rule of model and cores, stored, taken again."""
 
+import itertools
 import os
+import time
 
 import pytest
 import torch
@@ -67,3 +69,19 @@ def test_decoding_leaves_the_number_as_it_was(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with threads.decoding_threads(model, 1) as number:
         assert number == 2
+
+
+def test_no_clock_chooses_the_number(monkeypatch, tmp_path):
+    """A timing once chose two threads and once one: the same command gave different weights."""
+    cores(monkeypatch, 2)
+    found = set()
+    for number, jumps in enumerate(([1e-6], [5.0], [1e-6, 9.0, 1e-6, 1e-6], [9.0, 1e-6, 1e-6])):
+        clock = itertools.accumulate(itertools.cycle(jumps))
+        for name in ("perf_counter", "monotonic", "time", "process_time"):
+            monkeypatch.setattr(time, name, lambda clock=clock: next(clock))
+        run = RunDir.create(tmp_path / f"run{number}", kind="rlhf.sft", config={}, seed=0)
+        found.add(threads.set_threads(run, 256))
+        monkeypatch.undo()
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        cores(monkeypatch, 2)
+    assert found == {2}
