@@ -332,6 +332,10 @@ class AlphaZeroTrainer(Trainer):
         # Where games are what is counted, the progress line has them already.
         counted = self.unit == "games" and self.totals.games <= (self.config.games or 0)
         shown = {} if counted else {"games": f"{self.totals.games:,}"}
+        if "records/epochs" in metrics:  # no game of its own has been played yet
+            shown = {"times through the records": f"{metrics['records/epochs']:.1f}"}
+        if "records/held_out_accuracy" in metrics:
+            shown["moves foretold"] = f"{metrics['records/held_out_accuracy']:.0%}"
         if "train/policy_loss" in metrics:
             shown["policy loss"] = f"{metrics['train/policy_loss']:.2f}"
         return shown | self.evaluation.headline()
