@@ -100,3 +100,14 @@ def test_a_run_without_ratings_has_an_empty_ladder(untrained_run):
     assert (
         ladder_of(RunDir.open(untrained_run), "best", playout.game("tic_tac_toe")).snapshots == []
     )
+
+
+def test_commands_for_a_run_that_cannot_name_its_game_ask_for_it(tmp_path, capsys):
+    config = {"alphazero": {"game": "stones"}}
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config=config, seed=0)
+    own = type("Own", (Nim,), {})  # of this function alone
+    print_summary(run, rate=False, game=playout.game(own()))
+    text = capsys.readouterr().out
+    assert text.count("--game MODULE:NAME") == 3 and "The run cannot name its game" in text
+    print_summary(run, rate=False, game=playout.game("tic_tac_toe"))
+    assert "--game" not in capsys.readouterr().out

@@ -87,7 +87,13 @@ def test_moves_that_lead_elsewhere_leave_states_whole(go):
     game, parts = go
     examples = Examples.concatenate(parts)
     moves = examples.moves
-    for actions in (np.roll(moves.actions, 1), np.full_like(moves.actions, 1 << 20)):
+    rows = np.flatnonzero(moves.counts == 1)
+    legal = StateBatch.from_data(game, examples.states[rows - 1], check=False).legal_mask()
+    others = moves.actions.copy()
+    at = np.cumsum(moves.counts)[rows] - 1
+    legal[np.arange(len(rows)), others[at]] = 0
+    others[at] = np.where(legal.any(axis=1), legal.argmax(axis=1), others[at])
+    for actions in (others, np.roll(others, 1), np.full_like(others, 1 << 20)):
         wrong = replace(examples, moves=Moves(moves.counts, actions))
         chunk = Chunk.of(game, wrong)
         rows = np.arange(len(examples))
