@@ -11,8 +11,8 @@ from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.rlhf.data.messages import Prompt
-    from playout.rlhf.supervised.perplexity import Likelihood
     from playout.rlhf.generation.tokenizer import Tokenizer
+    from playout.rlhf.supervised.perplexity import Likelihood
 
 Rows = list[tuple[str, dict[str, Any]]]
 
@@ -47,11 +47,11 @@ def main(command: Command) -> int:
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.commands.use.answer_options import answer_dtype
-    from playout.rlhf.supervised.perplexity import as_scored, likelihoods, summed
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.stages.threads import decoding_threads
+    from playout.rlhf.supervised.perplexity import as_scored, likelihoods, summed
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf perplexity RUN --texts FILE [--json OUT]")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from playout.cli import main
 from playout.errors import ConfigError, DataError
-from playout.rlhf.supervised.perplexity import as_scored, likelihoods
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.perplexity import as_scored, likelihoods
 from small_language import chat_tokenizer
 
 TOKENIZER = chat_tokenizer("chatml")
