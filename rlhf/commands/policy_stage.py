@@ -37,6 +37,7 @@ from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_name
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (
     check_base,
+    discarded_unused,
     export_stage,
     mark_finished,
     open_stage,
@@ -236,7 +237,8 @@ def train_online(
     kind: type[OnlineTrainer], config: OnlineConfig, stage: PolicyStage, command: PolicyOptions
 ) -> RunDir:
     """Measure the policy, train it by rounds, and leave it in RUN/model."""
-    stage.baseline()
+    with discarded_unused(stage.run, command):
+        stage.baseline()
     trainer = kind(
         stage.model,
         stage.tokenizer,

@@ -93,7 +93,16 @@ class EpisodeEvaluator:
         Raises:
             EnvironmentFault: An environment failed and failures stop the run, or all failed.
         """
-        engine = EpisodeEngine(
+        engine = self.engine(model, temperature=temperature)
+        found = engine.run(self.requests())
+        good = [episode for episode in found if not episode.error]
+        if len(good) < len(found) and (self.on_failure == "stop" or not good):
+            raise EnvironmentFault(describe(next(e for e in found if e.error)))
+        return good
+
+    def engine(self, model: Transformer | Decoder, *, temperature: float) -> EpisodeEngine:
+        """What plays with `model` as it is now."""
+        return EpisodeEngine(
             model,
             self.tokenizer,
             limits=self.limits,
@@ -104,11 +113,6 @@ class EpisodeEvaluator:
             constrained=self.constrained,
             as_user=self.as_user,
         )
-        found = engine.run(self.requests())
-        good = [episode for episode in found if not episode.error]
-        if len(good) < len(found) and (self.on_failure == "stop" or not good):
-            raise EnvironmentFault(describe(next(e for e in found if e.error)))
-        return good
 
     @torch.no_grad()
     def measure(

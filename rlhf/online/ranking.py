@@ -1,22 +1,30 @@
-"""Preferences made by a policy and a reward: responses sampled, ranked, kept as a file of pairs.
+"""Preferences made by a policy: responses or episodes, ranked, kept as a file of pairs.
 
 What DPO learns from where nobody has voted. Votes of people are data/records.py's.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.rlhf.data.batches import batch_of
+from playout.rlhf.data.messages import Prompt
 from playout.rlhf.data.records import Preference
+from playout.rlhf.environments.environment import EnvironmentFactory
+from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.episodes import score_texts
 from playout.rlhf.online.rewards import RewardFunction, checked_rewards
 
-__all__ = ["rank_samples", "write_preferences"]
+__all__ = ["rank_episodes", "rank_samples", "write_preferences"]
 
 
 def rank_samples(
@@ -62,6 +70,84 @@ def rank_samples(
     if not pairs:
         raise DataError("the samples of every prompt are alike; there is nothing to rank")
     return pairs
+
+
+def rank_episodes(
+    engine: EpisodeEngine,
+    factory: EnvironmentFactory,
+    reward: RewardFunction | None,
+    *,
+    count: int,
+    samples: int = 4,
+    seed: int = 0,
+) -> list[Preference]:
+    """Pairs from the best and the worst of some episodes of each task and seed.
+
+    A pair is what was read up to the first answer in which the two episodes differ, and both
+    answers. Where that is not the first answer, what was read is a conversation, which only a model
+    with a chat template can be asked again; of other models such pairs are left out, as are cut
+    answers.
+
+    Args:
+        engine: Plays with the policy.
+        factory: Of the environment.
+        reward: Besides what the environment gives; none if None.
+        count: Tasks to make pairs of.
+        samples: Episodes a task.
+        seed: Of the tasks' order and of the environments.
+    """
+    if samples < 2:
+        raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
+    tasks = factory.tasks("train")
+    order = None if tasks is None else batch_of(len(tasks), min(count, len(tasks)), 0, seed=seed)
+    requests = [
+        EpisodeRequest(
+            factory,
+            None if tasks is None or order is None else tasks[order[number % len(order)]],
+            episode_seed(seed, number),
+            number * samples + draw,
+        )
+        for number in range(count)
+        for draw in range(samples)
+    ]
+    played = engine.run(requests)
+    failed = next((episode for episode in played if episode.error), None)
+    if failed is not None:
+        raise EnvironmentFault(describe(failed))
+    given, _ = score_texts(reward, played)
+    totals = [score + e.total for score, e in zip(given.tolist(), played, strict=True)]
+    pairs = []
+    for first in range(0, len(played), samples):
+        group = sorted(range(first, first + samples), key=totals.__getitem__)
+        low, high = group[0], group[-1]
+        pair = _pair(played[high], played[low]) if totals[low] < totals[high] else None
+        if pair is not None:
+            margin = round(totals[high] - totals[low], 4)
+            pairs.append(Preference(*pair, margin=margin))
+    if not pairs:
+        raise DataError(
+            "of no task do two episodes differ in reward by answers that ended; there is nothing "
+            "to rank (raise --max-new-tokens, --samples or --num-pairs)"
+        )
+    return pairs
+
+
+def _pair(best: Episode, worst: Episode) -> tuple[Prompt, str, str] | None:
+    """What was read before the first answers that differ, and these; None where it cannot be."""
+    for turn, (good, bad) in enumerate(zip(best.answers, worst.answers, strict=False)):
+        if good != bad:
+            whole = best.answer_ended[turn] and worst.answer_ended[turn]
+            if not whole or not good.strip() or not bad.strip():
+                return None
+            if turn == 0:
+                return best.prompt, good, bad
+            if isinstance(best.prompt, str):
+                return None
+            before = replace(best, answers=best.answers[:turn], replies=best.replies[:turn])
+            return before.messages, good, bad
+        if best.replies[turn : turn + 1] != worst.replies[turn : turn + 1]:
+            return None  # the environment drew differently
+    return None
 
 
 def write_preferences(path: Path, pairs: Sequence[Preference]) -> None:

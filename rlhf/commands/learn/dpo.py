@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.environment_options import EnvironmentOptions
 from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import (
     Data,
@@ -20,6 +21,7 @@ from tyro.conf import arg
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.commands.policy_stage import PolicyStage
     from playout.rlhf.data.records import Preference
     from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.online.rewards import RewardFunction
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TextOptions, MicrobatchOptions, PolicyOptions):
+class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
-    policy's own samples are ranked by the reward; these pairs are left in RUN/pairs.jsonl.
+    policy's own samples are ranked by the reward, or with --env its own episodes by theirs; these
+    pairs are left in RUN/pairs.jsonl.
     """
 
     preferences: OptionalFile = ""
@@ -109,12 +112,12 @@ def train(
     source = stage_source(command, file, rows)
     join = command.join == "space"
     pairs = None if source == "" else read_preferences(source, join=join)
-    if command.reward or reward_fn is not None:
+    if command.reward or command.env or reward_fn is not None:
         return _measured_by_reward(command, pairs, reward_fn, rows)
     if pairs is None:
         raise ConfigError(
-            "name pairs of answers (--preferences FILE), or the reward that ranks samples "
-            "(--reward RUN or --reward module:function)"
+            "name pairs of answers (--preferences FILE), the reward that ranks samples "
+            "(--reward RUN or --reward module:function), or what to act in (--env NAME)"
         )
     return _measured_on_pairs(command, pairs, rows)
 
@@ -200,7 +203,8 @@ def _measured_by_reward(
     from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.generation.conversation import conversation_format
-    from playout.rlhf.online.ranking import rank_samples, write_preferences
+    from playout.rlhf.online.ranking import write_preferences
+    from playout.rlhf.stages.run import discarded_unused
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.dpo import DPOTrainer
 
@@ -208,19 +212,9 @@ def _measured_by_reward(
     stage = open_policy_stage(command, "dpo", reward_fn, rows)
     path = stage.run.path / "pairs.jsonl"
     if pairs is None and not path.exists():
-        assert stage.reward is not None
         wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
-        ranked = rank_samples(
-            stage.model,
-            stage.tokenizer,
-            stage.prompts[:wanted],
-            stage.reward,
-            samples=command.samples,
-            max_new_tokens=stage.evaluator.max_new_tokens,
-            seed=command.seed + 5,
-            dtype=stage.evaluator.dtype,
-        )
-        write_preferences(path, ranked)
+        with discarded_unused(stage.run, command):
+            write_preferences(path, _ranked(command, stage, wanted))
     stage.baseline()
     talk = conversation_format(stage.tokenizer, plain=command.plain)
     if pairs is not None and talk.speaks_in_turns:
@@ -231,9 +225,37 @@ def _measured_by_reward(
         read_preferences(path) if pairs is None else pairs,
         config,
         seed=command.seed,
-        evaluator=stage.prompt_evaluator,
+        evaluator=stage.evaluator,
         folder=stage.run.path,
         weights=stage.weights,
         talk=talk,
     )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)
+
+
+def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preference]:
+    """Pairs of the policy's own, of prompts or of episodes."""
+    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
+    from playout.rlhf.online.ranking import rank_episodes, rank_samples
+
+    if stage.environment is not None:
+        assert isinstance(stage.evaluator, EpisodeEvaluator)
+        return rank_episodes(
+            stage.evaluator.engine(stage.model, temperature=1.0),
+            stage.environment,
+            stage.reward,
+            count=wanted,
+            samples=command.samples,
+            seed=command.seed + 5,
+        )
+    assert stage.reward is not None
+    return rank_samples(
+        stage.model,
+        stage.tokenizer,
+        stage.prompts[:wanted],
+        stage.reward,
+        samples=command.samples,
+        max_new_tokens=stage.evaluator.max_new_tokens,
+        seed=command.seed + 5,
+        dtype=stage.evaluator.dtype,
+    )

@@ -82,8 +82,10 @@ def train(
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of prompts."""
     from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
     from playout.rlhf.online.grpo import GRPOTrainer
+    from playout.rlhf.stages.run import discarded_unused
     from playout.rlhf.stages.sizes import recipe
 
     stage = open_policy_stage(command, "grpo", reward_fn, rows, environment)
-    config = online_config(GRPOConfig, command, stage, recipe(command.size).grpo_steps)
+    with discarded_unused(stage.run, command):
+        config = online_config(GRPOConfig, command, stage, recipe(command.size).grpo_steps)
     return train_online(GRPOTrainer, config, stage, command)

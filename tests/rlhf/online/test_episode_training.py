@@ -14,9 +14,12 @@ from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.config import GRPOConfig, RLHFConfig
+from playout.rlhf.online.config import EpisodeLimits, GRPOConfig, RLHFConfig
+from playout.rlhf.online.engine import EpisodeEngine
+from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
+from playout.rlhf.online.ranking import _pair, rank_episodes
 
 # Toy tasks: one token an answer, four letters, nothing else likely.
 
@@ -202,3 +205,29 @@ def test_a_run_killed_in_the_middle_of_an_episode_ends_as_the_one_that_was_not(m
         return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
 
     assert metrics(memory_path / "whole") == metrics(memory_path / "killed")
+
+
+def test_pairs_for_dpo_are_the_answers_in_which_the_best_and_the_worst_episode_part(tokenizer):
+    engine = EpisodeEngine(
+        letters_only(tokenizer),
+        tokenizer,
+        limits=EpisodeLimits(max_new_tokens=1),
+        seed=0,
+        dtype=torch.float32,
+        stop=["a", "b", "c", "d"],
+    )
+    engine.stops = None  # the letter itself is the answer
+    pairs = rank_episodes(engine, own_environment(Word), None, count=8, samples=6)
+    assert len(pairs) >= 4
+    for pair in pairs:
+        assert pair.prompt == "start" and pair.first != pair.second
+        assert pair.margin in (0.5, 1.0)
+    assert sum(pair.first == "c" for pair in pairs) > len(pairs) / 2
+    talk = [
+        Episode(True, 0, [{"role": "user", "content": "q"}], answers=["x", answer], replies=["r"])
+        for answer in ("good", "bad")
+    ]
+    for episode in talk:
+        episode.answer_ended = [True, True]
+    before, good, bad = _pair(*talk)
+    assert [m["content"] for m in before] == ["q", "x", "r"] and (good, bad) == ("good", "bad")
