@@ -113,7 +113,11 @@ def stage_command(
     rows = None
     if isinstance(data, str | os.PathLike):
         options[path_as] = os.fspath(data) or None
+    elif isinstance(data, Mapping):
+        raise ConfigError("rows are a list of dictionaries, not one dictionary")
     elif data is not None:
+        if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a table of pandas
+            data = data.to_dict("records")
         rows = [{text_as: row} if isinstance(row, str) else row for row in data]
     given = {name: None if value == "" else value for name, value in options.items()}
     return make_command(cls, **given), rows

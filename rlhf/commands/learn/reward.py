@@ -170,9 +170,11 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     trainer.reward.save(run.path / "model")
     write_json(run.path / "table.json", table)
     if not command.quiet:
+        same = comparisons[0] is comparisons[1]
+        where = "the pairs that it learned from" if same else "held-out pairs"
         low, high = table["accuracy_interval"]
         print(
-            f"{100 * table['accuracy']:.1f} % of held-out pairs in the order people gave them "
+            f"{100 * table['accuracy']:.1f} % of {where} in the order people gave them "
             f"(95 %: {100 * low:.1f} to {100 * high:.1f}), calibration error "
             f"{table['calibration_error']:.3f}"
         )
@@ -198,16 +200,16 @@ def _compared(command: Command, tokenizer: Tokenizer, source: Source) -> _Data:
     items = read_preferences(source, join=command.join == "space")
     if conversation_format(tokenizer, plain=command.plain).speaks_in_turns:
         items = as_turns(items)
-    return _voted(source, items)
+    return _voted(items)
 
 
-def _voted(source: Source, items: list[Preference]) -> _Data:
+def _voted(items: list[Preference]) -> _Data:
     """Votes, divided by prompts."""
-    from playout.errors import DataError
+    import sys
+
     from playout.rlhf.data.comparisons import VotedPairs
     from playout.rlhf.data.datasets import HELD_OUT
     from playout.rlhf.data.records import prompt_key, split_by_text
-    from playout.rlhf.data.rows import name_of
 
     def sides(pair: Preference) -> list[str]:
         key = prompt_key(pair.prompt)
@@ -219,9 +221,9 @@ def _voted(source: Source, items: list[Preference]) -> _Data:
         # With so few prompts a side could be empty: answers are divided instead.
         train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
     if not train or not test:
-        raise DataError(
-            f"{name_of(source)} has too few votes ({len(items)} pairs) to hold some out"
-        )
+        print(f"none of {len(items)} pairs are held out: all serve for both", file=sys.stderr)
+        both = VotedPairs(items)
+        return (both, both), [item.prompt for item in items]
     return (VotedPairs(train), VotedPairs(test)), [item.prompt for item in train]
 
 

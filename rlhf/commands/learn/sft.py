@@ -136,7 +136,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     with discarded_unused(run, command):
         talk = conversation_format(tokenizer, plain=command.plain)
-        if talk.speaks_in_turns:
+        if own and talk.speaks_in_turns:  # the texts that come with playout are to be continued
             train_side = as_turns(sides[0])
             sides = train_side, train_side if sides[1] is sides[0] else as_turns(sides[1])
         trainer = SFTTrainer(

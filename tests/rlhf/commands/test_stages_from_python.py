@@ -8,6 +8,8 @@ import pytest
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.commands.learn import sft
+from playout.rlhf.commands.options import stage_command
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.supervised.sft import SFTTrainer
@@ -127,6 +129,31 @@ def test_an_answer_that_many_prompts_share_is_learned_and_held_out(tmp_path):
     for side in (train, test):
         assert {item.response for item in side} == {" yes", " no"}
     assert not {item.prompt for item in train} & {item.prompt for item in test}
+
+
+def test_a_handful_of_pairs_is_enough_for_a_reward_model_which_says_so(tmp_path, capsys):
+    few = {"steps": 2, "batch": 4, **COMMON, "quiet": False}
+    playout.reward(BASE, PAIRS[:1], run=tmp_path / "reward", **few)
+    said = capsys.readouterr()
+    assert "none of 1 pairs are held out" in said.err
+    assert "% of the pairs that it learned from" in said.out
+
+
+def test_a_table_is_its_rows_and_a_dictionary_is_refused():
+    class Table:
+        columns = ("prompt", "response")
+
+        def to_dict(self, orient):
+            assert orient == "records"
+            return DEMONSTRATIONS
+
+    assert stage_command(sft.Command, Table())[1] == DEMONSTRATIONS
+    assert stage_command(sft.Command, ["one"])[1] == [{"text": "one"}]
+    assert stage_command(sft.Command, Path("a.jsonl"), base="b") == (
+        sft.Command(data="a.jsonl", base="b"), None
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="list of dictionaries, not one dictionary"):
+        stage_command(sft.Command, {"prompt": ["a"]})
 
 
 def test_wrong_rows_leave_no_run_behind(tmp_path):
