@@ -96,7 +96,7 @@ def test_log_probabilities_of_generation_are_those_of_the_policy():
     class Text:
         pad_id = 0
 
-        def decode_batch(self, many):
+        def decode_batch(self, many, *, continues=False):
             return ["" for _ in many]
 
     out = generate(
