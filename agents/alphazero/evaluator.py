@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.networks.boards.inference import make_pass
-from playout.agents.networks.boards.network import BoardNetwork, tuning_of
-from playout.agents.runs.devices import resolve_device, resolve_dtype
+from playout.agents.networks.boards.network import BoardNetwork, InferenceNetwork, tuning_of
+from playout.agents.networks.boards.quantised import QuantisedResNet
+from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DivergedError, StoppedError
@@ -73,11 +74,13 @@ class NetworkEvaluator(Evaluator):
     Args:
         net: the network; it is copied, and `refresh` copies newer weights.
         device: a name for `resolve_device`, or a device; by default a GPU if there is one.
-        dtype: "float32", "bfloat16", "float16" or "auto".
+        dtype: "float32", "bfloat16", "float16", "auto"; or "int8", of a residual network on a
+            processor.
         chunk: rows a pass, a power of two; by default what fits the cache or fills a card. On a
             card graphs are captured for batches of up to so many rows, so give it no more than are
             asked for.
         threads: threads that share the chunks of a large batch on a processor; 1 in self-play.
+        calibration: of int8: float32 [M, C, H, W], positions by which its scales are chosen.
     """
 
     def __init__(
@@ -88,11 +91,13 @@ class NetworkEvaluator(Evaluator):
         dtype: str = "auto",
         chunk: int | None = None,
         threads: int = 1,
+        calibration: Float32 | None = None,
     ) -> None:
         if not isinstance(device, torch.device):
             device = resolve_device(device or "auto")
         self.device = device
-        self.dtype = resolve_dtype(dtype, self.device)
+        whole = dtype == INT8
+        self.dtype = "float32" if whole else resolve_dtype(dtype, self.device)
         processor = self.device.type == "cpu"
         self.chunk = chunk or (cpu_chunk_rows(net) if processor else DEVICE_CHUNK_ROWS)
         if self.chunk < 1 or self.chunk & (self.chunk - 1):
@@ -100,7 +105,13 @@ class NetworkEvaluator(Evaluator):
         self.config, self.threads = net.config, threads
         self.num_evaluations = 0
         kind: torch.dtype = getattr(torch, self.dtype)
-        self._net = net.inference_copy(dtype=kind, device=self.device)
+        self._net: InferenceNetwork
+        if whole:
+            if calibration is None or not processor:
+                raise ConfigError("int8 needs a processor, and positions for its scales")
+            self._net = QuantisedResNet(net, torch.from_numpy(calibration))
+        else:
+            self._net = net.inference_copy(dtype=kind, device=self.device)
         self._answer = make_pass(
             self._net, net.config, dtype=kind, device=self.device, max_rows=self.chunk
         )

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+import numpy.typing as npt
+from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.proofs import player_evaluator
 from playout.agents.networks.boards.network import BoardNetwork, on_board
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
 from playout.agents.players.search import SearchPlayer, must_have_shape_of, playing_search
-from playout.agents.runs.devices import resolve_device, resolve_dtype
+from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.envs.core.game import NativeGame
@@ -26,6 +29,7 @@ from playout.mcts.exact.prover import can_prove
 from playout.own_code import trust
 
 DEFAULT_SIMULATIONS = 128
+CALIBRATION = 512  # positions of random games by which an int8 network chooses its scales
 
 
 class AlphaZeroPlayer(SearchPlayer):
@@ -179,6 +183,15 @@ def load(
     return player_of(run, learned, net, machine, proofs=proofs)
 
 
+def usual_observations(game: NativeGame) -> npt.NDArray[np.float32]:
+    """float32 [M, C, H, W]: what a network sees in random games, from beginnings to ends."""
+    states = game.batch(CALIBRATION)
+    lengths = np.linspace(0, planned_plies(game), CALIBRATION, dtype=np.int32)
+    states.random_plies(lengths, 0)
+    going = np.flatnonzero(~states.is_terminal())
+    return states[going].observe()
+
+
 def player_of(
     run: RunDir,
     learned: NativeGame,
@@ -193,10 +206,12 @@ def player_of(
         own = on_board(net, learned.obs_shape, learned.num_actions)
     except ConfigError:
         raise RunError(f"the network was not made for {learned}") from None
+    whole = machine.dtype == INT8
     network = NetworkEvaluator(
         own,
         device=device,
-        dtype=resolve_dtype(machine.dtype, device),
+        dtype=INT8 if whole else resolve_dtype(machine.dtype, device),
         threads=machine.threads or os.cpu_count() or 1,
+        calibration=usual_observations(learned) if whole else None,
     )
     return AlphaZeroPlayer(learned, network, proofs=proofs, name=run.path.name or "alphazero")

@@ -22,7 +22,7 @@ from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
-from playout.agents.runs.devices import device_errors, resolve_device
+from playout.agents.runs.devices import INT8, device_errors, resolve_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
@@ -62,6 +62,8 @@ def compute_dtype(name: str) -> torch.dtype:
     """
     if name in ("auto", "float32"):
         return torch.float32
+    if name == INT8:
+        raise ConfigError("PPO computes in float32 or bfloat16: int8 is for playing board games")
     if name == "float16":
         raise ConfigError("PPO computes in float32 or bfloat16: float16 loses small gradients")
     return torch.bfloat16

@@ -26,6 +26,7 @@ Nest = Any
 
 _ALIGNMENT = 16  # bytes
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+INT8 = "int8"  # what answers of board networks may be computed in besides, on a processor
 
 
 def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> torch.device:
@@ -75,6 +76,8 @@ def resolve_dtype(name: str, device: torch.device) -> str:
     """
     import torch
 
+    if name == INT8:
+        raise ConfigError("int8 is for playing with board networks: use another --dtype")
     if name not in DTYPES:
         raise ConfigError(f"dtype {name!r} is unknown: use {', '.join(DTYPES)}")
     if name != "auto":

@@ -33,8 +33,8 @@ class MachineOptions:
     cuda:1."""
 
     dtype: str = "auto"
-    """Type that networks compute in: auto (the fastest safe one here), float32, bfloat16, float16.
-    """
+    """Type that networks compute in: auto (the fastest safe one here), float32, bfloat16, float16;
+    board networks also play in int8."""
 
     threads: int = 0
     """Threads to use; 0: as suits the network and the machine."""
@@ -44,8 +44,8 @@ class MachineOptions:
 
     def __post_init__(self) -> None:
         devices.check_threads(self.threads)
-        if self.dtype not in devices.DTYPES:
-            known = ", ".join(devices.DTYPES)
+        if self.dtype not in (*devices.DTYPES, devices.INT8):
+            known = ", ".join((*devices.DTYPES, devices.INT8))
             raise ConfigError(f"dtype {self.dtype!r} is unknown: use {known}")
 
 
