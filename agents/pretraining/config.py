@@ -62,6 +62,10 @@ class PretrainConfig:
     """At which a teacher's classes are imitated."""
     label_weight: float = 0.1
     """Of the labels beside a teacher's classes."""
+    sparsity: float = 0.0
+    """Share of the trunk's weights that are set to zero before the first step and stay there."""
+    pattern: str = "unstructured"
+    """Which: the smallest of a layer (unstructured), or two of every four (2:4)."""
     dropout: float = 0.0
     """Before the head, of supervised pictures."""
     latent: int = 32

@@ -20,6 +20,7 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Dataset, Rows, Split, labelled_rows
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
+from playout.agents.pretraining.pruning import Pruning
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.agents.runs.trainer import Trainer
@@ -85,6 +86,9 @@ class PretrainTrainer(Trainer):
                 undecayed=getattr(part, "undecayed", ()),
             )
         ]
+        self.pruning: Pruning | None = None
+        if config.sparsity:
+            self.pruning = Pruning(trunk.net, config.sparsity, config.pattern)
         if not self.optimizers:
             raise ConfigError("nothing is left to learn with --trunk-rate 0")
         self.steps, self.best, self.since_best = 0, -math.inf, 0
@@ -161,6 +165,8 @@ class PretrainTrainer(Trainer):
         for share, optimizer in self.optimizers:
             optimizer.lr = rate * share
             optimizer.apply()
+        if self.pruning is not None:
+            self.pruning.apply()
         self.steps += 1
         metrics: dict[str, Tensor | float] = {f"train/{k}": v.detach() for k, v in found.items()}
         return {**metrics, "train/grad_norm": norm, "train/learning_rate": rate}
@@ -241,6 +247,8 @@ class PretrainTrainer(Trainer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.trunk.net.load_state_dict(state["model"])
+        if self.pruning is not None:  # what is zero in the checkpoint is what was pruned
+            self.pruning.parts = [(p, p.detach() != 0) for p, _ in self.pruning.parts]
         self.objective.load_state_dict(state["objective"])
         for (_, optimizer), stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)

@@ -21,6 +21,7 @@ from playout.agents.pretraining.probes import (
     neighbour_accuracy,
     probe,
 )
+from playout.agents.pretraining.pruning import make_mask
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
@@ -320,6 +321,33 @@ def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
 
 def student_shape():
     return playout.game("tic_tac_toe").obs_shape
+
+
+def test_masks_keep_the_largest_weights():
+    weight = torch.tensor([[0.1, -4.0, 2.0, 0.3, 5.0, -0.2, 0.0, 1.0]])
+    kept = make_mask(weight, 0.25, "unstructured")
+    assert kept.tolist() == [[True, True, True, True, True, False, False, True]] or (
+        weight[~kept].abs().max() <= weight[kept].abs().min()
+    )
+    fours = make_mask(weight, 0.5, "2:4")
+    assert fours.tolist() == [[False, True, True, False, True, False, False, True]]
+
+
+@pytest.mark.parametrize(("sparsity", "pattern"), [(0.8, "unstructured"), (0.5, "2:4")])
+def test_pruned_weights_stay_zero_while_the_rest_learns(sparsity, pattern):
+    data = split_of(200)
+    trainer = trainer_of(data, 75, sparsity=sparsity, pattern=pattern)
+    mask = {id(p): m.clone() for p, m in trainer.pruning.parts}
+    found = finish(trainer)
+    assert found["eval/accuracy"] > 0.9
+    for parameter, _ in trainer.pruning.parts:
+        assert float(parameter[~mask[id(parameter)]].abs().sum().detach()) == 0
+    assert trainer.pruning.share == pytest.approx(sparsity, abs=0.01)
+    again = trainer_of(data, 75, sparsity=sparsity, pattern=pattern)
+    again.load_state_dict(trainer.state_dict())
+    for (_, one), (_, other) in zip(trainer.pruning.parts, again.pruning.parts, strict=True):
+        assert torch.equal(one, other)
+    again.close()
 
 
 class Screens(Env):

@@ -1,0 +1,182 @@
+"""What does a smaller model cost? Distillation, int8, pruning: quality, bytes and speed on a chart.
+
+A board network is taught by the exact solver of Connect Four; students of a fraction of its cost
+learn from its answers, or from labels alone; it is pruned and learns on; and each is asked in
+float32, bfloat16 and int8. Quality is the share of held-out positions where the bare policy keeps
+the outcome.
+
+    playout bench compression --quick
+    python -m playout.benchmarks.studies.compression --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import playout
+import torch
+from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.sources import load
+from playout.agents.pretraining.trunk import restore_trunk
+from playout.agents.runs.devices import resolve_device, resolve_dtype
+from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.page import Page
+from playout.benchmarks.tools.measuring import write_result
+
+GAME = "connect_four"
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+
+
+def trained(folder: Path, name: str, seed: int, **settings: Any) -> RunDir:
+    """A run of supervised pretraining, made if it is not there."""
+    path = folder / f"{name}-{seed}"
+    if RunDir.is_run(path):
+        return RunDir.open(path)
+    return playout.pretrain_trunk(GAME, seed=seed, quiet=True, run=path, **settings)
+
+
+def network_of(run: RunDir) -> BoardNetwork:
+    """The board network of a run's newest checkpoint."""
+    _, state = run.load("latest", only=("model", "network"))
+    trunk = restore_trunk(state["network"], run.path)
+    trunk.net.load_state_dict(state["model"])
+    net: BoardNetwork = trunk.net.eval()  # type: ignore[assignment]
+    return net
+
+
+def asked(net: BoardNetwork, data: Positions, dtype: str, *, rounds: int) -> dict[str, float]:
+    """Share of moves that keep the outcome, and evaluations a second on one thread."""
+    rows = np.arange(len(data))
+    obs = data.images(rows)
+    evaluator = NetworkEvaluator(net, device="cpu", dtype=dtype, calibration=obs[:512])
+    logits, _ = evaluator.evaluate_obs(obs)
+    policy = data.policy(rows)
+    assert policy is not None
+    legal = np.where(policy > 0, 1, 0)
+    kept = legal[rows, np.argmax(logits, axis=1)].mean()
+    large = np.tile(obs, (max(1, 2048 // len(obs)), 1, 1, 1))
+    best = 0.0
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        evaluator.evaluate_obs(large)
+        best = max(best, len(large) / (time.perf_counter() - begun))
+    return {"moves kept": float(kept), "evaluations/s": best}
+
+
+def rows_of(name: str, runs: list[RunDir], data: Positions, *, rounds: int) -> list[dict[str, Any]]:
+    """A row a type, means over the seeds."""
+    nets = [network_of(run) for run in runs]
+    count = sum(p.numel() for p in nets[0].parameters())
+    zeros = sum(int((p == 0).sum()) for p in nets[0].parameters() if p.ndim > 1)
+    kinds = ["float32", "int8"]
+    if resolve_dtype("auto", resolve_device("cpu")) == "bfloat16":
+        kinds.insert(1, "bfloat16")
+    found = []
+    for kind in kinds:
+        measured = [asked(net, data, kind, rounds=rounds) for net in nets]
+        found.append(
+            {
+                "network": name,
+                "type": kind,
+                "parameters": count - (zeros if "pruned" in name else 0),
+                "kB": (count - (zeros if "pruned" in name else 0)) * BYTES[kind] / 1000,
+                "moves kept": float(np.mean([one["moves kept"] for one in measured])),
+                "evaluations/s": float(np.median([one["evaluations/s"] for one in measured])),
+            }
+        )
+        print(found[-1], flush=True)
+    return found
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Quality against bytes and against speed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, sides = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    marks = {"float32": "o", "bfloat16": "s", "int8": "^"}
+    for axes, key in zip(sides, ("kB", "evaluations/s"), strict=True):
+        for number, name in enumerate(names):
+            mine = [row for row in rows if row["network"] == name]
+            axes.plot([r[key] for r in mine], [100 * r["moves kept"] for r in mine], "-",
+                      color=f"C{number}", linewidth=0.7, label=name)  # fmt: skip
+            for row in mine:
+                axes.plot(row[key], 100 * row["moves kept"], marks[row["type"]], color=f"C{number}")
+        axes.set_xscale("log")
+        axes.set_xlabel(key)
+    sides[0].set_ylabel("per cent of moves that keep the outcome")
+    sides[0].legend(fontsize=8)
+    figure.suptitle("circle float32, square bfloat16, triangle int8")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None = None) -> int:
+    """Runs the study and writes its page."""
+    torch.set_num_threads(1)
+    folder = folder or Path("runs") / ("compression-quick" if quick else "compression")
+    folder.mkdir(parents=True, exist_ok=True)
+    count, epochs, large, small = (
+        (1500, 20.0, "24x2", "12x2") if quick else (60_000, 40.0, "64x4", "32x4")
+    )
+    common = {"count": count, "epochs": epochs, "batch": 128}
+    teachers = [trained(folder, "teacher", seed, size=large, **common) for seed in seeds]
+    groups = {f"teacher {large}": teachers}
+    groups[f"student {small}, distilled"] = [
+        trained(folder, "distilled", seed, size=small, teacher=str(one.path), **common)
+        for seed, one in zip(seeds, teachers, strict=True)
+    ]
+    groups[f"student {small}, labels alone"] = [
+        trained(folder, "labels", seed, size=small, **common) for seed in seeds
+    ]
+    for share, pattern in ((0.5, "2:4"), (0.75, "unstructured")):
+        groups[f"teacher pruned by {100 * share:.0f} % ({pattern}), learned on"] = [
+            trained(
+                folder, f"pruned-{pattern.replace(':', '-')}", seed, size=large,
+                init=str(one.path), sparsity=share, pattern=pattern,
+                **{**common, "epochs": epochs / 4},
+            )
+            for seed, one in zip(seeds, teachers, strict=True)
+        ]  # fmt: skip
+    held: Positions = load(GAME, count=count, seed=seeds[0]).test
+    rows = [
+        row
+        for name, runs in groups.items()
+        for row in rows_of(name, runs, held, rounds=3 if quick else 15)
+    ]
+    page = Page(
+        "What a smaller model costs",
+        "A network that plays Connect Four made smaller in three ways: fewer channels taught by "
+        "the larger network, fewer bits, fewer weights. What is lost, what is gained?",
+    )
+    draw(rows, folder / "chart.png")
+    page.table(rows, f"{len(held):,} held-out positions, {len(seeds)} seed(s), one thread")
+    page.picture(
+        "chart.png", "Up is better; left is smaller, and on the right side right is faster."
+    )
+    page.text(
+        "Zeros of pruned networks are not counted as parameters, but a processor multiplies them "
+        "all the same: pruning saves bytes here and no time."
+    )
+    print(f"wrote {page.write(folder)}")
+    if not quick:
+        write_result("compression", {"rows": rows}, settings={"seeds": list(seeds)})
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    raise SystemExit(main(given.quick, tuple(given.seeds), given.folder))
