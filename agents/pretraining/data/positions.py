@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def _must_suit(game: NativeGame) -> None:
         )
 
 
+@lru_cache(maxsize=4)  # the solver takes minutes, and studies ask again and again
 def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 1) -> Split:
     """Labelled positions of a game, a tenth held out.
 
