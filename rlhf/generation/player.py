@@ -194,7 +194,8 @@ class LanguagePlayer:
                 listen=None if listen is None else _renumbered(listen, rows),
             )
             for place, row in enumerate(rows):
-                text = self.tokenizer.decode(out.response(place))
+                plain = isinstance(prompts[row], str)
+                text = self.tokenizer.decode(out.response(place), continues=plain)
                 answers[row] = Answer(
                     text if stops is None else stops.cut(text),
                     out.response(place, stop=True),

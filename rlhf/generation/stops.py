@@ -56,8 +56,17 @@ class StopStrings:
 class AnswerText:
     """The text of one answer, token by token."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: StopStrings | None = None) -> None:
-        self._tokenizer, self._stops = tokenizer, stops
+    def __init__(
+        self, tokenizer: Tokenizer, stops: StopStrings | None = None, *, continues: bool = False
+    ) -> None:
+        """Begin an answer.
+
+        Args:
+            tokenizer: Of the policy.
+            stops: What cuts it.
+            continues: It goes on from a plain text; see `Tokenizer.decode`.
+        """
+        self._tokenizer, self._stops, self._continues = tokenizer, stops, continues
         self._tokens: list[int] = []
         self._shown = 0
 
@@ -73,7 +82,7 @@ class AnswerText:
     @property
     def text(self) -> str:
         """All of the answer so far, without what a stop string cuts off."""
-        text = self._tokenizer.decode(self._tokens)
+        text = self._tokenizer.decode(self._tokens, continues=self._continues)
         return text if self._stops is None else self._stops.cut(text)
 
     def _new(self, *, final: bool) -> str:

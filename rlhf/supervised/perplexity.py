@@ -14,7 +14,7 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import pad_right
-from playout.rlhf.data.messages import Prompt
+from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.model.reference import sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
@@ -83,24 +83,33 @@ def as_scored(talk: ConversationFormat, prompt: Prompt, answer: str | None, name
     Raises:
         DataError: There is nothing to score.
     """
-    encode = talk.tokenizer.encode
     if answer is not None:
-        rows = [(talk.begin(prompt), answer)]
+        found, texts = [_after(talk, talk.begin(prompt), answer)], [answer]
     elif isinstance(prompt, str):
         first = talk.tokenizer.bos_id if talk.tokenizer.bos_id >= 0 else talk.tokenizer.end_id
-        rows = [([first], prompt)]
+        found, texts = [([first, *talk.tokenizer.encode(prompt)], 1)], [prompt]
     else:
-        rows = [
-            (talk.begin(prompt[:number]), message["content"])
-            for number, message in enumerate(prompt)
-            if message["role"] == "assistant" and number
-        ]
-        if not rows:
+        places = [n for n, m in enumerate(prompt) if m["role"] == "assistant" and n]
+        if not places:
             raise DataError(f"{name}: no message is the assistant's, so there is nothing to score")
-    found = [([*before, *encode(text)], len(before)) for before, text in rows]
+        texts = [prompt[n]["content"] for n in places]
+        found = [_turn(talk, prompt[: n + 1]) for n in places]
     if not any(len(ids) > start for ids, start in found):
         raise DataError(f"{name} is empty, so there is nothing to score")
-    return Scored(found, sum(len(text.encode()) for _, text in rows))
+    return Scored(found, sum(len(text.encode()) for text in texts))
+
+
+def _after(talk: ConversationFormat, before: list[int], text: str) -> tuple[list[int], int]:
+    """A text after the tokens before it, and their number."""
+    return [*before, *talk.tokenizer.encode(text, continues=True)], len(before)
+
+
+def _turn(talk: ConversationFormat, messages: Sequence[Message]) -> tuple[list[int], int]:
+    """The assistant's last message after what the policy read before it."""
+    before, whole = talk.begin(messages[:-1]), talk.begin(messages)
+    if whole[: len(before)] == before:
+        return whole, len(before)
+    return _after(talk, before, messages[-1]["content"])
 
 
 class _Window(NamedTuple):

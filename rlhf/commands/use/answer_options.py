@@ -72,7 +72,6 @@ def open_player(
     """
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
-    from playout.rlhf.environments.load import read_options
     from playout.rlhf.generation.player import LanguagePlayer
     from playout.rlhf.generation.stops import StopStrings
     from playout.rlhf.model.folder import load_model
@@ -105,12 +104,23 @@ def open_player(
         truncate=truncate,
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),
         plain=command.plain,
-        template_options=read_options(command.template_options),
+        template_options=_template_options(command.template_options),
     )
     _ = player.sampling, player.room(), StopStrings(tokenizer, player.stop)
     if command.system and not player.talk.speaks_in_turns:
         raise ConfigError(f"{run} has no chat template, so there is no --system message")
     return player
+
+
+def _template_options(text: str) -> dict[str, Any]:
+    from playout.errors import ConfigError
+    from playout.rlhf.environments.load import read_options
+
+    try:
+        return read_options(text)
+    except ConfigError as error:
+        reason = str(error).removeprefix("options: ")
+        raise ConfigError(f"--template-options: {reason}") from None
 
 
 def answer_dtype(dtype: str, device: torch.device) -> torch.dtype:

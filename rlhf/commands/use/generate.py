@@ -72,7 +72,9 @@ def main(command: Command) -> int:
     ]
     rows = [row for row in range(len(asked)) for _ in range(command.samples)]
     start = time.perf_counter()
-    stream = _Stream(player) if command.json is None and len(rows) == 1 else None
+    stream = None
+    if command.json is None and len(rows) == 1:
+        stream = _Stream(player, continues=isinstance(asked[0], str))
     with decoding_threads(player.model, min(len(rows), MAX_BATCH_ROWS), command.threads):
         answers = player.answer(
             [asked[row] for row in rows],
@@ -100,11 +102,12 @@ def main(command: Command) -> int:
 class _Stream:
     """A single answer, printed piece by piece."""
 
-    def __init__(self, player: LanguagePlayer) -> None:
+    def __init__(self, player: LanguagePlayer, *, continues: bool) -> None:
         from playout.rlhf.generation.stops import AnswerText, StopStrings
 
         stops = StopStrings(player.tokenizer, player.stop) if player.stop else None
-        self.text, self.stop_ids = AnswerText(player.tokenizer, stops), player.talk.stop_ids
+        self.text = AnswerText(player.tokenizer, stops, continues=continues)
+        self.stop_ids = player.talk.stop_ids
 
     def hear(self, row: int, token: int, logprob: float) -> None:
         """Print what has become certain."""

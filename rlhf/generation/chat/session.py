@@ -137,7 +137,7 @@ class Session:
         player, talk = self.player, self.player.talk
         self._make_room(len(ids) + player.max_new_tokens)
         stops = StopStrings(player.tokenizer, player.stop) if player.stop else None
-        text = AnswerText(player.tokenizer, stops)
+        text = AnswerText(player.tokenizer, stops, continues=not talk.speaks_in_turns)
         tokens: list[int] = []
         logprobs: list[float] = []
 
