@@ -1,9 +1,8 @@
-"""A reward model from preferences: Bradley-Terry with ties and margins.
+"""A reward model from preferences: a Transformer with a number a text, fitted to votes.
 
-The score of a text is read at its last real token. Ties follow Davidson (1970): one more parameter
-says how readily people call two texts equal. After training, scores are shifted and scaled to mean
-0 and deviation 1 on the reference policy's samples. Which texts are compared is
-data/comparisons.py's.
+The score of a text is read at its last real token. After training, scores are shifted and scaled to
+mean 0 and deviation 1 on the reference policy's samples. The likelihood of votes is
+bradley_terry.py's, which texts are compared data/comparisons.py's.
 """
 
 from collections.abc import Sequence
@@ -28,12 +27,12 @@ from playout.rlhf.model.folder import export_model, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
+from playout.rlhf.supervised.bradley_terry import preference_loss, win_probability
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-__all__ = ["RewardConfig", "RewardModel", "RewardTrainer", "preference_loss", "win_probability"]
+__all__ = ["RewardConfig", "RewardModel", "RewardTrainer"]
 
 
 class Conversation(Protocol):
@@ -69,42 +68,6 @@ class RewardConfig:
     """Only so many layers at the top are trained; 0 trains all."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=5e-4))
     """Optimisation."""
-
-
-def preference_loss(
-    scores: Tensor, pairs: Pairs, *, log_tie: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Mean negative log-likelihood of all votes, and the leads [P] of the first texts.
-
-    With scores a and b, the odds of win, loss and tie are e^(a-b)/2 : e^(b-a)/2 : tie; without
-    ties that is the logistic function of a - b. A margin is subtracted from the winner's lead.
-
-    Args:
-        scores: [N], one a text of `pairs`.
-        pairs: The votes.
-        log_tie: Logarithm of the weight of a tie; None counts a tie as half a win for each.
-    """
-    lead = scores[pairs.first] - scores[pairs.second]
-    wins, losses, ties = pairs.votes.unbind(-1)
-    ahead, behind = lead - pairs.margins, -lead - pairs.margins
-    if log_tie is None:
-        wins, losses = wins + ties / 2, losses + ties / 2
-        total = wins * F.softplus(-ahead) + losses * F.softplus(-behind)
-    else:
-        log_ties = log_tie.expand_as(lead)
-
-        def normaliser(x: Tensor) -> Tensor:
-            return torch.logsumexp(torch.stack([x / 2, -x / 2, log_ties]), 0)
-
-        total = wins * (normaliser(ahead) - ahead / 2)
-        total = total + losses * (normaliser(behind) - behind / 2)
-        total = total + ties * (normaliser(lead) - log_ties)
-    return total.sum() / pairs.votes.sum(), lead
-
-
-def win_probability(lead: Tensor) -> Tensor:
-    """That the first text wins, among votes that are no ties."""
-    return torch.sigmoid(lead)
 
 
 class RewardModel:

@@ -13,7 +13,8 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.rewards import checked_rewards, load_reward
-from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer, preference_loss
+from playout.rlhf.supervised.bradley_terry import preference_loss
+from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
 from scipy.optimize import minimize
 
