@@ -14,9 +14,9 @@ from tyro.conf import arg
 if TYPE_CHECKING:
     from playout.rlhf.commands.options import PolicyOptions
     from playout.rlhf.environments.environment import EnvironmentFactory
-    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
     from playout.rlhf.generation.tokenizer import Tokenizer
     from playout.rlhf.model.transformer import Transformer
+    from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.rewards import RewardFunction
 
 __all__ = ["EnvironmentOptions", "episode_evaluator", "named_environment", "open_environment"]
@@ -94,10 +94,10 @@ def episode_evaluator(
 
     from playout.errors import EnvironmentFault
     from playout.rlhf.environments.prompts import PROMPTS
-    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
     from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.online.config import EpisodeLimits
     from playout.rlhf.online.engine import EpisodeEngine, describe
+    from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.stages.sizes import recipe
 
     numbers = recipe(command.size)

@@ -24,7 +24,6 @@ from playout.rlhf.environments.prompts import (
     read_prompt_tasks,
     split_prompt_tasks,
 )
-from playout.rlhf.evaluation.episodes import EpisodeEvaluator
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import held_type
@@ -33,6 +32,7 @@ from playout.rlhf.model.huggingface import read_json
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
+from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_names, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (

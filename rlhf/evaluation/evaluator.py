@@ -7,7 +7,7 @@ The same prompts and random numbers are used each time. Nothing here trains.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
@@ -24,10 +24,25 @@ from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.rewards import RewardFunction, RewardInputs, checked_rewards
 from torch import Tensor
 
-__all__ = ["PolicyEvaluator"]
+__all__ = ["Evaluator", "PolicyEvaluator"]
 
 SHOWN = 16
 KL_COEF = 0.1  # by which answers of methods without a coefficient of their own are compared
+
+
+class Evaluator(Protocol):
+    """What a trainer asks to measure its policy."""
+
+    def metrics(
+        self,
+        model: Transformer,
+        reference: Reference,
+        *,
+        folder: Path | None = None,
+        step: int = 0,
+        kl_coef: float = 0.1,
+    ) -> dict[str, float]:
+        """Numbers under eval/, the objective among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from playout.errors import ConfigError, DataError, EnvironmentFault
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import PROMPTS, PromptTask, episode_seed, prompt_environment
-from playout.rlhf.evaluation.episodes import Evaluator
+from playout.rlhf.evaluation.evaluator import Evaluator
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer

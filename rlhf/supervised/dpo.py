@@ -17,7 +17,7 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.encoding import Truncate, encode_pairs, fit_pairs, row_length
 from playout.rlhf.data.records import Preference, prompt_key
-from playout.rlhf.evaluation.episodes import Evaluator
+from playout.rlhf.evaluation.evaluator import Evaluator
 from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer

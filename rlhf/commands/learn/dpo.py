@@ -235,7 +235,7 @@ def _measured_by_reward(
 
 def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preference]:
     """Pairs of the policy's own, of prompts or of episodes."""
-    from playout.rlhf.evaluation.episodes import EpisodeEvaluator
+    from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.ranking import rank_episodes, rank_samples
 
     if stage.environment is not None:

@@ -1,13 +1,14 @@
 """How a policy does in an environment on held-out tasks: reward, how episodes end, KL, whole texts.
 
 Episodes are sampled as in training and, once more, by the likeliest tokens. The same tasks, seeds
-and random numbers are used each time. What prompts without an environment need is evaluator.py's.
+and random numbers are used each time. What prompts without an environment need is
+evaluation/evaluator.py's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
@@ -27,24 +28,9 @@ from playout.rlhf.online.episodes import score_texts
 from playout.rlhf.online.rewards import RewardFunction
 from playout.rlhf.online.rows import lay_out
 
-__all__ = ["EpisodeEvaluator", "Evaluator"]
+__all__ = ["EpisodeEvaluator"]
 
 SHOWN = 16
-
-
-class Evaluator(Protocol):
-    """What a trainer asks to measure its policy."""
-
-    def metrics(
-        self,
-        model: Transformer,
-        reference: Reference,
-        *,
-        folder: Path | None = None,
-        step: int = 0,
-        kl_coef: float = 0.1,
-    ) -> dict[str, float]:
-        """Numbers under eval/, the objective among them."""
 
 
 @dataclass(frozen=True, slots=True)
