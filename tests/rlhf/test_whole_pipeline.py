@@ -170,7 +170,7 @@ def test_what_a_command_leaves_to_the_size_is_the_sizes(size):
     given = RLHFCommand(size=size, batch=16, updates=3, kl_coef=0.5)
     config = online_config(RLHFConfig, given, stage, recipe.rlhf_steps)
     assert (config.batch, config.updates, config.kl_coef) == (16, 3, 0.5)
-    with pytest.raises(ConfigError, match="kl_coef must not be negative"):
+    with pytest.raises(ConfigError, match="--kl-coef must be 0 or more"):
         online_config(RLHFConfig, RLHFCommand(kl_coef=-1.0), stage, 3)
 
 
