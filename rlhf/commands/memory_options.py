@@ -80,6 +80,7 @@ def adapt(
     seed: int,
     weights: str = "float32",
     dropout: float = 0.0,
+    others: bool = False,
 ) -> None:
     """Give a model what a command's flags say, in place.
 
@@ -89,6 +90,10 @@ def adapt(
         seed: Of the adapters' first weights.
         weights: How what does not learn is held.
         dropout: Of the adapters.
+        others: Models beside it, such as a reference, are held so as well.
+
+    Raises:
+        ConfigError: The flags do not go together.
     """
     from playout.errors import ConfigError
     from playout.rlhf.model.adapters.held import held_type, hold_weights
@@ -99,5 +104,5 @@ def adapt(
     if config is not None:
         add_adapters(model, config, seed=seed)
         hold_weights(model, kind)
-    elif weights in ("int8", "nf4"):
+    elif weights != "float32" and not others:
         raise ConfigError(f"weights in {weights} cannot learn; add adapters above: --lora-rank 16")

@@ -105,7 +105,7 @@ def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
     device = resolve_device(command.device)
     model, tokenizer = load_model(command.base, BASES, device=device)
     dropout = getattr(command, "lora_dropout", 0.0)
-    adapt(model, command, seed=command.seed, weights=command.weights, dropout=dropout)
+    adapt(model, command, seed=command.seed, weights=command.weights, dropout=dropout, others=True)
     return model, tokenizer
 
 
