@@ -253,16 +253,17 @@ def _check_unchanged(command: Command, run: Path) -> None:
                 )
 
 
-def _begin(trainer: Any, path: str) -> None:
+def _begin(trainer: "PPOTrainer | Population | SelfPlayTrainer", path: str) -> None:
     """The pretrained encoder that `--init` names, for every trunk of the policy."""
     from playout.agents.networks.actor_critic import ActorCritic
     from playout.agents.networks.encoders import take_encoder
+    from playout.agents.ppo.population import Population
 
     run = RunDir.open(path)
     if run.kind != "pretrain-trunk":
         raise ConfigError(f"--init takes a run of pretrain-trunk; {path} is of kind {run.kind}")
     _, state = run.load(only=("model",))
-    for member in getattr(trainer, "members", [trainer]):
+    for member in trainer.members if isinstance(trainer, Population) else [trainer]:
         net = member.policy
         if not isinstance(net, ActorCritic):
             raise ConfigError("--init begins networks of playout's own; yours has its own weights")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from playout.agents.networks.policy import Tree
+from playout.envs.game_text import read
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -215,6 +216,90 @@ class Grid(Convolutional):
         return [conv(channels, 32, 3, 1, 1), nn.ReLU(), conv(32, 32, 3, 1, 1), nn.ReLU()]
 
 
+NORMS = ("none", "batch", "layer")
+INITS = ("he", "glorot", "small", "large")
+_STACK: dict[str, Any] = {
+    "depth": 8,
+    "width": 32,
+    "residual": False,
+    "norm": "none",
+    "init": "he",
+    "dropout": 0.0,
+}
+
+
+class Layer(nn.Module):
+    """Convolution, normalisation, ReLU, dropout; with what came in added if it is residual.
+
+    Each remedy against vanishing gradients is a switch of `Stack`: residual connections (He et al.
+    2016), normalisation, the size of the first weights (Glorot and Bengio 2010, He et al. 2015).
+    """
+
+    def __init__(self, channels: int, width: int, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 3, padding=1)
+        norm: nn.Module = nn.Identity()
+        if options["norm"] == "batch":
+            norm = nn.BatchNorm2d(width)
+        elif options["norm"] == "layer":
+            norm = nn.GroupNorm(1, width)
+        self.norm, self.drop = norm, nn.Dropout(options["dropout"])
+        self.residual = bool(options["residual"]) and channels == width
+        fan = channels * 9
+        deviation = {
+            "he": math.sqrt(2 / fan),
+            "glorot": math.sqrt(2 / (fan + width * 9)),
+            "small": 0.01,
+            "large": 2 * math.sqrt(2 / fan),
+        }[options["init"]]
+        nn.init.normal_(self.conv.weight, std=deviation)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W]` to `[N, width, H, W]`."""
+        y = self.drop(torch.relu(self.norm(self.conv(x))))
+        return x + y if self.residual else y
+
+
+class Stack(Convolutional):
+    """`depth` layers of one width over images, halved in size after the first, and features of 64.
+
+    Args:
+        space: of images.
+        text: "stack(depth=8, width=32, residual=false, norm=none|batch|layer,
+            init=he|glorot|small|large, dropout=0)"; what is left out is as here.
+
+    Raises:
+        ConfigError: an unknown option, or a value that it cannot have.
+    """
+
+    def __init__(self, space: spaces.Box, text: str) -> None:
+        _, given = read(text)
+        for key in given:
+            if key not in _STACK:
+                known = ", ".join(_STACK)
+                raise ConfigError(f"a stack has no option {key!r}; it takes {known}")
+        self.options = options = {**_STACK, **given}
+        for key, allowed in (("norm", NORMS), ("init", INITS)):
+            if options[key] not in allowed:
+                raise ConfigError(f"a stack's {key} is one of {', '.join(allowed)}")
+        for key in ("depth", "width"):
+            if not isinstance(options[key], int) or not 1 <= options[key] <= 512:
+                raise ConfigError(f"a stack's {key} is a number from 1 to 512")
+        super().__init__(space, 64)
+
+    def layers(self, channels: int) -> list[nn.Module]:
+        """The first layer, pooling, and all others."""
+        found: list[nn.Module] = []
+        for index in range(self.options["depth"]):
+            found.append(Layer(channels, self.options["width"], self.options))
+            channels = self.options["width"]
+            if index == 0:
+                found.append(nn.AvgPool2d(2))
+        return found
+
+
 class Combined(nn.Module):
     """One encoder for each key of a dictionary, features side by side in the order of the keys."""
 
@@ -270,8 +355,6 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
         height, width = Images(space).shape[1:]
         network = "nature" if min(height, width) >= 36 else "grid"
     if network.startswith("stack("):
-        from playout.agents.networks.stack import Stack
-
         return Stack(space, network)
     if network not in _IMAGE_NETWORKS:
         known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
