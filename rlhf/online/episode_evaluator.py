@@ -138,7 +138,7 @@ class EpisodeEvaluator:
         apart = torch.cat(kl)
         totals = {"reward": self._totals(sampled), "reward_greedy": self._totals(greedy)}
         if folder is not None:
-            self._show(folder, step, sampled, totals["reward"], apart.cpu(), rows.episode)
+            self._show(folder, step, sampled, greedy, totals["reward"], apart.cpu(), rows.episode)
         ends = [ended for episode in sampled for ended in episode.answer_ended]
         means = fetch(
             {
@@ -167,12 +167,15 @@ class EpisodeEvaluator:
         folder: Path,
         step: int,
         episodes: Sequence[Episode],
+        greedy: Sequence[Episode],
         totals: torch.Tensor,
         kl: torch.Tensor,
         of: torch.Tensor,
     ) -> None:
         whole = torch.zeros(len(episodes)).index_add_(0, of, kl)
         first = episodes[:SHOWN]
+        # By their seeds, since an episode that failed is missing on one side only.
+        likeliest = {episode.seed: episode.completion for episode in greedy}
         columns = {"reward": totals, "kl": whole}
         columns["turns"] = torch.tensor([float(episode.num_turns) for episode in episodes])
         write_samples(
@@ -181,6 +184,7 @@ class EpisodeEvaluator:
             [replace(episode, answers=[], replies=[]).text for episode in first],
             [episode.completion for episode in first],
             {name: column[:SHOWN].tolist() for name, column in columns.items()},
+            greedy=[likeliest.get(episode.seed, "") for episode in first],
         )
 
     def metrics(

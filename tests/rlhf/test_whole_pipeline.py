@@ -18,6 +18,7 @@ from playout.rlhf.commands.learn.rlhf import Command as RLHFCommand
 from playout.rlhf.commands.policy_stage import online_config
 from playout.rlhf.data import datasets
 from playout.rlhf.data.records import read_preferences
+from playout.rlhf.evaluation.report import closing
 from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.stages import pipeline as pipeline_module
 from playout.rlhf.stages import sizes
@@ -84,6 +85,11 @@ def test_the_report_is_one_page_with_plots_tables_and_samples(finished):
     assert [row["update"] for row in found["trained"]["rlhf"]] == [0, 1, 2]
     assert set(found["judge"]) == {"rlhf", "dpo"}
     assert read_preferences(folder / "dpo" / "pairs.jsonl")
+    assert "Pretraining " in page and "answers that end" in page and "likeliest" in page
+    last = found["trained"]["rlhf"][-1]
+    assert 0 < last["distinct_words"] <= 1 and 0 <= last["greedy_repeated"] <= 1
+    said = "\n".join(closing(folder))
+    assert "What it came to" in said and "sampled" in said and "likeliest" in said
 
 
 def test_texts_are_scored_line_by_line(finished, tmp_path, capsys):
