@@ -8,6 +8,7 @@ checkpoint. What can be done with a player stands in players/search.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -117,14 +118,17 @@ def game_of(run: RunDir, given: object | None = None) -> NativeGame:
     """
     if run.kind != "alphazero":
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
-    return learned_game(str(run.config["alphazero"]["game"]), run, given)
+    settings = run.config["alphazero"]
+    return learned_game(str(settings["game"]), run, given, also=settings.get("also", ()))
 
 
-def learned_game(text: str, run: RunDir, given: object | None = None) -> NativeGame:
-    """The game of that name, which a run has stored; see `game_of`."""
+def learned_game(
+    text: str, run: RunDir, given: object | None = None, *, also: Sequence[str] = ()
+) -> NativeGame:
+    """The game of that name, which a run has stored, or one that it has learned besides."""
     if given is not None:
         game = find_game(given)
-        others = [str(find_game(one)) for one in run.config["alphazero"].get("also", ())]
+        others = [str(find_game(one)) for one in also]
         if text in (game_text(game), str(game)) or str(game) in others:
             return game
     if ":" in text:

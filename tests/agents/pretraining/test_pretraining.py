@@ -8,11 +8,10 @@ import pytest
 import torch
 from gymnasium import Env, spaces
 from playout.agents.optim.momentum import Momentum
-from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
+from playout.agents.pretraining.config import OBJECTIVES
 from playout.agents.pretraining.data.dataset import Split
-from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.pictures import Augmentation, Pictures
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
-from playout.agents.pretraining.objectives.distillation import soft_cross_entropy
 from playout.agents.pretraining.probes import (
     features,
     fit_linear,
@@ -21,51 +20,13 @@ from playout.agents.pretraining.probes import (
     neighbour_accuracy,
     probe,
 )
-from playout.agents.pretraining.pruning import make_mask
-from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.records import json_lines
 from playout.errors import ConfigError, DataError, RunError
 
-from tests.agents.pretraining.test_picture_files import idx_folder
-
-
-def bars(count, *, seed=0, size=12):
-    """Pictures of a bright bar, upright (class 1) or lying (class 0), in noise."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 90, (count, size, size))
-    labels = np.arange(count) % 2
-    for row, upright in enumerate(labels):
-        place = rng.integers(2, size - 2)
-        where = (slice(None), place) if upright else (place, slice(None))
-        pixels[row][where] = 255
-    return pixels.astype(np.uint8), labels
-
-
-def split_of(count=400):
-    parts = []
-    for seed, number in ((0, count), (1, 100)):
-        pixels, labels = bars(number, seed=seed)
-        parts.append(
-            Pictures(name="bars", pixels=pixels[:, None], labels=labels, classes=("lying", "up"))
-        )
-    return Split(*parts)
-
-
-def trainer_of(data, steps, **settings):
-    config = PretrainConfig(network="grid", batch=50, **settings)
-    trunk = new_trunk(data.train, network="grid", seed=1)
-    return PretrainTrainer(trunk, data, config, steps=steps, seed=2)
-
-
-def finish(trainer):
-    while not trainer.finished:
-        trainer.update()
-    found = trainer.evaluate()
-    trainer.close()
-    return found
+from tests.agents.pretraining.bars import finish, split_of, trainer_of
 
 
 def test_bars_are_learned_from_labels():
@@ -118,15 +79,9 @@ def test_momentum_is_torchs():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw", "muon"])
 def test_every_optimiser_learns_bars(optimizer):
-    trainer = trainer_of(split_of(200), 50, optimizer=optimizer, augment=playout_still())
+    trainer = trainer_of(split_of(200), 50, optimizer=optimizer, augment=Augmentation(shift=0.0))
     first = trainer.evaluate()["eval/loss"]
     assert finish(trainer)["eval/loss"] < first
-
-
-def playout_still():
-    from playout.agents.pretraining.data.pictures import Augmentation
-
-    return Augmentation(shift=0.0)
 
 
 def test_a_frozen_trunk_stays_as_it_was():
@@ -203,12 +158,6 @@ def test_records_teach_the_moves_and_results_they_hold(tmp_path):
     assert parts[0].policy(np.arange(5)).argmax(1).tolist() == [4, 0, 2, 1, 6]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    pixels, labels = bars(120)
-    return idx_folder(tmp_path_factory.mktemp("bars"), pixels, labels)
-
-
 @pytest.mark.parametrize("objective", [one for one in OBJECTIVES if one != "colour"])
 def test_every_objective_is_a_command(objective, folder, tmp_path, capsys):
     run = tmp_path / "run"
@@ -274,80 +223,6 @@ def test_a_network_that_imitates_search_plays(tmp_path, capsys):
     )  # fmt: skip
     with pytest.raises(RunError, match="has not learned to play"):
         playout.match([other, "random"], games=2, game="tic_tac_toe")
-
-
-def test_soft_cross_entropy_is_the_plain_sum():
-    logits, teacher = torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([[0.0, 3.0, 1.0]])
-    p = np.exp([0.0, 1.5, 0.5]) / np.exp([0.0, 1.5, 0.5]).sum()
-    q = np.exp([0.5, 1.0, 0.25]) / np.exp([0.5, 1.0, 0.25]).sum()
-    expected = -(p * np.log(q)).sum() * 4
-    assert float(soft_cross_entropy(logits, teacher, 2.0)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_student_imitates_its_teacher_without_labels(folder, tmp_path):
-    settings = {"network": "grid", "batch": 40, "quiet": True}
-    teacher = playout.pretrain_trunk(str(folder), epochs=10, run=tmp_path / "t", **settings)
-    student = playout.pretrain_trunk(
-        str(folder), teacher=str(teacher.path), label_weight=0.0, epochs=10, run=tmp_path / "s",
-        **{**settings, "network": "stack(depth=3, width=8)"},
-    )  # fmt: skip
-    rows = [json.loads(line) for line in (student.path / "metrics.jsonl").open()]
-    agreed = [row["eval/agreement"] for row in rows if "eval/agreement" in row]
-    assert agreed[-1] > 0.9
-    with pytest.raises(ConfigError, match="teacher for something else"):
-        playout.pretrain_trunk(
-            "tic_tac_toe", count=100, teacher=str(teacher.path), quiet=True, run=tmp_path / "no"
-        )
-
-
-def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
-    common = {"count": 300, "quiet": True, "batch": 64}
-    teacher = playout.pretrain_trunk(
-        "tic_tac_toe", size="16x2", epochs=15, run=tmp_path / "t", **common
-    )
-    student = playout.pretrain_trunk(
-        "tic_tac_toe",
-        size="8x1",
-        epochs=15,
-        teacher=str(teacher.path),
-        run=tmp_path / "s",
-        **common,
-    )
-    rows = [json.loads(line) for line in (student.path / "metrics.jsonl").open()]
-    losses = [row["eval/loss"] for row in rows if "eval/loss" in row]
-    assert losses[-1] < losses[0]
-    assert playout.load(student.path).act(np.zeros((1, *student_shape()))).shape[0] == 1
-
-
-def student_shape():
-    return playout.game("tic_tac_toe").obs_shape
-
-
-def test_masks_keep_the_largest_weights():
-    weight = torch.tensor([[0.1, -4.0, 2.0, 0.3, 5.0, -0.2, 0.0, 1.0]])
-    kept = make_mask(weight, 0.25, "unstructured")
-    assert kept.tolist() == [[True, True, True, True, True, False, False, True]] or (
-        weight[~kept].abs().max() <= weight[kept].abs().min()
-    )
-    fours = make_mask(weight, 0.5, "2:4")
-    assert fours.tolist() == [[False, True, True, False, True, False, False, True]]
-
-
-@pytest.mark.parametrize(("sparsity", "pattern"), [(0.8, "unstructured"), (0.5, "2:4")])
-def test_pruned_weights_stay_zero_while_the_rest_learns(sparsity, pattern):
-    data = split_of(200)
-    trainer = trainer_of(data, 75, sparsity=sparsity, pattern=pattern)
-    mask = {id(p): m.clone() for p, m in trainer.pruning.parts}
-    found = finish(trainer)
-    assert found["eval/accuracy"] > 0.9
-    for parameter, _ in trainer.pruning.parts:
-        assert float(parameter[~mask[id(parameter)]].abs().sum().detach()) == 0
-    assert trainer.pruning.share == pytest.approx(sparsity, abs=0.01)
-    again = trainer_of(data, 75, sparsity=sparsity, pattern=pattern)
-    again.load_state_dict(trainer.state_dict())
-    for (_, one), (_, other) in zip(trainer.pruning.parts, again.pruning.parts, strict=True):
-        assert torch.equal(one, other)
-    again.close()
 
 
 class Screens(Env):
