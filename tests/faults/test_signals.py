@@ -87,7 +87,7 @@ def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
 LONG_UPDATE = """
 import sys, threading, time
 import playout
-from playout.agents.alphazero import trainer
+from playout.agents.alphazero import trainer, variants
 
 first = threading.Lock()
 
@@ -103,12 +103,15 @@ class Slow:
 
 playing = []
 trainer.STOP_SECONDS = 0.5
-make = trainer.AlphaZeroTrainer._make_evaluators
-def slow(self):
+make, update = variants.Variant.make_evaluators, trainer.AlphaZeroTrainer.update
+def slow(self, net):
+    return [Slow(one) for one in make(self, net)]
+def remembered(self):
     playing[:] = [self]
-    return [Slow(one) for one in make(self)]
+    return update(self)
 if sys.argv[1] == "slow":
-    trainer.AlphaZeroTrainer._make_evaluators = slow
+    variants.Variant.make_evaluators = slow
+    trainer.AlphaZeroTrainer.update = remembered
 options = dict(size="8x1", simulations=4, num_trees=8, evaluations=200, batch_size=32, steps=1)
 options.update(warmup_positions=32, rating=False, quiet=True)
 if sys.argv[1] == "resumed":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from playout.rlhf.commands.use.answer_options import AnswerOptions
+from playout.rlhf.commands.answer_options import AnswerOptions
 from tyro.conf import Positional, arg
 
 
@@ -22,7 +22,7 @@ class Command(AnswerOptions):
 
 def main(command: Command) -> int:
     """Run the command."""
-    from playout.rlhf.commands.use.answer_options import open_player
+    from playout.rlhf.commands.answer_options import open_player
     from playout.rlhf.generation.chat.terminal import chat
     from playout.rlhf.stages.threads import decoding_threads
 

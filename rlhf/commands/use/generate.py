@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from playout.rlhf.commands.use.answer_options import AnswerOptions
+from playout.rlhf.commands.answer_options import AnswerOptions
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(command: Command) -> int:
     import time
 
     from playout.errors import ConfigError
-    from playout.rlhf.commands.use.answer_options import as_turns, open_player, read_asked
+    from playout.rlhf.commands.answer_options import as_turns, open_player, read_asked
     from playout.rlhf.generation.player import MAX_BATCH_ROWS
     from playout.rlhf.stages.threads import decoding_threads
 

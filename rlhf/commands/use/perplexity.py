@@ -46,7 +46,7 @@ def main(command: Command) -> int:
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
-    from playout.rlhf.commands.use.answer_options import answer_dtype
+    from playout.rlhf.commands.answer_options import answer_dtype
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import pick_dtype
