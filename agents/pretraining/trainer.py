@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from playout.agents.networks.precision import lowered
 from playout.agents.optim.choice import Optimizer, make_optimizers
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Dataset, Rows, Split, labelled_rows
+from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
 from playout.agents.pretraining.pruning import Pruning
@@ -65,7 +67,10 @@ class PretrainTrainer(Trainer):
         self.rows = self._rows(data.train, objective)
         if len(self.rows) < 2:
             raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
-        self.data = data
+        train = data.train
+        if isinstance(train, Pictures):
+            train = replace(train, augmentation=config.augment)
+        self.data = Split(train, data.test)
         self.objective: Objective = objective.to(self.device)
         self.trunk = trunk.to(self.device)
         self.frozen = config.trunk_rate == 0

@@ -97,7 +97,7 @@ def summary(values: list[float]) -> tuple[float, float]:
 
 def depths(data: Split, seeds: tuple[int, ...], *, quick: bool) -> tuple[list[Any], list[Any]]:
     """Rows of accuracy by depth and remedy, and gradients by layer of the deepest."""
-    sizes, steps, width = ((2, 16), 75, 12) if quick else ((2, 8, 16, 32, 64), 800, 24)
+    sizes, steps, width = ((2, 12), 50, 8) if quick else ((2, 8, 16, 32, 64), 800, 24)
     rows, gradients = [], []
     for name, remedy in REMEDIES.items():
         row: dict[str, Any] = {"remedy": name}
@@ -120,7 +120,7 @@ def depths(data: Split, seeds: tuple[int, ...], *, quick: bool) -> tuple[list[An
 
 def clipping(data: Split, seeds: tuple[int, ...], *, quick: bool) -> list[dict[str, Any]]:
     """First weights twice too large, with and without clipping."""
-    steps, depth = (50, 8) if quick else (400, 16)
+    steps, depth = (50, 6) if quick else (400, 16)
     rows = []
     for limit in (0.0, 1.0):
         config = PretrainConfig(
@@ -138,7 +138,7 @@ def overfitting(
     data: Split, seeds: tuple[int, ...], *, quick: bool
 ) -> tuple[list[Any], dict[str, Any]]:
     """Rows of accuracy on both sides by remedy, with a tenth of the labels; and the curves."""
-    steps = 150 if quick else 1500
+    steps = 75 if quick else 1500
     rows, curves = [], {}
     base = PretrainConfig(
         network="grid", batch=64, labels=0.1, augment=STILL, weight_decay=0.0, learning_rate=2e-3
@@ -195,7 +195,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
     if quick:
-        data = Split(_first(data.train, 4000), _first(data.test, 500))
+        data = Split(_first(data.train, 3000), _first(data.test, 300))
     page = Page(
         "What makes training work",
         "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "

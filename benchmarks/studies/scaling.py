@@ -100,11 +100,17 @@ def language_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
     rows = []
     for width in widths:
         for steps in budgets:
+            heads = max(1, width // 16)
             config = TransformerConfig(
-                vocab_size=tokenizer.vocab_size, hidden_size=width, num_hidden_layers=2,
-                num_attention_heads=max(1, width // 16), intermediate_size=4 * width,
+                vocab_size=tokenizer.vocab_size,
+                hidden_size=width,
+                num_hidden_layers=2,
+                num_attention_heads=heads,
+                num_key_value_heads=heads,
+                head_dim=width // heads,
+                intermediate_size=4 * width,
                 max_position_embeddings=length,
-            )  # fmt: skip
+            )
             model = Transformer(config, seed=seed)
             count = sum(p.numel() for p in model.parameters()) - model.embed_tokens.numel()
             settings = TextConfig(steps=steps, rows=16, length=length)

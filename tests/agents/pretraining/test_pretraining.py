@@ -61,6 +61,17 @@ def test_a_resumed_trainer_repeats_the_uninterrupted_one(objective):
         one.close()
 
 
+def test_the_settings_say_how_pictures_change():
+    data = split_of(60)
+    plain = data.train.images(np.arange(60))
+    for how, same in ((Augmentation(shift=0.0), True), (Augmentation(shift=0.2), False)):
+        trainer = trainer_of(data, 1, augment=how)
+        rows = trainer._prepare(0)[0]
+        found = all(any(np.array_equal(row, one) for one in plain) for row in rows)
+        assert found is same
+        trainer.close()
+
+
 def test_momentum_is_torchs():
     generator = torch.Generator().manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(4, 3, generator=generator))
