@@ -1,5 +1,6 @@
 """What holds for the whole suite: no network unless a test is marked so, and a second device."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -34,6 +35,15 @@ def no_network(request, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", checked_connect)
     monkeypatch.setattr(socket.socket, "bind", checked_bind)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registered():
+    """Registers the test device before anything else: torch counts devices at its first gradient,
+    and one that comes later has no place in that count.
+    """
+    with contextlib.suppress(ImportError):  # environments without torch have tests as well
+        import second_device  # noqa: F401
 
 
 @pytest.fixture(scope="session")
