@@ -21,11 +21,11 @@ from playout.agents.pretraining.data.dataset import (
     Dataset,
     Rows,
     Split,
-    check_labels,
     labelled_rows,
 )
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
+from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError
 from torch.nn import functional
@@ -152,16 +152,8 @@ def cluster_scores(found: Features, labels: Rows, num_classes: int, *, seed: int
     }
 
 
-def interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count`."""
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return middle - half, middle + half
-
-
 def _row(share: float, count: int, accuracy: float, tested: int) -> dict[str, Any]:
-    low, high = interval(accuracy, tested)
+    low, high = share_interval(round(accuracy * tested), tested)
     return {"labels": share, "pictures": count, "accuracy": accuracy, "interval": [low, high]}
 
 
@@ -194,8 +186,7 @@ def probe(
     """
     if kind not in PROBES:
         raise ConfigError(f"unknown probe {kind!r}; known are {', '.join(PROBES)}")
-    for part in (data.train, data.test):
-        check_labels(part)
+    data.must_have_labels()
     train, test = data.train, data.test
     held = np.flatnonzero(test.labels >= 0)
     wanted, classes = test.labels[held], len(train.classes)

@@ -15,7 +15,9 @@ def share_interval(successes: float, trials: int, *, z: float = 1.959964) -> tup
     centre = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # The share itself lies inside; at 0 and 1 the last bit of a sum may say otherwise.
+    low, high = min(share, (centre - spread) / scale), max(share, (centre + spread) / scale)
+    return max(0.0, low), min(1.0, high)
 
 
 def format_share(share: float, interval: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from playout.agents.networks.encoders import Layer
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Dataset, Split
+from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.pictures import Augmentation
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.trainer import PretrainTrainer
@@ -195,7 +195,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     folder.mkdir(parents=True, exist_ok=True)
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
     if quick:
-        data = Split(_first(data.train, 3000), _first(data.test, 300))
+        data = data.first(3000, 300)
     page = Page(
         "What makes training work",
         "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "
@@ -216,10 +216,6 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
         found = {"depth": rows, "clipping": clipped, "overfitting": few}
         write_result("ablations", found, settings={"seeds": list(seeds)})
     return 0
-
-
-def _first(data: Dataset, count: int) -> Dataset:
-    return data.subset(np.arange(min(count, len(data))))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import playout
 import torch
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Dataset, Split
+from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.probes import probe, raw
@@ -174,7 +174,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     )
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
     if quick:
-        data = Split(_first(data.train, 3000), _first(data.test, 1000))
+        data = data.first(3000, 1000)
     network = "grid" if quick else "impala-2x"
     found: dict[str, Any] = {"pictures": [], "positions": [], "starts": []}
     for seed in seeds:
@@ -217,10 +217,6 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     if not quick:
         write_result("paradigms", found, settings={"seeds": list(seeds)})
     return 0
-
-
-def _first(data: Dataset, count: int) -> Dataset:
-    return data.subset(np.arange(min(count, len(data))))
 
 
 if __name__ == "__main__":

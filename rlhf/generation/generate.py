@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.generation.decoder import Decoder
-from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
+from playout.rlhf.generation.sampling import SamplingConfig, choose, on_host, uniforms
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
@@ -206,7 +206,7 @@ def _generate_batch(
             logits = decoder.step(chosen)
             continue
         first = step + 1 - len(unseen)
-        for number, (picked, picked_logprobs) in enumerate(_on_host(unseen), first):
+        for number, (picked, picked_logprobs) in enumerate(on_host(unseen), first):
             if not np.isfinite(picked_logprobs).all():
                 raise DivergedError(
                     "the model's logits are NaN or infinite; its weights have diverged"
@@ -281,19 +281,6 @@ def _tell(
         if rules.ends is not None and not stopped[row] and rules.ends(first_row + row, tokens):
             ended.append(row)
     return ended
-
-
-def _on_host(steps: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Tokens int64 [B] and log-probabilities float32 [B] of some steps, fetched at once."""
-    if steps[0][0].device.type == "cpu":
-        return [(tokens.numpy(), logprobs.numpy()) for tokens, logprobs in steps]
-    parts = [part.to(torch.int32) for part, _ in steps]
-    parts += [part.contiguous().view(torch.int32) for _, part in steps]
-    found = torch.stack(parts).cpu()
-    count = len(steps)
-    tokens = found[:count].long().numpy()
-    logprobs = found[count:].view(torch.float32).numpy()
-    return list(zip(tokens, logprobs, strict=True))
 
 
 def _check(

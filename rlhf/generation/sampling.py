@@ -13,7 +13,7 @@ import torch
 from playout.errors import ConfigError
 from torch import Tensor
 
-__all__ = ["SamplingConfig", "choose", "uniforms"]
+__all__ = ["SamplingConfig", "choose", "on_host", "uniforms"]
 
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
@@ -83,6 +83,19 @@ def choose(logits: Tensor, u: Tensor, config: SamplingConfig) -> tuple[Tensor, T
     else:
         tokens = _invert(log_p.exp(), u)
     return tokens, log_p.gather(1, tokens[:, None])[:, 0]
+
+
+def on_host(steps: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tokens int64 [B] and log-probabilities float32 [B] of some steps, fetched at once."""
+    if steps[0][0].device.type == "cpu":
+        return [(tokens.numpy(), logprobs.numpy()) for tokens, logprobs in steps]
+    parts = [part.to(torch.int32) for part, _ in steps]
+    parts += [part.contiguous().view(torch.int32) for _, part in steps]
+    found = torch.stack(parts).cpu()
+    count = len(steps)
+    tokens = found[:count].long().numpy()
+    logprobs = found[count:].view(torch.float32).numpy()
+    return list(zip(tokens, logprobs, strict=True))
 
 
 def _choose_top(log_p: Tensor, u: Tensor, config: SamplingConfig) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.generation.decoder import Decoder
-from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
+from playout.rlhf.generation.sampling import SamplingConfig, choose, on_host, uniforms
 from torch import Tensor
 
 __all__ = ["Answers", "CachedRows", "WritingRules"]
@@ -168,7 +168,7 @@ class CachedRows:
                 logits = self.decoder.step(chosen)
                 continue
             first = step + 1 - len(unseen)
-            for number, (picked, picked_logprobs) in enumerate(_on_host(unseen), first):
+            for number, (picked, picked_logprobs) in enumerate(on_host(unseen), first):
                 if not np.isfinite(picked_logprobs).all():
                     raise DivergedError(
                         "the model's logits are NaN or infinite; its weights have diverged"
@@ -227,16 +227,3 @@ def _restrict(
             if not mask[place].any():
                 raise ConfigError("no token is allowed to follow in an answer")
     logits.masked_fill_(to_device(torch.from_numpy(~mask), logits.device), -torch.inf)
-
-
-def _on_host(steps: list[tuple[Tensor, Tensor]]) -> list[tuple[Rows, NDArray[np.float32]]]:
-    """Tokens and log-probabilities [b] of some steps, fetched at once."""
-    if steps[0][0].device.type == "cpu":
-        return [(tokens.numpy(), logprobs.numpy()) for tokens, logprobs in steps]
-    parts = [part.to(torch.int32) for part, _ in steps]
-    parts += [part.contiguous().view(torch.int32) for _, part in steps]
-    found = torch.stack(parts).cpu()
-    count = len(steps)
-    tokens = found[:count].long().numpy()
-    logprobs = found[count:].view(torch.float32).numpy()
-    return list(zip(tokens, logprobs, strict=True))

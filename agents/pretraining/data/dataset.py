@@ -64,6 +64,11 @@ class Split:
     train: Any
     test: Any
 
+    def first(self, train: int, test: int) -> Split:
+        """The first rows of each side, at most so many."""
+        sides = (self.train, train), (self.test, test)
+        return Split(*(side.subset(np.arange(min(count, len(side)))) for side, count in sides))
+
     def must_have_labels(self) -> None:
         """Raises DataError unless there are two classes and every label is one of them."""
         for part in (self.train, self.test):

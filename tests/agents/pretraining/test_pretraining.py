@@ -15,12 +15,12 @@ from playout.agents.pretraining.data.positions import positions_of_game, positio
 from playout.agents.pretraining.probes import (
     features,
     fit_linear,
-    interval,
     linear_accuracy,
     neighbour_accuracy,
     probe,
 )
 from playout.agents.pretraining.trunk import new_trunk
+from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.records import json_lines
@@ -136,7 +136,7 @@ def test_probes_tell_what_can_be_told_and_no_more():
 
 
 def test_an_interval_is_wilsons():
-    low, high = interval(0.5, 100)
+    low, high = share_interval(50, 100)
     assert (low, high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
 
