@@ -119,6 +119,19 @@ def test_proofs_hold_and_depend_on_nothing_but_the_position():
     assert (with_limits.outcomes(near.data) != GIVEN_UP).all()
 
 
+def test_a_small_effort_is_begun_only_where_few_cells_are_left():
+    game = playout.game("hex(size=7,swap=1)")
+    prover = own_prover(game)
+    assert prover is not None
+    for plies, begun in ((1, False), (20, False), (29, True)):
+        states = positions(game, 30, plies, plies)
+        found = prover.prove(states.data, 300)
+        assert np.array_equal(found == ILLEGAL, ~states.legal_mask().astype(bool))
+        assert (found[found != ILLEGAL] != GIVEN_UP).any() == begun
+    early = positions(game, 4, 25, 25)
+    assert (prover.prove(early.data, 20_000) == 1).any()
+
+
 def test_larger_boards_have_no_prover_and_limits_are_kept():
     assert hex_prover(playout.game("hex(size=9)")) is None
     game = playout.game("hex(size=7)")
