@@ -50,3 +50,7 @@ class StoppedError(PlayoutError):
 
 class EngineError(PlayoutError):
     """Another program that plays games cannot be asked, or gave no proper answer."""
+
+
+class PeerError(PlayoutError):
+    """Another process of the job that died, hangs or cannot be reached."""

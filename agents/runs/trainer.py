@@ -6,6 +6,7 @@ read, the network learns from it. Leaves out when the loop evaluates, saves and 
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 
@@ -30,11 +31,40 @@ class Trainer(Protocol):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later updates depend on; must not change anything."""
+        """Everything that later updates depend on; must not change anything.
+
+        In a job of several ranks it is the same on all of them, and what differs is in
+        `rank_state`.
+        """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
+
+    def rank_state(self) -> dict[str, Any]:
+        """What each rank has for itself: its environments, replay, random streams.
+
+        Its keys are others than those of `state_dict`: with one process both are one state, and
+        `load_state_dict` and `load_rank_state` are given all of it.
+        """
+        return {}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Continue from what this rank's `rank_state` returned; after `load_state_dict`."""
+        return
+
+    def deal_rank_states(self, parts: Sequence[dict[str, Any]]) -> str:
+        """Continue from what another number of ranks had; after `load_state_dict`.
+
+        Args:
+            parts: What `rank_state` returned on each of them, in order of rank; read from the disk
+                when it is asked for.
+
+        Returns:
+            What of it does not go on as it would have, as the end of a sentence: "environments
+            begin new episodes"; "" where nothing is lost.
+        """
+        return "what each rank had for itself begins anew"
 
     @property
     @abstractmethod

@@ -1,0 +1,54 @@
+"""The processes of a job: who this one is, what it works on, what all of them say together.
+
+`torchrun` (or whatever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) starts them; a trainer
+asks here and knows nothing else of them. With one process everything returns at once and nothing is
+imported. What crosses between processes is numbers, JSON and bytes, never an object.
+"""
+
+from playout.agents.runs.ranks.messages import (
+    add_,
+    agree,
+    by_first,
+    everybody,
+    first,
+    gather,
+    largest,
+    merge_metrics,
+    smallest,
+    start,
+    sums,
+    wait_for_all,
+)
+from playout.agents.runs.ranks.place import (
+    is_first,
+    local_rank,
+    local_world,
+    on_one_machine,
+    rank,
+    restarts,
+    share,
+    world,
+)
+
+__all__ = [
+    "add_",
+    "agree",
+    "by_first",
+    "everybody",
+    "first",
+    "gather",
+    "is_first",
+    "largest",
+    "local_rank",
+    "local_world",
+    "merge_metrics",
+    "on_one_machine",
+    "rank",
+    "restarts",
+    "share",
+    "smallest",
+    "start",
+    "sums",
+    "wait_for_all",
+    "world",
+]

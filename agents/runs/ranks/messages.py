@@ -1,0 +1,375 @@
+"""What all processes of a job say together: sums, extremes, decisions of rank 0, agreement.
+
+Every function must be called by every rank, in the same order. The engine is torch.distributed:
+gloo for what is in memory, nccl for what is on cards of its own. A process that is gone is a
+PeerError at once, one that hangs or lost its machine after a minute (watch.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import playout.errors
+from playout.agents.runs.ranks.place import (
+    is_first,
+    local_world,
+    on_one_machine,
+    rank,
+    world,
+)
+from playout.errors import ConfigError, PeerError, PlayoutError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.distributed import ProcessGroup
+
+T = TypeVar("T")
+
+_START = timedelta(minutes=10)  # until everybody has come
+# A rating by rank 0 may take hours, and the others wait; who is dead is found out otherwise.
+_WORK = timedelta(days=30)
+_BLOCK = 2048  # bytes of a small message, its length included; longer ones need a second one
+# Metrics of these groups describe play and may lack a value on a rank: no episode ended there.
+_MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
+
+
+class _Group:
+    """The job's processes, once they have met."""
+
+    def __init__(self, group: ProcessGroup, *, cards: bool) -> None:
+        self.group = group
+        self.cards = cards  # whether tensors on cards are summed there
+        self.waited = 0.0  # seconds in messages
+
+
+_joined: list[_Group] = []
+
+
+def start(device: str | torch.device = "auto") -> None:
+    """Meet the other processes, once; every function below does it if nobody has.
+
+    Args:
+        device: Where this rank computes. Ranks with a card each sum their gradients by nccl, all
+            others by gloo.
+
+    Raises:
+        PeerError: Not everybody came within ten minutes, or the port is taken.
+    """
+    if world() == 1 or _joined:
+        return
+    import torch
+    from playout.agents.runs.ranks import watch
+    from torch import distributed
+
+    # Ranks that share a card cannot use nccl; "auto" is a card where there is one.
+    name = str(device).partition(":")[0]
+    cards = (
+        name in ("auto", "cuda")
+        and torch.cuda.is_available()
+        and distributed.is_nccl_available()
+        and torch.cuda.device_count() >= local_world()
+    )
+    if on_one_machine():  # nothing listens beyond the machine
+        loopback = "lo0" if os.uname().sysname == "Darwin" else "lo"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
+    try:
+        if not distributed.is_initialized():
+            distributed.init_process_group(backend, timeout=_START)
+        group = distributed.new_group(backend=backend, timeout=_WORK)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise PeerError(
+            f"rank {rank()} of {world()} cannot meet the others at {where}: {_reason(error)}"
+        ) from error
+    assert group is not None
+    _joined.append(_Group(group, cards=cards))
+    watch.begin(first(os.urandom(8).hex()))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what torch says, without the place in its sources."""
+    text = str(error).strip().split("\n", 1)[0]
+    text = text.rpartition("] ")[2] if text.startswith("[") else text
+    return text.split(". ", 1)[0].removesuffix(".")[:160]
+
+
+@contextlib.contextmanager
+def _talking() -> Iterator[_Group]:
+    """The group, for one message; a broken connection becomes one line."""
+    if not _joined:
+        start()
+    (joined,) = _joined
+    begun = time.monotonic()
+    try:
+        yield joined
+    except RuntimeError as error:
+        raise PeerError(
+            f"rank {rank()} of {world()} lost another rank ({_reason(error)})"
+        ) from error
+    finally:
+        joined.waited += time.monotonic() - begun
+
+
+def seconds_waited() -> float:
+    """Seconds that this rank has spent in messages, most of them waiting for the others."""
+    return _joined[0].waited if _joined else 0.0
+
+
+def add_(tensor: Tensor) -> Tensor:
+    """Replace a tensor by its sum over all ranks; the same bits on every rank.
+
+    Args:
+        tensor: Of any shape and device, alike on all ranks: a flat gradient, moments.
+
+    Returns:
+        The tensor itself.
+    """
+    if world() == 1:
+        return tensor
+    import torch
+    from torch import distributed
+
+    with _talking() as joined, torch.no_grad():
+        here = tensor.device.type == "cpu" or (tensor.device.type == "cuda" and joined.cards)
+        sent = tensor.contiguous() if here else tensor.cpu().contiguous()
+        distributed.all_reduce(sent, group=joined.group)
+        if sent.data_ptr() != tensor.data_ptr():
+            tensor.copy_(sent)
+    return tensor
+
+
+def _reduced(values: Sequence[float], how: str) -> list[float]:
+    if world() == 1 or not values:
+        return [float(value) for value in values]
+    import torch
+    from torch import distributed
+
+    message = torch.tensor(values, dtype=torch.float64)
+    with _talking() as joined:
+        operation = getattr(distributed.ReduceOp, how)
+        distributed.all_reduce(message, op=operation, group=joined.group)
+    found: list[float] = message.tolist()
+    return found
+
+
+def sums(values: Sequence[float]) -> list[float]:
+    """The sum of each value over all ranks, in float64; one message."""
+    return _reduced(values, "SUM")
+
+
+def largest(values: Sequence[float]) -> list[float]:
+    """The largest of each value over all ranks; one message."""
+    return _reduced(values, "MAX")
+
+
+def smallest(values: Sequence[float]) -> list[float]:
+    """The smallest of each value over all ranks; one message."""
+    return _reduced(values, "MIN")
+
+
+def wait_for_all() -> None:
+    """Return when every rank has come here."""
+    sums([0.0])
+
+
+def first(value: T) -> T:
+    """Rank 0's value, on every rank: a decision that all follow.
+
+    Args:
+        value: Bytes, or what JSON holds (a tuple comes back as a list). Only rank 0's counts.
+    """
+    if world() == 1:
+        return value
+    import numpy as np
+    import torch
+    from torch import distributed
+
+    data = b""
+    if is_first():
+        data = b"b" + value if isinstance(value, bytes) else b"j" + json.dumps(value).encode()
+    head = torch.zeros(_BLOCK, dtype=torch.uint8)
+    with _talking() as joined:
+        if is_first():
+            start_of = np.frombuffer(len(data).to_bytes(8, "big") + data[: _BLOCK - 8], np.uint8)
+            head[: len(start_of)] = torch.from_numpy(start_of.copy())
+        distributed.broadcast(head, 0, group=joined.group)
+        came = head.numpy().tobytes()
+        size = int.from_bytes(came[:8], "big")
+        if size > _BLOCK - 8:
+            rest = torch.empty(size, dtype=torch.uint8)
+            if is_first():
+                rest = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            distributed.broadcast(rest, 0, group=joined.group)
+            came = came[:8] + rest.numpy().tobytes()
+    came = came[8 : 8 + size]
+    found: Any = came[1:] if came[:1] == b"b" else json.loads(came[1:])
+    return found  # type: ignore[no-any-return]
+
+
+def by_first(make: Callable[[], T]) -> T:
+    """Have rank 0 do something once for all; every rank gets what it returns.
+
+    Args:
+        make: Called on rank 0 only; returns bytes or what JSON holds.
+
+    Raises:
+        PlayoutError: What it raised on rank 0, on every rank.
+    """
+    if world() == 1:
+        return make()
+    value: Any = None
+    problem: PlayoutError | None = None
+    if is_first():
+        try:
+            value = make()
+        except PlayoutError as error:
+            problem = error
+    failed = first([type(problem).__name__, str(problem)] if problem is not None else None)
+    if problem is not None:
+        raise problem
+    if failed is not None:
+        raise _error(*failed)
+    return first(value)
+
+
+def _error(name: str, text: str) -> PlayoutError:
+    """An error of another rank, as its own class."""
+    kind = getattr(playout.errors, name, PlayoutError)
+    found: PlayoutError = kind(text)
+    return found
+
+
+def everybody(value: bytes) -> list[bytes]:
+    """The bytes of every rank, in order of rank, on every rank; small ones in one message."""
+    if world() == 1:
+        return [value]
+    import torch
+    from torch import distributed
+
+    def exchange(data: bytes, size: int) -> list[bytes]:
+        mine = torch.zeros(size, dtype=torch.uint8)
+        mine[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        found = [torch.empty_like(mine) for _ in range(world())]
+        distributed.all_gather(found, mine, group=joined.group)
+        return [one.numpy().tobytes() for one in found]
+
+    with _talking() as joined:
+        room = _BLOCK - 8
+        came = exchange(len(value).to_bytes(8, "big") + value[:room], _BLOCK)
+        sizes = [int.from_bytes(one[:8], "big") for one in came]
+        bodies = [one[8:] for one in came]
+        if max(sizes) > room:
+            bodies = exchange(value or b"\0", max(sizes))
+    return [body[:size] for body, size in zip(bodies, sizes, strict=True)]
+
+
+def gather(value: bytes) -> list[bytes]:
+    """The bytes of every rank, in order of rank, on rank 0; an empty list elsewhere."""
+    if world() == 1:
+        return [value]
+    import torch
+    from torch import distributed
+
+    sizes = [int(size) for size in everybody(str(len(value)).encode())]
+    with _talking() as joined:
+        if not is_first():
+            if value:
+                mine = torch.frombuffer(bytearray(value), dtype=torch.uint8)
+                distributed.send(mine, 0, group=joined.group)
+            return []
+        found = [value]
+        for sender, size in enumerate(sizes[1:], start=1):
+            body = torch.empty(size, dtype=torch.uint8)
+            if size:
+                distributed.recv(body, sender, group=joined.group)
+            found.append(body.numpy().tobytes())
+        return found
+
+
+def agree(what: str, value: str) -> None:
+    """Make sure that all ranks have the same text.
+
+    Args:
+        what: What it is, for the error: "settings".
+        value: The text; of JSON objects, the error names the keys that differ.
+
+    Raises:
+        ConfigError: Two ranks differ; raised on every rank.
+    """
+    if world() == 1:
+        return
+    mine = hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
+    digests = everybody(mine)
+    if len(set(digests)) == 1:
+        return
+    texts = [
+        text.decode("utf-8", "replace") for text in everybody(value.encode("utf-8", "replace"))
+    ]
+    other = next(i for i, digest in enumerate(digests) if digest != digests[0])
+    here, there = _difference(texts[0], texts[other])
+    raise ConfigError(f"ranks differ in {what}: rank 0 has {here}, rank {other} has {there}")
+
+
+def _difference(one: str, other: str) -> tuple[str, str]:
+    """What differs between two texts, in short."""
+    with contextlib.suppress(ValueError):
+        first_one, second = json.loads(one), json.loads(other)
+        if isinstance(first_one, dict) and isinstance(second, dict):
+            keys = sorted(first_one.keys() | second.keys())
+            keys = [key for key in keys if first_one.get(key) != second.get(key)]
+            shown = [
+                ", ".join(f"{key} {side.get(key)!r}" for key in keys)
+                for side in (first_one, second)
+            ]
+            return shown[0][:300], shown[1][:300]
+    return one[:100], other[:100]
+
+
+def merge_metrics(
+    metrics: Mapping[str, float], *, weight: float = 1.0, summed: Collection[str] = ()
+) -> dict[str, float]:
+    """The metrics of the whole job from those of each rank, the same on every rank; one message.
+
+    Args:
+        metrics: This rank's. One that describes play (rollout/, eval/, time/, selfplay/, search/)
+            may be missing or NaN on some ranks and is then taken from the others.
+        weight: How much this rank counts: its rows, say. A rank of weight 0 says nothing.
+        summed: Keys that are added up. Of keys that end in _min or _max the extreme is taken, of
+            all others the mean.
+    """
+    if world() == 1:
+        return dict(metrics)
+    mine = json.dumps([weight, {key: float(value) for key, value in metrics.items()}])
+    parts = [json.loads(part) for part in everybody(mine.encode())]
+    found: dict[str, float] = {}
+    for key in dict.fromkeys(key for _, part in parts for key in part):
+        pairs = [(each, part[key]) for each, part in parts if key in part]
+        if key.split("/", 1)[0] in _MAY_LACK_VALUE:
+            pairs = [pair for pair in pairs if not math.isnan(pair[1])]
+        found[key] = _merged(key, pairs, added=key in summed)
+    return found
+
+
+def _merged(key: str, pairs: list[tuple[float, float]], *, added: bool) -> float:
+    counted = [(each, value) for each, value in pairs if each > 0]  # others had no rows
+    values = [value for _, value in counted]
+    if not values or any(math.isnan(value) for value in values):
+        return math.nan
+    if added:
+        return math.fsum(values)
+    if key.endswith("_min"):
+        return min(values)
+    if key.endswith("_max"):
+        return max(values)
+    total = math.fsum(each for each, _ in counted)
+    return sum(each * value for each, value in counted) / total

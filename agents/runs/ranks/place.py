@@ -1,0 +1,85 @@
+"""Which process of how many this is, and which part of a whole is its own.
+
+All of it follows from the variables that torchrun sets. Leaves out everything that needs the
+others (messages.py).
+"""
+
+import os
+
+from playout.errors import ConfigError
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    try:
+        found = int(text)
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise ConfigError(f"the variable {name} must be a whole number, not {text!r}")
+    return found
+
+
+def world() -> int:
+    """How many processes the job has; 1 without torchrun."""
+    # A cluster may set WORLD_SIZE for programs of another kind; a job of ours has all four.
+    if any(name not in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")):
+        return 1
+    return max(1, _number("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """The number of this process in the job, from 0 on."""
+    if (count := world()) == 1:
+        return 0
+    found = _number("RANK", 0)
+    if found >= count:
+        raise ConfigError(f"RANK is {found}, but WORLD_SIZE only {count}")
+    return found
+
+
+def is_first() -> bool:
+    """Whether this is rank 0, which writes the run, shows progress and rates."""
+    return rank() == 0
+
+
+def local_rank() -> int:
+    """The number of this process on its machine, from 0 on: which card it computes on."""
+    return _number("LOCAL_RANK", 0) if world() > 1 else 0
+
+
+def local_world() -> int:
+    """How many processes of the job are on this machine and divide its cores."""
+    return max(1, _number("LOCAL_WORLD_SIZE", 1)) if world() > 1 else 1
+
+
+def on_one_machine() -> bool:
+    """Whether all processes are on this machine, so that nothing has to be heard beyond it."""
+    return world() == local_world()
+
+
+def restarts() -> int:
+    """How many times torchrun has begun this job again (`--max-restarts`)."""
+    return _number("TORCHELASTIC_RESTART_COUNT", 0) if world() > 1 else 0
+
+
+def share(count: int, what: str) -> range:
+    """Of `count` things, numbered through the whole job, those of this rank.
+
+    Parts are consecutive, in order of rank; their lengths differ by one at most.
+
+    Args:
+        count: How many the whole job has.
+        what: What they are, in the plural, for the error: "environments".
+
+    Raises:
+        ConfigError: There are fewer than ranks.
+    """
+    ranks = world()
+    if ranks == 1:
+        return range(count)
+    if count < ranks:
+        raise ConfigError(f"{ranks} ranks but only {count} {what}: each needs at least one")
+    return range(count * rank() // ranks, count * (rank() + 1) // ranks)
