@@ -2,7 +2,7 @@
 
 Only the module of the chosen command is imported. Deliberate errors, bad values and errors of the
 operating system become one line, `error: ...`, and exit code 2; anything else is a bug and shows
-its traceback. Leaves out what the commands do.
+its traceback. Of the ranks of a job (torchrun) one speaks. Leaves out what the commands do.
 """
 
 import contextlib
@@ -10,12 +10,13 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from playout import __version__
-from playout.errors import PlayoutError
+from playout.agents.runs import ranks
+from playout.errors import ConfigError, PlayoutError
 
 _AGENTS, _LEARN, _USE = (
     f"playout.{room}" for room in ("agents.commands", "rlhf.commands.learn", "rlhf.commands.use")
@@ -138,7 +139,8 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         # What a command itself refuses is one line, as everywhere, and not tyro's box of five.
         if isinstance(leaving.__context__, PlayoutError):
             raise leaving.__context__ from None
-        sys.stderr.write(said.getvalue())
+        if ranks.may_speak():
+            sys.stderr.write(said.getvalue())
         raise
 
 
@@ -163,6 +165,8 @@ def _dispatch(arguments: list[str]) -> int:
         if stage not in stages():
             raise _unknown("stage", stage, list(stages()))
         module, prog = stages()[stage], f"{prog} {stage}"
+    if ranks.world() > 1:
+        rest = _as_rank(name, rest, prog)
     chosen = import_module(module)
     command = parse(chosen.Command, rest, prog)
     from playout.agents.runs.reporting import only_json
@@ -170,15 +174,67 @@ def _dispatch(arguments: list[str]) -> int:
 
     trust_modules(*getattr(command, "trust", ()))
 
-    with only_json(getattr(command, "json", None)), _ending_soon(name):
+    with only_json(getattr(command, "json", None)), _ending_soon(name), _one_speaks():
         return int(chosen.main(command) or 0)
+
+
+def _as_rank(name: str, arguments: list[str], prog: str) -> list[str]:
+    """The arguments of a command that several processes run together, once they have met.
+
+    Where torchrun begins a job again, `--run DIR` of a run that is there becomes `--resume DIR`.
+
+    Raises:
+        ConfigError: the command is one for a single process.
+    """
+    ranks.start()
+    single = [use for use in STAGES["Use what was learned"] if prog == f"playout rlhf {use}"]
+    if name not in GROUPS["Learn"] or single:
+        raise ConfigError(f"{prog} is work for one process: leave out torchrun")
+    if not ranks.restarts():
+        return arguments
+    from playout.agents.runs.options import going_on
+
+    words = [part for word in arguments for part in _option_and_value(word)]
+    given = {words[i][2:]: words[i + 1] for i in range(len(words) - 1) if words[i] in _PLACES}
+    if "resume" not in (resumed := going_on(given)):
+        return arguments
+    kept = [
+        word
+        for i, word in enumerate(words)
+        if word not in _PLACES and (i == 0 or words[i - 1] not in _PLACES)
+    ]
+    return [*kept, "--resume", resumed["resume"]]
+
+
+_PLACES = ("--run", "--resume", "--from-step")
+
+
+def _option_and_value(word: str) -> list[str]:
+    """An option of a place with its value as two words, whichever way it was typed."""
+    option, equals, value = word.partition("=")
+    option = option.replace("_", "-")
+    return [option, value] if equals and option in _PLACES else [word]
+
+
+@contextlib.contextmanager
+def _one_speaks() -> Iterator[None]:
+    """Lets rank 0 alone print while a job works; what others have to say is an error at its end."""
+    if ranks.is_first():
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def _ending_soon(name: str) -> contextlib.AbstractContextManager[None]:
     """Lets a signal end a command that uses a run; training saves first, in its own loop."""
     if name not in GROUPS["Use what was learned"]:
         return contextlib.nullcontext()
-    from playout.agents.runs.loop import stop_at_once
+    from playout.agents.runs.signals import stop_at_once
 
     return stop_at_once("what was written until now is whole")
 
@@ -210,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PlayoutError, ValueError, OSError) as error:
         if os.environ.get("PLAYOUT_TRACEBACK"):
             raise
-        print(f"error: {_explain(error)}", file=sys.stderr)
+        if ranks.may_speak():
+            print(f"error: {_explain(error)}", file=sys.stderr, flush=True)
         return 2
 
 

@@ -197,7 +197,8 @@ def _train(
     )
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
-    from playout.agents.runs.loop import stop_at_once, train
+    from playout.agents.runs.loop import train
+    from playout.agents.runs.signals import stop_at_once
 
     torch.set_num_threads(1)  # groups and shards bring their own threads
     device, minutes = resolve_device(command.device), length_of(command)

@@ -193,7 +193,8 @@ def _train(
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
     from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.loop import stop_at_once, train
+    from playout.agents.runs.loop import train
+    from playout.agents.runs.signals import stop_at_once
 
     resolve_device(command.device)  # a wrong one is refused before anything is made
     if command.resume is not None:

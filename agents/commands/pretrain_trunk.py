@@ -99,12 +99,13 @@ def pretrain_trunk(data: str | None = None, **options: Any) -> RunDir:
 def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
+    from playout.agents.pretraining.budget import plan
     from playout.agents.pretraining.data.sources import digest, load
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
-    from playout.agents.runs.budget import plan
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
-    from playout.agents.runs.loop import stop_at_once, train
+    from playout.agents.runs.loop import train
+    from playout.agents.runs.signals import stop_at_once
 
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))

@@ -5,7 +5,6 @@ one that was not. Leaves out the command line (commands/ppo.py), self-play (leag
 populations (population.py).
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,7 @@ from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
-from playout.agents.runs.devices import INT8, device_errors, resolve_device
+from playout.agents.runs.devices import INT8, cores, device_errors, resolve_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.interface import Environments
@@ -48,7 +47,7 @@ def choose_threads(policy: Policy, threads: int = 0) -> int:
         threads = 1  # the device computes
     elif threads <= 0:
         size = sum(p.numel() for p in policy.parameters())
-        threads = 1 if size < _ONE_THREAD_BELOW else (os.cpu_count() or 1)
+        threads = 1 if size < _ONE_THREAD_BELOW else cores()
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return threads

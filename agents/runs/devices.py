@@ -1,7 +1,8 @@
 """Where networks compute: `--device`, `--dtype` and `--threads` become torch's objects here only.
 
 A device is whatever `torch.device` takes, a backend that the program has registered included;
-"auto" is a GPU if there is one, else the processor. Data crosses to a device once a batch
+"auto" is a GPU if there is one, else the processor; of several, each rank of a job takes the one of
+its number. Data crosses to a device once a batch
 (`to_device`), through pinned memory and without waiting where there is a card; metrics come back
 once an update (`fetch`). torch is imported when it is needed: a command's `--help` costs none.
 Left out: which batches suit a device (the trainers know).
@@ -9,10 +10,13 @@ Left out: which batches suit a device (the trainers know).
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from playout.agents.runs import ranks
 from playout.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +48,9 @@ def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> to
 
     if name == "auto":
         gpu = not prefers_processor and torch.cuda.is_available()
-        return torch.device("cuda" if gpu else "cpu")
+        return _card_of_rank() if gpu else torch.device("cpu")
+    if name == "cuda" and ranks.world() > 1 and torch.cuda.is_available():
+        return _card_of_rank()
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -62,6 +68,17 @@ def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> to
         reason = str(error).split("\n", 1)[0].split(". ", 1)[0].removesuffix(".")[:120]
         raise ConfigError(f"device {name!r} cannot be used here: {reason}") from None
     return device
+
+
+def _card_of_rank() -> torch.device:
+    """The card of this rank, by its number on this machine; ranks share where cards are few."""
+    import torch
+
+    if ranks.world() == 1:
+        return torch.device("cuda")
+    found = torch.device("cuda", ranks.local_rank() % torch.cuda.device_count())
+    torch.cuda.set_device(found)  # what is made without a word on where goes there as well
+    return found
 
 
 def resolve_dtype(name: str, device: torch.device) -> str:
@@ -92,10 +109,33 @@ def resolve_dtype(name: str, device: torch.device) -> str:
     return "float32"
 
 
+def cores() -> int:
+    """Processor cores for this process: those it may use, divided among the ranks here."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (here or 1) // ranks.local_world())
+
+
 def check_threads(threads: int | None) -> None:
     """Raises ConfigError for a negative number of threads; None and 0 leave the choice to us."""
     if threads is not None and threads < 0:
         raise ConfigError(f"--threads must not be negative, not {threads}")
+
+
+def keep_freed_memory() -> bool:
+    """Tells the C library to keep freed memory for reuse; returns whether it could be told.
+
+    A gradient step frees and asks again for the same few megabytes many times a second. By default
+    large pieces go back to the system at once, and the next step pays for every page anew: a tenth
+    of the time of a small network's step. Libraries other than glibc are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return False
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of mallopt(3)
+    largest = 32 << 20  # bytes; glibc takes no larger threshold for mapping
+    settings = ((mmap_threshold, largest), (trim_threshold, 1 << 30), (top_pad, 64 << 20))
+    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def to_device(array: npt.NDArray[np.generic] | Tensor, device: torch.device) -> Tensor:

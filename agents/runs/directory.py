@@ -2,10 +2,10 @@
 
     RUN/config.toml run.json metrics.jsonl tb/ checkpoints/NNNNNN/ LATEST lock
 
-Readers need no lock. One writer at a time holds `lock`; a kernel lock, so that a killed process
-leaves none behind. `run.json` is the record (machine, versions, seed, budget), config.toml the
-settings. Leaves out what a checkpoint is made of (checkpoint/folder.py) and the metrics
-(metrics.py).
+Readers need no lock. One writer at a time holds `lock`, a kernel lock, so that a killed process
+leaves none behind; of the ranks of a job, the first writes. `run.json` is the record (machine,
+versions, seed, budget), config.toml the settings. Leaves out what a checkpoint is made of
+(checkpoint/folder.py) and the metrics (metrics.py).
 """
 
 import contextlib
@@ -23,15 +23,18 @@ from typing import Any
 
 import playout
 import tomli_w
+from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import to_dict
+from playout.agents.runs.ranks.alike import versions
 from playout.errors import CheckpointError, RunError
 from playout.own_code import trust_words
 
 FORMAT = "playout.run.v1"
 _MAX_CONFIG_BYTES = 1 << 20
+_SEEN_WITHIN = 20.0  # seconds that a shared folder may take to show a new run elsewhere
 _locked: set[str] = set()  # POSIX locks do not keep a process from locking twice
 
 
@@ -79,16 +82,6 @@ def _git_commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what is loaded already; importing torch only to ask would cost seconds."""
-    found = {"playout": playout.__version__, "python": platform.python_version()}
-    for name in ("numpy", "torch", "gymnasium", "tokenizers"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if version:
-            found[name] = str(version)
-    return found
 
 
 class RunDir(Checkpoints):
@@ -165,10 +158,43 @@ class RunDir(Checkpoints):
     ) -> "RunDir":
         """Make a new run in a folder that is absent or empty.
 
+        Of the ranks of a job, which all call it, the first makes the run where it wants it.
+
         Raises:
-            RunError: the folder holds something else, is a run already, or cannot be written.
+            RunError: the folder holds something else, is a run already, cannot be written, or a
+                rank does not see it.
         """
-        path = Path(path)
+        made: list[RunDir] = []
+
+        def make() -> tuple[str, dict[str, Any]]:
+            made.append(cls._make(Path(path), kind=kind, config=config, seed=seed))
+            return os.fspath(made[0].path), made[0].record
+
+        where, record = ranks.by_first(make)
+        if not made:
+            made.append(cls(Path(where), record))
+        if ranks.world() > 1:
+            made[0]._must_be_seen()
+        return made[0]
+
+    def _must_be_seen(self) -> None:
+        """Refuses a folder that only some ranks see; other machines may take a moment for it."""
+        until = time.monotonic() + _SEEN_WITHIN
+        problem = ""
+        while not ranks.is_first():
+            problem = f"rank {ranks.rank()} on {platform.node()} does not see the run {self.path}"
+            with contextlib.suppress(RunError):
+                if RunDir.open(self.path).id == self.id:
+                    problem = ""
+            if not problem or time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        if problems := [one.decode() for one in ranks.everybody(problem.encode()) if one]:
+            self.discard_unused()
+            raise RunError(f"{problems[0]}; choose a folder that all machines share")
+
+    @classmethod
+    def _make(cls, path: Path, *, kind: str, config: dict[str, Any], seed: int) -> "RunDir":
         if cls.is_run(path):
             raise RunError(
                 f"{path} is a run already; continue it with --resume {path} or choose another --run"
@@ -188,7 +214,7 @@ class RunDir(Checkpoints):
                 "command": sys.argv,
                 "config": config,
                 "config_sha256": [durable_io.sha256(text)],
-                "versions": _versions(),
+                "versions": versions(),
                 "machine": {"system": platform.platform(), "cores": os.cpu_count()},
                 "commit": _git_commit(),
             },
@@ -259,9 +285,11 @@ class RunDir(Checkpoints):
         return (path / "run.json").exists() or (path / "run.json").is_symlink()
 
     def update(self, **fields: Any) -> None:
-        """Set fields of run.json, atomically."""
+        """Set fields of run.json, atomically; in a job, to the same on all ranks."""
         self._record = durable_io.seal({**self._record, **fields})
-        durable_io.replace_file(self.path / "run.json", durable_io.encode_json(self._record))
+        if ranks.is_first():
+            data = durable_io.encode_json(self._record)
+            durable_io.replace_file(self.path / "run.json", data)
 
     def change_config(self, **changes: Any) -> None:
         """Change top-level settings of a run (a longer budget, say); run.json keeps the history."""
@@ -280,11 +308,14 @@ class RunDir(Checkpoints):
         # Both digests are good between the two writes: a kill there leaves a run that opens.
         digests = [durable_io.sha256(text), self._record["config_sha256"][0]]
         self.update(config=config, config_sha256=digests, **fields)
-        durable_io.replace_file(self.path / "config.toml", text)
+        if ranks.is_first():
+            durable_io.replace_file(self.path / "config.toml", text)
 
     def discard_unused(self) -> None:
         """Remove a run that no update has been made in, such as one that could not begin."""
         metrics = self.path / "metrics.jsonl"
+        if not ranks.is_first():
+            return
         if self.find() is None and not (metrics.exists() and metrics.stat().st_size):
             durable_io.remove(self.path)
             with contextlib.suppress(OSError):  # one that others use by now stays
@@ -302,12 +333,12 @@ class RunDir(Checkpoints):
         """Hold the run for writing; sweeps up what a killed writer left half-made.
 
         The thread that holds it may ask again, by the same object: the lock ends with the
-        outermost one.
+        outermost one. In a job rank 0 holds it for all.
 
         Raises:
             RunError: another process holds it (named by its pid), or the folder cannot be written.
         """
-        if self._lock_thread == threading.get_ident():
+        if self._lock_thread == threading.get_ident() or not ranks.is_first():
             yield
             return
         path = self.path / "lock"

@@ -3,160 +3,49 @@
 It restores, calls `update`, writes metrics, evaluates, saves, shows progress and stops cleanly.
 What a trainer computes never depends on when the loop saves or how often it was stopped: saving
 only reads, evaluations are counted in updates, and metrics are cut back to the checkpoint that
-training continues from. Leaves out all learning.
+training continues from. The ranks of a job turn together, by one message an update; rank 0 writes,
+shows and rates. Leaves out all learning.
 """
 
-import ctypes
 import math
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from playout.agents.runs.checkpoint.codec import is_torch
+from playout.agents.runs import ranks
+from playout.agents.runs.checkpoint.finite import check_metrics, check_weights
+from playout.agents.runs.checkpoint.history import OwnStates
 from playout.agents.runs.console import Console, Mode, RemainingTime, make_console
+from playout.agents.runs.devices import keep_freed_memory
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
+from playout.agents.runs.signals import Interrupted, Signals
 from playout.agents.runs.tensorboard import TensorBoardView
 from playout.agents.runs.trainer import Trainer
-from playout.errors import DivergedError, EnvironmentFault, RunError, StoppedError
-
-# Metrics of these groups describe play and may lack a value; all others must be finite.
-_MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
+from playout.errors import DivergedError, EnvironmentFault, PeerError, RunError, StoppedError
 
 T = TypeVar("T", bound=Trainer)
-
-
-def keep_freed_memory() -> bool:
-    """Tells the C library to keep freed memory for reuse; returns whether it could be told.
-
-    A gradient step frees and asks again for the same few megabytes many times a second. By default
-    large pieces go back to the system at once, and the next step pays for every page anew: a tenth
-    of the time of a small network's step. Libraries other than glibc are left as they are.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # not glibc
-        return False
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of mallopt(3)
-    largest = 32 << 20  # bytes; glibc takes no larger threshold for mapping
-    settings = ((mmap_threshold, largest), (trim_threshold, 1 << 30), (top_pad, 64 << 20))
-    return all(mallopt(name, value) == 1 for name, value in settings)
-
-
-class Interrupted(SystemExit):
-    """Training stopped on a signal after saving; the exit code is 128 + the signal's number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.signal = number
-
-
-class _Signals:
-    """Turns the first SIGINT or SIGTERM into a request; the second acts as if nobody had asked.
-
-    Args:
-        notify: is called when the request comes.
-    """
-
-    def __init__(self, notify: Callable[[], None]) -> None:
-        self.received = 0
-        self.notify = notify
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        # The default action needs no interpreter: a second Ctrl-C ends even a native call.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        text = "\nstopping: finishing this update, then saving (again to stop at once)\n"
-        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-        with suppress(OSError):  # nobody may be listening
-            os.write(2, (show_cursor + text).encode("ascii"))
-        self.notify()
-
-    @contextmanager
-    def watch(self) -> Iterator["_Signals"]:
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in before:
-                signal.signal(number, self._handle)
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def stop_at_once(left: str) -> Iterator[None]:
-    """Lets SIGINT and SIGTERM end the work inside at once, where there is nothing to save.
-
-    Args:
-        left: what the person is told is left now.
-
-    Raises:
-        Interrupted: a signal came.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        for one in numbers:  # threads may still finish what they do; a second signal ends them too
-            signal.signal(one, signal.SIG_DFL)
-        with suppress(OSError):  # nobody may be listening
-            os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
-        raise Interrupted(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-def _check_metrics(metrics: Mapping[str, float], update: int, last_good: str) -> None:
-    for key, value in metrics.items():
-        if (
-            math.isfinite(value)
-            or key.split("/", 1)[0] in _MAY_LACK_VALUE
-            or "explained_variance" in key
-        ):
-            continue
-        raise DivergedError(
-            f"{key} became {value} in update {update}: training diverged; {last_good}"
-        )
-
-
-def _check_weights(value: Any, where: str, last_good: str) -> None:
-    """Refuse NaN in any float tensor of a state that is about to become a checkpoint."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_weights(item, f"{where}.{key}" if where else str(key), last_good)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_weights(item, f"{where}.{index}", last_good)
-    elif is_torch(value) and value.is_floating_point() and bool(value.isnan().any()):
-        raise DivergedError(f"{where} holds NaN: training diverged; {last_good}")
 
 
 class _Loop:
     """One call of `train`: the trainer, its run, and where they stand."""
 
     def __init__(
-        self, trainer: Trainer, run: RunDir, console: Console, *, keep: int, eval_every: int
+        self,
+        trainer: Trainer,
+        run: RunDir,
+        console: Console,
+        signals: Signals,
+        *,
+        save_every: int | float,
+        keep: int,
+        eval_every: int,
     ) -> None:
         self.trainer, self.run, self.console, self.keep = trainer, run, console, keep
-        self.eval_every = eval_every
+        self.signals, self.save_every, self.eval_every = signals, save_every, eval_every
+        self.save_now = False  # as rank 0 decides by its clock
+        self.note = ""  # what a person should know about how the run goes on
         self.updates = 0
         self.saved_at: int | None = None  # the update that the newest checkpoint holds
         self.abandoned = False  # stopped where the state belongs to no finished update
@@ -164,13 +53,24 @@ class _Loop:
         self.started = time.monotonic()
         self.best = -math.inf
         self.save_cost = 0.0
-        self.log: MetricsLog
-        self.view: TensorBoardView
+        self.save_time = time.monotonic()
+        self._finished, self._stopping = False, 0  # what any rank has met
+        self.log: MetricsLog | None = None  # of rank 0 only
+        self.view: TensorBoardView | None = None
         self.remaining: RemainingTime
 
     @property
     def elapsed(self) -> float:
         return self.elapsed_before + time.monotonic() - self.started
+
+    @property
+    def finished(self) -> bool:
+        return self._finished or self.trainer.finished
+
+    @property
+    def stopping(self) -> int:
+        """The signal that ends the run, as all ranks know; 0 for none."""
+        return self.signals.received if ranks.world() == 1 else self._stopping
 
     def last_good(self) -> str:
         if self.saved_at is None:
@@ -179,36 +79,56 @@ class _Loop:
 
     def restore(self) -> None:
         entry, rows, purge_step = self.run.find(), None, 0
+        if ranks.world() > 1:  # of a shared folder, others may see it later
+            step = ranks.first(None if entry is None else entry.step)
+            entry = None if step is None else self.run.find(step)
         if entry is not None:
-            step, state = self.run.load()
+            step, state = self.run.load(entry.step)
             self.trainer.load_state_dict(state)
+            self._restore_own(OwnStates(self.run, entry, state))
             self.updates = self.saved_at = step
             self.elapsed_before = float(entry.info.get("elapsed", 0.0))
             rated = [c.metric for c in self.run.checkpoints() if c.metric is not None]
             self.best = max(rated, default=-math.inf)
             rows, purge_step = entry.info.get("metrics", {}), self.trainer.progress[0] + 1
-        self.log = MetricsLog(self.run.path, rows)
-        self.view = TensorBoardView(self.run.path / "tb", purge_step=purge_step)
+        if ranks.world() > 1:
+            ranks.agree("what they begin from", self.trainer.digest())
+        if ranks.is_first():
+            self.log = MetricsLog(self.run.path, rows)
+            self.view = TensorBoardView(self.run.path / "tb", purge_step=purge_step)
         self.remaining = RemainingTime(self.trainer.progress[0])
+
+    def _restore_own(self, states: OwnStates) -> None:
+        """What the ranks had for themselves, by as many ranks or by another number."""
+        if len(states) == ranks.world():
+            self.trainer.load_rank_state(states[ranks.rank()])
+        elif lost := self.trainer.deal_rank_states(states):
+            self.note = f"saved by {len(states)} ranks, continued by {ranks.world()}: {lost}"
 
     def save(self, metric: float | None = None) -> None:
         if self.saved_at == self.updates:
             return
         begun = time.monotonic()
-        state = self.trainer.state_dict()
-        _check_weights(state, "", self.last_good())
+        state, own = self.trainer.state_dict(), self.trainer.rank_state()
+        check_weights(state, "", self.last_good())
+        check_weights(own, "", self.last_good())
         done, total = self.trainer.progress
-        info = {"done": done, "total": total, "elapsed": self.elapsed, "metrics": self.log.mark()}
-        self.run.save(self.updates, state, metric=metric, keep=self.keep, info=info)
+        info: dict[str, Any] = {"done": done, "total": total, "elapsed": self.elapsed}
+        if self.log is not None:
+            info["metrics"] = self.log.mark()
+        self.run.save(self.updates, state, own=own, metric=metric, keep=self.keep, info=info)
         self.saved_at = self.updates
-        self.save_cost = time.monotonic() - begun
+        self.save_time = time.monotonic()
+        self.save_cost = self.save_time - begun
 
     def close(self) -> None:
         """Write what the view still holds and close the files."""
         try:
-            self.view.close()
+            if self.view is not None:
+                self.view.close()
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
 
     def _update(self) -> dict[str, float]:
         """The trainer's update; its errors name the checkpoint that is left.
@@ -218,7 +138,7 @@ class _Loop:
         try:
             return dict(self.trainer.update())
         except EnvironmentFault as error:
-            if self.trainer.survives_faults:
+            if self.trainer.survives_faults and ranks.world() == 1:  # others are in mid-update
                 self.save()
             raise EnvironmentFault(f"{error}; {self.last_good()}") from error
         except DivergedError as error:
@@ -230,31 +150,73 @@ class _Loop:
         The last update is always rated: where rates are annealed, it is likely to be the best.
         Shortly before it, no other is.
         """
+        begun, before, waited = time.monotonic(), self.trainer.progress[0], ranks.seconds_waited()
         metrics = self._update()
         self.updates += 1
-        _check_metrics(metrics, self.updates, self.last_good())
+        check_metrics(metrics, self.updates, self.last_good())
+        done, total = self.trainer.progress
+        busy = time.monotonic() - begun - (ranks.seconds_waited() - waited)
         metric = evaluation_time = None
         if self._evaluation_due():
             begun = time.monotonic()
-            try:
-                found = self.trainer.evaluate()
-            except StoppedError:
-                self.abandoned = True  # a resumed run makes this update, and rates it, again
-                raise
+            found = self._evaluate()
             evaluation_time = time.monotonic() - begun
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
-        done, total = self.trainer.progress
+            done, total = self.trainer.progress
+        self._agree(metrics, (done - before) / max(busy, 1e-9))
         self.remaining.add(done, evaluation_time)
         each = self.remaining.seconds_a_unit
         metrics["time/fps"] = 1 / each if each else math.nan
         metrics["time/elapsed"] = self.elapsed
-        self.log.append(self.updates, done, metrics)
-        self.view.append(done, metrics)
+        if self.log is not None and self.view is not None:
+            self.log.append(self.updates, done, metrics)
+            self.view.append(done, metrics)
         headline = self.trainer.headline(metrics)
         self.console.update(done, total, headline, left=self._seconds_left(total), each=each)
         self.metrics = metrics
         return None if metric is None or math.isnan(metric) else metric
+
+    def _agree(self, metrics: dict[str, float], units_a_second: float) -> None:
+        """The message of an update: what any rank has met concerns all.
+
+        Args:
+            metrics: Of the update; how fast the slowest and the fastest rank is goes in.
+            units_a_second: How fast the whole job would be if this rank waited for nobody.
+        """
+        by_time = not isinstance(self.save_every, int)
+        # Saving takes at most a twentieth of the time, however large the state.
+        wait = max(self.save_every, 20 * self.save_cost)
+        self.save_now = by_time and time.monotonic() - self.save_time >= wait
+        if ranks.world() == 1:
+            return
+        own = units_a_second / ranks.world()
+        mine = [self.signals.received, self.finished, self.save_now * ranks.is_first(), own, -own]
+        stopping, finished, save_now, fastest, slowest = ranks.largest(mine)
+        self._stopping, self._finished, self.save_now = int(stopping), finished > 0, save_now > 0
+        metrics["time/rank_fps_min"], metrics["time/rank_fps_max"] = -slowest, fastest
+
+    def _evaluate(self) -> dict[str, float]:
+        """The evaluation, by rank 0 or by all; everybody gets what it found.
+
+        Raises:
+            StoppedError: it was stopped; a resumed run makes the update, and rates it, again.
+        """
+        found: dict[str, float] | None = None
+        if ranks.world() == 1 or self.trainer.evaluates_together:
+            try:
+                return self.trainer.evaluate()
+            except StoppedError:
+                self.abandoned = True
+                raise
+        if ranks.is_first():
+            with self.signals.heeded(), suppress(StoppedError):
+                found = self.trainer.evaluate()
+        found, self._stopping = ranks.first((found, self.signals.received))
+        if found is None:
+            self.abandoned = True
+            raise StoppedError("the evaluation was stopped")
+        return found
 
     def _evaluation_due(self) -> bool:
         every = self.eval_every
@@ -287,6 +249,8 @@ def train(
 ) -> None:
     """Train until the trainer is finished, from the run's latest checkpoint if it has one.
 
+    In a job every rank calls it, with its own trainer and the same run.
+
     Args:
         trainer: see trainer.py.
         run: where everything goes; locked while training.
@@ -301,25 +265,38 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         DivergedError: a loss or a weight is not finite; the last good checkpoint is named.
         RunError: the run is in use, damaged, or cannot be written.
+        PeerError: another rank of the job died; the last good checkpoint is named.
     """
     keep_freed_memory()
+    ranks.start()
     shown = make_console(console) if isinstance(console, bool | str) else console
-    by_count = isinstance(save_every, int)
+    if not ranks.is_first():
+        shown = Console()
     if save_every <= 0 or eval_every < 0:
         raise ValueError("save_every must be positive and eval_every not negative")
-    with run.lock(), _Signals(trainer.stop_soon).watch() as signals:
-        loop = _Loop(trainer, run, shown, keep=keep, eval_every=eval_every)
+    with run.lock(), Signals(trainer.stop_soon).watch() as signals:
+        loop = _Loop(
+            trainer,
+            run,
+            shown,
+            signals,
+            save_every=save_every,
+            keep=keep,
+            eval_every=eval_every,
+        )
         loop.restore()
         done, total = trainer.progress
         shown.start(trainer.title or run.kind, done, total, trainer.unit)
-        saved = time.monotonic()
+        if loop.note:
+            shown.say(loop.note)
+        loop.save_time = time.monotonic()
         try:
             # Everything below may meet a full disk; whatever it was, the last good save is named.
-            while not trainer.finished and not signals.received:
+            while not loop.finished and not loop.stopping:
                 try:
                     metric = loop.step()
                 except StoppedError:
-                    if not signals.received:
+                    if not loop.stopping:
                         raise
                     break
                 for callback in callbacks:
@@ -327,25 +304,22 @@ def train(
                 better = metric is not None and metric >= loop.best
                 if better:
                     loop.best = float(metric)  # type: ignore[arg-type]
-                # Saving takes at most a twentieth of the time, however large the state.
-                wait = max(save_every, 20 * loop.save_cost)
-                by_time = not by_count and time.monotonic() - saved >= wait
-                if better or by_time or (by_count and loop.updates % save_every == 0):
+                by_count = isinstance(save_every, int) and loop.updates % save_every == 0
+                if better or by_count or loop.save_now:
                     loop.save(metric)
-                    saved = time.monotonic()
             if not loop.abandoned:
                 loop.save()
-            if signals.received:
+            if loop.stopping:
                 shown.stop()
                 again = f"continue with: {run.resume_command}"
                 left = "nothing was saved yet"
                 if loop.saved_at is not None:
                     left = f"saved after update {loop.saved_at}"
                 shown.say(f"{left}; {again}")
-                raise Interrupted(signals.received)
+                raise Interrupted(loop.stopping)
             loop.close()
-        except RunError as error:
-            raise RunError(f"{error}; {loop.last_good()}") from error
+        except (RunError, PeerError) as error:
+            raise type(error)(f"{error}; {loop.last_good()}") from error
         finally:
             shown.stop()
             with suppress(RunError):  # the reason that brought us here says more

@@ -6,6 +6,7 @@ list of settings that may change. Leaves out parsing (cli.py).
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from playout.agents.runs import devices
+from playout.agents.runs import devices, ranks
 from playout.agents.runs.config import from_dict, to_dict
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.ranks.alike import code_digest, versions
 from playout.errors import ConfigError
 from playout.own_code import refuse_while_importing, trust_modules
 from tyro.conf import UseAppendAction, arg
@@ -164,13 +166,27 @@ def make_command(cls: type[M], **given: Any) -> M:
     Raises:
         ConfigError: an unknown option, or a value of the wrong type.
     """
-    known = {key: value for key, value in given.items() if value is not None}
+    known = going_on({key: value for key, value in given.items() if value is not None})
     if isinstance(known.get("trust"), str):
         known["trust"] = (known["trust"],)
     trust_modules(*known.get("trust", ()))
     if issubclass(cls, TrainingOptions) and known.get("resume") is not None:
         return resumed(cls, known.pop("resume"), by=_typed_as(cls), **known)
     return from_dict(cls, to_dict(known), where=f"{cls.__module__.rsplit('.', 1)[-1]}")
+
+
+def going_on(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training command; where torchrun begins a job again, those that resume it.
+
+    A job that failed goes on in the folder that --run named, from its last checkpoint.
+    """
+    found = dict(given)
+    run = (found.get("resume") or found.get("run")) if ranks.restarts() else None
+    if run is not None and ranks.by_first(lambda: RunDir.is_run(Path(run))):
+        found.pop("run", None)
+        found.pop("from_step", None)  # it was gone back to when the job began
+        found["resume"] = run
+    return found
 
 
 def _typed_as(cls: type) -> str | None:
@@ -187,6 +203,21 @@ def _new_folder(name: str) -> Path:
     while (path := Path("runs") / f"{plain}-{number}").exists():
         number += 1
     return path
+
+
+def _agree(command: TrainingOptions, kind: str, settings: Mapping[str, Any]) -> None:
+    """Refuses ranks that were not started alike, before anything is made."""
+    ranks.start(command.device)
+    if ranks.may_restart() and command.run is None and command.resume is None:
+        raise ConfigError(
+            "with --max-restarts name the run's folder (--run DIR): a job that is begun again "
+            "goes on there"
+        )
+    told = {key: value for key, value in settings.items() if key not in _MAY_ALWAYS_CHANGE}
+    where = {"kind": kind, "resume": str(command.resume), "from_step": command.from_step}
+    ranks.agree("settings", json.dumps({**told, **where}, default=str))
+    ranks.agree("versions", json.dumps(versions()))
+    ranks.agree("the code of playout", code_digest())
 
 
 def open_run(
@@ -221,6 +252,8 @@ def open_run(
     if isinstance(save_every, int | float) and not save_every > 0:
         raise ConfigError(f"--save-every must be positive, not {save_every}")
     check_device(command)  # before anything is made
+    if ranks.world() > 1:
+        _agree(command, kind, settings)
     if command.resume is None:
         if command.from_step is not None:
             raise ConfigError("--from-step goes with --resume RUN")

@@ -9,6 +9,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from playout.agents.runs.checkpoint.folder import digest
+
 
 class Trainer(Protocol):
     """Something that learns in updates and can be saved between any two of them."""
@@ -25,6 +27,10 @@ class Trainer(Protocol):
     survives_faults: bool = False
     """Whether the state is sound, and worth saving, after an update raised `EnvironmentFault`."""
 
+    evaluates_together: bool = False
+    """Whether all ranks of a job call `evaluate` together; else rank 0 does, and the others get
+    what it returns."""
+
     @abstractmethod
     def update(self) -> dict[str, float]:
         """One iteration; returns its metrics under TensorBoard tags."""
@@ -40,6 +46,10 @@ class Trainer(Protocol):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
+
+    def digest(self) -> str:
+        """A text that is equal on all ranks before the first update, if the trainer is right."""
+        return digest(self.state_dict())
 
     def rank_state(self) -> dict[str, Any]:
         """What each rank has for itself: its environments, replay, random streams.
@@ -78,7 +88,10 @@ class Trainer(Protocol):
         return done >= total
 
     def evaluate(self) -> dict[str, float]:
-        """Measurements of what was learned so far; must not change what training computes."""
+        """Measurements of what was learned so far; must not change what training computes.
+
+        In a job only rank 0 is asked, unless the trainer `evaluates_together`.
+        """
         return {}
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:

@@ -7,7 +7,6 @@ self-play (ppo/league).
 """
 
 import importlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from playout.agents.runs.devices import cores
 from playout.agents.vector.actions import random_action
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
@@ -121,10 +121,9 @@ def _make_group(
     """
     template = EnvGroup(makers[:1])
     if processes is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        worth = cores > 1 and len(makers) > 1
+        worth = cores() > 1 and len(makers) > 1
         worth = worth and _step_seconds(template) * len(makers) > _WORTH_PROCESSES
-        processes = min(cores, len(makers)) if worth else 0
+        processes = min(cores(), len(makers)) if worth else 0
     group: Group
     if processes > 0:
         group, where = WorkerPool(makers, processes, template), f"in {processes} processes"

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.runs import ranks
 from playout.agents.vector.actions import row_form
 from playout.agents.vector.groups import Buffers, Group
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
@@ -148,7 +149,7 @@ class WorkerPool(Group):
         for process, pipe in zip(self.processes, self.pipes, strict=True):
             process.join(2.0)
             if process.is_alive():
-                process.terminate()
+                process.kill()
             pipe.close()
 
 
@@ -162,6 +163,8 @@ def _work(
 ) -> None:
     """The worker's loop: it ends when the parent says so or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if ranks.world() > 1:  # torchrun sends it to all processes of a rank, and the rank saves first
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for other in others:
         other.close()  # else a parent that is killed would leave the pipe open
 

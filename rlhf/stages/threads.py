@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
 from playout.rlhf.model.transformer import Transformer
 
@@ -29,21 +30,14 @@ COLUMNS = 64
 STEP = 1 << 28
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def threads_to_train(hidden_size: int) -> int:
     """Threads for whole batches through a model of that width."""
-    return max(1, min(num_cores(), hidden_size // COLUMNS))
+    return max(1, min(cores(), hidden_size // COLUMNS))
 
 
 def threads_to_decode(parameters: int, rows: int) -> int:
     """Threads for a token at a time, in so many rows, through a model of so many parameters."""
-    return max(1, min(num_cores(), parameters * rows // STEP))
+    return max(1, min(cores(), parameters * rows // STEP))
 
 
 def use_threads(threads: int) -> None:

@@ -9,8 +9,9 @@ computed, and batches are as wide as the trees are many; that is a guess. No tor
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from playout.agents.runs.devices import cores
 
 MIN_GROUPS, MAX_GROUPS = 2, 16
 CPU_TREES, MIN_CPU_TREES = 256, 32  # of all groups, and of one
@@ -33,13 +34,7 @@ class Machine:
     @staticmethod
     def here(device: str = "cpu", threads: int = 0) -> Machine:
         """This machine, with a device of that type; `threads` 0 for all cores."""
-        if threads:
-            return Machine(threads, device)
-        try:
-            cores = len(os.sched_getaffinity(0))
-        except AttributeError:  # not Linux
-            cores = os.cpu_count() or 1
-        return Machine(cores, device)
+        return Machine(threads or cores(), device)
 
     @property
     def accelerated(self) -> bool:

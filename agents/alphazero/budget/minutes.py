@@ -21,8 +21,8 @@ from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator, measure_rate
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.runs.devices import keep_freed_memory
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import keep_freed_memory
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 

@@ -2,9 +2,11 @@
 
 It is written in a folder aside, every file and the folder fsynced, then renamed; the manifest holds
 sizes and sha256 of every file and a digest of itself. Loading checks all of that before anything is
-used. Leaves out which checkpoints exist and which are kept (history.py).
+used. What the ranks of a job have each for themselves are parts: a state more for each, in files
+called rank-0001.*. Leaves out which checkpoints exist and which are kept (history.py).
 """
 
+import hashlib
 import os
 import re
 import time
@@ -20,9 +22,12 @@ from playout.errors import CheckpointError
 FORMAT = "playout.checkpoint.v1"
 MANIFEST = "MANIFEST.json"
 SKELETON = "state.json"
-_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\.safetensors|state\.json")
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_MANIFEST_BYTES = 1 << 20
+_PART = re.compile(r"rank-\d{4,6}\.")
+_FILE_NAME = re.compile(rf"({_PART.pattern})?([A-Za-z0-9_-]{{1,64}}\.safetensors|state\.json)")
+_KEY = re.compile(r"(?!rank-\d)[A-Za-z0-9_-]{1,64}")
+_MAX_MANIFEST_BYTES = 8 << 20
+_MAX_RANKS = 1 << 16
+Files = dict[str, tuple[int, str]]  # name -> (bytes, sha256)
 
 
 class Unchanging(dict[str, Any]):
@@ -42,7 +47,8 @@ class Checkpoint:
     bytes: int
     created: float
     path: Path
-    files: dict[str, tuple[int, str]]  # name -> (bytes, sha256)
+    files: Files
+    ranks: int = 1  # how many wrote it, each its part
 
 
 def name_of(step: int) -> str:
@@ -53,6 +59,11 @@ def name_of(step: int) -> str:
 def step_of(name: str) -> int | None:
     """The step of a folder name, or None if it is not the name of a complete checkpoint."""
     return int(name) if re.fullmatch(r"\d{6,18}", name) and name_of(int(name)) == name else None
+
+
+def part_of(rank: int) -> str:
+    """What the names of a rank's own files begin with."""
+    return f"rank-{rank:04d}."
 
 
 def encode(state: dict[str, Any]) -> tuple[bytes, dict[str, dict[str, codec.Tensor]]]:
@@ -72,31 +83,51 @@ def encode(state: dict[str, Any]) -> tuple[bytes, dict[str, dict[str, codec.Tens
     return text, {name: encoder.tensors for name, encoder in groups.items() if encoder.tensors}
 
 
-def write(
+def digest(state: dict[str, Any]) -> str:
+    """A hexadecimal sha256 of a whole state: equal states have equal ones."""
+    text, groups = encode(state)
+    found = hashlib.sha256(text)
+    for name, tensors in sorted(groups.items()):
+        for key, tensor in sorted(tensors.items()):
+            found.update(f"{name}.{key} {tensor.dtype} {tensor.shape}".encode())
+            found.update(tensor.data)
+    return found.hexdigest()
+
+
+def write_state(
+    folder: Path, state: dict[str, Any], *, part: str = "", before: Checkpoint | None = None
+) -> Files:
+    """Write a state, or a rank's part of it, into the folder of a checkpoint to be.
+
+    What is `Unchanging` and stands in the checkpoint `before` as well is linked to its file there.
+
+    Returns:
+        The files that it is in, for the manifest.
+    """
+    text, groups = encode(state)
+    shared = {key for key, value in state.items() if isinstance(value, Unchanging)}
+    written = {part + SKELETON: durable_io.write_new(folder / (part + SKELETON), [text])}
+    for name, tensors in groups.items():
+        path = folder / f"{part}{name}.safetensors"
+        if before is not None and name in shared and _linked(before, path):
+            written[path.name] = before.files[path.name]
+            continue
+        chunks = tensor_file.chunks(tensors, {"format": "pt"})
+        written[path.name] = durable_io.write_new(path, chunks)
+    return written
+
+
+def write_manifest(
     folder: Path,
-    state: dict[str, Any],
+    files: Files,
     *,
     step: int,
     run_id: str,
     metric: float | None,
     info: dict[str, Any],
-    before: Checkpoint | None = None,
+    ranks: int = 1,
 ) -> None:
-    """Write a complete checkpoint into a new folder and make it durable (the caller renames it).
-
-    What is `Unchanging` and stands in the checkpoint `before` as well is linked to its file there.
-    """
-    text, groups = encode(state)
-    shared = {f"{key}.safetensors" for key, value in state.items() if isinstance(value, Unchanging)}
-    os.mkdir(folder)
-    written = {SKELETON: durable_io.write_new(folder / SKELETON, [text])}
-    for name, tensors in groups.items():
-        path = folder / f"{name}.safetensors"
-        if before is not None and path.name in shared and _linked(before, path):
-            written[path.name] = before.files[path.name]
-            continue
-        chunks = tensor_file.chunks(tensors, {"format": "pt"})
-        written[path.name] = durable_io.write_new(path, chunks)
+    """Complete a checkpoint: its manifest, and everything durable (the caller renames it)."""
     manifest = {
         "format": FORMAT,
         "playout": playout.__version__,
@@ -105,9 +136,9 @@ def write(
         "metric": metric,
         "created": time.time(),
         "info": info,
+        **({"ranks": ranks} if ranks > 1 else {}),
         "files": {
-            name: {"bytes": size, "sha256": digest}
-            for name, (size, digest) in sorted(written.items())
+            name: {"bytes": size, "sha256": sha} for name, (size, sha) in sorted(files.items())
         },
     }
     durable_io.write_new(folder / MANIFEST, [durable_io.encode_json(durable_io.seal(manifest))])
@@ -143,7 +174,7 @@ def read_manifest(folder: Path, run_id: str | None = None) -> Checkpoint:
     path = folder / MANIFEST
     data = durable_io.read_file(path, _MAX_MANIFEST_BYTES)
     value = durable_io.check_seal(durable_io.parse_json(data, path), path, FORMAT)
-    listing, metric = value.get("files"), value.get("metric")
+    listing, metric, ranks = value.get("files"), value.get("metric"), value.get("ranks", 1)
     well_formed = (
         type(value.get("step")) is int
         and (metric is None or _number(metric))
@@ -151,6 +182,8 @@ def read_manifest(folder: Path, run_id: str | None = None) -> Checkpoint:
         and isinstance(value.get("info"), dict)
         and isinstance(listing, dict)
         and SKELETON in listing
+        and type(ranks) is int
+        and 1 <= ranks <= _MAX_RANKS
     )
     if not well_formed:
         raise CheckpointError(f"{path} is malformed")
@@ -172,7 +205,9 @@ def read_manifest(folder: Path, run_id: str | None = None) -> Checkpoint:
     if step_of(folder.name) is not None and step_of(folder.name) != value["step"]:
         raise CheckpointError(f"{folder} holds step {value['step']}: it was renamed or mixed up")
     total = sum(size for size, _ in found.values()) + len(data)
-    return Checkpoint(value["step"], metric, value["info"], total, value["created"], folder, found)
+    return Checkpoint(
+        value["step"], metric, value["info"], total, value["created"], folder, found, ranks
+    )
 
 
 def _read(checkpoint: Checkpoint, name: str, max_bytes: int) -> bytearray:
@@ -185,13 +220,23 @@ def _read(checkpoint: Checkpoint, name: str, max_bytes: int) -> bytearray:
     return data
 
 
-def load(checkpoint: Checkpoint, only: Collection[str] | None = None) -> dict[str, Any]:
-    """The state of a checkpoint, or the parts of it under the top-level keys `only`.
+def load(
+    checkpoint: Checkpoint, only: Collection[str] | None = None, *, part: str = ""
+) -> dict[str, Any]:
+    """The state of a checkpoint, or what of it is under the top-level keys `only`.
 
     Every byte that is used is checked against the manifest first. Tensors come back on the CPU.
+
+    Args:
+        checkpoint: As its manifest describes it.
+        only: Keys of the top level; None for all.
+        part: A rank's own state instead (see `part_of`); empty if that rank had none.
     """
-    path = checkpoint.path / SKELETON
-    skeleton = durable_io.parse_json(_read(checkpoint, SKELETON, durable_io.MAX_JSON_BYTES), path)
+    path = checkpoint.path / (part + SKELETON)
+    if part and path.name not in checkpoint.files:
+        return {}
+    text = _read(checkpoint, path.name, durable_io.MAX_JSON_BYTES)
+    skeleton = durable_io.parse_json(text, path)
     if not isinstance(skeleton, dict):
         raise CheckpointError(f"{path} is malformed")
     keys = [key for key in skeleton if only is None or key in only]
@@ -202,7 +247,7 @@ def load(checkpoint: Checkpoint, only: Collection[str] | None = None) -> dict[st
     for key in keys:
         group = key if _KEY.fullmatch(key) else "other"
         if group not in decoders:
-            name = f"{group}.safetensors"
+            name = f"{part}{group}.safetensors"
             tensors = {}
             if name in checkpoint.files:
                 data = _read(checkpoint, name, tensor_file.MAX_TENSOR_BYTES)
@@ -210,10 +255,16 @@ def load(checkpoint: Checkpoint, only: Collection[str] | None = None) -> dict[st
             decoders[group] = codec.Decoder(tensors)
         state[key] = decoders[group].decode(skeleton[key], f"{path}: {key}")
     groups = {key if _KEY.fullmatch(key) else "other" for key in skeleton}
-    surplus = [name for name in checkpoint.files if name != SKELETON and name[:-12] not in groups]
+    named = {part + SKELETON, *(f"{part}{group}.safetensors" for group in groups)}
+    surplus = [name for name in checkpoint.files if _is_of(name, part) and name not in named]
     if only is None and (surplus or any(decoder.unused() for decoder in decoders.values())):
         raise CheckpointError(f"{checkpoint.path} holds tensors that its state does not mention")
     return state
+
+
+def _is_of(name: str, part: str) -> bool:
+    """Whether a file belongs to a rank's part, or with "" to what all have in common."""
+    return name.startswith(part) if part else _PART.match(name) is None
 
 
 def verify(checkpoint: Checkpoint) -> None:

@@ -9,14 +9,16 @@ checkpoint (folder.py) and everything else about the run (directory.py).
 """
 
 import contextlib
+import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint, Unchanging
@@ -43,16 +45,21 @@ class Checkpoints:
         step: int,
         state: dict[str, Any],
         *,
+        own: dict[str, Any] | None = None,
         metric: float | None = None,
         keep: int = 3,
         info: dict[str, Any] | None = None,
     ) -> None:
         """Write a checkpoint; keep the last `keep` and the one with the highest metric.
 
+        All ranks of a job call it together: each writes its own part, rank 0 everything else.
+
         Args:
             step: its number, counting up.
             state: nested dict, list, tuple of torch tensors, NumPy arrays, bytes, int, float, str,
                 bool, None.
+            own: what this rank has for itself, as `state` but under other keys. With one process
+                it is a part of the state like any other.
             metric: how good it is (higher is better), or None.
             keep: how many of the newest to keep.
             info: small facts for the manifest, readable without loading.
@@ -64,38 +71,92 @@ class Checkpoints:
             raise ValueError(f"a checkpoint's step is a whole number from 0 on, not {step!r}")
         if metric is not None and not math.isfinite(metric):
             raise ValueError(f"a checkpoint's metric must be finite, not {metric}")
+        own = own or {}
+        if twice := sorted(state.keys() & own.keys()):
+            raise ValueError(f"a rank's own state and the common one both have {', '.join(twice)}")
+        if ranks.world() == 1:
+            state, own = {**state, **own}, {}
         target = self._folder / checkpoints.name_of(step)
         aside = target.with_name(target.name + ".tmp")
         old = target.with_name(target.name + ".old.tmp")
-        before = None
-        if any(isinstance(part, Unchanging) for part in state.values()):
-            before = next(iter(self.checkpoints()), None)
+
+        def begin() -> None:
+            with self._saving(step):
+                durable_io.remove(aside)
+                os.mkdir(aside)
+
+        def complete() -> None:
+            with self._saving(step):
+                checkpoints.write_manifest(
+                    aside,
+                    files,
+                    step=step,
+                    run_id=self.id,
+                    metric=metric,
+                    info=info or {},
+                    ranks=ranks.world(),
+                )
+                if target.exists():
+                    os.rename(target, old)
+                os.rename(aside, target)
+                durable_io.fsync_folder(self._folder)
+                latest = f"{target.name}\n".encode("ascii")
+                durable_io.replace_file(self.path / "LATEST", latest)
+                durable_io.remove(old)
+                self._prune(keep)
+
         try:
-            durable_io.remove(aside)
-            checkpoints.write(
-                aside,
-                state,
-                step=step,
-                run_id=self.id,
-                metric=metric,
-                info=info or {},
-                before=before,
-            )
-            if target.exists():
-                os.rename(target, old)
-            os.rename(aside, target)
-            durable_io.fsync_folder(self._folder)
-            durable_io.replace_file(self.path / "LATEST", f"{target.name}\n".encode("ascii"))
-            durable_io.remove(old)
-            self._prune(keep)
+            ranks.by_first(begin)
+            files = self._write_parts(aside, state, own, step)
+            ranks.by_first(complete)
+        finally:
+            if ranks.is_first():
+                with contextlib.suppress(OSError):
+                    if old.exists() and not target.exists():
+                        os.rename(old, target)
+                    durable_io.remove(aside)
+
+    @contextlib.contextmanager
+    def _saving(self, step: int) -> Iterator[None]:
+        """Names the checkpoint in whatever keeps it from being written."""
+        try:
+            yield
         except (OSError, RunError) as error:
             reason = durable_io.describe(error) if isinstance(error, OSError) else str(error)
             raise RunError(f"cannot save checkpoint {step} of {self.path}: {reason}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                if old.exists() and not target.exists():
-                    os.rename(old, target)
-                durable_io.remove(aside)
+
+    def _write_parts(
+        self, aside: Path, state: dict[str, Any], own: dict[str, Any], step: int
+    ) -> checkpoints.Files:
+        """Write what is this rank's to write; returns the files of all ranks.
+
+        Raises:
+            RunError: a rank could not write; raised on every rank.
+        """
+        before = None
+        if any(isinstance(part, Unchanging) for part in (*state.values(), *own.values())):
+            before = next(iter(self.checkpoints()), None)
+        files: checkpoints.Files = {}
+        problem = ""
+        try:
+            with self._saving(step):
+                if ranks.is_first():
+                    files.update(checkpoints.write_state(aside, state, before=before))
+                if own:
+                    part = checkpoints.part_of(ranks.rank())
+                    files.update(checkpoints.write_state(aside, own, part=part, before=before))
+        except RunError as error:
+            if ranks.world() == 1:
+                raise
+            away = not ranks.is_first() and not aside.exists()
+            hint = "; all machines must see the run's folder" if away else ""
+            problem = f"rank {ranks.rank()} {error}{hint}"
+        if ranks.world() == 1:
+            return files
+        found = [json.loads(one) for one in ranks.everybody(json.dumps([problem, files]).encode())]
+        if problems := [one for one, _ in found if one]:
+            raise RunError(problems[0])
+        return {name: (size, sha) for _, part in found for name, (size, sha) in part.items()}
 
     def _prune(self, keep: int) -> None:
         kept = self.checkpoints()
@@ -203,12 +264,26 @@ class Checkpoints:
         except CheckpointError as error:
             raise CheckpointError(f"{error}{self._newest_good()}") from error
 
+    def load_own(self, entry: Checkpoint, rank: int) -> dict[str, Any]:
+        """What one rank of several had for itself at a checkpoint, every byte of it checked.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        try:
+            return checkpoints.load(entry, part=checkpoints.part_of(rank))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._newest_good()}") from error
+
     def abandon_after(self, step: int) -> None:
         """Go back to a checkpoint: newer ones move to abandoned/. Needs the lock.
 
         Raises:
             RunError: there is no such checkpoint.
         """
+        ranks.by_first(lambda: self._abandon_after(step))
+
+    def _abandon_after(self, step: int) -> None:
         if self.find(step) is None:
             raise RunError(f"{self.path} has no checkpoint {step}")
         newer = [path for number, path in checkpoints.newest_first(self._folder) if number > step]
@@ -231,3 +306,28 @@ class Checkpoints:
             raise RunError(
                 f"cannot go back to checkpoint {step} of {self.path}: {durable_io.describe(error)}"
             ) from error
+
+
+class OwnStates(Sequence[dict[str, Any]]):
+    """What each rank had for itself at a checkpoint, in order of rank, read when it is asked for.
+
+    Args:
+        run: whose checkpoint it is.
+        entry: the checkpoint.
+        state: its common state; with one process everything is in it.
+    """
+
+    def __init__(self, run: Checkpoints, entry: Checkpoint, state: dict[str, Any]) -> None:
+        self._run, self._entry, self._state = run, entry, state
+
+    def __len__(self) -> int:
+        return self._entry.ranks
+
+    def __getitem__(self, rank: Any) -> Any:
+        if isinstance(rank, slice):
+            return [self[one] for one in range(*rank.indices(len(self)))]
+        if not -len(self) <= rank < len(self):
+            raise IndexError(rank)
+        if self._entry.ranks == 1:
+            return self._state
+        return self._run.load_own(self._entry, rank % len(self))

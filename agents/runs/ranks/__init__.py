@@ -14,6 +14,7 @@ from playout.agents.runs.ranks.messages import (
     gather,
     largest,
     merge_metrics,
+    seconds_waited,
     smallest,
     start,
     sums,
@@ -23,12 +24,14 @@ from playout.agents.runs.ranks.place import (
     is_first,
     local_rank,
     local_world,
+    may_restart,
     on_one_machine,
     rank,
     restarts,
     share,
     world,
 )
+from playout.agents.runs.ranks.watch import may_speak
 
 __all__ = [
     "add_",
@@ -41,10 +44,13 @@ __all__ = [
     "largest",
     "local_rank",
     "local_world",
+    "may_restart",
+    "may_speak",
     "merge_metrics",
     "on_one_machine",
     "rank",
     "restarts",
+    "seconds_waited",
     "share",
     "smallest",
     "start",

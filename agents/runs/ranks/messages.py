@@ -38,8 +38,6 @@ _START = timedelta(minutes=10)  # until everybody has come
 # A rating by rank 0 may take hours, and the others wait; who is dead is found out otherwise.
 _WORK = timedelta(days=30)
 _BLOCK = 2048  # bytes of a small message, its length included; longer ones need a second one
-# Metrics of these groups describe play and may lack a value on a rank: no episode ended there.
-_MAY_LACK_VALUE = frozenset({"rollout", "eval", "time", "selfplay", "search"})
 
 
 class _Group:
@@ -349,12 +347,14 @@ def merge_metrics(
     """
     if world() == 1:
         return dict(metrics)
+    from playout.agents.runs.checkpoint.finite import may_lack_value
+
     mine = json.dumps([weight, {key: float(value) for key, value in metrics.items()}])
     parts = [json.loads(part) for part in everybody(mine.encode())]
     found: dict[str, float] = {}
     for key in dict.fromkeys(key for _, part in parts for key in part):
         pairs = [(each, part[key]) for each, part in parts if key in part]
-        if key.split("/", 1)[0] in _MAY_LACK_VALUE:
+        if may_lack_value(key):
             pairs = [pair for pair in pairs if not math.isnan(pair[1])]
         found[key] = _merged(key, pairs, added=key in summed)
     return found

@@ -65,6 +65,11 @@ def restarts() -> int:
     return _number("TORCHELASTIC_RESTART_COUNT", 0) if world() > 1 else 0
 
 
+def may_restart() -> bool:
+    """Whether torchrun begins the job again when it fails."""
+    return _number("TORCHELASTIC_MAX_RESTARTS", 0) > 0 if world() > 1 else False
+
+
 def share(count: int, what: str) -> range:
     """Of `count` things, numbered through the whole job, those of this rank.
 

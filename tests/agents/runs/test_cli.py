@@ -14,9 +14,9 @@ from playout import cli
 from playout.agents.commands import inspect as inspect_command
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, PlayOptions
-from playout.agents.runs.loop import Interrupted
 from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.options import TrainingOptions, open_run
+from playout.agents.runs.signals import Interrupted
 from playout.errors import ConfigError, DivergedError
 from tyro.conf import Positional
 

@@ -15,7 +15,8 @@ from playout.agents.runs.console import (
     short_number,
 )
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import Interrupted, train
+from playout.agents.runs.loop import train
+from playout.agents.runs.signals import Interrupted
 from toy_trainer import ToyTrainer
 
 

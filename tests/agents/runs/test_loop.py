@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.loop import Interrupted, train
+from playout.agents.runs.loop import train
 from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.signals import Interrupted
 from playout.agents.runs.trainer import Trainer
 from playout.errors import DivergedError, RunError
 from toy_trainer import ToyTrainer

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, fields
 
 import pytest
-from playout.agents.runs.budget import plan
+from playout.agents.pretraining.budget import plan
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,

@@ -8,6 +8,7 @@ machine, equals one that was never stopped.
 import time
 from collections.abc import Callable
 
+from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
 
@@ -17,13 +18,13 @@ def _measure(work: Callable[[], int], seconds: float) -> float:
     begun = time.monotonic()
     work()
     warm = time.monotonic()
-    if warm - begun >= seconds:  # one call alone is the whole calibration: it has to count
+    if ranks.first(warm - begun >= seconds):  # one call alone is all there is: it has to count
         begun, units = warm, work()
     else:
         begun, units = warm, 0
-        while time.monotonic() - begun < seconds:
+        while ranks.first(time.monotonic() - begun < seconds):
             units += work()
-    return units / max(time.monotonic() - begun, 1e-9)
+    return ranks.first(units / max(time.monotonic() - begun, 1e-9))
 
 
 def plan(
@@ -42,7 +43,7 @@ def plan(
         minutes: the budget; a resumed run may be given another, which scales the old measurement.
         unit: what is counted ("games", "updates").
         measure: does a typical piece of work on throw-away objects and returns how many units it
-            was.
+            was; in a job all ranks do it together, and units are the job's.
         seconds: how long to measure.
         share: the part of the time that the units may take; the rest is for evaluations and saving.
 

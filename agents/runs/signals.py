@@ -1,0 +1,106 @@
+"""SIGINT and SIGTERM: a request to end soon, or an end at once where there is nothing to save.
+
+Python calls handlers in the main thread only; elsewhere both leave signals as they are. Leaves out
+what is saved before the end (loop.py).
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from playout.agents.runs import ranks
+
+
+class Interrupted(SystemExit):
+    """Training stopped on a signal after saving; the exit code is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = number
+
+
+class Signals:
+    """Turns the first SIGINT or SIGTERM into a request; the second acts as if nobody had asked.
+
+    Args:
+        notify: is called when the request comes; in a job only within `heeded`, for an update must
+            not end early on one rank alone.
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self.received = 0
+        self.notify = notify
+        self.heeding = ranks.world() == 1
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        # The default action needs no interpreter: a second Ctrl-C ends even a native call.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        text = "\nstopping: finishing this update, then saving (again to stop at once)\n"
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        if ranks.is_first():
+            with suppress(OSError):  # nobody may be listening
+                os.write(2, (show_cursor + text).encode("ascii"))
+        if self.heeding:
+            self.notify()
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Work of this rank alone, which a request may end, or one that came before."""
+        before, self.heeding = self.heeding, True
+        if self.received and not before:
+            self.notify()
+        try:
+            yield
+        finally:
+            self.heeding = before
+
+    @contextmanager
+    def watch(self) -> Iterator["Signals"]:
+        """Within, requests are taken note of; before and after, signals act as they did."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for number in before:
+                signal.signal(number, self._handle)
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def stop_at_once(left: str) -> Iterator[None]:
+    """Lets SIGINT and SIGTERM end the work inside at once, where there is nothing to save.
+
+    Args:
+        left: what the person is told is left now.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for one in numbers:  # threads may still finish what they do; a second signal ends them too
+            signal.signal(one, signal.SIG_DFL)
+        with suppress(OSError):  # nobody may be listening
+            os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
+        raise Interrupted(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
