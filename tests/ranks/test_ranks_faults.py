@@ -1,0 +1,160 @@
+"""Ranks that die, hang, differ or cannot write: one line, everybody gone, the run as last saved."""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launch import finish, launch, playout, ranks_of, start
+from playout.agents.runs.directory import RunDir
+
+TOY = Path(__file__).with_name("toy_ranks.py")
+
+
+def lines(err):
+    """What playout itself has said of errors; torchrun writes pages of its own."""
+    return re.findall(r"^error: .*", err, re.MULTILINE)
+
+
+def wait_for(path, updates, timeout=90):
+    """Returns when a run has a row of that update."""
+    until = time.monotonic() + timeout
+    while not path.exists() or path.read_bytes().count(b"\n") < updates:
+        assert time.monotonic() < until, "the job does not get on"
+        time.sleep(0.02)
+
+
+def weights(path):
+    sys.path.insert(0, str(TOY.parent))
+    from toy_ranks import outcome
+
+    return [row["train/weight"] for row in outcome(path)[1]]
+
+
+def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_end(memory_path):
+    run = memory_path / "run"
+    job = start(2, TOY, run, 30, restarts=2, TOY_PAUSE=0.1)
+    for rank, updates in [(0, 5), (1, 15)]:
+        wait_for(run / "metrics.jsonl", updates)
+        os.kill(ranks_of(job)[rank], signal.SIGKILL)
+        time.sleep(0.5)  # until its rows are cut back
+    code, _, err = finish(job)
+    assert code == 0, err
+    undisturbed = launch(
+        1,
+        f"""
+import sys; sys.path.insert(0, {str(TOY.parent)!r})
+import toy_ranks
+toy_ranks.main({str(memory_path / "alone")!r}, 30)
+""",
+    )
+    assert undisturbed == [None]
+    assert weights(run) == pytest.approx(weights(memory_path / "alone"), rel=1e-12)
+
+
+def test_a_job_that_is_asked_to_end_saves_first(memory_path):
+    run = memory_path / "run"
+    job = start(2, TOY, run, 1000, TOY_PAUSE=0.05)
+    wait_for(run / "metrics.jsonl", 3)
+    os.kill(job.pid, signal.SIGTERM)
+    code, out, err = finish(job)
+    assert code != 0
+    saved = re.search(r"saved after update (\d+); continue with", out)
+    assert saved, out + err
+    assert RunDir.open(run).find().step == int(saved[1]) == len(weights(run))
+    assert err.count("stopping: finishing this update") == 1
+
+
+def test_a_rank_that_stands_still_is_named_and_the_job_ends(memory_path):
+    run = memory_path / "run"
+    job = start(2, TOY, run, 1000, TOY_PAUSE=0.05, PLAYOUT_RANK_TIMEOUT=3)
+    wait_for(run / "metrics.jsonl", 3)
+    still = ranks_of(job)[1]
+    begun = time.monotonic()
+    os.kill(still, signal.SIGSTOP)
+    first = ""
+    while "error:" not in first:
+        first = job.stderr.readline()
+        assert first, "the job ended without a word"
+    assert time.monotonic() - begun < 60
+    os.kill(still, signal.SIGCONT)  # or torchrun waits half a minute before it kills it
+    code, _, err = finish(job)
+    assert code != 0
+    assert "rank 1 has not answered for 3 s" in first
+    assert not lines(err)
+
+
+def test_ranks_that_differ_or_cannot_write_are_refused_on_every_rank(memory_path):
+    found = launch(
+        2,
+        f"""
+        import errno
+        from unittest import mock
+        from playout.agents.commands.ppo import Command
+        from playout.agents.runs import options
+        from playout.agents.runs.checkpoint import folder
+        from playout.agents.runs.directory import RunDir
+        from playout.agents.runs.options import open_run
+        from playout.errors import PlayoutError
+
+        where = Path({str(memory_path)!r})
+        second = ranks.rank() == 1
+        said = []
+
+        def refused(what):
+            try:
+                what()
+            except PlayoutError as error:
+                said.append(f"{{type(error).__name__}}: {{error}}")
+
+        def begin(**more):
+            return open_run(Command(run=where / "run", **more), kind="ppo", name="x")
+
+        refused(lambda: begin(seed=ranks.rank()))
+        with mock.patch.object(options, "versions", lambda: {{"torch": f"2.{{ranks.rank()}}"}}):
+            refused(begin)
+        with mock.patch.object(options, "code_digest", lambda: str(ranks.rank())):
+            refused(begin)
+        assert not (where / "run").exists()
+        with mock.patch.object(RunDir, "is_run", lambda path: False):
+            with mock.patch("playout.agents.runs.directory._SEEN_WITHIN", 0):
+                refused(begin)
+        run = begin()
+        refused(begin)
+        run.save(1, {{"n": 1}}, own={{"rank": ranks.rank()}})
+
+        def full(*arguments, **more):
+            raise OSError(errno.ENOSPC, "full")
+
+        with mock.patch.object(folder, "write_state", full if second else folder.write_state):
+            refused(lambda: run.save(2, {{"n": 2}}, own={{"rank": ranks.rank()}}))
+        said.append([entry.step for entry in run.checkpoints()])
+        said.append(run.load_own(run.find(), 1))
+        refused(lambda: ranks.share(1, "environments"))
+        refused(lambda: ranks.by_first(lambda: 1 / 0 if second else begin()))
+        return said
+        """,
+    )
+    assert found[0] == found[1]
+    settings, versions, code, unseen, twice, full, kept, own, few, _ = found[0]
+    assert settings == "ConfigError: ranks differ in settings: rank 0 has seed 0, rank 1 has seed 1"
+    assert versions == (
+        "ConfigError: ranks differ in versions: rank 0 has torch '2.0', rank 1 has torch '2.1'"
+    )
+    assert code.startswith("ConfigError: ranks differ in the code of playout")
+    assert "does not see the run" in unseen
+    assert "is a run already" in twice
+    assert full.startswith("RunError: rank 1 cannot save checkpoint 2")
+    assert "no space left" in full
+    assert kept == [1]
+    assert own == {"rank": 1}
+    assert few == "ConfigError: 2 ranks but only 1 environments: each needs at least one"
+
+
+def test_a_command_for_one_process_is_refused_by_one_line_of_one_rank():
+    code, _, err = playout(2, "match", "connect_four", "random", "random")
+    assert code != 0
+    assert lines(err) == ["error: playout match is work for one process: leave out torchrun"]
