@@ -67,6 +67,11 @@ def resolve_device(name: str = "auto", *, prefers_processor: bool = False) -> to
         # What torch says goes on for pages about its backends.
         reason = str(error).split("\n", 1)[0].split(". ", 1)[0].removesuffix(".")[:120]
         raise ConfigError(f"device {name!r} cannot be used here: {reason}") from None
+    if device.type == "cuda" and ranks.local_world() > 1 and device != _card_of_rank():
+        raise ConfigError(
+            f"{name} is one card for {ranks.local_world()} ranks: with --device cuda each takes "
+            "the one of its number"
+        )
     return device
 
 

@@ -94,7 +94,8 @@ def stop_at_once(left: str) -> Iterator[None]:
         for one in numbers:  # threads may still finish what they do; a second signal ends them too
             signal.signal(one, signal.SIG_DFL)
         with suppress(OSError):  # nobody may be listening
-            os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
+            if ranks.is_first():
+                os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
         raise Interrupted(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -48,7 +48,11 @@ class Trainer(Protocol):
         """Continue from what `state_dict` returned."""
 
     def digest(self) -> str:
-        """A text that is equal on all ranks before the first update, if the trainer is right."""
+        """A text that must be equal on all ranks of a job before its first update.
+
+        By default of the whole `state_dict`; where ranks keep parts of the weights, of something
+        else that all have.
+        """
         return digest(self.state_dict())
 
     def rank_state(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from playout.benchmarks.studies.kills import ranks_of
+
 _HERE = Path(__file__).parent
 _HEAD = """\
 import json, os, sys
@@ -70,28 +72,11 @@ def finish(process, timeout=300):
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        for one in [*ranks_of(process), process.pid]:
+        for one in [*ranks_of(process.pid), process.pid]:
             os.kill(one, signal.SIGKILL)
         out, err = process.communicate()
         raise AssertionError(f"the job did not end:\n{out}\n{err}") from None
     return process.returncode, out, err
-
-
-def ranks_of(process):
-    """The process ids of the ranks that torchrun has started, in order of rank."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            variables = (entry / "environ").read_bytes() if parent == process.pid else b""
-        except (OSError, ValueError):
-            continue
-        for variable in variables.split(b"\0"):
-            if variable.startswith(b"RANK="):
-                found[int(variable[5:])] = int(entry.name)
-    return [found[number] for number in sorted(found)]
 
 
 def playout(count, *words, timeout=300, **variables):

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from launch import finish, launch, playout, ranks_of, start
+from launch import finish, launch, playout, start
 from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.kills import ranks_of
 
 TOY = Path(__file__).with_name("toy_ranks.py")
 
@@ -39,7 +40,7 @@ def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_en
     job = start(2, TOY, run, 30, restarts=2, TOY_PAUSE=0.1)
     for rank, updates in [(0, 5), (1, 15)]:
         wait_for(run / "metrics.jsonl", updates)
-        os.kill(ranks_of(job)[rank], signal.SIGKILL)
+        os.kill(ranks_of(job.pid)[rank], signal.SIGKILL)
         time.sleep(0.5)  # until its rows are cut back
     code, _, err = finish(job)
     assert code == 0, err
@@ -72,7 +73,7 @@ def test_a_rank_that_stands_still_is_named_and_the_job_ends(memory_path):
     run = memory_path / "run"
     job = start(2, TOY, run, 1000, TOY_PAUSE=0.05, PLAYOUT_RANK_TIMEOUT=3)
     wait_for(run / "metrics.jsonl", 3)
-    still = ranks_of(job)[1]
+    still = ranks_of(job.pid)[1]
     begun = time.monotonic()
     os.kill(still, signal.SIGSTOP)
     first = ""
@@ -97,6 +98,7 @@ def test_ranks_that_differ_or_cannot_write_are_refused_on_every_rank(memory_path
         from playout.agents.runs import options
         from playout.agents.runs.checkpoint import folder
         from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.kills import ranks_of
         from playout.agents.runs.options import open_run
         from playout.errors import PlayoutError
 

@@ -141,7 +141,7 @@ def add_(tensor: Tensor) -> Tensor:
         here = tensor.device.type == "cpu" or (tensor.device.type == "cuda" and joined.cards)
         sent = tensor.contiguous() if here else tensor.cpu().contiguous()
         distributed.all_reduce(sent, group=joined.group)
-        if sent.data_ptr() != tensor.data_ptr():
+        if sent is not tensor:
             tensor.copy_(sent)
     return tensor
 
@@ -341,7 +341,7 @@ def merge_metrics(
     Args:
         metrics: This rank's. One that describes play (rollout/, eval/, time/, selfplay/, search/)
             may be missing or NaN on some ranks and is then taken from the others.
-        weight: How much this rank counts: its rows, say. A rank of weight 0 says nothing.
+        weight: How much this rank counts: its rows, say. A rank of weight 0 adds to sums only.
         summed: Keys that are added up. Of keys that end in _min or _max the extreme is taken, of
             all others the mean.
     """
@@ -361,15 +361,15 @@ def merge_metrics(
 
 
 def _merged(key: str, pairs: list[tuple[float, float]], *, added: bool) -> float:
+    if added:
+        return sum(value for _, value in pairs)
     counted = [(each, value) for each, value in pairs if each > 0]  # others had no rows
     values = [value for _, value in counted]
     if not values or any(math.isnan(value) for value in values):
         return math.nan
-    if added:
-        return math.fsum(values)
     if key.endswith("_min"):
         return min(values)
     if key.endswith("_max"):
         return max(values)
-    total = math.fsum(each for each, _ in counted)
+    total = sum(each for each, _ in counted)
     return sum(each * value for each, value in counted) / total
