@@ -16,7 +16,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import IGNORE
 from torch import Tensor
 
-__all__ = ["Corpus", "Packed", "batch_of", "pack", "pad_right", "target_places"]
+__all__ = ["Corpus", "Packed", "batch_of", "by_length", "pack", "pad_right", "target_places"]
 
 TokenArray = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -111,6 +111,56 @@ class Packed:
         return Packed(*pack_to_device([getattr(self, name) for name in Packed.__slots__], device))
 
 
+def _first_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
+    """Numbers of the texts of each row, longest texts first."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for index in order:
+        need = min(sizes[index], length)
+        row = next((row for row, left in enumerate(free) if left >= need), len(rows))
+        if row == len(rows):
+            rows.append([])
+            free.append(length)
+        rows[row].append(index)
+        free[row] -= need
+    return rows
+
+
+def by_length(sizes: Sequence[int], *, length: int, other: int) -> list[tuple[list[int], int]]:
+    """Divide texts into packs, each with rows of a length of its own, where this costs less.
+
+    A token costs what it looks at, which is all of its row, and the products of its layers. Texts
+    of one length in one row each look at nothing in vain.
+
+    Args:
+        sizes: Tokens of the texts.
+        length: The longest row.
+        other: What a token costs besides attention, in tokens that it looks at.
+
+    Returns:
+        For each pack the numbers of its texts, and the tokens of its rows.
+    """
+    sizes = [min(size, length) for size in sizes]
+    parts: dict[int, list[int]] = {}
+    for number, size in enumerate(sizes):
+        parts.setdefault(max(size - 1, 0).bit_length(), []).append(number)
+
+    def cheapest(numbers: list[int], lengths: Sequence[int]) -> tuple[int, int]:
+        own = [sizes[i] for i in numbers]
+        return min((len(_first_fit(own, row)) * row * (other + row), row) for row in lengths)
+
+    whole = list(range(len(sizes)))
+    found = []
+    spent = 0
+    for _, numbers in sorted(parts.items()):
+        longest = max(sizes[i] for i in numbers)
+        cost, row = cheapest(numbers, [min(length, longest * many) for many in (1, 2, 4)])
+        found.append((numbers, row))
+        spent += cost
+    return found if spent < cheapest(whole, [length])[0] else [(whole, length)]
+
+
 def pack(
     texts: Sequence[tuple[Sequence[int], int | Sequence[bool]]], *, length: int, pad: int
 ) -> Packed:
@@ -122,17 +172,7 @@ def pack(
         length: Tokens a row; longer texts are cut.
         pad: Fills the rows.
     """
-    order = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]))
-    rows: list[list[int]] = []
-    free: list[int] = []
-    for index in order:
-        need = min(len(texts[index][0]), length)
-        row = next((row for row, left in enumerate(free) if left >= need), len(rows))
-        if row == len(rows):
-            rows.append([])
-            free.append(length)
-        rows[row].append(index)
-        free[row] -= need
+    rows = _first_fit([len(ids) for ids, _ in texts], length)
     shape = len(rows), length
     ids, targets = np.full(shape, pad), np.full(shape, IGNORE)
     segments, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

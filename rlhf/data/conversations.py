@@ -12,7 +12,14 @@ from playout.errors import DataError
 from playout.rlhf.data.messages import Message, Prompt, as_messages, checked_messages
 from playout.rlhf.data.rows import Row, text_field
 
-__all__ = ["demonstration_parts", "join_texts", "preference_parts", "prompt_of", "prompt_text"]
+__all__ = [
+    "demonstration_parts",
+    "join_texts",
+    "preference_parts",
+    "prompt_of",
+    "prompt_text",
+    "turns_of",
+]
 
 # Characters after which a new word is set off by a space.
 _CLOSING = ".,;:!?)]}%’”»\"'"
@@ -78,6 +85,27 @@ def demonstration_parts(row: Row, where: str) -> tuple[Prompt, str, int]:
         raise DataError(f"{where}: there is no field 'response'")
     before = as_messages(prompt) if prompt else ()
     return _answered((*before, *_answers(row, where, name)), len(before), where)
+
+
+def turns_of(row: Row, where: str) -> tuple[list[str], int]:
+    """The texts of a row with `turns`, the other side's first, and from which on answers count.
+
+    Every second text is the policy's; the last one is, too. The number is `learned_from`, 0 where
+    the row says nothing: earlier answers are only read.
+
+    Raises:
+        DataError: They are no texts, or fewer than two.
+    """
+    turns = _listed(row["turns"])
+    if not isinstance(turns, list) or not all(isinstance(text, str) for text in turns):
+        raise DataError(f"{where}: turns should be a list of texts")
+    turns = turns[: len(turns) // 2 * 2]
+    start = row.get("learned_from", 0)
+    if not isinstance(start, int) or isinstance(start, bool) or not 0 <= start < max(1, len(turns)):
+        raise DataError(f"{where}: learned_from should be the number of one of its turns")
+    if not turns or not all(text.strip() for text in turns):
+        raise DataError(f"{where}: turns should be a text and an answer at least, none empty")
+    return turns, start
 
 
 def _answers(row: Row, where: str, name: str) -> tuple[Message, ...]:

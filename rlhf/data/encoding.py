@@ -49,8 +49,13 @@ def as_turns(items: Sequence[T]) -> list[T]:
         if not isinstance(item.prompt, str) or not item.prompt.strip():
             found.append(item)
         elif isinstance(item, Demonstration):
-            answer = item.response.strip()
-            found.append(replace(item, prompt=as_messages(item.prompt), response=answer))
+            *before, answer = (text.strip() for text in (item.response, *item.turns))
+            said = [
+                {"role": ("assistant", "user")[number % 2], "content": text}
+                for number, text in enumerate(before)
+            ]
+            prompt = (*as_messages(item.prompt), *said)
+            found.append(replace(item, prompt=prompt, response=answer, turns=()))
         else:
             first, second = item.first.strip(), item.second.strip()
             prompt = as_messages(item.prompt)
@@ -62,13 +67,25 @@ def encode_demonstrations(talk: ConversationFormat, items: Sequence[Demonstratio
     """Rows of demonstrations in their order; a conversation may give several."""
     plain = [item for item in items if isinstance(item.prompt, str)]
     prompts = iter(encode_prompts(talk.tokenizer, [str(item.prompt) for item in plain]))
-    answers = iter(talk.tokenizer.encode_batch([item.response for item in plain], continues=True))
+    after = [text for item in plain for text in (item.response, *item.turns)]
+    texts = iter(talk.tokenizer.encode_batch(after, continues=True))
     end = [talk.tokenizer.end_id]
     rows: TokenRows = []
     for item in items:
         if isinstance(item.prompt, str):
             prompt = next(prompts)
-            rows.append(([*prompt, *next(answers), *end], len(prompt)))
+            answer = [*next(texts), *end]
+            if not item.turns:
+                rows.append(([*prompt, *answer], len(prompt)))
+                continue
+            ids, learned = [*prompt, *answer], [False] * len(prompt)
+            learned += [item.learned_from <= 1] * len(answer)
+            for number in range(2, len(item.turns) + 2):
+                written = number % 2 == 1
+                part = [*next(texts), *end] if written else next(texts)
+                ids += part
+                learned += [written and number >= item.learned_from] * len(part)
+            rows.append((ids, learned))
             continue
         messages = [*item.prompt, {"role": "assistant", "content": item.response}]
         start = len(item.prompt) if item.learned_from < 0 else item.learned_from

@@ -21,6 +21,7 @@ from playout.rlhf.data.conversations import (
     join_texts,
     preference_parts,
     prompt_of,
+    turns_of,
 )
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.data.rows import (
@@ -62,8 +63,10 @@ class Demonstration:
     prompt: Prompt
     response: str
     learned_from: int = -1
-    """Of a conversation, the first message of the prompt from which on the assistant's earlier
+    """The first message, counted from the prompt's first, from which on the assistant's earlier
     answers are learned too; -1 for none."""
+    turns: tuple[str, ...] = ()
+    """What follows of an episode of plain texts: replies and further answers in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +181,15 @@ def read_demonstrations(source: Source, *, join: bool = False) -> list[Demonstra
     """Prompts (may be empty) with a `response` (or `completion`), or whole conversations.
 
     Args:
-        source: Rows with `messages`; or `prompt` and `response`, texts or messages.
+        source: Rows with `messages`; or `prompt` and `response`, texts or messages; or `turns`.
         join: Put a space between a text and its answer where they would run into one word.
     """
     found, spaces = [], 0
     for where, row in read_rows(source):
+        if "turns" in row:
+            (first, second, *rest), start = turns_of(row, where)
+            found.append(Demonstration(first, second, start, tuple(rest)))
+            continue
         prompt, answer, start = demonstration_parts(row, where)
         joined = join_texts(prompt, answer) if join else answer
         spaces += joined != answer

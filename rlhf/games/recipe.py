@@ -30,8 +30,8 @@ from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.load import read_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
 from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.report import write_report
-from playout.rlhf.model.folder import load_model
 from playout.rlhf.run import folder_player
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import recipe
@@ -58,9 +58,9 @@ class GamesSize:
 
 
 SIZES = {
-    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000), 2e-3, 2e-4, 5e-5, 40),
-    "small": GamesSize(GameData(60_000, 90_000, 5, 20_000), 1e-3, 1e-4, 3e-5, 100),
-    "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000), 2e-4, 5e-5, 2e-5, 20),
+    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000, 1_000), 2e-3, 2e-4, 5e-5, 40),
+    "small": GamesSize(GameData(40_000, 100_000, 3, 16_000, 6_000, 0.18), 1e-3, 1e-4, 3e-5, 100),
+    "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
 
 
@@ -140,7 +140,7 @@ class GamesRecipe:
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
-            few = {"eval_episodes": self.numbers.num_prompts // 2}
+            few = {"eval_episodes": min(200, self.numbers.num_prompts // 2)}
             return {**base, **given, **few, "learning_rate": size.grpo_rate}
         options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
@@ -193,6 +193,8 @@ class GamesRecipe:
             "choosing": measure_moves(player, chosen),
         }
         self._say(f"{stage}: {told(found['moves'])}")
+        found["episodes"] = measure_episodes(player, self.size.games)
+        self._say(f"{stage}: {told_episodes(found['episodes'])}")
         if self.game.num_players == 2:
             found |= self._games(player)
         write_json(path, found)
@@ -233,9 +235,6 @@ class GamesRecipe:
 
     def __call__(self) -> None:
         """Run what is left to be done; the best policy is left in RUN/model."""
-        talks = False
-        if self.base:
-            talks = load_model(self.base)[1].template is not None
         write_data(
             self.data,
             self.game,
@@ -243,7 +242,6 @@ class GamesRecipe:
             dataclasses.replace(self.size.data, records=0) if self.base else self.size.data,
             seed=self.run.seed,
             threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
-            talks=talks,
             tell=self._say,
         )
         for number, stage in enumerate(self.stages, 1):

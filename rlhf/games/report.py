@@ -19,6 +19,7 @@ from playout.envs.records.files import read
 from playout.rlhf.environments.game_player import LanguageGamePlayer
 from playout.rlhf.evaluation.games import positions_for, told
 from playout.rlhf.evaluation.report import curve
+from playout.rlhf.games.episodes import told_episodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +106,8 @@ def _summary(data: dict[str, Any]) -> list[str]:
     before: dict[str, Any] | None = None
     for found in data["measured"]:
         line = f"{found['stage']}: {told(found['moves'])}"
+        if "episodes" in found:
+            line += f"; {told_episodes(found['episodes'])}"
         if "elo" in found:
             elo, low, high = found["elo"]
             line += f"; {elo:.0f} Elo above random ({low:.0f} to {high:.0f})"
@@ -138,19 +141,22 @@ def _games(recipe: GamesRecipe, stage: str) -> str:
 
 def _table(data: dict[str, Any]) -> str:
     opponents = [row["opponent"] for row in data["measured"][-1].get("games", [])]
-    head = ["stage", "legal", "keeps the outcome", "Elo above random"]
+    head = ["stage", "legal", "keeps the outcome", "legal in later turns, sampled"]
+    head.append("Elo above random")
     rows = [[*head, *(f"against {name}" for name in opponents)]]
     for found in data["measured"]:
         moves = found["moves"]
         row = [found["stage"], _share(moves["legal"], moves["legal_interval"])]
         row.append(_share(moves["kept"], moves["kept_interval"]) if "kept" in moves else "")
+        later = found.get("episodes", {}).get("sampled")
+        row.append(_share(later["legal"], later["legal_interval"]) if later else "")
         elo = found.get("elo")
         row.append(f"{elo[0]:.0f} ({elo[1]:.0f} to {elo[2]:.0f})" if elo else "")
         row += [f"{g['wins']} / {g['draws']} / {g['losses']}" for g in found.get("games", [])]
         rows.append(row)
     if "random" in data["measured"][0]["moves"]:
         random = _share(data["measured"][0]["moves"]["random"])
-        rows.append(["a random legal move", "100 %", random])
+        rows.append(["a random legal move", "100 %", random, "100 %"])
     lines = [
         "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
         for row, tag in zip(rows, ["th"] + ["td"] * len(rows), strict=False)

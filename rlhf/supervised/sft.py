@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from playout.errors import DataError
-from playout.rlhf.data.batches import Packed, batch_of, pack
+from playout.rlhf.data.batches import Packed, batch_of, by_length, pack
 from playout.rlhf.data.encoding import (
     TokenRow,
     TokenRows,
@@ -116,14 +116,22 @@ class SFTTrainer(SupervisedTrainer):
             weight = self.model.head_weight(hidden.dtype)
             return cross_entropy(hidden, weight, packed.targets, places=packed.places)
 
-    def _pack(self, texts: Sequence[TokenRow]) -> Packed:
-        return pack(texts, length=self.length, pad=self.tokenizer.pad_id)
+    def _packs(self, texts: Sequence[TokenRow]) -> list[Packed]:
+        """Rows of the run's length; of own data, which differ more, of several lengths."""
+        parts = [(list(range(len(texts))), self.length)]
+        if self.config.stretch:
+            # In layers of this width a token's products take as long as half as many looks.
+            width = self.model.config.hidden_size // 2
+            parts = by_length([len(ids) for ids, _ in texts], length=self.length, other=width)
+        pad = self.tokenizer.pad_id
+        packs = [pack([texts[i] for i in rows], length=size, pad=pad) for rows, size in parts]
+        return [packed for packed in packs if len(packed.places)]
 
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.texts), self.config.batch, self.learner.steps, seed=self.seed)
         parts = portions([self.texts[i] for i in chosen], self.config.learn.microbatch)
-        packs = [self._pack(part) for part in parts]
+        packs = [packed for part in parts for packed in self._packs(part)]
         learned = sum(len(packed.places) for packed in packs)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
@@ -137,8 +145,9 @@ class SFTTrainer(SupervisedTrainer):
         """Loss on held-out answers, and a table of samples."""
         nats, tokens = 0.0, 0
         for start in range(0, min(len(self.heldout), 1024), 128):
-            loss, count = self._loss(self._pack(self.heldout[start : start + 128]))
-            nats, tokens = nats + float(loss) * count, tokens + count
+            for packed in self._packs(self.heldout[start : start + 128]):
+                loss, count = self._loss(packed)
+                nats, tokens = nats + float(loss) * count, tokens + count
         if self.folder is not None:
             write_answers(
                 self.folder,

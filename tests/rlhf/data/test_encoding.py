@@ -119,6 +119,45 @@ def test_plain_demonstrations_begin_and_end_as_documents_do():
         encode_demonstrations(talk, [Demonstration(tuple(TALK[:1]), "sat")])
 
 
+def test_turns_of_plain_texts_are_the_tokens_that_an_episode_reads_and_writes():
+    tokenizer = Tokenizer.train(["the cat sat on the mat"] * 9, vocab_size=270)
+    talk = conversation_format(tokenizer)
+    texts = ["the cat", " sat", "the mat", " on", "cat", " the", "left out"]
+    rows = [{"turns": texts, "learned_from": 2}, {"turns": texts[:2]}]
+    long, short = read_demonstrations(rows)
+    assert short == Demonstration("the cat", " sat", 0) and len(long.turns) == 4
+    (ids, learned), _ = encode_demonstrations(talk, [long, short])
+    expected, written = [], []
+    for number, text in enumerate(texts[:6]):
+        if number == 0:
+            part = talk.begin(text)
+        elif number % 2:
+            part = [*tokenizer.encode(text, continues=True), tokenizer.end_id]
+        else:
+            part = talk.between(text, ended=True)
+        expected += part
+        written += [number in (3, 5)] * len(part)
+    assert ids == expected and learned == written
+    (chat,) = as_turns([long])
+    assert [m["content"] for m in chat.prompt] == ["the cat", "sat", "the mat", "on", "cat"]
+    assert chat.response == "the" and chat.learned_from == 2 and not chat.turns
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"turns": "x"}, "list of texts"),
+        ({"turns": ["x"]}, "an answer at least"),
+        ({"turns": ["x", " "]}, "none empty"),
+        ({"turns": ["x", "y"], "learned_from": 2}, "learned_from"),
+        ({"turns": ["x", 4]}, "list of texts"),
+    ],
+)
+def test_turns_that_are_none_are_named(row, word):
+    with pytest.raises(DataError, match=word):
+        read_demonstrations([row])
+
+
 @pytest.mark.parametrize("style", TURNS)
 def test_only_the_assistants_tokens_are_learned(style):
     """The loss is that of the answers, token by token, with everything before them read."""
@@ -135,7 +174,8 @@ def test_only_the_assistants_tokens_are_learned(style):
         seed=0,
     )
     ((ids, learned),) = trainer.texts
-    loss, count = trainer._loss(trainer._pack(trainer.texts))
+    (packed,) = trainer._packs(trainer.texts)
+    loss, count = trainer._loss(packed)
     assert count == sum(learned) == sum(map(len, spans(ids, learned)))
     row = torch.tensor([ids])
     log_p = trainer.model.logits(trainer.model(row[:, :-1])).log_softmax(-1)[0]

@@ -2,13 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 from playout.cli import main
 from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import is_test, read_positions
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.demonstrations import QUESTION, told_outcomes
 from playout.rlhf.games.recipe import GamesSize
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.sizes import Recipe
@@ -19,39 +23,56 @@ GAME = find_game("tic_tac_toe")
 @pytest.fixture
 def micro(monkeypatch):
     """The smallest numbers that every stage can have."""
-    size = GamesSize(GameData(200, 60, 2, 20), 1e-3, 1e-4, 1e-4, 2, ("random",))
+    size = GamesSize(GameData(200, 60, 2, 20, 20), 1e-3, 1e-4, 1e-4, 2, ("random",))
     monkeypatch.setitem(recipe_module.SIZES, "tiny", size)
     numbers = Recipe(300, "games-tiny", 128, 2, 2, 0, 0, 1, 0, 1, 12, 3, 8)
     monkeypatch.setitem(sizes.GAME_RECIPES, "games-tiny", numbers)
+
+
+def board(text):
+    """The position that a prompt shows."""
+    lines = text.splitlines()
+    return GAME.from_text("/".join(line.replace(" ", "") for line in lines[:3]))
 
 
 def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judged_on(tmp_path):
     prompt = GamePrompt(GAME, rules=False)
     said = []
     write_data(
-        tmp_path, GAME, prompt, GameData(100, 80, 3, 30), seed=1, threads=1, tell=said.append
+        tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1, tell=said.append
     )
     assert "demonstrations" in said[-1]
     rows = [json.loads(line) for line in (tmp_path / "demonstrations.jsonl").open()]
-    boards = {}
-    for split_row in rows:
-        boards.setdefault(split_row["prompt"], set()).add(split_row["response"])
     solved = read_positions(GAME, str(tmp_path / "tasks.jsonl"))
     assert solved.outcomes is not None and not is_test(solved.states).any()
-    from playout.mcts.exact.solver import Solver
-
     solver = Solver(GAME)
-    for text, moves in boards.items():
-        lines = text.splitlines()
-        state = GAME.from_text("/".join(line.replace(" ", "") for line in lines[:3]))
-        assert prompt(state) == text
-        outcomes = solver.scores(state)
-        for move in moves:
-            assert outcomes[int(move) - 1] == outcomes.max()
+    told = games = 0
+    for row in rows:
+        turns = row.get("turns") or [row["prompt"], row["response"]]
+        games += len(turns) > 2 and turns[2] != QUESTION
+        boards = []
+        for number in range(0, len(turns), 2):
+            asked, answer = turns[number : number + 2]
+            if asked == QUESTION:
+                outcomes = np.sign(solver.scores(boards[-1]))
+                legal = np.isin(np.arange(9), boards[-1].legal_actions)
+                assert answer == told_outcomes(np.where(legal, outcomes, -2).astype(np.int8))
+                told += 1
+                continue
+            boards.append(state := board(asked))
+            assert prompt(state) == asked
+            assert not is_test(StateBatch.from_states([state])).any()
+            if number >= row.get("learned_from", 0):
+                outcomes = solver.scores(state)
+                assert outcomes[int(answer) - 1] == outcomes.max()
+        for before, move, after in zip(boards, turns[1::2], boards[1:], strict=False):
+            mine = before.apply(int(move) - 1)
+            assert after.text in {mine.apply(reply).text for reply in mine.legal_actions}
+    assert told and games
     records = [json.loads(line)["text"] for line in (tmp_path / "records.jsonl").open()]
     assert len(records) == 100 and all(" to move: " in text for text in records)
     before = (tmp_path / "demonstrations.jsonl").read_bytes()
-    write_data(tmp_path, GAME, prompt, GameData(100, 80, 3, 30), seed=1, threads=1)
+    write_data(tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1)
     assert (tmp_path / "demonstrations.jsonl").read_bytes() == before
 
 
@@ -62,6 +83,7 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "rlhf (4 of 4)" in said and "keep the outcome" in said and "Elo" in said
     page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "legal answers in later turns" in said and "later turns, sampled" in page
     assert "Whole games" in page and "nothing was learned from" in page
     found = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert [one["stage"] for one in found["measured"]] == ["pretrain", "sft", "grpo", "rlhf"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from playout.rlhf.data import synthetic
-from playout.rlhf.data.batches import Corpus
+from playout.rlhf.data.batches import Corpus, by_length
 from playout.rlhf.data.comparisons import RatedPairs, VotedPairs
 from playout.rlhf.data.records import Demonstration, Labelled, Preference, Rated
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -132,3 +132,27 @@ def test_a_batch_is_cut_into_equal_parts_and_a_rest():
     assert portions([1, 2], 0) == [[1, 2]] == portions([1, 2], 2)
     assert [len(part) for part in portions(torch.zeros(5, 2), 2)] == [2, 2, 1]
     assert np.isfinite(LearnConfig().microbatch)
+
+
+def test_rows_of_several_lengths_have_the_gradient_of_rows_of_one(tokenizer):
+    """Many short texts and a few long ones: packs of their own cost less and teach the same."""
+    items = [Demonstration(text[:8], text[8 : 90 if i % 6 == 0 else 14])
+             for i, text in enumerate(TEXTS)]  # fmt: skip
+    found = []
+    for stretch in (False, True):
+        config = SFTConfig(
+            batch=24, length=120, stretch=stretch, learn=LearnConfig(dtype="float32")
+        )
+        trainer = SFTTrainer(model_of(tokenizer), tokenizer, (items, items), config, seed=0)
+        lengths = {packed.ids.shape[1] for packed in trainer._packs(trainer.texts[:24])}
+        assert len(lengths) == 1 if not stretch else len(lengths) > 1
+        found.append(gradient_of(trainer))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_texts_are_divided_by_length_only_where_it_pays():
+    assert by_length([30, 31, 29], length=90, other=10000) == [([0, 1, 2], 90)]
+    (short, row), (long, whole) = by_length([10] * 40 + [100], length=100, other=16)
+    assert short == list(range(40)) and long == [40] and row < 40 and whole == 100
+    cut = by_length([5, 90, 200], length=100, other=9)
+    assert sorted(i for part, _ in cut for i in part) == [0, 1, 2]

@@ -185,7 +185,8 @@ def test_fine_tuning_learns_answers_and_not_prompts(tokenizer):
         seed=0,
     )
     ((ids, prompt),) = trainer.texts
-    loss, count = trainer._loss(trainer._pack(trainer.texts))
+    (packed,) = trainer._packs(trainer.texts)
+    loss, count = trainer._loss(packed)
     assert count == len(ids) - prompt and ids[-1] == tokenizer.end_id
     row = torch.tensor([ids])
     model = trainer.model

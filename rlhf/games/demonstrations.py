@@ -1,0 +1,169 @@
+"""Demonstrations of a game: single positions, and whole games with their later turns.
+
+A good move keeps what a position is worth, by the solver, or is a search's where a game has none. A
+solved position also asks, in a second turn, what each move leads to: one forward pass then teaches
+as many numbers as there are moves, of which the choice of a move is made. In a whole game the
+policy has the boards of earlier turns before it, as in the environment, where it reads all of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from playout.agents.players.analysis import rollout_judge
+from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact.tactics import winning_actions
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, is_test, plies_of
+
+__all__ = ["QUESTION", "SEARCH", "Demonstrator", "told_outcomes"]
+
+QUESTION = "?"
+"""What a policy is asked after its move: the outcome of every move."""
+SEARCH = 200
+"""Simulations that stand for a solver."""
+_MARKS = {1: "+", 0: "=", -1: "-", -2: "."}
+_MOST_MARKS = 64  # moves of a game whose outcomes are listed
+_SIDE_BY_SIDE = 64  # games
+_BEFORE, _LEARNED = 7, 4  # turns of a game that are only read, and that are learned, at most
+
+
+def told_outcomes(outcomes: NDArray[np.int8]) -> str:
+    """A mark for every action: + wins, = draws, - loses, . cannot be played."""
+    return "".join(_MARKS[int(outcome)] for outcome in outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstrator:
+    """Shows good moves of one game.
+
+    Attributes:
+        prompt: How positions are shown.
+        referee: Solves positions; None leaves it to a search.
+        seed: Of all randomness.
+    """
+
+    prompt: GamePrompt
+    referee: Referee | None
+    seed: int
+
+    def good_moves(self, positions: SolvedPositions) -> NDArray[np.bool_]:
+        """Bool [N, A]: moves that win at once where there are any, else that keep the outcome."""
+        states, outcomes = positions.states, positions.outcomes
+        if outcomes is None:
+            judge = rollout_judge(states.game, SEARCH, seed=self.seed)
+            good = np.zeros((len(states), states.game.num_actions), np.bool_)
+            for start in range(0, len(states), 256):
+                found = judge(states[start : start + 256])
+                good[np.arange(start, start + len(found.action)), found.action] = True
+            return good
+        good = outcomes == outcomes.max(axis=1, keepdims=True)
+        wins = winning_actions(states)
+        at_once = wins.any(axis=1)
+        good[at_once] = wins[at_once]
+        return good
+
+    def single(self, positions: SolvedPositions, copies: int) -> Iterator[dict[str, object]]:
+        """Images of positions with good moves, each copy drawn anew.
+
+        All copies but the last say the outcomes, too, where they are known and not too many.
+        """
+        game, outcomes = self.prompt.game, positions.outcomes
+        good = self.good_moves(positions)
+        moved = game.symmetry_actions()
+        listed = outcomes is not None and game.num_actions <= _MOST_MARKS
+        for copy in range(copies):
+            rng = np.random.default_rng([self.seed, 43, copy])
+            kinds = rng.integers(0, game.num_symmetries, len(positions))
+            images = positions.states.symmetry(kinds)
+            chosen = np.where(good, rng.random(good.shape), -1.0).argmax(axis=1)
+            for row in rng.permutation(len(positions)).tolist():
+                state, action = images[row], int(moved[kinds[row], chosen[row]])
+                turns = [self.prompt(state), self.prompt.answer(state, action)]
+                if listed and copy < copies - 1:
+                    assert outcomes is not None
+                    led = np.full_like(outcomes[row], -2)
+                    led[moved[kinds[row]]] = outcomes[row]
+                    turns += [QUESTION, told_outcomes(led)]
+                yield self._row(turns, 0)
+
+    def games(self, count: int) -> list[dict[str, object]]:
+        """Later turns of about `count` games, fewer where they are all short.
+
+        Games begin at random. From some ply on the policy's side plays good moves, which are
+        learned, and the other side random or good ones, each in half of the games.
+        """
+        found: list[dict[str, object]] = []
+        for number in range(4 * (count // _SIDE_BY_SIDE + 1)):
+            if len(found) >= count:
+                break
+            found += self._side_by_side(number)
+        return found[:count]
+
+    def _side_by_side(self, number: int) -> list[dict[str, object]]:
+        game = self.prompt.game
+        rng = np.random.default_rng([self.seed, 47, number])
+        least, most = plies_of(game, solved=self.referee is not None)
+        start = rng.integers(least, most + 1, _SIDE_BY_SIDE)
+        seat = np.arange(_SIDE_BY_SIDE) % game.num_players
+        strong = rng.random(_SIDE_BY_SIDE) < 0.5
+        states = game.batch(_SIDE_BY_SIDE)
+        told: list[list[tuple[str, str]]] = [[] for _ in seat]
+        learned = np.zeros(_SIDE_BY_SIDE, np.int64)
+        going = np.ones(_SIDE_BY_SIDE, np.bool_)
+        for ply in range(game.max_plies):
+            states.resolve_chance(self.seed + number, counter=ply << 8)
+            actions = states.random_actions(self.seed + number, counter=(ply << 8) + 51)
+            going &= (actions >= 0) & (learned < _LEARNED)
+            if not going.any():
+                break
+            mine = going & (states.to_play() == seat)
+            judged = mine & (ply >= least) & is_test(states)
+            playing = mine & (ply >= start)
+            for row in np.flatnonzero(judged & ~playing).tolist():
+                told[row].clear()  # what is judged on is not even read
+            going &= ~(judged & playing)
+            self._play_well(states, playing & going, actions, rng, going)
+            self._play_well(states, going & ~mine & strong & (ply > start), actions, rng)
+            for row in np.flatnonzero(mine & going & ~judged).tolist():
+                state = states[row]
+                answer = self.prompt.answer(state, int(actions[row]))
+                told[row].append((self.prompt(state), answer))
+            learned += playing & going
+            states.apply(actions, where=going)
+        rows = []
+        for turns, last in zip(told, learned.tolist(), strict=True):
+            read = len(turns) - last
+            first = max(0, read - int(rng.integers(0, _BEFORE + 1)))
+            if last and len(turns) - first > 1:
+                texts = [text for turn in turns[first:] for text in turn]
+                rows.append(self._row(texts, 2 * (read - first)))
+        return rows
+
+    def _play_well(
+        self,
+        states: StateBatch,
+        rows: NDArray[np.bool_],
+        actions: NDArray[np.int32],
+        rng: np.random.Generator,
+        going: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Put good moves in the place of some rows' actions; what nobody knows ends a game."""
+        (places,) = np.nonzero(rows)
+        if not len(places):
+            return
+        batch, outcomes, known = states[places], None, np.ones(len(places), np.bool_)
+        if self.referee is not None:
+            outcomes, known = self.referee.outcomes(batch)
+        good = self.good_moves(SolvedPositions(batch, outcomes))
+        chosen = np.where(good, rng.random(good.shape), -1.0).argmax(axis=1)
+        actions[places[known]] = chosen[known]
+        if going is not None:
+            going[places[~known]] = False
+
+    @staticmethod
+    def _row(turns: list[str], learned_from: int) -> dict[str, object]:
+        if len(turns) == 2:
+            return {"prompt": turns[0], "response": turns[1]}
+        return {"turns": turns, "learned_from": learned_from}
