@@ -67,7 +67,7 @@ def check_numbers(command: MachineOptions) -> None:
             if value < least:
                 raise ConfigError(f"{flag} must be at least {least}, not {value}")
         elif isinstance(value, float):
-            positive = field.name.endswith("learning_rate")
+            positive = field.name.endswith("learning_rate") and field.default != 0
             if not math.isfinite(value) or value < 0 or (positive and value == 0):
                 wanted = "positive" if positive else "0 or more"
                 raise ConfigError(f"{flag} must be {wanted}, not {value}")

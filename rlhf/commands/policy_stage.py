@@ -5,7 +5,7 @@ options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
 from dataclasses import dataclass, fields
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from playout.agents.runs.devices import resolve_device
@@ -17,6 +17,7 @@ from playout.rlhf.commands.environment_options import episode_evaluator, open_en
 from playout.rlhf.commands.memory_options import adapt
 from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.data.messages import as_messages
 from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import (
@@ -157,12 +158,16 @@ def open_policy_stage(
         source = stage_source(command, str(source), rows)
     if source != "":
         tasks, held = split_prompt_tasks(read_prompt_tasks(source))
+        as_user = _asks_as_user(command, tokenizer)
+        if as_user:
+            tasks, held = ([_as_user(task) for task in side] for side in (tasks, held))
         plain = all(set(task) == {"prompt"} and isinstance(task["prompt"], str) for task in tasks)
-        if not plain and name in ("grpo", "rlhf"):
+        if not plain and (as_user or name in ("grpo", "rlhf")):
             # Conversations, or rows with data of their own that the reward may ask for.
             factory = prompt_environment(tasks, held)
             measured = episode_evaluator(command, factory, model, tokenizer, scorer)
-        run = open_stage(command, name, lambda: {"material": "files"}, rows=rows)
+        derived = {"material": "files", "asked": "user" if as_user else "text"}
+        run = open_stage(command, name, lambda: derived, rows=rows)
         if factory is not None:
             set_threads(run, model.config.hidden_size, command.threads)
             check_base(run, command.base, BASES)
@@ -191,6 +196,18 @@ def open_policy_stage(
         dtype=pick_dtype(command.dtype, device),
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
+
+
+def _asks_as_user(command: PolicyOptions, tokenizer: Tokenizer) -> bool:
+    """Whether plain prompts of one's own are a user's messages; runs go on as they began."""
+    if command.resume is not None:
+        return bool(RunDir.open(command.resume).config.get("asked") == "user")
+    plain = getattr(command, "plain_text", False) or getattr(command, "plain", False)
+    return tokenizer.template is not None and not plain
+
+
+def _as_user(task: dict[str, Any]) -> dict[str, Any]:
+    return {**task, "prompt": as_messages(task["prompt"])}
 
 
 class PolicyTrainer(LanguageTrainer, Protocol):

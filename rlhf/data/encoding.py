@@ -49,18 +49,22 @@ def as_turns(items: Sequence[T]) -> list[T]:
         if not isinstance(item.prompt, str) or not item.prompt.strip():
             found.append(item)
         elif isinstance(item, Demonstration):
-            *before, answer = (text.strip() for text in (item.response, *item.turns))
-            said = [
-                {"role": ("assistant", "user")[number % 2], "content": text}
-                for number, text in enumerate(before)
-            ]
-            prompt = (*as_messages(item.prompt), *said)
-            found.append(replace(item, prompt=prompt, response=answer, turns=()))
+            found.append(_demonstration_in_turns(item, item.prompt))
         else:
             first, second = item.first.strip(), item.second.strip()
             prompt = as_messages(item.prompt)
             found.append(replace(item, prompt=prompt, first=first, second=second))
     return found
+
+
+def _demonstration_in_turns(item: Demonstration, asked: str) -> Demonstration:
+    texts = [text.strip() for text in (item.response, *item.turns)]
+    said = [
+        {"role": ("assistant", "user")[number % 2], "content": text}
+        for number, text in enumerate(texts[:-1])
+    ]
+    prompt = (*as_messages(asked), *said)
+    return replace(item, prompt=prompt, response=texts[-1], turns=())
 
 
 def encode_demonstrations(talk: ConversationFormat, items: Sequence[Demonstration]) -> TokenRows:

@@ -103,7 +103,8 @@ class OnlineConfig:
     stop: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT")] = ()
     """A text that ends an answer besides the model's own end; may be repeated."""
     plain_text: bool = False
-    """Give a chat model the texts of an environment as they stand, not as a user's messages."""
+    """Give a chat model prompts and the texts of an environment as they stand, not as a user's
+    messages."""
     constrained: bool = False
     """Only what the environment lists as an answer can be written."""
     env_timeout: float = 60.0

@@ -235,11 +235,14 @@ def _measured_by_reward(
 
 def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preference]:
     """Pairs of the policy's own, of prompts or of episodes."""
+    from playout.rlhf.environments.prompts import PROMPTS
     from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.ranking import rank_episodes, rank_samples
 
     if stage.environment is not None:
         assert isinstance(stage.evaluator, EpisodeEvaluator)
+        if stage.environment.name == PROMPTS:  # each once, as plain prompts are
+            wanted = min(wanted, len(stage.environment.tasks("train") or ()))
         return rank_episodes(
             stage.evaluator.engine(stage.model, temperature=1.0),
             stage.environment,

@@ -83,6 +83,40 @@ def test_plain_rows_teach_a_chat_model_its_turns_unless_they_are_to_stay_plain(c
     assert answers == [f" {word} sat" for word in TWO] and all(ended)
 
 
+@pytest.mark.parametrize("stage", ["grpo", "dpo"])
+def test_plain_prompts_are_a_users_messages_in_stages_that_sample_unless_they_stay_plain(
+    chat, tmp_path, stage
+):
+    """The policy is asked as `sft` has taught it and as `chat` asks it."""
+    few = {"max_new_tokens": 4, **COMMON}
+    few |= {"updates": 1, "batch": 4, "group": 2} if stage == "grpo" else {"steps": 1, "batch": 2}
+    seen = []
+
+    def reward(texts):
+        seen.extend(texts)
+        return [float(len(text)) + len(text) % 3 for text in texts]
+
+    for plain in (False, True):
+        name = "plain_text" if stage == "grpo" else "plain"
+        given = {"reward_fn": reward, name: plain, **few}
+        if stage == "dpo":
+            file = tmp_path / "prompts.txt"
+            file.write_text("\n".join(WORDS))
+            given |= {"prompts": str(file), "samples": 3}
+        else:
+            given["prompts"] = [*WORDS]
+        seen.clear()
+        if stage == "grpo":
+            run = playout.grpo(chat, run=tmp_path / str(plain), **given)
+            assert run.config["asked"] == ("text" if plain else "user")
+        else:  # this model does not end its answers, so that none can be ranked
+            with pytest.raises(PlayoutError, match="nothing to rank"):
+                playout.dpo(chat, run=tmp_path / str(plain), **given)
+        # The texts of a conversation stand a line each.
+        lines = [any(text.startswith(f"{word}\n") for word in WORDS) for text in seen]
+        assert lines and (all(lines) if not plain else not all(lines))
+
+
 def test_a_reward_model_and_dpo_learn_from_conversations(chat, tmp_path):
     pairs = [
         {"chosen": [say("user", f"{a} {b}"), say("assistant", "sat")],

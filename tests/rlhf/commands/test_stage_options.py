@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from playout.cli import main
 from playout.errors import ConfigError
 from playout.rlhf.commands.learn import classify, dpo, grpo, pretrain, reward, rlhf, sft
 from playout.rlhf.commands.options import check_numbers, data_file
+from playout.rlhf.supervised.sft import usual_rate
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 STAGES = {
@@ -43,7 +45,10 @@ WRONG = [
 @pytest.mark.parametrize("stage", STAGES)
 def test_counts_and_rates_that_mean_nothing_are_named(stage):
     command = STAGES[stage].Command
-    wrong = [row for row in WRONG if row[0] in command.__dataclass_fields__]
+    known = command.__dataclass_fields__
+    wrong = [row for row in WRONG if row[0] in known]
+    # A rate of 0 stands for the usual one where that is the default.
+    wrong = [row for row in wrong if row[0] != "learning_rate" or known[row[0]].default != 0]
     assert len(wrong) >= 4
     for flag, value, message in wrong:
         with pytest.raises(ConfigError, match=re.escape(message)):
@@ -125,3 +130,13 @@ def test_a_reward_model_or_an_encoder_is_not_asked_to_write(tmp_path, capsys):
     assert main(["rlhf", "sft", "--base", str(reward), "--data", str(pairs)]) == 2
     capsys.readouterr()
     assert main(["rlhf", "score", str(reward), "--texts", str(texts)]) == 0
+
+
+def test_large_models_are_fine_tuned_more_slowly_and_adapters_are_not():
+    def layer(inputs, outputs):
+        return torch.nn.Linear(inputs, outputs, bias=False, device="meta")
+
+    large = layer(8192, 16384)  # as many numbers as SmolLM2's smallest
+    assert usual_rate(layer(64, 64)) == 5e-4
+    assert usual_rate(large) == pytest.approx(1.365e-4, rel=1e-3)
+    assert usual_rate(large.requires_grad_(False)) == 5e-4
