@@ -40,6 +40,8 @@ class AnswerOptions(ModelOptions):
     """Only the likeliest tokens that reach this probability together."""
     min_p: float = 0.0
     """Only tokens at least this many times as likely as the likeliest one."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that were read or written become less likely; 1.1 is usual."""
     stop: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = ()
     r"""End an answer where it holds one of these (\n is a line break); it is left out."""
     system: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
@@ -100,6 +102,7 @@ def open_player(
         top_k=command.top_k,
         top_p=command.top_p,
         min_p=command.min_p,
+        repetition_penalty=command.repetition_penalty,
         max_length=max_length,
         truncate=truncate,
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),

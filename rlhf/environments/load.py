@@ -8,6 +8,7 @@ class that only a run names is imported on the person's word alone (own_code.py)
 import importlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,14 +21,19 @@ __all__ = ["KINDS", "code_of", "load_environment", "read_options", "trust_langua
 
 KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
 """Prefixes, each the name of a module."""
+# A text in quotes, which is left as it is, or a key without a value.
+_EMPTY_VALUE = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?=,|$)""")
 
 
 def read_options(text: str) -> dict[str, Any]:
     """The options in `key=value,...` as `--env-options` takes them; values as a game's parameters.
 
+    A key with nothing behind it is an empty text.
+
     Raises:
         ConfigError: The text is not of this form.
     """
+    text = _EMPTY_VALUE.sub(lambda found: found[1] or '=""', text)
     return read(f"options({text})")[1] if text.strip() else {}
 
 

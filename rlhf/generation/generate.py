@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.generation.decoder import Decoder
-from playout.rlhf.generation.sampling import SamplingConfig, choose, on_host, uniforms
+from playout.rlhf.generation.sampling import SamplingConfig, Seen, choose, on_host, uniforms
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
@@ -195,12 +195,15 @@ def _generate_batch(
     else:
         logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
     u = to_device(u[rows], device)
+    seen = Seen(logits, [prompts[row] for row in rows], rules.sampling.repetition_penalty)
     unseen: list[tuple[Tensor, Tensor]] = []  # tokens and their log-probabilities of latest steps
     for step in range(steps):
         if rules.allowed is not None:
             written = tokens[:, :step]
             _restrict(logits, rules.allowed, rows, written, finished, first_row)
+        seen.penalise(logits)
         chosen, chosen_logprobs = choose(logits, u[:, step], rules.sampling)
+        seen.add(chosen)
         unseen.append((chosen, chosen_logprobs))
         if len(unseen) < every and step + 1 < steps:
             logits = decoder.step(chosen)
@@ -231,6 +234,7 @@ def _generate_batch(
             decoder.keep(torch.from_numpy(kept))
             index = to_device(kept, device)
             rows, chosen, u = rows[kept], chosen[index], u[index]
+            seen.keep(index)
         logits = decoder.step(chosen)
     arrays = tokens, logprobs, lengths, finished, stopped
     return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]

@@ -87,6 +87,7 @@ class LanguagePlayer:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
     max_length: int = 0
     truncate: Truncate = "error"
     stop: tuple[str, ...] = ()
@@ -114,7 +115,9 @@ class LanguagePlayer:
     @property
     def sampling(self) -> SamplingConfig:
         """How tokens are chosen."""
-        return SamplingConfig(self.temperature, self.top_k, self.top_p, self.min_p)
+        return SamplingConfig(
+            self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty
+        )
 
     def act(self, prompts: Sequence[Prompt], *, deterministic: bool = False) -> list[str]:
         """A response to each prompt.

@@ -1,4 +1,4 @@
-"""Choosing tokens: temperature, top-k, top-p, and random numbers that belong to a prompt.
+"""Choosing tokens: temperature, top-k, top-p, penalties, and random numbers of a prompt's own.
 
 The number that decides token t of a prompt is a pure function of (seed, stream of the prompt, t),
 so what is sampled for one prompt does not depend on its neighbours. One uniform number a token goes
@@ -6,6 +6,7 @@ through the inverse distribution function; no generator has a state to save. Bea
 out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from playout.errors import ConfigError
 from torch import Tensor
 
-__all__ = ["SamplingConfig", "choose", "on_host", "uniforms"]
+__all__ = ["SamplingConfig", "Seen", "choose", "on_host", "uniforms"]
 
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
@@ -30,6 +31,9 @@ class SamplingConfig:
     """Only the likeliest tokens that together reach this probability may be chosen."""
     min_p: float = 0.0
     """Only tokens at least this many times as likely as the likeliest one may be chosen."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that were read or written are divided by it if positive, else multiplied
+    (Keskar et al. 2019, "CTRL", section 4.1); 1 changes nothing."""
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -40,6 +44,42 @@ class SamplingConfig:
             raise ConfigError(f"top_p must be above 0 and at most 1: {self.top_p}")
         if not 0 <= self.min_p <= 1:
             raise ConfigError(f"min_p must be from 0 to 1: {self.min_p}")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ConfigError(f"repetition_penalty must be positive: {self.repetition_penalty}")
+
+
+class Seen:
+    """Which tokens each row has read or written, for the repetition penalty.
+
+    Attributes:
+        tokens: bool [B, V]; None where nothing is penalised.
+    """
+
+    def __init__(self, logits: Tensor, prompts: Sequence[Sequence[int]], penalty: float) -> None:
+        """Begin with the prompts of all rows of `logits` [B, V]."""
+        self.penalty = penalty
+        self.tokens: Tensor | None = None
+        if penalty != 1:
+            seen = torch.zeros(logits.shape, dtype=torch.bool)
+            for row, prompt in enumerate(prompts):
+                seen[row, torch.tensor(prompt)] = True
+            self.tokens = seen.to(logits.device)
+
+    def penalise(self, logits: Tensor) -> None:
+        """Change `logits` [B, V] of tokens that were seen."""
+        if self.tokens is not None:
+            less = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
+            torch.where(self.tokens, less, logits, out=logits)
+
+    def add(self, chosen: Tensor) -> None:
+        """Note the newest token of each row, [B]."""
+        if self.tokens is not None:
+            self.tokens.scatter_(1, chosen[:, None], True)
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
+        if self.tokens is not None:
+            self.tokens = self.tokens[rows]
 
 
 def _mix(z: np.ndarray) -> np.ndarray:

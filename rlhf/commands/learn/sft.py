@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class Command(TextOptions, AdapterOptions, MicrobatchOptions, StageOptions):
     """The same as --data FILE."""
     steps: int = 0
     """Gradient steps; 0 leaves it to the size."""
+    epochs: float = 0.0
+    """Passes over the demonstrations, in place of --steps."""
     batch: int = 64
     """Demonstrations a step."""
     learning_rate: float = 0.0
@@ -94,6 +97,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
 
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
+    if command.steps and command.epochs:
+        raise ConfigError("give --steps or --epochs, not both")
     numbers = recipe(command.size)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
@@ -124,8 +129,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, command.base, ["pretrain"])
     sides = own or Datasets(run.config["material"]).demonstrations()
+    passes = math.ceil(command.epochs * len(sides[0]) / command.batch)
     config = SFTConfig(
-        steps=command.steps or numbers.sft_steps,
+        steps=command.steps or passes or numbers.sft_steps,
         batch=command.batch,
         length=command.max_length or numbers.length,
         stretch=own is not None and not command.max_length,

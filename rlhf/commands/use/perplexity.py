@@ -21,12 +21,12 @@ Rows = list[tuple[str, dict[str, Any]]]
 class Command(ModelOptions):
     """Loss in nats a token, perplexity and bits a byte of texts, answers or conversations."""
 
-    run: Annotated[Positional[str], arg(metavar="RUN")] = ""
+    run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="(required)")] = ""
     """A stage, a whole pipeline (its best policy) or a model folder."""
-    texts: Annotated[Path | None, arg(metavar="FILE")] = None
+    texts: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(required)")] = None
     """Plain text in paragraphs, or .jsonl, .csv or .parquet with `text`, with `prompt` and
-    `response` (the response is scored), or with `messages` (the assistant's are) (required)."""
-    json: Annotated[Path | None, arg(metavar="OUT")] = None
+    `response` (the response is scored), or with `messages` (the assistant's are)."""
+    json: Annotated[Path | None, arg(metavar="OUT", help_behavior_hint="")] = None
     """Write the measures of all texts and of each here as well."""
     logprobs: bool = False
     """With --json: every scored token with its text and log-probability."""

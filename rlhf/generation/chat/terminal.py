@@ -28,6 +28,7 @@ HELP = """\
 /system TEXT    what a chat model is told first; without TEXT nothing; the conversation begins anew
 /temperature X  how varied answers are; 0 takes the likeliest token
 /top-p X, /top-k N, /min-p X  leave unlikely tokens out
+/repetition-penalty X  above 1: what was said becomes less likely
 /tokens N       how long answers may be
 /stop TEXT      end answers at TEXT (\\n is a line break); without TEXT at none
 /seed N         of the next answer
@@ -186,4 +187,8 @@ def _set(session: Session, name: str, value: str) -> str:
         SamplingConfig(min_p=float(value))
         player.min_p = float(value)
         return f"min-p {player.min_p:g}"
+    if name == "repetition-penalty":
+        SamplingConfig(repetition_penalty=float(value))
+        player.repetition_penalty = float(value)
+        return f"repetition penalty {player.repetition_penalty:g}"
     return ""

@@ -156,6 +156,17 @@ def test_a_table_is_its_rows_and_a_dictionary_is_refused():
         stage_command(sft.Command, {"prompt": ["a"]})
 
 
+def test_passes_over_the_data_take_the_place_of_steps(tmp_path):
+    rows = [{"prompt": f"the plot {n}", "response": " rests"} for n in range(50)]
+    given = {"batch": 8, "size": "tiny", "dtype": "float32", "quiet": True}
+    run = playout.sft(BASE, rows, epochs=1.5, run=tmp_path / "run", **given)
+    learned = len(Datasets("files").demonstrations(rows)[0])
+    steps = len((run.path / "metrics.jsonl").read_text().splitlines())
+    assert 40 <= learned < 50 and steps == -(-3 * learned // 16)
+    with pytest.raises(ConfigError, match="not both"):
+        playout.sft(BASE, rows, epochs=1, steps=3, run=tmp_path / "two", **given)
+
+
 def test_wrong_rows_leave_no_run_behind(tmp_path):
     rows = [*DEMONSTRATIONS, {"prompt": "x"}]
     with pytest.raises(DataError, match=r"row 33: there is no field 'response'"):

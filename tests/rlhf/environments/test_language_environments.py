@@ -68,6 +68,12 @@ def test_what_is_no_environment_is_refused_in_a_line_that_names_the_fault(module
         read_options("high")
 
 
+def test_an_option_with_nothing_behind_it_is_an_empty_text():
+    assert read_options("suffix=,size=4") == {"suffix": "", "size": 4}
+    assert read_options("size=4, suffix= ") == {"size": 4, "suffix": ""}
+    assert read_options("""a="x=, y",b='=',c=""") == {"a": "x=, y", "b": "=", "c": ""}
+
+
 def test_code_that_only_a_run_names_is_imported_on_a_word_alone(module):
     assert code_of(f"{module}:Guess") == module
     assert code_of("game:connect_four(width=5)") is None

@@ -52,6 +52,33 @@ def test_cached_steps_equal_the_whole_forward_pass(model):
             rows, lengths = torch.tensor([2, 0]), lengths[torch.tensor([2, 0])]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_repetition_penalty_is_that_of_the_paper_on_prompt_and_answer(model, temperature):
+    """Against whole forward passes, token by token."""
+    prompts = prompts_of(3)
+    sampling = SamplingConfig(temperature, repetition_penalty=8.0)
+    options = {"stop": (0,), "pad": 0, "seed": 3, "dtype": torch.float32}
+    out = generate(model, prompts, max_new_tokens=12, sampling=sampling, **options)
+    plain = generate(
+        model, prompts, max_new_tokens=12, sampling=SamplingConfig(temperature), **options
+    )
+    assert out.responses.tolist() != plain.responses.tolist()
+    u = uniforms(3, np.arange(3), 12)
+    for row, prompt in enumerate(prompts):
+        ids = list(prompt)
+        for step, token in enumerate(out.response(row)):
+            with torch.no_grad():
+                logits = model.logits(model(torch.tensor([ids])))[:, -1].float()
+            for seen in set(ids):
+                value = logits[0, seen]
+                logits[0, seen] = value / 8.0 if value > 0 else value * 8.0
+            wanted, _ = choose(logits, u[row : row + 1, step], SamplingConfig(temperature))
+            assert int(wanted) == token
+            ids.append(token)
+    with pytest.raises(ConfigError, match="repetition_penalty"):
+        SamplingConfig(repetition_penalty=0.0)
+
+
 def test_rows_extended_by_different_numbers_of_tokens_equal_the_whole_forward_pass(model):
     ids = torch.arange(4 * 60).view(4, 60) * 7 % 211
     whole = model.logits(model(ids)).detach()
