@@ -55,7 +55,7 @@ def environment(**more):
 def start(count, *words, restarts=0, **variables):
     """Begin a job; returns the process of torchrun, whose output is text."""
     return subprocess.Popen(
-        torchrun(count, *words, restarts=restarts),
+        torchrun(count, *map(str, words), restarts=restarts),
         env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,7 +81,7 @@ def finish(process, timeout=300):
 
 def playout(count, *words, timeout=300, **variables):
     """A command of playout under torchrun: exit code, standard output, error output."""
-    return finish(start(count, "-m", "playout", *map(str, words), **variables), timeout)
+    return finish(start(count, "-m", "playout", *words, **variables), timeout)
 
 
 def launch(count, body, timeout=300, **variables):

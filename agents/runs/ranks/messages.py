@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -65,7 +66,7 @@ def start(device: str | torch.device = "auto") -> None:
     if world() == 1 or _joined:
         return
     import torch
-    from playout.agents.runs.ranks import watch
+    from playout.agents.runs.ranks import meeting, watch
     from torch import distributed
 
     # Ranks that share a card cannot use nccl; "auto" is a card where there is one.
@@ -81,8 +82,11 @@ def start(device: str | torch.device = "auto") -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
     try:
-        if not distributed.is_initialized():
-            distributed.init_process_group(backend, timeout=_START)
+        store, word = meeting.meet(_START)
+        if not distributed.is_initialized():  # a program may have its own group
+            distributed.init_process_group(
+                backend, store=store, rank=rank(), world_size=world(), timeout=_START
+            )
         group = distributed.new_group(backend=backend, timeout=_WORK)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -91,13 +95,12 @@ def start(device: str | torch.device = "auto") -> None:
         ) from error
     assert group is not None
     _joined.append(_Group(group, cards=cards))
-    watch.begin(first(os.urandom(8).hex()))
+    watch.begin(word)
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what torch says, without the place in its sources."""
-    text = str(error).strip().split("\n", 1)[0]
-    text = text.rpartition("] ")[2] if text.startswith("[") else text
+    """The first line of what torch says, without the places in its sources."""
+    text = re.sub(r"\[/[^]]*\] ?", "", str(error).strip().split("\n", 1)[0])
     return text.split(". ", 1)[0].removesuffix(".")[:160]
 
 
