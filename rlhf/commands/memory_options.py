@@ -7,15 +7,27 @@ learn is options.py's `--weights`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    import torch
     from playout.rlhf.model.adapters.lora import LoRAConfig
     from playout.rlhf.model.transformer import Transformer
+    from torch import nn
 
-__all__ = ["ActivationOptions", "AdapterOptions", "MicrobatchOptions", "adapt", "lora_config"]
+__all__ = [
+    "ActivationOptions",
+    "AdapterOptions",
+    "MicrobatchOptions",
+    "ShardOptions",
+    "adapt",
+    "check_shard",
+    "first_device",
+    "lora_config",
+    "spread",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +48,17 @@ class MicrobatchOptions(ActivationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """Where weights lie in a job of several processes."""
+
+    shard: bool = False
+    """Under torchrun: cut weights, gradients and moments over the processes (FSDP2), for a model
+    that is too large for one card; the same training, and the same files."""
+
+    typed_only: ClassVar[frozenset[str]] = frozenset({"shard"})
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdapterOptions(ActivationOptions):
     """Adapters that learn in place of the weights."""
 
@@ -47,6 +70,44 @@ class AdapterOptions(ActivationOptions):
     lora_targets: Annotated[str, arg(metavar="NAME,NAME,...", help_behavior_hint="")] = ""
     """With --lora-rank: which layers, of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and
     down_proj, or all-linear; by default all, those that are computed together sharing a matrix."""
+
+
+def check_shard(command: ShardOptions, **refused: object) -> None:
+    """Refuse, before anything is made, a model that is to be cut where that cannot be.
+
+    Args:
+        command: The command.
+        **refused: Its options that do not go together with it.
+
+    Raises:
+        ConfigError: there is one process only, or one of these options is given.
+    """
+    from playout.agents.runs import ranks
+    from playout.errors import ConfigError
+
+    if not command.shard:
+        return
+    if ranks.world() == 1:
+        raise ConfigError(
+            "--shard cuts a model over the processes of a job; start it with: torchrun "
+            "--nproc-per-node N -m playout rlhf ..."
+        )
+    for name, value in refused.items():
+        if value:
+            raise ConfigError(f"--shard does not go together with --{name.replace('_', '-')}")
+
+
+def first_device(command: ShardOptions, device: torch.device) -> torch.device | None:
+    """Where a model lies first: on its device, or on the processor (None) until it is cut."""
+    return None if command.shard else device
+
+
+def spread(model: nn.Module, command: ShardOptions, device: torch.device) -> None:
+    """Cut a model over all ranks, each part on its device, if the command says so."""
+    if command.shard:
+        from playout.rlhf.model.sharding import shard
+
+        shard(model, device)
 
 
 def lora_config(command: AdapterOptions, *, dropout: float = 0.0) -> LoRAConfig | None:

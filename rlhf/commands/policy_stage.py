@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
 import torch
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
@@ -88,10 +89,14 @@ class PolicyStage:
     def baseline(self) -> dict[str, float]:
         """How the policy did before it learned; measured once a run, kept in baseline.json."""
         path = self.run.path / "baseline.json"
-        if not path.exists():
-            reference = Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
-            found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
-            write_json(path, found)
+
+        def measure() -> None:
+            if not path.exists():
+                reference = Reference(self.model, dtype=self.evaluator.dtype, weights=self.weights)
+                found = self.evaluator.measure(self.model, reference, folder=self.run.path, step=0)
+                write_json(path, found)
+
+        ranks.by_first(measure)
         return read_json(path)
 
 
@@ -103,7 +108,9 @@ def load_policy(command: PolicyOptions) -> tuple[Transformer, Tokenizer]:
     """
     if not command.base:
         raise ConfigError("name the policy to start from: --base RUN")
-    device = resolve_device(command.device)
+    device: torch.device | None = resolve_device(command.device)
+    if getattr(command, "shard", False):  # it is cut later
+        device = None
     model, tokenizer = load_model(command.base, BASES, device=device)
     dropout = getattr(command, "lora_dropout", 0.0)
     adapt(model, command, seed=command.seed, weights=command.weights, dropout=dropout, others=True)

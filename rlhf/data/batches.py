@@ -16,7 +16,16 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import IGNORE
 from torch import Tensor
 
-__all__ = ["Corpus", "Packed", "batch_of", "by_length", "pack", "pad_right", "target_places"]
+__all__ = [
+    "Corpus",
+    "Packed",
+    "batch_of",
+    "by_length",
+    "num_targets",
+    "pack",
+    "pad_right",
+    "target_places",
+]
 
 TokenArray = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -159,6 +168,15 @@ def by_length(sizes: Sequence[int], *, length: int, other: int) -> list[tuple[li
         found.append((numbers, row))
         spent += cost
     return found if spent < cheapest(whole, [length])[0] else [(whole, length)]
+
+
+def num_targets(text: tuple[Sequence[int], int | Sequence[bool]], length: int) -> int:
+    """How many tokens of a text `pack` makes targets of, in rows of `length`."""
+    tokens, prompt = text
+    stop = min(len(tokens), length)
+    if isinstance(prompt, int):
+        return max(stop - max(prompt, 1), 0)
+    return sum(prompt[1:stop])
 
 
 def pack(

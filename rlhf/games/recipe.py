@@ -18,6 +18,7 @@ from playout.agents.players.load import make_player
 from playout.agents.rating.arena import play_match
 from playout.agents.rating.games import to_record
 from playout.agents.rating.ratings import Result, rate
+from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions, resumed
 from playout.agents.runs.reporting import write_json
@@ -109,7 +110,7 @@ class GamesRecipe:
         }
 
     def _say(self, text: str) -> None:
-        if not self.quiet:
+        if not self.quiet and ranks.is_first():
             print(text, flush=True)
 
     def folder(self, stage: str) -> Path:
@@ -150,7 +151,7 @@ class GamesRecipe:
     def _train(self, stage: str) -> None:
         module = import_module(stages()[stage])
         folder = self.folder(stage)
-        if RunDir.is_run(folder):
+        if ranks.by_first(lambda: RunDir.is_run(folder)):
             machine = self.machine
             command = resumed(
                 module.Command,
@@ -235,6 +236,19 @@ class GamesRecipe:
 
     def __call__(self) -> None:
         """Run what is left to be done; the best policy is left in RUN/model."""
+        ranks.by_first(self._write_data)
+        for number, stage in enumerate(self.stages, 1):
+            name = f"{stage} ({number} of {len(self.stages)})"
+            folder = self.folder(stage)
+            if ranks.by_first(lambda folder=folder: is_finished(folder)):  # type: ignore[misc]
+                self._say(f"{name}: done before")
+            else:
+                self._say(name)
+                self._train(stage)
+            ranks.by_first(lambda stage=stage: self.measure(stage))  # type: ignore[misc]
+        ranks.by_first(self._conclude)
+
+    def _write_data(self) -> None:
         write_data(
             self.data,
             self.game,
@@ -244,14 +258,8 @@ class GamesRecipe:
             threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
             tell=self._say,
         )
-        for number, stage in enumerate(self.stages, 1):
-            name = f"{stage} ({number} of {len(self.stages)})"
-            if is_finished(self.folder(stage)):
-                self._say(f"{name}: done before")
-            else:
-                self._say(name)
-                self._train(stage)
-            self.measure(stage)
+
+    def _conclude(self) -> None:
         best = self.best()
         self._say(f"the best policy by its moves is that of {best}; it is left in model/")
         _place(self.folder(best) / "model", self.run.path / "model")

@@ -12,6 +12,7 @@ import torch
 from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.adapters.lora import adapters_off, has_adapters
 from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.sharding import is_sharded, sharded_copy
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor
 
@@ -68,7 +69,9 @@ class Reference:
         self.dtype = dtype
         self.own = has_adapters(model)
         self.model = model
-        if not self.own:
+        if not self.own and is_sharded(model):
+            self.model = sharded_copy(model, weights)
+        elif not self.own:
             frozen = copy.deepcopy(model).requires_grad_(False)
             self.model = hold_weights(frozen, weights)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from playout.agents.ppo.rollout import Rollout
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation.responses import Responses
@@ -31,6 +32,7 @@ __all__ = [
     "episode_metrics",
     "episodes_of",
     "kl_estimate",
+    "no_episodes",
     "score_episodes",
     "score_texts",
 ]
@@ -67,8 +69,47 @@ class Episodes:
     """float32 [E], the rewards of several functions by their names."""
     groups: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     """int64 [R], which rows are compared with each other: same task, seed and role."""
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"model": 0.0, "environment": 0.0})
     """Time spent in the model and in environments while the episodes were played."""
+
+    @property
+    def count(self) -> int:
+        """R, but 0 where there are no episodes."""
+        return len(self.scores) if len(self.episodes) else 0
+
+
+def no_episodes(pad: int, device: torch.device) -> Episodes:
+    """What a rank has whose episodes have all failed: one row of which no step counts."""
+    false, zero = torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1, 1)
+    number, ids = torch.zeros(1, dtype=torch.long), torch.full((1, 1), pad)
+    rows = TokenRows(
+        obs=ids,
+        actions=ids,
+        valid=false,
+        last=false,
+        cuts=false,
+        rewards=zero,
+        logprobs=zero,
+        turns=torch.zeros_like(ids),
+        episode=number,
+        role=number,
+        num_roles=1,
+        continues=false[0],
+    )
+    obs, zero, false = ids.to(device), zero.to(device), false.to(device)
+    rollout = Rollout(
+        obs=obs,
+        actions=obs,
+        logprobs=zero,
+        values=zero,
+        rewards=zero,
+        terminations=false,
+        truncations=false,
+        valid=false,
+        last_values=zero[0],
+        ref_logprobs=zero,
+    )
+    return Episodes([], rows, rollout, zero[0], zero, zero, zero, groups=number)
 
 
 def episodes_of(responses: Responses) -> list[Episode]:
@@ -135,7 +176,8 @@ def score_episodes(
         kl_coef: Times a token's KL is taken from its reward.
         estimator: k1 or k3.
         missing_end: Taken from the reward of every answer that was cut before it ended.
-        whiten: Divide rewards by their deviation over all valid tokens, their mean kept.
+        whiten: Divide rewards by their deviation over all valid tokens, those of other ranks
+            too, their mean kept.
         microbatch: Rows a forward pass.
         pad: Fills the rows.
     """
@@ -159,8 +201,7 @@ def score_episodes(
     final = scores - missing_end * unfinished.float()
     rewards = -kl_coef * kl + last * final[:, None] + (earned - missing_end * cuts.float())
     if whiten:
-        spread = rewards[valid].std(correction=0)
-        middle = rewards[valid].mean()
+        middle, spread = _moments(rewards[valid])
         rewards = ((rewards - middle) / (spread + 1e-8) + middle) * valid
     never = torch.zeros_like(valid)
     truncations, bootstrap = never, None
@@ -185,6 +226,16 @@ def score_episodes(
     return Episodes(episodes, rows, rollout, total, kl, log_ratio, entropies, columns)
 
 
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of numbers [N] and those of all other ranks."""
+    if ranks.world() == 1:
+        return values.mean(), values.std(correction=0)
+    count, total = ranks.sums([len(values), float(values.sum(dtype=torch.float64))])
+    mean = total / max(count, 1.0)
+    (squares,) = ranks.sums([float((values.double() - mean).square().sum())])
+    return values.new_tensor(mean), values.new_tensor((squares / max(count, 1.0)) ** 0.5)
+
+
 def _values_after(
     policy: LanguagePolicy, rows: TokenRows, episodes: Sequence[Episode], pad: int
 ) -> Tensor:
@@ -203,7 +254,7 @@ def _values_after(
 
 
 def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
-    """Means a row under TRL's names; of environments of several turns also what happened there."""
+    """Means a row under TRL's names, over all ranks."""
     rows, logprobs = found.rows, found.rollout.logprobs
     penalty = -(kl_coef * found.kl.sum(1))
     # All that the policy wrote, also where a variant learns from a part of it. Generation and
@@ -213,7 +264,9 @@ def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
     trained = logprobs[valid]
     ends = [ended for episode in found.episodes for ended in episode.answer_ended]
     gap = (sampled - trained).abs()
-    return fetch(
+    merge, rewards = ranks.merge_metrics, {f"rewards/{n}": c for n, c in found.columns.items()}
+    by_token = ("policy/entropy_avg", "val/sampling_gap", "val/sampling_gap_max")
+    means = fetch(
         {
             "objective/kl": found.log_ratio.sum(1).mean(),
             "objective/entropy": -(logprobs * valid).sum(1).mean(),
@@ -224,7 +277,13 @@ def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
             "val/num_eos_tokens": float(sum(ends)),
             "val/mean_length": float(rows.lengths.float().mean()),
             "val/sampling_gap": gap.mean(),
-            "val/sampling_gap_max": gap.max(),
-            **{f"rewards/{name}": column.mean() for name, column in found.columns.items()},
+            "val/sampling_gap_max": gap.max() if len(gap) else gap.sum(),
+            **{name: column.mean() for name, column in rewards.items()},
         }
     )
+    if ranks.world() == 1:
+        return means
+    tokens = merge({name: means.pop(name) for name in by_token}, weight=len(gap))
+    episodes = merge({name: means.pop(name) for name in rewards}, weight=len(found.episodes))
+    rest = merge(means, weight=found.count, summed=("val/num_eos_tokens",))
+    return rest | tokens | episodes

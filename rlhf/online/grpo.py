@@ -8,6 +8,7 @@ where KL counts (config.py's VARIANTS). Sampling, scoring and the update are tra
 
 import torch
 from playout.agents.ppo.loss import LossVariant
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, to_device
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import GRPOConfig
@@ -115,11 +116,21 @@ class GRPOTrainer(OnlineTrainer):
             spread = _even_spread(episodes.scores, self.config.group)
         else:
             spread = _spread(episodes.scores, to_device(episodes.groups, whole.device))
-        return self.learn(episodes) | fetch({"reward": whole.mean(), **spread})
+        learned = self.learn(episodes)
+        return learned | self._merged(episodes, fetch({"reward": whole.mean(), **spread}))
+
+    def _merged(self, episodes: Episodes, found: dict[str, float]) -> dict[str, float]:
+        """A mean over rows and means over groups, of all ranks."""
+        if ranks.world() == 1:
+            return found
+        rows = ranks.merge_metrics({"reward": found.pop("reward")}, weight=episodes.count)
+        groups = len(episodes.groups.unique()) if episodes.count else 0
+        return rows | ranks.merge_metrics(found, weight=groups)
 
     def _full(self, episodes: Episodes) -> bool:
-        """Whether every group has all its episodes, one row each."""
-        whole = len(episodes.scores) == self.config.batch
+        """Whether every group here has all its episodes, one row each."""
+        groups = ranks.share(self.config.batch // self.config.group, "groups")
+        whole = len(episodes.scores) == len(groups) * self.config.group
         return whole and not any(episode.roles for episode in episodes.episodes)
 
     def _advantages(self, whole: Tensor, episodes: Episodes) -> Tensor:

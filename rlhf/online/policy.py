@@ -7,6 +7,7 @@ sampling temperature, everywhere. The loss is agents/ppo/update.py's, sampling g
 
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
+from playout.agents.runs import ranks
 from playout.errors import ConfigError
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.reference import row_slices, sequence_logprobs
@@ -98,7 +99,10 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
 
     @torch.no_grad()
     def fit_values(self, obs: Tensor, valid: Tensor, returns: Tensor, ridge: float = 1e-2) -> None:
-        """Set the value head to the least-squares fit of `returns` [r, T]: its warm-up."""
+        """Set the value head to the least-squares fit of `returns` [r, T]: its warm-up.
+
+        Of the rows of all ranks; every rank calls it.
+        """
         assert self.value_head is not None
         trunk = self.model if self.critic is None else self.critic
         hidden = torch.cat(
@@ -110,7 +114,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         # In double precision, which not every device has.
         x = (hidden * trunk.norm).cpu().double()
         wanted = returns[valid].cpu().double()
-        gram = x.T @ x
+        gram = ranks.add_(x.T @ x)
         gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-        weight = torch.linalg.solve(gram, x.T @ wanted)
+        weight = torch.linalg.solve(gram, ranks.add_(x.T @ wanted))
         self.value_head.weight.copy_(weight.float()[None])

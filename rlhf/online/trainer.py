@@ -1,8 +1,9 @@
 """What PPO and GRPO on language share: rounds of episodes, scoring and `ppo_update`.
 
 Which tasks a round has, and its random numbers, depend on its number alone; prompts are the
-environment of one turn. Where advantages come from is what ppo.py and grpo.py add; settings are
-config.py's, episodes engine.py's, the rollout is episodes.py's, the update agents/ppo/update.py's.
+environment of one turn. In a job of several ranks each plays and learns from whole groups of a
+round. Where advantages come from is what ppo.py and grpo.py add; settings are config.py's, episodes
+engine.py's, the rollout is episodes.py's, the update agents/ppo/update.py's.
 """
 
 from abc import abstractmethod
@@ -14,6 +15,7 @@ import torch
 from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.loss import LossVariant
 from playout.agents.ppo.update import ppo_update
+from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DataError, EnvironmentFault
@@ -30,7 +32,12 @@ from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.config import OnlineConfig
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
 from playout.rlhf.online.episode import Episode, environment_metrics
-from playout.rlhf.online.episodes import Episodes, episode_metrics, score_episodes
+from playout.rlhf.online.episodes import (
+    Episodes,
+    episode_metrics,
+    no_episodes,
+    score_episodes,
+)
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rewards import RewardFunction
 from playout.rlhf.supervised.reward import RewardModel
@@ -153,6 +160,8 @@ class OnlineTrainer(Trainer):
         engine = self._engine()
         played = engine.run(self._requests(number))
         kept = self._without_failures(played, number)
+        if not kept:  # all failed here, and other ranks go on
+            return no_episodes(self.tokenizer.pad_id, self.model.device)
         found = score_episodes(
             self.policy,
             self.reference,
@@ -185,7 +194,7 @@ class OnlineTrainer(Trainer):
         )
 
     def _requests(self, number: int) -> list[EpisodeRequest]:
-        """The episodes of a round: tasks and seeds by group, a stream for each episode."""
+        """This rank's episodes of a round: tasks and seeds by group, a stream for each episode."""
         config, group = self.config, self.group
         groups = config.batch // group
         tasks: list[Any] = [None] * groups
@@ -194,6 +203,7 @@ class OnlineTrainer(Trainer):
             # With few tasks a round has each several times; every answer has its own stream.
             chosen = (chosen * -(-groups // len(chosen)))[:groups]
             tasks = [self.tasks[i] for i in chosen]
+        own = ranks.share(groups, "groups of answers a round (--batch)")
         seeds = [episode_seed(self.seed, number * groups + place) for place in range(groups)]
         return [
             EpisodeRequest(
@@ -202,20 +212,26 @@ class OnlineTrainer(Trainer):
                 seeds[row // group],
                 number * config.batch + row,
             )
-            for row in range(groups * group)
+            for row in range(own.start * group, own.stop * group)
         ]
 
     def _without_failures(self, played: Sequence[Episode], number: int) -> list[int]:
-        """Which episodes can be learned from; the others are written down or stop the run."""
+        """Which episodes can be learned from; the others are written down or stop the run.
+
+        On all ranks alike: one that fails stops them all.
+        """
         failed = [episode for episode in played if episode.error]
-        if failed and (self.config.on_failure == "stop" or len(failed) == len(played)):
-            raise EnvironmentFault(describe(failed[0]))
-        if failed and self.folder is not None:
-            folder = self.folder / "failures"
-            folder.mkdir(exist_ok=True)
+        total, of = map(round, ranks.sums([len(failed), len(played)]))
+        self.failures = total
+        if total:
             text = "".join(describe(episode) + "\n" for episode in failed)
-            replace_file(folder / f"{number:06d}.txt", text.encode())
-        self.failures = len(failed)
+            told = b"".join(ranks.everybody(text.encode()))
+            if self.config.on_failure == "stop" or total == of:
+                raise EnvironmentFault(told.decode().split("\n", 1)[0])
+            if self.folder is not None and ranks.is_first():
+                folder = self.folder / "failures"
+                folder.mkdir(exist_ok=True)
+                replace_file(folder / f"{number:06d}.txt", told)
         return [index for index, episode in enumerate(played) if not episode.error]
 
     def learn(self, episodes: Episodes) -> dict[str, float]:
@@ -245,9 +261,12 @@ class OnlineTrainer(Trainer):
     def _in_environment(self, found: Episodes) -> dict[str, float]:
         """What happened in the environments of a round."""
         return {
-            **environment_metrics(found.episodes),
+            **ranks.merge_metrics(
+                environment_metrics(found.episodes) if found.episodes else {},
+                weight=len(found.episodes),
+            ),
             "env/failures": float(self.failures),
-            **{f"time/{name}": seconds for name, seconds in found.seconds.items()},
+            **ranks.merge_metrics({f"time/{name}": t for name, t in found.seconds.items()}),
         }
 
     def evaluate(self) -> dict[str, float]:

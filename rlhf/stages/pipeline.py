@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions, resumed
@@ -69,7 +70,7 @@ class Pipeline:
             self.stages.insert(self.stages.index("rlhf") + 1, "grpo")
 
     def _say(self, text: str) -> None:
-        if not self.quiet:
+        if not self.quiet and ranks.is_first():
             print(text, flush=True)
 
     def folder(self, stage: str) -> Path:
@@ -95,7 +96,7 @@ class Pipeline:
     def _train(self, stage: str) -> None:
         module = import_module(stages()[stage])
         folder = self.folder(stage)
-        if RunDir.is_run(folder):
+        if ranks.by_first(lambda: RunDir.is_run(folder)):
             command = resumed(
                 module.Command,
                 folder,
@@ -110,10 +111,20 @@ class Pipeline:
             command = module.Command(run=folder, quiet=self.quiet, **settings)
         module.main(command)
 
-    def _judge(self) -> None:
+    def _report(self, name: str) -> None:
+        from playout.rlhf.evaluation.report import closing, write_report
+
+        page = write_report(self.run.path)
+        self._say(f"{name}: {page}")
+        self._say("\n".join(closing(self.run.path)))
+
+    def _judge(self, name: str) -> None:
         from playout.rlhf.evaluation.comparison import comparison_of
         from playout.rlhf.evaluation.judge import compare_policies
 
+        if (self.folder("judge") / "table.json").exists():
+            return
+        self._say(name)
         found = {}
         for stage in IMPROVING:
             if is_finished(self.folder(stage)):
@@ -133,16 +144,10 @@ class Pipeline:
             name = f"{stage} ({number} of {len(self.stages)})"
             folder = self.folder(stage)
             if stage == "report":
-                from playout.rlhf.evaluation.report import closing, write_report
-
-                page = write_report(self.run.path)
-                self._say(f"{name}: {page}")
-                self._say("\n".join(closing(self.run.path)))
+                ranks.by_first(lambda name=name: self._report(name))  # type: ignore[misc]
             elif stage == "judge":
-                if not (folder / "table.json").exists():
-                    self._say(name)
-                    self._judge()
-            elif is_finished(folder):
+                ranks.by_first(lambda name=name: self._judge(name))  # type: ignore[misc]
+            elif ranks.by_first(lambda folder=folder: is_finished(folder)):  # type: ignore[misc]
                 self._say(f"{name}: done before")
             else:
                 self._say(name)

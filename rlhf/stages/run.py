@@ -1,13 +1,17 @@
 """The run of a stage: opened or continued, its tokenizer made once, marked when it is finished.
 
-Loops, checkpoints and metrics are agents/runs'; model folders are model/folder.py's.
+In a job of several ranks the first one makes, writes and says what there is to be made, written and
+said, and the others wait for it. Loops, checkpoints and metrics are agents/runs'; model folders are
+model/folder.py's.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from playout.agents.runs import ranks
 from playout.agents.runs.console import make_console
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
@@ -19,6 +23,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.adapters.peft_folder import save_adapter
 from playout.rlhf.model.folder import IMPROVING, export_model, model_digest, model_folder
+from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.speed import LanguageTrainer, Speed
 
@@ -31,9 +36,12 @@ __all__ = [
     "mark_finished",
     "open_stage",
     "own_tokenizer",
+    "same_again",
     "stage_source",
     "train_stage",
 ]
+
+C = TypeVar("C", bound=TrainingOptions)
 
 ROWS = "rows.jsonl"
 """Rows that were given from Python, in their run: a resumed run reads them there."""
@@ -58,6 +66,17 @@ def _next_command(run: RunDir) -> str:
     return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
 
 
+def same_again(command: C) -> C:
+    """A command, which continues the run that `--run` names if that is there already."""
+
+    def there() -> bool:
+        return command.run is not None and RunDir.is_run(command.run)
+
+    if command.resume is None and ranks.by_first(there):
+        return dataclasses.replace(command, resume=command.run, run=None)
+    return command
+
+
 def open_stage(
     command: TrainingOptions,
     stage: str,
@@ -76,8 +95,10 @@ def open_stage(
     Raises:
         ConfigError: the device or its type cannot be used; no run is made.
     """
-    pick_dtype(command.dtype, resolve_device(command.device))
-    extra = derive() if command.resume is None else {}
+    device = resolve_device(command.device)
+    pick_dtype(command.dtype, device)
+    ranks.start(device)
+    extra = ranks.by_first(derive) if command.resume is None else {}
     if rows is not None:
         extra["rows"] = ROWS
     instead = "start a new run"
@@ -87,10 +108,10 @@ def open_stage(
     run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)
     if rows is not None and command.resume is None:
         with discarded_unused(run, command):
-            write_rows(run.path / ROWS, rows)
+            ranks.by_first(lambda: write_rows(run.path / ROWS, rows))
     whole = stage in ("all", "games")
     over = command.resume is not None and command.from_step is None and not whole
-    if over and run.record.get("finished"):
+    if over and run.record.get("finished") and ranks.is_first():
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
     return run
 
@@ -124,7 +145,7 @@ def discarded_unused(run: RunDir, command: TrainingOptions) -> Iterator[None]:
     try:
         yield
     except PlayoutError:
-        if command.resume is None:
+        if command.resume is None and ranks.is_first():
             run.discard_unused()
         raise
 
@@ -142,33 +163,47 @@ def check_base(run: RunDir, base: str, stages: Iterable[str]) -> None:
     Raises:
         RunError: the model has changed since.
     """
-    found, kept = model_digest(model_folder(base, stages)), run.record.get("base_sha256")
-    if kept is None:
-        with run.lock():
-            run.update(base_sha256=found)
-    elif kept != found:
-        raise RunError(
-            f"{base} is no longer the model that {run.path} started from; put that back, or start "
-            "a new run"
-        )
+
+    def check() -> None:
+        found, kept = model_digest(model_folder(base, stages)), run.record.get("base_sha256")
+        if kept is None:
+            with run.lock():
+                run.update(base_sha256=found)
+        elif kept != found:
+            raise RunError(
+                f"{base} is no longer the model that {run.path} started from; put that back, or "
+                "start a new run"
+            )
+
+    ranks.by_first(check)
 
 
 def export_stage(
     run: RunDir, model: Transformer, tokenizer: Tokenizer, *, base: str, stages: Iterable[str]
 ) -> None:
     """Leave what a stage has learned in RUN/model, adapters merged, and those in RUN/adapter."""
-    if has_adapters(model):
-        source = model_folder(base, stages).absolute()
-        save_adapter(model, run.path / "adapter", base=str(source))
-        tokenizer.save(run.path / "adapter")
-    export_model(run.path / "model", model, tokenizer)
+    found = whole_model(model)
+
+    def write() -> None:
+        assert found is not None
+        if has_adapters(found):
+            source = model_folder(base, stages).absolute()
+            save_adapter(found, run.path / "adapter", base=str(source))
+            tokenizer.save(run.path / "adapter")
+        export_model(run.path / "model", found, tokenizer)
+
+    ranks.by_first(write)
 
 
 def mark_finished(run: RunDir, *, quiet: bool) -> None:
     """Note in run.json that a stage is complete; say what comes next, where no pipeline goes on."""
-    with run.lock():
-        run.update(finished=True)
-    if not quiet and run.whole is run:
+
+    def mark() -> None:
+        with run.lock():
+            run.update(finished=True)
+
+    ranks.by_first(mark)
+    if not quiet and ranks.is_first() and run.whole is run:
         print(f"run {run.path}: {_next_command(run)}", flush=True)
 
 
@@ -187,7 +222,7 @@ def train_stage(
 ) -> None:
     """Train to the end, with about so many evaluations on the way; says first what it costs."""
     every = evaluation_interval(updates, evaluations)
-    console = make_console(not quiet)
+    console = make_console(not quiet and ranks.is_first())
     speed = Speed(trainer, console)
     if not trainer.finished:
         speed.before()
@@ -205,6 +240,10 @@ def train_stage(
 def own_tokenizer(run: RunDir, make: Callable[[], Tokenizer]) -> Tokenizer:
     """The tokenizer of a run, made once."""
     folder = run.path / "tokenizer"
-    if not (folder / "tokenizer_config.json").exists():
-        make().save(folder)
+
+    def once() -> None:
+        if not (folder / "tokenizer_config.json").exists():
+            make().save(folder)
+
+    ranks.by_first(once)
     return Tokenizer.load(folder)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
+from playout.agents.optim.sharded_adam import held_rows
 from playout.agents.runs.console import Console, short_number
 from playout.agents.runs.trainer import Trainer
 from playout.rlhf.model.adapters.held import QuantizedProjection
@@ -41,14 +42,18 @@ def short_size(count: float) -> str:
 
 
 def least_memory(networks: Iterable[nn.Module]) -> int:
-    """Bytes of all weights, and of gradients and moments of those that learn; shared ones once."""
+    """Bytes of all weights, and of gradients and moments of those that learn; shared ones once.
+
+    Of a model that is cut over ranks, what lies on this one.
+    """
     tensors = {
         id(tensor): tensor
         for network in networks
         for tensor in (*network.parameters(), *network.buffers())
     }
-    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    learned = sum(tensor.numel() for tensor in tensors.values() if tensor.requires_grad)
+    here = [(held_rows(tensor), tensor.requires_grad) for tensor in tensors.values()]
+    total = sum(tensor.numel() * tensor.element_size() for tensor, _ in here)
+    learned = sum(tensor.numel() for tensor, learns in here if learns)
     return total + BYTES_TO_LEARN * learned
 
 

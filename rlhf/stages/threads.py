@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
 from playout.rlhf.model.transformer import Transformer
@@ -78,12 +79,17 @@ def set_threads(run: RunDir, hidden_size: int, threads: int = 0) -> int:
         return threads
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
+    chosen = ranks.by_first(lambda: _kept_threads(run, hidden_size))
+    torch.set_num_threads(chosen)
+    return chosen
+
+
+def _kept_threads(run: RunDir, hidden_size: int) -> int:
+    """The number that a run has, or the one that it gets."""
     kept = run.record.get("threads")
     if isinstance(kept, int) and kept > 0:
-        torch.set_num_threads(kept)
         return kept
     chosen = threads_to_train(hidden_size)
-    torch.set_num_threads(chosen)
     with run.lock():
         run.update(threads=chosen)
     return chosen

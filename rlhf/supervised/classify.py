@@ -20,7 +20,12 @@ from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.tfidf import Features, logistic, ridge
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    own_part,
+    portions,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -109,7 +114,7 @@ class ClassifyTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.rows), self.config.batch, self.learner.steps, seed=self.seed)
-        parts = portions(chosen, self.config.learn.microbatch)
+        parts = portions(own_part(chosen, "texts a step"), self.config.learn.microbatch)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             loss = self._loss(parts[number])

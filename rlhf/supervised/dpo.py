@@ -6,12 +6,13 @@ pair, and its answers are part of a checkpoint: asked again in another batch the
 other bits. Pairs come from data/records.py or online/ranking.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import batch_of, pad_right
@@ -22,8 +23,14 @@ from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
+from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    own_part,
+    portions,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -128,6 +135,7 @@ class DPOTrainer(SupervisedTrainer):
         # Log-probabilities of both responses under the reference, where it has been asked.
         self.reference_logprobs = torch.zeros(len(self.rows), 2, device=model.device)
         self.reference_known = torch.zeros(len(self.rows), dtype=torch.bool)
+        self._asking = True
         self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
@@ -165,6 +173,8 @@ class DPOTrainer(SupervisedTrainer):
         """The reference's log-probability of every row, [2 B]; computed once a pair."""
         known, device = self.reference_known, self.model.device
         missing = [place for place, i in enumerate(chosen) if not known[i]]
+        if self.sharded:  # all ranks ask, or none
+            missing = list(range(len(chosen))) if self._asking else []
         asked = [chosen[place] for place in missing]
         rows, places, wanted = pack_to_device(
             [
@@ -177,7 +187,11 @@ class DPOTrainer(SupervisedTrainer):
         if missing:
             obs, actions, valid = (tensor[rows] for tensor in tensors)
             sums = self.reference.logprobs(obs, actions, valid, rows=len(rows)).sum(1)
-            self.reference_logprobs[places] = sums.view(2, -1).T
+            told = sums.view(2, -1).T
+            if self.sharded:  # what was said before stands
+                before = known[asked].to(device)[:, None]
+                told = torch.where(before, self.reference_logprobs[places], told)
+            self.reference_logprobs[places] = told
             known[asked] = True
         return self.reference_logprobs[wanted].T.flatten()
 
@@ -185,10 +199,28 @@ class DPOTrainer(SupervisedTrainer):
         """One step."""
         config = self.config
         chosen = batch_of(len(self.rows), config.batch, self.learner.steps, seed=self.seed)
-        parts = portions(chosen, config.learn.microbatch)
+        own = own_part(range(len(chosen)), "pairs a step")
+        parts = portions([chosen[place] for place in own], config.learn.microbatch)
         shares = [len(part) / len(chosen) for part in parts]
+        unknown = {i: chosen.index(i) in own for i in chosen if not self.reference_known[i]}
+        self._asking = bool(unknown)
         found = self._step(shares, lambda number: self._loss(parts[number]))
+        if ranks.world() > 1 and unknown:
+            self._tell_all(unknown)
         return {**found, "lr": found["train/learning_rate"]}
+
+    def _tell_all(self, asked: Mapping[int, bool]) -> None:
+        """Every rank learns what the reference said on another, and asks for no pair again.
+
+        Args:
+            asked: Pairs that were new in this step, and whether this rank's answer is the one that
+                counts: of a pair that came twice, the first one's is.
+        """
+        pairs, mine = list(asked), torch.tensor(list(asked.values()))
+        table = self.reference_logprobs
+        told = torch.where(mine.to(table.device)[:, None], table[pairs], 0.0)
+        table[pairs] = ranks.add_(told)
+        self.reference_known[pairs] = True
 
     def _loss(self, chosen: Sequence[int]) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Mean over some pairs, and what shows in the log."""
@@ -254,11 +286,12 @@ class DPOTrainer(SupervisedTrainer):
             )
             for name, value in found.items():
                 totals[name] += value * len(part) / len(rows)
-        if self.folder is not None:
+        speaker = None if self.folder is None else whole_model(self.model)
+        if self.folder is not None and speaker is not None:
             write_answers(
                 self.folder,
                 self.learner.steps,
-                self.model,
+                speaker,
                 self.talk,
                 self.prompts,
                 max_new_tokens=self.config.max_new_tokens,

@@ -47,15 +47,16 @@ class MaskedBatch:
         """The rows in batches of at most `size`; all in one if that is 0."""
         if size <= 0 or size >= len(self.ids):
             return [self]
-        return [
-            MaskedBatch(
-                self.ids[rows],
-                self.targets[rows],
-                self.lengths[rows],
-                None if self.follows is None else self.follows[rows],
-            )
-            for rows in (slice(at, at + size) for at in range(0, len(self.ids), size))
-        ]
+        return [self.rows(slice(at, at + size)) for at in range(0, len(self.ids), size)]
+
+    def rows(self, chosen: slice) -> "MaskedBatch":
+        """Some consecutive rows."""
+        return MaskedBatch(
+            self.ids[chosen],
+            self.targets[chosen],
+            self.lengths[chosen],
+            None if self.follows is None else self.follows[chosen],
+        )
 
 
 def mask_tokens(

@@ -18,7 +18,12 @@ from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    own_part,
+    portions,
+)
 from torch import Tensor
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
@@ -89,7 +94,8 @@ class PretrainTrainer(SupervisedTrainer):
         window = self.train_corpus.windows(
             self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
         )
-        windows = list(zip(*(portions(x, config.learn.microbatch) for x in window), strict=True))
+        own = [own_part(x, "rows a step (--rows)") for x in window]
+        windows = list(zip(*(portions(x, config.learn.microbatch) for x in own), strict=True))
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             with autocast(self.dtype, self.model.device):
@@ -144,9 +150,11 @@ class MaskedTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
-        parts = batch.portions(self.config.learn.microbatch)
-        hidden = [part.num_targets for part in parts]
-        shares = [count / max(sum(hidden), 1) for count in hidden]
+        rows_here = own_part(range(len(batch.ids)), "rows a step (--rows)")
+        own = batch.rows(slice(rows_here.start, rows_here.stop))
+        parts = own.portions(self.config.learn.microbatch)
+        hidden = max(batch.num_targets, 1)
+        shares = [part.num_targets / hidden for part in parts]
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             part, share = parts[number], shares[number]
@@ -154,7 +162,8 @@ class MaskedTrainer(SupervisedTrainer):
             rows = len(part.ids) / len(batch.ids) / share if share else 0.0
             with autocast(self.dtype, self.model.device):
                 loss, metrics = masked_loss(self.model, self.head, part, pair_weight=rows)
-            found = {f"train/{name}": value for name, value in metrics.items()}
+            by_row = {name: rows if name.startswith("pair_") else 1.0 for name in metrics}
+            found = {f"train/{name}": value * by_row[name] for name, value in metrics.items()}
             return loss, {**found, "train/loss": loss.detach()}
 
         return self._step(shares, loss_of)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import pack_to_device
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, ConfigError, RunError
@@ -29,7 +30,12 @@ from playout.rlhf.model.huggingface import from_pretrained, load_heads
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.bradley_terry import preference_loss, win_probability
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    own_part,
+    portions,
+)
 from torch import Tensor, nn
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer"]
@@ -268,23 +274,29 @@ class RewardTrainer(SupervisedTrainer):
         pairs = self.train.batch(self.config.batch, self.learner.steps, seed=self.seed)
         columns = pairs.first, pairs.second, pairs.votes, pairs.margins
         pairs = Pairs(pairs.texts, *pack_to_device(columns, self.reward.model.device))
-        parts = portions(pairs.texts, self.config.learn.microbatch)
-        if len(parts) == 1:
+        parts = portions(own_part(pairs.texts, "texts a step"), self.config.learn.microbatch)
+        if len(parts) == ranks.world() == 1:
             return self._step([1.0], lambda _: self._loss(self._scores(pairs.texts), pairs))
         # Every text may be compared with every other: the loss is differentiated by their scores
         # first, then these by the weights, part by part.
         with torch.no_grad(), self._dropout():
-            found = torch.cat([self._scores(part) for part in parts])
-        loss, metrics = self._loss(found.requires_grad_(), pairs)
+            own = torch.cat([self._scores(part) for part in parts])
+        place = ranks.share(len(pairs.texts), "texts a step")
+        found = own.new_zeros(len(pairs.texts))
+        found[place.start : place.stop] = own
+        loss, metrics = self._loss(ranks.add_(found).requires_grad_(), pairs)
         asked = [found, self.log_tie] if self.has_ties else [found]
         grad, *tie_grads = torch.autograd.grad(loss, asked)
-        grads = grad.split([len(part) for part in parts])
+        grads = grad[place.start : place.stop].split([len(part) for part in parts])
+        # What every rank computes alike counts once.
+        once = 1.0 / ranks.world()
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             part = (self._scores(parts[number]) * grads[number]).sum()
             if number:
                 return part, {}
-            return part + sum(self.log_tie * one for one in tie_grads), metrics
+            shown = {name: value * once for name, value in metrics.items()}
+            return part + sum(self.log_tie * (one * once) for one in tie_grads), shown
 
         return self._step([1.0] * len(parts), loss_of)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from playout.errors import DataError
-from playout.rlhf.data.batches import Packed, batch_of, by_length, pack
+from playout.rlhf.data.batches import Packed, batch_of, by_length, num_targets, pack
 from playout.rlhf.data.encoding import (
     TokenRow,
     TokenRows,
@@ -26,8 +26,14 @@ from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    own_part,
+    portions,
+)
 from torch import Tensor, nn
 
 __all__ = ["SFTConfig", "SFTTrainer", "usual_rate"]
@@ -142,9 +148,13 @@ class SFTTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.texts), self.config.batch, self.learner.steps, seed=self.seed)
-        parts = portions([self.texts[i] for i in chosen], self.config.learn.microbatch)
+        own = own_part(chosen, "demonstrations a step")
+        parts = portions([self.texts[i] for i in own], self.config.learn.microbatch)
         packs = [packed for part in parts for packed in self._packs(part)]
-        learned = sum(len(packed.places) for packed in packs)
+        if not packs:  # other ranks may have something to learn
+            packs = [pack(parts[0], length=self.length, pad=self.tokenizer.pad_id)]
+        # Of the whole step, so that every rank divides by the same number.
+        learned = sum(num_targets(self.texts[i], self.length) for i in chosen)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             loss, _ = self._loss(packs[number])
@@ -160,11 +170,12 @@ class SFTTrainer(SupervisedTrainer):
             for packed in self._packs(self.heldout[start : start + 128]):
                 loss, count = self._loss(packed)
                 nats, tokens = nats + float(loss) * count, tokens + count
-        if self.folder is not None:
+        speaker = None if self.folder is None else whole_model(self.model)
+        if self.folder is not None and speaker is not None:
             write_answers(
                 self.folder,
                 self.learner.steps,
-                self.model,
+                speaker,
                 self.talk,
                 self.prompts,
                 max_new_tokens=self.config.max_new_tokens,

@@ -10,15 +10,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from playout.agents.optim.device_adam import make_adam
+from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.model.adapters.held import learned_state, load_learned
 from playout.rlhf.model.adapters.lora import dropout_at
+from playout.rlhf.model.sharding import is_sharded
 from torch import Tensor, nn
 
-__all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "portions"]
+__all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "own_part", "portions"]
 
 S = TypeVar("S", bound=Sequence[Any] | Tensor)
 
@@ -40,7 +44,7 @@ class LearnConfig:
     dtype: str = "auto"
     """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
     microbatch: int = 0
-    """Records a forward pass, to save memory; 0 takes a step's whole batch."""
+    """Records a forward pass, to save memory; 0 takes a step's whole batch, or this rank's."""
 
     def __post_init__(self) -> None:
         if self.microbatch < 0:
@@ -54,6 +58,16 @@ def portions(batch: S, size: int) -> list[S]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]  # type: ignore[misc, return-value]
 
 
+def own_part(batch: S, what: str) -> S:
+    """The consecutive records of a step's batch that this rank learns from; all with one process.
+
+    Raises:
+        ConfigError: there are more ranks than records; `what` names these.
+    """
+    part = ranks.share(len(batch), what)
+    return batch[part.start : part.stop]  # type: ignore[return-value]
+
+
 class Learner:
     """Parameters, their optimiser and the schedule of its learning rate.
 
@@ -65,8 +79,10 @@ class Learner:
         self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
     ) -> None:
         self.config, self.total_steps = config, max(total_steps, 1)
-        self.optimizer = make_adam(
-            parameters,
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        make = ShardedAdam if learned and is_cut(learned[0]) else make_adam
+        self.optimizer = make(
+            learned,
             lr=config.learning_rate,
             betas=(0.9, 0.95),
             eps=1e-8,
@@ -101,12 +117,13 @@ class Learner:
 
         Args:
             shares: What part of the batch's mean each is, such as its targets over all of them;
-                they add up to 1. The sum of the losses times these is what is differentiated.
+                those of all ranks add up to 1. The sum of the losses times these is what is
+                differentiated, over all ranks.
             part: From a part's number to its own mean loss and metrics; called in order, and each
                 is differentiated before the next is asked for.
 
         Returns:
-            Metrics of the whole batch: means of the parts' by their shares.
+            Metrics of the whole batch, the same on every rank: means of the parts' by their shares.
 
         Raises:
             DivergedError: the gradient is not finite.
@@ -118,6 +135,11 @@ class Learner:
             (loss * share).backward()  # type: ignore[no-untyped-call]
             for name, value in found.items():
                 metrics[name] = metrics[name] + value * share if name in metrics else value * share
+        if ranks.world() > 1:  # gradients and metrics are added up in one message
+            device = self.optimizer.parameters[0].device
+            told = torch.stack([torch.as_tensor(x).to(device).float() for x in metrics.values()])
+            self.optimizer.sum_over_ranks([told])
+            metrics = dict(zip(metrics, told.unbind(), strict=True))
         self.optimizer.lr = self.learning_rate(self.steps)
         norm = self.optimizer.advance(self.config.max_grad_norm)
         self.steps += 1
@@ -175,12 +197,34 @@ class SupervisedTrainer(Trainer):
         part: Callable[[int], tuple[Tensor, Mapping[str, Tensor | float]]],
     ) -> dict[str, float]:
         """`Learner.step_parts`, with the dropout of this step."""
+        if self.sharded:
+            # Every pass gathers weights from all ranks, so all make as many, the last for nothing.
+            passes = round(ranks.largest([len(shares)])[0])
+            shares, own, last = [*shares, *[0.0] * (passes - len(shares))], part, len(shares) - 1
+
+            def part(number: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+                return own(min(number, last))
+
         with self._dropout():
             return self.learner.step_parts(shares, part)
 
     def _dropout(self) -> AbstractContextManager[None]:
-        """Inside, adapters drop what this step's number says."""
-        return dropout_at(self.parts.values(), [self.seed, self.learner.steps])
+        """Inside, adapters drop what this step's number says, and the rank's where there are many.
+
+        What is dropped depends on how a batch is cut, into ranks as into parts.
+        """
+        place = [ranks.rank()] if ranks.rank() else []
+        return dropout_at(self.parts.values(), [self.seed, self.learner.steps, *place])
+
+    @property
+    def sharded(self) -> bool:
+        """Whether what learns is cut over ranks, so that nothing is computed by one alone."""
+        return any(is_sharded(part) for part in self.parts.values())
+
+    @property
+    def evaluates_together(self) -> bool:  # type: ignore[override]
+        """Whether all ranks are needed to measure."""
+        return self.sharded
 
     @property
     def networks(self) -> list[nn.Module]:

@@ -1,6 +1,5 @@
 """Run every stage in order, from raw text to a policy that people prefer, with a report."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,19 +30,17 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the pipeline."""
-    from playout.agents.runs.directory import RunDir
+    from playout.agents.runs import ranks
     from playout.rlhf.data.datasets import choose_source
     from playout.rlhf.stages.pipeline import Pipeline
-    from playout.rlhf.stages.run import mark_finished, open_stage
+    from playout.rlhf.stages.run import mark_finished, open_stage, same_again
     from playout.rlhf.stages.sizes import recipe
 
     recipe(command.size)
-    if command.run is not None and command.resume is None and RunDir.is_run(command.run):
-        # The same command again means: go on.
-        command = dataclasses.replace(command, resume=command.run, run=None)
+    command = same_again(command)
     run = open_stage(command, "all", lambda: {"material": choose_source(command.data)})
     source = run.config["material"]
-    if not command.quiet:
+    if not command.quiet and ranks.is_first():
         words = "built-in made-up reviews" if source == "synthetic" else "fetched real text"
         print(f"size {command.size}, working on {words}, in {run.path}", flush=True)
     Pipeline(

@@ -49,6 +49,7 @@ class Command(MicrobatchOptions, StageOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs import ranks
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
@@ -71,8 +72,9 @@ def main(command: Command) -> int:
     table = []
     for name, task in tasks.items():
         table += _measure_models(command, run, name, task)
-    write_json(run.path / "table.json", table)
-    _show(table)
+    ranks.by_first(lambda: write_json(run.path / "table.json", table))
+    if ranks.is_first():
+        _show(table)
     mark_finished(run, quiet=command.quiet)
     return 0
 
@@ -91,6 +93,7 @@ def _measure_models(
     command: Command, run: RunDir, name: str, task: TextTask
 ) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
+    from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.model.folder import load_model
@@ -117,12 +120,12 @@ def _measure_models(
         model.recompute = command.checkpoint_activations
         set_threads(run, model.config.hidden_size, command.threads)
         trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
-        inner = RunDir.open_or_create(
-            run.subrun(f"{name}-{kind}"),
-            kind="rlhf.classify.model",
-            config={"task": name, "model": kind},
-            seed=command.seed,
-        )
+        folder, settings = run.subrun(f"{name}-{kind}"), {"task": name, "model": kind}
+        if ranks.by_first(lambda folder=folder: RunDir.is_run(folder)):  # type: ignore[misc]
+            inner = RunDir.open(folder)
+        else:
+            made = "rlhf.classify.model"
+            inner = RunDir.create(folder, kind=made, config=settings, seed=command.seed)
         train_stage(trainer, inner, updates=config.steps, evaluations=4, quiet=command.quiet)
         rows.append(_row(name, kind, trainer.predictions(), task))
     return rows

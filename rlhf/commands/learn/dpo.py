@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.environment_options import EnvironmentOptions
-from playout.rlhf.commands.memory_options import MicrobatchOptions
+from playout.rlhf.commands.memory_options import (
+    MicrobatchOptions,
+    ShardOptions,
+    check_shard,
+    spread,
+)
 from playout.rlhf.commands.options import (
     Data,
     OptionalFile,
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, PolicyOptions):
+class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, ShardOptions, PolicyOptions):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
@@ -106,6 +111,10 @@ def train(
 
     if not command.base:
         raise ConfigError("name the policy to start from: --base RUN")
+    # Samples are written by a model that is whole.
+    quantised = command.weights in ("int8", "nf4")
+    scored = command.reward or reward_fn
+    check_shard(command, reward=scored, env=command.env, weights=quantised)
     file = data_file(command.data, command.preferences, "--preferences")
     data = command.data if file == command.preferences else "auto"
     command = replace(command, preferences=file, data=data)
@@ -143,6 +152,7 @@ def _config(command: Command) -> DPOConfig:
 
 def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row] | None) -> RunDir:
     """DPO without any reward: held-out pairs say how well it goes."""
+    from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
     from playout.rlhf.commands.policy_stage import BASES, load_policy
     from playout.rlhf.data.conversations import prompt_text
@@ -175,6 +185,7 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
     set_threads(run, model.config.hidden_size, command.threads)
     check_base(run, command.base, BASES)
     with discarded_unused(run, command):
+        spread(model, command, resolve_device(command.device))
         trainer = DPOTrainer(
             model,
             tokenizer,
@@ -199,6 +210,7 @@ def _measured_by_reward(
     rows: list[Row] | None,
 ) -> RunDir:
     """DPO on given pairs, or on samples that the reward ranks, measured by the reward."""
+    from playout.agents.runs import ranks
     from playout.rlhf.commands.policy_stage import open_policy_stage, train_policy
     from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.data.records import read_preferences
@@ -211,10 +223,14 @@ def _measured_by_reward(
     config = _config(command)
     stage = open_policy_stage(command, "dpo", reward_fn, rows)
     path = stage.run.path / "pairs.jsonl"
-    if pairs is None and not path.exists():
-        wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
-        with discarded_unused(stage.run, command):
+
+    def make_pairs() -> None:
+        if pairs is None and not path.exists():
+            wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
             write_preferences(path, _ranked(command, stage, wanted))
+
+    with discarded_unused(stage.run, command):
+        ranks.by_first(make_pairs)
     stage.baseline()
     talk = conversation_format(stage.tokenizer, plain=command.plain)
     if pairs is not None and talk.speaks_in_turns:

@@ -1,6 +1,5 @@
 """A language policy learns a game from nothing, with a report of how good it became at what."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,24 +32,22 @@ class Command(TrainingOptions):
 
 def main(command: Command) -> int:
     """Run the recipe."""
-    from playout.agents.runs.directory import RunDir
+    from playout.agents.runs import ranks
     from playout.envs.core.registry import given_game
     from playout.errors import ConfigError
     from playout.rlhf.games.recipe import SIZES, GamesRecipe
-    from playout.rlhf.stages.run import mark_finished, open_stage
+    from playout.rlhf.stages.run import mark_finished, open_stage, same_again
 
     if command.size not in SIZES:
         raise ConfigError(f"there is no size {command.size!r}; choose from {', '.join(SIZES)}")
     if command.size == "smollm2" and not command.base:
         raise ConfigError("the size smollm2 begins with a model: --base FOLDER of SmolLM2")
-    if command.run is not None and command.resume is None and RunDir.is_run(command.run):
-        # The same command again means: go on.
-        command = dataclasses.replace(command, resume=command.run, run=None)
+    command = same_again(command)
     game = given_game(command.game)
     shown = f"rules={str(command.rules or bool(command.base)).lower()}"
     derived = {"env": f"game:{game}", "env_options": shown}
     run = open_stage(command, "games", lambda: derived)
-    if not command.quiet:
+    if not command.quiet and ranks.is_first():
         print(f"size {command.size}, learning {game}, in {run.path}", flush=True)
     GamesRecipe(
         run,

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import MicrobatchOptions
+from playout.rlhf.commands.memory_options import (
+    MicrobatchOptions,
+    ShardOptions,
+    check_shard,
+    first_device,
+    spread,
+)
 from playout.rlhf.commands.options import Data, Size, StageOptions, data_file, stage_command
 from tyro.conf import arg
 
@@ -42,7 +48,7 @@ class ShapeOptions:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(ShapeOptions, MicrobatchOptions, StageOptions):
+class Command(ShapeOptions, MicrobatchOptions, ShardOptions, StageOptions):
     """Pretrain on text; the model is left in RUN/model."""
 
     text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
@@ -93,11 +99,14 @@ def pretrain(text: Source | Iterable[str] = "", **options: Any) -> RunDir:
 
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Pretrain as the command says, on the texts of `rows` if they are given."""
+    from playout.agents.runs import ranks
     from playout.errors import DataError
     from playout.rlhf.data.datasets import HELD_OUT, Datasets, choose_source, hold_out
     from playout.rlhf.data.records import read_texts
     from playout.rlhf.generation.tokenizer import Tokenizer
     from playout.rlhf.model.folder import export_model, model_folder
+    from playout.rlhf.model.sharding import whole_model
+    from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import (
         discarded_unused,
         mark_finished,
@@ -110,6 +119,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.stages.threads import set_threads
 
     _check_shape(command)
+    check_shard(command, compile=command.compile)
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
     own = None
@@ -139,13 +149,15 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     trainer.model.recompute = command.checkpoint_activations
     set_threads(run, trainer.model.config.hidden_size, command.threads)
     train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
-    heads = {name: part for name, part in trainer.parts.items() if name != "model"}
-    export_model(
-        run.path / "model",
-        trainer.model,
-        tokenizer,
-        heads={"mlm": heads["head"]} if heads else {},
-    )
+    found = {name: whole_model(part) for name, part in trainer.parts.items()}
+
+    def write() -> None:
+        model, head = found["model"], found.get("head")
+        assert isinstance(model, Transformer)
+        heads = {} if head is None else {"mlm": head}
+        export_model(run.path / "model", model, tokenizer, heads=heads)
+
+    ranks.by_first(write)
     mark_finished(run, quiet=command.quiet)
     return run
 
@@ -248,10 +260,12 @@ def _decoder(
     from playout.rlhf.supervised.pretrain import PretrainTrainer
 
     device = resolve_device(command.device)
+    home = first_device(command, device)
     if command.base:
-        model, _ = load_model(command.base, device=device)
+        model, _ = load_model(command.base, device=home)
     else:
-        model = Transformer(_new_shape(command, tokenizer), seed=command.seed).to(device)
+        model = Transformer(_new_shape(command, tokenizer), seed=command.seed).to(home)
+    spread(model, command, device)
     return PretrainTrainer(
         model,
         Corpus.of(tokenizer, texts),
@@ -271,9 +285,14 @@ def _encoder(
 
     shape = _new_shape(command, tokenizer)
     device = resolve_device(command.device)
+    home = first_device(command, device)
+    model = Transformer(shape, seed=command.seed).to(home)
+    head = MaskedTokenHead(shape, seed=command.seed + 1).to(home)
+    for part in (model, head):
+        spread(part, command, device)
     return MaskedTrainer(
-        Transformer(shape, seed=command.seed).to(device),
-        MaskedTokenHead(shape, seed=command.seed + 1).to(device),
+        model,
+        head,
         tokenizer,
         (texts, heldout),
         _size(command, shape.max_position_embeddings),

@@ -91,6 +91,7 @@ def reward(base: Any = "", data: Source = "auto", **options: Any) -> RunDir:
 
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Fit the model as the command says, to `rows` if they are given."""
+    from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
@@ -164,12 +165,17 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     with discarded_unused(run, command):
         trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
-    samples = _policy_samples(command, prompts) if command.policy else trainer.test.texts
-    trainer.reward.normalise(samples)
-    table = trainer.measure()
-    trainer.reward.save(run.path / "model")
-    write_json(run.path / "table.json", table)
-    if not command.quiet:
+
+    def conclude() -> dict[str, Any]:
+        samples = _policy_samples(command, prompts) if command.policy else trainer.test.texts
+        trainer.reward.normalise(samples)
+        found = trainer.measure()
+        trainer.reward.save(run.path / "model")
+        write_json(run.path / "table.json", found)
+        return found
+
+    table = ranks.by_first(conclude)
+    if not command.quiet and ranks.is_first():
         same = comparisons[0] is comparisons[1]
         where = "the pairs that it learned from" if same else "held-out pairs"
         low, high = table["accuracy_interval"]

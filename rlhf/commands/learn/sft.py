@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import AdapterOptions, MicrobatchOptions, adapt
+from playout.rlhf.commands.memory_options import (
+    AdapterOptions,
+    MicrobatchOptions,
+    ShardOptions,
+    adapt,
+    check_shard,
+    first_device,
+    spread,
+)
 from playout.rlhf.commands.options import (
     Data,
     HeldWeights,
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TextOptions, AdapterOptions, MicrobatchOptions, StageOptions):
+class Command(TextOptions, AdapterOptions, MicrobatchOptions, ShardOptions, StageOptions):
     """Imitate demonstrations; the model is left in RUN/model."""
 
     base: RequiredRun = ""
@@ -99,7 +107,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         raise ConfigError("name the pretrained model: --base RUN")
     if command.steps and command.epochs:
         raise ConfigError("give --steps or --epochs, not both")
-    numbers = recipe(command.size)
+    check_shard(command, weights=command.weights in ("int8", "nf4"))
+    numbers, device = recipe(command.size), resolve_device(command.device)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
     join = command.join == "space"
@@ -109,7 +118,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     own = None
     if source != "":
         own = Datasets("files").demonstrations(source, join=join, by=by)
-    model, tokenizer = load_model(command.base, ["pretrain"], device=resolve_device(command.device))
+    model, tokenizer = load_model(command.base, ["pretrain"], device=first_device(command, device))
     adapt(
         model,
         command,
@@ -144,6 +153,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         ),
     )
     with discarded_unused(run, command):
+        spread(model, command, device)
         talk = conversation_format(tokenizer, plain=command.plain)
         if own and talk.speaks_in_turns:  # the texts that come with playout are to be continued
             train_side = as_turns(sides[0])

@@ -1,6 +1,7 @@
 """Sample n answers and keep the best by the reward: what no training can do."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.options import PolicyOptions
@@ -17,16 +18,22 @@ class Command(PolicyOptions):
 
 def main(command: Command) -> int:
     """Run the stage."""
+    from playout.agents.runs import ranks
     from playout.agents.runs.reporting import write_json
     from playout.rlhf.commands.policy_stage import open_policy_stage
     from playout.rlhf.evaluation.best_of_n import best_of_n
     from playout.rlhf.stages.run import mark_finished
 
     stage = open_policy_stage(command, "best-of-n")
-    table, shown = best_of_n(stage.model, stage.prompt_evaluator, command.sizes)
-    write_json(stage.run.path / "samples.json", shown)
-    write_json(stage.run.path / "table.json", table)
-    if not command.quiet:
+
+    def measure() -> Any:
+        found, shown = best_of_n(stage.model, stage.prompt_evaluator, command.sizes)
+        write_json(stage.run.path / "samples.json", shown)
+        write_json(stage.run.path / "table.json", found)
+        return found
+
+    table = ranks.by_first(measure)
+    if not command.quiet and ranks.is_first():
         from rich.console import Console
         from rich.table import Table
 

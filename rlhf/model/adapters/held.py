@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.sharding import is_sharded, take_state, whole_state
 from playout.rlhf.model.transformer import Projection, Transformer
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -180,7 +181,12 @@ def learning_copy(model: Transformer) -> Transformer:
 
 
 def learned_state(module: nn.Module) -> dict[str, Tensor]:
-    """`state_dict` without what does not learn: a checkpoint's part for a frozen base."""
+    """`state_dict` without what does not learn: a checkpoint's part for a frozen base.
+
+    Of a model that is cut over ranks it is whole on rank 0, empty on others; all ranks call it.
+    """
+    if is_sharded(module):
+        return whole_state(module, frozen=False)
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
@@ -193,7 +199,9 @@ def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: something that learns is missing or of another shape.
     """
-    wanted = learned_state(module)
+    wanted = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not is_sharded(module):
+        wanted = learned_state(module)
     missing = sorted(set(wanted) - set(state))
     if missing:
         raise CheckpointError(f"the checkpoint lacks {missing[0]}, which learns in this run")
@@ -203,4 +211,7 @@ def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
                 f"{name} has shape {list(state[name].shape)} in the checkpoint and "
                 f"{list(tensor.shape)} in this run"
             )
-    module.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    if is_sharded(module):
+        take_state(module, {name: state[name] for name in wanted})
+    else:
+        module.load_state_dict({name: state[name] for name in wanted}, strict=False)

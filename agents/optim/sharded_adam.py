@@ -1,0 +1,132 @@
+"""Adam of parameters that lie cut over ranks (FSDP2): every rank moves its own rows.
+
+A step is DeviceAdam's on the rows at hand; only the norm of the gradient is a sum over ranks. What
+is saved is the state of the whole, the same that the other Adams keep, so that a run goes on with
+any number of ranks, cut or not. Cutting and gathering while a model computes is torch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from playout.agents.optim.adam import unique_parameters
+from playout.agents.optim.device_adam import DeviceAdam
+from playout.agents.optim.flat import add_together, joined, views
+from playout.agents.runs import ranks
+from playout.errors import CheckpointError
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+__all__ = ["ShardedAdam", "held_rows", "is_cut", "own_rows", "whole"]
+
+
+def is_cut(tensor: Tensor) -> bool:
+    """Whether a tensor lies cut over ranks."""
+    return hasattr(tensor, "full_tensor")  # the type itself would import torch.distributed
+
+
+def held_rows(tensor: Tensor) -> Tensor:
+    """The rows of a cut tensor that lie here, in the same memory; of another one, all."""
+    plain = tensor.detach()
+    return cast("DTensor", plain).to_local() if is_cut(tensor) else plain
+
+
+def own_rows(full: Tensor, like: Tensor) -> Tensor:
+    """Of a whole tensor the rows that this rank holds of the cut one `like`."""
+    each = -(-full.shape[0] // ranks.world())
+    start = min(ranks.rank() * each, full.shape[0])
+    return full[start : start + held_rows(like).shape[0]]
+
+
+def whole(tensor: Tensor, rows: Tensor | None = None) -> Tensor:
+    """A cut tensor gathered, or what every rank holds in `rows` beside it; all ranks call it."""
+    from torch.distributed.tensor import DTensor
+
+    cut = cast("DTensor", tensor.detach())
+    if rows is not None:
+        cut = DTensor.from_local(
+            rows, cut.device_mesh, cut.placements, shape=cut.shape, stride=cut.stride()
+        )
+    return cut.full_tensor()
+
+
+class ShardedAdam(DeviceAdam):
+    """DeviceAdam whose parameters are cut.
+
+    Attributes:
+        whole: The cut parameters; `parameters` are the rows of them that lie here.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-5,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """The parameters are of one type on one device, all of them cut."""
+        self.whole = unique_parameters(parameters)
+        here = [nn.Parameter(held_rows(parameter)) for parameter in self.whole]
+        super().__init__(here, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        super().zero_grad()
+        for parameter in self.whole:
+            parameter.grad = None
+
+    def sum_over_ranks(self, also: Sequence[Tensor] = ()) -> None:
+        """Replace tensors by their sums over all ranks; gradients come as such."""
+        add_together(also)
+
+    @torch.no_grad()
+    def advance(self, max_grad_norm: float = math.inf, *, skip: Tensor | None = None) -> Tensor:
+        """As `DeviceAdam.advance`; all ranks call it."""
+        for parameter, here in zip(self.whole, self.parameters, strict=True):
+            grad = parameter.grad
+            # FSDP2 leaves means over ranks, and a rank of few rows with none of them.
+            here.grad = None if grad is None or not here.numel() else held_rows(grad)
+            if here.grad is not None:
+                here.grad.mul_(ranks.world())
+        return super().advance(max_grad_norm, skip=skip)
+
+    def _norm(self, grads: Sequence[Tensor]) -> Tensor:
+        squares = [grad.float().square().sum() for grad in grads]
+        total = torch.stack(squares).sum() if squares else torch.zeros((), device=self.device)
+        return ranks.add_(total).sqrt()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the whole on rank 0, on the processor; all ranks call it."""
+        found = {name: self._gathered(getattr(self, name)) for name in ("exp_avg", "exp_avg_sq")}
+        return {**found, "step_count": self.step_count, "lr": self.lr}
+
+    def _gathered(self, moments: Sequence[Tensor]) -> Tensor:
+        parts = []
+        for parameter, moment in zip(self.whole, moments, strict=True):
+            full = whole(parameter, moment)
+            if ranks.is_first():
+                parts.append(full.cpu())
+        return joined(parts) if parts else torch.zeros(0)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the state of any Adam; the number of parameters must agree."""
+        size = sum(parameter.numel() for parameter in self.whole)
+        for name, mine in (("exp_avg", self.exp_avg), ("exp_avg_sq", self.exp_avg_sq)):
+            if state[name].numel() != size:
+                raise CheckpointError(
+                    f"the optimiser's {name} holds {state[name].numel()} numbers, "
+                    f"the model has {size}"
+                )
+            shapes = [torch.empty(parameter.shape, device="meta") for parameter in self.whole]
+            parts = [part for _, part in views(state[name], shapes)]
+            for tensor, part, parameter in zip(mine, parts, self.whole, strict=True):
+                tensor.copy_(own_rows(part, parameter))
+        self.steps.fill_(int(state["step_count"]))
+        self.lr = float(state["lr"])

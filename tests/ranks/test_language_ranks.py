@@ -1,0 +1,62 @@
+"""Language stages under three ranks learn what one process learns, cut models included."""
+
+import numpy as np
+import pytest
+from language_work import CUT, work
+from launch import launch
+from small_stages import STAGES
+
+ONLINE = ("grpo", "dr_grpo", "rlhf", "failures")
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return work()
+
+
+@pytest.fixture(scope="module")
+def together():
+    return launch(3, "from language_work import work\nreturn work()")
+
+
+def check_equal(found, wanted):
+    """To rounding: the moments of the gradient as a whole, and every metric."""
+    left, right = (np.array(side["moments"]) for side in (found, wanted))
+    assert np.linalg.norm(right) > 1e-4
+    assert np.linalg.norm(left - right) < 1e-4 * np.linalg.norm(right)
+    for row, expected in zip(found["shown"], wanted["shown"], strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_supervised_step_of_three_ranks_is_that_of_one(stage, alone, together):
+    found = [rank["supervised"][stage] for rank in together]
+    check_equal(found[0], alone["supervised"][stage])
+    assert all(one["digest"] == found[0]["digest"] for one in found)
+    assert all(one["shown"] == found[0]["shown"] for one in found)
+
+
+@pytest.mark.parametrize("kind", ONLINE)
+def test_a_round_of_three_ranks_samples_and_learns_what_one_does(kind, alone, together):
+    found = [rank["online"][kind] for rank in together]
+    check_equal(found[0], alone["online"][kind])
+    assert all(one["digest"] == found[0]["digest"] for one in found)
+    assert all(one["shown"] == found[0]["shown"] for one in found)
+
+
+def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(alone, together):
+    first, second = (row["env/failures"] for row in alone["online"]["failures"]["shown"])
+    assert first >= 4 and second > 0
+    assert together[1]["online"]["failures"]["shown"][0]["env/failures"] == first
+
+
+@pytest.mark.parametrize("stage", CUT)
+def test_weights_cut_over_three_ranks_become_those_of_one(stage, alone, together):
+    found, wanted = together[0]["cut"][stage], alone["cut"][stage]
+    check_equal(found, wanted)
+    assert found["names"] == wanted["names"]
+    change = np.array(found["weights"]) - np.array(wanted["weights"])
+    assert np.linalg.norm(change) < 1e-4 * np.linalg.norm(wanted["weights"])
+    assert all(rank["cut"][stage]["shown"] == found["shown"] for rank in together)
