@@ -80,9 +80,9 @@ class DeviceAdam:
         params = [self.parameters[i] for i in owners]
         grads = [self.parameters[i].grad for i in owners]
         moments = [self.exp_avg[i] for i in owners], [self.exp_avg_sq[i] for i in owners]
+        norm = self._norm([g for g in grads if g is not None])
         if not grads:
-            return torch.zeros((), device=self.device)
-        norm = torch.stack([g.float().norm() for g in grads if g is not None]).norm()
+            return norm
         idle = ~norm.isfinite()
         if skip is not None:
             idle = idle | skip
@@ -93,6 +93,12 @@ class DeviceAdam:
         else:
             self._plain_step(params, grads, moments, scale, idle)
         return norm
+
+    def _norm(self, grads: Sequence[Tensor]) -> Tensor:
+        """The norm of the whole gradient, `[]`."""
+        if not grads:
+            return torch.zeros((), device=self.device)
+        return torch.stack([grad.float().norm() for grad in grads]).norm()
 
     def _fused_step(
         self, params: Any, grads: Any, moments: Any, scale: Tensor, idle: Tensor
