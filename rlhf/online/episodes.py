@@ -72,16 +72,11 @@ class Episodes:
     seconds: dict[str, float] = field(default_factory=lambda: {"model": 0.0, "environment": 0.0})
     """Time spent in the model and in environments while the episodes were played."""
 
-    @property
-    def count(self) -> int:
-        """R, but 0 where there are no episodes."""
-        return len(self.scores) if len(self.episodes) else 0
-
 
 def no_episodes(pad: int, device: torch.device) -> Episodes:
-    """What a rank has whose episodes have all failed: one row of which no step counts."""
-    false, zero = torch.zeros(1, 1, dtype=torch.bool), torch.zeros(1, 1)
-    number, ids = torch.zeros(1, dtype=torch.long), torch.full((1, 1), pad)
+    """What a rank has whose episodes have all failed: no rows."""
+    false, zero = torch.zeros(0, 1, dtype=torch.bool), torch.zeros(0, 1)
+    number, ids = torch.zeros(0, dtype=torch.long), torch.full((0, 1), pad)
     rows = TokenRows(
         obs=ids,
         actions=ids,
@@ -94,7 +89,7 @@ def no_episodes(pad: int, device: torch.device) -> Episodes:
         episode=number,
         role=number,
         num_roles=1,
-        continues=false[0],
+        continues=false[:, 0],
     )
     obs, zero, false = ids.to(device), zero.to(device), false.to(device)
     rollout = Rollout(
@@ -106,10 +101,10 @@ def no_episodes(pad: int, device: torch.device) -> Episodes:
         terminations=false,
         truncations=false,
         valid=false,
-        last_values=zero[0],
+        last_values=zero[:, 0],
         ref_logprobs=zero,
     )
-    return Episodes([], rows, rollout, zero[0], zero, zero, zero, groups=number)
+    return Episodes([], rows, rollout, zero[:, 0], zero, zero, zero, groups=number)
 
 
 def episodes_of(responses: Responses) -> list[Episode]:
@@ -285,5 +280,5 @@ def episode_metrics(found: Episodes, kl_coef: float) -> dict[str, float]:
         return means
     tokens = merge({name: means.pop(name) for name in by_token}, weight=len(gap))
     episodes = merge({name: means.pop(name) for name in rewards}, weight=len(found.episodes))
-    rest = merge(means, weight=found.count, summed=("val/num_eos_tokens",))
+    rest = merge(means, weight=len(found.scores), summed=("val/num_eos_tokens",))
     return rest | tokens | episodes

@@ -41,6 +41,8 @@ def grouped_advantages(
             the best of a group whose scores differ (the first of equals), 0 for the others.
         scale: Divide by the group's deviation.
     """
+    if not len(scores):
+        return scores
     _, groups = groups.unique(return_inverse=True)
     count = int(groups.max()) + 1
     sizes = torch.zeros(count, device=scores.device).index_add_(0, groups, torch.ones_like(scores))
@@ -123,9 +125,8 @@ class GRPOTrainer(OnlineTrainer):
         """A mean over rows and means over groups, of all ranks."""
         if ranks.world() == 1:
             return found
-        rows = ranks.merge_metrics({"reward": found.pop("reward")}, weight=episodes.count)
-        groups = len(episodes.groups.unique()) if episodes.count else 0
-        return rows | ranks.merge_metrics(found, weight=groups)
+        whole = ranks.merge_metrics({"reward": found.pop("reward")}, weight=len(episodes.scores))
+        return whole | ranks.merge_metrics(found, weight=len(episodes.groups.unique()))
 
     def _full(self, episodes: Episodes) -> bool:
         """Whether every group here has all its episodes, one row each."""
@@ -161,7 +162,7 @@ class GRPOTrainer(OnlineTrainer):
 
 def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How far scores differ within groups: the mean deviation, and the share of equal groups."""
-    parts = [scores[groups == group] for group in groups.unique().tolist()]
+    parts = [scores[groups == group] for group in groups.unique().tolist()] or [scores]
     each = torch.stack([part.std() for part in parts]).nan_to_num()
     return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
 

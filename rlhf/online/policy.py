@@ -107,8 +107,11 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         trunk = self.model if self.critic is None else self.critic
         hidden = torch.cat(
             [
-                self.value_features(obs[part], valid[part]).float()
-                for part in row_slices(len(obs), 64)
+                obs.new_zeros(0, trunk.config.hidden_size, dtype=torch.float32),
+                *(
+                    self.value_features(obs[part], valid[part]).float()
+                    for part in row_slices(len(obs), 64)
+                ),
             ]
         )
         # In double precision, which not every device has.

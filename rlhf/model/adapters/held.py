@@ -199,7 +199,7 @@ def load_learned(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: something that learns is missing or of another shape.
     """
-    wanted = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    wanted: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     if not is_sharded(module):
         wanted = learned_state(module)
     missing = sorted(set(wanted) - set(state))
