@@ -8,13 +8,13 @@ Leaves out: sparse gradients, amsgrad, parameter groups.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from playout.agents.kernels._adam import adam_step, squared_norm
 from playout.agents.kernels.processor import fuses_multiply_add
-from playout.agents.optim.flat import FlatParameters
+from playout.agents.optim.flat import FlatParameters, add_together
 from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
 
@@ -78,6 +78,11 @@ class Adam(FlatParameters):
             raise DivergedError(f"the gradient is not finite (norm {norm})")
         self.apply(min(1.0, max_grad_norm / (norm + 1e-6)))
         return norm
+
+    def sum_over_ranks(self, also: Sequence[Tensor] = ()) -> None:
+        """Replace the gradient, and tensors of its type, by their sums over all ranks."""
+        self.collect()
+        add_together([self.grad, *also])
 
     def apply(self, scale: float = 1.0) -> None:
         """Take one step with `scale` times the gradient at hand; no device is waited for."""

@@ -8,12 +8,12 @@ parameter groups and sparse gradients.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from playout.agents.optim.adam import Adam, unique_parameters
-from playout.agents.optim.flat import joined, views
+from playout.agents.optim.flat import add_together, joined, views
 from playout.errors import CheckpointError, DivergedError
 from torch import Tensor, nn
 
@@ -64,6 +64,13 @@ class DeviceAdam:
         if not math.isfinite(norm):
             raise DivergedError(f"the gradient is not finite (norm {norm})")
         return norm
+
+    def sum_over_ranks(self, also: Sequence[Tensor] = ()) -> None:
+        """Replace the gradients, and tensors of their type, by their sums over all ranks."""
+        for parameter in self.parameters:
+            if parameter.grad is None:  # this rank had nothing to learn from
+                parameter.grad = torch.zeros_like(parameter)
+        add_together([p.grad for p in self.parameters if p.grad is not None] + list(also))
 
     @torch.no_grad()
     def advance(self, max_grad_norm: float = math.inf, *, skip: Tensor | None = None) -> Tensor:

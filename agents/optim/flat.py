@@ -1,13 +1,15 @@
 """Parameters and gradients in one buffer each, so that an optimiser's step is a few operations.
 
 On a processor and on a card they become views of the buffers. Elsewhere they are copied before and
-after a step: a backend written in Python may keep its numbers where `.data =` does not reach. Left
-out: the steps themselves (adam.py, muon.py).
+after a step: a backend written in Python may keep its numbers where `.data =` does not reach. Here
+ranks add their gradients up, in one message a step. Left out: the steps themselves (adam.py,
+muon.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+from playout.agents.runs import ranks
 from torch import Tensor, nn
 
 
@@ -53,6 +55,18 @@ def together(tensors: Sequence[Tensor]) -> list[Tensor]:
     return list(tensors)
 
 
+@torch.no_grad()
+def add_together(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors of one type and device by their sums over all ranks, in one message."""
+    if ranks.world() == 1 or not tensors:
+        return
+    if len(tensors) == 1:
+        ranks.add_(tensors[0])
+        return
+    for tensor, view in views(ranks.add_(joined(tensors)), tensors):
+        tensor.copy_(view)
+
+
 class FlatParameters:
     """What an optimiser over one buffer stands on.
 
@@ -87,7 +101,7 @@ class FlatParameters:
 
     def collect(self) -> None:
         """Take gradients into `grad`, where they are not there anyway; call it before a step."""
-        if self._copied:
+        if self._copied and any(p.grad is not None for p in self.parameters):
             owned = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
             self.grad.copy_(joined(owned))
             for parameter in self.parameters:
@@ -103,3 +117,10 @@ class FlatParameters:
         if self._copied:
             for parameter, view in views(self.flat, self.parameters):
                 parameter.copy_(view)
+
+
+def sum_gradients(optimizers: Sequence[FlatParameters]) -> None:
+    """Collect the gradients of optimisers that step together; under ranks, of all ranks."""
+    for optimizer in optimizers:
+        optimizer.collect()
+    add_together([optimizer.grad for optimizer in optimizers])

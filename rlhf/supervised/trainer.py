@@ -188,6 +188,7 @@ class SupervisedTrainer(Trainer):
                 f"there must be at least one step and one record a step, not {steps} and {units}"
             )
         self.parts, self._units = parts, units
+        self.evaluates_together = self.sharded
         parameters = [one for part in parts.values() for one in part.parameters()]
         self.learner = Learner([*parameters, *extra], learn, total_steps=steps)
 
@@ -222,11 +223,6 @@ class SupervisedTrainer(Trainer):
         return any(is_sharded(part) for part in self.parts.values())
 
     @property
-    def evaluates_together(self) -> bool:  # type: ignore[override]
-        """Whether all ranks are needed to measure."""
-        return self.sharded
-
-    @property
     def networks(self) -> list[nn.Module]:
         """What has weights, the model first."""
         return list(self.parts.values())
@@ -235,6 +231,10 @@ class SupervisedTrainer(Trainer):
     def progress(self) -> tuple[int, int]:
         """Units done and planned."""
         return self.learner.steps * self._units, self.learner.total_steps * self._units
+
+    def digest(self) -> str:
+        """What ranks must begin with alike; of rows that each has for itself there is nothing."""
+        return f"step {self.learner.steps}" if self.sharded else super().digest()
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """What the progress line shows."""
