@@ -247,6 +247,9 @@ class GRPOConfig(OnlineConfig):
     """How far a token's probability ratio may rise; 0 leaves it to the variant, and to --clip."""
     kl_in: Annotated[str, arg(metavar="|".join(KL_PLACES), help_behavior_hint="")] = ""
     """Where KL to the reference counts, times --kl-coef: in the score, in the loss, or nowhere."""
+    resample: int = 0
+    """So many times, sample other groups in place of those whose answers all get the same reward,
+    from which nothing is learned (DAPO's dynamic sampling); rewards are then asked twice."""
     whole_only: bool = False
     """Learn nothing from episodes with an answer that was cut off."""
 
@@ -261,6 +264,8 @@ class GRPOConfig(OnlineConfig):
             if getattr(self, name) not in known:
                 listed = ", ".join(filter(None, known))
                 raise ConfigError(f"{name} must be one of {listed}, not {getattr(self, name)!r}")
+        if self.resample < 0:
+            raise ConfigError(f"resample must not be negative, not {self.resample}")
         if self.group < 2 or self.batch % self.group:
             raise ConfigError(
                 f"a group needs at least 2 responses and must divide the batch of {self.batch}, "

@@ -6,13 +6,17 @@ published variants differ in the baseline, in what the loss is a mean of, in the
 where KL counts (config.py's VARIANTS). Sampling, scoring and the update are trainer.py's.
 """
 
+from collections.abc import Sequence
+
 import torch
 from playout.agents.ppo.loss import LossVariant
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, to_device
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import GRPOConfig
-from playout.rlhf.online.episodes import Episodes
+from playout.rlhf.online.engine import EpisodeEngine
+from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.episodes import Episodes, score_texts
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.trainer import OnlineTrainer
 from torch import Tensor
@@ -103,6 +107,42 @@ class GRPOTrainer(OnlineTrainer):
             ref_kl_coef=self.kl_coef if settled.kl_in == "loss" else 0.0,
         )
         return None if found == LossVariant() else found
+
+    def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
+        """Whole groups; with `resample`, others in place of those that are all alike."""
+        config, group = self.config, self.config.group
+        played = super()._play(engine, number)
+        for again in range(config.resample):
+            alike = self._alike(played)
+            if not alike:
+                break
+            # Rounds that no run has give them tasks, seeds and streams of their own.
+            beyond = config.updates + number * config.resample + again
+            fresh = engine.run(self._requests(beyond)[: len(alike) * group])
+            useless = set(self._alike(fresh))
+            rows = [range(at, at + group) for at in range(0, len(fresh), group)]
+            useful = [
+                part
+                for place, part in enumerate(rows)
+                if place not in useless and not any(fresh[row].error for row in part)
+            ]
+            for place, part in zip(alike, useful, strict=False):
+                played[place * group : (place + 1) * group] = [fresh[row] for row in part]
+        return played
+
+    def _alike(self, played: Sequence[Episode]) -> list[int]:
+        """Numbers of the groups without a failure whose episodes all got the same reward."""
+        group, alike = self.config.group, []
+        good = [episode for episode in played if not episode.error]
+        given = iter(score_texts(self.reward, good)[0].tolist()) if good else iter(())
+        for place in range(len(played) // group):
+            members = played[place * group : (place + 1) * group]
+            got = {
+                (next(given) + one.total, str(one.role_rewards)) for one in members if not one.error
+            }
+            if len(got) == 1 and not any(one.error for one in members):
+                alike.append(place)
+        return alike
 
     def update(self) -> dict[str, float]:
         """One round."""

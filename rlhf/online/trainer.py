@@ -158,7 +158,7 @@ class OnlineTrainer(Trainer):
         """
         config, group = self.config, self.group
         engine = self._engine()
-        played = engine.run(self._requests(number))
+        played = self._play(engine, number)
         kept = self._without_failures(played, number)
         if not kept:  # all failed here, and other ranks go on
             return no_episodes(self.tokenizer.pad_id, self.model.device)
@@ -178,6 +178,10 @@ class OnlineTrainer(Trainer):
         found.groups = of_task * found.rows.num_roles + found.rows.role
         found.seconds = {"model": engine.model_seconds, "environment": engine.environment_seconds}
         return found
+
+    def _play(self, engine: EpisodeEngine, number: int) -> list[Episode]:
+        """This rank's episodes of a round, whole groups."""
+        return engine.run(self._requests(number))
 
     def _engine(self) -> EpisodeEngine:
         config = self.config

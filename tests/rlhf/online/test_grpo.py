@@ -55,7 +55,45 @@ def test_a_policy_learns_to_please_and_a_resumed_run_is_the_same():
     assert [rest.update() for _ in range(7)] == found[5:]
 
 
+def test_groups_that_teach_nothing_are_sampled_anew_and_the_others_stay():
+    tokenizer = Tokenizer.train(synthetic.reviews(200), vocab_size=300)
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=32)
+
+    def reward(texts):
+        return [0.0 if text.startswith("a") else float(len(text)) for text in texts]
+
+    rounds = []
+    for resample in (0, 6):
+        config = GRPOConfig(
+            updates=3, batch=16, group=4, max_new_tokens=4, dtype="float32", resample=resample
+        )
+        prompts = ["the", "a film", "its", "one", "two", "acting"]
+        model = Transformer(shape, seed=0)
+        trainer = GRPOTrainer(model, tokenizer, prompts, reward, config, seed=0)
+        rounds.append([trainer.collect(number) for number in range(3)])
+        again = trainer.collect(1)
+        assert [e.tokens for e in again.episodes] == [e.tokens for e in rounds[-1][1].episodes]
+    replaced, streams = 0, set()
+    for plain, other in zip(*rounds, strict=True):
+        for at in range(0, 16, 4):
+            before, after = plain.episodes[at : at + 4], other.episodes[at : at + 4]
+            if str(before[0].prompt).startswith("a"):
+                assert not str(after[0].prompt).startswith("a")
+                assert len({str(e.prompt) for e in after}) == 1
+                replaced += 1
+                streams.add(str([e.tokens for e in after]))
+            else:
+                assert [e.tokens for e in before] == [e.tokens for e in after]
+    assert replaced == len(streams) >= 3  # each drawn for itself
+
+
 def test_groups_must_divide_the_batch():
-    for bad in ({"group": 1}, {"group": 7}, {"updates": 0}, {"kl_estimator": "k2"}):
+    for bad in (
+        {"group": 1},
+        {"group": 7},
+        {"updates": 0},
+        {"kl_estimator": "k2"},
+        {"resample": -1},
+    ):
         with pytest.raises(ConfigError):
             GRPOConfig(**bad)
