@@ -25,6 +25,7 @@ _AGENTS, _LEARN, _USE = (
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Learn": {
         "alphazero": (f"{_AGENTS}.alphazero", "learn a board game by self-play"),
+        "selfplay": (f"{_AGENTS}.selfplay", "play for a run that learns elsewhere"),
         "ppo": (f"{_AGENTS}.ppo", "learn an environment by PPO"),
         "pretrain-trunk": (f"{_AGENTS}.pretrain_trunk", "a network from labels, or from none"),
         "rlhf": ("", "learn language: `playout rlhf --help` lists the stages"),

@@ -209,6 +209,10 @@ class AlphaZeroConfig:
         warmup_positions: no gradient step before so many positions are there.
         max_reuse: no position is drawn into batches more often than so many times on average: an
             update that brought few positions makes fewer steps; 0: no bound.
+        games_from: a folder of games that `playout selfplay` publishes; the run plays none itself.
+        reuse: how often each position of such games is learned from.
+        stale_after: such games are left out whose network is more than so many updates older than
+            the newest one that was saved; 0: none are.
         overlap: play the games of the next update while the network learns from this one's, with
             the weights of before.
         eval_every: updates between ratings; 0: a few in the run.
@@ -254,6 +258,9 @@ class AlphaZeroConfig:
     min_window: int = 50_000
     warmup_positions: int = 4096
     max_reuse: float = 0.0
+    games_from: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""
+    reuse: int = 4
+    stale_after: int = 500
     overlap: bool = False
     eval_every: int = 0
     eval_simulations: int = 128
@@ -273,8 +280,8 @@ class AlphaZeroConfig:
             raise ConfigError("give one of updates, games and minutes as the length of the run")
         if not lengths[0] > 0 or lengths[0] == float("inf"):
             raise ConfigError("a run needs at least one update or game, or some minutes")
-        _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window")
-        _check_at_least(self, 0, "leaf_proof_nodes", "eval_every", "max_reuse")
+        _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window", "reuse")
+        _check_at_least(self, 0, "leaf_proof_nodes", "eval_every", "max_reuse", "stale_after")
         if not 0 < self.also_share < 1:
             raise ConfigError(f"also_share must be between 0 and 1, not {self.also_share}")
         if not 0 < self.record_epochs < 1e6:

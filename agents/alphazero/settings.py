@@ -52,6 +52,9 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
     return from_dict(AlphaZeroConfig, found, where=where)
 
 
+# What may be another when a run is resumed: where actors publish, and which of their games count.
+MAY_CHANGE = frozenset({"games_from", "reuse", "stale_after"})
+
 _GROUPS: Mapping[str, type] = {"selfplay": SelfPlayConfig, "learner": LearnerConfig}
 # Settings that options of the command itself decide.
 _COMMAND_SETTINGS = frozenset(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.settings import (
+    MAY_CHANGE,
     first_run,
     full_names,
     network_of,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 GameSource = object
 """What `playout.envs.core.registry.game` takes."""
 Callback = Callable[["AlphaZeroTrainer", dict[str, float]], None]
-_MAY_CHANGE = ("minutes", "updates", "games", "rating")
+_MAY_CHANGE = ("minutes", "updates", "games", "rating", "alphazero")
 DEMO_MINUTES, DEFAULT_MINUTES = 6.0, 60.0
 
 
@@ -186,7 +187,8 @@ def _train(
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     begun, new = time.monotonic(), command.resume is None
     import torch
-    from playout.agents.alphazero.budget.corrector import corrector_for, seconds_before
+    from playout.agents.alphazero.actors.trainer import make_trainer, planner_for, save_interval
+    from playout.agents.alphazero.budget.corrector import seconds_before
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
     from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.minutes import report_time
@@ -195,7 +197,6 @@ def _train(
         print_summary,
         say_nothing_was_left,
     )
-    from playout.agents.alphazero.trainer import AlphaZeroTrainer
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
@@ -207,8 +208,9 @@ def _train(
         with run.lock(), device_errors(device):
             with stop_at_once("nothing was learned yet" if new else f"{run.path} is as it was"):
                 config = _plan(command, run, game, device, begun)
-                trainer = AlphaZeroTrainer(
+                trainer = make_trainer(
                     config,
+                    run,
                     seed=run.seed,
                     device=device,
                     game=game,
@@ -224,11 +226,12 @@ def _train(
             every = rating_interval(config, times, max_plies=planned_plies(game))
             correctors: list[Callback] = []
             if minutes is not None:
-                correctors.append(corrector_for(run, minutes, trainer, every, times))
+                correctors.append(planner_for(run, minutes, trainer, every, times))
             before, start = seconds_before(run), run.find()
             train(
                 trainer,
                 run,
+                save_every=save_interval(config),
                 eval_every=every,
                 console=not command.quiet,
                 callbacks=[*correctors, *callbacks],
@@ -276,7 +279,7 @@ def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], ob
 
 def _check_unchanged(command: Command, run: RunDir) -> None:
     """One line that names the setting which differs from the run's, instead of whole tables."""
-    names = sorted(set(setting_names().values()))
+    names = sorted(set(setting_names().values()) - MAY_CHANGE)
     stored = Command.stored_today(run.config)["alphazero"]
     before = picked(stored_config(stored, where=str(run.path / "run.json")), names)
     for name, now in picked(command.alphazero, names).items():

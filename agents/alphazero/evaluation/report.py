@@ -71,6 +71,20 @@ def print_plan(
             f"  records    {', '.join(config.records)}: each position "
             f"{config.record_epochs:g} times before self-play begins\n"
         )
+    work = (
+        f"  self-play  {play.num_groups * play.num_trees} games at once, "
+        f"{play.num_simulations} simulations a move\n"
+        f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} positions "
+        f"after every {config.evaluations:,} positions that the network has judged\n"
+    )
+    if config.games_from:
+        times = _counted(config.reuse, "time")
+        work = (
+            f"  games from {config.games_from}: each position {times}; they are made by\n"
+            f"             playout selfplay --from {run.path} --into {config.games_from}\n"
+            f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} "
+            "positions an update\n"
+        )
     if config.also:
         more += f"  also       {', '.join(config.also)}: {config.also_share:.0%} of the updates\n"
     preset = run.record.get("preset", {"name": "of an earlier version", "basis": ""})
@@ -80,11 +94,7 @@ def print_plan(
         f"{', then a short measurement' if rate else ''}.\n"
         f"  preset     {preset['name']}{basis}\n"
         f"  network    {network}\n"
-        f"{more}"
-        f"  self-play  {play.num_groups * play.num_trees} games at once, "
-        f"{play.num_simulations} simulations a move\n"
-        f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} positions "
-        f"after every {config.evaluations:,} positions that the network has judged\n"
+        f"{more}{work}"
         f"  saved in   {run.path}\n",
         flush=True,
     )

@@ -1,0 +1,1 @@
+"""Self-play by other processes: actors publish files of games, from which a learner learns."""

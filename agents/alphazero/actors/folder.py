@@ -1,0 +1,188 @@
+"""The folder between actors and a learner: files of games that appear, are read, and vanish.
+
+    FOLDER/folder.json   the run that it belongs to
+    FOLDER/*.games       finished games that nobody has learned from yet
+    FOLDER/*.read        read by the learner, and not yet in a checkpoint of its run
+    FOLDER/aside/        files that could not be used
+
+An actor writes aside, syncs and renames. The learner renames what it has read, and deletes it when
+a checkpoint that knows of it is on the disk, so that either may be killed at any instant: what no
+checkpoint knows of is read again. Left out: what a file holds (game_file.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from playout.agents.alphazero.actors.game_file import SUFFIX
+from playout.agents.runs.checkpoint import durable_io
+from playout.errors import CheckpointError, ConfigError, RunError
+
+FORMAT = "playout.games_folder.v1"
+STAMP, READ, ASIDE = "folder.json", ".read", "aside"
+NAME = re.compile(r"\d{8,18}-[0-9a-f]{16,64}-\d{6,12}")
+_ABANDONED_SECONDS = 3600.0  # a file that somebody has begun to write so long ago is swept
+
+
+class GamesFolder:
+    """The folder of a run's games.
+
+    Args:
+        path: the folder; made if it is not there.
+        run: the identity of the run.
+        where: the run's folder, for people to read.
+
+    Raises:
+        ConfigError: it belongs to another run, or holds something else.
+    """
+
+    def __init__(self, path: Path, *, run: str, where: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._claim({"format": FORMAT, "run": run, "where": str(where.absolute())})
+        except OSError as error:
+            raise RunError(f"cannot use {path}: {durable_io.describe(error)}") from error
+
+    def _claim(self, stamp: dict[str, Any]) -> None:
+        """Stamps the folder, or finds the stamp of the same run."""
+        target = self.path / STAMP
+        if not target.exists() and not target.is_symlink():
+            known = [one for one in os.listdir(self.path) if not one.endswith((".tmp", SUFFIX))]
+            if known:
+                raise ConfigError(
+                    f"{self.path} holds other things ({sorted(known)[0]}): games need a new folder"
+                )
+            aside = self.path / f"{STAMP}.{secrets.token_hex(8)}.tmp"
+            durable_io.write_new(aside, [durable_io.encode_json(durable_io.seal(stamp))])
+            try:
+                # Of two that begin at once, one may write it; a link does not replace.
+                os.link(aside, target)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                os.replace(aside, target)
+            finally:
+                durable_io.remove(aside)
+            durable_io.fsync_folder(self.path)
+        try:
+            found = durable_io.check_seal(durable_io.read_json(target), target, FORMAT)
+        except CheckpointError as error:
+            raise ConfigError(f"{error}; games need a new folder") from None
+        if found.get("run") != stamp["run"]:
+            raise ConfigError(
+                f"{self.path} takes the games of {found.get('where')}; choose another folder"
+            )
+
+    def publish(self, name: str, pieces: Iterable[Any]) -> None:
+        """Makes a file appear, whole and durable.
+
+        Raises:
+            RunError: it cannot be written; nothing of it is left.
+        """
+        aside = self.path / f"{name}.tmp"
+        try:
+            durable_io.write_new(aside, pieces)
+            os.rename(aside, self.path / name)
+            durable_io.fsync_folder(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                durable_io.remove(aside)
+            raise RunError(
+                f"cannot publish games in {self.path}: {durable_io.describe(error)}"
+            ) from error
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self.path)
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {durable_io.describe(error)}") from error
+
+    def unread(self) -> list[str]:
+        """Names of files that nobody has read, those of the oldest networks first."""
+        return sorted(one for one in self._names() if one.endswith(SUFFIX))
+
+    def strangers(self) -> list[str]:
+        """Names of what does not belong here."""
+        return sorted(
+            one
+            for one in self._names()
+            if one not in (STAMP, ASIDE)
+            and not one.startswith(".")  # a network file system keeps such things
+            and not one.endswith((SUFFIX, ".tmp"))
+            and not (one.endswith(READ) and NAME.fullmatch(one.removesuffix(READ)))
+        )
+
+    def mark_read(self, name: str) -> None:
+        """Notes that the learner has a file's games."""
+        self._rename(name, name.removesuffix(SUFFIX) + READ)
+
+    def set_aside(self, name: str) -> None:
+        """Moves a file that cannot be used to where nobody reads it."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path / ASIDE)
+        self._rename(name, f"{ASIDE}/{name}")
+
+    def _rename(self, old: str, new: str) -> None:
+        try:
+            os.rename(self.path / old, self.path / new)
+        except FileNotFoundError:  # somebody has cleared up
+            return
+        except OSError as error:
+            # A folder that is called like a file, over one that is there already.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+                new = f"{new}.{secrets.token_hex(8)}"
+                os.rename(self.path / old, self.path / new)
+                return
+            raise RunError(f"cannot rename {self.path / old}: {durable_io.describe(error)}") from (
+                error
+            )
+
+    def remove_read(self, names: Iterable[str]) -> None:
+        """Deletes files that were read, by the names under which they were published, for good."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path / (name.removesuffix(SUFFIX) + READ))
+        durable_io.fsync_folder(self.path)
+
+    def recover(self, learned: Collection[str]) -> list[str]:
+        """Puts the folder in the state that a checkpoint knows, as a learner begins.
+
+        Files that the checkpoint has `learned` from are deleted, others that were read by a process
+        that is gone can be read again; what killed actors had begun to write is swept.
+
+        Returns:
+            Names of files that are to be read again.
+        """
+        again = []
+        for one in sorted(self._names()):
+            if one.endswith(READ) and NAME.fullmatch(one.removesuffix(READ)):
+                name = one.removesuffix(READ) + SUFFIX
+                if name in learned:
+                    self.remove_read([name])
+                else:
+                    self._rename(one, name)
+                    again.append(name)
+        for name in learned:  # a power cut may have undone the renaming
+            with contextlib.suppress(OSError):
+                os.unlink(self.path / name)
+        self.sweep()
+        return again
+
+    def sweep(self) -> None:
+        """Deletes what was begun long ago and never finished."""
+        for one in self._names():
+            if not one.endswith(".tmp"):
+                continue
+            with contextlib.suppress(OSError):
+                path = self.path / one
+                if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
+                    durable_io.remove(path)
