@@ -259,7 +259,14 @@ def test_pictures_can_be_drawn_again(tmp_path):
     run, into = tmp_path / "run", tmp_path / "into"
     run.mkdir()
     (run / "summary.png").write_bytes(b"a picture that a demo left")
-    command = [sys.executable, "docs/make_images.py", "--demo", str(run), "--into", str(into)]
+    command = [
+        sys.executable,
+        "benchmarks/tools/make_images.py",
+        "--demo",
+        str(run),
+        "--into",
+        str(into),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     drawn = {path.name for path in into.iterdir()}

@@ -30,6 +30,7 @@ from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, StoppedError
@@ -69,6 +70,11 @@ class FolderTrainer(AlphaZeroTrainer):
         say: Callable[[str], None] = to_people,
     ) -> None:
         must_be_one_game(config)
+        if ranks.world() > 1:
+            raise ConfigError(
+                "a learner of actors' games (--games-from) is one process: start it without "
+                "torchrun, and as many actors as there are cores or cards"
+            )
         folder = GamesFolder(Path(config.games_from), run=run.id, where=run.path)
         # It plays no game itself, and needs no room for trees.
         idle = replace(config.selfplay, num_groups=1, num_trees=1)
@@ -137,7 +143,7 @@ class FolderTrainer(AlphaZeroTrainer):
         self.reader.begin()
         counts, examples, quiet, patience = Counts(), 0, time.monotonic(), PATIENCE
         while True:
-            while self.dealt.turns < self._most_turns and not self._all_there:
+            while self._wants_more:
                 found = self.reader.take(self._room, self.updates)
                 if found is None:
                     break
@@ -188,6 +194,12 @@ class FolderTrainer(AlphaZeroTrainer):
     def _most_turns(self) -> int:
         """Turns up to which files are read: those of a window, half of which lie behind."""
         return max(self._least_turns, self.config.reuse * self._spread // 2)
+
+    @property
+    def _wants_more(self) -> bool:
+        """Whether files are read at all."""
+        few = self.dealt.turns < self._most_turns or self.dealt.num_added < self._warm
+        return few and not self._all_there
 
     @property
     def _all_there(self) -> bool:
@@ -246,7 +258,8 @@ def make_trainer(
         return AlphaZeroTrainer(config, seed=seed, device=device, game=game, init=init)
     trainer = FolderTrainer(config, run, seed=seed, device=device, game=game, init=init)
     if run.find() is None:
-        run.save(0, trainer.state_dict(), info={"done": 0, "total": trainer.progress[1]})
+        state = {**trainer.state_dict(), **trainer.rank_state()}
+        run.save(0, state, info={"done": 0, "total": trainer.progress[1]})
     return trainer
 
 

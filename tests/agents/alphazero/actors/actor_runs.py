@@ -25,7 +25,7 @@ def small(folder, game="tic_tac_toe", **changes):
         "replay_capacity": 2000,
         "eval_every": 0,
         "infer_dtype": "float32",
-        "selfplay": SelfPlayConfig(num_groups=1, num_trees=8, num_simulations=4),
+        "selfplay": SelfPlayConfig(num_groups=1, num_trees=8, num_simulations=4, opening_plies=2),
         **changes,
     }
     return AlphaZeroConfig(
@@ -45,6 +45,7 @@ def learner_of(path, folder, **changes):
     )
     _, state = run.load()
     trainer.load_state_dict(state)
+    trainer.load_rank_state(state)
     said = list[str]()
     trainer.reader.say = said.append
     return trainer, run, said
@@ -75,4 +76,9 @@ def publish(actor, files):
 
 def save(trainer, run):
     done, total = trainer.progress
-    run.save(trainer.updates, trainer.state_dict(), info={"done": done, "total": total})
+    run.save(trainer.updates, state_of(trainer), info={"done": done, "total": total})
+
+
+def state_of(trainer):
+    """What the loop saves with one process."""
+    return {**trainer.state_dict(), **trainer.rank_state()}

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from actor_runs import actor_of, learner_of, publish, save
+from actor_runs import actor_of, learner_of, publish, save, state_of
 from playout.agents.alphazero.actors import actor as actors
 from playout.agents.alphazero.actors import trainer as trainers
 from playout.agents.alphazero.actors.game_file import read
@@ -194,7 +194,7 @@ def test_an_actor_takes_newer_networks_while_old_checkpoints_are_swept(tmp_path)
     weights = {}
 
     def keep_saving():
-        state, step = trainer.state_dict(), 0
+        state, step = state_of(trainer), 0
         while not stop.is_set() and step < 4000:
             step += 1
             for value in state["model"].values():
@@ -227,12 +227,12 @@ def test_an_actor_ends_with_the_run_and_publishes_what_is_finished(tmp_path):
     said = []
     actor.say = said.append
     actor.turn()
-    run.save(5, trainer.state_dict(), info={"done": 5, "total": 5})
+    run.save(5, state_of(trainer), info={"done": 5, "total": 5})
     actor.work()
     assert actor.files == 1 and actor.published > 0
     assert said[0] == f"{run_path} is complete: it needs no more games"
     other = actor_of(run_path, folder, games=20)
-    other.newest.run.save(6, trainer.state_dict(), info={"done": 5, "total": 9})
+    other.newest.run.save(6, state_of(trainer), info={"done": 5, "total": 9})
     other.work()
     assert 20 <= other.published < 20 + 16
 

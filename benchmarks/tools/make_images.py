@@ -1,7 +1,7 @@
 """Draws the pictures of README and docs from real states, runs and results.
 
-    python docs/make_images.py                 the games and environments
-    python docs/make_images.py --demo RUN      besides, the picture with which `make demo` ended
+    python benchmarks/tools/make_images.py                 the games and environments
+    python benchmarks/tools/make_images.py --demo RUN      and the picture with which a demo ended
 
 Every board and every environment is drawn by playout's own renderers. Leaves out the pictures that
 benchmarks make themselves.
@@ -24,7 +24,7 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-IMAGES = Path(__file__).resolve().parent / "images"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 INK, PALE = "#37404a", "#c9ced6"
 
 # Actions that bring an environment into a state that shows what it is about.

@@ -1,0 +1,288 @@
+"""How training grows with ranks: two on two cores beside one on one core, and what crosses between.
+
+The commands are those that users type, started by torchrun as it is, each process on one thread;
+the rate comes from the run's own metrics after its first updates. Every collective message of
+torch.distributed is counted with its bytes, and with `--latency` held up by so many milliseconds,
+which shows where a trainer starts to wait for the network between machines. Self-play and language
+do the same run with one rank and with two, PPO has the same settings a rank. `--before FOLDER`
+measures one process of another checkout beside this one, turn about.
+
+    python -m playout.benchmarks.studies.ranks [--quick] [--latency 0 1 10] [--only ppo] [--peers]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import playout
+from playout.benchmarks.tools.measuring import Rate, write_result
+
+COMMAND = "python -m playout.benchmarks.studies.ranks"
+FAST_LINK = 3.0  # GB/s between machines, for what a bigger job would do: 25 Gbit/s
+COUNTED = ("all_reduce", "broadcast", "all_gather", "send", "recv")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A trainer that is measured.
+
+    Attributes:
+        words: the command.
+        count: the option that says how much is done ...
+        updates: ... and how much of it, and in a quick look.
+        work: the metric that counts what is done, "" for the update's number ...
+        each: ... and how much one of it is.
+        unit: what that is.
+        a_rank: options whose numbers are for a rank: they grow with the ranks.
+        wanted: two ranks over one.
+    """
+
+    words: tuple[str, ...]
+    count: str
+    updates: tuple[int, int]
+    work: str
+    each: float
+    unit: str
+    a_rank: tuple[tuple[str, int], ...] = ()
+    wanted: float = 1.0
+
+
+CASES = {
+    "self-play": Case(
+        words=(
+            *("alphazero", "connect_four", "--size", "small", "--no-rating"),
+            *("--warmup-positions", "1000", "--selfplay.num-groups", "2", "--no-overlap"),
+        ),
+        count="--updates",
+        updates=(16, 5),
+        work="search/evaluations",
+        each=1.0,
+        unit="evaluations/s",
+        wanted=1.9,
+    ),
+    "ppo": Case(
+        words=("ppo", "playout/CartPole-v1", "--num-steps", "64", "--no-early-stop"),
+        count="--total-timesteps",
+        updates=(3_000_000, 600_000),
+        work="time/total_timesteps",
+        each=1.0,
+        unit="steps/s",
+        a_rank=(("--num-envs", 256), ("--minibatch-size", 2048)),
+        wanted=1.6,
+    ),
+    "language": Case(
+        words=(
+            *("rlhf", "pretrain", "--data", "synthetic", "--size", "tiny"),
+            *("--rows", "32", "--length", "128"),
+        ),
+        count="--steps",
+        updates=(150, 40),
+        work="",
+        each=32 * 128,
+        unit="tokens/s",
+        wanted=1.7,
+    ),
+}
+
+
+def run_case(
+    case: Case,
+    ranks: int,
+    folder: Path,
+    *,
+    quick: bool = False,
+    latency: float = 0.0,
+    package: Path | None = None,
+) -> dict[str, Any]:
+    """One run with so many ranks, each with one core of its own as far as there are.
+
+    Returns:
+        Work a second, and what crossed between ranks for each update.
+    """
+    run, notes = folder / "run", folder / "notes"
+    notes.mkdir(parents=True)
+    amount = case.updates[quick] * (ranks if case.a_rank else 1)
+    words = [*case.words, case.count, str(amount), "--run", str(run), "--quiet"]
+    for option, number in case.a_rank:
+        words += [option, str(number * ranks)]
+    here = Path(playout.__file__).parent.parent
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(package or here), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "PLAYOUT_BENCH_NOTES": str(notes),
+        "PLAYOUT_BENCH_LATENCY": str(latency / 1000),
+    }
+    cores = sorted(os.sched_getaffinity(0))[:ranks]
+    start = [sys.executable, "-m"]
+    if ranks > 1:
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
+        start += ["playout.benchmarks.studies.ranks", "--work"]
+    else:
+        start += ["playout"]
+    done = subprocess.run(
+        [*start, *words],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} with {ranks} ranks: {done.stderr[-2000:]}")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rate, updates = rate_of(rows, case), len(rows)
+    found: dict[str, Any] = {"rate": rate, "updates": updates}
+    crossed = [json.loads(path.read_text()) for path in notes.glob("*.json")]
+    if crossed:
+        found["messages an update"] = max(one["messages"] for one in crossed) / updates
+        found["bytes an update"] = max(one["bytes"] for one in crossed) / updates
+        found["seconds in messages"] = max(one["seconds"] for one in crossed)
+    return found
+
+
+def rate_of(rows: Sequence[dict[str, Any]], case: Case) -> float:
+    """Work a second, by the run's own clock, from a third of it on: the first updates warm up."""
+    begin, end = rows[len(rows) // 3], rows[-1]
+    done = [float(row[case.work] if case.work else row["update"]) for row in (begin, end)]
+    seconds = float(end["time/elapsed"]) - float(begin["time/elapsed"])
+    return case.each * (done[1] - done[0]) / seconds
+
+
+def work(words: list[str]) -> int:
+    """A rank: the command of `words`, with its messages counted and held up."""
+    from torch import distributed
+
+    latency = float(os.environ.get("PLAYOUT_BENCH_LATENCY", "0"))
+    seen = {"messages": 0, "bytes": 0, "seconds": 0.0}
+
+    def counted(name: str) -> None:
+        whole = getattr(distributed, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            tensor = next((one for one in given if hasattr(one, "element_size")), None)
+            begun = time.perf_counter()
+            try:
+                return whole(*given, **named)
+            finally:
+                if latency:
+                    time.sleep(latency)
+                seen["messages"] += 1
+                seen["bytes"] += 0 if tensor is None else tensor.numel() * tensor.element_size()
+                seen["seconds"] += time.perf_counter() - begun
+
+        setattr(distributed, name, call)
+
+    for name in COUNTED:
+        counted(name)
+    from playout import cli
+
+    code = cli.main(words)
+    place = Path(os.environ["PLAYOUT_BENCH_NOTES"]) / f"{os.environ['RANK']}.json"
+    place.write_text(json.dumps(seen))
+    return code
+
+
+def predicted(row: dict[str, Any], ranks: int, *, link: float, latency: float) -> float:
+    """The share of its time in which a rank of a larger job does not wait, by a plain model.
+
+    A ring sends and receives twice the bytes whatever the number of ranks; every message costs the
+    latency once for each doubling. Work is taken to be spread evenly, and nothing to be overlapped.
+
+    Args:
+        row: of two ranks: seconds an update without messages, bytes and messages an update.
+        ranks: of the larger job.
+        link: bytes a second of the slowest link.
+        latency: seconds of a message between neighbours.
+    """
+    own = float(row["own seconds an update"])
+    doublings = max(1, (ranks - 1).bit_length())
+    crossing = 2 * float(row["bytes an update"]) * (ranks - 1) / ranks / link
+    waiting = float(row["messages an update"]) * latency * doublings
+    return own / (own + crossing + waiting)
+
+
+def measure_case(
+    name: str, *, repeats: int, latencies: Sequence[float], quick: bool, before: Path | None
+) -> dict[str, Any]:
+    """One trainer with one rank and with two, turn about, and with latency."""
+    case, runs = CASES[name], dict[str, list[float]]()
+    details: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for turn in range(repeats):
+            for label, ranks, latency, package in (
+                ("one rank", 1, 0.0, None),
+                *([("one process before", 1, 0.0, before)] if before else []),
+                *((f"two ranks, {ms:g} ms", 2, ms, None) for ms in latencies),
+            ):
+                folder = Path(place) / f"{turn}-{label}"
+                found = run_case(case, ranks, folder, quick=quick, latency=latency, package=package)
+                runs.setdefault(label, []).append(found["rate"])
+                details[label] = found
+                print(f"{name}, {label}: {found['rate']:,.0f} {case.unit}", flush=True)
+    rates = {label: Rate.of(found) for label, found in runs.items()}
+    one = rates["one rank"]
+    return {
+        "unit": case.unit,
+        "wanted": case.wanted,
+        "rates": rates,
+        "ratios": {label: rate.over(one) for label, rate in rates.items() if label != "one rank"},
+        "details": details,
+    }
+
+
+def main(
+    quick: bool = False,
+    latencies: Sequence[float] = (0.0, 1.0, 10.0),
+    only: Sequence[str] = (),
+    before: Path | None = None,
+    peers: bool = False,
+) -> int:
+    """Measures all trainers and writes benchmarks/results/ranks.json."""
+    found: dict[str, Any] = {}
+    for name in only or CASES:
+        found[name] = measure_case(
+            name,
+            repeats=1 if quick else 3,
+            latencies=latencies[:2] if quick else latencies,
+            quick=quick,
+            before=before,
+        )
+        for label, ratio in found[name]["ratios"].items():
+            print(f"  {name}, {label}: {ratio.median:.2f} of one rank")
+    if peers:
+        from playout.benchmarks.tools.peers import data_parallel
+
+        found["peers"] = data_parallel.measure(quick=quick)
+        print(json.dumps(found["peers"], indent=1))
+    if not quick:
+        settings = {"threads a rank": 1, "latencies (ms)": list(latencies), "command": COMMAND}
+        print(f"wrote {write_result('ranks', {'cases': found}, settings=settings)}")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        raise SystemExit(work(sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--latency", type=float, nargs="+", default=[0.0, 1.0, 10.0])
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=[])
+    parser.add_argument(
+        "--before", type=Path, help="a folder with another version of playout in it"
+    )
+    parser.add_argument("--peers", action="store_true", help="plain data parallelism beside it")
+    given = parser.parse_args()
+    raise SystemExit(
+        main(given.quick, tuple(given.latency), tuple(given.only), given.before, given.peers)
+    )
