@@ -31,6 +31,7 @@ from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.runs import ranks
+from playout.agents.runs.checkpoint.durable_io import sha256
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, StoppedError
@@ -259,7 +260,9 @@ def make_trainer(
     trainer = FolderTrainer(config, run, seed=seed, device=device, game=game, init=init)
     if run.find() is None:
         state = {**trainer.state_dict(), **trainer.rank_state()}
-        run.save(0, state, info={"done": 0, "total": trainer.progress[1]})
+        nothing = {"bytes": 0, "sha256": sha256(b"")}  # no row of metrics belongs to it
+        info = {"done": 0, "total": trainer.progress[1], "metrics": nothing}
+        run.save(0, state, info=info)
     return trainer
 
 

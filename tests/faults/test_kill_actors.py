@@ -1,0 +1,65 @@
+"""A learner and an actor that the system kills lose no published game and repeat none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.actors import REUSE, Witness, account
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "playout", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(true):
+    end = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_both_may_be_killed_and_every_game_is_accounted_for(tmp_path):
+    run, games, seen = tmp_path / "run", tmp_path / "games", tmp_path / "seen"
+    games.mkdir()
+    seen.mkdir()
+    witness = Witness(games, seen)
+    witness.start()
+    new = ["alphazero", "tic_tac_toe", "--games-from", str(games), "--run", str(run), "--quiet"]
+    new += ["--updates", "40", "--no-rating", "--size", "8x1", "--simulations", "4", "--steps", "8"]
+    new += ["--reuse", str(REUSE), "--warmup-positions", "500", "--learner.batch-size", "64"]
+    play = ["selfplay", "--from", str(run), "--into", str(games), "--threads", "1"]
+    play += ["--num-trees", "16", "--games-per-file", "32", "--ahead", "3"]
+    learner, actor = start(*new), start(*play)
+    wait_until(lambda: len(list(seen.iterdir())) >= 4)  # some were read: three lie there at most
+    kill(learner)
+    kill(actor)
+    learner, actor = start("alphazero", "--resume", str(run), "--quiet"), start(*play)
+    _, errors = learner.communicate(timeout=400)
+    assert learner.returncode == 0, errors[-2000:]
+    _, errors = actor.communicate(timeout=100)
+    assert actor.returncode == 0 and "is complete: it needs no more games" in errors, errors
+    time.sleep(0.2)
+    witness.over.set()
+    witness.join()
+    found = account(RunDir.open(run), games, seen)
+    assert found["lost"] == found["more often than allowed"] == found["set aside"] == 0
+    assert found["learned from"] > 0 and found["samples a position"] == REUSE
+    assert found["gradient samples"] == 40 * 8 * 64
