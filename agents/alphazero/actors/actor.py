@@ -195,6 +195,8 @@ class Actor:
         if found is not None:
             self._publish()
             self._take(found)
+            if found.done >= 1:  # nobody waits for more
+                return
         if self._network is None:
             self._wait(f"waiting for a network of {self.run.path}")
             return

@@ -11,6 +11,7 @@ from playout.agents.alphazero.actors import actor as actors
 from playout.agents.alphazero.actors import trainer as trainers
 from playout.agents.alphazero.actors.game_file import read
 from playout.agents.alphazero.actors.networks import NewestNetwork, wait_for_run
+from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, RunError, StoppedError
 
@@ -153,8 +154,10 @@ def test_what_cannot_be_used_is_named_once_and_set_aside(tmp_path):
     (folder / "evil\n\x1b[2J.games").mkdir()
     (folder / "notes.txt").write_text("mine")
     publish(actor, 2)
-    for _ in range(3):
-        trainer.update()
+    for _ in range(2):
+        while trainer.reader.take(lambda count: True, 0) is not None:
+            pass
+        trainer.reader.clear_up()
     assert len(said) == 4 and not any("\n" in one or "\x1b" in one for one in said)
     assert any("notes.txt" in one and "no file of games" in one for one in said)
     assert len(list((folder / "aside").iterdir())) == 3
@@ -208,7 +211,9 @@ def test_an_actor_takes_newer_networks_while_old_checkpoints_are_swept(tmp_path)
         while len(weights) < 25 and time.monotonic() < end:
             found = newest.poll()
             if found is not None:
-                weights[found.step] = float(next(iter(found.net.parameters())).flatten()[0])
+                weights[found.step] = float(
+                    next(iter(found.net.parameters())).detach().flatten()[0]
+                )
         stop.set()
         writer.join()
     assert len(weights) == 25 and all(step == value for step, value in weights.items() if step)
@@ -226,7 +231,8 @@ def test_an_actor_ends_with_the_run_and_publishes_what_is_finished(tmp_path):
     actor = actor_of(run_path, folder, games_per_file=10_000)
     said = []
     actor.say = said.append
-    actor.turn()
+    while not actor._counts.games:
+        actor.turn()
     run.save(5, state_of(trainer), info={"done": 5, "total": 5})
     actor.work()
     assert actor.files == 1 and actor.published > 0
@@ -241,7 +247,8 @@ def test_what_is_finished_is_published_also_when_an_actor_is_stopped(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     learner_of(run_path, folder)
     actor = actor_of(run_path, folder, games_per_file=10_000)
-    actor.turn()
+    while not actor._counts.games:
+        actor.turn()
     actor.turn = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         actor.work()
@@ -250,8 +257,15 @@ def test_what_is_finished_is_published_also_when_an_actor_is_stopped(tmp_path):
 
 def test_actors_play_any_game_and_finals_come_along(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
+    to_the_end = SelfPlayConfig(
+        num_groups=1, num_trees=8, num_simulations=4, opening_plies=2, stop_proven=False
+    )
     trainer, _, _ = learner_of(
-        run_path, folder, game="othello(size=4)", learner={"target_weight": 0.5}
+        run_path,
+        folder,
+        game="othello(size=4)",
+        learner={"target_weight": 0.5},
+        selfplay=to_the_end,
     )
     actor = actor_of(run_path, folder)
     publish(actor, 3)

@@ -75,7 +75,7 @@ def test_a_checkpoint_goes_on_with_the_same_turns():
     bad = {**state, "turns": {"keys": state["turns"]["keys"], "numbers": np.full(536, 10**6)}}
     with pytest.raises(CheckpointError, match="turns do not fit"):
         again.load_state_dict(bad)
-    with pytest.raises(CheckpointError, match="what is to be learned next"):
+    with pytest.raises(CheckpointError, match="whose turn it is to be learned"):
         again.load_state_dict(Replay(GAME, 500).state_dict())
     with pytest.raises(ConfigError):
         DealtReplay(Replay(GAME, 5), reuse=0)

@@ -23,7 +23,7 @@ def games_of(name, *, finals=False, number=20):
     config = SelfPlayConfig(num_groups=1, num_trees=8, num_simulations=4)
     players = SelfPlay(
         game,
-        [UniformEvaluator(game)],
+        [UniformEvaluator()],
         config,
         search=selfplay_search(4),
         keep_finals=finals,
