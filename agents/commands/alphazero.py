@@ -187,7 +187,6 @@ def _train(
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     begun, new = time.monotonic(), command.resume is None
     import torch
-    from playout.agents.alphazero.actors.trainer import make_trainer, planner_for, save_interval
     from playout.agents.alphazero.budget.corrector import seconds_before
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
     from playout.agents.alphazero.budget.length import planned_plies
@@ -196,6 +195,11 @@ def _train(
         print_plan,
         print_summary,
         say_nothing_was_left,
+    )
+    from playout.agents.alphazero.selfplay.actors.trainer import (
+        make_trainer,
+        planner_for,
+        save_interval,
     )
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import train

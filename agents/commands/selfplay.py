@@ -2,7 +2,7 @@
 
 The learner is `playout alphazero GAME --games-from FOLDER`, on this machine or another one that
 sees both folders. Any number of these programs may come and go. What one does stands in
-agents/alphazero/actors/actor.py.
+agents/alphazero/selfplay/actors/actor.py.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Command(MachineOptions):
 
 def main(command: Command) -> int:
     """Plays until it has done enough."""
-    from playout.agents.alphazero.actors.actor import ActorSettings
+    from playout.agents.alphazero.selfplay.actors.actor import ActorSettings
 
     settings = ActorSettings(
         games_per_file=command.games_per_file,
@@ -85,10 +85,10 @@ def main(command: Command) -> int:
         raise ConfigError(f"--wait must not be negative, not {command.wait}")
     check_device(command)
     import torch
-    from playout.agents.alphazero.actors.actor import Actor, must_be_one_game
-    from playout.agents.alphazero.actors.folder import GamesFolder
-    from playout.agents.alphazero.actors.networks import wait_for_run
     from playout.agents.alphazero.player import game_of
+    from playout.agents.alphazero.selfplay.actors.actor import Actor, must_be_one_game
+    from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+    from playout.agents.alphazero.selfplay.actors.networks import wait_for_run
     from playout.agents.runs.devices import device_errors, resolve_device
     from playout.agents.runs.loop import keep_freed_memory, stop_at_once
 

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from playout.agents.alphazero.actors.folder import GamesFolder
-from playout.agents.alphazero.actors.game_file import Header, read
 from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay import Counts
+from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+from playout.agents.alphazero.selfplay.actors.game_file import Header, read
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import CheckpointError, DataError

@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 from actor_runs import actor_of, learner_of, publish, save, state_of
-from playout.agents.alphazero.actors import actor as actors
-from playout.agents.alphazero.actors import trainer as trainers
-from playout.agents.alphazero.actors.game_file import read
-from playout.agents.alphazero.actors.networks import NewestNetwork, wait_for_run
 from playout.agents.alphazero.config import SelfPlayConfig
+from playout.agents.alphazero.selfplay.actors import actor as actors
+from playout.agents.alphazero.selfplay.actors import trainer as trainers
+from playout.agents.alphazero.selfplay.actors.game_file import read
+from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, wait_for_run
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, RunError, StoppedError
 

@@ -17,10 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.alphazero.actors.actor import must_be_one_game
-from playout.agents.alphazero.actors.folder import GamesFolder
-from playout.agents.alphazero.actors.reader import GamesReader, to_people
-from playout.agents.alphazero.actors.turns import DealtReplay
 from playout.agents.alphazero.budget.corrector import (
     CORRECTED_SHARE,
     corrector_for,
@@ -28,6 +24,10 @@ from playout.agents.alphazero.budget.corrector import (
 )
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.selfplay import Counts
+from playout.agents.alphazero.selfplay.actors.actor import must_be_one_game
+from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+from playout.agents.alphazero.selfplay.actors.reader import GamesReader, to_people
+from playout.agents.alphazero.selfplay.actors.turns import DealtReplay
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.runs import ranks

@@ -3,8 +3,8 @@
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.actors.turns import DealtReplay
 from playout.agents.alphazero.replay import CompactReplay, Examples, Replay
+from playout.agents.alphazero.selfplay.actors.turns import DealtReplay
 from playout.errors import CheckpointError, ConfigError
 
 GAME = playout.game("tic_tac_toe")

@@ -2,11 +2,11 @@
 
 import playout
 import torch
-from playout.agents.alphazero.actors.actor import Actor, ActorSettings
-from playout.agents.alphazero.actors.folder import GamesFolder
-from playout.agents.alphazero.actors.networks import wait_for_run
-from playout.agents.alphazero.actors.trainer import make_trainer
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
+from playout.agents.alphazero.selfplay.actors.actor import Actor, ActorSettings
+from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+from playout.agents.alphazero.selfplay.actors.networks import wait_for_run
+from playout.agents.alphazero.selfplay.actors.trainer import make_trainer
 from playout.agents.alphazero.settings import stored_config
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir

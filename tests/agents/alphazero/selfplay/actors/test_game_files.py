@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import playout
 import pytest
-from playout.agents.alphazero.actors.game_file import FORMAT, Header, encode, read
 from playout.agents.alphazero.config import SelfPlayConfig, selfplay_search
 from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
+from playout.agents.alphazero.selfplay.actors.game_file import FORMAT, Header, encode, read
 from playout.agents.runs.checkpoint import durable_io
 from playout.errors import DataError
 from playout.mcts.evaluators import UniformEvaluator

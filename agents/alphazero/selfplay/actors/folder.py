@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from playout.agents.alphazero.actors.game_file import SUFFIX
+from playout.agents.alphazero.selfplay.actors.game_file import SUFFIX
 from playout.agents.runs.checkpoint import durable_io
 from playout.errors import CheckpointError, ConfigError, RunError
 

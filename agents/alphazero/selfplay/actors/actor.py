@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from playout.agents.alphazero.actors.folder import GamesFolder
-from playout.agents.alphazero.actors.game_file import Header, encode, settings_digest
-from playout.agents.alphazero.actors.networks import NewestNetwork, Published
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.config import AlphaZeroConfig, NetworkPlan
 from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay import Counts
+from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
+from playout.agents.alphazero.selfplay.actors.game_file import Header, encode, settings_digest
+from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, Published
 from playout.agents.alphazero.variants import Variant
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.devices import resolve_dtype
