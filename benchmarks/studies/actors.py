@@ -189,7 +189,7 @@ def strength(run: Path) -> list[dict[str, Any]]:
 
 
 def main(quick: bool = False, minutes: float = 10.0, kill_every: float = 20.0) -> int:
-    """Runs both, checks the accounts and writes benchmarks/results/actors.json."""
+    """Runs both, checks the accounts and writes a result."""
     game, words = "connect_four", ["--size", "small"]
     if quick:
         game, minutes, kill_every = "tic_tac_toe", 1.0, 6.0

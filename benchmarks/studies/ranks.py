@@ -248,7 +248,7 @@ def main(
     before: Path | None = None,
     peers: bool = False,
 ) -> int:
-    """Measures all trainers and writes benchmarks/results/ranks.json."""
+    """Measures all trainers and writes a result."""
     found: dict[str, Any] = {}
     for name in only or CASES:
         found[name] = measure_case(
