@@ -89,8 +89,8 @@ def main(command: Command) -> int:
     from playout.agents.alphazero.selfplay.actors.actor import Actor, must_be_one_game
     from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
     from playout.agents.alphazero.selfplay.actors.networks import wait_for_run
-    from playout.agents.runs.devices import device_errors, resolve_device
-    from playout.agents.runs.loop import keep_freed_memory, stop_at_once
+    from playout.agents.runs.devices import device_errors, keep_freed_memory, resolve_device
+    from playout.agents.runs.signals import stop_at_once
 
     torch.set_num_threads(1)  # groups bring their own threads
     keep_freed_memory()
