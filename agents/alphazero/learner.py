@@ -4,8 +4,9 @@ On a processor a batch is cut into a fixed number of shards, each with its own t
 normalisation statistics and its own gradients, which are added in order: on two cores this is
 faster than two threads inside each operation (no barriers), and the result does not depend on how
 many cores there are. On any other device a batch is one shard, which crosses to it once and is not
-waited for: metrics stay there until `mean_metrics`. Self-play and the supervised baseline both
-learn by it. Left out: what a batch holds (replay/).
+waited for: metrics stay there until `mean_metrics`. Under several ranks the shards are shared out
+among them, and one message a step makes their means those of all. Left out: what a batch holds
+(replay/).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
 from playout.agents.networks.precision import lowered
 from playout.agents.optim.choice import make_optimizers
-from playout.agents.optim.flat import flat_gradients, together
+from playout.agents.optim.flat import flat_gradients, joined, together, views
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
-from playout.errors import CheckpointError, DivergedError
+from playout.errors import CheckpointError, ConfigError, DivergedError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -84,18 +86,29 @@ def losses(
 
 def slices(batch: TrainingBatch, count: int) -> list[TrainingBatch]:
     """A batch cut into `count` parts of nearly equal length."""
-    edges = [len(batch) * index // count for index in range(count + 1)]
-    return [batch[a:b] for a, b in itertools.pairwise(edges)]
+    return [batch[rows] for rows in _cut(len(batch), count)]
+
+
+def _cut(size: int, count: int) -> list[slice]:
+    """The rows of each of `count` parts of a batch of `size` rows."""
+    edges = [size * index // count for index in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
 class Learner:
     """A network, its optimiser and its averaged copy.
 
     Args:
-        net: the network to train, in place.
-        config: see LearnerConfig.
+        net: the network to train, in place; under several ranks everybody's is the same.
+        config: see LearnerConfig; its counts are of all ranks together.
         device: where it is trained, a name for `resolve_device` or a device; by default a GPU if
             there is one.
+
+    Attributes:
+        num_shards: parts of a batch, of all ranks: at least one a rank.
+
+    Raises:
+        ConfigError: more ranks than a batch has rows for.
     """
 
     def __init__(
@@ -107,13 +120,19 @@ class Learner:
         # Without its instructions a processor is many times slower in bfloat16 than in float32.
         slow = device.type == "cpu" and not multiplies_bfloat16()
         self.dtype = "float32" if slow else config.dtype
-        self.num_shards = config.num_shards if device.type == "cpu" else 1
+        self.num_shards = max(config.num_shards if device.type == "cpu" else 1, ranks.world())
+        if config.batch_size < 2 * self.num_shards:
+            raise ConfigError(
+                f"{ranks.world()} ranks need a batch of at least {2 * self.num_shards} rows, not "
+                f"{config.batch_size}"
+            )
+        self._shards = ranks.share(self.num_shards, "shards of a batch")  # those of this rank
         self.peak_rate = config.learning_rate * tuning_of(net).rate_scale
         self.steps = 0
         # Copied before it moves: not every device's tensors can be.
         self.average = copy.deepcopy(net).to(device).eval().requires_grad_(False)
         self.net = net.to(device)
-        self._replicas = [self.net, *(copy.deepcopy(net) for _ in range(1, self.num_shards))]
+        self._replicas = [self.net, *(copy.deepcopy(net) for _ in self._shards[1:])]
         self.optimizers = make_optimizers(
             self.net,
             config.optimizer,
@@ -138,7 +157,7 @@ class Learner:
         # Of every replica; of networks that keep none: empty.
         self._statistics = [together(running_statistics(one)) for one in self._replicas]
         self._pool = ThreadPoolExecutor(
-            self.num_shards, initializer=torch.set_num_threads, initargs=(1,)
+            len(self._shards), initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def _parameters_in(self, copy_of_net: BoardNetwork) -> list[list[nn.Parameter]]:
@@ -156,8 +175,19 @@ class Learner:
         low = config.final_rate
         return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * falling)))
 
-    def step(self, batch: TrainingBatch, *, done: float) -> Metrics:
+    def rows(self, size: int) -> range:
+        """Which rows of a batch of `size` this rank learns from: those of its shards."""
+        cut = _cut(size, self.num_shards)
+        return range(cut[self._shards[0]].start, cut[self._shards[-1]].stop)
+
+    def step(self, batch: TrainingBatch, *, done: float, whole: int | None = None) -> Metrics:
         """One gradient step, after the share `done` (0 to 1) of training; returns its metrics.
+
+        Args:
+            batch: what this rank learns from.
+            done: the share of training that lies behind.
+            whole: rows of all ranks' batches together, of which this one holds `rows(whole)`; by
+                default they are as long as this one.
 
         Raises:
             DivergedError: on a processor, a loss or gradient that is not finite; on other devices
@@ -165,13 +195,14 @@ class Learner:
         """
         rate = self.rate(done)
         if self.device.type == "cpu":
-            parts = slices(batch, self.num_shards)
+            parts = self._parts(batch, whole)
             shards = self._pool.map(self._shard, range(len(parts)), parts)
             columns = zip(*([float(x) for x in shard] for shard in shards), strict=True)
             means = [sum(column) / len(parts) for column in columns]
             found: Metrics = dict(zip(LOSSES + AUXILIARY_LOSSES, means, strict=False))
-            norm = found["train/grad_norm"] = self._combine_gradients()
-            if not all(map(math.isfinite, (*means[:2], norm))):
+            sound = all(map(math.isfinite, means[:2]))
+            norm = found["train/grad_norm"] = self._combine_gradients(sound=sound)
+            if not (sound and math.isfinite(norm)):
                 raise DivergedError(
                     f"loss or gradient is not finite at step {self.steps}: lower the learning rate "
                     f"({rate:.2g}) and continue from the last checkpoint"
@@ -180,6 +211,9 @@ class Learner:
             found = dict(zip(LOSSES + AUXILIARY_LOSSES, self._shard(0, batch), strict=False))
             for optimizer in self.optimizers:
                 optimizer.collect()
+            if ranks.world() > 1:
+                self._add_ranks(self._statistics[0])
+                torch._foreach_div_([*self._gradients[0], *self._statistics[0]], self.num_shards)
             found["train/grad_norm"] = self._clip_on_device()
         for optimizer in self.optimizers:
             optimizer.lr = rate
@@ -187,6 +221,14 @@ class Learner:
         self.steps += 1
         self._update_average()
         return {**found, "train/learning_rate": rate}
+
+    def _parts(self, batch: TrainingBatch, whole: int | None) -> list[TrainingBatch]:
+        """This rank's batch, cut where the batch of all ranks would be."""
+        if whole is None:
+            return slices(batch, len(self._shards))
+        mine = _cut(whole, self.num_shards)[self._shards.start : self._shards.stop]
+        first = mine[0].start
+        return [batch[part.start - first : part.stop - first] for part in mine]
 
     def _shard(self, index: int, batch: TrainingBatch) -> list[Tensor]:
         """Gradients of one shard; its losses and its policy's entropy."""
@@ -204,21 +246,34 @@ class Learner:
         return [part.detach() for part in parts]
 
     @torch.no_grad()
-    def _combine_gradients(self) -> float:
-        """Averages gradients and running statistics over shards, clips the former; their norm."""
-        count, mine = len(self._replicas), self._gradients[0]
+    def _combine_gradients(self, *, sound: bool = True) -> float:
+        """Averages gradients and running statistics over shards, clips the former; their norm.
+
+        Where a rank's losses are not `sound`, the norm is no number on any.
+        """
+        count, mine = self.num_shards, self._gradients[0]
         for theirs in self._gradients[1:]:
             torch._foreach_add_(mine, theirs)
+        means = [torch.stack(same).sum(dim=0) for same in zip(*self._statistics, strict=True)]
+        if ranks.world() > 1:
+            if not sound:
+                mine[0].fill_(math.nan)
+            self._add_ranks(means)
         torch._foreach_div_(mine, count)
         if count > 1:  # on a processor, where each replica's are one buffer
-            for same in zip(*self._statistics, strict=True):
-                mean = torch.stack(same).mean(dim=0)
-                for statistics in same:
-                    statistics.copy_(mean)
+            for statistics in self._statistics:
+                for own, total in zip(statistics, means, strict=True):
+                    torch.div(total, count, out=own)
         norm = float(torch.stack(torch._foreach_norm(mine)).norm())
         if norm > self.config.max_grad_norm:
             torch._foreach_mul_(mine, self.config.max_grad_norm / norm)
         return norm
+
+    def _add_ranks(self, statistics: list[Tensor]) -> None:
+        """Makes gradients and these statistics the sums of all ranks', by one message."""
+        parts = [*self._gradients[0], *statistics]
+        for part, total in views(ranks.add_(joined(parts)), parts):
+            part.copy_(total)
 
     @torch.no_grad()
     def _clip_on_device(self) -> Tensor:
@@ -273,8 +328,14 @@ def running_statistics(net: BoardNetwork) -> list[Tensor]:
     return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
 
-def mean_metrics(rows: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
-    """The mean of every metric over steps; what lies on a device comes over at once.
+def mean_metrics(
+    rows: Sequence[Mapping[str, Tensor | float]], *, weight: float = 1.0
+) -> dict[str, float]:
+    """The mean of every metric over steps and ranks; what lies on a device comes over at once.
+
+    Args:
+        rows: what each step reports; every rank has as many.
+        weight: of this rank, such as its share of a batch.
 
     Raises:
         DivergedError: a mean is not finite.
@@ -282,6 +343,7 @@ def mean_metrics(rows: Sequence[Mapping[str, Tensor | float]]) -> dict[str, floa
     found = fetch(
         {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]} if rows else {}
     )
+    found = ranks.merge_metrics(found, weight=weight)
     for key, value in found.items():
         if not math.isfinite(value):
             raise DivergedError(

@@ -3,63 +3,47 @@
 One update plays until the network has answered a fixed number of questions, then makes a fixed
 number of gradient steps, so that its cost hardly depends on how well caches work or how long games
 are. The averaged network plays, the other learns. Nothing here reads a clock except for `time/*`
-metrics. Left out: settings (config.py), what fits into a budget of minutes (budget/), matches and
-solved positions (evaluation/in_training.py).
+metrics. Under several ranks each plays its groups of games and learns from what they bring, by one
+gradient of all. Left out: settings (config.py), what fits into a budget of minutes (budget/),
+matches and solved positions (evaluation/in_training.py).
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
+from playout.agents.alphazero.budget.resolved import resolved
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation.in_training import BEST_METRIC, Evaluation
+from playout.agents.alphazero.evaluation.rated import RatedNetwork
 from playout.agents.alphazero.evaluation.settings import EvaluationSettings
-from playout.agents.alphazero.evaluator import MAX_SYMMETRIES, NetworkEvaluator, chunk_for
 from playout.agents.alphazero.learner import Learner, mean_metrics
-from playout.agents.alphazero.replay import Examples, TrainingBatch
 from playout.agents.alphazero.replay.records import RecordedStart
 from playout.agents.alphazero.selfplay import Counts
-from playout.agents.alphazero.variants import Variant, also_boards, also_games, turn
+from playout.agents.alphazero.selfplay.together import Outcome
+from playout.agents.alphazero.variants import (
+    Variant,
+    also_games,
+    brought_by,
+    count_together,
+    deal_variants,
+    load_variants,
+    new_networks,
+    parts_of,
+    turn,
+)
 from playout.agents.networks.boards.network import BoardNetwork
-from playout.agents.networks.boards.registry import new_network
-from playout.agents.runs.devices import resolve_device, resolve_dtype
+from playout.agents.runs import ranks
+from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.trainer import Trainer
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import CheckpointError, ConfigError
 from playout.mcts.hidden import refuse_self_play
-
-
-def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto") -> AlphaZeroConfig:
-    """The same with "auto" replaced by what suits the device, to be stored with the run.
-
-    Files of recorded games get their full paths, since a run may be resumed from another folder.
-
-    Args:
-        config: what is to be trained.
-        device: where networks compute.
-        dtype: what the person wants networks to compute in; "auto" leaves learning as it is on a
-            processor, and on other devices where they answer in less than float32.
-    """
-    if dtype != "auto":
-        learns_in = "bfloat16" if dtype == "bfloat16" else "float32"
-        config = replace(
-            config, infer_dtype=dtype, learner=replace(config.learner, dtype=learns_in)
-        )
-    infers_in = resolve_dtype(config.infer_dtype, device)
-    learner = config.learner
-    if device.type != "cpu" and infers_in == "float32":  # it may have no other type
-        learner = replace(learner, dtype="float32")
-    records = tuple(os.path.abspath(path) for path in config.records)
-    return replace(config, infer_dtype=infers_in, learner=learner, records=records)
-
 
 STOP_SECONDS = 3.0
 """An update that has gone on for so long after a signal goes back to its beginning."""
@@ -100,26 +84,13 @@ class AlphaZeroTrainer(Trainer):
         learner = config.learner
         planes = learner.target_weight > 0 and self.game.target_planes > 0
         scores = learner.score_weight > 0 and self.game.has_score
-        weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
-        networks = [
-            new_network(
-                self.game,
-                plan.size,
-                network=config.network,
-                pooling=config.pooling,
-                heads=config.heads,
-                planes=planes,
-                scores=scores,
-                boards=also_boards(config, self.game),
-                seed=weights_seed,
-            )
-            for plan in config.networks
-        ]
+        networks = new_networks(config, self.game, planes=planes, scores=scores, seed=seed)
         if init is not None:
             init(networks[-1])
         self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
         self.playing = 0  # the index of the network that plays
         self._stop_at: float | None = None  # by time.monotonic
+        self._counted = False  # whether variants know what all ranks hold
         games = [self.game, *also_games(config, self.game)]
         self.variants = [
             Variant(
@@ -150,8 +121,8 @@ class AlphaZeroTrainer(Trainer):
             proofs=config.leaf_proof_nodes > 0,
         )
         self.evaluation = Evaluation(self.game, rating, seed=seed)
-        self._rating_evaluator: NetworkEvaluator | None = None
-        self._rated_index = -1  # of the network that it answers for
+        threads = len(self.selfplay.groups)
+        self._rated = RatedNetwork(self.game, config, device=self.device, threads=threads)
         self.evaluation_seconds: list[float] = []  # of every evaluation by this process
         self._update_seconds = 0.0  # of the latest
         self._expected_end: float | None = None  # by time.perf_counter
@@ -206,77 +177,75 @@ class AlphaZeroTrainer(Trainer):
             self.updates += 1
             self._update_seconds = time.perf_counter() - start
             return {**learned, "time/train_s": self._update_seconds}
+        if not self._counted:
+            count_together(self.variants)
+            self._counted = True
         self._refresh()
         index = turn(self.updates, self.config.also_share, len(self.variants) - 1)
         variant, evaluations = self.variants[index], self.config.networks[self.playing].evaluations
         if self.config.overlap:
             playing = self._background.submit(self._play, variant, evaluations)
             learned = self._learn()  # from what was there before
-            examples, counts, played = playing.result()
-            variant.replay.add(examples)
+            played = variant.keep(playing.result())
         else:
-            examples, counts, played = self._play(variant, evaluations)
-            variant.replay.add(examples)
+            played = variant.keep(self._play(variant, evaluations))
             learned = self._learn()
+        counts, longest = played.counts, max(played.seconds)
         self.totals.add(counts)
         end = time.perf_counter()
         self.updates += 1
         self._update_seconds = end - start
-        of_game = counts.metrics(len(examples))
+        of_game = counts.metrics(played.positions)
         if index:  # its games are no measure of the main game's
             of_game = {f"also/{index}/{name}": value for name, value in of_game.items()}
+        own = played.seconds[ranks.rank()]
         return {
             **of_game,
             "selfplay/games": float(self.totals.games),
             "selfplay/positions": float(self._num_positions),
             "search/evaluations": float(self.totals.evaluations),
             **learned,
-            "time/selfplay_s": played,
-            "time/train_s": max(end - start - played, 0.0),  # what it took besides
-            "time/games_per_s": counts.games / max(played, 1e-9),
-            "time/evaluations_per_s": counts.evaluations / max(played, 1e-9),
-            "time/sims_per_s": counts.simulations / max(played, 1e-9),
+            "time/selfplay_s": own,
+            "time/train_s": max(end - start - own, 0.0),  # what it took besides
+            "time/games_per_s": counts.games / max(longest, 1e-9),
+            "time/evaluations_per_s": counts.evaluations / max(longest, 1e-9),
+            "time/sims_per_s": counts.simulations / max(longest, 1e-9),
         }
 
     @property
     def _num_positions(self) -> int:
-        """Positions that self-play has brought, of all games."""
-        return sum(variant.replay.num_added for variant in self.variants)
+        """Positions that self-play has brought, of all games and ranks."""
+        return sum(variant.brought for variant in self.variants)
 
-    def _play(self, variant: Variant, evaluations: int) -> tuple[Examples, Counts, float]:
-        """Self-play of one update, with the seconds that it took."""
+    def _play(self, variant: Variant, evaluations: int) -> Outcome:
+        """This rank's self-play of one update, with the seconds that it took."""
         start = time.perf_counter()
         wanted = self.config.games
         games = None if wanted is None else max(1, wanted - self.totals.games)
         examples, counts = variant.selfplay.play(evaluations, games=games)
-        return examples, counts, time.perf_counter() - start
+        return Outcome(examples, counts, time.perf_counter() - start)
 
     def _learn(self) -> dict[str, float]:
         """The gradient steps of one update, by the network whose turn it is to learn."""
-        config = self.config
-        if len(self.replay) < min(config.warmup_positions, config.replay_capacity):
+        config, main = self.config, self.variants[0]
+        if main.held < max(1, min(config.warmup_positions, config.replay_capacity)):
             return {}
         index = self._learning()
         learner, plan = self.learners[index], config.networks[index]
-        trained = plan.trained(self._done)
-        rows = []
+        trained, size = plan.trained(self._done), config.learner.batch_size
+        mine, rows = learner.rows(size), []
         for _ in range(self._steps(plan.steps)):
-            rows.append(learner.step(self._batch(), done=trained))
-        window = float(min(self._window(self.variants[0]), len(self.replay)))
-        return {**mean_metrics(rows), "train/window": window}
+            batch = self._drawn_from(size).batch(self._num_steps, mine)
+            rows.append(learner.step(batch, done=trained, whole=size))
+        found = mean_metrics(rows, weight=len(mine) / size)
+        return {**found, "train/window": float(min(main.window(), main.held))}
 
-    def _window(self, variant: Variant) -> int:
-        """The newest positions that batches of a game are drawn from."""
-        config = self.config
-        return max(config.min_window, int(config.window * variant.replay.num_added))
-
-    def _batch(self) -> TrainingBatch:
-        """The batch of the next gradient step: of the main game or, in their turn, the others."""
-        number, size = self._num_steps, self.config.learner.batch_size
-        variant = self.variants[turn(number, self.config.also_share, len(self.variants) - 1)]
-        if len(variant.replay) < size:
-            variant = self.variants[0]
-        return variant.replay.batch(number, size, window=self._window(variant))
+    def _drawn_from(self, size: int) -> Variant:
+        """The game of the next batch: the main one or, in their turn, the others."""
+        variant = self.variants[
+            turn(self._num_steps, self.config.also_share, len(self.variants) - 1)
+        ]
+        return self.variants[0] if variant.held < size else variant
 
     @property
     def _num_steps(self) -> int:
@@ -293,7 +262,8 @@ class AlphaZeroTrainer(Trainer):
 
     def evaluate(self) -> dict[str, float]:
         """The averaged network's rating, and its share of good moves where there is a solver."""
-        network, average = self._rated_network(), self.learners[self.playing].average
+        average = self._refresh().average
+        network = self._rated.of(self.playing, average)
         start = time.perf_counter()
         found = self.evaluation.measure(
             network,
@@ -304,28 +274,6 @@ class AlphaZeroTrainer(Trainer):
         )
         self.evaluation_seconds.append(time.perf_counter() - start)
         return found
-
-    def _rated_network(self) -> NetworkEvaluator:
-        """The averaged network of the one that plays, made once: on a card graphs are captured."""
-        average = self._refresh().average
-        if self._rated_index != self.playing or self._rating_evaluator is None:
-            self._rated_index = self.playing
-            self._rating_evaluator = NetworkEvaluator(
-                average,
-                device=self.device,
-                dtype=self.config.infer_dtype,
-                chunk=chunk_for(self._rated_rows(), self.device),
-                threads=self.config.selfplay.num_groups,
-            )
-        self._rating_evaluator.refresh(average)
-        return self._rating_evaluator
-
-    def _rated_rows(self) -> int:
-        """The most positions that a rating asks about at once, each in all its symmetries."""
-        shown = self.game.num_symmetries
-        rating = self.evaluation.settings
-        positions = rating.positions * (shown if shown <= MAX_SYMMETRIES else 1)
-        return max(positions, rating.games, 256)
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """The numbers that tell a person whether it learns."""
@@ -356,29 +304,30 @@ class AlphaZeroTrainer(Trainer):
         return max(left, 0.0 if self.finished else least)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, replay, games in play, counters."""
+        """Weights, optimiser, counters; of a process that is alone also replay and games in play.
+
+        Equal on all ranks but for the ratings, which the first one makes.
+        """
         player = self._refresh()
+        alone = ranks.world() == 1
         return {
             "model": dict(player.average.state_dict()),
             "network": player.net.config.to_dict(),
             "learners": [learner.state_dict() for learner in self.learners],
-            **self.variants[0].state_dict(),
+            **(self.variants[0].state_dict() if alone else {}),
             "evaluation": self.evaluation.state_dict(),
             "updates": self.updates,
             "totals": self.totals.state_dict(),
-            **self._later_parts(),
+            **(parts_of(self.variants) if alone else {}),
+            **({"recorded": self.recorded.state_dict()} if self.config.records else {}),
+            **brought_by(self.variants),
         }
 
-    def _later_parts(self) -> dict[str, Any]:
-        """What checkpoints hold of settings that came later, where they are used."""
-        found: dict[str, Any] = {}
-        for variant in self.variants:
-            found.update(variant.replay.parts())
-        if len(self.variants) > 1:
-            found["also"] = [variant.state_dict() for variant in self.variants[1:]]
-        if self.config.records:
-            found["recorded"] = self.recorded.state_dict()
-        return found
+    def rank_state(self) -> dict[str, Any]:
+        """Replay and games in play of this rank, where there are several."""
+        if ranks.world() == 1:
+            return {}
+        return {**self.variants[0].state_dict(), **parts_of(self.variants)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from what `state_dict` gave."""
@@ -389,12 +338,25 @@ class AlphaZeroTrainer(Trainer):
             )
         for learner, part in zip(self.learners, state["learners"], strict=True):
             learner.load_state_dict(part)
-        self.variants[0].load_state_dict(state, state)
-        for variant, part in zip(self.variants[1:], state.get("also", []), strict=True):
-            variant.load_state_dict(part, state)
         if self.config.records:
             self.recorded.load_state_dict(state["recorded"])
         if "evaluation" in state:  # runs of earlier versions begin a ladder where they go on
             self.evaluation.load_state_dict(state["evaluation"])
         self.updates = int(state["updates"])
         self.totals = Counts.from_state(state["totals"])
+        self._counted = False
+        brought = state.get("positions", [0] * len(self.variants))
+        for variant, count in zip(self.variants, brought, strict=True):
+            variant.brought = int(count)
+        if ranks.world() == 1 and "replay" in state:
+            load_variants(self.variants, state)
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Continues from what `rank_state` gave on this rank, of as many."""
+        if ranks.world() > 1:
+            load_variants(self.variants, state)
+
+    def deal_rank_states(self, parts: Sequence[dict[str, Any]]) -> str:
+        """Continues from what another number of ranks had; games go on where their groups are."""
+        deal_variants(self.variants, parts)
+        return "positions of the replay were dealt out anew, so that it learns from other batches"

@@ -1,13 +1,14 @@
 """`Variant`: one of the games that a run learns, with its self-play, its replay and its evaluators.
 
 Nearly every run learns one. Others are forms of the same game, of another komi or another board,
-which one network answers alike (`on_board`); `turn` says when it is whose turn. Left out: what is
-done with games (trainer.py) and how a network knows several boards (networks/boards/resnet.py).
+which one network answers alike (`on_board`); `turn` says when it is whose turn. Under several
+ranks each has some of the groups of games, and a replay of what they bring. Left out: what is done
+with games (trainer.py) and how a network knows several boards (networks/boards/resnet.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,20 @@ from playout.agents.alphazero.evaluator import (
     chunk_for,
 )
 from playout.agents.alphazero.proofs import TacticalEvaluator
-from playout.agents.alphazero.replay import CompactReplay, Replay, ReplayBuffer
+from playout.agents.alphazero.replay import CompactReplay, Replay, ReplayBuffer, TrainingBatch
 from playout.agents.alphazero.selfplay import SelfPlay
+from playout.agents.alphazero.selfplay.together import Outcome, Played, sum_up
 from playout.agents.networks.boards.network import Board, BoardNetwork, on_board
+from playout.agents.networks.boards.registry import new_network
+from playout.agents.runs import ranks
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError
+from playout.errors import CheckpointError, ConfigError
 from playout.mcts.evaluators import Evaluator
 from playout.mcts.hidden import refuse_self_play
+
+GROUPS = "groups of games (--selfplay.num-groups)"
+"""What games are shared out by among ranks."""
 
 
 def also_games(config: AlphaZeroConfig, game: NativeGame) -> list[NativeGame]:
@@ -82,6 +89,13 @@ class Variant:
         device: where networks play.
         keep_finals: whether replay remembers how games ended.
         must_stop: whether nobody waits for the answers of evaluators any more.
+
+    Attributes:
+        brought: positions that self-play of all ranks has ever brought.
+        held: positions that the replays of all ranks hold together.
+
+    Raises:
+        ConfigError: more ranks than groups of games.
     """
 
     def __init__(
@@ -108,6 +122,8 @@ class Variant:
             threads=config.selfplay.search_threads,
             rescale_q=game.step_rewards,
         )
+        self._numbers = ranks.share(config.selfplay.num_groups, GROUPS)
+        self.brought = self.held = 0
         self._rows = config.selfplay.num_trees * search.leaves_per_step  # of a group's questions
         self.network_evaluators: list[NetworkEvaluator] = []
         self._drawing: list[RandomSymmetryEvaluator] = []
@@ -116,19 +132,26 @@ class Variant:
             self.make_evaluators(net),
             config.selfplay,
             search=search,
+            numbers=self._numbers,
             num_simulations=plan.num_simulations,
             seed=seed,
             keep_finals=keep_finals,
             keep_moves=config.compact_replay,
         )
-        self.replay: ReplayBuffer
+        self.replay = self._new_replay(index, keep_finals=keep_finals)
+
+    def _new_replay(self, index: int, *, keep_finals: bool) -> ReplayBuffer:
+        """This rank's part of the replay; batches are drawn by a stream of its own."""
+        config, seed, rank = self.config, self.seed, ranks.rank()
+        capacity = len(ranks.share(config.replay_capacity, "positions of replay"))
+        if rank:
+            seed = int(np.random.default_rng([seed, 12, rank]).integers(2**62))
         if config.compact_replay:
             prefix = f"replay{index}" if index else "replay"
-            self.replay = CompactReplay(
-                game, config.replay_capacity, seed=seed, keep_finals=keep_finals, prefix=prefix
+            return CompactReplay(
+                self.game, capacity, seed=seed, keep_finals=keep_finals, prefix=prefix
             )
-        else:
-            self.replay = Replay(game, config.replay_capacity, seed=seed, keep_finals=keep_finals)
+        return Replay(self.game, capacity, seed=seed, keep_finals=keep_finals)
 
     def make_evaluators(self, net: BoardNetwork) -> list[Evaluator]:
         """Evaluators for a network that begins to play, one a group."""
@@ -140,7 +163,7 @@ class Variant:
                 dtype=config.infer_dtype,
                 chunk=chunk_for(self._rows, self.device),
             )
-            for _ in range(config.selfplay.num_groups)
+            for _ in self._numbers
         ]
         answering: Sequence[Evaluator] = self.network_evaluators
         if config.selfplay.random_symmetry:
@@ -172,11 +195,123 @@ class Variant:
         for drawing in self._drawing:
             drawing.number = update
 
+    def keep(self, outcome: Outcome) -> Played:
+        """Adds what this rank has played to its replay; what all have played."""
+        played = sum_up(outcome, self.replay)
+        self.replay.add(outcome.examples)
+        self.brought, self.held = self.brought + played.positions, played.held
+        return played
+
+    def window(self) -> int:
+        """The newest positions that batches are drawn from, of all ranks' together."""
+        config = self.config
+        return max(config.min_window, int(config.window * self.brought))
+
+    def batch(self, number: int, rows: range) -> TrainingBatch:
+        """The `rows` of training batch `number` that are this rank's, of its own positions."""
+        return self.replay.batch(number, len(rows), window=-(-self.window() // ranks.world()))
+
     def state_dict(self) -> dict[str, Any]:
         """Replay and games in play."""
         return {"replay": self.replay.state_dict(), "selfplay": self.selfplay.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], parts: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave; `parts` is the whole state of the checkpoint."""
         self.replay.load_state_dict(state["replay"], parts)
         self.selfplay.load_state_dict(state["selfplay"])
+
+    def deal(self, states: Sequence[Mapping[str, Any]], parts: Sequence[Mapping[str, Any]]) -> None:
+        """Takes this rank's share of what another number of ranks had.
+
+        Games in play go on where their groups are now. Positions are dealt out anew, and how many
+        were brought before those that are left is known to `brought` alone.
+
+        Args:
+            states: of all of them in their order, as `state_dict` gave them.
+            parts: what each one's replay takes as `parts`.
+        """
+        groups = [group for state in states for group in state["selfplay"]["groups"]]
+        if len(groups) != self.config.selfplay.num_groups:
+            raise CheckpointError("the checkpoint's games do not fit this configuration")
+        self.selfplay.load_state_dict({"groups": [groups[number] for number in self._numbers]})
+        self.replay.deal([state["replay"] for state in states], parts)
+
+
+def new_networks(
+    config: AlphaZeroConfig, game: NativeGame, *, planes: bool, scores: bool, seed: int
+) -> list[BoardNetwork]:
+    """The fresh networks of a run, in the order in which they play.
+
+    Args:
+        config: of the run.
+        game: the main one.
+        planes: whether they learn what finished games teach of each cell ...
+        scores: ... and of the game's own score.
+        seed: of the run.
+    """
+    weights_seed = int(np.random.default_rng([seed, 6]).integers(2**62))
+    return [
+        new_network(
+            game,
+            plan.size,
+            network=config.network,
+            pooling=config.pooling,
+            heads=config.heads,
+            planes=planes,
+            scores=scores,
+            boards=also_boards(config, game),
+            seed=weights_seed,
+        )
+        for plan in config.networks
+    ]
+
+
+def count_together(variants: Sequence[Variant]) -> None:
+    """Tells every game what the ranks hold together, by one message."""
+    held = [float(len(variant.replay)) for variant in variants]
+    added = [float(variant.replay.num_added) for variant in variants]
+    found = ranks.sums([*held, *added, *(float(not size) for size in held)])
+    for index, variant in enumerate(variants):
+        size, brought, without = (int(value) for value in found[index :: len(variants)])
+        variant.held = 0 if without else size
+        variant.brought = max(variant.brought, brought)
+
+
+def brought_by(variants: Sequence[Variant]) -> dict[str, Any]:
+    """For a checkpoint: what was brought, where its replays do not say that by themselves."""
+    brought = [variant.brought for variant in variants]
+    known = [variant.replay.num_added for variant in variants]
+    told = ranks.world() > 1 or any(a > b for a, b in zip(brought, known, strict=True))
+    return {"positions": brought} if told else {}
+
+
+def parts_of(variants: Sequence[Variant]) -> dict[str, Any]:
+    """For a checkpoint: parts of replays, and other forms of the game, where there are some."""
+    found: dict[str, Any] = {}
+    for variant in variants:
+        found.update(variant.replay.parts())
+    if len(variants) > 1:
+        found["also"] = [variant.state_dict() for variant in variants[1:]]
+    return found
+
+
+def load_variants(variants: Sequence[Variant], state: Mapping[str, Any]) -> None:
+    """Replays and games in play as this rank has saved them, the main game on the top level."""
+    for variant, part in zip(variants, _of_games(state), strict=True):
+        variant.load_state_dict(part, state)
+
+
+def deal_variants(variants: Sequence[Variant], states: Sequence[Mapping[str, Any]]) -> None:
+    """Shares out what another number of ranks had, each its state, among fresh games.
+
+    Raises:
+        CheckpointError: they do not fit the configuration.
+    """
+    states = [*states]  # they may be read when they are asked for, each time anew
+    of_games = zip(*(_of_games(state) for state in states), strict=True)
+    for variant, parts in zip(variants, of_games, strict=True):
+        variant.deal(parts, states)
+
+
+def _of_games(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [state, *state.get("also", [])]

@@ -26,6 +26,7 @@ from playout.agents.alphazero.settings import (
     stored_config,
     with_settings,
 )
+from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
@@ -186,6 +187,7 @@ def _train(
 ) -> RunDir:
     """Trains as the command says; `source` is the game, None: the one that the run names."""
     begun, new = time.monotonic(), command.resume is None
+    shown = ranks.is_first() and not command.quiet
     import torch
     from playout.agents.alphazero.budget.corrector import seconds_before
     from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
@@ -220,7 +222,7 @@ def _train(
                     game=game,
                     init=_first_weights(command, run),
                 )
-            if not command.quiet:
+            if shown:
                 networks = [learner.net for learner in trainer.learners]
                 print_plan(run, config, minutes, networks, rate=command.rating)
                 if minutes is None and (warning := too_short(config, planned_plies(game))):
@@ -244,7 +246,7 @@ def _train(
         if new:
             run.discard_unused()
         raise
-    if not command.quiet:
+    if shown:
         say_nothing_was_left(run, None if start is None else start.step)
         left = report_time(minutes, before + time.monotonic() - begun)
         print_summary(run, rate=command.rating, seconds=left, machine=command, game=game)
@@ -344,8 +346,8 @@ def plan_run(
     from playout.agents.alphazero.budget.machine import Machine
     from playout.agents.alphazero.budget.minutes import choose_sizes, measuring_time, time_to_learn
     from playout.agents.alphazero.budget.presets import configure, preset_for
+    from playout.agents.alphazero.budget.resolved import resolved
     from playout.agents.alphazero.budget.speed import measure_speed, usual_speed
-    from playout.agents.alphazero.trainer import resolved
 
     minutes, given = length_of(command), frozenset(command.given)
     machine = Machine.here(device.type, command.threads)
@@ -355,7 +357,8 @@ def plan_run(
     if command.init is not None:  # its network is the one to go on with
         network, earlier_size, pooling = network_of(first_run(command.init))
         size = size or earlier_size
-    if minutes is not None and not command.quiet:
+    shown = ranks.is_first() and not command.quiet
+    if minutes is not None and shown:
         print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
     if size is None:
         first_size, size = choose_sizes(
@@ -387,13 +390,14 @@ def plan_run(
     if preset.adapts and minutes is None:
         config = fit_counts(config, max_plies=planned_plies(game), given=given)
     elif preset.adapts and minutes is not None and speed is not None:
-        left = time_to_learn(minutes, time.monotonic() - begun, rating=command.rating)
+        spent = ranks.first(time.monotonic() - begun)
+        left = time_to_learn(minutes, spent, rating=command.rating)
         config = fit(config, speed, left, given=given)
         planned_by = speed
     ratings = 0
     if command.rating and speed is not None:
         config, ratings = fit_ratings(config, game, speed, minutes, given=given)
-        if not ratings and not command.quiet:
+        if not ratings and shown:
             print(
                 f"Rating {command.game} would take too much of the time: it is left out.",
                 file=sys.stderr,

@@ -81,7 +81,8 @@ def finish(process, timeout=300):
 
 def playout(count, *words, timeout=300, **variables):
     """A command of playout under torchrun: exit code, standard output, error output."""
-    return finish(start(count, "-m", "playout", *words, **variables), timeout)
+    # Without "--" torchrun takes --run for short of its own --run-path.
+    return finish(start(count, "-m", "--", "playout", *words, **variables), timeout)
 
 
 def launch(count, body, timeout=300, **variables):

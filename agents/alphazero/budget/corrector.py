@@ -2,7 +2,8 @@
 
 Every schedule goes by counts, never by the clock: each correction is written into run.json, with
 the update from which it counts, before it takes effect, so that a resumed run equals one that was
-never stopped. Left out: the plan at the start (minutes.py).
+never stopped. Of several ranks the first decides: its clock and its ratings are what the minutes go
+by. Left out: the plan at the start (minutes.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from playout.agents.alphazero.budget.fit import RATING_SHARE
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 
 CORRECTIONS = (0.4, 0.7, 0.9)  # shares of the updates after which the plan is corrected, ...
@@ -112,6 +114,7 @@ class PlanCorrector:
             planned = max(done + 1, min(max(done + more, least), most))
             due = done >= self.corrections[len(made)] * total and len(latest) == recent
             if due and not trainer.finished:
+                planned = ranks.first(planned)
                 record = self.run.record["budget"]
                 self.run.update(budget={**record, "corrections": [*made, [done, planned]]})
                 trainer.plan.append((done, planned))

@@ -77,7 +77,7 @@ def fit(
     # All games together move on once within an update, and end several times within the run.
     most = min(positions / (GENERATIONS * speed.length), update * speed.moves_per_s)
     trees = max(1, min(selfplay.num_trees, int(most / groups)))
-    batch = min(learner.batch_size, max(MIN_BATCH, _power_of_two(positions / BATCHES)))
+    batch = min(learner.batch_size, max(_least_batch(config), _power_of_two(positions / BATCHES)))
     per_update = max(update / costs.each, groups * trees)
     per_move = speed.evaluations_per_s / speed.moves_per_s
     steps = max(1, round(per_update * costs.reuse / batch))
@@ -105,7 +105,8 @@ def fit_counts(
     length, groups = max(1.0, max_plies / 2), config.selfplay.num_groups
     positions = expected_positions(config, length)
     trees = max(1, min(config.selfplay.num_trees, int(positions / (GENERATIONS * length) / groups)))
-    batch = min(config.learner.batch_size, max(MIN_BATCH, _power_of_two(positions / BATCHES)))
+    wanted = max(_least_batch(config), _power_of_two(positions / BATCHES))
+    batch = min(config.learner.batch_size, wanted)
     per_update = config.evaluations / config.selfplay.num_simulations
     if config.games is not None:  # the last update is to end few games more than were asked for
         per_update = max(groups * trees, min(per_update, positions / UPDATES))
@@ -119,6 +120,11 @@ def fit_counts(
         "warmup_positions": max(batch, min(config.warmup_positions, int(positions / 20))),
     }
     return changed(config, {name: value for name, value in changes.items() if name not in given})
+
+
+def _least_batch(config: AlphaZeroConfig) -> int:
+    """The smallest batch that is planned: two rows for every shard, of however many ranks."""
+    return max(MIN_BATCH, 2 * config.learner.num_shards)
 
 
 def num_ratings(minutes: float | None) -> int:

@@ -19,8 +19,10 @@ from playout.agents.alphazero.budget.presets import Preset
 from playout.agents.alphazero.budget.speed import Speed, calibration_trainer
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator, measure_rate
+from playout.agents.alphazero.variants import GROUPS
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import keep_freed_memory
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
@@ -99,16 +101,16 @@ def choose_sizes(
 
 
 def network_rate(net: BoardNetwork, machine: Machine, device: torch.device | None = None) -> float:
-    """How many positions a second a network answers, all groups together."""
+    """How many positions a second a network answers, all groups of all ranks together."""
     evaluators = [
         NetworkEvaluator(net, device=None if device is None else str(device))
-        for _ in range(machine.num_groups)
+        for _ in ranks.share(machine.num_groups, GROUPS)
     ]
     rate = partial(measure_rate, batch=machine.num_trees, seconds=RATE_SECONDS)
     pool = ThreadPoolExecutor(len(evaluators), initializer=torch.set_num_threads, initargs=(1,))
     with pool:
         list(pool.map(rate, evaluators))  # the first calls are slow
-        return sum(pool.map(rate, evaluators))
+        return ranks.sums([sum(pool.map(rate, evaluators))])[0]
 
 
 def updates_for(
@@ -140,6 +142,7 @@ def updates_for(
     if not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
     stored = run.record.get("budget")
+    outside = ranks.first(outside)
     if stored and stored["unit"] == "updates":
         rate, outside = float(stored["rate"]), float(stored.get("outside", 0.0))
         if float(stored["minutes"]) == minutes:
@@ -169,13 +172,13 @@ def _updates_per_second(
     if len(trainers) == 2:  # in fifths of the run, as the networks take turns in it
         first = min(4, max(1, round(5 * config.grow_at)))
         counts = [first, 5 - first]
-    begun = warm = time.monotonic()
+    begun = warm = ranks.first(time.monotonic())
     done = 0
     while True:
         for trainer, count in zip(trainers, counts, strict=True):
             for _ in range(count):
                 trainer.update()
-        now = time.monotonic()
+        now = ranks.first(time.monotonic())  # the first one's clock is everybody's
         if begun == warm and now - begun < seconds:
             warm = now  # the first round warms up, unless it is the whole measurement
             continue

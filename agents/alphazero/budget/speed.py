@@ -2,8 +2,9 @@
 
 Games differ by a factor of ten thousand: one in C plays a million moves a second, one in Python a
 few hundred. So the work that is timed grows until it says something, and never by more than the
-time that is left. What follows from the speeds stands in fit.py. Left out: how many updates fit
-into minutes for a game whose updates are fixed by its preset (minutes.py).
+time that is left. Ranks measure at once, by the first one's clock, and what they find is of all.
+What follows from the speeds stands in fit.py. Left out: how many updates fit into minutes for a
+game whose updates are fixed by its preset (minutes.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from playout.agents.alphazero.budget.length import planned_plies
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.replay import Examples, values_per_position
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.alphazero.variants import GROUPS
+from playout.agents.runs import ranks
 from playout.envs.core.game import NativeGame
 
 RANDOM_GAMES = 8
@@ -108,9 +111,10 @@ def measure_speed(
         device: where networks compute.
     """
     begun = time.perf_counter()
-    rules = measure_rules(game, seconds=min(0.5, seconds / 4))
+    rules = RandomPlay(*ranks.first(list(measure_rules(game, seconds=min(0.5, seconds / 4)))))
     selfplay = config.selfplay
-    each = rules.plies_per_s * PROBE_SECONDS / selfplay.num_simulations / selfplay.num_groups
+    groups = len(ranks.share(selfplay.num_groups, GROUPS))  # of this rank, of the first one most
+    each = rules.plies_per_s * PROBE_SECONDS / selfplay.num_simulations / ranks.first(groups)
     trees = max(1, min(selfplay.num_trees, int(each)))
     probe = replace(
         config,
@@ -125,16 +129,16 @@ def measure_speed(
         selfplay=replace(selfplay, num_trees=trees),
     )
     trainer = calibration_trainer(probe, game=game, device=device, count=MADE_UP_POSITIONS)
-    asked, moves, evaluations, taken = 1, 0, 0, 1e-9
+    asked = 1
     while True:
         start = time.perf_counter()
         _, counts = trainer.selfplay.play(asked)
-        moves, evaluations = counts.moves, counts.evaluations
-        taken = time.perf_counter() - start
+        (taken,) = ranks.largest([time.perf_counter() - start])
+        moves, evaluations = ranks.sums([float(counts.moves), float(counts.evaluations)])
         left = 0.7 * seconds - (time.perf_counter() - begun)
-        if 4 * taken > left or taken > 0.3 * seconds:
+        if ranks.first(4 * taken > left or taken > 0.3 * seconds):
             break
-        asked = max(4 * asked, 2 * evaluations)
+        asked = max(4 * asked, 2 * int(evaluations))
     return Speed(
         plies_per_s=rules.plies_per_s,
         length=rules.length,
@@ -147,12 +151,14 @@ def measure_speed(
 def _row_seconds(trainer: AlphaZeroTrainer, seconds: float) -> float:
     """Time of a gradient step for each row of its batch; the first step is slow."""
     learner, size = trainer.learners[-1], trainer.config.learner.batch_size
+    mine = len(learner.rows(size))
     begun, number, taken = time.perf_counter(), 0, 0.0
-    while number < 2 or (number < 8 and time.perf_counter() - begun < seconds):
+    while number < 2 or ranks.first(number < 8 and time.perf_counter() - begun < seconds):
         start = time.perf_counter()
-        learner.step(trainer.replay.batch(number, size), done=0.5)
+        learner.step(trainer.replay.batch(number, mine), done=0.5, whole=size)
         taken, number = time.perf_counter() - start, number + 1
-    return taken / size
+    (slowest,) = ranks.largest([taken])
+    return slowest / size
 
 
 def calibration_trainer(

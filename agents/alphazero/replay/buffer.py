@@ -8,13 +8,14 @@ the batch) alone. Left out: how positions are kept (ring.py, compact.py), and pr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.replay.examples import Examples, TrainingBatch
 from playout.agents.alphazero.replay.finals import lessons
+from playout.agents.runs import ranks
 from playout.envs.core.game import NativeGame, StateBatch
 from playout.errors import ConfigError
 
@@ -73,6 +74,37 @@ class ReplayBuffer(ABC):
             parts: the whole state of the checkpoint, in which `parts` stand by their names.
         """
 
+    @abstractmethod
+    def _empty(self, capacity: int) -> Self:
+        """Another one of this kind with nothing in it."""
+
+    @abstractmethod
+    def _pieces(self) -> Iterator[Examples]:
+        """All examples, the oldest first, some thousands at a time."""
+
+    def deal(self, states: Sequence[Mapping[str, Any]], parts: Sequence[Mapping[str, Any]]) -> None:
+        """Takes this rank's share of what the buffers of another number of ranks held.
+
+        It is a stretch of each piece, so that positions that follow one another mostly stay
+        together, added by age. This buffer has to be empty; its examples are numbered from 0.
+
+        Args:
+            states: of all of them in their order, as `state_dict` gave them.
+            parts: what `load_state_dict` takes beside each.
+        """
+        rank, world = ranks.rank(), ranks.world()
+        taken: list[tuple[int, int, Examples]] = []
+        for number, (state, beside) in enumerate(zip(states, parts, strict=True)):
+            source = self._empty(int(state["capacity"]))
+            source.load_state_dict(dict(state), beside)
+            mine = [
+                piece[len(piece) * rank // world : len(piece) * (rank + 1) // world]
+                for piece in source._pieces()
+            ]
+            taken += [(index - len(mine), number, piece) for index, piece in enumerate(mine)]
+        for _, _, piece in sorted(taken, key=lambda one: one[:2]):
+            self.add(piece)
+
     def parts(self) -> dict[str, Any]:
         """What stands in a checkpoint under names of its own, on the top level."""
         return {}
@@ -90,12 +122,15 @@ class ReplayBuffer(ABC):
         drawn = rng.choice(window, size, replace=size > window, shuffle=False)
         return self._places(self.num_added - 1 - drawn)
 
-    def batch(self, number: int, size: int, *, window: int | None = None) -> TrainingBatch:
-        """Training batch `number`, each row through a symmetry drawn for it."""
+    def batch(
+        self, number: int, size: int, *, window: int | None = None, part: range | None = None
+    ) -> TrainingBatch:
+        """Training batch `number`, each row through a symmetry drawn for it; or a `part` of it."""
         rows = self.rows(number, size, window=window)
         rng = np.random.default_rng([self.seed, 2, number])
         symmetries = rng.integers(0, self.game.num_symmetries, size, dtype=np.int32)
-        return self.view(self.examples(rows), symmetries)
+        kept = slice(None) if part is None else slice(part.start, part.stop)
+        return self.view(self.examples(rows[kept]), symmetries[kept])
 
     def view(self, examples: Examples, symmetries: npt.NDArray[np.int32]) -> TrainingBatch:
         """Examples as symmetries [N] show them."""

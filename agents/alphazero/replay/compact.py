@@ -9,7 +9,7 @@ half precision.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +115,14 @@ class CompactReplay(ReplayBuffer):
         mixed = zlib.crc32(chunk.moves.tobytes(), zlib.crc32(chunk.probabilities.tobytes()))
         self._chunks[number] = chunk
         self._names[number] = f"{self.prefix}-{number:07d}-{mixed:08x}"
+
+    def _empty(self, capacity: int) -> CompactReplay:
+        return CompactReplay(self.game, capacity, seed=self.seed, keep_finals=self.keep_finals)
+
+    def _pieces(self) -> Iterator[Examples]:
+        for chunk in self._chunks.values():
+            yield chunk.examples(self.game)
+        yield self._open
 
     def parts(self) -> dict[str, Any]:
         """All chunks by their names."""

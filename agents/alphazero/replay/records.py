@@ -298,15 +298,17 @@ class RecordedStart:
         """
         recorded, config = self.recorded, self.config
         steps, rows = config.networks[0].steps, []
+        size = config.learner.batch_size
+        mine = learners[0].rows(size)  # every rank has all games, and learns from its rows
         for number in range(update * steps, (update + 1) * steps):
-            batch = recorded.replay.batch(number, config.learner.batch_size)
+            batch = recorded.replay.batch(number, size, part=mine)
             for learner in learners:
                 ready = min(1.0, learner.steps / (4 * steps))
                 rate_at = max(done, config.learner.warmup * ready)
-                rows.append(learner.step(batch, done=rate_at))
+                rows.append(learner.step(batch, done=rate_at, whole=size))
                 self.steps += 1
         return {
-            **mean_metrics(rows),
+            **mean_metrics(rows, weight=len(mine) / size),
             **measure(self._answering(learners[-1]), self.game, recorded.held_out),
             "records/games": float(recorded.games),
             "records/positions": float(len(recorded.replay)),

@@ -8,7 +8,7 @@ batches (buffer.py), and games as moves (compact.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from playout.envs.core.game import NativeGame
 from playout.errors import CheckpointError
 
 _MIN_PAIRS = 1 << 10  # room for pairs of an empty ring
+_PIECE = 4096  # examples that are dealt out at a time
 
 
 class Replay(ReplayBuffer):
@@ -112,6 +113,14 @@ class Replay(ReplayBuffer):
         return Examples(
             self._states[rows], policy, self._values[rows], self._policy_weights[rows], finals
         )
+
+    def _empty(self, capacity: int) -> Replay:
+        return Replay(self.game, capacity, seed=self.seed, keep_finals=self._finals is not None)
+
+    def _pieces(self) -> Iterator[Examples]:
+        numbers = np.arange(self.num_added - len(self), self.num_added)
+        for piece in np.array_split(numbers, -(-len(numbers) // _PIECE) or 1):
+            yield self.examples(self._places(piece))
 
     def state_dict(self) -> dict[str, Any]:
         """The filled part of the ring and its position."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -59,6 +59,18 @@ class Counts:
         if self.resign_checked:
             found["selfplay/resigned_wrongly"] = self.resign_wrong / self.resign_checked
         return found
+
+    def values(self) -> list[float]:
+        """All of them as numbers, in the order of their names above."""
+        return [float(getattr(self, name)) for name in Counts.__slots__]
+
+    @staticmethod
+    def of(values: Iterable[float]) -> Counts:
+        """What `values` gave, or a sum of such."""
+        counts = Counts()
+        for name, value in zip(Counts.__slots__, values, strict=True):
+            setattr(counts, name, type(getattr(counts, name))(value))
+        return counts
 
     def state_dict(self) -> dict[str, int | float]:
         """All of them by name."""

@@ -1,8 +1,9 @@
-"""`SelfPlay`: all groups of games together, each on a thread of its own.
+"""`SelfPlay`: groups of games together, each on a thread of its own.
 
 While one group searches, another one's network works, and neither waits at a barrier. A call that
 fails, since the game breaks its rules or the network answers NaN, leaves everything as it was, so
-that it can be saved.
+that it can be saved. Under several ranks each plays some of the groups; they are numbered through,
+and play the same games wherever they are.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from playout.mcts.search import SearchConfig
 
 
 class SelfPlay:
-    """All groups together.
+    """All groups of this process together.
 
     Args:
         game: what is played.
         evaluators: one a group.
         config: see SelfPlayConfig.
+        numbers: of the groups that this process plays; by default all that `config` has.
         search: how to search; the number of simulations is taken from `config`.
         num_simulations: of a move's search to begin with; by default as ever after.
         seed: names all random streams.
@@ -48,14 +50,16 @@ class SelfPlay:
         config: SelfPlayConfig,
         *,
         search: SearchConfig,
+        numbers: range | None = None,
         num_simulations: int | None = None,
         seed: int = 0,
         keep_finals: bool = False,
         keep_moves: bool = False,
     ) -> None:
-        if len(evaluators) != config.num_groups:
+        numbers = range(config.num_groups) if numbers is None else numbers
+        if len(evaluators) != len(numbers):
             raise ConfigError(
-                f"{config.num_groups} groups need as many evaluators, not {len(evaluators)}"
+                f"{len(numbers)} groups need as many evaluators, not {len(evaluators)}"
             )
         search = replace(search, num_simulations=config.num_simulations)
         simulations = num_simulations or config.num_simulations
@@ -72,10 +76,10 @@ class SelfPlay:
                 keep_finals=keep_finals,
                 keep_moves=keep_moves,
             )
-            for index, evaluator in enumerate(evaluators)
+            for index, evaluator in zip(numbers, evaluators, strict=True)
         ]
         self._pool = ThreadPoolExecutor(
-            config.num_groups, initializer=torch.set_num_threads, initargs=(1,)
+            len(numbers), initializer=torch.set_num_threads, initargs=(1,)
         )
 
     def assign_evaluators(self, evaluators: Sequence[Evaluator], *, num_simulations: int) -> None:
@@ -86,10 +90,11 @@ class SelfPlay:
     def play(self, evaluations: int, *, games: int | None = None) -> tuple[Examples, Counts]:
         """Plays until the network has answered `evaluations` questions; returns ended games.
 
-        With `games` it ends earlier where so many are over, shared out among the groups.
+        With `games` it ends earlier where so many are over, shared out among the groups. Both are
+        counts of all groups that there are, wherever they play.
         """
-        share = None if games is None else -(-games // len(self.groups))
-        quota = -(-evaluations // len(self.groups))
+        share = None if games is None else -(-games // self.config.num_groups)
+        quota = -(-evaluations // self.config.num_groups)
         before = [group.state_dict() for group in self.groups]
         futures = [self._pool.submit(group.play, quota, games=share) for group in self.groups]
         wait(futures)

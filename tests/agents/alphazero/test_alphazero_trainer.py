@@ -8,6 +8,7 @@ import torch
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.config import AlphaZeroConfig, SelfPlayConfig
 from playout.agents.alphazero.evaluation.in_training import WIDEST_SHOWN
+from playout.agents.alphazero.evaluation.rated import RatedNetwork
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
@@ -206,17 +207,17 @@ def test_no_graphs_are_captured_for_more_boards_than_are_asked_for(monkeypatch):
             asked.append(chunk)
             super().__init__(net, device="cpu", chunk=chunk, **options)
 
-    for module in ("trainer", "variants"):
+    for module in ("evaluation.rated", "variants"):
         monkeypatch.setattr(f"playout.agents.alphazero.{module}.NetworkEvaluator", Recorded)
     selfplay = SelfPlayConfig(num_groups=1, num_trees=40)
     config = AlphaZeroConfig(game="tic_tac_toe", size="8x1", updates=1, selfplay=selfplay)
     trainer = AlphaZeroTrainer(config, device=torch.device("cpu"))
-    trainer._rated_network()
+    trainer._rated.of(0, trainer.learners[0].average)
     assert asked == [None, None]  # the cache decides
-    trainer.device, trainer._rated_index = torch.device("meta"), -1
-    trainer.variants[0].device = trainer.device
+    trainer._rated = RatedNetwork(trainer.game, config, device=torch.device("meta"), threads=1)
+    trainer.variants[0].device = torch.device("meta")
     trainer.variants[0].make_evaluators(trainer.learners[0].average)
-    trainer._rated_network()
+    trainer._rated.of(0, trainer.learners[0].average)
     assert asked[2:] == [64, 4096]  # trees; 400 positions in eight symmetries
 
 

@@ -29,6 +29,7 @@ from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
 from playout.agents.alphazero.selfplay.actors.reader import GamesReader, to_people
 from playout.agents.alphazero.selfplay.actors.turns import DealtReplay
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.alphazero.variants import count_together
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import sha256
@@ -109,6 +110,7 @@ class FolderTrainer(AlphaZeroTrainer):
         self._ages = []
         self._refresh()
         counts, examples = self._fill()
+        count_together(self.variants)
         waited = time.perf_counter() - begun
         learned = self._learn()
         self.updates += 1

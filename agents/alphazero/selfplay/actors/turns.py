@@ -9,7 +9,7 @@ still a mixture of a window's positions. Left out: how positions are kept (repla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,12 @@ class DealtReplay(ReplayBuffer):
     def add(self, examples: Examples) -> None:
         """The same with a window of all that is kept."""
         self.add_spread(examples, self.capacity)
+
+    def _empty(self, capacity: int) -> DealtReplay:
+        return DealtReplay(self.inner._empty(capacity), reuse=self.reuse)
+
+    def _pieces(self) -> Iterator[Examples]:
+        return self.inner._pieces()
 
     def rows(self, number: int, size: int, *, window: int | None = None) -> Rows:
         """The rows whose turn it is, `size` of them; batches have to be drawn in their order."""
