@@ -151,8 +151,47 @@ def _unfinished(
     return model, tokenizer
 
 
+def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Subject":
+    """The policy of a run or of a model folder, to be asked a suite."""
+    from playout.rlhf.commands.answer_options import answer_dtype
+    from playout.rlhf.environments.game import GameOptions
+    from playout.rlhf.evaluation.suites.evaluate import Subject
+
+    device, prompt = resolve_device(options.device), None
+    use_threads(options.threads)
+    if RunDir.is_run(path):
+        run = RunDir.open(path)
+        player = load(run, which, machine=options)
+        if not isinstance(player, LanguagePlayer):
+            raise RunError(f"{path} is a run of kind {run.kind}, which does not write text")
+        model, tokenizer = player.model, player.tokenizer
+        if (learned := game_of(run)) is not None:
+            asked = read_options(str(_game_config(run).get("env_options") or ""))
+            prompt = GameOptions.of(asked).prompt(learned)
+    else:
+        model, tokenizer = load_model(path, device=device)
+    dtype = answer_dtype(options.dtype, device)
+    return Subject(path, model, tokenizer, dtype, prompt)
+
+
+def evaluate_folder(path: Path, options: EvalOptions) -> dict[str, Any]:
+    """What `playout eval FOLDER --suite ...` says of a model that is no run."""
+    from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
+
+    if not options.suite:
+        raise ConfigError(f"{path} is a model folder: say what to ask it with --suite NAME")
+    return evaluate_suites(
+        _subject(path, options), options, other=lambda other: _subject(other, options)
+    )
+
+
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
-    """Win rates of an improved policy, or what the stage measured last."""
+    """Answers to suites, win rates of an improved policy, or what the stage measured last."""
+    if options.suite:
+        from playout.rlhf.evaluation.suites.evaluate import evaluate_suites
+
+        asked = _subject(run.path, options, options.which)
+        return evaluate_suites(asked, options, other=lambda path: _subject(path, options))
     stage = run.kind.partition(".")[2]
     if game_of(run) is not None:
         from playout.rlhf.evaluation.games import evaluate_game_policy
@@ -264,6 +303,7 @@ if TYPE_CHECKING:  # the type checker compares this module with the protocols
     from playout.agents.players.load import GameKind
     from playout.rlhf import run as this
     from playout.rlhf.environments.game_player import LanguageGamePlayer
+    from playout.rlhf.evaluation.suites.evaluate import Subject
 
     _: RunKind = this
     __: GameKind = this

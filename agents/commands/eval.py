@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from playout.agents.runs.console import silence
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.kinds import EvalOptions, find_kind
+from playout.agents.runs.kinds import EvalOptions, find_kind, folder_kind
 from playout.agents.runs.options import check_device, make_command, run_options_last
 from playout.agents.runs.reporting import must_be_writable, write_json
+from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
@@ -19,16 +20,17 @@ from tyro.conf import Positional, arg
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(EvalOptions):
-    """Measure how good a run is: returns, games against others, or win rates of texts.
+    """Measure how good a run is: returns, games against others, win rates of texts, suites.
 
     For example:
       playout eval runs/cartpole --episodes 200
       playout eval runs/demo --opponents uct:1000 runs/older
       playout eval runs/demo --json - | jq .ratings
+      playout eval runs/words/sft --suite pairs cloze --against runs/words/pretrain
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
-    """A run directory."""
+    """A run directory, or with --suite a model folder."""
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game, where the run cannot name it: module:Name of what makes it."""
@@ -42,13 +44,24 @@ def main(command: Command) -> int:
     if command.game is not None:
         trust_modules(command.game)
     check_device(command)
-    run = RunDir.open(command.run)
     if command.json is not None:
         must_be_writable(command.json)
-    found = find_kind(run, wanted="eval").evaluate(run, command, game=command.game)
+    found = _measured(command, command.game)
     if command.json is not None:
         write_json(command.json, found)
     return 0
+
+
+def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
+    """What the run's kind finds; of a model folder, what its kind does."""
+    folder = folder_kind(command.run)
+    if folder is not None:
+        found: Mapping[str, Any] = folder.evaluate_folder(command.run, command)
+        return found
+    run = RunDir.open(command.run)
+    if command.suite and not run.kind.startswith("rlhf."):
+        raise ConfigError(f"--suite asks language runs; {run.path} is a run of {run.kind}")
+    return find_kind(run, wanted="eval").evaluate(run, command, game=game)
 
 
 def evaluate(
@@ -71,10 +84,8 @@ def evaluate(
     """
     command = make_command(Command, run=os.fspath(run), **options)
     check_device(command)
-    opened = RunDir.open(command.run)
-    kind = find_kind(opened, wanted="eval")
     with nullcontext() if verbose else silence():
-        found = kind.evaluate(opened, command, game=game)
+        found = _measured(command, game)
     if command.json is not None:
         write_json(command.json, found)
     return found

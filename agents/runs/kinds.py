@@ -58,7 +58,8 @@ class EvalOptions(MachineOptions):
     """How `playout eval` measures."""
 
     episodes: Annotated[int | None, _NUMBER] = None
-    """Episodes, games against each opponent, or prompts; by default enough for a narrow interval.
+    """Episodes, games against each opponent, prompts, or questions of a suite; by default enough
+    for a narrow interval.
     """
 
     opponents: Annotated[tuple[str, ...], arg(metavar="PLAYER", help_behavior_hint="")] = ()
@@ -73,6 +74,32 @@ class EvalOptions(MachineOptions):
     probe: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
     """Pretrained trunks: read its features by linear, neighbours, clusters or finetune."""
 
+    suite: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
+    """Language: questions with known answers: pairs, cloze, bytes, legal, best, humaneval,
+    mmlu:FOLDER, bigbench:FILE, lm_eval:TASK, or a file of such; several behind one another.
+    """
+
+    against: Annotated[Path | None, _PATH] = None
+    """Language: a run or model folder that is asked the same; the difference is tested."""
+
+    shots: int = 0
+    """Language: examples before each question."""
+
+    chat: bool = False
+    """Language: ask in a user's message of the model's chat template."""
+
+    contamination: bool = True
+    """Language: look for the questions in the text that the run learned from."""
+
+    training_text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
+    """Language: look for them in these files too; of a published model, in these alone."""
+
+    memorisation: Annotated[int, _NUMBER] = 0
+    """Language: ask for the rest of so many stretches of the training text."""
+
+    card: Annotated[Path | None, _FILE] = None
+    """Language: write a model card (.md), with a picture of how sure the model is beside it."""
+
     which: str = "best"
     """Checkpoint: best, latest or its number."""
 
@@ -86,6 +113,12 @@ class EvalOptions(MachineOptions):
         MachineOptions.__post_init__(self)
         _check_counts(self.episodes, self.simulations)
         check_seed(self.seed)
+        for name in ("shots", "memorisation"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")
+        about = self.against or self.card or self.training_text
+        if not self.suite and (about or self.shots or self.chat):
+            raise ConfigError("what is asked is missing: --suite NAME")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,31 @@
-"""Numbers about scores: ordered pairs, intervals, calibration. No models, no torch."""
+"""Numbers about scores: ordered pairs, intervals, calibration, paired tests. No models, no torch.
+
+Two models that were asked the same are compared item by item, which tells far smaller differences
+apart than their two intervals do.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from playout.agents.rating.intervals import share_interval
 
-__all__ = ["bootstrap", "calibration_error", "pair_accuracy", "wilson"]
+__all__ = [
+    "Paired",
+    "bootstrap",
+    "calibration_error",
+    "corrected",
+    "pair_accuracy",
+    "paired_test",
+    "ratio_interval",
+    "reliability",
+    "wilson",
+]
 
 Halves = NDArray[np.float32]
+DRAWS = 2000
 
 
 def pair_accuracy(scores: ArrayLike, truth: ArrayLike, *, gap: float = 0.0) -> float:
@@ -58,11 +74,95 @@ def bootstrap(
 
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10) -> float:
     """Mean distance between predicted and observed shares over bins of equal width."""
+    rows = reliability(probabilities, outcomes, bins=bins)
+    total = sum(count for count, _, _ in rows)
+    return sum(count / total * abs(said - seen) for count, said, seen in rows)
+
+
+def reliability(
+    probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10
+) -> list[tuple[int, float, float]]:
+    """Of every bin of equal width that holds something: count, mean prediction, mean outcome."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     place = np.minimum((p * bins).astype(int), bins - 1)
-    error = 0.0
+    found = []
     for index in range(bins):
         own = place == index
         if own.any():
-            error += float(own.mean()) * abs(float(p[own].mean()) - float(y[own].mean()))
-    return error
+            found.append((int(own.sum()), float(p[own].mean()), float(y[own].mean())))
+    return found
+
+
+def ratio_interval(
+    values: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[float, float, float]:
+    """The sum of values over the sum of weights (1 each if None), and its 95 % interval.
+
+    The items are drawn again with replacement.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    w = np.ones(len(v)) if weights is None else np.asarray(weights, dtype=np.float64)
+    ratios = np.concatenate([drawn @ v / (drawn @ w) for drawn in _resampled(len(v))])
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(v.sum() / w.sum()), float(low), float(high)
+
+
+def _resampled(count: int) -> list[NDArray[np.float64]]:
+    """How often each of `count` items is drawn, float64 [draws, count], some draws at a time."""
+    rng = np.random.default_rng(0)
+    size = max(1, min(DRAWS, 4_000_000 // max(count, 1)))
+    share = np.full(count, 1 / count)
+    return [
+        rng.multinomial(count, share, min(size, DRAWS - start)).astype(np.float64)
+        for start in range(0, DRAWS, size)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """How two models differ on the same items, the first minus the second."""
+
+    difference: float
+    interval: tuple[float, float]
+    """95 %, over the choice of the items."""
+    p: float
+    """Of a difference as large without there being any."""
+    items: int
+
+
+def paired_test(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> Paired:
+    """Compares two models on the same items.
+
+    Right and wrong answers (0 and 1) by McNemar's exact test on the items on which they differ,
+    other values by turning the signs of their differences at random.
+
+    Args:
+        first: [N] values of one model.
+        second: [N] of the other.
+        weights: [N]; sums of values are divided by their sum, as bits by bytes. 1 each if None.
+    """
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    apart = a - b
+    difference, low, high = ratio_interval(apart, weights)
+    better, worse = int((apart > 0).sum()), int((apart < 0).sum())
+    if weights is None and set(np.unique(np.concatenate([a, b]))) <= {0.0, 1.0}:
+        p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+        return Paired(difference, (low, high), p, len(a))
+    rng, as_far = np.random.default_rng(1), 0
+    seen = abs(apart.sum()) * (1 - 1e-12)
+    for _ in range(DRAWS):
+        signs = rng.integers(0, 2, len(a)) * 2 - 1
+        as_far += bool(abs(float(signs @ apart)) >= seen)
+    return Paired(difference, (low, high), (1 + as_far) / (1 + DRAWS), len(a))
+
+
+def corrected(ps: Sequence[float]) -> list[float]:
+    """The p values of several tests by Holm's rule, which keeps the chance of any false one."""
+    order = sorted(range(len(ps)), key=lambda n: ps[n])
+    found, largest = [0.0] * len(ps), 0.0
+    for place, number in enumerate(order):
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[number]))
+        found[number] = largest
+    return found

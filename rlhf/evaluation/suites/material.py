@@ -1,0 +1,122 @@
+"""Which texts a language run has learned from, and which it held out: those of all its stages.
+
+A run names its data and the run that it started from, so the chain is followed to its beginning.
+Texts that are read from files are read again; of one's own data the same part is held out as in
+training. What a published model learned from, nobody here knows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playout.agents.runs.directory import RunDir
+from playout.errors import PlayoutError
+from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
+from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
+from playout.rlhf.model.folder import MODEL, model_folder
+
+__all__ = ["TrainingText", "stage_of", "training_text"]
+
+_NAMED = ("auto", "real", "synthetic")
+
+
+@dataclass(slots=True)
+class TrainingText:
+    """Texts of a run and of the runs before it.
+
+    Attributes:
+        train: That were learned from, raw texts first.
+        heldout: That pretraining held out.
+        stages: Which stages they are of.
+        unknown: Why some texts are not here; empty where all are.
+    """
+
+    train: list[str] = field(default_factory=list)
+    heldout: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    unknown: str = ""
+
+
+def stage_of(path: Path) -> RunDir | None:
+    """The stage whose model a path means, if it is one of ours."""
+    try:
+        folder = model_folder(path)
+    except PlayoutError:
+        folder = path / MODEL
+    for candidate in (folder.parent if folder.name == MODEL else folder, path):
+        if RunDir.is_run(candidate):
+            return RunDir.open(candidate)
+    return None
+
+
+def training_text(path: Path) -> TrainingText:
+    """The texts behind a run or a model folder; what cannot be read is said in `unknown`."""
+    found = TrainingText()
+    seen: set[Path] = set()
+    at: Path | None = path
+    while at is not None and at.absolute() not in seen:
+        seen.add(at.absolute())
+        run = stage_of(at)
+        if run is None:
+            found.unknown = f"nobody knows what {at} learned from"
+            break
+        try:
+            _add(found, run)
+        except PlayoutError as error:
+            found.unknown = f"the texts of {run.path} cannot be read: {error}"
+        base = run.config.get("base")
+        at = Path(str(base)) if base else None
+    return found
+
+
+def _add(found: TrainingText, run: RunDir) -> None:
+    stage, config = run.kind.partition(".")[2], run.config
+    if stage == "pretrain":
+        train, held = _pretrained(run, config)
+        found.train = train + found.train
+        found.heldout = held + found.heldout
+    elif stage == "sft":
+        found.train += _demonstrated(run, config)
+    elif stage == "dpo" and (source := _source(run, config, "preferences")) is not None:
+        for pair in read_preferences(source):
+            found.train += [
+                prompt_text(pair.prompt) + answer for answer in (pair.first, pair.second)
+            ]
+    else:
+        return
+    found.stages.insert(0, stage)
+
+
+def _source(run: RunDir, config: Mapping[str, Any], flag: str = "") -> Path | str | None:
+    """The file or the rows that a stage was given, or None."""
+    rows = config.get("rows")
+    if isinstance(rows, str):  # given from Python and kept; a number is that of rows a step
+        return run.path / rows
+    data = str(config.get("data", "auto"))
+    named = config.get(flag) or ("" if data in _NAMED else data)
+    return str(named) if named else None
+
+
+def _pretrained(run: RunDir, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    if config.get("text"):
+        return Datasets("files").texts(tuple(config["text"]))
+    source = _source(run, config)
+    if source is not None:
+        return hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
+    return Datasets(str(config["material"])).texts()
+
+
+def _demonstrated(run: RunDir, config: Mapping[str, Any]) -> list[str]:
+    source = _source(run, config, "demonstrations")
+    if source is None:
+        rows = Datasets(str(config["material"])).demonstrations()[0]
+    else:
+        rows = Datasets("files").demonstrations(source, join=config.get("join") == "space")[0]
+    return [_whole(row) for row in rows]
+
+
+def _whole(row: Demonstration) -> str:
+    text = prompt_text(row.prompt)
+    return f"{text}\n{row.response}" if not isinstance(row.prompt, str) else text + row.response

@@ -1,0 +1,133 @@
+"""What the answers to a suite come to: a value with its interval, chance and calibration.
+
+Beside a value stand what is clean of it (contamination.py) and the difference to another model that
+was asked the same. Asking is score.py's, showing evaluate.py's.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from playout.errors import DataError
+from playout.rlhf.evaluation.statistics import (
+    calibration_error,
+    paired_test,
+    ratio_interval,
+    reliability,
+    wilson,
+)
+from playout.rlhf.evaluation.suites.contamination import contamination
+from playout.rlhf.evaluation.suites.score import Answers
+from playout.rlhf.evaluation.suites.suite import Suite
+
+__all__ = ["clean_part", "compared", "headline", "summary"]
+
+_LEAST_CLEAN = 10  # questions, of which a share says something
+Floats = NDArray[np.float64]
+
+
+def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
+    """What a suite's answers come to.
+
+    Returns:
+        `measure` (accuracy, exact or bits_per_byte), `value` with its 95 % `interval`, `items`; of
+        choices `random` (what chance gives), `other` (options compared the other way), and
+        `calibration`; `groups` where there are several.
+    """
+    first = suite.items[0]
+    values = headline(suite, answers)
+    low, high = _interval(values, answers.num_bytes)
+    row: dict[str, Any] = {
+        "kind": type(first).__name__.lower(),
+        "about": suite.about,
+        "items": len(suite.items),
+        "sha256": suite.digest,
+        "measure": "bits_per_byte" if suite.cost else "exact",
+        "value": _ratio(values, answers.num_bytes),
+        "interval": [low, high],
+    }
+    if answers.confidence is not None and answers.by_length is not None:
+        assert answers.random is not None
+        other = answers.values if suite.by_length else answers.by_length
+        row |= {
+            "measure": "accuracy by length" if suite.by_length else "accuracy",
+            "random": float(answers.random.mean()),
+            "other": float(other.mean()),
+            "calibration": {
+                "error": calibration_error(answers.confidence, values),
+                "brier": float(np.mean((answers.confidence - values) ** 2)),
+                "confidence": float(answers.confidence.mean()),
+                "bins": [list(part) for part in reliability(answers.confidence, values)],
+            },
+        }
+    groups = [item.group for item in suite.items]
+    if len(set(groups)) > 1:
+        row["groups"] = {
+            group: {
+                "items": groups.count(group),
+                "value": _ratio(*_part(values, answers.num_bytes, _where(groups, group))),
+            }
+            for group in sorted(set(groups))
+        }
+    return row
+
+
+def headline(suite: Suite, answers: Answers) -> Floats:
+    """float64 [N]: what a suite's value is the mean of."""
+    by_length = suite.by_length and answers.by_length is not None
+    return answers.by_length if by_length else answers.values  # type: ignore[return-value]
+
+
+def _where(groups: Sequence[str], group: str) -> NDArray[np.bool_]:
+    return np.array([one == group for one in groups])
+
+
+def _part(
+    values: Floats, weights: Floats | None, rows: NDArray[np.bool_]
+) -> tuple[Floats, Floats | None]:
+    return values[rows], None if weights is None else weights[rows]
+
+
+def _ratio(values: Floats, weights: Floats | None) -> float:
+    return float(values.sum() / (len(values) if weights is None else weights.sum()))
+
+
+def _interval(values: Floats, weights: Floats | None) -> tuple[float, float]:
+    if weights is None and set(np.unique(values)) <= {0.0, 1.0}:
+        return wilson(float(values.sum()), len(values))
+    return ratio_interval(values, weights)[1:]
+
+
+def clean_part(suite: Suite, answers: Answers, training: Sequence[str]) -> dict[str, Any]:
+    """How many questions stand in the training text, and the value on the others.
+
+    Returns:
+        Counts `leaked`, `near`, `untold` (too short) and `texts`; with both sorts of questions also
+        `value` and `interval` of the clean ones.
+    """
+    found = contamination([item.text for item in suite.items], training)
+    row: dict[str, Any] = {
+        "leaked": int(found.leaked.sum()),
+        "near": int((found.near & ~found.leaked).sum()),
+        "untold": int((~found.told).sum()),
+        "texts": found.texts,
+    }
+    clean = ~found.dirty
+    if _LEAST_CLEAN <= clean.sum() < len(clean):
+        parts = _part(headline(suite, answers), answers.num_bytes, clean)
+        row |= {"value": _ratio(*parts), "interval": list(_interval(*parts))}
+    return row
+
+
+def compared(first: Floats, second: Floats, weights: Floats | None = None) -> dict[str, Any]:
+    """The second model's value and the difference to it, question by question."""
+    if len(first) != len(second):
+        raise DataError("the two models were not asked the same questions")
+    found = paired_test(first, second, weights)
+    return {
+        "value": _ratio(second, weights),
+        "difference": found.difference,
+        "interval": list(found.interval),
+        "p": found.p,
+    }

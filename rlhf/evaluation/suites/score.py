@@ -1,0 +1,211 @@
+"""What a model makes of a suite: the likelihood of every option, of every passage, or its answer.
+
+An option is worth the log-probability of its tokens after the question, as a sum and a byte. Where
+all options of a question are one token each, one pass reads them all off the question's last state.
+Shares, intervals and tests are results.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from playout.agents.runs.devices import pack_to_device
+from playout.errors import ConfigError
+from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.messages import Prompt
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
+from playout.rlhf.generation.player import LanguagePlayer
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, likelihoods
+
+__all__ = ["Answers", "Asking", "answers_of"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model made of N items, float64 [N] each.
+
+    Attributes:
+        values: What the chosen option is worth (0 to 1), whether the text is right, or the bits of
+            a passage.
+        by_length: The same where options are compared by their log-probability a byte.
+        confidence: Probability of the chosen option among those offered.
+        random: What a random option is worth on average.
+        num_bytes: Of passages.
+    """
+
+    values: Floats
+    by_length: Floats | None = None
+    confidence: Floats | None = None
+    random: Floats | None = None
+    num_bytes: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a model is asked.
+
+    Attributes:
+        shots: Examples before each question.
+        chat: Put the question into a user's message of the model's chat template.
+        dtype: Of matrix products.
+    """
+
+    shots: int = 0
+    chat: bool = False
+    dtype: torch.dtype = torch.float32
+
+
+def answers_of(
+    model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking | None = None
+) -> Answers:
+    """Asks a model every question of a suite.
+
+    Raises:
+        ConfigError: Questions are to be messages and the model has no chat template.
+    """
+    asking = asking or Asking()
+    talk = conversation_format(tokenizer, plain=not asking.chat)
+    if asking.chat and not talk.speaks_in_turns:
+        raise ConfigError("the model has no chat template, so it is asked without --chat")
+    first = suite.items[0]
+    if isinstance(first, Passage):
+        return _read(model, talk, suite, asking)
+    if isinstance(first, Choice):
+        return _choose(model, talk, suite, asking)
+    return _write(model, tokenizer, suite, asking)
+
+
+def _read(model: Transformer, talk: ConversationFormat, suite: Suite, asking: Asking) -> Answers:
+    texts = [as_scored(talk, item.text, None, suite.name) for item in suite.items]
+    found = likelihoods(model, texts, pad=talk.tokenizer.pad_id, dtype=asking.dtype)
+    bits = np.array([-one.logprob / np.log(2) for one in found])
+    return Answers(bits, num_bytes=np.array([one.num_bytes for one in found], np.float64))
+
+
+def _question(suite: Suite, number: int, asking: Asking) -> Prompt:
+    item = suite.items[number]
+    assert not isinstance(item, Passage)
+    text = suite.shown(number, asking.shots) + item.prompt
+    if asking.chat and text:
+        return ({"role": "user", "content": text.strip()},)
+    return text
+
+
+def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: Asking) -> Answers:
+    rows: list[list[Scored]] = []
+    choices: list[Choice] = []
+    for number, item in enumerate(suite.items):
+        assert isinstance(item, Choice)
+        prompt = _question(suite, number, asking)
+        where = f"{suite.name}, question {number + 1}"
+        options = [o.lstrip() if asking.chat else o for o in item.options]
+        choices.append(item)
+        if prompt:
+            rows.append([as_scored(talk, prompt, option, where) for option in options])
+        else:
+            rows.append([as_scored(talk, option, None, where) for option in options])
+    logprobs = _option_logprobs(model, talk.tokenizer.pad_id, rows, asking.dtype)
+    count = len(choices)
+    values, lengths, confidence, random = (np.zeros(count) for _ in range(4))
+    for number, (item, found) in enumerate(zip(choices, logprobs, strict=True)):
+        sizes = np.array([max(1, len(option.encode())) for option in item.options])
+        each = found / sizes
+        compared = each * sizes.mean() if suite.by_length else found
+        shares = np.exp(compared - compared.max())
+        confidence[number] = shares.max() / shares.sum()
+        values[number] = item.scores[int(found.argmax())]
+        lengths[number] = item.scores[int(each.argmax())]
+        random[number] = float(np.mean(item.scores))
+    return Answers(values, lengths, confidence, random)
+
+
+def _option_logprobs(
+    model: Transformer, pad: int, rows: Sequence[Sequence[Scored]], dtype: torch.dtype
+) -> list[Floats]:
+    """Log-probability of each option of each question, in nats."""
+    found: dict[int, Floats] = {}
+    short = [n for n, options in enumerate(rows) if _is_next_token(model, options)]
+    heads = [rows[n][0].rows[0][0][:-1] for n in short]
+    ends = [[option.rows[0][0][-1] for option in rows[n]] for n in short]
+    for number, values in zip(short, _next_tokens(model, pad, heads, ends, dtype), strict=True):
+        found[number] = values
+    rest = [n for n in range(len(rows)) if n not in found]
+    flat = [option for n in rest for option in rows[n]]
+    sums = iter(likelihoods(model, flat, pad=pad, dtype=dtype) if flat else [])
+    for number in rest:
+        found[number] = np.array([next(sums).logprob for _ in rows[number]])
+    return [found[number] for number in range(len(rows))]
+
+
+def _is_next_token(model: Transformer, options: Sequence[Scored]) -> bool:
+    """Whether options are one token each after the same tokens, which the context holds."""
+    first, start = options[0].rows[0]
+    longest = model.config.max_position_embeddings
+    return len(first) <= longest and all(
+        begin == start == len(ids) - 1 and ids[:-1] == first[:-1]
+        for ids, begin in (option.rows[0] for option in options)
+    )
+
+
+@torch.no_grad()
+def _next_tokens(
+    model: Transformer,
+    pad: int,
+    heads: Sequence[list[int]],
+    wanted: Sequence[list[int]],
+    dtype: torch.dtype,
+) -> list[Floats]:
+    """Log-probabilities of tokens that may follow texts."""
+    order = sorted(range(len(heads)), key=lambda n: len(heads[n]))
+    found: dict[int, Floats] = {}
+    while order:
+        count = max(1, min(len(order), BATCH_TOKENS // len(heads[order[-1]])))
+        now, order = order[-count:], order[:-count]
+        ids, lengths = pack_to_device(pad_right([heads[n] for n in now], pad), model.device)
+        with autocast(dtype, model.device):
+            last = model(ids)[torch.arange(len(now), device=ids.device), lengths - 1]
+            table = torch.log_softmax(model.logits(last).float(), -1).cpu()
+        for row, number in enumerate(now):
+            found[number] = table[row, wanted[number]].double().numpy()
+    return [found[number] for number in range(len(heads))]
+
+
+def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
+    """Whether the likeliest text, up to the end of its line, is one of the answers."""
+    items = [item for item in suite.items if isinstance(item, Written)]
+    longest = max(
+        len(ids) for ids in tokenizer.encode_batch([a for item in items for a in item.answers])
+    )
+    room = model.config.max_position_embeddings
+    player = LanguagePlayer(
+        model,
+        tokenizer,
+        max_new_tokens=max(1, min(longest + 4, room // 2)),
+        dtype=asking.dtype,
+        truncate="left",
+        stop=("\n",),
+        plain=not asking.chat,
+    )
+    prompts = [_question(suite, number, asking) for number in range(len(items))]
+    texts = player.act(prompts, deterministic=True)
+    right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
+    return Answers(np.array(right, np.float64))
+
+
+def _is_right(text: str, answers: Sequence[str]) -> bool:
+    """A text is right if it is an answer, or goes on only after an answer of a single word."""
+    words = text.split()
+    for answer in answers:
+        wanted = answer.strip()
+        if text.strip() == wanted:
+            return True
+        if words and " " not in wanted and words[0].rstrip(".,;:!?\"'") == wanted:
+            return True
+    return False

@@ -1,0 +1,140 @@
+"""What a suite is: questions of one kind, with what answers them, out of one source.
+
+A question offers answers of which some are right (`Choice`), wants a text (`Written`), or is a text
+whose likelihood is measured (`Passage`). How a model is asked is score.py's, where suites come from
+the room tasks/.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+from playout.errors import DataError
+
+__all__ = ["Choice", "Item", "Passage", "Suite", "Written"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A question with answers to choose from."""
+
+    prompt: str
+    """Empty where the answers are whole texts."""
+    options: tuple[str, ...]
+    """As they follow the prompt, blanks included."""
+    scores: tuple[float, ...]
+    """What each option is worth, 0 to 1; 1 for a right one."""
+    group: str = ""
+    """A subject, or a phenomenon."""
+
+    @property
+    def text(self) -> str:
+        """The question with its best answer."""
+        return self.prompt + self.options[int(np.argmax(self.scores))]
+
+    @property
+    def example(self) -> str:
+        """How it is shown as an example to others."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A question whose answer is to be written."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    """Any of which is right; blanks around do not count."""
+    group: str = ""
+
+    @property
+    def text(self) -> str:
+        """The question with its first answer."""
+        return f"{self.prompt}{self.answers[0]}"
+
+    @property
+    def example(self) -> str:
+        """How it is shown as an example to others."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text whose likelihood is measured."""
+
+    text: str
+    group: str = ""
+
+    @property
+    def example(self) -> str:
+        """Passages are no examples."""
+        return ""
+
+
+Item = Choice | Written | Passage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """Questions of one kind.
+
+    Attributes:
+        name: As on the command line.
+        items: At least one, all of one class.
+        about: A line on what is asked, for people.
+        headers: What stands before the examples of a group, or of all under "".
+        examples: Of a group, or of all under ""; where there are none, other items serve.
+        between: What separates examples from one another and from the question.
+        by_length: Whether the headline weighs options by their length (log-probability a byte).
+        cost: Whether lower is better, as with bits a byte.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    about: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    between: str = "\n\n"
+    by_length: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise DataError(f"the suite {self.name} holds no questions")
+
+    @property
+    def cost(self) -> bool:
+        """Whether its measure is to be small."""
+        return isinstance(self.items[0], Passage)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all items, hexadecimal."""
+        lines = [json.dumps(asdict(item), sort_keys=True) for item in self.items]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def first(self, count: int | None, *, seed: int = 0) -> "Suite":
+        """At most so many of the items, drawn without replacement; in their order."""
+        if count is None or count >= len(self.items):
+            return self
+        chosen = np.sort(np.random.default_rng([seed, 51]).permutation(len(self.items))[:count])
+        return replace(self, items=tuple(self.items[n] for n in chosen))
+
+    def shown(self, number: int, shots: int) -> str:
+        """What stands before an item: header and examples, none of which is the item itself.
+
+        Args:
+            number: Of the item.
+            shots: Examples, as far as there are so many.
+        """
+        item = self.items[number]
+        header = self.headers.get(item.group, self.headers.get("", ""))
+        own = self.examples.get(item.group, self.examples.get(""))
+        if own is None and shots:
+            rows = np.random.default_rng([52, number]).permutation(len(self.items))
+            others = (self.items[n] for n in rows if n != number)
+            alike = [one.example for one in others if one.group == item.group]
+            own = [text for text in alike if text != item.example]
+        taken = [text for text in own or [] if text][:shots]
+        return header + "".join(text + self.between for text in taken)

