@@ -33,6 +33,7 @@ from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
 from playout.rlhf.stages.threads import decoding_threads, use_threads
+from playout.rlhf.supervised.classifier import Classifier
 from playout.rlhf.supervised.reward import RewardModel
 
 __all__ = ["evaluate", "export", "folder_player", "game_of", "game_player", "load", "play"]
@@ -55,10 +56,12 @@ def load(
     *,
     machine: MachineOptions = DEFAULT_MACHINE,
     game: object | None = None,
-) -> LanguagePlayer | RewardPlayer:
+) -> LanguagePlayer | RewardPlayer | Classifier:
     """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
     stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
     use_threads(machine.threads)
+    if stage == "classify":
+        return Classifier.load(run.path, dtype=machine.dtype, device=device)
     if stage == "reward":
         return RewardPlayer(RewardModel.load(run.path, dtype=machine.dtype, device=device))
     finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.memory_options import MicrobatchOptions
@@ -15,6 +15,7 @@ from playout.rlhf.commands.options import (
     StageOptions,
     data_file,
 )
+from tyro.conf import arg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.records import Labelled, Rated
-    from playout.rlhf.supervised.classify import TextTask
+    from playout.rlhf.supervised.classify import ClassifyTrainer, TextTask
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(MicrobatchOptions, StageOptions):
-    """Fill a table of supervised baselines; it is left in RUN/table.json."""
+    """Fill a table of supervised baselines; it is left in RUN/table.json.
+
+    With --from RUN --reports FILE a classifier learns from what users reported, and is compared
+    with the old one on held-out texts: adopt it or keep the old one.
+    """
 
     base: RequiredRun = ""
     """Run or Hugging Face folder of a pretrained model."""
@@ -45,6 +50,13 @@ class Command(MicrobatchOptions, StageOptions):
     """Texts a step."""
     learning_rate: float = 5e-4
     """At its highest."""
+    from_run: Annotated[
+        str, arg(name="from", metavar="RUN", help_behavior_hint="", prefix_name=False)
+    ] = ""
+    """Run of classify whose labels and settings are taken over, to learn from reports."""
+    reports: OptionalFile = ""
+    """With --from: .jsonl or .csv of texts that were judged wrongly, with `text` and the right
+    `label`."""
 
 
 def main(command: Command) -> int:
@@ -56,6 +68,8 @@ def main(command: Command) -> int:
     from playout.rlhf.stages.run import mark_finished, open_stage
     from playout.rlhf.supervised.classify import make_task
 
+    if command.from_run or command.reports:
+        return _learn_reports(command)
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
     file = data_file(command.data, command.labelled or command.rated, "--labelled or --rated")
@@ -93,6 +107,17 @@ def _measure_models(
     command: Command, run: RunDir, name: str, task: TextTask
 ) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
+    from playout.rlhf.supervised.classify import linear_baseline
+
+    rows = [_row(name, "tf-idf", linear_baseline(task), task)]
+    for kind in ("scratch", "pretrained"):
+        trainer = _train(command, run, name, task, kind)
+        rows.append(_row(name, kind, trainer.predictions(), task))
+    return rows
+
+
+def _train(command: Command, run: RunDir, name: str, task: TextTask, kind: str) -> ClassifyTrainer:
+    """One model on one task, from scratch or pretrained."""
     from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
@@ -101,10 +126,9 @@ def _measure_models(
     from playout.rlhf.stages.run import train_stage
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.stages.threads import set_threads
-    from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer, linear_baseline
+    from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
-    rows = [_row(name, "tf-idf", linear_baseline(task), task)]
     config = ClassifyConfig(
         steps=command.steps or recipe(command.size).classify_steps,
         batch=command.batch,
@@ -113,22 +137,80 @@ def _measure_models(
         ),
     )
     device = resolve_device(command.device)
-    for kind in ("scratch", "pretrained"):
-        model, tokenizer = load_model(command.base, ["pretrain"], device=device, writes=False)
-        if kind == "scratch":
-            model = Transformer(model.config, seed=command.seed).to(device)
-        model.recompute = command.checkpoint_activations
-        set_threads(run, model.config.hidden_size, command.threads)
-        trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
-        folder, settings = run.subrun(f"{name}-{kind}"), {"task": name, "model": kind}
-        if ranks.by_first(lambda folder=folder: RunDir.is_run(folder)):  # type: ignore[misc]
-            inner = RunDir.open(folder)
-        else:
-            made = "rlhf.classify.model"
-            inner = RunDir.create(folder, kind=made, config=settings, seed=command.seed)
-        train_stage(trainer, inner, updates=config.steps, evaluations=4, quiet=command.quiet)
-        rows.append(_row(name, kind, trainer.predictions(), task))
-    return rows
+    model, tokenizer = load_model(command.base, ["pretrain"], device=device, writes=False)
+    if kind == "scratch":
+        model = Transformer(model.config, seed=command.seed).to(device)
+    model.recompute = command.checkpoint_activations
+    set_threads(run, model.config.hidden_size, command.threads)
+    trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
+    folder = run.subrun(f"{name}-{kind}")
+    settings = {"task": name, "model": kind, "classes": list(task.classes)}
+    if ranks.by_first(lambda: RunDir.is_run(folder)):
+        inner = RunDir.open(folder)
+    else:
+        made = "rlhf.classify.model"
+        inner = RunDir.create(folder, kind=made, config=settings, seed=command.seed)
+    train_stage(trainer, inner, updates=config.steps, evaluations=4, quiet=command.quiet)
+    return trainer
+
+
+def _learn_reports(command: Command) -> int:
+    """The labels of an earlier run with reports: a new classifier, beside the old one."""
+    import dataclasses
+
+    from playout.agents.runs import ranks
+    from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.directory import RunDir
+    from playout.agents.runs.reporting import write_json
+    from playout.errors import ConfigError
+    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage
+    from playout.rlhf.supervised import reports
+    from playout.rlhf.supervised.classifier import Classifier
+    from playout.rlhf.supervised.classify import linear_baseline, make_task
+
+    if not (command.from_run and command.reports):
+        raise ConfigError("reports are learned by: playout rlhf classify --from RUN --reports FILE")
+    if command.labelled or command.rated:
+        raise ConfigError("--from takes over the labels of its run; leave out --labelled, --rated")
+    device = resolve_device(command.device)
+    old = RunDir.open(command.from_run)
+    before = Classifier.load(old.path, device=device, dtype=command.dtype)
+    plain = Command()
+    taken = {
+        name: type(getattr(plain, name))(old.config[name])
+        for name in ("base", "size", "steps", "batch", "learning_rate")
+        if getattr(command, name) == getattr(plain, name) and name in old.config
+    }
+    kept = None if command.resume is None else command.resume / reports.LABELS
+    if kept is None or not kept.exists():
+        command = dataclasses.replace(command, **taken)
+        labels = reports.added(reports.labels_of(old), reports.read_reports(command.reports))
+    else:
+        labels = reports.kept_labels(kept)
+    held = [one for one in labels if one.held_out]
+    learned = [one.labelled for one in labels if not one.held_out]
+    task = make_task(learned, [one.labelled for one in held])
+    run = open_stage(command, "classify", lambda: {"material": "files"})
+    with discarded_unused(run, command):
+        old_scores = before.scores(task.test[0])
+        reports.decision(old_scores, old_scores, held, task.classes)  # refuses what cannot be told
+        ranks.by_first(lambda: reports.write_labels(run.path / reports.LABELS, labels))
+    trainer = _train(command, run, before.task, task, "pretrained")
+    scores = trainer.predictions()
+    table = [
+        _row(before.task, model, found, task)
+        for model, found in (
+            ("tf-idf", linear_baseline(task)), ("before", old_scores), ("pretrained", scores)
+        )
+    ]  # fmt: skip
+    found = reports.decision(old_scores, scores, held, task.classes)
+    ranks.by_first(lambda: write_json(run.path / "table.json", table))
+    ranks.by_first(lambda: write_json(run.path / "decision.json", found))
+    if ranks.is_first():
+        _show(table)
+        print(reports.told(found, old.path, run.path))
+    mark_finished(run, quiet=command.quiet)
+    return 0
 
 
 def _row(name: str, model: str, predictions: NDArray[Any], task: TextTask) -> dict[str, Any]:

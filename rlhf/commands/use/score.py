@@ -1,4 +1,4 @@
-"""Score texts and conversations by a reward model."""
+"""Score texts and conversations by a reward model, or name their class by a classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Command(ModelOptions):
     """Print or write the score of each line of a file."""
 
     run: Annotated[Positional[str], arg(metavar="RUN")] = ""
-    """A reward stage, a whole pipeline, a model folder, or module:function."""
+    """A reward stage, a whole pipeline, a model folder, or module:function; or a classify stage,
+    whose score is the probability of the class that is named."""
     texts: Annotated[Path | None, arg(metavar="FILE")] = None
     """A text a line, UTF-8; or .jsonl, .csv or .parquet with `text`, with `prompt` and `response`,
     or with `messages` (and `response`), as `generate --json OUT.jsonl` writes them (required)."""
@@ -29,6 +30,7 @@ class Command(ModelOptions):
 def main(command: Command) -> int:
     """Run the command."""
     from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.directory import RunDir
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.own_code import trust_modules
@@ -43,13 +45,15 @@ def main(command: Command) -> int:
     rows, texts = _read(command.texts)
     trust_modules(command.run)  # whoever names a function means it
     use_threads(command.threads)
+    readable = [prompt_text(text) for text in texts]
+    if RunDir.is_run(Path(command.run)) and RunDir.open(command.run).kind == "rlhf.classify":
+        return _classify(command, rows, readable)
     reward = load_reward(
         command.run,
         dtype=command.dtype,
         device=resolve_device(command.device),
         weights=pick_dtype(command.weights),
     )
-    readable = [prompt_text(text) for text in texts]
     if isinstance(reward, RewardModel):
         scores = reward(texts)
     else:
@@ -60,6 +64,28 @@ def main(command: Command) -> int:
         return 0
     for text, score in zip(readable, scores, strict=True):
         print(f"{score:8.3f}  {text}")
+    return 0
+
+
+def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) -> int:
+    """The likeliest class of each text, with its probability."""
+    from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.reporting import write_json
+    from playout.rlhf.supervised.classifier import Classifier
+
+    device = resolve_device(command.device)
+    classifier = Classifier.load(command.run, device=device, dtype=command.dtype)
+    found = [
+        (classifier.classes[int(row.argmax())], float(row.max()))
+        for row in classifier.probabilities(texts)
+    ]
+    if command.json is not None:
+        pairs = zip(rows, found, strict=True)
+        named = [{**row, "label": name, "score": round(p, 6)} for row, (name, p) in pairs]
+        write_json(command.json, named)
+        return 0
+    for text, (name, p) in zip(texts, found, strict=True):
+        print(f"{p:8.3f}  {name}  {text}")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.reporting import must_be_writable, table
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_texts
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.evaluation.statistics import corrected
@@ -68,6 +68,10 @@ def evaluate_suites(
     read = training_text(subject.path)
     for file in options.training_text:
         read.train += read_texts(file)
+    if options.memorisation and not read.train:
+        raise ConfigError(
+            "--memorisation needs the training text, which is not known here: --training-text FILE"
+        )
     material = Material(read.heldout, subject.prompt)
     asking = Asking(shots=options.shots, chat=options.chat, dtype=subject.dtype)
     suites = _suites(options, material)
@@ -156,19 +160,19 @@ def _told_text(read: TrainingText) -> dict[str, Any]:
 
 
 def _recited(subject: Subject, read: TrainingText, options: EvalOptions) -> dict[str, Any]:
-    if not read.train:
-        raise ConfigError(
-            "--memorisation needs the training text, which is not known here: --training-text FILE"
+    try:
+        found = memorisation(
+            subject.model,
+            subject.tokenizer,
+            read.train,
+            read.heldout,
+            count=options.memorisation,
+            seed=options.seed,
+            dtype=subject.dtype,
         )
-    found = memorisation(
-        subject.model,
-        subject.tokenizer,
-        read.train,
-        read.heldout,
-        count=options.memorisation,
-        seed=options.seed,
-        dtype=subject.dtype,
-    )
+    except DataError as error:  # what was measured until now is not lost for that
+        print(f"memorisation: {error}")
+        return {}
     for side, row in found.items():
         low, high = (100 * end for end in row["interval"])
         print(

@@ -74,7 +74,7 @@ def recited(
     rows = [ids for ids in tokenizer.encode_batch(texts) if len(ids) >= given + asked]
     if not rows:
         raise DataError(
-            f"no text has the {given + asked} tokens that asking for memorised text takes"
+            f"every text is too short: asking for memorised text takes {given + asked} tokens"
         )
     rng = np.random.default_rng([seed, 57])
     order = rng.permutation(len(rows)).tolist()

@@ -142,28 +142,29 @@ def test_a_model_recites_what_it_knows_by_heart_and_nothing_else(parrot):
 def test_the_command_measures_compares_and_writes_a_card(parrot, model, tmp_path, capsys):
     for name, one in (("parrot", parrot), ("other", model)):
         export_model(tmp_path / name, one, TOKENIZER)
-    leaks = [{"text": f"{TEXT} again {n} and a little more {n}"} for n in range(4)]
-    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in leaks))
+    leaks = [f"{TEXT} {TEXT}", *(f"so on day {n} the cat sat on the mat again" for n in range(5))]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in leaks)
+    (tmp_path / "train.jsonl").write_text(lines)
     (tmp_path / "own.jsonl").write_text(
         "".join(
-            json.dumps({"prompt": f"the cat sat on the{' ' * n}", "options": ["mat", "dog"],
+            json.dumps({"prompt": f"on day {n} the cat sat on the", "options": ["mat", "dog"],
                         "answer": 0}) + "\n" for n in range(12)
         )
     )  # fmt: skip
     arguments = ["eval", str(tmp_path / "parrot"), "--suite", str(tmp_path / "own.jsonl"), "pairs"]
     arguments += ["--against", str(tmp_path / "other"), "--episodes", "12"]
-    arguments += ["--training-text", str(tmp_path / "train.jsonl"), "--memorisation", "3"]
+    arguments += ["--training-text", str(tmp_path / "train.jsonl"), "--memorisation", "2"]
     arguments += ["--card", str(tmp_path / "card.md"), "--json", str(tmp_path / "found.json")]
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "own" in shown and "memorised of training text" in shown
+    assert "own" in shown and "too short" in shown
     found = json.loads((tmp_path / "found.json").read_text())
     own = found["suites"]["own"]
-    assert own["contamination"]["leaked"] == 12 and own["items"] == 12
+    assert own["contamination"]["leaked"] == 5 and own["items"] == 12
     assert own["value"] >= own["against"]["value"] and 0 <= own["against"]["corrected p"] <= 1
     assert found["training_text"]["unknown"]
     card = (tmp_path / "card.md").read_text()
-    assert card.startswith("---\n") and "12 of 12 hold a run of 13 words" not in card
+    assert card.startswith("---\n") and "own: 5 of 12 hold a run" in card
     assert "| own | 12 | accuracy" in card and "card.png" in card
     assert (tmp_path / "card.png").stat().st_size > 5000
 
