@@ -17,6 +17,7 @@ OBJECTIVES = (
     "patches",
     "colour",
     "contrastive",
+    "next",
 )
 
 
@@ -25,7 +26,8 @@ class PretrainConfig:
     """How a trunk is taught."""
 
     objective: str = "supervised"
-    """supervised, autoencoder, vae, masked, rotation, patches, colour or contrastive."""
+    """supervised, autoencoder, vae, masked, rotation, patches, colour, contrastive, or of positions
+    next: the one after the next move."""
     network: str = "auto"
     """Of pictures: impala, impala-2x (auto), impala-4x, grid or nature; of positions a resnet."""
     size: str = "base"

@@ -1,8 +1,8 @@
 """What a trunk knows: judged by simple readers of its frozen features, and by fine-tuning.
 
 A linear probe is multinomial logistic regression on standardised features, its penalty chosen on a
-part of the training rows; neighbours vote by cosine; clusters are k-means without labels, compared
-with the classes by the adjusted Rand index. Features of raw pixels are the yardstick of each.
+part of the training rows; neighbours vote by cosine; clusters and maps without labels are
+clusters.py's. Features of raw pixels are the yardstick of each.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.networks.precision import lowered
+from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
     Dataset,
@@ -127,31 +129,6 @@ def neighbour_accuracy(
     return right / len(t)
 
 
-def cluster_scores(found: Features, labels: Rows, num_classes: int, *, seed: int) -> dict[str, Any]:
-    """k-means with as many clusters as classes: ARI, NMI and silhouette.
-
-    Raises:
-        ConfigError: scikit-learn is missing.
-    """
-    try:
-        from sklearn.cluster import KMeans
-        from sklearn.metrics import (
-            adjusted_rand_score,
-            normalized_mutual_info_score,
-            silhouette_score,
-        )
-    except ImportError:
-        raise ConfigError("clusters need scikit-learn: pip install scikit-learn") from None
-    (x,) = _standard(found)
-    places = KMeans(num_classes, n_init=3, random_state=seed).fit_predict(x)
-    sample = min(2000, len(x))
-    return {
-        "ari": float(adjusted_rand_score(labels, places)),
-        "nmi": float(normalized_mutual_info_score(labels, places)),
-        "silhouette": float(silhouette_score(x, places, sample_size=sample, random_state=0)),
-    }
-
-
 def _row(share: float, count: int, accuracy: float, tested: int) -> dict[str, Any]:
     low, high = share_interval(round(accuracy * tested), tested)
     return {"labels": share, "pictures": count, "accuracy": accuracy, "interval": [low, high]}
@@ -166,6 +143,7 @@ def probe(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     epochs: float = 5.0,
+    picture: Path | None = None,
 ) -> dict[str, Any]:
     """What a reader makes of the trunk, by the share of labels that it sees.
 
@@ -177,9 +155,11 @@ def probe(
         seed: of which labels, and of fitting.
         dtype: of the trunk's products.
         epochs: of fine-tuning on all labels; fewer labels get more, up to ten times as many.
+        picture: of clusters, where maps are drawn (PNG); None leaves maps out, which take longest.
 
     Returns:
-        `rows` with accuracy and interval a share; of clusters ARI, NMI and silhouette.
+        `rows` with accuracy and interval a share; of clusters, `trunk` and `pixels` with the scores
+        of `cluster_scores`, and with a picture `maps`.
 
     Raises:
         DataError: the data has no labels. ConfigError: an unknown kind.
@@ -192,12 +172,14 @@ def probe(
     wanted, classes = test.labels[held], len(train.classes)
     if kind == "clusters":
         held, wanted = held[:5000], wanted[:5000]
-        found = features(trunk, test, held, dtype=dtype)
-        return {
-            "probe": kind,
-            "trunk": cluster_scores(found, wanted, classes, seed=seed),
-            "pixels": cluster_scores(raw(test, held), wanted, classes, seed=seed),
-        }
+        both = {"trunk": features(trunk, test, held, dtype=dtype), "pixels": raw(test, held)}
+        scored = {k: cluster_scores(x, wanted, classes, seed=seed) for k, x in both.items()}
+        if picture is not None:
+            drawn = {k: maps(x, wanted, seed=seed) for k, x in both.items()}
+            draw_maps(drawn, wanted, train.classes, picture)
+            for k, found in drawn.items():
+                scored[k]["maps"] = {method: measures for method, (_, measures) in found.items()}
+        return {"probe": kind, **scored}
     chosen = [labelled_rows(train, share, seed=seed) for share in shares]
     if kind == "finetune":
         found_rows = [

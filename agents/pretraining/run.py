@@ -8,6 +8,7 @@ moves plays like one of self-play; of the others `play` shows what they draw.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,8 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             print(f"{name.removeprefix('eval/'):16} {value:.4f}")
         return found
     trunk = load(run, options.which, machine=options).trunk
-    found = probe(trunk, data, options.probe, shares=SHARES, seed=options.seed)
+    picture = run.path / "clusters.png" if options.probe == "clusters" else None
+    found = probe(trunk, data, options.probe, shares=SHARES, seed=options.seed, picture=picture)
     if "rows" in found:
         print(f"{options.probe} probe of {run.path}, held-out pictures")
         for row in found["rows"]:
@@ -155,12 +157,27 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             )
     else:
         for what in ("trunk", "pixels"):
-            row = found[what]
-            print(
-                f"  clusters of {what:6}: ARI {row['ari']:.3f}, NMI {row['nmi']:.3f}, "
-                f"silhouette {row['silhouette']:.3f}"
-            )
+            _print_clusters(what, found[what])
+        print(f"wrote {picture}")
     return {"data": run.config["data"], "objective": run.config["pretrain"]["objective"], **found}
+
+
+def _print_clusters(what: str, found: Mapping[str, Any]) -> None:
+    """What clusters and maps of some features say of the classes."""
+    kinds = [("k-means", found)]
+    if found["dbscan"]:
+        clusters, noise = found["dbscan"]["clusters"], 100 * found["dbscan"]["noise"]
+        kinds.append((f"DBSCAN ({clusters} clusters, {noise:.0f} % noise)", found["dbscan"]))
+    for name, row in kinds:
+        print(
+            f"  {what}, {name}: ARI {row['ari']:.3f}, NMI {row['nmi']:.3f}, "
+            f"silhouette {row['silhouette']:.3f}"
+        )
+    for name, row in found.get("maps", {}).items():
+        print(
+            f"  {what}, map by {name}: trustworthiness {row['trustworthiness']:.3f}, "
+            f"silhouette of the classes {row['silhouette']:.3f}"
+        )
 
 
 def play(run: RunDir, options: PlayOptions, *, game: object | None = None) -> None:

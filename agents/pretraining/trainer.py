@@ -20,6 +20,7 @@ from playout.agents.optim.choice import Optimizer, make_optimizers
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Dataset, Rows, Split, labelled_rows
 from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
 from playout.agents.pretraining.pruning import Pruning
@@ -135,9 +136,16 @@ class PretrainTrainer(Trainer):
         return self._arrays(self.data.train, rows, rng)
 
     def _arrays(self, data: Dataset, rows: Rows, rng: np.random.Generator | None) -> Sequence[Any]:
-        arrays: list[Any] = [data.images(rows, rng), data.labels[rows]]
+        second = None
+        if self.objective.follows:
+            assert isinstance(data, Positions)  # as the objective has seen to
+            images, second = data.following(rows, rng)
+        else:
+            images = data.images(rows, rng)
+        arrays: list[Any] = [images, data.labels[rows]]
         policy = data.policy(rows)
-        second = data.images(rows, rng) if self.objective.views == 2 else None
+        if self.objective.views == 2:
+            second = data.images(rows, rng)
         arrays += [x for x in (policy, second) if x is not None]
         return [*arrays, (policy is not None, second is not None)]
 

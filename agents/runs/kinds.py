@@ -72,7 +72,8 @@ class EvalOptions(MachineOptions):
     """
 
     probe: Annotated[str, arg(metavar="NAME", help_behavior_hint="")] = ""
-    """Pretrained trunks: read its features by linear, neighbours, clusters or finetune."""
+    """Pretrained trunks: read its features by linear, neighbours or finetune, or show them by
+    clusters (with maps by PCA, t-SNE and UMAP)."""
 
     suite: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
     """Language: questions with known answers: pairs, cloze, bytes, legal, best, humaneval,

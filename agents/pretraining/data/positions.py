@@ -45,6 +45,7 @@ class Positions:
         states: uint8 [N, state_size].
         labels: int64 [N], the place of the outcome in OUTCOMES.
         moves: what to play there.
+        played: whether moves are those of the games that the positions come from.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Positions:
     states: npt.NDArray[np.uint8]
     labels: Rows
     moves: Policies | None = None
+    played: bool = False
     classes: tuple[str, ...] = OUTCOMES
     binary: bool = True
 
@@ -75,6 +77,30 @@ class Positions:
             kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
             states = states.symmetry(kinds)
         return states.observe()
+
+    def following(
+        self, rows: Rows, rng: np.random.Generator | None = None
+    ) -> tuple[Images, Images]:
+        """Planes of positions and of those after one more move, both as the mover sees them.
+
+        The move is the one that was played, where positions come from games; else any legal one is
+        as likely. `rng` draws it and turns the board, of both alike; without it the move follows
+        from the rows. float32 [B, C, H, W] each.
+        """
+        states = StateBatch.from_data(self.game, self.states[rows].copy(), check=False)
+        movers = states.to_play()
+        drawn = rng or np.random.default_rng([9, *rows[:1].tolist()])
+        after = states.copy()
+        if self.played and self.moves is not None:
+            actions = self.moves[rows].dense(self.game.num_actions).argmax(axis=1)
+        else:
+            actions = after.random_actions(int(drawn.integers(2**62)))
+        after.apply(actions.astype(np.int32))
+        after.resolve_chance(int(drawn.integers(2**62)))
+        if rng is not None and self.game.num_symmetries > 1:
+            kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
+            states, after = states.symmetry(kinds), after.symmetry(kinds)
+        return states.observe(), after.observe(player=movers)
 
     def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
         """float32 [B, A]: moves to imitate, those of the board as it lies."""
@@ -188,6 +214,7 @@ def _of_lines(
         states=np.stack(states),
         labels=np.array(labels, np.int64),
         moves=Policies.from_dense(dense),
+        played=True,
     )
     return _split(whole, groups, seed)
 

@@ -28,7 +28,8 @@ class Batch:
     policy: Tensor | None = None
     """float32 [B, A], moves to imitate."""
     second: Tensor | None = None
-    """float32 [B, C, H, W]: the same pictures, augmented otherwise; for objectives of two views."""
+    """float32 [B, C, H, W]: the same pictures, augmented otherwise; for objectives of two views. Or
+    the positions that follow, for an objective of what comes next."""
 
 
 Losses = dict[str, Tensor]
@@ -43,12 +44,14 @@ class Objective(nn.Module):
         needs_labels: whether it reads labels.
         views: how many augmented versions of a picture a batch holds.
         augmented: whether pictures are augmented at all.
+        follows: whether the second pictures are the positions that come next.
     """
 
     name = ""
     needs_labels = False
     views = 1
     augmented = True
+    follows = False
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()

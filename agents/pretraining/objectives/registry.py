@@ -12,6 +12,7 @@ from playout.agents.pretraining.objectives.distillation import (
     DistilledClasses,
     DistilledOutcomes,
 )
+from playout.agents.pretraining.objectives.following import Following
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Objective
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation
@@ -46,6 +47,8 @@ def make_objective(
                 return Patches(trunk)
             case "colour":
                 return Colour(trunk)
+            case "next":
+                return Following(trunk)
             case "contrastive":
                 return Contrastive(
                     trunk, kind=config.pairs, temperature=config.temperature, hide=config.hide

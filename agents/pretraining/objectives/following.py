@@ -1,0 +1,42 @@
+"""What comes next: the position after the next move of a game, drawn from the one before it.
+
+The move is the recorded one where positions come from games, else a random legal one: then what
+errs least shows every legal move with its share, so that a trunk has to know the rules.
+Both positions are seen by the side that moves.
+"""
+
+from __future__ import annotations
+
+import torch
+from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective, decoder
+from playout.agents.pretraining.trunk import Trunk
+from playout.errors import ConfigError
+from torch.nn import functional
+
+
+class Following(Objective):
+    """Draws the planes of the next position."""
+
+    name = "next"
+    follows = True
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__(trunk)
+        if trunk.network != "resnet":
+            raise ConfigError("the objective next needs positions of a game, not pictures")
+        features, height, width = trunk.map_shape
+        self.draw = decoder(features, (height, width), trunk.shape)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Cross entropy a cell and plane; what changes weighs as much as what stays.
+
+        `moved` is the share of positions whose likeliest change is one that came.
+        """
+        assert batch.second is not None
+        logits = self.draw(self.trunk.map(batch.images)).float()
+        each = functional.binary_cross_entropy_with_logits(logits, batch.second, reduction="none")
+        changed = ((batch.second - batch.images).abs() > 1e-6).to(each.dtype)
+        parts = [(each * rows).sum() / rows.sum().clamp(min=1) for rows in (changed, 1 - changed)]
+        expected = (logits.detach().sigmoid() - batch.images).abs().flatten(1).argmax(1)
+        came = changed.flatten(1).gather(1, expected[:, None])
+        return {"loss": (parts[0] + parts[1]) / 2, "moved": came.mean()}
