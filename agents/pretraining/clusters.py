@@ -35,7 +35,7 @@ def _sklearn() -> Any:
         import sklearn.metrics
         import sklearn.neighbors
     except ImportError:
-        raise ConfigError("clusters need scikit-learn: pip install scikit-learn") from None
+        raise ConfigError("clusters need scikit-learn: pip install 'playout[clusters]'") from None
     return sklearn
 
 

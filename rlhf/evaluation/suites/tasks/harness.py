@@ -1,9 +1,9 @@
 """Tasks of lm_eval (EleutherAI's harness) asked of any language run, without transformers.
 
 Our model stands behind lm_eval's interface, so that runs, adapters and quantised weights are
-measured by the harness's own prompts and metrics. Needs `pip install lm_eval`. A task is named, or
-is a YAML file of one's own. Nothing is fetched unless the task itself asks for data that is not
-here.
+measured by the harness's own prompts and metrics. A task is named, or is a YAML file of one's own.
+Needs `pip install 'playout[evaluation]'`. Nothing is fetched unless the task itself asks for data
+that is not here.
 """
 
 import importlib
@@ -147,7 +147,9 @@ def run_task(
             for name in ("evaluator", "tasks", "api.model")
         )
     except ImportError:
-        raise ConfigError(f"the suite lm_eval:{task} needs lm_eval: pip install lm_eval") from None
+        raise ConfigError(
+            f"the suite lm_eval:{task} needs lm_eval: pip install 'playout[evaluation]'"
+        ) from None
     asked = _Model(model, tokenizer, dtype)
 
     class Ours(interface.LM):  # type: ignore[misc, name-defined]

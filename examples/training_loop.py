@@ -1,0 +1,45 @@
+"""Four steps make up all learning: forward, loss, backward, update, on the library's own parts.
+
+A small residual network learns who wins in tic-tac-toe and what to play, from positions that the
+solver has labelled. `python examples/training_loop.py` takes seconds. Other losses and optimisers
+go the same way: an objective of make_objective, an optimiser of playout.agents.optim.
+"""
+
+import numpy as np
+import torch
+from playout.agents.optim.momentum import Momentum
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.positions import positions_of_game
+from playout.agents.pretraining.objectives.objective import Batch
+from playout.agents.pretraining.objectives.registry import make_objective
+from playout.agents.pretraining.trunk import new_trunk
+
+
+def main(steps=120, count=1000):
+    data = positions_of_game("tic_tac_toe", count=count, seed=0)
+    trunk = new_trunk(data.train, size="tiny", seed=0)
+    objective = make_objective(trunk, data.train, PretrainConfig(), seed=0)
+    optimizer = Momentum([*trunk.parameters(), *objective.parameters()], lr=0.05)
+    generator = torch.Generator().manual_seed(0)  # for objectives that draw masks or noise
+
+    def batch_of(part, rows):
+        arrays = part.images(rows), part.labels[rows], part.policy(rows)
+        return Batch(*map(torch.from_numpy, arrays))
+
+    random = np.random.default_rng(0)
+    for step in range(steps):
+        batch = batch_of(data.train, random.integers(0, len(data.train), 64))
+        loss = objective.losses(batch, generator)["loss"]  # forward, and the loss
+        optimizer.zero_grad()
+        loss.backward()  # backward: the gradient of every weight
+        optimizer.apply()  # update: every weight takes a step
+        if step % 20 == 0 or step == steps - 1:
+            with torch.no_grad():
+                held = objective.losses(batch_of(data.test, np.arange(len(data.test))), generator)
+            right = 100 * float(held["accuracy"])
+            print(f"step {step:3}: loss {float(loss.detach()):.3f}, held out {right:.0f} % right")
+    return float(held["accuracy"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Clusters and maps on groups whose truth is known; the position that follows is the game's own."""
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
+from playout.agents.pretraining.objectives.following import Following
+from playout.agents.pretraining.objectives.objective import Batch
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.envs.core.registry import game
+from playout.envs.records import files
+from playout.envs.records.json_lines import GameRecord
+from playout.errors import ConfigError
+
+from tests.agents.pretraining.bars import split_of
+
+
+def groups(count=120, width=12, spread=0.15):
+    """Three groups far from one another, and which is whose."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    centres = rng.normal(0, 1, (3, width))
+    found = centres[labels] + rng.normal(0, spread, (count, width))
+    return found.astype(np.float32), labels.astype(np.int64)
+
+
+def test_groups_that_stand_apart_are_found_by_both_ways_of_clustering():
+    pytest.importorskip("sklearn")
+    from playout.agents.pretraining.clusters import cluster_scores
+
+    found, labels = groups()
+    row = cluster_scores(found, labels, 3, seed=0)
+    assert row["ari"] == pytest.approx(1) and row["nmi"] == pytest.approx(1)
+    assert row["silhouette"] > 0.6
+    assert row["dbscan"]["clusters"] == 3 and row["dbscan"]["ari"] > 0.8
+    rng = np.random.default_rng(1)
+    mixed = cluster_scores(rng.normal(0, 1, (120, 12)).astype(np.float32), labels, 3, seed=0)
+    assert abs(mixed["ari"]) < 0.1
+
+
+def test_maps_keep_neighbours_and_are_drawn(tmp_path):
+    pytest.importorskip("sklearn")
+    from playout.agents.pretraining.clusters import draw_maps, maps
+
+    found, labels = groups()
+    rows = maps(found, labels, seed=0)
+    assert {"pca", "tsne"} <= set(rows)
+    x = (found - found.mean(0)) / found.std(0)
+    _, s, v = np.linalg.svd(x, full_matrices=False)
+    plane, measures = rows["pca"]
+    assert np.abs(plane) == pytest.approx(np.abs(x @ v[:2].T), abs=1e-3)
+    assert measures["variance"] == pytest.approx((s[:2] ** 2).sum() / (s**2).sum(), rel=1e-4)
+    for _, measures in rows.values():
+        assert measures["trustworthiness"] > 0.75 and measures["silhouette"] > 0.5
+    draw_maps({"trunk": rows, "pixels": rows}, labels, ("a", "b", "c"), tmp_path / "m.png")
+    assert (tmp_path / "m.png").stat().st_size > 10_000
+
+
+def test_the_position_that_follows_is_one_move_on_as_the_mover_sees_it():
+    data = positions_of_game("connect_four", count=60, seed=0).train
+    rows = np.arange(len(data))
+    for rng in (None, np.random.default_rng(1)):
+        before, after = data.following(rows, rng)
+        changed = np.abs(after - before)
+        # A stone of the mover's own appears, and nothing else of the stones changes.
+        assert (changed[:, 0].sum(axis=(1, 2)) == 1).all()
+        assert (changed[:, 1].sum(axis=(1, 2)) == 0).all()
+    first, second = (data.following(rows) for _ in range(2))
+    assert (first[1] == second[1]).all()
+
+
+def test_recorded_positions_are_followed_by_the_move_that_was_played(tmp_path):
+    four = game("connect_four")
+    moves = [3, 3, 2, 2, 1, 1, 0]
+    state = four.initial_state()
+    texts = []
+    for move in moves:
+        texts.append(state.action_text(move))
+        state = state.apply(move)
+    path = tmp_path / "games.jsonl"
+    record = GameRecord("connect_four", {}, ("a", "b"), tuple(texts), (1.0, -1.0))
+    files.append(path, [record] * 12)
+    data = positions_of_records(path).train
+    assert data.played
+    rows = np.arange(len(moves))
+    before, after = data.following(rows)
+    for row, move in enumerate(moves):
+        (place,) = np.argwhere(after[row, 0] != before[row, 0])
+        assert place[1] == move
+
+
+def test_what_comes_next_is_learned_and_pictures_have_no_next():
+    data = positions_of_game("tic_tac_toe", count=400, seed=0)
+    config = PretrainConfig(objective="next", size="tiny", batch=64)
+    trainer = PretrainTrainer(new_trunk(data.train, size="tiny"), data, config, steps=75)
+    before = trainer.evaluate()
+    while not trainer.finished:
+        trainer.update()
+    after = trainer.evaluate()
+    trainer.close()
+    assert after["eval/loss"] < 0.75 * before["eval/loss"] and after["eval/moved"] > 0.15
+    pictures = split_of(20).train
+    with pytest.raises(ConfigError, match="positions of a game"):
+        Following(new_trunk(pictures, network="grid"))
+
+
+def test_what_changes_weighs_as_much_as_what_stays():
+    data = positions_of_game("tic_tac_toe", count=100, seed=0).train
+    objective = Following(new_trunk(data, size="tiny"))
+    before, after = (torch.from_numpy(x) for x in data.following(np.arange(8)))
+    labels = torch.from_numpy(data.labels[:8])
+    found = objective.losses(Batch(before, labels, None, after), torch.Generator())
+    with torch.no_grad():
+        shares = objective.draw(objective.trunk.map(before)).sigmoid().clamp(1e-7, 1 - 1e-7)
+    each = -(after * shares.log() + (1 - after) * (1 - shares).log())
+    changed = before != after
+    plain = (each[changed].mean() + each[~changed].mean()) / 2
+    assert float(found["loss"].detach()) == pytest.approx(float(plain), rel=1e-4)
