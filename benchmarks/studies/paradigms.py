@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import playout
 import torch
+from playout.agents.pretraining.clusters import draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
+from playout.agents.pretraining.probes import features, probe, raw
 from playout.agents.pretraining.probes import linear_accuracy as read
-from playout.agents.pretraining.probes import probe, raw
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, begin_from, new_trunk
 from playout.agents.runs.directory import RunDir
@@ -31,7 +32,7 @@ from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import write_result
 
 PICTURES = ("supervised", "autoencoder", "vae", "masked", "rotation", "patches", "contrastive")
-BOARDS = ("supervised", "autoencoder", "masked", "contrastive")
+BOARDS = ("supervised", "autoencoder", "masked", "contrastive", "next")
 GAME = "connect_four"
 SHARES = (0.01, 1.0)
 
@@ -140,6 +141,21 @@ def started(
     return value_preserving_share(player.act(states), positions.outcomes)
 
 
+def draw_features(trunks: dict[str, Trunk], data: Split, path: Path, *, rows: int) -> bool:
+    """Maps of held-out pictures and of what trunks make of them; False without scikit-learn."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        return False
+    held = np.arange(min(rows, len(data.test)))
+    found = {"pixels": raw(data.test, held)}
+    found |= {name: features(trunk, data.test, held) for name, trunk in trunks.items()}
+    labels = data.test.labels[held]
+    drawn = {name: maps(x, labels, seed=0) for name, x in found.items()}
+    draw_maps(drawn, labels, data.train.classes, path)
+    return True
+
+
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     """Bars of both probes."""
     import matplotlib
@@ -177,12 +193,16 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         data = data.first(3000, 1000)
     network = "grid" if quick else "impala-2x"
     found: dict[str, Any] = {"pictures": [], "positions": [], "starts": []}
+    trunks: dict[str, Trunk] = {}
     for seed in seeds:
-        rows, _ = compare(data, PICTURES, steps=steps, seed=seed, network=network, size=size)
+        rows, trunks = compare(data, PICTURES, steps=steps, seed=seed, network=network, size=size)
         found["pictures"] += [*rows, pixels(data)]
     draw(found["pictures"], folder / "pictures.png", data.train.name)
     page.table(found["pictures"], f"{data.train.name}, {steps} steps each")
     page.picture("pictures.png", "Classes told from frozen features, by the share of labels seen.")
+    shown = {name: trunks[name] for name in ("none", "supervised", "contrastive")}
+    if draw_features(shown, data, folder / "maps.png", rows=300 if quick else 1000):
+        page.picture("maps.png", "Held-out pictures and their features on a plane, by class.")
     positions = load(GAME, count=count)
     for seed in seeds:
         rows, _ = compare(positions, BOARDS, steps=steps, seed=seed, network="auto", size=size)

@@ -8,6 +8,7 @@ positions, and a position with its mirror images, are on one side of the split o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,6 +34,7 @@ OUTCOMES = ("loss", "draw", "win")
 HELD_OUT = 0.1
 TEACHER = "uct:100"
 _GAMES_AT_ONCE = 64
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +81,30 @@ class Positions:
         return states.observe()
 
     def following(
-        self, rows: Rows, rng: np.random.Generator | None = None
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = _ALL
     ) -> tuple[Images, Images]:
         """Planes of positions and of those after one more move, both as the mover sees them.
 
         The move is the one that was played, where positions come from games; else any legal one is
         as likely. `rng` draws it and turns the board, of both alike; without it the move follows
-        from the rows. float32 [B, C, H, W] each.
+        from the rows. It is drawn for all rows, and planes are made of those in `own`:
+        float32 [B, C, H, W] each.
         """
-        states = StateBatch.from_data(self.game, self.states[rows].copy(), check=False)
+        chosen, streams = rows[own], np.arange(len(rows))[own]
+        states = StateBatch.from_data(self.game, self.states[chosen], check=False)
         movers = states.to_play()
         drawn = rng or np.random.default_rng([9, *rows[:1].tolist()])
+        moves, dice = (int(number) for number in drawn.integers(2**62, size=2))
         after = states.copy()
         if self.played and self.moves is not None:
-            actions = self.moves[rows].dense(self.game.num_actions).argmax(axis=1)
+            actions = self.moves[chosen].dense(self.game.num_actions).argmax(axis=1)
         else:
-            actions = after.random_actions(int(drawn.integers(2**62)))
+            actions = after.random_actions(moves, streams=streams)
         after.apply(actions.astype(np.int32))
-        after.resolve_chance(int(drawn.integers(2**62)))
+        after.resolve_chance(dice, streams=streams)
         if rng is not None and self.game.num_symmetries > 1:
             kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
+            kinds = np.ascontiguousarray(kinds[own])
             states, after = states.symmetry(kinds), after.symmetry(kinds)
         return states.observe(), after.observe(player=movers)
 
@@ -115,20 +121,21 @@ def _must_suit(game: NativeGame) -> None:
 
 
 @lru_cache(maxsize=4)  # the solver takes minutes, and studies ask again and again
-def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 1) -> Split:
+def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0) -> Split:
     """Labelled positions of a game, a tenth held out.
 
     Args:
         text: a game as `playout.game` takes it.
         count: of positions, about.
         seed: of random play.
-        threads: of the solver.
+        threads: of the solver, which finds the same with any number; 0: every core.
     """
     game = find_game(text)
     _must_suit(game)
     if can_prove(game):
         plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
-        found = label(game, count=count, plies=plies, threads=threads, seed=seed)
+        cores = threads or len(os.sched_getaffinity(0))
+        found = label(game, count=count, plies=plies, threads=cores, seed=seed)
         labels = found.values[:, 0].astype(np.int64) + 1
         whole = Positions(
             name=text, game=game, states=found.states, labels=labels, moves=found.policy

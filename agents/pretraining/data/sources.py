@@ -92,7 +92,7 @@ NAMED: dict[str, Callable[[], Split]] = {"fashion-mnist": fashion_mnist, "digits
 
 
 def load(
-    data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 1
+    data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 0
 ) -> Split:
     """The data of that name.
 
@@ -102,7 +102,7 @@ def load(
         count: of positions or frames, where they are made and not read.
         image_size: both sides of pictures read from files or rendered; 0: as they are.
         seed: of what is made, and of which is held out.
-        threads: of a solver that labels positions.
+        threads: of a solver that labels positions; 0: every core.
 
     Raises:
         DataError: what is there cannot be used. ConfigError: there is nothing of that name.

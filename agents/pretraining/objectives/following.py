@@ -28,15 +28,18 @@ class Following(Objective):
         self.draw = decoder(features, (height, width), trunk.shape)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Cross entropy a cell and plane; what changes weighs as much as what stays.
+        """Cross entropy a cell and plane; in each position what changes weighs as what stays.
 
         `moved` is the share of positions whose likeliest change is one that came.
         """
         assert batch.second is not None
         logits = self.draw(self.trunk.map(batch.images)).float()
         each = functional.binary_cross_entropy_with_logits(logits, batch.second, reduction="none")
-        changed = ((batch.second - batch.images).abs() > 1e-6).to(each.dtype)
-        parts = [(each * rows).sum() / rows.sum().clamp(min=1) for rows in (changed, 1 - changed)]
+        each = each.flatten(1)
+        changed = ((batch.second - batch.images).abs() > 1e-6).to(each.dtype).flatten(1)
+        parts = [
+            (each * cells).sum(1) / cells.sum(1).clamp(min=1) for cells in (changed, 1 - changed)
+        ]
         expected = (logits.detach().sigmoid() - batch.images).abs().flatten(1).argmax(1)
-        came = changed.flatten(1).gather(1, expected[:, None])
-        return {"loss": (parts[0] + parts[1]) / 2, "moved": came.mean()}
+        came = changed.gather(1, expected[:, None])
+        return {"loss": (parts[0] + parts[1]).mean() / 2, "moved": came.mean()}
