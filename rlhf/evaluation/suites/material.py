@@ -62,10 +62,14 @@ def training_text(path: Path) -> TrainingText:
         if run is None:
             found.unknown = f"nobody knows what {at} learned from"
             break
-        try:
-            _add(found, run)
-        except PlayoutError as error:
-            found.unknown = f"the texts of {run.path} cannot be read: {error}"
+        # The recipe of games leaves its best policy in its own folder, above its stages.
+        stages = [run.path / name for name in ("sft", "pretrain")]
+        inner = [RunDir.open(p) for p in stages if run.kind == "rlhf.games" and RunDir.is_run(p)]
+        for stage in inner or [run]:
+            try:
+                _add(found, stage)
+            except PlayoutError as error:
+                found.unknown = f"the texts of {stage.path} cannot be read: {error}"
         base = run.config.get("base")
         at = Path(str(base)) if base else None
     return found

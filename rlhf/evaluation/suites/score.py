@@ -6,7 +6,7 @@ Shares, intervals and tests are results.py's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,6 +71,8 @@ def answers_of(
         ConfigError: Questions are to be messages and the model has no chat template.
     """
     asking = asking or Asking()
+    if suite.spoken and tokenizer.template is not None:
+        asking = replace(asking, chat=True)
     talk = conversation_format(tokenizer, plain=not asking.chat)
     if asking.chat and not talk.speaks_in_turns:
         raise ConfigError("the model has no chat template, so it is asked without --chat")

@@ -87,6 +87,7 @@ class Suite:
         headers: What stands before the examples of a group, or of all under "".
         examples: Of a group, or of all under ""; where there are none, other items serve.
         between: What separates examples from one another and from the question.
+        spoken: Whether a model with a chat template is asked in it, as when it learned the task.
         by_length: Whether the headline weighs options by their length (log-probability a byte).
         cost: Whether lower is better, as with bits a byte.
     """
@@ -98,6 +99,7 @@ class Suite:
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     between: str = "\n\n"
     by_length: bool = False
+    spoken: bool = False
 
     def __post_init__(self) -> None:
         if not self.items:

@@ -81,6 +81,7 @@ def legal_moves(name: str, prompt: GamePrompt, *, count: int = POSITIONS, seed: 
     return Suite(
         name=name,
         items=tuple(items),
+        spoken=True,
         about=f"{game}: the likeliest of legal and illegal moves is legal",
     )
 
@@ -116,5 +117,6 @@ def best_moves(name: str, prompt: GamePrompt, *, count: int = POSITIONS) -> Suit
     return Suite(
         name=name,
         items=tuple(items),
+        spoken=True,
         about=f"{game}: the likeliest of the legal moves keeps the outcome",
     )

@@ -1,0 +1,108 @@
+"""Tasks of lm_eval asked of our model: what its own metrics say is what our suites say."""
+
+import json
+
+import pytest
+import torch
+from playout import cli
+from playout.errors import ConfigError
+from playout.rlhf.evaluation.suites.score import answers_of
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite
+from playout.rlhf.evaluation.suites.tasks.harness import run_task
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer
+
+TOKENIZER = chat_tokenizer("chatml")
+HEAD = """
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {path}
+test_split: test
+"""
+CHOICE = """
+output_type: multiple_choice
+doc_to_text: "{{{{prompt}}}}"
+doc_to_choice: "{{{{options}}}}"
+doc_to_target: "{{{{right}}}}"
+metric_list:
+  - metric: acc
+  - metric: acc_norm
+"""
+ROLLING = """
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{{{text}}}}"
+metric_list:
+  - metric: bits_per_byte
+"""
+
+
+@pytest.fixture
+def model():
+    config = TransformerConfig(
+        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=96,
+        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=1)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+def task(folder, name, body, rows):
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / f"{name}.yaml").write_text((HEAD + body).format(name=name, path=path))
+    return str(folder / f"{name}.yaml")
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_harness_finds_what_our_suites_find(model, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lm_eval")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    words = ["cat", "dog", "mat", "sat", "ran", "user"]
+    rows = [
+        {"prompt": f"the {words[n % 6]} and the", "right": n % 2,
+         "options": [words[(n + 1) % 6], f"{words[(n + 2) % 6]} sat"]}
+        for n in range(20)
+    ]  # fmt: skip
+    found = run_task(model, TOKENIZER, task(tmp_path, "own_choice", CHOICE, rows))
+    items = tuple(
+        Choice(row["prompt"], tuple(f" {o}" for o in row["options"]),
+               tuple(float(n == row["right"]) for n in range(2)))
+        for row in rows
+    )  # fmt: skip
+    ours = answers_of(model, TOKENIZER, Suite(name="s", items=items))
+    assert found.metrics["acc"] == pytest.approx(ours.values.mean())
+    assert len(found.values) == 20
+    texts = [f"the cat sat on day {n} and ran" for n in range(6)]
+    path = task(tmp_path, "own_text", ROLLING, [{"text": text} for text in texts])
+    found = run_task(model, TOKENIZER, path)
+    ours = answers_of(model, TOKENIZER, Suite(name="b", items=tuple(map(Passage, texts))))
+    expected = ours.values.sum() / ours.num_bytes.sum()
+    assert found.metrics["bits_per_byte"] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ConfigError, match="no task 'nonsense'"):
+        run_task(model, TOKENIZER, "nonsense")
+    export_model(tmp_path / "model", model, TOKENIZER)
+    words = ["eval", str(tmp_path / "model"), "--suite", f"lm_eval:{path}", "pairs"]
+    words += ["--episodes", "5", "--against", str(tmp_path / "model")]
+    assert cli.main([*words, "--json", str(tmp_path / "found.json")]) == 0
+    row = json.loads((tmp_path / "found.json").read_text())["suites"][f"lm_eval:{path}"]
+    assert row["measure"] == "bits_per_byte" and row["value"] > 0
+
+
+def test_without_lm_eval_one_line_says_how_to_get_it(model, monkeypatch):
+    import importlib
+
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"pip install 'playout\[evaluation\]'"):
+        run_task(model, TOKENIZER, "hellaswag")
