@@ -30,6 +30,8 @@ from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Subject", "evaluate_suites"]
 
+_SHOWN_GROUPS = 15  # more stand in the JSON file and on the card
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -223,3 +225,11 @@ def _show(rows: dict[str, dict[str, Any]], options: EvalOptions) -> None:
             cells += ["", "", ""]
         lines.append(cells)
     table("", columns, lines)
+    for name, row in rows.items():
+        groups = row.get("groups", {})
+        if groups and len(groups) <= _SHOWN_GROUPS:
+            parts = [
+                [group, str(part["items"]), _shown(row, part["value"])]
+                for group, part in groups.items()
+            ]
+            table(f"{name}, by group", ["group", "questions", "value"], parts)
