@@ -26,6 +26,7 @@ def groups(count=120, width=12, spread=0.15):
     return found.astype(np.float32), labels.astype(np.int64)
 
 
+@pytest.mark.peer
 def test_groups_that_stand_apart_are_found_by_both_ways_of_clustering():
     pytest.importorskip("sklearn")
     from playout.agents.pretraining.clusters import cluster_scores
@@ -40,6 +41,7 @@ def test_groups_that_stand_apart_are_found_by_both_ways_of_clustering():
     assert abs(mixed["ari"]) < 0.1
 
 
+@pytest.mark.peer
 def test_maps_keep_neighbours_and_are_drawn(tmp_path):
     pytest.importorskip("sklearn")
     from playout.agents.pretraining.clusters import draw_maps, maps
