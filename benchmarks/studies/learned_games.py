@@ -1,0 +1,242 @@
+"""What the shipped presets learn in each game, from random play, against opponents outside the run.
+
+Reads runs of `playout alphazero GAME` (or makes them first), keeps their curve (Elo above random
+play against minutes), and lets them meet random play, uct:1000 and, where a game has one that is
+installed, another program. Writes a JSON file and a picture; a run takes the place of one of the
+same game, minutes and seed, the others stay.
+
+    python -m playout.benchmarks.studies.learned_games --train 20 "othello(size=6)" "hex(size=7)"
+    python -m playout.benchmarks.studies.learned_games --runs runs/go-1 --games 20 --simulations 800
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import playout
+from playout.agents.rating.intervals import share_interval
+from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
+from playout.errors import PlayoutError
+
+COMMAND = "python -m playout.benchmarks.studies.learned_games"
+GAMES = ("othello(size=6)", "breakthrough(size=6,columns=6)", "hex(size=7)", "gomoku(size=9)")
+ALWAYS = ("random", "uct:1000")
+# Programs of other people, by game; KOMI and the like come from the match itself.
+OUTSIDE = {
+    "go": ("gtp:gnugo --mode gtp --level 10 --chinese-rules --positional-superko",),
+    "chess": ("uci:stockfish?UCI_LimitStrength=true&UCI_Elo=1320",),
+    "othello(size=8)": ("gtp:gtp-rhino",),
+    "breakthrough(size=8,columns=8)": ("uci:fairy-stockfish?UCI_Variant=breakthrough",),
+}
+# Points wanted, in per cent: by game and opponent, after the shipped preset's minutes.
+WANTED = {
+    ("othello(size=8)", "uct:1000"): 90.0,
+    ("breakthrough(size=6,columns=6)", "uct:1000"): 90.0,
+    ("gomoku(size=9)", "uct:1000"): 90.0,
+    ("chess", "random"): 95.0,
+    ("go(size=9)", OUTSIDE["go"][0]): 30.0,
+}
+
+
+def opponents_of(game: str) -> list[str]:
+    """Who a run of this game meets: those that need nothing, then programs that are installed."""
+    outside = OUTSIDE.get(game) or OUTSIDE.get(game.partition("(")[0], ())
+    installed = [one for one in outside if shutil.which(program_of(one))]
+    return [*ALWAYS, *installed]
+
+
+def program_of(opponent: str) -> str:
+    """The program that `gtp:COMMAND` or `uci:COMMAND?OPTIONS` starts."""
+    return shlex.split(opponent.partition(":")[2].partition("?")[0])[0]
+
+
+def train(game: str, minutes: float, seed: int, into: Path) -> Path:
+    """One run as a person would make it; goes on with one that was stopped."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in game).strip("-")
+    path = into / f"{name}-{minutes:g}min-{seed}"
+    command = [sys.executable, "-m", "playout", "alphazero"]
+    if (path / "run.json").is_file():
+        command += ["--resume", str(path)]
+    else:
+        command += [game, "--minutes", f"{minutes:g}", "--seed", str(seed), "--run", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def curve(path: Path) -> list[dict[str, float]]:
+    """Every evaluation of a run: minutes, games of self-play, Elo above random play, its ends."""
+    points = []
+    with open(path / "metrics.jsonl", encoding="utf-8") as rows:
+        for text in rows:
+            row = json.loads(text)
+            if "eval/rating" in row:
+                point = {
+                    "minutes": row["time/elapsed"] / 60,
+                    "games": row["selfplay/games"],
+                    "elo": row["eval/rating"],
+                    "low": row["eval/rating_low"],
+                    "high": row["eval/rating_high"],
+                }
+                points.append(point)
+    return points
+
+
+def meet(path: Path, opponent: str, games: int, simulations: int | None) -> dict[str, Any]:
+    """A match against one opponent: its points, with a Wilson interval."""
+    options = {} if simulations is None else {"simulations": simulations}
+    found = playout.match([str(path), opponent], games=games, quiet=False, **options)
+    (pair,) = found.matches
+    won, drawn, lost = pair.score(pair.a if pair.a != opponent else pair.b)
+    played = won + drawn + lost
+    points = won + 0.5 * drawn
+    return {
+        "opponent": opponent,
+        "won": won,
+        "drawn": drawn,
+        "lost": lost,
+        "score": points / played,
+        "score_interval": share_interval(points, played),
+    }
+
+
+def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
+    """A run with its settings, curve and matches."""
+    record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    config = record["config"]
+    last = json.loads((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    found: dict[str, Any] = {
+        "game": config["game"],
+        "minutes": config.get("minutes"),
+        "seed": record["seed"],
+        "size": config["alphazero"]["size"],
+        "games": last["selfplay/games"],
+        "positions": last["selfplay/positions"],
+        "evaluations": last["search/evaluations"],
+        "simulations": simulations,
+        "measured": {"date": record["created"][:10], "processor": machine()["processor"]},
+        "curve": curve(path),
+        "matches": [],
+    }
+    for opponent in opponents_of(config["game"]):
+        try:
+            found["matches"].append(meet(path, opponent, games, simulations))
+        except PlayoutError as error:  # a program that does not play this game
+            print(f"{opponent}: {error}", file=sys.stderr)
+    return found
+
+
+def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Points in per cent with their interval, a row a run, a column an opponent."""
+    claims = []
+    for run in runs:
+        row = (
+            f"{run['game']}, {run['minutes'] or 0:g} minutes, {short_count(run['games'])} games, "
+            f"seed {run['seed']}"
+        )
+        for one in run["matches"]:
+            low, high = one["score_interval"]
+            wanted = WANTED.get((run["game"], one["opponent"]))
+            claim = {
+                "claim": f"{row}: points against {one['opponent']}",
+                "row": row,
+                "column": f"against {name_of(one['opponent'])}",
+                "ours": {
+                    "median": 100 * one["score"],
+                    "min": 100 * low,
+                    "max": 100 * high,
+                },
+                "unit": "%",
+                "command": COMMAND,
+            }
+            claims.append(claim if wanted is None else claim | {"target": wanted})
+    return claims
+
+
+def name_of(opponent: str) -> str:
+    """An opponent in a column's head: all programs share one."""
+    return opponent if opponent in ALWAYS else "another program"
+
+
+def short_count(count: float) -> str:
+    """Whole, with commas."""
+    return f"{count:,.0f}"
+
+
+def plot(runs: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Elo above random play against minutes, a panel a game, the interval shaded."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [run for run in runs if run["curve"]]
+    if not shown:
+        return
+    games = list(dict.fromkeys(run["game"] for run in shown))
+    columns = min(3, len(games))
+    lines = -(-len(games) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(4.2 * columns, 3.1 * lines), squeeze=False
+    )
+    for panel in panels.flat[len(games) :]:
+        panel.axis("off")
+    for panel, game in zip(panels.flat, games, strict=False):
+        for run in shown:
+            if run["game"] != game:
+                continue
+            xs, ys, lows, highs = (
+                [point[key] for point in run["curve"]] for key in ("minutes", "elo", "low", "high")
+            )
+            panel.fill_between(xs, lows, highs, alpha=0.2, linewidth=0)
+            panel.plot(xs, ys, marker="o", markersize=3, label=f"seed {run['seed']}")
+        panel.set_title(game, fontsize=10)
+        panel.set_xlabel("minutes on two cores", fontsize=8)
+        panel.set_ylabel("Elo above random play", fontsize=8)
+        panel.grid(alpha=0.25)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Makes and reads runs, lets them meet their opponents, writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", metavar="GAME", help=f"with --train; else {GAMES}")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs to read")
+    parser.add_argument("--train", type=float, help="make runs of so many minutes first")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--into", type=Path, default=Path("runs"))
+    parser.add_argument("--games", type=int, default=40, help="against each opponent")
+    parser.add_argument("--simulations", type=int, help="a move; by default what a run plays with")
+    parser.add_argument("--quick", action="store_true", help="a minute of tic_tac_toe, not written")
+    args = parser.parse_args()
+    if args.quick:
+        path = train("tic_tac_toe", 1.0, args.seed, args.into)
+        print(json.dumps(measured(path, 10, 16)["matches"], indent=1))
+        return
+    paths = list(args.runs)
+    if args.train:
+        paths += [train(game, args.train, args.seed, args.into) for game in args.names or GAMES]
+    if not paths:
+        parser.error("name runs to read, or --train MINUTES")
+    last = RESULTS / "learned_games.json"
+    old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
+    rows = {(run["game"], run["minutes"] or 0, run["seed"]): run for run in old}
+    for path in paths:  # written after each, since matches take long
+        run = measured(path, args.games, args.simulations)
+        rows[run["game"], run["minutes"] or 0, run["seed"]] = run
+        runs = [rows[key] for key in sorted(rows)]
+        plot(runs, RESULTS / "learned_games.png")
+        print(write_result("learned_games", {"runs": runs, "claims": claims_of(runs)}))
+
+
+if __name__ == "__main__":
+    main()
