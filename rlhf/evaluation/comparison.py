@@ -10,7 +10,7 @@ import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.data.datasets import Datasets
-from playout.rlhf.data.messages import Prompt
+from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.environments.prompts import read_prompt_tasks
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
@@ -86,6 +86,8 @@ def comparison_of(
     asked: list[Prompt] = (
         [*Datasets(source).prompts()[1]] if rows is None else [row["prompt"] for row in rows]
     )
+    if not prompts and run.config.get("asked") == "user":  # as they were in training
+        asked = [as_messages(prompt) for prompt in asked]
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],

@@ -1,16 +1,24 @@
 """Compare a policy with another: by the reward, by an independent judge, or by you."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
+if TYPE_CHECKING:
+    from playout.agents.runs.directory import RunDir
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(ModelOptions):
-    """Win rates of POLICY against OPPONENT on held-out prompts."""
+    """Win rates of POLICY against OPPONENT on held-out prompts, or on test tasks with --env.
+
+    A policy that learned in an environment is judged there, by the rewards of the same tasks.
+    """
 
     policy: Annotated[Positional[Path], arg(metavar="POLICY")]
     """Run of a stage, or of a whole pipeline (its rlhf stage then meets its sft stage)."""
@@ -37,7 +45,6 @@ class Command(ModelOptions):
 def main(command: Command) -> int:
     """Run the command."""
     from playout.agents.runs.devices import resolve_device
-    from playout.agents.runs.reporting import write_json
     from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
@@ -45,6 +52,10 @@ def main(command: Command) -> int:
 
     trust_modules(command.reward)  # whoever names a function means it
     use_threads(command.threads)
+    env_run = _environment_run(command)
+    if env_run is not None:
+        _show({env_run.config["env"]: _in_environment(command, env_run)}, command.json)
+        return 0
     found = comparison_of(
         command.policy,
         opponent=command.opponent,
@@ -70,6 +81,14 @@ def main(command: Command) -> int:
         }
     else:
         result = compare_policies(found.policy, found.opponent, found.evaluator)
+    _show(result, command.json)
+    return 0
+
+
+def _show(result: dict[str, Any], file: Path | None) -> None:
+    """Print win rates, and write them if a file is named."""
+    from playout.agents.runs.reporting import write_json
+
     for name, row in result.items():
         if not row["prompts"]:
             print(f"by {name}: no votes yet")
@@ -82,6 +101,67 @@ def main(command: Command) -> int:
             f"by {name}: wins {100 * row['win_rate']:.1f} % of {row['prompts']} "
             f"(95 %: {100 * low:.1f} to {100 * high:.1f}){means}"
         )
-    if command.json is not None:
-        write_json(command.json, result)
-    return 0
+    if file is not None:
+        write_json(file, result)
+
+
+def _environment_run(command: Command) -> RunDir | None:
+    """The run if its policy learned in an environment and nothing else is asked for."""
+    from playout.agents.runs.directory import RunDir
+    from playout.errors import ConfigError
+
+    run = RunDir.open(command.policy)
+    if not run.config.get("env") or command.reward or command.prompts:
+        return None
+    if command.human:
+        raise ConfigError(f"{run.path} acted in {run.config['env']}, whose rewards judge it; leave "
+                          "--human out, or name --prompts")  # fmt: skip
+    return run
+
+
+def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
+    """Both policies on the same test tasks with the same seeds, by what they get there."""
+    from dataclasses import replace
+    from importlib import import_module
+
+    import torch
+    from playout.agents.runs.devices import resolve_device
+    from playout.agents.runs.options import resumed
+    from playout.cli import stages
+    from playout.errors import RunError
+    from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
+    from playout.rlhf.evaluation.judge import win_rate
+    from playout.rlhf.model.folder import load_model, model_folder
+    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.online.episodes import score_texts
+    from playout.rlhf.online.rewards import load_reward, trust_reward
+
+    module = import_module(stages()[run.kind.removeprefix("rlhf.")])
+    settings = resumed(module.Command, run.path, device=command.device, dtype=command.dtype)
+    if command.max_new_tokens:
+        settings = replace(settings, max_new_tokens=command.max_new_tokens)
+    factory = open_environment(settings)
+    device, weights = resolve_device(command.device), pick_dtype(command.weights)
+    reward = None
+    if settings.reward:
+        trust_reward(settings.reward, run.path)
+        reward = load_reward(settings.reward, dtype=command.dtype, device=device, weights=weights)
+    policy, tokenizer = load_model(model_folder(run.path), device=device, weights=weights)
+    base = str(command.opponent or settings.base)
+    other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
+    if factory is None or others.vocab_size != tokenizer.vocab_size:
+        raise RunError(f"{base} and {run.path} do not share a tokenizer")
+    evaluator = replace(
+        episode_evaluator(settings, factory, policy, tokenizer, reward),
+        count=command.num_prompts,
+        seed=command.seed + 101,
+        on_failure="stop",
+    )
+    totals = []
+    for model in (policy, other):
+        played = evaluator.play(model, temperature=evaluator.temperature)
+        given = score_texts(reward, played)[0]
+        totals.append(given + torch.tensor([episode.total for episode in played]))
+    ours, theirs = totals
+    means = {"mean": float(ours.mean()), "opponent_mean": float(theirs.mean())}
+    return {**win_rate(ours, theirs), **means}

@@ -1,9 +1,13 @@
 """Comparing policies: win rates, best of n, a person's votes, a conversation."""
 
+import json
 import math
+from pathlib import Path
 
+import playout
 import pytest
 import torch
+from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.data.synthetic import judge, reviews
@@ -31,6 +35,24 @@ def test_a_win_rate_counts_ties_half_and_has_an_interval():
     assert found["win_rate"] == 0.625 and found["wins"] == 2 and found["ties"] == 1
     low, high = found["interval"]
     assert 0 < low < 0.625 < high < 1
+
+
+def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, capsys):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 3, "eval_episodes": 2}
+    run = playout.grpo(
+        base, env="game:tic_tac_toe", env_options="reward=legal,illegal_reward=-1",
+        run=tmp_path / "run", size="tiny", dtype="float32", quiet=True, **few,
+    )  # fmt: skip
+    capsys.readouterr()
+    out = tmp_path / "out.json"
+    words = ["rlhf", "judge", str(run.path), str(base), "--num-prompts", "6", "--json", str(out)]
+    assert main([*words, "--dtype", "float32"]) == 0
+    assert "by game:tic_tac_toe: wins" in capsys.readouterr().out
+    found = json.loads(out.read_text())["game:tic_tac_toe"]
+    assert found["prompts"] == 6 and -1 <= found["mean"] <= 1
+    assert main([*words, "--human"]) == 2
+    assert "whose rewards judge it" in capsys.readouterr().err
 
 
 def test_the_best_of_each_block_is_chosen():
