@@ -55,8 +55,17 @@ def outcome(path: Path) -> Outcome:
 
 def job(ranks: int, command: list[str], run: Path, restarts: int) -> subprocess.Popen[bytes]:
     """Starts a command of playout under torchrun; what it says goes to a file beside the run."""
+    # The two dashes: torchrun takes --run for short of an option of its own.
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    words += ["--nproc-per-node", str(ranks), "--max-restarts", str(restarts), "-m", "playout"]
+    words += [
+        "--nproc-per-node",
+        str(ranks),
+        "--max-restarts",
+        str(restarts),
+        "-m",
+        "--",
+        "playout",
+    ]
     with run.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(
             [*words, *command, "--run", str(run)], stdout=log, stderr=subprocess.STDOUT
