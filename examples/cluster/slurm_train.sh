@@ -35,7 +35,11 @@ else
   words=("$@" --run "$RUN")
 fi
 
+# So long may saving take after the signal; torchrun's own patience is 30 seconds.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150
+
 status=0
+# The two dashes before playout: torchrun takes --run for short of an option of its own.
 srun torchrun \
   --nnodes "$SLURM_JOB_NUM_NODES" \
   --nproc-per-node "$ranks" \
@@ -43,7 +47,7 @@ srun torchrun \
   --rdzv-id "$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}" \
   --rdzv-endpoint "$head:${PORT:-29500}" \
   --max-restarts 3 \
-  -m playout "${words[@]}" || status=$?
+  -m -- playout "${words[@]}" || status=$?
 
 # 128 + 15: it was asked to stop, and has saved. torchrun itself then ends with 1.
 if [ "$status" -ne 0 ] && [ -e "$RUN/LATEST" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
