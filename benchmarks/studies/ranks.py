@@ -71,7 +71,7 @@ CASES = {
         wanted=1.9,
     ),
     "ppo": Case(
-        words=("ppo", "playout/CartPole-v1", "--num-steps", "64", "--no-early-stop"),
+        words=("ppo", "playout/CartPole-v1", "--num-steps", "64", "--no-stop"),
         count="--total-timesteps",
         updates=(3_000_000, 600_000),
         work="time/total_timesteps",

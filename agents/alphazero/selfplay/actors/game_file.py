@@ -142,6 +142,7 @@ def _header(line: bytes | bytearray, path: Path) -> Header:
         and value["bytes"] <= MAX_BYTES
         and isinstance(counts, dict)
         and all(type(one) in (int, float) and abs(one) < 1e15 for one in counts.values())
+        and all(one >= 0 for name, one in counts.items() if name != "first_return")
     )
     if not sound or not isinstance(counts, dict):
         raise DataError("its first line is malformed")

@@ -155,6 +155,7 @@ def test_a_header_cannot_ask_for_more_than_a_file_may_hold(tmp_path, tic_tac_toe
         {"actor": "../../../etc"},
         {"counts": {"games": float("1e300")}},
         {"counts": {"games": "many"}},
+        {"counts": {"games": -5}},
         {"counts": []},
         {"number": True},
     ):
