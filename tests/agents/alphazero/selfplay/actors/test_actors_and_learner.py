@@ -19,6 +19,7 @@ from playout.errors import ConfigError, RunError, StoppedError
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(actors, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(actors, "REPORT_SECONDS", 3600.0)
     monkeypatch.setattr(actors, "BURST_SECONDS", 0.001)  # a few moves each
     monkeypatch.setattr(trainers, "POLL_SECONDS", 0.01)
 
