@@ -103,11 +103,11 @@ def test_the_slurm_script_starts_torchrun_once_a_machine_and_goes_on_where_a_run
 
     code, calls = submit("alphazero", "hex(size=5)", "--minutes", "9")
     assert code == 0 and calls.startswith("srun 4 torchrun --nnodes 2 --nproc-per-node 8 ")
-    assert "--rdzv-endpoint node7:29500 --max-restarts 3 -m playout" in calls
-    assert calls.endswith(f"-m playout alphazero hex(size=5) --minutes 9 --run {run}\n")
+    assert "--rdzv-endpoint node7:29500 --max-restarts 3 -m -- playout" in calls
+    assert calls.endswith(f"-m -- playout alphazero hex(size=5) --minutes 9 --run {run}\n")
     run.mkdir()
     (run / "run.json").write_text("{}")
-    assert submit("rlhf", "pretrain")[1].endswith(f"-m playout rlhf pretrain --resume {run}\n")
+    assert submit("rlhf", "pretrain")[1].endswith(f"-m -- playout rlhf pretrain --resume {run}\n")
     (run / "LATEST").write_text("000001\n")
     code, calls = submit("ppo", "CartPole-v1", FAIL="1")
     assert code == 1 and calls.endswith(f"ppo --resume {run}\nscontrol requeue 42\n")
