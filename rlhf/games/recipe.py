@@ -32,6 +32,7 @@ from playout.rlhf.environments.load import read_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
+from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.run import folder_player
 from playout.rlhf.stages.run import is_finished
@@ -79,6 +80,7 @@ class GamesRecipe:
         machine: MachineOptions,
         quiet: bool = False,
         skip: tuple[str, ...] = (),
+        minutes: float = 0.0,
     ) -> None:
         """Set up.
 
@@ -91,12 +93,13 @@ class GamesRecipe:
             machine: What computes, and in which type.
             quiet: Show no progress.
             skip: Stages to leave out.
+            minutes: For all of it, from which the steps of sft follow; 0 takes the size's.
         """
         refused = sorted(set(skip) - {"pretrain", "grpo", "rlhf"})
         if refused:
             raise ConfigError(f"the stage {refused[0]} cannot be skipped; pretrain, grpo, rlhf can")
         self.run, self.game, self.base, self.quiet = run, game, base, quiet
-        self.machine, self.opponent = machine, opponent
+        self.machine, self.opponent, self.minutes = machine, opponent, minutes
         self.size, self.numbers = SIZES[size], recipe(f"games-{size}")
         shown = read_options(str(run.config["env_options"]))
         self.prompt = GamePrompt(game, bool(shown.get("rules", True)))
@@ -137,7 +140,7 @@ class GamesRecipe:
             return {"text": (files["records"],), "learning_rate": 2e-3}
         if stage == "sft":
             rate = {"learning_rate": size.sft_rate}
-            return {**base, **rate, "data": files["demonstrations"]}
+            return {**base, **rate, "data": files["demonstrations"], "steps": self._steps()}
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
@@ -147,6 +150,16 @@ class GamesRecipe:
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
         few = {"batch": min(64, self.numbers.batch), "eval_episodes": size.games}
         return {**base, **given, **few, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
+
+    def _steps(self) -> int:
+        """Of sft; 0 leaves them to the size."""
+        if not self.minutes:
+            return 0
+        plan = self.run.path / "measured" / "plan.json"
+        files = self.folder("pretrain"), self.data / "demonstrations.jsonl"
+        steps: int = ranks.by_first(lambda: sft_steps(self.minutes, plan, *files))
+        self._say(f"{steps} steps of sft fit into {self.minutes:g} minutes")
+        return steps
 
     def _train(self, stage: str) -> None:
         module = import_module(stages()[stage])

@@ -26,6 +26,9 @@ class Command(TrainingOptions):
     """Whom the last stage plays: random, greedy, uct:N, perfect, a run, or self."""
     rules: bool = False
     """Begin prompts with a sentence about the game; own models need none."""
+    minutes: float = 0.0
+    """Choose the steps of sft, by how fast pretraining went, so that all takes about so long; 0
+    takes the size's. The number is kept in RUN/measured/plan.json."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
     """Stages to leave out: pretrain, grpo, rlhf."""
 
@@ -42,6 +45,10 @@ def main(command: Command) -> int:
         raise ConfigError(f"there is no size {command.size!r}; choose from {', '.join(SIZES)}")
     if command.size == "smollm2" and not command.base:
         raise ConfigError("the size smollm2 begins with a model: --base FOLDER of SmolLM2")
+    if command.minutes < 0:
+        raise ConfigError(f"--minutes must not be negative, not {command.minutes:g}")
+    if command.minutes and (command.base or "pretrain" in command.skip):
+        raise ConfigError("--minutes asks how fast pretraining went; leave out --base and --skip")
     command = same_again(command)
     game = given_game(command.game)
     shown = f"rules={str(command.rules or bool(command.base)).lower()}"
@@ -58,6 +65,7 @@ def main(command: Command) -> int:
         machine=command,
         quiet=command.quiet,
         skip=command.skip,
+        minutes=command.minutes,
     )()
     mark_finished(run, quiet=command.quiet)
     return 0

@@ -1,6 +1,7 @@
 """The recipe `playout rlhf games`: its data, its stages, what is done with the run."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from playout.rlhf.environments.game_tasks import is_test, read_positions
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import QUESTION, told_outcomes
+from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.recipe import GamesSize
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.sizes import Recipe
@@ -95,6 +97,16 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     assert main(["play", run, "--opponent", "random", "--episodes", "1"]) == 0
 
 
+def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    file, plan = tmp_path / "rows.jsonl", tmp_path / "measured" / "plan.json"
+    file.write_text(json.dumps({"turns": ["the film", " is", "and", " good"]}) + "\n")
+    steps = [sft_steps(minutes, plan, base, file) for minutes in (20.0, 1.0)]
+    assert steps[0] == steps[1] == json.loads(plan.read_text())["sft_steps"]
+    plan.unlink()
+    assert sft_steps(10.0, plan, base, file) == pytest.approx(steps[0] / 2, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -102,6 +114,8 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
         (["--size", "smollm2"], "--base"),
         (["--game", "chequers"], "chequers"),
         (["--skip", "sft"], "cannot be skipped"),
+        (["--minutes", "-1"], "--minutes"),
+        (["--minutes", "5", "--skip", "pretrain"], "how fast pretraining went"),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments, word, tmp_path, capsys):
