@@ -13,7 +13,7 @@ from playout.rlhf.model.sharding import shard, whole_model
 sys.path.insert(0, str(Path(__file__).parents[1] / "rlhf" / "supervised"))
 from small_stages import STAGES, TEXTS, make, model_of
 
-CUT = ("pretrain", "masked", "sft", "dpo", "adapters")
+CUT = ("masked", "dpo", "adapters")
 STEPS = 2
 
 
