@@ -90,7 +90,7 @@ def check_shard(command: ShardOptions, **refused: object) -> None:
     if ranks.world() == 1:
         raise ConfigError(
             "--shard cuts a model over the processes of a job; start it with: torchrun "
-            "--nproc-per-node N -m playout rlhf ..."
+            "--nproc-per-node N -m -- playout rlhf ..."
         )
     for name, value in refused.items():
         if value:

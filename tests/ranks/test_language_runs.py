@@ -1,0 +1,42 @@
+"""A language run of two ranks, from the command line: resumed to the same bytes, cut or not."""
+
+import json
+import shutil
+
+import pytest
+from launch import playout
+from playout.cli import main
+from playout.rlhf.data import synthetic
+from safetensors.torch import load_file
+
+SIZE = ("--size", "tiny", "--steps", 6, "--rows", 5, "--length", 16, "--layers", 1)
+SHAPE = ("--hidden-size", 32, "--heads", 2, "--kv-heads", 2, "--vocab-size", 290)
+MACHINE = ("--device", "cpu", "--dtype", "float32")
+
+
+@pytest.mark.timeout(600)
+def test_a_cut_run_resumes_to_the_same_bytes_and_goes_on_in_one_process(tmp_path):
+    text = "".join(json.dumps({"text": one}) + "\n" for one in synthetic.reviews(60))
+    (tmp_path / "t.jsonl").write_text(text)
+    run = tmp_path / "run"
+    words = ("rlhf", "pretrain", "--text", tmp_path / "t.jsonl", *SIZE, *SHAPE, "--run", run)
+    code, out, err = playout(2, *words, "--shard", *MACHINE)
+    assert code == 0, err
+    assert out.count("\nrun ") == 1 and not (run / "checkpoints" / "000006" / "rank-0001").exists()
+    model = run / "model" / "model.safetensors"
+    whole = model.read_bytes()
+    shutil.copytree(run, tmp_path / "uncut")
+    again = ("rlhf", "pretrain", "--from-step", 4, *MACHINE, "--resume")
+    code, _, err = playout(2, *again, run, "--shard")
+    assert code == 0, err
+    assert model.read_bytes() == whole
+    assert main([*map(str, [*again, tmp_path / "uncut", "--quiet"])]) == 0
+    wanted, found = load_file(model), load_file(tmp_path / "uncut" / "model" / "model.safetensors")
+    for name, tensor in wanted.items():
+        assert (tensor - found[name]).abs().max() < 1e-5, name
+
+
+def test_one_process_has_nothing_to_cut_a_model_over(tmp_path, capsys):
+    words = ("rlhf", "pretrain", "--shard", "--size", "tiny", "--run", tmp_path / "run")
+    assert main([*map(str, words)]) == 2
+    assert "torchrun" in capsys.readouterr().err and not (tmp_path / "run").exists()
