@@ -59,5 +59,8 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
 
 def told_episodes(found: dict[str, Any]) -> str:
     """What `measure_episodes` found, in a line."""
-    parts = [f"{100 * found[name]['legal']:.1f} % {name}" for name in ("greedy", "sampled")]
+    parts = [
+        f"{100 * found[name]['legal']:.1f} % {name}" if found[name]["answers"] else f"none {name}"
+        for name in ("greedy", "sampled")
+    ]
     return f"legal answers in later turns of whole games: {', '.join(parts)}"

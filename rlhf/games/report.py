@@ -149,7 +149,8 @@ def _table(data: dict[str, Any]) -> str:
         row = [found["stage"], _share(moves["legal"], moves["legal_interval"])]
         row.append(_share(moves["kept"], moves["kept_interval"]) if "kept" in moves else "")
         later = found.get("episodes", {}).get("sampled")
-        row.append(_share(later["legal"], later["legal_interval"]) if later else "")
+        reached = later and later["answers"]
+        row.append(_share(later["legal"], later["legal_interval"]) if reached else "")
         elo = found.get("elo")
         row.append(f"{elo[0]:.0f} ({elo[1]:.0f} to {elo[2]:.0f})" if elo else "")
         row += [f"{g['wins']} / {g['draws']} / {g['losses']}" for g in found.get("games", [])]
