@@ -127,7 +127,8 @@ def run_case(
     start = [sys.executable, "-m"]
     if ranks > 1:
         start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-        start += ["playout.benchmarks.studies.ranks", "--work"]
+        # The dashes keep torchrun from taking --run for one of its own options.
+        start += ["--", "playout.benchmarks.studies.ranks", "--work"]
     else:
         start += ["playout"]
     done = subprocess.run(
