@@ -24,6 +24,8 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 # torchrun gives its ranks one thread each unless told; they divide the machine's cores.
 export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / ranks > 0 ? SLURM_CPUS_PER_TASK / ranks : 1))
+# After SIGTERM it gives them so many seconds to finish an update and save.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150
 
 if [ -e "$RUN/run.json" ]; then
   words=()
