@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
+from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
@@ -215,7 +216,8 @@ def _train(
             extra={"env": source.text, "env_named": source.named},
             may_change=_MAY_CHANGE,
         )
-        if not command.quiet:
+        shown = not command.quiet and ranks.is_first()
+        if shown:
             print(note, flush=True)
         try:
             train(
@@ -223,18 +225,18 @@ def _train(
                 run,
                 save_every=command.save_every,
                 eval_every=1,
-                console=not command.quiet,
+                console=shown,
                 callbacks=callbacks,
             )
         except BaseException:
             if command.resume is None:
                 run.discard_unused()
             raise
-        if not command.quiet:
+        if shown:
             print(trainer.summary(), flush=True)
     finally:
         trainer.close()
-    if command.plot:
+    if command.plot and ranks.is_first():
         from playout.agents.ppo.run import plot_run
 
         plot_run(run)
@@ -324,17 +326,20 @@ def _single(
     collect = command.collect
 
     def make(num_envs: int) -> "Environments":
+        own = ranks.share(num_envs, "environments")
         return make_environments(
             source,
-            num_envs,
+            len(own),
             native=command.native,
             wrappers=collect.wrappers,
             options=collect.env_options,
             processes=command.processes,
+            first=own.start,
         )
 
     envs = make(collect.num_envs)
     count = collect.eval_episodes if envs.native else min(_EVAL_ENVS, collect.eval_episodes)
+    count = max(count, ranks.world())  # every rank plays a part of an evaluation
     return PPOTrainer(
         envs,
         lambda: make(count),

@@ -6,7 +6,6 @@ chooses its parts from the spaces and a `NetworkConfig`, or builds your own clas
 (rlhf).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from playout.agents.networks.policy import (
     map_tree,
 )
 from playout.agents.networks.trunks import ParallelTrunks, Trunk, has_images
+from playout.agents.runs.devices import cores
 from playout.errors import ConfigError
 from playout.own_code import load_object
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class ActorCritic(nn.Module, Policy):
         The numbers and the order of random draws of compiled sampling differ from torch's.
         """
         self.compiled = compile_mlp(self.policy_trunk, self.value_trunk, self.head, self.value_head)
-        if self.compiled is None and self.uses_own_threads and (os.cpu_count() or 1) > 1:
+        if self.compiled is None and self.uses_own_threads and cores() > 1:
             self.parallel = ParallelTrunks(
                 (self.policy_features, self.value_features), self.outputs
             )
@@ -98,6 +98,12 @@ class ActorCritic(nn.Module, Policy):
     def draw(self, rows: int, generator: torch.Generator) -> Tensor:
         """What the action head needs for N environments."""
         return self.head.draw(rows, generator)
+
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor:
+        """What compiled code or the distributions draw for N environments."""
+        if self.compiled is not None:
+            return self.head.draw(rows, generator)
+        return self.head.draw_as_sampled(rows, generator)
 
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Encoders and layers compute in `dtype` (autocast), memories and heads in float32."""

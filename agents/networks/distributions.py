@@ -33,8 +33,13 @@ class Distribution(Protocol):
     def from_noise(self, noise: Tensor) -> Tensor:
         """The actions that random numbers `[N, noise_size]` stand for.
 
-        Standard normal ones for Gaussians, uniform ones from [0, 1) for choices and bits.
+        Standard normal ones for Gaussians, uniform ones from [0, 1) for choices and bits. Choices
+        also take the clocks of the race that `sample` runs, `[N, race_size]` in all.
         """
+
+    @property
+    def race_size(self) -> int:
+        """Numbers for one action, if choices are made by a race."""
 
     def mode(self) -> Tensor:
         """The most likely action (for Gaussians the mean)."""
@@ -65,17 +70,25 @@ class Categorical:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Actions `[N]`, int64, by a race of exponential clocks; never a masked one."""
-        probabilities = self.logits.detach().exp()
-        clocks = torch.empty_like(probabilities).exponential_(generator=generator)
-        return (probabilities / clocks).argmax(dim=-1)
+        return self._race(torch.empty_like(self.logits).exponential_(generator=generator))
+
+    def _race(self, clocks: Tensor) -> Tensor:
+        return (self.logits.detach().exp() / clocks).argmax(dim=-1)
 
     @property
     def noise_size(self) -> int:
         """One number a choice."""
         return 1
 
+    @property
+    def race_size(self) -> int:
+        """A."""
+        return int(self.logits.shape[-1])
+
     def from_noise(self, noise: Tensor) -> Tensor:
         """Actions `[N]` by the inverse of the distribution function; never a masked one."""
+        if noise.shape[-1] == self.race_size:
+            return self._race(noise)
         sums = self.logits.detach().exp().cumsum(dim=-1)
         # Below the last sum even after rounding, so that the first larger sum is a legal action's.
         target = noise * (sums[..., -1:] * (1.0 - 1e-6))
@@ -117,8 +130,17 @@ class MultiCategorical:
         """One number a choice."""
         return len(self.choices)
 
+    @property
+    def race_size(self) -> int:
+        """The sum over the choices."""
+        return sum(choice.race_size for choice in self.choices)
+
     def from_noise(self, noise: Tensor) -> Tensor:
         """Actions `[N, len(nvec)]`; column i decides choice i."""
+        if noise.shape[-1] == self.race_size:
+            clocks = noise.split([choice.race_size for choice in self.choices], dim=-1)
+            pairs = zip(self.choices, clocks, strict=True)
+            return torch.stack([choice.from_noise(part) for choice, part in pairs], dim=-1)
         parts = [choice.from_noise(noise[..., i : i + 1]) for i, choice in enumerate(self.choices)]
         return torch.stack(parts, dim=-1)
 
@@ -157,9 +179,16 @@ class Product:
         """The sum over the parts."""
         return sum(part.noise_size for part in self.parts)
 
+    @property
+    def race_size(self) -> int:
+        """The sum over the parts."""
+        return sum(part.race_size for part in self.parts)
+
     def from_noise(self, noise: Tensor) -> Tensor:
         """Actions `[N, D]`; the parts' numbers lie side by side."""
-        columns = noise.split([part.noise_size for part in self.parts], dim=-1)
+        plain = noise.shape[-1] == self.noise_size
+        sizes = [part.noise_size if plain else part.race_size for part in self.parts]
+        columns = noise.split(sizes, dim=-1)
         return self._join(
             [part.from_noise(column) for part, column in zip(self.parts, columns, strict=True)]
         )
@@ -208,6 +237,8 @@ class Bernoulli:
         """K."""
         return int(self.logits.shape[-1])
 
+    race_size = noise_size
+
     def from_noise(self, noise: Tensor) -> Tensor:
         """Bits `[N, K]`."""
         return (noise < torch.sigmoid(self.logits.detach())).long()
@@ -244,6 +275,8 @@ class Gaussian:
     def noise_size(self) -> int:
         """D."""
         return int(self.mean.shape[-1])
+
+    race_size = noise_size
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The action that standard normal numbers `[N, D]` stand for."""
@@ -288,6 +321,8 @@ class SquashedGaussian:
     def noise_size(self) -> int:
         """D."""
         return self.base.noise_size
+
+    race_size = noise_size
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """The action before the tanh that standard normal numbers stand for."""

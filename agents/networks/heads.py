@@ -62,6 +62,10 @@ class ActionHead(nn.Module):
             else found.uniform_(generator=generator)
         )
 
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor:
+        """The numbers that `Distribution.sample` would draw; `from_noise` knows them by width."""
+        return self.draw(rows, generator)
+
     def to_env(self, actions: Tensor) -> NDArray[Any]:
         """Actions of a rollout `[N, ...]` as the environment takes them."""
         raise NotImplementedError
@@ -74,8 +78,12 @@ class DiscreteHead(ActionHead):
 
     def __init__(self, num_features: int, space: spaces.Discrete) -> None:
         super().__init__(num_features, int(space.n))
-        self.mask_size = int(space.n)
+        self.mask_size = self.num_actions = int(space.n)
         self.start = int(space.start)
+
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Clocks of a race, `[rows, A]`."""
+        return torch.empty(rows, self.num_actions).exponential_(generator=generator)
 
     def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
         """Categorical over logits `[N, A]`."""
@@ -97,6 +105,11 @@ class MultiDiscreteHead(ActionHead):
         self.shape = space.nvec.shape
         self.start = space.start.reshape(-1).astype(np.int64)
         self.dtype = space.dtype
+
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Clocks of the choices' races side by side, `[rows, sum(nvec)]`."""
+        clocks = [torch.empty(rows, n).exponential_(generator=generator) for n in self.nvec]
+        return torch.cat(clocks, dim=1)
 
     def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
         """MultiCategorical over logits `[N, sum(nvec)]`."""
@@ -192,6 +205,10 @@ class ProductHead(ActionHead):
     def draw(self, rows: int, generator: torch.Generator) -> Tensor:
         """The parts' numbers side by side."""
         return torch.cat([head.draw(rows, generator) for head in self.heads], dim=1)
+
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor:
+        """The parts' numbers side by side."""
+        return torch.cat([head.draw_as_sampled(rows, generator) for head in self.heads], dim=1)
 
     def distribution(self, outputs: Tensor, mask: Tensor | None = None) -> Distribution:
         """Product of the parts' distributions; masks lie side by side, `[N, sum of the parts']`."""

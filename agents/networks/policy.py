@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import new_generator
+from playout.agents.vector.episodes import derive_seed
 from playout.errors import ConfigError
 from torch import Tensor, nn
 
@@ -191,6 +192,14 @@ class Policy(TrainablePolicy, Protocol):
         """
         return None
 
+    def draw_as_sampled(self, rows: int, generator: torch.Generator) -> Tensor | None:
+        """Hook: like `draw`, but the numbers that `step` on the processor would draw by itself.
+
+        Ranks draw for the environments of all and hand each `step` its own rows: so actions are
+        those of one process.
+        """
+        return self.draw(rows, generator)
+
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Hook: compute in a lower precision; parameters and gradients keep theirs.
 
@@ -224,21 +233,35 @@ class Policy(TrainablePolicy, Protocol):
 
 
 def draw_ahead(
-    policy: Policy, rows: int, generator: torch.Generator, device: torch.device
+    policy: Policy,
+    rows: int,
+    generator: torch.Generator,
+    device: torch.device,
+    own: slice | None = None,
 ) -> tuple[Tensor | None, torch.Generator]:
     """Noise and generator to be given to a `step` of N environments on `device`.
 
     Random numbers come from a generator of the processor, so that a run goes on on any device.
     There the policy draws by itself. On a device it takes what it drew ahead, on the processor
     still; where it does not know how to, a generator of the device, seeded by the other.
+
+    Args:
+        policy: The policy.
+        rows: N, of all ranks together.
+        generator: Of the processor; alike on all ranks, and alike afterwards.
+        device: Where the policy is.
+        own: This rank's rows, where there are ranks.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" and own is None:
         return None, generator
-    noise = policy.draw(rows, generator)
+    draw = policy.draw_as_sampled if device.type == "cpu" else policy.draw
+    noise = draw(rows, generator)
     if noise is None:
         seed = int(torch.randint(1 << 62, (), generator=generator))
+        if own is not None:
+            seed = derive_seed(seed, "rank", own.start)
         return None, new_generator(device, seed)
-    return noise, generator
+    return (noise if own is None else noise[own]), generator
 
 
 def as_policy(policy: nn.Module | Policy) -> Policy:

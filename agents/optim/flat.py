@@ -6,7 +6,8 @@ ranks add their gradients up, in one message a step. Left out: the steps themsel
 muon.py).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from playout.agents.runs import ranks
@@ -65,6 +66,22 @@ def add_together(tensors: Sequence[Tensor]) -> None:
         return
     for tensor, view in views(ranks.add_(joined(tensors)), tensors):
         tensor.copy_(view)
+
+
+@torch.no_grad()
+def take_first(state: Mapping[str, Any]) -> None:
+    """Write the numbers of rank 0's state of a module into that of every rank.
+
+    Random weights of one seed are alike only on machines that compute alike.
+    """
+    if ranks.world() == 1:
+        return
+    found = [x for x in state.values() if isinstance(x, Tensor) and x.is_floating_point()]
+    if not ranks.is_first():
+        for tensor in found:
+            tensor.zero_()
+    for dtype in sorted({x.dtype for x in found}, key=str):
+        add_together([x for x in found if x.dtype == dtype])
 
 
 class FlatParameters:

@@ -3,11 +3,11 @@
 Buffers are made once and reused, so a rollout is valid until the next is collected. Rewards and
 episodes are summed up once a rollout, not once a step. To a policy on a device each step crosses
 once (observations, masks, random numbers, together), actions come back, and the rest of a rollout
-follows at its end in one crossing. Everything that the next step depends on can be saved and
-restored. Leaves out learning and evaluation.
+follows at its end in one crossing. Everything that the next step depends on can be saved. Ranks
+draw random numbers for the environments of all, so that none depends on how many there are. Leaves
+out learning and evaluation.
 """
 
-import math
 import warnings
 from typing import Any
 
@@ -24,24 +24,17 @@ from playout.agents.networks.policy import (
     map_tree,
 )
 from playout.agents.ppo.config import CollectConfig
-from playout.agents.ppo.rollout import Cuts, Rollout
+from playout.agents.ppo.rollout import Cuts, Rollout, to_tensors
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import nests_to_device
 from playout.agents.vector.actions import mask_size
-from playout.agents.vector.episodes import derive_seed
+from playout.agents.vector.episodes import derive_seed, place_of
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer, RewardScaler
-from playout.agents.vector.running import finished_episodes
-from playout.agents.vector.spaces import Arrays, empty, map_arrays, same_arrays, write
-from playout.errors import ConfigError, DivergedError, EnvironmentFault
+from playout.agents.vector.running import exchange_episodes, finished_episodes
+from playout.agents.vector.spaces import Arrays, empty, map_arrays, non_finite, same_arrays, write
+from playout.errors import ConfigError, DivergedError, EnvironmentFault, PlayoutError
 from torch import Tensor
-
-
-def to_tensors(arrays: Arrays, device: torch.device | None = None) -> Tree:
-    """Arrays (or a dict of them) as tensors that share memory where they can."""
-    if isinstance(arrays, dict):
-        return {key: to_tensors(value, device) for key, value in arrays.items()}
-    found = torch.from_numpy(arrays)
-    return found if device is None or device.type == "cpu" else found.to(device)
 
 
 class Collector:
@@ -50,8 +43,9 @@ class Collector:
     Attributes:
         envs: The environments.
         policy: The policy that acts.
-        steps: Valid steps so far, over all rollouts.
-        finished: Returns and lengths of the episodes that ended in the last rollout.
+        place: Which rows of all ranks' these are.
+        steps: Valid steps so far, over all rollouts and ranks.
+        finished: Returns and lengths of the episodes that ended in the last rollout, anywhere.
         normalizer: Of observations, or None.
     """
 
@@ -71,6 +65,7 @@ class Collector:
         self.ahead = self.device.type != "cpu"
         self.generator = torch.Generator().manual_seed(seed)
         rows, steps = envs.num_envs, config.num_steps
+        self.place, self.together = place_of(rows), ranks.world() > 1
         self.normalizer = normalizer
         if normalizer is None and config.normalize_obs:
             self.normalizer = ObsNormalizer(envs.observation_space, config.clip_obs)
@@ -100,7 +95,7 @@ class Collector:
         self.noise: Tensor | None = None
         if config.noise_correlation > 0.0 and isinstance(envs.action_space, spaces.Box):
             size = int(np.prod(envs.action_space.shape))
-            self.noise = torch.zeros(rows, size).normal_(generator=self.generator)
+            self.noise = torch.zeros(self.place.total, size).normal_(generator=self.generator)
         self.state: Tree = self._moved(policy.initial_state(rows))
 
     def _like(self, arrays: Arrays) -> Tree:
@@ -117,53 +112,74 @@ class Collector:
         """Make observations the current ones: count them in the statistics, and normalise them."""
         self.raw_obs = raw
         if self.normalizer is not None:
-            self.normalizer.update(raw)
+            self.normalizer.update(raw, self.place.total)
             self.current_obs = self.normalizer(raw)
         else:
             self.current_obs = raw
 
     def collect(self) -> Rollout:
-        """T steps of every environment; follow with `compute_gae`, then `cut`."""
+        """T steps of every environment; follow with `compute_gae`, then `cut`.
+
+        Raises:
+            EnvironmentFault: An environment failed, of any rank; every rank raises it.
+        """
         self.interrupted = True  # until the rollout is complete
-        envs, policy, length = self.envs, self.policy, self.config.sequence_length
         initial, self.chunk_states = self.state, []
-        policy.weights_changed()  # a callback may have touched them
+        self.policy.weights_changed()  # a callback may have touched them
         self.cuts = Cuts()
+        fault: PlayoutError | None = None
         for t in range(self.config.num_steps):
-            noise, generator = self._noise()
-            obs, mask, starts, noise = self._inputs(t, noise)
-            self.state = self._reset_states(self.state, starts)
-            if length and t % length == 0:
-                self.chunk_states.append(self.state)
-            given = {} if noise is None else {"noise": noise}
-            step = policy.step(obs, self.state, mask, generator=generator, **given)
-            self._record(t, step)
-            self.valid[:, t] = active = ~envs.idle
-            self.starts[:, t] = self.starting
-            self.state = step.state
-            try:
-                raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
-            except (EnvironmentFault, ValueError):
-                self._check_obs(t + 1)
-                raise
-            self.rewards[:, t] = rewards
-            self.terminations[:, t] = terminations
-            self.truncations[:, t] = truncations
-            if envs.same_step:
-                self.starting = terminations | truncations
-                if envs.final_obs is not None:
-                    self._bootstrap(t, truncations)
-            else:
-                self.starting = ~(active | envs.idle)
-            self._begin(raw)
+            if fault is None:
+                try:
+                    self._step(t)
+                    continue
+                except PlayoutError as error:
+                    if not self.together:
+                        raise
+                    fault = error  # the others hear of it at the rollout's end
+            if self.normalizer is not None:
+                self.normalizer.update(None, self.place.total)
+        self._sum_up(fault)
         return self._finish(initial)
+
+    def _step(self, t: int) -> None:
+        """Step t of a rollout."""
+        envs, policy, length = self.envs, self.policy, self.config.sequence_length
+        noise, generator = self._noise()
+        obs, mask, starts, noise = self._inputs(t, noise)
+        self.state = self._reset_states(self.state, starts)
+        if length and t % length == 0:
+            self.chunk_states.append(self.state)
+        given = {} if noise is None else {"noise": noise}
+        step = policy.step(obs, self.state, mask, generator=generator, **given)
+        self._record(t, step)
+        self.valid[:, t] = active = ~envs.idle
+        self.starts[:, t] = self.starting
+        self.state = step.state
+        try:
+            raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
+        except (EnvironmentFault, ValueError):
+            if (flaw := non_finite(self.obs, t + 1)) is not None:
+                raise flaw from None
+            raise
+        self.rewards[:, t] = rewards
+        self.terminations[:, t] = terminations
+        self.truncations[:, t] = truncations
+        if envs.same_step:
+            self.starting = terminations | truncations
+            if envs.final_obs is not None:
+                self._bootstrap(t, truncations)
+        else:
+            self.starting = ~(active | envs.idle)
+        self._begin(raw)
 
     def _noise(self) -> tuple[Tensor | None, torch.Generator]:
         """Random numbers of the next step, or None, and the generator to draw others from."""
         if self.noise is not None:
             self.noise = self._next_noise(self.noise)
-            return self.noise, self.generator
-        return draw_ahead(self.policy, self.envs.num_envs, self.generator, self.device)
+            return self.noise[self.place.own], self.generator
+        own = self.place.own if self.together else None
+        return draw_ahead(self.policy, self.place.total, self.generator, self.device, own)
 
     def _inputs(self, t: int, noise: Tensor | None) -> list[Tree]:
         """Observations, masks, starts of episodes and noise of a step, on the device.
@@ -228,16 +244,30 @@ class Collector:
         values = self.policy.value(to_tensors(last), self.state).numpy()
         self.bootstrap[truncations, t] = values[truncations]
 
-    def _finish(self, initial: Tree) -> Rollout:
-        self._check_obs(self.config.num_steps)
-        self.interrupted = False
+    def _sum_up(self, fault: PlayoutError | None) -> None:
+        """Episodes and steps of the rollout, and statistics of rewards, over all ranks."""
+        found: list[tuple[float, int]] = []
         over = self.terminations | self.truncations
-        self.finished = finished_episodes(
-            self.rewards, over, self.valid, self.episode_returns, self.episode_lengths
-        )
-        self.steps += int(self.valid.sum())
-        if self.scaler is not None and np.isfinite(self.rewards).all():
+        fault = fault or non_finite(self.obs, self.config.num_steps)
+        if self.together and fault is None and not np.isfinite(self.rewards).all():
+            fault = DivergedError("a reward is NaN or infinite")
+        if fault is not None and not self.together:
+            raise fault
+        if fault is None:
+            self.interrupted = False
+            found = finished_episodes(
+                self.rewards, over, self.valid, self.episode_returns, self.episode_lengths
+            )
+        steps = int(self.valid.sum())
+        if self.together:
+            found, steps = exchange_episodes(found, over, self.valid, self.place.first, fault)
+        self.finished, self.steps = found, self.steps + steps
+        if self.normalizer is not None:
+            self.normalizer.join()
+        if self.scaler is not None:
             self.scaler(self.rewards, over, self.valid)
+
+    def _finish(self, initial: Tree) -> Rollout:
         assert self.actions is not None
         ahead, cuts = self.ahead, self.cuts
         current, starts, cut_obs, cut_at, valid_steps, *rest = nests_to_device(
@@ -288,40 +318,27 @@ class Collector:
         chunks = join_trees(self.chunk_states, lambda parts: torch.stack(parts, 1))
         return rollout.cut(self.config.sequence_length, chunks)
 
-    def _check_obs(self, steps: int) -> None:
-        """Name the environment that gave NaN or infinity, if one did."""
-        parts = self.obs if isinstance(self.obs, dict) else {"": self.obs}
-        for key, array in parts.items():
-            if isinstance(array, dict) or array.dtype.kind != "f":
-                continue
-            if math.isfinite(float(array[:, :steps].sum(dtype=np.float64))):
-                continue
-            bad = ~np.isfinite(array[:, :steps])
-            if bad.any():
-                row, t = (int(i) for i in np.argwhere(bad)[0][:2])
-                where = f" ({key})" if key else ""
-                raise DivergedError(
-                    f"environment {row} gave an observation{where} with NaN or infinity "
-                    f"at step {t} of the rollout"
-                )
-
     def state_dict(self) -> dict[str, Any]:
-        """Environments, observations, states, random numbers and running statistics.
-
-        After a fault in the middle of a rollout the environments are left out: who continues from
-        that state begins new episodes.
-        """
+        """Random numbers and running statistics; with one rank the `rank_state` as well."""
         common = {
-            "broken": self.interrupted,
             "generator": self.generator.get_state(),
             "steps": self.steps,
             "noise": self.noise,
-            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(not self.together),
         }
+        return common if self.together else {**common, **self.rank_state()}
+
+    def rank_state(self) -> dict[str, Any]:
+        """Environments, observations and states: what is another rank's own.
+
+        After a fault in the middle of a rollout they are left out: who continues from that state
+        begins new episodes.
+        """
         if self.interrupted:
-            return common
+            return {"broken": True}
         return {
-            **common,
+            "broken": False,
+            "carry": None if self.scaler is None else self.scaler.carry.copy(),
             "envs": self.envs.get_state(),
             "raw": map_arrays(np.array, self.raw_obs),
             "now": map_arrays(np.array, self.current_obs),
@@ -332,16 +349,29 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; the normaliser is restored by the trainer, with the model."""
+        """Continue from `state_dict`; the normaliser is restored by the trainer, with the model.
+
+        Where the ranks are other than they were, `load_rank_state` must follow.
+        """
         self.generator.set_state(state["generator"])
         self.steps = int(state["steps"])
         if self.noise is not None:
             self.noise = state["noise"]
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
-        if state["broken"]:
-            self._restart(self.envs.reset(derive_seed(self.seed, "after a fault", self.steps)))
+        if not self.together and "broken" in state:
+            self.load_rank_state(state)
+
+    def load_rank_state(self, state: dict[str, Any] | None) -> None:
+        """Continue from `rank_state`; None: from new episodes, since there were other ranks."""
+        if state is None or state["broken"]:
+            why = "other ranks" if state is None else "after a fault"
+            if self.scaler is not None and state is None:
+                self.scaler.carry[:] = 0.0
+            self._restart(self.envs.reset(derive_seed(self.seed, why, self.steps)))
             return
+        if self.scaler is not None and state.get("carry") is not None:
+            self.scaler.carry[:] = state["carry"]
         if len(state["starting"]) != len(self.starting):
             raise ConfigError(
                 f"the run steps {len(state['starting'])} environments together, "

@@ -1,7 +1,8 @@
 """Evaluation: returns and lengths of whole episodes, on environments apart from training's.
 
 Every environment plays the same number of episodes, so that short ones are not favoured; the
-statistics of normalisation stay as they are. Leaves out what follows from the result.
+statistics of normalisation stay as they are. Ranks may play a part each. Leaves out what follows
+from the result.
 """
 
 import math
@@ -12,7 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Policy, draw_ahead, map_tree
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import nests_to_device
+from playout.agents.vector.episodes import place_of
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays
@@ -52,6 +55,7 @@ def evaluate_policy(
     deterministic: bool = True,
     normalizer: ObsNormalizer | None = None,
     max_steps: int = 1_000_000,
+    together: bool = False,
 ) -> Evaluation:
     """Play `episodes` episodes (rounded up to the same number in each environment).
 
@@ -63,9 +67,11 @@ def evaluate_policy(
         deterministic: Take the most likely action instead of sampling.
         normalizer: Statistics of training; used, not changed.
         max_steps: Give up after so many steps of each environment.
+        together: The environments are this rank's part; every rank calls it, and gets the episodes
+            of all.
     """
     rows = envs.num_envs
-    quota = -(-episodes // rows)
+    quota = -(-episodes // (place_of(rows).total if together else rows))
     device = device_of(policy)
     generator = torch.Generator().manual_seed(seed)
     raw = envs.reset(seed)
@@ -117,6 +123,9 @@ def evaluate_policy(
             "give the environment a time limit"
         )
     returns, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if together:
+        returns = np.frombuffer(b"".join(ranks.everybody(returns.tobytes())), np.float64)
+        counts = np.frombuffer(b"".join(ranks.everybody(counts.tobytes())), np.int64)
     return Evaluation(returns, counts)
 
 

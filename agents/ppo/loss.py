@@ -5,11 +5,13 @@
 over the valid steps, with r = exp(logprob - old logprob), A the advantage, R the return, v the
 value, H the entropy. The gradient with respect to log-probability, entropy and value is written
 down here, in place of some thirty operations of autograd, which then differentiates the policy
-alone. `tensor_surrogate` is the definition; on the CPU in float32 its compiled form is used. Leaves
-out the update (update.py).
+alone. `tensor_surrogate` is the definition; on the CPU in float32 its compiled form is used. Means
+are over a minibatch of all ranks. Leaves out the update (update.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from playout.agents.kernels import _surrogate
 from playout.agents.networks.policy import Minibatch
 from playout.agents.ppo.config import PPOConfig
+from playout.agents.ppo.rollout import Order, Rollout
+from playout.agents.runs import ranks
 from torch import Tensor
 
 Number = float | Tensor
@@ -57,9 +61,19 @@ class Surrogate:
     stats: Tensor
 
 
+def no_stats(rollout: Rollout) -> Tensor:
+    """`Surrogate.stats` of a minibatch without a step of this rank's."""
+    device = rollout.rewards.device
+    kind = torch.float64 if device.type == "cpu" else torch.float32
+    return torch.zeros(5, dtype=kind, device=device)
+
+
 def over_rows(scale: Scale, valid: Tensor) -> Scale:
-    """The same with losses as a mean over the rows `[r, T]` that have a valid step."""
-    return Scale(scale.shift, scale.scale, valid.any(1).sum().clamp(min=1))
+    """The same with losses as a mean over the rows `[r, T]`, of all ranks, with a valid step."""
+    count = valid.any(1).sum()
+    if ranks.world() > 1:
+        count = ranks.add_(count)
+    return Scale(scale.shift, scale.scale, count.clamp(min=1))
 
 
 def measure(advantages: Tensor, valid: Tensor, normalize: bool) -> Scale:
@@ -75,6 +89,48 @@ def measure(advantages: Tensor, valid: Tensor, normalize: bool) -> Scale:
     mean = (advantages * weight).sum()
     std = ((advantages - mean).square() * weight).sum().sqrt()
     return Scale(mean, std + 1e-8, count)
+
+
+@torch.no_grad()
+def measure_minibatches(
+    rollout: Rollout, order: Order, *, by_rows: bool, normalize: bool
+) -> list[Scale]:
+    """What `measure` finds for each minibatch of a pass, over all ranks; one message.
+
+    Sums are in double precision and added in a fixed order, on a device as well.
+
+    Args:
+        rollout: This rank's, with advantages.
+        order: The pass.
+        by_rows: Whether it visits rows.
+        normalize: As in `measure`.
+    """
+    assert rollout.advantages is not None
+    advantages, places = rollout.advantages.double(), order.places
+    if by_rows:
+        weight = rollout.valid.double()
+        advantages = advantages.masked_fill(~rollout.valid, 0.0)
+        columns = [weight.sum(1), advantages.sum(1), advantages.square().sum(1)]
+        table = torch.stack(columns, 1)[places]
+    else:
+        found = advantages.reshape(-1)[places]
+        table = torch.stack([torch.ones_like(found), found, found.square()], 1)
+    parts = [table[begin:end].sum(0) for begin, end in pairwise(order.bounds)]
+    if not parts:
+        return []
+    counts, sums, squares = ranks.add_(torch.stack(parts)).unbind(1)
+    counts = counts.clamp(min=1.0)
+    if not normalize:
+        return [Scale(0.0, 1.0, count) for count in _numbers(counts)]
+    means = sums / counts
+    deviations = (squares / counts - means.square()).clamp(min=0.0).sqrt() + 1e-8
+    triples = zip(*map(_numbers, (means, deviations, counts)), strict=True)
+    return [Scale(*triple) for triple in triples]
+
+
+def _numbers(x: Tensor) -> Sequence[Number]:
+    """The entries of a vector: numbers of the processor, scalars of a device."""
+    return x.tolist() if x.device.type == "cpu" else x.float().unbind()
 
 
 def surrogate(

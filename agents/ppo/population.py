@@ -4,6 +4,7 @@ Start-up is paid once, and the spread over seeds shows during training. The memb
 member k is exactly the run with seed + k. The run's player is the member with the best evaluation.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ class Population(Trainer):
     """Trains its members in turn."""
 
     title, unit, best_metric = "PPO population", "steps", "eval/mean_reward"
+    evaluates_together = True
 
     def __init__(self, members: list[PPOTrainer]) -> None:
         self.members = members
@@ -99,6 +101,21 @@ class Population(Trainer):
         for member, own in zip(self.members, state["members"], strict=True):
             member.load_state_dict(own)
         self.evaluations = list(state["evaluations"])
+
+    def rank_state(self) -> dict[str, Any]:
+        """What every member has on this rank."""
+        states = [member.rank_state() for member in self.members]
+        return {"parts": states} if any(states) else {}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Continue from `rank_state`."""
+        for member, own in zip(self.members, state.get("parts", ()), strict=False):
+            member.load_rank_state(own)
+
+    def deal_rank_states(self, parts: Sequence[dict[str, Any]]) -> str:
+        """Every member begins new episodes."""
+        lost = [member.deal_rank_states(parts) for member in self.members]
+        return lost[0]
 
     def close(self) -> None:
         """Close all environments."""

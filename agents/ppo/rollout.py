@@ -2,12 +2,14 @@
 
 A row is one environment or one response; time is its steps or tokens. Steps that are not `valid`
 (the reset row of NEXT_STEP autoreset, prompt tokens, padding, an opponent's turn) stay in the
-tensors and take no part in any statistic. This file only holds and cuts data: advantages come from
-gae.py, learning from update.py, collection from collector.py.
+tensors and take no part in any statistic. A rank holds its own rows, and cuts its part of the
+minibatches of all. This file only holds and cuts data: advantages come from gae.py, learning from
+update.py, collection from collector.py.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +17,30 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.networks.policy import Minibatch, Tree, join_trees, map_tree
 from playout.agents.runs.devices import to_device
+from playout.agents.vector.episodes import place_of
 from playout.agents.vector.spaces import Arrays, map_arrays, rows_of
 from playout.errors import ConfigError
 from torch import Tensor
+
+
+def to_tensors(arrays: Arrays, device: torch.device | None = None) -> Tree:
+    """Arrays (or a dict of them) as tensors that share memory where they can."""
+    if isinstance(arrays, dict):
+        return {key: to_tensors(value, device) for key, value in arrays.items()}
+    found = torch.from_numpy(arrays)
+    return found if device is None or device.type == "cpu" else found.to(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order in which a pass visits this rank's steps or rows, and where minibatches are cut."""
+
+    places: Tensor
+    """int64 [N], places (row * T + t) of steps or numbers of rows."""
+    bounds: Sequence[int]
+    """[M + 1], where this rank's parts of the M minibatches begin and end."""
+    all_bounds: Sequence[int]
+    """[M + 1], where the minibatches of all ranks do."""
 
 
 @dataclass(slots=True)
@@ -81,16 +104,23 @@ class Rollout:
         return int(self.rewards.shape[1])
 
     def orders(
-        self, count: int, *, by: Literal["steps", "rows"], generator: torch.Generator
-    ) -> Iterator[Tensor]:
-        """`count` random orders of the valid steps (their places) or of the rows.
+        self,
+        count: int,
+        *,
+        size: int,
+        by: Literal["steps", "rows"],
+        generator: torch.Generator,
+    ) -> Iterator[Order]:
+        """`count` random orders of the valid steps or of the rows of all ranks.
 
-        On the CPU each is drawn when it is asked for; to a device all go in one crossing.
+        On the CPU each is drawn when it is asked for; to a device all go in one crossing. Under
+        ranks everybody draws the same and keeps its own.
 
         Args:
             count: How many.
+            size: As in `minibatches`.
             by: As in `minibatches`.
-            generator: On the CPU.
+            generator: On the CPU, alike on all ranks.
         """
         device = self.rewards.device
         chosen: Tensor | None = None
@@ -98,16 +128,23 @@ class Rollout:
             chosen = self.valid_steps
             if chosen is None:
                 chosen = self.valid.reshape(-1).nonzero().squeeze(1)
-        number = self.num_rows if chosen is None else int(chosen.shape[0])
+        place = place_of(self.num_rows if chosen is None else int(chosen.shape[0]))
+        bounds = [0, *(end for _, end in _equal_parts(place.total, size))]
 
-        def draw() -> Tensor:
-            return torch.randperm(number, generator=generator)
+        def draw() -> tuple[Tensor, list[int]]:
+            order = torch.randperm(place.total, generator=generator)
+            if place.alone:
+                return order, bounds
+            mine = (order >= place.first) & (order < place.first + place.count)
+            before = torch.cat([torch.zeros(1, dtype=torch.int64), mine.cumsum(0)])
+            return order[mine] - place.first, before[bounds].tolist()
 
-        drawn: Iterable[Tensor] = (draw() for _ in range(count))
+        drawn: Iterable[tuple[Tensor, list[int]]] = (draw() for _ in range(count))
         if device.type != "cpu":
-            drawn = to_device(torch.stack(list(drawn)), device).unbind()
-        for order in drawn:
-            yield order if chosen is None else chosen[order]
+            orders, parts = zip(*drawn, strict=True)
+            drawn = zip(to_device(torch.stack(orders), device).unbind(), parts, strict=True)
+        for order, ends in drawn:
+            yield Order(order if chosen is None else chosen[order], ends, bounds)
 
     def minibatches(
         self,
@@ -115,15 +152,16 @@ class Rollout:
         *,
         by: Literal["steps", "rows"],
         generator: torch.Generator | None = None,
-        order: Tensor | None = None,
+        order: Order | None = None,
     ) -> Iterator[Minibatch]:
         """Visit every valid step (or every row) once, in random order.
 
         The count is cut into equal parts of at most `size`, so that no part is left over with a
-        handful of steps.
+        handful of steps. Under ranks these are this rank's parts of the minibatches of all, and
+        some may be empty.
 
         Args:
-            size: Largest number of steps (or rows) in one part.
+            size: Largest number of steps (or rows) in one part, of all ranks together.
             by: "steps" shuffles single steps and drops invalid ones; "rows" keeps whole rows with
                 their states.
             generator: Source of the order, on the CPU.
@@ -137,14 +175,12 @@ class Rollout:
             raise ConfigError(f'batch_by must be "steps" or "rows", not {by!r}')
         if order is None:
             assert generator is not None, "give an order or a generator of one"
-            order = next(self.orders(1, by=by, generator=generator))
-        yield from self._rows(size, order) if by == "rows" else self._steps(size, order)
+            order = next(self.orders(1, size=size, by=by, generator=generator))
+        yield from self._rows(order) if by == "rows" else self._steps(order)
 
-    def _steps(self, size: int, order: Tensor) -> Iterator[Minibatch]:
-        device = self.rewards.device
+    def _steps(self, found: Order) -> Iterator[Minibatch]:
+        device, order = self.rewards.device, found.places
         count = int(order.shape[0])
-        if count == 0:
-            return
         # The small fields are shuffled once an epoch and then sliced; only observations, which may
         # be large, are gathered for each part, so that a rollout of images is never held twice.
         assert self.advantages is not None and self.returns is not None
@@ -156,7 +192,7 @@ class Rollout:
         )
         all_valid = torch.ones(count, dtype=torch.bool, device=device)
         obs = map_tree(lambda x: x.flatten(0, 1), self.obs)
-        for begin, end in _equal_parts(count, size):
+        for begin, end in pairwise(found.bounds):
             index = order[begin:end]
             yield Minibatch(
                 obs=map_tree(lambda x, index=index: x[index], obs),  # type: ignore[misc]
@@ -169,10 +205,9 @@ class Rollout:
                 action_mask=None if mask is None else mask[begin:end],
             )
 
-    def _rows(self, size: int, order: Tensor) -> Iterator[Minibatch]:
-        count = self.num_rows
-        for begin, end in _equal_parts(count, size):
-            index = order[begin:end]
+    def _rows(self, order: Order) -> Iterator[Minibatch]:
+        for begin, end in pairwise(order.bounds):
+            index = order.places[begin:end]
             yield Minibatch(
                 **{
                     field.name: map_tree(

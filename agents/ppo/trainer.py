@@ -6,7 +6,7 @@ populations (population.py).
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,13 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.optim.device_adam import make_adam
+from playout.agents.optim.flat import take_first
 from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import INT8, cores, device_errors, resolve_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
@@ -71,6 +73,8 @@ def compute_dtype(name: str) -> torch.dtype:
 class PPOTrainer(Trainer):
     """Trains one policy by PPO.
 
+    Under ranks each has environments of its own, and all learn the same from all of them.
+
     Attributes:
         policy: The network.
         collector: Steps the training environments.
@@ -81,7 +85,7 @@ class PPOTrainer(Trainer):
     """
 
     title, unit, best_metric = "PPO", "steps", "eval/mean_reward"
-    survives_faults = True
+    survives_faults = evaluates_together = True
 
     def __init__(
         self,
@@ -103,8 +107,9 @@ class PPOTrainer(Trainer):
         """Build the policy and begin the first episodes.
 
         Args:
-            envs: Training environments.
-            make_eval_envs: Makes separate environments for evaluations when they are first needed.
+            envs: Training environments, of this rank.
+            make_eval_envs: Makes separate environments for evaluations, this rank's part of them,
+                when they are first needed.
             total_timesteps: Environment steps to learn from.
             seed: Everything random derives from it.
             ppo: Options of the update.
@@ -142,6 +147,8 @@ class PPOTrainer(Trainer):
         self.policy.use_dtype(self.dtype)
         with device_errors(self.device):
             self.policy.to(self.device)
+        ranks.start(self.device)
+        take_first(self.policy.state_dict())
         self.threads = choose_threads(self.policy, threads)
         self.optimizer = make_adam(
             self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
@@ -169,7 +176,7 @@ class PPOTrainer(Trainer):
 
     @property
     def steps(self) -> int:
-        """Environment steps learned from; reset steps do not count."""
+        """Environment steps learned from, of all ranks; reset steps do not count."""
         return self.collector.steps
 
     @property
@@ -254,7 +261,7 @@ class PPOTrainer(Trainer):
             gap = 1 if covered > 0.8 else 2
             return covered >= _EVALUATE_FROM and self.updates - self.evaluated_at >= gap
         every = max(1, self.total_timesteps // _EVALUATIONS_A_RUN)
-        before = self.steps - self.envs.num_envs * self.collect.num_steps
+        before = self.steps - self.collector.place.total * self.collect.num_steps
         return self.steps // every != before // every
 
     def evaluate(self) -> dict[str, float]:
@@ -286,6 +293,7 @@ class PPOTrainer(Trainer):
                 episodes=self.collect.eval_episodes * times,
                 seed=derive_seed(self.seed, name, self.updates),
                 normalizer=self.normalizer,
+                together=self.collector.together,
             )
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
@@ -332,6 +340,20 @@ class PPOTrainer(Trainer):
                 "solved": self.solved,
             },
         }
+
+    def rank_state(self) -> dict[str, Any]:
+        """Environments and states of this rank; with one they are in `state_dict`."""
+        return {"rows": self.collector.rank_state()} if self.collector.together else {}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Continue from `rank_state`."""
+        if self.collector.together:
+            self.collector.load_rank_state(state["rows"])
+
+    def deal_rank_states(self, parts: Sequence[dict[str, Any]]) -> str:
+        """Begin new episodes: the environments of other ranks were cut otherwise."""
+        self.collector.load_rank_state(None)
+        return "environments begin new episodes"
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""

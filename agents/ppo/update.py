@@ -2,24 +2,34 @@
 
 `ppo_update` takes a policy, an optimiser and a rollout with advantages, and works on single steps
 or on whole rows (recurrent policies, language models). The loss and its gradient with respect to
-the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. On a device
-the update waits for no number before its last: what ends it early, a large KL or a gradient that is
-not finite, makes the steps after it idle there, to the same result. Leaves out collection,
-annealing and evaluation, which are the trainer's business.
+the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. Ranks add up
+theirs before each step, and so take the same one. On a device the update waits for no number before
+its last: what ends it early makes the steps after it idle there, to the same result. Leaves out
+collection, annealing and evaluation, which are the trainer's business.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.optim.adam import Adam
 from playout.agents.optim.device_adam import AnyAdam, DeviceAdam
+from playout.agents.optim.flat import add_together
 from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.gae import describe_bad_value
-from playout.agents.ppo.loss import LossVariant, Scale, measure, over_rows, surrogate
-from playout.agents.ppo.rollout import Rollout
+from playout.agents.ppo.loss import (
+    LossVariant,
+    Scale,
+    measure,
+    measure_minibatches,
+    no_stats,
+    over_rows,
+    surrogate,
+)
+from playout.agents.ppo.rollout import Order, Rollout
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch
 from playout.errors import DivergedError
 from torch import Tensor, nn
@@ -42,12 +52,12 @@ def ppo_update(
     """Improve `policy` on `rollout` by `config.num_epochs` passes of clipped policy gradient.
 
     Args:
-        policy: The policy that learns.
+        policy: The policy that learns; under ranks alike on all.
         optimizer: That of `agents.optim.device_adam.make_adam`, or any torch optimiser over the
             policy's parameters. Its learning rate is used as it is: the trainer anneals it.
-        rollout: Experience with advantages (`compute_gae`).
-        config: Options.
-        generator: Order of the minibatches (a CPU generator).
+        rollout: Experience with advantages (`compute_gae`); under ranks this rank's rows of it.
+        config: Options; sizes are of all ranks together.
+        generator: Order of the minibatches (a CPU generator, alike on all ranks).
         also: Further metrics, asked for after the last step and fetched with the update's own.
         variant: What a published variant changes in the loss; the rollout's `ref_logprobs` and
             `weights` count with one only.
@@ -60,21 +70,28 @@ def ppo_update(
         not taken.
     """
     assert rollout.advantages is not None and rollout.returns is not None, "call compute_gae first"
-    over_rollout = None
+    by, size, together = config.batch_by, config.minibatch_size, ranks.world() > 1
+    over_rollout, scales = None, None
     by_minibatch = config.norm_adv and config.norm_adv_by == "minibatch"
     if config.norm_adv and not by_minibatch:
-        over_rollout = measure(rollout.advantages, rollout.valid, True)
+        over_rollout = _over_rollout(rollout)
     tally = _tally(policy, optimizer, rollout, config)
-    orders = rollout.orders(config.num_epochs, by=config.batch_by, generator=generator)
+    orders = rollout.orders(config.num_epochs, size=size, by=by, generator=generator)
     for epoch, order in enumerate(orders):
-        for batch in rollout.minibatches(config.minibatch_size, by=config.batch_by, order=order):
-            scale = measure(batch.advantages, batch.valid, by_minibatch)
+        if together:
+            by_rows = by == "rows"
+            scales = measure_minibatches(rollout, order, by_rows=by_rows, normalize=by_minibatch)
+        for number, batch in enumerate(rollout.minibatches(size, by=by, order=order)):
+            if scales is None:
+                scale = measure(batch.advantages, batch.valid, by_minibatch)
+            else:
+                scale = scales[number]
             if over_rollout is not None:
                 scale = Scale(over_rollout.shift, over_rollout.scale, scale.count)
             if variant is not None and variant.mean_over_rows:
                 scale = over_rows(scale, batch.valid)
             optimizer.zero_grad()
-            stats: Tensor | None = None
+            stats: Tensor | None = None if len(batch) else no_stats(rollout)
             for part in _parts(batch, config.microbatch_size):
                 outputs = policy.evaluate(part)
                 found = surrogate(*outputs, part, config, scale, variant)
@@ -93,8 +110,20 @@ def ppo_update(
     return tally.metrics({} if also is None else also())
 
 
+def _over_rollout(rollout: Rollout) -> Scale:
+    """Moments of all advantages of a rollout, of all ranks."""
+    assert rollout.advantages is not None
+    if ranks.world() == 1:
+        return measure(rollout.advantages, rollout.valid, True)
+    rows = torch.arange(rollout.num_rows, device=rollout.rewards.device)
+    whole = Order(rows, (0, len(rows)), ())
+    return measure_minibatches(rollout, whole, by_rows=True, normalize=True)[0]
+
+
 def _parts(batch: Minibatch, size: int) -> Iterator[Minibatch]:
     total = len(batch)
+    if not total:
+        return  # the other ranks have this minibatch's steps
     if size <= 0 or size >= total:
         yield batch
         return
@@ -134,15 +163,22 @@ class _Tally(_Steps):
         config: PPOConfig,
     ) -> None:
         self.parameters, self.optimizer = parameters, optimizer
-        self.rollout, self.config = rollout, config
+        self.rollout, self.config, self.together = rollout, config, ranks.world() > 1
         self.sums: Tensor | None = None
         self.norms, self.steps, self.stopped_kl = 0.0, 0, math.nan
 
     def step(self, stats: Tensor) -> bool:
         """Take it unless its KL is too large."""
         target = self.config.target_kl
-        if target is not None and float(stats[3]) > 1.5 * target:
-            self.stopped_kl = float(stats[3])
+        also = [] if target is None else [stats[3]]
+        if self.together:
+            also = [kl.float().clone() for kl in also]
+            if isinstance(self.optimizer, Adam | DeviceAdam):
+                self.optimizer.sum_over_ranks(also)
+            else:
+                add_together([*_all_gradients(self.parameters), *also])
+        if target is not None and float(also[0]) > 1.5 * target:
+            self.stopped_kl = float(also[0])
             return False
         self.norms += self._take(self.config.max_grad_norm or math.inf)
         self.sums = stats if self.sums is None else self.sums + stats
@@ -164,12 +200,16 @@ class _Tally(_Steps):
 
     def metrics(self, also: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Means over the steps."""
-        stats = [0.0] * 5 if self.sums is None else (self.sums / self.steps).tolist()
-        rollout = self.rollout
+        rollout, sums = self.rollout, self.sums
         assert rollout.returns is not None
         returns, values = rollout.returns[rollout.valid], rollout.values[rollout.valid]
-        spread = float(returns.var(correction=0)) if returns.numel() else 0.0
-        unexplained = float((returns - values).var(correction=0)) if returns.numel() else 0.0
+        if self.together:
+            sums = None if sums is None else ranks.add_(sums.double())
+            spread, unexplained = (float(x) for x in _variances(returns, values))
+        else:
+            spread = float(returns.var(correction=0)) if returns.numel() else 0.0
+            unexplained = float((returns - values).var(correction=0)) if returns.numel() else 0.0
+        stats = [0.0] * 5 if sums is None else (sums / self.steps).tolist()
         if not math.isnan(self.stopped_kl):
             stats[3] = self.stopped_kl
         norm = self.norms / max(self.steps, 1)
@@ -181,6 +221,7 @@ class _DeviceTally(_Steps):
 
     def __init__(self, optimizer: DeviceAdam, rollout: Rollout, config: PPOConfig) -> None:
         self.optimizer, self.rollout, self.config = optimizer, rollout, config
+        self.together = ranks.world() > 1
         device = rollout.rewards.device
         self.sums = torch.zeros(len(_STATS), device=device)
         self.norms, self.steps = torch.zeros(2, device=device).unbind()
@@ -192,9 +233,13 @@ class _DeviceTally(_Steps):
     def step(self, stats: Tensor) -> bool:
         """Take it, or let it pass where the update has stopped."""
         target = self.config.target_kl
+        also = [] if target is None else [stats[3]]
+        if self.together:
+            also = [kl.float().clone() for kl in also]
+            self.optimizer.sum_over_ranks(also)
         if target is not None:
-            over = (stats[3] > 1.5 * target) & ~self.stopped
-            self.stopped_kl = torch.where(over, stats[3], self.stopped_kl)
+            over = (also[0] > 1.5 * target) & ~self.stopped
+            self.stopped_kl = torch.where(over, also[0], self.stopped_kl)
             self.stopped = self.stopped | over
         norm = self.optimizer.advance(self.config.max_grad_norm or math.inf, skip=self.stopped)
         self.norms = self.norms + norm.masked_fill(self.stopped, 0.0)
@@ -213,12 +258,19 @@ class _DeviceTally(_Steps):
         rollout = self.rollout
         assert rollout.returns is not None
         weight = rollout.valid.float()
-        weight = weight / weight.sum().clamp(min=1.0)
+        if self.together:
+            kept = weight.double()
+            spread, unexplained = _variances(rollout.returns, rollout.values, kept)
+            ranks.add_(self.sums)
+        else:
+            weight = weight / weight.sum().clamp(min=1.0)
+            spread = _variance(rollout.returns, weight)
+            unexplained = _variance(rollout.returns - rollout.values, weight)
         found = fetch(
             {
                 **dict(zip(_STATS, self.sums.unbind(), strict=True)),
-                "spread": _variance(rollout.returns, weight),
-                "unexplained": _variance(rollout.returns - rollout.values, weight),
+                "spread": spread,
+                "unexplained": unexplained,
                 "norms": self.norms,
                 "steps": self.steps,
                 "stopped_kl": self.stopped_kl,
@@ -237,6 +289,26 @@ class _DeviceTally(_Steps):
             raise DivergedError(f"the gradient is not finite (norm {norm})")
         named = _named(self.config, stats, found["spread"], found["unexplained"], norm, steps)
         return named | {name: found[name] for name in also}
+
+
+@torch.no_grad()
+def _variances(returns: Tensor, values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Variances `[2]` of returns and of what is left when values are taken off, over all ranks."""
+    both = torch.stack([returns, returns - values]).double().flatten(1)
+    kept = torch.ones_like(both) if weight is None else weight.flatten().expand_as(both)
+    both = both.masked_fill(kept == 0, 0.0)
+    sums = torch.stack([kept.sum(1), both.sum(1), both.square().sum(1)])
+    count, total, squares = ranks.add_(sums)
+    count = count.clamp(min=1.0)
+    return (squares / count - (total / count).square()).clamp(min=0.0)
+
+
+def _all_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients; zeros where this rank had nothing to learn from."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def _variance(x: Tensor, weight: Tensor) -> Tensor:

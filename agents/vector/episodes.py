@@ -1,15 +1,45 @@
-"""Seeds of episodes, and the log from which running episodes are rebuilt.
+"""Numbers of environments, seeds of episodes, and the log from which running ones are rebuilt.
 
-Every episode is begun with a seed derived from (seed, environment, episode), and the actions of the
-running episode are kept. The state of any environment that is deterministic given its seed is then
-a few plain numbers: play the same actions again. Leaves out the stepping.
+Environments are numbered through all ranks. Every episode is begun with a seed derived from (seed,
+environment, episode), and the actions of the running episode are kept. The state of any environment
+that is deterministic given its seed is then a few plain numbers: play the same actions again.
+Leaves out the stepping.
 """
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from playout.agents.runs import ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the things that all ranks number through are this rank's."""
+
+    first: int
+    count: int
+    total: int
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other rank has any."""
+        return self.count == self.total
+
+    @property
+    def own(self) -> slice:
+        """This rank's among all."""
+        return slice(self.first, self.first + self.count)
+
+
+def place_of(count: int) -> Place:
+    """The place of this rank's `count` things, the ranks' in order; under ranks one message."""
+    if ranks.world() == 1:
+        return Place(0, count, count)
+    counts = [int(text) for text in ranks.everybody(str(count).encode())]
+    return Place(sum(counts[: ranks.rank()]), count, sum(counts))
 
 
 def derive_seed(seed: int, *names: object) -> int:

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from playout.agents.runs.devices import cores
 from playout.agents.vector.actions import random_action
+from playout.agents.vector.episodes import place_of
 from playout.agents.vector.groups import Group, GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
@@ -54,16 +55,18 @@ def make_environments(
     wrappers: Sequence[str] = (),
     options: dict[str, Any] | None = None,
     processes: int | None = None,
+    first: int = 0,
 ) -> Environments:
     """B environments behind one interface.
 
     Args:
         source: Whatever sources.py tells apart, but no game.
-        num_envs: B; a vector environment that is made already keeps its own number.
+        num_envs: B, of this rank; a vector environment that is made already keeps its own number.
         native: Use playout's own version where there is one.
         wrappers: Names for `wrap`.
         options: Keyword arguments of the environment.
         processes: Worker processes; None measures, 0 is this process.
+        first: Number of the first one among those of all ranks, from which its seeds follow.
     """
     options = dict(options or {})
     found = find_source(source, options)
@@ -72,16 +75,18 @@ def make_environments(
             raise ConfigError("a vector environment takes no wrappers: put them into what makes it")
         if takes(found.make, "num_envs"):
             options.setdefault("num_envs", num_envs)
-        return VectorEnvs(found.make(**options), found.text, native=False)
+        made = found.make(**options)
+        first = place_of(int(made.num_envs)).first  # it may have a number of its own
+        return VectorEnvs(made, found.text, native=False, first=first)
     if found.kind == "single":
         makers = [_wrapped(partial(found.make, **options), wrappers)] * num_envs
-        return _make_group(makers, found.text, None, processes)
+        return _make_group(makers, found.text, None, processes, first)
     if found.kind == "parallel":
         from playout.agents.vector.pettingzoo import make_parallel
 
         if wrappers:
             raise ConfigError("PettingZoo environments take no wrappers here")
-        return make_parallel(found, num_envs, options)
+        return make_parallel(found, num_envs, options, first)
     if found.kind in ("aec", "game"):
         raise ConfigError(f"{found.text} is played in turns: it is learned by self-play")
     source = found.text
@@ -99,17 +104,21 @@ def make_environments(
             )
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{twin or source} cannot be made: {error}") from error
-        return VectorEnvs(envs, twin or source, native=twin is not None)
+        return VectorEnvs(envs, twin or source, native=twin is not None, first=first)
 
     def make() -> gym.Env[Any, Any]:
         return make_single(source, options)
 
     makers = [_wrapped(make, wrappers)] * num_envs
-    return _make_group(makers, source, spec.reward_threshold, processes)
+    return _make_group(makers, source, spec.reward_threshold, processes, first)
 
 
 def _make_group(
-    makers: Sequence[MakeEnv], name: str, threshold: float | None, processes: int | None = None
+    makers: Sequence[MakeEnv],
+    name: str,
+    threshold: float | None,
+    processes: int | None = None,
+    first: int = 0,
 ) -> GroupEnvs:
     """Single environments, in as many processes as a short measurement says are worth it.
 
@@ -118,19 +127,21 @@ def _make_group(
         name: For the console and errors.
         threshold: Mean return that counts as solved.
         processes: 0 or more to choose by hand (0: this process).
+        first: Number of the first one among those of all ranks.
     """
-    template = EnvGroup(makers[:1])
+    template = EnvGroup(makers[:1], first)
     if processes is None:
         worth = cores() > 1 and len(makers) > 1
         worth = worth and _step_seconds(template) * len(makers) > _WORTH_PROCESSES
         processes = min(cores(), len(makers)) if worth else 0
     group: Group
     if processes > 0:
-        group, where = WorkerPool(makers, processes, template), f"in {processes} processes"
+        group = WorkerPool(makers, processes, template, first)
+        where = f"in {processes} processes"
         template.close()
     else:
         template.close()
-        group, where = EnvGroup(makers), "in one process"
+        group, where = EnvGroup(makers, first), "in one process"
     return GroupEnvs(group, f"{name}, {len(makers)} environments {where}", threshold)
 
 

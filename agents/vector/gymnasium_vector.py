@@ -29,9 +29,11 @@ from playout.errors import ConfigError, EnvironmentFault
 class VectorEnvs(Environments):
     """A Gymnasium vector environment."""
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], name: str, *, native: bool) -> None:
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], name: str, *, native: bool, first: int = 0
+    ) -> None:
         self.envs = envs
-        self.num_envs = int(envs.num_envs)
+        self.num_envs, self.first = int(envs.num_envs), first
         self.seed = 0
         self.raw_space = envs.single_observation_space
         self.observation_space = simple_space(self.raw_space)
@@ -58,9 +60,9 @@ class VectorEnvs(Environments):
         )
 
     def reset(self, seed: int) -> Arrays:
-        """Begin everywhere."""
+        """Begin everywhere; by Gymnasium's custom row i has the seed `seed + i`."""
         self.seed, self.steps = seed, 0
-        obs, info = self.envs.reset(seed=seed)
+        obs, info = self.envs.reset(seed=seed + self.first)
         self.idle[:] = False
         self.final_obs = None
         return self._simple(obs, info)

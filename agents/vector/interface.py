@@ -37,6 +37,9 @@ class Environments(Protocol):
     native: bool = False
     """Whether it is one of playout's own."""
 
+    first: int = 0
+    """Number of its first row among those of all ranks."""
+
     reward_threshold: float | None = None
     """Mean return that counts as solved, or None."""
 

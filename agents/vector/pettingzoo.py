@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from playout.agents.runs import ranks
 from playout.agents.vector.actions import check_action_space, flat_mask, one_action
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
@@ -24,24 +25,24 @@ from playout.own_code import is_known
 class ParallelGroup(Group):
     """B parallel environments over B x A rows."""
 
-    def __init__(self, make: Callable[[], Any], num_envs: int, name: str) -> None:
-        self.name = name
+    def __init__(self, make: Callable[[], Any], num_envs: int, name: str, first: int = 0) -> None:
+        self.name, self.first = name, first
         self.envs = [make() for _ in range(num_envs)]
-        first = self.envs[0]
-        self.agents = list(first.possible_agents)
+        one = self.envs[0]
+        self.agents = list(one.possible_agents)
         agent = self.agents[0]
-        self.raw_space = first.observation_space(agent)
-        self.action_space = first.action_space(agent)
+        self.raw_space = one.observation_space(agent)
+        self.action_space = one.action_space(agent)
         for other in self.agents:
-            same = first.observation_space(other) == self.raw_space
-            if not same or first.action_space(other) != self.action_space:
+            same = one.observation_space(other) == self.raw_space
+            if not same or one.action_space(other) != self.action_space:
                 raise ConfigError(f"{name}: one policy needs agents with the same spaces")
         check_action_space(self.action_space)
         self.observation_space = simple_space(self.raw_space)
         self.masked = has_mask_key(self.raw_space)
         # As in in_process.py: the bounds of published environments are not the person's to mend.
-        self.strict = not is_known(type(first.unwrapped).__module__)
-        self.log = EpisodeLog(num_envs)
+        self.strict = not is_known(type(one.unwrapped).__module__)
+        self.log = EpisodeLog(num_envs, first=first)
         self.buffers = make_buffers(
             self.observation_space, self.action_space, num_envs * len(self.agents)
         )
@@ -87,7 +88,7 @@ class ParallelGroup(Group):
     def _where(self, i: int, agent: str) -> str:
         """Which environment, agent and step: for errors."""
         return (
-            f"{self.name}, environment {i}, {agent} (episode {self.log.numbers[i]}, "
+            f"{self.name}, environment {self.first + i}, {agent} (episode {self.log.numbers[i]}, "
             f"step {len(self.log.actions[i])})"
         )
 
@@ -113,7 +114,8 @@ class ParallelGroup(Group):
             obs, rewards, terminations, truncations, infos = env.step(given)
         except Exception as error:
             raise EnvironmentFault(
-                f"{self.name}, environment {i}, failed in step {len(self.log.actions[i])}: "
+                f"{self.name}, environment {self.first + i}, failed in step "
+                f"{len(self.log.actions[i])}: "
                 f"{type(error).__name__}: {error}"
             ) from error
         self.log.actions[i].append(chosen)
@@ -145,18 +147,29 @@ class ParallelGroup(Group):
             env.close()
 
 
-def make_parallel(source: Source, num_rows: int, options: dict[str, Any]) -> GroupEnvs:
+def make_parallel(
+    source: Source, num_rows: int, options: dict[str, Any], first: int = 0
+) -> GroupEnvs:
     """About `num_rows` rows of a parallel environment.
 
     Args:
         source: Of kind "parallel".
         num_rows: Rows wanted; at least one environment is made.
         options: Keyword arguments of the environment.
+        first: Number of the first row wanted among those of all ranks.
+
+    Raises:
+        ConfigError: So few rows are wanted of all ranks that one has no environment.
     """
     make, name = partial(source.make, **options), source.text.removeprefix("parallel:")
     one = make()
     agents = len(one.possible_agents)
     one.close()
-    count = max(1, num_rows // agents)
+    begin, end = first // agents, (first + num_rows) // agents
+    if begin == end and ranks.world() > 1:
+        raise ConfigError(
+            f"{ranks.world()} ranks need more rows: an environment of {name} has {agents}"
+        )
+    count = max(1, end - begin)
     description = f"{name} ({agents} agents each), {count * agents} environments in one process"
-    return GroupEnvs(ParallelGroup(make, count, name), description)
+    return GroupEnvs(ParallelGroup(make, count, name, begin), description)

@@ -1,15 +1,18 @@
 """Running statistics over observations and rollouts: moments, discounted sums, finished episodes.
 
 The loops are compiled (kernels/_running.pyx), since NumPy would need several passes for each. Means
-and sums are kept in double precision (Welford's sums, merged batch by batch). Leaves out what is
-normalised by them (normalize.py).
+and sums are kept in double precision (Welford's sums, merged batch by batch). What ranks have seen
+apart is joined here. Leaves out what is normalised by it (normalize.py).
 """
 
+import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from playout.agents.kernels import _running
+from playout.agents.runs import ranks
+from playout.errors import DivergedError, EnvironmentFault, PlayoutError
 
 
 class Moments:
@@ -28,6 +31,23 @@ class Moments:
     def update(self, rows: NDArray[np.float32]) -> None:
         """Add rows `[N, D]`."""
         self.count = _running.update_moments(rows, self.count, self.mean, self.m2)
+
+    def join(self, part: "Moments") -> None:
+        """Add what the ranks have gathered in their `part`, and empty it; one message.
+
+        Sums travel about the mean held here, which is the same on every rank.
+        """
+        size, shift = len(self.mean), part.mean - self.mean
+        both = np.concatenate([part.count * shift, part.m2 + part.count * shift * shift])
+        count, *found = ranks.sums([part.count, *both.tolist()])
+        part.count, part.mean[:], part.m2[:] = 0.0, 0.0, 0.0
+        if not count:
+            return
+        shift, total = np.array(found[:size]) / count, self.count + count
+        spread = np.maximum(np.array(found[size:]) - count * shift * shift, 0.0)
+        self.mean += shift * (count / total)
+        self.m2 += spread + shift * shift * (self.count * count / total)
+        self.count = total
 
     def normalize(self, rows: NDArray[np.float32], clip: float) -> NDArray[np.float32]:
         """`(rows - mean) / deviation` `[N, D]`, clipped to ± `clip`."""
@@ -79,3 +99,43 @@ def finished_episodes(
     `returns` and `lengths` `[R]` hold those of the running episodes, updated in place.
     """
     return _running.episodes(rewards, over.view(np.uint8), valid.view(np.uint8), returns, lengths)
+
+
+def exchange_episodes(
+    found: list[tuple[float, int]],
+    over: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+    first: int,
+    fault: PlayoutError | None = None,
+) -> tuple[list[tuple[float, int]], int]:
+    """The episodes of all ranks that ended in a rollout, and how many steps of it count.
+
+    Args:
+        found: What `finished_episodes` gave here.
+        over: `[R, T]`, as it took them.
+        valid: `[R, T]`.
+        first: Number of the first row here.
+        fault: What went wrong in this rank's environments.
+
+    Returns:
+        Returns and lengths in the order of time and row, as one rank with all rows has them.
+
+    Raises:
+        EnvironmentFault: Some rank had a fault; every rank raises it. DivergedError: likewise.
+    """
+    places = np.argwhere((over & valid).T)
+    places[:, 1] += first
+    message = {
+        "fault": None if fault is None else [type(fault).__name__, str(fault)],
+        "steps": int(valid.sum()),
+        "episodes": [[*place, *one] for place, one in zip(places.tolist(), found, strict=False)],
+    }
+    parts = [json.loads(text) for text in ranks.everybody(json.dumps(message).encode())]
+    faults = [(i, part["fault"]) for i, part in enumerate(parts) if part["fault"] is not None]
+    if fault is not None:
+        raise fault
+    for number, (name, text) in faults:
+        kind = DivergedError if name == "DivergedError" else EnvironmentFault
+        raise kind(f"{text} (on rank {number})")
+    episodes = sorted(one for part in parts for one in part["episodes"])
+    return [(value, length) for *_, value, length in episodes], sum(p["steps"] for p in parts)

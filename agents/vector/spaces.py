@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.errors import CheckpointError, ConfigError, EnvironmentFault
+from playout.errors import CheckpointError, ConfigError, DivergedError, EnvironmentFault
 
 Arrays = Any
 """An array, or a dict of them."""
@@ -94,6 +94,27 @@ def same_arrays(a: Arrays, b: Arrays) -> bool:
     if isinstance(a, dict):
         return all(same_arrays(a[key], b[key]) for key in a)
     return bool(np.array_equal(a, b))
+
+
+def non_finite(obs: Arrays, steps: int) -> DivergedError | None:
+    """An error that names the row and step of a rollout `[R, T, ...]` with NaN or infinity.
+
+    None where the first `steps` are numbers.
+    """
+    for key, array in (obs if isinstance(obs, dict) else {"": obs}).items():
+        if isinstance(array, dict) or array.dtype.kind != "f":
+            continue
+        if np.isfinite(array[:, :steps].sum(dtype=np.float64)):
+            continue
+        bad = ~np.isfinite(array[:, :steps])
+        if bad.any():
+            row, t = (int(i) for i in np.argwhere(bad)[0][:2])
+            where = f" ({key})" if key else ""
+            return DivergedError(
+                f"environment {row} gave an observation{where} with NaN or infinity "
+                f"at step {t} of the rollout"
+            )
+    return None
 
 
 def write(arrays: Arrays, index: Any, obs: Arrays) -> None:

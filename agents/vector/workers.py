@@ -40,9 +40,18 @@ class WorkerPool(Group):
         buffers: Arrays over all environments, in shared memory.
     """
 
-    def __init__(self, makers: Sequence[MakeEnv], num_workers: int, template: EnvGroup) -> None:
-        """Start the processes; `template` is one such environment, for its spaces."""
-        count = len(makers)
+    def __init__(
+        self, makers: Sequence[MakeEnv], num_workers: int, template: EnvGroup, first: int = 0
+    ) -> None:
+        """Start the processes.
+
+        Args:
+            makers: One function for each environment.
+            num_workers: How many processes.
+            template: One such environment, for its spaces.
+            first: Number of the first environment among those of all ranks.
+        """
+        count, self.first = len(makers), first
         self.observation_space = template.observation_space
         self.action_space = template.action_space
         self.buffers = cast(
@@ -68,7 +77,7 @@ class WorkerPool(Group):
                     theirs,
                     [*self.pipes, ours],
                     makers[part],
-                    part.start,
+                    first + part.start,
                     rows_of({**self.buffers}, part),
                     self.actions[part],
                 ),
@@ -91,8 +100,8 @@ class WorkerPool(Group):
                 process = self.processes[k]
                 process.join(1.0)
                 reply = EnvironmentFault(
-                    f"the worker process of environments {self.parts[k].start} to "
-                    f"{self.parts[k].stop - 1} died (exit code {process.exitcode})"
+                    f"the worker process of environments {self.first + self.parts[k].start} to "
+                    f"{self.first + self.parts[k].stop - 1} died (exit code {process.exitcode})"
                 )
             if isinstance(reply, Exception):
                 fault = fault or reply

@@ -1,8 +1,9 @@
 """Turn-based games for self-play: B games, each with one player to move.
 
 Native games (and Python games behind the same table) step in C; a PettingZoo AEC environment is
-made B times and stepped one by one, with its state saved as seeds and actions. Leaves out opponents
-(pool.py) and rewards during play: a game pays its returns when it ends.
+made B times and stepped one by one, with its state saved as seeds and actions. Games of several
+ranks are numbered through, and dice follow from the number. Leaves out opponents (pool.py) and
+rewards during play: a game pays its returns when it ends.
 """
 
 from collections.abc import Callable, Mapping
@@ -90,9 +91,17 @@ class TurnBasedGames(Protocol):
 
 
 class NativeGames(TurnBasedGames):
-    """A game behind playout's C table."""
+    """A game behind playout's C table.
 
-    def __init__(self, game: NativeGame, num_games: int) -> None:
+    Args:
+        game: The game.
+        num_games: B.
+        first: Number of the first one among those of all ranks. Each game then has dice of its own,
+            however many there are; None: dice are thrown for all of them together.
+    """
+
+    def __init__(self, game: NativeGame, num_games: int, first: int | None = None) -> None:
+        self.first, self.throws = first, np.zeros(num_games, np.int64)
         self.game, self.name = game, game.name
         self.num_games, self.num_players = num_games, game.num_players
         self.value_scale = game.value_scale
@@ -103,7 +112,7 @@ class NativeGames(TurnBasedGames):
 
     def reset(self, seed: int) -> None:
         """Begin everywhere."""
-        self.seed, self.drawn = derive_seed(seed, "dice"), 0
+        self.seed, self.drawn, self.throws[:] = derive_seed(seed, "dice"), 0, 0
         self.batch.reset()
         self._throw()
 
@@ -114,7 +123,11 @@ class NativeGames(TurnBasedGames):
 
     def _throw(self) -> None:
         """Where dice are to be thrown, they are."""
-        if self.game.has_chance:
+        if self.game.has_chance and self.first is not None:
+            numbers = self.first + np.arange(self.num_games)
+            streams = (numbers << 32) + self.throws
+            self.throws += self.batch.resolve_chance(self.seed, streams=streams) > 0
+        elif self.game.has_chance:
             played = self.batch.resolve_chance(self.seed, counter=self.drawn)
             self.drawn += int(played.max(initial=0))
 
@@ -142,37 +155,42 @@ class NativeGames(TurnBasedGames):
     def get_state(self) -> dict[str, Any]:
         """The states' bytes."""
         states = {"states": self.batch.data.copy()}
-        return {**states, "dice": [self.seed, self.drawn]} if self.game.has_chance else states
+        if not self.game.has_chance:
+            return states
+        dice = {"dice": [self.seed, self.drawn]}
+        return {**states, **dice, **({} if self.first is None else {"throws": self.throws.copy()})}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue."""
         self.batch = StateBatch.from_data(self.game, state["states"])
         if "dice" in state:
             self.seed, self.drawn = (int(number) for number in state["dice"])
+        if "throws" in state:
+            self.throws[:] = state["throws"]
 
 
 class AECGames(TurnBasedGames):
     """A PettingZoo AEC environment, made B times; rewards are summed and paid at a game's end."""
 
-    def __init__(self, make: Callable[[], Any], num_games: int, name: str) -> None:
+    def __init__(self, make: Callable[[], Any], num_games: int, name: str, first: int = 0) -> None:
         self.name, self.num_games = name, num_games
-        self.log = EpisodeLog(num_games, stream="game")
+        self.log = EpisodeLog(num_games, first=first, stream="game")
         self.envs = [make() for _ in range(num_games)]
-        first = self.envs[0]
-        first.reset(seed=0)
-        self.agents = list(first.possible_agents)
+        one = self.envs[0]
+        one.reset(seed=0)
+        self.agents = list(one.possible_agents)
         self.num_players = len(self.agents)
-        self.raw_space = first.observation_space(self.agents[0])
+        self.raw_space = one.observation_space(self.agents[0])
         self.observation_space = simple_space(self.raw_space)
-        self.action_space = first.action_space(self.agents[0])
+        self.action_space = one.action_space(self.agents[0])
         for agent in self.agents:
-            same = first.action_space(agent) == self.action_space
-            if not same or first.observation_space(agent) != self.raw_space:
+            same = one.action_space(agent) == self.action_space
+            if not same or one.observation_space(agent) != self.raw_space:
                 raise ConfigError(f"{name}: self-play needs players with the same spaces")
         if not isinstance(self.action_space, spaces.Discrete):
             raise ConfigError(f"{name}: self-play needs Discrete actions, not {self.action_space}")
         # As in vector/in_process.py: bounds of published environments are not the person's to mend.
-        self.strict = not is_known(type(first.unwrapped).__module__)
+        self.strict = not is_known(type(one.unwrapped).__module__)
         self.obs = empty(self.observation_space, num_games)
         self.legal = np.ones((num_games, int(self.action_space.n)), np.uint8)
         self.next_player = np.zeros(num_games, np.int32)
@@ -220,7 +238,8 @@ class AECGames(TurnBasedGames):
     def _where(self, i: int) -> str:
         """Which game, move and player: for errors."""
         moves, agent = len(self.log.actions[i]), self.envs[i].agent_selection
-        return f"{self.name}, game {i} (episode {self.log.numbers[i]}, move {moves}, {agent})"
+        number = self.log.first + i
+        return f"{self.name}, game {number} (episode {self.log.numbers[i]}, move {moves}, {agent})"
 
     def to_play(self) -> NDArray[np.int32]:
         """The player to move."""
@@ -251,8 +270,9 @@ class AECGames(TurnBasedGames):
         except EnvironmentFault:
             raise
         except Exception as error:
+            number, moves = self.log.first + i, len(self.log.actions[i])
             raise EnvironmentFault(
-                f"{self.name}, game {i}, failed after {len(self.log.actions[i])} moves: "
+                f"{self.name}, game {number}, failed after {moves} moves: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -278,7 +298,10 @@ class AECGames(TurnBasedGames):
 
 
 def make_games(
-    source: EnvSource, num_games: int, options: Mapping[str, Any] | None = None
+    source: EnvSource,
+    num_games: int,
+    options: Mapping[str, Any] | None = None,
+    first: int | None = None,
 ) -> TurnBasedGames:
     """Games from a source: `connect_four`, `playout/ConnectFour-v0`, `aec:NAME` of PettingZoo.
 
@@ -286,17 +309,19 @@ def make_games(
         source: Whatever sources.py tells apart.
         num_games: B.
         options: Keywords of a PettingZoo environment, parameters of a game.
+        first: Number of the first game, where there are other ranks with games.
 
     Raises:
         ConfigError: It is nothing that is played in turns.
     """
     found = find_source(source, dict(options or {}))
     if found.kind == "aec":
-        return AECGames(partial(found.make, **(options or {})), num_games, found.text)
+        make = partial(found.make, **(options or {}))
+        return AECGames(make, num_games, found.text, first or 0)
     if found.kind == "game":
-        return NativeGames(found.make(), num_games)
+        return NativeGames(found.make(), num_games, first)
     plain = found.text.removeprefix("playout/").rpartition("-v")[0]
     words = "".join(f"_{c.lower()}" if c.isupper() else c for c in plain).lstrip("_")
     if found.kind != "id" or not is_game_text(words):
         raise ConfigError(f"{found.text} is no game of turns: leave out --self-play")
-    return NativeGames(game(words), num_games)
+    return NativeGames(game(words), num_games, first)

@@ -18,11 +18,11 @@ from playout.agents.networks.policy import map_tree
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
-from playout.agents.ppo.collector import to_tensors
 from playout.agents.ppo.league.exploit import move_probabilities, referee_of
 from playout.agents.ppo.league.games import NativeGames, make_games
 from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
+from playout.agents.ppo.rollout import to_tensors
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions

@@ -6,6 +6,7 @@ environments. Leaves out self-play by search (agents/alphazero).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from playout.agents.ppo.league.exploit import move_probabilities, referee_of
 from playout.agents.ppo.league.games import NativeGames, TurnBasedGames, make_games
 from playout.agents.ppo.league.pool import Pool
 from playout.agents.ppo.trainer import PPOTrainer
+from playout.agents.runs import ranks
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.normalize import ObsNormalizer
@@ -44,7 +46,7 @@ class SelfPlayTrainer(Trainer):
         """`learner` learns in `envs`; evaluations are played on `eval_games`."""
         self.learner, self.envs, self.eval_games = learner, envs, eval_games
         self.pool = envs.pool
-        rollout = learner.envs.num_envs * learner.collect.num_steps
+        rollout = envs.place.total * learner.collect.num_steps
         updates = max(1, learner.total_timesteps // rollout)
         self.version_every = max(1, updates // _VERSIONS_A_RUN)
         self.eval_every = learner.collect.eval_every or max(1, updates // _EVALUATIONS_A_RUN)
@@ -74,10 +76,10 @@ class SelfPlayTrainer(Trainer):
         self.envs.choose()
         self.envs.results.clear()
         metrics = self.learner.update()
-        for index, points in self.envs.results:
-            if index != LATEST:
-                self.pool.record(index, points)
-                self.recent.append(points)
+        for found in self.envs.results_of_all():
+            if found.opponent != LATEST:
+                self.pool.record(found.opponent, found.points)
+                self.recent.append(found.points)
         metrics["selfplay/elo"] = self.pool.rate()
         if self.recent:
             metrics["selfplay/score_against_pool"] = float(np.mean(self.recent))
@@ -151,6 +153,19 @@ class SelfPlayTrainer(Trainer):
         self.learner.load_state_dict(state)
         self.recent.clear()
         self.recent.extend(state["recent"].tolist())
+
+    def rank_state(self) -> dict[str, Any]:
+        """The learner's."""
+        return self.learner.rank_state()
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Continue from `rank_state`."""
+        self.learner.load_rank_state(state)
+
+    def deal_rank_states(self, parts: Sequence[dict[str, Any]]) -> str:
+        """Begin new games."""
+        self.learner.deal_rank_states(parts)
+        return "games in play begin anew"
 
     def close(self) -> None:
         """Close the games."""
@@ -252,7 +267,9 @@ def make_self_play(
     """
     if network.recurrent != "none":
         raise ConfigError("self-play does not support recurrent policies")
-    games = make_games(source, collect.num_envs, collect.env_options)
+    own, together = ranks.share(collect.num_envs, "games at once"), ranks.world() > 1
+    first = own.start if together else None
+    games = make_games(source, len(own), collect.env_options, first)
     try:
         eval_games = make_games(source, collect.eval_episodes, collect.env_options)
     except Exception:
@@ -279,6 +296,7 @@ def make_self_play(
         build,
         seed=derive_seed(seed, "opponents"),
         normalizer=normalizer,
+        by_number=together,
     )
     learner = PPOTrainer(
         envs,

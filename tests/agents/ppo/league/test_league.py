@@ -63,7 +63,7 @@ def test_it_is_always_the_learner_that_is_to_move_and_results_are_paid_to_its_se
     assert ends == len(envs.results) > 20
     assert {float(np.sign(r)) for r in paid} == {-1.0, 0.0, 1.0}
     assert {0, 1} == set(envs.sides.tolist()) | {0, 1}
-    points = [p for _, p in envs.results]
+    points = [one.points for one in envs.results]
     assert sorted(points) == sorted(0.5 + 0.5 * np.sign(r) for r in paid)
 
 

@@ -1,0 +1,42 @@
+"""PPO of two ranks: what one process learns, to rounding, whatever is collected and normalised."""
+
+import numpy as np
+import ppo_jobs
+import pytest
+from launch import launch
+
+KINDS = [*ppo_jobs.KINDS, "self-play"]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What each of two ranks learned of every kind."""
+    return launch(2, f"import ppo_jobs\nreturn {{kind: ppo_jobs.learn(kind) for kind in {KINDS}}}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_learn_what_one_process_learns(found, kind):
+    one, (first, second) = ppo_jobs.learn(kind), (part[kind] for part in found)
+    assert first == second
+    assert first["metrics"] == pytest.approx(one["metrics"], rel=1e-4, abs=1e-5)
+    np.testing.assert_allclose(first["weights"], one["weights"], rtol=0, atol=2e-6)
+
+
+def test_a_rank_without_steps_in_a_minibatch_takes_the_others_step():
+    parts = launch(2, "import ppo_jobs\nreturn ppo_jobs.one_update(minibatch_size=1)")
+    one = ppo_jobs.one_update(minibatch_size=1)
+    assert parts[0] == parts[1]
+    np.testing.assert_allclose(parts[0], one, rtol=0, atol=2e-6)
+    assert np.abs(np.array(one) - ppo_jobs.one_update(minibatch_size=2)).max() > 1e-4
+
+
+def test_ranks_go_on_from_their_states_byte_for_byte_and_stop_together_at_a_fault():
+    body = """
+        import ppo_jobs
+        return [ppo_jobs.resumed("memory"), ppo_jobs.resumed("self-play"), ppo_jobs.fault()]
+    """
+    first, second = launch(2, body)
+    for whole, again in (*first[:2], *second[:2]):
+        assert whole == again
+    assert first[0] == second[0] and first[1] == second[1]
+    assert "the motor is on fire" in second[2] and first[2] == second[2] + " (on rank 1)"
