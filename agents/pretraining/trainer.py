@@ -1,8 +1,9 @@
 """Pretraining as a Trainer: batches in an order that follows from the seed, steps, measures.
 
 What is in a batch, how it is augmented and what is masked are functions of the seed and the step,
-so a resumed run repeats itself. The next batch is prepared by a thread while this one is learned.
-Probing what was learned is probes.py's.
+so a resumed run repeats itself, and ranks, each with a part of every batch, do what one process
+does. The next batch is prepared by a thread while this one is learned. Probing what was learned is
+probes.py's.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import numpy as np
 import torch
 from playout.agents.networks.precision import lowered
 from playout.agents.optim.choice import Optimizer, make_optimizers
+from playout.agents.optim.flat import joined, sum_gradients, take_first, views
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Dataset, Rows, Split, labelled_rows
+from playout.agents.pretraining.data.dataset import ALL, Dataset, Rows, Split, labelled_rows
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
 from playout.agents.pretraining.pruning import Pruning
 from playout.agents.pretraining.trunk import Trunk
+from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.agents.runs.trainer import Trainer
+from playout.agents.vector.episodes import Place
 from playout.errors import ConfigError, DataError, DivergedError
 from torch import Tensor, nn
 
@@ -48,6 +52,7 @@ class PretrainTrainer(Trainer):
     """
 
     unit, best_metric = "steps", "eval/score"
+    evaluates_together = True
     steps_an_update = 25
 
     def __init__(
@@ -68,12 +73,17 @@ class PretrainTrainer(Trainer):
         self.rows = self._rows(data.train, objective)
         if len(self.rows) < 2:
             raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
+        size = min(config.batch, len(self.rows))
+        own = ranks.share(size, "pictures a batch")
+        self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
         train = data.train
         if isinstance(train, Pictures):
             train = replace(train, augmentation=config.augment)
         self.data = Split(train, data.test)
         self.objective: Objective = objective.to(self.device)
         self.trunk = trunk.to(self.device)
+        take_first(self.trunk.state_dict())
+        take_first(self.objective.state_dict())
         self.frozen = config.trunk_rate == 0
         self.trunk.requires_grad_(not self.frozen)
         parts: list[tuple[float, nn.Module]] = [(1.0, self.objective)]
@@ -133,46 +143,59 @@ class PretrainTrainer(Trainer):
         order = np.random.default_rng([self.seed, 43, epoch]).permutation(count)
         rows = np.sort(self.rows[order[place * size : (place + 1) * size]])
         rng = np.random.default_rng([self.seed, 44, step]) if self.objective.augmented else None
-        return self._arrays(self.data.train, rows, rng)
+        return self._arrays(self.data.train, rows, rng, self.part)
 
-    def _arrays(self, data: Dataset, rows: Rows, rng: np.random.Generator | None) -> Sequence[Any]:
+    def _arrays(
+        self, data: Dataset, rows: Rows, rng: np.random.Generator | None, part: Place | None = None
+    ) -> Sequence[Any]:
+        own = ALL if part is None or self.objective.needs_everyone else part.own
         second = None
         if self.objective.follows:
             assert isinstance(data, Positions)  # as the objective has seen to
-            images, second = data.following(rows, rng)
+            images, second = data.following(rows, rng, own)
         else:
-            images = data.images(rows, rng)
-        arrays: list[Any] = [images, data.labels[rows]]
-        policy = data.policy(rows)
+            images = data.images(rows, rng, own)
+        arrays: list[Any] = [images, data.labels[rows[own]]]
+        policy = data.policy(rows[own])
         if self.objective.views == 2:
-            second = data.images(rows, rng)
+            second = data.images(rows, rng, own)
         arrays += [x for x in (policy, second) if x is not None]
         return [*arrays, (policy is not None, second is not None)]
 
-    def _batch(self, arrays: Sequence[Any]) -> Batch:
+    def _batch(self, arrays: Sequence[Any], part: Place | None = None) -> Batch:
         *parts, (has_policy, has_second) = arrays
         found: list[Tensor] = pack_to_device(parts, self.device)
         images = found[0].contiguous(memory_format=torch.channels_last)
         policy = found[2] if has_policy else None
         second = found[-1].contiguous(memory_format=torch.channels_last) if has_second else None
-        return Batch(images, found[1], policy, second)
+        if part is not None and self.objective.needs_everyone:  # it has one view, and no moves
+            everyone = images, found[1]
+            return Batch(images[part.own], found[1][part.own], None, None, part, everyone)
+        return Batch(images, found[1], policy, second, part)
 
     def _taken(self) -> Batch:
         """This step's batch; the next one is begun."""
         ready = self._next if self._next and self._next[0] == self.steps else None
         arrays = ready[1].result() if ready else self._prepare(self.steps)
         self._next = self.steps + 1, self._pool.submit(self._prepare, self.steps + 1)
-        return self._batch(arrays)
+        return self._batch(arrays, self.part)
 
     def step(self) -> dict[str, Tensor | float]:
-        """One gradient step."""
+        """One gradient step; under ranks its measures are this rank's share of them."""
         batch = self._taken()
         for _, optimizer in self.optimizers:
             optimizer.zero_grad()
         generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
         with lowered(self.device.type, self.dtype):
             found = self.objective.losses(batch, generator)
-        found["loss"].backward()
+        if batch.whole is None:
+            found["loss"].backward()
+        elif self.objective.across:
+            found["loss"].backward()
+            found = {key: value.detach() / ranks.world() for key, value in found.items()}
+        else:
+            found = {key: value * (batch.whole.count / batch.total) for key, value in found.items()}
+            found["loss"].backward()
         norm = self._clip()
         rate = self.rate()
         for share, optimizer in self.optimizers:
@@ -186,8 +209,7 @@ class PretrainTrainer(Trainer):
 
     @torch.no_grad()
     def _clip(self) -> Tensor:
-        for _, optimizer in self.optimizers:
-            optimizer.collect()
+        sum_gradients([optimizer for _, optimizer in self.optimizers])
         grads = [optimizer.grad for _, optimizer in self.optimizers]
         norm = torch.stack([grad.norm() for grad in grads]).norm()
         limit = self.config.max_grad_norm
@@ -206,6 +228,8 @@ class PretrainTrainer(Trainer):
         self._train(True)
         rows = [self.step() for _ in range(min(self.steps_an_update, self.total - self.steps))]
         found = fetch({key: sum(row[key] for row in rows) / len(rows) for key in rows[0]})
+        if ranks.world() > 1:
+            found = self._of_all_ranks(found)
         if not math.isfinite(found["train/loss"]):
             raise DivergedError(
                 f"the loss is {found['train/loss']} at step {self.steps}: lower --learning-rate"
@@ -213,18 +237,38 @@ class PretrainTrainer(Trainer):
         return found
 
     @torch.no_grad()
+    def _of_all_ranks(self, found: dict[str, float]) -> dict[str, float]:
+        """Measures added up; running statistics of norm layers, which differ by rank, averaged.
+
+        Like a batch that is cut into shards, each rank normalises by the statistics of its part.
+        """
+        alike = ("train/grad_norm", "train/learning_rate")
+        names = [key for key in found if key not in alike]
+        sums = ranks.sums([found[key] for key in names])
+        statistics = [x for x in self.trunk.buffers() if x.is_floating_point()]
+        if statistics:
+            for buffer, total in views(ranks.add_(joined(statistics)), statistics):
+                buffer.copy_(total / ranks.world())
+        return found | dict(zip(names, sums, strict=True))
+
+    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """The objective's measures on held-out data; `eval/score` is what is to rise."""
+        """The objective's measures on held-out data; `eval/score` is what is to rise.
+
+        Ranks take the chunks of it in turn.
+        """
         self._train(False)
-        data, count = self.data.test, 0
+        data, count = self.data.test, 0.0
         sums: dict[str, float] = {}
         rows = np.arange(min(EVALUATED, len(data)))
         if self.objective.needs_labels:
             rows = np.flatnonzero(data.labels >= 0)[:EVALUATED]
-        for start in range(0, len(rows), 256):
+        for number, start in enumerate(range(0, len(rows), 256)):
             chosen = rows[start : start + 256]
-            if len(chosen) < 2 and count:
+            if len(chosen) < 2 and number:
                 break
+            if number % ranks.world() != ranks.rank():
+                continue
             rng = np.random.default_rng([7, start]) if self.objective.views == 2 else None
             batch = self._batch(self._arrays(data, chosen, rng))
             generator = torch.Generator().manual_seed(start)
@@ -233,6 +277,10 @@ class PretrainTrainer(Trainer):
             for key, value in found.items():
                 sums[key] = sums.get(key, 0.0) + value * len(chosen)
             count += len(chosen)
+        if ranks.world() > 1:
+            names = ranks.first(list(sums))  # another rank may have had no chunk
+            count, *values = ranks.sums([count, *(sums.get(key, 0.0) for key in names)])
+            sums = dict(zip(names, values, strict=True))
         means = {f"eval/{key}": value / count for key, value in sums.items()}
         score = next(
             (means[key] for key in ("eval/accuracy", "eval/elbo") if key in means),

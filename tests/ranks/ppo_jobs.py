@@ -1,5 +1,6 @@
 """Small runs of PPO that two ranks and one process make alike, for the tests to compare."""
 
+import copy
 from dataclasses import fields
 
 import gymnasium as gym
@@ -136,7 +137,7 @@ def resumed(kind):
     own, again = trainer(kind), trainer(kind, seed=3)
     for _ in range(2):
         own.update()
-    states = own.state_dict(), own.rank_state()
+    states = copy.deepcopy((own.state_dict(), own.rank_state()))
     own.update()
     own.update()
     whole = weights(own)

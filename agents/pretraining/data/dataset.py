@@ -17,6 +17,8 @@ from playout.errors import DataError
 Images = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+ALL = slice(None)
+
 UNKNOWN = -1
 """The label of a picture of unknown class."""
 
@@ -47,8 +49,13 @@ class Dataset(Protocol):
     def __len__(self) -> int:
         """N, the number of pictures."""
 
-    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
-        """float32 [B, C, H, W] in [0, 1]; with `rng` as augmentation shows them."""
+    def images(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> Images:
+        """float32 [B, C, H, W] in [0, 1]; with `rng` as augmentation shows them.
+
+        What augmentation draws is drawn for all rows; pictures are made of those in `own`.
+        """
 
     def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
         """float32 [B, A]: moves to imitate, adding up to 1; None where there are no moves."""

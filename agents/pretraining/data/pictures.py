@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.pretraining.data.dataset import Images, Rows
+from playout.agents.pretraining.data.dataset import ALL, Images, Rows
 from playout.errors import ConfigError, DataError
 
 Bytes = npt.NDArray[np.uint8]
@@ -79,17 +79,34 @@ class Pictures:
         """Pictures have no moves."""
         return
 
-    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
+    def images(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> Images:
         """float32 [B, C, H, W] in [0, 1], changed at random where there is a generator."""
-        pixels = self.pixels[rows]
+        pixels = self.pixels[rows[own]]
         if rng is not None:
-            pixels = augment(pixels, self.augmentation, rng)
+            pixels = augment(pixels, self.augmentation, rng, own, len(rows))
         return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
-def augment(pixels: Bytes, how: Augmentation, rng: np.random.Generator) -> Bytes:
-    """uint8 [B, C, H, W] shifted, mirrored and partly erased; a new array."""
-    count, _, height, width = pixels.shape
+def augment(
+    pixels: Bytes,
+    how: Augmentation,
+    rng: np.random.Generator,
+    own: slice = ALL,
+    total: int | None = None,
+) -> Bytes:
+    """uint8 [B, C, H, W] shifted, mirrored and partly erased; a new array.
+
+    Args:
+        pixels: pictures `own` of `total`.
+        how: options.
+        rng: draws for all of them.
+        own: see `pixels`; by default all.
+        total: see `pixels`.
+    """
+    count = len(pixels) if total is None else total
+    _, _, height, width = pixels.shape
     reach = round(how.shift * height), round(how.shift * width)
     pad = ((0, 0), (0, 0), (reach[0], reach[0]), (reach[1], reach[1]))
     padded = np.pad(pixels, pad, mode="edge")
@@ -98,12 +115,18 @@ def augment(pixels: Bytes, how: Augmentation, rng: np.random.Generator) -> Bytes
     mirrored = np.logical_and(rng.random(count) < 0.5, how.flip)
     covered = np.less(rng.random(count), how.erase)
     found = np.empty_like(pixels)
+    mine = range(count)[own]
     for row in range(count):
+        place = row - mine.start
+        if row not in mine:
+            if covered[row]:  # its noise is drawn, for the numbers that come after it
+                _erase(np.empty(pixels.shape[1:], np.uint8), rng)
+            continue
         top, left = down[row], right[row]
-        picture = padded[row, :, top : top + height, left : left + width]
-        found[row] = picture[:, :, ::-1] if mirrored[row] else picture
+        picture = padded[place, :, top : top + height, left : left + width]
+        found[place] = picture[:, :, ::-1] if mirrored[row] else picture
         if covered[row]:
-            _erase(found[row], rng)
+            _erase(found[place], rng)
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.players.load import make_player
-from playout.agents.pretraining.data.dataset import Images, Rows, Split, split_rows
+from playout.agents.pretraining.data.dataset import ALL, Images, Rows, Split, split_rows
 from playout.agents.pretraining.supervised import label
 from playout.agents.rating.play import play_games
 from playout.envs.core.game import NativeGame
@@ -34,7 +34,6 @@ OUTCOMES = ("loss", "draw", "win")
 HELD_OUT = 0.1
 TEACHER = "uct:100"
 _GAMES_AT_ONCE = 64
-_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +71,18 @@ class Positions:
         moves = None if self.moves is None else self.moves[rows]
         return replace(self, states=self.states[rows], labels=self.labels[rows], moves=moves)
 
-    def images(self, rows: Rows, rng: np.random.Generator | None = None) -> Images:
+    def images(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> Images:
         """float32 [B, C, H, W]: planes as the side to move sees them; `rng` turns the board."""
-        states = StateBatch.from_data(self.game, self.states[rows], check=False)
+        states = StateBatch.from_data(self.game, self.states[rows[own]], check=False)
         if rng is not None and self.game.num_symmetries > 1:
             kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
-            states = states.symmetry(kinds)
+            states = states.symmetry(np.ascontiguousarray(kinds[own]))
         return states.observe()
 
     def following(
-        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = _ALL
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
     ) -> tuple[Images, Images]:
         """Planes of positions and of those after one more move, both as the mover sees them.
 

@@ -57,6 +57,7 @@ class Contrastive(Objective):
 
     name = "contrastive"
     views = 2
+    across = True
 
     def __init__(
         self,
@@ -79,18 +80,20 @@ class Contrastive(Objective):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection)
         )
 
-    def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _view(self, images: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Vectors of all pictures of the batch, `[T, D]`."""
         if self.hide:
             shape = self.trunk.shape
-            hidden = rectangles(shape, len(images), self.patch, self.hide, generator)
+            hidden = batch.own(rectangles(shape, batch.total, self.patch, self.hide, generator))
             images = images.masked_fill(hidden.to(images.device), 0.0)
-        return self.project(self.trunk.vector(images)).float()  # type: ignore[no-any-return]
+        return batch.gathered(self.project(self.trunk.vector(images)).float())
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """The loss, and how well partners find each other (or how much features vary)."""
-        if batch.second is None or len(batch.images) < 2:
+        if batch.second is None or batch.total < 2:
             raise DataError("a contrastive batch needs at least two pictures, with two views each")
-        first, second = self._view(batch.images, generator), self._view(batch.second, generator)
+        first = self._view(batch.images, batch, generator)
+        second = self._view(batch.second, batch, generator)
         if self.kind == "vicreg":
             loss, deviation = vicreg(first, second)
             return {"loss": loss, "deviation": deviation.detach()}

@@ -98,7 +98,7 @@ class DistilledClasses(Classes):
         teacher.trunk.to(batch.images.device)
         with torch.no_grad():
             wanted = teacher.logits(batch.images)
-        logits = self.logits(batch.images)
+        logits = self.logits(batch.images, batch, generator)
         loss = soft_cross_entropy(logits, wanted, self.temperature).mean()
         if self.label_weight:
             loss = loss + self.label_weight * functional.cross_entropy(logits, batch.labels)

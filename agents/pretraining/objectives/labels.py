@@ -53,23 +53,35 @@ class Classes(Objective):
                 "label smoothing and dropout are from 0 to below 1, mixup not below 0"
             )
         self.loss, self.smoothing, self.mixup = loss, label_smoothing, mixup
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(trunk.num_features, num_classes))
-        self.num_classes = num_classes
+        # Named as it has long been saved; what is dropped is drawn in `losses`.
+        self.head = nn.Sequential(nn.Identity(), nn.Linear(trunk.num_features, num_classes))
+        self.num_classes, self.dropout = num_classes, dropout
+        self.needs_everyone = mixup > 0
         self.register_buffer("weights", class_weights, persistent=False)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """`[N, C, H, W]` to `[N, K]`."""
-        return self.head(self.trunk.vector(images)).float()  # type: ignore[no-any-return]
+    def logits(
+        self, images: Tensor, batch: Batch | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """`[N, C, H, W]` to `[N, K]`, in training with dropout by the generator."""
+        found = self.trunk.vector(images)
+        if self.dropout and self.training and batch is not None:
+            drawn = torch.rand(batch.total, found.shape[1], generator=generator)
+            kept = (batch.own(drawn) >= self.dropout).to(found.device)
+            found = found * kept / (1 - self.dropout)
+        return self.head(found).float()  # type: ignore[no-any-return]
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy (or squared error) and accuracy on the batch."""
         images, wanted = batch.images, functional.one_hot(batch.labels, self.num_classes).float()
         if self.mixup and self.training:
-            share = _beta(self.mixup, len(images), generator).to(images.device)
-            order = torch.randperm(len(images), generator=generator).to(images.device)
-            images = torch.lerp(images[order], images, share[:, None, None, None])
-            wanted = torch.lerp(wanted[order], wanted, share[:, None])
-        logits = self.logits(images)
+            device = images.device
+            others, labels = batch.everyone or (images, batch.labels)
+            share = batch.own(_beta(self.mixup, batch.total, generator)).to(device)
+            order = batch.own(torch.randperm(batch.total, generator=generator)).to(device)
+            other = functional.one_hot(labels[order], self.num_classes).float()
+            images = torch.lerp(others[order], images, share[:, None, None, None])
+            wanted = torch.lerp(other, wanted, share[:, None])
+        logits = self.logits(images, batch, generator)
         right = (logits.argmax(1) == batch.labels).float().mean()
         if self.smoothing:
             wanted = wanted * (1 - self.smoothing) + self.smoothing / self.num_classes

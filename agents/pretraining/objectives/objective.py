@@ -2,7 +2,8 @@
 
 An objective is a module beside the trunk; its parameters are the heads and are thrown away after
 pretraining. Randomness (masks, rotations, noise) comes from the generator that it is given, so that
-a resumed run repeats itself. Left out: which objectives there are (registry.py).
+a resumed run repeats itself; it is drawn for the batch of all ranks, of which each keeps its rows.
+Left out: which objectives there are (registry.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from playout.agents.pretraining.trunk import Trunk
+from playout.agents.runs import ranks
+from playout.agents.vector.episodes import Place
 from playout.errors import ConfigError
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,7 +22,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B pictures on the trunk's device."""
+    """B pictures on the trunk's device, some or all of a batch of T."""
 
     images: Tensor
     """float32 [B, C, H, W] in [0, 1], augmented."""
@@ -30,6 +33,33 @@ class Batch:
     second: Tensor | None = None
     """float32 [B, C, H, W]: the same pictures, augmented otherwise; for objectives of two views. Or
     the positions that follow, for an objective of what comes next."""
+    whole: Place | None = None
+    """Which of the T pictures of all ranks these are; None: all of them."""
+    everyone: tuple[Tensor, Tensor] | None = None
+    """Images and labels of all T, where the objective asks for them and other ranks have some."""
+
+    @property
+    def total(self) -> int:
+        """T."""
+        return len(self.images) if self.whole is None else self.whole.total
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """Of something drawn for all T pictures the part of these B."""
+        return drawn if self.whole is None else drawn[self.whole.own]
+
+    def gathered(self, features: Tensor) -> Tensor:
+        """Vectors of all T pictures `[T, D]` from those of these; gradients reach these alone.
+
+        What is computed from them alike on every rank has the gradient of the whole batch when the
+        ranks' gradients are added up.
+        """
+        if self.whole is None or ranks.world() == 1:
+            return features
+        found = features.new_zeros(self.total, *features.shape[1:])
+        found[self.whole.own] = features.detach()
+        found = ranks.add_(found)
+        others = found[: self.whole.first], found[self.whole.own.stop :]
+        return torch.cat([others[0], features, others[1]])
 
 
 Losses = dict[str, Tensor]
@@ -42,6 +72,9 @@ class Objective(nn.Module):
     Attributes:
         name: as on the command line.
         needs_labels: whether it reads labels.
+        needs_everyone: whether it reads the pictures of other ranks' parts of a batch.
+        across: whether its measures are of the batch of all ranks (`Batch.gathered`); else they are
+            means over the pictures given.
         views: how many augmented versions of a picture a batch holds.
         augmented: whether pictures are augmented at all.
         follows: whether the second pictures are the positions that come next.
@@ -49,6 +82,8 @@ class Objective(nn.Module):
 
     name = ""
     needs_labels = False
+    needs_everyone = False
+    across = False
     views = 1
     augmented = True
     follows = False
@@ -69,7 +104,7 @@ class Objective(nn.Module):
 
         Args:
             batch: what to learn from.
-            generator: of the processor, for everything random.
+            generator: of the processor, for everything random; alike on all ranks.
         """
 
 

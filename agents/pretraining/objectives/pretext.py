@@ -41,8 +41,9 @@ class Rotation(Objective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy over the turns."""
-        count, device = len(batch.images), batch.images.device
-        kinds = torch.randint(self.kinds, (count,), generator=generator).to(device)
+        device = batch.images.device
+        drawn = torch.randint(self.kinds, (batch.total,), generator=generator)
+        kinds = batch.own(drawn).to(device)
         logits = self.head(self.trunk.vector(turn(batch.images, kinds))).float()
         right = (logits.argmax(1) == kinds).float().mean()
         return {"loss": functional.cross_entropy(logits, kinds), "accuracy": right}
@@ -75,13 +76,13 @@ class Patches(Objective):
             nn.Linear(features, len(self.NEIGHBOURS)),
         )
 
-    def _cut(self, images: Tensor, cells: Tensor, generator: torch.Generator) -> Tensor:
+    def _cut(self, batch: Batch, cells: Tensor, generator: torch.Generator) -> Tensor:
         """The patches in cells [N, 2] of the three by three, each in the middle of nothing."""
+        images = batch.images
         count, _, height, width = images.shape
         (tall, wide), (down, right) = self.side, self.jitter
-        shifts = torch.stack(
-            [torch.randint(n + 1, (count,), generator=generator) for n in (down, right)], dim=1
-        )
+        drawn = [torch.randint(n + 1, (batch.total,), generator=generator) for n in (down, right)]
+        shifts = batch.own(torch.stack(drawn, dim=1))
         tops, lefts = (cells * torch.tensor(self.cell) + shifts).unbind(1)
         rows = tops[:, None] + torch.arange(tall)
         columns = lefts[:, None] + torch.arange(wide)
@@ -97,12 +98,12 @@ class Patches(Objective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy over the eight places."""
-        count, device = len(batch.images), batch.images.device
-        places = torch.randint(len(self.NEIGHBOURS), (count,), generator=generator)
-        centre = torch.ones(count, 2, dtype=torch.long)
-        images = batch.images
-        first = self._cut(images, centre, generator)
-        second = self._cut(images, centre + torch.tensor(self.NEIGHBOURS)[places], generator)
+        device = batch.images.device
+        drawn = torch.randint(len(self.NEIGHBOURS), (batch.total,), generator=generator)
+        places = batch.own(drawn)
+        centre = torch.ones(len(places), 2, dtype=torch.long)
+        first = self._cut(batch, centre, generator)
+        second = self._cut(batch, centre + torch.tensor(self.NEIGHBOURS)[places], generator)
         features = self.trunk.vector(torch.cat([first, second]))
         logits = self.head(torch.cat(features.chunk(2), dim=1)).float()
         places = places.to(device)

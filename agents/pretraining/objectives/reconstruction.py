@@ -101,10 +101,11 @@ class VariationalAutoencoder(Autoencoder):
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """The negative bound a picture, its two parts, all in nats."""
         mean, log_variance = self.posterior(batch.images)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        drawn = torch.randn(batch.total, *mean.shape[1:], generator=generator)
+        noise = batch.own(drawn).to(mean.device)
         logits = self.decode(mean + (0.5 * log_variance).exp() * noise)
-        drawn = functional.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")
-        nats, kl = drawn.flatten(1).sum(1).mean(), gaussian_kl(mean, log_variance).mean()
+        each = functional.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")
+        nats, kl = each.flatten(1).sum(1).mean(), gaussian_kl(mean, log_variance).mean()
         # A pixel's share, so that the learning rate means what it means for the others.
         loss = (nats + self.beta * kl) / batch.images[0].numel()
         return {"loss": loss, "elbo": -(nats + kl).detach(), "kl": kl.detach()}
@@ -147,14 +148,16 @@ class Masked(Objective):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy a hidden pixel, and their mean squared error."""
-        count = len(batch.images)
-        hidden = rectangles(self.trunk.shape, count, self.patch, self.mask, generator)
-        hidden = hidden.to(batch.images.device)
+        everything = rectangles(self.trunk.shape, batch.total, self.patch, self.mask, generator)
+        hidden = batch.own(everything).to(batch.images.device)
         logits = self.draw(self.trunk.map(batch.images.masked_fill(hidden, 0.0))).float()
         each = functional.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")
         weights = hidden.expand_as(each).float()
         error = (logits.detach().sigmoid() - batch.images).square()
         total = weights.sum()
+        if batch.whole is not None:  # the mean is over the hidden pixels of all ranks
+            planes = batch.images.shape[1]
+            total = everything.sum().to(total) * (planes * len(batch.images) / batch.total)
         return {
             "loss": (each * weights).sum() / total,
             "squared_error": (error * weights).sum() / total,

@@ -151,6 +151,7 @@ def test_the_second_patch_lies_where_its_label_says():
     data = Pictures(name="set", pixels=pixels, labels=np.zeros(32, np.int64))
     objective = Patches(new_trunk(data, network="grid"))
     images = torch.from_numpy(data.images(np.arange(32)))
+    batch = Batch(images, torch.zeros(32, dtype=torch.long))
     centre = torch.ones(32, 2, dtype=torch.long)
     places = torch.arange(32) % 8
     moves = torch.tensor(Patches.NEIGHBOURS)[places]
@@ -162,8 +163,8 @@ def test_the_second_patch_lies_where_its_label_says():
         shown = patches[:, :2, middle, middle][:, :, 0, 0] * 255 / 10
         return shown.round().long()
 
-    first = corner(objective._cut(images, centre, torch.Generator().manual_seed(0)))
-    second = corner(objective._cut(images, centre + moves, torch.Generator().manual_seed(9)))
+    first = corner(objective._cut(batch, centre, torch.Generator().manual_seed(0)))
+    second = corner(objective._cut(batch, centre + moves, torch.Generator().manual_seed(9)))
     difference = second - first
     # A cell is 8 pixels and the jitter at most 1: the sign of the move shows, and the gap.
     assert torch.equal((difference / 8.0).round().long(), moves)
