@@ -4,9 +4,9 @@
 
 over the valid steps, with r = exp(logprob - old logprob), A the advantage, R the return, v the
 value, H the entropy. The gradient with respect to log-probability, entropy and value is written
-down here, in place of some thirty operations of autograd, which then differentiates the policy
-alone. `tensor_surrogate` is the definition; on the CPU in float32 its compiled form is used. Means
-are over a minibatch of all ranks. Leaves out the update (update.py).
+down here, in place of thirty operations of autograd, which then differentiates the policy alone.
+`tensor_surrogate` is the definition; on the CPU in float32 its compiled form is used. Means are
+over a minibatch of all ranks. Leaves out the update (update.py).
 """
 
 from collections.abc import Sequence
