@@ -6,9 +6,15 @@ from pathlib import Path
 
 import torch
 from playout.agents.runs import ranks
+from playout.rlhf.data.batches import batch_of
+from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.sharding import shard, whole_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.online.config import GRPOConfig, RLHFConfig
+from playout.rlhf.online.grpo import GRPOTrainer
+from playout.rlhf.online.ppo import RLHFTrainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "rlhf" / "supervised"))
 from small_stages import STAGES, TEXTS, make, model_of
@@ -68,9 +74,70 @@ def cut(tokenizer):
     return found
 
 
+class Repeats:
+    """An environment of two turns that pays for length and knows some tasks only."""
+
+    def __init__(self, unknown):
+        self.unknown = unknown
+
+    def reset(self, task, seed):
+        if task in self.unknown:
+            raise RuntimeError("no such task")
+        self.turn = 0
+        return f"say {task}"
+
+    def step(self, answer):
+        self.turn += 1
+        return " more", len(answer) / 8, self.turn > 1
+
+    def tasks(self, split):
+        return list(range(6))
+
+
+def online(tokenizer):
+    """Two rounds of GRPO and of PPO."""
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=48)
+    common = {"updates": 4, "max_new_tokens": 4, "dtype": "float32", "learning_rate": 1e-3}
+    grpo = {"batch": 14, "group": 2, "minibatch": 5, "epochs": 2, "microbatch": 2, **common}
+    rlhf = {"batch": 10, "minibatch": 4, "kl_target": 0.01, "whiten_rewards": True, **common}
+    # In the first round every task of the first third fails: of three ranks one has nothing.
+    unknown = tuple(batch_of(6, 6, 0, seed=0)[:2])
+    jobs = {
+        "dr_grpo": (GRPOTrainer, GRPOConfig(variant="dr_grpo", **grpo), None),
+        "rlhf": (RLHFTrainer, RLHFConfig(value_warmup=1, **rlhf), None),
+        "failures": (
+            GRPOTrainer,
+            GRPOConfig(**{**grpo, "batch": 12, "on_failure": "skip"}),
+            own_environment(Repeats, options={"unknown": unknown}),
+        ),
+    }
+    found = {}
+    for name, (kind, config, environment) in jobs.items():
+        trainer = kind(
+            Transformer(shape, seed=0),
+            tokenizer,
+            [] if environment else [text[:9] for text in TEXTS[:20]],
+            lambda texts: [float(len(text)) for text in texts],
+            config,
+            seed=0,
+            environment=environment,
+        )
+        shown = [trainer.update() for _ in range(2)]
+        for row in shown:
+            row.pop("time/model", None)
+            row.pop("time/environment", None)
+        found[name] = {
+            "shown": shown,
+            "moments": trainer.optimizer.state_dict()["exp_avg"].tolist(),
+            "digest": digest(trainer.policy.parameters()) + str(trainer.kl_coef),
+        }
+    return found
+
+
 def work():
     """Everything, by the name of the kind of training."""
     ranks.start("cpu")
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(TEXTS, vocab_size=300)
-    return {"supervised": supervised(tokenizer), "cut": cut(tokenizer)}
+    found = {"supervised": supervised(tokenizer), "cut": cut(tokenizer)}
+    return {**found, "online": online(tokenizer)}

@@ -6,6 +6,8 @@ from language_work import CUT, work
 from launch import launch
 from small_stages import STAGES
 
+ONLINE = ("dr_grpo", "rlhf", "failures")
+
 
 @pytest.fixture(scope="module")
 def alone():
@@ -34,6 +36,20 @@ def test_a_supervised_step_of_three_ranks_is_that_of_one(stage, alone, together)
     check_equal(found[0], alone["supervised"][stage])
     assert all(one["digest"] == found[0]["digest"] for one in found)
     assert all(one["shown"] == found[0]["shown"] for one in found)
+
+
+@pytest.mark.parametrize("kind", ONLINE)
+def test_a_round_of_three_ranks_samples_and_learns_what_one_does(kind, alone, together):
+    found = [rank["online"][kind] for rank in together]
+    check_equal(found[0], alone["online"][kind])
+    assert all(one["digest"] == found[0]["digest"] for one in found)
+    assert all(one["shown"] == found[0]["shown"] for one in found)
+
+
+def test_failures_of_every_episode_of_a_rank_leave_it_nothing_to_learn(alone, together):
+    first, second = (row["env/failures"] for row in alone["online"]["failures"]["shown"])
+    assert first >= 4 and second > 0
+    assert together[1]["online"]["failures"]["shown"][0]["env/failures"] == first
 
 
 @pytest.mark.parametrize("stage", CUT)
