@@ -54,6 +54,7 @@ STAGES: dict[str, dict[str, tuple[str, str]]] = {
         "grpo": (f"{_LEARN}.grpo", "or by comparing answers to the same prompt (GRPO)"),
         "dpo": (f"{_LEARN}.dpo", "or from pairs of answers, without a reward model (DPO)"),
         "games": (f"{_LEARN}.games", "a language policy learns a board game, and a report"),
+        "quantise": (f"{_LEARN}.quantise", "hold a model's weights in 8 or 4 bits"),
         "classify": (f"{_LEARN}.classify", "tell texts apart, with and without pretraining"),
     },
     "Use what was learned": {

@@ -26,9 +26,15 @@ from playout.rlhf.environments.load import read_options, trust_language_environm
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.adapters.held import load_learned
+from playout.rlhf.model.adapters.held import (
+    held_type,
+    hold_weights,
+    is_quantised,
+    load_learned,
+)
+from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
 from playout.rlhf.model.adapters.peft_folder import is_adapter, read_adapter
-from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
+from playout.rlhf.model.folder import IMPROVING, export_model, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
@@ -144,6 +150,9 @@ def _unfinished(
     if not base:
         raise RunError(f"{run.path} is not finished; continue it with --resume {run.path}")
     model, tokenizer = load_model(str(base), device=device)
+    sparsity, pattern = float(run.config.get("sparsity") or 0.0), str(run.config.get("pattern"))
+    if sparsity and pattern in NARROWED:
+        model = narrowed(model, sparsity, pattern)
     if run.config.get("lora_rank"):
         known = {field.name for field in fields(AdapterOptions)}
         options = {name: value for name, value in run.config.items() if name in known}
@@ -283,6 +292,18 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
         raise ConfigError(f"{target} is a file; a model is exported to a folder")
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty; choose another --out")
+    if options.quantise is not None:
+        if adapters:
+            raise ConfigError("adapters are written as they are; leave out --quantise")
+        model, tokenizer = load_model(source)
+        if is_quantised(model):
+            raise ConfigError(f"{run.path} is quantised already; leave out --quantise")
+        hold_weights(model.requires_grad_(False), held_type(options.quantise))
+        if target.exists():
+            target.rmdir()
+        export_model(target, model, tokenizer)
+        print(f"wrote {target} (config.json, model.safetensors with weights in {options.quantise})")
+        return
     try:  # contents alone: checkpoints are readable by their owner only, an export need not be
         shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
     except (OSError, shutil.Error) as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import ExportOptions, find_kind
 from playout.agents.runs.options import check_device, run_options_last
+from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from tyro.conf import Positional, arg
 
@@ -34,5 +35,9 @@ def main(command: Command) -> int:
         trust_modules(command.game)
     check_device(command)
     run = RunDir.open(command.run)
+    if command.quantise is not None and not run.kind.startswith("rlhf."):
+        raise ConfigError(
+            "--quantise is for language models; a board network is asked in int8 by --dtype int8"
+        )
     find_kind(run, wanted="export").export(run, command, game=command.game)
     return 0

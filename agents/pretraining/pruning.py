@@ -7,6 +7,8 @@ begins with, so that a resumed run has the same ones. Left out: removing whole c
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from playout.errors import ConfigError
 from torch import Tensor, nn
@@ -43,20 +45,23 @@ class Pruning:
         net: is pruned at once, in place.
         share: of the weights of each layer that become zero, above 0 and below 1.
         pattern: see `make_mask`.
+        skip: names of parameters that are left alone.
 
     Raises:
         ConfigError: an unknown pattern, or a share that leaves nothing or all.
     """
 
-    def __init__(self, net: nn.Module, share: float, pattern: str) -> None:
+    def __init__(
+        self, net: nn.Module, share: float, pattern: str, *, skip: Collection[str] = ()
+    ) -> None:
         if pattern not in PATTERNS:
             raise ConfigError(f"unknown pattern {pattern!r}; known are {', '.join(PATTERNS)}")
         if not 0 < share < 1 or (pattern == "2:4" and share != 0.5):
             raise ConfigError(
                 f"--sparsity {share:g}: choose above 0 and below 1, and 0.5 for the pattern 2:4"
             )
-        undecayed = getattr(net, "undecayed", ())
-        named = [(n, p) for n, p in net.named_parameters() if p.ndim > 1 and n not in undecayed]
+        left = {*getattr(net, "undecayed", ()), *skip}
+        named = [(n, p) for n, p in net.named_parameters() if p.ndim > 1 and n not in left]
         self.parts = [(p, make_mask(p, share, pattern)) for _, p in named]
         self.apply()
 
@@ -65,6 +70,10 @@ class Pruning:
         """Sets to zero again what a step has changed."""
         for parameter, mask in self.parts:
             parameter.mul_(mask)
+
+    def again(self) -> None:
+        """Takes what is zero now, in weights from a checkpoint, for what was pruned."""
+        self.parts = [(p, p.detach() != 0) for p, _ in self.parts]
 
     @property
     def share(self) -> float:

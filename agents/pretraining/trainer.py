@@ -308,8 +308,8 @@ class PretrainTrainer(Trainer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.trunk.net.load_state_dict(state["model"])
-        if self.pruning is not None:  # what is zero in the checkpoint is what was pruned
-            self.pruning.parts = [(p, p.detach() != 0) for p, _ in self.pruning.parts]
+        if self.pruning is not None:
+            self.pruning.again()
         self.objective.load_state_dict(state["objective"])
         for (_, optimizer), stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)

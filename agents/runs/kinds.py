@@ -25,6 +25,7 @@ from tyro.conf import arg
 
 # The text of these options says what happens without them; "(default: None)" would not.
 _NUMBER, _FILE, _PATH = (arg(metavar=name, help_behavior_hint="") for name in ("N", "FILE", "PATH"))
+_QUANTISE = arg(metavar="{int8,nf4}", help_behavior_hint="")
 _FORMAT = arg(metavar="{onnx,safetensors,hf,peft}", help_behavior_hint="")
 
 # Kind, or its part before the first dot -> module that implements RunKind.
@@ -172,6 +173,9 @@ class ExportOptions(MachineOptions):
 
     which: str = "best"
     """Checkpoint: best, latest or its number."""
+
+    quantise: Annotated[Literal["int8", "nf4"] | None, _QUANTISE] = None
+    """Of a language model: write weights of 8 or 4 bits (bitsandbytes' layout)."""
 
     check: bool = True
     """Compare the exported network's answers with the original's."""

@@ -1,9 +1,9 @@
-"""What does a smaller model cost? Distillation, int8, pruning: quality, bytes and speed on a chart.
+"""What does a smaller model cost? Distillation, few bits, pruning, experts, less data: one chart.
 
 A board network is taught by the exact solver of Connect Four; students of a fraction of its cost
 learn from its answers, or from labels alone; it is pruned and learns on; and each is asked in
 float32, bfloat16 and int8. Quality is the share of held-out positions where the bare policy keeps
-the outcome.
+the outcome. A language model goes through the same and more (smaller_language.py).
 
     playout bench compression --quick
     python -m playout.benchmarks.studies.compression --seeds 0 1 2
@@ -27,6 +27,7 @@ from playout.agents.pretraining.trunk import restore_trunk
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.page import Page
+from playout.benchmarks.studies.smaller_language import language_rows
 from playout.benchmarks.tools.measuring import write_result
 
 GAME = "connect_four"
@@ -94,14 +95,14 @@ def rows_of(name: str, runs: list[RunDir], data: Positions, *, rounds: int) -> l
     return found
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Quality against bytes and against speed."""
+def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path) -> None:
+    """Quality against bytes and against speed, of board networks above, of language below."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, sides = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    figure, (sides, below) = pyplot.subplots(2, 2, figsize=(11, 9), sharey="row")
     names = list(dict.fromkeys(row["network"] for row in rows))
     marks = {"float32": "o", "bfloat16": "s", "int8": "^"}
     for axes, key in zip(sides, ("kB", "evaluations/s"), strict=True):
@@ -113,9 +114,23 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 axes.plot(row[key], 100 * row["moves kept"], marks[row["type"]], color=f"C{number}")
         axes.set_xscale("log")
         axes.set_xlabel(key)
+    kinds = list(dict.fromkeys(row["kind"] for row in language))
+    for axes, key in zip(below, ("kB", "tokens/s"), strict=True):
+        for number, kind in enumerate(kinds):
+            mine = [row for row in language if row["kind"] == kind]
+            axes.plot([r[key] for r in mine], [r["bits a byte"] for r in mine], "o",
+                      color=f"C{number}", label=kind)  # fmt: skip
+            for row in mine:
+                axes.annotate(row["model"], (row[key], row["bits a byte"]), fontsize=6)
+        axes.axhline(language[0]["bits a byte"], color="0.8", zorder=0)
+        axes.set_xscale("log")
+        axes.set_xlabel(key)
+    below[0].set_ylabel("held-out bits a byte (less is better)")
+    below[1].legend(fontsize=8)
     sides[0].set_ylabel("per cent of moves that keep the outcome")
     sides[0].legend(fontsize=8)
-    figure.suptitle("circle float32, square bfloat16, triangle int8")
+    figure.suptitle("above: board networks (circle float32, square bfloat16, triangle int8); "
+                    "below: language")  # fmt: skip
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
@@ -155,21 +170,38 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     ]
     page = Page(
         "What a smaller model costs",
-        "A network that plays Connect Four made smaller in three ways: fewer channels taught by "
-        "the larger network, fewer bits, fewer weights. What is lost, what is gained?",
+        "A network that plays Connect Four and a language model made smaller: fewer channels "
+        "taught by the larger network, fewer bits, fewer weights, experts, less text. What is "
+        "lost, what is gained?",
     )
-    draw(rows, folder / "chart.png")
+    language = language_rows(quick=quick, seeds=seeds)
+    draw(rows, language, folder / "chart.png")
     page.table(rows, f"{len(held):,} held-out positions, {len(seeds)} seed(s), one thread")
     page.picture(
-        "chart.png", "Up is better; left is smaller, and on the right side right is faster."
+        "chart.png",
+        "Left is smaller, and on the right side right is faster. Up is better above, down below.",
     )
     page.text(
         "Zeros of pruned networks are not counted as parameters, but a processor multiplies them "
-        "all the same: pruning saves bytes here and no time."
+        "all the same: pruning saves bytes here and no time, unless whole heads or channels go."
+    )
+    page.table(
+        language,
+        f"language: held-out bits a byte, {len(seeds)} seed(s); 'more bits' than the first row, "
+        "seed by seed; every model but the quantised and pruned ones learned for the same steps",
+    )
+    dense, mixture = language[0], next(row for row in language if row["kind"] == "experts")
+    low, high = mixture["more bits"]
+    page.text(
+        f"At the same multiplications a token, experts need {dense['bits a byte']:.3f} to "
+        f"{mixture['bits a byte']:.3f} bits a byte of the dense model's text: {low:+.3f} to "
+        f"{high:+.3f} over the seeds, in {mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} "
+        f"times the time and {mixture['kB'] / dense['kB']:.1f} times the memory."
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
-        write_result("compression", {"rows": rows}, settings={"seeds": list(seeds)})
+        found = {"rows": rows, "language": language}
+        write_result("compression", found, settings={"seeds": list(seeds)})
     return 0
 
 

@@ -2,8 +2,9 @@
 
 Language: small Transformers of several sizes, each on several amounts of text, held-out loss in
 bits a byte. Games: board networks of several sizes imitate the exact solver of a small Connect
-Four; what they lose against best play is counted from zero. A law `a + b * x ** -c` is fitted to
-all runs but the largest, which it has to predict; intervals come from leaving runs out.
+Four; what they lose against best play is counted from zero. A law `a + b * x ** -c`, for language
+also one of parameters and tokens together, is fitted to all runs but the largest, which it has to
+predict; intervals come from leaving runs out.
 
     playout bench scaling --quick
     python -m playout.benchmarks.studies.scaling
@@ -77,6 +78,84 @@ def fit(x: Sequence[float], y: Sequence[float], *, floor: float | None = None) -
     return Law(
         float(found[2]) if free else float(floor or 0.0), float(np.exp(found[0])), float(found[1])
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """`floor + a * parameters ** -alpha + b * tokens ** -beta` (Hoffmann et al. 2022, eq. 2)."""
+
+    floor: float
+    a: float
+    alpha: float
+    b: float
+    beta: float
+
+    def __call__(self, parameters: float, tokens: float) -> float:
+        """The loss of a model of a size after so much text."""
+        return self.floor + self.a * parameters**-self.alpha + self.b * tokens**-self.beta
+
+
+def fit_surface(rows: Sequence[dict[str, Any]], near: Surface | None = None) -> Surface:
+    """The surface nearest to runs in the logarithm, by Huber's loss, from six beginnings.
+
+    Args:
+        rows: with `parameters`, `tokens` and `held-out loss`; at least six.
+        near: where to begin, instead.
+    """
+    from scipy.optimize import least_squares
+    from scipy.special import logsumexp
+
+    n, d, y = (
+        np.array([float(row[key]) for row in rows])
+        for key in ("parameters", "tokens", "held-out loss")
+    )
+
+    def miss(p: Floats) -> Floats:
+        parts = np.stack([np.full(len(n), p[0]), p[1] - p[2] * np.log(n), p[3] - p[4] * np.log(d)])
+        found: Floats = logsumexp(parts, axis=0) - np.log(y)
+        return found
+
+    low, high = [-10.0, -20.0, 0.0, -20.0, 0.0], [float(np.log(y.min())), 30.0, 2.0, 30.0, 2.0]
+    best, cost = np.zeros(5), np.inf
+    guesses = [
+        [np.log(floor * y.min()), power * np.log(n.mean()), power, power * np.log(d.mean()), power]
+        for floor in (0.2, 0.5, 0.8)
+        for power in (0.25, 0.6)
+    ]
+    if near is not None:
+        logs = [float(np.log(x)) for x in (near.floor, near.a, near.b)]
+        guesses = [[logs[0], logs[1], near.alpha, logs[2], near.beta]]
+    for guess in guesses:
+        start = np.clip(guess, np.array(low) + 1e-6, np.array(high) - 1e-6)
+        found = least_squares(miss, start, bounds=(low, high), loss="huber", f_scale=1e-2)
+        if found.cost < cost:
+            best, cost = found.x, found.cost
+    floor, a, alpha, b, beta = best
+    return Surface(*(float(x) for x in (np.exp(floor), np.exp(a), alpha, np.exp(b), beta)))
+
+
+def predict_largest(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the surface without the dearest run says of it, and the range without any other."""
+    ordered = sorted(rows, key=lambda row: row["operations"])
+    known, last = ordered[:-1], ordered[-1]
+
+    def asked(surface: Surface) -> float:
+        return surface(last["parameters"], last["tokens"])
+
+    surface = fit_surface(known)
+    without = [
+        asked(fit_surface([*known[:i], *known[i + 1 :]], surface)) for i in range(len(known))
+    ]
+    predicted, measured = asked(surface), float(last["held-out loss"])
+    return {
+        "alpha": surface.alpha,
+        "beta": surface.beta,
+        "floor": surface.floor,
+        "predicted": predicted,
+        "range": (min(without), max(without)),
+        "measured": measured,
+        "off by": abs(predicted - measured) / measured,
+    }
 
 
 def jackknife(
@@ -212,6 +291,15 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         draw(best, "operations", "held-out loss", law["law"], folder / "language.png")
         page.picture("language.png", _words(law))
         found["language law"] = {key: value for key, value in law.items() if key != "law"}
+    surface = predict_largest(language)
+    found["language surface"] = surface
+    page.text(
+        f"Parameters and tokens together: the exponents are {surface['alpha']:.2f} and "
+        f"{surface['beta']:.2f}. The dearest run, which was left out, should need "
+        f"{surface['predicted']:.3f} bits a byte (leaving out any other: "
+        f"{surface['range'][0]:.3f} to {surface['range'][1]:.3f}); measured were "
+        f"{surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
+    )
     boards = board_runs(quick=quick)
     found["boards"] = boards
     page.table(boards, "board networks that imitate the exact solver")

@@ -76,8 +76,8 @@ def open_player(
     from playout.errors import ConfigError
     from playout.rlhf.generation.player import LanguagePlayer
     from playout.rlhf.generation.stops import StopStrings
+    from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.stages.threads import use_threads
 
     if command.max_new_tokens < 0:
@@ -86,7 +86,7 @@ def open_player(
         raise ConfigError(f"--max-length must be at least 1, not {max_length}")
     device = resolve_device(command.device)
     use_threads(command.threads)
-    weights = pick_dtype(command.weights)
+    weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
     turns = tokenizer.template is not None and not command.plain
     longest = command.max_new_tokens or (CHAT_LENGTH if turns else PLAIN_LENGTH)

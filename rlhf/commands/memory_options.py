@@ -157,7 +157,7 @@ def adapt(
         ConfigError: The flags do not go together.
     """
     from playout.errors import ConfigError
-    from playout.rlhf.model.adapters.held import held_type, hold_weights
+    from playout.rlhf.model.adapters.held import held_type, hold_weights, is_quantised
     from playout.rlhf.model.adapters.lora import add_adapters
 
     config, kind = lora_config(command, dropout=dropout), held_type(weights)
@@ -165,5 +165,7 @@ def adapt(
     if config is not None:
         add_adapters(model, config, seed=seed)
         hold_weights(model, kind)
+    elif is_quantised(model):
+        raise ConfigError("the base is quantised and cannot learn; add adapters: --lora-rank 16")
     elif weights != "float32" and not others:
         raise ConfigError(f"weights in {weights} cannot learn; add adapters above: --lora-rank 16")

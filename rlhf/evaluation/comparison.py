@@ -13,6 +13,7 @@ from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.environments.prompts import read_prompt_tasks
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.online.rewards import load_reward, trust_reward
@@ -57,7 +58,7 @@ def comparison_of(
         max_new_tokens: Longest answer; 0 takes the run's.
         device: Where everything computes; the processor if None.
         dtype: Of matrix products.
-        weights: float32 or bfloat16.
+        weights: One of `HELD`.
     """
     run = RunDir.open(path)
     if run.kind == "rlhf.all":
@@ -65,7 +66,7 @@ def comparison_of(
         if not stages:
             raise RunError(f"{path} has no finished rlhf, grpo or dpo stage yet")
         run = RunDir.open(stages[0])
-    held = pick_dtype(weights)
+    held = held_type(weights)
     policy, tokenizer = load_model(model_folder(run.path), device=device, weights=held)
     base = opponent if opponent is not None else run.config.get("base")
     if not base:

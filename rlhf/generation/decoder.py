@@ -5,16 +5,15 @@ row keeps its keys and values from column 0 on, however long the prompts beside 
 tokens is sampling.py's, the loop over them generate.py's. Gradients are left out.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import pack_to_device, to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder
-from playout.rlhf.model.transformer import Block, Transformer, TransformerConfig
+from playout.rlhf.model.adapters.folded import LayerWeights, fold, step_array, step_arrays
+from playout.rlhf.model.experts import mix, route
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,21 +24,6 @@ Lengths = NDArray[np.int64]
 _HIDDEN = -30000.0
 # Attention scores held at once while prompts are read.
 _SCORES = 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerWeights:
-    qkv: Tensor  # [(heads + 2 * kv heads) * D, H]
-    out: Tensor  # [H, heads * D]
-    gate_up: Tensor  # [2 * I, H]
-    down: Tensor  # [H, I]
-    qkv_bias: Tensor | None
-    out_bias: Tensor | None
-    gate_up_bias: Tensor | None
-    down_bias: Tensor | None
-    gains: Tensor | None  # float32 [heads + kv heads, D], if heads are normalised
-    window: int  # tokens that a query sees, itself included; 0 for all
-    rotates: bool
 
 
 class Decoder:
@@ -59,7 +43,7 @@ class Decoder:
         self.config: TransformerConfig = config
         self.dtype = dtype
         with torch.no_grad():
-            self._layers = [_fold(block, dtype) for block in model.blocks]
+            self._layers = [fold(block, dtype) for block in model.blocks]
             self._head = model.head_weight(dtype)
             self._embed = model.embed_tokens.detach()
             self._rotations = torch.complex(model.cos, model.sin)
@@ -217,7 +201,8 @@ class Decoder:
         """Append a token a row, int64 [B] where the weights are; logits [B, V] of the next."""
         places, known = self.lengths, self._known
         self._known = known + 1
-        if self.compiled and len(ids) <= MAX_ROWS and self.device.type == "cpu":
+        small = self.compiled and not self.config.num_experts
+        if small and len(ids) <= MAX_ROWS and self.device.type == "cpu":
             logits = torch.empty(len(ids), self.config.vocab_size)
             self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
             self.lengths = places + 1
@@ -253,9 +238,9 @@ class Decoder:
         if self._small is None:
             config = self.config
             self._small = SmallDecoder(
-                [_arrays(weights) for weights in self._layers],
-                _array(self._head),
-                _array(self._embed.float()),
+                [step_arrays(weights) for weights in self._layers],
+                step_array(self._head),
+                step_array(self._embed.float()),
                 torch.view_as_real(self._rotations).contiguous().numpy(),
                 heads=config.num_attention_heads,
                 kv_heads=config.num_key_value_heads,
@@ -267,7 +252,7 @@ class Decoder:
     def _normalize(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], None, self.config.rms_norm_eps).to(self.dtype)
 
-    def _heads(self, x: Tensor, weights: _LayerWeights, rotations: Tensor) -> tuple[Tensor, Tensor]:
+    def _heads(self, x: Tensor, weights: LayerWeights, rotations: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries [B, L, heads, D], keys with values [B, L, 2, kv heads, D]; float32."""
         config = self.config
         queries, keys = config.num_attention_heads, config.num_key_value_heads
@@ -312,11 +297,22 @@ class Decoder:
         mixed = mixed.view(rows, kv_heads, -1, length, size).permute(0, 3, 1, 2, 4)
         return mixed.reshape(rows, length, heads * size)
 
-    def _finish(self, x: Tensor, mixed: Tensor, weights: _LayerWeights) -> Tensor:
+    def _finish(self, x: Tensor, mixed: Tensor, weights: LayerWeights) -> Tensor:
         x = x + F.linear(mixed.to(self.dtype), weights.out, weights.out_bias)
+        if weights.router is not None:
+            return x + self._experts(self._normalize(x), weights, weights.router)
         inner = F.linear(self._normalize(x), weights.gate_up, weights.gate_up_bias)
         gate, up = inner.chunk(2, dim=-1)
         return x + F.linear(F.silu(gate).mul_(up), weights.down, weights.down_bias)
+
+    def _experts(self, x: Tensor, weights: LayerWeights, router: Tensor) -> Tensor:
+        config, rows = self.config, x.flatten(0, -2)
+        shares, chosen = route(
+            F.linear(rows.float(), router),
+            config.num_experts_per_tok,
+            normalise=config.norm_topk_prob,
+        )
+        return mix(rows, shares, chosen, weights.gate_up, weights.down).view_as(x)
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self._normalize(x), self._head).float()
@@ -332,69 +328,3 @@ def _unseen(places: Tensor, columns: slice, window: int) -> Tensor:
     column = torch.arange(columns.start, columns.stop, device=places.device)
     hidden = column > places[..., None]
     return hidden | (column <= places[..., None] - window) if window else hidden
-
-
-def _array(weight: Tensor) -> NDArray[Any]:
-    """A weight as NumPy sees it: bfloat16 by its bits."""
-    plain = weight.contiguous()
-    return (plain.view(torch.uint16) if plain.dtype == torch.bfloat16 else plain).numpy()
-
-
-def _arrays(weights: _LayerWeights) -> dict[str, Any]:
-    """A layer as the compiled step takes it: biases and gains in float32."""
-    found: dict[str, Any] = {"window": weights.window, "rotates": weights.rotates}
-    for name in ("qkv", "out", "gate_up", "down"):
-        found[name] = _array(getattr(weights, name))
-    for name in ("qkv_bias", "out_bias", "gate_up_bias", "down_bias", "gains"):
-        bias = getattr(weights, name)
-        found[name] = None if bias is None else bias.float().contiguous().numpy()
-    return found
-
-
-def _fold(block: Block, dtype: torch.dtype) -> _LayerWeights:
-    """The weights of a layer with norm gains, adapters and the attention's scale folded in.
-
-    The two halves of each query and key head are interleaved, so that a rotation is one product of
-    complex numbers; keys are stored in that order, and products of queries and keys are the same.
-    """
-    config = block.config
-    queries = config.num_attention_heads * config.head_dim
-    rotated = queries + config.num_key_value_heads * config.head_dim
-    scale, gains = config.head_dim**-0.5, None
-    if block.q_norm is not None and block.k_norm is not None:
-        # The norm would undo a scale in the weights, so that it lies in the gain.
-        q_gain = _interleaved(block.q_norm.float() * scale, config.head_dim)
-        k_gain = _interleaved(block.k_norm.float(), config.head_dim)
-        heads = config.num_attention_heads, config.num_key_value_heads
-        gains = torch.cat([q_gain.expand(heads[0], -1), k_gain.expand(heads[1], -1)])
-        scale = 1.0
-
-    def folded(weight: Tensor) -> Tensor:
-        weight = weight.float().clone()
-        if scale != 1.0:
-            weight[:queries] *= scale
-        weight[:rotated] = _interleaved(weight[:rotated], config.head_dim)
-        return weight.to(dtype)
-
-    def plain(bias: Tensor | None) -> Tensor | None:
-        return None if bias is None else bias.to(dtype)
-
-    bias = block.qkv_proj.bias
-    return _LayerWeights(
-        qkv=folded(block.qkv_proj.effective(block.input_layernorm)),
-        out=block.o_proj.effective().to(dtype),
-        gate_up=block.gate_up_proj.effective(block.post_attention_layernorm).to(dtype),
-        down=block.down_proj.effective().to(dtype),
-        qkv_bias=None if bias is None else folded(bias),
-        out_bias=plain(block.o_proj.bias),
-        gate_up_bias=plain(block.gate_up_proj.bias),
-        down_bias=plain(block.down_proj.bias),
-        gains=gains,
-        window=block.window,
-        rotates=block.rotates,
-    )
-
-
-def _interleaved(rows: Tensor, size: int) -> Tensor:
-    """Rows [heads * D, ...] with the two halves of each head interleaved."""
-    return rows.unflatten(0, (-1, 2, size // 2)).transpose(1, 2).flatten(0, 2).clone()

@@ -1,4 +1,4 @@
-"""Element-wise layers on tensors' memory, cut among threads; the arithmetic is elementwise.h's.
+"""Element-wise layers on tensors' memory, cut among threads; the arithmetic is _elementwise.h's.
 
 Addresses come from layers.py, which has made sure of types, shapes and contiguity. Each function
 works on rows [begin, end) without the GIL, so threads of Python may share a call.
@@ -7,7 +7,7 @@ works on rows [begin, end) without the GIL, so threads of Python may share a cal
 from libc.stdint cimport int64_t, uint16_t
 
 
-cdef extern from "elementwise.h":
+cdef extern from "_elementwise.h":
     ctypedef uint16_t playout_bf16
     ctypedef struct playout_rotary:
         int64_t length, heads, kv_heads, half, table_rows

@@ -113,6 +113,16 @@ class TransformerConfig:
     """Numbers of the layers without rotary positions."""
     rope_scaling: RopeScaling | None = None
     """How rotary wavelengths are stretched; None leaves them."""
+    num_experts: int = 0
+    """SwiGLUs of `intermediate_size` in every block, of which a router chooses; 0 for one alone."""
+    num_experts_per_tok: int = 0
+    """How many of them a token goes to."""
+    norm_topk_prob: bool = True
+    """Whether the chosen experts' weights add up to 1."""
+    router_aux_loss_coef: float = 0.01
+    """Weight of the loss that spreads tokens evenly over experts."""
+    router_z_loss_coef: float = 0.001
+    """Weight of the loss that keeps the router's logits small."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
@@ -141,6 +151,21 @@ class TransformerConfig:
                 raise ConfigError(f"{name} names layers beyond the {self.num_hidden_layers}")
         if not self.causal and (self.sliding_layers or self.nope_layers):
             raise ConfigError("an encoder has neither sliding windows nor layers without positions")
+        if self.num_experts or self.num_experts_per_tok:
+            self._check_experts()
+
+    def _check_experts(self) -> None:
+        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+            raise ConfigError(
+                f"a token cannot go to {self.num_experts_per_tok} of {self.num_experts} experts"
+            )
+        if not self.causal:
+            raise ConfigError("a mixture of experts is a decoder; an encoder has none")
+        if self.mlp_bias:
+            raise ConfigError("experts have no biases")
+        for name in ("router_aux_loss_coef", "router_z_loss_coef"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be 0 or more, not {getattr(self, name)}")
 
     @property
     def qkv_size(self) -> int:

@@ -18,14 +18,22 @@ from playout.agents.runs.devices import device_errors
 from playout.agents.runs.directory import RunDir
 from playout.errors import CheckpointError, RunError
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.adapters.held import hold_weights
+from playout.rlhf.model.adapters.held import hold_weights, is_quantised
 from playout.rlhf.model.adapters.lora import merge_adapters
 from playout.rlhf.model.adapters.peft_folder import is_adapter, load_adapter, named_base
 from playout.rlhf.model.huggingface import from_pretrained, read_json, save_pretrained
 from playout.rlhf.model.transformer import Transformer
 from torch import nn
 
-__all__ = ["IMPROVING", "export_model", "load_model", "merged", "model_digest", "model_folder"]
+__all__ = [
+    "IMPROVING",
+    "POLICIES",
+    "export_model",
+    "load_model",
+    "merged",
+    "model_digest",
+    "model_folder",
+]
 
 MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
@@ -72,7 +80,7 @@ def load_model(
         path: Where it is.
         stages: Which are looked for in a folder of many, best first.
         device: Where the model goes; the processor if None.
-        weights: bfloat16 halves the memory of a model that is only asked; what learns is float32.
+        weights: Of a model that is only asked, how it is held (see `HELD`); what learns is float32.
         writes: Whether it should write text; an encoder or a reward model is then refused.
     """
     folder = model_folder(path, stages)
@@ -86,7 +94,7 @@ def load_model(
     if device is not None:
         with device_errors(device):
             model.to(device)
-    if weights != torch.float32:
+    if weights != torch.float32 and not is_quantised(model):
         hold_weights(model.requires_grad_(False), weights)
     return model, tokenizer
 

@@ -2,12 +2,13 @@
 
 Decoders use the names and the layout of their architecture (checkpoints/configs.py knows which) and
 load there as they are; fused projections are split on the way out and joined on the way in. Every
-tensor must be present, known and of the right shape before a weight is touched. Pickled checkpoints
-are refused. Tokenizer files are tokenizer.py's, whole training states the run's.
+tensor must be present, known and of the right shape before a weight is touched. Quantised weights
+are written and read as they are (checkpoints/quantised.py), pickled ones refused. Tokenizer files
+are tokenizer.py's, whole training states the run's.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,36 @@ import torch
 from playout.agents.runs.checkpoint import tensor_file
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.checkpoint.manifest import check_manifest
-from playout.errors import CheckpointError
-from playout.rlhf.model.checkpoints.configs import config_to_json, read_config, read_json
+from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.adapters.held import QuantizedProjection, hold_weights, is_quantised
+from playout.rlhf.model.adapters.lora import has_adapters
+from playout.rlhf.model.checkpoints.configs import (
+    EXPERT_NAMES,
+    config_to_json,
+    read_config,
+    read_json,
+)
+from playout.rlhf.model.checkpoints.quantised import (
+    code_names,
+    is_extra,
+    join_codes,
+    quantisation_of,
+    quantisation_words,
+    split_codes,
+)
 from playout.rlhf.model.transformer import Projection, Transformer, TransformerConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 __all__ = ["from_pretrained", "load_heads", "read_config", "read_json", "save_pretrained"]
 
+Named = tuple[str, tuple[int, ...]]
+"""The name of a tensor in the file and its shape."""
+
 # tensors
 
 
-def names_of(config: TransformerConfig) -> Iterator[tuple[str, list[tuple[str, tuple[int, ...]]]]]:
+def names_of(config: TransformerConfig) -> Iterator[tuple[str, list[Named]]]:
     """(our parameter, [(name in the file, shape), ...]); several parts are rows of one matrix."""
     hidden, inner, size = config.hidden_size, config.intermediate_size, config.head_dim
     heads = config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads
@@ -50,6 +69,9 @@ def names_of(config: TransformerConfig) -> Iterator[tuple[str, list[tuple[str, t
             "gate_up_proj": [(f"mlp.{part}_proj", inner) for part in ("gate", "up")],
             "down_proj": [("mlp.down_proj", hidden)],
         }
+        if config.num_experts:
+            del fused["gate_up_proj"], fused["down_proj"]
+            yield from _expert_names(config, f"{ours}.experts", theirs)
         inputs = {"o_proj": rows[0], "down_proj": inner}
         for name, parts in fused.items():
             width = inputs.get(name, hidden)
@@ -67,6 +89,21 @@ def names_of(config: TransformerConfig) -> Iterator[tuple[str, list[tuple[str, t
     yield "norm", [("model.norm.weight", (hidden,))]
     if not config.tie_word_embeddings:
         yield "lm_head", [("lm_head.weight", (config.vocab_size, hidden))]
+
+
+def _expert_names(
+    config: TransformerConfig, ours: str, theirs: str
+) -> Iterator[tuple[str, list[Named]]]:
+    """`names_of` for the experts of a layer, which are rows of two matrices."""
+    hidden, inner, count = config.hidden_size, config.intermediate_size, config.num_experts
+    room, gate, up, down = EXPERT_NAMES[config.model_type]
+    yield f"{ours}.router.weight", [(f"{theirs}.{room}.gate.weight", (count, hidden))]
+    places = [f"{theirs}.{room}.experts.{number}" for number in range(count)]
+    yield (
+        f"{ours}.gate_up_proj.weight",
+        [(f"{at}.{part}.weight", (inner, hidden)) for at in places for part in (gate, up)],
+    )
+    yield f"{ours}.down_proj.weight", [(f"{at}.{down}.weight", (hidden, inner)) for at in places]
 
 
 def to_hugging_face(model: Transformer) -> dict[str, Tensor]:
@@ -105,13 +142,31 @@ def save_pretrained(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = to_hugging_face(model)
+    tensors, words = to_hugging_face(model), dict(extra or {})
+    if is_quantised(model) and not has_adapters(model):
+        kind = _put_codes(model, tensors)
+        words |= {"quantization_config": quantisation_words(kind), "torch_dtype": "bfloat16"}
     for prefix, head in (heads or {}).items():
         for name, tensor in head.state_dict().items():
             tensors[f"{prefix}.{name}"] = tensor.detach().to("cpu", torch.float32).clone()
     tensor_file.save(folder / "model.safetensors", tensors, {"format": "pt"})
-    values = {**config_to_json(model.config, architecture), **(extra or {})}
+    values = {**config_to_json(model.config, architecture), **words}
     replace_file(folder / "config.json", json.dumps(values, indent=2).encode())
+
+
+def _put_codes(model: Transformer, tensors: dict[str, Tensor]) -> torch.dtype:
+    """Replace what is quantised by its codes and narrow the rest; gives how weights are held."""
+    kinds = set()
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.to(torch.bfloat16)
+    for ours, parts in names_of(model.config):
+        owner = model.get_submodule(ours.rpartition(".")[0])
+        if isinstance(owner, QuantizedProjection) and ours.endswith(".weight"):
+            tensors.update(split_codes(owner, [(name, (s[0], s[1])) for name, s in parts]))
+            kinds.add(torch.int8 if owner.codes.dtype == torch.int8 else torch.quint4x2)
+    if len(kinds) != 1:
+        raise ConfigError("weights of several quantised types cannot be written together")
+    return kinds.pop()
 
 
 def _tensor_files(folder: Path) -> list[Path]:
@@ -153,7 +208,9 @@ class _Tensors:
             raise CheckpointError(f"{self.folder} lacks {first_three(missing)}")
         known = set(wanted)
         surplus = [n for n in self.handles if n not in known and not n.startswith(ignore)]
-        surplus = sorted(n for n in surplus if not n.endswith("rotary_emb.inv_freq"))
+        surplus = sorted(
+            n for n in surplus if not n.endswith("rotary_emb.inv_freq") and not is_extra(n)
+        )
         if surplus:
             raise CheckpointError(f"{self.folder} holds unknown tensors: {first_three(surplus)}")
         for name, shape in wanted.items():
@@ -182,7 +239,11 @@ def from_pretrained(
     config = read_config(folder)
     tensors = _Tensors(folder)
     names = list(names_of(config))
-    wanted = {name: shape for _, parts in names for name, shape in parts}
+    kind = quantisation_of(read_json(folder / "config.json"), str(folder))
+    codes = {} if kind is None else _coded(names, kind, tensors)
+    wanted = {name: shape for ours, parts in names if ours not in codes for name, shape in parts}
+    for shapes in codes.values():
+        wanted |= shapes
     ignore = tuple(f"{head}." for head in heads)
     # A tied output matrix may be written out all the same.
     ignore += ("lm_head.weight",) if config.tie_word_embeddings else ()
@@ -191,8 +252,40 @@ def from_pretrained(
     state = dict(model.named_parameters())
     with torch.no_grad():
         for ours, parts in names:
+            if ours in codes and kind is not None:
+                _take_codes(model, ours, parts, kind, tensors)
+                continue
             state[ours].copy_(torch.cat([tensors.load(name).float() for name, _ in parts]))
+    if kind is not None:  # what stands beside codes does not learn either
+        hold_weights(model.requires_grad_(False), torch.bfloat16)
     return model
+
+
+def _coded(
+    names: Sequence[tuple[str, Sequence[Named]]], kind: torch.dtype, tensors: _Tensors
+) -> dict[str, dict[str, tuple[int, ...]]]:
+    """By our name of a weight that is codes in the files, the tensors that hold it."""
+    found = {}
+    for ours, parts in names:
+        if ours.endswith("_proj.weight"):
+            shapes = code_names([(n, (s[0], s[1])) for n, s in parts], kind, tensors.handles)
+            if shapes is not None:
+                found[ours] = shapes
+    return found
+
+
+def _take_codes(
+    model: Transformer, ours: str, parts: Sequence[Named], kind: torch.dtype, tensors: _Tensors
+) -> None:
+    """Put a projection of codes in place of the plain one."""
+    place = ours.removesuffix(".weight")
+    owner, _, name = place.rpartition(".")
+    plain = model.get_submodule(place)
+    assert isinstance(plain, Projection)
+    layers = [(n, (s[0], s[1])) for n, s in parts]
+    codes, scales = join_codes(layers, kind, tensors.load, tensors.handles)
+    held = QuantizedProjection.of_codes(codes, scales, plain.shape, plain.bias)
+    setattr(model.get_submodule(owner), name, held)
 
 
 def load_heads(folder: str | Path, heads: Mapping[str, nn.Module]) -> None:

@@ -1,9 +1,9 @@
 """Inner operations of the Transformer with hand-written gradients: few passes over memory.
 
 RMS normalisation without gain, rotary positions with the split into heads, SwiGLU, all in compiled
-code, and attention on short sequences. On a GPU, in float64 and under `torch.compile` the plain
-formulas are traced instead. Parameters, masks and whole layers are transformer.py's, the vocabulary
-is lm_head.py's.
+code, and attention on short sequences; and the linear map. On a GPU, in float64 and under
+`torch.compile` the plain formulas are traced instead. Masks and blocks are transformer.py's, the
+vocabulary is lm_head.py's.
 """
 
 import os
@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from playout.rlhf.model import _elementwise as compiled
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-__all__ = ["attention", "rms_normalize", "rotary_heads", "swiglu"]
+__all__ = ["Projection", "attention", "rms_normalize", "rotary_heads", "swiglu"]
 
 # Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
 MAX_MATERIALIZED = 512
@@ -322,3 +322,45 @@ def attention(
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]
     )
+
+
+class Projection(nn.Module):
+    """A linear map whose input may carry a gain [in], folded into the weight.
+
+    Attributes:
+        weight: [out, in].
+        bias: [out], or None.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.weight.shape[0], self.weight.shape[1]
+
+    def dense(self) -> Tensor:
+        """The weight as plain numbers, [out, in], however it is held."""
+        return self.weight
+
+    def replaced(self, weight: Tensor) -> "Projection":
+        """A plain projection with another weight [out, in] and the same bias; both learn."""
+        plain = Projection(weight.shape[1], weight.shape[0])
+        plain.weight = nn.Parameter(weight)
+        plain.bias = None if self.bias is None else nn.Parameter(self.bias.detach())
+        return plain
+
+    def effective(self, gain: Tensor | None = None) -> Tensor:
+        """The weight that stands in for gain and map, [out, in]."""
+        weight = self.dense()
+        return weight if gain is None else weight * gain
+
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """[..., in] to [..., out] in the type of `x`."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.effective(gain).to(x.dtype), bias)

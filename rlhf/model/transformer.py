@@ -1,8 +1,8 @@
 """The Transformer of every language stage: a Llama-shaped decoder or an encoder of its blocks.
 
 RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied or free output embeddings; biases,
-normalised heads and sliding windows where a shape asks for them. The model maps token ids to hidden
-states; what is made of them (next token, masked token, value, reward, class) are heads.py's and
+normalised heads, sliding windows and experts where a shape asks for them. The model maps token ids
+to hidden states; what is made of them (next token, masked token, value, class) is heads.py's and
 lm_head.py's. Cached decoding is generation/decoder.py's, files are huggingface.py's.
 """
 
@@ -15,13 +15,15 @@ import torch
 from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
 from playout.rlhf.model.config import TransformerConfig, rotary_table
-from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
+from playout.rlhf.model.experts import Experts
+from playout.rlhf.model.layers import Projection, attention, rms_normalize, rotary_heads, swiglu
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 __all__ = [
     "SIZES",
+    "Projection",
     "Transformer",
     "TransformerConfig",
     "autocast",
@@ -95,52 +97,11 @@ def packed_mask(segments: Tensor) -> Tensor:
     )
 
 
-class Projection(nn.Module):
-    """A linear map whose input may carry a gain [in], folded into the weight.
-
-    Attributes:
-        weight: [out, in].
-        bias: [out], or None.
-    """
-
-    bias: nn.Parameter | None
-
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        return self.weight.shape[0], self.weight.shape[1]
-
-    def dense(self) -> Tensor:
-        """The weight as plain numbers, [out, in], however it is held."""
-        return self.weight
-
-    def replaced(self, weight: Tensor) -> "Projection":
-        """A plain projection with another weight [out, in] and the same bias; both learn."""
-        plain = Projection(weight.shape[1], weight.shape[0])
-        plain.weight = nn.Parameter(weight)
-        plain.bias = None if self.bias is None else nn.Parameter(self.bias.detach())
-        return plain
-
-    def effective(self, gain: Tensor | None = None) -> Tensor:
-        """The weight that stands in for gain and map, [out, in]."""
-        weight = self.dense()
-        return weight if gain is None else weight * gain
-
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """[..., in] to [..., out] in the type of `x`."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.effective(gain).to(x.dtype), bias)
-
-
 class Block(nn.Module):
     """Pre-norm attention and SwiGLU, each added to the residual stream.
 
     Attributes:
+        experts: What stands in place of the SwiGLU in a mixture of experts; None where none does.
         window: Tokens that a query sees, itself included; 0 for all.
         rotates: Whether queries and keys are rotated by their positions.
         q_norm: Gain [D] of the query heads' norm; None where heads are not normalised.
@@ -164,8 +125,10 @@ class Block(nn.Module):
         mixed = config.num_attention_heads * size
         self.o_proj = Projection(mixed, hidden, bias=config.output_bias)
         self.post_attention_layernorm = nn.Parameter(torch.empty(hidden))
-        self.gate_up_proj = Projection(hidden, 2 * inner, bias=config.mlp_bias)
-        self.down_proj = Projection(inner, hidden, bias=config.mlp_bias)
+        self.experts = Experts(config) if config.num_experts else None
+        if self.experts is None:
+            self.gate_up_proj = Projection(hidden, 2 * inner, bias=config.mlp_bias)
+            self.down_proj = Projection(inner, hidden, bias=config.mlp_bias)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]."""
@@ -187,6 +150,8 @@ class Block(nn.Module):
         mixed = attention(q, k, v, causal=config.causal, mask=mask, window=self.window)
         x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
         normed = rms_normalize(x, config.rms_norm_eps, dtype)
+        if self.experts is not None:
+            return x + self.experts(normed, self.post_attention_layernorm)
         return x + self.down_proj(swiglu(self.gate_up_proj(normed, self.post_attention_layernorm)))
 
     def _normalized(self, qkv: Tensor, q_norm: Tensor, k_norm: Tensor) -> Tensor:

@@ -22,7 +22,13 @@ from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import has_adapters
 from playout.rlhf.model.adapters.peft_folder import save_adapter
-from playout.rlhf.model.folder import IMPROVING, export_model, model_digest, model_folder
+from playout.rlhf.model.folder import (
+    IMPROVING,
+    POLICIES,
+    export_model,
+    model_digest,
+    model_folder,
+)
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.speed import LanguageTrainer, Speed
@@ -100,7 +106,8 @@ def open_stage(
     ranks.start(device)
     extra = ranks.by_first(derive) if command.resume is None else {}
     if rows is not None:
-        extra["rows"] = ROWS
+        # What pretraining calls `rows` is another thing, the rows a step.
+        extra["given_rows" if hasattr(command, "rows") else "rows"] = ROWS
     instead = "start a new run"
     if command.resume is not None and stage in ("sft", *IMPROVING):
         first = "" if is_finished(command.resume) else "let it finish, then "
@@ -131,7 +138,11 @@ def stage_source(
     """
     if rows is not None:
         return rows
-    if command.resume is None or not (kept := RunDir.open(command.resume).config.get("rows")):
+    if command.resume is None:
+        return file
+    config = RunDir.open(command.resume).config
+    kept = config.get("given_rows") or config.get("rows")
+    if not isinstance(kept, str):
         return file
     path = command.resume / str(kept)
     if not path.exists():
@@ -150,7 +161,9 @@ def discarded_unused(run: RunDir, command: TrainingOptions) -> Iterator[None]:
         raise
 
 
-def check_base(run: RunDir, base: str, stages: Iterable[str]) -> None:
+def check_base(
+    run: RunDir, base: str, stages: Iterable[str] = POLICIES, *, what: str = "base"
+) -> None:
     """Note which model a run starts from, or see that it is still the same.
 
     Adapters are nothing without the weights below them, and a policy is held near what it was.
@@ -159,16 +172,18 @@ def check_base(run: RunDir, base: str, stages: Iterable[str]) -> None:
         run: The run.
         base: As the command names it.
         stages: Which of a run of many stages (see `model_folder`).
+        what: What the model is to the run: its base, or its teacher.
 
     Raises:
         RunError: the model has changed since.
     """
+    key = f"{what}_sha256"
 
     def check() -> None:
-        found, kept = model_digest(model_folder(base, stages)), run.record.get("base_sha256")
+        found, kept = model_digest(model_folder(base, stages)), run.record.get(key)
         if kept is None:
             with run.lock():
-                run.update(base_sha256=found)
+                run.update(**{key: found})
         elif kept != found:
             raise RunError(
                 f"{base} is no longer the model that {run.path} started from; put that back, or "

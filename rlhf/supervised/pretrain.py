@@ -6,14 +6,17 @@ masked.py's; data come by step number, so nothing but weights and moments is sav
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.rlhf.data.batches import Corpus, target_places
+from playout.rlhf.data.curation.mixture import Mixture
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.teacher import Teacher
+from playout.rlhf.model.experts import routes_of, with_balance
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
@@ -24,9 +27,13 @@ from playout.rlhf.supervised.trainer import (
     own_part,
     portions,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["MaskedTrainer", "PretrainConfig", "PretrainTrainer", "bits_per_byte"]
+
+
+# Held-out batches on which student and teacher are compared.
+AGREED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +82,28 @@ class PretrainTrainer(SupervisedTrainer):
     def __init__(
         self,
         model: Transformer,
-        train: Corpus,
+        train: Corpus | Mixture,
         heldout: Corpus,
         config: PretrainConfig,
         *,
         seed: int,
+        teacher: Teacher | None = None,
+        each: Mapping[str, Corpus] | None = None,
     ) -> None:
+        """Set up.
+
+        Args:
+            model: A decoder.
+            train: To learn from.
+            heldout: To be examined on.
+            config: Size of the run.
+            seed: Of the order.
+            teacher: Whose probabilities are imitated.
+            each: Further held-out texts by name, examined one by one.
+        """
+        self.each = dict(each or {})
         self.model, self.train_corpus, self.heldout = model, train, heldout
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.teacher = config, seed, teacher
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         tokens = config.rows * config.length
         self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
@@ -98,17 +119,53 @@ class PretrainTrainer(SupervisedTrainer):
         windows = list(zip(*(portions(x, config.learn.microbatch) for x in own), strict=True))
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
-            with autocast(self.dtype, self.model.device):
-                loss, _ = next_token_loss(self.model, self._forward, windows[number])
-            return loss, {"train/loss": loss.detach()}
+            with autocast(self.dtype, self.model.device), routes_of(self.model) as routes:
+                loss, found = self._loss(windows[number])
+            total, balance = with_balance(loss, routes, self.model.config)
+            return total, {"train/loss": loss.detach(), **found, **balance}
 
         # Every row of a step has as many targets.
         return self._step([len(ids) / config.rows for ids, _ in windows], loss_of)
 
+    def _loss(self, window: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss over a window's targets, and what a teacher measures besides."""
+        if self.teacher is None:
+            return next_token_loss(self.model, self._forward, window)[0], {}
+        ids, targets = window
+        parts = [ids, targets, target_places(targets)]
+        ids, targets, places = pack_to_device(parts, self.model.device)
+        hidden = self._forward(ids)
+        weight = self.model.head_weight(hidden.dtype)
+        loss, found = self.teacher.loss(hidden, weight, targets, places, ids)
+        return loss, {f"train/{name}": value for name, value in found.items()}
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The model, and its teacher."""
+        return [self.model, *([] if self.teacher is None else [self.teacher.model])]
+
     def evaluate(self) -> dict[str, float]:
-        """Bits per byte of the held-out text."""
+        """Bits per byte of the held-out text; how often a teacher thinks likewise."""
         bits = bits_per_byte(self.model, self.heldout, length=self.config.length, dtype=self.dtype)
-        return {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
+        each = {
+            f"eval/bits_per_byte/{name}": bits_per_byte(
+                self.model, corpus, length=self.config.length, dtype=self.dtype
+            )
+            for name, corpus in self.each.items()
+        }
+        found = {"eval/bits_per_byte": bits, "eval/neg_bits_per_byte": -bits}
+        return {**found, **each, **self._agreement()}
+
+    @torch.no_grad()
+    def _agreement(self) -> dict[str, float]:
+        """On the first held-out windows, always the same ones."""
+        if self.teacher is None:
+            return {}
+        windows = self.heldout.all_windows(rows=16, length=self.config.length)[:AGREED]
+        with autocast(self.dtype, self.model.device):
+            found = [self._loss(window) for window in windows]
+        shares = fetch({str(i): one["train/agreement"] for i, (_, one) in enumerate(found)})
+        return {"eval/teacher_agreement": sum(shares.values()) / len(shares)}
 
 
 class MaskedTrainer(SupervisedTrainer):

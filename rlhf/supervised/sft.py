@@ -25,6 +25,8 @@ from playout.rlhf.data.records import Demonstration
 from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.teacher import Teacher
+from playout.rlhf.model.experts import routes_of, with_balance
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
@@ -87,6 +89,7 @@ class SFTTrainer(SupervisedTrainer):
         seed: int,
         folder: Path | None = None,
         talk: ConversationFormat | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Set up.
 
@@ -98,7 +101,9 @@ class SFTTrainer(SupervisedTrainer):
             seed: Of the order.
             folder: The run, for tables of samples; none if None.
             talk: How prompts become tokens; as the tokenizer's model does it if None.
+            teacher: Whose probabilities of the answers are imitated.
         """
+        self.teacher = teacher
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.folder = folder
         self.dtype = pick_dtype(config.learn.dtype, model.device)
@@ -134,6 +139,25 @@ class SFTTrainer(SupervisedTrainer):
             weight = self.model.head_weight(hidden.dtype)
             return cross_entropy(hidden, weight, packed.targets, places=packed.places)
 
+    def _step_loss(self, packed: Packed) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is learned from, and what a teacher measures besides."""
+        if self.teacher is None:
+            return self._loss(packed)[0], {}
+        packed = packed.to(self.model.device)
+        seen = {"positions": packed.positions, "mask": packed_mask(packed.segments)}
+        with autocast(self.dtype, self.model.device):
+            hidden = self.model(packed.ids, **seen)
+            weight = self.model.head_weight(hidden.dtype)
+            loss, found = self.teacher.loss(
+                hidden, weight, packed.targets, packed.places, packed.ids, **seen
+            )
+        return loss, {f"train/{name}": value for name, value in found.items()}
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The model, and its teacher."""
+        return [self.model, *([] if self.teacher is None else [self.teacher.model])]
+
     def _packs(self, texts: Sequence[TokenRow]) -> list[Packed]:
         """Rows of the run's length; of own data, which differ more, of several lengths."""
         parts = [(list(range(len(texts))), self.length)]
@@ -157,8 +181,11 @@ class SFTTrainer(SupervisedTrainer):
         learned = sum(num_targets(self.texts[i], self.length) for i in chosen)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
-            loss, _ = self._loss(packs[number])
-            return loss, {"train/loss": loss.detach()}
+            with routes_of(self.model) as routes:
+                loss, found = self._step_loss(packs[number])
+            keep = packs[number].segments.to(loss.device) != 0 if routes else None
+            total, balance = with_balance(loss, routes, self.model.config, keep=keep)
+            return total, {"train/loss": loss.detach(), **found, **balance}
 
         return self._step([len(packed.places) / max(learned, 1) for packed in packs], loss_of)
 

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import torch
 from playout.agents.optim.device_adam import make_adam
 from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
+from playout.agents.pretraining.pruning import Pruning
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.model.adapters.held import learned_state, load_learned
-from playout.rlhf.model.adapters.lora import dropout_at
+from playout.rlhf.model.adapters.lora import dropout_at, has_adapters
 from playout.rlhf.model.sharding import is_sharded
 from torch import Tensor, nn
 
@@ -167,10 +168,12 @@ class SupervisedTrainer(Trainer):
         seed: of order and dropout.
         parts: what learns and is saved, by name.
         learner: its optimiser.
+        pruning: keeps weights at zero that were pruned; None where none were.
         shown: metrics of the progress line, with their labels there.
     """
 
     seed: int
+    pruning: Pruning | None = None
     shown: tuple[tuple[str, str], ...] = (("train/loss", "loss"),)
 
     def _prepare(
@@ -207,7 +210,29 @@ class SupervisedTrainer(Trainer):
                 return own(min(number, last))
 
         with self._dropout():
-            return self.learner.step_parts(shares, part)
+            found = self.learner.step_parts(shares, part)
+        if self.pruning is not None:
+            self.pruning.apply()
+        return found
+
+    def prune(self, share: float, pattern: str) -> None:
+        """Set a share of the weights of the model's layers to zero, for good.
+
+        Args:
+            share: Above 0 and below 1.
+            pattern: See `make_mask`.
+
+        Raises:
+            ConfigError: Both do not go together, or the layers do not learn themselves.
+        """
+        layers = next(iter(self.parts.values())).get_submodule("layers")
+        if self.sharded:
+            raise ConfigError("weights that are cut over ranks are not pruned: leave out --shard")
+        learned = [p.requires_grad for p in layers.parameters() if p.dim() > 1]
+        if has_adapters(layers) or not all(learned):
+            raise ConfigError("adapters leave the weights as they are: prune without --lora-rank")
+        routers = [name for name, _ in layers.named_parameters() if ".router." in name]
+        self.pruning = Pruning(layers, share, pattern, skip=routers)
 
     def _dropout(self) -> AbstractContextManager[None]:
         """Inside, adapters drop what this step's number says, and the rank's where there are many.
@@ -249,4 +274,6 @@ class SupervisedTrainer(Trainer):
         """Continue from `state_dict()`."""
         for name, part in self.parts.items():
             load_learned(part, state[name])
+        if self.pruning is not None:
+            self.pruning.again()
         self.learner.load_state_dict(state["optimizer"])

@@ -33,6 +33,8 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_
 LLAMA3 |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 OTHER_YARN = YARN | {"mscale": 0.7, "mscale_all_dim": 0.5, "beta_fast": 20.0, "truncate": False}
 WINDOW = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}
+QWEN_EXPERTS = {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
+QWEN_EXPERTS |= {"head_dim": 16, "norm_topk_prob": True, "attention_bias": True}
 ROPES = {
     "llama3": LLAMA3,
     "linear": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 3.0},
@@ -67,6 +69,18 @@ CASES = {
             "no_rope_layers": [1, 0, 0, 1],
         },
     ),
+    "mixtral": ("mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2}),
+    "mixtral, window": (
+        "mixtral",
+        {
+            "num_local_experts": 3,
+            "num_experts_per_tok": 1,
+            "sliding_window": 9,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen3_moe": ("qwen3_moe", QWEN_EXPERTS),
+    "qwen3_moe, weights as they are": ("qwen3_moe", QWEN_EXPERTS | {"norm_topk_prob": False}),
 }
 IDS = (torch.arange(160).view(2, 80) * 7 + torch.arange(80) ** 2) % 131
 

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
+from playout.rlhf.commands.curation_options import (
+    CurationOptions,
+    Texts,
+    curated,
+    mixed_texts,
+    say_passes,
+)
 from playout.rlhf.commands.memory_options import (
     MicrobatchOptions,
     ShardOptions,
@@ -14,6 +21,8 @@ from playout.rlhf.commands.memory_options import (
     spread,
 )
 from playout.rlhf.commands.options import Data, Size, StageOptions, data_file, stage_command
+from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
+from playout.rlhf.commands.teacher_options import TeacherOptions, load_teacher
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -44,11 +53,35 @@ class ShapeOptions:
     """Tokens of the vocabulary that is learned."""
     context: int = 0
     """Longest text that the model reads, in tokens; rows are as long unless --length says less."""
+    experts: int = 0
+    """Mixture of so many experts in every layer; unless --intermediate-size gives their width, the
+    chosen ones together cost a token what one feed-forward layer would."""
+    active: int = 0
+    """With --experts: how many of them a token goes to; 0 takes 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterOptions:
+    """How a new mixture of experts learns to divide its tokens; kept with the model."""
+
+    router_balance: float = 0.01
+    """With --experts: weight of the loss that spreads tokens evenly over experts."""
+    router_z: float = 0.001
+    """With --experts: weight of the loss that keeps the router's logits small."""
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(ShapeOptions, MicrobatchOptions, ShardOptions, StageOptions):
+class Command(
+    CurationOptions,
+    ShapeOptions,
+    RouterOptions,
+    TeacherOptions,
+    PruneOptions,
+    MicrobatchOptions,
+    ShardOptions,
+    StageOptions,
+):
     """Pretrain on text; the model is left in RUN/model."""
 
     text: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
@@ -122,7 +155,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     check_shard(command, compile=command.compile)
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
-    own = None
+    own, mixed = None, mixed_texts(command)
     if command.text:
         own = Datasets("files").texts(command.text)
         if not all(own):
@@ -132,20 +165,28 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     run = open_stage(
         command,
         "pretrain",
-        lambda: {"material": "files" if own else choose_source(command.data)},
+        lambda: {"material": "files" if own or mixed else choose_source(command.data)},
         rows=rows,
     )
-    texts, heldout = own or Datasets(run.config["material"]).texts()
+    if mixed is None:
+        train_side, heldout = own or Datasets(run.config["material"]).texts()
+        mixed = Texts({"": train_side}, {"": heldout}, {})
 
     def make() -> Tokenizer:
-        if command.base or command.tokenizer:
-            return Tokenizer.load(model_folder(command.base) if command.base else command.tokenizer)
-        return Tokenizer.train(texts, vocab_size=command.vocab_size or numbers.vocab_size)
+        if model := command.base or command.teacher:
+            return Tokenizer.load(command.tokenizer or model_folder(model))
+        if command.tokenizer:
+            return Tokenizer.load(command.tokenizer)
+        return Tokenizer.train(texts.learned, vocab_size=command.vocab_size or numbers.vocab_size)
 
-    build = _encoder if command.encoder else _decoder
     with discarded_unused(run, command):
+        texts = curated(command, mixed, run, quiet=command.quiet, seed=command.seed)
         tokenizer = own_tokenizer(run, make)
-        trainer = build(command, tokenizer, texts, heldout)
+        trainer: PretrainTrainer | MaskedTrainer
+        if command.encoder:
+            trainer = _encoder(command, tokenizer, texts)
+        else:
+            trainer = _decoder(command, tokenizer, texts, run)
     trainer.model.recompute = command.checkpoint_activations
     set_threads(run, trainer.model.config.hidden_size, command.threads)
     train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
@@ -180,8 +221,21 @@ def _shape(command: Command, vocab_size: int, **tokens: int) -> TransformerConfi
     inner = command.intermediate_size or sized.intermediate_size
     if command.hidden_size and not command.intermediate_size:
         inner = -(-8 * hidden // 24) * 8  # 8/3 of the width, a multiple of eight
+    mixture: dict[str, Any] = {}
+    if command.experts:
+        active = command.active or min(2, command.experts)
+        if not command.intermediate_size:
+            inner = -(-inner // (8 * active)) * 8
+        mixture = {
+            "model_type": "mixtral",
+            "num_experts": command.experts,
+            "num_experts_per_tok": active,
+            "router_aux_loss_coef": command.router_balance,
+            "router_z_loss_coef": command.router_z,
+        }
     return replace(
         sized,
+        **mixture,
         hidden_size=hidden,
         intermediate_size=inner,
         num_hidden_layers=command.layers or sized.num_hidden_layers,
@@ -207,6 +261,18 @@ def _check_shape(command: Command) -> None:
     if command.base and (given or command.tokenizer or command.encoder):
         also = (given or ["--tokenizer" if command.tokenizer else "--encoder"])[0]
         raise ConfigError(f"{also} shapes a new model; leave it out with --base")
+    if command.active and not command.experts:
+        raise ConfigError("--active chooses among experts; say how many there are: --experts 8")
+    if command.sparsity and not command.base:
+        raise ConfigError("there is nothing to prune in a new model; name one with --base RUN")
+    if command.corpus and (command.text or command.data != "auto"):
+        raise ConfigError("--corpus names all texts; leave out --text and --data")
+    if command.corpus and command.encoder:
+        raise ConfigError("an encoder learns from one corpus; give --text")
+    if command.teacher and command.encoder:
+        raise ConfigError("a teacher predicts next tokens, an encoder masked ones")
+    if command.teacher and command.vocab_size:
+        raise ConfigError("the vocabulary is the teacher's; leave out --vocab-size")
     if command.tokenizer and command.vocab_size:
         raise ConfigError("--vocab-size is that of a new vocabulary; leave it out with --tokenizer")
     if command.vocab_size and command.vocab_size < MIN_VOCAB_SIZE:
@@ -250,11 +316,10 @@ def _new_shape(command: Command, tokenizer: Tokenizer) -> TransformerConfig:
     )
 
 
-def _decoder(
-    command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
-) -> PretrainTrainer:
+def _decoder(command: Command, tokenizer: Tokenizer, texts: Texts, run: RunDir) -> PretrainTrainer:
     from playout.agents.runs.devices import resolve_device
-    from playout.rlhf.data.batches import Corpus
+    from playout.errors import ConfigError
+    from playout.rlhf.model.adapters.held import is_quantised
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.supervised.pretrain import PretrainTrainer
@@ -263,21 +328,32 @@ def _decoder(
     home = first_device(command, device)
     if command.base:
         model, _ = load_model(command.base, device=home)
+        if is_quantised(model):
+            raise ConfigError(f"{command.base} is quantised and cannot learn; train what it was")
+        model = narrow(command, model)
     else:
         model = Transformer(_new_shape(command, tokenizer), seed=command.seed).to(home)
+    size = _size(command, model.config.max_position_embeddings)
+    train, heldout, each = texts.corpora(tokenizer)
+    if not command.quiet:
+        say_passes(texts, train, size.steps * size.rows * size.length)
     spread(model, command, device)
-    return PretrainTrainer(
+    trainer = PretrainTrainer(
         model,
-        Corpus.of(tokenizer, texts),
-        Corpus.of(tokenizer, heldout[:400]),
-        _size(command, model.config.max_position_embeddings),
+        train,
+        heldout,
+        size,
         seed=command.seed,
+        teacher=load_teacher(
+            command, run, model.config, tokenizer, device=device, length=size.length
+        ),
+        each=each,
     )
+    drop(command, trainer)
+    return trainer
 
 
-def _encoder(
-    command: Command, tokenizer: Tokenizer, texts: list[str], heldout: list[str]
-) -> MaskedTrainer:
+def _encoder(command: Command, tokenizer: Tokenizer, texts: Texts) -> MaskedTrainer:
     from playout.agents.runs.devices import resolve_device
     from playout.rlhf.model.heads import MaskedTokenHead
     from playout.rlhf.model.transformer import Transformer
@@ -294,7 +370,7 @@ def _encoder(
         model,
         head,
         tokenizer,
-        (texts, heldout),
+        (texts.learned, texts.examined),
         _size(command, shape.max_position_embeddings),
         pairs=command.pairs,
         seed=command.seed,

@@ -26,6 +26,8 @@ from playout.rlhf.commands.options import (
     data_file,
     stage_command,
 )
+from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
+from playout.rlhf.commands.teacher_options import TeacherOptions, load_teacher
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
@@ -34,7 +36,15 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(TextOptions, AdapterOptions, MicrobatchOptions, ShardOptions, StageOptions):
+class Command(
+    TextOptions,
+    TeacherOptions,
+    PruneOptions,
+    AdapterOptions,
+    MicrobatchOptions,
+    ShardOptions,
+    StageOptions,
+):
     """Imitate demonstrations; the model is left in RUN/model."""
 
     base: RequiredRun = ""
@@ -119,6 +129,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     if source != "":
         own = Datasets("files").demonstrations(source, join=join, by=by)
     model, tokenizer = load_model(command.base, ["pretrain"], device=first_device(command, device))
+    if command.sparsity and command.lora_rank:
+        raise ConfigError("adapters leave the weights as they are: prune without --lora-rank")
+    model = narrow(command, model)
     adapt(
         model,
         command,
@@ -158,9 +171,20 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         if own and talk.speaks_in_turns:  # the texts that come with playout are to be continued
             train_side = as_turns(sides[0])
             sides = train_side, train_side if sides[1] is sides[0] else as_turns(sides[1])
-        trainer = SFTTrainer(
-            model, tokenizer, sides, config, seed=command.seed, folder=run.path, talk=talk
+        teacher = load_teacher(
+            command, run, model.config, tokenizer, device=model.device, length=config.length
         )
+        trainer = SFTTrainer(
+            model,
+            tokenizer,
+            sides,
+            config,
+            seed=command.seed,
+            folder=run.path,
+            talk=talk,
+            teacher=teacher,
+        )
+        drop(command, trainer)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])
     mark_finished(run, quiet=command.quiet)

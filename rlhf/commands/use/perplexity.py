@@ -48,8 +48,8 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import answer_dtype
     from playout.rlhf.generation.conversation import conversation_format
+    from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.stages.threads import decoding_threads
     from playout.rlhf.supervised.perplexity import as_scored, likelihoods, summed
 
@@ -59,7 +59,7 @@ def main(command: Command) -> int:
         raise ConfigError("--logprobs are written with the measures: name a file with --json OUT")
     given = _read(command.texts, command.document)
     device = resolve_device(command.device)
-    weights = pick_dtype(command.weights)
+    weights = held_type(command.weights)
     model, tokenizer = load_model(command.run, device=device, weights=weights)
     talk = conversation_format(tokenizer)
     texts = [as_scored(talk, *_parts(row, where), where) for where, row in given]

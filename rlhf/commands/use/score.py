@@ -35,7 +35,7 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.own_code import trust_modules
     from playout.rlhf.data.conversations import prompt_text
-    from playout.rlhf.model.transformer import pick_dtype
+    from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
     from playout.rlhf.stages.threads import use_threads
     from playout.rlhf.supervised.reward import RewardModel
@@ -52,7 +52,7 @@ def main(command: Command) -> int:
         command.run,
         dtype=command.dtype,
         device=resolve_device(command.device),
-        weights=pick_dtype(command.weights),
+        weights=held_type(command.weights),
     )
     if isinstance(reward, RewardModel):
         scores = reward(texts)

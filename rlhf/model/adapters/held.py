@@ -23,10 +23,12 @@ __all__ = [
     "QuantizedProjection",
     "held_type",
     "hold_weights",
+    "is_quantised",
     "learned_state",
     "learning_copy",
     "load_learned",
     "nf4_values",
+    "weight_bytes",
 ]
 
 HELD = {
@@ -86,6 +88,19 @@ class QuantizedProjection(Projection):
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
         self.register_parameter("bias", base.bias)
+
+    @classmethod
+    def of_codes(
+        cls, codes: Tensor, scales: Tensor, shape: tuple[int, int], bias: nn.Parameter | None
+    ) -> "QuantizedProjection":
+        """The projection of codes that were made before, as the attributes say."""
+        found = cls.__new__(cls)
+        nn.Module.__init__(found)
+        found._shape = shape
+        found.register_buffer("codes", codes, persistent=False)
+        found.register_buffer("scales", scales, persistent=False)
+        found.register_parameter("bias", bias)
+        return found
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -159,8 +174,10 @@ def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
     if quantised:
         for owner in [m for m in model.modules() if not isinstance(m, QuantizedProjection)]:
             for name, child in list(owner.named_children()):
-                if type(child) is Projection and not any(
-                    p.requires_grad for p in child.parameters()
+                if (
+                    type(child) is Projection
+                    and name != "router"
+                    and not any(p.requires_grad for p in child.parameters())
                 ):
                     setattr(owner, name, QuantizedProjection(child, kind))
     plain_kind = torch.bfloat16 if quantised else kind
@@ -168,6 +185,18 @@ def hold_weights(model: Transformer, kind: torch.dtype) -> Transformer:
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(plain_kind)
     return model
+
+
+def is_quantised(model: nn.Module) -> bool:
+    """Whether weights of a model are held as codes, with no adapters above them or with some."""
+    return any(isinstance(module, QuantizedProjection) for module in model.modules())
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """What all weights take, codes and scales among them; tables of positions are none."""
+    tables = [buffer for name, buffer in model.named_buffers() if name in ("cos", "sin")]
+    found = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    return found - sum(t.numel() * t.element_size() for t in tables)
 
 
 def learning_copy(model: Transformer) -> Transformer:

@@ -87,13 +87,18 @@ def linear_layers(block: Block) -> dict[str, dict[str, slice]]:
     keys = config.num_key_value_heads * config.head_dim
     inner = config.intermediate_size
     whole = slice(None)
-    return {
+    attention = {
         "qkv_proj": {
             "q_proj": slice(0, queries),
             "k_proj": slice(queries, queries + keys),
             "v_proj": slice(queries + keys, queries + 2 * keys),
         },
         "o_proj": {"o_proj": whole},
+    }
+    if config.num_experts:  # experts take none: PEFT knows no adapters of single ones
+        return attention
+    return {
+        **attention,
         "gate_up_proj": {"gate_proj": slice(0, inner), "up_proj": slice(inner, 2 * inner)},
         "down_proj": {"down_proj": whole},
     }
@@ -215,6 +220,9 @@ def add_adapters(model: Transformer, config: LoRAConfig, *, seed: int = 0) -> li
     """Freeze the model and give it adapters; returns the parameters to train."""
     if has_adapters(model):
         raise ConfigError("the model has adapters already; merge them first")
+    layers = linear_layers(model.blocks[0])
+    if not any(t in config.targets for name, parts in layers.items() for t in (name, *parts)):
+        raise ConfigError("experts take no adapters: LoRA targets must name some of the attention")
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     scale = config.alpha / config.rank

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from playout.errors import CheckpointError, ConfigError
+from playout.rlhf.model.checkpoints.quantised import quantisation_of
 from playout.rlhf.model.config import RopeScaling, TransformerConfig
 
 __all__ = ["class_name", "config_from_json", "config_to_json", "read_config", "read_json"]
@@ -22,10 +23,18 @@ CLASSES = {
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
     "smollm3": "SmolLM3",
+    "mixtral": "Mixtral",
+    "qwen3_moe": "Qwen3Moe",
 }
 """model_type -> how the names of its classes begin in `transformers`."""
+EXPERT_NAMES = {
+    "mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+    "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+}
+"""model_type of a mixture of experts -> its room in a layer, and an expert's three matrices."""
 MAX_JSON_BYTES = 64 << 20
 MAX_LAYERS = 4096
+MAX_EXPERTS = 4096
 
 _REQUIRED = [
     "vocab_size",
@@ -55,13 +64,22 @@ _ASSUMED: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "rope_theta": 2e6,
     },
+    "mixtral": {
+        "max_position_embeddings": 131072,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1e6,
+    },
+    "qwen3_moe": {"max_position_embeddings": 32768, "num_key_value_heads": 4},
 }
 # What a configuration may say that this model does not do, with the value that it does.
 _FIXED: dict[str, Any] = {
     "hidden_act": "silu",
     "partial_rotary_factor": 1.0,
-    "quantization_config": None,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
 }
+_ROUTER = ["num_experts_per_tok", "router_aux_loss_coef", "router_z_loss_coef"]
 # The fields of each rotary scaling.
 _SCALINGS = {
     "linear": ["factor"],
@@ -114,6 +132,8 @@ def config_to_json(config: TransformerConfig, architecture: str | None = None) -
     Raises:
         ConfigError: the architecture has no words for this shape.
     """
+    if bool(config.num_experts) != (config.model_type in EXPERT_NAMES):
+        raise ConfigError(f"model_type {config.model_type!r} does not say how many experts")
     if config.model_type not in CLASSES:
         raise ConfigError(f"{config.model_type!r} is none of {', '.join(CLASSES)}")
     kind = config.model_type if config.causal else ENCODER
@@ -145,11 +165,17 @@ def _words(config: TransformerConfig) -> dict[str, Any]:
     """Biases, windows and positions as the architecture says them."""
     kind, layers = config.model_type, range(config.num_hidden_layers)
     found: dict[str, Any] = {}
-    if kind in ("llama", "qwen3", "smollm3"):
+    if kind in ("llama", "qwen3", "smollm3", "qwen3_moe"):
         found["attention_bias"] = config.attention_bias
     if kind in ("llama", "smollm3"):
         found["mlp_bias"] = config.mlp_bias
-    if kind != "llama":
+    if kind in EXPERT_NAMES:
+        count = "num_local_experts" if kind == "mixtral" else "num_experts"
+        found |= {count: config.num_experts} | {name: getattr(config, name) for name in _ROUTER}
+    if kind == "qwen3_moe":
+        inner = {"moe_intermediate_size": config.intermediate_size}
+        found |= {**inner, "norm_topk_prob": config.norm_topk_prob, "use_sliding_window": False}
+    elif kind != "llama":
         found["sliding_window"] = config.sliding_window or None
     if kind in ("qwen2", "qwen3", "smollm3"):
         limited = set(config.sliding_layers)
@@ -191,6 +217,7 @@ def config_from_json(values: Mapping[str, Any], source: str) -> TransformerConfi
         if found is not None and found != supported:
             shown = f"{found!r:.80}"
             raise CheckpointError(f"{source}: {name}={shown} is not supported")
+    quantisation_of(values, source)  # of a kind that can be read
     fields: dict[str, Any] = {"causal": kind != ENCODER}
     if kind in CLASSES:
         common = {"rms_norm_eps": 1e-6, "tie_word_embeddings": False}
@@ -233,8 +260,10 @@ def config_from_json(values: Mapping[str, Any], source: str) -> TransformerConfi
 
 def _variants(kind: str, values: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Biases, norms, windows and layers without positions."""
-    found: dict[str, Any] = {"qk_norm": kind == "qwen3"}
-    if kind in ("llama", "qwen3", "smollm3"):
+    found: dict[str, Any] = {"qk_norm": kind in ("qwen3", "qwen3_moe")}
+    if kind in EXPERT_NAMES:
+        found |= _experts(kind, values)
+    if kind in ("llama", "qwen3", "smollm3", "qwen3_moe"):
         found["attention_bias"] = found["output_bias"] = _flag(values, "attention_bias")
     if kind in ("llama", "smollm3"):
         found["mlp_bias"] = _flag(values, "mlp_bias")
@@ -248,21 +277,46 @@ def _variants(kind: str, values: Mapping[str, Any], count: int) -> dict[str, Any
             rotates = [(layer + 1) % interval for layer in layers]
         found["nope_layers"] = tuple(layer for layer in layers if not rotates[layer])
     window = values.get("sliding_window", 4096 if kind == "mistral" else None)
-    if kind == "llama" or (kind != "mistral" and not _flag(values, "use_sliding_window")):
+    everywhere = kind in ("mistral", "mixtral")
+    if kind in ("llama", "qwen3_moe") or not (everywhere or _flag(values, "use_sliding_window")):
         window = None
     if window is None:
         return found
     if not isinstance(window, int):
         raise ConfigError(f"sliding_window={window!r} is not a number")
-    types = None if kind == "mistral" else _per_layer(values, "layer_types", count)
+    types = None if everywhere else _per_layer(values, "layer_types", count)
     if types is not None:
         limited = [layer for layer in layers if types[layer] == "sliding_attention"]
     elif kind == "smollm3":
         limited = list(found["nope_layers"])
     else:
-        first = 0 if kind == "mistral" else values.get("max_window_layers", 28)
+        first = 0 if everywhere else values.get("max_window_layers", 28)
         limited = [layer for layer in layers if layer >= first]
     return {**found, "sliding_window": window, "sliding_layers": tuple(limited)}
+
+
+def _experts(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """How many experts there are, how wide, and how they are chosen."""
+    qwen = kind == "qwen3_moe"
+    # transformers 5 calls them by either name.
+    count = values.get("num_local_experts", values.get("num_experts", 128 if qwen else 8))
+    found = {
+        "num_experts": count,
+        "num_experts_per_tok": values.get("num_experts_per_tok", 8 if qwen else 2),
+        "router_aux_loss_coef": values.get("router_aux_loss_coef", 0.001),
+        "router_z_loss_coef": values.get("router_z_loss_coef", 0.0),
+    }
+    if qwen:
+        found["intermediate_size"] = values.get("moe_intermediate_size", 768)
+        found["norm_topk_prob"] = _flag(values, "norm_topk_prob")
+        if _flag(values, "use_sliding_window"):
+            raise ConfigError("use_sliding_window=True is not supported")
+    for name, value in found.items():
+        if not isinstance(value, int | float if "coef" in name else int):
+            raise ConfigError(f"{name}={value!r} is not a number")
+    if count > MAX_EXPERTS:
+        raise ConfigError(f"{count} experts are too many")
+    return found
 
 
 def _flag(values: Mapping[str, Any], name: str) -> bool:

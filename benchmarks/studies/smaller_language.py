@@ -1,0 +1,247 @@
+"""The language side of the study of compression: what each way to save costs a small Transformer.
+
+One model is trained on text; others learn for as many steps with half the width, alone or from the
+first one's probabilities, with experts at the same cost a token, or from half of the text. The
+first one is also held in fewer bits, and pruned and trained on. Quality is held-out bits a byte,
+speed the tokens that one answer takes a second. compression.py draws it beside the board networks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from playout.rlhf.data.batches import Corpus
+from playout.rlhf.data.curation.curate import Filters, curate
+from playout.rlhf.data.datasets import Datasets, choose_source
+from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.held import HELD, hold_weights, learning_copy, weight_bytes
+from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
+from playout.rlhf.model.adapters.teacher import DistillConfig, Teacher
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
+from playout.rlhf.supervised.trainer import LearnConfig
+
+EXPERTS, ACTIVE = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all runs of a seed share."""
+
+    texts: tuple[str, ...]
+    tokenizer: Tokenizer
+    train: Corpus
+    heldout: Corpus
+    width: int
+    layers: int
+    steps: int
+    length: int
+    seed: int
+
+    def shape(self, width: int) -> TransformerConfig:
+        """A dense model of a width."""
+        heads = max(2, width // 32)
+        return TransformerConfig(
+            vocab_size=self.tokenizer.vocab_size,
+            hidden_size=width,
+            intermediate_size=-(-8 * width // (24 * ACTIVE)) * 8 * ACTIVE,
+            num_hidden_layers=self.layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=max(128, self.length),
+        )
+
+    def trained(
+        self,
+        model: Transformer,
+        *,
+        share: float = 1.0,
+        train: Corpus | None = None,
+        teacher: Transformer | None = None,
+        prepare: Callable[[PretrainTrainer], None] | None = None,
+    ) -> Transformer:
+        """The model after a share of the steps, from labels or from a teacher."""
+        learn = LearnConfig(2e-3 if share == 1.0 else 5e-4, weight_decay=0.1)
+        steps = max(1, round(share * self.steps))
+        trainer = PretrainTrainer(
+            model,
+            train or self.train,
+            self.heldout,
+            PretrainConfig(steps=steps, rows=16, length=self.length, learn=learn),
+            seed=self.seed,
+            teacher=None if teacher is None else Teacher(teacher, DistillConfig()),
+        )
+        if prepare is not None:
+            prepare(trainer)
+        while not trainer.finished:
+            trainer.update()
+        return model
+
+    def bits(self, model: Transformer) -> float:
+        """Held-out bits a byte, in the type in which it learned."""
+        config = PretrainConfig(steps=1, rows=16, length=self.length)
+        trainer = PretrainTrainer(
+            learning_copy(model), self.train, self.heldout, config, seed=self.seed
+        )
+        return trainer.evaluate()["eval/bits_per_byte"]
+
+
+def setting(*, quick: bool, seed: int) -> Setting:
+    """The texts, and sizes for some seconds or for some minutes a run."""
+    texts, held = Datasets(choose_source("synthetic" if quick else "auto")).texts()
+    vocabulary, length = (512, 48) if quick else (2048, 128)
+    texts = texts[:1500] if quick else texts
+    tokenizer = Tokenizer.train(texts[:5000], vocab_size=vocabulary)
+    width, layers, steps = (64, 2, 120) if quick else (128, 4, 2000)
+    return Setting(
+        tuple(texts),
+        tokenizer,
+        Corpus.of(tokenizer, texts),
+        Corpus.of(tokenizer, held[:400]),
+        width,
+        layers,
+        steps,
+        length,
+        seed,
+    )
+
+
+def tokens_a_second(model: Transformer, *, steps: int = 60) -> float:
+    """Of one answer, by the compiled step where it serves."""
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(1, steps + 2)
+    decoder.compiled = True
+    decoder.prefill(torch.tensor([[5]]), torch.tensor([1]))
+    token = torch.tensor([7])
+    decoder.step(token)
+    begun = time.perf_counter()
+    for _ in range(steps):
+        decoder.step(token)
+    return steps / (time.perf_counter() - begun)
+
+
+def active_parameters(model: Transformer) -> int:
+    """Weights of the layers that a token is multiplied with, zeros left out."""
+    config, total = model.config, 0
+    for block in model.blocks:
+        for name, module in block.named_modules():
+            if hasattr(module, "dense"):
+                used = int((module.dense() != 0).sum())
+                chosen = config.num_experts_per_tok / max(1, config.num_experts)
+                total += round(used * (chosen if name.startswith("experts.") else 1.0))
+    return total
+
+
+def _row(name: str, group: str, model: Transformer, bits: float, **more: Any) -> dict[str, Any]:
+    layers = list(model.layers.parameters())
+    zeros = sum(int((p == 0).sum()) for p in layers if p.ndim > 1)
+    size = weight_bytes(model) - 4 * zeros
+    return {
+        "model": name,
+        "kind": group,
+        "weights a token": active_parameters(model),
+        "kB": size / 1000,
+        "bits a byte": bits,
+        "tokens/s": tokens_a_second(model),
+        **more,
+    }
+
+
+def rows_of_seed(shared: Setting) -> list[dict[str, Any]]:
+    """Every way to save once, in one order."""
+    seed, width = shared.seed, shared.width
+    begun = time.perf_counter()
+    dense = shared.trained(Transformer(shared.shape(width), seed=seed))
+    minutes = (time.perf_counter() - begun) / 60
+    rows = [_row(f"dense {width}", "dense", dense, shared.bits(dense), minutes=minutes)]
+
+    def add(name: str, group: str, make: Callable[[], Transformer]) -> None:
+        start = time.perf_counter()
+        model = make()
+        took = (time.perf_counter() - start) / 60
+        rows.append(_row(name, group, model, shared.bits(model), minutes=took))
+        print(rows[-1], flush=True)
+
+    half = shared.shape(width // 2)
+    frozen = learning_copy(dense).requires_grad_(False)
+    add(f"dense {width // 2}", "dense", lambda: shared.trained(Transformer(half, seed=seed)))
+    add(
+        f"{width // 2}, taught by {width}",
+        "distilled",
+        lambda: shared.trained(Transformer(half, seed=seed), teacher=frozen),
+    )
+    mixture = replace(
+        shared.shape(width),
+        model_type="mixtral",
+        num_experts=EXPERTS,
+        num_experts_per_tok=ACTIVE,
+        intermediate_size=shared.shape(width).intermediate_size // ACTIVE,
+    )
+    add(
+        f"{width}, {ACTIVE} of {EXPERTS} experts",
+        "experts",
+        lambda: shared.trained(Transformer(mixture, seed=seed)),
+    )
+    for kind in ("int8", "nf4"):
+        add(
+            f"{width} in {kind}",
+            "quantised",
+            lambda kind=kind: hold_weights(  # type: ignore[misc]
+                learning_copy(dense).requires_grad_(False), HELD[kind]
+            ),
+        )
+    for pattern, share in (("unstructured", 0.75), ("2:4", 0.5), ("heads", 0.5), ("channels", 0.5)):
+
+        def pruned(pattern: str = pattern, share: float = share) -> Transformer:
+            copy = learning_copy(dense)
+            if pattern in NARROWED:
+                return shared.trained(narrowed(copy, share, pattern), share=0.25)
+            return shared.trained(
+                copy, share=0.25, prepare=lambda trainer: trainer.prune(share, pattern)
+            )
+
+        add(f"{width}, {100 * share:.0f} % pruned ({pattern})", "pruned", pruned)
+    for name, kept in halves(shared.texts, seed).items():
+        texts = [text for text, stays in zip(shared.texts, kept, strict=True) if stays]
+        corpus = Corpus.of(shared.tokenizer, texts)
+        add(
+            f"{width}, {name}",
+            "data",
+            lambda corpus=corpus: shared.trained(  # type: ignore[misc]
+                Transformer(shared.shape(width), seed=seed), train=corpus
+            ),
+        )
+    return rows
+
+
+def halves(texts: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """Ways to leave out text: half by chance, and what filters take."""
+    chance = np.random.default_rng(seed).permutation(len(texts)) < len(texts) // 2
+    filtered = curate(texts, Filters(quality="any", dedup="near"), seed=seed).kept
+    return {
+        "half of the text by chance": chance,
+        f"{100 * filtered.mean():.0f} % of the text, filtered": filtered,
+    }
+
+
+def language_rows(*, quick: bool, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """A row for each way to save, means over the seeds, with the spread of the quality."""
+    found = [rows_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
+    rows = []
+    for same in zip(*found, strict=True):
+        bits = [row["bits a byte"] for row in same]
+        base = [rows[0]["bits a byte"] for rows in found]
+        more = [own - other for own, other in zip(bits, base, strict=True)]
+        means = {
+            key: float(np.mean([row[key] for row in same]))
+            for key, value in same[0].items()
+            if isinstance(value, float | int)
+        }
+        rows.append({**same[0], **means, "more bits": (min(more), max(more))})
+    return rows

@@ -1,0 +1,60 @@
+"""Flags of pruning: which weights of the base go before its first step, while the others learn on.
+
+The words are those of `playout pretrain-trunk`. They cost no torch; zeros are agents/pretraining/
+pruning.py's, heads and channels model/adapters/narrowed.py's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.model.transformer import Transformer
+    from playout.rlhf.supervised.trainer import SupervisedTrainer
+
+__all__ = ["PruneOptions", "drop", "narrow"]
+
+Pattern = Annotated[
+    Literal["unstructured", "2:4", "heads", "channels"],
+    arg(metavar="unstructured|2:4|heads|channels"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """Making the base smaller before it learns on."""
+
+    sparsity: float = 0.0
+    """Share of the layers' weights that go before the first step."""
+    pattern: Pattern = "unstructured"
+    """Which: the smallest of each matrix (unstructured) or two of every four (2:4) become zero and
+    stay there; whole heads or channels are removed, and the model is smaller and faster for it."""
+
+
+def narrow(command: PruneOptions, model: Transformer) -> Transformer:
+    """The model without the heads or channels that go; the model itself where none do.
+
+    Raises:
+        ConfigError: The flags mean nothing.
+    """
+    from playout.errors import ConfigError
+    from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
+
+    if not command.sparsity:
+        if command.pattern != "unstructured":
+            raise ConfigError(f"--pattern {command.pattern} needs --sparsity, such as 0.5")
+        return model
+    if command.pattern in NARROWED:
+        return narrowed(model, command.sparsity, command.pattern)
+    return model
+
+
+def drop(command: PruneOptions, trainer: SupervisedTrainer) -> None:
+    """Sets to zero what becomes zero, and keeps it there while the trainer learns."""
+    from playout.rlhf.model.adapters.narrowed import NARROWED
+
+    if command.sparsity and command.pattern not in NARROWED:
+        trainer.prune(command.sparsity, command.pattern)

@@ -1,0 +1,1 @@
+"""Which texts are worth learning from: duplicates, quality, likeness to a domain, mixtures."""
