@@ -12,7 +12,7 @@ from typing import Any
 
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.directory import RunDir
-from playout.rlhf.evaluation.suites.material import stage_of
+from playout.rlhf.evaluation.suites.material import base_of, stage_of
 from playout.rlhf.model.folder import model_digest, model_folder
 from playout.rlhf.model.transformer import Transformer
 
@@ -59,8 +59,7 @@ def _stages(source: Path) -> list[RunDir]:
     at: Path | None = source
     while at is not None and (run := stage_of(at)) is not None and len(found) < 20:
         found.insert(0, run)
-        base = run.config.get("base")
-        at = Path(str(base)) if base else None
+        at = base_of(run)
     return found
 
 

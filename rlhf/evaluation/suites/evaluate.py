@@ -74,7 +74,7 @@ def evaluate_suites(
         raise ConfigError(
             "--memorisation needs the training text, which is not known here: --training-text FILE"
         )
-    material = Material(read.heldout, subject.prompt)
+    material = Material(read.heldout, read.unknown, subject.prompt)
     asking = Asking(shots=options.shots, chat=options.chat, dtype=subject.dtype)
     suites = _suites(options, material)
     rival = None if options.against is None else other(options.against)

@@ -17,7 +17,7 @@ from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
 from playout.rlhf.model.folder import MODEL, model_folder
 
-__all__ = ["TrainingText", "stage_of", "training_text"]
+__all__ = ["TrainingText", "base_of", "stage_of", "training_text"]
 
 _NAMED = ("auto", "real", "synthetic")
 
@@ -70,9 +70,17 @@ def training_text(path: Path) -> TrainingText:
                 _add(found, stage)
             except PlayoutError as error:
                 found.unknown = f"the texts of {stage.path} cannot be read: {error}"
-        base = run.config.get("base")
-        at = Path(str(base)) if base else None
+        at = base_of(run)
     return found
+
+
+def base_of(run: RunDir) -> Path | None:
+    """The run or folder that a stage started from; of a moved run, the stage beside it."""
+    named = run.config.get("base")
+    if not named:
+        return None
+    path, beside = Path(str(named)), run.path.parent / Path(str(named)).name
+    return beside if not path.exists() and RunDir.is_run(beside) else path
 
 
 def _add(found: TrainingText, run: RunDir) -> None:

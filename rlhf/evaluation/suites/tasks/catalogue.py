@@ -45,10 +45,12 @@ class Material:
 
     Attributes:
         heldout: Texts that it did not learn from; empty where nobody knows.
+        unknown: Why, where that is so.
         prompt: How it sees the positions of the game that it has learned, if it has.
     """
 
     heldout: Sequence[str] = ()
+    unknown: str = ""
     prompt: GamePrompt | None = None
 
 
@@ -57,7 +59,8 @@ def _texts(rest: str, material: Material, kind: str) -> list[str]:
         _must_exist(rest, kind)
         return read_texts(rest)
     if not material.heldout:
-        raise ConfigError(f"which texts were held out is not known here: --suite {kind}:FILE")
+        why = f" ({material.unknown})" if material.unknown else ""
+        raise ConfigError(f"no texts are known to be held out{why}; name some: --suite {kind}:FILE")
     return list(material.heldout)
 
 
