@@ -33,7 +33,7 @@ cdef extern from "tree/result.h" nogil:
     ctypedef struct mcts_config:
         int32_t algorithm, leaves_per_step, max_considered, num_rollouts
         int32_t prove, reuse, count_reused, fpu_parent, rescale, cache_symmetric, dense_edges
-        float c_base, c_init, fpu, virtual_loss, dirichlet_alpha, dirichlet_fraction
+        float c_base, c_init, fpu, virtual_loss, dirichlet_alpha, dirichlet_fraction, forced_playouts
         float gumbel_scale, c_visit, c_scale, uct_c
     ctypedef struct mcts_tree:
         uint64_t searches, used, capacity
@@ -119,6 +119,7 @@ cdef class SearchCore:
         c.c_base, c.c_init, c.fpu = config.c_base, config.c_init, config.fpu
         c.virtual_loss = config.virtual_loss
         c.dirichlet_alpha, c.dirichlet_fraction = config.dirichlet_alpha, config.dirichlet_fraction
+        c.forced_playouts = config.forced_playouts
         c.gumbel_scale, c.c_visit, c.c_scale, c.uct_c = (
             config.gumbel_scale, config.c_visit, config.c_scale, config.uct_c)
         self.created = True

@@ -59,6 +59,9 @@ class SearchConfig:
         fpu: PUCT: see fpu_mode.
         dirichlet_alpha: PUCT: concentration of the root's noise.
         dirichlet_fraction: PUCT: weight of the root's noise; 0 for none.
+        forced_playouts: PUCT: at a root with noise, a move that was visited once gets
+            sqrt(forced_playouts * prior * all visits) visits at least, and `action_weights` leave
+            out what it got only so (Wu 2019, section 3.2, with 2); 0 for none.
         uct_c: UCT: exploration constant in q + uct_c * sqrt(log(parent) / visits); with rewards
             along the way times half of the range of the results seen so far.
         num_rollouts: UCT: rollouts a leaf, their mean is its value.
@@ -87,6 +90,7 @@ class SearchConfig:
     fpu: float = 0.25
     dirichlet_alpha: float = 0.3
     dirichlet_fraction: float = 0.25
+    forced_playouts: float = 0.0
     uct_c: float = 2.0
     num_rollouts: int = 1
 
@@ -113,6 +117,7 @@ class SearchConfig:
             "fpu": (-100, 100),
             "dirichlet_alpha": (1e-4, 1e4),
             "dirichlet_fraction": (0, 1),
+            "forced_playouts": (0, 1000),
             "uct_c": (0, 1e6),
             "num_rollouts": (1, 1 << 20),
         }

@@ -34,6 +34,10 @@ class SelfPlayConfig:
         num_trees: games at once in a group.
         search_threads: threads that descend in a group's trees.
         num_simulations: of a move's search.
+        algorithm: of the search: "gumbel", or "puct", which draws the first moves of a game by its
+            visits and learns their shares; it wants more simulations.
+        forced_playouts: with "puct", what a move that was tried gets at least, as in SearchConfig
+            (Wu 2019, section 3.2, with 2); 0: none.
         opening_share: share of games that start from a random position; what the others play, many
             of them play alike.
         opening_plies: the most random plies before such a game.
@@ -64,6 +68,8 @@ class SelfPlayConfig:
     num_trees: int = 128
     search_threads: int = 1
     num_simulations: int = 16
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    forced_playouts: float = 0.0
     opening_share: float = 0.5
     opening_plies: int = 12
     explore_plies: int = 6
@@ -89,6 +95,10 @@ class SelfPlayConfig:
         for name in (*shares, "fast_share", "resign_check"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if not 0 <= self.forced_playouts <= 1000:
+            raise ConfigError(f"forced_playouts must be from 0 to 1000, not {self.forced_playouts}")
+        if self.forced_playouts and self.algorithm != "puct":
+            raise ConfigError('forced_playouts go with algorithm "puct"')
         if self.fast_share == 1:
             raise ConfigError("fast_share must be less than 1: nothing would be learned")
         if not -1 <= self.resign_below < 0:
@@ -325,9 +335,16 @@ class AlphaZeroConfig:
 
 
 def selfplay_search(
-    simulations: int, *, cache_size: int = 0, threads: int = 1, rescale_q: bool = False
+    simulations: int,
+    *,
+    cache_size: int = 0,
+    threads: int = 1,
+    rescale_q: bool = False,
+    algorithm: Literal["gumbel", "puct"] = "gumbel",
+    forced_playouts: float = 0.0,
+    max_legal: int = 1,
 ) -> SearchConfig:
-    """The search that makes training targets: Gumbel with its noise, and softer.
+    """The search that makes training targets: Gumbel with its noise, and softer; or PUCT with its.
 
     Args:
         simulations: a move.
@@ -335,9 +352,14 @@ def selfplay_search(
         threads: ... and this ...
         rescale_q: ... and this: for games with rewards along the way, whose values differ little in
             units of the scale of whole games.
+        algorithm: which of them.
+        forced_playouts: of PUCT.
+        max_legal: the game's most legal moves, to which PUCT's noise is fitted: 0.03 in Go 19x19.
     """
     return SearchConfig(
-        algorithm="gumbel",
+        algorithm=algorithm,
+        forced_playouts=forced_playouts,
+        dirichlet_alpha=min(1.0, 10 / max_legal),
         num_simulations=simulations,
         gumbel_scale=1.0,
         rescale_q=rescale_q,

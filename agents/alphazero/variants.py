@@ -121,6 +121,9 @@ class Variant:
             cache_size=config.cache_size,
             threads=config.selfplay.search_threads,
             rescale_q=game.step_rewards,
+            algorithm=config.selfplay.algorithm,
+            forced_playouts=config.selfplay.forced_playouts,
+            max_legal=game.max_legal,
         )
         self._numbers = ranks.share(config.selfplay.num_groups, GROUPS)
         self.brought = self.held = 0

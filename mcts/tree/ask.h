@@ -28,7 +28,13 @@ MCTS_INLINE void mcts_prefetch(const void *block) {
 /* The edge to follow from a node; -1 when a Gumbel root's schedule is through. */
 MCTS_INLINE int32_t mcts_select(const mcts_search *search, mcts_tree *tree, int32_t index, mcts_node *node,
                                 const mcts_edges *e, int blocks, int gumbel, int several, const mcts_rest *rest) {
-    if (!gumbel) return mcts_select_puct(&search->config, &search->tables, node, e, blocks, several, rest);
+    if (!gumbel) {
+        if (search->config.forced_playouts > 0.0f && !node->parent && tree->noise) {
+            const int32_t edge = mcts_select_forced(&search->config, node, e, several);
+            if (edge >= 0) return edge;
+        }
+        return mcts_select_puct(&search->config, &search->tables, node, e, blocks, several, rest);
+    }
     if (node->parent) return mcts_select_gumbel(&search->config, node, e, blocks, several, rest);
     const mcts_root root = mcts_root_of(search, index);
     return mcts_select_root(&search->config, tree, &root, node, e, blocks);

@@ -25,29 +25,6 @@ static inline int mcts_playable(const mcts_shape *shape, const mcts_tree *tree, 
     return values[node->to_play] >= node->exact;
 }
 
-/* Improved policy (Gumbel) or visit shares, by edge, over the playable edges. */
-static inline void mcts_weights(const mcts_search *search, const mcts_tree *tree, mcts_node *node, const mcts_edges *e,
-                                float *weights) {
-    const int32_t n = node->num_edges;
-    const int gumbel = search->config.algorithm == MCTS_GUMBEL, blocks = (n + 7) / 8;
-    double sum = 0.0;
-    for (int32_t i = 0; i < n; i++) weights[i] = e->visits[i];
-    if (gumbel && node->num_known < n) { /* with all known, sigma() has nothing to compare: visits serve */
-        vf sigma[MCTS_MAX_BLOCKS];
-        mcts_sigma(&search->config, node, e, blocks, 0, NULL, sigma);
-        for (int b = 0; b < blocks; b++)
-            v_store(weights + 8 * b, v_keep(mcts_allowed(node, e, b), v_mul(v_load(e->prior + 8 * b), v_exp(sigma[b]))));
-    }
-    for (int pass = 0; pass < 2 && sum <= 0.0; pass++) { /* nothing visited: the prior */
-        for (int32_t i = 0; i < n; i++) {
-            if (pass) weights[i] = e->prior[i];
-            if (!mcts_playable(&search->shape, tree, node, e, i)) weights[i] = 0.0f;
-            sum += (double)weights[i];
-        }
-    }
-    for (int32_t i = 0; i < n; i++) weights[i] = (float)((double)weights[i] / sum);
-}
-
 /* The best playable edge: Gumbel's score among the most considered, else most visits, then the higher value. */
 static inline int32_t mcts_best_edge(const mcts_search *search, const mcts_tree *tree, mcts_node *node,
                                      const mcts_edges *e, const mcts_root *root) {
@@ -67,6 +44,51 @@ static inline int32_t mcts_best_edge(const mcts_search *search, const mcts_tree 
         if (best < 0 || counts[i] > counts[best] || (counts[i] == counts[best] && scores[i] > scores[best])) best = i;
     }
     return best < 0 ? 0 : best;
+}
+
+/* Leaves out of visit counts what forced playouts alone may have brought (Wu 2019, section 3.2): of every edge but the
+ * best as many as that may be, while PUCT would still prefer the best; where one visit is left, that too.
+ */
+static inline void mcts_prune_forced(const mcts_search *search, const mcts_node *node, const mcts_edges *e, int32_t best,
+                                     float *counts) {
+    const float explore = search->tables.puct[(int64_t)(node->visits + 1.0f)];
+    const float limit = e->total[best] / e->visits[best] + explore * e->prior[best] / (e->visits[best] + 1.0f);
+    for (int32_t i = 0; i < node->num_edges; i++) {
+        if (i == best || e->visits[i] == 0.0f) continue;
+        const float q = e->total[i] / e->visits[i], u = explore * e->prior[i];
+        const float most = search->config.forced_playouts * e->prior[i] * node->visits;
+        for (float taken = 1.0f; taken * taken <= most && counts[i] > 1.0f && q + u / counts[i] < limit; taken += 1.0f)
+            counts[i] -= 1.0f;
+        if (counts[i] <= 1.0f) counts[i] = 0.0f;
+    }
+}
+
+/* Improved policy (Gumbel) or visit shares, by edge, over the playable edges. */
+static inline void mcts_weights(const mcts_search *search, const mcts_tree *tree, mcts_node *node, const mcts_edges *e,
+                                float *weights) {
+    const int32_t n = node->num_edges;
+    const int gumbel = search->config.algorithm == MCTS_GUMBEL, blocks = (n + 7) / 8;
+    double sum = 0.0;
+    for (int32_t i = 0; i < n; i++) weights[i] = e->visits[i];
+    if (gumbel && node->num_known < n) { /* with all known, sigma() has nothing to compare: visits serve */
+        vf sigma[MCTS_MAX_BLOCKS];
+        mcts_sigma(&search->config, node, e, blocks, 0, NULL, sigma);
+        for (int b = 0; b < blocks; b++)
+            v_store(weights + 8 * b, v_keep(mcts_allowed(node, e, b), v_mul(v_load(e->prior + 8 * b), v_exp(sigma[b]))));
+    }
+    if (search->config.algorithm == MCTS_PUCT && search->config.forced_playouts > 0.0f && tree->noise &&
+        !(node->flags & MCTS_PROVEN)) {
+        const int32_t best = mcts_best_edge(search, tree, node, e, NULL);
+        if (e->visits[best] > 0.0f) mcts_prune_forced(search, node, e, best, weights);
+    }
+    for (int pass = 0; pass < 2 && sum <= 0.0; pass++) { /* nothing visited: the prior */
+        for (int32_t i = 0; i < n; i++) {
+            if (pass) weights[i] = e->prior[i];
+            if (!mcts_playable(&search->shape, tree, node, e, i)) weights[i] = 0.0f;
+            sum += (double)weights[i];
+        }
+    }
+    for (int32_t i = 0; i < n; i++) weights[i] = (float)((double)weights[i] / sum);
 }
 
 static inline int32_t mcts_sample_edge(const float *weights, int32_t n, double temperature, playout_rng rng) {

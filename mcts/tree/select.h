@@ -79,6 +79,20 @@ MCTS_INLINE int mcts_select_puct(const mcts_config *config, const mcts_tables *t
     return mcts_argmax_or(score, blocks, rest, rest ? fpu + tables->puct[(int64_t)count] * rest->prior : 0.0f);
 }
 
+/* Forced playouts (Wu 2019, section 3.2), at a root with noise: the first edge that was visited, but fewer times than
+ * the root of forced_playouts * prior * all visits; -1 for none.
+ */
+MCTS_INLINE int32_t mcts_select_forced(const mcts_config *config, const mcts_node *node, const mcts_edges *e,
+                                       int several) {
+    const float all = node->visits + (several ? (float)node->pending : 0.0f);
+    for (int32_t i = 0; i < e->count; i++) {
+        const float visits = e->visits[i] + (several ? (float)e->pending[i] : 0.0f);
+        if (e->visits[i] > 0.0f && e->known[i] != MCTS_LOST && visits * visits < config->forced_playouts * e->prior[i] * all)
+            return i;
+    }
+    return -1;
+}
+
 /* Completed Q-values (Danihelka et al. 2022, appendix D): unvisited edges get the mixed value. Writes
  * sigma(q) - max sigma(q), at most 0, for the edges allowed; the others' lanes are meaningless. Returns that of `rest`.
  */

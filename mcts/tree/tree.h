@@ -110,7 +110,7 @@ typedef struct mcts_config {
     int32_t prove, reuse, count_reused, fpu_parent, rescale;
     int32_t cache_symmetric, dense_edges;
     float c_base, c_init, fpu, virtual_loss;
-    float dirichlet_alpha, dirichlet_fraction;
+    float dirichlet_alpha, dirichlet_fraction, forced_playouts;
     float gumbel_scale, c_visit, c_scale;
     float uct_c;
 } mcts_config;

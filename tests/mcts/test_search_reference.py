@@ -13,6 +13,8 @@ SETTINGS = {
     "four leaves without virtual loss": {"leaves_per_step": 4, "virtual_loss": 0.0},
     "edges on demand": {"dense_edges": 0},
     "edges on demand, four leaves": {"dense_edges": 0, "leaves_per_step": 4},
+    "forced playouts": {"forced_playouts": 2.0},
+    "many forced playouts, four leaves": {"forced_playouts": 30.0, "leaves_per_step": 4},
     "few considered": {"max_considered": 3, "gumbel_scale": 0.5, "dirichlet_alpha": 1.5},
 }
 

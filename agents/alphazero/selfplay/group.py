@@ -78,6 +78,8 @@ class Group:
         self._stops = config.stop_proven and (game.num_players == 1 or has_proofs(game))
         self._opened = np.zeros(size, bool)  # games that have not been searched yet
         self._fast = np.zeros(size, bool)  # games whose move is searched briefly
+        self._draws = search.algorithm != "gumbel"  # Gumbel's noise is in its choice already
+        self._temperatures = np.zeros(size)
         self.resignations = Resignations(game, config, seed=seed, index=index)
         search_seed = int(np.random.default_rng([seed, 3, index]).integers(2**62))
         self._chance_seed = int(np.random.default_rng([seed, 7, index]).integers(2**62))
@@ -124,6 +126,8 @@ class Group:
             brief = config.fast_simulations or max(1, self.num_simulations // 4)
             simulations[self._fast] = min(brief, self.num_simulations)
             noise &= ~self._fast
+        if self._draws:
+            self._temperatures = noise.astype(np.float64)
         return noise, simulations
 
     def _answers(self, leaves: LeafBatch) -> tuple[Float32, Float32]:
@@ -142,7 +146,7 @@ class Group:
         while (leaves := search.ask()) is not None:
             counts.evaluations += leaves.size
             search.tell(*self._answers(leaves))
-        result = search.result()
+        result = search.result(temperature=self._temperatures)
         check_actions(self.states, result.action)
         self.histories.append(
             self.states,

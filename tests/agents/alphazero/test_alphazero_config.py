@@ -106,3 +106,9 @@ def test_settings_that_mean_nothing_are_refused_in_one_line(name, value, message
     with pytest.raises(ConfigError, match=message) as found:
         with_settings(AlphaZeroConfig(updates=3), {name: value})
     assert "\n" not in str(found.value)
+
+
+def test_forced_playouts_of_self_play_go_with_puct():
+    assert SelfPlayConfig(algorithm="puct", forced_playouts=2.0).forced_playouts == 2.0
+    with pytest.raises(ConfigError, match="go with algorithm"):
+        SelfPlayConfig(forced_playouts=2.0)
