@@ -7,15 +7,19 @@ begin with. What they mean says config.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
 from playout.agents.runs.config import from_dict, nearest, to_dict
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playout.agents.networks.boards.network import BoardNetwork
 
 # Names that settings had in runs of earlier versions, and settings that are gone, with the one
 # value that any run has had.
@@ -137,6 +141,19 @@ def first_run(path: Path) -> RunDir:
     if source.kind == "pretrain-trunk" and "encoder" in source.config["network"]:
         raise ConfigError(f"{path} has learned pictures; a game begins with a trunk of positions")
     return source
+
+
+def first_weights(init: Path | None, run: RunDir) -> Callable[[BoardNetwork], object] | None:
+    """What gives a network of `run` the weights that `--init` names.
+
+    None if nothing is named, or if the run has a checkpoint of its own.
+    """
+    from playout.agents.networks.boards.transfer import take_weights
+
+    if init is None or run.find() is not None:
+        return None
+    _, state = first_run(init).load(only=("model", "network"))
+    return partial(take_weights, weights=state["model"], description=state["network"], where=init)
 
 
 def network_of(source: RunDir) -> tuple[str, str, bool]:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.settings import (
     MAY_CHANGE,
     first_run,
+    first_weights,
     full_names,
     network_of,
     picked,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import torch
     from playout.agents.alphazero.budget.speed import Speed
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
-    from playout.agents.networks.boards.network import BoardNetwork
     from playout.envs.core.game import NativeGame
 
 GameSource = object
@@ -220,7 +219,7 @@ def _train(
                     seed=run.seed,
                     device=device,
                     game=game,
-                    init=_first_weights(command, run),
+                    init=first_weights(command.init, run),
                 )
             if shown:
                 networks = [learner.net for learner in trainer.learners]
@@ -266,21 +265,6 @@ def _open_or_resume(command: Command, source: GameSource | None) -> tuple[Native
     game = game_of(stored, source)
     _check_unchanged(command, stored)
     return game, open_run(command, kind="alphazero", name="", may_change=_MAY_CHANGE)
-
-
-def _first_weights(command: Command, run: RunDir) -> Callable[[BoardNetwork], object] | None:
-    """What gives a network the weights that `--init` names; None if it has a checkpoint itself."""
-    from playout.agents.networks.boards.transfer import take_weights
-
-    if command.init is None or run.find() is not None:
-        return None
-    _, state = first_run(command.init).load(only=("model", "network"))
-    return partial(
-        take_weights,
-        weights=state["model"],
-        description=state["network"],
-        where=command.init,
-    )
 
 
 def _check_unchanged(command: Command, run: RunDir) -> None:

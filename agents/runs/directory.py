@@ -5,7 +5,7 @@
 Readers need no lock. One writer at a time holds `lock`, a kernel lock, so that a killed process
 leaves none behind; of the ranks of a job, the first writes. `run.json` is the record (machine,
 versions, seed, budget), config.toml the settings. Leaves out what a checkpoint is made of
-(checkpoint/folder.py) and the metrics (metrics.py).
+(checkpoint/folder.py) and the metrics (metrics/log.py).
 """
 
 import contextlib

@@ -20,8 +20,8 @@ from playout.agents.runs.console import Console, Mode, RemainingTime, make_conso
 from playout.agents.runs.devices import keep_freed_memory
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
+from playout.agents.runs.metrics.tensorboard import TensorBoardView
 from playout.agents.runs.signals import Interrupted, Signals
-from playout.agents.runs.tensorboard import TensorBoardView
 from playout.agents.runs.trainer import Trainer
 from playout.errors import DivergedError, EnvironmentFault, PeerError, RunError, StoppedError
 

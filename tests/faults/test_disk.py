@@ -11,7 +11,7 @@ import pytest
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog
-from playout.agents.runs.tensorboard import TensorBoardView
+from playout.agents.runs.metrics.tensorboard import TensorBoardView
 from playout.errors import RunError
 
 CALLS = ["open", "write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir"]
