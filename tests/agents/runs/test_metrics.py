@@ -4,8 +4,7 @@ import json
 import math
 
 import pytest
-from playout.agents.runs import tensorboard
-from playout.agents.runs.metrics import MetricsLog, encode_row, read_rows
+from playout.agents.runs.metrics import MetricsLog, encode_row, read_rows, tensorboard
 from playout.errors import CheckpointError
 
 
