@@ -5,6 +5,7 @@ cycle that is put off is a cycle. Imports for type checkers alone are left out w
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +28,13 @@ def shown(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def parse(path):
     """The syntax tree of a Python file."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
 def modules():
     """Module name -> its file (.py, or the .pyi of a compiled one), for all of the package."""
     found = {}
@@ -58,10 +61,11 @@ def imports(tree, known):
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in known else node.module for name in inner]
-        for name in sorted({*names} & {*known}):
+        for name in sorted(name for name in {*names} if name in known):
             yield name, node.lineno, id(node) in typing_only
 
 
+@cache
 def arrows(*, typing=True):
     """Module -> the modules that it imports; without `typing`, those for type checkers are not."""
     known = modules()

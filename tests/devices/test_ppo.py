@@ -174,7 +174,7 @@ def test_the_numbers_on_a_device_are_those_of_the_processor(learned, monkeypatch
     monkeypatch.setattr(
         collector,
         "draw_ahead",
-        lambda policy, rows, generator, device: (policy.draw(rows, generator), generator),
+        lambda policy, rows, generator, *where: (policy.draw(rows, generator), generator),
     )
 
     def estimate(rollout, **options):
