@@ -65,12 +65,15 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     curve, norms = [], []
     try:
         while not trainer.finished:
+            trainer.steps_an_update = PretrainTrainer.steps_an_update if norms else 1
             try:
                 found = trainer.update()
             except DivergedError:  # one of the findings here
                 break
             if not norms:
-                norms = [float(_norm(layer.conv.weight)) for layer in layers]
+                norm, limit = found["train/grad_norm"], config.max_grad_norm
+                clipped = limit / norm if limit and norm > limit else 1.0
+                norms = [float(_norm(layer.conv.weight)) / clipped for layer in layers]
             held = trainer.evaluate()
             curve.append((trainer.steps, found["train/accuracy"], held["eval/accuracy"]))
     finally:
@@ -163,7 +166,7 @@ def draw_gradients(gradients: list[Any], path: Path) -> None:
     for name, norms in gradients:
         axes.semilogy(range(1, len(norms) + 1), np.maximum(norms, 1e-20), label=name)
     axes.set_xlabel("layer, from the picture on")
-    axes.set_ylabel("norm of its gradient after 25 steps")
+    axes.set_ylabel("norm of its gradient at the first step")
     axes.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

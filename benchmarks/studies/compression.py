@@ -135,6 +135,14 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
     pyplot.close(figure)
 
 
+def more_of(bits: tuple[float, float]) -> str:
+    """How many bits a byte more or less, in words; a range where several seeds differ."""
+    low, high = bits
+    if low == high:
+        return f"{abs(low):.3f} {'more' if low > 0 else 'less'}"
+    return f"from {low:+.3f} to {high:+.3f} over the seeds"
+
+
 def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None = None) -> int:
     """Runs the study and writes its page."""
     torch.set_num_threads(1)
@@ -191,12 +199,12 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "seed by seed; every model but the quantised and pruned ones learned for the same steps",
     )
     dense, mixture = language[0], next(row for row in language if row["kind"] == "experts")
-    low, high = mixture["more bits"]
     page.text(
-        f"At the same multiplications a token, experts need {dense['bits a byte']:.3f} to "
-        f"{mixture['bits a byte']:.3f} bits a byte of the dense model's text: {low:+.3f} to "
-        f"{high:+.3f} over the seeds, in {mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} "
-        f"times the time and {mixture['kB'] / dense['kB']:.1f} times the memory."
+        f"At the same multiplications a token the dense model needs {dense['bits a byte']:.3f} "
+        f"bits a byte and the one with experts {mixture['bits a byte']:.3f}: "
+        f"{more_of(mixture['more bits'])}, in "
+        f"{mixture['minutes'] / max(dense['minutes'], 1e-9):.1f} times the time and "
+        f"{mixture['kB'] / dense['kB']:.1f} times the memory."
     )
     print(f"wrote {page.write(folder)}")
     if not quick:

@@ -61,11 +61,12 @@ class Page:
 
 
 def shown(value: Any) -> str:
-    """A cell: numbers with three digits, pairs as an interval."""
+    """A cell: numbers with three digits, pairs as an interval (of one seed as its number)."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, tuple | list) and len(value) == 2:
-        return f"{shown(value[0])} to {shown(value[1])}"
+        low, high = shown(value[0]), shown(value[1])
+        return low if value[0] == value[1] else f"{low} to {high}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

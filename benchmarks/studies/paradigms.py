@@ -38,11 +38,11 @@ SHARES = (0.01, 1.0)
 
 
 def taught(
-    data: Split, objective: str, *, steps: int, seed: int, network: str, size: str
+    data: Split, objective: str, *, steps: int, seed: int, network: str, size: str, batch: int = 256
 ) -> tuple[Trunk, float]:
     """A trunk after so many steps of an objective, and the minutes that they took."""
     trunk = new_trunk(data.train, network=network, size=size, seed=seed)
-    config = PretrainConfig(objective=objective)
+    config = PretrainConfig(objective=objective, batch=batch)
     begun = time.monotonic()
     trainer = PretrainTrainer(trunk, data, config, steps=steps, seed=seed)
     try:
@@ -88,13 +88,13 @@ def pixels(data: Split) -> dict[str, Any]:
 
 
 def compare(
-    data: Split, objectives: tuple[str, ...], *, steps: int, seed: int, network: str, size: str
+    data: Split, objectives: tuple[str, ...], *, seed: int, size: str, **settings: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Trunk]]:
     """A row an objective, and the trunks."""
-    fresh = new_trunk(data.train, network=network, size=size, seed=seed)
+    fresh = new_trunk(data.train, network=settings["network"], size=size, seed=seed)
     rows, trunks = [row_of("none (fresh weights)", fresh, data, 0.0, 0)], {"none": fresh}
     for objective in objectives:
-        trunk, minutes = taught(data, objective, steps=steps, seed=seed, network=network, size=size)
+        trunk, minutes = taught(data, objective, seed=seed, size=size, **settings)
         labels = len(data.train) if objective == "supervised" else 0
         rows.append(row_of(objective, trunk, data, minutes, labels))
         trunks[objective] = trunk
@@ -182,7 +182,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     torch.set_num_threads(1 if quick else torch.get_num_threads())
     folder = folder or Path("runs") / ("paradigms-quick" if quick else "paradigms")
     folder.mkdir(parents=True, exist_ok=True)
-    steps, count, size = (60, 1500, "tiny") if quick else (2000, 40_000, "base")
+    steps, batch, count, size = (60, 96, 1500, "tiny") if quick else (2000, 256, 40_000, "base")
     page = Page(
         "Four ways to teach one network",
         "The same trunk, taught by labels, by its own input, by tasks made of it, and by reward: "
@@ -192,26 +192,27 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     if quick:
         data = data.first(3000, 1000)
     network = "grid" if quick else "impala-2x"
+    each = {"steps": steps, "batch": batch}
     found: dict[str, Any] = {"pictures": [], "positions": [], "starts": []}
     trunks: dict[str, Trunk] = {}
     for seed in seeds:
-        rows, trunks = compare(data, PICTURES, steps=steps, seed=seed, network=network, size=size)
+        rows, trunks = compare(data, PICTURES, seed=seed, size=size, network=network, **each)
         found["pictures"] += [*rows, pixels(data)]
     draw(found["pictures"], folder / "pictures.png", data.train.name)
-    page.table(found["pictures"], f"{data.train.name}, {steps} steps each")
+    page.table(found["pictures"], f"{data.train.name}, {steps} steps of {batch} each")
     page.picture("pictures.png", "Classes told from frozen features, by the share of labels seen.")
     shown = {name: trunks[name] for name in ("none", "supervised", "contrastive")}
     if draw_features(shown, data, folder / "maps.png", rows=300 if quick else 1000):
         page.picture("maps.png", "Held-out pictures and their features on a plane, by class.")
     positions = load(GAME, count=count)
     for seed in seeds:
-        rows, _ = compare(positions, BOARDS, steps=steps, seed=seed, network="auto", size=size)
+        rows, _ = compare(positions, BOARDS, seed=seed, size=size, network="auto", **each)
         play = learned_by_play(
             folder, positions, minutes=0.3 if quick else 20, seed=seed, size=size
         )
         found["positions"] += [*rows, play]
     draw(found["positions"], folder / "positions.png", "outcomes of Connect Four")
-    page.table(found["positions"], f"outcomes of Connect Four, {steps} steps each")
+    page.table(found["positions"], f"outcomes of Connect Four, {steps} steps of {batch} each")
     page.picture("positions.png", "Win, draw or loss told from frozen features.")
     updates = 2 if quick else 60
     for objective in ("none", "supervised", "masked", "contrastive"):

@@ -1,0 +1,52 @@
+"""Parts of the studies: gradients that ablations draw, and what pages say."""
+
+import numpy as np
+import pytest
+import torch
+from playout.agents.networks.encoders import Layer
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.pictures import Pictures
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.ablations import run
+from playout.benchmarks.studies.compression import more_of
+from playout.benchmarks.studies.page import shown
+
+NETWORK = "stack(depth=4, width=4, init=he)"
+
+
+def pictures(count=64):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=count)
+    pixels = rng.integers(100, size=(count, 1, 8, 8)).astype(np.uint8)
+    pixels[:, :, :4] += (100 * labels[:, None, None, None]).astype(np.uint8)
+    own = Pictures(name="halves", pixels=pixels, labels=labels, classes=("low", "high"))
+    return Split(own, own)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-3])
+def test_gradients_of_ablations_are_those_of_the_first_step_before_clipping(limit):
+    data = pictures()
+    config = PretrainConfig(network=NETWORK, batch=32, optimizer="adamw", max_grad_norm=limit)
+    found = run(data, config, steps=51, seed=3)
+
+    plain = PretrainConfig(network=NETWORK, batch=32, optimizer="adamw", max_grad_norm=0.0)
+    trunk = new_trunk(data.train, network=NETWORK, seed=3)
+    trainer = PretrainTrainer(trunk, data, plain, steps=51, seed=3)
+    trainer.step()
+    trainer.close()
+    layers = [module for module in trunk.modules() if isinstance(module, Layer)]
+    wanted = [float(torch.linalg.vector_norm(layer.conv.weight.grad)) for layer in layers]
+    assert found["norms"] == pytest.approx(wanted, rel=1e-3)
+    assert [point[0] for point in found["curve"]] == [1, 26, 51]
+
+
+def test_a_range_of_one_seed_is_a_number():
+    assert shown((0.5, 0.5)) == "0.5"
+    assert shown((0.25, 0.5)) == "0.25 to 0.5"
+
+
+def test_bits_more_or_less_in_words():
+    assert more_of((-0.0123, -0.0123)) == "0.012 less"
+    assert more_of((-0.01, 0.02)) == "from -0.010 to +0.020 over the seeds"
