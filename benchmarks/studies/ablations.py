@@ -203,6 +203,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
         "What makes training work",
         "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "
         "what, with several seeds and their 95 % intervals?",
+        quick=quick,
     )
     rows, gradients = depths(data, seeds, quick=quick)
     draw_gradients(gradients, folder / "gradients.png")

@@ -181,6 +181,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "A network that plays Connect Four and a language model made smaller: fewer channels "
         "taught by the larger network, fewer bits, fewer weights, experts, less text. What is "
         "lost, what is gained?",
+        quick=quick,
     )
     language = language_rows(quick=quick, seeds=seeds)
     draw(rows, language, folder / "chart.png")

@@ -15,13 +15,19 @@ td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd}
 td{text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}
 img{max-width:100%}code{background:#f3f3f3;padding:0 .2rem}"""
 
+QUICK = (
+    "This is the quick form: tiny networks, little data, few steps. It shows what the full study "
+    "looks at; its differences are mostly chance."
+)
+
 
 @dataclass(slots=True)
 class Page:
-    """What a study found, in the order in which it is read."""
+    """What a study found, in the order in which it is read; of a quick form it says so."""
 
     title: str
     question: str
+    quick: bool = False
     parts: list[str] = field(default_factory=list)
 
     def text(self, words: str) -> None:
@@ -49,7 +55,7 @@ class Page:
     def write(self, folder: Path) -> Path:
         """Writes index.html into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        body = "\n".join(self.parts)
+        body = f"<p><strong>{QUICK}</strong></p>" * self.quick + "\n".join(self.parts)
         path = folder / "index.html"
         path.write_text(
             f"<!doctype html><meta charset=utf-8><title>{html.escape(self.title)}</title>"

@@ -21,7 +21,7 @@ import playout
 import torch
 from playout.agents.pretraining.clusters import draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.dataset import Split, labelled_rows
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.probes import features, probe, raw
 from playout.agents.pretraining.probes import linear_accuracy as read
@@ -75,16 +75,17 @@ def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) ->
 def pixels(data: Split) -> dict[str, Any]:
     """The same readers on the pictures themselves."""
     train, test = data.train, data.test
-    rows = np.arange(min(len(train), 5000))
-    accuracy = read(
-        raw(train, rows),
-        train.labels[rows],
-        raw(test, np.arange(len(test))),
-        test.labels,
-        len(train.classes),
-        seed=0,
-    )
-    return {"paradigm": "the pictures themselves", "linear, all labels": accuracy}
+    wanted = raw(test, np.arange(len(test)))
+    shares = []
+    for share in SHARES:
+        rows = np.random.default_rng(0).permutation(labelled_rows(train, share, seed=0))[:5000]
+        own, labels = raw(train, rows), train.labels[rows]
+        shares.append(read(own, labels, wanted, test.labels, len(train.classes), seed=0))
+    return {
+        "paradigm": "the pictures themselves",
+        "linear, 1 % of labels": shares[0],
+        "linear, all labels": shares[1],
+    }
 
 
 def compare(
@@ -172,7 +173,7 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("share of held-out pictures whose class a linear probe tells")
     axes.set_title(title)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
@@ -187,6 +188,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "Four ways to teach one network",
         "The same trunk, taught by labels, by its own input, by tasks made of it, and by reward: "
         "what do its features know, and is it a better beginning for self-play?",
+        quick=quick,
     )
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
     if quick:
@@ -232,7 +234,9 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     page.table(found["starts"], f"the bare policy after {updates} updates of self-play")
     page.text(
         "Probes are logistic regression on frozen, standardised features; the board's labels are "
-        "exact outcomes by the solver, which no objective but supervised has seen."
+        "exact outcomes by the solver, which no objective but supervised has seen. With 5 "
+        "neighbours, the nearest features vote. ARI compares the clusters of k-means with the "
+        "classes: 0 is chance, 1 the same groups. Steps are as many for all, so minutes differ."
     )
     print(f"wrote {page.write(folder)}")
     if not quick:

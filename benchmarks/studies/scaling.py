@@ -37,6 +37,9 @@ from playout.rlhf.supervised.pretrain import PretrainTrainer as TextTrainer
 
 Floats = npt.NDArray[np.float64]
 
+FLOORED = 5
+"""Runs from which on a law's floor is fitted: one more than its numbers, and one left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Law:
@@ -212,7 +215,11 @@ def board_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
         seed=seed,
     )
     rows = []
-    sizes = ("4x1", "8x1", "16x2") if quick else ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4")
+    sizes = (
+        ("2x1", "4x1", "8x1", "12x1", "16x1", "16x2")
+        if quick
+        else ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4")
+    )
     for size in sizes:
         trunk = new_trunk(data.train, size=size, seed=seed)
         steps = 150 if quick else 4000
@@ -236,16 +243,19 @@ def draw(rows: list[dict[str, Any]], x: str, y: str, law: Law, path: Path) -> No
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     xs, ys = [row[x] for row in rows], [row[y] for row in rows]
     figure, axes = pyplot.subplots(figsize=(7, 4))
     axes.loglog(xs[:-1], ys[:-1], "o", label="runs")
-    axes.loglog(xs[-1:], ys[-1:], "s", label="largest run, predicted")
+    axes.loglog(xs[-1:], ys[-1:], "s", label="largest run, which the law has not seen")
     line = np.geomspace(min(xs), max(xs), 50)
     axes.loglog(line, [law(v) for v in line], "-", label="law fitted without it")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.3g}"))
+    axes.yaxis.set_minor_formatter(ticker.StrMethodFormatter("{x:.3g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
@@ -254,8 +264,13 @@ def draw(rows: list[dict[str, Any]], x: str, y: str, law: Law, path: Path) -> No
 def study(
     rows: list[dict[str, Any]], x: str, y: str, *, floor: float | None = None
 ) -> dict[str, Any]:
-    """The law without the last row, its exponent's range, and how far off it is there."""
+    """The law without the last row, its exponent's range, and how far off it is there.
+
+    Fewer than FLOORED rows to fit cannot tell a floor from a power: the floor is zero then.
+    """
     xs, ys = [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+    if floor is None and len(rows) - 1 < FLOORED:
+        floor = 0.0
     law = fit(xs[:-1], ys[:-1], floor=floor)
     return {"law": law, "exponent": law.power, "range": jackknife(xs[:-1], ys[:-1], floor=floor),
             "predicted": law(xs[-1]), "measured": ys[-1],
@@ -281,11 +296,12 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         "How error falls with compute",
         "Do small runs tell how good a larger one will be? Each law is fitted without the largest "
         "run and then has to predict it.",
+        quick=quick,
     )
     language = language_runs(quick=quick)
     best = frontier(language)
     found: dict[str, Any] = {"language": language}
-    page.table(language, "language: Transformers of two layers")
+    page.table(language, "language: Transformers of two layers; loss in bits a byte")
     if len(best) >= 4:
         law = study(best, "operations", "held-out loss")
         draw(best, "operations", "held-out loss", law["law"], folder / "language.png")
@@ -315,8 +331,10 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
 
 def _words(law: dict[str, Any]) -> str:
     low, high = law["range"]
+    bottom = law["law"].floor
+    above = f"Loss above {bottom:.3f}" if bottom > 0 else "Loss"
     return (
-        f"Loss falls as the power -{law['exponent']:.3f} (leaving out any run: {low:.3f} to "
+        f"{above} falls as the power -{law['exponent']:.3f} (leaving out any run: {low:.3f} to "
         f"{high:.3f}). Predicted for the largest run {law['predicted']:.3f}, measured "
         f"{law['measured']:.3f}: off by {100 * law['off by']:.1f} %."
     )

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from playout.benchmarks.studies.scaling import Surface, fit_surface, frontier, predict_largest
+from playout.benchmarks.studies.scaling import (
+    Surface,
+    fit_surface,
+    frontier,
+    predict_largest,
+    study,
+)
 from playout.benchmarks.studies.smaller_language import halves
 
 LAW = Surface(0.9, 40.0, 0.35, 300.0, 0.4)
@@ -49,3 +55,15 @@ def test_half_of_the_text_is_half_and_filters_leave_no_duplicates():
     found = list(halves(texts, seed=0).values())
     assert found[0].sum() == 20
     assert found[1][:10].sum() == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_runs_are_fitted_without_a_floor_and_many_with_one():
+    sizes = [1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6]
+    rows = [{"x": x, "y": 1.5 + 20 * x**-0.5} for x in sizes]
+    few = study(rows[:4], "x", "y")
+    assert few["law"].floor == 0
+    many = study(rows, "x", "y")
+    assert many["law"].floor == pytest.approx(1.5, abs=0.05)
+    assert many["range"][0] <= many["exponent"] <= many["range"][1]
+    assert many["off by"] < 0.01

@@ -11,7 +11,8 @@ from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.compression import more_of
-from playout.benchmarks.studies.page import shown
+from playout.benchmarks.studies.page import QUICK, Page, shown
+from playout.benchmarks.studies.paradigms import pixels
 
 NETWORK = "stack(depth=4, width=4, init=he)"
 
@@ -50,3 +51,15 @@ def test_a_range_of_one_seed_is_a_number():
 def test_bits_more_or_less_in_words():
     assert more_of((-0.0123, -0.0123)) == "0.012 less"
     assert more_of((-0.01, 0.02)) == "from -0.010 to +0.020 over the seeds"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_page_says_whether_it_is_of_a_quick_form(tmp_path, quick):
+    written = Page("A title", "A question?", quick=quick).write(tmp_path).read_text()
+    assert (QUICK in written) == quick
+
+
+def test_pixels_are_read_with_few_labels_and_with_all():
+    found = pixels(pictures())
+    assert found["linear, all labels"] > 0.9
+    assert 0 < found["linear, 1 % of labels"] <= 1
