@@ -205,15 +205,16 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
         "what, with several seeds and their 95 % intervals?",
         quick=quick,
     )
+    over = f"95 % intervals over {len(seeds)} seeds"
     rows, gradients = depths(data, seeds, quick=quick)
     draw_gradients(gradients, folder / "gradients.png")
-    page.table(rows, f"per cent right on held-out {data.train.name}, by depth")
+    page.table(rows, f"per cent right on held-out {data.train.name}, by depth; {over}")
     page.picture("gradients.png", "Where nothing helps, the gradient is gone before it arrives.")
     clipped = clipping(data, seeds, quick=quick)
-    page.table(clipped, "first weights twice too large, gradient descent with momentum")
+    page.table(clipped, f"first weights twice too large, gradient descent with momentum; {over}")
     few, curves = overfitting(data, seeds, quick=quick)
     draw_curves(curves, folder / "overfitting.png")
-    page.table(few, "a tenth of the labels: share right where it learned, and held out")
+    page.table(few, f"a tenth of the labels: share right where it learned, and held out; {over}")
     page.picture("overfitting.png", "The gap between dots and line is what was learned by heart.")
     print(f"wrote {page.write(folder)}")
     if not quick:

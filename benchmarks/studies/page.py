@@ -17,7 +17,7 @@ img{max-width:100%}code{background:#f3f3f3;padding:0 .2rem}"""
 
 QUICK = (
     "This is the quick form: tiny networks, little data, few steps. It shows what the full study "
-    "looks at; its differences are mostly chance."
+    "looks at; differences in it may be chance."
 )
 
 
