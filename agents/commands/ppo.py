@@ -362,6 +362,11 @@ def _note(source: "Source", trainer: "PPOTrainer") -> str:
     if envs.native and not source.text.startswith("playout/"):
         parts[0] += f" twin of {source.text} (--no-native for the original)"
     parts.append(trainer.machine)
+    if ranks.world() > 1:
+        parts.append(
+            f"rank {ranks.rank()} of {ranks.world()} ranks, "
+            f"{trainer.collect.num_envs} environments in all"
+        )
     if trainer.stop:
         parts.append(f"until {trainer.threshold:g} is confirmed")
     if not envs.resumable:

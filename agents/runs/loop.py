@@ -311,7 +311,7 @@ def train(
                 loop.save()
             if loop.stopping:
                 shown.stop()
-                again = f"continue with: {run.resume_command}"
+                again = f"continue with: {ranks.under_torchrun(run.resume_command)}"
                 left = "nothing was saved yet"
                 if loop.saved_at is not None:
                     left = f"saved after update {loop.saved_at}"

@@ -65,6 +65,7 @@ def test_a_job_that_is_asked_to_end_saves_first(memory_path):
     assert code != 0
     saved = re.search(r"saved after update (\d+); continue with", out)
     assert saved, out + err
+    assert "continue with: torchrun --nproc-per-node 2 -m -- playout toy --resume " in out
     assert RunDir.open(run).find().step == int(saved[1]) == len(weights(run))
     assert err.count("stopping: finishing this update") == 1
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from playout.agents.commands.ppo import _note
 from playout.agents.runs import ranks
 from playout.errors import ConfigError
 
@@ -49,3 +51,25 @@ def test_variables_that_are_no_numbers_are_refused(monkeypatch):
     as_rank(monkeypatch, 0, "many")
     with pytest.raises(ConfigError, match="WORLD_SIZE must be a whole number"):
         ranks.world()
+
+
+def test_the_line_that_goes_on_has_as_many_ranks(monkeypatch):
+    assert ranks.under_torchrun("playout ppo --resume r") == "playout ppo --resume r"
+    as_rank(monkeypatch, 0, 3)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    line = "torchrun --nproc-per-node 3 -m -- playout ppo --resume r"
+    assert ranks.under_torchrun("playout ppo --resume r") == line
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # no single line starts several machines
+    assert ranks.under_torchrun("playout ppo --resume r") == "playout ppo --resume r"
+
+
+def test_what_ppo_says_of_itself_tells_its_share_from_the_whole(monkeypatch):
+    envs = SimpleNamespace(description="Own-v0, 5 environments", native=False, resumable=True)
+    trainer = SimpleNamespace(
+        envs=envs, machine="on cpu", stop=False, collect=SimpleNamespace(num_envs=16)
+    )
+    source = SimpleNamespace(text="Own-v0")
+    assert "rank" not in _note(source, trainer)
+    as_rank(monkeypatch, 0, 3)
+    note = "Own-v0, 5 environments; on cpu; rank 0 of 3 ranks, 16 environments in all"
+    assert _note(source, trainer) == note

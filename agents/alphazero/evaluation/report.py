@@ -33,6 +33,7 @@ from playout.agents.runs.reporting import write_json
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game_text
 from playout.errors import CheckpointError, StoppedError
+from playout.own_code import trust_words
 
 SHOWN_SHARE = 0.2  # of the time, for the game that is shown
 SIMULATIONS = 128  # of the rated player, or fewer where evaluations in training had fewer
@@ -81,7 +82,8 @@ def print_plan(
         times = _counted(config.reuse, "time")
         work = (
             f"  games from {config.games_from}: each position {times}; they are made by\n"
-            f"             playout selfplay --from {run.path} --into {config.games_from}\n"
+            f"             playout selfplay --from {run.path} --into {config.games_from}"
+            f"{trust_words(run.config)}\n"
             f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} "
             "positions an update\n"
         )

@@ -29,6 +29,7 @@ from playout.agents.runs.ranks.place import (
     rank,
     restarts,
     share,
+    under_torchrun,
     world,
 )
 from playout.agents.runs.ranks.watch import may_speak
@@ -55,6 +56,7 @@ __all__ = [
     "smallest",
     "start",
     "sums",
+    "under_torchrun",
     "wait_for_all",
     "world",
 ]

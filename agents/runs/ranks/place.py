@@ -88,3 +88,14 @@ def share(count: int, what: str) -> range:
     if count < ranks:
         raise ConfigError(f"{ranks} ranks but only {count} {what}: each needs at least one")
     return range(count * rank() // ranks, count * (rank() + 1) // ranks)
+
+
+def under_torchrun(command: str) -> str:
+    """The line that starts a command with as many ranks as this job has, where one line does.
+
+    Args:
+        command: For one process: "playout ppo --resume RUN".
+    """
+    if world() == 1 or not on_one_machine():
+        return command
+    return f"torchrun --nproc-per-node {world()} -m -- {command}"

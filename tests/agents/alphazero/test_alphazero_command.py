@@ -11,6 +11,8 @@ import pytest
 import torch
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
+from playout.agents.alphazero.config import AlphaZeroConfig
+from playout.agents.alphazero.evaluation.report import print_plan
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.settings import setting_names
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
@@ -66,6 +68,16 @@ def test_the_plan_names_the_network_and_promises_only_what_is_done(tmp_path, cap
     assert "by self-play: 1 update.\n" in shown and "measurement" not in shown
     alphazero("tic_tac_toe", run=tmp_path / "plain", **options)
     assert "network    resnet, 8 channels x 1 block, " in capsys.readouterr().out
+
+
+def test_the_plan_of_a_run_with_actors_names_their_command_with_what_it_has_to_trust(
+    tmp_path, capsys
+):
+    config = AlphaZeroConfig(game="mine:Nim", games_from="games", updates=1)
+    run = RunDir.create(tmp_path / "r", kind="alphazero", config={"game": "mine:Nim"}, seed=0)
+    print_plan(run, config, None, [new_network(playout.game("tic_tac_toe"), "8x1")])
+    line = f"playout selfplay --from {run.path} --into games --trust mine\n"
+    assert line in capsys.readouterr().out
 
 
 def test_a_resume_with_nothing_left_to_do_says_so(tmp_path, capsys):
