@@ -13,6 +13,7 @@ from typing import Any
 from playout.agents.runs.directory import RunDir
 from playout.errors import PlayoutError
 from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.curation.mixture import parse_mixture
 from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
 from playout.rlhf.model.folder import MODEL, model_folder
@@ -112,8 +113,11 @@ def _source(run: RunDir, config: Mapping[str, Any], flag: str = "") -> Path | st
 
 
 def _pretrained(run: RunDir, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    if config.get("text"):
-        return Datasets("files").texts(tuple(config["text"]))
+    named = tuple(config.get("text") or ())
+    if config.get("corpus"):
+        named = tuple(parse_mixture(str(config["corpus"])))
+    if named:
+        return Datasets("files").texts(named)
     source = _source(run, config)
     if source is not None:
         return hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])

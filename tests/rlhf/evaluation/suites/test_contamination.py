@@ -3,7 +3,9 @@
 import re
 
 import numpy as np
+from playout.agents.runs.directory import RunDir
 from playout.rlhf.evaluation.suites.contamination import GRAM, contamination
+from playout.rlhf.evaluation.suites.material import training_text
 
 
 def words(rng, count, size=5000):
@@ -65,3 +67,18 @@ def test_questions_of_a_few_words_are_not_looked_for():
     found = contamination(["two plus two", ""], ["two plus two is four"])
     assert not found.told.any() and not found.dirty.any()
     assert contamination(["a b c d e f"], []).texts == 0
+
+
+def test_leaks_in_each_corpus_of_a_mixture_are_found(tmp_path):
+    rng = np.random.default_rng(3)
+    shares = []
+    for name in ("a", "b"):
+        texts = [words(rng, 30) for _ in range(60)]
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(texts))
+        shares.append(f"{tmp_path / name}.txt:0.5")
+    config = {"corpus": ",".join(shares), "text": [], "data": "auto", "material": "files"}
+    RunDir.create(tmp_path / "run", kind="rlhf.pretrain", config=config, seed=0)
+    read = training_text(tmp_path / "run")
+    assert not read.unknown and len(read.train) + len(read.heldout) == 120
+    learned = [text for text in read.train if text in (tmp_path / "b.txt").read_text()]
+    assert learned and contamination(learned[:1], read.train).leaked.all()
