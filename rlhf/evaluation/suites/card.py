@@ -20,9 +20,12 @@ __all__ = ["draw_reliability", "write_card"]
 
 # Settings that say what was learned and how; the whole configuration stands in the run.
 _TOLD = (
-    "size", "data", "text", "material", "steps", "updates", "rows", "length", "batch",
-    "learning_rate", "max_length", "lora_rank", "beta", "kl_coef", "group", "reward", "env", "seed",
+    "size", "data", "text", "corpus", "material", "min_words", "max_words", "quality", "dedup",
+    "like", "teacher", "sparsity", "pattern", "weights", "steps", "updates", "rows", "length",
+    "batch", "learning_rate", "max_length", "lora_rank", "beta", "kl_coef", "group", "reward",
+    "env", "seed",
 )  # fmt: skip
+_NOTHING: tuple[Any, ...] = (None, "", 0, 0.0, [], (), "none")
 _FIRST = ("eval/bits_per_byte", "eval/loss", "eval/reward", "eval/accuracy", "eval/masked_accuracy")
 
 
@@ -46,7 +49,7 @@ def write_card(
     chain = _stages(source)
     name = source.resolve().name
     parts = [_head(name, found), f"# {name}", _about(model, source), *_learned(chain)]
-    parts += _measured(found["suites"])
+    parts += _measured(found["suites"], found.get("against", "the other model"))
     if picture is not None:
         parts.append(f"![How often answers are right, by how sure the model is]({picture.name})")
     parts += [_seen(found), _limits(found, chain)]
@@ -87,11 +90,16 @@ def _about(model: Transformer, source: Path) -> str:
         f"| parameters | {count:,} |",
         f"| layers, width, heads | {config.num_hidden_layers}, {config.hidden_size}, "
         f"{config.num_attention_heads} |",
+        *_experts(config.num_experts, config.num_experts_per_tok),
         f"| vocabulary | {config.vocab_size:,} |",
         f"| context | {config.max_position_embeddings:,} tokens |",
         f"| sha256 of configuration and weights | `{model_digest(model_folder(source))}` |",
     ]
     return "\n".join(lines)
+
+
+def _experts(count: int, active: int) -> list[str]:
+    return [f"| experts | {count} a layer, of which {active} see a token |"] if count else []
 
 
 def _learned(chain: Sequence[RunDir]) -> list[str]:
@@ -104,7 +112,7 @@ def _learned(chain: Sequence[RunDir]) -> list[str]:
         lines = [f"### {run.kind.partition('.')[2]}", "", "| setting | value |", "|---|---|"]
         for key in _TOLD:
             value = config.get(key, record.get(key))
-            if value not in (None, "", 0, 0.0, [], ()):
+            if value not in _NOTHING and _counts(key, value, config):
                 lines.append(f"| {key} | {_cell(value)} |")
         if not config.get("base"):
             lines.append("| starts from | nothing |")
@@ -118,6 +126,18 @@ def _learned(chain: Sequence[RunDir]) -> list[str]:
             lines.append(f"| commit | `{record['commit']}` |")
         parts.append("\n".join(lines))
     return parts
+
+
+def _counts(key: str, value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a setting did anything: some only mean something beside another."""
+    match key:
+        case "data":  # of a choice among the texts that come with playout
+            return not (config.get("text") or config.get("corpus"))
+        case "pattern":
+            return bool(config.get("sparsity"))
+        case "weights":
+            return bool(value != "float32")
+    return True
 
 
 def _cell(value: Any) -> str:
@@ -135,7 +155,7 @@ def _last_measures(run: RunDir) -> dict[str, float]:
     return {key.removeprefix("eval/"): value for key, value in found.items()}
 
 
-def _measured(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _measured(rows: Mapping[str, Mapping[str, Any]], rival: str) -> list[str]:
     lines = [
         "| suite | questions | measure | value | 95 % | chance | calibration error | on unseen |",
         "|---|---|---|---|---|---|---|---|",
@@ -170,7 +190,7 @@ def _measured(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             other = row["against"]
             low, high = other["interval"]
             parts.append(
-                f"*{name}*, against the other model: {_short(other['value'])} there, difference "
+                f"*{name}*, against {rival}: {_short(other['value'])} there, difference "
                 f"{_short(other['difference'])} ({_short(low)} to {_short(high)}), p = "
                 f"{other['corrected p']:.3g} after Holm's correction."
             )
@@ -247,6 +267,7 @@ def draw_reliability(rows: Mapping[str, Mapping[str, Any]], path: Path) -> Path 
     plane.set_ylabel("share that is right")
     plane.set_xlim(0, 1)
     plane.set_ylim(0, 1)
-    plane.legend(frameon=False, loc="upper left")
+    # Above the plane: inside it would hide points, which may lie anywhere.
+    figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})
     return path

@@ -85,6 +85,8 @@ def evaluate_suites(
         _correct(rows)
     _show(rows, options)
     found: dict[str, Any] = {"model": str(subject.path), "suites": rows}
+    if options.against is not None:
+        found["against"] = str(options.against)
     if options.contamination:
         found["training_text"] = _told_text(read)
     if options.memorisation:

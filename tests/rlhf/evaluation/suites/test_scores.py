@@ -1,5 +1,6 @@
 """What a model makes of suites, against its own forward pass; the command from run to card."""
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from playout import cli
+from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError
+from playout.rlhf.evaluation.suites.card import write_card
 from playout.rlhf.evaluation.suites.memorisation import recited
 from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
@@ -166,7 +169,27 @@ def test_the_command_measures_compares_and_writes_a_card(parrot, model, tmp_path
     card = (tmp_path / "card.md").read_text()
     assert card.startswith("---\n") and "own: 5 of 12 hold a run" in card
     assert "| own | 12 | accuracy" in card and "card.png" in card
+    assert f"against {tmp_path / 'other'}: " in card
     assert (tmp_path / "card.png").stat().st_size > 5000
+
+
+def test_a_card_tells_what_made_a_model_small(tmp_path):
+    config = dataclasses.replace(
+        small().config, model_type="mixtral", num_experts=4, num_experts_per_tok=2
+    )
+    settings = {
+        "corpus": "a.txt:0.7,b.txt:0.3", "data": "auto", "quality": "none", "dedup": "near",
+        "teacher": "runs/large", "sparsity": 0.5, "pattern": "heads", "weights": "float32",
+    }  # fmt: skip
+    RunDir.create(tmp_path / "run", kind="rlhf.pretrain", config=settings, seed=0)
+    export_model(tmp_path / "run" / "model", Transformer(config), TOKENIZER)
+    write_card(tmp_path / "card.md", tmp_path / "run", Transformer(config), {"suites": {}})
+    card = (tmp_path / "card.md").read_text()
+    assert "| experts | 4 a layer, of which 2 see a token |" in card
+    told = ("corpus | a.txt:0.7,b.txt:0.3", "dedup | near", "teacher | runs/large")
+    for row in (*told, "sparsity | 0.5", "pattern | heads"):
+        assert f"| {row} |" in card
+    assert not any(f"| {name} |" in card for name in ("data", "quality", "weights"))
 
 
 @pytest.mark.parametrize(
