@@ -65,12 +65,12 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     curve, norms = [], []
     try:
         while not trainer.finished:
-            trainer.steps_an_update = PretrainTrainer.steps_an_update if norms else 1
+            trainer.steps_an_update = PretrainTrainer.steps_an_update if trainer.steps else 1
             try:
                 found = trainer.update()
             except DivergedError:  # one of the findings here
                 break
-            if not norms:
+            if not curve:
                 norm, limit = found["train/grad_norm"], config.max_grad_norm
                 clipped = limit / norm if limit and norm > limit else 1.0
                 norms = [float(_norm(layer.conv.weight)) / clipped for layer in layers]

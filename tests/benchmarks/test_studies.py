@@ -63,3 +63,10 @@ def test_pixels_are_read_with_few_labels_and_with_all():
     found = pixels(pictures())
     assert found["linear, all labels"] > 0.9
     assert 0 < found["linear, 1 % of labels"] <= 1
+
+
+def test_networks_without_layers_of_a_stack_are_measured_as_seldom():
+    config = PretrainConfig(network="grid", batch=32)
+    found = run(pictures(), config, steps=51, seed=0)
+    assert found["norms"] == []
+    assert [point[0] for point in found["curve"]] == [1, 26, 51]
