@@ -30,16 +30,17 @@ from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.smaller_language import language_rows
 from playout.benchmarks.tools.measuring import write_result
 
-GAME = "connect_four"
+GAME, SMALL_GAME = "connect_four", "connect_four(width=5,height=4)"
+"""The quick form plays on the small board, which the solver labels in a second."""
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
-def trained(folder: Path, name: str, seed: int, **settings: Any) -> RunDir:
+def trained(folder: Path, name: str, seed: int, *, game: str, **settings: Any) -> RunDir:
     """A run of supervised pretraining, made if it is not there."""
     path = folder / f"{name}-{seed}"
     if RunDir.is_run(path):
         return RunDir.open(path)
-    return playout.pretrain_trunk(GAME, seed=seed, quiet=True, run=path, **settings)
+    return playout.pretrain_trunk(game, seed=seed, quiet=True, run=path, **settings)
 
 
 def network_of(run: RunDir) -> BoardNetwork:
@@ -151,7 +152,8 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     count, epochs, large, small = (
         (1500, 20.0, "24x2", "12x2") if quick else (60_000, 40.0, "64x4", "32x4")
     )
-    common = {"count": count, "epochs": epochs, "batch": 128}
+    game = SMALL_GAME if quick else GAME
+    common = {"game": game, "count": count, "epochs": epochs, "batch": 128}
     teachers = [trained(folder, "teacher", seed, size=large, **common) for seed in seeds]
     groups = {f"teacher {large}": teachers}
     groups[f"student {small}, distilled"] = [
@@ -170,7 +172,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
             )
             for seed, one in zip(seeds, teachers, strict=True)
         ]  # fmt: skip
-    held: Positions = load(GAME, count=count, seed=seeds[0]).test
+    held: Positions = load(game, count=count, seed=seeds[0]).test
     rows = [
         row
         for name, runs in groups.items()
@@ -185,7 +187,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     )
     language = language_rows(quick=quick, seeds=seeds)
     draw(rows, language, folder / "chart.png")
-    page.table(rows, f"{len(held):,} held-out positions, {len(seeds)} seed(s), one thread")
+    page.table(rows, f"{game}: {len(held):,} held-out positions, {len(seeds)} seed(s), one thread")
     page.picture(
         "chart.png",
         "Left is smaller, and on the right side right is faster. Up is better above, down below.",
