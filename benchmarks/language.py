@@ -10,6 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.records import Preference
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import autocast
+from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
@@ -84,6 +85,39 @@ def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[s
                 )
             )
     return rates, claims
+
+
+def experts_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tokens a second of one answer: a dense model, and experts of the same work a token."""
+    chosen, experts = 2, 8
+    mixture = replace(
+        world.config,
+        model_type="mixtral",
+        num_experts=experts,
+        num_experts_per_tok=chosen,
+        intermediate_size=world.config.intermediate_size // chosen,
+    )
+    models = {"dense": world.model(), "experts": Transformer(mixture, seed=0)}
+    prompts = torch.from_numpy(world.rng.integers(4, 4096, (1, PROMPT))).tolist()
+    functions = {
+        f"{name}, {step}": timed(
+            ANSWER,
+            lambda model=model, exact=step == "torch": generate(
+                model, prompts, max_new_tokens=ANSWER, dtype=torch.float32, exact=exact
+            ),
+        )
+        for name, model in models.items()
+        for step in ("compiled", "torch")
+    }
+    found = measure(functions, repeats=repeats, rates=True)
+    row = claim(
+        f"decode, batch 1, {chosen} of {experts} experts",
+        found["experts, compiled"],
+        found["dense, compiled"],
+        "the dense model of the same work a token",
+        "tokens/s",
+    )
+    return {"decode experts": found}, [row]
 
 
 def pretrain_part(
@@ -264,7 +298,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
     return rates, claims
 
 
-PARTS = ("decode", "pretrain", "steps")
+PARTS = ("decode", "experts", "pretrain", "steps")
 
 
 def main() -> int:
@@ -286,6 +320,7 @@ def main() -> int:
         world = World(Path(folder))
         for name, run in {
             "decode": lambda: decode_part(world, repeats),
+            "experts": lambda: experts_part(world, repeats),
             "pretrain": lambda: pretrain_part(
                 world, repeats, not (arguments.no_compile or arguments.quick)
             ),

@@ -19,6 +19,8 @@ class SmallDecoder:
         heads: int,
         kv_heads: int,
         eps: float,
+        active: int = 0,
+        normalise: bool = True,
     ) -> None: ...
     def attach(self, caches: Sequence[NDArray[np.float32]]) -> None: ...
     def step(

@@ -17,6 +17,7 @@ cdef extern from "decode_step.h":
         const void *out
         const void *gate_up
         const void *down
+        const float *router
         const float *qkv_bias
         const float *out_bias
         const float *gate_up_bias
@@ -27,6 +28,7 @@ cdef extern from "decode_step.h":
         float *cache
     ctypedef struct playout_model:
         int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16
+        int experts, active, normalise
         float eps
         const float *embed
         const float *rotations
@@ -64,19 +66,25 @@ cdef class SmallDecoder:
         self.keep = []
         self.caches = []
 
-    def __init__(self, layers, head, embed, rotations, *, int heads, int kv_heads, double eps):
+    def __init__(
+        self, layers, head, embed, rotations, *, int heads, int kv_heads, double eps,
+        int active=0, bint normalise=True,
+    ):
         """Take the arrays of a model.
 
         Args:
             layers: By name, `qkv`, `out`, `gate_up` and `down` of each layer, float32 or uint16 (the
-                bits of bfloat16); float32 `qkv_bias`, `out_bias`, `gate_up_bias`, `down_bias` and
-                `gains` [heads + kv_heads, D] or None; `window` and `rotates`.
+                bits of bfloat16); float32 `qkv_bias`, `out_bias`, `gate_up_bias`, `down_bias`,
+                `gains` [heads + kv_heads, D] and `router` [E, H] or None; `window` and `rotates`.
+                With a router, `gate_up` and `down` are those of E experts.
             head: [V, H], of the same type.
             embed: float32 [V, H].
             rotations: float32 [positions, D / 2, 2], cosine and sine.
             heads: Query heads.
             kv_heads: Key heads.
             eps: Of the norms.
+            active: Experts that a token goes to, of a mixture.
+            normalise: Whether their shares add up to 1.
         """
         cdef playout_model *m = &self.model
         cdef playout_layer *layer
@@ -85,7 +93,13 @@ cdef class SmallDecoder:
         self.positions = rotations.shape[0]
         m.size = 2 * rotations.shape[1]
         m.heads, m.kv_heads, m.layers, m.eps = heads, kv_heads, len(layers), eps
-        m.inner = layers[0]["down"].shape[1]
+        mixture = layers[0]["router"]
+        m.experts = 0 if mixture is None else len(mixture)
+        m.inner = layers[0]["down"].shape[2 if m.experts else 1]
+        m.active, m.normalise = active, normalise
+        if not min(m.experts, 1) <= active <= m.experts:
+            raise ValueError(f"tokens cannot go to {active} of {m.experts} experts")
+        many = (m.experts,) if m.experts else ()
         m.bfloat16 = dtype == np.uint16
         if not m.bfloat16 and dtype != np.float32:
             raise ValueError(f"weights must be float32 or bfloat16 bits, not {dtype}")
@@ -104,8 +118,14 @@ cdef class SmallDecoder:
             layer = m.layer + <int>number
             layer.qkv = _address(arrays["qkv"], (rows, m.hidden), dtype, self.keep)
             layer.out = _address(arrays["out"], (m.hidden, heads * m.size), dtype, self.keep)
-            layer.gate_up = _address(arrays["gate_up"], (2 * m.inner, m.hidden), dtype, self.keep)
-            layer.down = _address(arrays["down"], (m.hidden, m.inner), dtype, self.keep)
+            widened, narrowed = (*many, 2 * m.inner, m.hidden), (*many, m.hidden, m.inner)
+            layer.gate_up = _address(arrays["gate_up"], widened, dtype, self.keep)
+            layer.down = _address(arrays["down"], narrowed, dtype, self.keep)
+            if m.experts:
+                router = arrays["router"]
+                layer.router = <const float *>_address(
+                    router, (m.experts, m.hidden), np.float32, self.keep
+                )
             layer.qkv_bias = self._optional(arrays["qkv_bias"], (rows,))
             layer.out_bias = self._optional(arrays["out_bias"], (m.hidden,))
             layer.gate_up_bias = self._optional(arrays["gate_up_bias"], (2 * m.inner,))

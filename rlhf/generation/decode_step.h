@@ -2,9 +2,9 @@
  *
  * With so few rows a step is bound by reading the weights once, so they are read in their own type
  * (float32, or bfloat16 widened in registers) and each weight meets all rows. Sums run in a fixed
- * order in 32 lanes: a row's result does not depend on the rows beside it. Counters are 64 bits
- * wide, or -fwrapv would keep the compiler from vectorising. No allocation, no Python; larger
- * batches are torch's business.
+ * order in 32 lanes: a row's result does not depend on the rows beside it. Of a mixture of experts
+ * only those are read that some row's router picks. Counters are 64 bits wide, or -fwrapv would keep
+ * the compiler from vectorising. No allocation, no Python; larger batches are torch's business.
  */
 #ifndef PLAYOUT_DECODE_STEP_H
 #define PLAYOUT_DECODE_STEP_H
@@ -22,7 +22,8 @@
 enum { PLAYOUT_LANES = 32, PLAYOUT_MAX_ROWS = 4 };
 
 typedef struct {
-    const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs] */
+    const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs]; experts in a row */
+    const float *router;                    /* [experts, hidden], or NULL */
     const float *qkv_bias, *out_bias, *gate_up_bias, *down_bias; /* [outputs], or NULL */
     const float *gains; /* [heads + kv_heads, size] of the heads' norms, or NULL */
     int64_t window;     /* tokens that a query sees, itself included; 0 for all */
@@ -32,6 +33,7 @@ typedef struct {
 
 typedef struct {
     int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16;
+    int experts, active, normalise; /* of each layer, of each token; whether shares add up to 1 */
     float eps;
     const float *embed, *rotations; /* [vocab, hidden] and [positions, size / 2, 2] */
     const void *head;           /* [vocab, hidden] */
@@ -47,7 +49,8 @@ static inline int playout_qkv_size(const playout_model *m) {
 /* Floats of scratch memory a row. */
 static inline int64_t playout_work_size(const playout_model *m) {
     int64_t mixed = (int64_t)m->heads * m->size;
-    return 3LL * m->hidden + playout_qkv_size(m) + mixed + 3LL * m->inner + m->cache_length;
+    int64_t routed = m->experts ? 2LL * (m->hidden + m->experts) : 0;
+    return 3LL * m->hidden + playout_qkv_size(m) + mixed + 3LL * m->inner + m->cache_length + routed;
 }
 
 /* Adds up lanes by halves, always in the same order; overwrites them. */
@@ -183,6 +186,71 @@ PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_
     }
 }
 
+/* silu(gate) * up of rows [gate, up]. */
+static void playout_swiglu(const float *gate_up, float *act, int64_t inner, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++) {
+        const float *gate = gate_up + 2 * r * inner, *up = gate + inner;
+        for (int64_t i = 0; i < inner; i++)
+            act[r * inner + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+    }
+}
+
+/* The share of each expert in a token, 0 for those that it does not go to: the softmax of the
+ * router's logits, of the best `active`; of equal ones the first. Overwrites the logits. */
+static void playout_route(const playout_model *m, float *logits, float *shares) {
+    float top = 0.0f, total = 0.0f, kept = 0.0f;
+    for (int64_t e = 0; e < m->experts; e++) {
+        shares[e] = 0.0f;
+        if (e == 0 || logits[e] > top) top = logits[e];
+    }
+    for (int64_t e = 0; e < m->experts; e++) total += logits[e] = expf(logits[e] - top);
+    for (int64_t k = 0; k < m->active; k++) {
+        int64_t best = -1;
+        for (int64_t e = 0; e < m->experts; e++)
+            if (logits[e] >= 0.0f && (best < 0 || logits[e] > logits[best])) best = e;
+        if (best < 0) { /* not numbers: nor is what comes out */
+            shares[0] = NAN;
+            return;
+        }
+        kept += shares[best] = logits[best];
+        logits[best] = -1.0f;
+    }
+    for (int64_t e = 0; e < m->experts; e++) shares[e] /= m->normalise ? kept : total;
+}
+
+/* What the experts of each row make of it, added up in the order of the experts: each that some row
+ * goes to is read once, for all of these rows. */
+static void playout_experts(const playout_model *m, const playout_layer *layer, const float *normed,
+                            float *added, float *gate_up, float *act, float *scratch,
+                            int64_t rows) {
+    int64_t hidden = m->hidden, inner = m->inner, experts = m->experts;
+    int64_t wide = m->bfloat16 ? 2 : 4, each = 2 * inner * hidden * wide;
+    float *own = scratch, *made = own + rows * hidden, *shares = made + rows * hidden;
+    float *logits = shares + rows * experts;
+    playout_product_f32(layer->router, normed, logits, experts, hidden, rows);
+    for (int64_t r = 0; r < rows; r++)
+        playout_route(m, logits + r * experts, shares + r * experts);
+    for (int64_t i = 0; i < rows * hidden; i++) added[i] = 0.0f;
+    for (int64_t e = 0; e < experts; e++) {
+        int64_t count = 0, whose[PLAYOUT_MAX_ROWS];
+        for (int64_t r = 0; r < rows; r++) {
+            if (shares[r * experts + e] == 0.0f) continue;
+            memcpy(own + count * hidden, normed + r * hidden, sizeof(float) * hidden);
+            whose[count++] = r;
+        }
+        if (!count) continue;
+        playout_product(m, (const char *)layer->gate_up + e * each, own, gate_up, 2 * inner, hidden,
+                        count);
+        playout_swiglu(gate_up, act, inner, count);
+        playout_product(m, (const char *)layer->down + e * each / 2, act, made, hidden, inner,
+                        count);
+        for (int64_t n = 0; n < count; n++) {
+            float share = shares[whose[n] * experts + e], *sum = added + whose[n] * hidden;
+            for (int64_t i = 0; i < hidden; i++) sum[i] += share * made[n * hidden + i];
+        }
+    }
+}
+
 /* Appends token ids[r] at places[r] of row r and writes logits [rows, vocab]. */
 static void playout_decode_step(playout_model *m, const int64_t *ids, const int64_t *places,
                                 float *logits, int64_t rows) {
@@ -191,7 +259,8 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
     float *x = m->work, *normed = x + rows * hidden, *added = normed + rows * hidden;
     float *qkv = added + rows * hidden, *mixed = qkv + rows * qkv_size;
     float *gate_up = mixed + rows * mixed_size, *act = gate_up + 2 * rows * inner;
-    float *weights = act + rows * inner;
+    float *routed = act + rows * inner;
+    float *weights = routed + (m->experts ? 2 * rows * (hidden + m->experts) : 0);
     for (int64_t r = 0; r < rows; r++)
         memcpy(x + r * hidden, m->embed + ids[r] * hidden, sizeof(float) * hidden);
     for (int64_t l = 0; l < m->layers; l++) {
@@ -208,14 +277,14 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
         for (int64_t r = 0; r < rows; r++)
             playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-        playout_project(m, layer->gate_up, layer->gate_up_bias, normed, gate_up, 2 * inner, hidden,
-                        rows);
-        for (int64_t r = 0; r < rows; r++) {
-            const float *gate = gate_up + 2 * r * inner, *up = gate + inner;
-            for (int64_t i = 0; i < inner; i++)
-                act[r * inner + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+        if (layer->router) {
+            playout_experts(m, layer, normed, added, gate_up, act, routed, rows);
+        } else {
+            playout_project(m, layer->gate_up, layer->gate_up_bias, normed, gate_up, 2 * inner,
+                            hidden, rows);
+            playout_swiglu(gate_up, act, inner, rows);
+            playout_project(m, layer->down, layer->down_bias, act, added, hidden, inner, rows);
         }
-        playout_project(m, layer->down, layer->down_bias, act, added, hidden, inner, rows);
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
     }
     for (int64_t r = 0; r < rows; r++)

@@ -201,8 +201,7 @@ class Decoder:
         """Append a token a row, int64 [B] where the weights are; logits [B, V] of the next."""
         places, known = self.lengths, self._known
         self._known = known + 1
-        small = self.compiled and not self.config.num_experts
-        if small and len(ids) <= MAX_ROWS and self.device.type == "cpu":
+        if self.compiled and len(ids) <= MAX_ROWS and self.device.type == "cpu":
             logits = torch.empty(len(ids), self.config.vocab_size)
             self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
             self.lengths = places + 1
@@ -245,6 +244,8 @@ class Decoder:
                 heads=config.num_attention_heads,
                 kv_heads=config.num_key_value_heads,
                 eps=config.rms_norm_eps,
+                active=config.num_experts_per_tok if config.num_experts else 0,
+                normalise=config.norm_topk_prob,
             )
             self._small.attach([cache.numpy() for cache in self._cache])
         return self._small

@@ -41,11 +41,11 @@ def step_array(weight: Tensor) -> NDArray[Any]:
 
 
 def step_arrays(weights: LayerWeights) -> dict[str, Any]:
-    """A layer as the compiled step takes it: biases and gains in float32."""
+    """A layer as the compiled step takes it: biases, gains and router in float32."""
     found: dict[str, Any] = {"window": weights.window, "rotates": weights.rotates}
     for name in ("qkv", "out", "gate_up", "down"):
         found[name] = step_array(getattr(weights, name))
-    for name in ("qkv_bias", "out_bias", "gate_up_bias", "down_bias", "gains"):
+    for name in ("qkv_bias", "out_bias", "gate_up_bias", "down_bias", "gains", "router"):
         bias = getattr(weights, name)
         found[name] = None if bias is None else bias.float().contiguous().numpy()
     return found

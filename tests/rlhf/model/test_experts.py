@@ -1,12 +1,16 @@
 """Mixtures of experts: routing against a loop, gradients, balance, runs, files, adapters."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from playout.cli import main
 from playout.errors import ConfigError
+from playout.rlhf.generation._decode import SmallDecoder
 from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.model.adapters.folded import fold, step_arrays
 from playout.rlhf.model.adapters.held import QuantizedProjection, hold_weights
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.experts import mix, route, router_losses, routes_of, with_balance
@@ -204,6 +208,81 @@ def test_a_step_of_one_token_reads_its_own_experts_and_gives_what_the_whole_pass
     for place in range(9, 40):
         torch.testing.assert_close(found, whole[:, place - 1], atol=1e-4, rtol=1e-4)
         found = decoder.step(IDS[:1, place])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("experts", "count", "normalise"), [(12, 3, True), (5, 2, False)])
+def test_the_compiled_step_of_a_mixture_equals_that_of_torch(dtype, experts, count, normalise):
+    changes = {"num_experts": experts, "num_experts_per_tok": count, "norm_topk_prob": normalise}
+    model = loud(replace(SHAPE, **changes))
+    ids, lengths = IDS.flatten()[:33].view(3, 11), torch.tensor([11, 2, 7])
+    following = IDS.flatten()[40:70].view(10, 3)
+    found = []
+    for compiled in (False, True):
+        decoder = Decoder(model, dtype=dtype)
+        decoder.allocate(3, 40)
+        decoder.compiled = compiled
+        logits = [decoder.prefill(ids, lengths), *(decoder.step(row) for row in following)]
+        assert (decoder._small is not None) == compiled
+        found.append(torch.stack(logits))
+    apart, most = (found[0] - found[1]).abs(), found[0].abs().max()
+    if dtype == torch.float32:
+        assert apart.max() < 1e-5 * most
+    else:  # of two experts that are nearly equal, rounding picks one
+        assert apart.median() < 0.01 * most
+    # A row's numbers do not depend on which experts the rows beside it go to.
+    alone = Decoder(model, dtype=dtype)
+    alone.allocate(3, 40)
+    alone.compiled = True
+    alone.prefill(ids, lengths)
+    alone.keep(torch.tensor([1]))
+    for row, logits in zip(following, found[1][1:], strict=True):
+        assert torch.equal(alone.step(row[1:2])[0], logits[1])
+
+
+def test_of_equally_likely_experts_the_compiled_step_takes_as_many_as_it_should():
+    model = loud(replace(SHAPE, num_experts=4))
+    with torch.no_grad():
+        for block in model.blocks:
+            block.experts.router.weight.zero_()
+            rows = block.experts.gate_up_proj.weight.unflatten(0, (4, -1))
+            rows[1:] = rows[0]  # then it does not matter which
+            rows = block.experts.down_proj.weight.unflatten(0, (4, -1))
+            rows[1:] = rows[0]
+        whole = model.logits(model(IDS[:1]))
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(1, 40)
+    decoder.compiled = True
+    decoder.prefill(IDS[:1, :9], torch.tensor([9]))
+    torch.testing.assert_close(decoder.step(IDS[:1, 9]), whole[:, 9], atol=1e-4, rtol=1e-4)
+
+
+def test_weights_that_are_no_numbers_give_logits_that_are_none():
+    model = loud()
+    with torch.no_grad():
+        model.blocks[0].experts.router.weight.fill_(float("nan"))
+    decoder = Decoder(model, dtype=torch.float32)
+    decoder.allocate(1, 40)
+    decoder.compiled = True
+    decoder.prefill(IDS[:1, :9], torch.tensor([9]))
+    assert decoder.step(IDS[:1, 9]).isnan().all()
+
+
+def test_the_compiled_step_refuses_experts_that_do_not_fit():
+    layer = step_arrays(fold(loud().blocks[0], torch.float32))
+    head, angles = np.zeros((97, 16), np.float32), np.zeros((48, 4, 2), np.float32)
+
+    def made(layer, active):
+        SmallDecoder([layer], head, head, angles, heads=2, kv_heads=2, eps=1e-6, active=active)
+
+    made(layer, 2)
+    for active in (0, 6):
+        with pytest.raises(ValueError, match=f"cannot go to {active} of 5 experts"):
+            made(layer, active)
+    with pytest.raises(ValueError, match="of shape"):
+        made(layer | {"down": layer["down"][:4].copy()}, 2)
+    with pytest.raises(ValueError, match="cannot go to 2 of 0 experts"):
+        made(layer | {"router": None, "down": layer["down"][0]}, 2)
 
 
 @pytest.mark.parametrize(
