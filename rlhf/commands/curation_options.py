@@ -6,7 +6,7 @@ and kept in run.json, so that a reader of the run knows what text the model real
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from playout.rlhf.commands.options import OptionalFile
@@ -118,10 +118,8 @@ def curated(
     from playout.rlhf.data.curation.curate import Filters, curate
     from playout.rlhf.data.records import read_texts
 
-    names = [field.name for field in fields(Filters)]
-    filters = Filters(**{name: getattr(command, name) for name in names})
-    nothing = Filters(near=filters.near, like_share=filters.like_share)
-    if filters == nothing and not command.like:
+    filters = Filters.of(asdict(command))
+    if filters.take_nothing and not command.like:
         return texts
     found = curate(
         texts.learned,

@@ -6,8 +6,9 @@ them is not learned from. The filters themselves stand beside this file.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,17 @@ class Filters:
             raise ConfigError(f"no text has {self.min_words} words or more and {self.max_words}")
         if not 0 < self.near <= 1 or not 0 < self.like_share <= 1:
             raise ConfigError("the share of --near and of --like-share is above 0 and at most 1")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Filters":
+        """Those that a command or a run has among its settings; what it does not name is off."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: settings[name] for name in names if name in settings})
+
+    @property
+    def take_nothing(self) -> bool:
+        """Whether every text passes; likeness is asked only where there are examples."""
+        return self == Filters(near=self.near, like_share=self.like_share)
 
 
 @dataclass(frozen=True, slots=True)

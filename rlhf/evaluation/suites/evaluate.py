@@ -159,7 +159,7 @@ def _correct(rows: dict[str, dict[str, Any]]) -> None:
 
 def _told_text(read: TrainingText) -> dict[str, Any]:
     if read.unknown:
-        print(f"contamination: {read.unknown}" + (" beyond what was read" if read.train else ""))
+        print(f"contamination: {read.unknown}")
     return {"texts": len(read.train), "stages": read.stages, "unknown": read.unknown}
 
 

@@ -2,7 +2,8 @@
 
 A run names its data and the run that it started from, so the chain is followed to its beginning.
 Texts that are read from files are read again; of one's own data the same part is held out as in
-training. What a published model learned from, nobody here knows.
+training, and the run's filters leave out what they left out there. What a published model learned
+from, nobody here knows.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from playout.agents.runs.directory import RunDir
 from playout.errors import PlayoutError
 from playout.rlhf.data.conversations import prompt_text
+from playout.rlhf.data.curation.curate import Filters, curate
 from playout.rlhf.data.curation.mixture import parse_mixture
 from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
@@ -88,6 +90,8 @@ def _add(found: TrainingText, run: RunDir) -> None:
     stage, config = run.kind.partition(".")[2], run.config
     if stage == "pretrain":
         train, held = _pretrained(run, config)
+        train, wrong = _curated(run, train, held)
+        found.unknown = found.unknown or wrong
         found.train = train + found.train
         found.heldout = held + found.heldout
     elif stage == "sft":
@@ -122,6 +126,27 @@ def _pretrained(run: RunDir, config: Mapping[str, Any]) -> tuple[list[str], list
     if source is not None:
         return hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
     return Datasets(str(config["material"])).texts()
+
+
+def _curated(run: RunDir, train: list[str], held: list[str]) -> tuple[list[str], str]:
+    """Of the texts to learn from those that the run's filters left, and what is wrong with that."""
+    filters, like = Filters.of(run.config), str(run.config.get("like") or "")
+    if filters.take_nothing and not like:
+        return train, ""
+    try:
+        examples = read_texts(like) if like else ()
+        kept = curate(train, filters, heldout=held, examples=examples, seed=run.seed).kept
+    except PlayoutError as error:
+        return train, f"what the filters of {run.path} left out counts as learned from: {error}"
+    found = {"texts": len(kept), "kept": int(kept.sum())}
+    noted = run.record.get("curation") or found
+    wrong = ""
+    if any(noted.get(key) != value for key, value in found.items()):
+        wrong = (
+            f"the texts of {run.path} are others than when it learned: its filters leave "
+            f"{found['kept']:,} of {found['texts']:,}, then {noted['kept']:,} of {noted['texts']:,}"
+        )
+    return [text for text, stays in zip(train, kept, strict=True) if stays], wrong
 
 
 def _demonstrated(run: RunDir, config: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,9 @@ import re
 
 import numpy as np
 from playout.agents.runs.directory import RunDir
+from playout.rlhf.data.curation.curate import Filters, curate
+from playout.rlhf.data.datasets import Datasets
+from playout.rlhf.data.records import read_texts
 from playout.rlhf.evaluation.suites.contamination import GRAM, contamination
 from playout.rlhf.evaluation.suites.material import training_text
 
@@ -82,3 +85,58 @@ def test_leaks_in_each_corpus_of_a_mixture_are_found(tmp_path):
     assert not read.unknown and len(read.train) + len(read.heldout) == 120
     learned = [text for text in read.train if text in (tmp_path / "b.txt").read_text()]
     assert learned and contamination(learned[:1], read.train).leaked.all()
+
+
+def filtered_run(folder, texts, **settings):
+    """A run of pretraining on texts of a file, as far as its settings tell."""
+    (folder / "texts.txt").write_text("\n\n".join(texts))
+    config = {"text": [f"{folder / 'texts.txt'}"], "data": "auto", "material": "files", **settings}
+    return RunDir.create(folder / "run", kind="rlhf.pretrain", config=config, seed=5)
+
+
+def test_texts_that_the_filters_of_a_run_left_out_were_not_seen(tmp_path):
+    rng = np.random.default_rng(4)
+    texts = [words(rng, 40) for _ in range(80)] + [words(rng, 14) for _ in range(20)]
+    run = filtered_run(tmp_path, texts, min_words=20, quality="none", dedup="near", near=0.8)
+    read = training_text(run.path)
+    short = [text for text in texts[80:] if text not in read.heldout]
+    learned = [text for text in texts[:80] if text not in read.heldout]
+    assert short and learned and not read.unknown
+    assert sorted(read.train) == sorted(learned)
+    assert not contamination(short, read.train).dirty.any()
+    assert contamination(learned, read.train).leaked.all()
+    # Without filters, as runs of earlier versions have none, all was learned from.
+    plain_run = {"text": run.config["text"], "data": "auto", "material": "files"}
+    RunDir.create(tmp_path / "plain", kind="rlhf.pretrain", config=plain_run, seed=5)
+    assert sorted(training_text(tmp_path / "plain").train) == sorted(learned + short)
+
+
+def test_the_draw_by_likeness_is_made_again_as_the_run_made_it(tmp_path):
+    rng = np.random.default_rng(5)
+    texts = [words(rng, 30, size=200) for _ in range(100)]
+    (tmp_path / "like.txt").write_text("\n\n".join(words(rng, 30, size=20) for _ in range(5)))
+    like = {"like": f"{tmp_path / 'like.txt'}", "like_share": 0.3}
+    run = filtered_run(tmp_path, texts, **like)
+    train, held = Datasets("files").texts((f"{tmp_path / 'texts.txt'}",))
+    examples = read_texts(like["like"])
+    filters = Filters(like_share=0.3)
+    kept = curate(train, filters, heldout=held, examples=examples, seed=5).kept
+    assert 0 < kept.sum() < len(train)
+    expected = [text for text, stays in zip(train, kept, strict=True) if stays]
+    assert training_text(run.path).train == expected
+    # What cannot be left out again counts as seen, which is said.
+    (tmp_path / "like.txt").unlink()
+    read = training_text(run.path)
+    assert read.train == train and "filters of" in read.unknown
+
+
+def test_filters_that_leave_another_number_of_texts_than_in_training_are_named(tmp_path):
+    rng = np.random.default_rng(6)
+    texts = [words(rng, 10 + n % 20) for n in range(100)]
+    run = filtered_run(tmp_path, texts, min_words=15)
+    read = training_text(run.path)
+    counts = {"texts": 100 - len(read.heldout), "kept": len(read.train)}
+    run.update(curation=counts)
+    assert not training_text(run.path).unknown
+    run.update(curation=counts | {"kept": 7})
+    assert "are others than when it learned" in training_text(run.path).unknown
