@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from playout.agents.kernels._adam import adam_step, squared_norm
 from playout.agents.kernels.processor import fuses_multiply_add
-from playout.agents.optim.flat import FlatParameters, add_together
-from playout.errors import CheckpointError, ConfigError, DivergedError
+from playout.agents.optim.flat import FlatParameters, add_together, moments
+from playout.errors import ConfigError, DivergedError
 from torch import Tensor, nn
 
 
@@ -156,13 +156,7 @@ class Adam(FlatParameters):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`; the number of parameters must agree."""
-        for name in ("exp_avg", "exp_avg_sq"):
-            mine: Tensor = getattr(self, name)
-            if tuple(state[name].shape) != tuple(mine.shape):
-                raise CheckpointError(
-                    f"the optimiser's {name} holds {state[name].numel()} numbers, "
-                    f"the policy has {mine.numel()}"
-                )
-            mine.copy_(state[name])
+        for name, found in moments(state, self.flat.numel()):
+            getattr(self, name).copy_(found)
         self.step_count = int(state["step_count"])
         self.lr = float(state["lr"])

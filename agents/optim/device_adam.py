@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from playout.agents.optim.adam import Adam, unique_parameters
-from playout.agents.optim.flat import add_together, joined, views
-from playout.errors import CheckpointError, DivergedError
+from playout.agents.optim.flat import add_together, joined, moments, views
+from playout.errors import DivergedError
 from torch import Tensor, nn
 
 
@@ -23,6 +23,8 @@ class DeviceAdam:
 
     Attributes:
         lr: The learning rate; set it between steps to anneal.
+        learned: The parameters as they were given, each once.
+        parameters: What steps move of them.
         fused: Steps are one kernel over all parameters.
     """
 
@@ -36,13 +38,18 @@ class DeviceAdam:
         weight_decay: float = 0.0,
     ) -> None:
         """The parameters are of one type on one device; shared ones count once."""
-        self.parameters = unique_parameters(parameters)
+        self.learned = unique_parameters(parameters)
+        self.parameters = self._held(self.learned)
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
         self.device = self.parameters[0].device
         self.fused = self.device.type == "cuda"
         self.exp_avg = [torch.zeros_like(p.detach()) for p in self.parameters]
         self.exp_avg_sq = [torch.zeros_like(p.detach()) for p in self.parameters]
         self.steps = torch.zeros((), device=self.device)
+
+    def _held(self, learned: list[nn.Parameter]) -> list[nn.Parameter]:
+        """What of the parameters lies here; all of each."""
+        return learned
 
     @property
     def step_count(self) -> int:
@@ -155,17 +162,15 @@ class DeviceAdam:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state of either Adam; the number of parameters must agree."""
-        for name, mine in (("exp_avg", self.exp_avg), ("exp_avg_sq", self.exp_avg_sq)):
-            size = sum(tensor.numel() for tensor in mine)
-            if state[name].numel() != size:
-                raise CheckpointError(
-                    f"the optimiser's {name} holds {state[name].numel()} numbers, "
-                    f"the policy has {size}"
-                )
-            for tensor, part in views(state[name].to(self.device), mine):
-                tensor.copy_(part)
+        for name, found in moments(state, sum(p.numel() for p in self.learned)):
+            self._take(getattr(self, name), found)
         self.steps.fill_(int(state["step_count"]))
         self.lr = float(state["lr"])
+
+    def _take(self, mine: Sequence[Tensor], found: Tensor) -> None:
+        """Copy flat moments, `[size]`, into those of each parameter."""
+        for tensor, part in views(found.to(self.device), mine):
+            tensor.copy_(part)
 
 
 AnyAdam = Adam | DeviceAdam

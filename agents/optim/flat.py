@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from playout.agents.runs import ranks
+from playout.errors import CheckpointError
 from torch import Tensor, nn
 
 
@@ -82,6 +83,21 @@ def take_first(state: Mapping[str, Any]) -> None:
             tensor.zero_()
     for dtype in sorted({x.dtype for x in found}, key=str):
         add_together([x for x in found if x.dtype == dtype])
+
+
+def moments(state: Mapping[str, Any], size: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and values of the flat moments in a stored state of Adam, `[size]` each.
+
+    Raises:
+        CheckpointError: they are of another number of parameters.
+    """
+    for name in ("exp_avg", "exp_avg_sq"):
+        found: Tensor = state[name]
+        if found.shape != (size,):
+            raise CheckpointError(
+                f"the optimiser's {name} holds {found.numel()} numbers, the network has {size}"
+            )
+        yield name, found
 
 
 class FlatParameters:

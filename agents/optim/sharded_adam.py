@@ -8,15 +8,13 @@ any number of ranks, cut or not. Cutting and gathering while a model computes is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from playout.agents.optim.adam import unique_parameters
 from playout.agents.optim.device_adam import DeviceAdam
 from playout.agents.optim.flat import add_together, joined, views
 from playout.agents.runs import ranks
-from playout.errors import CheckpointError
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -56,30 +54,18 @@ def whole(tensor: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 class ShardedAdam(DeviceAdam):
-    """DeviceAdam whose parameters are cut.
+    """DeviceAdam whose parameters, of one type on one device, are all cut.
 
-    Attributes:
-        whole: The cut parameters; `parameters` are the rows of them that lie here.
+    What is `learned` are the cut ones, `parameters` the rows of them that lie here.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        *,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-5,
-        weight_decay: float = 0.0,
-    ) -> None:
-        """The parameters are of one type on one device, all of them cut."""
-        self.whole = unique_parameters(parameters)
-        here = [nn.Parameter(held_rows(parameter)) for parameter in self.whole]
-        super().__init__(here, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    def _held(self, learned: list[nn.Parameter]) -> list[nn.Parameter]:
+        return [nn.Parameter(held_rows(parameter)) for parameter in learned]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         super().zero_grad()
-        for parameter in self.whole:
+        for parameter in self.learned:
             parameter.grad = None
 
     def sum_over_ranks(self, also: Sequence[Tensor] = ()) -> None:
@@ -89,7 +75,7 @@ class ShardedAdam(DeviceAdam):
     @torch.no_grad()
     def advance(self, max_grad_norm: float = math.inf, *, skip: Tensor | None = None) -> Tensor:
         """As `DeviceAdam.advance`; all ranks call it."""
-        for parameter, here in zip(self.whole, self.parameters, strict=True):
+        for parameter, here in zip(self.learned, self.parameters, strict=True):
             grad = parameter.grad
             # FSDP2 leaves means over ranks, and a rank of few rows with none of them.
             here.grad = None if grad is None or not here.numel() else held_rows(grad)
@@ -109,24 +95,15 @@ class ShardedAdam(DeviceAdam):
 
     def _gathered(self, moments: Sequence[Tensor]) -> Tensor:
         parts = []
-        for parameter, moment in zip(self.whole, moments, strict=True):
+        for parameter, moment in zip(self.learned, moments, strict=True):
             full = whole(parameter, moment)
             if ranks.is_first():
                 parts.append(full.cpu())
         return joined(parts) if parts else torch.zeros(0)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state of any Adam; the number of parameters must agree."""
-        size = sum(parameter.numel() for parameter in self.whole)
-        for name, mine in (("exp_avg", self.exp_avg), ("exp_avg_sq", self.exp_avg_sq)):
-            if state[name].numel() != size:
-                raise CheckpointError(
-                    f"the optimiser's {name} holds {state[name].numel()} numbers, "
-                    f"the model has {size}"
-                )
-            shapes = [torch.empty(parameter.shape, device="meta") for parameter in self.whole]
-            parts = [part for _, part in views(state[name], shapes)]
-            for tensor, part, parameter in zip(mine, parts, self.whole, strict=True):
-                tensor.copy_(own_rows(part, parameter))
-        self.steps.fill_(int(state["step_count"]))
-        self.lr = float(state["lr"])
+    def _take(self, mine: Sequence[Tensor], found: Tensor) -> None:
+        shapes = [torch.empty(parameter.shape, device="meta") for parameter in self.learned]
+        for tensor, (_, part), parameter in zip(
+            mine, views(found, shapes), self.learned, strict=True
+        ):
+            tensor.copy_(own_rows(part, parameter))
