@@ -3,7 +3,7 @@
 A stack of convolutions from 2 to 64 layers, with and without residual connections, normalisation,
 careful first weights and clipping: does it learn, and how large is the gradient in each layer at
 the first step? And a network that has too few pictures: dropout, weight decay, augmentation, early
-stopping, more data. Every row has several seeds and their interval.
+stopping, more data. Every row has several seeds, side by side, and their interval.
 
     playout bench ablations --quick
     python -m playout.benchmarks.studies.ablations --seeds 0 1 2 3 4
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from playout.agents.pretraining.data.pictures import Augmentation
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import write_result
 from playout.errors import DivergedError
@@ -98,63 +100,87 @@ def summary(values: list[float]) -> tuple[float, float]:
     return statistics.mean(values), float(stats.t.ppf(0.975, len(values) - 1)) * spread
 
 
-def depths(data: Split, seeds: tuple[int, ...], *, quick: bool) -> tuple[list[Any], list[Any]]:
-    """Rows of accuracy by depth and remedy, and gradients by layer of the deepest."""
+@lru_cache(maxsize=2)
+def pictures_of(quick: bool) -> Split:
+    """The pictures that this machine has; few of them in the quick form."""
+    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
+    return data.first(3000, 300) if quick else data
+
+
+def case(quick: bool, name: str, config: PretrainConfig, steps: int, seed: int) -> dict[str, Any]:
+    """`run` on the form's pictures, wherever this process is."""
+    found = run(pictures_of(quick), config, steps=steps, seed=seed)
+    print(f"{name}, seed {seed}: {100 * found['held_out']:.1f} %", flush=True)
+    return found
+
+
+def all_cases(quick: bool) -> dict[tuple[str, ...], tuple[PretrainConfig, int]]:
+    """Settings and steps by the table, the row and the column that they are for, dear ones first.
+
+    Tables are "depth", "clipping" and "overfitting".
+    """
     sizes, steps, width = ((2, 12), 50, 8) if quick else ((2, 8, 16, 32, 64), 800, 24)
-    rows, gradients = [], []
-    for name, remedy in REMEDIES.items():
-        row: dict[str, Any] = {"remedy": name}
-        for depth in sizes:
+    found: dict[tuple[str, ...], tuple[PretrainConfig, int]] = {}
+    for depth in reversed(sizes):
+        for name, remedy in REMEDIES.items():
             config = PretrainConfig(
                 network=network_text(depth, width, remedy), batch=128, augment=STILL,
                 learning_rate=3e-3, optimizer="adamw",
             )  # fmt: skip
-            found = [run(data, config, steps=steps, seed=seed) for seed in seeds]
-            mean, half = summary([one["held_out"] for one in found])
-            row[f"{depth} layers"] = f"{100 * mean:.1f}" + (
-                "" if half != half else f" ± {100 * half:.1f}"
-            )
-            if depth == sizes[-1]:
-                gradients.append((name, found[0]["norms"]))
-        rows.append(row)
-        print(row, flush=True)
-    return rows, gradients
-
-
-def clipping(data: Split, seeds: tuple[int, ...], *, quick: bool) -> list[dict[str, Any]]:
-    """First weights twice too large, with and without clipping."""
-    steps, depth = (50, 6) if quick else (400, 16)
-    rows = []
-    for limit in (0.0, 1.0):
-        config = PretrainConfig(
-            network=network_text(depth, 16, {"init": "large"}), batch=128, augment=STILL,
-            optimizer="momentum", learning_rate=0.02, max_grad_norm=limit,
-        )  # fmt: skip
-        found = [run(data, config, steps=steps, seed=seed)["held_out"] for seed in seeds]
-        mean, half = summary(found)
-        rows.append({"gradients": f"clipped to {limit:g}" if limit else "as they are",
-                     "held out": mean, "±": half})  # fmt: skip
-    return rows
-
-
-def overfitting(
-    data: Split, seeds: tuple[int, ...], *, quick: bool
-) -> tuple[list[Any], dict[str, Any]]:
-    """Rows of accuracy on both sides by remedy, with a tenth of the labels; and the curves."""
-    steps = 75 if quick else 1500
-    rows, curves = [], {}
-    base = PretrainConfig(
+            found["depth", name, f"{depth} layers"] = config, steps
+    few = PretrainConfig(
         network="grid", batch=64, labels=0.1, augment=STILL, weight_decay=0.0, learning_rate=2e-3
     )
     for name, settings in OVERFITTING.items():
-        config = replace(base, **settings)
-        found = [run(data, config, steps=steps, seed=seed) for seed in seeds]
-        mean, half = summary([one["held_out"] for one in found])
-        train = statistics.mean(one["train"] for one in found)
+        found["overfitting", name] = replace(few, **settings), 75 if quick else 1500
+    for limit in (0.0, 1.0):
+        config = PretrainConfig(
+            network=network_text(6 if quick else 16, 16, {"init": "large"}), batch=128,
+            augment=STILL, optimizer="momentum", learning_rate=0.02, max_grad_norm=limit,
+        )  # fmt: skip
+        name = f"clipped to {limit:g}" if limit else "as they are"
+        found["clipping", name] = config, 50 if quick else 400
+    return found
+
+
+Found = dict[tuple[str, ...], list[dict[str, Any]]]
+"""What came of each case, by seed."""
+
+
+def depths(found: Found) -> tuple[list[Any], list[Any]]:
+    """Rows of accuracy by depth and remedy, and gradients by layer of the deepest."""
+    columns = [key[2] for key in found if key[0] == "depth" and key[1] == next(iter(REMEDIES))]
+    rows, gradients = [], []
+    for name in REMEDIES:
+        row: dict[str, Any] = {"remedy": name}
+        for column in reversed(columns):
+            mean, half = summary([one["held_out"] for one in found["depth", name, column]])
+            row[column] = f"{100 * mean:.1f}" + ("" if half != half else f" ± {100 * half:.1f}")
+        gradients.append((name, found["depth", name, columns[0]][0]["norms"]))
+        rows.append(row)
+    return rows, gradients
+
+
+def clipping(found: Found) -> list[dict[str, Any]]:
+    """First weights twice too large, with and without clipping."""
+    rows = []
+    for key, runs in found.items():
+        if key[0] == "clipping":
+            mean, half = summary([one["held_out"] for one in runs])
+            rows.append({"gradients": key[1], "held out": mean, "±": half})
+    return rows
+
+
+def overfitting(found: Found) -> tuple[list[Any], dict[str, Any]]:
+    """Rows of accuracy on both sides by remedy, with a tenth of the labels; and the curves."""
+    rows, curves = [], {}
+    for name in OVERFITTING:
+        runs = found["overfitting", name]
+        mean, half = summary([one["held_out"] for one in runs])
+        train = statistics.mean(one["train"] for one in runs)
         rows.append({"remedy": name, "learned from": train, "held out": mean, "±": half,
                      "gap": train - mean})  # fmt: skip
-        curves[name] = found[0]["curve"]
-        print(rows[-1], flush=True)
+        curves[name] = runs[0]["curve"]
     return rows, curves
 
 
@@ -196,9 +222,15 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     seeds = seeds or ((0, 1) if quick else (0, 1, 2, 3, 4))
     folder = folder or Path("runs") / ("ablations-quick" if quick else "ablations")
     folder.mkdir(parents=True, exist_ok=True)
-    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    if quick:
-        data = data.first(3000, 300)
+    name = pictures_of(quick).train.name  # read once, for all processes
+    plan = all_cases(quick)
+    cases = [
+        (quick, ", ".join(key), config, steps, seed)
+        for key, (config, steps) in plan.items()
+        for seed in seeds
+    ]
+    results = iter(side_by_side(case, cases))
+    by_case = {key: [next(results) for _ in seeds] for key in plan}
     page = Page(
         "What makes training work",
         "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "
@@ -206,13 +238,13 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
         quick=quick,
     )
     over = f"95 % intervals over {len(seeds)} seeds"
-    rows, gradients = depths(data, seeds, quick=quick)
+    rows, gradients = depths(by_case)
     draw_gradients(gradients, folder / "gradients.png")
-    page.table(rows, f"per cent right on held-out {data.train.name}, by depth; {over}")
+    page.table(rows, f"per cent right on held-out {name}, by depth; {over}")
     page.picture("gradients.png", "Where nothing helps, the gradient is gone before it arrives.")
-    clipped = clipping(data, seeds, quick=quick)
+    clipped = clipping(by_case)
     page.table(clipped, f"first weights twice too large, gradient descent with momentum; {over}")
-    few, curves = overfitting(data, seeds, quick=quick)
+    few, curves = overfitting(by_case)
     draw_curves(curves, folder / "overfitting.png")
     page.table(few, f"a tenth of the labels: share right where it learned, and held out; {over}")
     page.picture("overfitting.png", "The gap between dots and line is what was learned by heart.")

@@ -26,21 +26,17 @@ from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trunk import restore_trunk
 from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.cases import beside, kept_run
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.studies.smaller_language import language_rows
+from playout.benchmarks.studies.smaller_language import language_rows, models_of_seed, setting
+from playout.benchmarks.tools.charts import number_points
 from playout.benchmarks.tools.measuring import write_result
 
-GAME, SMALL_GAME = "connect_four", "connect_four(width=5,height=4)"
+GAMES = {False: "connect_four", True: "connect_four(width=5,height=4)"}
 """The quick form plays on the small board, which the solver labels in a second."""
+COUNTS = {False: 60_000, True: 1500}
+"""Positions."""
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
-
-
-def trained(folder: Path, name: str, seed: int, *, game: str, **settings: Any) -> RunDir:
-    """A run of supervised pretraining, made if it is not there."""
-    path = folder / f"{name}-{seed}"
-    if RunDir.is_run(path):
-        return RunDir.open(path)
-    return playout.pretrain_trunk(game, seed=seed, quiet=True, run=path, **settings)
 
 
 def network_of(run: RunDir) -> BoardNetwork:
@@ -116,22 +112,24 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
         axes.set_xscale("log")
         axes.set_xlabel(key)
     kinds = list(dict.fromkeys(row["kind"] for row in language))
+    numbers = [str(number) for number in range(1, len(language) + 1)]
     for axes, key in zip(below, ("kB", "tokens/s"), strict=True):
-        for number, kind in enumerate(kinds):
-            mine = [row for row in language if row["kind"] == kind]
-            axes.plot([r[key] for r in mine], [r["bits a byte"] for r in mine], "o",
-                      color=f"C{number}", label=kind)  # fmt: skip
-            for row in mine:
-                axes.annotate(row["model"], (row[key], row["bits a byte"]), fontsize=6)
+        for number, row in zip(numbers, language, strict=True):
+            axes.plot(row[key], row["bits a byte"], "o", color=f"C{kinds.index(row['kind'])}",
+                      label=f"{number}  {row['model']}")  # fmt: skip
         axes.axhline(language[0]["bits a byte"], color="0.8", zorder=0)
         axes.set_xscale("log")
+        axes.margins(0.08)
         axes.set_xlabel(key)
-    below[0].set_ylabel("held-out bits a byte (less is better)")
-    below[1].legend(fontsize=8)
+        found = [row[key] for row in language], [row["bits a byte"] for row in language]
+        number_points(axes, *found, numbers)
     sides[0].set_ylabel("per cent of moves that keep the outcome")
-    sides[0].legend(fontsize=8)
-    figure.suptitle("above: board networks (circle float32, square bfloat16, triangle int8); "
-                    "below: language")  # fmt: skip
+    below[0].set_ylabel("held-out bits a byte (less is better)")
+    for axes, title in (
+        (sides[1], "board networks\n(circle float32, square bfloat16,\ntriangle int8)"),
+        (below[1], "language models"),
+    ):
+        axes.legend(fontsize=8, title=title, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
@@ -144,39 +142,51 @@ def more_of(bits: tuple[float, float]) -> str:
     return f"from {low:+.3f} to {high:+.3f} over the seeds"
 
 
+def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
+    """Networks of one seed by what they are: taught, kept from before, or both."""
+    large, small = ("24x2", "12x2") if quick else ("64x4", "32x4")
+    epochs = 20.0 if quick else 40.0
+    common = {"count": COUNTS[quick], "batch": 128, "seed": seed}
+
+    def made(name: str, **settings: Any) -> RunDir:
+        given = {"epochs": epochs, **common, **settings}
+        path = folder / f"{name}-{seed}"
+        return kept_run(path, playout.pretrain_trunk, GAMES[quick], given)
+
+    teacher = made("teacher", size=large)
+    found = {
+        f"teacher {large}": teacher,
+        f"student {small}, distilled": made("distilled", size=small, teacher=teacher),
+        f"student {small}, labels alone": made("labels", size=small),
+    }
+    for share, pattern in ((0.5, "2:4"), (0.75, "unstructured")):
+        name = f"teacher pruned by {100 * share:.0f} % ({pattern}), learned on"
+        found[name] = made(
+            f"pruned-{pattern.replace(':', '-')}", size=large, init=teacher, sparsity=share,
+            pattern=pattern, epochs=epochs / 4,
+        )  # fmt: skip
+    return {name: run.path for name, run in found.items()}
+
+
 def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None = None) -> int:
     """Runs the study and writes its page."""
     torch.set_num_threads(1)
     folder = folder or Path("runs") / ("compression-quick" if quick else "compression")
     folder.mkdir(parents=True, exist_ok=True)
-    count, epochs, large, small = (
-        (1500, 20.0, "24x2", "12x2") if quick else (60_000, 40.0, "64x4", "32x4")
-    )
-    game = SMALL_GAME if quick else GAME
-    common = {"game": game, "count": count, "epochs": epochs, "batch": 128}
-    teachers = [trained(folder, "teacher", seed, size=large, **common) for seed in seeds]
-    groups = {f"teacher {large}": teachers}
-    groups[f"student {small}, distilled"] = [
-        trained(folder, "distilled", seed, size=small, teacher=str(one.path), **common)
-        for seed, one in zip(seeds, teachers, strict=True)
-    ]
-    groups[f"student {small}, labels alone"] = [
-        trained(folder, "labels", seed, size=small, **common) for seed in seeds
-    ]
-    for share, pattern in ((0.5, "2:4"), (0.75, "unstructured")):
-        groups[f"teacher pruned by {100 * share:.0f} % ({pattern}), learned on"] = [
-            trained(
-                folder, f"pruned-{pattern.replace(':', '-')}", seed, size=large,
-                init=str(one.path), sparsity=share, pattern=pattern,
-                **{**common, "epochs": epochs / 4},
-            )
-            for seed, one in zip(seeds, teachers, strict=True)
-        ]  # fmt: skip
-    held: Positions = load(game, count=count, seed=seeds[0]).test
+    held: Positions = load(GAMES[quick], count=COUNTS[quick], seed=seeds[0]).test
+    for seed in seeds[1:]:
+        load(GAMES[quick], count=COUNTS[quick], seed=seed)  # solved once, for all processes
+    # Boards learn beside language; speeds are measured when nothing else runs any more.
+    with beside(board_runs, [(quick, seed, folder) for seed in seeds]) as boards:
+        models = [models_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
+        paths = [of_seed.result() for of_seed in boards]
+    language = language_rows(models)
     rows = [
         row
-        for name, runs in groups.items()
-        for row in rows_of(name, runs, held, rounds=3 if quick else 15)
+        for name in paths[0]
+        for row in rows_of(
+            name, [RunDir.open(one[name]) for one in paths], held, rounds=3 if quick else 15
+        )
     ]
     page = Page(
         "What a smaller model costs",
@@ -185,12 +195,14 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "lost, what is gained?",
         quick=quick,
     )
-    language = language_rows(quick=quick, seeds=seeds)
     draw(rows, language, folder / "chart.png")
-    page.table(rows, f"{game}: {len(held):,} held-out positions, {len(seeds)} seed(s), one thread")
+    page.table(
+        rows, f"{GAMES[quick]}: {len(held):,} held-out positions, {len(seeds)} seed(s), one thread"
+    )
     page.picture(
         "chart.png",
-        "Left is smaller, and on the right side right is faster. Up is better above, down below.",
+        "Left is smaller, and on the right side right is faster. Up is better above, down below. "
+        "Numbers below are those of the list, where dense is an ordinary model of that width.",
     )
     page.text(
         "Zeros of pruned networks are not counted as parameters, but a processor multiplies them "

@@ -3,7 +3,7 @@
 Pictures (Fashion-MNIST where it is installed, else digits) and positions of Connect Four with exact
 outcomes as hidden labels. Each objective has the same number of gradient steps; features are read
 by the same probes. On the board, self-play's own trunk stands beside them, and each trunk then
-begins self-play: how good is the policy after a few updates?
+begins self-play: how good is the policy after a few updates? Parts run side by side, one a core.
 
     playout bench paradigms --quick
     python -m playout.benchmarks.studies.paradigms --seeds 0 1 2
@@ -13,44 +13,72 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import playout
-import torch
 from playout.agents.pretraining.clusters import draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split, labelled_rows
+from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.probes import features, probe, raw
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, begin_from, new_trunk
-from playout.agents.runs.directory import RunDir
+from playout.agents.rating.positions import load_choosing_positions, value_preserving_share
+from playout.benchmarks.studies.cases import kept_run, side_by_side
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import write_result
+from playout.mcts.exact.positions import Positions, random_positions
 
 PICTURES = ("supervised", "autoencoder", "vae", "masked", "rotation", "patches", "contrastive")
 BOARDS = ("supervised", "autoencoder", "masked", "contrastive", "next")
-GAME = "connect_four"
+STARTS = ("none", "supervised", "masked", "contrastive")
 SHARES = (0.01, 1.0)
+MAPS = "maps.png"
 
 
-def taught(
-    data: Split, objective: str, *, steps: int, seed: int, network: str, size: str, batch: int = 256
-) -> tuple[Trunk, float]:
-    """A trunk after so many steps of an objective, and the minutes that they took."""
-    trunk = new_trunk(data.train, network=network, size=size, seed=seed)
-    config = PretrainConfig(objective=objective, batch=batch)
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The sizes of a form of the study."""
+
+    game: str
+    count: int  # of positions
+    size: str  # of the board's network
+    network: str  # of pictures
+    steps: int
+    batch: int
+    minutes: float  # of self-play whose trunk is probed
+    updates: int  # of self-play that begins with a trunk
+    mapped: int  # held-out pictures on a map
+
+
+FULL = Form("connect_four", 40_000, "base", "impala-2x", 2000, 256, 20.0, 60, 1000)
+# The small board: the solver labels it in a second, the large one in many minutes.
+QUICK = Form("connect_four(width=5,height=4)", 4000, "tiny", "grid", 60, 96, 0.3, 2, 300)
+
+
+def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, float]:
+    """A trunk after the form's steps of an objective, and the minutes that they took."""
+    trunk = fresh_trunk(data, form, seed)
+    config = PretrainConfig(objective=objective, batch=form.batch)
     begun = time.monotonic()
-    trainer = PretrainTrainer(trunk, data, config, steps=steps, seed=seed)
+    trainer = PretrainTrainer(trunk, data, config, steps=form.steps, seed=seed)
     try:
         while not trainer.finished:
             trainer.update()
     finally:
         trainer.close()
     return trunk, (time.monotonic() - begun) / 60
+
+
+def fresh_trunk(data: Split, form: Form, seed: int) -> Trunk:
+    """One that has learned nothing."""
+    network = form.network if isinstance(data.train, Pictures) else "auto"
+    return new_trunk(data.train, network=network, size=form.size, seed=seed)
 
 
 def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) -> dict[str, Any]:
@@ -89,72 +117,97 @@ def pixels(data: Split) -> dict[str, Any]:
 
 
 def compare(
-    data: Split, objectives: tuple[str, ...], *, seed: int, size: str, **settings: Any
+    data: Split, objectives: tuple[str, ...], form: Form, seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, Trunk]]:
     """A row an objective, and the trunks."""
-    fresh = new_trunk(data.train, network=settings["network"], size=size, seed=seed)
-    rows, trunks = [row_of("none (fresh weights)", fresh, data, 0.0, 0)], {"none": fresh}
+    trunks = {"none": fresh_trunk(data, form, seed)}
+    rows = [row_of("none (fresh weights)", trunks["none"], data, 0.0, 0)]
     for objective in objectives:
-        trunk, minutes = taught(data, objective, seed=seed, size=size, **settings)
+        trunk, minutes = taught(data, objective, form, seed)
         labels = len(data.train) if objective == "supervised" else 0
         rows.append(row_of(objective, trunk, data, minutes, labels))
         trunks[objective] = trunk
-        print(f"{objective}: {rows[-1]['linear, 1 % of labels']:.3f}", flush=True)
+        told = rows[-1]["linear, 1 % of labels"]
+        print(f"{data.train.name}, {objective}, seed {seed}: {told:.3f}", flush=True)
     return rows, trunks
 
 
-def learned_by_play(
-    folder: Path, data: Split, *, minutes: float, seed: int, size: str
-) -> dict[str, Any]:
+def pictures_of(form: Form) -> Split:
+    """The pictures that this machine has; some of them in the quick form."""
+    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
+    return data.first(3000, 1000) if form == QUICK else data
+
+
+def learned_by_play(folder: Path, data: Split, form: Form, seed: int) -> dict[str, Any]:
     """The trunk of a run of self-play, by the same probes."""
-    path = folder / f"selfplay-{seed}"
-    if not RunDir.is_run(path):
-        playout.alphazero(
-            GAME, minutes=minutes, size=size, seed=seed, rating=False, quiet=True, run=path
-        )
-    trunk = new_trunk(data.train, size=size)
-    begin_from(trunk, RunDir.open(path))
-    return row_of("self-play (AlphaZero)", trunk, data, minutes, 0)
+    settings = {"minutes": form.minutes, "size": form.size, "seed": seed, "rating": False}
+    settings["threads"] = 1
+    run = kept_run(folder / f"selfplay-{seed}", playout.alphazero, form.game, settings)
+    trunk = fresh_trunk(data, form, 0)
+    begin_from(trunk, run)
+    return row_of("self-play (AlphaZero)", trunk, data, form.minutes, 0)
 
 
-def started(
-    folder: Path, objective: str, *, updates: int, seed: int, size: str, count: int
-) -> float:
+def deciding_positions(form: Form) -> Positions:
+    """Positions in which the move matters; of the small board they are solved now."""
+    if form.game == FULL.game and (found := load_choosing_positions(form.game)) is not None:
+        return found
+    return random_positions(form.game, 300, plies=(4, 14), seed=2, exact=False)
+
+
+def started(folder: Path, objective: str, form: Form, seed: int) -> float:
     """Share of moves that keep the outcome after self-play that begins with a trunk."""
-    from playout.agents.rating.positions import load_choosing_positions, value_preserving_share
-
-    init = folder / f"trunk-{objective}-{seed}"
-    if objective != "none" and not RunDir.is_run(init):
-        playout.pretrain_trunk(
-            GAME, objective=objective, size=size, seed=seed, count=count, epochs=4, quiet=True,
-            run=init,
-        )  # fmt: skip
+    begun = {"size": form.size, "seed": seed, "threads": 1}
+    settings: dict[str, Any] = {**begun, "updates": form.updates, "rating": False}
+    if objective != "none":
+        taught = {**begun, "objective": objective, "count": form.count, "epochs": 4.0}
+        path = folder / f"trunk-{objective}-{seed}"
+        settings["init"] = kept_run(path, playout.pretrain_trunk, form.game, taught)
     path = folder / f"from-{objective}-{seed}"
-    if not RunDir.is_run(path):
-        playout.alphazero(
-            GAME, updates=updates, size=size, seed=seed, rating=False, quiet=True, run=path,
-            **({} if objective == "none" else {"init": init}),
-        )  # fmt: skip
-    positions = load_choosing_positions(GAME)
-    assert positions is not None
-    states = positions.states
-    player = playout.load(path, "latest").with_simulations(0)
-    return value_preserving_share(player.act(states), positions.outcomes)
+    run = kept_run(path, playout.alphazero, form.game, settings)
+    positions = deciding_positions(form)
+    player = playout.load(run.path, "latest").with_simulations(0)
+    share = value_preserving_share(player.act(positions.states), positions.outcomes)
+    print(f"self-play from {objective}, seed {seed}: {share:.3f}", flush=True)
+    return share
 
 
-def draw_features(trunks: dict[str, Trunk], data: Split, path: Path, *, rows: int) -> bool:
-    """Maps of held-out pictures and of what trunks make of them; False without scikit-learn."""
+def part(what: str, form: Form, seed: int, folder: Path, drawn: bool) -> Any:
+    """One part of the study: rows of "pictures" or "positions", or what a start gives.
+
+    Args:
+        what: of these, or an objective of STARTS.
+        form: see Form.
+        seed: of all that is random.
+        folder: of the study.
+        drawn: maps of pictures are drawn.
+    """
+    if what == "pictures":
+        data = pictures_of(form)
+        rows, trunks = compare(data, PICTURES, form, seed)
+        if drawn:
+            shown = {name: trunks[name] for name in ("none", "supervised", "contrastive")}
+            draw_features(shown, data, folder / MAPS, rows=form.mapped)
+        return [*rows, pixels(data)]
+    if what == "positions":
+        positions = load(form.game, count=form.count)
+        rows, _ = compare(positions, BOARDS, form, seed)
+        return [*rows, learned_by_play(folder, positions, form, seed)]
+    return started(folder, what, form, seed)
+
+
+def draw_features(trunks: dict[str, Trunk], data: Split, path: Path, *, rows: int) -> None:
+    """Maps of held-out pictures and of what trunks make of them; none without scikit-learn."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        return False
+        return
     held = np.arange(min(rows, len(data.test)))
     found = {"pixels": raw(data.test, held)}
     found |= {name: features(trunk, data.test, held) for name, trunk in trunks.items()}
     labels = data.test.labels[held]
     drawn = {name: maps(x, labels, seed=0) for name, x in found.items()}
     draw_maps(drawn, labels, data.train.classes, path)
-    return True
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
@@ -180,58 +233,45 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
 
 def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None = None) -> int:
     """Runs the study and writes its page."""
-    torch.set_num_threads(1 if quick else torch.get_num_threads())
+    form = QUICK if quick else FULL
     folder = folder or Path("runs") / ("paradigms-quick" if quick else "paradigms")
     folder.mkdir(parents=True, exist_ok=True)
-    steps, batch, count, size = (60, 96, 1500, "tiny") if quick else (2000, 256, 40_000, "base")
+    (folder / MAPS).unlink(missing_ok=True)
+    for seed in sorted({0, *seeds}):
+        load(form.game, count=form.count, seed=seed)  # solved once, for all processes
+    whats = ("pictures", "positions", *STARTS)
+    cases = [(what, form, seed, folder, seed == seeds[0]) for what in whats for seed in seeds]
+    results = iter(side_by_side(part, cases))
+    by_part = {what: [next(results) for _ in seeds] for what in whats}
     page = Page(
         "Four ways to teach one network",
         "The same trunk, taught by labels, by its own input, by tasks made of it, and by reward: "
         "what do its features know, and is it a better beginning for self-play?",
         quick=quick,
     )
-    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    if quick:
-        data = data.first(3000, 1000)
-    network = "grid" if quick else "impala-2x"
-    each = {"steps": steps, "batch": batch}
-    found: dict[str, Any] = {"pictures": [], "positions": [], "starts": []}
-    trunks: dict[str, Trunk] = {}
-    for seed in seeds:
-        rows, trunks = compare(data, PICTURES, seed=seed, size=size, network=network, **each)
-        found["pictures"] += [*rows, pixels(data)]
-    draw(found["pictures"], folder / "pictures.png", data.train.name)
-    page.table(found["pictures"], f"{data.train.name}, {steps} steps of {batch} each")
-    page.picture("pictures.png", "Classes told from frozen features, by the share of labels seen.")
-    shown = {name: trunks[name] for name in ("none", "supervised", "contrastive")}
-    if draw_features(shown, data, folder / "maps.png", rows=300 if quick else 1000):
-        page.picture("maps.png", "Held-out pictures and their features on a plane, by class.")
-    positions = load(GAME, count=count)
-    for seed in seeds:
-        rows, _ = compare(positions, BOARDS, seed=seed, size=size, network="auto", **each)
-        play = learned_by_play(
-            folder, positions, minutes=0.3 if quick else 20, seed=seed, size=size
-        )
-        found["positions"] += [*rows, play]
-    draw(found["positions"], folder / "positions.png", "outcomes of Connect Four")
-    page.table(found["positions"], f"outcomes of Connect Four, {steps} steps of {batch} each")
-    page.picture("positions.png", "Win, draw or loss told from frozen features.")
-    updates = 2 if quick else 60
-    for objective in ("none", "supervised", "masked", "contrastive"):
-        shares = [
-            started(folder, objective, updates=updates, seed=seed, size=size, count=count)
-            for seed in seeds
-        ]
-        found["starts"].append(
-            {
-                "begun from": objective,
-                "seeds": len(shares),
-                "moves that keep the outcome": float(np.mean(shares)),
-                "range": (min(shares), max(shares)),
-            }
-        )
-        print(f"self-play from {objective}: {np.mean(shares):.3f}", flush=True)
-    page.table(found["starts"], f"the bare policy after {updates} updates of self-play")
+    named = {"pictures": pictures_of(form).train.name, "positions": f"outcomes of {form.game}"}
+    told = {
+        "pictures": "Classes told from frozen features, by the share of labels seen.",
+        "positions": "Win, draw or loss told from frozen features.",
+    }
+    found: dict[str, Any] = {}
+    for what, name in named.items():
+        found[what] = [row for rows in by_part[what] for row in rows]
+        draw(found[what], folder / f"{what}.png", name)
+        page.table(found[what], f"{name}, {form.steps} steps of {form.batch} each")
+        page.picture(f"{what}.png", told[what])
+        if what == "pictures" and (folder / MAPS).exists():
+            page.picture(MAPS, "Held-out pictures and their features on a plane, by class.")
+    found["starts"] = [
+        {
+            "begun from": objective,
+            "seeds": len(seeds),
+            "moves that keep the outcome": float(np.mean(by_part[objective])),
+            "range": (min(by_part[objective]), max(by_part[objective])),
+        }
+        for objective in STARTS
+    ]
+    page.table(found["starts"], f"the bare policy after {form.updates} updates of self-play")
     page.text(
         "Probes are logistic regression on frozen, standardised features; the board's labels are "
         "exact outcomes by the solver, which no objective but supervised has seen. With 5 "

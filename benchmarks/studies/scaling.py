@@ -15,17 +15,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import write_result
 from playout.rlhf.data.batches import Corpus
@@ -171,71 +172,95 @@ def jackknife(
     return min(powers), max(powers)
 
 
-def language_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
-    """Held-out loss of Transformers by parameters and tokens learned from, smallest first."""
+LANGUAGE = {
+    True: ((16, 24, 32, 48), (60, 120)),
+    False: ((32, 48, 64, 96, 128, 192), (600, 1500, 3000)),
+}
+"""Widths, and steps of each."""
+BOARDS = {
+    True: ("2x1", "4x1", "8x1", "12x1", "16x1", "16x2"),
+    False: ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4"),
+}
+
+
+@lru_cache(maxsize=1)
+def language_data(quick: bool) -> tuple[Tokenizer, Corpus, Corpus, int]:
+    """Tokeniser, text to learn from and held-out text, and tokens a row."""
     texts, held = Datasets(choose_source("synthetic" if quick else "auto")).texts()
     vocabulary, length = (512, 48) if quick else (2048, 128)
     tokenizer = Tokenizer.train(texts[:5000], vocab_size=vocabulary)
-    corpora = Corpus.of(tokenizer, texts), Corpus.of(tokenizer, held)
-    widths = (16, 24, 32, 48) if quick else (32, 48, 64, 96, 128, 192)
-    budgets = (60, 120) if quick else (600, 1500, 3000)
-    rows = []
-    for width in widths:
-        for steps in budgets:
-            heads = max(1, width // 16)
-            config = TransformerConfig(
-                vocab_size=tokenizer.vocab_size,
-                hidden_size=width,
-                num_hidden_layers=2,
-                num_attention_heads=heads,
-                num_key_value_heads=heads,
-                head_dim=width // heads,
-                intermediate_size=4 * width,
-                max_position_embeddings=length,
-            )
-            model = Transformer(config, seed=seed)
-            count = sum(p.numel() for p in model.parameters()) - model.embed_tokens.numel()
-            settings = TextConfig(steps=steps, rows=16, length=length)
-            trainer = TextTrainer(model, *corpora, settings, seed=seed)
-            while not trainer.finished:
-                trainer.update()
-            loss = trainer.evaluate()["eval/bits_per_byte"]
-            tokens = steps * 16 * length
-            rows.append({"parameters": count, "tokens": tokens, "operations": 6 * count * tokens,
-                         "held-out loss": loss})  # fmt: skip
-            print(rows[-1], flush=True)
-    return rows
+    return tokenizer, Corpus.of(tokenizer, texts), Corpus.of(tokenizer, held), length
 
 
-def board_runs(*, quick: bool, seed: int = 0) -> list[dict[str, Any]]:
-    """Outcomes lost by networks that imitate the solver of a small Connect Four, by size."""
-    data: Split = load(
+def language_run(quick: bool, width: int, steps: int, seed: int) -> dict[str, Any]:
+    """Held-out loss of a Transformer of a width after so many steps."""
+    tokenizer, train, held, length = language_data(quick)
+    heads = max(1, width // 16)
+    config = TransformerConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=width // heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=length,
+    )
+    model = Transformer(config, seed=seed)
+    count = sum(p.numel() for p in model.parameters()) - model.embed_tokens.numel()
+    settings = TextConfig(steps=steps, rows=16, length=length)
+    trainer = TextTrainer(model, train, held, settings, seed=seed)
+    while not trainer.finished:
+        trainer.update()
+    loss = trainer.evaluate()["eval/bits_per_byte"]
+    tokens = steps * 16 * length
+    return {"parameters": count, "tokens": tokens, "operations": 6 * count * tokens,
+            "held-out loss": loss}  # fmt: skip
+
+
+def board_data(quick: bool, seed: int) -> Split:
+    """Solved positions of a small Connect Four."""
+    return load(
         "connect_four(width=5,height=4)" if quick else "connect_four(width=6,height=5)",
         count=1500 if quick else 40_000,
         seed=seed,
     )
-    rows = []
-    sizes = (
-        ("2x1", "4x1", "8x1", "12x1", "16x1", "16x2")
-        if quick
-        else ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4")
-    )
-    for size in sizes:
-        trunk = new_trunk(data.train, size=size, seed=seed)
-        steps = 150 if quick else 4000
-        trainer = PretrainTrainer(trunk, data, PretrainConfig(batch=128), steps=steps, seed=seed)
-        try:
-            while not trainer.finished:
-                trainer.update()
-            found = trainer.evaluate()
-        finally:
-            trainer.close()
-        count = sum(p.numel() for p in trunk.parameters())
-        rows.append({"network": size, "parameters": count, "operations": 6 * count * steps * 128,
-                     "moves that lose the outcome": 1 - found["eval/moves_kept"],
-                     "held-out loss": found["eval/loss"]})  # fmt: skip
-        print(rows[-1], flush=True)
-    return rows
+
+
+def board_run(quick: bool, size: str, seed: int) -> dict[str, Any]:
+    """Outcomes lost by a network that imitates the solver."""
+    data = board_data(quick, seed)
+    trunk = new_trunk(data.train, size=size, seed=seed)
+    steps = 150 if quick else 4000
+    trainer = PretrainTrainer(trunk, data, PretrainConfig(batch=128), steps=steps, seed=seed)
+    try:
+        while not trainer.finished:
+            trainer.update()
+        found = trainer.evaluate()
+    finally:
+        trainer.close()
+    count = sum(p.numel() for p in trunk.parameters())
+    return {"network": size, "parameters": count, "operations": 6 * count * steps * 128,
+            "moves that lose the outcome": 1 - found["eval/moves_kept"],
+            "held-out loss": found["eval/loss"]}  # fmt: skip
+
+
+def case(kind: str, *what: Any) -> dict[str, Any]:
+    """A row of "language" or "boards", wherever this process is."""
+    row = (language_run if kind == "language" else board_run)(*what)
+    print(row, flush=True)
+    return row
+
+
+def all_runs(*, quick: bool, seed: int = 0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of language by parameters and tokens and of boards by size, smallest first."""
+    language_data(quick)  # read once, for all processes
+    board_data(quick, seed)
+    widths, budgets = LANGUAGE[quick]
+    cases: list[tuple[Any, ...]] = [("boards", quick, size, seed) for size in BOARDS[quick]]
+    cases += [("language", quick, width, steps, seed) for width in widths for steps in budgets]
+    found = side_by_side(case, cases[::-1])[::-1]
+    return found[len(BOARDS[quick]) :], found[: len(BOARDS[quick])]
 
 
 def draw(rows: list[dict[str, Any]], x: str, y: str, law: Law, path: Path) -> None:
@@ -288,8 +313,6 @@ def frontier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main(quick: bool = False, folder: Path | None = None) -> int:
     """Runs the study and writes its page."""
-    if quick:
-        torch.set_num_threads(1)
     folder = folder or Path("runs") / ("scaling-quick" if quick else "scaling")
     folder.mkdir(parents=True, exist_ok=True)
     page = Page(
@@ -298,7 +321,7 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         "run and then has to predict it.",
         quick=quick,
     )
-    language = language_runs(quick=quick)
+    language, boards = all_runs(quick=quick)
     best = frontier(language)
     found: dict[str, Any] = {"language": language}
     page.table(language, "language: Transformers of two layers; loss in bits a byte")
@@ -316,7 +339,6 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         f"{surface['range'][0]:.3f} to {surface['range'][1]:.3f}); measured were "
         f"{surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
     )
-    boards = board_runs(quick=quick)
     found["boards"] = boards
     page.table(boards, "board networks that imitate the exact solver")
     law = study(boards, "parameters", "held-out loss")

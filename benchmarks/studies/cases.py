@@ -1,0 +1,115 @@
+"""What studies share: runs kept from last time, after a look at them, and cases side by side.
+
+A run is kept if a study made it to its end by the same version, with the same settings and from the
+same other runs; any other one of its name is moved aside, which is said. Cases that do not need
+each other take a process a core. Left out: what is measured, and the page (page.py).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import playout
+import torch
+from playout.agents.runs.config import to_dict
+from playout.agents.runs.devices import cores
+from playout.agents.runs.directory import RunDir
+
+T = TypeVar("T")
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as run.json holds them; a run among them by its id, for a path may hold another."""
+    named = {k: f"run {v.id}" if isinstance(v, RunDir) else v for k, v in settings.items()}
+    return to_dict(named)
+
+
+def _unlike(run: RunDir, wanted: Mapping[str, Any]) -> str:
+    """Why a run is not the one that a study wants; empty if it is."""
+    noted = run.record.get("study")
+    if noted is None:
+        return "is not known to be finished"
+    version = noted["version"]
+    if version != playout.__version__:
+        return f"is by playout {version}, not {playout.__version__}"
+    had = noted["settings"]
+    changed = [k for k in sorted({*had, *wanted}) if had.get(k) != wanted.get(k)]
+    words = [f"{k} {had.get(k, 'not set')}, not {wanted.get(k, 'not set')}" for k in changed]
+    return f"has {'; '.join(words)}" if words else ""
+
+
+def kept_run(
+    path: Path, train: Callable[..., RunDir], subject: str, settings: Mapping[str, Any]
+) -> RunDir:
+    """The run of a study in a folder: as it was left, or made now.
+
+    Args:
+        path: Where it is.
+        train: Makes it, as `playout.pretrain_trunk` does.
+        subject: What that takes first.
+        settings: What else it takes; another run may be among them.
+    """
+    wanted = _plain({"subject": subject, **settings})
+    if RunDir.is_run(path):
+        found = RunDir.open(path)
+        why = _unlike(found, wanted)
+        if not why:
+            print(f"{path}: kept from before", flush=True)
+            return found
+        aside = next(
+            place
+            for number in range(1, 1000)
+            if not (place := path.with_name(f"{path.name}.old-{number}")).exists()
+        )
+        with found.lock():  # refuses one that is being trained
+            path.rename(aside)
+        print(f"{path} {why}: moved to {aside.name}, begun anew", flush=True)
+    given = {k: str(v.path) if isinstance(v, RunDir) else v for k, v in settings.items()}
+    run = train(subject, quiet=True, run=path, **given)
+    with run.lock():
+        run.update(study={"version": playout.__version__, "settings": wanted})
+    return run
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def beside(
+    function: Callable[..., T], cases: Sequence[tuple[Any, ...]], *, spare: int = 1
+) -> Iterator[list[Future[T]]]:
+    """Inside, other processes of one thread each see to cases; whoever asks for results waits.
+
+    They begin with what this process has read until now, which should compute with torch only
+    later: its threads do not come along.
+
+    Args:
+        function: Of a module: other processes find it by its name.
+        cases: Its arguments, plain data.
+        spare: Cores that are left to this process.
+    """
+    jobs = max(1, min(len(cases), cores() - spare))
+    forked = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, mp_context=forked, initializer=_one_thread) as pool:
+        try:
+            yield [pool.submit(function, *case) for case in cases]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def side_by_side(function: Callable[..., T], cases: Sequence[tuple[Any, ...]]) -> list[T]:
+    """What a function makes of each case, in their order, with a process of one thread a core.
+
+    Args:
+        function: Of a module: other processes find it by its name.
+        cases: Its arguments, plain data; dear ones first, so that no core waits long at the end.
+    """
+    with beside(function, cases, spare=0) as found:
+        return [one.result() for one in found]

@@ -1,0 +1,107 @@
+"""Runs that a study keeps or makes anew, cases side by side, and numbers on a chart."""
+
+import os
+
+import playout
+import pytest
+from playout.agents.runs.directory import RunDir
+from playout.benchmarks.studies.cases import beside, kept_run, side_by_side
+from playout.benchmarks.tools.charts import number_places
+from playout.errors import RunError
+
+
+@pytest.fixture
+def train():
+    """Something that makes runs without learning, and notes for what."""
+
+    def make(subject, *, run, quiet, **settings):
+        made.append((subject, settings))
+        return RunDir.create(run, kind="pretrain-trunk", config=settings, seed=0)
+
+    made = make.made = []
+    return make
+
+
+def test_a_run_is_kept_while_settings_version_and_what_it_came_from_stay(
+    train, tmp_path, capsys, monkeypatch
+):
+    settings = {"epochs": 2.0, "sizes": (1, 2)}
+    first = kept_run(tmp_path / "a", train, "game", settings)
+    assert kept_run(tmp_path / "a", train, "game", settings).id == first.id
+    assert len(train.made) == 1 and "kept from before" in capsys.readouterr().out
+
+    longer = kept_run(tmp_path / "a", train, "game", settings | {"epochs": 3.0})
+    assert "has epochs 2.0, not 3.0: moved to a.old-1" in capsys.readouterr().out
+    assert RunDir.open(tmp_path / "a.old-1").id == first.id
+    assert RunDir.open(tmp_path / "a").id == longer.id != first.id
+
+    kept_run(tmp_path / "a", train, "other", settings | {"epochs": 3.0})
+    assert "subject game, not other" in capsys.readouterr().out
+    monkeypatch.setattr(playout, "__version__", "99.0")
+    kept_run(tmp_path / "a", train, "other", settings | {"epochs": 3.0})
+    assert "not 99.0: moved to a.old-3" in capsys.readouterr().out
+    assert len(train.made) == 4
+
+
+def test_a_student_of_a_teacher_that_was_made_anew_is_made_anew(train, tmp_path, capsys):
+    def both(epochs):
+        teacher = kept_run(tmp_path / "teacher", train, "game", {"epochs": epochs})
+        return kept_run(tmp_path / "student", train, "game", {"teacher": teacher})
+
+    before = both(1.0)
+    assert train.made[-1] == ("game", {"teacher": str(tmp_path / "teacher")})
+    assert both(1.0).id == before.id
+    assert both(2.0).id != before.id
+    assert "student has teacher run" in capsys.readouterr().out
+
+
+def test_a_run_that_did_not_come_to_its_end_is_not_kept(train, tmp_path, capsys):
+    def stopped(subject, *, run, quiet, **settings):
+        train(subject, run=run, quiet=quiet, **settings)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_run(tmp_path / "a", stopped, "game", {})
+    with RunDir.open(tmp_path / "a").lock(), pytest.raises(RunError, match="in use"):
+        kept_run(tmp_path / "a", train, "game", {})
+    kept_run(tmp_path / "a", train, "game", {})
+    assert "is not known to be finished" in capsys.readouterr().out
+
+
+def squared(number):
+    if number < 0:
+        raise ValueError("negative")
+    return number * number, os.getpid()
+
+
+def test_cases_come_back_in_order_from_other_processes():
+    found = side_by_side(squared, [(n,) for n in (3, 1, 2)])
+    assert [square for square, _ in found] == [9, 1, 4]
+    assert os.getpid() not in {process for _, process in found}
+    with pytest.raises(ValueError, match="negative"):
+        side_by_side(squared, [(1,), (-1,)])
+    with beside(squared, [(5,)]) as waiting:
+        mine = squared(2)
+        assert waiting[0].result()[0] == 25
+    assert mine == (4, os.getpid())
+
+
+def test_numbers_beside_points_cover_neither_each_other_nor_points():
+    area = (0.0, 0.0, 300.0, 200.0)
+    points = [(100 + 2 * n, 90.0 + n % 3) for n in range(12)] + [(2.0, 2.0), (299.0, 199.0)]
+    texts = [str(n) for n in range(1, len(points) + 1)]
+    places = number_places(points, texts, area, size=7)
+
+    def box(middle, text):
+        wide, high = 0.33 * 7 * len(text), 0.4 * 7
+        return middle[0] - wide, middle[1] - high, middle[0] + wide, middle[1] + high
+
+    boxes = [box(*pair) for pair in zip(places, texts, strict=True)]
+    for number, one in enumerate(boxes):
+        assert one[0] >= 0 and one[1] >= 0 and one[2] <= 300 and one[3] <= 200
+        for other in boxes[:number]:
+            assert (
+                one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            )
+        for x, y in points:
+            assert not (one[0] < x < one[2] and one[1] < y < one[3])
