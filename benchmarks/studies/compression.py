@@ -29,7 +29,7 @@ from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.cases import beside, kept_run
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.smaller_language import language_rows, models_of_seed, setting
-from playout.benchmarks.tools.charts import number_points
+from playout.benchmarks.tools.charts import number_points, plain_log_ticks
 from playout.benchmarks.tools.measuring import write_result
 
 GAMES = {False: "connect_four", True: "connect_four(width=5,height=4)"}
@@ -110,6 +110,7 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
             for row in mine:
                 axes.plot(row[key], 100 * row["moves kept"], marks[row["type"]], color=f"C{number}")
         axes.set_xscale("log")
+        plain_log_ticks(axes.xaxis)
         axes.set_xlabel(key)
     kinds = list(dict.fromkeys(row["kind"] for row in language))
     numbers = [str(number) for number in range(1, len(language) + 1)]
@@ -120,6 +121,7 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
         axes.axhline(language[0]["bits a byte"], color="0.8", zorder=0)
         axes.set_xscale("log")
         axes.margins(0.08)
+        plain_log_ticks(axes.xaxis)
         axes.set_xlabel(key)
         found = [row[key] for row in language], [row["bits a byte"] for row in language]
         number_points(axes, *found, numbers)
@@ -129,7 +131,10 @@ def draw(rows: list[dict[str, Any]], language: list[dict[str, Any]], path: Path)
         (sides[1], "board networks\n(circle float32, square bfloat16,\ntriangle int8)"),
         (below[1], "language models"),
     ):
-        axes.legend(fontsize=8, title=title, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        axes.legend(
+            fontsize=8, title=title, title_fontsize=9, alignment="left",
+            loc="center left", bbox_to_anchor=(1.02, 0.5),
+        )  # fmt: skip
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 

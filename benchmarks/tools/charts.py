@@ -1,4 +1,4 @@
-"""Charts whose points have names: numbers beside the points, and names in a list.
+"""Charts that can be read: numbers beside points whose names are in a list, and plain ticks.
 
 Each number is tried at places around its point, near ones first, until it covers no other number
 and no point; far ones get a line. Left out: what is drawn otherwise.
@@ -61,6 +61,18 @@ def number_places(
         found.append(best[1])
         boxes.append(best[2])
     return found
+
+
+def plain_log_ticks(axis: Any) -> None:
+    """A logarithmic axis with limits as they stay: a handful of plain numbers that stand apart."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    each = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=each if decades < 2 else (1.0,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def number_points(

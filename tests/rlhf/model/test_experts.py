@@ -269,7 +269,8 @@ def test_weights_that_are_no_numbers_give_logits_that_are_none():
 
 
 def test_the_compiled_step_refuses_experts_that_do_not_fit():
-    layer = step_arrays(fold(loud().blocks[0], torch.float32))
+    with torch.no_grad():
+        layer = step_arrays(fold(loud().blocks[0], torch.float32))
     head, angles = np.zeros((97, 16), np.float32), np.zeros((48, 4, 2), np.float32)
 
     def made(layer, active):
