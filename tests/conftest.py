@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-# devices/second_device.py is a plain module: tests of every room import it.
-sys.path.insert(0, str(Path(__file__).parent / "devices"))
+# Plain modules that tests of every room import: devices/second_device.py, ranks/forked.py and
+# ranks/launch.py.
+sys.path[:0] = [str(Path(__file__).parent / room) for room in ("devices", "ranks")]
+
+# Two workers share the machine, and tests compare numbers: one thread, where a test does not say
+# more, and none that turns round and round while it waits. Read when torch and numpy are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -35,6 +41,14 @@ def no_network(request, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", checked_connect)
     monkeypatch.setattr(socket.socket, "bind", checked_bind)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What a test chooses is not the next one's: it begins with one thread of torch."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,10 @@
-"""Runs a piece of Python, or a command of playout, under torchrun with several ranks.
+"""Runs a piece of Python, or a command of playout, on several ranks of this machine.
 
     results = launch(2, "return ranks.sums([ranks.rank()])")
 
-Tests of every trainer use it. The ranks are processes of this machine that meet on its loopback.
+Tests of every trainer use it. Ranks are forked from interpreters that have torch imported
+(forked.py) and get the variables that torchrun sets, with a store that outlives them. What is about
+torchrun itself, which watches, ends and restarts its ranks, starts it: `start` and `finish`.
 """
 
 import json
@@ -12,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
+import forked
 from playout.benchmarks.studies.kills import ranks_of
 
 _HERE = Path(__file__).parent
+_GRACE = 15.0  # seconds until those that a failed rank has left behind are killed
 _HEAD = """\
 import json, os, sys
 from pathlib import Path
@@ -28,6 +33,14 @@ def work():
 found = work()
 ranks.wait_for_all()
 Path(sys.argv[1], f"{{ranks.rank()}}.json").write_text(json.dumps(found))
+"""
+_STORE = """\
+import signal
+from torch.distributed import TCPStore
+
+store = TCPStore("localhost", 0, None, True, wait_for_workers=False)
+print(store.port, flush=True)
+signal.pause()
 """
 
 
@@ -53,7 +66,7 @@ def environment(**more):
 
 
 def start(count, *words, restarts=0, **variables):
-    """Begin a job; returns the process of torchrun, whose output is text."""
+    """Begin a job of torchrun; returns its process, whose output is text."""
     return subprocess.Popen(
         torchrun(count, *map(str, words), restarts=restarts),
         env=environment(**variables),
@@ -65,7 +78,7 @@ def start(count, *words, restarts=0, **variables):
 
 
 def finish(process, timeout=300):
-    """Wait for a job: its exit code, standard output and error output.
+    """Wait for a job of torchrun: its exit code, standard output and error output.
 
     Nothing of it is left: torchrun ends its ranks, and after the timeout all of them are killed.
     """
@@ -79,34 +92,76 @@ def finish(process, timeout=300):
     return process.returncode, out, err
 
 
+def place(rank, count, port):
+    """The variables that torchrun gives a rank of one machine, whose store is at that port."""
+    return {
+        **dict.fromkeys(("RANK", "LOCAL_RANK", "ROLE_RANK"), rank),
+        **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"), count),
+        "GROUP_RANK": 0,
+        "GROUP_WORLD_SIZE": 1,
+        "ROLE_NAME": "default",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+        "TORCHELASTIC_RESTART_COUNT": 0,
+        "TORCHELASTIC_MAX_RESTARTS": 0,
+        "TORCHELASTIC_RUN_ID": "forked",
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": 1,
+    }
+
+
+def job(count, *words, timeout=300, **variables):
+    """Ranks of a program, the words after `python`: exit code, output, error output of all.
+
+    Nothing of them is left: where one fails, or after the timeout, the others are killed.
+    """
+    if count == 1:
+        return forked.run(*words, variables=environment(**variables), timeout=timeout)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        store = forked.start("-c", _STORE, number=0)
+        ranks = []
+        try:
+            store.until("\n")
+            for number in range(count):
+                own = environment(**place(number, count, store.out.strip()), **variables)
+                ranks.append(forked.start(*words, variables=own, out=out, err=err, number=number))
+            code = _wait(ranks, timeout)
+            said = ranks[0].out, ranks[0].err
+        finally:
+            for process in (*ranks, store):
+                process.kill()
+    assert code is not None, "the job did not end:\n{}\n{}".format(*said)
+    return code, *said
+
+
+def _wait(ranks, timeout):
+    """The exit code of a job, that of the first rank that failed; None if it does not end."""
+    until, failed = time.monotonic() + timeout, 0
+    while None in (codes := [process.poll() for process in ranks]):
+        if not failed and (failed := next(filter(None, codes), 0)):
+            until = min(until, time.monotonic() + _GRACE)
+        if time.monotonic() > until:
+            return failed or None
+        time.sleep(0.005)
+    return failed or next(filter(None, codes), 0)
+
+
 def playout(count, *words, timeout=300, **variables):
-    """A command of playout under torchrun: exit code, standard output, error output."""
-    # Without "--" torchrun takes --run for short of its own --run-path.
-    return finish(start(count, "-m", "--", "playout", *words, **variables), timeout)
+    """A command of playout on several ranks: exit code, standard output, error output."""
+    return job(count, "-m", "playout", *words, timeout=timeout, **variables)
 
 
 def launch(count, body, timeout=300, **variables):
     """Runs the body of a function on every rank; returns what each returns, in order of rank.
 
     Args:
-        count: How many ranks; 1 runs the same without torchrun.
+        count: How many ranks; 1 is a process like any other.
         body: Statements that `return` something that JSON holds; `ranks` is imported.
+        timeout: Seconds.
         **variables: For the environment.
     """
+    text = _HEAD.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
     with tempfile.TemporaryDirectory() as name:
-        script = Path(name) / "script.py"
-        text = textwrap.indent(textwrap.dedent(body).strip(), "    ")
-        script.write_text(_HEAD.format(body=text))
-        if count == 1:
-            done = subprocess.run(
-                [sys.executable, str(script), name],
-                env=environment(**variables),
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-            )
-            code, err = done.returncode, done.stderr
-        else:
-            code, _, err = finish(start(count, str(script), name, **variables), timeout)
+        code, _, err = job(count, "-c", text, name, timeout=timeout, **variables)
         assert code == 0, err
         return [json.loads((Path(name) / f"{i}.json").read_text()) for i in range(count)]

@@ -1,12 +1,11 @@
 """A run of several ranks: one folder, whatever their number; it repeats and goes on exactly."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from launch import environment, launch
+from launch import job, launch
 from playout.agents.runs.directory import RunDir
 
 SHARED = """
@@ -100,13 +99,8 @@ def test_rank_0_alone_evaluates_and_writes_rows(folder):
 
 def test_what_does_not_go_on_with_another_number_is_said(folder):
     script = SHARED.format(folder=str(folder)) + 'go("forgetful", 6, Forgetful)'
-    done = subprocess.run(
-        [sys.executable, "-c", "from pathlib import Path\n" + script],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code, out, err = job(1, "-c", "from pathlib import Path\n" + script)
+    assert code == 0, err
     said = "saved by 2 ranks, continued by 1: what each rank had for itself begins anew"
-    assert done.stdout.count(said) == 1
+    assert out.count(said) == 1
     assert RunDir.open(folder / "forgetful").find().ranks == 1

@@ -92,10 +92,14 @@ def outcome(path):
 
 
 def main(folder, updates):
-    """Train with a pause an update, so that there is time to be killed."""
+    """Train with a pause an update, or wait to be killed before certain updates, one a start."""
+    waits = [int(number) for number in os.environ.get("TOY_WAITS", "").split(",") if number]
 
     def hook(trainer):
         time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
+        begun = ranks.restarts()
+        if begun < len(waits) and trainer.n >= waits[begun]:
+            time.sleep(1000)
 
     try:
         train(ToyRanks(int(updates), hook), open_run(folder), save_every=1, console="plain")

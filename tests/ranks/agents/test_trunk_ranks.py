@@ -7,7 +7,6 @@ import trunk_jobs
 from launch import launch
 from playout.agents.pretraining.trainer import PretrainTrainer
 
-pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
 KINDS = [*trunk_jobs.KINDS, "positions"]
 
 

@@ -16,7 +16,7 @@ from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "rlhf" / "supervised"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "rlhf" / "supervised"))
 from small_stages import STAGES, TEXTS, make, model_of
 
 CUT = ("masked", "dpo", "adapters")

@@ -3,8 +3,7 @@
 import json
 import shutil
 
-import pytest
-from launch import playout
+from launch import finish, playout, start
 from playout.cli import main
 from playout.rlhf.data import synthetic
 from safetensors.torch import load_file
@@ -14,13 +13,12 @@ SHAPE = ("--hidden-size", 32, "--heads", 2, "--kv-heads", 2, "--vocab-size", 290
 MACHINE = ("--device", "cpu", "--dtype", "float32")
 
 
-@pytest.mark.timeout(600)
 def test_a_cut_run_resumes_to_the_same_bytes_and_goes_on_in_one_process(tmp_path):
     text = "".join(json.dumps({"text": one}) + "\n" for one in synthetic.reviews(60))
     (tmp_path / "t.jsonl").write_text(text)
     run = tmp_path / "run"
     words = ("rlhf", "pretrain", "--text", tmp_path / "t.jsonl", *SIZE, *SHAPE, "--run", run)
-    code, out, err = playout(2, *words, "--shard", *MACHINE)
+    code, out, err = finish(start(2, "-m", "--", "playout", *words, "--shard", *MACHINE))
     assert code == 0, err
     assert out.count("\nrun ") == 1 and not (run / "checkpoints" / "000006" / "rank-0001").exists()
     model = run / "model" / "model.safetensors"
