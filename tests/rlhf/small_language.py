@@ -1,9 +1,11 @@
-"""The smallest sizes that a whole language pipeline can have, and chat models, for tests."""
+"""The smallest sizes that a whole language pipeline can have, small models and ways of chat."""
 
 from functools import cache
 
+import torch
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.stages.sizes import Recipe
 from tokenizers import AddedToken
 
@@ -90,3 +92,24 @@ def chat_tokenizer(style: str) -> Tokenizer:
     return Tokenizer(
         inner, end=end, bos=bos, writes_bos=writes_bos, template=ChatTemplate(template)
     )
+
+
+def small_model(
+    tokenizer: Tokenizer, seed: int = 1, *, length: int = 128, spare: int = 0
+) -> Transformer:
+    """An untrained model whose next tokens are not all about as likely as one another.
+
+    Args:
+        tokenizer: Its vocabulary.
+        seed: Of the weights.
+        length: Of the longest text, in tokens.
+        spare: So many more rows of the vocabulary, as published models have them.
+    """
+    config = TransformerConfig(
+        tokenizer.vocab_size + spare, 32, 64, 2, 4, 2, max_position_embeddings=length,
+        pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.end_id,
+    )  # fmt: skip
+    model = Transformer(config, seed=seed)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model

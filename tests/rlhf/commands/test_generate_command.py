@@ -3,13 +3,11 @@
 import json
 
 import pytest
-import torch
 from playout.cli import main
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.model.folder import export_model, load_model
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from small_language import chat_tokenizer
+from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
 
@@ -17,13 +15,7 @@ TALK = [{"role": "user", "content": "the cat"}]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     tokenizer = chat_tokenizer("chatml")
-    config = TransformerConfig(
-        tokenizer.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=150,
-        pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.end_id,
-    )  # fmt: skip
-    model = Transformer(config, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
+    model = small_model(tokenizer, length=150)
     path = tmp_path_factory.mktemp("chat") / "model"
     export_model(path, model, tokenizer)
     return path

@@ -3,30 +3,17 @@
 import json
 
 import pytest
-import torch
 from playout.cli import main
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.judge import compare_policies, human_votes
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.heads import ScalarHead
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.reward import RewardModel
-from small_language import chat_tokenizer
+from small_language import chat_tokenizer, small_model
 
 TOKENIZER = chat_tokenizer("chatml")
 TALK = [{"role": "user", "content": "the cat"}]
-
-
-def small(seed):
-    config = TransformerConfig(
-        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=128,
-        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
-    )  # fmt: skip
-    model = Transformer(config, seed=seed)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
 
 
 def test_policies_are_compared_on_conversations_with_the_data_of_their_rows():
@@ -40,10 +27,10 @@ def test_policies_are_compared_on_conversations_with_the_data_of_their_rows():
         TOKENIZER, [TALK, "the cat"], reward, max_new_tokens=6,
         tasks=[{"label": "a"}, {"label": "b"}],
     )  # fmt: skip
-    found = compare_policies(small(1), small(2), evaluator)
+    found = compare_policies(small_model(TOKENIZER, 1), small_model(TOKENIZER, 2), evaluator)
     assert found["reward"]["prompts"] == 2
     assert seen[0] == ([TALK, "the cat"], ["a", "b"])
-    answers = evaluator.respond(small(1))
+    answers = evaluator.respond(small_model(TOKENIZER, 1))
     talk = conversation_format(TOKENIZER)
     assert answers.generation.prompts == [talk.begin(TALK), talk.begin("the cat")]
     assert answers.texts[0] == "the cat\n" + answers.responses[0]
@@ -67,7 +54,7 @@ def test_votes_on_conversations_are_kept_as_preferences_between_them(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    model = small(3)
+    model = small_model(TOKENIZER, 3)
     head = ScalarHead(model.config, seed=4)
     path = tmp_path_factory.mktemp("reward") / "model"
     RewardModel(model, head, TOKENIZER, length=120, in_turns=True).save(path)

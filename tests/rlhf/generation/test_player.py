@@ -8,7 +8,7 @@ from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.responses import sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import small_model
 
 PROMPTS = ["the film", "i", "this story was not", "its acting"]
 
@@ -20,11 +20,7 @@ def tokenizer():
 
 @pytest.fixture
 def player(tokenizer):
-    config = TransformerConfig(tokenizer.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=64)
-    model = Transformer(config, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)  # distributions that are not flat
-    return LanguagePlayer(model, tokenizer, max_new_tokens=20)
+    return LanguagePlayer(small_model(tokenizer, length=64), tokenizer, max_new_tokens=20)
 
 
 @pytest.fixture

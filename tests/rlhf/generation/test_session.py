@@ -3,24 +3,17 @@
 import json
 
 import pytest
-import torch
 from playout.errors import DataError
 from playout.rlhf.generation.chat.session import Session
 from playout.rlhf.generation.chat.terminal import chat
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.player import LanguagePlayer
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from small_language import chat_tokenizer
+from small_language import chat_tokenizer, small_model
 
 
 def player_of(style="chatml", context=400, **options):
     tokenizer = chat_tokenizer(style)
-    config = TransformerConfig(
-        tokenizer.vocab_size + 3, 32, 64, 2, 4, 2, max_position_embeddings=context
-    )
-    model = Transformer(config, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
+    model = small_model(tokenizer, length=context, spare=3)
     return LanguagePlayer(model, tokenizer, max_new_tokens=12, **options)
 
 

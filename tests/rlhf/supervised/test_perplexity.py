@@ -9,9 +9,8 @@ from playout.cli import main
 from playout.errors import ConfigError, DataError
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.folder import export_model
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.perplexity import as_scored, likelihoods
-from small_language import chat_tokenizer
+from small_language import chat_tokenizer, small_model
 
 TOKENIZER = chat_tokenizer("chatml")
 TALK = [
@@ -24,14 +23,7 @@ TALK = [
 
 @pytest.fixture(scope="module")
 def model():
-    config = TransformerConfig(
-        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=128,
-        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
-    )  # fmt: skip
-    model = Transformer(config, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
+    return small_model(TOKENIZER)
 
 
 def of(model, prompt, answer=None, **options):

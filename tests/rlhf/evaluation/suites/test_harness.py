@@ -3,15 +3,13 @@
 import json
 
 import pytest
-import torch
 from playout import cli
 from playout.errors import ConfigError
 from playout.rlhf.evaluation.suites.score import answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite
 from playout.rlhf.evaluation.suites.tasks.harness import run_task
 from playout.rlhf.model.folder import export_model
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from small_language import chat_tokenizer
+from small_language import chat_tokenizer, small_model
 
 TOKENIZER = chat_tokenizer("chatml")
 HEAD = """
@@ -42,14 +40,7 @@ metric_list:
 
 @pytest.fixture
 def model():
-    config = TransformerConfig(
-        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=96,
-        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
-    )  # fmt: skip
-    model = Transformer(config, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
+    return small_model(TOKENIZER, length=96)
 
 
 def task(folder, name, body, rows):
@@ -61,7 +52,6 @@ def task(folder, name, body, rows):
 
 @pytest.mark.peer
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_harness_finds_what_our_suites_find(model, tmp_path, monkeypatch, capsys):
     pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

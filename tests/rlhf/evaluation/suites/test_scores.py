@@ -17,33 +17,22 @@ from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.folder import export_model
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from small_language import chat_tokenizer
+from playout.rlhf.model.transformer import Transformer
+from small_language import chat_tokenizer, small_model
 
 TOKENIZER = chat_tokenizer("chatml")
 TEXT = "the cat sat on the mat and the dog ran to the cat."
 
 
-def small(seed=1):
-    config = TransformerConfig(
-        TOKENIZER.vocab_size, 32, 64, 2, 4, 2, max_position_embeddings=96,
-        pad_token_id=TOKENIZER.pad_id, eos_token_id=TOKENIZER.end_id,
-    )  # fmt: skip
-    model = Transformer(config, seed=seed)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
-
-
 @pytest.fixture(scope="module")
 def model():
-    return small()
+    return small_model(TOKENIZER, length=96)
 
 
 @pytest.fixture(scope="module")
 def parrot():
     """A model that knows TEXT by heart, from wherever it begins."""
-    model = small(seed=3)
+    model = small_model(TOKENIZER, 3, length=96)
     whole = [TOKENIZER.end_id, *TOKENIZER.encode(TEXT)]
     rows = torch.full((8, len(whole)), TOKENIZER.end_id)
     for start, row in enumerate(rows):
@@ -175,7 +164,10 @@ def test_the_command_measures_compares_and_writes_a_card(parrot, model, tmp_path
 
 def test_a_card_tells_what_made_a_model_small(tmp_path):
     config = dataclasses.replace(
-        small().config, model_type="mixtral", num_experts=4, num_experts_per_tok=2
+        small_model(TOKENIZER, length=96).config,
+        model_type="mixtral",
+        num_experts=4,
+        num_experts_per_tok=2,
     )
     settings = {
         "corpus": "a.txt:0.7,b.txt:0.3", "data": "auto", "quality": "none", "dedup": "near",
