@@ -6,7 +6,6 @@ import sys
 import pytest
 from playout import cli
 
-pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
 HEAVY = ["torch", "scipy", "matplotlib", "gymnasium", "pettingzoo", "tensorboard", "transformers"]
 
 

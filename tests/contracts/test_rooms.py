@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from project import FOLDERS, PACKAGES, ROOT, SKIPPED, modules, shown, sources
+from project import FOLDERS, PACKAGES, ROOT, SKIPPED, modules, parse, shown, sources
 
 MAX_ENTRIES = 14
 MAX_LINES = 400
@@ -48,7 +48,7 @@ def prose(path):
     """Comments and strings of a source; all of a document."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
-        strings = [n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant)]
+        strings = [n.value for n in ast.walk(parse(path)) if isinstance(n, ast.Constant)]
         return "\n".join([*(s for s in strings if isinstance(s, str)), *re.findall("#.*", text)])
     if path.suffix == ".pyx":
         return "\n".join(re.findall(r'(?s)""".*?"""|#[^\n]*|from "[^"]*"', text))

@@ -1,10 +1,9 @@
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 
+import forked
 import numpy as np
 import playout
 import pytest
@@ -323,16 +322,11 @@ alphazero("tic_tac_toe", minutes=1.0, size="8x1", run=sys.argv[1])
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_measuring_ends_at_once_and_says_what_is_left(tmp_path, number, code):
-    process = subprocess.Popen(
-        [sys.executable, "-c", MEASURING, str(tmp_path / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "measuring\n"
+    process = forked.start("-c", MEASURING, tmp_path / "run")
+    process.until("measuring\n")
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
+    found, _, errors = forked.finish(process)
+    assert found == code
     assert "Measuring how much fits" in errors and "nothing was learned yet" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "run").exists()

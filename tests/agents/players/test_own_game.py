@@ -1,13 +1,12 @@
 """A game written in a folder, learned from the command line there and used by every command.
 
-The game is one that nothing in playout has seen. Commands run in fresh interpreters that do not
+The game is one that nothing in playout has seen. Commands run in processes of their own that do not
 look in the current folder by themselves, as the installed command does not.
 """
 
 import json
-import subprocess
-import sys
 
+import forked
 import pytest
 
 GAME = '''
@@ -59,12 +58,10 @@ SMALL = """size="4x1", simulations=2, rating=False, quiet=True, evaluations=16, 
 
 
 def fresh(folder, text):
-    """Runs Python in a fresh interpreter that does not find the folder's modules by itself."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", text], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Runs Python in a process of its own that does not find the folder's modules by itself."""
+    code, out, err = forked.run("-P", "-c", text, folder=folder)
+    assert code == 0, out + err
+    return out
 
 
 LEARN = """

@@ -3,9 +3,9 @@
 import json
 import math
 import os
-import subprocess
 import sys
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -252,12 +252,10 @@ def killable(path, calls):
 def test_a_run_killed_at_any_update_ends_as_the_one_that_was_not(memory_path):
     whole = killable(memory_path / "whole", 0)
     path = str(memory_path / "killed")
-    places = [os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, path, "5"], env=environment, capture_output=True, timeout=120
-    )
-    assert done.returncode == -9, done.stderr.decode()
+    places = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    variables = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    code, _, err = forked.run("-c", SCRIPT, path, "5", variables=variables)
+    assert code == -9, err
     assert RunDir.open(path).find().step == 2
     resumed = killable(path, 0)
     for name, tensor in whole.policy.state_dict().items():

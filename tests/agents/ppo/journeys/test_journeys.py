@@ -1,14 +1,12 @@
 """Whole journeys of people who bring an environment: two processes, in a folder of their own.
 
-The first process trains what is named on the command line; the second, which has imported nothing,
-is refused the code that the run names, and then trusts it and does everything else.
+The first process trains what is named on the command line; the second, which has imported none of
+it, is refused the code that the run names, and then trusts it and does everything else.
 """
 
 import json
-import os
-import subprocess
-import sys
 
+import forked
 import pytest
 
 ENVIRONMENT = '''
@@ -122,31 +120,23 @@ SMALL = ["--num-envs", "4", "--num-steps", "16", "--eval-episodes", "4", "--quie
 
 def process(folder, *arguments):
     """Python in that folder, which it does not search by itself (-P)."""
-    found = subprocess.run(
-        [sys.executable, "-P", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-    )
-    assert "Traceback" not in found.stderr, found.stderr
-    return found
+    code, out, err = forked.run("-P", *arguments, folder=folder)
+    assert "Traceback" not in err, err
+    return code, out, err
 
 
 def journey(folder, module, name, source, second):
     """Train `name` of a module with this source, then do what `second` says with the run "r"."""
     (folder / f"{module}.py").write_text(source)
     train = ["-m", "playout.cli", "ppo", name, "--run", "r", "--total-timesteps", "200", *SMALL]
-    done = process(folder, *train)
-    assert done.returncode == 0, done.stderr
+    code, _, err = process(folder, *train)
+    assert code == 0, err
     trust = ["--trust", module]
     commands = [["eval", "r", "--episodes", "4"], *([*one, *trust] for one in second)]
-    used = process(folder, "-c", MANY, json.dumps(commands))
-    assert json.loads(used.stdout.splitlines()[-1]) == [2] + [0] * len(second), used.stderr
-    assert used.stderr.count("error: ") == 1 and f"--trust {module}" in used.stderr
-    return used.stdout
+    _, out, err = process(folder, "-c", MANY, json.dumps(commands))
+    assert json.loads(out.splitlines()[-1]) == [2] + [0] * len(second), err
+    assert err.count("error: ") == 1 and f"--trust {module}" in err
+    return out
 
 
 def test_an_environment_with_masks_and_a_dictionary_of_actions_goes_all_the_way(tmp_path):
