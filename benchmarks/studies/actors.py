@@ -88,9 +88,11 @@ class Witness(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Looks again and again."""
+        """Looks again and again, and once more when it is over."""
         known: set[str] = set()
-        while not self.over.is_set():
+        last = False
+        while not last:
+            last = self.over.is_set()
             for name in os.listdir(self.games):
                 stem, _, suffix = name.rpartition(".")
                 if suffix not in ("games", "read") or stem in known:

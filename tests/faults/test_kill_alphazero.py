@@ -1,16 +1,14 @@
 """A self-play run that the system kills and that is resumed equals one that was left alone."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
-import pytest
+import forked
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
 
-pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
+HELD = Path(__file__).with_name("held.py")
 UPDATES = 6
 SETTINGS = [
     "--updates",
@@ -26,15 +24,9 @@ SETTINGS = [
 ]
 
 
-def start(*words):
-    command = [sys.executable, "-m", "playout", "alphazero", *words, "--quiet"]
-    return subprocess.Popen(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(*words, rows=UPDATES + 1):
+    """A training; with so many rows it waits to be killed."""
+    return forked.start(HELD, rows, "alphazero", *words, "--quiet")
 
 
 def finish(process):
@@ -49,16 +41,12 @@ def num_rows(path):
 
 def kill_between_checkpoints(process, path):
     """SIGKILL once an update has followed the first checkpoint; the checkpoint it leaves."""
-    begun, rows_at_checkpoint = time.monotonic(), None
-    while process.poll() is None and time.monotonic() - begun < 300:
-        if rows_at_checkpoint is None and (path / "LATEST").exists():
-            rows_at_checkpoint = num_rows(path)
-        if rows_at_checkpoint is not None and num_rows(path) > rows_at_checkpoint:
-            break
+    until = time.monotonic() + 300
+    while not (path / "LATEST").exists() or num_rows(path) <= RunDir.open(path).find().step:
+        assert process.poll() is None and time.monotonic() < until, process.err
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL  # it was at work, and could not tidy up
+    assert process.wait() == -signal.SIGKILL  # it was at work, and could not tidy up
     checkpoint = RunDir.open(path).find()
     assert 1 <= checkpoint.step < UPDATES
     return checkpoint.step
@@ -77,7 +65,7 @@ def outcome(path):
 
 def test_a_killed_self_play_run_ends_in_the_bytes_of_one_left_alone(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    started = [start("tic_tac_toe", *SETTINGS, "--run", str(killed))]
+    started = [start("tic_tac_toe", *SETTINGS, "--run", str(killed), rows=UPDATES - 1)]
     try:
         step = kill_between_checkpoints(started[0], killed)
         started += [
@@ -89,7 +77,6 @@ def test_a_killed_self_play_run_ends_in_the_bytes_of_one_left_alone(tmp_path):
     finally:
         for process in started:
             process.kill()
-            process.communicate()
     rows, files = outcome(killed)
     assert len(rows) == UPDATES > step
     assert any(name.startswith("learners") for name in files)

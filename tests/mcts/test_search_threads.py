@@ -125,9 +125,9 @@ def test_ctrl_c_stops_a_long_rollout_search_which_can_go_on(tools):
     # A test run in the background inherits "ignore SIGINT": set what an interactive Python has.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             search.run()
         timer.join()
     finally:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import playout
 import pytest
+from playout.agents.players.external.gtp import GtpClient
 from playout.agents.players.external.player import ExternalPlayer
 from playout.agents.players.external.spec import EngineOptions, read_spec
+from playout.agents.players.external.uci import UciClient
 from playout.agents.players.load import make_player
 from playout.agents.players.player import LinePlayer, choose
 from playout.agents.rating.arena import play_match
@@ -72,9 +74,18 @@ def test_a_match_is_played_by_the_moves_that_the_program_chooses(protocol, four,
 @pytest.mark.parametrize("protocol", ["gtp", "uci"])
 @pytest.mark.parametrize("behaviour", FAILURES)
 def test_a_program_that_breaks_down_loses_that_game_and_the_match_goes_on(
-    protocol, behaviour, four, start
+    protocol, behaviour, four, start, monkeypatch
 ):
-    player = start(fake(protocol, behaviour), timeout=0.4, processes=1)
+    kind = {"gtp": GtpClient, "uci": UciClient}[protocol]
+    genmove = kind.genmove
+
+    def hurried(self, *arguments):
+        if behaviour in ("hang", "flood"):  # it may begin as slowly as it likes
+            self.timeout = 0.4
+        return genmove(self, *arguments)
+
+    monkeypatch.setattr(kind, "genmove", hurried)
+    player = start(fake(protocol, behaviour), processes=1)
     match = play_match(player, make_player("random", four), four, 2, openings=0)
     lost = [game for game in match.games if game.forfeit is not None]
     assert len(match.games) == 2 and lost
@@ -177,7 +188,7 @@ def test_processes_are_ended_with_everything_they_have_started(four, tmp_path):
     child = int(pid.read_text())
     os.kill(child, 0)
     player.close()
-    for _ in range(100):
+    for _ in range(1000):
         try:  # a zombie whose parent has gone counts as ended
             status = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:

@@ -1,13 +1,12 @@
 """`playout ppo` as a person uses it: presets, flags, faults, kill and resume, what follows."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import gymnasium as gym
 import numpy as np
 import playout
@@ -151,7 +150,10 @@ def test_a_resumed_run_keeps_its_settings(tmp_path, capsys):
 
 
 def child(run, total, kill_after=None):
-    """Train in another process, perhaps killed at its first checkpoint after some seconds."""
+    """Train in another process, perhaps killed some seconds after its first checkpoint.
+
+    Who is to be killed waits for it before the end.
+    """
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import playout\n"
         "from ppo_worlds import Counter\n"
@@ -162,22 +164,24 @@ def child(run, total, kill_after=None):
         "if os.path.exists(run): options['resume'] = run\n"
         "else: options.update(run=run, seed=5, num_envs=4, num_steps=16, minibatch_size=32,\n"
         "    save_every=1e-6, processes=0, stop=False)\n"
-        "playout.ppo(env, **options)\n"
+        "import time\n"
+        "def hold(trainer, metrics):\n"
+        "    if trainer.steps >= int(sys.argv[5]): time.sleep(1000)\n"
+        "playout.ppo(env, **options, callbacks=[hold])\n"
     )
     kind = "native" if "native" in run.name else "foreign"
-    arguments = [sys.executable, "-c", code, str(HERE), kind, str(run), str(total)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True)
+    last = total + 1 if kill_after is None else total // 2
+    process = forked.start("-c", code, HERE, kind, run, total, last)
     if kill_after is not None:
-        while process.poll() is None and not (run / "LATEST").exists():
-            time.sleep(0.02)
+        while not (run / "LATEST").exists():
+            assert process.poll() is None, process.err
+            time.sleep(0.005)
         time.sleep(kill_after)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        return None
-    _, error = process.communicate(timeout=100)
-    assert process.returncode == 0, error
-    return error
+        return
+    code, _, error = forked.finish(process)
+    assert code == 0, error
 
 
 @pytest.mark.parametrize("kind", ["native", "foreign"])
@@ -330,12 +334,6 @@ def test_to_name_the_environment_again_is_trust_and_another_is_refused(tmp_path,
     resume = ["ppo", "--resume", "r", "--quiet", "--total-timesteps", "128"]
     words = [resume, [*resume[:1], "CartPole-v1", *resume[1:]], ["ppo", "own_counter:Mine"]]
     words[2] += resume[1:]
-    found = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(HERE), json.dumps(words)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert found.stdout.splitlines()[-1] == "[2, 2, 0]", found.stderr
-    assert "--trust own_counter" in found.stderr and "not CartPole-v1" in found.stderr
+    _, out, err = forked.run("-P", "-c", code, HERE, json.dumps(words), folder=tmp_path)
+    assert out.splitlines()[-1] == "[2, 2, 0]", err
+    assert "--trust own_counter" in err and "not CartPole-v1" in err

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -169,12 +168,14 @@ def test_what_cannot_be_used_is_named_once_and_set_aside(tmp_path):
 def test_a_starved_learner_says_so_and_stops_when_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(trainers, "PATIENCE", 0.05)
     trainer, run, said = learner_of(tmp_path / "run", tmp_path / "games")
-    timer = threading.Timer(0.3, trainer.stop_soon)
-    timer.start()
-    begun = time.monotonic()
+
+    def say(text):
+        said.append(text)
+        trainer.stop_soon()
+
+    trainer.reader.say = say
     with pytest.raises(StoppedError):
         trainer.update()
-    assert time.monotonic() - begun < 30
     assert "waiting for games" in said[0]
     assert f"playout selfplay --from {run.path} --into {tmp_path / 'games'}" in said[0]
 
@@ -199,17 +200,16 @@ def test_an_actor_takes_newer_networks_while_old_checkpoints_are_swept(tmp_path)
 
     def keep_saving():
         state, step = state_of(trainer), 0
-        while not stop.is_set() and step < 4000:
+        while not stop.is_set():
             step += 1
             for value in state["model"].values():
                 value.fill_(step)
-            run.save(step, state, keep=1, info={"done": step, "total": 4000})
+            run.save(step, state, keep=1, info={"done": step, "total": 1 << 40})
 
     with run.lock():
         writer = threading.Thread(target=keep_saving)
         writer.start()
-        end = time.monotonic() + 60
-        while len(weights) < 25 and time.monotonic() < end:
+        while len(weights) < 25 and writer.is_alive():
             found = newest.poll()
             if found is not None:
                 weights[found.step] = float(
