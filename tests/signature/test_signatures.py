@@ -23,7 +23,6 @@ from playout.agents.alphazero.selfplay import SelfPlay
 from playout.cli import main
 from playout.mcts.search import Search, SearchConfig
 
-pytestmark = pytest.mark.timeout(600)  # a busy machine may be many times slower
 HERE = Path(__file__).parent
 TOLERANCE = 1e-6
 STORED = HERE / "signatures.json"

@@ -94,6 +94,7 @@ def trainer(kind, seed=3):
         "ppo": PPOConfig(**{"learning_rate": 1e-3, "minibatch_size": 40, **ppo}),
         "network": NetworkConfig(**{"hidden": (16,), **network}),
         "collect": CollectConfig(**options),
+        "threads": 1,  # as each of the ranks has
     }
     if kind == "self-play":
         found = make_self_play(source, **settings)

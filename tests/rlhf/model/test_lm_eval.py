@@ -30,7 +30,6 @@ metric_list:
 
 @pytest.mark.peer
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_lm_eval_reads_a_checkpoint_and_finds_the_same_bits_per_byte(tmp_path, monkeypatch):
     lm_eval = pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
