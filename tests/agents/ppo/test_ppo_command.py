@@ -170,7 +170,7 @@ def child(run, total, kill_after=None):
         "playout.ppo(env, **options, callbacks=[hold])\n"
     )
     kind = "native" if "native" in run.name else "foreign"
-    last = total + 1 if kill_after is None else total // 2
+    last = 1 << 40 if kill_after is None else total // 2
     process = forked.start("-c", code, HERE, kind, run, total, last)
     if kill_after is not None:
         while not (run / "LATEST").exists():
