@@ -85,6 +85,7 @@ def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
                 "metric": entry.metric,
                 "best": best is not None and best.step == step,
                 "bytes": entry.bytes,
+                "ranks": entry.ranks,
                 "state": _state_of(entry, verify),
             }
         )
@@ -137,6 +138,10 @@ def _progress_of(entry: dict[str, Any]) -> str:
     return f"{short_number(done)} of {short_number(total)}"
 
 
+def _written_by(ranks: int) -> str:
+    return f", by {ranks} ranks" if ranks > 1 else ""
+
+
 def _print(found: dict[str, Any]) -> None:
     from playout.agents.runs.reporting import table
 
@@ -159,7 +164,7 @@ def _print(found: dict[str, Any]) -> None:
                 "" if elapsed is None else short_time(elapsed),
                 "" if metric is None else f"{metric:.5g}{' (best)' if entry['best'] else ''}",
                 "" if "bytes" not in entry else f"{short_number(entry['bytes'])}B",
-                entry["state"],
+                entry["state"] + _written_by(entry.get("ranks", 1)),
             ]
         )
     print()

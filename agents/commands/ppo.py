@@ -16,6 +16,7 @@ from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
 from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
+from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
 from playout.errors import ConfigError
@@ -365,7 +366,7 @@ def _note(source: "Source", trainer: "PPOTrainer") -> str:
     if ranks.world() > 1:
         parts.append(
             f"rank {ranks.rank()} of {ranks.world()} ranks, "
-            f"{trainer.collect.num_envs} environments in all"
+            f"{counted(trainer.collect.num_envs, 'environment')} in all"
         )
     if trainer.stop:
         parts.append(f"until {trainer.threshold:g} is confirmed")

@@ -49,6 +49,11 @@ def about(seconds: float) -> str:
     return f"about {hours} h" + (f" {tens}0 min" if tens else "")
 
 
+def counted(count: int, unit: str) -> str:
+    """A number of something: "1 update", "2,048 updates"."""
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
 def short_number(value: float) -> str:
     """12, 3.4 k, 5.6 M: three figures are what a glance takes in."""
     for limit, unit, suffix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from playout.agents.runs.console import counted
 from playout.agents.runs.devices import cores
 from playout.agents.vector.actions import random_action
 from playout.agents.vector.episodes import place_of
@@ -142,7 +143,7 @@ def _make_group(
     else:
         template.close()
         group, where = EnvGroup(makers, first), "in one process"
-    return GroupEnvs(group, f"{name}, {len(makers)} environments {where}", threshold)
+    return GroupEnvs(group, f"{name}, {counted(len(makers), 'environment')} {where}", threshold)
 
 
 def _step_seconds(group: EnvGroup, budget: float = 0.1) -> float:

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
+from playout.agents.runs.console import counted
 from playout.agents.vector.actions import (
     check_action_space,
     check_masks,
@@ -45,7 +46,7 @@ class VectorEnvs(Environments):
         self.same_step = self.mode is not AutoresetMode.NEXT_STEP
         self.name = name
         kind = "native" if native else "vectorised by its own entry point"
-        self.description = f"{name}, {self.num_envs} environments, {kind}"
+        self.description = f"{name}, {counted(self.num_envs, 'environment')}, {kind}"
         spec = getattr(envs, "spec", None)
         threshold = getattr(envs, "reward_threshold", None)
         self.reward_threshold = threshold if spec is None else spec.reward_threshold

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from playout.agents.runs import ranks
+from playout.agents.runs.console import counted
 from playout.agents.vector.actions import check_action_space, flat_mask, one_action
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
@@ -171,5 +172,7 @@ def make_parallel(
             f"{ranks.world()} ranks need more rows: an environment of {name} has {agents}"
         )
     count = max(1, end - begin)
-    description = f"{name} ({agents} agents each), {count * agents} environments in one process"
+    description = (
+        f"{name} ({agents} agents each), {counted(count * agents, 'environment')} in one process"
+    )
     return GroupEnvs(ParallelGroup(make, count, name, begin), description)

@@ -293,9 +293,9 @@ def test_a_search_can_be_stopped_early_and_its_other_lines_read(algorithm, four)
     search = Search(four, SearchConfig(algorithm=algorithm, num_simulations=1 << 20))
     asked = []
     found = search.run(
-        four.batch(1), evaluator, noise=False, stop=lambda: asked.append(1) or len(asked) == 12
+        four.batch(1), evaluator, noise=False, stop=lambda: asked.append(1) or len(asked) == 2
     )
-    assert len(asked) == 12 and 0 < search.stats["simulations"] < 1 << 20
+    assert len(asked) == 2 and 0 < search.stats["simulations"] < 1 << 20
     assert found.pv(0)[0] == found.action[0]
     visited = [int(action) for action in found.visits[0].nonzero()[0]]
     assert [found.pv(0, action=action)[0] for action in visited] == visited

@@ -49,12 +49,15 @@ def said():
         weight = [1, 3, 0][rank]
         said["metrics"] = ranks.merge_metrics(metrics, weight=weight, summed=["train/rows"])
 
+        tables = {{"ppo": {{"epochs": 4, "envs": 8 + rank // 2}}, "seed": 1}}
+
         def refuse():
             raise DataError("no such file") if rank == 0 else AssertionError
 
         for name, what in [
             ("by_first", lambda: ranks.by_first(refuse)),
             ("agree", lambda: ranks.agree("texts", "a" * 5000 + str(rank))),
+            ("tables", lambda: ranks.agree("settings", json.dumps(tables))),
         ]:
             try:
                 what()
@@ -107,6 +110,8 @@ def test_errors_of_rank_0_and_disagreement_are_raised_everywhere(said):
     kind, text = said["agree"]
     assert kind == "ConfigError"
     assert text.startswith("ranks differ in texts: rank 0 has aaa")
+    only_this = "ranks differ in settings: rank 0 has ppo.envs 8, rank 2 has ppo.envs 9"
+    assert said["tables"] == ["ConfigError", only_this]
     assert said["waited"]
 
 

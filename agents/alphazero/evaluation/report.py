@@ -27,6 +27,7 @@ from playout.agents.players.load import make_player
 from playout.agents.players.terminal import painted
 from playout.agents.rating.intervals import format_mean, format_number, format_share
 from playout.agents.rating.play import play_games
+from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.runs.reporting import write_json
@@ -57,9 +58,9 @@ def print_plan(
         rate: whether what was learned is measured at the end.
     """
     play = config.selfplay
-    length = _counted(config.games, "game")
+    length = counted(config.games or 0, "game")
     if config.updates is not None:
-        length = _counted(config.updates, "update")
+        length = counted(config.updates, "update")
     if minutes is not None:
         length = f"about {minutes:g} minutes ({length} to begin with)"
     network = describe_network(config.network, config.size, networks[-1])
@@ -75,16 +76,16 @@ def print_plan(
     work = (
         f"  self-play  {play.num_groups * play.num_trees} games at once, "
         f"{play.num_simulations} simulations a move\n"
-        f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} positions "
+        f"  learning   {counted(config.steps, 'step')} of {config.learner.batch_size} positions "
         f"after every {config.evaluations:,} positions that the network has judged\n"
     )
     if config.games_from:
-        times = _counted(config.reuse, "time")
+        times = counted(config.reuse, "time")
         work = (
             f"  games from {config.games_from}: each position {times}; they are made by\n"
             f"             playout selfplay --from {run.path} --into {config.games_from}"
             f"{trust_words(run.config)}\n"
-            f"  learning   {_counted(config.steps, 'step')} of {config.learner.batch_size} "
+            f"  learning   {counted(config.steps, 'step')} of {config.learner.batch_size} "
             "positions an update\n"
         )
     if config.also:
@@ -102,18 +103,13 @@ def print_plan(
     )
 
 
-def _counted(count: int | None, unit: str) -> str:
-    """A number of something: "1 update", "2 updates"."""
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-
-
 def describe_network(name: str, size: str, net: BoardNetwork) -> str:
     """A network for people: its kind, its size where it has one, and its number of parameters."""
     channels, blocks, _ = parse_size(size)
     sizes = {"channels": channels, "blocks": blocks}
     if isinstance(net, OwnNetwork):  # its class takes one of them, both or none
         sizes = {one: net.config.sizes[one] for one in sizes if one in net.config.sizes}
-    shape = " x ".join(_counted(count, one[:-1]) for one, count in sizes.items())
+    shape = " x ".join(counted(count, one[:-1]) for one, count in sizes.items())
     count = sum(parameter.numel() for parameter in net.parameters())
     return ", ".join(filter(None, (name, shape, f"{count:,} parameters")))
 

@@ -16,6 +16,7 @@ from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
 from playout.agents.alphazero.selfplay.actors.game_file import Header, read
+from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import CheckpointError, DataError
@@ -71,7 +72,7 @@ class GamesReader:
         self._begun = True
         again = self.folder.recover(self._consumed)
         if again:
-            files = "1 file" if len(again) == 1 else f"{len(again)} files"
+            files = counted(len(again), "file")
             self.say(f"note: {files} of games will be read again, from the checkpoint on")
 
     def take(self, room: Callable[[int], bool], update: int) -> tuple[Header, Examples] | None:
