@@ -12,7 +12,8 @@ class Counts:
 
     Attributes:
         moves: that a search has chosen.
-        games: that are over.
+        games: that are over ...
+        plies: ... and the moves that were made in them.
         evaluations: questions that searches asked their evaluators.
         simulations: of all searches.
         first_wins: games that ended well for the first player ...
@@ -27,6 +28,7 @@ class Counts:
 
     moves: int = 0
     games: int = 0
+    plies: int = 0
     evaluations: int = 0
     simulations: int = 0
     first_wins: int = 0
@@ -48,7 +50,7 @@ class Counts:
         games, moves = max(self.games, 1), max(self.moves, 1)
         found = {
             "selfplay/examples": float(examples),
-            "selfplay/game_length": examples / games,
+            "selfplay/game_length": self.plies / games,
             "selfplay/first_player_wins": self.first_wins / games,
             "selfplay/draws": self.draws / games,
             "search/evaluations_per_move": self.evaluations / moves,

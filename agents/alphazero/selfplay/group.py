@@ -189,6 +189,7 @@ class Group:
         known = returns[rows]
         played = ~self._opened[rows]  # an opening that is proven at once is no game
         counts.games += int(played.sum())
+        counts.plies += int(self.histories.lengths[rows[played]].sum())
         counts.first_wins += int((known[played, 0] > 0).sum())
         counts.draws += int((known[played, 0] == 0).sum())
         counts.first_return += float(known[played, 0].sum(dtype=np.float64))

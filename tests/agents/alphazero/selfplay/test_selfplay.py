@@ -221,6 +221,13 @@ def test_a_board_small_enough_to_be_proven_whole_still_has_games():
     assert counts.games > 0 and (plies == 0).any()
 
 
+def test_positions_of_openings_that_are_proven_at_once_do_not_lengthen_games():
+    play = selfplay("connect_four(width=5, height=4)", num_simulations=3, opening_share=0.9)
+    examples, counts = play.play(60)
+    assert len(examples) > 20 * counts.games > 0  # most openings are proven, and are no games
+    assert 1 <= counts.metrics(len(examples))["selfplay/game_length"] <= 20
+
+
 def test_play_with_proofs_resumes_as_well():
     settings = {"num_simulations": 3, "opening_plies": 26}
     straight, stopped, resumed = (selfplay("connect_four", **settings) for _ in range(3))
