@@ -10,18 +10,17 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from playout.benchmarks.tools.decoding import decode_part, published_part
 from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World, claim
 from playout.benchmarks.tools.measuring import measure, peer, timed, write_result
 from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.records import Preference
-from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import Transformer, autocast
+from playout.rlhf.model.transformer import autocast
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
@@ -31,93 +30,6 @@ from playout.rlhf.supervised.trainer import LearnConfig, Learner
 
 BATCH, GROUP = 64, 8
 SHARED = "ppo, value head on the policy's own Transformer"
-
-
-def decode_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Tokens a second at batch 1, 16 and 64."""
-    transformers = peer("transformers", "transformers")
-    rates: dict[str, Any] = {}
-    claims = []
-    model = world.model()
-    theirs: dict[str, Any] = {}
-    if transformers is not None:
-        for name, dtype in TYPES.items():
-            found = transformers.AutoModelForCausalLM.from_pretrained(
-                world.folder / "policy", dtype=dtype
-            ).eval()
-            found.generation_config.eos_token_id = None
-            theirs[name] = found
-    for batch in (1, 16, 64):
-        ids = torch.from_numpy(world.rng.integers(4, 4096, (batch, PROMPT)))
-        prompts, functions = ids.tolist(), {}
-        for name, dtype in TYPES.items():
-            functions[f"playout {name}"] = timed(
-                batch * ANSWER,
-                lambda prompts=prompts, dtype=dtype: generate(
-                    model, prompts, max_new_tokens=ANSWER, dtype=dtype, exact=False
-                ),
-            )
-            if name in theirs:
-                from playout.benchmarks.tools.peers.trl_steps import decode
-
-                functions[f"transformers {name}"] = timed(
-                    batch * ANSWER,
-                    lambda ids=ids, peer=theirs[name]: decode(peer, ids, ANSWER),
-                )
-        found_rates = measure(functions, repeats=repeats, rates=True)
-        rates[f"decode batch {batch}"] = found_rates
-        best = max(("float32", "bfloat16"), key=lambda n: found_rates[f"playout {n}"].median)
-        theirs_best = max(
-            (n for n in TYPES if f"transformers {n}" in found_rates),
-            key=lambda n: found_rates[f"transformers {n}"].median,
-            default=None,
-        )
-        if theirs_best:
-            claims.append(
-                claim(
-                    f"decode, batch {batch}, best type on each side",
-                    found_rates[f"playout {best}"],
-                    found_rates[f"transformers {theirs_best}"],
-                    "Hugging Face generate",
-                    "tokens/s",
-                    {1: 2.0, 64: 1.4}.get(batch),
-                    f"ours {best}, theirs {theirs_best}",
-                )
-            )
-    return rates, claims
-
-
-def experts_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Tokens a second of one answer: a dense model, and experts of the same work a token."""
-    chosen, experts = 2, 8
-    mixture = replace(
-        world.config,
-        model_type="mixtral",
-        num_experts=experts,
-        num_experts_per_tok=chosen,
-        intermediate_size=world.config.intermediate_size // chosen,
-    )
-    models = {"dense": world.model(), "experts": Transformer(mixture, seed=0)}
-    prompts = torch.from_numpy(world.rng.integers(4, 4096, (1, PROMPT))).tolist()
-    functions = {
-        f"{name}, {step}": timed(
-            ANSWER,
-            lambda model=model, exact=step == "torch": generate(
-                model, prompts, max_new_tokens=ANSWER, dtype=torch.float32, exact=exact
-            ),
-        )
-        for name, model in models.items()
-        for step in ("compiled", "torch")
-    }
-    found = measure(functions, repeats=repeats, rates=True)
-    row = claim(
-        f"decode, batch 1, {chosen} of {experts} experts",
-        found["experts, compiled"],
-        found["dense, compiled"],
-        "the dense model of the same work a token",
-        "tokens/s",
-    )
-    return {"decode experts": found}, [row]
 
 
 def pretrain_part(
@@ -175,7 +87,7 @@ def pretrain_part(
                 found["plain GPT compiled"],
                 "plain GPT",
                 "tokens/s",
-                1.0,
+                1.15,
             )
         )
     claims += [
@@ -256,7 +168,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
         "reward": lambda bf16: trl_steps.reward(folder, pairs, bf16=bf16),
     }
     ours = {dtype: step_functions(world, dtype) for dtype in TYPES}
-    targets = {"ppo": 3.0, "grpo": 1.4, "dpo": 1.3, "reward": 1.3}
+    targets = {"ppo": 3.0, "grpo": 1.7, "dpo": 1.3, "reward": 1.3}
     rates: dict[str, Any] = {}
     claims = []
     for name, run in theirs.items():
@@ -298,7 +210,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
     return rates, claims
 
 
-PARTS = ("decode", "experts", "pretrain", "steps")
+PARTS = ("decode", "pretrain", "steps", "published")
 
 
 def main() -> int:
@@ -306,6 +218,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="a GGUF file of a published model, to be decoded as well"
+    )
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -319,14 +234,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         for name, run in {
-            "decode": lambda: decode_part(world, repeats),
-            "experts": lambda: experts_part(world, repeats),
+            "decode": lambda: decode_part(
+                world.model(), world.folder / "policy", targets={1: 2.0, 64: 1.4}, repeats=repeats
+            ),
             "pretrain": lambda: pretrain_part(
                 world, repeats, not (arguments.no_compile or arguments.quick)
             ),
             "steps": lambda: steps_part(world, repeats),
+            "published": lambda: published_part(
+                arguments.checkpoint, Path(folder) / "published", repeats
+            ),
         }.items():
-            if name in parts:
+            if name in parts and (name != "published" or arguments.checkpoint is not None):
                 found, rows = run()
                 rates |= found
                 claims += rows

@@ -74,7 +74,12 @@ HEADLINES = (
         "stable-baselines3, tuned",
     ),
     Headline("PPO on language", "language", "ppo step, best type on each side", "TRL 1.12"),
-    Headline("pretraining, float32", "language", "pretraining step, float32", "plain GPT"),
+    Headline(
+        "pretraining, both compiled",
+        "language",
+        "pretraining step, both compiled, bfloat16",
+        "plain GPT",
+    ),
 )
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 KEYS = (
