@@ -1,11 +1,11 @@
 """How training grows with ranks: two on two cores beside one on one core, and what crosses between.
 
 The commands are those that users type, started by torchrun as it is, each process on one thread;
-the rate comes from the run's own metrics after its first updates. Every collective message of
-torch.distributed is counted with its bytes, and with `--latency` held up by so many milliseconds,
-which shows where a trainer starts to wait for the network between machines. Self-play and language
-do the same run with one rank and with two, PPO has the same settings a rank. `--before FOLDER`
-measures one process of another checkout beside this one, turn about.
+the rate comes from the run's own metrics after its first updates. Two ranks add up in shared memory
+as they are shipped; then by messages alone, as between machines, of which every one is counted with
+its bytes and with `--latency` held up by so many milliseconds: that shows where a trainer starts to
+wait for the network. Self-play and language do the same run with one rank and with two, PPO has the
+same settings a rank. `--before FOLDER` measures one process of another checkout, turn about.
 
     python -m playout.benchmarks.studies.ranks [--quick] [--latency 0 1 10] [--only ppo] [--peers]
 """
@@ -101,10 +101,12 @@ def run_case(
     folder: Path,
     *,
     quick: bool = False,
-    latency: float = 0.0,
+    latency: float | None = None,
     package: Path | None = None,
 ) -> dict[str, Any]:
     """One run with so many ranks, each with one core of its own as far as there are.
+
+    With a latency in milliseconds, 0 too, all that crosses are messages.
 
     Returns:
         Work a second, and what crossed between ranks for each update.
@@ -121,7 +123,8 @@ def run_case(
         "PYTHONPATH": os.pathsep.join([str(package or here), *sys.path]),
         "OMP_NUM_THREADS": "1",
         "PLAYOUT_BENCH_NOTES": str(notes),
-        "PLAYOUT_BENCH_LATENCY": str(latency / 1000),
+        "PLAYOUT_BENCH_LATENCY": str((latency or 0.0) / 1000),
+        "PLAYOUT_RANK_MEMORY": "1" if latency is None else "0",
     }
     cores = sorted(os.sched_getaffinity(0))[:ranks]
     start = [sys.executable, "-m"]
@@ -222,9 +225,10 @@ def measure_case(
     with tempfile.TemporaryDirectory() as place:
         for turn in range(repeats):
             for label, ranks, latency, package in (
-                ("one rank", 1, 0.0, None),
-                *([("one process before", 1, 0.0, before)] if before else []),
-                *((f"two ranks, {ms:g} ms", 2, ms, None) for ms in latencies),
+                ("one rank", 1, None, None),
+                *([("one process before", 1, None, before)] if before else []),
+                ("two ranks", 2, None, None),
+                *((f"two ranks by messages, {ms:g} ms", 2, ms, None) for ms in latencies),
             ):
                 folder = Path(place) / f"{turn}-{label}"
                 found = run_case(case, ranks, folder, quick=quick, latency=latency, package=package)
@@ -277,7 +281,7 @@ if __name__ == "__main__":
         raise SystemExit(work(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--latency", type=float, nargs="+", default=[0.0, 1.0, 10.0])
+    parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 1.0, 10.0])
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=[])
     parser.add_argument(
         "--before", type=Path, help="a folder with another version of playout in it"

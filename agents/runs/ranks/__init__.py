@@ -5,6 +5,7 @@ asks here and knows nothing else of them. With one process everything returns at
 imported. What crosses between processes is numbers, JSON and bytes, never an object.
 """
 
+from playout.agents.runs.ranks.merging import merge_metrics
 from playout.agents.runs.ranks.messages import (
     add_,
     agree,
@@ -13,7 +14,6 @@ from playout.agents.runs.ranks.messages import (
     first,
     gather,
     largest,
-    merge_metrics,
     seconds_waited,
     smallest,
     start,

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +29,7 @@ from playout.errors import ConfigError, PeerError, PlayoutError
 
 if TYPE_CHECKING:
     import torch
+    from playout.agents.runs.ranks.memory import RankMemory
     from torch import Tensor
     from torch.distributed import ProcessGroup
 
@@ -47,6 +47,7 @@ class _Group:
     def __init__(self, group: ProcessGroup, *, cards: bool) -> None:
         self.group = group
         self.cards = cards  # whether tensors on cards are summed there
+        self.memory: RankMemory | None = None  # where ranks of one machine add up
         self.waited = 0.0  # seconds in messages
 
 
@@ -66,7 +67,7 @@ def start(device: str | torch.device = "auto") -> None:
     if world() == 1 or _joined:
         return
     import torch
-    from playout.agents.runs.ranks import meeting, watch
+    from playout.agents.runs.ranks import meeting, memory, watch
     from torch import distributed
 
     # Ranks that share a card cannot use nccl; "auto" is a card where there is one.
@@ -96,6 +97,29 @@ def start(device: str | torch.device = "auto") -> None:
     assert group is not None
     _joined.append(_Group(group, cards=cards))
     watch.begin(word)
+    if on_one_machine() and os.environ.get(memory.VARIABLE) != "0":
+        _joined[0].memory = _share_memory()
+
+
+def _share_memory() -> RankMemory | None:
+    """Memory of all ranks, if every one of them can have it."""
+    from playout.agents.runs.ranks.memory import RankMemory, create
+
+    descriptor, place = -1, [0, 0]
+    if is_first():
+        with contextlib.suppress(OSError):
+            descriptor, piece = create()
+            place = [descriptor, piece]
+    place = first(place)
+    processes = [int(text) for text in everybody(str(os.getpid()).encode())]
+    found: RankMemory | None = None
+    with contextlib.suppress(OSError):
+        if place[1]:
+            found = RankMemory(f"/proc/{processes[0]}/fd/{place[0]}", place[1], processes)
+    everywhere = smallest([float(found is not None)]) == [1.0]
+    if descriptor >= 0:
+        os.close(descriptor)  # the mappings keep it
+    return found if everywhere else None
 
 
 def _reason(error: BaseException) -> str:
@@ -143,7 +167,11 @@ def add_(tensor: Tensor) -> Tensor:
     with _talking() as joined, torch.no_grad():
         here = tensor.device.type == "cpu" or (tensor.device.type == "cuda" and joined.cards)
         sent = tensor.contiguous() if here else tensor.cpu().contiguous()
-        distributed.all_reduce(sent, group=joined.group)
+        plain = sent.device.type == "cpu" and sent.dtype in (torch.float32, torch.float64)
+        if joined.memory is not None and plain:
+            joined.memory.add_(sent)
+        else:
+            distributed.all_reduce(sent, group=joined.group)
         if sent is not tensor:
             tensor.copy_(sent)
     return tensor
@@ -341,45 +369,3 @@ def _flat(table: Mapping[str, object], before: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, f"{before}{key}.")
         else:
             yield before + key, value
-
-
-def merge_metrics(
-    metrics: Mapping[str, float], *, weight: float = 1.0, summed: Collection[str] = ()
-) -> dict[str, float]:
-    """The metrics of the whole job from those of each rank, the same on every rank; one message.
-
-    Args:
-        metrics: This rank's. One that describes play (rollout/, eval/, time/, selfplay/, search/)
-            may be missing or NaN on some ranks and is then taken from the others.
-        weight: How much this rank counts: its rows, say. A rank of weight 0 adds to sums only.
-        summed: Keys that are added up. Of keys that end in _min or _max the extreme is taken, of
-            all others the mean.
-    """
-    if world() == 1:
-        return dict(metrics)
-    from playout.agents.runs.checkpoint.finite import may_lack_value
-
-    mine = json.dumps([weight, {key: float(value) for key, value in metrics.items()}])
-    parts = [json.loads(part) for part in everybody(mine.encode())]
-    found: dict[str, float] = {}
-    for key in dict.fromkeys(key for _, part in parts for key in part):
-        pairs = [(each, part[key]) for each, part in parts if key in part]
-        if may_lack_value(key):
-            pairs = [pair for pair in pairs if not math.isnan(pair[1])]
-        found[key] = _merged(key, pairs, added=key in summed)
-    return found
-
-
-def _merged(key: str, pairs: list[tuple[float, float]], *, added: bool) -> float:
-    if added:
-        return sum(value for _, value in pairs)
-    counted = [(each, value) for each, value in pairs if each > 0]  # others had no rows
-    values = [value for _, value in counted]
-    if not values or any(math.isnan(value) for value in values):
-        return math.nan
-    if key.endswith("_min"):
-        return min(values)
-    if key.endswith("_max"):
-        return max(values)
-    total = sum(each for each, _ in counted)
-    return sum(each * value for each, value in counted) / total
