@@ -13,8 +13,10 @@ same settings a rank. `--before FOLDER` measures one process of another checkout
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -71,7 +73,10 @@ CASES = {
         wanted=1.9,
     ),
     "ppo": Case(
-        words=("ppo", "playout/CartPole-v1", "--num-steps", "64", "--no-stop"),
+        words=(
+            *("ppo", "playout/CartPole-v1", "--num-steps", "64", "--no-stop"),
+            *("--eval-every", "1000000"),
+        ),
         count="--total-timesteps",
         updates=(3_000_000, 600_000),
         work="time/total_timesteps",
@@ -86,7 +91,7 @@ CASES = {
             *("--rows", "32", "--length", "128"),
         ),
         count="--steps",
-        updates=(150, 40),
+        updates=(300, 100),
         work="",
         each=32 * 128,
         unit="tokens/s",
@@ -156,11 +161,17 @@ def run_case(
 
 
 def rate_of(rows: Sequence[dict[str, Any]], case: Case) -> float:
-    """Work a second, by the run's own clock, from a third of it on: the first updates warm up."""
-    begin, end = rows[len(rows) // 3], rows[-1]
-    done = [float(row[case.work] if case.work else row["update"]) for row in (begin, end)]
-    seconds = float(end["time/elapsed"]) - float(begin["time/elapsed"])
-    return case.each * (done[1] - done[0]) / seconds
+    """Work a second of the middle update, by the run's own clock.
+
+    The first third of updates warms up. A mean would count evaluations and checkpoints, which
+    rank 0 makes alone, as often as a short run has them.
+    """
+    rates = []
+    for before, after in itertools.pairwise(rows[len(rows) // 3 :]):
+        done = [float(row[case.work] if case.work else row["update"]) for row in (before, after)]
+        seconds = float(after["time/elapsed"]) - float(before["time/elapsed"])
+        rates.append(case.each * (done[1] - done[0]) / seconds)
+    return statistics.median(rates)
 
 
 def work(words: list[str]) -> int:

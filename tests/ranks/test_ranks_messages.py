@@ -10,8 +10,8 @@ from playout.agents.runs.ranks.watch import Silences
 DEVICES = Path(__file__).parents[1] / "devices"
 
 
-@pytest.fixture(scope="module")
-def said():
+@pytest.fixture(scope="module", params=[1, 0], ids=["memory", "messages"])
+def said(request):
     """What three ranks have said, by what it was."""
     found = launch(
         3,
@@ -67,6 +67,7 @@ def said():
         said["waited"] = ranks.seconds_waited() > 0
         return said
         """,
+        PLAYOUT_RANK_MEMORY=request.param,
     )
     gathered = [each.pop("gather") for each in found]
     assert gathered == [[0, 7, 14], [], []]

@@ -38,7 +38,7 @@ cdef extern from *:
         } else if (times < 20000) {
             sched_yield();
         } else {
-            struct timespec pause = {0, 100000};
+            struct timespec pause = {0, times < 30000 ? 100000 : 1000000};
             nanosleep(&pause, NULL);
         }
     }
@@ -51,6 +51,7 @@ cdef extern from *:
 ctypedef fused number:
     float
     double
+    unsigned char
 
 cdef Py_ssize_t LINE = 64  # bytes
 
@@ -84,7 +85,7 @@ cdef class SharedSum:
         """Replace a vector by its sum over all ranks; to be called again until it returns True.
 
         Args:
-            vector: float32 or float64, of one length on all ranks.
+            vector: float32, float64 or uint8, of one type and length on all ranks.
             patience: Seconds to wait for the others before it returns False.
         """
         cdef Py_ssize_t size = vector.shape[0], most = self.piece // <Py_ssize_t>sizeof(number)

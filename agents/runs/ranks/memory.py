@@ -23,6 +23,7 @@ VARIABLE = "PLAYOUT_RANK_MEMORY"
 
 _PIECE = 1 << 20  # bytes of a vector at a time ...
 _MOST = 1 << 25  # ... and of the whole block at most
+_TYPES = ("float32", "float64", "uint8")
 _PATIENCE = 0.05  # seconds between two looks whether the others are there
 
 
@@ -77,11 +78,15 @@ class RankMemory:
                 self._ranks[watched] = other
                 self._others.register(watched, select.POLLIN)
 
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether numbers of this type are added up here, from where they are."""
+        return tensor.device.type == "cpu" and str(tensor.dtype)[6:] in _TYPES
+
     def add_(self, tensor: Tensor) -> None:
         """Replace a tensor by its sum over all ranks.
 
         Args:
-            tensor: Of float32 or float64, contiguous, in the processor's memory.
+            tensor: One that it `holds`, contiguous.
 
         Raises:
             RuntimeError: Another rank's process has ended.

@@ -167,8 +167,7 @@ def add_(tensor: Tensor) -> Tensor:
     with _talking() as joined, torch.no_grad():
         here = tensor.device.type == "cpu" or (tensor.device.type == "cuda" and joined.cards)
         sent = tensor.contiguous() if here else tensor.cpu().contiguous()
-        plain = sent.device.type == "cpu" and sent.dtype in (torch.float32, torch.float64)
-        if joined.memory is not None and plain:
+        if joined.memory is not None and joined.memory.holds(sent):
             joined.memory.add_(sent)
         else:
             distributed.all_reduce(sent, group=joined.group)
@@ -177,33 +176,46 @@ def add_(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _reduced(values: Sequence[float], how: str) -> list[float]:
-    if world() == 1 or not values:
-        return [float(value) for value in values]
+def _rows(joined: _Group, mine: Tensor) -> Tensor:
+    """A vector of every rank, [N, n] in order of rank; of numbers that memory holds."""
     import torch
     from torch import distributed
 
-    message = torch.tensor(values, dtype=torch.float64)
+    if joined.memory is None:
+        found = [torch.empty_like(mine) for _ in range(world())]
+        distributed.all_gather(found, mine, group=joined.group)
+        return torch.stack(found)
+    rows = torch.zeros((world(), *mine.shape), dtype=mine.dtype)
+    rows[rank()] = mine
+    joined.memory.add_(rows)
+    return rows
+
+
+def _columns(values: Sequence[float]) -> list[list[float]]:
+    """For each value that of every rank, in order of rank; one message."""
+    if world() == 1 or not values:
+        return [[float(value)] for value in values]
+    import torch
+
     with _talking() as joined:
-        operation = getattr(distributed.ReduceOp, how)
-        distributed.all_reduce(message, op=operation, group=joined.group)
-    found: list[float] = message.tolist()
+        rows = _rows(joined, torch.tensor(values, dtype=torch.float64))
+    found: list[list[float]] = rows.T.tolist()
     return found
 
 
 def sums(values: Sequence[float]) -> list[float]:
     """The sum of each value over all ranks, in float64; one message."""
-    return _reduced(values, "SUM")
+    return [sum(column) for column in _columns(values)]
 
 
 def largest(values: Sequence[float]) -> list[float]:
     """The largest of each value over all ranks; one message."""
-    return _reduced(values, "MAX")
+    return [max(column) for column in _columns(values)]
 
 
 def smallest(values: Sequence[float]) -> list[float]:
     """The smallest of each value over all ranks; one message."""
-    return _reduced(values, "MIN")
+    return [min(column) for column in _columns(values)]
 
 
 def wait_for_all() -> None:
@@ -221,7 +233,6 @@ def first(value: T) -> T:
         return value
     import numpy as np
     import torch
-    from torch import distributed
 
     data = b""
     if is_first():
@@ -231,18 +242,28 @@ def first(value: T) -> T:
         if is_first():
             start_of = np.frombuffer(len(data).to_bytes(8, "big") + data[: _BLOCK - 8], np.uint8)
             head[: len(start_of)] = torch.from_numpy(start_of.copy())
-        distributed.broadcast(head, 0, group=joined.group)
+        _from_first(joined, head)
         came = head.numpy().tobytes()
         size = int.from_bytes(came[:8], "big")
         if size > _BLOCK - 8:
-            rest = torch.empty(size, dtype=torch.uint8)
+            rest = torch.zeros(size, dtype=torch.uint8)
             if is_first():
                 rest = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            distributed.broadcast(rest, 0, group=joined.group)
+            _from_first(joined, rest)
             came = came[:8] + rest.numpy().tobytes()
     came = came[8 : 8 + size]
     found: Any = came[1:] if came[:1] == b"b" else json.loads(came[1:])
     return found  # type: ignore[no-any-return]
+
+
+def _from_first(joined: _Group, tensor: Tensor) -> None:
+    """Make a tensor that of rank 0, on every rank; bytes, of zeros on the others."""
+    from torch import distributed
+
+    if joined.memory is None:
+        distributed.broadcast(tensor, 0, group=joined.group)
+    else:
+        joined.memory.add_(tensor)
 
 
 def by_first(make: Callable[[], T]) -> T:
@@ -283,14 +304,11 @@ def everybody(value: bytes) -> list[bytes]:
     if world() == 1:
         return [value]
     import torch
-    from torch import distributed
 
     def exchange(data: bytes, size: int) -> list[bytes]:
         mine = torch.zeros(size, dtype=torch.uint8)
         mine[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        found = [torch.empty_like(mine) for _ in range(world())]
-        distributed.all_gather(found, mine, group=joined.group)
-        return [one.numpy().tobytes() for one in found]
+        return [row.numpy().tobytes() for row in _rows(joined, mine)]
 
     with _talking() as joined:
         room = _BLOCK - 8
