@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.benchmarks.tools.decoding import decode_part, published_part
+from playout.benchmarks.tools.decoding import decode_part, experts_part, published_part
 from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World, claim
 from playout.benchmarks.tools.measuring import measure, peer, timed, write_result
 from playout.rlhf.data.comparisons import VotedPairs
@@ -210,7 +210,7 @@ def steps_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[st
     return rates, claims
 
 
-PARTS = ("decode", "pretrain", "steps", "published")
+PARTS = ("decode", "experts", "pretrain", "steps", "published")
 
 
 def main() -> int:
@@ -237,6 +237,7 @@ def main() -> int:
             "decode": lambda: decode_part(
                 world.model(), world.folder / "policy", targets={1: 2.0, 64: 1.4}, repeats=repeats
             ),
+            "experts": lambda: experts_part(world, repeats),
             "pretrain": lambda: pretrain_part(
                 world, repeats, not (arguments.no_compile or arguments.quick)
             ),
