@@ -27,6 +27,7 @@ from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwor
 from playout.agents.networks.precision import lowered
 from playout.agents.optim.choice import make_optimizers
 from playout.agents.optim.flat import flat_gradients, joined, together, views
+from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device, resolve_device
 from playout.errors import CheckpointError, ConfigError, DivergedError
@@ -169,11 +170,8 @@ class Learner:
     def rate(self, done: float) -> float:
         """The learning rate after the share `done` of training: a warm-up, then half a cosine."""
         config = self.config
-        if done < config.warmup:
-            return self.peak_rate * (0.1 + 0.9 * done / config.warmup)
-        falling = min(1.0, (done - config.warmup) / max(1e-9, 1 - config.warmup))
-        low = config.final_rate
-        return self.peak_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * falling)))
+        curve = warmed_cosine(done, config.warmup, first=0.1, final=config.final_rate)
+        return self.peak_rate * curve
 
     def rows(self, size: int) -> range:
         """Which rows of a batch of `size` this rank learns from: those of its shards."""

@@ -19,6 +19,7 @@ import torch
 from playout.agents.networks.precision import lowered
 from playout.agents.optim.choice import Optimizer, make_optimizers
 from playout.agents.optim.flat import joined, sum_gradients, take_first, views
+from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import ALL, Dataset, Rows, Split, labelled_rows
 from playout.agents.pretraining.data.pictures import Pictures
@@ -130,10 +131,7 @@ class PretrainTrainer(Trainer):
     def rate(self) -> float:
         """The learning rate of the next step: a warm-up, then half a cosine."""
         done, warmup = self.steps / self.total, self.config.warmup
-        if done < warmup:
-            return self.config.peak_rate * (0.05 + 0.95 * done / warmup)
-        falling = (done - warmup) / (1 - warmup)
-        return self.config.peak_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
+        return self.config.peak_rate * warmed_cosine(done, warmup, first=0.05)
 
     def _prepare(self, step: int) -> Sequence[Any]:
         """The arrays of a step's batch."""

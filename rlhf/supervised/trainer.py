@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from playout.agents.optim.device_adam import make_adam
+from playout.agents.optim.schedule import half_cosine
 from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
 from playout.agents.pretraining.pruning import Pruning
 from playout.agents.runs import ranks
@@ -95,11 +96,10 @@ class Learner:
         """A linear rise, then half a cosine."""
         config = self.config
         rise = max(1, round(config.warmup * self.total_steps))
-        if step < rise:
+        if step < rise:  # counted in steps, and the first one moves
             return config.learning_rate * (step + 1) / rise
-        share = min(1.0, (step - rise) / max(1, self.total_steps - rise))
-        curve = config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * share))
-        return config.learning_rate * curve
+        falling = (step - rise) / max(1, self.total_steps - rise)
+        return config.learning_rate * half_cosine(falling, final=config.final)
 
     def step(self, loss: Tensor, metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Differentiate a loss and move; all metrics of the step come back from the device at once.
