@@ -16,6 +16,7 @@ class Nim:
     """Take one to three sticks from one pile; the last stick wins."""
 
     max_take = 3
+    goal = "Who takes the last stick wins."  # optional, for language policies
 
     def __init__(self, piles=(3, 4, 5), players=2):
         self.piles = tuple(piles)
@@ -95,6 +96,7 @@ class PegSolitaire:
     num_players = 1
     max_plies = 13
     obs_shape = (1, 5, 5)
+    goal = "A peg that is jumped over is taken off; the fewer are left, the better."
     num_symmetries = 2  # the identity, and left and right changed over
 
     def __init__(self):

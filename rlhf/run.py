@@ -22,7 +22,11 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.commands.memory_options import AdapterOptions, adapt
-from playout.rlhf.environments.load import read_options, trust_language_environment
+from playout.rlhf.environments.load import (
+    read_options,
+    stored_options,
+    trust_language_environment,
+)
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -118,7 +122,7 @@ def game_player(
     learned = game_of(run) if game is None else game
     if learned is None:
         raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")
-    options = read_options(str(_game_config(run).get("env_options") or ""))
+    options = read_options(stored_options(_game_config(run)))
     return seated(
         player.model,
         player.tokenizer,
@@ -178,7 +182,7 @@ def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Su
             raise RunError(f"{path} is a run of kind {run.kind}, which does not write text")
         model, tokenizer = player.model, player.tokenizer
         if (learned := game_of(run)) is not None:
-            asked = read_options(str(_game_config(run).get("env_options") or ""))
+            asked = read_options(stored_options(_game_config(run)))
             prompt = GameOptions.of(asked).prompt(learned)
     else:
         model, tokenizer = load_model(path, device=device)

@@ -62,6 +62,8 @@ def _with_person(player: RunPlayer, person: HumanPlayer, options: PlayOptions) -
     """Games until the person has had enough, in another seat each time."""
     game = player.game
     print(f"You play {game.name} against {player.name}. Type a move, or: hint, undo, quit.")
+    if game.goal:
+        print(game.goal)
     for number in itertools.count():
         seats = _seated(game, person, player, number + options.second)
         print(_who_begins(game, seats, seats.index(person)))

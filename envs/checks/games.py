@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from playout.envs.checks.states import StateChecker
 from playout.envs.checks.symmetries import GARBAGE
 from playout.envs.core.game import NativeGame
+from playout.envs.core.rules import MAX_GOAL, is_sentence
 from playout.envs.core.state_batch import StateBatch
 
 BATCH = 32
@@ -29,6 +30,11 @@ class GameChecker(StateChecker):
             game.initial_state().to_bytes() == _filled_start(game),
             "init() leaves bytes of the state as they were",
             "set the whole state, padding included (memset it first)",
+        )
+        self.need(
+            is_sentence(game.goal),
+            f"the goal is {game.goal[:80]!r}",
+            f"say it in one line of at most {MAX_GOAL} characters, without blanks around it",
         )
         table = game.symmetry_actions()
         for k, row in enumerate(table):

@@ -296,6 +296,12 @@ cdef int32_t py_write_view(const playout_game *game, const void *state, int32_t 
     return write(game, state, "view_text", (player,), text)
 
 
+cdef int32_t py_write_goal(const playout_game *game, char *text) noexcept with gil:
+    cdef bytes raw = of(game).rules.goal.encode()
+    memcpy(text, PyBytes_AS_STRING(raw), len(raw) + 1)
+    return <int32_t>len(raw)
+
+
 cdef int32_t py_read_state(const playout_game *game, void *state, const char *text) noexcept with gil:
     adaptor = of(game)
     memset(state, 0, game.state_size)
@@ -382,6 +388,8 @@ def make(object game, object rules, int state_bytes):
         table.plies_left = py_plies_left
     if rules.has_view:
         table.write_view = py_write_view
+    if rules.goal:
+        table.write_goal = py_write_goal
     if rules.hidden:
         table.info_key = py_info_key
         table.flags = PLAYOUT_HIDDEN

@@ -82,6 +82,15 @@ def write_view(object capsule, bytes state, int player) -> str:
     return text_of(game, text, game.write_view(game, data, player, text))
 
 
+def write_goal(object capsule) -> str:
+    """What ends the game and who has won then, in words; empty where the game does not say it."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef char[PLAYOUT_TEXT_SIZE] text
+    if game.write_goal == NULL:
+        return ""
+    return text_of(game, text, game.write_goal(game, text))
+
+
 cdef str fault_of(const playout_game *game, int32_t code):
     """What the game says of a text that it refused with `code`, after a colon; nothing if nothing."""
     cdef int32_t i

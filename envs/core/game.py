@@ -152,6 +152,11 @@ class NativeGame:
     def __deepcopy__(self, memo: dict[int, Any]) -> NativeGame:
         return self
 
+    @property
+    def goal(self) -> str:
+        """What ends the game and who has won then, in words; empty where the game is silent."""
+        return _text.write_goal(self.capsule)
+
     def initial_state(self) -> State:
         """The state before the first move."""
         return State(self, self._initial, 0)

@@ -64,6 +64,8 @@ class Game(Protocol):
         resample(state, player, rng) -> state: one that the player cannot tell from this, drawn by
             the chances of what is hidden; `rng` is a numpy Generator.
         view_text(state, player) -> str: what the player sees of the board, for people.
+        goal (str): what ends the game and who has won then, in a sentence or two, such as "Who
+            takes the last stone wins."; language policies read it.
 
     Attributes:
         name: An identifier such as "nim".

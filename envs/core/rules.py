@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from playout.envs.core.python_game import Game
 
 
+MAX_GOAL = 1000
+"""Characters in which a game says how it is won; prompts hold them every time."""
+
+
+def is_sentence(text: str) -> bool:
+    """Can this be told in a line?"""
+    return len(text) <= MAX_GOAL and (text.isprintable() or not text) and text == text.strip()
+
+
 class Rules:
     """A game's answers, examined, and what stands in for the methods that it leaves out.
 
@@ -33,6 +42,7 @@ class Rules:
         hidden, has_resample, has_view: Do players see a part only, can it be drawn, and shown?
         value_scale: How large results may be, or with rewards along the way about are.
         step_rewards: Are there rewards along the way?
+        goal: What ends the game and who has won then, in words; empty where nothing is said.
     """
 
     def __init__(self, game: Game) -> None:
@@ -50,7 +60,13 @@ class Rules:
         self.hidden: bool = getattr(game, "hidden", False)
         self.value_scale = getattr(game, "value_scale", 1.0)
         self.step_rewards: bool = getattr(game, "step_rewards", False)
+        self.goal: str = getattr(game, "goal", "")
         kind = type(game).__name__
+        if not isinstance(self.goal, str) or not is_sentence(self.goal):
+            raise GameError(
+                f"{kind}.goal must be a text of one line and at most {MAX_GOAL} characters, got "
+                f"{self.goal!r:.80}"
+            )
         if not isinstance(self.step_rewards, bool):
             raise GameError(f"{kind}.step_rewards must be True or False, got {self.step_rewards!r}")
         if not isinstance(self.hidden, bool):

@@ -158,6 +158,12 @@ static int bt_counters(const char *text) {
 
 static void bt_destroy(playout_game *game) { free(game->context); }
 
+static int32_t bt_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Pawns step one row on and take diagonally. Who first reaches the other end of the board, or takes "
+                    "the last pawn of the other side, wins.");
+}
+
 static const char *bt_make(playout_game *game, const double *values) {
     const int32_t rows = (int32_t)values[0], columns = values[1] != 0 ? (int32_t)values[1] : rows;
     if (columns < 2 || rows * columns > BT_MAX_CELLS) return "it needs columns >= 2 and size * columns <= 128";
@@ -192,6 +198,7 @@ static const char *bt_make(playout_game *game, const double *values) {
     game->context = layout;
     game->destroy = bt_destroy;
     game->symmetry_action = bt_symmetry_action;
+    game->write_goal = bt_write_goal;
     game->flags = PLAYOUT_ZERO_SUM;
     game->max_legal = 3 * 2 * columns; /* three steps for each of two rows of pawns */
     if (narrow)

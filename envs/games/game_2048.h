@@ -333,6 +333,10 @@ static int32_t g2_plies_left(const playout_game *game, const void *state) {
     return (int32_t)(s->coming ? 2 * tiles - (s->coming == 2) : 2 * tiles + 1);
 }
 
+static int32_t g2_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE, "Equal tiles that meet merge, and their sum is won; the game is over when nothing moves.");
+}
+
 static const char *g2_make(playout_game *game, const double *values) {
     const int32_t rows = (int32_t)values[0], columns = values[1] == 0 ? rows : (int32_t)values[1], cells = rows * columns;
     /* About what good play reaches: on small boards the best, on 4x4 what a few hours of learning do. */
@@ -365,6 +369,7 @@ static const char *g2_make(playout_game *game, const double *values) {
     game->write_state = g2_write_state;
     game->read_state = g2_read_state;
     game->write_board = g2_write_board;
+    game->write_goal = g2_write_goal;
     game->check = g2_check;
     game->chance = g2_chance;
     game->playout = g2_playout;

@@ -291,6 +291,12 @@ static int32_t mnk_read_state(const playout_game *game, void *state, const char 
     return mnk_check(game, state);
 }
 
+static int32_t mnk_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Who first has %s%d%s in a row, level, upright or diagonal, wins; a full board is a draw.",
+                    mnk_exact(game) ? "exactly " : "", mnk_run(game), mnk_exact(game) ? "" : " or more");
+}
+
 static const char *mnk_fill(playout_game *game, const char *name, int32_t width, int32_t height, int32_t run, int exact) {
     if (run > width && run > height) return "k must not be more than both m and n";
     playout_game_begin(game, name);
@@ -320,6 +326,7 @@ static const char *mnk_fill(playout_game *game, const char *name, int32_t width,
     game->write_state = mnk_write_state;
     game->read_state = mnk_read_state;
     game->write_board = mnk_write_board;
+    game->write_goal = mnk_write_goal;
     game->check = mnk_check;
     game->playout = mnk_playout;
     game->flags = PLAYOUT_ZERO_SUM;

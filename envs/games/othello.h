@@ -137,6 +137,12 @@ static int32_t oth_max_legal(int32_t cells) {
 
 static void oth_destroy(playout_game *game) { free(game->context); }
 
+static int32_t oth_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "A disc turns the other side's discs that it encloses in a line, and who encloses none passes. When "
+                    "nobody can move, more discs win; as many are a draw.");
+}
+
 static const char *oth_make(playout_game *game, const double *values) {
     const int32_t side = (int32_t)values[0], stride = side > 8 ? 10 : 8;
     oth_layout *layout;
@@ -166,6 +172,7 @@ static const char *oth_make(playout_game *game, const double *values) {
     game->symmetry_action = oth_symmetry_action;
     game->write_action = oth_write_action;
     game->read_action = oth_read_action;
+    game->write_goal = oth_write_goal;
     game->flags = PLAYOUT_ZERO_SUM;
     game->max_legal = oth_max_legal(layout->cells);
     game->target_planes = 1; /* whose disc lies on each cell */

@@ -5,6 +5,7 @@
 #ifndef PLAYOUT_TIC_TAC_TOE_H
 #define PLAYOUT_TIC_TAC_TOE_H
 
+#include <stdio.h>
 #include <string.h>
 
 #include "playout_maker.h"
@@ -171,6 +172,11 @@ static int32_t ttt_plies_left(const playout_game *game, const void *state) {
     return ttt_to_play(game, state) < 0 ? 0 : 9 - __builtin_popcount(s->all);
 }
 
+static int32_t ttt_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Who first has three in a row, level, upright or diagonal, wins; a full board is a draw.");
+}
+
 static const char *ttt_make(playout_game *game, const double *values) {
     playout_game_begin(game, "tic_tac_toe");
     game->num_players = 2;
@@ -195,6 +201,7 @@ static const char *ttt_make(playout_game *game, const double *values) {
     game->write_state = ttt_write_state;
     game->read_state = ttt_read_state;
     game->write_board = ttt_write_board;
+    game->write_goal = ttt_write_goal;
     game->check = ttt_check;
     game->playout = ttt_playout;
     game->flags = PLAYOUT_ZERO_SUM;

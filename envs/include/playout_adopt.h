@@ -1,7 +1,7 @@
 /* Loading a game's table: copied to its own struct_size, and completed with what the game left out.
  *
  * Everything behind the Python border sees completed tables only: all functions are there but chance, playout,
- * plies_left, score and targets, and all declarations are set.
+ * plies_left, score, targets and write_goal, and all declarations are set.
  */
 #ifndef PLAYOUT_ADOPT_H
 #define PLAYOUT_ADOPT_H

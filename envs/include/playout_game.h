@@ -155,6 +155,9 @@ struct playout_game {
     int32_t (*write_view)(const playout_game *game, const void *state, int32_t player, char *text);
     /* What read_state() means by -2, by -3 and so on, in words for people: ended by NULL. NULL: it only gives -1. */
     const char *const *state_faults;
+    /* What ends the game and who has won then, as a sentence or two for people and for language models, such as "Who first
+     * has 4 in a row wins; a full board is a draw." NULL: nothing is said. */
+    int32_t (*write_goal)(const playout_game *game, char *text);
 };
 
 #define PLAYOUT_GAME_FIRST_SIZE offsetof(playout_game, flags) /* bytes of the shortest table that loads */

@@ -86,6 +86,7 @@ static int32_t write_board(const playout_game *game, const void *state, char *te
     text[--length] = 0;
     return length;
 }
+static int32_t write_goal(const playout_game *game, char *text) { return sprintf(text, "Who moves last wins."); }
 
 static const playout_param PARAMETERS[] = {
     {"rows", PLAYOUT_INTEGER, 5, 1, 8, NULL}, {"columns", PLAYOUT_INTEGER, 6, 2, 8, NULL}, {NULL, 0, 0, 0, 0, NULL}};
@@ -108,7 +109,7 @@ static PyObject *make(PyObject *module, PyObject *args, PyObject *keywords) {
     game.state_size = sizeof(board);
     game.init = init, game.to_play = to_play, game.legal = legal;
     game.apply = apply, game.returns = returns, game.observe = observe;
-    game.check = check, game.write_board = write_board;
+    game.check = check, game.write_board = write_board, game.write_goal = write_goal;
     return playout_game_capsule(&game);
 }
 

@@ -6,6 +6,7 @@ episodes in online/config.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,13 @@ class EnvironmentOptions:
     """With several rewards between commas in --reward: what each is multiplied by."""
     eval_episodes: int = 0
     """Episodes of an evaluation with --env; 0 leaves it to the size."""
+
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Runs of earlier versions go on with the prompts that they began with."""
+        from playout.rlhf.environments.load import stored_options
+
+        return {**config, "env_options": stored_options(config)} if config.get("env") else config
 
 
 def named_environment(env: Any) -> tuple[str, EnvironmentFactory | None]:

@@ -54,7 +54,9 @@ class GameOptions:
     legal_moves: bool = False
     """Name the legal moves in the prompt."""
     rules: bool = True
-    """Begin prompts with a sentence about the game."""
+    """Begin prompts with sentences about the game."""
+    goal: bool = True
+    """With rules: say what wins, too, where the game says it."""
     find: bool = False
     """Take the last word of an answer that is a legal move, for policies that talk."""
     illegal: str = "loss"
@@ -122,7 +124,7 @@ class GameOptions:
 
     def prompt(self, game: NativeGame) -> GamePrompt:
         """How positions are shown."""
-        return GamePrompt(game, self.rules, self.legal_moves, self.find)
+        return GamePrompt(game, self.rules, self.legal_moves, self.find, self.goal)
 
 
 _DEFAULTS: Any = GameOptions()

@@ -50,7 +50,9 @@ class Settings:
     max_new_tokens: int = 0
     """Longest answer; 0 as suits the model."""
     rules: bool = True
-    """Begin prompts with a sentence about the game."""
+    """Begin prompts with sentences about the game."""
+    goal: bool = True
+    """With rules: say what wins, too, where the game says it."""
     legal_moves: bool = False
     """Name the legal moves in the prompt."""
     find: bool = False
@@ -116,7 +118,9 @@ class LanguageGamePlayer(RunPlayer):
     def prompt(self) -> GamePrompt:
         """How positions are shown and answers are read."""
         settings = self.settings
-        return GamePrompt(self.game, settings.rules, settings.legal_moves, settings.find)
+        return GamePrompt(
+            self.game, settings.rules, settings.legal_moves, settings.find, settings.goal
+        )
 
     def reset(self, seed: int) -> None:
         """New games begin."""
@@ -291,6 +295,7 @@ def game_player(
         dtype: Of matrix products.
     """
     talks = tokenizer.template is not None
-    shown = {key: options[key] for key in ("rules", "legal_moves", "find") if key in options}
+    known = ("rules", "goal", "legal_moves", "find")
+    shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
     return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)

@@ -1,8 +1,9 @@
 """A position of any game as a prompt, and an answer as a move, from the game's table alone.
 
-What a prompt says of the rules (players, their marks, how moves are written) is found by looking
-at what the game's own texts do in a few random games, so that it holds for compiled games, games
-in Python and capsules alike. A player sees its own view. Legal moves are named on request only.
+What wins is the game's own word (`NativeGame.goal`). What else a prompt says of the rules (players,
+their marks, how moves are written) is found by looking at what the game's texts do in a few random
+games, so that it holds for compiled games, games in Python and capsules alike. A player sees its
+own view. Legal moves are named on request only.
 """
 
 import re
@@ -55,8 +56,8 @@ def marks(game: NativeGame) -> tuple[str, ...] | None:
 
 
 @lru_cache(maxsize=64)
-def introduction(game: NativeGame) -> str:
-    """A sentence or two about a game."""
+def introduction(game: NativeGame, *, goal: bool = True) -> str:
+    """A few sentences about a game: players, what wins if `goal`, how a move is written."""
     names = marks(game)
     if game.num_players == 1:
         players = "a game for one player"
@@ -65,11 +66,12 @@ def introduction(game: NativeGame) -> str:
         if names:
             are = [f"player {number} is {name}" for number, name in enumerate(names, 1)]
             players += f": {', '.join(are)}"
+    wins = f" {game.goal}" if goal and game.goal else ""
     hidden = " You see your own part only." if game.hidden else ""
     state = game.initial_state().resolve_chance(0)
     some = state.legal_actions
     moves = [state.action_text(one) for one in dict.fromkeys((some[0], some[-1]))]
-    return f"{game}, {players}.{hidden} A move is written like {' or '.join(moves)}."
+    return f"{game}, {players}.{wins}{hidden} A move is written like {' or '.join(moves)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +80,22 @@ class GamePrompt:
 
     Attributes:
         game: The game.
-        rules: Begin with a sentence about the game.
+        rules: Begin with sentences about the game.
         legal_moves: Name the legal moves.
         find: Take an answer's last word that is a legal move, for policies that talk; else the
             whole answer must be a move, marks around it aside.
+        goal: With `rules`: say what wins, too, where the game says it.
     """
 
     game: NativeGame
     rules: bool = True
     legal_moves: bool = False
     find: bool = False
+    goal: bool = True
 
     def __call__(self, state: State) -> str:
         """The prompt for the side to move; it ends where the move is to be written."""
-        lines = [introduction(self.game)] if self.rules else []
+        lines = [introduction(self.game, goal=self.goal)] if self.rules else []
         lines += [state.view().strip("\n")]
         if self.legal_moves:
             lines.append(f"Legal moves: {' '.join(self.answers(state))}")

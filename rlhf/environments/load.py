@@ -17,10 +17,20 @@ from playout.errors import ConfigError
 from playout.own_code import load_object, place_of, trust
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
-__all__ = ["KINDS", "code_of", "load_environment", "read_options", "trust_language_environment"]
+__all__ = [
+    "GOAL_TOLD",
+    "KINDS",
+    "code_of",
+    "load_environment",
+    "read_options",
+    "stored_options",
+    "trust_language_environment",
+]
 
 KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
 """Prefixes, each the name of a module."""
+GOAL_TOLD = "goal_told"
+"""A run that has this setting was made when prompts of games could say what wins."""
 # A text in quotes, which is left as it is, or a key without a value.
 _EMPTY_VALUE = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?=,|$)""")
 
@@ -35,6 +45,19 @@ def read_options(text: str) -> dict[str, Any]:
     """
     text = _EMPTY_VALUE.sub(lambda found: found[1] or '=""', text)
     return read(f"options({text})")[1] if text.strip() else {}
+
+
+def stored_options(config: Mapping[str, Any]) -> str:
+    """The options of the environment that a run acts in, under today's names.
+
+    Runs of earlier versions learned from prompts that did not say what wins, and are shown no
+    others.
+    """
+    text = str(config.get("env_options") or "")
+    of_game = str(config.get("env") or "").startswith("game:")
+    if not of_game or config.get(GOAL_TOLD) or "goal" in read_options(text):
+        return text
+    return f"{text},goal=false" if text.strip() else "goal=false"
 
 
 def load_environment(name: str, options: Mapping[str, Any] | None = None) -> EnvironmentFactory:

@@ -30,7 +30,8 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
         `result`, the mean of the games from -1 to 1.
     """
     settings = player.settings
-    shown = {"rules": settings.rules, "legal_moves": settings.legal_moves, "find": settings.find}
+    names = ("rules", "goal", "legal_moves", "find")
+    shown = {name: getattr(settings, name) for name in names}
     factory = make(str(player.game), {**shown, "mode": "game", "test_positions": count})
     talks = player.tokenizer.template is not None
     evaluator = EpisodeEvaluator(

@@ -26,9 +26,9 @@ from playout.cli import stages
 from playout.envs.core.game import NativeGame
 from playout.envs.records import files as records
 from playout.errors import ConfigError
+from playout.rlhf.environments.game import GameOptions
 from playout.rlhf.environments.game_player import LanguageGamePlayer
-from playout.rlhf.environments.game_prompt import GamePrompt
-from playout.rlhf.environments.load import read_options
+from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
@@ -101,8 +101,8 @@ class GamesRecipe:
         self.run, self.game, self.base, self.quiet = run, game, base, quiet
         self.machine, self.opponent, self.minutes = machine, opponent, minutes
         self.size, self.numbers = SIZES[size], recipe(f"games-{size}")
-        shown = read_options(str(run.config["env_options"]))
-        self.prompt = GamePrompt(game, bool(shown.get("rules", True)))
+        self.shown = stored_options(run.config)
+        self.prompt = GameOptions.of(read_options(self.shown)).prompt(game)
         self.stages = [stage for stage in STAGES if stage not in skip]
         if base and "pretrain" in self.stages:
             self.stages.remove("pretrain")
@@ -132,7 +132,7 @@ class GamesRecipe:
 
     def _options(self, stage: str) -> dict[str, Any]:
         """What a stage is told beside the dial."""
-        size, shown = self.size, str(self.run.config["env_options"])
+        size, shown = self.size, self.shown
         base = {"base": self._previous(stage)}
         files = {name: str(self.data / f"{name}.jsonl") for name in _FILES}
         env = {"env": f"game:{self.game}"}
@@ -184,7 +184,8 @@ class GamesRecipe:
         """The policy that a stage has left, as a player."""
         folder = self.folder(stage) / "model"
         player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
-        player.settings = dataclasses.replace(player.settings, rules=self.prompt.rules)
+        prompt = self.prompt
+        player.settings = dataclasses.replace(player.settings, rules=prompt.rules, goal=prompt.goal)
         player.name = stage
         return player
 

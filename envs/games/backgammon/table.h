@@ -315,6 +315,13 @@ static int32_t bg_plies_left(const playout_game *game, const void *state) {
     return bg_is_over(s) ? 0 : s->left + 5 * (int32_t)(BG_MAX_ROLLS - s->rolls);
 }
 
+static int32_t bg_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE, "Who first bears off all %d men wins%s.", BG_MEN,
+                    game->params[0] ? ", twice as much if the other has borne off none, and three times if one of these "
+                                      "is still on the bar or in the winner's home"
+                                    : "");
+}
+
 static const char *bg_make(playout_game *game, const double *values) {
     playout_game_begin(game, "backgammon");
     game->params[0] = (int32_t)values[0];
@@ -339,6 +346,7 @@ static const char *bg_make(playout_game *game, const double *values) {
     game->write_state = bg_write_state;
     game->read_state = bg_read_state;
     game->write_board = bg_write_board;
+    game->write_goal = bg_write_goal;
     game->check = bg_check;
     game->chance = bg_chance;
     game->playout = bg_playout;

@@ -143,6 +143,14 @@ static int32_t chess_plies_left(const playout_game *game, const void *state) {
 
 static void chess_destroy(playout_game *game) { free(game->context); }
 
+static int32_t chess_write_goal(const playout_game *game, char *text) {
+    const chess_rules *rules = chess_of(game);
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Checkmate wins. Draws are stalemate, too few men to mate, a position for the %s time, %d moves of each "
+                    "without a capture or a pawn's, and the end of move %d.",
+                    rules->repeat_limit > 2 ? "fifth" : "third", rules->clock_limit / 2, (rules->max_plies + 1) / 2);
+}
+
 static const char *chess_make(playout_game *game, const double *values) {
     chess_rules *rules = (chess_rules *)malloc(sizeof *rules);
     if (rules == NULL) return PLAYOUT_NO_MEMORY;
@@ -177,6 +185,7 @@ static const char *chess_make(playout_game *game, const double *values) {
     game->read_state = chess_read_state;
     game->state_faults = CHESS_FAULTS;
     game->write_board = chess_write_board;
+    game->write_goal = chess_write_goal;
     game->check = chess_check_state;
     game->playout = chess_playout;
     game->plies_left = chess_plies_left;

@@ -167,6 +167,13 @@ C4_TABLE(any, c4_of(game), c4_observe)
 
 static void c4_destroy(playout_game *game) { free(game->context); }
 
+static int32_t c4_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Stones fall to the lowest empty cell of a column. Who first has %d in a row, level, upright or "
+                    "diagonal, wins; a full board is a draw.",
+                    c4_of(game)->run);
+}
+
 static const char *c4_make(playout_game *game, const double *values) {
     const int32_t width = (int32_t)values[0], height = (int32_t)values[1], run = (int32_t)values[2];
     c4_layout *layout = (c4_layout *)malloc(sizeof *layout);
@@ -197,6 +204,7 @@ static const char *c4_make(playout_game *game, const double *values) {
     game->write_state = c4_write_state;
     game->read_state = c4_read_state;
     game->write_board = c4_write_board;
+    game->write_goal = c4_write_goal;
     game->check = c4_check;
     game->flags = PLAYOUT_ZERO_SUM;
     game->max_legal = width;

@@ -2,6 +2,8 @@
 #ifndef PLAYOUT_GO_TABLE_H
 #define PLAYOUT_GO_TABLE_H
 
+#include <stdio.h>
+
 #include "observe.h"
 #include "playout.h"
 #include "playout_maker.h"
@@ -127,6 +129,17 @@ GO_TABLE(any, go_of(game)->size)
 
 static void go_destroy(playout_game *game) { free(game->context); }
 
+static int32_t go_write_goal(const playout_game *game, char *text) {
+    const double komi = go_of(game)->komi;
+    int32_t length = snprintf(text, PLAYOUT_TEXT_SIZE,
+                              "Stones without a free neighbour are taken. Two passes in a row end the game; more points, "
+                              "which are one's stones and the empty points that they alone enclose, then win");
+    if (komi != 0)
+        length += snprintf(text + length, PLAYOUT_TEXT_SIZE - length, ", and player %d has %g more for moving %s",
+                           komi > 0 ? 2 : 1, komi > 0 ? komi : -komi, komi > 0 ? "second" : "first");
+    return length + snprintf(text + length, PLAYOUT_TEXT_SIZE - length, ".");
+}
+
 static const char *go_make(playout_game *game, const double *values) {
     const int32_t n = (int32_t)values[0];
     go_tables *tables = (go_tables *)malloc(sizeof *tables);
@@ -153,6 +166,7 @@ static const char *go_make(playout_game *game, const double *values) {
     game->write_state = go_write_state;
     game->read_state = go_read_state;
     game->write_board = go_write_board;
+    game->write_goal = go_write_goal;
     game->check = go_check;
     game->flags = PLAYOUT_ZERO_SUM;
     game->max_legal = n * n + 1;

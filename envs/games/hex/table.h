@@ -121,6 +121,13 @@ static int32_t hex_read_state(const playout_game *game, void *state, const char 
 
 static void hex_destroy(playout_game *game) { free(game->context); }
 
+static int32_t hex_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Player 1 wins by joining top and bottom of the board by a chain of stones, player 2 by joining left "
+                    "and right; there is no draw.%s",
+                    hex_of(game)->swap ? " Player 2 may answer the first stone by taking it over." : "");
+}
+
 static const char *hex_make(playout_game *game, const double *values) {
     hex_layout *g = (hex_layout *)malloc(sizeof *g);
     if (g == NULL) return PLAYOUT_NO_MEMORY;
@@ -151,6 +158,7 @@ static const char *hex_make(playout_game *game, const double *values) {
     game->write_state = hex_write_state;
     game->read_state = hex_read_state;
     game->write_board = hex_write_board;
+    game->write_goal = hex_write_goal;
     game->check = hex_check;
     game->playout = hex_playout;
     game->flags = PLAYOUT_ZERO_SUM;

@@ -236,6 +236,12 @@ static int32_t kuhn_plies_left(const playout_game *game, const void *state) {
     return n - s->dealt + (s->bets ? kuhn_length(n, s) : 2 * n - 1) - s->moves;
 }
 
+static int32_t kuhn_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Everybody has one chip in the pot and one card. To bet is one chip more; after a bet the others call "
+                    "(b) or fold (p). Of those still in, the highest card takes the pot.");
+}
+
 static const char *kuhn_make(playout_game *game, const double *values) {
     const int32_t n = (int32_t)values[0];
     playout_game_begin(game, "kuhn_poker");
@@ -261,6 +267,7 @@ static const char *kuhn_make(playout_game *game, const double *values) {
     game->write_state = kuhn_write_state;
     game->read_state = kuhn_read_state;
     game->write_board = kuhn_write_board;
+    game->write_goal = kuhn_write_goal;
     game->write_view = kuhn_write_view;
     game->plies_left = kuhn_plies_left;
     game->flags = PLAYOUT_ZERO_SUM | PLAYOUT_HIDDEN;

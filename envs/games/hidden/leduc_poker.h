@@ -342,6 +342,12 @@ static int32_t leduc_plies_left(const playout_game *game, const void *state) {
     return game->num_players - s->dealt + leduc_round_left(in, s->raises, s->calls) + later;
 }
 
+static int32_t leduc_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Bets are 2 chips, and 4 when a card for all is out. Who is left alone takes the pot, else a pair with "
+                    "that card, then the higher card; equals share.");
+}
+
 static const char *leduc_make(playout_game *game, const double *values) {
     const int32_t n = (int32_t)values[0], longest = leduc_longest(n);
     playout_game_begin(game, "leduc_poker");
@@ -367,6 +373,7 @@ static const char *leduc_make(playout_game *game, const double *values) {
     game->write_state = leduc_write_state;
     game->read_state = leduc_read_state;
     game->write_board = leduc_write_board;
+    game->write_goal = leduc_write_goal;
     game->write_view = leduc_write_view;
     game->plies_left = leduc_plies_left;
     game->flags = PLAYOUT_ZERO_SUM | PLAYOUT_HIDDEN;

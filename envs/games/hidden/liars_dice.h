@@ -262,6 +262,13 @@ static int32_t liars_plies_left(const playout_game *game, const void *state) {
     return s->called ? 0 : liars_total(game) - s->thrown + liars_bids(game) - s->last + 1;
 }
 
+static int32_t liars_write_goal(const playout_game *game, char *text) {
+    return snprintf(text, PLAYOUT_TEXT_SIZE,
+                    "Bids say how many dice of a face all have together, and rise; face %d counts for every face. Who bids "
+                    "loses to who calls liar if there are fewer, and wins otherwise.",
+                    liars_sides(game));
+}
+
 static const char *liars_make(playout_game *game, const double *values) {
     const int32_t n = (int32_t)values[0], each = (int32_t)values[1], sides = (int32_t)values[2];
     if (n * each > LIARS_MAX_DICE) return "it needs players * dice <= 24";
@@ -291,6 +298,7 @@ static const char *liars_make(playout_game *game, const double *values) {
     game->write_state = liars_write_state;
     game->read_state = liars_read_state;
     game->write_board = liars_write_board;
+    game->write_goal = liars_write_goal;
     game->write_view = liars_write_view;
     game->plies_left = liars_plies_left;
     game->flags = PLAYOUT_ZERO_SUM | PLAYOUT_HIDDEN;

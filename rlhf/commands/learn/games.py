@@ -25,7 +25,7 @@ class Command(TrainingOptions):
     opponent: str = "random"
     """Whom the last stage plays: random, greedy, uct:N, perfect, a run, or self."""
     rules: bool = False
-    """Begin prompts with a sentence about the game; own models need none."""
+    """Begin prompts with sentences about the game and what wins it; own models need none."""
     minutes: float = 0.0
     """Choose the steps of sft, by how fast pretraining went, so that all takes about so long; 0
     takes the size's. The number is kept in RUN/measured/plan.json."""
@@ -38,6 +38,7 @@ def main(command: Command) -> int:
     from playout.agents.runs import ranks
     from playout.envs.core.registry import given_game
     from playout.errors import ConfigError
+    from playout.rlhf.environments.load import GOAL_TOLD
     from playout.rlhf.games.recipe import SIZES, GamesRecipe
     from playout.rlhf.stages.run import mark_finished, open_stage, same_again
 
@@ -52,7 +53,7 @@ def main(command: Command) -> int:
     command = same_again(command)
     game = given_game(command.game)
     shown = f"rules={str(command.rules or bool(command.base)).lower()}"
-    derived = {"env": f"game:{game}", "env_options": shown}
+    derived = {"env": f"game:{game}", "env_options": shown, GOAL_TOLD: True}
     run = open_stage(command, "games", lambda: derived)
     if not command.quiet and ranks.is_first():
         print(f"size {command.size}, learning {game}, in {run.path}", flush=True)

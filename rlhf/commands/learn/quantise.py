@@ -91,9 +91,12 @@ def _game_of(base: str) -> dict[str, Any]:
     from pathlib import Path
 
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.environments.load import GOAL_TOLD, stored_options
 
     if not RunDir.is_run(Path(base)):
         return {}
     run = RunDir.open(Path(base))
     config = run.config if run.config.get("env") else run.whole.config
-    return {name: config[name] for name in ("env", "env_options") if config.get(name)}
+    if not config.get("env"):
+        return {}
+    return {"env": config["env"], "env_options": stored_options(config), GOAL_TOLD: True}

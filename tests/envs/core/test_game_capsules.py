@@ -67,6 +67,7 @@ Table._fields_ = [
     ("target_planes", INT),
     ("write_view", P),
     ("state_faults", P),
+    ("write_goal", P),
 ]
 
 get_pointer = c.pythonapi.PyCapsule_GetPointer
@@ -110,6 +111,14 @@ def test_a_game_that_writes_actions_and_does_not_read_them_reads_those_that_may_
     for text in ("5", "0", "11", ""):  # the fifth cell is taken
         with pytest.raises(IllegalActionError):
             state.read_action(text)
+
+
+def test_a_table_from_before_goals_is_silent_about_them(faulty):
+    capsule = faulty()
+    table = Table.from_address(get_pointer(capsule, b"playout.game.v2"))
+    assert "three in a row" in NativeGame(capsule).goal
+    table.struct_size = Table.write_goal.offset
+    assert NativeGame(capsule).goal == ""
 
 
 def test_the_table_in_this_file_is_the_one_of_the_header(faulty):

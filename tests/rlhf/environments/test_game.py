@@ -11,10 +11,11 @@ from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 from playout.own_code import trust_modules
+from playout.rlhf.commands.learn import dpo, grpo
 from playout.rlhf.environments.game import make
 from playout.rlhf.environments.game_prompt import GamePrompt, marks
 from playout.rlhf.environments.game_tasks import find_openings, is_test
-from playout.rlhf.environments.load import load_environment
+from playout.rlhf.environments.load import GOAL_TOLD, load_environment, stored_options
 
 TIC_TAC_TOE = find_game("tic_tac_toe")
 
@@ -134,6 +135,29 @@ def test_a_prompt_shows_what_the_player_sees_and_names_moves_on_request_only():
     assert "Legal moves" not in prompt
     assert "\nLegal moves: p b\n" in GamePrompt(game, legal_moves=True)(state)
     assert GamePrompt(game, rules=False)(state).startswith("player 1:")
+
+
+def test_a_prompt_says_what_wins_in_the_games_own_words_unless_it_is_to_be_silent():
+    state = find_game("connect_four(run=3)").initial_state()
+    prompt = GamePrompt(state.game)(state)
+    assert f"player 2 is O. {state.game.goal} A move is written like" in prompt.splitlines()[0]
+    assert "has 3 in a row" in prompt
+    assert state.game.goal not in GamePrompt(state.game, goal=False)(state)
+    assert state.game.goal not in GamePrompt(state.game, rules=False)(state)
+    env = make("connect_four(run=3)", {"goal": False})()
+    assert "in a row" not in env.reset({"position": state.text}, 0)
+
+
+def test_a_run_from_before_goals_is_shown_the_prompts_that_it_learned_from():
+    old = {"env": "game:hex", "env_options": "mode=game"}
+    assert stored_options(old) == "mode=game,goal=false"
+    assert stored_options({**old, "env_options": ""}) == "goal=false"
+    for new in ({**old, GOAL_TOLD: True}, {**old, "env_options": "goal=true"}):
+        assert stored_options(new) == new["env_options"]
+    assert stored_options({"env": "own:Class", "env_options": "digits=3"}) == "digits=3"
+    assert stored_options({}) == ""
+    assert grpo.Command.stored_today(old)["env_options"] == "mode=game,goal=false"
+    assert dpo.Command.stored_today({**old, "beta": 0.1})["max_length"] == 0
 
 
 def test_marks_are_found_by_looking_at_the_boards_alone():
