@@ -1,0 +1,247 @@
+"""What does verified reward add to examples? A small model learns sums by imitation, then by GRPO.
+
+A model of our own begins with nothing. It is fine-tuned on generated questions with their answers,
+and then learns from its own answers to further ones, rewarded where the dataset's verifier finds
+them right. Before and after, it is asked the same questions of seeds that nothing was learned from.
+
+    playout bench reasoning --quick
+    python -m playout.benchmarks.studies.reasoning --minutes 60 --seeds 0 1 2
+    python -m playout.benchmarks.studies.reasoning --env reasoning_gym:gcd --minutes 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import playout
+import torch
+from numpy.typing import NDArray
+from playout.agents.runs.directory import RunDir
+from playout.agents.runs.reporting import write_json
+from playout.benchmarks.studies.page import Page
+from playout.benchmarks.tools.measuring import write_result
+from playout.own_code import trust_modules
+from playout.rlhf.environments.load import code_of, load_environment, read_options
+from playout.rlhf.evaluation.statistics import paired_test, wilson
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import export_model, load_model
+from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.online.config import EpisodeLimits
+from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
+
+ENV = "reasoning_gym:chain_sum"
+OPTIONS = "max_terms=3,max_digits=2,partial=false"
+_ASIDE = 0.15  # of the minutes: for measuring the speed, and for asking before and after
+_PROBED = {"sft": 12, "grpo": 4}  # steps and updates from which the speed is known
+_FEW = 8  # episodes of an evaluation meanwhile
+_ALWAYS = {"size": "tiny", "dtype": "float32", "quiet": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all seeds share."""
+
+    env: str = ENV
+    """The environment; its tasks hold `question` and `answer`, its metrics `correct`."""
+    options: str = OPTIONS
+    minutes: float = 60.0
+    """For a seed, all in all."""
+    imitation: float = 0.35
+    """Share of the minutes in which examples are learned."""
+    examples: int = 20_000
+    asked: int = 400
+    """Held-out questions."""
+    width: int = 128
+    layers: int = 4
+    vocabulary: int = 300
+    """So few pieces that digits stay single."""
+    answer: int = 8
+    """Tokens of the longest answer."""
+    batch: int = 128
+    """Answers a round, in groups of eight."""
+
+    def tasks(self, seed: int) -> str:
+        """The environment's options for a seed."""
+        sizes = {"size": 5 * self.examples, "test_size": self.asked, "seed": seed}
+        known = sizes if self.env.startswith("reasoning_gym:") else {}
+        return ",".join(filter(None, [self.options, *(f"{k}={v}" for k, v in known.items())]))
+
+
+def new_model(setting: Setting, questions: Sequence[str], folder: Path, *, seed: int) -> Path:
+    """The folder of a model that knows nothing, with a vocabulary for such questions."""
+    if (folder / "config.json").exists():
+        return folder
+    tokenizer = Tokenizer.train(questions, vocab_size=setting.vocabulary)
+    longest = max(map(len, tokenizer.encode_batch(list(questions[:2000]))))
+    heads = max(2, setting.width // 32)
+    shape = TransformerConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=setting.width,
+        intermediate_size=-(-8 * setting.width // 24) * 8,
+        num_hidden_layers=setting.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=2 * longest + setting.answer,
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.end_id,
+        eos_token_id=tokenizer.end_id,
+    )
+    export_model(folder, Transformer(shape, seed=seed), tokenizer)
+    return folder
+
+
+def seconds_a_step(run: RunDir) -> float:
+    """The median of a short run, evaluations and the first step left out."""
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").open(encoding="utf-8")]
+    found = [
+        now["time/elapsed"] - before["time/elapsed"]
+        for before, now in pairwise(rows)
+        if not any(name.startswith("eval/") for name in now)
+    ]
+    return max(1e-4, float(np.median(found or [rows[-1]["time/elapsed"] / len(rows)])))
+
+
+def learn(stage: str, base: Path, given: dict[str, Any], count: int, run: Path) -> RunDir:
+    """A stage of so many steps or updates; one that was stopped goes on."""
+    if RunDir.is_run(run):
+        found = RunDir.open(run)
+        return found if found.record.get("finished") else playout.resume(run, quiet=True)
+    steps = {"steps": count} if stage == "sft" else {"updates": count}
+    return getattr(playout, stage)(base, run=run, **given, **steps, **_ALWAYS)
+
+
+def planned(
+    stage: str, setting: Setting, share: float, base: Path, given: dict[str, Any], plan: Path
+) -> int:
+    """Steps or updates that fit into a share of the minutes; chosen once, by a short run."""
+    kept = json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else {}
+    if stage not in kept:
+        with tempfile.TemporaryDirectory() as folder:
+            few = {"eval_episodes": _FEW} if stage == "grpo" else {}
+            probe = learn(stage, base, {**given, **few}, _PROBED[stage], Path(folder) / "probe")
+            seconds = seconds_a_step(probe)
+        count = max(2, round(share * 60 * setting.minutes / seconds))
+        write_json(plan, kept := {**kept, stage: count})
+    return int(kept[stage])
+
+
+def right(model: Path, setting: Setting, seed: int, *, temperature: float) -> NDArray[np.float64]:
+    """Whether each held-out question is answered rightly, [asked]."""
+    network, tokenizer = load_model(model)
+    factory = load_environment(setting.env, read_options(setting.tasks(seed)))
+    evaluator = EpisodeEvaluator(
+        tokenizer,
+        factory,
+        setting.asked,
+        EpisodeLimits(setting.answer),
+        dtype=torch.float32,
+        tasks=factory.tasks("test"),
+    )
+    with torch.no_grad():
+        played = evaluator.play(network, temperature=temperature)
+    return np.array([episode.metrics["correct"] for episode in played])
+
+
+def study(setting: Setting, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """A row for likeliest and for sampled answers: right before and after, and the difference."""
+    factory = load_environment(setting.env, read_options(setting.tasks(seed)))
+    tasks = list(islice(factory.tasks("train") or (), setting.examples))
+    rows = [{"prompt": task["question"], "response": f" {task['answer']}"} for task in tasks]
+    texts = [row["prompt"] + row["response"] for row in rows]
+    base = new_model(setting, texts, folder / "base", seed=seed)
+    imitation, rest = setting.imitation, 1 - setting.imitation - _ASIDE
+    sft: dict[str, Any] = {"data": rows, "batch": 64, "learning_rate": 2e-3, "seed": seed}
+    grpo: dict[str, Any] = {
+        "env": setting.env,
+        "env_options": setting.tasks(seed),
+        "batch": setting.batch,
+        "group": 8,
+        "max_new_tokens": setting.answer,
+        "kl_coef": 0.01,
+        "learning_rate": 3e-4,
+        "eval_episodes": 64,
+        "seed": seed,
+    }
+    plan = folder / "plan.json"
+    steps = planned("sft", setting, imitation, base, sft, plan)
+    before = learn("sft", base, sft, steps, folder / "sft").path / "model"
+    updates = planned("grpo", setting, rest, before, grpo, plan)
+    after = learn("grpo", before, grpo, updates, folder / "grpo").path / "model"
+    found = []
+    for name, temperature in (("likeliest", 0.0), ("sampled", 1.0)):
+        answers = [right(one, setting, seed, temperature=temperature) for one in (before, after)]
+        test = paired_test(answers[1], answers[0])
+        row: dict[str, Any] = {"seed": seed, "answers": name, "questions": len(answers[0])}
+        for when, one in zip(("before", "after"), answers, strict=True):
+            row[when] = float(one.mean())
+            row[f"{when} (95 %)"] = list(wilson(float(one.sum()), len(one)))
+        row |= {"difference": test.difference, "difference (95 %)": list(test.interval)}
+        found.append({**row, "steps": steps, "updates": updates})
+    return found
+
+
+def told(row: dict[str, Any]) -> str:
+    """A row for people, in points of a hundred."""
+
+    def points(name: str) -> str:
+        low, high = (100 * end for end in row[f"{name} (95 %)"])
+        return f"{100 * row[name]:.1f} ({low:.1f} to {high:.1f})"
+
+    return (
+        f"seed {row['seed']}, {row['answers']} answers to {row['questions']} held-out questions: "
+        f"{points('before')} % right after {row['steps']} steps of imitation, {points('after')} % "
+        f"after {row['updates']} rounds of GRPO; {points('difference')} points more"
+    )
+
+
+def main(quick: bool = False, seeds: Sequence[int] = (0,), **given: Any) -> int:
+    """Run the study and write its page.
+
+    Args:
+        quick: A tiny model and a minute; says nothing about the method.
+        seeds: Of models, examples and questions.
+        **given: `folder`, and fields of Setting.
+    """
+    folder = Path(given.pop("folder", None) or "runs/reasoning")
+    small = {"minutes": 1.0, "width": 64, "layers": 2, "examples": 2000, "asked": 100, "batch": 64}
+    if "env" in given and "options" not in given:
+        given["options"] = "partial=false" if given["env"].startswith("reasoning_gym:") else ""
+    setting = Setting(**({**small, **given} if quick else given))
+    if (module := code_of(setting.env)) is not None:
+        trust_modules(module)  # whoever names it means it
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        rows += study(setting, seed, folder / f"seed-{seed}")
+        for row in rows[-2:]:
+            print(told(row), flush=True)
+    page = Page("Sums by examples and by reward", __doc__.split("\n", 1)[0], quick=quick)
+    page.table(rows, f"{setting.env}, {setting.options}")
+    for row in rows:
+        page.text(told(row))
+    print(f"wrote {page.write(folder)}")
+    if not quick:
+        write_result("reasoning", {"rows": rows}, settings={**asdict(setting), "seeds": [*seeds]})
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="a tiny model, a minute")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--minutes", type=float, help="for a seed; 60 by default, 1 with --quick")
+    parser.add_argument("--env", help=f"by default {ENV}")
+    parser.add_argument("--env-options", dest="options", help=f"by default {OPTIONS}")
+    parser.add_argument("--imitation", type=float, help="share of the minutes for examples")
+    parser.add_argument("--width", type=int, help="of the model, by default 128")
+    parser.add_argument("--layers", type=int, help="by default 4")
+    parser.add_argument("--folder", type=Path, help="by default runs/reasoning")
+    chosen = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    raise SystemExit(main(**chosen))
