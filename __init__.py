@@ -22,6 +22,7 @@ _LAZY = {
     "ppo": "playout.agents.commands.ppo",
     "pretrain": "playout.rlhf.commands.learn.pretrain",
     "sft": "playout.rlhf.commands.learn.sft",
+    "classify": "playout.rlhf.commands.learn.classify",
     "reward": "playout.rlhf.commands.learn.reward",
     "rlhf": "playout.rlhf",
     "grpo": "playout.rlhf.commands.learn.grpo",

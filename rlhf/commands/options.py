@@ -17,8 +17,11 @@ from playout.rlhf.stages.sizes import recipe
 from tyro.conf import arg
 
 __all__ = [
+    "SOURCES",
+    "AdaptedOptions",
     "Data",
     "HeldWeights",
+    "LengthOptions",
     "ModelOptions",
     "OptionalFile",
     "OptionalRun",
@@ -43,6 +46,7 @@ OptionalFile = Annotated[str, arg(metavar="FILE", help_behavior_hint="")]
 
 T = TypeVar("T", bound=TrainingOptions)
 SOURCES = ("auto", "real", "synthetic")
+"""What `--data` names where it names no file."""
 # Whole numbers whose default is not 0, but which 0 switches off; and numbers of either sign.
 _MAY_BE_ZERO = frozenset({"value_warmup"})
 _ANY_SIGN = frozenset({"missing_end_penalty", "seed", "threads", "from_step"})
@@ -144,8 +148,19 @@ class StageOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """How a stage that learns from given texts makes rows of them."""
+class AdaptedOptions(AdapterOptions):
+    """Adapters of a stage that learns from given texts, above weights that do not learn."""
+
+    lora_dropout: float = 0.0
+    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
+    weights: HeldWeights = "float32"
+    """Type in which weights below adapters are held; the others take a half, a quarter and an
+    eighth of the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthOptions:
+    """How long the rows of a stage that learns from given texts may be."""
 
     max_length: int = 0
     """Longest text in tokens; 0: of own data the longest one, up to 1024 and the context, else what
@@ -153,6 +168,12 @@ class TextOptions:
     truncate: Literal["right", "left", "drop", "error"] = "right"
     """What becomes of longer texts: their end is cut, their beginning, they are left out, or they
     are refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(LengthOptions):
+    """How a stage that learns from prompts and answers makes rows of them."""
+
     plain: bool = False
     """Leave the chat template alone: plain prompts are texts to be continued, not a user's
     messages."""

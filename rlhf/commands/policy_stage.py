@@ -4,6 +4,7 @@ The stages themselves are learn/rlhf.py, grpo.py, dpo.py and use/best_of_n.py; f
 options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
@@ -16,11 +17,13 @@ from playout.errors import ConfigError
 from playout.own_code import trust_modules
 from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
 from playout.rlhf.commands.memory_options import adapt
+from playout.rlhf.commands.online_options import OnlineCommand
 from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.messages import as_messages
 from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.environments.environment import EnvironmentFactory
+from playout.rlhf.environments.load import GOAL_TOLD
 from playout.rlhf.environments.prompts import (
     prompt_environment,
     read_prompt_tasks,
@@ -38,24 +41,22 @@ from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_names, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (
-    check_base,
+    begin_stage,
     discarded_unused,
     export_stage,
     mark_finished,
-    open_stage,
     stage_source,
     train_stage,
 )
 from playout.rlhf.stages.sizes import recipe
 from playout.rlhf.stages.speed import LanguageTrainer
-from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
     "PolicyStage",
+    "learn_online",
     "load_policy",
     "online_config",
     "open_policy_stage",
-    "train_online",
     "train_policy",
 ]
 
@@ -153,13 +154,22 @@ def open_policy_stage(
             device=device,
             weights=weights,
         )
+
+    def begin(derive: Callable[[], dict[str, Any]]) -> RunDir:
+        base = command.base
+        return begin_stage(command, name, derive, model=model, base=base, stages=BASES, rows=rows)
+
     if factory is not None:
         measured = episode_evaluator(command, factory, model, tokenizer, scorer)
-        run = open_stage(command, name, lambda: {"material": "environment"}, rows=rows)
-        set_threads(run, model.config.hidden_size, command.threads)
-        check_base(run, command.base, BASES)
+        run = begin(lambda: {"material": "environment", GOAL_TOLD: True})
         return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
     assert scorer is not None
+    longest = command.max_new_tokens or numbers.response_length
+    context = model.config.max_position_embeddings
+    if longest + 1 >= context:
+        raise ConfigError(
+            f"responses of {longest} tokens leave no room for a prompt in the context of {context}"
+        )
     source: Source = data_file(command.data, command.prompts, "--prompts")
     if name != "dpo":  # whose rows are pairs
         source = stage_source(command, str(source), rows)
@@ -173,27 +183,14 @@ def open_policy_stage(
             # Conversations, or rows with data of their own that the reward may ask for.
             factory = prompt_environment(tasks, held)
             measured = episode_evaluator(command, factory, model, tokenizer, scorer)
-        derived = {"material": "files", "asked": "user" if as_user else "text"}
-        run = open_stage(command, name, lambda: derived, rows=rows)
+        run = begin(lambda: {"material": "files", "asked": "user" if as_user else "text"})
         if factory is not None:
-            set_threads(run, model.config.hidden_size, command.threads)
-            check_base(run, command.base, BASES)
             return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
         prompts, heldout = ([task["prompt"] for task in side] for side in (tasks, held))
     else:
-        run = open_stage(
-            command, name, lambda: {"material": choose_source(command.data)}, rows=rows
-        )
+        run = begin(lambda: {"material": choose_source(command.data)})
         prompts, heldout = Datasets(run.config["material"]).prompts()
-    set_threads(run, model.config.hidden_size, command.threads)
-    check_base(run, command.base, BASES)
     material = run.config["material"]
-    longest = command.max_new_tokens or numbers.response_length
-    context = model.config.max_position_embeddings
-    if longest + 1 >= context:
-        raise ConfigError(
-            f"responses of {longest} tokens leave no room for a prompt in the context of {context}"
-        )
     evaluator = PolicyEvaluator(
         tokenizer,
         heldout[: numbers.num_prompts],
@@ -225,22 +222,6 @@ class PolicyTrainer(LanguageTrainer, Protocol):
         """The policy."""
 
 
-class OnlineCommand(Protocol):
-    """Flags of a command that inherits the settings of PPO or GRPO; 0 leaves it to the size."""
-
-    @property
-    def size(self) -> str:
-        """Of the pipeline's dial."""
-
-    @property
-    def updates(self) -> int:
-        """Rounds."""
-
-    @property
-    def batch(self) -> int:
-        """Responses a round."""
-
-
 def online_config(kind: type[T], command: OnlineCommand, stage: PolicyStage, updates: int) -> T:
     """The settings of PPO or GRPO among a command's flags, with what 0 leaves to the size.
 
@@ -257,11 +238,32 @@ def online_config(kind: type[T], command: OnlineCommand, stage: PolicyStage, upd
     return kind(**given)
 
 
-def train_online(
-    kind: type[OnlineTrainer], config: OnlineConfig, stage: PolicyStage, command: PolicyOptions
+def learn_online(
+    kind: type[OnlineTrainer],
+    settings: type[OnlineConfig],
+    command: OnlineCommand,
+    *,
+    name: str,
+    updates: int,
+    reward: RewardFunction | None = None,
+    rows: list[Row] | None = None,
+    environment: EnvironmentFactory | None = None,
 ) -> RunDir:
-    """Measure the policy, train it by rounds, and leave it in RUN/model."""
+    """Improve a policy by rounds of sampling and learning; it is left in RUN/model.
+
+    Args:
+        kind: The trainer.
+        settings: Its dataclass; see `online_config`.
+        command: The command.
+        name: Of the stage.
+        updates: Rounds that the command's size stands for.
+        reward: In place of the one that the command names.
+        rows: In place of its prompts.
+        environment: In place of the one that it names.
+    """
+    stage = open_policy_stage(command, name, reward, rows, environment)
     with discarded_unused(stage.run, command):
+        config = online_config(settings, command, stage, updates)
         stage.baseline()
     trainer = kind(
         stage.model,

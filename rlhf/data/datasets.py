@@ -19,6 +19,7 @@ from playout.rlhf.data.records import (
     Demonstration,
     Labelled,
     Rated,
+    Tell,
     prompt_key,
     read_demonstrations,
     read_labelled,
@@ -89,7 +90,12 @@ class Datasets:
         return train, test
 
     def demonstrations(
-        self, name: Source = "", *, join: bool = False, by: str = "prompt"
+        self,
+        name: Source = "",
+        *,
+        join: bool = False,
+        by: str = "prompt",
+        tell: Tell | None = None,
     ) -> tuple[list[Demonstration], list[Demonstration]]:
         """Beginnings of reviews and how they went on; `name` is a file of demonstrations, or rows.
 
@@ -100,13 +106,16 @@ class Datasets:
             name: A file or rows; by default the data that come with playout.
             join: See `read_demonstrations`.
             by: "response" divides by answers, as earlier versions did.
+            tell: Is told what was done with the rows.
         """
         if name != "":
-            items = read_demonstrations(name, join=join)
+            items = read_demonstrations(name, join=join, tell=tell)
             if by == "response":
                 return split_by_text(items, 0.1, texts=lambda d: [d.response], seed=SPLIT_SEED)
             # Not by the answer: of a few short answers one would never be learned.
-            return hold_out(items, 0.1, texts=lambda d: [prompt_key(d.prompt) or d.response])
+            return hold_out(
+                items, 0.1, texts=lambda d: [prompt_key(d.prompt) or d.response], tell=tell
+            )
         if self.source == "synthetic":
             items = synthetic.demonstrations(NUM_SYNTHETIC)
             return split_by_text(
@@ -142,13 +151,18 @@ class Datasets:
 
 
 def hold_out(
-    items: list[T], share: float, *, texts: Callable[[T], Sequence[str]]
+    items: list[T],
+    share: float,
+    *,
+    texts: Callable[[T], Sequence[str]],
+    tell: Tell | None = None,
 ) -> tuple[list[T], list[T]]:
-    """Own records to learn from and held out; fewer than 20 serve for both, which is said."""
+    """Own records to learn from and held out; fewer than 20 serve for both, as `tell` is told."""
     train, test = split_by_text(items, share, texts=texts, seed=SPLIT_SEED)
     if len(items) >= HANDFUL and train and test:
         return train, test
-    print(f"none of {len(items)} records are held out: all serve for both", file=sys.stderr)
+    if tell is not None:
+        tell(f"none of {len(items)} records are held out: all serve for both")
     return items, items
 
 

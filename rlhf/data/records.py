@@ -8,7 +8,6 @@ are batches.py's.
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,7 @@ __all__ = [
     "Labelled",
     "Preference",
     "Rated",
+    "Tell",
     "merge_votes",
     "prompt_key",
     "read_asked",
@@ -54,6 +54,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Tell = Callable[[str], None]
+"""Is told, in a sentence, what a reader did with the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,15 @@ def _as_rows(source: Source | Iterable[str], field: str) -> Iterator[tuple[str, 
     return read_rows([{field: row} if isinstance(row, str) else row for row in source])
 
 
-def read_demonstrations(source: Source, *, join: bool = False) -> list[Demonstration]:
+def read_demonstrations(
+    source: Source, *, join: bool = False, tell: Tell | None = None
+) -> list[Demonstration]:
     """Prompts (may be empty) with a `response` (or `completion`), or whole conversations.
 
     Args:
         source: Rows with `messages`; or `prompt` and `response`, texts or messages; or `turns`.
         join: Put a space between a text and its answer where they would run into one word.
+        tell: Is told how often that was done.
     """
     found, spaces = [], 0
     for where, row in read_rows(source):
@@ -194,28 +200,27 @@ def read_demonstrations(source: Source, *, join: bool = False) -> list[Demonstra
         joined = join_texts(prompt, answer) if join else answer
         spaces += joined != answer
         found.append(Demonstration(prompt, joined, -1 if isinstance(prompt, str) else start))
-    _say_spaces(spaces, len(found))
+    _tell_spaces(spaces, len(found), tell)
     return _not_empty(found, source)
 
 
-def _say_spaces(spaces: int, rows: int) -> None:
-    if spaces:
-        print(
+def _tell_spaces(spaces: int, rows: int, tell: Tell | None) -> None:
+    if spaces and tell is not None:
+        tell(
             f"in {spaces} of {rows} rows a space was put between the prompt and the answer "
-            "(--join none leaves them as they are)",
-            file=sys.stderr,
+            "(--join none leaves them as they are)"
         )
 
 
 def read_labelled(source: Source) -> list[Labelled]:
     """Fields `text` and `label`."""
-    return _not_empty(
-        [
-            Labelled(text_field(row, where, "text"), str(row.get("label", "")).strip())
-            for where, row in read_rows(source)
-        ],
-        source,
-    )
+    found = []
+    for where, row in read_rows(source):
+        text, label = text_field(row, where, "text"), row.get("label")
+        if label is None or not str(label).strip():
+            raise DataError(f"{where}: there is no label")
+        found.append(Labelled(text, str(label).strip()))
+    return _not_empty(found, source)
 
 
 def read_rated(source: Source) -> list[Rated]:
@@ -265,7 +270,9 @@ _WINNERS = {
 }
 
 
-def read_preferences(source: Source, *, join: bool = False) -> list[Preference]:
+def read_preferences(
+    source: Source, *, join: bool = False, tell: Tell | None = None
+) -> list[Preference]:
     """Preferences of either form, or a folder of votes joined to answers.
 
     `prompt, chosen, rejected[, margin]` says which is better, and nothing may say the opposite;
@@ -273,7 +280,7 @@ def read_preferences(source: Source, *, join: bool = False) -> list[Preference]:
     pairs are merged. A prompt is a text or messages; so are `chosen` and `rejected`, which may also
     be two whole conversations. A folder holds `crowd-comparisons.csv` beside `results.jsonl` and
     `prompts.jsonl`. With `join`, a space is put between a prompt and `chosen` or `rejected` where
-    they would run into one word; votes are left as they are.
+    they would run into one word, and `tell` is told how often; votes are left as they are.
     """
     if isinstance(source, str | os.PathLike) and (Path(source) / _CROWD).exists():
         return merge_votes(_read_crowd(Path(source)))
@@ -310,7 +317,7 @@ def read_preferences(source: Source, *, join: bool = False) -> list[Preference]:
             spaces += after != [chosen, rejected]
             chosen, rejected = after
         found.append(Preference(prompt, chosen, rejected, margin=margin))
-    _say_spaces(spaces, len(found))
+    _tell_spaces(spaces, len(found), tell)
     return _not_empty(merge_votes(found), source)
 
 

@@ -7,6 +7,7 @@ model/folder.py's.
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,8 +33,10 @@ from playout.rlhf.model.folder import (
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.speed import LanguageTrainer, Speed
+from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
+    "begin_stage",
     "check_base",
     "discarded_unused",
     "evaluation_interval",
@@ -43,6 +46,7 @@ __all__ = [
     "open_stage",
     "own_tokenizer",
     "same_again",
+    "say_all",
     "stage_source",
     "train_stage",
 ]
@@ -69,6 +73,8 @@ def _next_command(run: RunDir) -> str:
     if stage == "games":
         return f"playout play {run.path}; playout match {run.path} random"
     command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _IMPROVED)
+    if stage == "classify" and "labelled" in dict(run.config.get("tasks") or {}).values():
+        command = "score"
     return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
 
 
@@ -121,6 +127,42 @@ def open_stage(
     if over and run.record.get("finished") and ranks.is_first():
         print(f"{run.path} is finished; to train on, {instead}", flush=True)
     return run
+
+
+def begin_stage(
+    command: TrainingOptions,
+    stage: str,
+    derive: Callable[[], dict[str, Any]],
+    *,
+    model: Transformer,
+    base: str,
+    stages: Iterable[str] = POLICIES,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+) -> RunDir:
+    """`open_stage` where a model learns on: its threads are set, and what it was is noted.
+
+    Args:
+        command: The command.
+        stage: Its name.
+        derive: See `open_stage`.
+        model: What learns.
+        base: What it was, as the command names it.
+        stages: Which of a run of many stages that may be.
+        rows: Data given from Python.
+
+    Raises:
+        RunError: The base of a resumed run has changed.
+    """
+    run = open_stage(command, stage, derive, rows=rows)
+    set_threads(run, model.config.hidden_size, command.threads)
+    check_base(run, base, stages)
+    return run
+
+
+def say_all(notes: Iterable[str]) -> None:
+    """Say what readers did with the data: when all is known to be right, before learning begins."""
+    for note in notes:
+        print(note, file=sys.stderr, flush=True)
 
 
 def stage_source(

@@ -41,6 +41,7 @@ class Classifier:
     tokenizer: Tokenizer
     head: ScalarHead
     length: int
+    truncate: str
     dtype: torch.dtype
 
     @classmethod
@@ -83,13 +84,14 @@ class Classifier:
             model.to(where),
             tokenizer,
             head.to(where),
-            min(ClassifyConfig().length, model.config.max_position_embeddings),
+            min(_number(config.get("length")), model.config.max_position_embeddings),
+            str(config.get("truncate", "right")),
             pick_dtype(dtype, where),
         )
 
     def scores(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits of the classes, float32 [N, classes]."""
-        rows = encode_texts(self.tokenizer, list(texts), self.length)
+        rows = encode_texts(self.tokenizer, list(texts), self.length, truncate=self.truncate)
         found = predict_scores(
             self.model, self.head, rows, pad=self.tokenizer.pad_id, dtype=self.dtype
         )
@@ -104,3 +106,8 @@ class Classifier:
     def act(self, texts: Sequence[str]) -> list[str]:
         """The name of the likeliest class of each text."""
         return [self.classes[n] for n in self.scores(texts).argmax(axis=1)] if texts else []
+
+
+def _number(length: object) -> int:
+    """The longest text that a run read; earlier versions, which noted none, read so many tokens."""
+    return length if isinstance(length, int) and length > 1 else ClassifyConfig().length

@@ -13,6 +13,7 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import DataError
 from playout.rlhf.data.batches import batch_of, pad_right
+from playout.rlhf.data.encoding import Truncate, say_lengths
 from playout.rlhf.data.records import Labelled, Rated
 from playout.rlhf.evaluation.statistics import pair_accuracy
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -33,7 +34,9 @@ __all__ = [
     "ClassifyConfig",
     "ClassifyTrainer",
     "TextTask",
+    "fit_task",
     "linear_baseline",
+    "longest_text",
     "make_task",
     "measure_predictions",
 ]
@@ -48,9 +51,11 @@ class ClassifyConfig:
     batch: int = 32
     """Texts a step."""
     length: int = 128
-    """Longest text in tokens; longer ones are cut."""
+    """Longest text in tokens."""
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(learning_rate=5e-4))
     """Optimisation."""
+    truncate: Truncate = "right"
+    """Which end of a longer text is cut; its last token is kept either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,37 @@ def make_task(train: Sequence[Labelled | Rated], test: Sequence[Labelled | Rated
     return TextTask(sides[0], sides[1], tuple(names))
 
 
+def longest_text(task: TextTask, tokenizer: Tokenizer) -> int:
+    """Tokens of the longest text that is learned from."""
+    return max(map(len, encode_texts(tokenizer, task.train[0], 0)))
+
+
+def fit_task(task: TextTask, tokenizer: Tokenizer, length: int, truncate: Truncate) -> TextTask:
+    """A task without the texts that are to be left out; what becomes of long ones is said.
+
+    Args:
+        task: What was given.
+        tokenizer: Of the model.
+        length: Tokens that a text may have.
+        truncate: What becomes of longer ones; those that are cut are left to the trainer.
+
+    Raises:
+        DataError: A text is too long and `truncate` is error, or none is left.
+    """
+    fitted = []
+    for (texts, numbers), what in ((task.train, "texts"), (task.test, "held-out texts")):
+        sizes = [len(row) for row in encode_texts(tokenizer, texts, 0)]
+        long = [number for number, size in enumerate(sizes) if size > length]
+        say_lengths(sizes, long, length, truncate, what=what)
+        kept = [*range(len(texts))]
+        if truncate == "drop":
+            kept = [number for number in kept if sizes[number] <= length]
+        if not kept:
+            raise DataError(f"all {len(texts)} {what} are longer than {length} tokens")
+        fitted.append(([texts[n] for n in kept], [numbers[n] for n in kept]))
+    return TextTask(fitted[0], fitted[1], task.classes)
+
+
 class ClassifyTrainer(SupervisedTrainer):
     """Cross entropy for classes, squared error for ratings."""
 
@@ -103,8 +139,10 @@ class ClassifyTrainer(SupervisedTrainer):
         head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
         self.head = head.to(model.device)
         length = min(config.length, model.config.max_position_embeddings)
-        self.rows = encode_texts(tokenizer, task.train[0], length)
-        self.test_rows = encode_texts(tokenizer, task.test[0], length)
+        self.rows, self.test_rows = (
+            encode_texts(tokenizer, side[0], length, truncate=config.truncate)
+            for side in (task.train, task.test)
+        )
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
         self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.datasets import Datasets
-from playout.rlhf.data.records import Labelled, read_labelled, split_by_text
+from playout.rlhf.data.records import Labelled, split_by_text
 from playout.rlhf.data.rows import read_rows, text_field, write_rows
 from playout.rlhf.evaluation.statistics import paired_test, wilson
 
@@ -27,7 +27,6 @@ __all__ = [
     "decision",
     "kept_labels",
     "labels_of",
-    "read_reports",
     "told",
     "write_labels",
 ]
@@ -201,16 +200,3 @@ def told(found: dict[str, Any], before: Path, after: Path) -> str:
             )
     word = f"adopt {after}" if found["adopt"] else f"keep {before}"
     return "\n".join([*lines, f"{word}: {found['why']}"])
-
-
-def read_reports(path: str) -> list[Labelled]:
-    """Reports of a file: rows with `text` and `label`.
-
-    Raises:
-        DataError: Names the row that is none.
-    """
-    found = read_labelled(path)
-    for number, one in enumerate(found, 1):
-        if not one.label:
-            raise DataError(f"{path}, report {number}: it says no label")
-    return found

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.memory_options import MicrobatchOptions
 from playout.rlhf.commands.options import (
+    SOURCES,
     Data,
+    LengthOptions,
     OptionalFile,
-    RequiredRun,
+    OptionalRun,
     StageOptions,
     data_file,
+    stage_command,
 )
 from tyro.conf import arg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
     from playout.agents.runs.directory import RunDir
-    from playout.rlhf.data.records import Labelled, Rated
+    from playout.rlhf.data.rows import Row, Source
+    from playout.rlhf.generation.tokenizer import Tokenizer
+    from playout.rlhf.model.transformer import TransformerConfig
     from playout.rlhf.supervised.classify import ClassifyTrainer, TextTask
+
+_LABELLED, _RATED = "labelled", "rated"
+_USUAL = {"spam": _LABELLED, "ratings": _RATED}
+"""What is told apart where nothing is named."""
+_BASES = ("pretrain",)
+_TAKEN = ("base", "size", "steps", "batch", "learning_rate", "max_length", "truncate")
+"""What learning from reports takes over from its run."""
+_OLD_LENGTH = 128  # tokens that earlier versions read of a text, whatever it had
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(MicrobatchOptions, StageOptions):
+class Command(LengthOptions, MicrobatchOptions, StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json.
 
     With --from RUN --reports FILE a classifier learns from what users reported, and is compared
     with the old one on held-out texts: adopt it or keep the old one.
     """
 
-    base: RequiredRun = ""
-    """Run or Hugging Face folder of a pretrained model."""
+    base: OptionalRun = ""
+    """Run or Hugging Face folder of a pretrained model (required; --from has one)."""
     labelled: OptionalFile = ""
-    """.jsonl or .csv with the fields `text` and `label`; by default spam and other messages."""
+    """.jsonl or .csv with the fields `text` and `label`."""
     rated: OptionalFile = ""
-    """.jsonl or .csv with `text` and `ratings` (a list) or `rating`; by default reviews."""
+    """.jsonl or .csv with `text` and `ratings` (a list) or `rating`."""
     data: Data = "auto"
-    """Which data, where no file is named; or a file of labelled or of rated texts, and no other
-    task."""
+    """A file of labelled or of rated texts; where none is named, spam and ratings of reviews."""
     steps: int = 0
     """Gradient steps a model; 0 leaves it to the size."""
     batch: int = 32
@@ -58,65 +70,166 @@ class Command(MicrobatchOptions, StageOptions):
     """With --from: .jsonl or .csv of texts that were judged wrongly, with `text` and the right
     `label`."""
 
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Earlier versions cut every text to the same length."""
+        if "truncate" in config:
+            return config
+        return {**config, "max_length": _OLD_LENGTH, "truncate": "right"}
+
 
 def main(command: Command) -> int:
     """Run the stage."""
+    train(command)
+    return 0
+
+
+def classify(
+    base: Any = "", data: Source = "auto", *, reports: Source = "", **options: Any
+) -> RunDir:
+    """Train classifiers from Python: `playout.classify("runs/pre", [{"text": t, "label": "a"}])`.
+
+    Args:
+        base: Run or Hugging Face folder of a pretrained model.
+        data: Rows as dictionaries with `text` and `label` (or `rating`), or what `--data` takes.
+            Rows are kept in the run.
+        reports: With `from_run=RUN` in place of base and data: texts that it judged wrongly, as
+            rows with `text` and `label`, or what `--reports` takes.
+        **options: The command's flags, with underscores.
+
+    Returns:
+        The run; `playout.load(run)` names the classes of texts.
+    """
+    from playout.errors import ConfigError
+
+    if isinstance(reports, str | os.PathLike):
+        given = {"base": base, "reports": os.fspath(reports), **options}
+        return train(*stage_command(Command, data, **given))
+    command, rows = stage_command(Command, reports, base=base, **options)
+    if not command.from_run or data != "auto":
+        raise ConfigError("reports are learned by: classify(from_run=RUN, reports=ROWS)")
+    return train(command, rows)
+
+
+def train(command: Command, rows: list[Row] | None = None) -> RunDir:
+    """Fill the table as the command says, for the texts of `rows` if they are given."""
     from playout.agents.runs import ranks
+    from playout.agents.runs.directory import RunDir
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
-    from playout.rlhf.stages.run import mark_finished, open_stage
+    from playout.rlhf.stages.run import check_base, discarded_unused, mark_finished, open_stage
     from playout.rlhf.supervised.classify import make_task
 
     if command.from_run or command.reports:
-        return _learn_reports(command)
+        return _learn_reports(command, rows)
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
-    file = data_file(command.data, command.labelled or command.rated, "--labelled or --rated")
-    if file not in ("", command.labelled, command.rated):
-        tasks = {Path(file).stem: make_task(*_own(file))}
-        run = open_stage(command, "classify", lambda: {"material": "files"})
-    else:
-        run = open_stage(command, "classify", lambda: {"material": choose_source(command.data)})
-        datasets = Datasets(run.config["material"])
-        tasks = {
-            "spam": make_task(*datasets.labelled(command.labelled)),
-            "ratings": make_task(*datasets.rated(command.rated)),
+    sources = _sources(command, rows)
+    # Runs of earlier versions learned both tasks, whichever they were given.
+    old = command.resume is not None and "tasks" not in RunDir.open(command.resume).config
+    if old and command.data in SOURCES:
+        sources = {}
+    own = Datasets("files")
+    tasks = {
+        name: make_task(*(own.labelled if kind == _LABELLED else own.rated)(source))
+        for name, (kind, source) in sources.items()
+    }
+    shape, tokenizer = _base(command)
+    run = open_stage(
+        command,
+        "classify",
+        lambda: {
+            "material": "files" if sources else choose_source(command.data),
+            "tasks": {name: kind for name, (kind, _) in sources.items()} or _USUAL,
+        },
+        rows=rows,
+    )
+    with discarded_unused(run, command):
+        check_base(run, command.base, _BASES)
+        if not tasks:
+            datasets = Datasets(run.config["material"])
+            tasks["spam"] = make_task(*datasets.labelled(command.labelled))
+            tasks["ratings"] = make_task(*datasets.rated(command.rated))
+        read = {
+            name: _fitted(command, task, tokenizer, shape, own=bool(sources))
+            for name, task in tasks.items()
         }
     table = []
-    for name, task in tasks.items():
-        table += _measure_models(command, run, name, task)
+    for name, (task, length) in read.items():
+        table += _measure_models(command, run, name, task, length)
     ranks.by_first(lambda: write_json(run.path / "table.json", table))
     if ranks.is_first():
         _show(table)
     mark_finished(run, quiet=command.quiet)
-    return 0
+    return run
 
 
-def _own(file: str) -> tuple[Sequence[Labelled | Rated], Sequence[Labelled | Rated]]:
-    """Labelled or rated texts of a file, to learn from and held out."""
-    from playout.rlhf.data.datasets import Datasets
+def _sources(command: Command, rows: list[Row] | None) -> dict[str, tuple[str, Source]]:
+    """What is to be told apart, by the name of the task: which kind of texts, and where they are.
+
+    Empty where nothing is named, and the texts that come with playout are meant.
+    """
+    from playout.errors import ConfigError, DataError
     from playout.rlhf.data.rows import read_rows
+    from playout.rlhf.stages.run import stage_source
 
-    datasets = Datasets("files")
-    rows = list(read_rows(file))
-    return datasets.labelled(file) if rows and "label" in rows[0][1] else datasets.rated(file)
+    flags = {_LABELLED: command.labelled, _RATED: command.rated}
+    named: dict[str, str] = {kind: file for kind, file in flags.items() if file}
+    file = data_file(command.data, " ".join(named.values()), "--labelled or --rated")
+    if named:
+        if rows is not None:
+            raise ConfigError("give rows, or files as labelled= and rated=, not both")
+        stems = [Path(path).stem for path in named.values()]
+        names = stems if len(set(stems)) == len(stems) else list(named)
+        return dict(zip(names, named.items(), strict=True))
+    source = stage_source(command, file, rows)
+    if source == "":
+        return {}
+    where, first = next(iter(read_rows(source)), ("", {"label": ""}))
+    if not first.keys() & {"label", "rating", "ratings"}:
+        found = ", ".join(sorted(map(str, first))) or "none"
+        raise DataError(f"{where}: there is neither a label nor a rating (there are: {found})")
+    name = Path(file).stem if source == file else "texts"
+    return {name: (_LABELLED if "label" in first else _RATED, source)}
+
+
+def _base(command: Command) -> tuple[TransformerConfig, Tokenizer]:
+    """Shape and tokenizer of the pretrained model, which is there and can be read."""
+    from playout.rlhf.model.folder import load_model
+
+    model, tokenizer = load_model(command.base, _BASES, writes=False)
+    return model.config, tokenizer
+
+
+def _fitted(
+    command: Command, task: TextTask, tokenizer: Tokenizer, shape: TransformerConfig, *, own: bool
+) -> tuple[TextTask, int]:
+    """A task with the texts that are read, and how many tokens of each."""
+    from playout.rlhf.data.encoding import row_length
+    from playout.rlhf.supervised.classify import ClassifyConfig, fit_task, longest_text
+
+    longest, context = longest_text(task, tokenizer), shape.max_position_embeddings
+    length = row_length(command.max_length, ClassifyConfig().length, context, longest, own=own)
+    return fit_task(task, tokenizer, length, command.truncate), length
 
 
 def _measure_models(
-    command: Command, run: RunDir, name: str, task: TextTask
+    command: Command, run: RunDir, name: str, task: TextTask, length: int
 ) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
     from playout.rlhf.supervised.classify import linear_baseline
 
     rows = [_row(name, "tf-idf", linear_baseline(task), task)]
     for kind in ("scratch", "pretrained"):
-        trainer = _train(command, run, name, task, kind)
+        trainer = _train(command, run, name, task, kind, length)
         rows.append(_row(name, kind, trainer.predictions(), task))
     return rows
 
 
-def _train(command: Command, run: RunDir, name: str, task: TextTask, kind: str) -> ClassifyTrainer:
+def _train(
+    command: Command, run: RunDir, name: str, task: TextTask, kind: str, length: int
+) -> ClassifyTrainer:
     """One model on one task, from scratch or pretrained."""
     from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
@@ -132,19 +245,22 @@ def _train(command: Command, run: RunDir, name: str, task: TextTask, kind: str) 
     config = ClassifyConfig(
         steps=command.steps or recipe(command.size).classify_steps,
         batch=command.batch,
+        length=length,
+        truncate=command.truncate,
         learn=LearnConfig(
             learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
         ),
     )
     device = resolve_device(command.device)
-    model, tokenizer = load_model(command.base, ["pretrain"], device=device, writes=False)
+    model, tokenizer = load_model(command.base, _BASES, device=device, writes=False)
     if kind == "scratch":
         model = Transformer(model.config, seed=command.seed).to(device)
     model.recompute = command.checkpoint_activations
     set_threads(run, model.config.hidden_size, command.threads)
     trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
     folder = run.subrun(f"{name}-{kind}")
-    settings = {"task": name, "model": kind, "classes": list(task.classes)}
+    settings: dict[str, Any] = {"task": name, "model": kind, "classes": list(task.classes)}
+    settings |= {"length": length, "truncate": command.truncate}
     if ranks.by_first(lambda: RunDir.is_run(folder)):
         inner = RunDir.open(folder)
     else:
@@ -154,48 +270,61 @@ def _train(command: Command, run: RunDir, name: str, task: TextTask, kind: str) 
     return trainer
 
 
-def _learn_reports(command: Command) -> int:
+def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
     """The labels of an earlier run with reports: a new classifier, beside the old one."""
-    import dataclasses
-
     from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
-    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage
+    from playout.rlhf.data.records import read_labelled
+    from playout.rlhf.stages.run import (
+        check_base,
+        discarded_unused,
+        mark_finished,
+        open_stage,
+        stage_source,
+    )
     from playout.rlhf.supervised import reports
     from playout.rlhf.supervised.classifier import Classifier
     from playout.rlhf.supervised.classify import linear_baseline, make_task
 
-    if not (command.from_run and command.reports):
+    source = stage_source(command, command.reports, rows)
+    if not command.from_run or source == "":
         raise ConfigError("reports are learned by: playout rlhf classify --from RUN --reports FILE")
-    if command.labelled or command.rated:
-        raise ConfigError("--from takes over the labels of its run; leave out --labelled, --rated")
+    if command.labelled or command.rated or command.data not in SOURCES:
+        raise ConfigError(
+            "--from takes over the labels of its run; leave out --labelled, --rated, --data FILE"
+        )
     device = resolve_device(command.device)
     old = RunDir.open(command.from_run)
     before = Classifier.load(old.path, device=device, dtype=command.dtype)
-    plain = Command()
+    plain, settings = Command(), Command.stored_today(old.config)
     taken = {
-        name: type(getattr(plain, name))(old.config[name])
-        for name in ("base", "size", "steps", "batch", "learning_rate")
-        if getattr(command, name) == getattr(plain, name) and name in old.config
+        name: type(getattr(plain, name))(settings[name])
+        for name in _TAKEN
+        if getattr(command, name) == getattr(plain, name) and name in settings
     }
     kept = None if command.resume is None else command.resume / reports.LABELS
     if kept is None or not kept.exists():
-        command = dataclasses.replace(command, **taken)
-        labels = reports.added(reports.labels_of(old), reports.read_reports(command.reports))
+        command = replace(command, **taken)
+        labels = reports.added(reports.labels_of(old), read_labelled(source))
     else:
         labels = reports.kept_labels(kept)
-    held = [one for one in labels if one.held_out]
     learned = [one.labelled for one in labels if not one.held_out]
-    task = make_task(learned, [one.labelled for one in held])
-    run = open_stage(command, "classify", lambda: {"material": "files"})
+    task = make_task(learned, [one.labelled for one in labels if one.held_out])
+    shape, tokenizer = _base(command)
+    derived = {"material": "files", "tasks": {before.task: _LABELLED}}
+    run = open_stage(command, "classify", lambda: derived, rows=rows)
     with discarded_unused(run, command):
+        check_base(run, command.base, _BASES)
+        task, length = _fitted(command, task, tokenizer, shape, own=True)
+        asked = set(task.test[0])  # texts that are left out are not asked
+        held = [one for one in labels if one.held_out and one.text in asked]
         old_scores = before.scores(task.test[0])
         reports.decision(old_scores, old_scores, held, task.classes)  # refuses what cannot be told
         ranks.by_first(lambda: reports.write_labels(run.path / reports.LABELS, labels))
-    trainer = _train(command, run, before.task, task, "pretrained")
+    trainer = _train(command, run, before.task, task, "pretrained", length)
     scores = trainer.predictions()
     table = [
         _row(before.task, model, found, task)
@@ -210,7 +339,7 @@ def _learn_reports(command: Command) -> int:
         _show(table)
         print(reports.told(found, old.path, run.path))
     mark_finished(run, quiet=command.quiet)
-    return 0
+    return run
 
 
 def _row(name: str, model: str, predictions: NDArray[Any], task: TextTask) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,11 @@ class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, ShardOptions, 
     lora_dropout: float = 0.0
     """With --lora-rank: share of the adapters' inputs that a step leaves out."""
 
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As rows and as environments go on."""
+        return TextOptions.stored_today(EnvironmentOptions.stored_today(config))
+
 
 def main(command: Command) -> int:
     """Run the stage."""
@@ -119,16 +125,17 @@ def train(
     data = command.data if file == command.preferences else "auto"
     command = replace(command, preferences=file, data=data)
     source = stage_source(command, file, rows)
-    join = command.join == "space"
-    pairs = None if source == "" else read_preferences(source, join=join)
+    pairs, notes, join = None, list[str](), command.join == "space"
+    if source != "":
+        pairs = read_preferences(source, join=join, tell=notes.append)
     if command.reward or command.env or reward_fn is not None:
-        return _measured_by_reward(command, pairs, reward_fn, rows)
+        return _measured_by_reward(command, pairs, reward_fn, rows, notes)
     if pairs is None:
         raise ConfigError(
             "name pairs of answers (--preferences FILE), the reward that ranks samples "
             "(--reward RUN or --reward module:function), or what to act in (--env NAME)"
         )
-    return _measured_on_pairs(command, pairs, rows)
+    return _measured_on_pairs(command, pairs, rows, notes)
 
 
 def _config(command: Command) -> DPOConfig:
@@ -150,7 +157,9 @@ def _config(command: Command) -> DPOConfig:
     )
 
 
-def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row] | None) -> RunDir:
+def _measured_on_pairs(
+    command: Command, pairs: list[Preference], rows: list[Row] | None, notes: list[str]
+) -> RunDir:
     """DPO without any reward: held-out pairs say how well it goes."""
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
@@ -161,29 +170,34 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.stages.run import (
-        check_base,
+        begin_stage,
         discarded_unused,
         export_stage,
         mark_finished,
-        open_stage,
+        say_all,
         train_stage,
     )
-    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.dpo import DPOTrainer
 
     config = _config(command)
     model, tokenizer = load_policy(command)
     talk = conversation_format(tokenizer, plain=command.plain)
     if talk.speaks_in_turns:
-        pairs = as_turns(pairs)
-    train, test = hold_out(pairs, 0.1, texts=lambda p: [prompt_text(p.prompt) or p.first])
-    run = open_stage(
-        command, "dpo", lambda: {"material": "files", "measured_on": "pairs"}, rows=rows
+        pairs, notes = as_turns(pairs), []  # messages run into nothing
+    train, test = hold_out(
+        pairs, 0.1, texts=lambda p: [prompt_text(p.prompt) or p.first], tell=notes.append
+    )
+    run = begin_stage(
+        command,
+        "dpo",
+        lambda: {"material": "files", "measured_on": "pairs"},
+        model=model,
+        base=command.base,
+        stages=BASES,
+        rows=rows,
     )
     if run.config.get("measured_on") != "pairs":
         raise ConfigError(f"{run.path} was measured by a reward function; give it again")
-    set_threads(run, model.config.hidden_size, command.threads)
-    check_base(run, command.base, BASES)
     with discarded_unused(run, command):
         spread(model, command, resolve_device(command.device))
         trainer = DPOTrainer(
@@ -197,6 +211,7 @@ def _measured_on_pairs(command: Command, pairs: list[Preference], rows: list[Row
             weights=held_type(command.weights),
             talk=talk,
         )
+    say_all(notes)
     train_stage(trainer, run, updates=config.steps, evaluations=10, quiet=command.quiet)
     export_stage(run, trainer.model, tokenizer, base=command.base, stages=BASES)
     mark_finished(run, quiet=command.quiet)
@@ -208,6 +223,7 @@ def _measured_by_reward(
     pairs: list[Preference] | None,
     reward_fn: RewardFunction | None,
     rows: list[Row] | None,
+    notes: list[str],
 ) -> RunDir:
     """DPO on given pairs, or on samples that the reward ranks, measured by the reward."""
     from playout.agents.runs import ranks
@@ -216,7 +232,7 @@ def _measured_by_reward(
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.online.ranking import write_preferences
-    from playout.rlhf.stages.run import discarded_unused
+    from playout.rlhf.stages.run import discarded_unused, say_all
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.dpo import DPOTrainer
 
@@ -231,10 +247,12 @@ def _measured_by_reward(
 
     with discarded_unused(stage.run, command):
         ranks.by_first(make_pairs)
-    stage.baseline()
     talk = conversation_format(stage.tokenizer, plain=command.plain)
     if pairs is not None and talk.speaks_in_turns:
         pairs = as_turns(pairs)
+    else:
+        say_all(notes)
+    stage.baseline()
     trainer = DPOTrainer(
         stage.model,
         stage.tokenizer,

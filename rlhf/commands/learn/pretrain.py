@@ -145,6 +145,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         mark_finished,
         open_stage,
         own_tokenizer,
+        say_all,
         stage_source,
         train_stage,
     )
@@ -155,13 +156,13 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     check_shard(command, compile=command.compile)
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
-    own, mixed = None, mixed_texts(command)
+    own, mixed, notes = None, mixed_texts(command), list[str]()
     if command.text:
         own = Datasets("files").texts(command.text)
         if not all(own):
             raise DataError("there are too few texts to hold some out; give at least a few dozen")
     elif (source := stage_source(command, file, rows)) != "":
-        own = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text])
+        own = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text], tell=notes.append)
     run = open_stage(
         command,
         "pretrain",
@@ -189,6 +190,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
             trainer = _decoder(command, tokenizer, texts, run)
     trainer.model.recompute = command.checkpoint_activations
     set_threads(run, trainer.model.config.hidden_size, command.threads)
+    say_all(notes)
     train_stage(trainer, run, updates=trainer.config.steps, evaluations=10, quiet=command.quiet)
     found = {name: whole_model(part) for name, part in trainer.parts.items()}
 

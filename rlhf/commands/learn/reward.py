@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import AdapterOptions, MicrobatchOptions, adapt
+from playout.rlhf.commands.memory_options import MicrobatchOptions, adapt
 from playout.rlhf.commands.options import (
+    AdaptedOptions,
     Data,
-    HeldWeights,
     OptionalFile,
     OptionalRun,
     RequiredRun,
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from playout.rlhf.data.comparisons import Comparisons
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.messages import Prompt
-    from playout.rlhf.data.records import Preference
+    from playout.rlhf.data.records import Preference, Tell
     from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.generation.tokenizer import Tokenizer
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(AdapterOptions, TextOptions, MicrobatchOptions, StageOptions):
+class Command(AdaptedOptions, TextOptions, MicrobatchOptions, StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -62,11 +62,6 @@ class Command(AdapterOptions, TextOptions, MicrobatchOptions, StageOptions):
     """Of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
-    lora_dropout: float = 0.0
-    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
-    weights: HeldWeights = "float32"
-    """Type in which weights below adapters are held; the others take a half, a quarter and an
-    eighth of the memory."""
 
 
 def main(command: Command) -> int:
@@ -99,15 +94,14 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
-        check_base,
+        begin_stage,
         discarded_unused,
         mark_finished,
-        open_stage,
+        say_all,
         stage_source,
         train_stage,
     )
     from playout.rlhf.stages.sizes import recipe
-    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -133,19 +127,20 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         weights=command.weights,
         dropout=command.lora_dropout,
     )
-    own = None
+    own, notes = None, list[str]()
     if command.rated:
         own = _rated(Datasets("files"), command.rated)
     elif (source := stage_source(command, file, rows)) != "":
-        own = _compared(command, tokenizer, source)
-    run = open_stage(
+        own = _compared(command, tokenizer, source, notes.append)
+    run = begin_stage(
         command,
         "reward",
         lambda: {"material": "files" if own else choose_source(command.data)},
+        model=model,
+        base=command.base,
+        stages=["pretrain", "sft"],
         rows=rows,
     )
-    set_threads(run, model.config.hidden_size, command.threads)
-    check_base(run, command.base, ["pretrain", "sft"])
     config = RewardConfig(
         steps=command.steps or numbers.reward_steps,
         batch=command.batch,
@@ -164,6 +159,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     comparisons, prompts = own or _rated(datasets, RATED if datasets.source == "real" else ("",))
     with discarded_unused(run, command):
         trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
+    say_all(notes)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
 
     def conclude() -> dict[str, Any]:
@@ -192,7 +188,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
 _Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 
 
-def _compared(command: Command, tokenizer: Tokenizer, source: Source) -> _Data:
+def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.encoding import as_turns
@@ -203,16 +199,13 @@ def _compared(command: Command, tokenizer: Tokenizer, source: Source) -> _Data:
     rows = list(read_rows(source))
     if rows and "text" in rows[0][1]:
         return _rated(Datasets("files"), (source,))
-    items = read_preferences(source, join=command.join == "space")
-    if conversation_format(tokenizer, plain=command.plain).speaks_in_turns:
-        items = as_turns(items)
-    return _voted(items)
+    turns = conversation_format(tokenizer, plain=command.plain).speaks_in_turns
+    items = read_preferences(source, join=command.join == "space" and not turns, tell=tell)
+    return _voted(as_turns(items) if turns else items, tell)
 
 
-def _voted(items: list[Preference]) -> _Data:
+def _voted(items: list[Preference], tell: Tell) -> _Data:
     """Votes, divided by prompts."""
-    import sys
-
     from playout.rlhf.data.comparisons import VotedPairs
     from playout.rlhf.data.datasets import HELD_OUT
     from playout.rlhf.data.records import prompt_key, split_by_text
@@ -227,7 +220,7 @@ def _voted(items: list[Preference]) -> _Data:
         # With so few prompts a side could be empty: answers are divided instead.
         train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
     if not train or not test:
-        print(f"none of {len(items)} pairs are held out: all serve for both", file=sys.stderr)
+        tell(f"none of {len(items)} pairs are held out: all serve for both")
         both = VotedPairs(items)
         return (both, both), [item.prompt for item in items]
     return (VotedPairs(train), VotedPairs(test)), [item.prompt for item in train]

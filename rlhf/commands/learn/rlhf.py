@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
-from playout.rlhf.commands.options import PolicyOptions, stage_command
+from playout.rlhf.commands.online_options import OnlineCommand, online_command
 from playout.rlhf.online.config import RLHFConfig
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(RLHFConfig, EnvironmentOptions, PolicyOptions):
+class Command(RLHFConfig, OnlineCommand):
     """Generate, score, learn; the policy is left in RUN/model."""
 
     updates: int = 0
@@ -32,8 +31,7 @@ class Command(RLHFConfig, EnvironmentOptions, PolicyOptions):
     """Longest response, in tokens; 0 leaves it to the size."""
 
     def __post_init__(self) -> None:
-        """PPO's settings are checked when the size has filled in what is 0."""
-        PolicyOptions.__post_init__(self)
+        OnlineCommand.__post_init__(self)
 
 
 def main(command: Command) -> int:
@@ -67,9 +65,9 @@ def rlhf(
     Returns:
         The run; `playout.load(run)` answers prompts.
     """
-    name, environment = named_environment(env)
-    given = {"base": base, "reward": reward, "env": name, **options}
-    command, rows = stage_command(Command, prompts, path_as="prompts", text_as="prompt", **given)
+    command, rows, environment = online_command(
+        Command, base, prompts, reward=reward, env=env, **options
+    )
     return train(command, reward_fn, rows, environment)
 
 
@@ -80,12 +78,17 @@ def train(
     environment: EnvironmentFactory | None = None,
 ) -> RunDir:
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of prompts."""
-    from playout.rlhf.commands.policy_stage import online_config, open_policy_stage, train_online
+    from playout.rlhf.commands.policy_stage import learn_online
     from playout.rlhf.online.ppo import RLHFTrainer
-    from playout.rlhf.stages.run import discarded_unused
     from playout.rlhf.stages.sizes import recipe
 
-    stage = open_policy_stage(command, "rlhf", reward_fn, rows, environment)
-    with discarded_unused(stage.run, command):
-        config = online_config(RLHFConfig, command, stage, recipe(command.size).rlhf_steps)
-    return train_online(RLHFTrainer, config, stage, command)
+    return learn_online(
+        RLHFTrainer,
+        RLHFConfig,
+        command,
+        name="rlhf",
+        updates=recipe(command.size).rlhf_steps,
+        reward=reward_fn,
+        rows=rows,
+        environment=environment,
+    )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
 from playout.rlhf.commands.memory_options import (
-    AdapterOptions,
     MicrobatchOptions,
     ShardOptions,
     adapt,
@@ -17,8 +16,8 @@ from playout.rlhf.commands.memory_options import (
     spread,
 )
 from playout.rlhf.commands.options import (
+    AdaptedOptions,
     Data,
-    HeldWeights,
     OptionalFile,
     RequiredRun,
     StageOptions,
@@ -40,7 +39,7 @@ class Command(
     TextOptions,
     TeacherOptions,
     PruneOptions,
-    AdapterOptions,
+    AdaptedOptions,
     MicrobatchOptions,
     ShardOptions,
     StageOptions,
@@ -63,11 +62,6 @@ class Command(
     learning_rate: float = 0.0
     """At its highest; 0 takes 5e-4, and less for models of more than ten million parameters that
     learn as a whole (1.4e-4 at 135 million)."""
-    lora_dropout: float = 0.0
-    """With --lora-rank: share of the adapters' inputs that a step leaves out."""
-    weights: HeldWeights = "float32"
-    """Type in which weights below adapters are held; the others take a half, a quarter and an
-    eighth of the memory."""
 
 
 def main(command: Command) -> int:
@@ -100,16 +94,15 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
-        check_base,
+        begin_stage,
         discarded_unused,
         export_stage,
         mark_finished,
-        open_stage,
+        say_all,
         stage_source,
         train_stage,
     )
     from playout.rlhf.stages.sizes import recipe
-    from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer, usual_rate
     from playout.rlhf.supervised.trainer import LearnConfig
 
@@ -121,13 +114,9 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     numbers, device = recipe(command.size), resolve_device(command.device)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
-    join = command.join == "space"
     # Runs of earlier versions divided their own data by answers, and go on with the same ones.
     old = command.resume is not None and "split" not in RunDir.open(command.resume).config
     by = "response" if old else "prompt"
-    own = None
-    if source != "":
-        own = Datasets("files").demonstrations(source, join=join, by=by)
     model, tokenizer = load_model(command.base, ["pretrain"], device=first_device(command, device))
     if command.sparsity and command.lora_rank:
         raise ConfigError("adapters leave the weights as they are: prune without --lora-rank")
@@ -139,17 +128,24 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         weights=command.weights,
         dropout=command.lora_dropout,
     )
-    run = open_stage(
+    talk = conversation_format(tokenizer, plain=command.plain)
+    own, notes = None, list[str]()
+    if source != "":
+        # A message is no text that another runs into.
+        join = command.join == "space" and not talk.speaks_in_turns
+        own = Datasets("files").demonstrations(source, join=join, by=by, tell=notes.append)
+    run = begin_stage(
         command,
         "sft",
         lambda: {
             "material": "files" if own else choose_source(command.data),
             "split": "prompt",
         },
+        model=model,
+        base=command.base,
+        stages=["pretrain"],
         rows=rows,
     )
-    set_threads(run, model.config.hidden_size, command.threads)
-    check_base(run, command.base, ["pretrain"])
     sides = own or Datasets(run.config["material"]).demonstrations()
     passes = math.ceil(command.epochs * len(sides[0]) / command.batch)
     config = SFTConfig(
@@ -167,7 +163,6 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     with discarded_unused(run, command):
         spread(model, command, device)
-        talk = conversation_format(tokenizer, plain=command.plain)
         if own and talk.speaks_in_turns:  # the texts that come with playout are to be continued
             train_side = as_turns(sides[0])
             sides = train_side, train_side if sides[1] is sides[0] else as_turns(sides[1])
@@ -185,6 +180,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
             teacher=teacher,
         )
         drop(command, trainer)
+    say_all(notes)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
     export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])
     mark_finished(run, quiet=command.quiet)

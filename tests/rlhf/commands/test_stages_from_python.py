@@ -42,16 +42,19 @@ def test_every_stage_takes_lists_and_returns_its_run(tmp_path):
     reward = playout.reward(sft, PAIRS, run=tmp_path / "reward", **few)
     rated = [{"text": f"{a} {b}", "rating": len(b)} for a in WORDS for b in (*WORDS, "a", "story")]
     again = playout.reward(sft, rated, run=tmp_path / "rated", **few)
+    labelled = [{"text": f"{a} {b}", "label": b[0]} for a in WORDS for b in WORDS[:2] * 3]
+    classes = playout.classify(pre, labelled, run=tmp_path / "classes", **few)
     dpo = playout.dpo(sft, PAIRS, run=tmp_path / "dpo", **few)
     online = {"updates": 1, "batch": 8, "max_new_tokens": 4, **COMMON}
     prompts = ["the film", {"prompt": "i"}]
     grpo = playout.grpo(sft, prompts, reward_fn=short, run=tmp_path / "grpo", **online)
     ppo = playout.rlhf(sft, prompts, reward=reward, run=tmp_path / "ppo", **online)
-    for run in (pre, sft, reward, again, dpo, grpo, ppo):
+    for run in (pre, sft, reward, again, classes, dpo, grpo, ppo):
         assert isinstance(run, RunDir) and run.record["finished"]
     for run in (sft, dpo, grpo, ppo):
         assert isinstance(playout.load(run).act(["the film"])[0], str)
     assert len(playout.load(reward).act(["good", "bad"])) == 2
+    assert set(playout.load(classes).act(["film", "plot"])) <= {"f", "p"}
     kept = [json.loads(line) for line in (tmp_path / "sft" / "rows.jsonl").open()]
     assert kept == DEMONSTRATIONS
 

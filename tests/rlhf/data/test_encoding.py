@@ -320,10 +320,12 @@ def test_an_answer_is_set_off_by_a_space_only_where_words_would_run_together(
     assert prompt + join_texts(prompt, answer) == joined
 
 
-def test_spaces_that_were_put_in_are_said_and_votes_stay_as_they_are(capsys):
-    rows = [{"prompt": "the plot", "response": word} for word in ("rests", " rests")]
-    assert [d.response for d in read_demonstrations(rows, join=True)] == [" rests", " rests"]
-    assert "in 1 of 2 rows a space was put" in capsys.readouterr().err
+def test_spaces_that_were_put_in_are_told_and_votes_stay_as_they_are():
+    rows, told = [{"prompt": "the plot", "response": word} for word in ("rests", " rests")], []
+    found = read_demonstrations(rows, join=True, tell=told.append)
+    assert [d.response for d in found] == [" rests", " rests"]
+    (said,) = told
+    assert "in 1 of 2 rows a space was put" in said
     assert [d.response for d in read_demonstrations(rows)] == ["rests", " rests"]
     pair = {"prompt": "it", "chosen": "is", "rejected": " was"}
     assert read_preferences([pair], join=True) == [Preference("it", " is", " was")]

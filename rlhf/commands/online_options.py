@@ -1,0 +1,68 @@
+"""What the stages that sample and learn have in common before they begin: their flags, their call.
+
+PPO and GRPO on language differ in their settings (online/config.py) and in their trainers only.
+What is done with the flags is policy_stage.py's. They cost no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
+from playout.rlhf.commands.options import OptionalRun, PolicyOptions, stage_command
+from playout.rlhf.online.config import OnlineConfig
+
+if TYPE_CHECKING:
+    from playout.rlhf.data.rows import Row, Source
+    from playout.rlhf.environments.environment import EnvironmentFactory
+
+__all__ = ["OnlineCommand", "online_command"]
+
+T = TypeVar("T", bound="OnlineCommand")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineCommand(OnlineConfig, EnvironmentOptions, PolicyOptions):
+    """A command that samples and learns.
+
+    A subclass names the settings of its algorithm before this class, and has `updates`, `batch` and
+    `max_new_tokens` anew, 0 by default: that leaves them to the size.
+    """
+
+    reward: OptionalRun = ""
+    """Run of a reward stage, or module:function; several between commas. Needed where no --env says
+    what an answer was worth."""
+
+    def __post_init__(self) -> None:
+        """Settings of the algorithm are checked when the size has filled in what is 0."""
+        PolicyOptions.__post_init__(self)
+
+
+def online_command(
+    cls: type[T],
+    base: Any,
+    prompts: Source | Iterable[str],
+    *,
+    reward: Any,
+    env: Any,
+    **options: Any,
+) -> tuple[T, list[Row] | None, EnvironmentFactory | None]:
+    """The command of such a stage called from Python, and what is no name or path of it.
+
+    Args:
+        cls: The command's dataclass.
+        base: What the policy starts from.
+        prompts: Texts, rows, or what `--prompts` takes.
+        reward: Run of a reward stage, or `module:function`.
+        env: A name as `--env` takes it, or a class.
+        **options: The command's flags.
+
+    Returns:
+        The command, the rows of prompts, and the environment, each where it was given.
+    """
+    name, environment = named_environment(env)
+    given = {"base": base, "reward": reward, "env": name, **options}
+    command, rows = stage_command(cls, prompts, path_as="prompts", text_as="prompt", **given)
+    return command, rows, environment

@@ -1,0 +1,134 @@
+"""The command classify: what is given is learned and nothing else, and how long texts are read."""
+
+import json
+from pathlib import Path
+
+import playout
+import pytest
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError, DataError
+from playout.rlhf.commands.learn import classify
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.supervised.classify import ClassifyConfig, TextTask, fit_task
+
+BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+CONTEXT = 128
+FEW = {"size": "tiny", "dtype": "float32", "quiet": True, "steps": 2, "batch": 4}
+WORDS = ("film", "plot", "cast", "end", "song", "role")
+LABELLED = [{"text": f"the {a} and the {b}", "label": a} for a in WORDS[:2] for b in WORDS] * 2
+RATED = [{"text": f"{a} or {b} ?", "rating": len(a)} for a in WORDS for b in WORDS]
+LONG = "the film was " + "very " * 200 + "good"
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def tasks_of(run):
+    return [row["task"] for row in json.loads((Path(run) / "table.json").read_text())]
+
+
+def test_what_is_named_is_learned_and_nothing_besides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = written(tmp_path / "mine.jsonl", LABELLED)
+    stars = written(tmp_path / "stars.jsonl", RATED)
+    words = ["rlhf", "classify", "--base", str(BASE), "--size", "tiny", "--steps", "2", "--quiet"]
+    assert main([*words, "--labelled", mine, "--run", "one"]) == 0
+    assert tasks_of("one") == ["mine"] * 3
+    assert not list(Path("one").glob("*ratings*")) and not list(Path("one").glob("*spam*"))
+    assert RunDir.open("one").config["material"] == "files"
+    both = playout.classify(BASE, labelled=mine, rated=stars, run="both", **FEW)
+    assert tasks_of(both.path) == ["mine"] * 3 + ["stars"] * 3
+    assert set(playout.load(both).act(["film"])) <= set(WORDS)
+    rows = playout.classify(BASE, RATED, run="rows", **FEW)
+    assert tasks_of(rows.path) == ["texts"] * 3
+
+
+def test_reports_may_be_rows_which_the_run_keeps(tmp_path):
+    first = playout.classify(BASE, LABELLED, run=tmp_path / "first", **FEW)
+    day = [{"text": f"{a} is dear to {n}", "label": "plot"} for a in WORDS for n in range(4)]
+    new = playout.classify(from_run=first, reports=day, run=tmp_path / "new", quiet=True)
+    assert json.loads((tmp_path / "new" / "decision.json").read_text())["reports"]["texts"] > 2
+    assert new.config["base"] == str(BASE) and new.config["batch"] == 4  # taken over
+    kept = [json.loads(line) for line in (tmp_path / "new" / "labelled.jsonl").open()]
+    assert sum(row["report"] for row in kept) == len(day)
+    for wrong in ({"base": BASE}, {"data": LABELLED, "from_run": first}):
+        with pytest.raises(ConfigError, match=r"classify\(from_run=RUN, reports=ROWS\)"):
+            playout.classify(reports=day, run=tmp_path / "wrong", **wrong)
+    assert not (tmp_path / "wrong").exists()
+
+
+def ids_of(tokenizer, text):
+    return [tokenizer.end_id, *tokenizer.encode(text), tokenizer.end_id]
+
+
+@pytest.mark.parametrize("how", ["right", "left", "drop", "error"])
+def test_texts_longer_than_the_context_are_cut_or_left_out_or_refused(how, tmp_path, capsys):
+    texts = [*(row["text"] for row in LABELLED), LONG, f"so {LONG}", f"but {LONG}", f"and {LONG}"]
+    rows = [{"text": text, "label": WORDS[n % 2]} for n, text in enumerate(texts)]
+    if how == "error":
+        with pytest.raises(DataError, match=r"longer than 128 tokens: the first is number \d+"):
+            playout.classify(BASE, rows, truncate=how, run=tmp_path / "run", **FEW)
+        assert not (tmp_path / "run").exists()
+        return
+    run = playout.classify(BASE, rows, truncate=how, run=tmp_path / "run", **FEW)
+    said = capsys.readouterr().err
+    assert f"texts are longer than {CONTEXT} tokens" in said and "(--truncate)" in said
+    player = playout.load(run)
+    assert (player.length, player.truncate) == (CONTEXT, how)
+    tokenizer = Tokenizer.load(BASE / "model")
+    alike = [f"so {LONG}", f"but {LONG}"], [f"{LONG} indeed", f"{LONG} of all"]
+    begins, ends = (player.scores(pair) for pair in alike)
+    # Only the end of texts is read on the left, only their beginning elsewhere.
+    assert (begins[0] == begins[1]).all() == (how == "left")
+    assert (ends[0] == ends[1]).all() == (how != "left")
+    assert len(ids_of(tokenizer, LONG)) > CONTEXT
+
+
+def test_a_text_that_is_left_out_is_in_no_row_of_the_table():
+    tokenizer = Tokenizer.load(BASE / "model")
+    task = TextTask((["a", LONG, "b"], [0.0, 1.0, 1.0]), ([LONG, "c"], [0.0, 1.0]), ("x", "y"))
+    found = fit_task(task, tokenizer, CONTEXT, "drop")
+    assert (found.train, found.test) == ((["a", "b"], [0.0, 1.0]), (["c"], [1.0]))
+    assert fit_task(task, tokenizer, CONTEXT, "right") == task  # cut where it is read
+    with pytest.raises(DataError, match="all 1 held-out texts are longer than 3 tokens"):
+        fit_task(TextTask(task.train, ([LONG], [0.0]), ("x", "y")), tokenizer, 3, "drop")
+
+
+def test_own_texts_are_read_whole_and_a_run_of_an_earlier_version_as_it_began(tmp_path):
+    rows = [*LABELLED, {"text": "the " * 90, "label": "film"}]
+    longest = len(ids_of(Tokenizer.load(BASE / "model"), rows[-1]["text"]))
+    assert 90 < longest < CONTEXT
+    few = {**FEW, "steps": 1}
+    assert playout.load(playout.classify(BASE, rows, run=tmp_path / "a", **few)).length == CONTEXT
+    short = playout.classify(BASE, rows, max_length=20, run=tmp_path / "b", **few)
+    assert playout.load(short).length == 20
+    before = {"steps": 5, "labelled": "x.jsonl"}
+    taken = classify.Command.stored_today(before)
+    assert (taken["max_length"], taken["truncate"]) == (ClassifyConfig().length, "right")
+    assert classify.Command.stored_today({**before, "truncate": "left"})["truncate"] == "left"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "kind": "b"}, "line 1: there is neither a label nor a rating"),
+        ({"text": "a", "label": None}, "line 1: there is no label"),
+        ({"label": "a"}, "line 1: there is no field 'text'"),
+    ],
+)
+def test_wrong_rows_are_named_and_leave_no_run_behind(row, message, tmp_path, capsys):
+    file, run = written(tmp_path / "a.jsonl", [row] * 3), tmp_path / "run"
+    words = ["rlhf", "classify", "--base", str(BASE), "--data", file, "--run", str(run)]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err and not run.exists()
+
+
+def test_help_says_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        main(["rlhf", "classify", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--base RUN" in said and "(required; --from has one)" in said
+    assert "(required) Run" not in said
