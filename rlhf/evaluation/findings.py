@@ -60,7 +60,13 @@ def of_classification(table: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         own, other = found["pretrained"], found["scratch"]
         verdict = "helped" if own > other else "did not help"
+        low, high = next(
+            (row["interval"] for row in table if row["task"] == task and "interval" in row
+             and row["model"] == "pretrained"), (own, own)
+        )  # fmt: skip
         line = f"Pretraining {verdict} on {task}: {share(own)} after it, {share(other)} without"
+        if low < other < high and other != own:
+            line += ", which may be chance"
         words = found.get("tf-idf")
         if words is not None:
             beside = "below" if words < max(own, other) else "above"

@@ -57,7 +57,6 @@ ROWS = "rows.jsonl"
 """Rows that were given from Python, in their run: a resumed run reads them there."""
 
 _NEXT = {
-    "pretrain": "sft --base",
     "sft": "chat|generate",
     "reward": "score",
     "best-of-n": "",
@@ -72,6 +71,8 @@ def _next_command(run: RunDir) -> str:
     stage = run.kind.partition(".")[2]
     if stage == "games":
         return f"playout play {run.path}; playout match {run.path} random"
+    if stage == "pretrain" and not run.config.get("encoder"):
+        return f"playout rlhf generate {run.path} --prompt TEXT; playout rlhf sft --base {run.path}"
     command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _IMPROVED)
     if stage == "classify" and "labelled" in dict(run.config.get("tasks") or {}).values():
         command = "score"

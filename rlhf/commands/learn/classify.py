@@ -356,6 +356,7 @@ def _row(name: str, model: str, predictions: NDArray[Any], task: TextTask) -> di
 
 
 def _show(table: list[dict[str, Any]]) -> None:
+    from playout.rlhf.evaluation.findings import of_classification
     from rich.console import Console
     from rich.table import Table
 
@@ -376,3 +377,5 @@ def _show(table: list[dict[str, Any]]) -> None:
             second,
         )
     Console().print(shown)
+    for line in of_classification(table):
+        print(line)

@@ -51,6 +51,17 @@ def test_runs_from_before_these_numbers_still_get_their_sentence():
     ]
 
 
+def test_a_difference_within_the_interval_is_not_told_as_a_fact():
+    table = [
+        {"task": "topics", "model": "scratch", "accuracy": 0.70, "interval": [0.6, 0.78]},
+        {"task": "topics", "model": "pretrained", "accuracy": 0.74, "interval": [0.65, 0.81]},
+    ]
+    (line,) = of_classification(table)
+    assert line.endswith("74.0 % after it, 70.0 % without, which may be chance.")
+    table[0]["accuracy"] = 0.5
+    assert "chance" not in of_classification(table)[0]
+
+
 @pytest.mark.parametrize(("own", "verdict"), [(0.66, "did not help"), (0.72, "helped")])
 def test_pretraining_that_did_not_help_is_said(own, verdict):
     table = [

@@ -30,12 +30,13 @@ def tasks_of(run):
     return [row["task"] for row in json.loads((Path(run) / "table.json").read_text())]
 
 
-def test_what_is_named_is_learned_and_nothing_besides(tmp_path, monkeypatch):
+def test_what_is_named_is_learned_and_nothing_besides(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     mine = written(tmp_path / "mine.jsonl", LABELLED)
     stars = written(tmp_path / "stars.jsonl", RATED)
     words = ["rlhf", "classify", "--base", str(BASE), "--size", "tiny", "--steps", "2", "--quiet"]
     assert main([*words, "--labelled", mine, "--run", "one"]) == 0
+    assert "Pretraining " in (said := capsys.readouterr().out) and " on mine: " in said
     assert tasks_of("one") == ["mine"] * 3
     assert not list(Path("one").glob("*ratings*")) and not list(Path("one").glob("*spam*"))
     assert RunDir.open("one").config["material"] == "files"

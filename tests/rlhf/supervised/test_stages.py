@@ -355,7 +355,8 @@ def test_a_stage_ends_with_what_comes_next_and_a_finished_one_says_so(pipeline, 
 @pytest.mark.parametrize(
     ("stage", "settings", "after"),
     [
-        ("pretrain", {}, "rlhf sft --base"),
+        ("pretrain", {}, "rlhf generate {path} --prompt TEXT; playout rlhf sft --base"),
+        ("classify", {"tasks": {"mine": "labelled"}}, "rlhf score"),
         ("pretrain", {"encoder": True}, "rlhf classify --base"),
         ("reward", {}, "rlhf score"),
         ("grpo", {}, "rlhf chat|generate|judge"),
@@ -369,7 +370,7 @@ def test_what_comes_next_depends_on_the_stage(stage, settings, after, tmp_path, 
     mark_finished(run, quiet=True)
     assert capsys.readouterr().out == ""
     mark_finished(run, quiet=False)
-    assert capsys.readouterr().out == f"run {path}: playout {after} {path}\n"
+    assert capsys.readouterr().out == f"run {path}: playout {after.format(path=path)} {path}\n"
 
 
 def test_a_run_of_another_kind_is_named(pipeline, tmp_path, capsys):
