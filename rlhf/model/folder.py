@@ -29,6 +29,7 @@ __all__ = [
     "IMPROVING",
     "POLICIES",
     "export_model",
+    "is_scorer",
     "load_model",
     "merged",
     "model_digest",
@@ -99,18 +100,27 @@ def load_model(
     return model, tokenizer
 
 
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    kinds = config.get("architectures")
+    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+
+
+def is_scorer(folder: Path) -> bool:
+    """Whether a model's folder says that it gives texts a score, and writes none."""
+    found = read_json(folder / "config.json")
+    kinds = _architectures(found)
+    return "playout_reward" in found or any(
+        kind.endswith("ForSequenceClassification") for kind in kinds
+    )
+
+
 def _check_writes(path: str | Path, folder: Path) -> None:
     """Refuse what cannot write: its next token would be gibberish."""
-    found = read_json(folder / "config.json")
-    kinds = found.get("architectures")
-    kinds = kinds if isinstance(kinds, list) else []
-    if "playout_reward" in found or any(
-        str(kind).endswith("ForSequenceClassification") for kind in kinds
-    ):
+    if is_scorer(folder):
         raise RunError(
             f"{path} is a reward model, which scores texts (playout rlhf score) and writes none"
         )
-    if "PlayoutEncoder" in kinds:
+    if "PlayoutEncoder" in _architectures(read_json(folder / "config.json")):
         raise RunError(
             f"{path} is an encoder, which writes no text; start from a run of pretrain without "
             "--encoder"

@@ -24,7 +24,7 @@ from playout.rlhf.evaluation.statistics import bootstrap, calibration_error, pai
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.checkpoints.configs import class_name, read_json
-from playout.rlhf.model.folder import export_model, model_folder
+from playout.rlhf.model.folder import export_model, is_scorer, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
@@ -171,6 +171,11 @@ class RewardModel:
         """The reward model of a stage, a pipeline or a folder, on a device."""
         device = device or torch.device("cpu")
         folder = reward_folder(path)
+        if not is_scorer(folder):
+            raise RunError(
+                f"{path} writes text and gives it no score; how likely texts are under it says "
+                "playout rlhf perplexity"
+            )
         model, tokenizer = from_pretrained(folder), Tokenizer.load(folder)
         tokenizer.check_model(model.config)
         head = ScalarHead(model.config)

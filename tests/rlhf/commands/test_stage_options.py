@@ -130,6 +130,9 @@ def test_a_reward_model_or_an_encoder_is_not_asked_to_write(tmp_path, capsys):
     assert main(["rlhf", "sft", "--base", str(reward), "--data", str(pairs)]) == 2
     capsys.readouterr()
     assert main(["rlhf", "score", str(reward), "--texts", str(texts)]) == 0
+    capsys.readouterr()
+    assert main(["rlhf", "score", str(BASE / "model"), "--texts", str(texts)]) == 2
+    assert "writes text and gives it no score" in capsys.readouterr().err
 
 
 def test_large_models_are_fine_tuned_more_slowly_and_adapters_are_not():
