@@ -366,22 +366,13 @@ def make(object game, object rules, int state_bytes):
     table.num_symmetries = getattr(game, "num_symmetries", 1)
     adaptor.game, adaptor.rules = game, rules
     adaptor.kept, adaptor.room, adaptor.watched = {}, state_bytes, WATCHED
-    table.init = py_init
-    table.to_play = py_to_play
-    table.legal = py_legal
-    table.apply = py_apply
-    table.returns = py_returns
-    table.observe = py_observe
-    table.symmetry = py_symmetry
-    table.symmetry_action = py_symmetry_action
-    table.write_action = py_write_action
-    table.read_action = py_read_action
-    table.write_state = py_write_state
-    table.read_state = py_read_state
-    table.write_board = py_write_board
-    table.check = py_check
-    table.raise_error = py_raise_error
-    table.destroy = py_destroy
+    table.init, table.to_play, table.legal = py_init, py_to_play, py_legal
+    table.apply, table.returns, table.observe = py_apply, py_returns, py_observe
+    table.symmetry, table.symmetry_action = py_symmetry, py_symmetry_action
+    table.write_action, table.read_action = py_write_action, py_read_action
+    table.write_state, table.read_state = py_write_state, py_read_state
+    table.write_board, table.check = py_write_board, py_check
+    table.raise_error, table.destroy = py_raise_error, py_destroy
     if rules.has_chance:
         table.chance = py_chance
     if rules.has_plies_left:

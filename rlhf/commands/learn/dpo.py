@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.environment_options import EnvironmentOptions
+from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
 from playout.rlhf.commands.memory_options import (
     MicrobatchOptions,
     ShardOptions,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from playout.rlhf.commands.policy_stage import PolicyStage
     from playout.rlhf.data.records import Preference
     from playout.rlhf.data.rows import Row, Source
+    from playout.rlhf.environments.environment import EnvironmentFactory
     from playout.rlhf.online.rewards import RewardFunction
     from playout.rlhf.supervised.dpo import DPOConfig
 
@@ -88,6 +89,7 @@ def dpo(
     *,
     reward: Any = "",
     reward_fn: RewardFunction | None = None,
+    env: Any = "",
     **options: Any,
 ) -> RunDir:
     """DPO from Python: `playout.dpo("runs/sft", [{"prompt": p, "chosen": a, "rejected": b}])`.
@@ -97,18 +99,24 @@ def dpo(
         preferences: Rows as dictionaries, or what `--preferences` takes. Rows are kept in the run.
         reward: Run of a reward stage, or `module:function`; needed only where no pairs are given.
         reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`.
+        env: What to make pairs in, where none are given: a name as `--env` takes it, or a class
+            with `reset` and `step`. Whoever resumes the run gives a function or a class again.
         **options: The command's flags, with underscores.
 
     Returns:
         The run; `playout.load(run)` answers prompts.
     """
-    given = {"base": base, "reward": reward, **options}
+    name, environment = named_environment(env)
+    given = {"base": base, "reward": reward, "env": name, **options}
     command, rows = stage_command(Command, preferences, path_as="preferences", **given)
-    return train(command, reward_fn, rows)
+    return train(command, reward_fn, rows, environment)
 
 
 def train(
-    command: Command, reward_fn: RewardFunction | None = None, rows: list[Row] | None = None
+    command: Command,
+    reward_fn: RewardFunction | None = None,
+    rows: list[Row] | None = None,
+    environment: EnvironmentFactory | None = None,
 ) -> RunDir:
     """Learn as the command says; `reward_fn` takes the place of `--reward`, `rows` of pairs."""
     from playout.errors import ConfigError
@@ -120,7 +128,8 @@ def train(
     # Samples are written by a model that is whole.
     quantised = command.weights in ("int8", "nf4")
     scored = command.reward or reward_fn
-    check_shard(command, reward=scored, env=command.env, weights=quantised)
+    acted = command.env or environment
+    check_shard(command, reward=scored, env=acted, weights=quantised)
     file = data_file(command.data, command.preferences, "--preferences")
     data = command.data if file == command.preferences else "auto"
     command = replace(command, preferences=file, data=data)
@@ -128,8 +137,8 @@ def train(
     pairs, notes, join = None, list[str](), command.join == "space"
     if source != "":
         pairs = read_preferences(source, join=join, tell=notes.append)
-    if command.reward or command.env or reward_fn is not None:
-        return _measured_by_reward(command, pairs, reward_fn, rows, notes)
+    if scored or acted:
+        return _measured_by_reward(command, pairs, reward_fn, rows, environment, notes)
     if pairs is None:
         raise ConfigError(
             "name pairs of answers (--preferences FILE), the reward that ranks samples "
@@ -223,6 +232,7 @@ def _measured_by_reward(
     pairs: list[Preference] | None,
     reward_fn: RewardFunction | None,
     rows: list[Row] | None,
+    environment: EnvironmentFactory | None,
     notes: list[str],
 ) -> RunDir:
     """DPO on given pairs, or on samples that the reward ranks, measured by the reward."""
@@ -237,7 +247,7 @@ def _measured_by_reward(
     from playout.rlhf.supervised.dpo import DPOTrainer
 
     config = _config(command)
-    stage = open_policy_stage(command, "dpo", reward_fn, rows)
+    stage = open_policy_stage(command, "dpo", reward_fn, rows, environment)
     path = stage.run.path / "pairs.jsonl"
 
     def make_pairs() -> None:

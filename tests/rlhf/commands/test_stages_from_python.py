@@ -59,6 +59,24 @@ def test_every_stage_takes_lists_and_returns_its_run(tmp_path):
     assert kept == DEMONSTRATIONS
 
 
+class Long:
+    """The longer the answer, the better."""
+
+    def reset(self, task, seed):
+        return f"the {WORDS[seed % 4]}"
+
+    def step(self, answer):
+        return None, float(len(answer)), True
+
+
+def test_pairs_are_made_in_a_class_that_is_given(tmp_path):
+    few = {"steps": 2, "batch": 4, "num_pairs": 6, "samples": 3, "max_new_tokens": 4}
+    run = playout.dpo(BASE, env=Long, run=tmp_path / "dpo", eval_episodes=4, **few, **COMMON)
+    pairs = [json.loads(line) for line in (run.path / "pairs.jsonl").open()]
+    assert pairs and all(len(pair["chosen"]) > len(pair["rejected"]) for pair in pairs)
+    assert run.record["finished"]
+
+
 def test_a_list_and_a_file_of_the_same_rows_teach_the_same(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in DEMONSTRATIONS))
