@@ -131,13 +131,13 @@ static void go_destroy(playout_game *game) { free(game->context); }
 
 static int32_t go_write_goal(const playout_game *game, char *text) {
     const double komi = go_of(game)->komi;
-    int32_t length = snprintf(text, PLAYOUT_TEXT_SIZE,
-                              "Stones without a free neighbour are taken. Two passes in a row end the game; more points, "
-                              "which are one's stones and the empty points that they alone enclose, then win");
-    if (komi != 0)
-        length += snprintf(text + length, PLAYOUT_TEXT_SIZE - length, ", and player %d has %g more for moving %s",
-                           komi > 0 ? 2 : 1, komi > 0 ? komi : -komi, komi > 0 ? "second" : "first");
-    return length + snprintf(text + length, PLAYOUT_TEXT_SIZE - length, ".");
+    const int32_t length =
+        snprintf(text, PLAYOUT_TEXT_SIZE,
+                 "Stones that together have no empty point beside them are taken. Two passes in a row end the game, and who "
+                 "then has more points wins: own stones, and the empty points that they alone enclose.");
+    if (komi == 0) return length;
+    return length + snprintf(text + length, (size_t)(PLAYOUT_TEXT_SIZE - length), " Player %d has %g more for moving %s.",
+                             komi > 0 ? 2 : 1, komi > 0 ? komi : -komi, komi > 0 ? "second" : "first");
 }
 
 static const char *go_make(playout_game *game, const double *values) {

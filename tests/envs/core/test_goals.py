@@ -19,7 +19,7 @@ def nim(**changes):
     return type("Nim", (module.Nim,), changes)()
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in GAMES])
+@pytest.mark.parametrize("name", GAMES)
 def test_every_game_says_what_wins_in_a_line(name):
     goal = playout.game(name).goal
     assert 20 < len(goal) <= 300 and goal.isprintable() and goal.isascii()
@@ -33,8 +33,8 @@ def test_every_game_says_what_wins_in_a_line(name):
         ("mnk(m=7, n=7, k=4)", "has 4 or more in a row"),
         ("gomoku(rule=exact)", "has exactly 5 in a row"),
         ("hex(size=5, swap=1)", "taking it over"),
-        ("go(size=5, komi=6.5)", "player 2 has 6.5 more"),
-        ("go(size=5, komi=-3)", "player 1 has 3 more"),
+        ("go(size=5, komi=6.5)", "Player 2 has 6.5 more for moving second."),
+        ("go(size=5, komi=-3)", "Player 1 has 3 more for moving first."),
         ("chess", "for the third time, 50 moves"),
         ("chess(draws=automatic, max_plies=100)", "fifth time, 75 moves of each without"),
         ("chess(max_plies=100)", "the end of move 50"),

@@ -63,15 +63,17 @@ class Long:
     """The longer the answer, the better."""
 
     def reset(self, task, seed):
-        return f"the {WORDS[seed % 4]}"
+        return f"the {WORDS[seed % 4]} and the plot"
 
     def step(self, answer):
         return None, float(len(answer)), True
 
 
 def test_pairs_are_made_in_a_class_that_is_given(tmp_path):
-    few = {"steps": 2, "batch": 4, "num_pairs": 6, "samples": 3, "max_new_tokens": 4}
-    run = playout.dpo(BASE, env=Long, run=tmp_path / "dpo", eval_episodes=4, **few, **COMMON)
+    learn = {"steps": 60, "batch": 16, "learning_rate": 5e-3}  # answers that end are ranked
+    base = playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "sft", **learn, **COMMON)
+    few = {"steps": 2, "batch": 4, "num_pairs": 8, "samples": 6, "max_new_tokens": 24}
+    run = playout.dpo(base, env=Long, run=tmp_path / "dpo", eval_episodes=4, **few, **COMMON)
     pairs = [json.loads(line) for line in (run.path / "pairs.jsonl").open()]
     assert pairs and all(len(pair["chosen"]) > len(pair["rejected"]) for pair in pairs)
     assert run.record["finished"]

@@ -41,7 +41,7 @@ def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, ca
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 3, "eval_episodes": 2}
     run = playout.grpo(
-        base, env="game:tic_tac_toe", env_options="reward=legal,illegal_reward=-1",
+        base, env="game:tic_tac_toe", env_options="reward=legal,illegal_reward=-1,goal=false",
         run=tmp_path / "run", size="tiny", dtype="float32", quiet=True, **few,
     )  # fmt: skip
     capsys.readouterr()
