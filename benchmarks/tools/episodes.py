@@ -1,6 +1,6 @@
 """How much of a round of episodes is spent outside the model: 64 episodes of ten turns.
 
-    python -m playout.benchmarks.studies.episodes
+    python -m playout.benchmarks.tools.episodes
 
 A model of the size `tiny` or larger talks with an environment that does next to nothing, so that
 what is left beside the model is the engine's own. Prints seconds of the model, of the environments
