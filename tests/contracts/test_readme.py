@@ -89,14 +89,16 @@ def parses(words):
         assert rest[0] in cli.stages(), f"unknown stage {rest[0]}"
         module, rest = cli.stages()[rest[0]], rest[1:]
     # A run that is resumed is not there while the page is only read.
-    without = [word for word in rest if word != "--resume"]
+    if name == "rlhf":
+        rest = ["--run" if word == "--resume" else word for word in rest]
+    rest = [word for word in rest if word != "--resume"]
     command = import_module(module).Command
     if not rest:  # a command spoken of, or one that needs no more
         return
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            cli.parse(command, without if "--resume" in rest else rest, "playout")
+            cli.parse(command, rest, "playout")
     except SystemExit as stop:
         assert stop.code == 0, errors.getvalue()
 
