@@ -29,6 +29,14 @@ import numpy, torch
 print(hash("name"), random.random(), numpy.random.random(), torch.rand(1).item())
 """
 
+# Who begins in the background inherits that SIGINT is ignored.
+INTERRUPTED = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(60)
+"""
+
 
 def test_a_process_begins_clean_with_what_it_was_given(tmp_path):
     variables = {"OWN": "given", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
@@ -83,7 +91,7 @@ def test_scripts_modules_and_programs_find_what_python_would_let_them_find(tmp_p
         ("1 / 0", 1, "ZeroDivisionError"),
         ("import atexit, os; atexit.register(os.write, 2, b'bye')", 0, "bye"),
         ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL, ""),
-        ("import os, time; os.kill(os.getpid(), 2); time.sleep(60)", -signal.SIGINT, "Keyboard"),
+        (INTERRUPTED, -signal.SIGINT, "KeyboardInterrupt"),
     ],
 )
 def test_a_process_ends_with_the_code_and_words_of_an_interpreter(program, code, said):

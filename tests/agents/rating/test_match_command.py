@@ -110,7 +110,7 @@ def test_a_read_only_folder_is_noticed_before_playing(capsys, tmp_path, monkeypa
 
 
 def test_perfect_play_begins_where_it_need_not_think_for_minutes(capsys):
-    arguments = ["perfect", "greedy", "--games", "2", "--json", "-"]
+    arguments = ["perfect", "greedy", "--games", "2", "--seed", "3", "--json", "-"]
     code, text, error = run(capsys, *arguments)
     assert code == 0 and json.loads(text)["openings"] == 8 and "8 random plies" in error
 

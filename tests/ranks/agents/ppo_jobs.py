@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from launch import packed
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.ppo.config import CollectConfig, PPOConfig
@@ -129,8 +130,8 @@ def learn(kind, updates=3):
 
 
 def weights(own):
-    """All weights of a trainer's policy as a list."""
-    return torch.cat([p.detach().reshape(-1) for p in own.policy.parameters()]).tolist()
+    """All weights of a trainer's policy, packed."""
+    return packed(torch.cat([p.detach().reshape(-1) for p in own.policy.parameters()]))
 
 
 def resumed(kind):
@@ -204,4 +205,4 @@ def one_update(minibatch_size):
     variant = LossVariant(mean_over_rows=True)
     order = torch.Generator().manual_seed(2)
     ppo_update(policy, optimizer, whole, config, generator=order, variant=variant)
-    return torch.cat([p.detach().reshape(-1) for p in policy.parameters()]).tolist()
+    return packed(torch.cat([p.detach().reshape(-1) for p in policy.parameters()]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from launch import packed
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.pictures import Augmentation, Pictures
@@ -67,6 +68,6 @@ def learn(kind):
 
 
 def weights(own):
-    """Trunk, running statistics and heads as a list of numbers."""
+    """Trunk, running statistics and heads, packed."""
     state = [*own.trunk.net.state_dict().values(), *own.objective.state_dict().values()]
-    return torch.cat([x.detach().double().reshape(-1) for x in state]).tolist()
+    return packed(torch.cat([x.detach().double().reshape(-1) for x in state]))

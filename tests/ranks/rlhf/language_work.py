@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from launch import packed
 from playout.agents.runs import ranks
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.environments.load import own_environment
@@ -40,7 +41,7 @@ def supervised(tokenizer):
         state = trainer.state_dict()
         found[stage] = {
             "shown": shown,
-            "moments": state["optimizer"]["exp_avg"].tolist(),
+            "moments": packed(state["optimizer"]["exp_avg"]),
             "digest": digest(p for part in trainer.parts.values() for p in part.parameters()),
         }
         if stage == "dpo":  # what the reference said is known everywhere
@@ -68,8 +69,8 @@ def cut(tokenizer):
         found[stage] = {"shown": shown}
         if ranks.is_first():
             weights = flat(p for part in parts for p in part.parameters())
-            moments = [state["optimizer"][name].tolist() for name in ("exp_avg", "exp_avg_sq")]
-            found[stage] |= {"moments": moments[0] + moments[1], "weights": weights.tolist()}
+            moments = [state["optimizer"][name] for name in ("exp_avg", "exp_avg_sq")]
+            found[stage] |= {"moments": packed(torch.cat(moments)), "weights": packed(weights)}
             found[stage]["names"] = sorted(state["model"])
     return found
 
@@ -128,7 +129,7 @@ def online(tokenizer):
             row.pop("time/environment", None)
         found[name] = {
             "shown": shown,
-            "moments": trainer.optimizer.state_dict()["exp_avg"].tolist(),
+            "moments": packed(trainer.optimizer.state_dict()["exp_avg"]),
             "digest": digest(trainer.policy.parameters()) + str(trainer.kl_coef),
         }
     return found
