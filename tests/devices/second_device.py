@@ -221,6 +221,15 @@ def _rebuilt(held: torch.Tensor, requires_grad: bool) -> SecondTensor:
     return SecondTensor(held).requires_grad_(requires_grad)
 
 
+def _mapped(change, value):
+    """As `tree_map`, which takes a third of all time here, and quick for plain tuples and lists."""
+    if type(value) in (tuple, list):
+        return type(value)([_mapped(change, one) for one in value])
+    if isinstance(value, tuple | list | dict):
+        return tree_map(change, value)
+    return change(value)
+
+
 def _run(func, args, kwargs):
     """Runs one operation on the held tensors, after checking that all of them are ours."""
     wrappers: dict[int, SecondTensor] = {}
@@ -238,7 +247,8 @@ def _run(func, args, kwargs):
             )
         return x
 
-    plain_args, plain_kwargs = tree_map(unwrap, (args, kwargs))
+    plain_args = _mapped(unwrap, args)
+    plain_kwargs = {name: _mapped(unwrap, one) for name, one in kwargs.items()}
     to_host = False
     device = kwargs.get("device")
     if device is not None:
@@ -286,7 +296,7 @@ def _run(func, args, kwargs):
 
     if func in _WITH_LENGTHS and isinstance(result, tuple):  # batch sizes stay on the processor
         return SecondTensor(result[0]), result[1]
-    return tree_map(wrap, result)
+    return _mapped(wrap, result)
 
 
 def _copy_from(source, target, non_blocking=False):
@@ -344,16 +354,8 @@ class _Generator(metaclass=_AnyGenerator):
 
 
 # What autocast computes in the lower precision, of what networks here are made of.
-_LOWER = (
-    "linear",
-    "matmul",
-    "mm",
-    "bmm",
-    "addmm",
-    "conv1d",
-    "conv2d",
-    "scaled_dot_product_attention",
-)
+_LOWER = ("linear", "matmul", "mm", "bmm", "addmm", "conv1d", "conv2d")
+_LOWER += ("scaled_dot_product_attention",)
 
 
 def _autocast(op):
@@ -364,8 +366,8 @@ def _autocast(op):
     def run(*args, **kwargs):
         dtype = torch.get_autocast_dtype(NAME)
         with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
-            args, kwargs = tree_map(lambda x: cast(x, dtype), (args, kwargs))
-            return op(*args, **kwargs)
+            lowered = {name: cast(one, dtype) for name, one in kwargs.items()}
+            return op(*_mapped(lambda x: cast(x, dtype), args), **lowered)
 
     return run
 

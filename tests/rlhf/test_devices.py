@@ -123,7 +123,7 @@ def finished(second, tmp_path_factory):
     """The pipeline of the smallest size, every stage with `--device second`."""
     patch = pytest.MonkeyPatch()
     patch.setitem(sizes.RECIPES, "tiny", replace(MICRO, pretrain_steps=3, sft_steps=2))
-    patch.setattr(datasets, "NUM_SYNTHETIC", 150)
+    patch.setattr(datasets, "NUM_SYNTHETIC", 80)
     folder = tmp_path_factory.mktemp("second") / "run"
     command = ["rlhf", "all", "--size", "tiny", "--data", "synthetic", "--run", str(folder)]
     machine = ["--dtype", "bfloat16", "--device", "second", "--quiet"]
