@@ -18,6 +18,7 @@ from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.kinds import EvalOptions, ExportOptions, PlayOptions, RunKind
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.agents.runs.reporting import table
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
@@ -238,16 +239,29 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             )
     else:
         found = _last_measures(run)
+        rows = [value for value in found.values() if isinstance(value, dict)]
+        if rows:
+            columns = list(dict.fromkeys(name for row in rows for name in row))
+            table("", columns, [[_cell(row.get(name, "")) for name in columns] for row in rows])
         for name, value in found.items():
-            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+            # What is only the opposite of another number says nothing to people.
+            if not isinstance(value, dict) and not name.startswith("eval/neg_"):
+                print(f"{name}: {_cell(value)}")
     return found
+
+
+def _cell(value: object) -> str:
+    """A measure for people: numbers of four digits, two of them as an interval."""
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _last_measures(run: RunDir) -> dict[str, Any]:
     """The last evaluation in metrics.jsonl, or a stage's table."""
-    table = run.path / "table.json"
-    if table.exists():
-        value = json.loads(table.read_text(encoding="utf-8"))
+    kept = run.path / "table.json"
+    if kept.exists():
+        value = json.loads(kept.read_text(encoding="utf-8"))
         return (
             value if isinstance(value, dict) else {f"row {i}": row for i, row in enumerate(value)}
         )

@@ -93,7 +93,10 @@ def read_rows(source: Source) -> Iterator[tuple[str, Row]]:
     elif path.suffix in (".jsonl", ".json"):
         yield from _json_rows(path)
     else:
-        raise DataError(f"{path}: the name should end in {', '.join(SUFFIXES)}")
+        raise DataError(
+            f"{path}: the name should end in {', '.join(SUFFIXES)}; plain text is for pretrain "
+            "--text and for prompts"
+        )
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:

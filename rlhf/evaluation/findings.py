@@ -69,7 +69,8 @@ def of_classification(table: Sequence[Mapping[str, Any]]) -> list[str]:
             line += ", which may be chance"
         words = found.get("tf-idf")
         if words is not None:
-            beside = "below" if words < max(own, other) else "above"
+            best = max(own, other)
+            beside = "below" if words < best else "above" if words > best else "beside"
             line += f"; counting words (TF-IDF) lies {beside} them at {share(words)}"
         lines.append(line + ".")
     return lines

@@ -40,6 +40,7 @@ MODEL = "model"
 IMPROVING = ("rlhf", "grpo", "dpo")
 """Stages that improve a policy, in the order in which they are preferred."""
 POLICIES = (*IMPROVING, "sft", "pretrain")
+_WITHOUT = ("rlhf.classify", "rlhf.best-of-n")
 # Where a folder that holds several stages is searched for a policy, best first.
 
 
@@ -61,6 +62,8 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
         )
     if RunDir.is_run(path) and not (kind := RunDir.open(path).kind).startswith("rlhf."):
         raise RunError(f"{path} is a run of {kind}, not of a language model")
+    if RunDir.is_run(path) and kind in _WITHOUT:
+        raise RunError(f"{path} is a run of {kind[5:]}, which leaves no model that writes text")
     raise RunError(
         f"{path} holds no finished model: neither config.json nor {MODEL}/ is there; let its stage "
         "finish first"

@@ -116,7 +116,8 @@ def open_stage(
         # What pretraining calls `rows` is another thing, the rows a step.
         extra["given_rows" if hasattr(command, "rows") else "rows"] = ROWS
     instead = "start a new run"
-    if command.resume is not None and stage in ("sft", *IMPROVING):
+    goes_on = stage in ("pretrain", "sft", *IMPROVING) and not getattr(command, "encoder", False)
+    if command.resume is not None and goes_on:
         first = "" if is_finished(command.resume) else "let it finish, then "
         instead = f"{first}{instead} with --base {command.resume}"
     run = open_run(command, kind=f"rlhf.{stage}", name=stage, extra=extra, instead=instead)

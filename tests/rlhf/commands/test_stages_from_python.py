@@ -130,6 +130,8 @@ def test_a_new_model_has_the_shape_that_is_asked_for_and_an_old_one_is_trained_o
     assert (config.max_position_embeddings, tokenizer.vocab_size) == (24, 270)
     row = json.loads((tmp_path / "new" / "metrics.jsonl").read_text().splitlines()[-1])
     assert row["step"] == 2 * 4 * 24  # rows are as long as the context
+    with pytest.raises(ConfigError, match=rf"start a new run with --base {tmp_path}/new"):
+        playout.resume(run, steps=4, quiet=True)
     again = playout.pretrain(texts, base=run, run=tmp_path / "on", **few)
     assert load_model(again)[0].config == config
     for wrong, words in [

@@ -60,6 +60,8 @@ def test_a_difference_within_the_interval_is_not_told_as_a_fact():
     assert line.endswith("74.0 % after it, 70.0 % without, which may be chance.")
     table[0]["accuracy"] = 0.5
     assert "chance" not in of_classification(table)[0]
+    words = {"task": "topics", "model": "tf-idf", "accuracy": 0.74}
+    assert "lies beside them at 74.0 %" in of_classification([*table, words])[0]
 
 
 @pytest.mark.parametrize(("own", "verdict"), [(0.66, "did not help"), (0.72, "helped")])

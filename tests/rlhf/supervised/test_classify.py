@@ -40,6 +40,11 @@ def test_what_is_named_is_learned_and_nothing_besides(tmp_path, monkeypatch, cap
     assert tasks_of("one") == ["mine"] * 3
     assert not list(Path("one").glob("*ratings*")) and not list(Path("one").glob("*spam*"))
     assert RunDir.open("one").config["material"] == "files"
+    assert main(["rlhf", "generate", "one", "--prompt", "the"]) == 2
+    assert "one is a run of classify, which leaves no model" in capsys.readouterr().err
+    assert main(["eval", "one"]) == 0
+    said = capsys.readouterr().out
+    assert "tf-idf" in said and "{" not in said and " to " in said
     both = playout.classify(BASE, labelled=mine, rated=stars, run="both", **FEW)
     assert tasks_of(both.path) == ["mine"] * 3 + ["stars"] * 3
     assert set(playout.load(both).act(["film"])) <= set(WORDS)
