@@ -37,7 +37,7 @@ ROLLOUTS = (100, 1_000, 10_000)
 ALPHA_BETA = (END_NODES, 16 * END_NODES)
 # Per cent: points that the demo's agent should make, and shares wanted after an hour.
 DEMO = {"points against random": 98.0, "points against uct:500": 75.0}
-HOUR = {"policy": 93.0, "search of 128": 98.0}
+HOUR = {"policy": 97.0, "search of 128": 99.5}
 AXES = {
     "minutes": "minutes on two cores",
     "games": "games of self-play",
@@ -214,7 +214,9 @@ def claims_of(results: dict[str, Any]) -> list[dict[str, Any]]:
             for one in run["final"]["positions"]:
                 found.setdefault(one["by"], []).append(one)
             for one in run["final"].get("matches", []):
-                found.setdefault(f"points against {one['opponent']}", []).append(one)
+                what = f"points against {one['opponent']}"
+                if what in DEMO:  # the other rungs of the ladder differ from run to run
+                    found.setdefault(what, []).append(one)
         targets = DEMO if runs[0]["demo"] else HOUR if (runs[0]["minutes"] or 0) >= 60 else {}
         for what, ones in found.items():
             column = what if what.startswith("points") else f"keeps the outcome: {what}"
