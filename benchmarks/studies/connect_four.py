@@ -244,7 +244,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
     colours = {"search": "#1b6ca8", "policy": "#d1603d"}
-    labels = {"search": "search of 128", "policy": "policy alone"}
+    labels = {"search": "with search, as the run rates itself", "policy": "policy alone"}
     for panel, (axis, title) in zip(panels, AXES.items(), strict=True):
         for run in results["runs"]:
             thick = 2.0 if (run["minutes"] or 0) >= 30 else 1.0
@@ -277,7 +277,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     panels[0].set_ylabel("moves that keep the outcome, %")
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.02, 0.08), fontsize=8)
     figure.suptitle(
-        "Connect Four by self-play: positions where the move matters, 400 at each point"
+        "Connect Four by self-play: positions where the move matters"
     )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
