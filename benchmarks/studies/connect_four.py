@@ -276,9 +276,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     panels[0].plot([], [], "x", color="grey", label="taught by the solver")
     panels[0].set_ylabel("moves that keep the outcome, %")
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.02, 0.08), fontsize=8)
-    figure.suptitle(
-        "Connect Four by self-play: positions where the move matters"
-    )
+    figure.suptitle("Connect Four by self-play: positions where the move matters")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
