@@ -74,6 +74,8 @@ class _Template:
 
     def close(self):
         """End it, with everything that it began."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self.socket.shutdown(socket.SHUT_RDWR)  # whoever else holds the socket
         self.socket.close()
         self.process.wait()
 
