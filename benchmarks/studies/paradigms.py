@@ -29,6 +29,7 @@ from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, begin_from, new_trunk
 from playout.agents.rating.positions import load_choosing_positions, value_preserving_share
+from playout.agents.runs.metrics.log import read_rows
 from playout.benchmarks.studies.cases import kept_run, side_by_side
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import write_result
@@ -51,14 +52,29 @@ class Form:
     network: str  # of pictures
     steps: int
     batch: int
-    minutes: float  # of self-play whose trunk is probed
+    play: dict[str, Any]  # settings of self-play whose trunk is probed
     updates: int  # of self-play that begins with a trunk
+    update: dict[str, Any]  # settings of these
     mapped: int  # held-out pictures on a map
 
 
-FULL = Form("connect_four", 40_000, "base", "impala-2x", 2000, 256, 20.0, 60, 1000)
+FULL = Form(
+    "connect_four", 40_000, "base", "impala-2x", 2000, 256, {"minutes": 20.0}, 60, {}, 1000
+)  # fmt: skip
+# Proofs would answer nearly all that is asked on so small a board, and games without end be played.
+_SMALL = {
+    "proofs": False,
+    "evaluations": 8192,
+    "num_trees": 32,
+    "steps": 24,
+    "batch_size": 128,
+    "warmup_positions": 256,
+}
 # The small board: the solver labels it in a second, the large one in many minutes.
-QUICK = Form("connect_four(width=5,height=4)", 4000, "tiny", "grid", 60, 96, 0.3, 2, 300)
+QUICK = Form(
+    "connect_four(width=5,height=4)", 4000, "tiny", "grid", 60, 96, {"updates": 30, **_SMALL}, 6,
+    _SMALL, 300,
+)  # fmt: skip
 
 
 def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, float]:
@@ -140,12 +156,12 @@ def pictures_of(form: Form) -> Split:
 
 def learned_by_play(folder: Path, data: Split, form: Form, seed: int) -> dict[str, Any]:
     """The trunk of a run of self-play, by the same probes."""
-    settings = {"minutes": form.minutes, "size": form.size, "seed": seed, "rating": False}
-    settings["threads"] = 1
+    settings = {"size": form.size, "seed": seed, "rating": False, "threads": 1, **form.play}
     run = kept_run(folder / f"selfplay-{seed}", playout.alphazero, form.game, settings)
     trunk = fresh_trunk(data, form, 0)
     begin_from(trunk, run)
-    return row_of("self-play (AlphaZero)", trunk, data, form.minutes, 0)
+    minutes = [*read_rows(run.path)][-1]["time/elapsed"] / 60
+    return row_of("self-play (AlphaZero)", trunk, data, minutes, 0)
 
 
 def deciding_positions(form: Form) -> Positions:
@@ -158,7 +174,7 @@ def deciding_positions(form: Form) -> Positions:
 def started(folder: Path, objective: str, form: Form, seed: int) -> float:
     """Share of moves that keep the outcome after self-play that begins with a trunk."""
     begun = {"size": form.size, "seed": seed, "threads": 1}
-    settings: dict[str, Any] = {**begun, "updates": form.updates, "rating": False}
+    settings: dict[str, Any] = {**begun, "rating": False, "updates": form.updates, **form.update}
     if objective != "none":
         taught = {**begun, "objective": objective, "count": form.count, "epochs": 4.0}
         path = folder / f"trunk-{objective}-{seed}"
