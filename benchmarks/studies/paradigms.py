@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ PICTURES = ("supervised", "autoencoder", "vae", "masked", "rotation", "patches",
 BOARDS = ("supervised", "autoencoder", "masked", "contrastive", "next")
 STARTS = ("none", "supervised", "masked", "contrastive")
 SHARES = (0.01, 1.0)
-MAPS = "maps.png"
+MAPPED = ("pixels", "none", "supervised", "contrastive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,30 +133,46 @@ def pixels(data: Split) -> dict[str, Any]:
     }
 
 
-def compare(
-    data: Split, objectives: tuple[str, ...], form: Form, seed: int
-) -> tuple[list[dict[str, Any]], dict[str, Trunk]]:
-    """A row an objective, and the trunks."""
-    trunks = {"none": fresh_trunk(data, form, seed)}
-    rows = [row_of("none (fresh weights)", trunks["none"], data, 0.0, 0)]
-    for objective in objectives:
-        trunk, minutes = taught(data, objective, form, seed)
-        labels = len(data.train) if objective == "supervised" else 0
-        rows.append(row_of(objective, trunk, data, minutes, labels))
-        trunks[objective] = trunk
-        told = rows[-1]["linear, 1 % of labels"]
-        print(f"{data.train.name}, {objective}, seed {seed}: {told:.3f}", flush=True)
-    return rows, trunks
-
-
-def pictures_of(form: Form) -> Split:
-    """The pictures that this machine has; some of them in the quick form."""
+@lru_cache(maxsize=2)
+def _pictures(quick: bool) -> Split:
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    return data.first(3000, 1000) if form == QUICK else data
+    return data.first(3000, 1000) if quick else data
 
 
-def learned_by_play(folder: Path, data: Split, form: Form, seed: int) -> dict[str, Any]:
+def data_of(what: str, form: Form, seed: int = 0) -> Split:
+    """The "pictures" that this machine has, some of them in the quick form; or "positions"."""
+    if what == "positions":
+        return load(form.game, count=form.count, seed=seed)
+    return _pictures(form == QUICK)
+
+
+def told(what: str, objective: str, form: Form, seed: int) -> tuple[dict[str, Any], Any]:
+    """The row of an objective, and features of the held-out pictures that maps show, or None.
+
+    Args:
+        what: "pictures" or "positions".
+        objective: what teaches the trunk; "none" for fresh weights, "pixels" for no trunk.
+        form: see Form.
+        seed: of all that is random.
+    """
+    data = data_of(what, form)
+    held = np.arange(min(form.mapped, len(data.test)))
+    if objective == "pixels":
+        return pixels(data), raw(data.test, held)
+    if objective == "none":
+        trunk, minutes, name = fresh_trunk(data, form, seed), 0.0, "none (fresh weights)"
+    else:
+        (trunk, minutes), name = taught(data, objective, form, seed), objective
+    labels = len(data.train) if objective == "supervised" else 0
+    row = row_of(name, trunk, data, minutes, labels)
+    print(f"{data.train.name}, {name}, seed {seed}: {row['linear, 1 % of labels']:.3f}", flush=True)
+    shown = what == "pictures" and objective in MAPPED
+    return row, features(trunk, data.test, held) if shown else None
+
+
+def learned_by_play(folder: Path, form: Form, seed: int) -> dict[str, Any]:
     """The trunk of a run of self-play, by the same probes."""
+    data = data_of("positions", form)
     settings = {"size": form.size, "seed": seed, "rating": False, "threads": 1, **form.play}
     run = kept_run(folder / f"selfplay-{seed}", playout.alphazero, form.game, settings)
     trunk = fresh_trunk(data, form, 0)
@@ -188,42 +205,25 @@ def started(folder: Path, objective: str, form: Form, seed: int) -> float:
     return share
 
 
-def part(what: str, form: Form, seed: int, folder: Path, drawn: bool) -> Any:
-    """One part of the study: rows of "pictures" or "positions", or what a start gives.
-
-    Args:
-        what: of these, or an objective of STARTS.
-        form: see Form.
-        seed: of all that is random.
-        folder: of the study.
-        drawn: maps of pictures are drawn.
-    """
-    if what == "pictures":
-        data = pictures_of(form)
-        rows, trunks = compare(data, PICTURES, form, seed)
-        if drawn:
-            shown = {name: trunks[name] for name in ("none", "supervised", "contrastive")}
-            draw_features(shown, data, folder / MAPS, rows=form.mapped)
-        return [*rows, pixels(data)]
-    if what == "positions":
-        positions = load(form.game, count=form.count)
-        rows, _ = compare(positions, BOARDS, form, seed)
-        return [*rows, learned_by_play(folder, positions, form, seed)]
-    return started(folder, what, form, seed)
+def part(what: str, objective: str, form: Form, seed: int, folder: Path) -> Any:
+    """One part of the study, wherever this process is: see `told`; of "starts", see `started`."""
+    if what == "starts":
+        return started(folder, objective, form, seed)
+    if objective == "play":
+        return learned_by_play(folder, form, seed), None
+    return told(what, objective, form, seed)
 
 
-def draw_features(trunks: dict[str, Trunk], data: Split, path: Path, *, rows: int) -> None:
-    """Maps of held-out pictures and of what trunks make of them; none without scikit-learn."""
+def draw_features(found: dict[str, Any], data: Split, path: Path) -> bool:
+    """Maps of held-out pictures and of what trunks make of them; False without scikit-learn."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        return
-    held = np.arange(min(rows, len(data.test)))
-    found = {"pixels": raw(data.test, held)}
-    found |= {name: features(trunk, data.test, held) for name, trunk in trunks.items()}
-    labels = data.test.labels[held]
+        return False
+    labels = data.test.labels[: len(found["pixels"])]
     drawn = {name: maps(x, labels, seed=0) for name, x in found.items()}
     draw_maps(drawn, labels, data.train.classes, path)
+    return True
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
@@ -252,40 +252,48 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     form = QUICK if quick else FULL
     folder = folder or Path("runs") / ("paradigms-quick" if quick else "paradigms")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MAPS).unlink(missing_ok=True)
     for seed in sorted({0, *seeds}):
-        load(form.game, count=form.count, seed=seed)  # solved once, for all processes
-    whats = ("pictures", "positions", *STARTS)
-    cases = [(what, form, seed, folder, seed == seeds[0]) for what in whats for seed in seeds]
+        data_of("positions", form, seed)  # solved once, for all processes
+    pictures = data_of("pictures", form)
+    parts = [("positions", "play"), *(("starts", start) for start in STARTS)]
+    parts += [("pictures", one) for one in ("none", *PICTURES, "pixels")]
+    parts += [("positions", one) for one in ("none", *BOARDS)]
+    cases = [(*one, form, seed, folder) for one in parts for seed in seeds]
     results = iter(side_by_side(part, cases))
-    by_part = {what: [next(results) for _ in seeds] for what in whats}
+    by_part = {one: [next(results) for _ in seeds] for one in parts}
     page = Page(
         "Four ways to teach one network",
         "The same trunk, taught by labels, by its own input, by tasks made of it, and by reward: "
         "what do its features know, and is it a better beginning for self-play?",
         quick=quick,
     )
-    named = {"pictures": pictures_of(form).train.name, "positions": f"outcomes of {form.game}"}
-    told = {
+    words = {
         "pictures": "Classes told from frozen features, by the share of labels seen.",
         "positions": "Win, draw or loss told from frozen features.",
     }
+    columns = {"pictures": ("none", *PICTURES, "pixels"), "positions": ("none", *BOARDS, "play")}
     found: dict[str, Any] = {}
-    for what, name in named.items():
-        found[what] = [row for rows in by_part[what] for row in rows]
+    for what, name in (
+        ("pictures", pictures.train.name),
+        ("positions", f"outcomes of {form.game}"),
+    ):
+        of_seed = range(len(seeds))
+        found[what] = [by_part[what, one][seed][0] for seed in of_seed for one in columns[what]]
         draw(found[what], folder / f"{what}.png", name)
         page.table(found[what], f"{name}, {form.steps} steps of {form.batch} each")
-        page.picture(f"{what}.png", told[what])
-        if what == "pictures" and (folder / MAPS).exists():
-            page.picture(MAPS, "Held-out pictures and their features on a plane, by class.")
+        page.picture(f"{what}.png", words[what])
+        if what == "pictures":
+            mapped = {one: by_part["pictures", one][0][1] for one in MAPPED}
+            if draw_features(mapped, pictures, folder / "maps.png"):
+                page.picture("maps.png", "Held-out pictures and their features, by class.")
     found["starts"] = [
         {
-            "begun from": objective,
+            "begun from": start,
             "seeds": len(seeds),
-            "moves that keep the outcome": float(np.mean(by_part[objective])),
-            "range": (min(by_part[objective]), max(by_part[objective])),
+            "moves that keep the outcome": float(np.mean(by_part["starts", start])),
+            "range": (min(by_part["starts", start]), max(by_part["starts", start])),
         }
-        for objective in STARTS
+        for start in STARTS
     ]
     page.table(found["starts"], f"the bare policy after {form.updates} updates of self-play")
     page.text(
