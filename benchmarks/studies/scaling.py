@@ -173,7 +173,7 @@ def jackknife(
 
 
 LANGUAGE = {
-    True: ((16, 24, 32, 48), (60, 120)),
+    True: ((16, 24, 32, 48), (60, 120, 240)),
     False: ((32, 48, 64, 96, 128, 192), (600, 1500, 3000)),
 }
 """Widths, and steps of each."""
@@ -231,7 +231,7 @@ def board_run(quick: bool, size: str, seed: int) -> dict[str, Any]:
     """Outcomes lost by a network that imitates the solver."""
     data = board_data(quick, seed)
     trunk = new_trunk(data.train, size=size, seed=seed)
-    steps = 150 if quick else 4000
+    steps = 300 if quick else 4000
     trainer = PretrainTrainer(trunk, data, PretrainConfig(batch=128), steps=steps, seed=seed)
     try:
         while not trainer.finished:

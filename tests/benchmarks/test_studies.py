@@ -1,6 +1,7 @@
 """Parts of the studies: gradients that ablations draw, and what pages say."""
 
 import numpy as np
+import playout.benchmarks.studies.paradigms as paradigms
 import pytest
 import torch
 from playout.agents.networks.encoders import Layer
@@ -12,7 +13,7 @@ from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.compression import more_of
 from playout.benchmarks.studies.page import QUICK, Page, shown
-from playout.benchmarks.studies.paradigms import pixels
+from playout.benchmarks.studies.paradigms import Form, part, pixels
 
 NETWORK = "stack(depth=4, width=4, init=he)"
 
@@ -70,3 +71,26 @@ def test_networks_without_layers_of_a_stack_are_measured_as_seldom():
     found = run(pictures(), config, steps=51, seed=0)
     assert found["norms"] == []
     assert [point[0] for point in found["curve"]] == [1, 26, 51]
+
+
+def test_parts_of_paradigms_are_rows_of_one_shape_and_what_maps_show(tmp_path, monkeypatch):
+    monkeypatch.setattr(paradigms, "_pictures", lambda quick: pictures(200))
+    board = "connect_four(width=4,height=4)"
+    update = {"evaluations": 256, "num_trees": 8, "steps": 1, "batch_size": 16, "proofs": False}
+    update["warmup_positions"] = 16
+    form = Form(board, 200, "4x1", "grid", 2, 32, {"updates": 1, **update}, 1, update, 50)
+    keys = set()
+    for what, objective in (
+        ("pictures", "none"),
+        ("pictures", "contrastive"),
+        ("positions", "next"),
+        ("positions", "play"),
+    ):
+        row, shown = part(what, objective, form, 0, tmp_path)
+        keys.add(tuple(row))
+        assert 0 < row["linear, all labels"] <= 1 and row["labels used"] == 0
+        assert shown is None if what == "positions" else len(shown) == 50
+    assert len(keys) == 1
+    assert len(part("pictures", "pixels", form, 0, tmp_path)[1]) == 50
+    assert 0 <= part("starts", "masked", form, 0, tmp_path) <= 1
+    assert (tmp_path / "trunk-masked-0").is_dir() and (tmp_path / "from-masked-0").is_dir()
