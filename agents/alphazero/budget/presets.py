@@ -43,6 +43,9 @@ class Preset:
         max_opening_plies: ... and no more than these.
         explore_length: moves follow the search's noise for this share of the longest game ...
         min_explore_plies: ... and at least so long.
+        proof_length: positions are proven where this share of the longest game is left at most, for
+            on a board that is proven whole nothing would be left to learn ...
+        max_proof_plies: ... and no more plies than these.
         evaluations: of an update, with the network "small"; larger ones have fewer.
         steps: gradient steps of an update, likewise.
         long_minutes: from here on a run counts as long; 0 for never.
@@ -68,6 +71,8 @@ class Preset:
     max_opening_plies: int = 24
     explore_length: float = 0.25
     min_explore_plies: int = 6
+    proof_length: float = 1.0
+    max_proof_plies: int = 16
     evaluations: int = 32768
     steps: int = 48
     long_minutes: float = 0.0
@@ -207,6 +212,7 @@ def configure(
         num_simulations=simulations or grown,
         opening_plies=min(int(preset.opening_length * most), preset.max_opening_plies),
         explore_plies=max(preset.min_explore_plies, int(preset.explore_length * most)),
+        proof_plies=min(int(preset.proof_length * most), preset.max_proof_plies),
     )
     learner = LearnerConfig(num_shards=machine.num_shards)
     if long and not first_size:

@@ -36,6 +36,13 @@ def test_a_larger_network_needs_time_for_its_evaluations():
     assert preset.sizes_for(1.1 * large) == preset.sizes_by_count == ("small", "base")
 
 
+@pytest.mark.parametrize(("board", "plies"), [("", 22), ("(width=5, height=4)", 10)])
+def test_a_small_board_is_not_proven_whole_and_leaves_something_to_learn(board, plies):
+    config = configure(playout.game(f"connect_four{board}"), size="small", updates=5)
+    assert config.selfplay.proof_plies == plies
+    assert config.selfplay.opening_plies in (plies, plies - 1)
+
+
 # What version 0.1.0 made of its dial, before presets; runs on two cores keep their bytes.
 EARLIER = {
     ("small", "", False): {"evaluations": 32768, "steps": 48, "num_simulations": 16},
