@@ -60,9 +60,11 @@ class Rules:
         self.hidden: bool = getattr(game, "hidden", False)
         self.value_scale = getattr(game, "value_scale", 1.0)
         self.step_rewards: bool = getattr(game, "step_rewards", False)
-        self.goal: str = getattr(game, "goal", "")
+        goal = getattr(game, "goal", "")
+        # A number or a cell of that name is the game's own affair.
+        self.goal = goal if isinstance(goal, str) else ""
         kind = type(game).__name__
-        if not isinstance(self.goal, str) or not is_sentence(self.goal):
+        if not is_sentence(self.goal):
             raise GameError(
                 f"{kind}.goal must be a text of one line and at most {MAX_GOAL} characters, got "
                 f"{self.goal!r:.80}"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from playout.errors import CheckpointError, ConfigError, DataError, RunError
+from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.data import synthetic
 from playout.rlhf.data.comparisons import Pairs, RatedPairs, VotedPairs, compare
 from playout.rlhf.data.records import Preference, Rated
@@ -238,5 +238,5 @@ def test_rewards_are_found_by_name_or_refused(tmp_path, monkeypatch, tokenizer):
     from playout.rlhf.model.folder import export_model
 
     export_model(tmp_path / "model", small(tokenizer), tokenizer)
-    with pytest.raises(CheckpointError, match="score"):
+    with pytest.raises(RunError, match="gives it no score"):
         load_reward("model")
