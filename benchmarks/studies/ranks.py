@@ -67,7 +67,7 @@ CASES = {
             *("--warmup-positions", "1000", "--selfplay.num-groups", "2", "--no-overlap"),
         ),
         count="--updates",
-        updates=(16, 5),
+        updates=(9, 5),
         work="search/evaluations",
         each=1.0,
         unit="evaluations/s",
