@@ -93,7 +93,9 @@ def test_fairy_stockfish_plays_breakthrough():
 def test_stockfish_of_limited_strength_beats_random_moves_at_chess():
     program("stockfish")
     spec = "uci:stockfish?UCI_Elo=1320&nodes=200"
-    assert meet(spec, "random", playout.game("chess(notation=san)"), 4).score(spec)[0] == 4
+    match = meet(spec, "random", playout.game("chess(notation=san)"), 6)
+    # It errs on purpose, by a clock that nobody can set: a game may end in a draw.
+    assert match.score(spec)[0] >= 4.5
 
 
 def test_python_chess_drives_our_engine_as_any_other():
