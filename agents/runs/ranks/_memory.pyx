@@ -68,6 +68,7 @@ cdef class SharedSum:
         position: How many numbers of the vector at hand are done.
     """
     cdef unsigned char[::1] block
+    cdef unsigned char *counters  # where the block begins
     cdef uint64_t count
     cdef int rank, world, stage
     cdef Py_ssize_t piece
@@ -80,6 +81,7 @@ cdef class SharedSum:
         if block.shape[0] < block_size(world, piece):
             raise ValueError("the block is too small")
         self.block, self.rank, self.world, self.piece = block, rank, world, piece
+        self.counters = &block[0]
 
     def add(self, number[::1] vector, double patience):
         """Replace a vector by its sum over all ranks; to be called again until it returns True.
@@ -88,19 +90,28 @@ cdef class SharedSum:
             vector: float32, float64 or uint8, of one type and length on all ranks.
             patience: Seconds to wait for the others before it returns False.
         """
-        cdef Py_ssize_t size = vector.shape[0], most = self.piece // <Py_ssize_t>sizeof(number)
-        cdef bint done = True
+        cdef Py_ssize_t size = vector.shape[0]
+        cdef number *numbers
+        cdef bint done
+        if not size:
+            return True
+        numbers = &vector[0]
         with nogil:
-            while done and self.position < size:
-                done = self._piece(&vector[self.position], min(most, size - self.position), patience)
-                if done:
-                    self.position += min(most, size - self.position)
-        if done:
-            self.position = 0
+            done = self._pieces(numbers, size, patience)
         return done
 
+    cdef bint _pieces(self, number *vector, Py_ssize_t size, double patience) noexcept nogil:
+        cdef Py_ssize_t here, most = self.piece // <Py_ssize_t>sizeof(number)
+        while self.position < size:
+            here = min(most, size - self.position)
+            if not self._piece(vector + self.position, here, patience):
+                return False
+            self.position = self.position + here
+        self.position = 0
+        return True
+
     cdef bint _piece(self, number *vector, Py_ssize_t size, double patience) noexcept nogil:
-        cdef unsigned char *places = &self.block[LINE * self.world]
+        cdef unsigned char *places = self.counters + LINE * self.world
         cdef number *sums = <number *>(places + self.piece * self.world)
         cdef number *other
         cdef Py_ssize_t i, begin = size * self.rank // self.world, end = size * (self.rank + 1) // self.world
@@ -126,8 +137,8 @@ cdef class SharedSum:
         return True
 
     cdef void _arrive(self) noexcept nogil:
-        self.count += 1
-        publish(<uint64_t *>&self.block[LINE * self.rank], self.count)
+        self.count = self.count + 1
+        publish(<uint64_t *>(self.counters + LINE * self.rank), self.count)
 
     cdef bint _wait(self, double patience) noexcept nogil:
         """Whether all ranks have come as far as this one."""
@@ -135,7 +146,7 @@ cdef class SharedSum:
         cdef uint64_t times = 0
         cdef double until = 0
         for one in range(self.world):
-            while read_counter(<uint64_t *>&self.block[LINE * one]) < self.count:
+            while read_counter(<uint64_t *>(self.counters + LINE * one)) < self.count:
                 rest(times)
                 times += 1
                 if times % 4096 == 0 or times > 20000:
