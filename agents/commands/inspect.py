@@ -1,6 +1,5 @@
 """Show what is in a run: settings, progress, last metrics, checkpoints with every byte checked."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.folder import Checkpoint
 from playout.agents.runs.checkpoint.manifest import check_manifest
+from playout.agents.runs.config import dotted
 from playout.agents.runs.console import short_number, short_time
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
@@ -118,13 +118,11 @@ def summary(run: RunDir, *, verify: bool = True) -> dict[str, Any]:
     }
 
 
-def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _set(settings: dict[str, Any]) -> list[tuple[str, str]]:
     """Settings in nested tables as (dotted name, value); what is not set is left out."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        elif value not in (None, "", []):
-            yield f"{before}{name}", _shown(value)
+    return [
+        (name, _shown(value)) for name, value in dotted(settings) if value not in (None, "", [])
+    ]
 
 
 def _shown(value: Any) -> str:
@@ -176,7 +174,7 @@ def _print(found: dict[str, Any]) -> None:
         print(f"{model['folder']}: {model['state']}")
     for title, pairs in (
         ("Last metrics", [(name, _shown(v)) for name, v in found["metrics"]["last"].items()]),
-        ("Settings (the others are not set)", list(_flat(found["config"]))),
+        ("Settings (the others are not set)", _set(found["config"])),
     ):
         if pairs:
             table(title, ("name", "value"), [list(pair) for pair in pairs])

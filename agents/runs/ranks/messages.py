@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -369,21 +369,14 @@ def agree(what: str, value: str) -> None:
 
 def _difference(one: str, other: str) -> tuple[str, str]:
     """What differs between two texts, in short."""
+    from playout.agents.runs.config import dotted
+
     with contextlib.suppress(ValueError):
         tables = json.loads(one), json.loads(other)
         if all(isinstance(table, dict) for table in tables):
-            sides = [dict(_flat(table)) for table in tables]
+            sides = [dict(dotted(table)) for table in tables]
             keys = sorted(sides[0].keys() | sides[1].keys())
             keys = [key for key in keys if sides[0].get(key) != sides[1].get(key)]
             shown = [", ".join(f"{key} {side.get(key)!r}" for key in keys) for side in sides]
             return shown[0][:300], shown[1][:300]
     return one[:100], other[:100]
-
-
-def _flat(table: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
-    """The entries of nested tables as (dotted name, value)."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield before + key, value
