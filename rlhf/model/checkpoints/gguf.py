@@ -5,6 +5,7 @@ that a hostile file meets, and the names and the order of the weights. The vocab
 gguf_vocabulary.py's. Writing GGUF is left out.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,14 @@ __all__ = ["read_gguf"]
 Floats = NDArray[np.float32]
 # Values, lengths and texts that a header may hold; a vocabulary of 256,000 tokens has 1.5 million.
 MAX_READS = 1 << 22
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "smollm3")
-"""Those that are read; Mistral's files name themselves llama."""
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "smollm3": "smollm3",
+    "qwen3moe": "qwen3_moe",
+}
+"""Those that are read -> `model_type`; files of Mistral and Mixtral name themselves llama."""
 # The files of these hold the two halves of each rotated head interleaved.
 PERMUTED = ("llama", "smollm3")
 
@@ -73,18 +80,28 @@ class _File:
         """A value that the header keeps under the architecture's name."""
         return self.value(f"{self.architecture}.{name}", default)
 
-    def tensor(self, name: str, shape: tuple[int, ...]) -> Floats:
-        """A tensor as float32, its shape checked before anything is decoded."""
+    def tensor(
+        self, name: str, shape: tuple[int, ...], *, stack: tuple[int, int] | None = None
+    ) -> Floats:
+        """A tensor as float32, its shape checked before anything is decoded.
+
+        Args:
+            name: Of the tensor.
+            shape: It should have.
+            stack: It is this one (the first number) of so many, one above another.
+        """
         if name not in self.tensors:
             raise CheckpointError(f"{self.source} lacks {name}")
         tensor = self.tensors[name]
         found = tuple(reversed(tensor.shape.tolist()))
-        if found != shape:
+        wanted = shape if stack is None else (stack[1], *shape)
+        if found != wanted:
             raise CheckpointError(
-                f"{self.source}: {name} has shape {list(found)}, not {list(shape)}"
+                f"{self.source}: {name} has shape {list(found)}, not {list(wanted)}"
             )
+        data = tensor.data if stack is None else tensor.data[stack[0]]
         try:
-            weight = self._dequantize(tensor.data, tensor.tensor_type)
+            weight = self._dequantize(data, tensor.tensor_type)
         except NotImplementedError:
             kind = tensor.tensor_type.name
             raise CheckpointError(
@@ -128,8 +145,6 @@ def _config(file: _File) -> TransformerConfig:
             f"{file.source} holds a {kind!r} model; those of the Llama layout can be loaded: "
             f"{', '.join(ARCHITECTURES)}"
         )
-    if file.own("expert_count"):
-        raise CheckpointError(f"{file.source} holds a mixture of experts, which is not supported")
     heads = file.required(f"{kind}.attention.head_count")
     hidden = file.required(f"{kind}.embedding_length")
     size = file.own("attention.key_length", hidden // max(heads, 1))
@@ -139,8 +154,11 @@ def _config(file: _File) -> TransformerConfig:
         )
     window = file.own("attention.sliding_window")
     eps = file.required(f"{kind}.attention.layer_norm_rms_epsilon")
+    model_type, mixture = ARCHITECTURES[kind], _mixture(file)
+    if kind == "llama" and (mixture or window):
+        model_type = "mixtral" if mixture else "mistral"
     values = {
-        "model_type": "mistral" if kind == "llama" and window else kind,
+        "model_type": model_type,
         "vocab_size": len(file.required("tokenizer.ggml.tokens")),
         "hidden_size": hidden,
         "intermediate_size": file.required(f"{kind}.feed_forward_length"),
@@ -156,6 +174,7 @@ def _config(file: _File) -> TransformerConfig:
         "mlp_bias": "blk.0.ffn_up.bias" in file.tensors,
         "head_dim": size,
         "sliding_window": window,
+        **mixture,
     }
     if scaling := _scaling(file):
         values["rope_scaling"] = scaling
@@ -164,6 +183,19 @@ def _config(file: _File) -> TransformerConfig:
         found = file.tensor("rope_freqs.weight", (config.head_dim // 2,))
         config = replace(config, rope_scaling=_llama3(config, found, file.source))
     return config
+
+
+def _mixture(file: _File) -> dict[str, Any]:
+    """How many experts a file's layers have, in config.json's words; nothing of a dense model."""
+    count = file.own("expert_count")
+    if not count:
+        return {}
+    found = {"num_experts_per_tok": file.required(f"{file.architecture}.expert_used_count")}
+    if file.architecture == "llama":
+        return found | {"num_local_experts": count}
+    inner = file.required(f"{file.architecture}.expert_feed_forward_length")
+    # The format says nothing of whether the chosen weights are made to add up to one; they are.
+    return found | {"num_experts": count, "moe_intermediate_size": inner, "norm_topk_prob": True}
 
 
 def _scaling(file: _File) -> dict[str, Any]:
@@ -216,6 +248,15 @@ _PARTS = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp",
+    "block_sparse_moe.gate": "ffn_gate_inp",
+}
+# An expert's matrix; files hold those of all experts of a layer in one tensor.
+_EXPERT = re.compile(r"model\.layers\.(\d+)\.\w+\.experts\.(\d+)\.(\w+)\.weight")
+_STACKS = {
+    **dict.fromkeys(("w1", "gate_proj"), "ffn_gate_exps"),
+    **dict.fromkeys(("w3", "up_proj"), "ffn_up_exps"),
+    **dict.fromkeys(("w2", "down_proj"), "ffn_down_exps"),
 }
 _SINGLE = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -228,6 +269,8 @@ def _their_name(name: str) -> str:
     """Hugging Face's name of a tensor as GGUF's."""
     if name in _SINGLE:
         return _SINGLE[name]
+    if expert := _EXPERT.fullmatch(name):
+        return f"blk.{expert[1]}.{_STACKS[expert[3]]}.weight"
     stem, _, kind = name.rpartition(".")
     _, _, index, part = stem.split(".", 3)
     return f"blk.{index}.{_PARTS[part]}.{kind}"
@@ -264,7 +307,9 @@ def read_gguf(path: Path) -> tuple[Transformer, Tokenizer]:
         for ours, parts in names:
             found = []
             for name, shape in parts:
-                weight = file.tensor(_their_name(name), shape)
+                expert = _EXPERT.fullmatch(name)
+                stack = (int(expert[2]), config.num_experts) if expert else None
+                weight = file.tensor(_their_name(name), shape, stack=stack)
                 if file.architecture in PERMUTED and ("q_proj" in name or "k_proj" in name):
                     weight = _unpermuted(weight, config.head_dim)
                 found.append(torch.from_numpy(weight))

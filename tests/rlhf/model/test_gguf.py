@@ -151,7 +151,7 @@ def test_every_number_type_is_read_and_rows_are_put_in_order(kinds, tmp_path):
         ({"llama.block_count": 3}, "lacks blk.2"),
         ({"tokenizer.ggml.model": "bert"}, "vocabularies of kind 'bert' are not read"),
         ({"tokenizer.ggml.pre": "strange"}, "unknown rule 'strange'"),
-        ({"llama.expert_count": 8}, "a mixture of experts"),
+        ({"llama.expert_count": 8}, "lacks llama.expert_used_count"),
         ({"llama.rope.dimension_count": 8}, "rotated in part only"),
         ({"llama.rope.scaling.type": "longrope"}, "rotary scaling 'longrope' is not supported"),
         ({"tokenizer.ggml.eos_token_id": 10**6}, "eos_token_id 1000000 is no token"),

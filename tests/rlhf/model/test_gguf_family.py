@@ -82,6 +82,10 @@ def described(config):
         "rope.freq_base": config.rope_theta,
     }
     scaling = config.rope_scaling
+    if config.num_experts:
+        found["expert_count"] = config.num_experts
+        found["expert_used_count"] = config.num_experts_per_tok
+        found["expert_feed_forward_length"] = config.intermediate_size
     if config.model_type == "mistral":
         found["attention.sliding_window"] = config.sliding_window
     if scaling is not None and scaling.rope_type != "llama3":
@@ -101,7 +105,11 @@ def laid_out(model, kind):
         if kind in PERMUTED and ("q_proj" in name or "k_proj" in name):
             halves = array.reshape(-1, 2, config.head_dim // 2, *array.shape[1:])
             array = halves.swapaxes(1, 2).reshape(array.shape)
-        found[_their_name(name)] = array
+        if ".experts." in name:  # all of a layer are one tensor, in the order of the experts
+            found.setdefault(_their_name(name), []).append(array)
+        else:
+            found[_their_name(name)] = array
+    found = {name: np.stack(a) if isinstance(a, list) else a for name, a in found.items()}
     if config.rope_scaling is not None and config.rope_scaling.rope_type == "llama3":
         half, original = config.head_dim // 2, config.rope_scaling.original_max_position_embeddings
         turns = original * config.rope_theta ** (-np.arange(half) / half) / (2 * np.pi)
@@ -120,13 +128,16 @@ CASES = [
     "qwen2, yarn",
     "qwen3",
     "smollm3",
+    "mixtral",
+    "qwen3_moe",
 ]
+KINDS = {"mistral": "llama", "mixtral": "llama", "qwen3_moe": "qwen3moe"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_of_every_architecture_is_read_as_the_model_that_it_holds(name, tmp_path):
     model = made(name)
-    kind = {"mistral": "llama"}.get(model.config.model_type, model.config.model_type)
+    kind = KINDS.get(model.config.model_type, model.config.model_type)
     path = tmp_path / "model.gguf"
     write(path, kind, described(model.config), laid_out(model, kind), LETTERS)
     found, tokenizer = read_gguf(path)
@@ -259,7 +270,7 @@ REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "qwen3_moe"])
 def test_transformers_reads_the_same_model_and_words_from_the_same_file(name, tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")  # without it transformers reads no GGUF
@@ -268,15 +279,17 @@ def test_transformers_reads_the_same_model_and_words_from_the_same_file(name, tm
     vocabulary, _ = byte_level(rule, split)
     fields = {name: getattr(model.config, name) for name in model.config.__slots__}
     fields["vocab_size"] = len(vocabulary["tokens"])
-    if name == "qwen3":
+    if "qwen3" in name:
         fields["head_dim"] = 128  # transformers reads no other from a file
+    if name == "qwen3_moe":
+        fields["intermediate_size"] = 768  # nor this
     model = type(model)(type(model.config)(**fields))
-    kind = model.config.model_type
+    kind = KINDS.get(name, name)
     path = tmp_path / "model.gguf"
     write(path, kind, described(model.config), laid_out(model, kind), vocabulary)
     ours, tokenizer = read_gguf(path)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name)
-    assert theirs.config.model_type == kind
+    assert theirs.config.model_type == name
     with torch.no_grad():
         assert (theirs(IDS).logits - ours.logits(ours(IDS))).abs().max() < 1e-4
     reader = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name)
