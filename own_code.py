@@ -96,21 +96,24 @@ def _faulty(name: str, error: BaseException) -> ConfigError:
     return ConfigError(f"cannot import the module {name!r}: {type(error).__name__}: {error}{where}")
 
 
-def place_of(error: BaseException) -> str:
-    """File and line where the person's own code raised: its last before libraries took over.
+def fault_of(error: BaseException) -> str:
+    """What a person's code raised, and where, in one line.
 
-    Libraries are whatever was installed, and playout.
+    The place is the last line of theirs before libraries (whatever was installed) took over; of a
+    call that no line of theirs answered, as one with the wrong arguments, there is none.
     """
+    what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
-    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
     here = os.path.dirname(os.path.abspath(__file__))
     rooms = (os.path.join(here, room, "") for room in ("envs", "mcts", "agents", "rlhf"))
-    foreign = (*rooms, *installed, os.path.abspath(__file__), "<frozen")
-    own = [frame for frame in frames if not frame.filename.startswith(foreign)]
-    if not frames:
-        return "nowhere"
-    frame = (own or frames)[-1]
-    return f"{frame.filename}, line {frame.lineno}"
+    ours = (*rooms, os.path.abspath(__file__), "<frozen")
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    others = [frame for frame in frames if not frame.filename.startswith(ours)]
+    own = [frame for frame in others if not frame.filename.startswith((*installed,))]
+    if not others:
+        return what
+    frame = (own or others)[-1]
+    return f"{what} ({frame.filename}, line {frame.lineno})"
 
 
 def load_object(name: str, what: str) -> Any:

@@ -4,7 +4,8 @@ The stages themselves are learn/rlhf.py, grpo.py, dpo.py and use/best_of_n.py; f
 options.py's, learning is online/'s and supervised/dpo.py's.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
@@ -13,14 +14,14 @@ from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.reporting import write_json
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from playout.own_code import trust_modules
 from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
 from playout.rlhf.commands.memory_options import adapt
 from playout.rlhf.commands.online_options import OnlineCommand
 from playout.rlhf.commands.options import PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
-from playout.rlhf.data.messages import as_messages
+from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.rows import Row, Source
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.load import GOAL_TOLD
@@ -30,6 +31,7 @@ from playout.rlhf.environments.prompts import (
     split_prompt_tasks,
 )
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import load_model
@@ -42,9 +44,11 @@ from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_name
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (
     begin_stage,
+    check_usual_data,
     discarded_unused,
     export_stage,
     mark_finished,
+    say_all,
     stage_source,
     train_stage,
 )
@@ -60,6 +64,7 @@ __all__ = [
     "train_policy",
 ]
 
+Rows = Sequence[Mapping[str, Any]]
 BASES = ("sft", "pretrain")
 # The stage of a whole pipeline that a policy starts from.
 
@@ -124,6 +129,7 @@ def open_policy_stage(
     reward: RewardFunction | None = None,
     rows: list[Row] | None = None,
     environment: EnvironmentFactory | None = None,
+    asked: Rows = (),
 ) -> PolicyStage:
     """Open the run of a stage and load what it works on.
 
@@ -133,12 +139,22 @@ def open_policy_stage(
         reward: A function in place of the one that the command names.
         rows: Prompts, or pairs for dpo, given from Python; kept in the run.
         environment: What the policy acts in, in place of the one that the command names.
+        asked: Rows of prompts, where the command names none; those without room for an answer are
+            left out.
     """
     factory = open_environment(command) if environment is None else environment
     if not command.reward and reward is None and factory is None:
         raise ConfigError(
             "name the reward: --reward RUN or --reward module:function; or what to act in: --env"
         )
+    source: Source = ""
+    if factory is None:
+        source = data_file(command.data, command.prompts, "--prompts")
+        if name != "dpo":  # whose rows are pairs
+            source = stage_source(command, str(source), rows)
+        source = asked if asked and source == "" else source
+        if source == "" and command.base:
+            check_usual_data(command, command.data, command.base, what="prompts", flag="--prompts")
     numbers = recipe(command.size)
     device, weights = resolve_device(command.device), held_type(command.weights)
     model, tokenizer = load_policy(command)
@@ -170,16 +186,18 @@ def open_policy_stage(
         raise ConfigError(
             f"responses of {longest} tokens leave no room for a prompt in the context of {context}"
         )
-    source: Source = data_file(command.data, command.prompts, "--prompts")
-    if name != "dpo":  # whose rows are pairs
-        source = stage_source(command, str(source), rows)
+    heldout_rows: list[dict[str, Any]] | None = None
     if source != "":
-        tasks, held = split_prompt_tasks(read_prompt_tasks(source))
         as_user = _asks_as_user(command, tokenizer)
+        room = context if command.resume else context - longest  # as earlier versions began
+        check = _fits(tokenizer, room, as_user=as_user)
+        if source is asked:
+            source = _fitting(asked, check)
+        tasks, held = split_prompt_tasks(read_prompt_tasks(source, check=check))
         if as_user:
             tasks, held = ([_as_user(task) for task in side] for side in (tasks, held))
         plain = all(set(task) == {"prompt"} and isinstance(task["prompt"], str) for task in tasks)
-        if not plain and (as_user or name in ("grpo", "rlhf")):
+        if name != "best-of-n" and not plain and (as_user or name in ("grpo", "rlhf")):
             # Conversations, or rows with data of their own that the reward may ask for.
             factory = prompt_environment(tasks, held)
             measured = episode_evaluator(command, factory, model, tokenizer, scorer)
@@ -187,6 +205,7 @@ def open_policy_stage(
         if factory is not None:
             return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
         prompts, heldout = ([task["prompt"] for task in side] for side in (tasks, held))
+        heldout_rows = None if plain else held[: numbers.num_prompts]
     else:
         run = begin(lambda: {"material": choose_source(command.data)})
         prompts, heldout = Datasets(run.config["material"]).prompts()
@@ -198,6 +217,7 @@ def open_policy_stage(
         None if material == "files" else Datasets(material).judge(),
         max_new_tokens=longest,
         dtype=pick_dtype(command.dtype, device),
+        tasks=heldout_rows,
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
 
@@ -208,6 +228,33 @@ def _asks_as_user(command: PolicyOptions, tokenizer: Tokenizer) -> bool:
         return bool(RunDir.open(command.resume).config.get("asked") == "user")
     plain = getattr(command, "plain_text", False) or getattr(command, "plain", False)
     return tokenizer.template is not None and not plain
+
+
+def _fits(tokenizer: Tokenizer, room: int, *, as_user: bool) -> Callable[[Prompt], None]:
+    """Refuses a prompt that leaves no room for its answer, or that the template does not take."""
+    talk = conversation_format(tokenizer)
+
+    def check(prompt: Prompt) -> None:
+        count = len(talk.begin(as_messages(prompt) if as_user else prompt))
+        if count > room:
+            raise DataError(
+                f"the prompt has {count} tokens, and there is room for {room} beside its answer"
+            )
+
+    return check
+
+
+def _fitting(rows: Rows, check: Callable[[Prompt], None]) -> list[Row]:
+    """The rows of prompts that `check` does not refuse; how many it does is said."""
+    kept = []
+    for row in rows:
+        with contextlib.suppress(DataError):
+            check(row["prompt"])
+            kept.append(dict(row))
+    if len(kept) < len(rows):
+        say_all([f"{len(rows) - len(kept)} of {len(rows)} prompts leave no room for an answer, and "
+                 "nothing is measured on them"])  # fmt: skip
+    return kept
 
 
 def _as_user(task: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 def prompt_of(row: Row, where: str, *, empty: bool = False) -> Prompt:
     """The prompt of a row: `prompt` or `text` as a text, or messages in `prompt` or `messages`."""
-    if "messages" in row or "conversations" in row:
+    if _is_conversation(row):
         return _conversation(row, where)
     if isinstance(row.get("prompt"), str | None):
         return text_field(row, where, "prompt", "text", empty=empty)
@@ -47,8 +47,15 @@ def _listed(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def _is_conversation(row: Row) -> bool:
+    """Whether a row is one: a table of several forms has nulls where a row is of another one."""
+    other = any(row.get(name) is not None for name in ("prompt", "text", "instruction"))
+    kinds = ("messages", "conversations")
+    return any(name in row and not (row[name] is None and other) for name in kinds)
+
+
 def _conversation(row: Row, where: str) -> tuple[Message, ...]:
-    if "messages" in row:
+    if row.get("messages") is not None or "conversations" not in row:
         return checked_messages(_listed(row["messages"]), f"{where}: messages")
     parts = _listed(row["conversations"])
     if not isinstance(parts, Sequence) or isinstance(parts, str):
@@ -67,7 +74,7 @@ def demonstration_parts(row: Row, where: str) -> tuple[Prompt, str, int]:
 
     Of a conversation every answer is learned, of a prompt with a completion those after the prompt.
     """
-    if "messages" in row or "conversations" in row:
+    if _is_conversation(row):
         messages = _conversation(row, where)
         return _answered(messages, 0, where)
     if "instruction" in row and "prompt" not in row:

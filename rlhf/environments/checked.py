@@ -6,6 +6,7 @@ that an environment which draws from them gives the same episode in any company.
 Unix in the main thread; compiled code that never returns is beyond it.
 """
 
+import inspect
 import math
 import random
 import signal
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from playout.errors import DataError, EnvironmentFault
-from playout.own_code import place_of
+from playout.own_code import fault_of
 from playout.rlhf.data.messages import Prompt, checked_messages
 from playout.rlhf.environments.environment import EnvironmentFactory, Step, Task
 
@@ -117,8 +118,9 @@ class CheckedEnvironment:
             return None
         listed = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
         if not listed or not all(isinstance(text, str) and text for text in listed):
-            raise self._fault(f"answers returned {_kind(found)}, not a list of texts")
-        return listed
+            what = "an empty list" if found == [] else f"{_kind(found)}, not a list of texts"
+            raise self._fault(f"answers returned {what}")
+        return [self._text(text, "answers") for text in listed]
 
     def role(self) -> str:
         """Who answers now; empty of an environment without roles."""
@@ -156,25 +158,39 @@ class CheckedEnvironment:
                 random.seed(number)
                 np.random.seed(number % 2**32)  # noqa: NPY002
             with time_limit(self.seconds):
-                return function(*arguments)
+                found = function(*arguments)
         except TimeoutError as error:
             raise self._fault(f"{name or 'making it'} {error}") from error
         except (Exception, SystemExit) as error:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
             what = f"{name} raised" if name else "making it raised"
-            raise self._fault(f"{what} {text} ({place_of(error)})") from error
+            raise self._fault(f"{what} {fault_of(error)}") from error
+        if inspect.iscoroutine(found):
+            found.close()  # or Python warns that nobody waited for it
+            raise self._fault(f"{name} is asynchronous (async def); episodes call it plainly")
+        return found
 
     def _prompt(self, value: Any, name: str) -> Prompt:
         if isinstance(value, str):
-            return value
+            return self._text(value, name)
+        listed = isinstance(value, Sequence) and not isinstance(value, bytes)
+        if not listed or not all(isinstance(part, Mapping) for part in value[:1]):
+            raise self._fault(f"{name} returned {_kind(value)}, not a text or a list of messages")
         try:
             return checked_messages(value, f"what {name} of the environment {self.name} returned")
         except DataError as error:
             raise EnvironmentFault(str(error)) from error
 
+    def _text(self, value: str, name: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self._fault(f"{name} returned half a character (a lone surrogate)") from None
+        return value
+
     def _number(self, value: Any, name: str = "reward") -> float:
         try:
-            number = float(value)
+            # Of a text it would be a guess whether it is meant.
+            number = float("-" if isinstance(value, str | bytes) else value)
         except (TypeError, ValueError):
             raise self._fault(f"the {name} is {_kind(value)}, not a number") from None
         if not math.isfinite(number):

@@ -8,13 +8,14 @@ class that only a run names is imported on the person's word alone (own_code.py)
 import importlib
 import importlib.util
 import inspect
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from playout.envs.game_text import read
 from playout.errors import ConfigError
-from playout.own_code import load_object, place_of, trust
+from playout.own_code import fault_of, load_object, trust
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
 __all__ = [
@@ -31,6 +32,7 @@ KINDS = ("game", "reasoning_gym", "textarena", "verifiers", "trl")
 """Prefixes, each the name of a module."""
 GOAL_TOLD = "goal_told"
 """A run that has this setting was made when prompts of games could say what wins."""
+MAX_TASKS = 1 << 22  # a generator may have no end
 # A text in quotes, which is left as it is, or a key without a value.
 _EMPTY_VALUE = re.compile(r"""("[^"]*"|'[^']*')|=\s*(?=,|$)""")
 
@@ -105,11 +107,8 @@ def own_environment(
 
     try:
         first = create()
-    except Exception as error:
-        raise ConfigError(
-            f"the environment {name} cannot be made: {type(error).__name__}: {error} "
-            f"({place_of(error)})"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"the environment {name} cannot be made: {fault_of(error)}") from error
     for method in ("reset", "step"):
         if not callable(getattr(first, method, None)):
             raise ConfigError(
@@ -123,13 +122,18 @@ def own_environment(
             return None
         try:
             found = asked(split) if callable(asked) else asked[split]
-        except Exception as error:
+            if found is not None and not isinstance(found, Sequence):
+                found = list(itertools.islice(found, MAX_TASKS + 1))
+        except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"the environment {name} has no tasks for {split}: {type(error).__name__}: "
-                f"{error} ({place_of(error)})"
+                f"the environment {name} has no tasks for {split}; tasks({split!r}) should be a "
+                f"list: {fault_of(error)}"
             ) from error
-        if found is not None and not isinstance(found, Sequence):
-            found = list(found)
+        if found is not None and len(found) > MAX_TASKS:
+            raise ConfigError(
+                f"the environment {name} has more than {MAX_TASKS} tasks for {split}; without "
+                "tasks the seed says what an episode is about"
+            )
         if found is not None and not len(found):
             raise ConfigError(f"the environment {name} has no tasks for {split}")
         return found

@@ -5,15 +5,16 @@ name. Prompts as texts alone are data/records.py's; the reward is a function's.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from playout.errors import DataError
+from playout.rlhf.data.conversations import prompt_of
 from playout.rlhf.data.messages import Prompt, checked_messages
-from playout.rlhf.data.records import read_prompts, split_by_text
-from playout.rlhf.data.rows import SUFFIXES, Source, read_rows, text_field
+from playout.rlhf.data.records import Preference, prompt_key, read_prompts, split_by_text
+from playout.rlhf.data.rows import SUFFIXES, Source, name_of, read_rows
 from playout.rlhf.environments.environment import EnvironmentFactory, Split, Step
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PromptTask",
     "episode_seed",
     "prompt_environment",
+    "prompts_of",
     "read_prompt_tasks",
     "split_prompt_tasks",
 ]
@@ -67,33 +69,51 @@ def prompt_environment(
     return EnvironmentFactory(PROMPTS, PromptEnvironment, tasks)
 
 
-def read_prompt_tasks(source: Source) -> list[dict[str, Any]]:
+def read_prompt_tasks(
+    source: Source, *, check: Callable[[Prompt], object] = lambda prompt: None
+) -> list[dict[str, Any]]:
     """Prompts with all other fields of their rows.
 
     A prompt is the field `prompt` (or `text`), a text or a list of messages, or the field
     `messages`; in a file of plain text, a line.
 
+    Args:
+        source: A file, a folder, `hub:NAME`, or rows (or texts).
+        check: Is given each prompt, and raises DataError for one that cannot be answered.
+
     Raises:
-        DataError: A row has no prompt, or there is no row.
+        DataError: A row has no prompt or one that `check` refuses, or there is no row.
     """
-    plain = isinstance(source, str | os.PathLike) and not str(source).startswith("hub:")
-    if plain and Path(str(source)).suffix not in SUFFIXES and not Path(str(source)).is_dir():
-        return [{"prompt": prompt} for prompt in read_prompts(source)]
-    given = source
-    if not isinstance(source, str | os.PathLike):
-        given = [{"prompt": row} if isinstance(row, str) else row for row in source]
     found = []
-    for where, row in read_rows(given):
-        name = next((key for key in ("prompt", "messages") if isinstance(row.get(key), list)), None)
-        prompt: Prompt = (
-            text_field(row, where, "prompt", "text")
-            if name is None
-            else checked_messages(row[name], f"{where}: {name}")
+    for where, row in _prompt_rows(source):
+        listed = isinstance(row.get("prompt"), list)
+        prompt = (
+            checked_messages(row["prompt"], f"{where}: prompt") if listed else prompt_of(row, where)
         )
+        try:
+            check(prompt)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
         found.append({**row, "prompt": prompt})
     if not found:
-        raise DataError("there are no prompts to answer")
+        raise DataError(f"{name_of(source)} holds no prompts")
     return found
+
+
+def _prompt_rows(source: Source) -> Iterable[tuple[str, dict[str, Any]]]:
+    if not isinstance(source, str | os.PathLike):
+        return read_rows([{"prompt": row} if isinstance(row, str) else row for row in source])
+    path = Path(str(source))
+    if str(source).startswith("hub:") or path.suffix in SUFFIXES or path.is_dir():
+        return read_rows(source)
+    lines = read_prompts(source)
+    return [(f"{path}, prompt {n}", {"prompt": line}) for n, line in enumerate(lines, 1)]
+
+
+def prompts_of(pairs: Iterable[Preference]) -> list[dict[str, Any]]:
+    """The prompts of pairs as rows, each once, in their order; empty ones are left out."""
+    found = {prompt_key(pair.prompt): pair.prompt for pair in pairs if pair.prompt}
+    return [{"prompt": prompt} for prompt in found.values()]
 
 
 def split_prompt_tasks(

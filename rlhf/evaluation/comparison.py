@@ -5,13 +5,15 @@ Scores and win rates are judge.py's.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.messages import Prompt, as_messages
-from playout.rlhf.environments.prompts import read_prompt_tasks
+from playout.rlhf.data.records import read_preferences
+from playout.rlhf.environments.prompts import prompts_of, read_prompt_tasks, split_prompt_tasks
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
@@ -52,7 +54,7 @@ def comparison_of(
         path: A stage that improved a policy, or a whole pipeline.
         opponent: By default the policy that it started from.
         reward: By default the reward that it learned from.
-        prompts: File of prompts; by default the held-out ones of its data.
+        prompts: File of prompts; by default the held-out ones of its own.
         num_prompts: At most so many.
         seed: Of the answers.
         max_new_tokens: Longest answer; 0 takes the run's.
@@ -79,11 +81,9 @@ def comparison_of(
         raise RunError(f"{run.path} learned from no reward; name one with --reward")
     if not reward:
         trust_reward(str(named), run.path)
-    file = prompts or run.config.get("prompts")
     source = str(run.config.get("material", "files"))
-    if not prompts and run.config.get("rows") and run.kind != "rlhf.dpo":
-        file = run.path / str(run.config["rows"])  # prompts that were given from Python
-    rows = read_prompt_tasks(str(file))[:num_prompts] if file else None
+    rows = read_prompt_tasks(prompts) if prompts else _own_rows(run)
+    rows = None if rows is None else rows[:num_prompts]
     asked: list[Prompt] = (
         [*Datasets(source).prompts()[1]] if rows is None else [row["prompt"] for row in rows]
     )
@@ -100,3 +100,17 @@ def comparison_of(
         tasks=rows,
     )
     return Comparison(run.path, policy, other, evaluator)
+
+
+def _own_rows(run: RunDir) -> list[dict[str, Any]] | None:
+    """The prompts of its own that a run held out; None where it took those of playout."""
+    config, is_dpo = run.config, run.kind == "rlhf.dpo"
+    kept = str(run.path / str(config["rows"])) if config.get("rows") else ""
+    file = str(config.get("prompts") or "")
+    if not file and config.get("material") == "files":
+        file = str(config.get("preferences" if is_dpo else "data") or "")
+        if is_dpo:
+            return split_prompt_tasks(prompts_of(read_preferences(kept or file)))[1]
+    if not is_dpo:  # whose rows are pairs
+        file = kept or file
+    return split_prompt_tasks(read_prompt_tasks(file))[1] if file else None

@@ -111,12 +111,17 @@ class ConversationFormat:
                 "the model has no chat template, so it takes plain texts and no messages; start "
                 "from a chat model, or put chat_template.jinja into its folder"
             )
-        return self.template.render(
-            messages,
-            add_generation_prompt=answer,
-            bos_token=self.tokenizer.bos,
-            eos_token=self.tokenizer.end,
-        )
+        try:
+            return self.template.render(
+                messages,
+                add_generation_prompt=answer,
+                bos_token=self.tokenizer.bos,
+                eos_token=self.tokenizer.end,
+            )
+        except DataError as error:  # one of thousands may be what a template does not take
+            said = [m["content"] for m in messages if m["content"] and m["content"] != _ANSWER]
+            ends = f" (the conversation that ends in {said[-1][-60:]!r})" if said else ""
+            raise DataError(f"{error}{ends}") from None
 
     def _after_answer(self, reply: Sequence[Message]) -> list[int]:
         """Tokens behind an assistant's message that `reply` follows."""

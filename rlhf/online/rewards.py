@@ -7,15 +7,17 @@ supervised/reward.py's.
 """
 
 import inspect
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from playout.errors import ConfigError, DataError
-from playout.own_code import load_object, place_of, trust
+from playout.own_code import fault_of, load_object, trust
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.online.episode import Episode
 from torch import Tensor
@@ -133,17 +135,22 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
     arguments, named = _arguments(reward, name, inputs)
     try:
         found: Any = reward(*arguments, **named)
-    except Exception as error:
-        where = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"the reward function {name} raised {where} ({place_of(error)})") from error
-    if isinstance(found, Tensor):
-        found = found.detach().cpu().tolist()
-    try:
-        values = [float(value) for value in found]
-    except (TypeError, ValueError):
+        if isinstance(found, Tensor):
+            found = found.detach().cpu()
+        if isinstance(found, Tensor | np.ndarray):
+            found = found.tolist()
+        elif isinstance(found, Iterator):
+            found = list(itertools.islice(found, len(texts) + 1))
+    except (Exception, SystemExit) as error:
+        raise DataError(f"the reward function {name} raised {fault_of(error)}") from error
+    if inspect.iscoroutine(found):
+        found.close()  # or Python warns that nobody waited for it
+        raise DataError(f"the reward function {name} is asynchronous (async def)")
+    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         raise DataError(
             f"the reward function {name} must return one number a text, not {_kind(found)}"
-        ) from None
+        )
+    values = [_number(value, row, name) for row, value in enumerate(found)]
     if len(values) != len(texts):
         raise DataError(
             f"the reward function {name} returned {len(values)} numbers for {len(texts)} texts"
@@ -154,6 +161,18 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
                 f"the reward function {name} returned {value} for text {row}: {texts[row][:60]!r}"
             )
     return torch.tensor(values, dtype=torch.float32)
+
+
+def _number(value: Any, row: int, name: str) -> float:
+    """One reward; numbers of any library, but no text, of which it would be a guess."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+    try:
+        return float("-" if isinstance(value, str | bytes) else value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"the reward function {name} returned {_kind(value)} for text {row}, not a number"
+        ) from None
 
 
 def _name(reward: RewardFunction) -> str:
@@ -234,6 +253,8 @@ def load_reward(
         weights: float32 or bfloat16, of a model.
     """
     names = reward_names(name)
+    if not names:
+        raise ConfigError(f"{name!r} names no reward: give a run or module:function")
     loaded = [_load_one(part, dtype, device, weights) for part in names]
     if len(loaded) == 1 and not weights_of_rewards:
         return loaded[0]

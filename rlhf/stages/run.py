@@ -18,7 +18,7 @@ from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
 from playout.agents.runs.options import TrainingOptions, open_run
-from playout.errors import PlayoutError, RunError
+from playout.errors import ConfigError, PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import has_adapters
@@ -38,6 +38,7 @@ from playout.rlhf.stages.threads import set_threads
 __all__ = [
     "begin_stage",
     "check_base",
+    "check_usual_data",
     "discarded_unused",
     "evaluation_interval",
     "export_stage",
@@ -57,13 +58,12 @@ ROWS = "rows.jsonl"
 """Rows that were given from Python, in their run: a resumed run reads them there."""
 
 _NEXT = {
-    "sft": "chat|generate",
     "reward": "score",
     "best-of-n": "",
     "classify": "",
 }
 # What is done with a stage's run; of one that leaves only a table, `playout eval` shows it.
-_IMPROVED = "chat|generate|judge"
+_WRITES = "chat|generate"
 
 
 def _next_command(run: RunDir) -> str:
@@ -73,7 +73,10 @@ def _next_command(run: RunDir) -> str:
         return f"playout play {run.path}; playout match {run.path} random"
     if stage == "pretrain" and not run.config.get("encoder"):
         return f"playout rlhf generate {run.path} --prompt TEXT; playout rlhf sft --base {run.path}"
-    command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _IMPROVED)
+    command = "classify --base" if run.config.get("encoder") else _NEXT.get(stage, _WRITES)
+    judged = stage == "all" or run.config.get("reward") or run.config.get("env")
+    if command == _WRITES and judged:
+        command = f"{_WRITES}|judge"
     if stage == "classify" and "labelled" in dict(run.config.get("tasks") or {}).values():
         command = "score"
     return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
@@ -192,6 +195,36 @@ def stage_source(
     if not path.exists():
         raise RunError(f"{path} is gone, and this run was given its data from Python")
     return path
+
+
+def check_usual_data(
+    command: TrainingOptions, data: str, base: str, *, what: str, flag: str = "--data"
+) -> None:
+    """See whether a stage that names no data of its own may take those that come with playout.
+
+    They are movie reviews. A model that playout pretrained goes on with them; whoever starts from
+    one that was published, or that speaks in turns, asks for them by their name.
+
+    Args:
+        command: The stage's command.
+        data: Its `--data`; real and synthetic are names of them.
+        base: What the stage starts from.
+        what: What it would learn from, in an error.
+        flag: The option that names a file of it.
+
+    Raises:
+        ConfigError: They have to be asked for.
+    """
+    if data != "auto" or command.resume is not None:
+        return
+    folder = model_folder(base)
+    ours = any(RunDir.is_run(path) for path in (Path(base), folder, folder.absolute().parent))
+    if ours and Tokenizer.load(folder).template is None:
+        return
+    raise ConfigError(
+        f"name {what}: {flag} FILE, or --data real for the movie reviews that come with playout, "
+        f"which {base} was not made for"
+    )
 
 
 @contextlib.contextmanager

@@ -127,7 +127,9 @@ class DPOTrainer(SupervisedTrainer):
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.talk = talk or conversation_format(tokenizer)
         self.rows, self.targets = self._encode(pairs)
-        self.heldout = self._encode(heldout) if heldout else None
+        self.heldout = self._encode(heldout) if heldout and heldout is not pairs else None
+        if heldout is pairs:  # what is cut of them is said once
+            self.heldout = self.rows, self.targets
         self.prompts = list({prompt_key(pair.prompt): pair.prompt for pair in heldout}.values())
         if self.heldout is not None:
             self.best_metric = "eval/neg_loss"

@@ -118,7 +118,13 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.agents.runs.reporting import write_json
     from playout.errors import ConfigError
     from playout.rlhf.data.datasets import Datasets, choose_source
-    from playout.rlhf.stages.run import check_base, discarded_unused, mark_finished, open_stage
+    from playout.rlhf.stages.run import (
+        check_base,
+        check_usual_data,
+        discarded_unused,
+        mark_finished,
+        open_stage,
+    )
     from playout.rlhf.supervised.classify import make_task
 
     if command.from_run or command.reports:
@@ -126,6 +132,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
     sources = _sources(command, rows)
+    if not sources:
+        check_usual_data(command, command.data, command.base, what="labelled texts")
     # Runs of earlier versions learned both tasks, whichever they were given.
     old = command.resume is not None and "tasks" not in RunDir.open(command.resume).config
     if old and command.data in SOURCES:

@@ -247,7 +247,8 @@ def _measured_by_reward(
     from playout.rlhf.supervised.dpo import DPOTrainer
 
     config = _config(command)
-    stage = open_policy_stage(command, "dpo", reward_fn, rows, environment)
+    asked = _asked(command, pairs)
+    stage = open_policy_stage(command, "dpo", reward_fn, rows, environment, asked)
     path = stage.run.path / "pairs.jsonl"
 
     def make_pairs() -> None:
@@ -275,6 +276,19 @@ def _measured_by_reward(
         talk=talk,
     )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)
+
+
+def _asked(command: Command, pairs: list[Preference] | None) -> list[Row]:
+    """The prompts of given pairs, on which the policy is measured where no others are named."""
+    from playout.agents.runs.directory import RunDir
+    from playout.rlhf.environments.prompts import prompts_of
+
+    if pairs is None or command.data != "auto":
+        return []
+    # Runs of earlier versions were measured on beginnings of reviews, and go on with them.
+    if command.resume and RunDir.open(command.resume).config.get("material") != "files":
+        return []
+    return prompts_of(pairs)
 
 
 def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preference]:

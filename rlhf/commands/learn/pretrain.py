@@ -141,6 +141,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.model.sharding import whole_model
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import (
+        check_usual_data,
         discarded_unused,
         mark_finished,
         open_stage,
@@ -163,6 +164,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
             raise DataError("there are too few texts to hold some out; give at least a few dozen")
     elif (source := stage_source(command, file, rows)) != "":
         own = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text], tell=notes.append)
+    elif command.base and mixed is None:
+        check_usual_data(command, command.data, command.base, what="texts", flag="--text")
     run = open_stage(
         command,
         "pretrain",

@@ -95,6 +95,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
         begin_stage,
+        check_usual_data,
         discarded_unused,
         mark_finished,
         say_all,
@@ -111,6 +112,11 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         raise ConfigError("give --preferences or --rated, not both")
     named = command.preferences or " ".join(command.rated)
     file = data_file(command.data, named, "--preferences or --rated")
+    source = "" if command.rated else stage_source(command, file, rows)
+    if not command.rated and source == "":
+        check_usual_data(
+            command, command.data, command.base, what="votes", flag="--preferences FILE or --rated"
+        )
     numbers = recipe(command.size)
     model, tokenizer = load_model(
         command.base,
@@ -130,7 +136,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     own, notes = None, list[str]()
     if command.rated:
         own = _rated(Datasets("files"), command.rated)
-    elif (source := stage_source(command, file, rows)) != "":
+    elif source != "":
         own = _compared(command, tokenizer, source, notes.append)
     run = begin_stage(
         command,

@@ -50,7 +50,8 @@ class Command(
     """Run or Hugging Face folder of the pretrained model."""
     data: Data = "auto"
     """Demonstrations: .jsonl, .json, .csv, .parquet or a folder, with `messages`, or with `prompt`
-    and `response` (or `completion`); by default beginnings of reviews, real or synthetic."""
+    and `response` (or `completion`); by default beginnings of reviews, real or synthetic, which a
+    published or a chat model gets only by name."""
     demonstrations: OptionalFile = ""
     """The same as --data FILE."""
     steps: int = 0
@@ -95,6 +96,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.stages.run import (
         begin_stage,
+        check_usual_data,
         discarded_unused,
         export_stage,
         mark_finished,
@@ -114,6 +116,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     numbers, device = recipe(command.size), resolve_device(command.device)
     file = data_file(command.data, command.demonstrations, "--demonstrations")
     source = stage_source(command, file, rows)
+    if source == "":
+        check_usual_data(command, command.data, command.base, what="demonstrations")
     # Runs of earlier versions divided their own data by answers, and go on with the same ones.
     old = command.resume is not None and "split" not in RunDir.open(command.resume).config
     by = "response" if old else "prompt"

@@ -32,6 +32,9 @@ class Command(ModelOptions):
     """With --json: every scored token with its text and log-probability."""
     document: bool = False
     """Take a file of plain text as a single document."""
+    chat: bool = False
+    """Of a chat model: a plain prompt is a user's message and what follows its answer, as `sft`
+    learns them, and not one text."""
     max_length: int = 0
     """Tokens that are read at once; 0 takes the model's context."""
     stride: int = 0
@@ -62,7 +65,9 @@ def main(command: Command) -> int:
     weights = held_type(command.weights)
     model, tokenizer = load_model(command.run, device=device, weights=weights)
     talk = conversation_format(tokenizer)
-    texts = [as_scored(talk, *_parts(row, where), where) for where, row in given]
+    if command.chat and not talk.speaks_in_turns:
+        raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
+    texts = [as_scored(talk, *_parts(row, where, chat=command.chat), where) for where, row in given]
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)
     start = time.perf_counter()
     with decoding_threads(model, min(tokens, 8192), command.threads):
@@ -107,11 +112,22 @@ def _read(path: Path, document: bool) -> Rows:
     return [(f"{path}, text {n}", {"text": text}) for n, text in enumerate(read_texts(path), 1)]
 
 
-def _parts(row: dict[str, Any], where: str) -> tuple[Prompt, str | None]:
+def _parts(row: dict[str, Any], where: str, *, chat: bool = False) -> tuple[Prompt, str | None]:
     """A row as what is read and, of an answer, what is scored."""
-    from playout.rlhf.data.conversations import join_texts, prompt_of
+    from playout.rlhf.data.messages import as_messages
+
+    prompt, answer = _read_parts(row, where)
+    if not chat or answer is None or not isinstance(prompt, str):
+        return prompt, answer
+    return as_messages(prompt), answer.strip()
+
+
+def _read_parts(row: dict[str, Any], where: str) -> tuple[Prompt, str | None]:
+    from playout.rlhf.data.conversations import demonstration_parts, join_texts, prompt_of
     from playout.rlhf.data.rows import text_field
 
+    if "instruction" in row and "prompt" not in row:
+        return demonstration_parts(row, where)[:2]
     names = [name for name in ("response", "completion") if row.get(name) is not None]
     if not names and "prompt" not in row and "messages" not in row and "conversations" not in row:
         return text_field(row, where, "text", empty=True), None
@@ -125,7 +141,16 @@ def _item(
     row: dict[str, Any], likelihood: Likelihood, tokenizer: Tokenizer | None
 ) -> dict[str, Any]:
     """What is written of one text."""
-    names = ("text", "prompt", "messages", "response", "completion")
+    names = (
+        "text",
+        "prompt",
+        "messages",
+        "response",
+        "completion",
+        "instruction",
+        "input",
+        "output",
+    )
     item = {name: row[name] for name in names if name in row}
     item |= {
         name: round(value, 6) if isinstance(value, float) else value

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from playout.errors import ConfigError
-from playout.own_code import load_object, place_of
+from playout.own_code import fault_of, load_object
 from playout.rlhf.data.rows import read_rows
 from playout.rlhf.environments.adaptors.options import Options
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Split, Step
@@ -204,8 +204,7 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
     try:
         first = kind(**taken.left)
     except Exception as error:
-        fault = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{where} cannot be made: {fault} ({place_of(error)})") from error
+        raise ConfigError(f"{where} cannot be made: {fault_of(error)}") from error
     if not callable(getattr(first, "reset", None)):
         raise ConfigError(f"{where} has no method reset")
     tools = tools_of(first)

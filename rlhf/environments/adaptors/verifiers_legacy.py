@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from playout.errors import ConfigError
-from playout.own_code import place_of
+from playout.own_code import fault_of
 from playout.rlhf.environments.adaptors.suspended import Ask, Suspended
 from playout.rlhf.environments.environment import EnvironmentFactory, Prompt, Split, Step
 
@@ -111,8 +111,7 @@ def make_legacy(
     try:
         inner = loader(**options)
     except Exception as error:
-        fault = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigError(f"{where} cannot be made: {fault} ({place_of(error)})") from error
+        raise ConfigError(f"{where} cannot be made: {fault_of(error)}") from error
     if not hasattr(inner, "rollout") or not hasattr(inner, "rubric"):
         raise ConfigError(f"{where}: load_environment gives no environment of verifiers")
     library = package

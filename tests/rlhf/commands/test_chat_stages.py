@@ -117,6 +117,25 @@ def test_plain_prompts_are_a_users_messages_in_stages_that_sample_unless_they_st
         assert lines and (all(lines) if not plain else not all(lines))
 
 
+def test_the_best_of_some_answers_to_a_user_is_found_with_the_data_of_the_row(
+    chat, tmp_path, monkeypatch
+):
+    (tmp_path / "counts_letters.py").write_text(
+        "def most(prompts, answers, letter):\n"
+        "    assert all(prompt[-1]['role'] == 'user' for prompt in prompts)\n"
+        "    return [answer.count(a) for answer, a in zip(answers, letter)]\n"
+    )
+    (tmp_path / "asked.jsonl").write_text(
+        "".join(json.dumps({"prompt": word, "letter": word[0]}) + "\n" for word in WORDS)
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--base", str(chat), "--prompts", "asked.jsonl", "--reward", "counts_letters:most"]
+    words += ["--sizes", "1", "4", "--max-new-tokens", "6", "--size", "tiny", "--run", "run"]
+    assert main(["rlhf", "best-of-n", *words]) == 0
+    one, four = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert four["reward"] >= one["reward"] and (one["n"], four["n"]) == (1, 4)
+
+
 def test_a_reward_model_and_dpo_learn_from_conversations(chat, tmp_path):
     pairs = [
         {"chosen": [say("user", f"{a} {b}"), say("assistant", "sat")],

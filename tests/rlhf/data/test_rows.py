@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playout.errors import DataError
 from playout.rlhf.data.records import (
+    read_asked,
     read_demonstrations,
     read_preferences,
     read_prompts,
@@ -14,6 +15,7 @@ from playout.rlhf.data.records import (
     read_texts,
 )
 from playout.rlhf.data.rows import read_rows, write_rows
+from playout.rlhf.environments.prompts import read_prompt_tasks
 
 ROWS = [{"prompt": "2+2=", "response": "4"}, {"prompt": "the sky is", "response": " blue"}]
 
@@ -52,6 +54,21 @@ def test_of_a_folder_with_splits_the_one_for_training_is_read(tmp_path):
     assert read_texts(tmp_path) == ["train"]
     with pytest.raises(DataError, match=r"holds no \.jsonl, \.json, \.csv, \.parquet file"):
         list(read_rows(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty"))
+
+
+def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_path):
+    says = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    rows = [
+        {"messages": says, "prompt": None, "response": None},
+        {"messages": None, "conversations": None, "prompt": "p", "response": "r"},
+        {"messages": None, "instruction": "i", "input": None, "output": "o"},
+    ]
+    found = [(item.prompt, item.response) for item in read_demonstrations(rows)]
+    assert found == [((says[0],), "a"), ("p", "r"), ("i", "o")]
+    assert [prompt for prompt, _ in read_asked(rows[:2])] == [tuple(says), "p"]
+    assert [row["prompt"] for row in read_prompt_tasks(rows[:2])] == [tuple(says), "p"]
+    with pytest.raises(DataError, match=r"row 1: messages: a conversation is a list .*, not null"):
+        read_demonstrations([{"messages": None}])
 
 
 def test_python_lists_serve_every_reader():

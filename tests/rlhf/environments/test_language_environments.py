@@ -1,12 +1,17 @@
 """Environments by name: a class of one's own, its options and tasks, what is refused."""
 
+import warnings
+
 import pytest
-from playout.errors import ConfigError
+from playout.errors import ConfigError, EnvironmentFault
 from playout.own_code import trust_words
+from playout.rlhf.environments import load
+from playout.rlhf.environments.checked import CheckedEnvironment
 from playout.rlhf.environments.environment import Environment
 from playout.rlhf.environments.load import (
     code_of,
     load_environment,
+    own_environment,
     read_options,
     trust_language_environment,
 )
@@ -82,3 +87,65 @@ def test_code_that_only_a_run_names_is_imported_on_a_word_alone(module):
         trust_language_environment(f"{module}:Guess", "runs/x")
     trust_language_environment("game:connect_four", "runs/x")
     assert trust_words({"env": "game:hex", "reward": "a:f,b:g"}) == " --trust a --trust b"
+
+
+class Asks:
+    """Asks once; what else it does is what a test sets."""
+
+    def reset(self, task, seed):
+        return "?"
+
+    def step(self, answer):
+        return None, 1.0, True
+
+
+def asks(**methods):
+    return own_environment(type("Odd", (Asks,), methods))
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"step": lambda self, answer: (None, "1", True)}, "the reward is '1', not a number"),
+        ({"step": lambda self, answer: (1.0,)}, r"returned 1 values, not \(reply, reward, done\)"),
+        ({"step": lambda self: None}, r"step raised TypeError: .* were given$"),
+        ({"reset": lambda self, task, seed: None}, "reset returned NoneType, not a text or a list"),
+        ({"reset": lambda self, task, seed: ("obs", {})}, "reset returned tuple, not a text or a"),
+        ({"reset": lambda self, task, seed: "\ud800"}, "reset returned half a character"),
+        ({"answers": lambda self: []}, "answers returned an empty list"),
+    ],
+)
+def test_what_breaks_the_contract_is_said_in_the_environments_own_words(methods, message):
+    held = CheckedEnvironment(asks(**methods))
+    with pytest.raises(EnvironmentFault, match=message):
+        assert held.reset(None, 0) == "?"
+        held.answers()
+        held.step("a")
+
+
+def test_an_asynchronous_step_is_named_and_leaves_no_warning():
+    async def step(self, answer):
+        return None, 1.0, True
+
+    held = CheckedEnvironment(asks(step=step))
+    held.reset(None, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(EnvironmentFault, match="step is asynchronous"):
+            held.step("a")
+
+
+def test_tasks_may_come_one_by_one_but_have_an_end(monkeypatch):
+    def tasks(make):
+        return asks(tasks=staticmethod(lambda split: make())).tasks("train")
+
+    assert tasks(lambda: (n for n in range(3))) == [0, 1, 2] and tasks(lambda: None) is None
+    monkeypatch.setattr(load, "MAX_TASKS", 1000)
+    for make, message in (
+        (lambda: iter(int, 1), "more than 1000 tasks"),
+        (lambda: iter(()), "no tasks for train"),
+        (lambda: 5, "should be a list: TypeError: 'int' object is not iterable$"),
+        (lambda: exit(3), r"should be a list: SystemExit: 3 \(.*test_language_environments"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            tasks(make)

@@ -197,7 +197,7 @@ def hang():
         (faulty(lambda: (None, 1.0)), "returned 2 values"),
         (faulty(lambda: None), "step returned NoneType"),
         (faulty(lambda: (None, 1.0, False)), "neither a reply nor done"),
-        (faulty(lambda: (3, 1.0, False)), "conversation is a list of messages, not int"),
+        (faulty(lambda: (3, 1.0, False)), "step returned 3, not a text or a list of messages"),
         (faulty(hang), r"step took longer than 0\.2 s"),
     ],
 )

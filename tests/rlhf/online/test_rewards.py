@@ -1,5 +1,8 @@
 """Reward functions by the names of their parameters, several with weights, faults located."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from playout.errors import ConfigError, DataError
@@ -73,6 +76,58 @@ def test_several_rewards_add_up_by_their_weights(tmp_path, monkeypatch):
         checked_rewards(load_reward("two_rewards:wrong"), INPUTS)
     with pytest.raises(ConfigError, match="--trust never_seen"):
         trust_reward("two_rewards:long,never_seen:right", "runs/x")
+
+
+def test_numbers_of_any_library_are_rewards_and_nothing_else_is():
+    one = torch.ones(2, requires_grad=True)
+    for found in (
+        [True, np.float32(1.0)],
+        np.ones(2),
+        one,
+        [one[0], np.array(1.0)],
+        (x for x in (1, 1)),
+    ):
+        assert checked_rewards(lambda texts, found=found: found, INPUTS).tolist() == [1.0, 1.0]
+    for wrong, message in (
+        (["1.0", "2"], r"wrong returned '1\.0' for text 0, not a number"),
+        ([1.0, None], "wrong returned NoneType for text 1, not a number"),
+        (np.ones((2, 1)), "wrong returned list for text 0, not a number"),
+        ([float("inf"), 0.0], "wrong returned inf for text 0"),
+        (iter([1.0] * 9), "wrong returned 3 numbers for 2 texts"),
+        ({"a": 1.0, "b": 2.0}, "one number a text, not dict"),
+        (1.0, "one number a text, not 1.0"),
+        (None, "one number a text, not NoneType"),
+    ):
+
+        def reward(texts, wrong=wrong):
+            return wrong
+
+        reward.__name__ = "wrong"
+        with pytest.raises(DataError, match=message):
+            checked_rewards(reward, INPUTS)
+
+
+def test_a_function_that_leaves_or_waits_is_named_and_ends_nothing():
+    def leaves(texts):
+        raise SystemExit(3)
+
+    def breaks_off(texts):
+        yield 1.0
+        raise KeyError("label")
+
+    async def waits(texts):
+        return [1.0, 1.0]
+
+    with pytest.raises(DataError, match=r"leaves raised SystemExit: 3 \(.*test_rewards\.py, line"):
+        checked_rewards(leaves, INPUTS)
+    with pytest.raises(DataError, match="breaks_off raised KeyError: 'label'"):
+        checked_rewards(breaks_off, INPUTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="waits is asynchronous"):
+            checked_rewards(waits, INPUTS)
+    with pytest.raises(ConfigError, match="',' names no reward"):
+        load_reward(",")
 
 
 def test_an_episode_is_text_and_messages_at_once():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,3 +116,26 @@ def test_the_command_writes_every_text_and_their_mean(model, tmp_path, capsys):
     command[-1] = str(file)
     assert main(command) == 2
     assert "line 1: there is no field 'text'" in capsys.readouterr().err
+
+
+def test_rows_in_the_forms_that_sft_reads_are_measured_as_it_learned_them(model, tmp_path, capsys):
+    folder, file, out = (tmp_path / name for name in ("model", "rows.jsonl", "out.json"))
+    export_model(folder, model, TOKENIZER)
+    rows = [
+        {"messages": TALK[:2]},
+        {"prompt": "the cat", "response": " sat"},
+        {"instruction": "the", "input": "cat", "output": "sat"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["rlhf", "perplexity", str(folder), "--texts", str(file), "--json", str(out)]
+    words += ["--dtype", "float32"]
+    assert main(words) == 0
+    plain = json.loads(out.read_text())["texts"]
+    assert main([*words, "--chat"]) == 0
+    asked = json.loads(out.read_text())["texts"]
+    assert asked[0]["loss"] == asked[1]["loss"] == plain[0]["loss"] != plain[1]["loss"]
+    assert asked[2]["bytes"] == asked[0]["bytes"] == 3 and asked[2]["input"] == "cat"
+    words[2] = str(Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain")
+    capsys.readouterr()
+    assert main([*words, "--chat"]) == 2
+    assert "has no chat template" in capsys.readouterr().err

@@ -209,7 +209,7 @@ def test_scores_that_cannot_be_normalised_are_refused(tokenizer):
         (lambda texts: [float("nan")] * len(texts), "nan for text 0"),
         (lambda texts: [0.0], "1 numbers for 2"),
         (lambda texts: 3, "one number a text, not 3"),
-        (lambda texts: ["x", "y"], "one number a text"),
+        (lambda texts: ["x", "y"], "returned 'x' for text 0, not a number"),
         (lambda texts: 1 / 0, "raised ZeroDivisionError"),
     ],
 )

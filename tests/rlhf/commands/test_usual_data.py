@@ -1,0 +1,148 @@
+"""Movie reviews are nobody's data by accident; stages measure on the prompts that they were given.
+
+A published or a chat model is not trained on what comes with playout because a flag was forgotten.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import playout
+import pytest
+from playout.cli import main
+from playout.rlhf.evaluation.comparison import comparison_of
+from playout.rlhf.model.folder import export_model
+from small_language import chat_tokenizer, small_model
+
+BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+FEW = {"size": "tiny", "dtype": "float32", "quiet": True, "lora_rank": 1}
+PAIRS = [
+    {"prompt": f"the {word}", "chosen": " sat", "rejected": " cat"} for word in ("cat", "user")
+]
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    """The folder of an untrained chat model."""
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = chat_tokenizer("chatml")
+    export_model(folder, small_model(tokenizer), tokenizer)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["sft"], "name demonstrations: --data FILE"),
+        (["reward"], "name votes: --preferences FILE or --rated FILE"),
+        (["classify"], "name labelled texts: --data FILE"),
+        (["pretrain"], "name texts: --text FILE"),
+        (["grpo", "--reward", "builtins:len"], "name prompts: --prompts FILE"),
+        (["rlhf", "--reward", "builtins:len"], "name prompts: --prompts FILE"),
+        (["dpo", "--reward", "builtins:len"], "name prompts: --prompts FILE"),
+        (["best-of-n", "--reward", "builtins:len"], "name prompts: --prompts FILE"),
+    ],
+)
+def test_a_chat_model_learns_from_reviews_by_their_name_only(words, flag, chat, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["rlhf", *words, "--base", str(chat), "--run", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert flag in error and "--data real" in error and error.count("\n") == 1
+    assert not run.exists()
+
+
+def test_a_model_of_playouts_goes_on_with_reviews_and_any_model_where_they_are_named(
+    chat, tmp_path
+):
+    few = ["--size", "tiny", "--steps", "1", "--batch", "2", "--dtype", "float32", "--quiet"]
+    few += ["--data", "synthetic"]
+    assert main(["rlhf", "sft", "--base", str(chat), "--run", f"{tmp_path}/a", *few]) == 0
+    assert main(["rlhf", "sft", "--base", str(BASE), "--run", f"{tmp_path}/b", *few]) == 0
+    assert main(["rlhf", "sft", "--resume", f"{tmp_path}/a", "--quiet"]) == 0
+    # A folder that no run holds is somebody else's, and so is one that a stage made of it.
+    bare = tmp_path / "bare"
+    bare.symlink_to(BASE / "model")
+    assert main(["rlhf", "sft", "--base", str(bare), "--run", f"{tmp_path}/c"]) == 2
+    assert main(["rlhf", "sft", "--base", f"{tmp_path}/a", "--run", f"{tmp_path}/c"]) == 2
+    assert not (tmp_path / "c").exists()
+
+
+def test_dpo_with_a_reward_is_measured_on_the_prompts_of_its_pairs(chat, tmp_path):
+    seen = []
+
+    def reward(prompts):
+        seen.extend(prompt[-1]["content"] for prompt in prompts)
+        return [float(len(prompt)) for prompt in prompts]
+
+    few = {"steps": 1, "batch": 2, "max_new_tokens": 3, **FEW}
+    run = playout.dpo(chat, PAIRS, reward_fn=reward, run=tmp_path / "run", **few)
+    assert set(seen) == {"the cat", "the user"} and run.config["material"] == "files"
+
+
+@pytest.mark.parametrize("stage", ["grpo", "dpo"])
+def test_policies_are_compared_on_prompts_of_their_own(stage, chat, tmp_path, monkeypatch):
+    rows = [
+        *PAIRS,
+        *({**PAIRS[0], "prompt": f"the {a} {b}"} for a in "cats" for b in "abcdefghijklm"),
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "lengths_of_texts.py").write_text(
+        "def size(texts):\n    return [*map(len, texts)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", str(file), "--reward", "lengths_of_texts:size", "--run", "run", "--quiet"]
+    words += ["--size", "tiny", "--dtype", "float32", "--max-new-tokens", "3", "--lora-rank", "1"]
+    words += ["--updates", "1"] if stage == "grpo" else ["--steps", "1"]
+    words += ["--batch", "2"] if stage == "dpo" else ["--batch", "4", "--group", "2"]
+    assert main(["rlhf", stage, "--base", str(chat), *words]) == 0
+    asked = comparison_of(Path("run")).evaluator.prompts
+    texts = {prompt[-1]["content"] for prompt in asked}
+    assert texts < {row["prompt"] for row in rows} and 0 < len(texts) < len(rows) / 2
+
+
+def test_a_pair_whose_prompt_has_no_room_is_learned_and_not_measured(chat, tmp_path, capsys):
+    rows = [*PAIRS, {**PAIRS[0], "prompt": "cat " * 200}]
+    few = {
+        "steps": 1,
+        "batch": 2,
+        "max_new_tokens": 3,
+        "reward_fn": lambda texts: [1.0] * len(texts),
+    }
+    playout.dpo(chat, rows, run=tmp_path / "run", **few, **FEW)
+    assert "1 of 3 prompts leave no room for an answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["grpo", "rlhf", "dpo"])
+@pytest.mark.parametrize("base", ["chat", "plain"])
+def test_every_prompt_without_room_is_found_at_the_start_by_its_line(
+    stage, base, chat, tmp_path, capsys
+):
+    file = tmp_path / "asked.jsonl"
+    lines = [{"prompt": "the cat"}] * 3 + [{"prompt": "cat " * 200}]
+    file.write_text("\n\n".join(json.dumps(line) for line in lines))
+    words = ["--base", str(chat if base == "chat" else BASE), "--prompts", str(file)]
+    words += ["--reward", "statistics:mean", "--max-new-tokens", "3", "--run", f"{tmp_path}/run"]
+    assert main(["rlhf", stage, *words, "--size", "tiny"]) == 2
+    error = capsys.readouterr().err
+    assert f"{file}, line 7: the prompt has" in error and "there is room for 125" in error
+    assert error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_row_that_the_template_refuses_is_named(chat, tmp_path, capsys):
+    folder = tmp_path / "strict"
+    shutil.copytree(chat, folder, ignore=shutil.ignore_patterns("MANIFEST.json"))
+    rule = "{% if messages[0].content == 'b' %}{{ raise_exception('no b') }}{% endif %}x"
+    (folder / "chat_template.jinja").write_text(rule)
+    rows = [
+        {"prompt": word, "chosen": "sat", "rejected": "cat", "response": "sat"} for word in "ab"
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = ["--run", f"{tmp_path}/run"]
+    for words in (["sft", "--data"], ["dpo", "--preferences"], ["grpo", "--prompts"]):
+        extra = ["--reward", "statistics:mean"] if words[0] == "grpo" else []
+        assert main(["rlhf", *words, str(file), "--base", str(folder), *extra, *run]) == 2
+        error = capsys.readouterr().err
+        assert "no b (the conversation that ends in 'b')" in error and error.count("\n") == 1
+    assert f"{file}, line 2: the chat template" in error and not (tmp_path / "run").exists()
