@@ -78,6 +78,7 @@ class GtpEngine:
             "final_status_list": lambda words: gtp_go.final_status_list(self.state, words),
             "fixed_handicap": lambda words: gtp_go.fixed_handicap(self, words),
             "genmove": self._genmove,
+            "get_komi": self._get_komi,
             "known_command": lambda words: str(" ".join(words) in self._commands).lower(),
             "komi": self._komi,
             "list_commands": lambda words: "\n".join(sorted(self._commands)),
@@ -89,6 +90,7 @@ class GtpEngine:
             "quit": self._quit,
             "reg_genmove": self._reg_genmove,
             "set_free_handicap": lambda words: gtp_go.set_free_handicap(self, words),
+            "stop": lambda words: "",  # KataGo's: any line ends an analysis
             "showboard": lambda words: "\n" + str(self.state).rstrip(),
             "time_left": self._time_left,
             "time_settings": self._time_settings,
@@ -127,7 +129,7 @@ class GtpEngine:
     @property
     def moves(self) -> list[int]:
         """All actions so far, those that passed for a colour out of turn included."""
-        return [action for actions in self._steps for action in actions]
+        return [action for actions in self.steps for action in actions]
 
     def _take(self, player: Player, game: NativeGame) -> None:
         self.player, self.game = player, game
@@ -138,7 +140,7 @@ class GtpEngine:
     def reset(self) -> None:
         """A game begins."""
         self.states = [self.game.initial_state()]
-        self._steps: list[list[int]] = []  # the actions of each move: two where a colour passed
+        self.steps: list[list[int]] = []  # the actions of each move: two where a colour passed
 
     def begin_at(self, game: NativeGame, start: str | None, actions: list[int]) -> None:
         """Another game begins, at a position given as text or the first, and goes on by moves.
@@ -161,13 +163,13 @@ class GtpEngine:
             self.player.observe(StateBatch.from_states([state]), np.array([action], np.int32))
             state = state.apply(action)
         self.states.append(state)
-        self._steps.append(actions)
+        self.steps.append(actions)
 
     def passed_to(self, colour: int) -> tuple[State, list[int]]:
         """The position with this colour to move, and the pass that brings that about, if any."""
+        if self.state.is_terminal:
+            gtp_go.play_on(self)
         state = self.state
-        if state.is_terminal:
-            raise Refused("the game is over")
         if state.to_play == colour:
             return state, []
         action = pass_action(state)
@@ -257,7 +259,7 @@ class GtpEngine:
         if len(self.states) == 1:
             raise Refused("cannot undo")
         self.states.pop()
-        self._steps.pop()
+        self.steps.pop()
         return ""
 
     def _clear_board(self, words: list[str]) -> str:
@@ -283,12 +285,17 @@ class GtpEngine:
         if "komi" not in self.game.params or komi == self.game.params["komi"]:
             return ""
         game = remade(self.game, komi=komi)
-        steps, clocks = self._steps, self._clocks
+        steps, clocks = self.steps, self._clocks
         self._take(self._remake(game), game)
         self._clocks = clocks
         for actions in steps:
             self.step(actions)
         return ""
+
+    def _get_komi(self, words: list[str]) -> str:
+        if "komi" not in self.game.params:
+            raise Refused(f"{self.game.name} has no komi")
+        return f"{self.game.params['komi']:g}"
 
     def _for_game(self, game: NativeGame) -> Player:
         """The player for another size or komi, where it is not tied to one or says how."""

@@ -42,6 +42,31 @@ def final_score(state: State) -> str:
     return "0" if first == 0 else f"{'B' if first > 0 else 'W'}+{abs(first):g}"
 
 
+def play_on(engine: GtpEngine) -> None:
+    """Takes a game up again that two passes have ended: they then have been no moves.
+
+    Players do so who do not agree on what is dead. Each pass stays a step to be undone.
+
+    Raises:
+        GameError: The game is over for another reason.
+    """
+    passing = pass_action(engine.states[0])
+    if passing is None or engine.moves[-2:] != [passing, passing]:
+        raise GameError("the game is over")
+    steps, left = [list(actions) for actions in engine.steps], 2
+    for actions in reversed(steps):
+        while left and actions:
+            actions.pop()
+            left -= 1
+    states = engine.states[:1]
+    for actions in steps:
+        state = states[-1]
+        for action in actions:
+            state = state.apply(action)
+        states.append(state)
+    engine.states, engine.steps = states, steps
+
+
 def final_status_list(state: State, words: list[str]) -> str:
     """Stones of a status, one group a line: all are alive, as the rules count."""
     if len(words) != 1 or words[0].lower() not in _STATUSES:
@@ -149,8 +174,9 @@ def load_sgf(engine: GtpEngine, words: list[str]) -> str:
     ):
         raise GameError("syntax error: the name of a file expected, and a move number")
     from playout.envs.records.sgf import from_sgf
+    from playout.envs.records.sgf_tree import decoded
 
-    text = _allowed_file(engine.files, words[0]).read_text(encoding="utf-8", errors="replace")
+    text = decoded(_allowed_file(engine.files, words[0]).read_bytes())
     try:
         record = next(iter(from_sgf(text)), None)
     except PlayoutError as error:

@@ -6,6 +6,8 @@ chess programs are called. Leaves out the protocols.
 
 from __future__ import annotations
 
+import re
+
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, IllegalActionError
@@ -28,6 +30,30 @@ def in_uci(state: State) -> State:
         return state
     twin = find_game(state.game.name, **{**state.game.params, "notation": "uci"})
     return twin.from_bytes(state.to_bytes(), check=False)
+
+
+def played_on(state: State) -> State:
+    """The position to go on from where nobody has claimed the draw that our rules see in it.
+
+    In chess a third repetition and fifty quiet moves end a game only if somebody says so, and many
+    programs play on. Positions before are then forgotten; any other end stays one.
+    """
+    if not state.is_terminal or state.game.name != "chess":
+        return state
+    after = read_position(state.game, state.text)
+    return state if after.is_terminal else after
+
+
+def read_position(game: NativeGame, text: str) -> State:
+    """A position by its text; one of chess goes on where fifty quiet moves are over (`played_on`).
+
+    Raises:
+        GameError: It is no position.
+    """
+    words = text.split()
+    if game.name == "chess" and len(words) > 4 and re.fullmatch(r"1[0-9][0-9]", words[4]):
+        words[4] = "99"
+    return game.from_text(" ".join(words))
 
 
 def pass_action(state: State) -> int | None:

@@ -20,8 +20,15 @@ from playout.agents.players.analysis import move_texts
 from playout.agents.players.player import Player
 from playout.agents.players.protocols.clock import MARGIN, MOVES_LEFT, share
 from playout.agents.players.protocols.lines import LineReader, cleaned
-from playout.agents.players.protocols.moves import in_uci, read_move, variant_of
+from playout.agents.players.protocols.moves import (
+    in_uci,
+    played_on,
+    read_move,
+    read_position,
+    variant_of,
+)
 from playout.agents.players.protocols.thinking import Candidate, Limits, Thinker, Thought
+from playout.envs.checks.counts import perft
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
@@ -176,10 +183,11 @@ class UciEngine:
         if head[:1] == ["startpos"] and len(head) == 1:
             state = self.game.initial_state()
         elif head[:1] == ["fen"] and len(head) > 1:
-            state = self.game.from_text(" ".join(head[1:]))
+            state = read_position(self.game, " ".join(head[1:]))
         else:
             raise ConfigError("write it as: position startpos|fen TEXT [moves MOVE ...]")
         actions = []
+        whole, state = head[0] == "startpos", played_on(state)
         for ply, move in enumerate(moves, 1):
             try:
                 if state.is_terminal:
@@ -188,9 +196,11 @@ class UciEngine:
             except IllegalActionError as error:
                 raise ConfigError(f"move {ply} ({move[:20]}): {error}") from None
             actions.append(action)
-            state = state.apply(action)
+            after = state.apply(action)
+            state = played_on(after)
+            whole = whole and state is after
         self._begin(state)
-        self.moves, self._from_start = actions, head[0] == "startpos"
+        self.moves, self._from_start = actions, whole
 
     def _go(self, words: list[str]) -> None:
         if "ponder" in words:
@@ -199,7 +209,13 @@ class UciEngine:
             return
         if self.state.is_terminal:
             self.emit("info string the game is over")
+            if self.game.name == "chess":  # the side to move is mated, or it is a draw
+                score = "mate 0" if self.state.returns.any() else "cp 0"
+                self.emit(f"info depth 0 score {score}")
             self.emit("bestmove (none)")
+            return
+        if "perft" in words:
+            self._perft(words[words.index("perft") + 1 :])
             return
         limits, only = self._limits(words)
         due, stopped = time.monotonic() + _REPORTS, False
@@ -245,7 +261,8 @@ class UciEngine:
                     raise ConfigError(f"go: {key} needs a whole number, not {text[:20]!r}")
                 given[key] = min(max(int(text), 0), _NUMBERS[key])
             else:
-                raise ConfigError(f"go: {key[:20]!r} is not understood")
+                # UCI: what is not known is ignored, and the rest still holds.
+                self.emit(f"info string go: {key[:20]!r} is not understood")
         seconds = given["movetime"] / 1000 if "movetime" in given else None
         overhead = int(self.values["Move Overhead"]) / 1000
         if seconds is not None:
@@ -265,6 +282,19 @@ class UciEngine:
         if seconds is None and depth is None and nodes is None and not endless:
             nodes = self.thinker.simulations
         return Limits(simulations=nodes, seconds=seconds, depth=depth, endless=endless), only
+
+    def _perft(self, words: list[str]) -> None:
+        """Counts lines of moves below each move, as Stockfish does."""
+        if len(words) != 1 or not re.fullmatch(r"[1-9][0-9]?", words[0]):
+            raise ConfigError("go perft needs a whole number from 1 to 99")
+        total = 0
+        for action in self.state.legal_actions:
+            if self._told_to_stop(False):
+                return
+            count = perft(self.state.apply(action), int(words[0]) - 1)
+            total += count
+            self.emit(f"{in_uci(self.state).action_text(action)}: {count}")
+        self.emit(f"\nNodes searched: {total}\n")
 
     def _told_to_stop(self, endless: bool) -> bool:
         """Looks whether the GUI ends the search; answers what may be answered during one."""

@@ -42,7 +42,6 @@ def test_the_score_is_that_of_the_rules(engine):
     assert engine.answer("final_score") == "= B+74.5\n\n"
     play(engine, "w A1 b pass w pass")
     assert engine.state.is_terminal and engine.answer("final_score") == "= W+6.5\n\n"
-    assert engine.answer("genmove b").startswith("? the game is over")
     # A pass of each and no more stones: all that stands on the board lives.
     assert engine.answer("final_status_list alive") == "= E5\nA1\n\n"
     assert engine.answer("final_status_list dead") == "=\n\n"
@@ -108,6 +107,20 @@ def test_a_free_handicap_is_placed_or_given(engine):
         assert engine.answer(f"fixed_handicap {count}").startswith("? ")
     engine.answer("boardsize 5")
     assert engine.answer("place_free_handicap 4").startswith("? invalid number of stones")
+
+
+def test_play_goes_on_after_two_passes_that_players_do_not_agree_on(engine):
+    for line in ("play b C3", "play w pass", "play b pass"):
+        engine.answer(line)
+    assert engine.state.is_terminal and engine.answer("get_komi") == "= 7\n\n"
+    assert engine.answer("play w B2") == "=\n\n" and engine.state.observe(0)[:2].sum() == 2
+    assert engine.game.from_moves(" ".join(["C3", "B2"])).text == engine.state.text
+    for count in (4, 3, 2, 1):
+        assert len(engine.states) == count + 1
+        assert engine.answer("undo") == "=\n\n"
+    assert engine.answer("undo").startswith("? cannot undo")
+    assert engine.answer("play w pass") == "=\n\n" and engine.answer("play b pass") == "=\n\n"
+    assert engine.answer("genmove w").startswith("= ") and engine.answer("stop") == "=\n\n"
 
 
 def test_files_are_loaded_from_the_one_folder_that_was_allowed(tmp_path):

@@ -149,7 +149,51 @@ def test_bad_lines_get_one_complaint_and_change_nothing(four, line, message):
     assert talk(engine, "go")[-1] == "bestmove 1"
 
 
-@pytest.mark.parametrize("words", ["nodes x", "movetime", "fast", "searchmoves 9", "nodes --3"])
+def test_words_of_go_that_nobody_knows_are_ignored(four):
+    said = talk(UciEngine(make_player("uct:9", four), four), "go fast nodes 3")
+    assert said[0] == "info string go: 'fast' is not understood"
+    assert " nodes 3 " in said[1] and said[-1].split()[1] in "1234567"
+
+
+def test_perft_counts_below_each_move():
+    chess = playout.game("chess")
+    said = talk(UciEngine(make_player("random", chess), chess), "go perft 2", "go perft x")
+    assert said[:-2].count("e2e4: 20") == 1 and len(said) == 23
+    assert said[20].strip() == "Nodes searched: 400"
+    assert said[21].startswith("info string go perft") and said[22] == "bestmove (none)"
+
+
+def test_chess_goes_on_where_nobody_claims_a_draw():
+    chess = playout.game("chess")
+    engine = UciEngine(make_player("uct:9", chess), chess)
+    knights = "g1f3 g8f6 f3g1 f6g8 " * 2
+    for position in (
+        f"startpos moves {knights}",
+        f"startpos moves {knights} e2e4 e7e5",
+        f"startpos moves {knights} e2e4 e7e5 {knights}",
+        "fen 4k3/8/8/8/8/8/8/4KQ2 w - - 100 120",
+        "fen 4k3/8/8/8/8/8/8/4KQ2 w - - 99 120 moves f1f2 e8d8",
+        "fen 4k3/8/8/8/8/8/8/4KQ2 w - - 117 120",
+    ):
+        said = talk(engine, f"position {position}", "go nodes 4")
+        assert said[0].startswith("info depth") and "(none)" not in said[-1], position
+
+
+@pytest.mark.parametrize(
+    ("fen", "score"),
+    [
+        ("7k/6Q1/6K1/8/8/8/8/8 b - - 0 1", "mate 0"),
+        ("7k/6Q1/6K1/8/8/8/8/8 b - - 100 80", "mate 0"),
+        ("7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "cp 0"),
+    ],
+)
+def test_the_end_of_a_game_of_chess_has_a_score(fen, score):
+    chess = playout.game("chess")
+    said = talk(UciEngine(make_player("random", chess), chess), f"position fen {fen}", "go")
+    assert said[1:] == [f"info depth 0 score {score}", "bestmove (none)"]
+
+
+@pytest.mark.parametrize("words", ["nodes x", "movetime", "searchmoves 9", "nodes --3"])
 def test_go_with_bad_words_still_gives_an_answer(four, words):
     said = talk(UciEngine(make_player("greedy", four), four), f"go {words}")
     assert said[0].startswith("info string go") or "searchmoves" in said[0]
