@@ -181,16 +181,10 @@ def read_games(game: NativeGame, path: Path) -> Iterator[tuple[str, State]]:
         for number, record in enumerate(files.read(path), 1):
             where = f"{path}, game {number}"
             files.must_be_of(record, game, where)
-            try:
-                state = game.initial_state()
-                if record.start is not None:
-                    state = game.from_text(record.start)
-                for ply, move in enumerate(record.moves):
-                    if state.to_play >= 0:
-                        yield " ".join(record.moves[:ply]), state
-                    state = state.apply(state.read_action(move))
-            except PlayoutError as error:
-                raise DataError(f"{where} is no game of {game}: {error}") from None
+            states, actions = files.played(record, game, where)
+            for ply, state in enumerate(states[: len(actions)]):
+                if state.to_play >= 0:
+                    yield " ".join(record.moves[:ply]), state
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 

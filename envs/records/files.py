@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from playout.envs.core.game import NativeGame
+from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 from playout.envs.game_text import read as read_form
 from playout.envs.records.json_lines import GameRecord
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, PlayoutError
 
 # The module of this folder for each suffix, and the games that it can hold; json_lines for others.
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -58,6 +58,29 @@ def must_be_of(record: GameRecord, game: NativeGame, where: str) -> None:
         played = make_game(record.game, **record.params)
         if (played.obs_shape, played.num_actions) != (game.obs_shape, game.num_actions):
             raise DataError(f"{where} is one of {played}, not of {game}")
+
+
+def played(record: GameRecord, game: NativeGame, where: str) -> tuple[list[State], list[int]]:
+    """A record's positions by the rules of `game`, which its own may differ from, and its actions.
+
+    What comes after the end by these rules is left out: people play chess on where a draw could
+    have been claimed.
+
+    Raises:
+        DataError: It is no game by these rules.
+    """
+    try:
+        state = game.initial_state() if record.start is None else game.from_text(record.start)
+        states, actions = [state], list[int]()
+        for move in record.moves:
+            if state.is_terminal:
+                break
+            actions.append(state.read_action(move))
+            state = state.apply(actions[-1])
+            states.append(state)
+    except PlayoutError as error:
+        raise DataError(f"{where} is no game of {game}: {error}") from None
+    return states, actions
 
 
 def append(path: str | os.PathLike[str], records: Iterable[GameRecord]) -> int:

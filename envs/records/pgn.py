@@ -48,10 +48,10 @@ _TOKEN = re.compile(
     r"""(?P<blank>\s+)
     |\{(?P<comment>[^}]*)(?P<closed>\}?)
     |;(?P<rest>.*)
-    |\[\s*(?P<tag>[A-Za-z0-9_]+)\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*\]
+    |\[\s*(?P<tag>[A-Za-z0-9_]+)\s*"(?P<value>(?:[^"\\]|\\.|"(?!\s*\]))*)"\s*\]
     |(?P<result>1-0|0-1|1/2-1/2|\*)
-    |(?P<skipped>e\.p\.|(?!0-0)\d+\.*|\.+|\$\d+|[!?]+)
-    |(?P<move>(?:[a-zA-Z]|0-0)[A-Za-z0-9+\#=:-]*)
+    |(?P<skipped>e\.p\.|(?!0-0)\d+\.*|\.+|\$\d+|[!?]+|-/?\+|\+/?-|\+/?=|=(?:/?\+)?|~)
+    |(?P<move>(?:[a-zA-Z]|0-0)[A-Za-z0-9+\#=:-]*|--)
     |(?P<bracket>[()])""",
     re.VERBOSE,
 )
@@ -171,7 +171,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[GameRecord]:
 
 def parse(text: str) -> list[GameRecord]:
     """The games of a text; DataError names the line and the move that cannot be read."""
-    return [_record(one) for one in _games(io.StringIO(text))]
+    return [_record(one) for one in _games(io.StringIO(text.removeprefix("\ufeff")))]
 
 
 def load(path: str | os.PathLike[str]) -> list[GameRecord]:

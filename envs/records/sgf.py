@@ -19,7 +19,7 @@ from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 from playout.envs.records.appending import append_text
 from playout.envs.records.json_lines import GameRecord
-from playout.envs.records.sgf_tree import Node, escape, trees
+from playout.envs.records.sgf_tree import Node, decoded, escape, trees
 from playout.errors import DataError, PlayoutError
 
 MAX_BYTES = 256 << 20
@@ -29,7 +29,9 @@ NOTES = (
     *("AN", "BR", "BT", "CP", "DT", "EV", "GC", "GN", "HA", "ON", "OT"),
     *("PC", "RE", "RO", "RU", "SO", "TM", "US", "WR", "WT"),
 )
-_NUMBER = re.compile(r"[+-]?\d{1,6}(\.\d{0,6})?")
+_NUMBER = re.compile(r"[+-]?\d{1,6}([.,]\d{0,6})?")
+# What the Fox server writes for komi: hundredths of points, or of stones under Chinese rules.
+_FOX_KOMI = {375.0: 7.5, 325.0: 6.5, 275.0: 5.5, 750.0: 7.5, 650.0: 6.5, 550.0: 5.5}
 _POINT = re.compile(r"[a-z]{2}")
 _RULES = re.compile(
     r"ko(SIMPLE|POSITIONAL|SITUATIONAL)(?:score[A-Z]+)?(?:tax[A-Z]+)?(?:sui([01]))?"
@@ -93,7 +95,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[GameRecord]:
         raise DataError(f"{name}: a file of games may have {MAX_BYTES >> 20} MiB")
     number = 0
     try:
-        for record in from_sgf(_decoded(data)):
+        for record in from_sgf(decoded(data)):
             yield record
             number += 1
     except PlayoutError as error:
@@ -103,14 +105,6 @@ def read(path: str | os.PathLike[str]) -> Iterator[GameRecord]:
 def load(path: str | os.PathLike[str]) -> list[GameRecord]:
     """All games of a file."""
     return list(read(path))
-
-
-def _decoded(data: bytes) -> str:
-    """UTF-8, or Latin-1, which is SGF's own where a file does not say."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def from_sgf(text: str) -> Iterator[GameRecord]:
@@ -131,7 +125,7 @@ def _record(nodes: list[Node]) -> GameRecord:
         known = ", ".join(f"{one.number} ({name})" for name, one in DIALECTS.items())
         raise DataError(f"{root.place}: GM {number[:20]!r} is not known here; known are {known}")
     name = names[0]
-    params = _params(root, name)
+    params = _params(nodes, name)
     try:
         game = make_game(name, **params)
     except PlayoutError as error:
@@ -150,6 +144,8 @@ def _record(nodes: list[Node]) -> GameRecord:
         "info": {tag: root.values[tag][0] for tag in NOTES if root.values.get(tag)},
     }
     info = data["info"]
+    if reader.resigned is not None:
+        info.setdefault("RE", f"{'WB'[reader.resigned]}+R")
     if info.get("RE") == reader.result_text():
         info.pop("RE", None)
     if info.get("RU") == _rules(game).get("RU"):
@@ -163,8 +159,9 @@ def _record(nodes: list[Node]) -> GameRecord:
     return GameRecord.from_data(data)
 
 
-def _params(root: Node, name: str) -> dict[str, Any]:
-    """The game's parameters as the root gives them."""
+def _params(nodes: list[Node], name: str) -> dict[str, Any]:
+    """The game's parameters as the root gives them, or a move that only one rule has."""
+    root = nodes[0]
     sizes = (root.first("SZ") or str(DIALECTS[name].size)).split(":")
     good = len(set(sizes)) == 1 and len(sizes) <= 2 and sizes[0].strip().isdecimal()
     if not good or len(sizes[0]) > 4:
@@ -174,7 +171,8 @@ def _params(root: Node, name: str) -> dict[str, Any]:
         komi = (root.first("KM") or "").strip()
         if komi and not _NUMBER.fullmatch(komi):
             raise DataError(f"{root.place}: KM must be a number, not {komi[:20]!r}")
-        params["komi"] = float(komi) if komi else 0.0
+        number = float(komi.replace(",", ".")) if komi else 0.0
+        params["komi"] = _FOX_KOMI.get(number, number)
         rules = (root.first("RU") or "").strip()
         if own := _RULES.match(rules):
             params["ko"] = own[1].lower()
@@ -184,7 +182,8 @@ def _params(root: Node, name: str) -> dict[str, Any]:
     elif name == "gomoku" and root.first("RU") in ("exact", "freestyle"):
         params["rule"] = root.first("RU")
     elif name == "hex":
-        params["swap"] = int(root.first("RU") == "swap")
+        swapped = any((node.first("W") or "").startswith("swap") for node in nodes)
+        params["swap"] = int(root.first("RU") == "swap" or swapped)
     return params
 
 
@@ -201,6 +200,7 @@ class _Reader:
         self.stones = ["."] * (size * size)
         self.first: int | None = None
         self.set_up = False
+        self.resigned: int | None = None
 
     def add(self, node: Node) -> None:
         """One node: stones that are set up, who moves first, moves, a comment."""
@@ -264,9 +264,16 @@ class _Reader:
     def _move(self, mover: int, value: str, node: Node) -> None:
         if not self.moves:
             self._begin(mover, node)
+        word = " ".join(value.split())
+        if word.lower() in ("resign", "forfeit"):  # as HexGui and others write it
+            self.resigned = mover
+            return
+        if self.resigned is not None:
+            raise DataError(f"{node.place}: a move after {'BW'[self.resigned]} has resigned")
+        if self.state.is_terminal and self.moves[-2:] == ["pass", "pass"]:
+            self._play_on()
         if self.state.to_play == 1 - mover and self.name in ("go", "othello"):
             self._play("pass", node)  # files leave out passes
-        word = " ".join(value.split())
         if self.letters:
             passes = word == "" or (word == "tt" and self.size <= 19)
             passes = passes and self.name == "go"
@@ -277,12 +284,20 @@ class _Reader:
             raise DataError(f"{node.place}: move {len(self.moves) + 1} is not {'BW'[mover]}'s")
         self._play(word.lower() if not self.letters else word, node)
 
+    def _play_on(self) -> None:
+        """Takes two passes back that did not end the game: players saw dead stones differently."""
+        del self.moves[-2:], self.comments[-2:]
+        self.state = self.game.from_text(self.start) if self.start else self.game.initial_state()
+        for word in self.moves:
+            self.state = self.state.apply(self.state.read_action(word))
+
     def _play(self, word: str, node: Node) -> None:
         try:
             self.state = self.state.apply(self.state.read_action(word))
         except PlayoutError as error:
             where = f"{node.place}: move {len(self.moves) + 1} ({word[:20]!r})"
-            raise DataError(f"{where} cannot be played: {error}") from None
+            why = str(error).partition("; legal are")[0]
+            raise DataError(f"{where} cannot be played: {why}") from None
         self.moves.append(word)
         self.comments.append(None)
 

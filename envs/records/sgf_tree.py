@@ -7,6 +7,7 @@ column. What the values mean is sgf.py's.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ _VALUE = re.compile(r"([^\\\]]*(?:\\.[^\\\]]*)*)\]", re.DOTALL)
 _SOFT_BREAK = re.compile(r"\\(\r\n|\n\r|\n|\r)")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BREAK = re.compile(r"\r\n|\n\r|\r")
+_CHARSET = re.compile(rb"CA\s*\[\s*([A-Za-z0-9_.:-]{1,40})\s*\]")
 MAX_DEPTH = 10_000  # variations inside variations
 
 
@@ -51,6 +53,18 @@ def place_of(text: str, at: int) -> str:
     """Line and column of a character, counted from 1."""
     line = text.count("\n", 0, at)
     return f"line {line + 1}, column {at - text.rfind(chr(10), 0, at)}"
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file: UTF-8, or what its first CA says, or Latin-1, which is SGF's own."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    if charset := _CHARSET.search(data, 0, 1 << 16):
+        with contextlib.suppress(LookupError, UnicodeError):
+            return data.decode(charset[1].decode(), errors="replace")
+    return data.decode("latin-1")
 
 
 def trees(text: str) -> Iterator[list[Node]]:

@@ -25,7 +25,7 @@ from playout.agents.alphazero.replay.policies import Policies, action_dtype
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.envs.records import files
 from playout.envs.records.json_lines import GameRecord
-from playout.errors import CheckpointError, ConfigError, DataError, PlayoutError
+from playout.errors import CheckpointError, ConfigError, DataError
 
 Float32 = npt.NDArray[np.float32]
 
@@ -77,7 +77,12 @@ def result_of(record: GameRecord, last: State) -> Float32 | None:
 
 
 def examples_of(
-    game: NativeGame, record: GameRecord, *, moves: str = "all", keep_finals: bool = False
+    game: NativeGame,
+    record: GameRecord,
+    *,
+    moves: str = "all",
+    keep_finals: bool = False,
+    where: str = "the record",
 ) -> Examples | None:
     """The positions of a recorded game in which somebody moved; None if its result is not known.
 
@@ -86,17 +91,16 @@ def examples_of(
         record: the game.
         moves: "all", or "winners": others' moves are no policy target.
         keep_finals: tell in which state it ended.
+        where: words for where it stands, for errors.
 
     Raises:
         DataError: it cannot be played by these rules.
     """
-    state = game.initial_state() if record.start is None else game.from_text(record.start)
-    states, actions = [state], list[int]()
-    for move in record.moves:
-        actions.append(state.read_action(move))
-        state = state.apply(actions[-1])
-        states.append(state)
+    states, actions = files.played(record, game, where)
+    state = states[-1]
     returns = result_of(record, state)
+    if len(actions) < len(record.moves):  # it is over by these rules, and was played on
+        returns = np.asarray(state.returns, np.float32)
     if returns is None:
         return None
     movers = np.array([one.to_play for one in states[:-1]], np.int64)
@@ -182,10 +186,7 @@ def read(
     held, waiting = list[Examples](), list[Examples]()
     number = skipped = 0
     for where, record in _games(game, paths):
-        try:
-            found = examples_of(game, record, moves=moves, keep_finals=keep_finals)
-        except PlayoutError as error:
-            raise DataError(f"{where} is no game of {game}: {error}") from None
+        found = examples_of(game, record, moves=moves, keep_finals=keep_finals, where=where)
         if found is None:
             skipped += 1
             continue

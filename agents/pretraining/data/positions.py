@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.alphazero.replay.policies import Policies
+from playout.agents.alphazero.replay.policies import Policies, action_dtype
+from playout.agents.alphazero.replay.records import result_of
 from playout.agents.players.load import make_player
 from playout.agents.pretraining.data.dataset import ALL, Images, Rows, Split, split_rows
 from playout.agents.pretraining.supervised import label
@@ -151,25 +152,27 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
 def positions_of_records(path: Path, *, seed: int = 0) -> Split:
     """Positions of recorded games (JSON lines, SGF, PGN) of one game, a tenth of them held out.
 
+    Games of whatever komi, resigned ones by what the file says; those without a result, and those
+    that begin at another position, are left out.
+
     Raises:
-        DataError: the file holds no finished game, or games of several kinds.
+        DataError: the file holds no game whose result is known, or games of several kinds.
     """
-    records = [one for one in files.load(path) if one.result is not None and one.start is None]
-    if not records:
-        raise DataError(f"{path} holds no finished games that begin at the beginning")
-    kinds = {(one.game, tuple(sorted(one.params.items()))) for one in records}
-    if len(kinds) > 1:
-        raise DataError(f"{path} holds records of {len(kinds)} games; take one game a file")
-    game = find_game(records[0].game, **records[0].params)
-    _must_suit(game)
-    lines = []
-    for one in records:
-        assert one.result is not None
-        state, actions = game.initial_state(), []
-        for move in one.moves:
-            actions.append(state.read_action(move))
-            state = state.apply(actions[-1])
-        lines.append((actions, one.result))
+    game, lines = None, []
+    for number, one in enumerate(files.read(path), 1):
+        if one.start is not None:
+            continue
+        if game is None:
+            game = find_game(one.game, **one.params)
+            _must_suit(game)
+        where = f"{path}, game {number}"
+        files.must_be_of(one, game, where)
+        states, actions = files.played(one, game, where)
+        result = result_of(one, states[-1])
+        if result is not None and actions:
+            lines.append((actions, result.tolist()))
+    if game is None or not lines:
+        raise DataError(f"{path} holds no game from the first position whose result is known")
     return _of_lines(path.name, game, lines, seed=seed)
 
 
@@ -214,14 +217,14 @@ def _of_lines(
             state = state.apply(action)
     if not states:
         raise DataError(f"{name}: there is no position to learn from")
-    dense = np.zeros((len(moves), game.num_actions), np.float32)
-    dense[np.arange(len(moves)), moves] = 1
+    ones = np.ones(len(moves), np.float32)
+    chosen = np.array(moves, action_dtype(game.num_actions))
     whole = Positions(
         name=name,
         game=game,
         states=np.stack(states),
         labels=np.array(labels, np.int64),
-        moves=Policies.from_dense(dense),
+        moves=Policies(ones.astype(np.int32), chosen, ones),
         played=True,
     )
     return _split(whole, groups, seed)

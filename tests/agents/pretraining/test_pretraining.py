@@ -169,6 +169,17 @@ def test_records_teach_the_moves_and_results_they_hold(tmp_path):
     assert parts[0].policy(np.arange(5)).argmax(1).tolist() == [4, 0, 2, 1, 6]
 
 
+def test_records_of_games_that_were_given_up_teach_too_whatever_the_komi(tmp_path):
+    games = "(;SZ[5]KM[6]RE[B+R];B[cc];W[bb])(;SZ[5]KM[0]RE[W+R];B[cc])(;SZ[5];B[cc])"
+    (tmp_path / "games.sgf").write_text(games)
+    split = positions_of_records(tmp_path / "games.sgf")
+    parts = sorted((split.train, split.test), key=len)
+    assert [part.labels.tolist() for part in parts] == [[0], [2, 0]]
+    (tmp_path / "games.sgf").write_text(games + "(;SZ[7]RE[B+R];B[cc])")
+    with pytest.raises(DataError, match=r"game 4 is one of go\(size=7"):
+        positions_of_records(tmp_path / "games.sgf")
+
+
 @pytest.mark.parametrize("objective", [one for one in OBJECTIVES if one not in ("colour", "next")])
 def test_every_objective_is_a_command(objective, folder, tmp_path, capsys):
     run = tmp_path / "run"

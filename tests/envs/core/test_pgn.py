@@ -85,6 +85,22 @@ def test_a_game_played_on_is_read_with_draws_that_come_by_themselves():
     assert record.params["draws"] == "automatic" and record.info == {"Result": "1-0"}
 
 
+def test_signs_of_commentators_and_null_moves_in_variations_are_skipped():
+    tags = '\ufeff[White "the "rock" b"] [Black "c"]\n'
+    (record,) = pgn.parse(f"{tags}1. e4 += e5 (1... -- 2. d4 Z0 +-) 2. Nf3 = d6 *")
+    assert record.moves == ("e2e4", "e7e5", "g1f3", "d7d6")
+    assert record.players == ('the "rock" b', "c")
+
+
+def test_by_rules_that_end_a_game_earlier_what_was_played_on_is_left_out():
+    (record,) = pgn.parse("Nf3 Nf6 Ng1 Ng8 Nf3 Nf6 Ng1 Ng8 e4 e5 1-0")
+    states, actions = files.played(record, GAME, "here")
+    assert len(actions) == 8 and len(states) == 9 and states[-1].is_terminal
+    other = GameRecord("chess", {}, ("a", "b"), ("e2e4", "e7e5", "e1e3"), None)
+    with pytest.raises(DataError, match=r"here is no game of chess"):
+        files.played(other, GAME, "here")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -102,7 +118,7 @@ def test_a_game_played_on_is_read_with_draws_that_come_by_themselves():
         ('[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*', "the tag FEN is no position"),
         ('[Variant "Atomic"]\n\n1. e4 *', "'Atomic' is not the chess"),
         ('[PlayoutGame "go(size=9)"]\n\n1. e4 *', "PlayoutGame names no chess"),
-        ("--", "is not PGN"),
+        ("1. e4 -- 2. d4", r"move 2 \('--'\) cannot be played"),
         ("1. e4 Z0", "cannot be played"),
     ],
 )

@@ -90,6 +90,34 @@ def test_names_of_properties_as_in_older_files_and_latin_letters_are_read(tmp_pa
     assert record.moves == ("C3",)
 
 
+@pytest.mark.parametrize("charset", ["KOI8-R", "gb2312", "Shift_JIS", "utf-8"])
+def test_files_are_read_in_the_letters_that_they_say(charset, tmp_path):
+    names = {"KOI8-R": "Привет", "gb2312": "柯洁", "Shift_JIS": "表示ソ", "utf-8": "é"}
+    text = f"(;GM[1]SZ[5]CA[{charset}]PB[{names[charset]}];B[cc])"
+    (tmp_path / "one.sgf").write_bytes(text.encode(charset))
+    assert sgf.load(tmp_path / "one.sgf")[0].players[0] == names[charset]
+    (tmp_path / "two.sgf").write_bytes("(;SZ[5]CA[no-such]PB[é])".encode("latin-1"))
+    assert sgf.load(tmp_path / "two.sgf")[0].players[0] == "é"
+
+
+def test_komi_is_read_as_servers_write_it():
+    assert only("(;SZ[9]KM[6,5])").params["komi"] == 6.5
+    assert only("(;SZ[19]KM[375]RU[Chinese])").params["komi"] == 7.5
+
+
+def test_a_game_that_goes_on_after_two_passes_is_read_without_them():
+    record = only("(;SZ[5]AB[cc];W[];B[bb];W[];B[]C[over?];W[dd]C[no];B[];W[])")
+    assert record.moves == ("pass", "B4", "D2", "pass", "pass")
+    assert record.comments[2] == "no" and record.result is not None
+
+
+def test_resigning_and_swapping_in_hex_are_read():
+    record = only("(;GM[11]SZ[3];B[a1];W[swap-pieces];B[b2];W[resign])")
+    assert record.params == {"size": 3, "swap": 1} and len(record.moves) == 3
+    assert record.info["RE"] == "B+R"
+    assert only(sgf.to_sgf(record)).moves == record.moves
+
+
 def test_a_pass_that_a_file_leaves_out_is_played():
     assert only("(;SZ[5];B[cc];B[dd])").moves == ("C3", "pass", "D2")
 
@@ -116,7 +144,8 @@ def test_the_result_is_written_from_the_score():
         ("(;SZ[5]\n;B[aa]\n;W[aa])", r"line 3, column 1: move 2 \('A5'\) cannot be played"),
         ("(;SZ[5];B[aa];W[ff])", "line 1, column 14: 'ff' is no point of a board of 5"),
         ("(;SZ[5];B[a])", "'a' is no point"),
-        ("(;SZ[5];B[];W[];B[aa])", r"move 3 \('A5'\) cannot be played"),
+        ("(;SZ[5];B[];W[];B[xy])", "'xy' is no point"),
+        ("(;GM[11]SZ[3];B[a1];W[resign];B[b1])", "a move after W has resigned"),
         ("(;SZ[25])", "line 1, column 2: go: size must be 2 to 19"),
         ("(;SZ[9:7])", "SZ must be one number"),
         ("(;SZ[x])", "SZ must be one number"),

@@ -11,7 +11,7 @@ from playout.agents.alphazero.replay.records import examples_of, read
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.cli import main
 from playout.envs.core.game import StateBatch
-from playout.envs.records import files
+from playout.envs.records import files, pgn
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import ConfigError, DataError
 
@@ -62,6 +62,12 @@ def test_positions_moves_and_results_are_those_that_were_played():
     winners = examples_of(game, record, moves="winners")
     best = max(record.result)
     assert winners.policy_weights.tolist() == [float(value == best) for value in wanted]
+
+
+def test_a_game_that_was_played_on_after_a_draw_teaches_what_came_before():
+    (record,) = pgn.parse("Nf3 Nf6 Ng1 Ng8 Nf3 Nf6 Ng1 Ng8 f3 e5 g4 Qh4# 0-1")
+    found = examples_of(playout.game("chess"), record)
+    assert len(found) == 8 and not found.values.any()
 
 
 def test_games_of_other_kinds_teach_what_they_hold():
