@@ -7,6 +7,7 @@ nothing: so the other path can be tried anywhere. Left out: which instruction se
 
 from __future__ import annotations
 
+import ctypes
 import platform
 
 import torch
@@ -25,3 +26,18 @@ def fuses_multiply_add() -> bool:
 def multiplies_bfloat16() -> bool:
     """Whether bfloat16 convolutions and products are faster here than by plain loops."""
     return fuses_multiply_add() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def openmp_team() -> tuple[int, int, int]:
+    """Addresses of GOMP_parallel, omp_get_thread_num and omp_get_num_threads of torch's OpenMP.
+
+    For team.h. Zeros where torch computes with other threads than OpenMP's, or with an OpenMP that
+    lacks the entry.
+    """
+    try:
+        loaded = ctypes.CDLL(None)  # what torch has loaded is visible to all
+        found = loaded.GOMP_parallel, loaded.omp_get_thread_num, loaded.omp_get_num_threads
+    except (AttributeError, OSError, TypeError):  # TypeError: no such handle on Windows
+        return 0, 0, 0
+    parallel, number, size = (ctypes.cast(entry, ctypes.c_void_p).value or 0 for entry in found)
+    return parallel, number, size

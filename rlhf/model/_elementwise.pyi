@@ -1,8 +1,9 @@
 """Types of the compiled element-wise layers; addresses are those of contiguous tensors."""
 
-def swiglu(gate_up: int, out: int, inner: int, bf16: bool, begin: int, end: int) -> None: ...
+def use_team(parallel: int, number: int, size: int) -> None: ...
+def swiglu(gate_up: int, out: int, inner: int, bf16: bool, rows: int, threads: int) -> None: ...
 def swiglu_back(
-    grad: int, gate_up: int, out: int, inner: int, bf16: bool, begin: int, end: int
+    grad: int, gate_up: int, out: int, inner: int, bf16: bool, rows: int, threads: int
 ) -> None: ...
 def rms(
     x: int,
@@ -12,8 +13,8 @@ def rms(
     eps: float,
     in_bf16: bool,
     out_bf16: bool,
-    begin: int,
-    end: int,
+    rows: int,
+    threads: int,
 ) -> None: ...
 def rms_back(
     grad: int,
@@ -23,8 +24,8 @@ def rms_back(
     n: int,
     in_bf16: bool,
     out_bf16: bool,
-    begin: int,
-    end: int,
+    rows: int,
+    threads: int,
 ) -> None: ...
 def rotary(
     qkv: int,
@@ -36,6 +37,26 @@ def rotary(
     shape: tuple[int, int, int, int, int],
     bf16: bool,
     back: bool,
-    begin: int,
-    end: int,
+    rows: int,
+    threads: int,
+) -> None: ...
+def likelihood(
+    logits: int,
+    targets: int,
+    out: tuple[int, int, int],
+    n: int,
+    bf16: bool,
+    rows: int,
+    threads: int,
+) -> None: ...
+def likelihood_back(
+    logits: int,
+    targets: int,
+    found: tuple[int, int, int],
+    outer: int,
+    spread: int,
+    n: int,
+    bf16: bool,
+    rows: int,
+    threads: int,
 ) -> None: ...

@@ -6,58 +6,40 @@ code, and attention on short sequences; and the linear map. On a GPU, in float64
 vocabulary is lm_head.py's.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
+from playout.agents.kernels.processor import openmp_team
 from playout.rlhf.model import _elementwise as compiled
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-__all__ = ["Projection", "attention", "rms_normalize", "rotary_heads", "swiglu"]
+__all__ = [
+    "Projection",
+    "attention",
+    "is_plain",
+    "rms_normalize",
+    "rotary_heads",
+    "row_threads",
+    "swiglu",
+]
 
 # Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
 MAX_MATERIALIZED = 512
-# Fewer numbers than this are not worth waking another thread.
+# Fewer numbers than this are not worth another thread.
 MIN_SHARED = 1 << 18
 BF16 = torch.bfloat16
 
-_pool: ThreadPoolExecutor | None = None
+compiled.use_team(*openmp_team())
 
 
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
+def row_threads(rows: int, width: int) -> int:
+    """How many of torch's threads share so many rows."""
+    return max(1, min(torch.get_num_threads(), rows * width // MIN_SHARED))
 
 
-# Threads do not survive a fork; a child makes its own when it needs them.
-os.register_at_fork(after_in_child=_forget_pool)
-
-
-def _shared(function: Callable[[int, int], None], rows: int, width: int) -> None:
-    """Call `function(begin, end)` so that all rows are done, on as many threads as torch uses."""
-    global _pool
-    threads = min(torch.get_num_threads(), rows * width // MIN_SHARED)
-    if threads < 2:
-        function(0, rows)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "playout-elementwise")
-    cuts = [rows * part // threads for part in range(threads + 1)]
-    waiting: list[Future[None]] = [
-        _pool.submit(function, begin, end) for begin, end in pairwise(cuts[1:])
-    ]
-    function(cuts[0], cuts[1])
-    for future in waiting:
-        future.result()
-
-
-def _plain(*tensors: Tensor) -> bool:
+def is_plain(*tensors: Tensor) -> bool:
     """Whether the compiled functions cannot take these tensors."""
     return torch.compiler.is_compiling() or any(
         x.device.type != "cpu" or x.dtype not in (torch.float32, BF16) for x in tensors
@@ -74,7 +56,7 @@ class _RMSNormalize(Function):
         scale = torch.empty(rows)
         kinds = x.dtype == BF16, dtype == BF16
         where = x.data_ptr(), y.data_ptr(), scale.data_ptr()
-        _shared(partial(compiled.rms, *where, width, eps, *kinds), rows, width)
+        compiled.rms(*where, width, eps, *kinds, rows, row_threads(rows, width))
         ctx.save_for_backward(y, scale)
         ctx.input_dtype = x.dtype
         return y
@@ -83,11 +65,11 @@ class _RMSNormalize(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         y, scale = ctx.saved_tensors
         grad = grad.contiguous()
-        width = y.shape[-1]
+        rows, width = len(scale), y.shape[-1]
         out = torch.empty(y.shape, dtype=ctx.input_dtype)
         kinds = out.dtype == BF16, y.dtype == BF16
         where = grad.data_ptr(), y.data_ptr(), scale.data_ptr(), out.data_ptr()
-        _shared(partial(compiled.rms_back, *where, width, *kinds), len(scale), width)
+        compiled.rms_back(*where, width, *kinds, rows, row_threads(rows, width))
         return out, None, None
 
 
@@ -98,7 +80,7 @@ def rms_normalize(x: Tensor, eps: float, dtype: torch.dtype | None = None) -> Te
     which is smaller than the activations.
     """
     dtype = dtype or x.dtype
-    if _plain(x) or (x.dtype == BF16 and dtype != BF16) or dtype not in (torch.float32, BF16):
+    if is_plain(x) or (x.dtype == BF16 and dtype != BF16) or dtype not in (torch.float32, BF16):
         wide = x if x.dtype == torch.float64 else x.float()
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(dtype)
     return _RMSNormalize.apply(x, eps, dtype)  # type: ignore[no-any-return]
@@ -143,8 +125,8 @@ def _rotate(
 ) -> None:
     """Compute the parts from the whole, or back; rows are tokens."""
     q_at, k_at, v_at = q.data_ptr(), k.data_ptr(), v.data_ptr()
-    function = partial(
-        compiled.rotary,
+    rows = qkv.shape[0] * qkv.shape[1]
+    compiled.rotary(
         qkv.data_ptr(),
         q_at,
         k_at,
@@ -154,8 +136,9 @@ def _rotate(
         shape,
         qkv.dtype == BF16,
         back,
+        rows,
+        row_threads(rows, qkv.shape[2]),
     )
-    _shared(function, qkv.shape[0] * qkv.shape[1], qkv.shape[2])
 
 
 def rotary_heads(
@@ -173,7 +156,7 @@ def rotary_heads(
     Returns:
         Queries [B, num_heads, L, D], keys and values [B, num_kv_heads, L, D].
     """
-    if not _plain(qkv, cos):
+    if not is_plain(qkv, cos):
         tables = cos.contiguous(), sin.contiguous()
         return _RotaryHeads.apply(qkv, *tables, num_heads, num_kv_heads)  # type: ignore[no-any-return]
     heads = num_heads + 2 * num_kv_heads
@@ -196,8 +179,9 @@ class _SwiGLU(Function):
         inner = gate_up.shape[-1] // 2
         out = gate_up.new_empty(*gate_up.shape[:-1], inner)
         where = gate_up.data_ptr(), out.data_ptr()
-        function = partial(compiled.swiglu, *where, inner, gate_up.dtype == BF16)
-        _shared(function, out.numel() // inner, 2 * inner)
+        rows = out.numel() // inner
+        threads = row_threads(rows, 2 * inner)
+        compiled.swiglu(*where, inner, gate_up.dtype == BF16, rows, threads)
         return out
 
     @staticmethod
@@ -207,14 +191,15 @@ class _SwiGLU(Function):
         inner = grad.shape[-1]
         out = torch.empty_like(gate_up)
         where = grad.data_ptr(), gate_up.data_ptr(), out.data_ptr()
-        function = partial(compiled.swiglu_back, *where, inner, grad.dtype == BF16)
-        _shared(function, grad.numel() // inner, 2 * inner)
+        rows = grad.numel() // inner
+        threads = row_threads(rows, 2 * inner)
+        compiled.swiglu_back(*where, inner, grad.dtype == BF16, rows, threads)
         return out
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """`silu(gate) * up` of a fused projection [..., 2 * I]; returns [..., I]."""
-    if _plain(gate_up):
+    if is_plain(gate_up):
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
     return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]

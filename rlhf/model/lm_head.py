@@ -9,6 +9,8 @@ import math
 from typing import Any
 
 import torch
+from playout.rlhf.model import _elementwise as compiled
+from playout.rlhf.model.layers import is_plain, row_threads
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
@@ -16,12 +18,70 @@ from torch.nn import functional as F
 __all__ = ["DIVERGENCES", "cross_entropy", "distillation", "token_logprobs"]
 
 IGNORE = -100
-# Probabilities of up to so many bytes are kept for the backward pass; more are computed twice.
+# Logits of up to so many bytes are kept for the backward pass; more are computed twice.
 KEPT_BYTES = 128 << 20
 # 512 rows of a few thousand words stay in the processor's cache.
 CHUNK = 512
 # Of two models' logits, several copies of which are compared.
 CHUNK_NUMBERS = 1 << 23
+
+
+def _likelihood(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log p of each row's target, the entropy of p and log sum exp; float32 [N], of logits [N, V]."""
+    rows, size = logits.shape
+    if is_plain(logits):
+        log_p = torch.log_softmax(logits.float(), dim=-1)
+        picked = targets[:, None]
+        logprobs = log_p.gather(1, picked)[:, 0]
+        entropies = -(log_p.exp() * log_p).sum(-1)
+        return logprobs, entropies, logits.gather(1, picked)[:, 0].float() - logprobs
+    if rows and not 0 <= int(targets.min()) <= int(targets.max()) < size:
+        raise IndexError(f"targets must be from 0 to {size - 1}")
+    logprobs, entropies, lse = torch.empty(3, rows)
+    compiled.likelihood(
+        logits.data_ptr(),
+        targets.data_ptr(),
+        (logprobs.data_ptr(), entropies.data_ptr(), lse.data_ptr()),
+        size,
+        logits.dtype == torch.bfloat16,
+        rows,
+        row_threads(rows, size),
+    )
+    return logprobs, entropies, lse
+
+
+def _likelihood_back(
+    logits: Tensor,
+    targets: Tensor,
+    found: tuple[Tensor, Tensor, Tensor],
+    outer: Tensor,
+    spread: Tensor,
+) -> Tensor:
+    """The gradient [N, V] of `outer` log p and `spread` entropies; may overwrite the logits.
+
+    d log p / d logits = onehot - p;  d entropy / d logits = -p (log p + entropy).
+    """
+    logprobs, entropies, lse = found
+    if is_plain(logits):
+        log_p = logits.float() - lse[:, None]
+        weight = outer[:, None] + spread[:, None] * (log_p + entropies[:, None])
+        grad = log_p.exp_().mul_(weight).neg_()
+        # The target's entry anew: 1 - p would be lost where p was rounded to nearly 1.
+        own = -torch.expm1(logprobs) * outer - logprobs.exp() * (logprobs + entropies) * spread
+        return grad.scatter_(1, targets[:, None], own[:, None]).to(logits.dtype)
+    rows, size = logits.shape
+    compiled.likelihood_back(
+        logits.data_ptr(),
+        targets.data_ptr(),
+        (logprobs.data_ptr(), entropies.data_ptr(), lse.data_ptr()),
+        outer.data_ptr(),
+        spread.data_ptr(),
+        size,
+        logits.dtype == torch.bfloat16,
+        rows,
+        row_threads(rows, size),
+    )
+    return logits
 
 
 class _CrossEntropy(Function):
@@ -38,15 +98,12 @@ class _CrossEntropy(Function):
         for start in range(0, hidden.shape[0], chunk):
             rows = slice(start, start + chunk)
             logits = F.linear(hidden[rows], weight)
-            picked = targets[rows, None]
-            # One exponential serves loss and gradient.
-            grad = torch.softmax(logits.float(), dim=-1)
-            likelihood = grad.gather(1, picked)[:, 0]
-            total -= _safe_log(likelihood, logits, picked).sum()
+            found = _likelihood(logits, targets[rows])
+            total -= found[0].sum()
             if grad_hidden is None or grad_weight is None:
                 continue
-            grad.scatter_add_(1, picked, grad.new_full(picked.shape, -1.0))
-            grad = grad.to(weight.dtype)
+            outer = torch.full_like(found[0], -1.0)
+            grad = _likelihood_back(logits, targets[rows], found, outer, torch.zeros_like(outer))
             torch.mm(grad, weight, out=grad_hidden[rows])
             grad_weight += grad.t() @ hidden[rows]
         ctx.save_for_backward(grad_hidden, grad_weight)
@@ -57,14 +114,6 @@ class _CrossEntropy(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad, (grad_weight * grad).to(ctx.weight_dtype), None, None
-
-
-def _safe_log(likelihood: Tensor, logits: Tensor, picked: Tensor) -> Tensor:
-    """log(likelihood), from the logits where the likelihood is too small for float32."""
-    # Elsewhere than on a processor, to ask is to wait for all that was queued.
-    if likelihood.device.type == "cpu" and bool((likelihood > 1e-30).all()):
-        return likelihood.log()
-    return torch.log_softmax(logits.float(), dim=-1).gather(1, picked)[:, 0]
 
 
 def cross_entropy(
@@ -96,34 +145,27 @@ def cross_entropy(
     if torch.compiler.is_compiling():
         total = F.cross_entropy(F.linear(flat, weight).float(), wanted, reduction="sum")
     else:
-        total = _CrossEntropy.apply(flat, weight, wanted, chunk)
+        total = _CrossEntropy.apply(flat, weight, wanted.contiguous(), chunk)
     return total / max(count, 1), count
 
 
 class _TokenLogprobs(Function):
-    """Keeps the probabilities for the backward pass where they are small enough."""
+    """Keeps the logits for the backward pass where they are small enough."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int
     ) -> tuple[Tensor, Tensor]:
-        logprobs = hidden.new_empty(hidden.shape[0], dtype=torch.float32)
-        entropies, lses = torch.empty_like(logprobs), torch.empty_like(logprobs)
         size = hidden.shape[0] * weight.shape[0] * hidden.element_size()
         keep = any(ctx.needs_input_grad[:2]) and size <= KEPT_BYTES
-        kept = []
-        for start in range(0, hidden.shape[0], chunk):
+        kept, parts = [], []
+        for start in range(0, max(1, hidden.shape[0]), chunk):
             rows = slice(start, start + chunk)
-            logits = F.linear(hidden[rows], weight).float()
-            p = torch.softmax(logits, dim=-1)
-            # The largest probability cannot underflow, so it gives the normaliser exactly.
-            top, place = p.max(-1, keepdim=True)
-            lse = (logits.gather(1, place) - top.log())[:, 0]
-            lses[rows] = lse
-            logprobs[rows] = logits.gather(1, targets[rows, None])[:, 0] - lse
-            entropies[rows] = lse - logits.mul_(p).sum(-1)
+            logits = F.linear(hidden[rows], weight)
+            parts.append(_likelihood(logits, targets[rows]))
             if keep:
-                kept.append(p.to(hidden.dtype))
+                kept.append(logits)
+        logprobs, entropies, lses = (torch.cat(part) for part in zip(*parts, strict=True))
         ctx.save_for_backward(hidden, weight, targets, logprobs, entropies, lses, *kept)
         ctx.chunk = chunk
         return logprobs, entropies
@@ -133,28 +175,14 @@ class _TokenLogprobs(Function):
         ctx: Any, grad_logprobs: Tensor, grad_entropies: Tensor
     ) -> tuple[Tensor, Tensor, None, None]:
         hidden, weight, targets, logprobs, entropies, lses, *kept = ctx.saved_tensors
+        outer, spread = grad_logprobs.contiguous(), grad_entropies.contiguous()
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        # Elsewhere than on a processor, to ask is to wait; zeros there are computed with.
-        through_entropy = hidden.device.type != "cpu" or bool(grad_entropies.any())
         for number, start in enumerate(range(0, hidden.shape[0], ctx.chunk)):
             rows = slice(start, start + ctx.chunk)
-            outer, picked = grad_logprobs[rows, None], targets[rows, None]
-            # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + entropy).
-            if kept and not through_entropy:
-                grad = kept[number].mul_(-outer.to(hidden.dtype))
-            else:
-                log_p = F.linear(hidden[rows], weight).float().sub_(lses[rows, None])
-                p = log_p.exp()
-                inner = log_p.add_(entropies[rows, None]).mul_(grad_entropies[rows, None])
-                grad = inner.add_(outer).mul_(p).neg_().to(hidden.dtype)
-            # The target's entry anew: 1 - p would be lost where p was rounded to nearly 1.
-            exact = -torch.expm1(logprobs[rows, None]) * outer
-            if through_entropy:
-                log_p = logprobs[rows, None]
-                spread = log_p.exp() * (log_p + entropies[rows, None])
-                exact -= spread * grad_entropies[rows, None]
-            grad.scatter_(1, picked, exact.to(grad.dtype))
+            logits = kept[number] if kept else F.linear(hidden[rows], weight)
+            found = logprobs[rows], entropies[rows], lses[rows]
+            grad = _likelihood_back(logits, targets[rows], found, outer[rows], spread[rows])
             torch.mm(grad, weight, out=grad_hidden[rows])
             grad_weight += grad.t() @ hidden[rows]
         return grad_hidden, grad_weight.to(weight.dtype), None, None
@@ -181,7 +209,7 @@ def token_logprobs(
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if temperature != 1.0:
         flat = flat / temperature
-    logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted, chunk)
+    logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted.contiguous(), chunk)
     return logprobs.view(shape), entropies.view(shape)
 
 
