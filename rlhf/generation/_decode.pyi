@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 MAX_ROWS: int
 
+def use_team(parallel: int, number: int, size: int) -> None: ...
+
 class SmallDecoder:
     def __init__(
         self,
@@ -24,5 +26,9 @@ class SmallDecoder:
     ) -> None: ...
     def attach(self, caches: Sequence[NDArray[np.float32]]) -> None: ...
     def step(
-        self, ids: NDArray[np.int64], places: NDArray[np.int64], logits: NDArray[np.float32]
+        self,
+        ids: NDArray[np.int64],
+        places: NDArray[np.int64],
+        logits: NDArray[np.float32],
+        threads: int,
     ) -> None: ...

@@ -1,4 +1,4 @@
-"""One decoding step of a few rows in compiled code; the arithmetic is decode_step.h's.
+"""One decoding step of a few rows in compiled code; the arithmetic is _decode.h's.
 
 It works on the arrays that decoder.py's Decoder has prepared and holds references to them. Shapes
 are checked when it is made; tokens and places at every step.
@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 import numpy as np
 
 
-cdef extern from "decode_step.h":
+cdef extern from "_decode.h":
     int PLAYOUT_MAX_ROWS
     ctypedef struct playout_layer:
         const void *qkv
@@ -34,14 +34,22 @@ cdef extern from "decode_step.h":
         const float *rotations
         const void *head
         playout_layer *layer
-        int cache_rows, cache_length
+        int cache_rows, cache_length, threads
         float *work
     int64_t playout_work_size(const playout_model *m) noexcept nogil
     void playout_decode_step(
         playout_model *m, const int64_t *ids, const int64_t *places, float *logits, int64_t rows
     ) noexcept nogil
 
+cdef extern from "../../agents/kernels/team.h":
+    void playout_set_team(size_t, size_t, size_t) noexcept nogil
+
 MAX_ROWS = PLAYOUT_MAX_ROWS
+
+
+def use_team(size_t parallel, size_t number, size_t size):
+    """Share products with the threads that these functions of OpenMP's run (processor.py)."""
+    playout_set_team(parallel, number, size)
 
 
 cdef const void *_address(array, shape, dtype, list keep) except NULL:
@@ -161,8 +169,10 @@ cdef class SmallDecoder:
         if not m.work:
             raise MemoryError
 
-    def step(self, const int64_t[::1] ids, const int64_t[::1] places, float[:, ::1] logits):
-        """Append a token a row at its place; logits [B, V] are written."""
+    def step(
+        self, const int64_t[::1] ids, const int64_t[::1] places, float[:, ::1] logits, int threads
+    ):
+        """Append a token a row at its place; logits [B, V] are written, by so many threads."""
         cdef playout_model *m = &self.model
         cdef int rows = <int>ids.shape[0], r
         if not self.caches:
@@ -176,5 +186,6 @@ cdef class SmallDecoder:
                 raise ValueError(f"token {ids[r]} is outside the vocabulary of {m.vocab}")
             if not 0 <= places[r] < min(<int64_t>m.cache_length, self.positions):
                 raise ValueError(f"place {places[r]} is outside the cache of {m.cache_length}")
+        m.threads = threads
         with nogil:
             playout_decode_step(m, &ids[0], &places[0], &logits[0, 0], rows)

@@ -5,25 +5,60 @@ row keeps its keys and values from column 0 on, however long the prompts beside 
 tokens is sampling.py's, the loop over them generate.py's. Gradients are left out.
 """
 
+import math
+import time
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from playout.agents.kernels.processor import fuses_multiply_add, openmp_team
 from playout.agents.runs.devices import pack_to_device, to_device
 from playout.errors import ConfigError
-from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder
+from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder, use_team
 from playout.rlhf.model.adapters.folded import LayerWeights, fold, step_array, step_arrays
 from playout.rlhf.model.experts import mix, route
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Decoder"]
+__all__ = ["MAX_ROWS", "Decoder"]
 
 Lengths = NDArray[np.int64]
+
+use_team(*openmp_team())
 
 _HIDDEN = -30000.0
 # Attention scores held at once while prompts are read.
 _SCORES = 1 << 24
+
+
+class StepThreads:
+    """How many threads a compiled step takes: torch's, or one where that was faster lately.
+
+    On a busy machine a step waits again and again for a thread that does not run. The clock may
+    choose, since no bit of a step depends on its threads.
+    """
+
+    PERIOD = 128
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._fastest = {False: math.inf, True: math.inf}  # seconds alone and shared
+
+    def run(self, step: Callable[[int], None]) -> None:
+        """Take a step, which is told its threads."""
+        threads, turn = torch.get_num_threads(), self._steps % self.PERIOD
+        if threads == 1:
+            return step(1)
+        if turn == 0:
+            self._fastest = {False: math.inf, True: math.inf}
+        shared = turn < 2 or (turn >= 4 and self._fastest[True] <= self._fastest[False])
+        begun = time.perf_counter()
+        step(threads if shared else 1)
+        if turn < 4:
+            self._fastest[shared] = min(self._fastest[shared], time.perf_counter() - begun)
+        self._steps += 1
 
 
 class Decoder:
@@ -53,6 +88,7 @@ class Decoder:
         self._cache_dtype = torch.float32 if self._plain else dtype
         self._cache: list[Tensor] = []
         self._small: SmallDecoder | None = None
+        self._threads = StepThreads()
         self.compiled = False
         self._rows = self.lengths = torch.zeros(0, dtype=torch.long, device=self.device)
         self._known: Lengths = np.zeros(0, np.int64)  # `lengths` on the host, which never asks
@@ -201,9 +237,11 @@ class Decoder:
         """Append a token a row, int64 [B] where the weights are; logits [B, V] of the next."""
         places, known = self.lengths, self._known
         self._known = known + 1
-        if self.compiled and len(ids) <= MAX_ROWS and self.device.type == "cpu":
+        if self.compiled and self._plain and len(ids) <= MAX_ROWS and fuses_multiply_add():
             logits = torch.empty(len(ids), self.config.vocab_size)
-            self._compiled().step(ids.numpy(), places.numpy(), logits.numpy())
+            arrays = ids.numpy(), places.numpy(), logits.numpy()
+            small = self._compiled()
+            self._threads.run(lambda threads: small.step(*arrays, threads))
             self.lengths = places + 1
             return logits
         shortest, longest = int(known.min()) + 1, int(known.max()) + 1

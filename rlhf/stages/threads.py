@@ -14,6 +14,7 @@ import torch
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import cores
 from playout.agents.runs.directory import RunDir
+from playout.rlhf.generation.decoder import MAX_ROWS
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = [
@@ -27,8 +28,9 @@ __all__ = [
 # A thread has at least so many columns of a layer's matrices to itself, or waiting costs more.
 COLUMNS = 64
 # Multiply-adds of a decoding step that are worth a thread. A step is a few hundred short products
-# with a meeting of all threads after each; on a busy machine those cost more than the products.
-STEP = 1 << 28
+# with a meeting of all threads after each; on a busy machine those cost more than the products. A
+# compiled step sees to that itself.
+STEP, COMPILED_STEP = 1 << 28, 1 << 24
 
 
 def threads_to_train(hidden_size: int) -> int:
@@ -38,7 +40,8 @@ def threads_to_train(hidden_size: int) -> int:
 
 def threads_to_decode(parameters: int, rows: int) -> int:
     """Threads for a token at a time, in so many rows, through a model of so many parameters."""
-    return max(1, min(cores(), parameters * rows // STEP))
+    worth = COMPILED_STEP if rows <= MAX_ROWS else STEP
+    return max(1, min(cores(), parameters * rows // worth))
 
 
 def use_threads(threads: int) -> None:

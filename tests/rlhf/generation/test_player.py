@@ -1,4 +1,4 @@
-"""A policy that answers prompts: one alone by the compiled step, several by torch's."""
+"""A policy that answers prompts: a few by the compiled step, more by torch's."""
 
 import pytest
 import torch
@@ -29,9 +29,9 @@ def compiled_steps(monkeypatch):
     rows = []
 
     class Counting(decoder.SmallDecoder):
-        def step(self, ids, places, logits):
+        def step(self, ids, places, logits, threads):
             rows.append(len(ids))
-            super().step(ids, places, logits)
+            super().step(ids, places, logits, threads)
 
     monkeypatch.setattr(decoder, "SmallDecoder", Counting)
     return rows
@@ -56,9 +56,44 @@ def test_one_prompt_takes_the_compiled_step_and_gets_the_answer_of_the_plain_one
     assert set(compiled_steps) == {1} and len(compiled_steps) > 20
 
 
-def test_several_prompts_take_the_plain_step_alone(player, compiled_steps):
-    assert player.act(PROMPTS) == plain(player, PROMPTS, seed=0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_up_to_sixteen_prompts_take_the_compiled_step_and_do_not_depend_on_each_other(
+    player, compiled_steps, dtype
+):
+    player.dtype = dtype
+    prompts = (PROMPTS * 16)[:16]
+    answers = player.answer(prompts)
+    assert max(compiled_steps) == 16
+    for count in (2, 3, 9):
+        few = player.answer(prompts[:count])
+        assert [one.tokens for one in few] == [one.tokens for one in answers[:count]]
+        assert [one.logprobs for one in few] == [one.logprobs for one in answers[:count]]
+
+
+def test_more_prompts_take_the_plain_step_alone(player, compiled_steps):
+    prompts = (PROMPTS * 17)[:17]
+    assert player.act(prompts) == plain(player, prompts, seed=0)
     assert compiled_steps == []
+
+
+def test_a_compiled_step_takes_the_threads_that_were_faster(monkeypatch):
+    """Two steps with all threads, two with one, then whichever was faster, again and again."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    clock, taken = [0.0], []
+    monkeypatch.setattr(decoder.time, "perf_counter", lambda: clock[0])
+    steps, cost = decoder.StepThreads(), {1: 2.0, 4: 1.0}
+
+    def step(threads):
+        taken.append(threads)
+        clock[0] += cost[threads]
+
+    for _ in range(decoder.StepThreads.PERIOD):
+        steps.run(step)
+    cost[4] = 9.0  # the machine is busy now
+    for _ in range(10):
+        steps.run(step)
+    assert taken[:8] == [4, 4, 1, 1, 4, 4, 4, 4]
+    assert taken[decoder.StepThreads.PERIOD :] == [4, 4, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_another_number_type_prepares_the_weights_anew(player):

@@ -36,11 +36,13 @@ def test_the_number_follows_from_the_width_and_the_cores(monkeypatch):
     assert threads.threads_to_train(576) == 2
 
 
-def test_a_single_prompt_of_a_small_model_takes_one_thread(monkeypatch):
-    """SmolLM2-135M answered one prompt 18 times slower with two threads on a busy machine."""
+def test_threads_to_decode_follow_from_the_work_of_a_step(monkeypatch):
+    """A compiled step, of up to 16 rows, is worth sharing sooner than one of torch."""
     cores(monkeypatch, 16)
-    assert threads.threads_to_decode(135_000_000, 1) == 1
-    assert threads.threads_to_decode(135_000_000, 16) == 8
+    assert threads.threads_to_decode(4_200_000, 1) == 1
+    assert threads.threads_to_decode(135_000_000, 1) == 8
+    assert threads.threads_to_decode(135_000_000, 16) == 16
+    assert threads.threads_to_decode(135_000_000, 17) == 8
     assert threads.threads_to_decode(8_000_000_000, 1) == 16
     assert threads.threads_to_decode(500_000, 64) == 1
 

@@ -1,25 +1,41 @@
-/* One token through a Llama-shaped model, for one row or a few: from the embedding to the logits.
+/* One token through a Llama-shaped model, for a few rows: from the embedding to the logits.
  *
  * With so few rows a step is bound by reading the weights once, so they are read in their own type
- * (float32, or bfloat16 widened in registers) and each weight meets all rows. Sums run in a fixed
- * order in 32 lanes: a row's result does not depend on the rows beside it. Of a mixture of experts
- * only those are read that some row's router picks. Counters are 64 bits wide, or -fwrapv would keep
- * the compiler from vectorising. No allocation, no Python; larger batches are torch's business.
+ * (float32, or bfloat16 widened in registers), each weight meets all rows, and torch's threads share
+ * the outputs. A row's result depends neither on the rows beside it nor on the threads. Of a mixture
+ * of experts only those are read that some row's router picks. No allocation, no Python; larger
+ * batches are torch's business. Products are products.h's.
  */
-#ifndef PLAYOUT_DECODE_STEP_H
-#define PLAYOUT_DECODE_STEP_H
+#ifndef PLAYOUT_DECODE_H
+#define PLAYOUT_DECODE_H
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define PLAYOUT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define PLAYOUT_CLONES
-#endif
+#include "../../agents/kernels/team.h"
+#include "../model/_elementwise.h"
 
-enum { PLAYOUT_LANES = 32, PLAYOUT_MAX_ROWS = 4 };
+enum {
+    PLAYOUT_MAX_ROWS = 16,
+    PLAYOUT_MIN_SHARED = 1 << 15, /* multiply-adds of a product that are worth a thread */
+};
+
+/* What products.h computes: y [rows, outputs] of w [outputs, n] and x [rows, n]. */
+typedef struct {
+    const void *w;
+    const float *x;
+    float *y;
+    int64_t n, outputs, rows;
+    int bfloat16;
+} playout_product;
+
+static inline float playout_weight(int bfloat16, const void *w, ptrdiff_t i) {
+    return bfloat16 ? playout_load_bf16(((const playout_bf16 *)w)[i]) : ((const float *)w)[i];
+}
+
+#define MLP_BODY "../../../rlhf/generation/products.h"
+#include "../../agents/kernels/mlp/isa.h"
 
 typedef struct {
     const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs]; experts in a row */
@@ -38,7 +54,7 @@ typedef struct {
     const float *embed, *rotations; /* [vocab, hidden] and [positions, size / 2, 2] */
     const void *head;           /* [vocab, hidden] */
     playout_layer *layer;
-    int cache_rows, cache_length;
+    int cache_rows, cache_length, threads;
     float *work; /* see playout_work_size */
 } playout_model;
 
@@ -50,72 +66,26 @@ static inline int playout_qkv_size(const playout_model *m) {
 static inline int64_t playout_work_size(const playout_model *m) {
     int64_t mixed = (int64_t)m->heads * m->size;
     int64_t routed = m->experts ? 2LL * (m->hidden + m->experts) : 0;
-    return 3LL * m->hidden + playout_qkv_size(m) + mixed + 3LL * m->inner + m->cache_length + routed;
+    int64_t weights = (int64_t)m->heads * m->cache_length;
+    return 3LL * m->hidden + playout_qkv_size(m) + mixed + 3LL * m->inner + weights + routed;
 }
 
-/* Adds up lanes by halves, always in the same order; overwrites them. */
-static inline float playout_sum_lanes(float *lanes) {
-    for (int64_t j = 0; j < 16; j++) lanes[j] += lanes[j + 16];
-    for (int64_t j = 0; j < 8; j++) lanes[j] += lanes[j + 8];
-    for (int64_t j = 0; j < 4; j++) lanes[j] += lanes[j + 4];
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+static int playout_threads(const playout_model *m, int64_t work) {
+    int64_t most = work / PLAYOUT_MIN_SHARED;
+    return most < m->threads ? (int)most : m->threads;
 }
 
-/* y[r][o] = sum_i w[o][i] x[r][i]; rows of x and y lie `n` and `outputs` apart. */
-PLAYOUT_CLONES static void playout_product_f32(const float *w, const float *x, float *y,
-                                               int64_t outputs, int64_t n, int64_t rows) {
-    for (int64_t o = 0; o < outputs; o++) {
-        const float *line = w + o * n;
-        for (int64_t r = 0; r < rows; r++) {
-            const float *v = x + r * n;
-            float lanes[PLAYOUT_LANES] = {0};
-            int64_t i = 0;
-            for (; i + PLAYOUT_LANES <= n; i += PLAYOUT_LANES)
-                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += line[i + j] * v[i + j];
-            for (int64_t j = 0; i < n; i++, j++) lanes[j] += line[i] * v[i];
-            y[r * outputs + o] = playout_sum_lanes(lanes);
-        }
-    }
-}
-
-PLAYOUT_CLONES static void playout_product_bf16(const uint16_t *w, const float *x, float *y,
-                                                int64_t outputs, int64_t n, int64_t rows) {
-    for (int64_t o = 0; o < outputs; o++) {
-        const uint16_t *line = w + o * n;
-        for (int64_t r = 0; r < rows; r++) {
-            const float *v = x + r * n;
-            float lanes[PLAYOUT_LANES] = {0};
-            int64_t i = 0;
-            for (; i + PLAYOUT_LANES <= n; i += PLAYOUT_LANES) {
-                uint32_t bits[PLAYOUT_LANES];
-                float wide[PLAYOUT_LANES];
-                for (int64_t j = 0; j < PLAYOUT_LANES; j++) bits[j] = (uint32_t)line[i + j] << 16;
-                memcpy(wide, bits, sizeof wide);
-                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += wide[j] * v[i + j];
-            }
-            for (int64_t j = 0; i < n; i++, j++) {
-                uint32_t bits = (uint32_t)line[i] << 16;
-                float wide;
-                memcpy(&wide, &bits, sizeof wide);
-                lanes[j] += wide * v[i];
-            }
-            y[r * outputs + o] = playout_sum_lanes(lanes);
-        }
-    }
-}
-
-static void playout_product(const playout_model *m, const void *w, const float *x, float *y,
-                            int64_t outputs, int64_t n, int64_t rows) {
-    if (m->bfloat16)
-        playout_product_bf16((const uint16_t *)w, x, y, outputs, n, rows);
-    else
-        playout_product_f32((const float *)w, x, y, outputs, n, rows);
+static void playout_multiply(const playout_model *m, int bfloat16, const void *w, const float *x, float *y,
+                             int64_t outputs, int64_t n, int64_t rows) {
+    static const playout_kernel products[3] = MLP_SETS(playout_products);
+    playout_product job = {w, x, y, n, outputs, rows, bfloat16};
+    playout_over_rows(products[mlp_best_isa()], &job, outputs, playout_threads(m, outputs * n * rows));
 }
 
 /* The product plus a bias, where there is one. */
 static void playout_project(const playout_model *m, const void *w, const float *bias,
                             const float *x, float *y, int64_t outputs, int64_t n, int64_t rows) {
-    playout_product(m, w, x, y, outputs, n, rows);
+    playout_multiply(m, m->bfloat16, w, x, y, outputs, n, rows);
     if (!bias) return;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t o = 0; o < outputs; o++) y[r * outputs + o] += bias[o];
@@ -153,45 +123,46 @@ static void playout_rotate_and_store(const playout_model *m, playout_layer *laye
     }
 }
 
-PLAYOUT_CLONES static void playout_attend(const playout_model *m, const playout_layer *layer,
-                                          const float *q, float *mixed, float *weights, int64_t row,
-                                          int64_t count) {
-    int64_t first = layer->window && count > layer->window ? count - layer->window : 0;
-    int64_t line = (int64_t)m->cache_length * m->size;
-    int64_t half = (int64_t)m->cache_rows * m->kv_heads * line;
-    int64_t size = m->size;
-    for (int64_t h = 0; h < m->heads; h++) {
-        int64_t group = h * m->kv_heads / m->heads;
-        const float *k = layer->cache + (row * m->kv_heads + group) * line;
-        const float *v = k + half, *query = q + h * size;
+/* What the cached values make of each head's query; work on rows [begin, end), heads of tokens. */
+typedef struct {
+    const playout_model *m;
+    const playout_layer *layer;
+    const float *qkv;
+    float *mixed, *weights;
+    const int64_t *places;
+} playout_attention;
+
+PLAYOUT_CLONES static void playout_attend(const void *job, int64_t begin, int64_t end) {
+    const playout_attention *a = (const playout_attention *)job;
+    const playout_model *m = a->m;
+    int64_t size = m->size, line = m->cache_length * size;
+    int64_t half = m->cache_rows * m->kv_heads * line;
+    for (int64_t n = begin; n < end; n++) {
+        int64_t row = n / m->heads, h = n % m->heads, count = a->places[row] + 1;
+        int64_t first = a->layer->window && count > a->layer->window ? count - a->layer->window : 0;
+        const float *query = a->qkv + row * playout_qkv_size(m) + h * size;
+        const float *k = a->layer->cache + (row * m->kv_heads + h * m->kv_heads / m->heads) * line;
+        const float *v = k + half;
+        float *weights = a->weights + n * m->cache_length, *out = a->mixed + n * size;
         float top = -INFINITY, total = 0.0f;
         for (int64_t t = first; t < count; t++) {
             const float *key = k + t * size;
-            float lanes[PLAYOUT_LANES] = {0};
+            float lanes[16] = {0};
             int64_t i = 0;
-            for (; i + PLAYOUT_LANES <= size; i += PLAYOUT_LANES)
-                for (int64_t j = 0; j < PLAYOUT_LANES; j++) lanes[j] += query[i + j] * key[i + j];
+            for (; i + 16 <= size; i += 16)
+                for (int64_t j = 0; j < 16; j++) lanes[j] += query[i + j] * key[i + j];
             for (int64_t j = 0; i < size; i++, j++) lanes[j] += query[i] * key[i];
-            weights[t] = playout_sum_lanes(lanes);
+            weights[t] = playout_sum16(lanes);
             if (weights[t] > top) top = weights[t];
         }
-        float *out = mixed + h * size;
+        for (int64_t t = first; t < count; t++) weights[t] = playout_exp(weights[t] - top);
         for (int64_t i = 0; i < size; i++) out[i] = 0.0f;
         for (int64_t t = first; t < count; t++) {
-            float weight = expf(weights[t] - top);
+            float weight = weights[t];
             total += weight;
             for (int64_t i = 0; i < size; i++) out[i] += weight * v[t * size + i];
         }
         for (int64_t i = 0; i < size; i++) out[i] /= total;
-    }
-}
-
-/* silu(gate) * up of rows [gate, up]. */
-static void playout_swiglu(const float *gate_up, float *act, int64_t inner, int64_t rows) {
-    for (int64_t r = 0; r < rows; r++) {
-        const float *gate = gate_up + 2 * r * inner, *up = gate + inner;
-        for (int64_t i = 0; i < inner; i++)
-            act[r * inner + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
     }
 }
 
@@ -227,7 +198,7 @@ static void playout_experts(const playout_model *m, const playout_layer *layer, 
     int64_t wide = m->bfloat16 ? 2 : 4, each = 2 * inner * hidden * wide;
     float *own = scratch, *made = own + rows * hidden, *shares = made + rows * hidden;
     float *logits = shares + rows * experts;
-    playout_product_f32(layer->router, normed, logits, experts, hidden, rows);
+    playout_multiply(m, 0, layer->router, normed, logits, experts, hidden, rows);
     for (int64_t r = 0; r < rows; r++)
         playout_route(m, logits + r * experts, shares + r * experts);
     for (int64_t i = 0; i < rows * hidden; i++) added[i] = 0.0f;
@@ -239,11 +210,11 @@ static void playout_experts(const playout_model *m, const playout_layer *layer, 
             whose[count++] = r;
         }
         if (!count) continue;
-        playout_product(m, (const char *)layer->gate_up + e * each, own, gate_up, 2 * inner, hidden,
-                        count);
-        playout_swiglu(gate_up, act, inner, count);
-        playout_product(m, (const char *)layer->down + e * each / 2, act, made, hidden, inner,
-                        count);
+        playout_multiply(m, m->bfloat16, (const char *)layer->gate_up + e * each, own, gate_up, 2 * inner,
+                         hidden, count);
+        playout_swiglu_f32(gate_up, act, inner, 0, count);
+        playout_multiply(m, m->bfloat16, (const char *)layer->down + e * each / 2, act, made, hidden,
+                         inner, count);
         for (int64_t n = 0; n < count; n++) {
             float share = shares[whose[n] * experts + e], *sum = added + whose[n] * hidden;
             for (int64_t i = 0; i < hidden; i++) sum[i] += share * made[n * hidden + i];
@@ -268,11 +239,14 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
         for (int64_t r = 0; r < rows; r++)
             playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
         playout_project(m, layer->qkv, layer->qkv_bias, normed, qkv, qkv_size, hidden, rows);
+        int64_t seen = 0;
         for (int64_t r = 0; r < rows; r++) {
             playout_rotate_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
-            playout_attend(m, layer, qkv + r * qkv_size, mixed + r * mixed_size, weights, r,
-                           places[r] + 1);
+            seen += places[r];
         }
+        playout_attention job = {m, layer, qkv, mixed, weights, places};
+        playout_over_rows(playout_attend, &job, rows * m->heads,
+                          playout_threads(m, 2 * seen * mixed_size));
         playout_project(m, layer->out, layer->out_bias, mixed, added, hidden, mixed_size, rows);
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
         for (int64_t r = 0; r < rows; r++)
@@ -282,14 +256,14 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
         } else {
             playout_project(m, layer->gate_up, layer->gate_up_bias, normed, gate_up, 2 * inner,
                             hidden, rows);
-            playout_swiglu(gate_up, act, inner, rows);
+            playout_swiglu_f32(gate_up, act, inner, 0, rows);
             playout_project(m, layer->down, layer->down_bias, act, added, hidden, inner, rows);
         }
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
     }
     for (int64_t r = 0; r < rows; r++)
         playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-    playout_product(m, m->head, normed, logits, m->vocab, hidden, rows);
+    playout_multiply(m, m->bfloat16, m->head, normed, logits, m->vocab, hidden, rows);
 }
 
 #endif
