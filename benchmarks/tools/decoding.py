@@ -57,8 +57,7 @@ def decode_part(
     for batch in batches:
         ids = rng.integers(4, min(4096, model.config.vocab_size), (batch, PROMPT))
         functions, tensor = {}, torch.from_numpy(ids)
-        for name, dtype in TYPES.items():
-            decoder = decoders[name]
+        for name, decoder in decoders.items():
             functions[f"playout {name}"] = timed(
                 batch * ANSWER,
                 lambda ids=ids, decoder=decoder: generate(

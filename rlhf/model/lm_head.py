@@ -27,7 +27,7 @@ CHUNK_NUMBERS = 1 << 23
 
 
 def _likelihood(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log p of each row's target, the entropy of p and log sum exp; float32 [N], of logits [N, V]."""
+    """Of each row of logits [N, V]: log p of its target, entropy of p, log sum exp; float32 [N]."""
     rows, size = logits.shape
     if is_plain(logits):
         log_p = torch.log_softmax(logits.float(), dim=-1)

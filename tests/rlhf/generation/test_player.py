@@ -76,26 +76,6 @@ def test_more_prompts_take_the_plain_step_alone(player, compiled_steps):
     assert compiled_steps == []
 
 
-def test_a_compiled_step_takes_the_threads_that_were_faster(monkeypatch):
-    """Two steps with all threads, two with one, then whichever was faster, again and again."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    clock, taken = [0.0], []
-    monkeypatch.setattr(decoder.time, "perf_counter", lambda: clock[0])
-    steps, cost = decoder.StepThreads(), {1: 2.0, 4: 1.0}
-
-    def step(threads):
-        taken.append(threads)
-        clock[0] += cost[threads]
-
-    for _ in range(decoder.StepThreads.PERIOD):
-        steps.run(step)
-    cost[4] = 9.0  # the machine is busy now
-    for _ in range(10):
-        steps.run(step)
-    assert taken[:8] == [4, 4, 1, 1, 4, 4, 4, 4]
-    assert taken[decoder.StepThreads.PERIOD :] == [4, 4, 1, 1, 1, 1, 1, 1, 1, 1]
-
-
 def test_another_number_type_prepares_the_weights_anew(player):
     first = player.act(["the film"], deterministic=True)
     player.dtype = torch.bfloat16
