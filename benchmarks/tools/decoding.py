@@ -19,6 +19,7 @@ from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World
 from playout.benchmarks.tools.measuring import measure, peer, timed
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
+from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.checkpoints.gguf import read_gguf
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer
@@ -126,10 +127,13 @@ def experts_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[
 def published_part(
     gguf: Path, folder: Path, repeats: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The same of a published checkpoint in a GGUF file; `folder` takes its Hugging Face form."""
+    """The same of a published checkpoint in a GGUF file; `folder` takes its Hugging Face form.
+
+    And one prompt by its weights in int8, beside the same model in bfloat16.
+    """
     model, tokenizer = read_gguf(gguf)
     export_model(folder, model, tokenizer)
-    return decode_part(
+    rates, claims = decode_part(
         model,
         folder,
         of=gguf.stem,
@@ -138,6 +142,21 @@ def published_part(
         targets={1: 1.5, 16: 1.5},
         repeats=repeats,
     )
+    ids = np.random.default_rng(0).integers(4, model.config.vocab_size, (1, PROMPT)).tolist()
+    decoders = {"bfloat16": Decoder(model, dtype=torch.bfloat16)}
+    held = hold_weights(model.requires_grad_(False), torch.int8)  # the same object from now on
+    decoders["int8"] = Decoder(held, dtype=torch.bfloat16)
+    functions = {
+        name: timed(
+            ANSWER,
+            lambda decoder=decoder: generate(decoder, ids, max_new_tokens=ANSWER, exact=False),
+        )
+        for name, decoder in decoders.items()
+    }
+    found = measure(functions, repeats=repeats, rates=True)
+    what = f"decode of {gguf.stem} held in int8, batch 1"
+    row = claim(what, found["int8"], found["bfloat16"], "the same in bfloat16", "tokens/s")
+    return {**rates, f"{gguf.stem} decode, int8": found}, [*claims, row]
 
 
 def _transformers(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 /* One token through a Llama-shaped model, for a few rows: from the embedding to the logits.
  *
- * With so few rows a step is bound by reading the weights once, so they are read in their own type
- * (float32, or bfloat16 widened in registers), each weight meets all rows, and torch's threads share
- * the outputs. A row's result depends neither on the rows beside it nor on the threads. Of a mixture
+ * With so few rows a step is bound by reading the weights once, so they are read as they are held
+ * (float32, bfloat16, int8) and widened in registers, each weight meets all rows, and torch's threads
+ * share the outputs. A row's result depends neither on the rows beside it nor on the threads. Of a mixture
  * of experts only those are read that some row's router picks. No allocation, no Python; larger
  * batches are torch's business. Products are products.h's.
  */
@@ -20,27 +20,39 @@ enum {
     PLAYOUT_MAX_ROWS = 16,
     PLAYOUT_MIN_SHARED = 1 << 15, /* multiply-adds of a product that are worth a thread */
 };
+enum { PLAYOUT_FLOAT, PLAYOUT_BFLOAT16, PLAYOUT_INT8 }; /* how weights are held */
 
 /* What products.h computes: y [rows, outputs] of w [outputs, n] and x [rows, n]. */
 typedef struct {
     const void *w;
+    const float *scales; /* [outputs], or NULL for ones */
     const float *x;
     float *y;
     int64_t n, outputs, rows;
-    int bfloat16;
+    int kind;
 } playout_product;
 
-static inline float playout_weight(int bfloat16, const void *w, ptrdiff_t i) {
-    return bfloat16 ? playout_load_bf16(((const playout_bf16 *)w)[i]) : ((const float *)w)[i];
+static inline float playout_weight(int kind, const void *w, ptrdiff_t i) {
+    if (kind == PLAYOUT_INT8) return ((const int8_t *)w)[i];
+    return kind ? playout_load_bf16(((const playout_bf16 *)w)[i]) : ((const float *)w)[i];
 }
+
+static inline int64_t playout_size(int kind) { return kind == PLAYOUT_INT8 ? 1 : kind ? 2 : 4; }
 
 #define MLP_BODY "../../../rlhf/generation/products.h"
 #include "../../agents/kernels/mlp/isa.h"
 
+/* [outputs, inputs], row-major; the matrices of experts follow each other. */
 typedef struct {
-    const void *qkv, *out, *gate_up, *down; /* row-major [outputs, inputs]; experts in a row */
-    const float *router;                    /* [experts, hidden], or NULL */
-    const float *qkv_bias, *out_bias, *gate_up_bias, *down_bias; /* [outputs], or NULL */
+    const void *w;
+    const float *scales, *bias; /* [outputs], or NULL */
+    int kind;
+} playout_matrix;
+
+typedef struct {
+    playout_matrix qkv, out, gate_up, down;
+    const float *router; /* [experts, hidden], or NULL */
+    const float *input_gain, *inner_gain; /* [hidden] of the norms, or NULL where they lie in the weights */
     const float *gains; /* [heads + kv_heads, size] of the heads' norms, or NULL */
     int64_t window;     /* tokens that a query sees, itself included; 0 for all */
     int rotates;        /* whether queries and keys are rotated by their places */
@@ -48,11 +60,11 @@ typedef struct {
 } playout_layer;
 
 typedef struct {
-    int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16;
+    int hidden, inner, layers, heads, kv_heads, size, vocab;
     int experts, active, normalise; /* of each layer, of each token; whether shares add up to 1 */
     float eps;
     const float *embed, *rotations; /* [vocab, hidden] and [positions, size / 2, 2] */
-    const void *head;           /* [vocab, hidden] */
+    playout_matrix head;        /* [vocab, hidden] */
     playout_layer *layer;
     int cache_rows, cache_length, threads;
     float *work; /* see playout_work_size */
@@ -75,27 +87,21 @@ static int playout_threads(const playout_model *m, int64_t work) {
     return most < m->threads ? (int)most : m->threads;
 }
 
-static void playout_multiply(const playout_model *m, int bfloat16, const void *w, const float *x, float *y,
-                             int64_t outputs, int64_t n, int64_t rows) {
+/* y [rows, outputs] = x [rows, n] times the matrix, plus its bias. */
+static void playout_project(const playout_model *m, const playout_matrix *matrix, const float *x, float *y,
+                            int64_t outputs, int64_t n, int64_t rows) {
     static const playout_kernel products[3] = MLP_SETS(playout_products);
-    playout_product job = {w, x, y, n, outputs, rows, bfloat16};
+    playout_product job = {matrix->w, matrix->scales, x, y, n, outputs, rows, matrix->kind};
     playout_over_rows(products[mlp_best_isa()], &job, outputs, playout_threads(m, outputs * n * rows));
+    for (int64_t r = 0; matrix->bias && r < rows; r++)
+        for (int64_t o = 0; o < outputs; o++) y[r * outputs + o] += matrix->bias[o];
 }
 
-/* The product plus a bias, where there is one. */
-static void playout_project(const playout_model *m, const void *w, const float *bias,
-                            const float *x, float *y, int64_t outputs, int64_t n, int64_t rows) {
-    playout_multiply(m, m->bfloat16, w, x, y, outputs, n, rows);
-    if (!bias) return;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t o = 0; o < outputs; o++) y[r * outputs + o] += bias[o];
-}
-
-static void playout_normalize(const float *x, float *y, int64_t n, float eps) {
+static void playout_normalize(const float *x, const float *gain, float *y, int64_t n, float eps) {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
     float scale = (float)(1.0 / sqrt(sum / n + eps));
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale * (gain ? gain[i] : 1.0f);
 }
 
 /* Queries and keys come interleaved, are normalised if the layer does so and rotated, all in place;
@@ -106,8 +112,7 @@ static void playout_rotate_and_store(const playout_model *m, playout_layer *laye
     int64_t rotated = (m->heads + m->kv_heads) * m->size;
     for (int64_t h = 0; layer->gains && h < m->heads + m->kv_heads; h++) {
         float *head = qkv + h * m->size;
-        playout_normalize(head, head, m->size, m->eps);
-        for (int64_t i = 0; i < m->size; i++) head[i] *= layer->gains[h * m->size + i];
+        playout_normalize(head, layer->gains + h * m->size, head, m->size, m->eps);
     }
     for (int64_t i = 0; layer->rotates && i < rotated; i += 2) {
         float c = rotation[i % m->size], s = rotation[i % m->size + 1], a = qkv[i], b = qkv[i + 1];
@@ -195,10 +200,11 @@ static void playout_experts(const playout_model *m, const playout_layer *layer, 
                             float *added, float *gate_up, float *act, float *scratch,
                             int64_t rows) {
     int64_t hidden = m->hidden, inner = m->inner, experts = m->experts;
-    int64_t wide = m->bfloat16 ? 2 : 4, each = 2 * inner * hidden * wide;
+    int64_t each = 2 * inner * hidden * playout_size(layer->gate_up.kind);
+    playout_matrix router = {.w = layer->router}, up = layer->gate_up, down = layer->down;
     float *own = scratch, *made = own + rows * hidden, *shares = made + rows * hidden;
     float *logits = shares + rows * experts;
-    playout_multiply(m, 0, layer->router, normed, logits, experts, hidden, rows);
+    playout_project(m, &router, normed, logits, experts, hidden, rows);
     for (int64_t r = 0; r < rows; r++)
         playout_route(m, logits + r * experts, shares + r * experts);
     for (int64_t i = 0; i < rows * hidden; i++) added[i] = 0.0f;
@@ -210,11 +216,11 @@ static void playout_experts(const playout_model *m, const playout_layer *layer, 
             whose[count++] = r;
         }
         if (!count) continue;
-        playout_multiply(m, m->bfloat16, (const char *)layer->gate_up + e * each, own, gate_up, 2 * inner,
-                         hidden, count);
+        up.w = (const char *)layer->gate_up.w + e * each;
+        down.w = (const char *)layer->down.w + e * each / 2;
+        playout_project(m, &up, own, gate_up, 2 * inner, hidden, count);
         playout_swiglu_f32(gate_up, act, inner, 0, count);
-        playout_multiply(m, m->bfloat16, (const char *)layer->down + e * each / 2, act, made, hidden,
-                         inner, count);
+        playout_project(m, &down, act, made, hidden, inner, count);
         for (int64_t n = 0; n < count; n++) {
             float share = shares[whose[n] * experts + e], *sum = added + whose[n] * hidden;
             for (int64_t i = 0; i < hidden; i++) sum[i] += share * made[n * hidden + i];
@@ -237,8 +243,8 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
     for (int64_t l = 0; l < m->layers; l++) {
         playout_layer *layer = m->layer + l;
         for (int64_t r = 0; r < rows; r++)
-            playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-        playout_project(m, layer->qkv, layer->qkv_bias, normed, qkv, qkv_size, hidden, rows);
+            playout_normalize(x + r * hidden, layer->input_gain, normed + r * hidden, hidden, m->eps);
+        playout_project(m, &layer->qkv, normed, qkv, qkv_size, hidden, rows);
         int64_t seen = 0;
         for (int64_t r = 0; r < rows; r++) {
             playout_rotate_and_store(m, layer, qkv + r * qkv_size, r, places[r]);
@@ -247,23 +253,22 @@ static void playout_decode_step(playout_model *m, const int64_t *ids, const int6
         playout_attention job = {m, layer, qkv, mixed, weights, places};
         playout_over_rows(playout_attend, &job, rows * m->heads,
                           playout_threads(m, 2 * seen * mixed_size));
-        playout_project(m, layer->out, layer->out_bias, mixed, added, hidden, mixed_size, rows);
+        playout_project(m, &layer->out, mixed, added, hidden, mixed_size, rows);
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
         for (int64_t r = 0; r < rows; r++)
-            playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
+            playout_normalize(x + r * hidden, layer->inner_gain, normed + r * hidden, hidden, m->eps);
         if (layer->router) {
             playout_experts(m, layer, normed, added, gate_up, act, routed, rows);
         } else {
-            playout_project(m, layer->gate_up, layer->gate_up_bias, normed, gate_up, 2 * inner,
-                            hidden, rows);
+            playout_project(m, &layer->gate_up, normed, gate_up, 2 * inner, hidden, rows);
             playout_swiglu_f32(gate_up, act, inner, 0, rows);
-            playout_project(m, layer->down, layer->down_bias, act, added, hidden, inner, rows);
+            playout_project(m, &layer->down, act, added, hidden, inner, rows);
         }
         for (int64_t i = 0; i < rows * hidden; i++) x[i] += added[i];
     }
     for (int64_t r = 0; r < rows; r++)
-        playout_normalize(x + r * hidden, normed + r * hidden, hidden, m->eps);
-    playout_multiply(m, m->bfloat16, m->head, normed, logits, m->vocab, hidden, rows);
+        playout_normalize(x + r * hidden, NULL, normed + r * hidden, hidden, m->eps);
+    playout_project(m, &m->head, normed, logits, m->vocab, hidden, rows);
 }
 
 #endif

@@ -12,27 +12,31 @@ import numpy as np
 
 cdef extern from "_decode.h":
     int PLAYOUT_MAX_ROWS
+    int PLAYOUT_FLOAT, PLAYOUT_BFLOAT16, PLAYOUT_INT8
+    ctypedef struct playout_matrix:
+        const void *w
+        const float *scales
+        const float *bias
+        int kind
     ctypedef struct playout_layer:
-        const void *qkv
-        const void *out
-        const void *gate_up
-        const void *down
+        playout_matrix qkv
+        playout_matrix out
+        playout_matrix gate_up
+        playout_matrix down
         const float *router
-        const float *qkv_bias
-        const float *out_bias
-        const float *gate_up_bias
-        const float *down_bias
+        const float *input_gain
+        const float *inner_gain
         const float *gains
         int64_t window
         int rotates
         float *cache
     ctypedef struct playout_model:
-        int hidden, inner, layers, heads, kv_heads, size, vocab, bfloat16
+        int hidden, inner, layers, heads, kv_heads, size, vocab
         int experts, active, normalise
         float eps
         const float *embed
         const float *rotations
-        const void *head
+        playout_matrix head
         playout_layer *layer
         int cache_rows, cache_length, threads
         float *work
@@ -81,11 +85,13 @@ cdef class SmallDecoder:
         """Take the arrays of a model.
 
         Args:
-            layers: By name, `qkv`, `out`, `gate_up` and `down` of each layer, float32 or uint16 (the
-                bits of bfloat16); float32 `qkv_bias`, `out_bias`, `gate_up_bias`, `down_bias`,
-                `gains` [heads + kv_heads, D] and `router` [E, H] or None; `window` and `rotates`.
-                With a router, `gate_up` and `down` are those of E experts.
-            head: [V, H], of the same type.
+            layers: By name, `qkv`, `out`, `gate_up` and `down` of each layer, float32, uint16 (the
+                bits of bfloat16) or int8; of each of these float32 `NAME_bias` and, of int8,
+                `NAME_scales` [outputs], or None; `input_gain` and `inner_gain` [H] of norms that
+                do not lie in the weights, `gains` [heads + kv_heads, D] and `router` [E, H], or
+                None; `window` and `rotates`. With a router, `gate_up` and `down` are those of E
+                experts.
+            head: [V, H], float32 or uint16.
             embed: float32 [V, H].
             rotations: float32 [positions, D / 2, 2], cosine and sine.
             heads: Query heads.
@@ -96,7 +102,6 @@ cdef class SmallDecoder:
         """
         cdef playout_model *m = &self.model
         cdef playout_layer *layer
-        dtype = head.dtype
         m.vocab, m.hidden = embed.shape
         self.positions = rotations.shape[0]
         m.size = 2 * rotations.shape[1]
@@ -108,9 +113,6 @@ cdef class SmallDecoder:
         if not min(m.experts, 1) <= active <= m.experts:
             raise ValueError(f"tokens cannot go to {active} of {m.experts} experts")
         many = (m.experts,) if m.experts else ()
-        m.bfloat16 = dtype == np.uint16
-        if not m.bfloat16 and dtype != np.float32:
-            raise ValueError(f"weights must be float32 or bfloat16 bits, not {dtype}")
         if heads < 1 or kv_heads < 1 or heads % kv_heads:
             raise ValueError(f"{kv_heads} key heads do not divide {heads} heads")
         free(m.layer)
@@ -120,26 +122,35 @@ cdef class SmallDecoder:
         m.embed = <const float *>_address(embed, (m.vocab, m.hidden), np.float32, self.keep)
         angles = (self.positions, m.size // 2, 2)
         m.rotations = <const float *>_address(rotations, angles, np.float32, self.keep)
-        m.head = _address(head, (m.vocab, m.hidden), dtype, self.keep)
+        self._matrix(&m.head, {"head": head}, "head", (m.vocab, m.hidden))
         rows = (heads + 2 * kv_heads) * m.size
         for number, arrays in enumerate(layers):
             layer = m.layer + <int>number
-            layer.qkv = _address(arrays["qkv"], (rows, m.hidden), dtype, self.keep)
-            layer.out = _address(arrays["out"], (m.hidden, heads * m.size), dtype, self.keep)
-            widened, narrowed = (*many, 2 * m.inner, m.hidden), (*many, m.hidden, m.inner)
-            layer.gate_up = _address(arrays["gate_up"], widened, dtype, self.keep)
-            layer.down = _address(arrays["down"], narrowed, dtype, self.keep)
+            self._matrix(&layer.qkv, arrays, "qkv", (rows, m.hidden))
+            self._matrix(&layer.out, arrays, "out", (m.hidden, heads * m.size))
+            self._matrix(&layer.gate_up, arrays, "gate_up", (*many, 2 * m.inner, m.hidden))
+            self._matrix(&layer.down, arrays, "down", (*many, m.hidden, m.inner))
             if m.experts:
                 router = arrays["router"]
                 layer.router = <const float *>_address(
                     router, (m.experts, m.hidden), np.float32, self.keep
                 )
-            layer.qkv_bias = self._optional(arrays["qkv_bias"], (rows,))
-            layer.out_bias = self._optional(arrays["out_bias"], (m.hidden,))
-            layer.gate_up_bias = self._optional(arrays["gate_up_bias"], (2 * m.inner,))
-            layer.down_bias = self._optional(arrays["down_bias"], (m.hidden,))
+            layer.input_gain = self._optional(arrays["input_gain"], (m.hidden,))
+            layer.inner_gain = self._optional(arrays["inner_gain"], (m.hidden,))
             layer.gains = self._optional(arrays["gains"], (heads + kv_heads, m.size))
             layer.window, layer.rotates = arrays["window"], arrays["rotates"]
+
+    cdef int _matrix(self, playout_matrix *matrix, arrays, str name, tuple shape) except -1:
+        """Take a matrix, and its scales and bias if it has some."""
+        kinds = {"float32": PLAYOUT_FLOAT, "uint16": PLAYOUT_BFLOAT16, "int8": PLAYOUT_INT8}
+        array, outputs = arrays[name], (shape[len(shape) - 2],)
+        if str(array.dtype) not in kinds:
+            raise ValueError(f"weights are float32, bits of bfloat16 or int8, not {array.dtype}")
+        matrix.kind = kinds[str(array.dtype)]
+        matrix.w = _address(array, shape, array.dtype, self.keep)
+        matrix.scales = self._optional(arrays.get(f"{name}_scales"), outputs)
+        matrix.bias = self._optional(arrays.get(f"{name}_bias"), outputs)
+        return 0
 
     cdef const float *_optional(self, array, shape) except? NULL:
         """The memory of a float32 array, NULL for None."""

@@ -5,11 +5,13 @@ rotation is one product of complex numbers. Weights stay as they were when they 
 cache and the products are generation/decoder.py's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from playout.rlhf.model.adapters.held import QuantizedProjection
 from playout.rlhf.model.transformer import Block
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class LayerWeights:
     window: int  # tokens that a query sees, itself included; 0 for all
     rotates: bool
     router: Tensor | None  # float32 [E, H] of a mixture; its gate_up is [E, 2 * I, H], down alike
+    integers: Mapping[str, Tensor] | None  # of a layer held in int8: what the compiled step reads
 
 
 def step_array(weight: Tensor) -> NDArray[Any]:
@@ -48,7 +51,8 @@ def step_arrays(weights: LayerWeights) -> dict[str, Any]:
     for name in ("qkv_bias", "out_bias", "gate_up_bias", "down_bias", "gains", "router"):
         bias = getattr(weights, name)
         found[name] = None if bias is None else bias.float().contiguous().numpy()
-    return found
+    found["input_gain"] = found["inner_gain"] = None
+    return found | {name: array.numpy() for name, array in (weights.integers or {}).items()}
 
 
 def fold(block: Block, dtype: torch.dtype) -> LayerWeights:
@@ -69,12 +73,31 @@ def fold(block: Block, dtype: torch.dtype) -> LayerWeights:
         gains = torch.cat([q_gain.expand(heads[0], -1), k_gain.expand(heads[1], -1)])
         scale = 1.0
 
-    def folded(weight: Tensor) -> Tensor:
+    def arranged(rows: Tensor) -> Tensor:
+        return torch.cat([_interleaved(rows[:rotated], config.head_dim), rows[rotated:]])
+
+    def folded(weight: Tensor, kind: torch.dtype = dtype) -> Tensor:
         weight = weight.float().clone()
         if scale != 1.0:
             weight[:queries] *= scale
-        weight[:rotated] = _interleaved(weight[:rotated], config.head_dim)
-        return weight.to(dtype)
+        return arranged(weight).to(kind)
+
+    def integers() -> dict[str, Tensor] | None:
+        if block.experts is not None:
+            return None
+        parts = block.qkv_proj, block.o_proj, block.gate_up_proj, block.down_proj
+        found = {
+            "input_gain": block.input_layernorm.detach().float(),
+            "inner_gain": block.post_attention_layernorm.detach().float(),
+        }
+        for name, part in zip(("qkv", "out", "gate_up", "down"), parts, strict=True):
+            if not isinstance(part, QuantizedProjection) or part.codes.dtype != torch.int8:
+                return None
+            first = name == "qkv"
+            scales = folded(part.scales, torch.float32) if first else part.scales
+            found[name] = arranged(part.codes) if first else part.codes
+            found[f"{name}_scales"] = scales[:, 0].contiguous()
+        return found
 
     def plain(bias: Tensor | None) -> Tensor | None:
         return None if bias is None else bias.to(dtype)
@@ -102,6 +125,7 @@ def fold(block: Block, dtype: torch.dtype) -> LayerWeights:
         window=block.window,
         rotates=block.rotates,
         router=None if experts is None else experts.router.effective(gain).float(),
+        integers=integers(),
     )
 
 

@@ -1,10 +1,13 @@
 """The compiled decoding step: against torch's, its threads, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from playout.rlhf.generation import decoder as room
 from playout.rlhf.generation.decoder import Decoder
+from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(
@@ -56,6 +59,32 @@ def test_the_compiled_step_of_a_few_rows_equals_that_of_torch(model, dtype, monk
     alone.keep(torch.tensor([0]))
     for row, logits in zip(following, found[1][1:], strict=True):
         assert torch.equal(alone.step(row[:1])[0], logits[0])
+
+
+@pytest.mark.parametrize("norms", [False, True])
+def test_a_model_held_in_int8_is_read_as_it_is_held(norms):
+    """The compiled step multiplies integers; torch the numbers that they stand for."""
+    config = replace(CONFIG, attention_bias=True, qk_norm=norms)
+    held = Transformer(config, seed=1)
+    with torch.no_grad():
+        for name, parameter in held.named_parameters():
+            if parameter.dim() == 1:
+                parameter.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(len(name)))
+    held = hold_weights(held.requires_grad_(False), torch.int8)
+    ids, following = torch.arange(6).view(2, 3), torch.arange(16).view(8, 2)
+    found = []
+    for compiled in (False, True):
+        decoder = Decoder(held, dtype=torch.float32)
+        decoder.allocate(2, 20)
+        decoder.compiled = compiled
+        logits = [decoder.prefill(ids, torch.tensor([3, 2]))]
+        found.append(torch.stack(logits + [decoder.step(row) for row in following]))
+    assert all(weights.integers is not None for weights in decoder._layers)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+    codes = decoder._layers[0].integers["qkv"]
+    codes.zero_()  # what the step reads are those codes
+    before = found[1][-1]
+    assert not torch.allclose(decoder.step(following[0]), before, rtol=1e-2)
 
 
 def test_the_compiled_step_refuses_what_does_not_fit(model):
