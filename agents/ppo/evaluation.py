@@ -6,6 +6,7 @@ from the result.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,10 @@ from playout.agents.vector.episodes import place_of
 from playout.agents.vector.interface import Environments
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.spaces import Arrays
-from playout.errors import EnvironmentFault
+from playout.errors import EnvironmentFault, StoppedError
+
+MAX_STEPS = 1_000_000
+"""Of one environment in an evaluation; one whose episodes have no end is given up then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ def evaluate_policy(
     seed: int,
     deterministic: bool = True,
     normalizer: ObsNormalizer | None = None,
-    max_steps: int = 1_000_000,
+    max_steps: int = MAX_STEPS,
     together: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Play `episodes` episodes (rounded up to the same number in each environment).
 
@@ -69,6 +74,11 @@ def evaluate_policy(
         max_steps: Give up after so many steps of each environment.
         together: The environments are this rank's part; every rank calls it, and gets the episodes
             of all.
+        stop: Looked at before each step.
+
+    Raises:
+        EnvironmentFault: An environment gave NaN or infinity, or none of its episodes ends.
+        StoppedError: `stop` said so.
     """
     rows = envs.num_envs
     quota = -(-episodes // (place_of(rows).total if together else rows))
@@ -80,6 +90,8 @@ def evaluate_policy(
     found: list[tuple[NDArray[Any], NDArray[Any]]] = []
     fresh = np.zeros(rows, np.bool_)
     for _ in range(max_steps):
+        if stop():
+            raise StoppedError("the evaluation was stopped")
         _check(raw, "an observation", done, lengths)
         mask = envs.masks()
         starts = fresh if state is not None and fresh.any() else None

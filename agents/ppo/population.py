@@ -72,6 +72,11 @@ class Population(Trainer):
         known = [-np.inf if value is None else value for value in self.evaluations]
         return int(np.argmax(known))
 
+    def stop_soon(self) -> None:
+        """Every member takes note."""
+        for member in self.members:
+            member.stop_soon()
+
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """How many are done, and the spread."""
         shown = {"solved": f"{sum(m.solved for m in self.members)}/{len(self.members)}"}

@@ -5,6 +5,7 @@ one that was not. Leaves out the command line (commands/ppo.py), self-play (leag
 populations (population.py).
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from playout.agents.optim.device_adam import make_adam
 from playout.agents.optim.flat import take_first
 from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig, PPOConfig
-from playout.agents.ppo.evaluation import Evaluation, evaluate_policy, figures
+from playout.agents.ppo.evaluation import MAX_STEPS, Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs import ranks
@@ -39,6 +40,10 @@ _EVALUATE_FROM = 0.5
 
 # Without a threshold.
 _EVALUATIONS_A_RUN = 20
+# An evaluation that still goes on so many seconds after a signal is given up.
+_STOP_SECONDS = 3.0
+# Steps of an environment after which an evaluation is given up, where no episode has ever ended.
+_ENDLESS = 100_000
 
 
 def choose_threads(policy: Policy, threads: int = 0) -> int:
@@ -168,6 +173,7 @@ class PPOTrainer(Trainer):
         self.threshold = envs.reward_threshold if threshold is None else threshold
         self.stop = stop and self.threshold is not None
         self.updates = self.gradient_steps = 0
+        self._stop_at: float | None = None  # by time.monotonic
         self.recent: deque[tuple[float, int]] = deque(maxlen=100)
         self.first_return: float | None = None
         self.evaluated_at = 0
@@ -286,6 +292,9 @@ class PPOTrainer(Trainer):
     def _evaluate(self, name: str, times: int = 1) -> Evaluation:
         if self.eval_envs is None:
             self.eval_envs = self.make_eval_envs()
+        most = MAX_STEPS
+        if not self.recent:
+            most = min(most, max(_ENDLESS, 10 * self.steps // self.collector.envs.num_envs))
         with device_errors(self.device):
             return evaluate_policy(
                 self.policy,
@@ -294,7 +303,14 @@ class PPOTrainer(Trainer):
                 seed=derive_seed(self.seed, name, self.updates),
                 normalizer=self.normalizer,
                 together=self.collector.together,
+                max_steps=most,
+                stop=lambda: self._stop_at is not None and time.monotonic() >= self._stop_at,
             )
+
+    def stop_soon(self) -> None:
+        """An evaluation that still goes on after some seconds is given up."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + _STOP_SECONDS
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Returns in training and in the last evaluation."""

@@ -156,10 +156,15 @@ class _Loop:
         check_metrics(metrics, self.updates, self.last_good())
         done, total = self.trainer.progress
         busy = time.monotonic() - begun - (ranks.seconds_waited() - waited)
-        metric = evaluation_time = None
+        metric = evaluation_time = fault = None
         if self._evaluation_due():
-            begun = time.monotonic()
-            found = self._evaluate()
+            begun, found = time.monotonic(), dict[str, float]()
+            try:
+                found = self._evaluate()
+            except EnvironmentFault as error:
+                if ranks.world() > 1:
+                    raise
+                fault = error  # the update is sound: it is kept
             evaluation_time = time.monotonic() - begun
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
@@ -175,6 +180,9 @@ class _Loop:
         headline = self.trainer.headline(metrics)
         self.console.update(done, total, headline, left=self._seconds_left(total), each=each)
         self.metrics = metrics
+        if fault is not None:
+            self.save()
+            raise EnvironmentFault(f"{fault}; {self.last_good()}") from fault
         return None if metric is None or math.isnan(metric) else metric
 
     def _agree(self, metrics: dict[str, float], units_a_second: float) -> None:

@@ -210,4 +210,5 @@ def _random_part(
     assert isinstance(space, spaces.Box)
     low = np.where(np.isfinite(space.low), space.low, -1.0)
     high = np.where(np.isfinite(space.high), space.high, np.maximum(low, 0.0) + 1.0)
-    return rng.uniform(np.minimum(low, high), high).astype(space.dtype)
+    drawn = rng.uniform(np.minimum(low, high), high)  # of a space without dimensions a float
+    return np.asarray(drawn).astype(space.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.vector.actions import check_action_space, flat_mask, mask_size, one_action
 from playout.agents.vector.episodes import EpisodeLog
@@ -50,6 +51,9 @@ class EnvGroup(Group):
                 f"{type(env).__name__} is no gymnasium.Env: inherit it, and have reset() return "
                 "(observation, info) and step() five values"
             )
+        for name in ("observation_space", "action_space"):
+            if not isinstance(getattr(env, name, None), spaces.Space):
+                raise ConfigError(f"{type(env).__name__} has no {name}, a gymnasium.spaces.Space")
         self.raw_space = env.observation_space
         self.observation_space = simple_space(env.observation_space)
         self.action_space = env.action_space

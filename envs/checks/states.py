@@ -52,8 +52,8 @@ class StateChecker(HiddenChecker):
         """A state of a Python game is the same when it is decoded from its bytes."""
         if not self.game.calls_python:
             return
+        before = _answers(state)  # of the state as it was made
         try:
-            before = _answers(state)
             self.game.forget_decoded()
             after = _answers(state)
         except GameError as error:

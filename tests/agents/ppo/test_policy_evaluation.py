@@ -7,8 +7,9 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.ppo.evaluation import evaluate_policy, figures
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.interface import Environments
-from playout.errors import EnvironmentFault
+from playout.errors import EnvironmentFault, StoppedError
 from ppo_worlds import Counter, Hand, Masked
+from small_ppo import make
 
 
 def measured(source, *, device=None, episodes=6, deterministic=True):
@@ -33,6 +34,28 @@ def test_environments_that_raise_on_illegal_actions_are_evaluated(deterministic)
 def test_a_policy_on_another_device_is_evaluated_there(second, source, same):
     here, there = measured(source), measured(source, device=second)
     assert np.allclose(here.returns, there.returns, atol=1e-5) == same
+
+
+class Endless(Counter):
+    """An environment without an end."""
+
+    def step(self, action):
+        obs, reward, _, _, info = super().step(action)
+        return obs, reward, False, False, info
+
+
+def test_an_evaluation_of_episodes_without_an_end_is_given_up():
+    trainer = make(source=Endless, eval_every=1)
+    trainer.update()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("playout.agents.ppo.trainer._ENDLESS", 200)
+        with pytest.raises(EnvironmentFault, match=r"still running after \d+ steps; give"):
+            trainer.evaluate()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("playout.agents.ppo.trainer._STOP_SECONDS", 0.0)
+        trainer.stop_soon()
+        with pytest.raises(StoppedError):
+            trainer.evaluate()
 
 
 class Broken(Environments):

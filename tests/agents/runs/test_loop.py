@@ -13,7 +13,7 @@ from playout.agents.runs.loop import train
 from playout.agents.runs.metrics import read_rows
 from playout.agents.runs.signals import Interrupted
 from playout.agents.runs.trainer import Trainer
-from playout.errors import DivergedError, RunError
+from playout.errors import DivergedError, EnvironmentFault, RunError
 from toy_trainer import ToyTrainer
 
 
@@ -190,6 +190,19 @@ def test_clock_jumps_disturb_neither_progress_nor_times(memory_path, monkeypatch
 def test_impossible_intervals_are_refused(memory_path, bad):
     with pytest.raises(ValueError, match="must be positive"):
         train(ToyTrainer(2), make_run(memory_path / "r"), console=False, **bad)
+
+
+def test_an_update_whose_evaluation_meets_a_fault_is_kept(memory_path):
+    class Endless(ToyTrainer):
+        def evaluate(self):
+            raise EnvironmentFault("no end")
+
+    run = make_run(memory_path / "r")
+    with pytest.raises(EnvironmentFault, match="no end; the last good checkpoint is 3 in "):
+        train(Endless(9), run, eval_every=3, console=False)
+    assert run.load()[0] == 3 and len(list(read_rows(run.path))) == 3
+    train(ToyTrainer(9), run, eval_every=3, console=False)
+    assert run.load()[0] == 9
 
 
 def test_the_manifest_says_how_far_training_had_come(memory_path):

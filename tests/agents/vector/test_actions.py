@@ -39,6 +39,13 @@ def test_random_rows_are_actions_of_the_space_and_obey_the_mask():
         assert isinstance(action["finger"], int)
 
 
+@pytest.mark.parametrize("low", [-1.0, -np.inf])
+def test_a_random_number_is_an_action_of_a_space_without_dimensions(low):
+    space = spaces.Box(low, 1.0, (), np.float32)
+    row = random_action(space, np.ones(0, np.uint8), np.random.default_rng(0))
+    assert row.shape == () and row.dtype == np.float32 and space.contains(row)
+
+
 def test_many_rows_become_a_dictionary_of_batches():
     rng, mask = np.random.default_rng(0), np.ones(9, np.uint8)
     rows = np.stack([random_action(HAND, mask, rng) for _ in range(5)])

@@ -25,6 +25,9 @@ def make(length=4):
 def many(num_envs=2):
     return gym.vector.SyncVectorEnv([Counter] * num_envs)
 
+class Bare(gym.Env):
+    pass
+
 def number():
     return 3
 
@@ -111,6 +114,11 @@ def test_what_is_no_environment_gets_one_line(here, source, message):
     with pytest.raises((ConfigError, EnvironmentFault), match=message) as caught:
         find_source(source)
     assert "\n" not in str(caught.value)
+
+
+def test_an_environment_without_spaces_is_refused(here):
+    with pytest.raises(ConfigError, match="Bare has no observation_space, a gymnasium"):
+        make_environments("own_source:Bare", 2, processes=0)
 
 
 def test_a_pettingzoo_name_may_leave_out_the_package():

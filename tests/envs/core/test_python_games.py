@@ -64,6 +64,14 @@ def test_the_examples_keep_every_promise(game):
     check_game(game, num_games=5)
 
 
+def test_the_check_blames_the_method_whose_answer_is_no_number():
+    for name in ("returns", "observe"):
+        game = broken(**{name: lambda self, *state: ["a", "b"]})
+        with pytest.raises(GameError, match=rf"^race: {name}\(\): ValueError") as caught:
+            check_game(game, num_games=1)
+        assert "decode" not in str(caught.value)
+
+
 def test_a_python_game_plays_as_its_own_methods_say():
     game = Nim((3, 4), players=3)
     native = playout.game(game)
