@@ -289,7 +289,7 @@ class UciEngine:
             raise ConfigError("go perft needs a whole number from 1 to 99")
         total = 0
         for action in self.state.legal_actions:
-            if self._told_to_stop(False):
+            if self.reader is not None and (self.reader.peek()[1] or "").split() == ["stop"]:
                 return
             count = perft(self.state.apply(action), int(words[0]) - 1)
             total += count

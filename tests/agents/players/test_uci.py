@@ -160,6 +160,10 @@ def test_perft_counts_below_each_move():
     said = talk(UciEngine(make_player("random", chess), chess), "go perft 2", "go perft x")
     assert said[:-2].count("e2e4: 20") == 1 and len(said) == 23
     assert said[20].strip() == "Nodes searched: 400"
+    out = io.StringIO()
+    engine = UciEngine(make_player("random", chess), chess)
+    serve(engine, io.StringIO("go perft 1\nquit\n"), out)  # a script may leave before the end
+    assert "Nodes searched: 20" in out.getvalue()
     assert said[21].startswith("info string go perft") and said[22] == "bestmove (none)"
 
 
