@@ -70,6 +70,7 @@ def summary(
         entry: dict[str, Any] = {
             "a": match.a,
             "b": match.b,
+            "games": len(match.games),  # at a table of many seats two players meet more than once
             "wins": wins,
             "draws": draws,
             "losses": losses,
@@ -149,7 +150,7 @@ def print_summary(report: dict[str, Any], num_players: int) -> None:
                 f"moves ({share:.1f} %)."
             )
     for one in report["pairings"]:
-        games = one["wins"] + one["draws"] + one["losses"]
+        games = one["games"]
         if one["distinct_games"] < games:
             print(
                 f"Only {one['distinct_games']} of {games} games between {one['a']} and {one['b']} "

@@ -124,7 +124,11 @@ def test_games_of_one_and_of_three_players_are_matched(capsys, tmp_path, rules):
     assert "by a first look" in error and "uct:20" in text
     report = json.loads(out.read_text())
     assert {one["player"] for one in report["players"]} == {"random", "uct:20"}
-    assert report["pairings"][0]["pairs"] == []
+    (pairing,) = report["pairings"]
+    assert pairing["pairs"] == []
+    # Two who share three seats meet twice a game, which makes no two games alike.
+    assert pairing["games"] == {"Thirds": 12, "Climb": 6}[rules]
+    assert ("differ: use longer" in text) == (pairing["distinct_games"] < pairing["games"])
 
 
 @pytest.mark.parametrize("game", ["game_2048(size=2)", "backgammon"])
