@@ -27,6 +27,7 @@ FLAGS = [
     "-std=c11",
     "-ffp-contract=off",
     "-fno-math-errno",
+    "-fno-trapping-math",  # nobody reads those flags, and loops with choices become vectors
     "-Wno-psabi",  # vectors never cross a real call, so how they would is no matter
     "-Wno-unused-function",
     "-Wno-unreachable-code",

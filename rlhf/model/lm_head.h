@@ -2,12 +2,51 @@
  *
  * Two passes over a row that lies in the cache give its largest logit, the sum of exponentials and the
  * entropy; one more turns the logits into the gradient where they lie. Arithmetic is float32 in 16
- * lanes, always added up in the same order. A call works on rows [begin, end) and writes nothing else.
+ * lanes, always added up in the same order, and written as vectors: compilers do not make them of a
+ * choice or an exponential in a sum. A call works on rows [begin, end) and writes nothing else.
  */
 #ifndef PLAYOUT_LM_HEAD_H
 #define PLAYOUT_LM_HEAD_H
 
 #include "_elementwise.h"
+
+#define PLAYOUT_INLINE static inline __attribute__((always_inline))
+typedef float playout_v __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t playout_vi __attribute__((vector_size(64)));
+typedef uint16_t playout_vh __attribute__((vector_size(32), aligned(2), may_alias));
+
+PLAYOUT_INLINE playout_v playout_pick(playout_vi where, playout_v yes, playout_v no) {
+    return (playout_v)((where & (playout_vi)yes) | (~where & (playout_vi)no));
+}
+
+PLAYOUT_INLINE playout_v playout_get_f32(const float *p) { return *(const playout_v *)p; }
+PLAYOUT_INLINE void playout_put_f32(float *p, playout_v x) { *(playout_v *)p = x; }
+PLAYOUT_INLINE playout_v playout_get_bf16(const playout_bf16 *p) {
+    return (playout_v)(__builtin_convertvector(*(const playout_vh *)p, playout_vi) << 16);
+}
+PLAYOUT_INLINE void playout_put_bf16(playout_bf16 *p, playout_v x) {
+    playout_vi bits = (playout_vi)x, rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+    rounded = (playout_vi)playout_pick((playout_vi)(x == x), (playout_v)rounded, (playout_v)(0x7FC0u - (playout_vi){0}));
+    *(playout_vh *)p = __builtin_convertvector(rounded, playout_vh);
+}
+
+/* playout_exp of 16 numbers, none above 88. */
+PLAYOUT_INLINE playout_v playout_exps(playout_v x) {
+    const playout_v least = -87.0f - (playout_v){0};
+    x = playout_pick((playout_vi)(x < least), least, x);
+    playout_v n = x * 1.44269504f + 12582912.0f;
+    playout_vi bits = (playout_vi)n;
+    n -= 12582912.0f;
+    playout_v r = x - n * 0.693359375f;
+    r -= n * -2.12194440e-4f;
+    playout_v p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * (playout_v)((bits + 127u) << 23);
+}
 
 /* logits [rows, n]; for each row log p of its target, the entropy of p and log sum exp. */
 #define PLAYOUT_LIKELIHOOD(T, S)                                                                            \
@@ -16,35 +55,35 @@
                                                       int64_t n, int64_t begin, int64_t end) {              \
         for (int64_t r = begin; r < end; r++) {                                                             \
             const T *row = logits + r * n;                                                                  \
-            float most[16], sums[16] = {0}, means[16] = {0};                                                \
+            float first = playout_load_##S(row[0]), lanes[16];                                              \
+            playout_v most = first - (playout_v){0}, sum = {0}, mean = {0};                                 \
             int64_t i = 0;                                                                                  \
-            for (int64_t j = 0; j < 16; j++) most[j] = playout_load_##S(row[0]);                            \
-            for (; i + 16 <= n; i += 16)                                                                    \
-                for (int64_t j = 0; j < 16; j++) {                                                          \
-                    float x = playout_load_##S(row[i + j]);                                                 \
-                    most[j] = x > most[j] ? x : most[j];                                                    \
-                }                                                                                           \
-            for (int64_t j = 0; i < n; i++, j++) {                                                          \
-                float x = playout_load_##S(row[i]);                                                         \
-                most[j] = x > most[j] ? x : most[j];                                                        \
+            for (; i + 16 <= n; i += 16) {                                                                  \
+                playout_v x = playout_get_##S(row + i);                                                     \
+                most = playout_pick((playout_vi)(x > most), x, most);                                       \
             }                                                                                               \
-            float top = most[0];                                                                            \
-            for (int64_t j = 1; j < 16; j++) top = most[j] > top ? most[j] : top;                           \
-            for (i = 0; i + 16 <= n; i += 16)                                                               \
-                for (int64_t j = 0; j < 16; j++) {                                                          \
-                    float x = playout_load_##S(row[i + j]) - top, e = playout_exp(x);                       \
-                    sums[j] += e;                                                                           \
-                    means[j] += e * x;                                                                      \
-                }                                                                                           \
-            for (int64_t j = 0; i < n; i++, j++) {                                                          \
+            memcpy(lanes, &most, sizeof lanes);                                                             \
+            float top = first;                                                                              \
+            for (int64_t j = 0; j < 16; j++) top = lanes[j] > top ? lanes[j] : top;                         \
+            for (; i < n; i++) top = playout_load_##S(row[i]) > top ? playout_load_##S(row[i]) : top;       \
+            for (i = 0; i + 16 <= n; i += 16) {                                                             \
+                playout_v x = playout_get_##S(row + i) - top, e = playout_exps(x);                          \
+                sum += e;                                                                                   \
+                mean += e * x;                                                                              \
+            }                                                                                               \
+            memcpy(lanes, &sum, sizeof lanes);                                                              \
+            float total = playout_sum16(lanes);                                                             \
+            memcpy(lanes, &mean, sizeof lanes);                                                             \
+            float weighted = playout_sum16(lanes);                                                          \
+            for (; i < n; i++) {                                                                            \
                 float x = playout_load_##S(row[i]) - top, e = playout_exp(x);                               \
-                sums[j] += e;                                                                               \
-                means[j] += e * x;                                                                          \
+                total += e;                                                                                 \
+                weighted += e * x;                                                                          \
             }                                                                                               \
-            float total = playout_sum16(sums), log_total = logf(total);                                     \
+            float log_total = logf(total);                                                                  \
             lse[r] = top + log_total;                                                                       \
             logprobs[r] = playout_load_##S(row[targets[r]]) - top - log_total;                              \
-            entropies[r] = log_total - playout_sum16(means) / total;                                        \
+            entropies[r] = log_total - weighted / total;                                                    \
         }                                                                                                   \
     }                                                                                                       \
     /* From logits to the gradient of sum(outer * log p(target) + spread * entropy), in their place:        \
@@ -55,9 +94,14 @@
         for (int64_t r = begin; r < end; r++) {                                                             \
             T *row = logits + r * n;                                                                        \
             float whole = lse[r], a = outer[r], b = spread[r], h = entropies[r], own = logprobs[r];         \
-            for (int64_t i = 0; i < n; i++) {                                                               \
+            int64_t i = 0;                                                                                  \
+            for (; i + 16 <= n; i += 16) {                                                                  \
+                playout_v x = playout_get_##S(row + i) - whole;                                             \
+                playout_put_##S(row + i, -playout_exps(x) * (b * (x + h) + a));                             \
+            }                                                                                               \
+            for (; i < n; i++) {                                                                            \
                 float x = playout_load_##S(row[i]) - whole;                                                 \
-                row[i] = playout_store_##S(-playout_exp(x) * (a + b * (x + h)));                            \
+                row[i] = playout_store_##S(-playout_exp(x) * (b * (x + h) + a));                            \
             }                                                                                               \
             /* The target's entry anew: 1 - p is lost where p was rounded to nearly 1. */                   \
             row[targets[r]] = playout_store_##S(-expm1f(own) * a - expf(own) * b * (own + h));              \
