@@ -19,17 +19,71 @@ from playout.benchmarks.tools.language_world import ANSWER, PROMPT, TYPES, World
 from playout.benchmarks.tools.measuring import measure, peer, timed, write_result
 from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.records import Preference
+from playout.rlhf.model.experts.layer import routes_of
+from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.lm_head import cross_entropy
-from playout.rlhf.model.transformer import autocast
+from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.supervised.dpo import DPOConfig, DPOTrainer
 from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig, Learner
+from torch import Tensor
 
 BATCH, GROUP = 64, 8
+ROWS, LENGTH = 16, 256  # of pretraining
 SHARED = "ppo, value head on the policy's own Transformer"
+
+
+def pretraining(
+    model: Transformer,
+    window: Callable[[], tuple[Tensor, Tensor]],
+    dtype: torch.dtype,
+    *,
+    compile_it: bool = False,
+) -> Callable[[], None]:
+    """A whole step on the ids and targets that `window` gives."""
+    learner = Learner(model.parameters(), LearnConfig(), total_steps=10**6)
+    forward: Any = torch.compile(model) if compile_it else model
+
+    def step() -> None:
+        ids, targets = window()
+        with autocast(dtype), routes_of(model) as routes:
+            hidden = forward(ids)
+            loss, _ = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
+        learner.step(*with_balance(loss, routes, model.config))
+
+    return step
+
+
+def experts_training_part(
+    world: World, repeats: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tokens a second of whole steps: a dense model, and experts of the same work a token.
+
+    Every step has other tokens, so that experts are given other numbers of them.
+    """
+    steps = 10
+    functions = {}
+    for name, make in {"dense": world.model, "experts": world.mixture}.items():
+        for kind, dtype in TYPES.items():
+            step = pretraining(make(), lambda: world.window(ROWS, LENGTH), dtype)
+            functions[f"{name} {kind}"] = timed(
+                steps * ROWS * LENGTH, lambda step=step: [step() for _ in range(steps)]
+            )
+    found = measure(functions, repeats=repeats, rates=True)
+    rows = [
+        claim(
+            f"pretraining step, 2 of 8 experts, {kind}",
+            found[f"experts {kind}"],
+            found[f"dense {kind}"],
+            "the dense model of the same work a token",
+            "tokens/s",
+        )
+        for kind in TYPES
+    ]
+    return {"pretrain experts": found}, rows
 
 
 def pretrain_part(
@@ -38,22 +92,10 @@ def pretrain_part(
     """Tokens a second of a whole step on 16 rows of 256 tokens."""
     from playout.benchmarks.tools.peers.gpt_reference import GPT
 
-    rows, length = 16, 256
-    ids = torch.from_numpy(world.rng.integers(4, 4096, (rows, length)))
-    targets = torch.from_numpy(world.rng.integers(4, 4096, (rows, length)))
+    ids, targets = world.window(ROWS, LENGTH)
 
     def ours(dtype: torch.dtype, compile_it: bool) -> Callable[[], None]:
-        model = world.model()
-        learner = Learner(model.parameters(), LearnConfig(), total_steps=10**6)
-        forward: Any = torch.compile(model) if compile_it else model
-
-        def step() -> None:
-            with autocast(dtype):
-                hidden = forward(ids)
-                loss, _ = cross_entropy(hidden, model.head_weight(hidden.dtype), targets)
-            learner.step(loss, {})
-
-        return step
+        return pretraining(world.model(), lambda: (ids, targets), dtype, compile_it=compile_it)
 
     def plain(dtype: torch.dtype, compile_it: bool) -> Callable[[], None]:
         model = GPT(4096, 256, 4, 4, 256)
@@ -72,11 +114,11 @@ def pretrain_part(
 
     functions = {}
     for name, dtype in TYPES.items():
-        functions[f"playout {name}"] = timed(rows * length, ours(dtype, False))
-        functions[f"plain GPT {name}"] = timed(rows * length, plain(dtype, False))
+        functions[f"playout {name}"] = timed(ROWS * LENGTH, ours(dtype, False))
+        functions[f"plain GPT {name}"] = timed(ROWS * LENGTH, plain(dtype, False))
     if compiled:
-        functions["playout compiled"] = timed(rows * length, ours(torch.bfloat16, True))
-        functions["plain GPT compiled"] = timed(rows * length, plain(torch.bfloat16, True))
+        functions["playout compiled"] = timed(ROWS * LENGTH, ours(torch.bfloat16, True))
+        functions["plain GPT compiled"] = timed(ROWS * LENGTH, plain(torch.bfloat16, True))
     found = measure(functions, repeats=repeats, rates=True)
     claims = []
     if compiled:  # the headline: what both do at their best
@@ -238,6 +280,7 @@ def main() -> int:
                 world.model(), world.folder / "policy", targets={1: 2.0, 64: 1.4}, repeats=repeats
             ),
             "experts": lambda: experts_part(world, repeats),
+            "experts, training": lambda: experts_training_part(world, repeats),
             "pretrain": lambda: pretrain_part(
                 world, repeats, not (arguments.no_compile or arguments.quick)
             ),
@@ -246,7 +289,8 @@ def main() -> int:
                 arguments.checkpoint, Path(folder) / "published", repeats
             ),
         }.items():
-            if name in parts and (name != "published" or arguments.checkpoint is not None):
+            part = name.split(",")[0]
+            if part in parts and (part != "published" or arguments.checkpoint is not None):
                 found, rows = run()
                 rates |= found
                 claims += rows

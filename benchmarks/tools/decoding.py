@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +92,7 @@ def decode_part(
 
 def experts_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Tokens a second of one answer: a dense model, and experts of the same work a token."""
-    chosen, experts = 2, 8
-    mixture = replace(
-        world.config,
-        model_type="mixtral",
-        num_experts=experts,
-        num_experts_per_tok=chosen,
-        intermediate_size=world.config.intermediate_size // chosen,
-    )
-    models = {"dense": world.model(), "experts": Transformer(mixture, seed=0)}
+    models = {"dense": world.model(), "experts": world.mixture()}
     prompts = torch.from_numpy(world.rng.integers(4, 4096, (1, PROMPT))).tolist()
     functions = {
         f"{name}, {step}": timed(
@@ -115,7 +106,7 @@ def experts_part(world: World, repeats: int) -> tuple[dict[str, Any], list[dict[
     }
     found = measure(functions, repeats=repeats, rates=True)
     row = claim(
-        f"decode, batch 1, {chosen} of {experts} experts",
+        "decode, batch 1, 2 of 8 experts",
         found["experts, compiled"],
         found["dense, compiled"],
         "the dense model of the same work a token",

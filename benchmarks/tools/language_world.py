@@ -4,6 +4,7 @@ Weights are random: speed does not depend on them. The model and its reward mode
 Face folders too, which the peers read. What is measured stands in benchmarks/language.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,28 @@ class World:
         """Fresh weights, always the same."""
         return Transformer(self.config, seed=0)
 
+    def mixture(self) -> Transformer:
+        """Of eight experts a token goes to two, which together are as wide as `model`'s SwiGLU."""
+        chosen = 2
+        shape = replace(
+            self.config,
+            model_type="mixtral",
+            num_experts=8,
+            num_experts_per_tok=chosen,
+            intermediate_size=self.config.intermediate_size // chosen,
+        )
+        return Transformer(shape, seed=0)
+
     def scorer(self, dtype: torch.dtype = torch.bfloat16) -> RewardModel:
         """A reward model of the same size."""
         model = Transformer(self.config, seed=1)
         model.requires_grad_(False)
         return RewardModel(model, ScalarHead(self.config, seed=2), self.tokenizer, dtype=dtype)
+
+    def window(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random ids and targets, int64 [rows, length]."""
+        ids, targets = self.rng.integers(4, self.config.vocab_size, (2, rows, length))
+        return torch.from_numpy(ids), torch.from_numpy(targets)
 
     def text(self, tokens: int) -> str:
         """Random words of so many tokens."""

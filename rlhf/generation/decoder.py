@@ -17,7 +17,8 @@ from playout.agents.runs.devices import pack_to_device, to_device
 from playout.errors import ConfigError
 from playout.rlhf.generation._decode import MAX_ROWS, SmallDecoder, use_team
 from playout.rlhf.model.adapters.folded import LayerWeights, fold, step_array, step_arrays
-from playout.rlhf.model.experts import mix, route
+from playout.rlhf.model.experts.mixing import mix
+from playout.rlhf.model.experts.routing import route
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from torch import Tensor
 from torch.nn import functional as F

@@ -46,31 +46,52 @@ static inline float playout_sigmoid(float x) {
     return x != x ? x : y;
 }
 
+/* Loops of a fixed length are vectorised whole; what is left of a row is the end of one more block, which
+ * computes some numbers twice. Rows that are shorter go one by one. */
+enum { PLAYOUT_BLOCK = 32 };
+
 /* gate_up [rows, 2 inner] to silu(gate) * up [rows, inner], and back. */
-#define PLAYOUT_SWIGLU(T, S)                                                                                \
-    PLAYOUT_CLONES static void playout_swiglu_##S(const T *gate_up, T *out, int64_t inner, int64_t begin,   \
-                                                  int64_t end) {                                            \
-        for (int64_t r = begin; r < end; r++) {                                                             \
-            const T *gate = gate_up + 2 * r * inner, *up = gate + inner;                                    \
-            T *to = out + r * inner;                                                                        \
-            for (int64_t i = 0; i < inner; i++) {                                                           \
-                float g = playout_load_##S(gate[i]);                                                        \
-                to[i] = playout_store_##S(g * playout_sigmoid(g) * playout_load_##S(up[i]));                \
-            }                                                                                               \
-        }                                                                                                   \
-    }                                                                                                       \
-    PLAYOUT_CLONES static void playout_swiglu_back_##S(const T *grad, const T *gate_up, T *out,             \
-                                                       int64_t inner, int64_t begin, int64_t end) {         \
-        for (int64_t r = begin; r < end; r++) {                                                             \
-            const T *gate = gate_up + 2 * r * inner, *up = gate + inner, *from = grad + r * inner;          \
-            T *to_gate = out + 2 * r * inner, *to_up = to_gate + inner;                                     \
-            for (int64_t i = 0; i < inner; i++) {                                                           \
-                float g = playout_load_##S(gate[i]), d = playout_load_##S(from[i]);                         \
-                float s = playout_sigmoid(g);                                                               \
-                to_gate[i] = playout_store_##S(d * playout_load_##S(up[i]) * s * (1.0f + g * (1.0f - s)));  \
-                to_up[i] = playout_store_##S(d * g * s);                                                    \
-            }                                                                                               \
-        }                                                                                                   \
+#define PLAYOUT_SWIGLU(T, S)                                                                                    \
+    static inline void playout_gate_##S(const T *restrict gate, const T *restrict up, T *restrict to, int64_t size) {\
+        for (int64_t i = 0; i < size; i++) {                                                                    \
+            float g = playout_load_##S(gate[i]);                                                                \
+            to[i] = playout_store_##S(g * playout_sigmoid(g) * playout_load_##S(up[i]));                        \
+        }                                                                                                       \
+    }                                                                                                           \
+    PLAYOUT_CLONES static void playout_swiglu_##S(const T *gate_up, T *out, int64_t inner, int64_t begin,       \
+                                                  int64_t end) {                                                \
+        int64_t whole = inner - inner % PLAYOUT_BLOCK, last = inner - PLAYOUT_BLOCK;                            \
+        for (int64_t r = begin; r < end; r++) {                                                                 \
+            const T *gate = gate_up + 2 * r * inner, *up = gate + inner;                                        \
+            T *to = out + r * inner;                                                                            \
+            for (int64_t i = 0; i < whole; i += PLAYOUT_BLOCK)                                                  \
+                playout_gate_##S(gate + i, up + i, to + i, PLAYOUT_BLOCK);                                      \
+            if (whole < inner && last >= 0) playout_gate_##S(gate + last, up + last, to + last, PLAYOUT_BLOCK); \
+            if (last < 0) playout_gate_##S(gate, up, to, inner);                                                \
+        }                                                                                                       \
+    }                                                                                                           \
+    static inline void playout_gate_back_##S(const T *restrict from, const T *restrict gate, const T *restrict up,\
+                                             T *restrict to_gate, T *restrict to_up, int64_t size) {            \
+        for (int64_t i = 0; i < size; i++) {                                                                    \
+            float g = playout_load_##S(gate[i]), d = playout_load_##S(from[i]);                                 \
+            float s = playout_sigmoid(g);                                                                       \
+            to_gate[i] = playout_store_##S(d * playout_load_##S(up[i]) * s * (1.0f + g * (1.0f - s)));          \
+            to_up[i] = playout_store_##S(d * g * s);                                                            \
+        }                                                                                                       \
+    }                                                                                                           \
+    PLAYOUT_CLONES static void playout_swiglu_back_##S(const T *grad, const T *gate_up, T *out,                 \
+                                                       int64_t inner, int64_t begin, int64_t end) {             \
+        int64_t whole = inner - inner % PLAYOUT_BLOCK, last = inner - PLAYOUT_BLOCK;                            \
+        for (int64_t r = begin; r < end; r++) {                                                                 \
+            const T *gate = gate_up + 2 * r * inner, *up = gate + inner, *from = grad + r * inner;              \
+            T *to_gate = out + 2 * r * inner, *to_up = to_gate + inner;                                         \
+            for (int64_t i = 0; i < whole; i += PLAYOUT_BLOCK)                                                  \
+                playout_gate_back_##S(from + i, gate + i, up + i, to_gate + i, to_up + i, PLAYOUT_BLOCK);       \
+            if (whole < inner && last >= 0)                                                                     \
+                playout_gate_back_##S(from + last, gate + last, up + last, to_gate + last, to_up + last,        \
+                                      PLAYOUT_BLOCK);                                                           \
+            if (last < 0) playout_gate_back_##S(from, gate, up, to_gate, to_up, inner);                         \
+        }                                                                                                       \
     }
 
 PLAYOUT_SWIGLU(float, f32)

@@ -17,12 +17,14 @@ from torch.nn import functional as F
 
 __all__ = [
     "Projection",
+    "addresses",
     "attention",
     "is_plain",
     "rms_normalize",
     "rotary_heads",
     "row_threads",
     "swiglu",
+    "swiglu_back",
 ]
 
 # Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
@@ -44,6 +46,11 @@ def is_plain(*tensors: Tensor) -> bool:
     return torch.compiler.is_compiling() or any(
         x.device.type != "cpu" or x.dtype not in (torch.float32, BF16) for x in tensors
     )
+
+
+def addresses(*tensors: Tensor | None) -> tuple[int, ...]:
+    """Where contiguous tensors lie, for compiled functions; 0 for none."""
+    return tuple(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
 
 
 class _RMSNormalize(Function):
@@ -186,15 +193,7 @@ class _SwiGLU(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (gate_up,) = ctx.saved_tensors
-        grad = grad.contiguous()
-        inner = grad.shape[-1]
-        out = torch.empty_like(gate_up)
-        where = grad.data_ptr(), gate_up.data_ptr(), out.data_ptr()
-        rows = grad.numel() // inner
-        threads = row_threads(rows, 2 * inner)
-        compiled.swiglu_back(*where, inner, grad.dtype == BF16, rows, threads)
-        return out
+        return swiglu_back(grad.contiguous(), *ctx.saved_tensors)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -203,6 +202,21 @@ def swiglu(gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
     return _SwiGLU.apply(gate_up)  # type: ignore[no-any-return]
+
+
+def swiglu_back(grad: Tensor, gate_up: Tensor) -> Tensor:
+    """The gradient [..., 2 * I] of what `swiglu` was given, from that of its result [..., I]."""
+    if is_plain(grad, gate_up):
+        gate, up = gate_up.chunk(2, dim=-1)
+        sigmoid = torch.sigmoid(gate)
+        by_gate = grad * up * sigmoid * (1 + gate * (1 - sigmoid))
+        return torch.cat([by_gate, grad * gate * sigmoid], dim=-1)
+    inner = grad.shape[-1]
+    out, rows = torch.empty_like(gate_up), grad.numel() // inner
+    where = grad.data_ptr(), gate_up.data_ptr(), out.data_ptr()
+    threads = row_threads(rows, 2 * inner)
+    compiled.swiglu_back(*where, inner, grad.dtype == BF16, rows, threads)
+    return out
 
 
 class _Attention(Function):

@@ -15,7 +15,7 @@ import torch
 from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
 from playout.rlhf.model.config import TransformerConfig, rotary_table
-from playout.rlhf.model.experts import Experts
+from playout.rlhf.model.experts.layer import Experts
 from playout.rlhf.model.layers import Projection, attention, rms_normalize, rotary_heads, swiglu
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -16,7 +16,8 @@ from playout.rlhf.data.batches import Corpus, target_places
 from playout.rlhf.data.curation.mixture import Mixture
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.teacher import Teacher
-from playout.rlhf.model.experts import routes_of, with_balance
+from playout.rlhf.model.experts.layer import routes_of
+from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.heads import MaskedTokenHead
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype

@@ -26,7 +26,8 @@ from playout.rlhf.evaluation.samples import write_answers
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.teacher import Teacher
-from playout.rlhf.model.experts import routes_of, with_balance
+from playout.rlhf.model.experts.layer import routes_of
+from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.lm_head import cross_entropy
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype

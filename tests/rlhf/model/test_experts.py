@@ -13,7 +13,9 @@ from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.model.adapters.folded import fold, step_arrays
 from playout.rlhf.model.adapters.held import QuantizedProjection, hold_weights
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
-from playout.rlhf.model.experts import mix, route, router_losses, routes_of, with_balance
+from playout.rlhf.model.experts.layer import routes_of
+from playout.rlhf.model.experts.mixing import _rooms, mix
+from playout.rlhf.model.experts.routing import route, router_losses, with_balance
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from torch.nn import functional as F
@@ -63,26 +65,76 @@ def by_loop(x, logits, gate_up, down, count, normalise):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize(("experts", "count"), [(6, 2), (3, 3), (4, 1)])
 def test_tokens_sorted_by_expert_give_what_a_loop_gives_forwards_and_backwards(
-    experts, count, normalise
+    experts, count, normalise, dtype, monkeypatch
 ):
-    x, logits = draw(23, 8), draw(23, experts, seed=1)
-    gate_up, down = draw(experts, 12, 8, seed=2), draw(experts, 8, 6, seed=3)
+    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    x, logits = draw(23, 40), draw(23, experts, seed=1)
+    gate_up, down = draw(experts, 12, 40, seed=2), draw(experts, 40, 6, seed=3)
     if experts == 6:  # one that nobody chooses
-        logits = (logits - 50 * F.one_hot(torch.tensor(4), 6)).detach().requires_grad_()
-    weights, chosen = route(logits, count, normalise=normalise)
-    found = mix(x, weights, chosen, gate_up, down)
-    expected = by_loop(x, logits, gate_up, down, count, normalise)
-    torch.testing.assert_close(found, expected)
-    push, inputs = draw(23, 8, seed=4).detach(), (x, logits, gate_up, down)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, inputs, push),
-        torch.autograd.grad(expected, inputs, push, allow_unused=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, torch.zeros_like(ours) if theirs is None else theirs)
+        logits = logits - 50 * F.one_hot(torch.tensor(4), 6)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    kinds = (dtype, exact, dtype, dtype)
+    ours = [
+        part.detach().to(kind).requires_grad_()
+        for part, kind in zip((x, logits, gate_up, down), kinds, strict=True)
+    ]
+    theirs = [part.detach().double().requires_grad_() for part in ours]
+    push = draw(23, 40, seed=4).detach().to(dtype)
+    expected = by_loop(*theirs, count, normalise)
+    right = torch.autograd.grad(expected, theirs, push.double(), allow_unused=True)
+    close = {torch.float64: 1e-7, torch.float32: 2e-5, torch.bfloat16: 0.03}[dtype]
+    # All experts as one product with equal room, and each by itself.
+    for alone in (1 << 40, 0):
+        monkeypatch.setattr("playout.rlhf.model.experts.mixing.ALONE", alone)
+        weights, chosen = route(ours[1], count, normalise=normalise)
+        found = mix(ours[0], weights, chosen, *ours[2:])
+        mine = torch.autograd.grad(found, ours, push)
+        for got, wanted in zip((found, *mine), (expected, *right), strict=True):
+            wanted = torch.zeros_like(got) if wanted is None else wanted
+            apart = (got.double() - wanted.double()).abs().max()
+            assert apart <= close * max(1.0, float(wanted.detach().abs().max()))
+
+
+def test_the_compiled_choice_of_experts_has_the_gradients_of_its_formulas():
+    push, found = draw(9, 3, seed=2).detach(), []
+    for dtype in (torch.float64, torch.float32):
+        logits = (3 * draw(9, 7)).detach().to(dtype).requires_grad_()
+        weights, chosen = route(logits, 3)
+        losses = router_losses([logits], 3)
+        total = (weights * push.to(dtype)).sum() + losses.balance + 0.1 * losses.z
+        (by_logits,) = torch.autograd.grad(total, logits)
+        found.append([weights, chosen, losses.balance, losses.z, losses.busiest, by_logits])
+    for exact, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled.to(exact.dtype), exact, rtol=1e-5, atol=1e-6)
+
+
+def test_experts_are_chosen_where_logits_are_equal_or_no_numbers():
+    nan, inf = float("nan"), float("inf")
+    rows = [[1.0, 2.0, 2.0, 2.0], [nan, 1.0, 2.0, 3.0], [inf, 0.0, 0.0, 0.0], [-inf] * 4]
+    weights, chosen = route(torch.tensor(rows), 3)
+    assert chosen.tolist() == [[1, 2, 3], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+    torch.testing.assert_close(weights[0], torch.full((3,), 1 / 3))
+    assert weights[1:].isnan().all()
+
+
+def test_a_step_in_bfloat16_meets_few_sizes_of_products():
+    """For each new size of rows the library compiles a kernel, which takes milliseconds."""
+    spread, alike = [], []
+    for seed in range(40):
+        sizes = torch.randint(1, 900, (8,), generator=torch.Generator().manual_seed(seed))
+        for numbers, found in ((1 << 30, spread), (1, alike)):
+            rooms = _rooms(sizes.tolist(), torch.empty(0, dtype=torch.bfloat16), numbers)
+            assert all(room >= size for room, size in zip(rooms, sizes.tolist(), strict=True))
+            assert sum(rooms) <= 1.13 * float(sizes.sum()) + 8 * 16 or numbers == 1
+            found.append(rooms)
+    assert len({room for rooms in spread for room in rooms}) < 32
+    assert all(len(set(rooms)) == 1 for rooms in alike)
+    assert _rooms([3, 0, 7], torch.empty(0), 1) == [3, 0, 7]
 
 
 def test_a_few_tokens_without_a_gradient_go_another_way_to_the_same_result():
