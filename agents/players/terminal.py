@@ -30,8 +30,8 @@ Seats = tuple[Player, ...]  # who plays as player 0, 1 ...
 _COLOURS = {"X": "\x1b[1;31m", "O": "\x1b[1;33m"}
 
 
-def play_games(player: RunPlayer, options: PlayOptions) -> None:
-    """What `playout play RUN` does with a game's run.
+def play_games(player: Player, options: PlayOptions, game: NativeGame | None = None) -> None:
+    """What `playout play RUN` does with a game's run, or with another player of a game.
 
     A game of one player is watched. In a game of more than two the run plays for everybody but the
     person, and for one among its opponents. Who sits where changes from game to game.
@@ -39,13 +39,17 @@ def play_games(player: RunPlayer, options: PlayOptions) -> None:
     Args:
         player: The run's player.
         options: Who plays, who begins, where records go.
+        game: What is played; a run's player knows it.
     """
-    game = player.game
+    if game is None:
+        assert isinstance(player, RunPlayer)
+        game = player.game
     if options.out is not None:
         must_be_writable(options.out)
         records.must_hold(options.out, game)
     if options.opponent == "human" and game.num_players > 1:
-        _with_person(player, HumanPlayer(hint=_hinter(player), name="you"), options)
+        hint = _hinter(player) if isinstance(player, RunPlayer) else None
+        _with_person(game, player, HumanPlayer(hint=hint, name="you"), options)
         return
     opponent: Player = player
     if game.num_players > 1:
@@ -58,9 +62,10 @@ def play_games(player: RunPlayer, options: PlayOptions) -> None:
         _keep(options.out, game, played, seats)
 
 
-def _with_person(player: RunPlayer, person: HumanPlayer, options: PlayOptions) -> None:
+def _with_person(
+    game: NativeGame, player: Player, person: HumanPlayer, options: PlayOptions
+) -> None:
     """Games until the person has had enough, in another seat each time."""
-    game = player.game
     print(f"You play {game.name} against {player.name}. Type a move, or: hint, undo, quit.")
     if game.goal:
         print(game.goal)

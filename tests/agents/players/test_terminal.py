@@ -120,6 +120,26 @@ def test_a_human_player_alone_asks_with_the_functions_it_is_given():
     assert painted("X O") == "X O"  # no colours where output is no terminal
 
 
+def test_a_person_plays_against_a_player_that_is_no_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for player, words in (("uct:9", "hint\n5\nquit\n"), ("random", "5\nhint\nquit\n")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(words))
+        assert main(["play", player, "--game", "tic_tac_toe", "--seed", "1"]) == 0
+        text = capsys.readouterr().out
+        assert f"You play tic_tac_toe against {player}" in text and f"{player} plays" in text
+        assert ("would play" if player == "uct:9" else "nobody to ask") in text
+    for arguments, message in (
+        (["random"], "random needs a game: add --game"),
+        (["human", "--game", "hex"], "name who plays against you"),
+        (["uct:9", "--game", "hex", "--simulations", "3"], "are for runs; uct:9 is none"),
+        (["greedy", "--game", "leduc_poker"], "would look at what"),
+        (["nobody", "--game", "hex"], "nobody does not exist"),
+    ):
+        assert main(["play", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
 def test_the_commands_play_and_eval_reach_a_run(monkeypatch, capsys, untrained_run, tmp_path):
     monkeypatch.setattr("sys.stdin", io.StringIO("4\nquit\n"))
     assert main(["play", str(untrained_run), "--simulations", "4"]) == 0
