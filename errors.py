@@ -28,6 +28,10 @@ class EnvironmentFault(PlayoutError):
     """An environment that breaks its own spaces, raises, or whose worker died."""
 
 
+class SharedFault(EnvironmentFault):
+    """A fault that all ranks of a job have heard of: each raises it at the same point of work."""
+
+
 class RunError(PlayoutError):
     """A run directory that cannot be created, opened, locked or written."""
 

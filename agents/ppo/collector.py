@@ -121,7 +121,7 @@ class Collector:
         """T steps of every environment; follow with `compute_gae`, then `cut`.
 
         Raises:
-            EnvironmentFault: An environment failed, of any rank; every rank raises it.
+            EnvironmentFault: An environment failed; of any rank, and every rank raises SharedFault.
         """
         self.interrupted = True  # until the rollout is complete
         initial, self.chunk_states = self.state, []

@@ -23,7 +23,14 @@ from playout.agents.runs.metrics import MetricsLog
 from playout.agents.runs.metrics.tensorboard import TensorBoardView
 from playout.agents.runs.signals import Interrupted, Signals
 from playout.agents.runs.trainer import Trainer
-from playout.errors import DivergedError, EnvironmentFault, PeerError, RunError, StoppedError
+from playout.errors import (
+    DivergedError,
+    EnvironmentFault,
+    PeerError,
+    RunError,
+    SharedFault,
+    StoppedError,
+)
 
 T = TypeVar("T", bound=Trainer)
 
@@ -133,12 +140,14 @@ class _Loop:
     def _update(self) -> dict[str, float]:
         """The trainer's update; its errors name the checkpoint that is left.
 
-        After a fault of an environment, a trainer that says it `survives_faults` is saved first.
+        After a fault of an environment, a trainer that says it `survives_faults` is saved first;
+        of several ranks, if all of them are here with it.
         """
         try:
             return dict(self.trainer.update())
         except EnvironmentFault as error:
-            if self.trainer.survives_faults and ranks.world() == 1:  # others are in mid-update
+            together = ranks.world() == 1 or isinstance(error, SharedFault)
+            if self.trainer.survives_faults and together:
                 self.save()
             raise EnvironmentFault(f"{error}; {self.last_good()}") from error
         except DivergedError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.agents.kernels import _running
 from playout.agents.runs import ranks
-from playout.errors import DivergedError, EnvironmentFault, PlayoutError
+from playout.errors import DivergedError, PlayoutError, SharedFault
 
 
 class Moments:
@@ -121,7 +121,8 @@ def exchange_episodes(
         Returns and lengths in the order of time and row, as one rank with all rows has them.
 
     Raises:
-        EnvironmentFault: Some rank had a fault; every rank raises it. DivergedError: likewise.
+        SharedFault: Some rank had a fault; every rank raises it. DivergedError: likewise, if one
+            of the faults is that.
     """
     places = np.argwhere((over & valid).T)
     places[:, 1] += first
@@ -131,11 +132,12 @@ def exchange_episodes(
         "episodes": [[*place, *one] for place, one in zip(places.tolist(), found, strict=False)],
     }
     parts = [json.loads(text) for text in ranks.everybody(json.dumps(message).encode())]
-    faults = [(i, part["fault"]) for i, part in enumerate(parts) if part["fault"] is not None]
-    if fault is not None:
-        raise fault
-    for number, (name, text) in faults:
-        kind = DivergedError if name == "DivergedError" else EnvironmentFault
-        raise kind(f"{text} (on rank {number})")
+    faults = [(i, *part["fault"]) for i, part in enumerate(parts) if part["fault"] is not None]
+    if faults:
+        # One kind for all ranks: by it each decides whether to save, which all do or none.
+        diverged = any(name == "DivergedError" for _, name, _ in faults)
+        kind = DivergedError if diverged else SharedFault
+        number, _, text = faults[0]
+        raise kind(f"{text} (on rank {number})" if fault is None else str(fault)) from fault
     episodes = sorted(one for part in parts for one in part["episodes"])
     return [(value, length) for *_, value, length in episodes], sum(p["steps"] for p in parts)

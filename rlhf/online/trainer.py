@@ -18,7 +18,7 @@ from playout.agents.ppo.update import ppo_update
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.trainer import Trainer
-from playout.errors import ConfigError, DataError, EnvironmentFault
+from playout.errors import ConfigError, DataError, SharedFault
 from playout.rlhf.data.batches import batch_of
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import PROMPTS, PromptTask, episode_seed, prompt_environment
@@ -154,7 +154,7 @@ class OnlineTrainer(Trainer):
         """Round `number`'s episodes, scored: `group` consecutive ones of a task and seed.
 
         Raises:
-            EnvironmentFault: An environment failed, and failures stop the run or nothing is left.
+            SharedFault: An environment failed, and failures stop the run or nothing is left.
         """
         config, group = self.config, self.group
         engine = self._engine()
@@ -231,7 +231,7 @@ class OnlineTrainer(Trainer):
             text = "".join(describe(episode) + "\n" for episode in failed)
             told = b"".join(ranks.everybody(text.encode()))
             if self.config.on_failure == "stop" or total == of:
-                raise EnvironmentFault(told.decode().split("\n", 1)[0])
+                raise SharedFault(told.decode().split("\n", 1)[0])
             if self.folder is not None and ranks.is_first():
                 folder = self.folder / "failures"
                 folder.mkdir(exist_ok=True)

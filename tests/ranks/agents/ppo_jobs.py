@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import fields
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -18,8 +19,11 @@ from playout.agents.ppo.rollout import Rollout
 from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.ppo.update import ppo_update
 from playout.agents.runs import ranks
+from playout.agents.runs.loop import train
 from playout.agents.vector.factory import make_environments
-from playout.errors import EnvironmentFault
+from playout.agents.vector.running import exchange_episodes
+from playout.errors import DivergedError, EnvironmentFault, PlayoutError
+from toy_ranks import open_run
 
 
 class Picture(gym.Env):
@@ -166,16 +170,27 @@ class Burning(Picture):
         return super().step(action)
 
 
-def fault():
-    """What every rank says when an environment of one fails."""
+def fault(folder):
+    """What every rank says when an environment of one fails, what is saved, how far it goes on."""
     KINDS["burning"] = (Burning, {"network": "grid"}, {}, {"num_envs": 9})
-    own = trainer("burning")
+    run, said = open_run(Path(folder) / "burning"), ""
     try:
-        for _ in range(3):
-            own.update()
+        train(trainer("burning"), run, save_every=1000, console=False)
     except EnvironmentFault as error:
-        return str(error)
-    return ""
+        said = str(error)
+    saved, again = run.find().step, trainer("burning")
+    again.total_timesteps = 3 * 9 * 32
+    train(again, run, console=False)
+    return [said, saved, again.updates]
+
+
+def two_faults():
+    """What the ranks raise if one meets a fault and the other a number that is none."""
+    fault = EnvironmentFault("fire") if ranks.is_first() else DivergedError("NaN")
+    try:
+        exchange_episodes([], *np.zeros((2, 1, 1), np.bool_), 0, fault)
+    except PlayoutError as error:
+        return [type(error).__name__, str(error)]
 
 
 def one_update(minibatch_size):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
-from playout.errors import EnvironmentFault
+from playout.errors import SharedFault
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -140,7 +140,7 @@ def test_failures_stop_the_run_or_are_left_out_and_written_down(tokenizer, memor
             folder=memory_path,
         )
 
-    with pytest.raises(EnvironmentFault, match=r"a bad day.*line.*the episode.*'start"):
+    with pytest.raises(SharedFault, match=r"a bad day.*line.*the episode.*'start"):
         trainer("stop").update()
     found = trainer("skip").update()
     assert found["env/failures"] > 0 and 0 <= found["env/reward"] <= 1
