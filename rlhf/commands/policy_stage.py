@@ -19,7 +19,7 @@ from playout.own_code import trust_modules
 from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
 from playout.rlhf.commands.memory_options import adapt
 from playout.rlhf.commands.online_options import OnlineCommand
-from playout.rlhf.commands.options import PolicyOptions, data_file
+from playout.rlhf.commands.options import SOURCES, PolicyOptions, data_file
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.rows import Row, Source
@@ -147,6 +147,8 @@ def open_policy_stage(
         raise ConfigError(
             "name the reward: --reward RUN or --reward module:function; or what to act in: --env"
         )
+    if command.resume is None:
+        _check_asked(command, name, factory, rows)
     source: Source = ""
     if factory is None:
         source = data_file(command.data, command.prompts, "--prompts")
@@ -220,6 +222,18 @@ def open_policy_stage(
         tasks=heldout_rows,
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
+
+
+def _check_asked(
+    command: PolicyOptions, name: str, factory: EnvironmentFactory | None, rows: list[Row] | None
+) -> None:
+    """Refuse what would be left aside: prompts beside an environment, options of none."""
+    pairs = name == "dpo"  # rows and --data are pairs there
+    given = command.prompts or (not pairs and (rows is not None or command.data not in SOURCES))
+    if factory is not None and given:
+        raise ConfigError("give --env or --prompts, not both: an environment asks by itself")
+    if getattr(command, "env_options", "") and not getattr(command, "env", ""):
+        raise ConfigError("--env-options belong to an environment by its name: --env NAME")
 
 
 def _asks_as_user(command: PolicyOptions, tokenizer: Tokenizer) -> bool:
@@ -312,18 +326,18 @@ def learn_online(
     with discarded_unused(stage.run, command):
         config = online_config(settings, command, stage, updates)
         stage.baseline()
-    trainer = kind(
-        stage.model,
-        stage.tokenizer,
-        stage.prompts,
-        stage.reward,
-        config,
-        seed=command.seed,
-        environment=stage.environment,
-        evaluator=stage.evaluator,
-        folder=stage.run.path,
-        weights=stage.weights,
-    )
+        trainer = kind(
+            stage.model,
+            stage.tokenizer,
+            stage.prompts,
+            stage.reward,
+            config,
+            seed=command.seed,
+            environment=stage.environment,
+            evaluator=stage.evaluator,
+            folder=stage.run.path,
+            weights=stage.weights,
+        )
     return train_policy(trainer, stage, updates=config.updates, quiet=command.quiet)
 
 

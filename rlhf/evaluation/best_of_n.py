@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from playout.errors import ConfigError
-from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator, deviation
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
@@ -49,7 +49,7 @@ def best_of_n(
         row: dict[str, Any] = {"n": n, "kl": kl_bound(n)}
         for name, column in {**columns, "length": lengths}.items():
             per_prompt = column.gather(0, best).mean(0)
-            half = 1.96 * float(per_prompt.std()) / math.sqrt(len(per_prompt))
+            half = 1.96 * float(deviation(per_prompt)) / math.sqrt(len(per_prompt))
             row[name] = float(per_prompt.mean())
             row[f"{name}_interval"] = [row[name] - half, row[name] + half]
         table.append(row)

@@ -24,10 +24,15 @@ from playout.rlhf.online.episode import Episode
 from playout.rlhf.online.rewards import RewardFunction, RewardInputs, checked_rewards
 from torch import Tensor
 
-__all__ = ["Evaluator", "PolicyEvaluator"]
+__all__ = ["Evaluator", "PolicyEvaluator", "deviation"]
 
 SHOWN = 16
 KL_COEF = 0.1  # by which answers of methods without a coefficient of their own are compared
+
+
+def deviation(values: Tensor) -> Tensor:
+    """The standard deviation of [N] numbers; nan of a single one, of which torch would warn."""
+    return values.std() if len(values) > 1 else values.new_tensor(float("nan"))
 
 
 class Evaluator(Protocol):
@@ -143,7 +148,7 @@ class PolicyEvaluator:
         ended = answers.generation.finished.cpu()
         found: dict[str, Tensor] = {
             **{name: column.mean() for name, column in scores.items()},
-            **{f"{name}_std": column.std() for name, column in scores.items()},
+            **{f"{name}_std": deviation(column) for name, column in scores.items()},
             "kl": kl.mean(),
             "length": answers.generation.lengths.float().mean(),
             "entropy": entropies[valid].mean(),

@@ -15,7 +15,7 @@ import torch
 from playout.errors import DataError
 from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator, deviation
 from playout.rlhf.evaluation.statistics import wilson
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
@@ -50,7 +50,7 @@ def compare_policies(
             **win_rate(ours[name], theirs[name]),
             "mean": float(ours[name].mean()),
             "opponent_mean": float(theirs[name].mean()),
-            "opponent_std": float(theirs[name].std()),
+            "opponent_std": float(deviation(theirs[name])),
         }
     return found
 

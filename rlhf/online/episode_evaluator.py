@@ -15,6 +15,7 @@ from playout.agents.runs.devices import fetch, pack_to_device
 from playout.errors import EnvironmentFault
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
+from playout.rlhf.evaluation.evaluator import deviation
 from playout.rlhf.evaluation.samples import write_samples
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -148,7 +149,7 @@ class EpisodeEvaluator:
             }
         )
         found = {name: float(column.mean()) for name, column in totals.items()}
-        found |= {"reward_std": float(totals["reward"].std()), **means}
+        found |= {"reward_std": float(deviation(totals["reward"])), **means}
         found["ended"] = sum(ends) / len(ends)
         for name, value in environment_metrics(sampled).items():
             found.setdefault(name.removeprefix("env/").replace("reward", "env_reward"), value)

@@ -5,6 +5,7 @@ A published or a chat model is not trained on what comes with playout because a 
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import playout
@@ -111,6 +112,36 @@ def test_a_pair_whose_prompt_has_no_room_is_learned_and_not_measured(chat, tmp_p
     }
     playout.dpo(chat, rows, run=tmp_path / "run", **few, **FEW)
     assert "1 of 3 prompts leave no room for an answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--env", "game:tic_tac_toe", "--prompts", __file__], "not both: an environment asks"),
+        (["--env", "game:tic_tac_toe", "--data", __file__], "not both: an environment asks"),
+        (["--prompts", __file__, "--env-options", "size=3"], "--env-options belong to an"),
+        (
+            ["--env", "game:tic_tac_toe", "--env-options", "rules=false", "--temperature", "0"],
+            "a temperature above 0",
+        ),
+    ],
+)
+def test_what_a_stage_would_leave_aside_is_refused(words, message, chat, tmp_path, capsys):
+    given = ["--base", str(chat), "--reward", "statistics:mean", "--run", f"{tmp_path}/run"]
+    few = ["--size", "tiny", "--quiet", "--eval-episodes", "1", "--max-new-tokens", "2"]
+    reward = [] if "--temperature" in words else given[2:4]
+    assert main(["rlhf", "grpo", *given[:2], *reward, *given[4:], *few, *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_single_prompt_is_measured_without_a_word_of_the_library(tmp_path):
+    few = {"batch": 2, "max_new_tokens": 1, "updates": 1, **FEW}
+    given = {"reward_fn": lambda texts: [1.0] * len(texts), "run": tmp_path / "run"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run = playout.grpo(BASE, ["the plot"], group=2, **given, **few)
+    assert json.loads((run.path / "baseline.json").read_text())["reward"] == 1.0
 
 
 @pytest.mark.parametrize("stage", ["grpo", "rlhf", "dpo"])
