@@ -6,6 +6,7 @@ tensors are huggingface.py's, the vocabulary is generation/tokenizer.py's.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from torch import nn
 __all__ = [
     "IMPROVING",
     "POLICIES",
+    "download_hint",
     "export_model",
     "is_scorer",
     "load_model",
@@ -54,7 +56,7 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
         if (candidate / MODEL / "config.json").exists():
             return candidate / MODEL
     if not path.exists():
-        raise RunError(f"{path} does not exist")
+        raise RunError(f"{path} does not exist{download_hint(path)}")
     if path.is_file():
         raise RunError(
             f"{path} is a file, not a folder; a GGUF file becomes one by: playout rlhf "
@@ -68,6 +70,14 @@ def model_folder(path: str | Path, stages: Iterable[str] = POLICIES) -> Path:
         f"{path} holds no finished model: neither config.json nor {MODEL}/ is there; let its stage "
         "finish first"
     )
+
+
+def download_hint(path: Path) -> str:
+    """What to do about a name that looks like one of the Hugging Face hub; empty for others."""
+    owner, _, name = path.as_posix().partition("/")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", f"{owner}/{name}") or Path(owner).exists():
+        return ""
+    return f"; if the hub has it, get it first: hf download {path} --local-dir FOLDER"
 
 
 def load_model(

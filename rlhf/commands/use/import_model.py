@@ -29,7 +29,13 @@ def main(command: Command) -> int:
     from playout.rlhf.data.downloads import SOURCES, fetch, members
     from playout.rlhf.model.adapters.peft_folder import is_adapter
     from playout.rlhf.model.checkpoints.gguf import read_gguf
-    from playout.rlhf.model.folder import export_model, load_model, merged, model_folder
+    from playout.rlhf.model.folder import (
+        download_hint,
+        export_model,
+        load_model,
+        merged,
+        model_folder,
+    )
     from playout.rlhf.model.transformer import Transformer
 
     if command.out is None:
@@ -52,8 +58,11 @@ def main(command: Command) -> int:
             path = Path(folder) / Path(found[0][0]).name
             path.write_bytes(found[0][1])
             model, tokenizer = read_gguf(path)
+    elif not folder_given.exists():
+        known = "it is neither a file nor smollm2-135m, which is fetched"
+        raise ConfigError(f"{command.model} does not exist; {known}{download_hint(folder_given)}")
     else:
-        model, tokenizer = read_gguf(Path(command.model))
+        model, tokenizer = read_gguf(folder_given)
     if command.context:
         shorter = Transformer(model.config.with_context(command.context), seed=None)
         shorter.load_state_dict(model.state_dict())

@@ -310,3 +310,21 @@ def test_files_and_folders_in_each_others_place_and_parts_of_files_are_named(tmp
         read_gguf(tmp_path)
     with pytest.raises(RunError, match=r"m\.gguf is a file, not a folder; .* import-model"):
         load_model(tmp_path / "m.gguf")
+
+
+def test_a_name_of_the_hub_is_answered_with_the_command_that_gets_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hint = "hf download Owner/A-Model.2 --local-dir FOLDER"
+    for command in (
+        ["rlhf", "import-model", "Owner/A-Model.2", "--out", "m"],
+        ["rlhf", "generate", "Owner/A-Model.2", "--prompt", "x"],
+        ["rlhf", "sft", "--base", "Owner/A-Model.2", "--run", "m"],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert hint in error and error.count("\n") == 1
+    (tmp_path / "runs").mkdir()
+    for name in ("gone", "runs/gone", "/gone/away", "a/b/c"):
+        assert main(["rlhf", "generate", name, "--prompt", "x"]) == 2
+        assert capsys.readouterr().err.rstrip().endswith("does not exist")
+    assert not (tmp_path / "m").exists()
