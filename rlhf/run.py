@@ -23,13 +23,14 @@ from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, DataError, RunError
 from playout.rlhf.commands.memory_options import AdapterOptions, adapt
+from playout.rlhf.data.messages import check_list
 from playout.rlhf.environments.load import (
     read_options,
     stored_options,
     trust_language_environment,
 )
 from playout.rlhf.evaluation.comparison import comparison_of
-from playout.rlhf.generation.player import LanguagePlayer
+from playout.rlhf.generation.player import LanguagePlayer, usual_length
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import (
     held_type,
@@ -39,7 +40,13 @@ from playout.rlhf.model.adapters.held import (
 )
 from playout.rlhf.model.adapters.narrowed import NARROWED, narrowed
 from playout.rlhf.model.adapters.peft_folder import is_adapter, read_adapter
-from playout.rlhf.model.folder import IMPROVING, export_model, load_model, model_folder
+from playout.rlhf.model.folder import (
+    IMPROVING,
+    export_model,
+    is_scorer,
+    load_model,
+    model_folder,
+)
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
@@ -47,7 +54,16 @@ from playout.rlhf.stages.threads import decoding_threads, use_threads
 from playout.rlhf.supervised.classifier import Classifier
 from playout.rlhf.supervised.reward import RewardModel
 
-__all__ = ["evaluate", "export", "folder_player", "game_of", "game_player", "load", "play"]
+__all__ = [
+    "evaluate",
+    "export",
+    "folder_player",
+    "game_of",
+    "game_player",
+    "load",
+    "load_folder",
+    "play",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,7 @@ class RewardPlayer:
 
     def act(self, texts: Sequence[str]) -> list[float]:
         """A score a text."""
+        check_list(texts)
         return self.reward(list(texts))
 
 
@@ -79,15 +96,40 @@ def load(
     model, tokenizer = (
         load_model(run.path, device=device) if finished else _unfinished(run, which, device)
     )
-    # A policy answers in float32 on a processor unless another type is asked for: one prompt is
-    # bound by memory there, and its answers are those of earlier versions.
-    exact = machine.dtype == "auto" and device.type == "cpu"
     return LanguagePlayer(
         model,
         tokenizer,
         name=run.path.name,
         max_new_tokens=response_length(run.config),
-        dtype=torch.float32 if exact else pick_dtype(machine.dtype, device),
+        dtype=_dtype(machine, device),
+    )
+
+
+def _dtype(machine: MachineOptions, device: torch.device) -> torch.dtype:
+    """A policy answers in float32 on a processor unless another type is asked for.
+
+    One prompt is bound by memory there, and its answers are those of earlier versions.
+    """
+    exact = machine.dtype == "auto" and device.type == "cpu"
+    return torch.float32 if exact else pick_dtype(machine.dtype, device)
+
+
+def load_folder(
+    path: str | Path, *, machine: MachineOptions = DEFAULT_MACHINE
+) -> LanguagePlayer | RewardPlayer:
+    """The model in a Hugging Face folder: a policy, or a reward model."""
+    device = resolve_device(machine.device)
+    use_threads(machine.threads)
+    folder = Path(path)
+    if not is_adapter(folder) and is_scorer(folder):
+        return RewardPlayer(RewardModel.load(folder, dtype=machine.dtype, device=device))
+    model, tokenizer = load_model(folder, device=device)
+    return LanguagePlayer(
+        model,
+        tokenizer,
+        name=folder.name,
+        max_new_tokens=usual_length(model, turns=tokenizer.template is not None),
+        dtype=_dtype(machine, device),
     )
 
 
@@ -143,8 +185,7 @@ def folder_player(
     device = resolve_device(machine.device)
     use_threads(machine.threads)
     model, tokenizer = load_model(path, device=device)
-    exact = machine.dtype == "auto" and device.type == "cpu"
-    dtype = torch.float32 if exact else pick_dtype(machine.dtype, device)
+    dtype = _dtype(machine, device)
     return seated(model, tokenizer, game, name=Path(path).name, options={}, dtype=dtype)
 
 

@@ -36,8 +36,9 @@ KINDS = {
     "rlhf": "playout.rlhf.run",
 }
 
-# The file that tells the folder of a model, which is no run -> module with a `folder_player`.
-FOLDERS = {"config.json": "playout.rlhf.run"}
+# The file that tells the folder of a model, which is no run -> module with `load_folder` and
+# `folder_player`.
+FOLDERS = {"config.json": "playout.rlhf.run", "adapter_config.json": "playout.rlhf.run"}
 
 # What Python calls to train such a run; every other kind is trained by a stage of language.
 TRAINING = {
@@ -257,7 +258,7 @@ def load(
     """What a run has learned, ready to act: `playout.load("runs/demo").act(...)`.
 
     Args:
-        run: A run directory, or what training returned.
+        run: A run directory, or what training returned; or the folder of a language model.
         which: "best", "latest" or the number of a checkpoint.
         device: Where the network computes: "auto" or what torch.device takes.
         dtype: "auto", "float32", "bfloat16" or "float16".
@@ -273,6 +274,8 @@ def load(
         ConfigError: It names a module that nobody trusts, or there is no such device.
     """
     machine = machine_options(device=device, dtype=dtype, threads=threads, trust=trust)
+    if (folder := folder_kind(run)) is not None:
+        return folder.load_folder(run, machine=machine)
     opened = RunDir.open(run)
     kind = find_kind(opened, wanted="player")
     return kind.load(opened, which, machine=machine, game=game)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["AnswerOptions", "as_turns", "open_player", "read_asked"]
 
 FIELDS = {"messages", "conversations", "prompt", "text"}
-PLAIN_LENGTH, CHAT_LENGTH = 48, 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def open_player(
     """
     from playout.agents.runs.devices import resolve_device
     from playout.errors import ConfigError
-    from playout.rlhf.generation.player import LanguagePlayer
+    from playout.rlhf.generation.player import LanguagePlayer, usual_length
     from playout.rlhf.generation.stops import StopStrings
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
@@ -89,13 +88,10 @@ def open_player(
     weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
     turns = tokenizer.template is not None and not command.plain
-    longest = command.max_new_tokens or (CHAT_LENGTH if turns else PLAIN_LENGTH)
-    if not command.max_new_tokens:  # a small context still leaves room for a prompt
-        longest = max(1, min(longest, model.config.max_position_embeddings // 2))
     player = LanguagePlayer(
         model,
         tokenizer,
-        max_new_tokens=longest,
+        max_new_tokens=command.max_new_tokens or usual_length(model, turns=turns),
         temperature=command.temperature,
         seed=command.seed,
         dtype=answer_dtype(command.dtype, device),

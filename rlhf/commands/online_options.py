@@ -17,8 +17,9 @@ from playout.rlhf.online.config import OnlineConfig
 if TYPE_CHECKING:
     from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.environments.environment import EnvironmentFactory
+    from playout.rlhf.online.rewards import RewardFunction
 
-__all__ = ["OnlineCommand", "online_command"]
+__all__ = ["OnlineCommand", "named_reward", "online_command"]
 
 T = TypeVar("T", bound="OnlineCommand")
 
@@ -46,23 +47,40 @@ def online_command(
     prompts: Source | Iterable[str],
     *,
     reward: Any,
+    reward_fn: Any,
     env: Any,
     **options: Any,
-) -> tuple[T, list[Row] | None, EnvironmentFactory | None]:
+) -> tuple[T, list[Row] | None, EnvironmentFactory | None, RewardFunction | None]:
     """The command of such a stage called from Python, and what is no name or path of it.
 
     Args:
         cls: The command's dataclass.
         base: What the policy starts from.
         prompts: Texts, rows, or what `--prompts` takes.
-        reward: Run of a reward stage, or `module:function`.
+        reward: Run of a reward stage, `module:function`, or what `reward_fn` takes.
+        reward_fn: A function, or a list of functions; None where there is none.
         env: A name as `--env` takes it, or a class.
         **options: The command's flags.
 
     Returns:
-        The command, the rows of prompts, and the environment, each where it was given.
+        The command, the rows of prompts, the environment and the reward, each where it was given.
     """
     name, environment = named_environment(env)
-    given = {"base": base, "reward": reward, "env": name, **options}
+    scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
+    given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(cls, prompts, path_as="prompts", text_as="prompt", **given)
-    return command, rows, environment
+    return command, rows, environment, function
+
+
+def named_reward(
+    reward: Any, reward_fn: Any, weights: str | None = None
+) -> tuple[Any, RewardFunction | None]:
+    """What `reward=` and `reward_fn=` of a function in Python stand for: a name, and a function."""
+    is_code = isinstance(reward, list | tuple) or callable(reward)
+    if reward_fn is None and not is_code:
+        return reward, None
+    from playout.rlhf.online.rewards import own_reward
+
+    if reward_fn is None:
+        return "", own_reward(reward, weights or "")
+    return reward, own_reward(reward_fn, weights or "")

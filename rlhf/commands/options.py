@@ -5,7 +5,7 @@ What is set up from them is policy_stage.py's; the settings of PPO and GRPO are 
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -121,7 +121,11 @@ def stage_command(
     elif data is not None:
         if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a table of pandas
             data = data.to_dict("records")
-        rows = [{text_as: row} if isinstance(row, str) else row for row in data]
+        if not isinstance(data, Iterable):
+            kind = type(data).__name__
+            raise ConfigError(f"data are a name, a path or a list of rows, not {kind}")
+        plain = str | list if text_as == "prompt" else str  # a prompt may be messages
+        rows = [{text_as: row} if isinstance(row, plain) else row for row in data]
     given = {name: None if value == "" else value for name, value in options.items()}
     return make_command(cls, **given), rows
 

@@ -53,7 +53,7 @@ class Corpus:
         if num_starts < 1:
             raise DataError(
                 f"the text has {len(self.tokens)} tokens, fewer than a row of {length + 1}; "
-                "give more text or a shorter context"
+                "give more text or a smaller --length"
             )
         starts = np.random.default_rng([seed, 11, step]).integers(0, num_starts, size=rows)
         return self._cut(starts, length)

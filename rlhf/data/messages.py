@@ -8,9 +8,9 @@ generation/conversation.py's; calls of tools are text like all else.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from playout.errors import DataError
+from playout.errors import ConfigError, DataError
 
-__all__ = ["ROLES", "Message", "Prompt", "as_messages", "checked_messages"]
+__all__ = ["ROLES", "Message", "Prompt", "as_messages", "check_list", "checked_messages"]
 
 Message = dict[str, str]
 Prompt = str | Sequence[Message]
@@ -36,6 +36,12 @@ def checked_messages(value: object, where: str) -> tuple[Message, ...]:
     if not value:
         raise DataError(f"{where}: the conversation has no messages")
     return tuple(_message(item, f"{where}: message {n}") for n, item in enumerate(value, 1))
+
+
+def check_list(texts: object) -> None:
+    """Refuse a single text where a list of them is meant: each of its letters would be one."""
+    if isinstance(texts, str | Mapping):
+        raise ConfigError("give a list of texts or conversations, not a single one")
 
 
 def as_messages(prompt: Prompt) -> tuple[Message, ...]:

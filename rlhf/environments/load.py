@@ -99,7 +99,10 @@ def own_environment(
     given = dict(options or {})
     name = called or str(getattr(maker, "__name__", type(maker).__name__))
     if not callable(maker):
-        raise ConfigError(f"the environment {name!r} is neither a class nor a function")
+        raise ConfigError(
+            f"the environment {name!r} is neither a class nor a function: an object serves one "
+            "episode, so give what makes them"
+        )
     _check_options(maker, name, given)
 
     def create() -> Environment:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.errors import ConfigError, DataError
-from playout.rlhf.data.messages import Prompt
+from playout.rlhf.data.messages import Prompt, check_list, checked_messages
 from playout.rlhf.generation.conversation import (
     ConversationFormat,
     Truncate,
@@ -26,11 +26,23 @@ from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 
-__all__ = ["Answer", "LanguagePlayer"]
+__all__ = ["Answer", "LanguagePlayer", "usual_length"]
 
 # Keys and values of one batch; more prompts than fit are answered in several.
 CACHE_BYTES = 1 << 30
 MAX_BATCH_ROWS = 256
+_PLAIN_LENGTH, _CHAT_LENGTH = 48, 512
+
+
+def usual_length(model: Transformer, *, turns: bool) -> int:
+    """How long answers may be where nobody says; a small context leaves room for a prompt.
+
+    Args:
+        model: What answers.
+        turns: Whether it is asked in turns, or goes on from plain texts.
+    """
+    longest = _CHAT_LENGTH if turns else _PLAIN_LENGTH
+    return max(1, min(longest, model.config.max_position_embeddings // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,7 @@ class LanguagePlayer:
             ConfigError: A setting means nothing.
             DataError: A prompt does not fit, or the chat template does not take it.
         """
+        check_list(prompts)
         if not prompts:
             raise ConfigError("there are no prompts to answer")
         sampling = SamplingConfig(0.0) if deterministic else self.sampling
@@ -213,6 +226,11 @@ class LanguagePlayer:
         return [answers[row] for row in range(len(prompts))]
 
     def _read(self, talk: ConversationFormat, prompt: Prompt, room: int, name: str) -> _Asked:
+        if not isinstance(prompt, str | Sequence):
+            kind = type(prompt).__name__
+            raise DataError(f"{name} is neither a text nor a list of messages but {kind}")
+        if not isinstance(prompt, str):
+            prompt = checked_messages(prompt, name)
         try:
             return _Asked(*fit_prompt(talk, prompt, room, self.truncate))
         except DataError as error:

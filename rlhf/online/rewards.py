@@ -28,6 +28,7 @@ __all__ = [
     "WeightedRewards",
     "checked_rewards",
     "load_reward",
+    "own_reward",
     "trust_reward",
 ]
 
@@ -259,6 +260,27 @@ def load_reward(
     if len(loaded) == 1 and not weights_of_rewards:
         return loaded[0]
     return WeightedRewards(loaded, [_short(part) for part in names], _numbers(weights_of_rewards))
+
+
+def own_reward(functions: Any, weights: str = "") -> RewardFunction:
+    """A function given from Python, or several in a list, as one reward.
+
+    Args:
+        functions: They.
+        weights: As `--reward-weights`; 1 each where empty.
+
+    Raises:
+        ConfigError: There is none, or something else among them.
+    """
+    if callable(functions) and not weights:
+        return functions  # type: ignore[no-any-return]
+    listed = [functions] if callable(functions) else functions
+    if not isinstance(listed, list | tuple) or not listed or not all(map(callable, listed)):
+        raise ConfigError(
+            f"a reward is a function or a list of functions, not {_kind(functions)}; runs and "
+            "module:function are names"
+        )
+    return WeightedRewards(listed, [_name(one) for one in listed], _numbers(weights))
 
 
 def _load_one(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from playout.agents.runs.directory import RunDir
 from playout.errors import RunError
+from playout.rlhf.data.messages import check_list
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import load_learned
 from playout.rlhf.model.folder import load_model
@@ -105,6 +106,7 @@ class Classifier:
 
     def act(self, texts: Sequence[str]) -> list[str]:
         """The name of the likeliest class of each text."""
+        check_list(texts)
         return [self.classes[n] for n in self.scores(texts).argmax(axis=1)] if texts else []
 
 

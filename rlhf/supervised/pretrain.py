@@ -106,6 +106,7 @@ class PretrainTrainer(SupervisedTrainer):
         self.model, self.train_corpus, self.heldout = model, train, heldout
         self.config, self.seed, self.teacher = config, seed, teacher
         self.dtype = pick_dtype(config.learn.dtype, model.device)
+        train.windows(0, rows=1, length=config.length, seed=seed)  # is there text for a row?
         tokens = config.rows * config.length
         self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
         self._forward: Any = torch.compile(model) if config.compile else model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from playout.rlhf.commands.memory_options import (
     check_shard,
     spread,
 )
+from playout.rlhf.commands.online_options import named_reward
 from playout.rlhf.commands.options import (
     Data,
     OptionalFile,
@@ -88,7 +89,7 @@ def dpo(
     preferences: Source = "",
     *,
     reward: Any = "",
-    reward_fn: RewardFunction | None = None,
+    reward_fn: RewardFunction | Sequence[RewardFunction] | None = None,
     env: Any = "",
     **options: Any,
 ) -> RunDir:
@@ -97,8 +98,10 @@ def dpo(
     Args:
         base: Run or Hugging Face folder of the policy to start from.
         preferences: Rows as dictionaries, or what `--preferences` takes. Rows are kept in the run.
-        reward: Run of a reward stage, or `module:function`; needed only where no pairs are given.
-        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`.
+        reward: Run of a reward stage, `module:function` or a function; needed only where no pairs
+            are given.
+        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`, or
+            a list of such.
         env: What to make pairs in, where none are given: a name as `--env` takes it, or a class
             with `reset` and `step`. Whoever resumes the run gives a function or a class again.
         **options: The command's flags, with underscores.
@@ -107,9 +110,10 @@ def dpo(
         The run; `playout.load(run)` answers prompts.
     """
     name, environment = named_environment(env)
-    given = {"base": base, "reward": reward, "env": name, **options}
+    scored, function = named_reward(reward, reward_fn, options.get("reward_weights"))
+    given = {"base": base, "reward": scored, "env": name, **options}
     command, rows = stage_command(Command, preferences, path_as="preferences", **given)
-    return train(command, reward_fn, rows, environment)
+    return train(command, function, rows, environment)
 
 
 def train(

@@ -10,7 +10,7 @@ from playout.rlhf.commands.online_options import OnlineCommand, online_command
 from playout.rlhf.online.config import RLHFConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.rows import Row, Source
@@ -45,7 +45,7 @@ def rlhf(
     prompts: Source | Iterable[str] = "",
     *,
     reward: Any = "",
-    reward_fn: RewardFunction | None = None,
+    reward_fn: RewardFunction | Sequence[RewardFunction] | None = None,
     env: Any = "",
     **options: Any,
 ) -> RunDir:
@@ -55,9 +55,9 @@ def rlhf(
         base: Run or Hugging Face folder of the policy to start from.
         prompts: Texts, rows with the field `prompt`, or what `--prompts` takes. Rows are kept in
             the run.
-        reward: Run of a reward stage, or `module:function`.
-        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`. A
-            run cannot keep it: whoever resumes the run gives it again.
+        reward: Run of a reward stage, `module:function`, or a function.
+        reward_fn: Any function from a list of texts to a list of numbers, in place of `reward`, or
+            a list of such. A run cannot keep it: whoever resumes the run gives it again.
         env: What to act in, in place of prompts and reward: a name as `--env` takes it, or a class
             with `reset` and `step`, which a run cannot keep either.
         **options: The command's flags, with underscores.
@@ -65,10 +65,10 @@ def rlhf(
     Returns:
         The run; `playout.load(run)` answers prompts.
     """
-    command, rows, environment = online_command(
-        Command, base, prompts, reward=reward, env=env, **options
+    command, rows, environment, function = online_command(
+        Command, base, prompts, reward=reward, reward_fn=reward_fn, env=env, **options
     )
-    return train(command, reward_fn, rows, environment)
+    return train(command, function, rows, environment)
 
 
 def train(

@@ -11,6 +11,7 @@ from pathlib import Path
 import playout
 import pytest
 from playout.cli import main
+from playout.errors import ConfigError, DataError
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.model.folder import export_model
 from small_language import chat_tokenizer, small_model
@@ -66,6 +67,12 @@ def test_a_model_of_playouts_goes_on_with_reviews_and_any_model_where_they_are_n
     assert main(["rlhf", "sft", "--base", str(bare), "--run", f"{tmp_path}/c"]) == 2
     assert main(["rlhf", "sft", "--base", f"{tmp_path}/a", "--run", f"{tmp_path}/c"]) == 2
     assert not (tmp_path / "c").exists()
+
+
+def test_a_text_too_short_for_a_row_leaves_no_run(tmp_path):
+    with pytest.raises(DataError, match="fewer than a row of 97; give more text or a smaller"):
+        playout.pretrain(["a b c"] * 3, size="tiny", steps=1, quiet=True, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_dpo_with_a_reward_is_measured_on_the_prompts_of_its_pairs(chat, tmp_path):
@@ -142,6 +149,59 @@ def test_a_single_prompt_is_measured_without_a_word_of_the_library(tmp_path):
         warnings.simplefilter("error", UserWarning)
         run = playout.grpo(BASE, ["the plot"], group=2, **given, **few)
     assert json.loads((run.path / "baseline.json").read_text())["reward"] == 1.0
+
+
+def test_functions_and_conversations_are_given_from_python_as_they_are(chat, tmp_path):
+    asked = []
+
+    def ones(texts):
+        return [1.0] * len(texts)
+
+    def seen(prompts):
+        asked.extend(prompts)
+        return [2.0] * len(prompts)
+
+    talk = [{"role": "system", "content": "sat"}, {"role": "user", "content": "the"}]
+    few = {"batch": 2, "group": 2, "max_new_tokens": 1, "updates": 1, **FEW}
+    several = playout.grpo(
+        chat, [talk], reward=[ones, seen], reward_weights="1,0.25", run=tmp_path / "a", **few
+    )
+    assert json.loads((several.path / "baseline.json").read_text())["reward"] == 1.5
+    assert [dict(message) for message in asked[0]] == talk
+    one = playout.grpo(chat, ["the"], reward=ones, run=tmp_path / "b", **few)
+    assert json.loads((one.path / "baseline.json").read_text())["reward"] == 1.0
+    for given, message in (
+        ({"reward_fn": 5}, "a reward is a function or a list of functions, not 5"),
+        ({"reward": [ones, "a:b"]}, "a reward is a function or a list of functions, not list"),
+        ({"prompts": 5, "reward_fn": ones}, "a list of rows, not int"),
+        ({"env": object(), "reward_fn": ones}, "give what makes them"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            playout.grpo(chat, run=tmp_path / "c", **{"prompts": ["the"], **given}, **few)
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_folder_of_a_model_is_loaded_as_a_run_is(chat, tmp_path):
+    player = playout.load(chat, device="cpu")
+    (answer,) = player.answer([[{"role": "user", "content": "the cat"}]])
+    assert player.name == "model" and 0 < len(answer.tokens) <= 64 == player.max_new_tokens
+    few = {"steps": 1, "batch": 2, **FEW}
+    scorer = playout.load(playout.reward(chat, PAIRS, run=tmp_path / "r", **few).path / "model")
+    assert len(scorer.act(["the cat", "sat"])) == 2
+    for act in (player.act, scorer.act):
+        with pytest.raises(ConfigError, match="a list of texts or conversations, not a single"):
+            act("the cat")
+    for wrong, message in (
+        ([3], "prompt 0 is neither a text nor a list of messages but int"),
+        ([{"role": "user", "content": "x"}], "prompt 0 is neither a text nor .* but dict"),
+        ([[{"role": "human", "content": "x"}]], "prompt 0: message 1 has the role 'human'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            player.act(wrong)
+    sft = playout.sft(chat, [{"prompt": "a", "response": "b"}], run=tmp_path / "s", **few)
+    adapters, merged = (playout.load(sft.path / name) for name in ("adapter", "model"))
+    asked = ["the cat"]
+    assert adapters.act(asked) == merged.act(asked)
 
 
 @pytest.mark.parametrize("stage", ["grpo", "rlhf", "dpo"])
