@@ -27,6 +27,7 @@ from playout.envs.core.game import NativeGame
 from playout.envs.records import files as records
 from playout.errors import ConfigError
 from playout.rlhf.environments.game import GameOptions
+from playout.rlhf.environments.game import make as make_environment
 from playout.rlhf.environments.game_player import LanguageGamePlayer
 from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
@@ -34,11 +35,12 @@ from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.report import write_report
+from playout.rlhf.model.folder import model_folder
 from playout.rlhf.run import folder_player
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import recipe
 
-__all__ = ["SIZES", "GamesRecipe"]
+__all__ = ["SIZES", "GamesRecipe", "check_recipe"]
 
 STAGES = ("pretrain", "sft", "grpo", "rlhf")
 
@@ -64,6 +66,21 @@ SIZES = {
     "small": GamesSize(GameData(40_000, 100_000, 3, 16_000, 6_000, 0.18), 1e-3, 1e-4, 3e-5, 100),
     "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
+
+
+def check_recipe(game: NativeGame, *, base: str, opponent: str, skip: tuple[str, ...]) -> None:
+    """Refuse, before anything is made, what the recipe would trip over in its last stage.
+
+    Raises:
+        PlayoutError: There is no such model, opponent or stage.
+    """
+    refused = sorted(set(skip) - {"pretrain", "grpo", "rlhf"})
+    if refused:
+        raise ConfigError(f"the stage {refused[0]} cannot be skipped; pretrain, grpo, rlhf can")
+    if base:
+        model_folder(base)
+    if "rlhf" not in skip:
+        make_environment(str(game), {"mode": "game", "opponent": opponent, "positions": 1})
 
 
 class GamesRecipe:
@@ -95,9 +112,6 @@ class GamesRecipe:
             skip: Stages to leave out.
             minutes: For all of it, from which the steps of sft follow; 0 takes the size's.
         """
-        refused = sorted(set(skip) - {"pretrain", "grpo", "rlhf"})
-        if refused:
-            raise ConfigError(f"the stage {refused[0]} cannot be skipped; pretrain, grpo, rlhf can")
         self.run, self.game, self.base, self.quiet = run, game, base, quiet
         self.machine, self.opponent, self.minutes = machine, opponent, minutes
         self.size, self.numbers = SIZES[size], recipe(f"games-{size}")

@@ -114,6 +114,8 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
         (["--size", "smollm2"], "--base"),
         (["--game", "chequers"], "chequers"),
         (["--skip", "sft"], "cannot be skipped"),
+        (["--opponent", "uct500"], "uct500"),
+        (["--size", "smollm2", "--base", "nowhere"], "nowhere does not exist"),
         (["--minutes", "-1"], "--minutes"),
         (["--minutes", "5", "--skip", "pretrain"], "how fast pretraining went"),
     ],
@@ -122,3 +124,4 @@ def test_what_cannot_be_is_one_line(arguments, word, tmp_path, capsys):
     assert main(["rlhf", "games", *arguments, "--run", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert word in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
