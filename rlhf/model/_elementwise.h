@@ -189,4 +189,36 @@ typedef struct {
 PLAYOUT_ROTARY(float, f32)
 PLAYOUT_ROTARY(playout_bf16, bf16)
 
+/* weight [rows, n] times gain [n] in type T, and from the gradient of that those of both. Rows are taken
+ * by PLAYOUT_FOLD: each such part has its own sums for the gain's gradient, whoever computes it. */
+enum { PLAYOUT_FOLD = 64 };
+#define PLAYOUT_FOLDED(T, S)                                                                                \
+    PLAYOUT_CLONES static void playout_fold_##S(const float *weight, const float *gain, T *y, int64_t n,    \
+                                                int64_t begin, int64_t end) {                               \
+        for (int64_t r = begin; r < end; r++)                                                               \
+            for (int64_t i = 0; i < n; i++) y[r * n + i] = playout_store_##S(weight[r * n + i] * gain[i]);  \
+    }                                                                                                       \
+    PLAYOUT_CLONES static void playout_fold_back_##S(const T *grad, const float *weight, const float *gain, \
+                                                     float *out, float *sums, int64_t n, int64_t rows,      \
+                                                     int64_t begin, int64_t end) {                          \
+        for (int64_t part = begin; part < end; part++) {                                                    \
+            float *sum = sums + part * n;                                                                   \
+            int64_t last = (part + 1) * PLAYOUT_FOLD < rows ? (part + 1) * PLAYOUT_FOLD : rows;             \
+            for (int64_t i = 0; i < n; i++) sum[i] = 0.0f;                                                  \
+            for (int64_t r = part * PLAYOUT_FOLD; r < last; r++) {                                          \
+                const T *from = grad + r * n;                                                               \
+                const float *own = weight + r * n;                                                          \
+                float *to = out + r * n;                                                                    \
+                for (int64_t i = 0; i < n; i++) {                                                           \
+                    float g = playout_load_##S(from[i]);                                                    \
+                    to[i] = g * gain[i];                                                                    \
+                    sum[i] += g * own[i];                                                                   \
+                }                                                                                           \
+            }                                                                                               \
+        }                                                                                                   \
+    }
+
+PLAYOUT_FOLDED(float, f32)
+PLAYOUT_FOLDED(playout_bf16, bf16)
+
 #endif

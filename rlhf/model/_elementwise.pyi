@@ -1,5 +1,7 @@
 """Types of the compiled element-wise layers; addresses are those of contiguous tensors."""
 
+FOLD: int
+
 def use_team(parallel: int, number: int, size: int) -> None: ...
 def swiglu(gate_up: int, out: int, inner: int, bf16: bool, rows: int, threads: int) -> None: ...
 def swiglu_back(
@@ -55,6 +57,18 @@ def likelihood_back(
     found: tuple[int, int, int],
     outer: int,
     spread: int,
+    n: int,
+    bf16: bool,
+    rows: int,
+    threads: int,
+) -> None: ...
+def fold(weight: int, gain: int, out: int, n: int, bf16: bool, rows: int, threads: int) -> None: ...
+def fold_back(
+    grad: int,
+    weight: int,
+    gain: int,
+    out: int,
+    sums: int,
     n: int,
     bf16: bool,
     rows: int,

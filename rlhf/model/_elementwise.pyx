@@ -51,6 +51,18 @@ cdef extern from "_elementwise.h":
         const playout_rotary *, playout_bf16 *, playout_bf16 *, playout_bf16 *, playout_bf16 *,
         int, int64_t, int64_t
     ) noexcept nogil
+    int PLAYOUT_FOLD
+    void playout_fold_f32(const float *, const float *, float *, int64_t, int64_t, int64_t) noexcept nogil
+    void playout_fold_bf16(
+        const float *, const float *, playout_bf16 *, int64_t, int64_t, int64_t
+    ) noexcept nogil
+    void playout_fold_back_f32(
+        const float *, const float *, const float *, float *, float *, int64_t, int64_t, int64_t, int64_t
+    ) noexcept nogil
+    void playout_fold_back_bf16(
+        const playout_bf16 *, const float *, const float *, float *, float *, int64_t, int64_t, int64_t,
+        int64_t
+    ) noexcept nogil
 
 
 cdef extern from "lm_head.h":
@@ -78,7 +90,8 @@ cdef struct Job:  # what a kernel works on; each has its own of these
     float *lse
     const float *outer
     const float *spread
-    int64_t n
+    size_t gain, sums
+    int64_t n, rows
     float eps
     bint in_bf16, bf16, back
     playout_rotary rotary
@@ -260,3 +273,51 @@ def likelihood_back(
     job.outer, job.spread = <const float *>outer, <const float *>spread
     with nogil:
         playout_over_rows(_likelihood_back, &job, rows, threads)
+
+
+FOLD = PLAYOUT_FOLD
+
+
+cdef void _fold(const void *data, int64_t begin, int64_t end) noexcept nogil:
+    cdef const Job *j = <const Job *>data
+    cdef const float *weight = <const float *>j.x
+    if j.bf16:
+        playout_fold_bf16(weight, <const float *>j.gain, <playout_bf16 *>j.y, j.n, begin, end)
+    else:
+        playout_fold_f32(weight, <const float *>j.gain, <float *>j.y, j.n, begin, end)
+
+
+def fold(size_t weight, size_t gain, size_t out, int64_t n, bint bf16, int64_t rows, int threads):
+    """`weight * gain` of rows of `n`, float32, rounded to bfloat16 if asked."""
+    cdef Job job
+    job.x, job.gain, job.y, job.n, job.bf16 = weight, gain, out, n, bf16
+    with nogil:
+        playout_over_rows(_fold, &job, rows, threads)
+
+
+cdef void _fold_back(const void *data, int64_t begin, int64_t end) noexcept nogil:
+    cdef const Job *j = <const Job *>data
+    cdef const float *weight = <const float *>j.x
+    cdef const float *gain = <const float *>j.gain
+    cdef float *out = <float *>j.y
+    cdef float *sums = <float *>j.sums
+    if j.bf16:
+        playout_fold_back_bf16(
+            <const playout_bf16 *>j.grad, weight, gain, out, sums, j.n, j.rows, begin, end
+        )
+    else:
+        playout_fold_back_f32(
+            <const float *>j.grad, weight, gain, out, sums, j.n, j.rows, begin, end
+        )
+
+
+def fold_back(
+    size_t grad, size_t weight, size_t gain, size_t out, size_t sums, int64_t n, bint bf16,
+    int64_t rows, int threads,
+):
+    """The gradient of the weight, and of the gain in parts, [ceil(rows / FOLD), n], to be added."""
+    cdef Job job
+    job.grad, job.x, job.gain, job.y, job.sums = grad, weight, gain, out, sums
+    job.n, job.rows, job.bf16 = n, rows, bf16
+    with nogil:
+        playout_over_rows(_fold_back, &job, (rows + PLAYOUT_FOLD - 1) // PLAYOUT_FOLD, threads)

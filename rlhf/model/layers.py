@@ -19,6 +19,7 @@ __all__ = [
     "Projection",
     "addresses",
     "attention",
+    "fold_gain",
     "is_plain",
     "rms_normalize",
     "rotary_heads",
@@ -91,6 +92,35 @@ def rms_normalize(x: Tensor, eps: float, dtype: torch.dtype | None = None) -> Te
         wide = x if x.dtype == torch.float64 else x.float()
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(dtype)
     return _RMSNormalize.apply(x, eps, dtype)  # type: ignore[no-any-return]
+
+
+class _FoldGain(Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, gain: Tensor, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+        rows, width = weight.shape
+        out = torch.empty(weight.shape, dtype=dtype)
+        where = weight.data_ptr(), gain.data_ptr(), out.data_ptr()
+        compiled.fold(*where, width, dtype == BF16, rows, row_threads(rows, width))
+        ctx.save_for_backward(weight, gain)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        weight, gain = ctx.saved_tensors
+        grad = grad.contiguous()
+        rows, width = weight.shape
+        out, sums = torch.empty_like(weight), torch.empty(-(-rows // compiled.FOLD), width)
+        where = (t.data_ptr() for t in (grad, weight, gain, out, sums))
+        compiled.fold_back(*where, width, grad.dtype == BF16, rows, row_threads(rows, width))
+        return out, sums.sum(0), None
+
+
+def fold_gain(weight: Tensor, gain: Tensor, dtype: torch.dtype) -> Tensor:
+    """`weight * gain` in `dtype`: a norm's gain [in] folded into the map [out, in] that follows."""
+    usual = weight.dtype == gain.dtype == torch.float32 and dtype in (torch.float32, BF16)
+    if not usual or is_plain(weight, gain) or not weight.is_contiguous():
+        return (weight * gain).to(dtype)
+    return _FoldGain.apply(weight, gain, dtype)  # type: ignore[no-any-return]
 
 
 class _RotaryHeads(Function):
@@ -362,4 +392,6 @@ class Projection(nn.Module):
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """[..., in] to [..., out] in the type of `x`."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.effective(gain).to(x.dtype), bias)
+        weight = self.dense()
+        weight = weight.to(x.dtype) if gain is None else fold_gain(weight, gain, x.dtype)
+        return F.linear(x, weight, bias)

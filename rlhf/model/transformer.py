@@ -16,7 +16,14 @@ from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
 from playout.rlhf.model.config import TransformerConfig, rotary_table
 from playout.rlhf.model.experts.layer import Experts
-from playout.rlhf.model.layers import Projection, attention, rms_normalize, rotary_heads, swiglu
+from playout.rlhf.model.layers import (
+    Projection,
+    attention,
+    fold_gain,
+    rms_normalize,
+    rotary_heads,
+    swiglu,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -261,7 +268,7 @@ class Transformer(nn.Module):
 
     def head_weight(self, dtype: torch.dtype) -> Tensor:
         """Output embeddings [V, H] in `dtype` with the last norm's gain folded in."""
-        return (self.output_embeddings * self.norm).to(dtype)
+        return fold_gain(self.output_embeddings, self.norm, dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., H] to [..., V], in float32."""

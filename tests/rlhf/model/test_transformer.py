@@ -7,7 +7,7 @@ import torch
 from playout.errors import ConfigError
 from playout.rlhf.model.adapters.lora import LoRAConfig, adapters_off, add_adapters, merge_adapters
 from playout.rlhf.model.heads import MaskedTokenHead, ScalarHead, scores
-from playout.rlhf.model.layers import attention, rms_normalize, rotary_heads, swiglu
+from playout.rlhf.model.layers import attention, fold_gain, rms_normalize, rotary_heads, swiglu
 from playout.rlhf.model.lm_head import cross_entropy, token_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast, packed_mask
 from torch.nn import functional as F
@@ -55,6 +55,27 @@ def test_compiled_layers_equal_their_formulas_and_gradients(dtype, threads, monk
         close = 1e-5 if dtype == torch.float32 else 0.03
         torch.testing.assert_close(ours.double(), theirs, rtol=close, atol=close)
         torch.testing.assert_close(mine.double(), right, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gain_folds_into_a_weight_with_the_gradients_of_both(dtype, monkeypatch):
+    """Against float64; and to the bit the same however the rows are cut."""
+    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        weight, gain = draw(150, 7).detach().float(), draw(7, seed=1).detach().float()
+        grad = draw(150, 7, seed=2).detach().to(dtype)
+        pair = weight.requires_grad_(), gain.requires_grad_()
+        out = fold_gain(*pair, dtype)
+        found.append((out, *torch.autograd.grad(out, pair, grad)))
+    wide = weight.detach().double().requires_grad_(), gain.detach().double().requires_grad_()
+    right = fold_gain(*wide, torch.float64)
+    right = right, *torch.autograd.grad(right, wide, grad.double())
+    for place, (mine, theirs) in enumerate(zip(found[0], right, strict=True)):
+        close = 0.01 if place == 0 and dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(mine.double(), theirs, rtol=close, atol=close)
+        assert torch.equal(mine, found[1][place]) and torch.equal(mine, found[2][place])
 
 
 def test_compiled_layers_take_extreme_numbers_as_torch_does():
