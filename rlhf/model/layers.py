@@ -110,7 +110,8 @@ class _FoldGain(Function):
         grad = grad.contiguous()
         rows, width = weight.shape
         out, sums = torch.empty_like(weight), torch.empty(-(-rows // compiled.FOLD), width)
-        where = (t.data_ptr() for t in (grad, weight, gain, out, sums))
+        found = out.data_ptr(), sums.data_ptr()
+        where = grad.data_ptr(), weight.data_ptr(), gain.data_ptr(), *found
         compiled.fold_back(*where, width, grad.dtype == BF16, rows, row_threads(rows, width))
         return out, sums.sum(0), None
 
