@@ -19,17 +19,28 @@ if TYPE_CHECKING:
     from playout.rlhf.environments.environment import EnvironmentFactory
     from playout.rlhf.online.rewards import RewardFunction
 
-__all__ = ["OnlineCommand", "named_reward", "online_command"]
+__all__ = ["LeftToSize", "OnlineCommand", "named_reward", "online_command"]
 
 T = TypeVar("T", bound="OnlineCommand")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftToSize:
+    """Settings that the size fills in; a command names this before those of its algorithm."""
+
+    updates: int = 0
+    """Rounds of sampling and learning; 0 leaves it to the size."""
+    batch: int = 0
+    """Responses a round; 0 leaves it to the size."""
+    max_new_tokens: int = 0
+    """Longest response, in tokens; 0 leaves it to the size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineCommand(OnlineConfig, EnvironmentOptions, PolicyOptions):
     """A command that samples and learns.
 
-    A subclass names the settings of its algorithm before this class, and has `updates`, `batch` and
-    `max_new_tokens` anew, 0 by default: that leaves them to the size.
+    A subclass names `LeftToSize` and the settings of its algorithm before this class.
     """
 
     reward: OptionalRun = ""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-# The worlds are a plain module beside the tests: worker processes and child runs import it too.
-sys.path.insert(0, str(Path(__file__).parent))
+# Worlds, positions and the like are plain modules beside the tests: worker processes and child runs
+# import them too.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "alphazero")]
 
 
 @pytest.fixture(scope="session")

@@ -32,10 +32,13 @@ cdef extern from "sweep.h" nogil:
         int32_t *best
     int cfr_build(cfr_tree *t, const playout_game *game, int64_t limit)
     void cfr_free(cfr_tree *t)
-    void cfr_expect(const cfr_tree *t, int32_t player, const double *policy, double *value)
+    double cfr_expect(const cfr_tree *t, int32_t player, const double *policy, cfr_scratch *s)
     void cfr_iterate(const cfr_tree *t, double weight, double *policy, double *regrets, double *sums,
                      cfr_scratch *s)
     double cfr_best_response(const cfr_tree *t, int32_t player, const double *policy, cfr_scratch *s)
+
+
+ctypedef double (*cfr_result)(const cfr_tree *, int32_t, const double *, cfr_scratch *) noexcept nogil
 
 
 cdef class Tree:
@@ -140,8 +143,8 @@ cdef class Tree:
             for k in range(count):
                 cfr_iterate(&self.tree, <double>(first + k), &policy[0], &regrets[0], &sums[0], &self.scratch)
 
-    def values(self, const double[::1] policy):
-        """float64 [P]: every player's expected result where all play `policy` [S]."""
+    cdef object of_players(self, cfr_result result, const double[::1] policy):
+        """float64 [P]: every player's `result` where the others play `policy` [S]."""
         cdef double[::1] out = np.zeros(self.num_players)
         cdef const double *given = NULL
         cdef int32_t player
@@ -150,19 +153,13 @@ cdef class Tree:
             given = &policy[0]
         for player in range(self.num_players):
             with nogil:
-                cfr_expect(&self.tree, player, given, self.scratch.value)
-            out[player] = self.scratch.value[0]
+                out[player] = result(&self.tree, player, given, &self.scratch)
         return np.asarray(out)
+
+    def values(self, const double[::1] policy):
+        """float64 [P]: every player's expected result where all play `policy` [S]."""
+        return self.of_players(cfr_expect, policy)
 
     def best_responses(self, const double[::1] policy):
         """float64 [P]: what each player gets where it alone answers `policy` [S] as well as can be."""
-        cdef double[::1] out = np.zeros(self.num_players)
-        cdef const double *given = NULL
-        cdef int32_t player
-        self.need(policy)
-        if policy.shape[0]:
-            given = &policy[0]
-        for player in range(self.num_players):
-            with nogil:
-                out[player] = cfr_best_response(&self.tree, player, given, &self.scratch)
-        return np.asarray(out)
+        return self.of_players(cfr_best_response, policy)

@@ -40,8 +40,8 @@ static void cfr_reach(const cfr_tree *t, int32_t player, const double *policy, c
     }
 }
 
-/* The expected result of `player` from every history, children first. */
-static void cfr_expect(const cfr_tree *t, int32_t player, const double *policy, double *value) {
+/* The expected result of `player`, and as `value` that from every history, children first. */
+static double cfr_expect(const cfr_tree *t, int32_t player, const double *policy, cfr_scratch *s) {
     for (int64_t id = t->num_nodes - 1; id >= 0; id--) {
         const cfr_node *node = &t->nodes[id];
         double sum = 0;
@@ -49,17 +49,18 @@ static void cfr_expect(const cfr_tree *t, int32_t player, const double *policy, 
         for (int32_t i = 0; i < node->count; i++) {
             const cfr_edge *edge = &t->edges[node->edge + i];
             const double p = node->player == PLAYOUT_CHANCE ? edge->prob : policy[t->infos[node->info].slot + i];
-            sum += p * value[edge->child];
+            sum += p * s->value[edge->child];
         }
-        value[id] = sum;
+        s->value[id] = sum;
     }
+    return s->value[0];
 }
 
 /* One iteration: every player in turn learns against the others' newest policies. */
 static void cfr_iterate(const cfr_tree *t, double weight, double *policy, double *regrets, double *sums, cfr_scratch *s) {
     for (int32_t player = 0; player < t->game->num_players; player++) {
         cfr_reach(t, player, policy, s);
-        cfr_expect(t, player, policy, s->value);
+        cfr_expect(t, player, policy, s);
         for (int64_t id = 0; id < t->num_nodes; id++) {
             const cfr_node *node = &t->nodes[id];
             if (node->player != player) continue;

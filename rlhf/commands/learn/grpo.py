@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.online_options import OnlineCommand, online_command
+from playout.rlhf.commands.online_options import LeftToSize, OnlineCommand, online_command
 from playout.rlhf.online.config import GRPOConfig
 
 if TYPE_CHECKING:
@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(GRPOConfig, OnlineCommand):
+class Command(LeftToSize, GRPOConfig, OnlineCommand):
     """Generate groups, score, learn; the policy is left in RUN/model."""
-
-    updates: int = 0
-    """Rounds of sampling and learning; 0 leaves it to the size."""
-    batch: int = 0
-    """Responses a round; 0 leaves it to the size."""
-    max_new_tokens: int = 0
-    """Longest response, in tokens; 0 leaves it to the size."""
 
     def __post_init__(self) -> None:
         OnlineCommand.__post_init__(self)

@@ -1,30 +1,16 @@
 """Gradient steps of one network: shards, schedule, what stops them, what a checkpoint must fit."""
 
-import numpy as np
-import playout
 import pytest
 import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.learner import Learner, losses, slices
-from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.networks.boards.resnet import build
 from playout.errors import CheckpointError, DivergedError
+from random_replay import GAME, replay_of
 
-GAME = playout.game("tic_tac_toe")
 
-
-def training_batch(size=64):
-    """Random positions with random targets."""
-    rng = np.random.default_rng(3)
-    states = GAME.batch(size)
-    states.random_plies(rng.integers(0, 5, size, dtype=np.int32), 7)
-    policy = rng.random((size, 9), dtype=np.float32) * states.legal_mask()
-    policy /= policy.sum(axis=1, keepdims=True)
-    values = rng.uniform(-1, 1, (size, 1)).astype(np.float32)
-    replay = Replay(GAME, size)
-    weights = np.ones(size, np.float32)
-    replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
-    return replay.batch(0, size)
+def training_batch():
+    return replay_of(64).batch(0, 64)
 
 
 def test_steps_on_one_batch_make_its_loss_smaller():

@@ -11,10 +11,10 @@ from own_boards import Marks
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner, mean_metrics
-from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.networks.boards import inference
 from playout.agents.networks.boards.registry import new_network
 from playout.errors import DivergedError
+from random_replay import replay_of
 from torch.utils._pytree import tree_map
 
 GAME = playout.game("connect_four")
@@ -40,19 +40,6 @@ def boards(count, game=GAME):
     states = game.batch(count)
     states.random_plies(np.arange(count, dtype=np.int32) % 7, 3)
     return states.observe()
-
-
-def replay_of(size=96, game=GAME):
-    rng = np.random.default_rng(3)
-    states = game.batch(size)
-    states.random_plies(rng.integers(0, 5, size, dtype=np.int32), 7)
-    policy = rng.random((size, game.num_actions), dtype=np.float32) * states.legal_mask()
-    policy /= policy.sum(axis=1, keepdims=True)
-    values = rng.uniform(-1, 1, (size, 1)).astype(np.float32)
-    replay = Replay(game, size)
-    weights = np.ones(size, np.float32)
-    replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
-    return replay
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -97,7 +84,7 @@ def test_a_step_crosses_once_and_an_update_fetches_once(second, network, optimiz
         Learner(new_network(GAME, "16x1", **NETWORKS[network]), config, device=device)
         for device in ("cpu", second)
     )
-    replay = replay_of()
+    replay = replay_of(96, GAME)
     wanted = [here.step(replay.batch(i, 32), done=0.1) for i in range(3)]
     batches = [replay.batch(i, 32) for i in range(3)]
     with second_device.crossings() as crossed:
@@ -118,7 +105,7 @@ def test_a_step_crosses_once_and_an_update_fetches_once(second, network, optimiz
 def test_autocast_learns_on_a_device_and_its_state_moves_to_the_processor(second):
     config = LearnerConfig(batch_size=32)
     there = Learner(new_network(GAME, "16x1"), config, device=second)
-    replay = replay_of()
+    replay = replay_of(96, GAME)
     rows = [there.step(replay.batch(0, 32), done=0.1) for _ in range(12)]
     assert float(rows[-1]["train/policy_loss"]) < float(rows[0]["train/policy_loss"])
     state = tree_map(lambda x: x.cpu() if torch.is_tensor(x) else x, there.state_dict())
@@ -139,7 +126,7 @@ def test_autocast_learns_on_a_device_and_its_state_moves_to_the_processor(second
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_backend_that_has_nothing_but_operations_learns_as_the_processor(second, dtype):
     config = LearnerConfig(batch_size=64, num_shards=1, dtype=dtype)
-    replay = replay_of()
+    replay = replay_of(96, GAME)
     with second_device.plain():
         there = Learner(lively("resnet"), config, device=second)
         here = Learner(lively("resnet"), config, device="cpu")
@@ -167,7 +154,7 @@ def test_a_loss_that_is_not_finite_ends_the_update_on_a_device(second):
     learner = Learner(new_network(GAME, "8x1"), LearnerConfig(batch_size=32), device=second)
     with torch.no_grad():
         learner.net.policy.bias.fill_(float("nan"))
-    rows = [learner.step(replay_of().batch(i, 32), done=0.0) for i in range(2)]
+    rows = [learner.step(replay_of(96, GAME).batch(i, 32), done=0.0) for i in range(2)]
     with pytest.raises(DivergedError, match="not finite"):
         mean_metrics(rows)
 

@@ -1,20 +1,21 @@
 """Small pieces of self-play that one process and several ranks do alike; tests compare them."""
 
 import hashlib
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import playout
 import torch
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.learner import Learner
-from playout.agents.alphazero.replay import Examples, Replay
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.networks.boards.resnet import build
 
-GAME = playout.game("tic_tac_toe")
+sys.path.insert(0, str(Path(__file__).parents[2] / "agents" / "alphazero"))
+from random_replay import GAME, replay_of
 
 
 def small_config(**changes):
@@ -49,25 +50,11 @@ def digest(value, found=None):
     return mixed.hexdigest()
 
 
-def training_batch(size):
-    """Random positions with random targets."""
-    rng = np.random.default_rng(3)
-    states = GAME.batch(size)
-    states.random_plies(rng.integers(0, 5, size, dtype=np.int32), 7)
-    policy = rng.random((size, 9), dtype=np.float32) * states.legal_mask()
-    policy /= policy.sum(axis=1, keepdims=True)
-    values = rng.uniform(-1, 1, (size, 1)).astype(np.float32)
-    replay = Replay(GAME, size)
-    weights = rng.random(size, dtype=np.float32)
-    replay.add(Examples.from_dense(states.data.copy(), policy, values, weights))
-    return replay.batch(0, size)
-
-
 def learned(num_shards, size=50, steps=3):
     """Weights and running statistics after some steps on one batch of all ranks, as numbers."""
     config = LearnerConfig(batch_size=size, num_shards=num_shards, dtype="float32")
     learner = Learner(build(GAME.obs_shape, 9, size="8x1"), config, device="cpu")
-    batch, rows = training_batch(size), learner.rows(size)
+    batch, rows = replay_of(size, weighed=True).batch(0, size), learner.rows(size)
     for _ in range(steps):
         found = learner.step(batch[rows.start : rows.stop], done=0.3, whole=size)
     parts = [*learner.net.state_dict().values(), *learner.average.state_dict().values()]
