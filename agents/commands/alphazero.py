@@ -332,6 +332,7 @@ def plan_run(
     from playout.agents.alphazero.budget.presets import configure, preset_for
     from playout.agents.alphazero.budget.resolved import resolved
     from playout.agents.alphazero.budget.speed import measure_speed, usual_speed
+    from playout.agents.networks.boards.resnet import parse_size
 
     minutes, given = length_of(command), frozenset(command.given)
     machine = Machine.here(device.type, command.threads)
@@ -342,6 +343,8 @@ def plan_run(
         network, earlier_size, pooling = network_of(first_run(command.init))
         size = size or earlier_size
     shown = ranks.is_first() and not command.quiet
+    if size is not None:
+        parse_size(size)  # refused before anything is measured
     if minutes is not None and shown:
         print("Measuring how much fits into the time ...", file=sys.stderr, flush=True)
     if size is None:

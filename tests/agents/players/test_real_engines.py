@@ -123,3 +123,10 @@ def test_python_chess_drives_our_engine_as_any_other():
             assert next(iter(analysis))["nodes"] > 0
         ours.configure({"Simulations": 30, "Threads": 2})
         assert ours.play(board, limit(), info=engine.INFO_ALL).info["nodes"] == 30
+        again = chess.Board()
+        for text in ["g1f3", "g8f6", "f3g1", "f6g8"] * 2:  # a draw that nobody claims
+            again.push_uci(text)
+        assert not again.is_game_over()
+        assert ours.play(again, limit(nodes=5)).move in again.legal_moves
+        over = ours.analyse(chess.Board("7k/6Q1/6K1/8/8/8/8/8 b - - 0 1"), limit(nodes=5))
+        assert over["score"].relative == engine.Mate(0)
