@@ -7,10 +7,10 @@ A result takes part if its payload has "claims", a list of objects: claim (what 
 unit, command, and where there is a peer peer, peer_name, ratio (larger is better). target is what
 was promised, a number for the ratio (for `ours` where there is no peer; with "better": "lower" a
 limit from above). source says where a peer's number was published; without it the peer was
-measured in the same run. ours, peer and ratio are numbers or rates (median, min, max). Claims with
-a row and a column make a table of their own: many of these have no peer. A picture of the same
-name stands below. docs/measured.md shows all claims, README.md those in HEADLINES and what was
-missed.
+measured here, and in the same run where there is a ratio. ours, peer and ratio are numbers or rates
+(median, min, max). Claims with a row and a column make a table of their own: many of these have no
+peer. A picture of the same name stands below. docs/measured.md shows all claims, README.md those in
+HEADLINES and what was missed.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def table(claims: list[dict[str, Any]]) -> list[str]:
         name = claim.get("peer_name") or ""
         if peer and name:
             published = claim.get("source")
-            name += f"; published: {published}" if published else "; same run"
+            measured = "same run" if compared else "measured here"
+            name += f"; published: {published}" if published else f"; {measured}"
         lines.append(
             "| "
             + " | ".join(
