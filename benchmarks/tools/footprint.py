@@ -85,7 +85,7 @@ def main() -> None:
         functions["import stable_baselines3"] = process("-c", "import stable_baselines3")
     found = seconds(functions, repeats)
     claims = [
-        claim("import playout (gymnasium included)", found["import playout"], "s", target=1.0),
+        claim("import playout", found["import playout"], "s", target=1.0),
         claim("playout --help, whole process", found["playout --help"], "s", target=1.0),
         claim("playout ppo --help, whole process", found["playout ppo --help"], "s"),
     ]
