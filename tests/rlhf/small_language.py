@@ -25,6 +25,16 @@ MICRO = Recipe(
     batch=8,
 )
 
+DECODED = TransformerConfig(
+    vocab_size=211,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=160,
+)
+
 
 CHATML = """\
 {%- if messages[0].role != 'system' -%}
@@ -110,6 +120,14 @@ def small_model(
         pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.end_id,
     )  # fmt: skip
     model = Transformer(config, seed=seed)
+    with torch.no_grad():
+        model.embed_tokens.mul_(8)
+    return model
+
+
+def uneven_model() -> Transformer:
+    """A model with larger weights than a fresh one's, so that its distributions are not flat."""
+    model = Transformer(DECODED, seed=1)
     with torch.no_grad():
         model.embed_tokens.mul_(8)
     return model

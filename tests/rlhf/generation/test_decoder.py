@@ -8,26 +8,13 @@ import torch
 from playout.rlhf.generation import decoder as room
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.model.adapters.held import hold_weights
-from playout.rlhf.model.transformer import Transformer, TransformerConfig
-
-CONFIG = TransformerConfig(
-    vocab_size=211,
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=160,
-)
+from playout.rlhf.model.transformer import Transformer
+from small_language import DECODED, uneven_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    # Larger weights than a fresh model's, so that the distributions are not flat.
-    model = Transformer(CONFIG, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
+    return uneven_model()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -64,7 +51,7 @@ def test_the_compiled_step_of_a_few_rows_equals_that_of_torch(model, dtype, monk
 @pytest.mark.parametrize("norms", [False, True])
 def test_a_model_held_in_int8_is_read_as_it_is_held(norms):
     """The compiled step multiplies integers; torch the numbers that they stand for."""
-    config = replace(CONFIG, attention_bias=True, qk_norm=norms)
+    config = replace(DECODED, attention_bias=True, qk_norm=norms)
     held = Transformer(config, seed=1)
     with torch.no_grad():
         for name, parameter in held.named_parameters():

@@ -10,25 +10,12 @@ from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
 from playout.rlhf.model.lm_head import token_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast
-
-CONFIG = TransformerConfig(
-    vocab_size=211,
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=160,
-)
+from small_language import DECODED, uneven_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    # Larger weights than a fresh model's, so that the distributions are not flat.
-    model = Transformer(CONFIG, seed=1)
-    with torch.no_grad():
-        model.embed_tokens.mul_(8)
-    return model
+    return uneven_model()
 
 
 def prompts_of(count, seed=0):
@@ -129,7 +116,7 @@ def test_prompts_are_read_in_parts_without_a_difference(model, monkeypatch):
 
 @pytest.mark.parametrize("adapted", [False, True])
 def test_log_probabilities_of_generation_are_those_of_training(adapted):
-    model = Transformer(CONFIG, seed=2)
+    model = Transformer(DECODED, seed=2)
     if adapted:
         for parameter in add_adapters(model, LoRAConfig(rank=2)):
             parameter.data.add_(0.05)
@@ -162,7 +149,7 @@ def test_a_sample_does_not_depend_on_the_batch_around_it(model, dtype):
 
 
 def test_rows_stop_at_a_stop_token_and_are_padded_after_it():
-    model = Transformer(CONFIG, seed=3)
+    model = Transformer(DECODED, seed=3)
     out = generate(
         model, prompts_of(30), max_new_tokens=40, stop=list(range(0, 211, 8)), pad=99, seed=1
     )
@@ -267,7 +254,7 @@ def test_an_encoder_does_not_generate():
 
 
 def test_weights_that_are_not_numbers_are_reported():
-    model = Transformer(CONFIG)
+    model = Transformer(DECODED)
     model.norm.data[0] = float("nan")
     with pytest.raises(DivergedError):
         generate(model, [[1]], max_new_tokens=2)
