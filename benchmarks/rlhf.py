@@ -18,13 +18,12 @@ from typing import Any
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.benchmarks.tools.measuring import RESULTS, write_result
-from playout.rlhf.commands.learn import reward as reward_command
-from playout.rlhf.commands.learn import rlhf as rlhf_command
 from playout.rlhf.data.datasets import Datasets, choose_source
 from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.evaluation.judge import compare_policies
 from playout.rlhf.evaluation.report import evaluations_of
 from playout.rlhf.model.reference import Reference
+from playout.rlhf.stages.commands import run_stage
 from playout.rlhf.stages.pipeline import Pipeline
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.supervised.classify import linear_baseline, make_task, measure_predictions
@@ -81,7 +80,7 @@ def reward_part(
                 "data": data,
                 **options,
             }
-            reward_command.main(reward_command.Command(run=path, quiet=True, **settings))
+            run_stage("reward", path, MachineOptions(), quiet=True, **settings)
         table[name] = json.loads((path / "table.json").read_text())
     for name, row in table.items():
         print(name, {k: v if not isinstance(v, float) else round(v, 4) for k, v in row.items()})
@@ -110,10 +109,8 @@ def learn(folder: Path, size: str, data: str, seed: int) -> dict[str, Any]:
     path = folder / f"rlhf-seed-{seed}"
     if not is_finished(path):
         settings: dict[str, Any] = {"base": str(folder / "sft"), "reward": str(folder / "reward")}
-        command = rlhf_command.Command(
-            run=path, size=size, data=data, seed=seed, quiet=True, **settings
-        )
-        rlhf_command.main(command)
+        settings |= {"size": size, "data": data, "seed": seed}
+        run_stage("rlhf", path, MachineOptions(), quiet=True, **settings)
     match = comparison_of(path, num_prompts=512, seed=1000 + seed)
     reference = Reference(match.opponent, dtype=match.evaluator.dtype)
     after = match.evaluator.measure(match.policy, reference)

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import shutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from playout.agents.rating.games import to_record
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import MachineOptions, resumed
+from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
-from playout.cli import stages
 from playout.envs.core.game import NativeGame
 from playout.envs.records import files as records
 from playout.errors import ConfigError
@@ -37,6 +35,7 @@ from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.model.folder import model_folder
 from playout.rlhf.run import folder_player
+from playout.rlhf.stages.commands import run_stage
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import recipe
 
@@ -176,23 +175,8 @@ class GamesRecipe:
         return steps
 
     def _train(self, stage: str) -> None:
-        module = import_module(stages()[stage])
-        folder = self.folder(stage)
-        if ranks.by_first(lambda: RunDir.is_run(folder)):
-            machine = self.machine
-            command = resumed(
-                module.Command,
-                folder,
-                quiet=self.quiet,
-                device=machine.device,
-                threads=machine.threads,
-            )
-        else:
-            given = {**self.common, **self._options(stage)}
-            known = {field.name for field in dataclasses.fields(module.Command)}
-            settings = {key: value for key, value in given.items() if key in known}
-            command = module.Command(run=folder, quiet=self.quiet, **settings)
-        module.main(command)
+        given = {**self.common, **self._options(stage)}
+        run_stage(stage, self.folder(stage), self.machine, quiet=self.quiet, **given)
 
     def player(self, stage: str) -> LanguageGamePlayer:
         """The policy that a stage has left, as a player."""

@@ -4,19 +4,17 @@ A stage is its command, with the options that follow from the pipeline's; a fini
 run again, an unfinished one is continued. What the stages do is theirs.
 """
 
-import dataclasses
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import MachineOptions, resumed
+from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
-from playout.cli import stages
 from playout.errors import ConfigError
 from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.stages.commands import run_stage
 from playout.rlhf.stages.run import is_finished
 
 __all__ = ["STAGES", "Pipeline"]
@@ -94,22 +92,8 @@ class Pipeline:
         }[stage]
 
     def _train(self, stage: str) -> None:
-        module = import_module(stages()[stage])
-        folder = self.folder(stage)
-        if ranks.by_first(lambda: RunDir.is_run(folder)):
-            command = resumed(
-                module.Command,
-                folder,
-                quiet=self.quiet,
-                device=self.machine.device,
-                threads=self.machine.threads,
-            )
-        else:
-            given = {**self.common, **self._options(stage)}
-            known = {field.name for field in dataclasses.fields(module.Command)}
-            settings = {key: value for key, value in given.items() if key in known}
-            command = module.Command(run=folder, quiet=self.quiet, **settings)
-        module.main(command)
+        given = {**self.common, **self._options(stage)}
+        run_stage(stage, self.folder(stage), self.machine, quiet=self.quiet, **given)
 
     def _report(self, name: str) -> None:
         from playout.rlhf.evaluation.report import closing, write_report
