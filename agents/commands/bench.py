@@ -45,22 +45,26 @@ def _takes_quick(tree: ast.Module) -> bool:
     return False
 
 
+def _modules() -> dict[str, Path]:
+    """Files of benchmarks and of studies, in packages of their own or not, by name."""
+    paths = [*FOLDER.glob("[a-z]*.py"), *FOLDER.glob("studies/**/[a-z]*.py")]
+    return {path.stem: path for path in sorted(paths)}
+
+
 def subjects() -> dict[str, str]:
     """Benchmarks by name, with their first line of docs."""
     found = {}
-    for path in sorted([*FOLDER.glob("[a-z]*.py"), *FOLDER.glob("studies/[a-z]*.py")]):
+    for name, path in _modules().items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if _takes_quick(tree):
-            found[path.stem] = (ast.get_docstring(tree) or "").split("\n", 1)[0].rstrip(".:")
+            found[name] = (ast.get_docstring(tree) or "").split("\n", 1)[0].rstrip(".:")
     return found
 
 
 def _run(name: str, quick: bool) -> int:
     """Run one benchmark in its own process: peers start threads and reserve memory."""
-    path = FOLDER / f"{name}.py"
-    module = f"playout.benchmarks.{name}"
-    if not path.exists():
-        path, module = FOLDER / "studies" / f"{name}.py", f"playout.benchmarks.studies.{name}"
+    path = _modules()[name]
+    module = ".".join(["playout.benchmarks", *path.relative_to(FOLDER).with_suffix("").parts])
     call = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if not any(isinstance(node, ast.If) for node in tree.body):  # no `if __name__ == ...`

@@ -1,12 +1,14 @@
 """What studies share: runs kept from last time, after a look at them, and cases side by side.
 
 A run is kept if a study made it to its end by the same version, with the same settings and from the
-same other runs; any other one of its name is moved aside, which is said. Cases that do not need
-each other take a process a core. Left out: what is measured, and the page (page.py).
+same other runs, and goes on if such a study was stopped; any other one of its name is moved aside,
+which is said. Cases that do not need each other take a process a core. Left out: what is measured,
+and the page (page.py).
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -46,34 +48,59 @@ def _unlike(run: RunDir, wanted: Mapping[str, Any]) -> str:
 def kept_run(
     path: Path, train: Callable[..., RunDir], subject: str, settings: Mapping[str, Any]
 ) -> RunDir:
-    """The run of a study in a folder: as it was left, or made now.
+    """The run of a study in a folder: as it was left, gone on with if it was stopped, or made now.
+
+    What it is for is noted beside it (`NAME.study.json`) before it begins.
 
     Args:
         path: Where it is.
-        train: Makes it, as `playout.pretrain_trunk` does.
+        train: Makes it, and with `resume` goes on with it, as `playout.pretrain_trunk` does.
         subject: What that takes first.
         settings: What else it takes; another run may be among them.
     """
     wanted = _plain({"subject": subject, **settings})
+    noted = {"version": playout.__version__, "settings": wanted}
+    note = path.with_name(f"{path.name}.study.json")
+    run = None
     if RunDir.is_run(path):
         found = RunDir.open(path)
         why = _unlike(found, wanted)
         if not why:
             print(f"{path}: kept from before", flush=True)
             return found
-        aside = next(
-            place
-            for number in range(1, 1000)
-            if not (place := path.with_name(f"{path.name}.old-{number}")).exists()
-        )
-        with found.lock():  # refuses one that is being trained
-            path.rename(aside)
-        print(f"{path} {why}: moved to {aside.name}, begun anew", flush=True)
-    given = {k: str(v.path) if isinstance(v, RunDir) else v for k, v in settings.items()}
-    run = train(subject, quiet=True, run=path, **given)
+        if found.record.get("study") is None and _read(note) == noted:
+            print(f"{path}: was stopped, goes on", flush=True)
+            run = train(quiet=True, resume=path)
+        else:
+            _move_aside(found, why)
+    if run is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(noted), encoding="utf-8")
+        given = {k: str(v.path) if isinstance(v, RunDir) else v for k, v in settings.items()}
+        run = train(subject, quiet=True, run=path, **given)
     with run.lock():
-        run.update(study={"version": playout.__version__, "settings": wanted})
+        run.update(study=noted)
     return run
+
+
+def _read(note: Path) -> Any:
+    """What a note says; None if there is none that can be read."""
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _move_aside(found: RunDir, why: str) -> None:
+    path = found.path
+    aside = next(
+        place
+        for number in range(1, 1000)
+        if not (place := path.with_name(f"{path.name}.old-{number}")).exists()
+    )
+    with found.lock():  # refuses one that is being trained
+        path.rename(aside)
+    print(f"{path} {why}: moved to {aside.name}, begun anew", flush=True)
 
 
 def _one_thread() -> None:

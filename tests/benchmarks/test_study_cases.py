@@ -14,7 +14,10 @@ from playout.errors import RunError
 def train():
     """Something that makes runs without learning, and notes for what."""
 
-    def make(subject, *, run, quiet, **settings):
+    def make(subject=None, *, quiet, run=None, resume=None, **settings):
+        if resume is not None:
+            made.append(("resumed", resume))
+            return RunDir.open(resume)
         made.append((subject, settings))
         return RunDir.create(run, kind="pretrain-trunk", config=settings, seed=0)
 
@@ -55,16 +58,25 @@ def test_a_student_of_a_teacher_that_was_made_anew_is_made_anew(train, tmp_path,
     assert "student has teacher run" in capsys.readouterr().out
 
 
-def test_a_run_that_did_not_come_to_its_end_is_not_kept(train, tmp_path, capsys):
+def test_a_run_that_was_stopped_goes_on_if_it_is_for_the_same(train, tmp_path, capsys):
     def stopped(subject, *, run, quiet, **settings):
         train(subject, run=run, quiet=quiet, **settings)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        kept_run(tmp_path / "a", stopped, "game", {})
-    with RunDir.open(tmp_path / "a").lock(), pytest.raises(RunError, match="in use"):
-        kept_run(tmp_path / "a", train, "game", {})
-    kept_run(tmp_path / "a", train, "game", {})
+        kept_run(tmp_path / "a", stopped, "game", {"epochs": 2.0})
+    begun = RunDir.open(tmp_path / "a").id
+    assert kept_run(tmp_path / "a", train, "game", {"epochs": 2.0}).id == begun
+    assert train.made[-1] == ("resumed", tmp_path / "a")
+    assert "was stopped, goes on" in capsys.readouterr().out
+    assert kept_run(tmp_path / "a", train, "game", {"epochs": 2.0}).id == begun
+    assert "kept from before" in capsys.readouterr().out
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_run(tmp_path / "b", stopped, "game", {})
+    with RunDir.open(tmp_path / "b").lock(), pytest.raises(RunError, match="in use"):
+        kept_run(tmp_path / "b", train, "game", {"epochs": 3.0})
+    kept_run(tmp_path / "b", train, "game", {"epochs": 3.0})
     assert "is not known to be finished" in capsys.readouterr().out
 
 

@@ -5,9 +5,9 @@ them: the same network taught solver-labelled positions within the same minutes,
 and search with random rollouts. Positions are the 2,000 fixed ones where it matters. Writes a JSON
 file and a plot. What is measured takes the place of its like in that file; the rest of it stays.
 
-    python -m playout.benchmarks.studies.connect_four --runs runs/c4-15-0 runs/c4-60-0 ...
-    python -m playout.benchmarks.studies.connect_four --train 15 --seeds 0 1 2 --into runs
-    python -m playout.benchmarks.studies.connect_four --supervised 15
+    python -m playout.benchmarks.studies.games.connect_four --runs runs/c4-15-0 runs/c4-60-0 ...
+    python -m playout.benchmarks.studies.games.connect_four --train 15 --seeds 0 1 2 --into runs
+    python -m playout.benchmarks.studies.games.connect_four --supervised 15
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
 from playout.mcts.exact.prover import GIVEN_UP, prover_for
 from playout.mcts.exact.solver import END_NODES
 
-COMMAND = "python -m playout.benchmarks.studies.connect_four"
+COMMAND = "python -m playout.benchmarks.studies.games.connect_four"
 GAME = "connect_four"
 ROLLOUTS = (100, 1_000, 10_000)
 # Nodes of a leaf near the end, and about what all leaves of a search of 128 take together.

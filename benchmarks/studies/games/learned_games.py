@@ -5,8 +5,8 @@ play against minutes), and lets them meet random play, uct:1000 and, where a gam
 installed, another program. Writes a JSON file and a picture; a run takes the place of one of the
 same game, minutes and seed, the others stay.
 
-    python -m playout.benchmarks.studies.learned_games --train 20 "othello(size=6)" "hex(size=7)"
-    python -m playout.benchmarks.studies.learned_games --runs runs/go-1 --games 20 --simulations 800
+    python -m playout.benchmarks.studies.games.learned_games --train 20 "othello(size=6)"
+    python -m playout.benchmarks.studies.games.learned_games --runs runs/go-1 --simulations 800
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from playout.agents.rating.intervals import share_interval
 from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
 from playout.errors import PlayoutError
 
-COMMAND = "python -m playout.benchmarks.studies.learned_games"
+COMMAND = "python -m playout.benchmarks.studies.games.learned_games"
 GAMES = ("othello(size=6)", "breakthrough(size=6,columns=6)", "hex(size=7)", "gomoku(size=9)")
 ALWAYS = ("random", "uct:1000")
 # Programs of other people, by game; KOMI and the like come from the match itself.
