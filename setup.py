@@ -17,6 +17,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 FOLDERS = ("envs", "mcts", "agents", "rlhf", "benchmarks")
+SHARED = ("envs/include", "agents/kernels")  # headers, and what Cython knows of them
 DEBUG = os.environ.get("PLAYOUT_DEBUG", "") not in ("", "0")
 JOBS = min(8, os.cpu_count() or 1)
 SHIPPED = (".h", ".pyi", ".toml", ".json")  # installed beside the modules
@@ -98,7 +99,7 @@ def extensions() -> list[Extension]:
                 Extension(
                     "playout." + ".".join(path.with_suffix("").parts),
                     [str(path)],
-                    include_dirs=["envs/include", str(path.parent), numpy.get_include()],
+                    include_dirs=[*SHARED, str(path.parent), numpy.get_include()],
                     depends=headers,
                     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
                     extra_compile_args=COMPILE,
@@ -125,7 +126,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         compiler_directives=DIRECTIVES,
-        include_path=["envs/include"],
+        include_path=[*SHARED],
         build_dir="build/cython",
         nthreads=JOBS,
     ),

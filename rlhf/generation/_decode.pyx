@@ -6,6 +6,7 @@ are checked when it is made; tokens and places at every step.
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
+from team cimport playout_set_team
 
 import numpy as np
 
@@ -44,9 +45,6 @@ cdef extern from "_decode.h":
     void playout_decode_step(
         playout_model *m, const int64_t *ids, const int64_t *places, float *logits, int64_t rows
     ) noexcept nogil
-
-cdef extern from "../../agents/kernels/team.h":
-    void playout_set_team(size_t, size_t, size_t) noexcept nogil
 
 MAX_ROWS = PLAYOUT_MAX_ROWS
 

@@ -6,12 +6,7 @@ not depend on the cut.
 """
 
 from libc.stdint cimport int64_t, uint16_t
-
-
-cdef extern from "../../../agents/kernels/team.h":
-    ctypedef void (*playout_kernel)(const void *, int64_t, int64_t) noexcept nogil
-    void playout_set_team(size_t, size_t, size_t) noexcept nogil
-    void playout_over_rows(playout_kernel, const void *, int64_t, int) noexcept nogil
+from team cimport playout_over_rows, playout_set_team
 
 
 cdef extern from "_experts.h":
