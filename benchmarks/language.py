@@ -21,7 +21,7 @@ from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.data.records import Preference
 from playout.rlhf.model.experts.layer import routes_of
 from playout.rlhf.model.experts.routing import with_balance
-from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.layers.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer

@@ -13,7 +13,7 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import DataError
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.lm_head import IGNORE
+from playout.rlhf.model.layers.lm_head import IGNORE
 from torch import Tensor
 
 __all__ = [

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "../../agents/kernels/team.h"
-#include "../model/_elementwise.h"
+#include "../model/layers/_elementwise.h"
 
 enum {
     PLAYOUT_MAX_ROWS = 16,

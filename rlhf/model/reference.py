@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.adapters.lora import adapters_off, has_adapters
-from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.layers.lm_head import token_logprobs
 from playout.rlhf.model.sharding import is_sharded, sharded_copy
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor

@@ -16,14 +16,9 @@ from playout.agents.runs.devices import resolve_dtype
 from playout.errors import ConfigError
 from playout.rlhf.model.config import TransformerConfig, rotary_table
 from playout.rlhf.model.experts.layer import Experts
-from playout.rlhf.model.layers import (
-    Projection,
-    attention,
-    fold_gain,
-    rms_normalize,
-    rotary_heads,
-    swiglu,
-)
+from playout.rlhf.model.layers.attention import attention
+from playout.rlhf.model.layers.elementwise import fold_gain, rms_normalize, rotary_heads, swiglu
+from playout.rlhf.model.layers.projection import Projection
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint

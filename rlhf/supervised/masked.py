@@ -15,7 +15,7 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import Corpus, pad_right, target_places
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import MaskedTokenHead
-from playout.rlhf.model.lm_head import IGNORE, cross_entropy
+from playout.rlhf.model.layers.lm_head import IGNORE, cross_entropy
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 from torch.nn import functional as F

@@ -19,7 +19,7 @@ from playout.rlhf.model.adapters.teacher import Teacher
 from playout.rlhf.model.experts.layer import routes_of
 from playout.rlhf.model.experts.routing import with_balance
 from playout.rlhf.model.heads import MaskedTokenHead
-from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.layers.lm_head import cross_entropy
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.masked import MaskedBatches, masked_loss
 from playout.rlhf.supervised.trainer import (

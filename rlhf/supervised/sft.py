@@ -28,7 +28,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.teacher import Teacher
 from playout.rlhf.model.experts.layer import routes_of
 from playout.rlhf.model.experts.routing import with_balance
-from playout.rlhf.model.lm_head import cross_entropy
+from playout.rlhf.model.layers.lm_head import cross_entropy
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, autocast, packed_mask, pick_dtype
 from playout.rlhf.supervised.trainer import (

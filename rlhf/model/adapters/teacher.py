@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from playout.errors import ConfigError
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.lm_head import DIVERGENCES, distillation
+from playout.rlhf.model.layers.lm_head import DIVERGENCES, distillation
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from torch import Tensor
 

@@ -6,7 +6,7 @@
 #ifndef PLAYOUT_EXPERTS_H
 #define PLAYOUT_EXPERTS_H
 
-#include "../_elementwise.h"
+#include "../layers/_elementwise.h"
 
 typedef struct {
     int64_t experts, count; /* of them a token goes to so many */

@@ -11,7 +11,7 @@ import torch
 from playout.rlhf.model.config import TransformerConfig
 from playout.rlhf.model.experts.mixing import mix
 from playout.rlhf.model.experts.routing import route
-from playout.rlhf.model.layers import Projection
+from playout.rlhf.model.layers.projection import Projection
 from torch import Tensor, nn
 from torch.nn import functional as F
 

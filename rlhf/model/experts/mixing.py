@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from playout.rlhf.model.experts import _experts as compiled
-from playout.rlhf.model.layers import addresses, is_plain, row_threads, swiglu, swiglu_back
+from playout.rlhf.model.layers.elementwise import (
+    addresses,
+    is_plain,
+    row_threads,
+    swiglu,
+    swiglu_back,
+)
 from torch import Tensor
 from torch.autograd import Function
 

@@ -13,7 +13,7 @@ import torch
 from playout.agents.kernels.processor import openmp_team
 from playout.rlhf.model.config import TransformerConfig
 from playout.rlhf.model.experts import _experts as compiled
-from playout.rlhf.model.layers import addresses, is_plain, row_threads
+from playout.rlhf.model.layers.elementwise import addresses, is_plain, row_threads
 from torch import Tensor
 from torch.autograd import Function
 

@@ -8,7 +8,7 @@ from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
-from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.layers.lm_head import token_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast
 from small_language import DECODED, uneven_model
 

@@ -14,7 +14,7 @@ from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters, merge_adapters
 from playout.rlhf.model.checkpoints.configs import config_from_json, config_to_json
 from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
-from playout.rlhf.model.layers import attention
+from playout.rlhf.model.layers.attention import attention
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 

@@ -71,7 +71,7 @@ def by_loop(x, logits, gate_up, down, count, normalise):
 def test_tokens_sorted_by_expert_give_what_a_loop_gives_forwards_and_backwards(
     experts, count, normalise, dtype, monkeypatch
 ):
-    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    monkeypatch.setattr("playout.rlhf.model.layers.elementwise.MIN_SHARED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     x, logits = draw(23, 40), draw(23, experts, seed=1)
     gate_up, down = draw(experts, 12, 40, seed=2), draw(experts, 40, 6, seed=3)

@@ -8,7 +8,7 @@ from playout.rlhf.data import synthetic
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
-from playout.rlhf.model.lm_head import token_logprobs
+from playout.rlhf.model.layers.lm_head import token_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
 from playout.rlhf.supervised.trainer import LearnConfig

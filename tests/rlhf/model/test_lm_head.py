@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from playout.rlhf.model import lm_head
-from playout.rlhf.model.lm_head import cross_entropy, token_logprobs
+from playout.rlhf.model.layers import lm_head
+from playout.rlhf.model.layers.lm_head import cross_entropy, token_logprobs
 from torch.nn import functional as F
 
 ROWS, SIZE = 21, 150  # neither is a multiple of what the compiled code does at once
@@ -25,7 +25,7 @@ def world(dtype):
 def test_log_probabilities_entropies_and_their_gradients_are_those_of_float64(
     dtype, plain, threads, monkeypatch
 ):
-    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    monkeypatch.setattr("playout.rlhf.model.layers.elementwise.MIN_SHARED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(lm_head, "is_plain", lambda *_: plain)
     hidden, weight, targets = world(dtype)
@@ -51,7 +51,7 @@ def test_log_probabilities_entropies_and_their_gradients_are_those_of_float64(
 def test_the_loss_and_its_gradient_do_not_depend_on_how_rows_are_cut(dtype, monkeypatch):
     results = []
     for threads, chunk in ((1, 512), (2, 512), (2, 5)):
-        monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+        monkeypatch.setattr("playout.rlhf.model.layers.elementwise.MIN_SHARED", 1)
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         hidden, weight, targets = world(dtype)
         loss, _ = cross_entropy(hidden, weight, targets, chunk=chunk)

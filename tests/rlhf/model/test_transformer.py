@@ -7,8 +7,9 @@ import torch
 from playout.errors import ConfigError
 from playout.rlhf.model.adapters.lora import LoRAConfig, adapters_off, add_adapters, merge_adapters
 from playout.rlhf.model.heads import MaskedTokenHead, ScalarHead, scores
-from playout.rlhf.model.layers import attention, fold_gain, rms_normalize, rotary_heads, swiglu
-from playout.rlhf.model.lm_head import cross_entropy, token_logprobs
+from playout.rlhf.model.layers.attention import attention
+from playout.rlhf.model.layers.elementwise import fold_gain, rms_normalize, rotary_heads, swiglu
+from playout.rlhf.model.layers.lm_head import cross_entropy, token_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig, autocast, packed_mask
 from torch.nn import functional as F
 
@@ -35,7 +36,7 @@ def draw(*shape, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_compiled_layers_equal_their_formulas_and_gradients(dtype, threads, monkeypatch):
     """Against float64, to the rounding of the type, alone and cut among threads."""
-    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    monkeypatch.setattr("playout.rlhf.model.layers.elementwise.MIN_SHARED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     angles = draw(2, 1, 5, 3, seed=3).detach()
     tables = {torch.float64: (angles.cos(), angles.sin())}
@@ -60,7 +61,7 @@ def test_compiled_layers_equal_their_formulas_and_gradients(dtype, threads, monk
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gain_folds_into_a_weight_with_the_gradients_of_both(dtype, monkeypatch):
     """Against float64; and to the bit the same however the rows are cut."""
-    monkeypatch.setattr("playout.rlhf.model.layers.MIN_SHARED", 1)
+    monkeypatch.setattr("playout.rlhf.model.layers.elementwise.MIN_SHARED", 1)
     found = []
     for threads in (1, 2, 5):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -110,7 +111,7 @@ def test_swiglu_and_rotation_have_the_gradients_of_finite_differences():
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("masked", ["none", "padding", "packed"])
-def test_attention_by_blocks_equals_the_library_and_its_gradients(causal, masked):
+def test_attention_in_float64_joins_masks_as_the_library_is_told(causal, masked):
     length = 130
     q, k, v = draw(2, 4, length, 8), draw(2, 2, length, 8, seed=1), draw(2, 2, length, 8, seed=2)
     mask = None

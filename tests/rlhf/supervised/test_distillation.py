@@ -11,10 +11,10 @@ from playout.rlhf.data import synthetic
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model import lm_head
 from playout.rlhf.model.adapters.teacher import DistillConfig, Teacher
 from playout.rlhf.model.folder import load_model
-from playout.rlhf.model.lm_head import DIVERGENCES, distillation
+from playout.rlhf.model.layers import lm_head
+from playout.rlhf.model.layers.lm_head import DIVERGENCES, distillation
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer

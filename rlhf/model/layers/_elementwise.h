@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../../agents/kernels/bf16.h"
+#include "../../../agents/kernels/bf16.h"
 
 static inline float playout_load_f32(float x) { return x; }
 static inline float playout_store_f32(float x) { return x; }

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import torch
-from playout.rlhf.model import _elementwise as compiled
-from playout.rlhf.model.layers import is_plain, row_threads
+from playout.rlhf.model.layers import _elementwise as compiled
+from playout.rlhf.model.layers.elementwise import is_plain, row_threads
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F

@@ -1,24 +1,21 @@
-"""Inner operations of the Transformer with hand-written gradients: few passes over memory.
+"""Element-wise operations of the Transformer with hand-written gradients, each in one pass.
 
-RMS normalisation without gain, rotary positions with the split into heads, SwiGLU, all in compiled
-code, and attention on short sequences; and the linear map. On a GPU, in float64 and under
-`torch.compile` the plain formulas are traced instead. Masks and blocks are transformer.py's, the
-vocabulary is lm_head.py's.
+RMS normalisation without gain, rotary positions with the split into heads, SwiGLU, a gain folded
+into a weight. On a GPU, in float64 and under `torch.compile` the plain formulas are traced instead,
+which a compiler joins with what stands around them.
 """
 
 from typing import Any
 
 import torch
 from playout.agents.kernels.processor import openmp_team
-from playout.rlhf.model import _elementwise as compiled
-from torch import Tensor, nn
+from playout.rlhf.model.layers import _elementwise as compiled
+from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
 __all__ = [
-    "Projection",
     "addresses",
-    "attention",
     "fold_gain",
     "is_plain",
     "rms_normalize",
@@ -28,8 +25,6 @@ __all__ = [
     "swiglu_back",
 ]
 
-# Up to this many tokens a row the full score matrix beats the tiled kernel on a CPU in bfloat16.
-MAX_MATERIALIZED = 512
 # Fewer numbers than this are not worth another thread.
 MIN_SHARED = 1 << 18
 BF16 = torch.bfloat16
@@ -248,151 +243,3 @@ def swiglu_back(grad: Tensor, gate_up: Tensor) -> Tensor:
     threads = row_threads(rows, 2 * inner)
     compiled.swiglu_back(*where, inner, grad.dtype == BF16, rows, threads)
     return out
-
-
-class _Attention(Function):
-    """Attention by whole blocks of the score matrix; a causal block stops at its last query."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, window: int
-    ) -> Tensor:
-        rows, heads, length, size = q.shape
-        kv_heads = k.shape[1]
-        k, v = k.reshape(-1, length, size), v.reshape(-1, length, size)
-        out = torch.empty_like(q)
-        weights = []
-        for start, stop, limit in _query_blocks(length, causal):
-            # The query heads that share a key head are more rows of the same product.
-            block = _grouped(q[:, :, start:stop], kv_heads).mul(size**-0.5)
-            scores = torch.bmm(block, k[:, :limit].transpose(1, 2))
-            view = scores.view(rows, kv_heads, -1, stop - start, limit)
-            if causal:
-                every = torch.ones(stop - start, limit, dtype=torch.bool, device=q.device)
-                if window:
-                    view.masked_fill_(every.tril(start - window), _HIDDEN)
-                view.masked_fill_(every.triu_(start + 1), _HIDDEN)
-            if mask is not None:
-                seen = mask[:, :, start:stop] if mask.shape[2] > 1 else mask
-                view.masked_fill_(~seen[..., :limit].unsqueeze(2), _HIDDEN)
-            weight = torch.softmax(scores, dim=-1)
-            weights.append(weight)
-            out[:, :, start:stop] = torch.bmm(weight, v[:, :limit]).view(
-                rows, heads, stop - start, size
-            )
-        ctx.save_for_backward(q, k, v, *weights)
-        ctx.causal = causal
-        ctx.kv_heads = kv_heads
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q, k, v, *weights = ctx.saved_tensors
-        rows, heads, length, size = q.shape
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        blocks = _query_blocks(length, ctx.causal)
-        for (start, stop, limit), weight in zip(blocks, weights, strict=True):
-            out = _grouped(grad[:, :, start:stop], ctx.kv_heads)
-            grad_v[:, :limit] += torch.bmm(weight.transpose(1, 2), out)
-            inner = torch.bmm(out, v[:, :limit].transpose(1, 2))
-            inner = torch._softmax_backward_data(inner, weight, -1, weight.dtype).mul_(size**-0.5)
-            grad_q[:, :, start:stop] = torch.bmm(inner, k[:, :limit]).view(
-                rows, heads, stop - start, size
-            )
-            block = _grouped(q[:, :, start:stop], ctx.kv_heads)
-            grad_k[:, :limit] += torch.bmm(inner.transpose(1, 2), block)
-        shape = rows, ctx.kv_heads, length, size
-        return grad_q, grad_k.view(shape), grad_v.view(shape), None, None, None
-
-
-# Finite, so that a fully masked padding row gives a mean of values instead of NaN.
-_HIDDEN = -30000.0
-_BLOCK = 64
-
-
-def _query_blocks(length: int, causal: bool) -> list[tuple[int, int, int]]:
-    """(first query, end of queries, end of keys) of each block."""
-    if not causal:
-        return [(0, length, length)]
-    stops = [*range(_BLOCK, length, _BLOCK), length]
-    return [(max(0, start), stop, stop) for start, stop in zip([0, *stops], stops, strict=False)]
-
-
-def _grouped(x: Tensor, kv_heads: int) -> Tensor:
-    """[B, H, L, D] as [B * kv_heads, H / kv_heads * L, D]."""
-    return x.reshape(x.shape[0] * kv_heads, -1, x.shape[-1])
-
-
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, mask: Tensor | None = None, window: int = 0
-) -> Tensor:
-    """Softmax attention with grouped key heads.
-
-    Args:
-        q: [B, H, L, D].
-        k: [B, H', L, D] with H' dividing H.
-        v: Like `k`.
-        causal: A query sees no later key.
-        mask: bool, [B, 1, L, L] or [B, 1, 1, L], True where a query may look; joined with `causal`.
-        window: With `causal`, how many keys a query sees, its own included; 0 for all.
-
-    Returns:
-        [B, H, L, D].
-    """
-    length = q.shape[2]
-    window = window if causal and window < length else 0
-    if q.device.type == "cpu" and length <= MAX_MATERIALIZED and not torch.compiler.is_compiling():
-        return _Attention.apply(q, k, v, mask, causal, window)  # type: ignore[no-any-return]
-    if (mask is not None and causal) or window:
-        seen = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-        if window:
-            seen = seen.triu_(1 - window)
-        mask = seen if mask is None else mask & seen
-        causal = False
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1]
-    )
-
-
-class Projection(nn.Module):
-    """A linear map whose input may carry a gain [in], folded into the weight.
-
-    Attributes:
-        weight: [out, in].
-        bias: [out], or None.
-    """
-
-    bias: nn.Parameter | None
-
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.register_parameter("bias", nn.Parameter(torch.empty(out_features)) if bias else None)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-        return self.weight.shape[0], self.weight.shape[1]
-
-    def dense(self) -> Tensor:
-        """The weight as plain numbers, [out, in], however it is held."""
-        return self.weight
-
-    def replaced(self, weight: Tensor) -> "Projection":
-        """A plain projection with another weight [out, in] and the same bias; both learn."""
-        plain = Projection(weight.shape[1], weight.shape[0])
-        plain.weight = nn.Parameter(weight)
-        plain.bias = None if self.bias is None else nn.Parameter(self.bias.detach())
-        return plain
-
-    def effective(self, gain: Tensor | None = None) -> Tensor:
-        """The weight that stands in for gain and map, [out, in]."""
-        weight = self.dense()
-        return weight if gain is None else weight * gain
-
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """[..., in] to [..., out] in the type of `x`."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        weight = self.dense()
-        weight = weight.to(x.dtype) if gain is None else fold_gain(weight, gain, x.dtype)
-        return F.linear(x, weight, bias)

@@ -1,0 +1,1 @@
+"""Inner operations of the Transformer with compiled forward and backward passes."""
