@@ -115,6 +115,11 @@ class Packed:
     places: Tensor
     """int64 [N], numbers of the flattened tokens that have a target."""
 
+    @property
+    def shares_rows(self) -> bool:
+        """Whether any row holds more than one text; asked before it goes to a device."""
+        return bool((self.segments > 1).any())
+
     def to(self, device: torch.device) -> "Packed":
         """The same on a device, in one crossing."""
         return Packed(*pack_to_device([getattr(self, name) for name in Packed.__slots__], device))

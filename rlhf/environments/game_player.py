@@ -130,8 +130,22 @@ class LanguageGamePlayer(RunPlayer):
         """Read the model's weights anew before the next answer."""
         self._decoder = None
 
+    @property
+    def longest(self) -> int:
+        """Tokens of an answer, at most; before its move a policy may say a word about every one."""
+        said = self.game.num_actions if self.settings.find else 0
+        usual = _TALKING if self.tokenizer.template is not None else _SHORT + said
+        return self.settings.max_new_tokens or usual
+
     def write(self, states: StateBatch) -> list[str]:
         """What the policy answers in each of B positions, as it stands."""
+        streams = range(self._calls, self._calls + len(states))
+        self._calls += len(states)
+        return self._written(states, streams, self.temperature, constrain=self.settings.constrain)
+
+    def _written(
+        self, states: StateBatch, streams: Sequence[int], temperature: float, *, constrain: bool
+    ) -> list[str]:
         prompt = self.prompt
         talk = conversation_format(self.tokenizer)
         texts = [prompt(state) for state in states]
@@ -142,19 +156,16 @@ class LanguageGamePlayer(RunPlayer):
         if self._decoder is None:
             self._decoder = Decoder(self.model, dtype=self.dtype)
         allowed = None
-        if self.settings.constrain:
+        if constrain:
             moves = [prompt.answers(state) for state in states]
             allowed = AnswerTrie(self.tokenizer, moves, stop=talk.stop_ids)
-        longest = _TALKING if talk.speaks_in_turns else _SHORT
-        streams = range(self._calls, self._calls + len(rows))
-        self._calls += len(rows)
         out = generate(
             self._decoder,
             rows,
-            max_new_tokens=self.settings.max_new_tokens or longest,
+            max_new_tokens=self.longest,
             stop=talk.stop_ids,
             pad=self.tokenizer.pad_id,
-            sampling=SamplingConfig(self.temperature),
+            sampling=SamplingConfig(temperature),
             seed=self._seed,
             streams=streams,
             dtype=self.dtype,
@@ -218,16 +229,28 @@ class LanguageGamePlayer(RunPlayer):
         value, visits = np.zeros(len(states), np.float32), np.zeros(policy.shape, np.int32)
         return Analysis(action, policy, value, visits, nothing, [[a] for a in action.tolist()])
 
+    def _thoughts(self, states: StateBatch) -> list[str]:
+        """What is likeliest to be said before a move, where the policy may say anything."""
+        if not self.settings.find or self.tokenizer.template is not None:
+            return [""] * len(states)
+        texts = self._written(states, range(len(states)), 0.0, constrain=False)
+        return [text.rstrip().rpartition(" ")[0].rstrip() for text in texts]
+
     @torch.no_grad()
     def move_logprobs(self, states: StateBatch) -> np.ndarray:
-        """float32 [B, A]: log-probability of each legal move as a whole answer, -inf elsewhere."""
+        """float32 [B, A]: log-probability of each legal move as a whole answer, -inf elsewhere.
+
+        A policy that says something before its move says what is likeliest first.
+        """
         talk, prompt = conversation_format(self.tokenizer), self.prompt
+        thoughts = self._thoughts(states)
         found = np.full((len(states), self.game.num_actions), -np.inf, np.float32)
         places, rows = [], []
         for row, state in enumerate(states):
             text = prompt(state)
             turn = [{"role": "user", "content": text}]
             head = talk.begin(turn if talk.speaks_in_turns else text)
+            head = [*head, *self.tokenizer.encode(thoughts[row], continues=True)]
             for action in state.legal_actions:
                 move = state.action_text(action)
                 answer = move if talk.speaks_in_turns else prompt.answer(state, action)

@@ -1,9 +1,10 @@
 """Demonstrations of a game: single positions, and whole games with their later turns.
 
-A good move keeps what a position is worth, by the solver, or is a search's where a game has none. A
-solved position also asks, in a second turn, what each move leads to: one forward pass then teaches
-as many numbers as there are moves, of which the choice of a move is made. In a whole game the
-policy has the boards of earlier turns before it, as in the environment, where it reads all of them.
+A good move keeps what a position is worth, by the solver, or is a search's where a game has none.
+Where a position is solved, and moves are not too many, an answer says what every move leads to and
+then the move: one row teaches as many outcomes as there are moves, each at a place of its own, and
+the choice is read off them. In a whole game the policy has the boards of earlier turns before it,
+as in the environment, where it reads all of them.
 """
 
 from collections.abc import Iterator
@@ -12,19 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from playout.agents.players.analysis import rollout_judge
+from playout.envs.core.game import NativeGame, State
 from playout.envs.core.state_batch import StateBatch
-from playout.mcts.exact.tactics import winning_actions
+from playout.errors import ConfigError
+from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL
+from playout.mcts.exact.tactics import Lookahead, winning_actions
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, is_test, plies_of
 
-__all__ = ["QUESTION", "SEARCH", "Demonstrator", "told_outcomes"]
+__all__ = ["SEARCH", "Demonstrator", "can_tell", "told_outcomes"]
 
-QUESTION = "?"
-"""What a policy is asked after its move: the outcome of every move."""
 SEARCH = 200
 """Simulations that stand for a solver."""
 _MARKS = {1: "+", 0: "=", -1: "-", -2: "."}
-_MOST_MARKS = 64  # moves of a game whose outcomes are listed
+_MOST_MARKS = 64  # moves of a game whose outcomes are told
 _SIDE_BY_SIDE = 64  # games
 _BEFORE, _LEARNED = 7, 4  # turns of a game that are only read, and that are learned, at most
 
@@ -34,12 +36,21 @@ def told_outcomes(outcomes: NDArray[np.int8]) -> str:
     return "".join(_MARKS[int(outcome)] for outcome in outcomes)
 
 
+def can_tell(game: NativeGame) -> bool:
+    """Whether outcomes of all moves can be told: there is a solver, and moves are not too many."""
+    try:
+        Referee(game)
+    except ConfigError:
+        return False
+    return game.num_actions <= _MOST_MARKS
+
+
 @dataclass(frozen=True, slots=True)
 class Demonstrator:
     """Shows good moves of one game.
 
     Attributes:
-        prompt: How positions are shown.
+        prompt: How positions are shown; with `find` answers may tell outcomes before the move.
         referee: Solves positions; None leaves it to a search.
         seed: Of all randomness.
     """
@@ -47,6 +58,12 @@ class Demonstrator:
     prompt: GamePrompt
     referee: Referee | None
     seed: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether answers tell outcomes before the move, which is read by `find`."""
+        few = self.prompt.game.num_actions <= _MOST_MARKS
+        return self.prompt.find and self.referee is not None and few
 
     def good_moves(self, positions: SolvedPositions) -> NDArray[np.bool_]:
         """Bool [N, A]: moves that win at once where there are any, else that keep the outcome."""
@@ -64,15 +81,17 @@ class Demonstrator:
         good[at_once] = wins[at_once]
         return good
 
-    def single(self, positions: SolvedPositions, copies: int) -> Iterator[dict[str, object]]:
-        """Images of positions with good moves, each copy drawn anew.
+    def answer(self, state: State, action: int, outcomes: NDArray[np.int8] | None) -> str:
+        """What is to be written at a position: a move, after the outcomes of all of them if any."""
+        thought = "" if outcomes is None else told_outcomes(outcomes)
+        return thought + self.prompt.answer(state, action)
 
-        All copies but the last say the outcomes, too, where they are known and not too many.
-        """
-        game, outcomes = self.prompt.game, positions.outcomes
+    def single(self, positions: SolvedPositions, copies: int) -> Iterator[dict[str, object]]:
+        """Images of positions with good moves, each copy drawn anew."""
+        game = self.prompt.game
+        outcomes = positions.outcomes if self.tells else None
         good = self.good_moves(positions)
         moved = game.symmetry_actions()
-        listed = outcomes is not None and game.num_actions <= _MOST_MARKS
         for copy in range(copies):
             rng = np.random.default_rng([self.seed, 43, copy])
             kinds = rng.integers(0, game.num_symmetries, len(positions))
@@ -80,13 +99,11 @@ class Demonstrator:
             chosen = np.where(good, rng.random(good.shape), -1.0).argmax(axis=1)
             for row in rng.permutation(len(positions)).tolist():
                 state, action = images[row], int(moved[kinds[row], chosen[row]])
-                turns = [self.prompt(state), self.prompt.answer(state, action)]
-                if listed and copy < copies - 1:
-                    assert outcomes is not None
+                led = None
+                if outcomes is not None:
                     led = np.full_like(outcomes[row], -2)
                     led[moved[kinds[row]]] = outcomes[row]
-                    turns += [QUESTION, told_outcomes(led)]
-                yield self._row(turns, 0)
+                yield self._row([self.prompt(state), self.answer(state, action, led)], 0)
 
     def games(self, count: int) -> list[dict[str, object]]:
         """Later turns of about `count` games, fewer where they are all short.
@@ -124,11 +141,13 @@ class Demonstrator:
             for row in np.flatnonzero(judged & ~playing).tolist():
                 told[row].clear()  # what is judged on is not even read
             going &= ~(judged & playing)
-            self._play_well(states, playing & going, actions, rng, going)
+            seen = self._first_sight(states, mine)
+            self._play_well(states, playing & going, actions, rng, going, seen)
             self._play_well(states, going & ~mine & strong & (ply > start), actions, rng)
             for row in np.flatnonzero(mine & going & ~judged).tolist():
                 state = states[row]
-                answer = self.prompt.answer(state, int(actions[row]))
+                outcomes = None if seen is None else seen[row]
+                answer = self.answer(state, int(actions[row]), outcomes)
                 told[row].append((self.prompt(state), answer))
             learned += playing & going
             states.apply(actions, where=going)
@@ -141,6 +160,17 @@ class Demonstrator:
                 rows.append(self._row(texts, 2 * (read - first)))
         return rows
 
+    def _first_sight(self, states: StateBatch, rows: NDArray[np.bool_]) -> NDArray[np.int8] | None:
+        """Outcomes [B, A] as one ply shows them, for turns that are only read; None if untold."""
+        if not self.tells:
+            return None
+        (places,) = np.nonzero(rows)
+        found = np.full((len(states), states.game.num_actions), -2, np.int8)
+        if len(places):
+            seen = Lookahead(states.game, 1).prove(states[places].data)
+            found[places] = np.where(seen == ILLEGAL, -2, np.where(seen == GIVEN_UP, 0, seen))
+        return found
+
     def _play_well(
         self,
         states: StateBatch,
@@ -148,8 +178,12 @@ class Demonstrator:
         actions: NDArray[np.int32],
         rng: np.random.Generator,
         going: NDArray[np.bool_] | None = None,
+        told: NDArray[np.int8] | None = None,
     ) -> None:
-        """Put good moves in the place of some rows' actions; what nobody knows ends a game."""
+        """Put good moves in the place of some rows' actions; what nobody knows ends a game.
+
+        Outcomes that are known are written into `told`, [B, A].
+        """
         (places,) = np.nonzero(rows)
         if not len(places):
             return
@@ -161,6 +195,8 @@ class Demonstrator:
         actions[places[known]] = chosen[known]
         if going is not None:
             going[places[~known]] = False
+        if told is not None and outcomes is not None:
+            told[places[known]] = outcomes[known]
 
     @staticmethod
     def _row(turns: list[str], learned_from: int) -> dict[str, object]:

@@ -15,8 +15,6 @@ from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 
 __all__ = ["measure_episodes", "told_episodes"]
 
-_LONGEST = {False: 12, True: 64}  # tokens of an answer: of a text, and of a chat model
-
 
 def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
     """Shares of legal answers from the second turn on, with 95 % intervals.
@@ -33,12 +31,11 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
     names = ("rules", "goal", "legal_moves", "find")
     shown = {name: getattr(settings, name) for name in names}
     factory = make(str(player.game), {**shown, "mode": "game", "test_positions": count})
-    talks = player.tokenizer.template is not None
     evaluator = EpisodeEvaluator(
         player.tokenizer,
         factory,
         count,
-        EpisodeLimits(settings.max_new_tokens or _LONGEST[talks]),
+        EpisodeLimits(player.longest),
         dtype=player.dtype,
         tasks=factory.tasks("test"),
     )

@@ -16,20 +16,23 @@ from playout.rlhf.model.huggingface import read_json
 
 __all__ = ["sft_steps"]
 
-SHARE = 0.6
+SHARE = 0.55
 """Of all minutes: the rest is for data, pretraining, reward, and measuring."""
-_BATCH, _LOOKED_AT, _LEAST = 64, 500, 100
+_LOOKED_AT, _LEAST = 500, 100
 _PADDING = 1.2  # rows of a pack are filled up, and the optimiser moves
 
 
-def sft_steps(minutes: float, plan: Path, pretrain: Path, demonstrations: Path) -> int:
-    """Steps of 64 demonstrations that take their share of the minutes.
+def sft_steps(
+    minutes: float, plan: Path, pretrain: Path, demonstrations: Path, *, batch: int
+) -> int:
+    """Steps that take their share of the minutes.
 
     Args:
         minutes: For the whole recipe.
         plan: File in which the number is kept; what it says holds.
         pretrain: Run of the stage before.
         demonstrations: File of what is learned.
+        batch: Demonstrations a step.
 
     Raises:
         DataError: The stage before has measured nothing.
@@ -49,7 +52,7 @@ def sft_steps(minutes: float, plan: Path, pretrain: Path, demonstrations: Path) 
     ]
     tokenizer = Tokenizer.load(pretrain / "model")
     mean = sum(map(len, tokenizer.encode_batch(texts))) / len(texts)
-    step = _BATCH * mean * _PADDING * seconds / tokens
+    step = batch * mean * _PADDING * seconds / tokens
     steps = max(_LEAST, round(SHARE * 60 * minutes / step))
     plan.parent.mkdir(exist_ok=True)
     write_json(plan, {"sft_steps": steps, "seconds_a_step": step, "minutes": minutes})

@@ -30,6 +30,7 @@ from playout.rlhf.environments.game_player import LanguageGamePlayer
 from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
 from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.demonstrations import can_tell
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.report import write_report
@@ -39,7 +40,7 @@ from playout.rlhf.stages.commands import run_stage
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import recipe
 
-__all__ = ["SIZES", "GamesRecipe", "check_recipe"]
+__all__ = ["SIZES", "GamesRecipe", "check_recipe", "shown_options"]
 
 STAGES = ("pretrain", "sft", "grpo", "rlhf")
 
@@ -58,11 +59,15 @@ class GamesSize:
     games: int
     """Games against each opponent in a measurement."""
     opponents: tuple[str, ...] = ("random", "greedy", "uct:100")
+    batch: int = 64
+    """Demonstrations a step of sft."""
 
 
 SIZES = {
-    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000, 1_000), 2e-3, 2e-4, 5e-5, 40),
-    "small": GamesSize(GameData(40_000, 100_000, 3, 16_000, 6_000, 0.18), 1e-3, 1e-4, 3e-5, 100),
+    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000, 1_000), 4e-3, 2e-4, 5e-5, 40),
+    "small": GamesSize(
+        GameData(30_000, 100_000, 4, 16_000, 6_000, 0.12), 3e-3, 1e-4, 3e-5, 100, batch=128
+    ),
     "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
 
@@ -80,6 +85,16 @@ def check_recipe(game: NativeGame, *, base: str, opponent: str, skip: tuple[str,
         model_folder(base)
     if "rlhf" not in skip:
         make_environment(str(game), {"mode": "game", "opponent": opponent, "positions": 1})
+
+
+def shown_options(game: NativeGame, *, rules: bool, base: str) -> str:
+    """Options of the environment that say how positions are shown and answers are read.
+
+    A model of our own tells what moves lead to before it moves, where there is a solver to learn
+    that from. One that comes with words of its own answers in its own way.
+    """
+    shown = f"rules={str(rules or bool(base)).lower()}"
+    return shown if base or not can_tell(game) else f"{shown},find=true"
 
 
 class GamesRecipe:
@@ -114,6 +129,7 @@ class GamesRecipe:
         self.run, self.game, self.base, self.quiet = run, game, base, quiet
         self.machine, self.opponent, self.minutes = machine, opponent, minutes
         self.size, self.numbers = SIZES[size], recipe(f"games-{size}")
+        self.optimizer = "adam" if base else "muon"
         self.shown = stored_options(run.config)
         self.prompt = GameOptions.of(read_options(self.shown)).prompt(game)
         self.stages = [stage for stage in STAGES if stage not in skip]
@@ -148,16 +164,20 @@ class GamesRecipe:
         size, shown = self.size, self.shown
         base = {"base": self._previous(stage)}
         files = {name: str(self.data / f"{name}.jsonl") for name in _FILES}
-        env = {"env": f"game:{self.game}"}
+        said = self.game.num_actions if self.prompt.find else 0
+        longest = self.numbers.response_length + said
+        env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
-            return {"text": (files["records"],), "learning_rate": 2e-3}
+            rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
+            return {"text": (files["records"],), **rate}
         if stage == "sft":
-            rate = {"learning_rate": size.sft_rate}
-            return {**base, **rate, "data": files["demonstrations"], "steps": self._steps()}
+            rate = {"learning_rate": size.sft_rate, "optimizer": self.optimizer}
+            much = {"batch": size.batch, "steps": self._steps()}
+            return {**base, **rate, **much, "data": files["demonstrations"]}
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
-            few = {"eval_episodes": min(200, self.numbers.num_prompts // 2)}
+            few = {"eval_episodes": min(200, self.numbers.num_prompts // 2), "epochs": 2}
             return {**base, **given, **few, "learning_rate": size.grpo_rate}
         options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
@@ -170,7 +190,9 @@ class GamesRecipe:
             return 0
         plan = self.run.path / "measured" / "plan.json"
         files = self.folder("pretrain"), self.data / "demonstrations.jsonl"
-        steps: int = ranks.by_first(lambda: sft_steps(self.minutes, plan, *files))
+        steps: int = ranks.by_first(
+            lambda: sft_steps(self.minutes, plan, *files, batch=self.size.batch)
+        )
         self._say(f"{steps} steps of sft fit into {self.minutes:g} minutes")
         return steps
 
@@ -183,7 +205,10 @@ class GamesRecipe:
         folder = self.folder(stage) / "model"
         player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
         prompt = self.prompt
-        player.settings = dataclasses.replace(player.settings, rules=prompt.rules, goal=prompt.goal)
+        shown = {"rules": prompt.rules, "goal": prompt.goal}
+        if prompt.find:
+            shown["find"] = True
+        player.settings = dataclasses.replace(player.settings, **shown)
         player.name = stage
         return player
 

@@ -47,8 +47,8 @@ RECIPES = {
 
 # The same for `playout rlhf games`, whose models read boards: a small vocabulary, long contexts.
 GAME_RECIPES = {
-    "games-tiny": Recipe(384, "games-tiny", 256, 250, 1000, 0, 0, 12, 0, 40, 256, 6, 64),
-    "games-small": Recipe(384, "games-small", 256, 600, 5000, 0, 0, 15, 0, 300, 1000, 6, 128),
+    "games-tiny": Recipe(384, "games-tiny", 256, 250, 1000, 0, 0, 12, 0, 40, 256, 12, 64),
+    "games-small": Recipe(384, "games-small", 256, 300, 3600, 0, 0, 15, 0, 200, 1000, 12, 128),
     "games-smollm2": Recipe(0, "", 256, 0, 300, 0, 0, 20, 0, 60, 128, 12, 32),
 }
 

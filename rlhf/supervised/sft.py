@@ -131,12 +131,17 @@ class SFTTrainer(SupervisedTrainer):
         rows = encode_demonstrations(self.talk, items)
         return fit_rows(rows, self.length, self.config.truncate, what="held-out demonstrations")
 
-    def _loss(self, packed: Packed) -> tuple[Tensor, int]:
+    def _placed(self, packed: Packed) -> tuple[Packed, dict[str, Tensor | None]]:
+        """Rows on the model's device, with places and mask; a text alone in its row needs none."""
+        shared = packed.shares_rows
         packed = packed.to(self.model.device)
+        mask = packed_mask(packed.segments) if shared else None
+        return packed, {"positions": packed.positions, "mask": mask}
+
+    def _loss(self, packed: Packed) -> tuple[Tensor, int]:
+        packed, seen = self._placed(packed)
         with autocast(self.dtype, self.model.device):
-            hidden = self.model(
-                packed.ids, positions=packed.positions, mask=packed_mask(packed.segments)
-            )
+            hidden = self.model(packed.ids, **seen)
             weight = self.model.head_weight(hidden.dtype)
             return cross_entropy(hidden, weight, packed.targets, places=packed.places)
 
@@ -144,8 +149,7 @@ class SFTTrainer(SupervisedTrainer):
         """What is learned from, and what a teacher measures besides."""
         if self.teacher is None:
             return self._loss(packed)[0], {}
-        packed = packed.to(self.model.device)
-        seen = {"positions": packed.positions, "mask": packed_mask(packed.segments)}
+        packed, seen = self._placed(packed)
         with autocast(self.dtype, self.model.device):
             hidden = self.model(packed.ids, **seen)
             weight = self.model.head_weight(hidden.dtype)

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from playout.agents.optim.device_adam import make_adam
+from playout.agents.optim.device_adam import AnyAdam, make_adam
+from playout.agents.optim.muon_adam import MuonAdam
 from playout.agents.optim.schedule import half_cosine
 from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
 from playout.agents.pretraining.pruning import Pruning
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 __all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "own_part", "portions"]
 
 S = TypeVar("S", bound=Sequence[Any] | Tensor)
+OPTIMIZERS = ("adam", "muon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class LearnConfig:
     """Of the weights, a step and a unit of learning rate."""
     max_grad_norm: float = 1.0
     """Longer gradients are shortened to it."""
+    optimizer: str = "adam"
+    """adam, or muon: that for the matrices of the layers, and Adam for all else."""
     dtype: str = "auto"
     """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
     microbatch: int = 0
@@ -51,6 +56,8 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.microbatch < 0:
             raise ConfigError(f"microbatch must not be negative, not {self.microbatch}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"optimizer must be adam or muon, not {self.optimizer!r}")
 
 
 def portions(batch: S, size: int) -> list[S]:
@@ -78,11 +85,35 @@ class Learner:
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], config: LearnConfig, *, total_steps: int
+        self,
+        parameters: Iterable[nn.Parameter],
+        config: LearnConfig,
+        *,
+        total_steps: int,
+        inner: Iterable[nn.Parameter] = (),
     ) -> None:
+        """Set up.
+
+        Args:
+            parameters: What may learn.
+            config: How it moves.
+            total_steps: Of the whole stage.
+            inner: Those of the parameters that the optimiser muon makes orthogonal steps of.
+
+        Raises:
+            ConfigError: Muon has no matrix to move, or weights that are cut over ranks.
+        """
         self.config, self.total_steps = config, max(total_steps, 1)
         learned = [parameter for parameter in parameters if parameter.requires_grad]
-        make = ShardedAdam if learned and is_cut(learned[0]) else make_adam
+        cut = bool(learned) and is_cut(learned[0])
+        make: Callable[..., AnyAdam | ShardedAdam | MuonAdam] = ShardedAdam if cut else make_adam
+        if config.optimizer == "muon":
+            matrices = [one for one in inner if one.requires_grad]
+            if cut or not matrices:
+                raise ConfigError(
+                    "--optimizer muon moves whole matrices: leave out --shard, --lora-rank"
+                )
+            make = partial(MuonAdam, inner=matrices)
         self.optimizer = make(
             learned,
             lr=config.learning_rate,
@@ -193,7 +224,13 @@ class SupervisedTrainer(Trainer):
         self.parts, self._units = parts, units
         self.evaluates_together = self.sharded
         parameters = [one for part in parts.values() for one in part.parameters()]
-        self.learner = Learner([*parameters, *extra], learn, total_steps=steps)
+        inner = [
+            one
+            for part in parts.values()
+            for name, one in part.named_parameters()
+            if name.startswith("layers.") and one.dim() == 2 and not has_adapters(part)
+        ]
+        self.learner = Learner([*parameters, *extra], learn, total_steps=steps, inner=inner)
 
     def _step(
         self,

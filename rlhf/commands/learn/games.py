@@ -39,7 +39,7 @@ def main(command: Command) -> int:
     from playout.envs.core.registry import given_game
     from playout.errors import ConfigError
     from playout.rlhf.environments.load import GOAL_TOLD
-    from playout.rlhf.games.recipe import SIZES, GamesRecipe, check_recipe
+    from playout.rlhf.games.recipe import SIZES, GamesRecipe, check_recipe, shown_options
     from playout.rlhf.stages.run import mark_finished, open_stage, same_again
 
     if command.size not in SIZES:
@@ -53,7 +53,7 @@ def main(command: Command) -> int:
     command = same_again(command)
     game = given_game(command.game)
     check_recipe(game, base=command.base, opponent=command.opponent, skip=command.skip)
-    shown = f"rules={str(command.rules or bool(command.base)).lower()}"
+    shown = shown_options(game, rules=command.rules, base=command.base)
     derived = {"env": f"game:{game}", "env_options": shown, GOAL_TOLD: True}
     run = open_stage(command, "games", lambda: derived)
     if not command.quiet and ranks.is_first():

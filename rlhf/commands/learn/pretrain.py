@@ -20,7 +20,14 @@ from playout.rlhf.commands.memory_options import (
     first_device,
     spread,
 )
-from playout.rlhf.commands.options import Data, Size, StageOptions, data_file, stage_command
+from playout.rlhf.commands.options import (
+    Data,
+    OptimizerOptions,
+    Size,
+    StageOptions,
+    data_file,
+    stage_command,
+)
 from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
 from playout.rlhf.commands.teacher_options import TeacherOptions, load_teacher
 from tyro.conf import arg
@@ -79,6 +86,7 @@ class Command(
     TeacherOptions,
     PruneOptions,
     MicrobatchOptions,
+    OptimizerOptions,
     ShardOptions,
     StageOptions,
 ):
@@ -305,6 +313,7 @@ def _size(command: Command, context: int) -> PretrainConfig:
         learn=LearnConfig(
             learning_rate=command.learning_rate,
             weight_decay=0.1,
+            optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,
         ),

@@ -18,6 +18,7 @@ from playout.rlhf.commands.memory_options import (
 from playout.rlhf.commands.options import (
     AdaptedOptions,
     Data,
+    OptimizerOptions,
     OptionalFile,
     RequiredRun,
     StageOptions,
@@ -41,6 +42,7 @@ class Command(
     PruneOptions,
     AdaptedOptions,
     MicrobatchOptions,
+    OptimizerOptions,
     ShardOptions,
     StageOptions,
 ):
@@ -161,6 +163,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         max_new_tokens=numbers.response_length,
         learn=LearnConfig(
             learning_rate=command.learning_rate or usual_rate(model),
+            optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -13,7 +14,7 @@ from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import is_test, read_positions
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
-from playout.rlhf.games.demonstrations import QUESTION, told_outcomes
+from playout.rlhf.games.demonstrations import can_tell, told_outcomes
 from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.recipe import GamesSize
 from playout.rlhf.stages import sizes
@@ -38,7 +39,7 @@ def board(text):
 
 
 def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judged_on(tmp_path):
-    prompt = GamePrompt(GAME, rules=False)
+    prompt = GamePrompt(GAME, rules=False, find=True)
     said = []
     write_data(
         tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1, tell=said.append
@@ -48,34 +49,46 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
     solved = read_positions(GAME, str(tmp_path / "tasks.jsonl"))
     assert solved.outcomes is not None and not is_test(solved.states).any()
     solver = Solver(GAME)
-    told = games = 0
+    games = 0
     for row in rows:
         turns = row.get("turns") or [row["prompt"], row["response"]]
-        games += len(turns) > 2 and turns[2] != QUESTION
-        boards = []
+        games += len(turns) > 2
+        boards, moves = [], []
         for number in range(0, len(turns), 2):
             asked, answer = turns[number : number + 2]
-            if asked == QUESTION:
-                outcomes = np.sign(solver.scores(boards[-1]))
-                legal = np.isin(np.arange(9), boards[-1].legal_actions)
-                assert answer == told_outcomes(np.where(legal, outcomes, -2).astype(np.int8))
-                told += 1
-                continue
+            thought, move = answer.split(" ")
             boards.append(state := board(asked))
-            assert prompt(state) == asked
+            moves.append(int(move) - 1)
+            assert prompt(state) == asked and prompt.read(state, answer) == moves[-1]
             assert not is_test(StateBatch.from_states([state])).any()
+            legal = np.isin(np.arange(9), state.legal_actions)
+            assert [mark != "." for mark in thought] == legal.tolist()
             if number >= row.get("learned_from", 0):
-                outcomes = solver.scores(state)
-                assert outcomes[int(answer) - 1] == outcomes.max()
-        for before, move, after in zip(boards, turns[1::2], boards[1:], strict=False):
-            mine = before.apply(int(move) - 1)
+                outcomes = np.where(legal, np.sign(solver.scores(state)), -2).astype(np.int8)
+                assert thought == told_outcomes(outcomes)
+                assert outcomes[moves[-1]] == outcomes.max()
+        for before, move, after in zip(boards, moves, boards[1:], strict=False):
+            mine = before.apply(move)
             assert after.text in {mine.apply(reply).text for reply in mine.legal_actions}
-    assert told and games
+    assert games
     records = [json.loads(line)["text"] for line in (tmp_path / "records.jsonl").open()]
     assert len(records) == 100 and all(" to move: " in text for text in records)
     before = (tmp_path / "demonstrations.jsonl").read_bytes()
     write_data(tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1)
     assert (tmp_path / "demonstrations.jsonl").read_bytes() == before
+
+
+def test_answers_are_moves_alone_where_nothing_is_to_be_found_or_no_solver_tells(tmp_path):
+    for name, find in (("tic_tac_toe", False), ("othello(size=6)", True)):
+        game = find_game(name)
+        prompt = GamePrompt(game, rules=False, find=find)
+        folder = tmp_path / f"{find}"
+        write_data(folder, game, prompt, GameData(0, 6, 2, 4, 4), seed=1, threads=1)
+        for line in (folder / "demonstrations.jsonl").open():
+            row = json.loads(line)
+            for answer in (row.get("turns") or [row["prompt"], row["response"]])[1::2]:
+                assert len(answer.split()) == 1 and answer[0] == " "
+        assert can_tell(game) == (name == "tic_tac_toe")
 
 
 def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
@@ -89,6 +102,8 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     assert "Whole games" in page and "nothing was learned from" in page
     found = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert [one["stage"] for one in found["measured"]] == ["pretrain", "sft", "grpo", "rlhf"]
+    options = RunDir.open(tmp_path / "run").config["env_options"]
+    assert options == "rules=false,find=true"
     assert main(begin) == 0
     assert "rlhf (4 of 4): done before" in capsys.readouterr().out
     assert main(["match", run, "random", "--games", "4", "--quiet"]) == 0
@@ -101,10 +116,13 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     file, plan = tmp_path / "rows.jsonl", tmp_path / "measured" / "plan.json"
     file.write_text(json.dumps({"turns": ["the film", " is", "and", " good"]}) + "\n")
-    steps = [sft_steps(minutes, plan, base, file) for minutes in (20.0, 1.0)]
+    steps = [sft_steps(minutes, plan, base, file, batch=64) for minutes in (20.0, 1.0)]
     assert steps[0] == steps[1] == json.loads(plan.read_text())["sft_steps"]
     plan.unlink()
-    assert sft_steps(10.0, plan, base, file) == pytest.approx(steps[0] / 2, rel=0.01)
+    half = pytest.approx(steps[0] / 2, rel=0.01)
+    assert sft_steps(10.0, plan, base, file, batch=64) == half
+    plan.unlink()
+    assert sft_steps(20.0, plan, base, file, batch=128) == half
 
 
 @pytest.mark.parametrize(
