@@ -90,6 +90,24 @@ def test_move_logprobs_are_those_of_the_model_one_token_at_a_time():
     assert (judged.action == found.argmax(axis=1)).all()
 
 
+def test_what_a_policy_says_before_its_move_stands_before_the_moves_that_are_judged(monkeypatch):
+    one, bare = player(find=True), player()
+    assert one.longest == bare.longest + GAME.num_actions
+    states = positions(3)
+    monkeypatch.setattr(one, "_written", lambda *_, **__: ["+=-  4", " 5", ""])
+    found, plain = one.move_logprobs(states), bare.move_logprobs(states)
+    assert not np.allclose(found[0], plain[0]) and np.allclose(found[1:], plain[1:])
+    state = states[0]
+    action = state.legal_actions[0]
+    head = [TOKENIZER.end_id, *TOKENIZER.encode(one.prompt(state)), *TOKENIZER.encode("+=-")]
+    move = [*TOKENIZER.encode(f" {action + 1}"), TOKENIZER.end_id]
+    with torch.no_grad():
+        logits = one.model.logits(one.model(torch.tensor([head + move])))[0]
+    logprobs = torch.log_softmax(logits, -1)[len(head) - 1 : -1]
+    total = float(logprobs.gather(1, torch.tensor(move)[:, None]).sum())
+    assert found[0, action] == pytest.approx(total, abs=1e-4)
+
+
 def test_the_same_seed_samples_the_same_moves():
     first, second = (player(temperature=1.0) for _ in range(2))
     for one in (first, second):
