@@ -66,7 +66,7 @@ class GamesSize:
 SIZES = {
     "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000, 1_000), 4e-3, 2e-4, 5e-5, 40),
     "small": GamesSize(
-        GameData(30_000, 100_000, 4, 16_000, 6_000, 0.12), 3e-3, 1e-4, 3e-5, 100, batch=128
+        GameData(30_000, 100_000, 3, 16_000, 3_000, 0.12), 3e-3, 1e-4, 3e-5, 100, batch=128
     ),
     "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
