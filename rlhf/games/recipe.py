@@ -205,10 +205,11 @@ class GamesRecipe:
         folder = self.folder(stage) / "model"
         player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
         prompt = self.prompt
-        shown = {"rules": prompt.rules, "goal": prompt.goal}
-        if prompt.find:
-            shown["find"] = True
-        player.settings = dataclasses.replace(player.settings, **shown)
+        settings = player.settings
+        find = settings.find or prompt.find
+        player.settings = dataclasses.replace(
+            settings, rules=prompt.rules, goal=prompt.goal, find=find
+        )
         player.name = stage
         return player
 
