@@ -17,7 +17,7 @@ _INCREMENT = 0.8  # of what is added after a move that may be spent on it
 
 @dataclass(slots=True)
 class Clock:
-    """One player's time in a game, Canadian overtime included.
+    """One player's time in a game: with overtime, Canadian or by byo-yomi, or with an increment.
 
     Attributes:
         main: Seconds of main time that are left.
@@ -25,6 +25,8 @@ class Clock:
         stones: Moves of a period.
         period_left: Seconds that are left of the period under way ...
         stones_left: ... and the moves that must be made in them.
+        byoyomi: A period is for one move, and begins anew where that was in time.
+        increment: Seconds that are added to main time with every move.
     """
 
     main: float
@@ -32,12 +34,18 @@ class Clock:
     stones: int = 0
     period_left: float = 0.0
     stones_left: int = 0
+    byoyomi: bool = False
+    increment: float = 0.0
     _begun: float | None = None
 
     def set_left(self, seconds: float, stones: int) -> None:
-        """What the peer says is left: of main time with 0 stones, else of a period."""
+        """What the peer says is left: of main time with 0 stones, else of a period.
+
+        With byo-yomi, servers tell the number of periods in place of that of stones.
+        """
         if stones:
-            self.main, self.period_left, self.stones_left = 0.0, seconds, stones
+            moves = 1 if self.byoyomi else stones
+            self.main, self.period_left, self.stones_left = 0.0, seconds, moves
         else:
             self.main = seconds
 
@@ -51,7 +59,7 @@ class Clock:
             return
         spent, self._begun = time.monotonic() - self._begun, None
         main = min(spent, self.main)
-        self.main -= main
+        self.main += self.increment - main
         if self.main > 0 or not self.period:
             return
         self._enter_overtime()
@@ -62,7 +70,7 @@ class Clock:
         """What the next move may take."""
         if self.main > 0:
             extra = self.period / self.stones if self.period and self.stones else 0.0
-            return share(self.main, MOVES_LEFT) + extra / 2
+            return share(self.main, MOVES_LEFT, self.increment) + extra / 2
         if not self.period:
             return LEAST
         self._enter_overtime()

@@ -3,24 +3,24 @@
 `GtpEngine` answers lines, one command each; `serve` connects it to text streams. Moves are written
 as the game writes them (Go: vertices, Connect Four: columns 1 to 7), colours are b for the player
 who moves first and w for the other. What a bad line gets is an answer that begins with "?", never
-an exception. Handicap and scores stand in gtp_go.py, the words of analysis in gtp_analysis.py.
+an exception. Handicap and scores stand in gtp_go.py, the words of analysis in gtp_analysis.py,
+clocks in gtp_time.py, KataGo's further commands in gtp_kata.py.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from playout import __version__
 from playout.agents.players.player import Player
-from playout.agents.players.protocols import gtp_go
+from playout.agents.players.protocols import gtp_go, gtp_kata, gtp_time
 from playout.agents.players.protocols.clock import Clock
-from playout.agents.players.protocols.gtp_analysis import ANALYSES, read_request, report
+from playout.agents.players.protocols.gtp_analysis import ANALYSES, may_be, read_request, report
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
 from playout.agents.players.protocols.thinking import Limits, Thinker, Thought
@@ -28,7 +28,6 @@ from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
 _COLOURS = {"b": 0, "black": 0, "w": 1, "white": 1}
-_LONGEST_TIME = 10_000_000  # seconds
 
 
 class Refused(Exception):
@@ -48,6 +47,7 @@ class GtpEngine:
     Attributes:
         game: The game, as the last `boardsize` and `komi` have made it.
         states: The positions since the first one, one a move of the protocol.
+        clocks: What each colour's time is, where there is a limit.
         emit: Where the lines of an analysis go while it lasts.
         interrupted: Whether the peer has sent another line, which ends an analysis.
 
@@ -79,10 +79,11 @@ class GtpEngine:
             "fixed_handicap": lambda words: gtp_go.fixed_handicap(self, words),
             "genmove": self._genmove,
             "get_komi": self._get_komi,
-            "known_command": lambda words: str(" ".join(words) in self._commands).lower(),
+            "known_command": lambda words: str(" ".join(words) in self.offered).lower(),
             "komi": self._komi,
-            "list_commands": lambda words: "\n".join(sorted(self._commands)),
+            "list_commands": lambda words: "\n".join(self.offered),
             "loadsgf": lambda words: gtp_go.load_sgf(self, words),
+            "kata-search": self._reg_genmove,
             "name": lambda words: f"playout {self.player.name}",
             "place_free_handicap": lambda words: gtp_go.place_free_handicap(self, words),
             "play": self._play,
@@ -92,13 +93,14 @@ class GtpEngine:
             "set_free_handicap": lambda words: gtp_go.set_free_handicap(self, words),
             "stop": lambda words: "",  # KataGo's: any line ends an analysis
             "showboard": lambda words: "\n" + str(self.state).rstrip(),
-            "time_left": self._time_left,
-            "time_settings": self._time_settings,
+            "time_left": lambda words: gtp_time.time_left(self, words),
+            "time_settings": lambda words: gtp_time.time_settings(self, words),
             "undo": self._undo,
             "version": lambda words: __version__,
         }
         for name in ANALYSES:
             self._commands[name] = self._analysis(name)
+        self._commands |= gtp_kata.commands(self)
 
     def answer(self, line: str) -> str:
         """The answer to one line, its final blank line included; nothing for an empty line."""
@@ -121,6 +123,16 @@ class GtpEngine:
             return f"{found}\n\n" if found else "\n"
         return f"={number} {found}".rstrip() + "\n\n"
 
+    def answer_of(self, name: str, words: list[str]) -> str:
+        """What a command says, by which another one is answered."""
+        return self._commands[name](words)
+
+    @property
+    def offered(self) -> list[str]:
+        """Commands by name that do something; GUIs use what they find."""
+        without = () if self.files is not None else ("loadsgf",)
+        return sorted(set(self._commands) - set(without))
+
     @property
     def state(self) -> State:
         """The position."""
@@ -134,7 +146,7 @@ class GtpEngine:
     def _take(self, player: Player, game: NativeGame) -> None:
         self.player, self.game = player, game
         self.thinker = Thinker(player, game)
-        self._clocks: list[Clock | None] = [None, None]
+        self.clocks: list[Clock | None] = [None, None]
         self.reset()
 
     def reset(self) -> None:
@@ -178,13 +190,14 @@ class GtpEngine:
             raise Refused(f"it is {'bw'[state.to_play]}'s turn")
         return after, [action]
 
-    def _colour(self, words: list[str], count: int) -> int:
+    def colour(self, words: list[str], count: int) -> int:
+        """Which colour the first of `count` words names: 0 or 1."""
         if len(words) != count or words[0].lower() not in _COLOURS:
             raise Refused("syntax error: b or w expected" + (" and a move" if count > 1 else ""))
         return _COLOURS[words[0].lower()]
 
     def _play(self, words: list[str]) -> str:
-        state, passed = self.passed_to(self._colour(words, 2))
+        state, passed = self.passed_to(self.colour(words, 2))
         if words[1].lower() == "resign":
             raise Refused("illegal move")
         try:
@@ -195,16 +208,16 @@ class GtpEngine:
         return ""
 
     def _limits(self, colour: int) -> Limits | None:
-        clock = self._clocks[colour]
+        clock = self.clocks[colour]
         return None if clock is None else Limits(seconds=clock.seconds())
 
     def _thought(self, state: State, passed: list[int], colour: int) -> Thought:
         return self.thinker.think(state, self._limits(colour), moves=[*self.moves, *passed])
 
     def _genmove(self, words: list[str]) -> str:
-        colour = self._colour(words, 1)
+        colour = self.colour(words, 1)
         state, passed = self.passed_to(colour)
-        clock = self._clocks[colour]
+        clock = self.clocks[colour]
         if clock is not None:
             clock.begin()
         action = self._thought(state, passed, colour).action
@@ -214,11 +227,14 @@ class GtpEngine:
         return state.action_text(action)
 
     def _reg_genmove(self, words: list[str]) -> str:
-        colour = self._colour(words, 1)
+        colour = self.colour(words, 1)
         state, passed = self.passed_to(colour)
         return state.action_text(self._thought(state, passed, colour).action)
 
     def _analysis(self, name: str) -> Callable[[list[str]], str]:
+        plays, asked = name.endswith("genmove_analyze"), not name.endswith("-analyze")
+        asked = asked and name != "analyze"  # for one move, and not about the position
+
         def answer(words: list[str]) -> str:
             request = read_request(name, words)
             if isinstance(request, str):
@@ -238,9 +254,10 @@ class GtpEngine:
             def watch(now: Callable[[], Thought]) -> bool:
                 if time.monotonic() >= due:
                     tell(now)
-                return not name.endswith("genmove_analyze") and self.interrupted()
+                stops = not asked or name.endswith("cancellable")
+                return stops and self.interrupted()
 
-            if not name.endswith("genmove_analyze"):
+            if not asked:
                 thought = self.thinker.analyse(state, moves=[*self.moves, *passed], watch=watch)
                 if not shown:
                     tell(lambda: thought)
@@ -250,8 +267,11 @@ class GtpEngine:
             limits = self._limits(colour)
             thought = self.thinker.think(state, limits, moves=[*self.moves, *passed], watch=watch)
             tell(lambda: thought)
-            self.step([*passed, thought.action])
-            return f"play {state.action_text(thought.action)}"
+            wanted = [one.action for one in thought.candidates] + list(state.legal_actions)
+            action = next((one for one in wanted if may_be(state, one, request)), thought.action)
+            if plays:
+                self.step([*passed, action])
+            return f"play {state.action_text(action)}"
 
         return answer
 
@@ -281,16 +301,36 @@ class GtpEngine:
         return self._clear_board([])
 
     def _komi(self, words: list[str]) -> str:
-        komi = number_of(words, 0, 1)
-        if "komi" not in self.game.params or komi == self.game.params["komi"]:
-            return ""
-        game = remade(self.game, komi=komi)
-        steps, clocks = self.steps, self._clocks
-        self._take(self._remake(game), game)
-        self._clocks = clocks
-        for actions in steps:
-            self.step(actions)
+        komi = gtp_time.number_of(words, 0, 1)
+        if "komi" in self.game.params:
+            self.change(komi=komi)
         return ""
+
+    def change(self, **params: Any) -> None:
+        """Other rules of the game, komi among them; the position and clocks stay.
+
+        Raises:
+            ConfigError: There are no such rules, or the player cannot play by them.
+            Refused: The moves so far break them.
+        """
+        game = remade(self.game, **params)
+        if game == self.game:
+            return
+        first = self.states[0]
+        state = game.initial_state()
+        if first != self.game.initial_state():
+            state = game.from_text(first.text)
+        states = [state]
+        for actions in self.steps:
+            for action in actions:
+                if state.is_terminal or action not in state.legal_actions:
+                    raise Refused("the moves so far break these rules")
+                state = state.apply(action)
+            states.append(state)
+        steps, clocks, simulations = self.steps, self.clocks, self.thinker.simulations
+        self._take(self._remake(game), game)
+        self.states, self.steps, self.clocks = states, steps, clocks
+        self.thinker.simulations = simulations
 
     def _get_komi(self, words: list[str]) -> str:
         if "komi" not in self.game.params:
@@ -307,46 +347,9 @@ class GtpEngine:
             raise ConfigError(f"{self.player.name} plays {self.game} alone")
         return self.player
 
-    def _time_settings(self, words: list[str]) -> str:
-        main, period = (number_of(words, i, 3) for i in range(2))
-        stones = number_of(words, 2, 3)
-        if min(main, period, stones) < 0 or max(main, period, stones) > _LONGEST_TIME:
-            raise Refused("syntax error: times must be from 0 to 10000000")
-        if period and not stones:  # the protocol's way to say "no limit"
-            self._clocks = [None, None]
-        else:
-            self._clocks = [Clock(main, period, int(stones)) for _ in range(2)]
-        return ""
-
-    def _time_left(self, words: list[str]) -> str:
-        if len(words) != 3:
-            raise Refused("syntax error: a colour, seconds and stones expected")
-        colour = self._colour(words[:1], 1)
-        seconds, stones = number_of(words, 1, 3), number_of(words, 2, 3)
-        if not 0 <= stones <= _LONGEST_TIME or abs(seconds) > _LONGEST_TIME:
-            raise Refused("syntax error: times must be from 0 to 10000000")
-        clock = self._clocks[colour] or Clock(0.0)
-        clock.set_left(max(seconds, 0.0), int(stones))
-        self._clocks[colour] = clock
-        return ""
-
     def _quit(self, words: list[str]) -> str:
         self.running = False
         return ""
-
-
-def number_of(words: list[str], index: int, count: int) -> float:
-    """One of `count` numbers that a command needs; Refused if they are something else."""
-    what = "a number" if count == 1 else f"{count} words"
-    if len(words) != count:
-        raise Refused(f"syntax error: {what} expected")
-    try:
-        found = float(words[index])
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found) or len(words[index]) > 30:
-        raise Refused(f"syntax error: {words[index][:30]!r} is not a number")
-    return found
 
 
 def must_be_spoken(game: NativeGame) -> None:

@@ -1,8 +1,9 @@
 """The thoughts of a search in the words of GTP clients: `lz-analyze`, `kata-analyze` and the rest.
 
 Commands begin with "lz-" (Leela Zero's form: win rates in hundredths of a percent), "kata-"
-(KataGo's: numbers from 0 to 1), or nothing (as KataGo's). What only those programs know, such as
-territory, is left out; so are the lists of moves to avoid.
+(KataGo's: numbers from 0 to 1), or nothing (as KataGo's). Moves to avoid, or the only ones allowed,
+are heeded where the side to move chooses, and not deeper. What only those programs know, such as
+territory, is left out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from playout.agents.players.analysis import move_texts
 from playout.agents.players.protocols.thinking import Candidate, Thought
 from playout.envs.core.game import State
 
-ANALYSES = tuple(
-    f"{form}{kind}" for form in ("", "lz-", "kata-") for kind in ("analyze", "genmove_analyze")
+_FORMS = ("", "lz-", "kata-")
+ANALYSES = (
+    *(f"{form}{kind}" for form in _FORMS for kind in ("analyze", "genmove_analyze")),
+    "kata-search_analyze",
+    "kata-search_analyze_cancellable",
 )
 INTERVAL = 1.0  # seconds between two reports where the client names none
 LONGEST = 15  # moves of a line that is shown
@@ -36,6 +40,8 @@ class AnalysisRequest:
         most: Moves of a report.
         leela: Leela Zero's form, else KataGo's.
         root: Also report on the position as a whole.
+        avoid: Moves that are left out, as (colour, vertex in capitals) ...
+        allow: ... and the only ones of a colour, where it has any.
     """
 
     colour: str | None
@@ -43,6 +49,16 @@ class AnalysisRequest:
     most: int
     leela: bool
     root: bool
+    avoid: frozenset[tuple[str, str]] = frozenset()
+    allow: frozenset[tuple[str, str]] = frozenset()
+
+
+def may_be(state: State, action: int, request: AnalysisRequest) -> bool:
+    """Whether the side to move may be told to play an action."""
+    colour = "bw"[state.to_play]
+    move = colour, state.action_text(action).upper()
+    limited = any(one == colour for one, _ in request.allow)
+    return move not in request.avoid and (not limited or move in request.allow)
 
 
 def read_request(command: str, words: Sequence[str]) -> AnalysisRequest | str:
@@ -50,12 +66,18 @@ def read_request(command: str, words: Sequence[str]) -> AnalysisRequest | str:
     left = list(words)
     colour = left.pop(0) if left and left[0].lower() in _COLOURS else None
     interval, most, root = INTERVAL, 1000, False
+    lists: dict[str, set[tuple[str, str]]] = {"avoid": set(), "allow": set()}
     if left and re.fullmatch(r"\d{1,6}", left[0]):
         interval = int(left.pop(0)) / 100
     while left:
         key = left.pop(0).lower()
         value = left.pop(0) if left else ""
-        if key in ("interval", *_NUMBERS):
+        if key in lists:
+            vertices, depth = (left.pop(0) if left else "" for _ in range(2))
+            if value.lower() not in _COLOURS or not re.fullmatch(r"\d{1,6}", depth):
+                return f"syntax error: {key} needs a colour, vertices and a depth"
+            lists[key] |= {(value[0].lower(), one) for one in vertices.upper().split(",")}
+        elif key in ("interval", *_NUMBERS):
             if not re.fullmatch(r"\d{1,6}", value):
                 return f"syntax error: {key} needs a whole number"
             if key == "interval":
@@ -68,14 +90,16 @@ def read_request(command: str, words: Sequence[str]) -> AnalysisRequest | str:
             root = root or (key == "rootinfo" and value.lower() == "true")
         else:
             return f"syntax error: {key[:30]} is not understood"
-    return AnalysisRequest(colour, interval, most, command.startswith("lz-"), root)
+    leela = command.startswith("lz-")
+    avoid, allow = (frozenset(lists[key]) for key in ("avoid", "allow"))
+    return AnalysisRequest(colour, interval, most, leela, root, avoid, allow)
 
 
 def report(state: State, thought: Thought, request: AnalysisRequest) -> str:
     """One line about the moves of a position, best first."""
+    found = [one for one in thought.candidates if may_be(state, one.action, request)]
     parts = [
-        _move(state, one, order, request.leela)
-        for order, one in enumerate(thought.candidates[: request.most])
+        _move(state, one, order, request.leela) for order, one in enumerate(found[: request.most])
     ]
     if request.root:
         share = _share(thought.value)

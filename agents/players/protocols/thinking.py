@@ -24,8 +24,8 @@ _RATE_SHARE = (
     0.95  # of the simulations that fit into a time: the rest of the clock is for surprises
 )
 _ATTEMPTS = 4  # searches of one move whose budget was far too small for its time
-_ARENA = 1 << 31  # bytes of a tree that grows without a limit ...
-_NODE, _EDGE = 64, 40  # ... and what a position and a legal move take in it
+MEMORY = 2048  # MiB of a tree that grows without a limit ...
+_NODE, _EDGE = 64, 40  # ... and bytes that a position and a legal move take in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +101,17 @@ class Thinker:
     Args:
         player: Whoever is to move.
         game: The game.
+        memory: MiB that a tree may take.
 
     Attributes:
         simulations: Of a move without limits; None: what the player thinks with.
+        evenly: Is every search to grow evenly, as an analysis does, whatever its limits? Players
+            otherwise halve the moves that they look at, which needs a known end.
     """
 
-    def __init__(self, player: Player, game: NativeGame) -> None:
-        self.player, self.game = player, game
+    def __init__(self, player: Player, game: NativeGame, *, memory: int = MEMORY) -> None:
+        self.player, self.game, self.memory = player, game, memory
+        self.evenly = False
         self.simulations: int | None = None
         self._searching: SearchPlayer | None = None
         self._growing: SearchPlayer | None = None
@@ -128,12 +132,23 @@ class Thinker:
             self._growing = SearchPlayer(game, steady, evaluator, name=player.name)
 
     @property
+    def searches(self) -> bool:
+        """Whether the player searches, so that limits and memory mean something."""
+        return self._searching is not None
+
+    @property
     def most_simulations(self) -> int:
         """Of a search without a limit: what its tree has room for."""
         game = self.game
         moves = max(len(game.initial_state().legal_actions), game.max_legal // 4)
         node = _NODE + game.state_size + _EDGE * moves
-        return min(MAX_SIMULATIONS, max(1000, _ARENA // node))
+        return min(MAX_SIMULATIONS, max(1000, (self.memory << 20) // node))
+
+    @property
+    def usual_simulations(self) -> int:
+        """Of a move without limits; 0: the player does not search."""
+        config = self.player.config if isinstance(self.player, SearchPlayer) else None
+        return self.simulations or (0 if config is None else config.num_simulations)
 
     def new_game(self) -> None:
         """Forgets the trees of the game before."""
@@ -174,9 +189,11 @@ class Thinker:
                 return True
             return watch is not None and watch(lambda: thought(now()))
 
-        if limits.endless or limits.depth is not None:
+        if limits.endless or limits.depth is not None or self.evenly:
             assert self._growing is not None
             most = limits.simulations or self.most_simulations
+            if not limits.any:  # as many as a move usually has
+                most = self.usual_simulations or most
             return thought(self._growing.search(batch, num_simulations=most, watch=look))
         if limits.seconds is None:
             return thought(self._search(batch, limits.simulations, look))

@@ -27,7 +27,13 @@ from playout.agents.players.protocols.moves import (
     read_position,
     variant_of,
 )
-from playout.agents.players.protocols.thinking import Candidate, Limits, Thinker, Thought
+from playout.agents.players.protocols.thinking import (
+    MEMORY,
+    Candidate,
+    Limits,
+    Thinker,
+    Thought,
+)
 from playout.envs.checks.counts import perft
 from playout.envs.core.game import NativeGame, State
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
@@ -53,12 +59,14 @@ class Option:
     """A setting that a GUI may change, as "setoption" names it."""
 
     kind: str
-    default: int | bool | str
+    default: int | bool | str = ""
     low: int = 0
     high: int = 0
 
     def line(self, name: str) -> str:
         """How it is offered."""
+        if self.kind == "button":
+            return f"option name {name} type button"
         default = str(self.default).lower() if self.kind == "check" else self.default
         ends = f" min {self.low} max {self.high}" if self.kind == "spin" else ""
         choice = f" var {default}" if self.kind == "combo" else ""
@@ -94,14 +102,20 @@ class UciEngine:
         self._with_threads = with_threads
         self._begin(game.initial_state())
         self._pondering: list[str] | None = None
-        most = self.thinker.most_simulations
         self.options: dict[str, Option] = {
             "MultiPV": Option("spin", 1, 1, 256),
-            "Simulations": Option("spin", 0, 0, most),
-            "Threads": Option("spin", 1, 1, 256),
             "Move Overhead": Option("spin", round(1000 * MARGIN), 0, 10_000),
             "UCI_ShowWDL": Option("check", False),
         }
+        if self.thinker.searches:
+            self.options |= {
+                "Hash": Option("spin", MEMORY, 1, 1 << 20),
+                "Clear Hash": Option("button"),
+                "Simulations": Option("spin", 0, 0, self.thinker.most_simulations),
+                "UCI_AnalyseMode": Option("check", False),
+            }
+            if with_threads is not None:
+                self.options["Threads"] = Option("spin", 1, 1, 256)
         if game.name != "chess":
             self.options["UCI_Variant"] = Option("combo", variant_of(game))
         self.values = {name: option.default for name, option in self.options.items()}
@@ -160,14 +174,18 @@ class UciEngine:
             if text.lower() not in ("true", "false"):
                 raise ConfigError(f"{name} must be true or false, not {text[:40]!r}")
             self.values[name] = text.lower() == "true"
+        elif option.kind == "button":
+            self.thinker.new_game()
         elif text.lower() != str(option.default).lower():
             raise ConfigError(f"{name} can only be {option.default}: this is an engine for it")
-        if name == "Simulations":
-            self.thinker.simulations = int(self.values[name]) or None
-        elif name == "Threads" and self._with_threads is not None:
-            simulations = self.thinker.simulations
-            self.thinker = Thinker(self._with_threads(int(self.values[name])), self.game)
-            self.thinker.simulations = simulations
+        if name in ("Hash", "Threads"):
+            player = self.thinker.player
+            if name == "Threads" and self._with_threads is not None:
+                player = self._with_threads(int(self.values[name]))
+            self.thinker = Thinker(player, self.game, memory=int(self.values["Hash"]))
+        if self.thinker.searches:
+            self.thinker.simulations = int(self.values["Simulations"]) or None
+            self.thinker.evenly = bool(self.values["UCI_AnalyseMode"])
 
     def _begin(self, state: State) -> None:
         self.state, self.moves = state, list[int]()

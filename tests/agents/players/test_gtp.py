@@ -150,7 +150,7 @@ def test_a_move_can_be_made_while_its_search_is_shown(command):
         ("lz-analyze b fast", "fast is not understood"),
         ("kata-analyze interval x", "interval needs a whole number"),
         ("kata-analyze ownership 3", "true or false"),
-        ("kata-analyze avoid b A1 5", "avoid is not understood"),
+        ("kata-analyze noise 5", "noise is not understood"),
         ("kata-analyze w", "it is b's turn"),
         ("komi", "a number expected"),
         ("komi seven", "not a number"),

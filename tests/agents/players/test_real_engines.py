@@ -121,7 +121,8 @@ def test_python_chess_drives_our_engine_as_any_other():
             assert ours.play(board, bounds).move in board.legal_moves
         with ours.analysis(board) as analysis:  # endless until it is left
             assert next(iter(analysis))["nodes"] > 0
-        ours.configure({"Simulations": 30, "Threads": 2})
+        assert {"Hash", "Clear Hash", "UCI_AnalyseMode"} <= set(ours.options)
+        ours.configure({"Simulations": 30, "Threads": 2, "Hash": 64, "Clear Hash": None})
         assert ours.play(board, limit(), info=engine.INFO_ALL).info["nodes"] == 30
         again = chess.Board()
         for text in ["g1f3", "g8f6", "f3g1", "f6g8"] * 2:  # a draw that nobody claims

@@ -131,7 +131,7 @@ def test_pondering_is_refused_and_nothing_is_lost(four):
         ("position startpos moves 0000", "move 1 (0000): there is no passing now"),
         ("position startpos moves 1 2 1 2 1 2 1 2", "move 8 (2): the game is over"),
         ("setoption Hash 3", "write it as"),
-        ("setoption name Hash value 3", "no such option: Hash"),
+        ("setoption name Hash value 3", "no such option: Hash"),  # greedy does not search
         ("setoption name MultiPV value 0", "from 1 to 256"),
         ("setoption name MultiPV value many", "whole number"),
         ("setoption name UCI_ShowWDL value 1", "true or false"),
@@ -216,3 +216,60 @@ def test_the_command_speaks_uci(monkeypatch, capsys):
     assert re.search(r"uciok\ninfo .*\nbestmove \d\n$", capsys.readouterr().out)
     with pytest.raises(SystemExit):
         main(["engine", "uct:10", "--protocol", "xboard"])
+
+
+def test_only_options_that_do_something_are_offered(four):
+    def names(spec, **options):
+        said = talk(UciEngine(make_player(spec, four), four, **options), "uci")
+        return {re.match(r"option name (.+) type", line)[1] for line in said if "type" in line}
+
+    plain = {"MultiPV", "Move Overhead", "UCI_ShowWDL", "UCI_Variant"}
+    searching = plain | {"Hash", "Clear Hash", "Simulations", "UCI_AnalyseMode"}
+    assert names("greedy") == plain
+    assert names("uct:50") == searching
+    asked = []
+
+    def with_threads(count):
+        asked.append(count)
+        return make_player("uct:60", four)
+
+    assert names("uct:50", with_threads=with_threads) == searching | {"Threads"}
+    engine = UciEngine(make_player("uct:50", four), four, with_threads=with_threads)
+    lines = (
+        "Hash value 1",
+        "Simulations value 90",
+        "Threads value 2",
+        "UCI_AnalyseMode value true",
+    )
+    assert not talk(engine, *(f"setoption name {line}" for line in lines))
+    assert asked == [2] and engine.thinker.memory == 1  # what was set before stays
+    assert engine.thinker.evenly and engine.thinker.player.config.num_simulations == 60
+    assert "nodes 90" in talk(engine, "go")[-2]
+
+
+def test_memory_bounds_the_tree_and_can_be_cleared(four):
+    engine = UciEngine(make_player("uct:50", four), four)
+    most = engine.thinker.most_simulations
+    assert talk(engine, "setoption name Hash value 0") == [
+        "info string Hash must be from 1 to 1048576, not 0"
+    ]
+    talk(engine, "setoption name hash value 1")
+    small = engine.thinker.most_simulations
+    assert 1000 <= small < most
+    assert f"nodes {small} " in talk(engine, f"go nodes {10 * small}")[-2]
+    talk(engine, "position startpos moves 4", "go nodes 300", "position startpos moves 4 4")
+    searching = engine.thinker._searching
+    assert searching._search is not None
+    talk(engine, "setoption name Clear Hash")
+    assert searching._search is None
+
+
+def test_an_analysis_looks_at_all_moves_evenly_within_the_same_limits(four):
+    def seen(*lines):
+        engine = UciEngine(make_player("uct:200", four), four)
+        talk(engine, "setoption name MultiPV value 7", *lines)
+        said = talk(engine, "go nodes 400")
+        return said[-1], [line for line in said if "multipv" in line]
+
+    assert len(seen("setoption name UCI_AnalyseMode value true")[1]) == 7
+    assert seen()[0].startswith("bestmove")
