@@ -2,15 +2,20 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import playout
 import pytest
 import torch
 from playout.agents.networks.boards.registry import new_network
+from playout.agents.networks.policy import Minibatch
 from playout.agents.rating.ratings import Result, rate
-from playout.benchmarks.studies.games import meetings
+from playout.agents.runs.metrics.log import read_rows
+from playout.benchmarks.studies.games import alphago, meetings
 from playout.benchmarks.studies.games import selfplay_options as options
+from playout.benchmarks.studies.games.alphago_training import three_steps
+from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.errors import ConfigError
 
@@ -111,3 +116,61 @@ def test_options_are_trained_rated_and_written_on_a_page(tmp_path):
     assert (tmp_path / "options.png").stat().st_size > 5000
     # Three settings of two seeds: all of the preset's pairs, and no pair of the two options.
     assert len((tmp_path / "matches.jsonl").read_text().splitlines()) == 9
+
+
+def test_a_board_network_is_reinforced_against_its_past_without_search(tmp_path):
+    game = playout.game("tic_tac_toe")
+    net = new_network(game, "8x1", seed=0)
+    policy = BoardPolicy(net)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    options = {"num_envs": 16, "num_steps": 16, "minibatch_size": 64, "num_epochs": 1}
+    playout.ppo(
+        game, policy=policy, run=tmp_path / "run", quiet=True, self_play=True, threads=1, seed=0,
+        total_timesteps=2048, learning_rate=3e-3, gamma=1.0, eval_every=8, **options,
+    )  # fmt: skip
+    last = [*read_rows(tmp_path / "run")][-1]
+    assert last["selfplay/pool_size"] > 1  # past versions of it were opponents
+    changed = {name for name, old in before.items() if not torch.equal(old, net.state_dict()[name])}
+    statistics = {name for name, _ in net.named_buffers()}
+    assert changed and not changed & statistics
+    # What was sampled and what is learned from are the same function.
+    obs = torch.from_numpy(game.batch(3).observe())
+    mask = torch.ones(3, game.num_actions)
+    step = policy.step(obs, None, mask, generator=torch.Generator().manual_seed(1))
+    batch = Minibatch(obs, step.action, step.logprob, *(4 * [step.value]),
+                      action_mask=mask)  # fmt: skip
+    logprobs, _, values = policy.evaluate(batch)
+    assert torch.allclose(logprobs, step.logprob) and torch.allclose(values, step.value)
+
+
+def test_three_steps_and_one_are_trained_rated_and_drawn(tmp_path, capsys):
+    small = {"steps": 2, "batch_size": 16}
+    form = replace(
+        alphago.QUICK, game="tic_tac_toe", games=40, size="4x1", epochs=0.2, learning=small,
+        teacher=("uct:20", "uct:10"), simulations=2, matches=2, snapshots=1,
+        reinforce=alphago.QUICK.reinforce
+        | {"total_timesteps": 256, "num_envs": 8, "num_steps": 16, "minibatch_size": 64},
+        zero=small | {"updates": 3, "evaluations": 64, "num_trees": 4, "warmup_positions": 16},
+    )  # fmt: skip
+    assert alphago.main(True, 0, tmp_path, form) == 0
+    rows, anchors = alphago.measured(tmp_path, replace(form, files=records_in(tmp_path)))
+    assert [row["step"] for row in rows if row["part"]][-3:] == list(alphago.STEPS)
+    for way in alphago.NAMES:
+        minutes = [row["minutes"] for row in rows if row["way"] == way]
+        assert minutes == sorted(minutes) and len(minutes) > 2
+    assert anchors == {"random": 0.0}
+    assert all(0 <= row["accuracy"] <= 1 and 0 <= row["error"] <= 1 for row in rows)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert "value" in (tmp_path / "index.html").read_text()
+    claims = alphago.claims_of(rows, form)
+    assert len(claims) == 12 and {claim["column"] for claim in claims} == {
+        "Elo above random play", "recorded moves foretold", "error of outcomes"
+    }  # fmt: skip
+    # Nothing is made twice.
+    capsys.readouterr()
+    three_steps(tmp_path, replace(form, files=records_in(tmp_path)), 0)
+    assert capsys.readouterr().out.count("kept from before") == 3
+
+
+def records_in(folder):
+    return tuple(str(path) for path in sorted((folder / "records").glob("part-*.jsonl")))

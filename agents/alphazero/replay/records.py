@@ -22,6 +22,7 @@ from playout.agents.alphazero.learner import Learner, mean_metrics
 from playout.agents.alphazero.replay import CompactReplay, Examples, Finals, Moves
 from playout.agents.alphazero.replay.examples import values_per_position
 from playout.agents.alphazero.replay.policies import Policies, action_dtype
+from playout.agents.runs import ranks
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.envs.records import files
 from playout.envs.records.json_lines import GameRecord
@@ -277,6 +278,8 @@ class RecordedStart:
                     f"{', '.join(config.records)}: not the games that the run began with"
                 )
             self._digest = self._found.digest
+            # Machines may have other files under one name.
+            ranks.agree("the games of --records", self._digest)
         return self._found
 
     @property

@@ -5,6 +5,7 @@ rollout, ratings) and evaluation against fixed players. For native games and Pet
 environments. Leaves out self-play by search (agents/alphazero).
 """
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -277,6 +278,8 @@ def make_self_play(
         raise
 
     def build() -> Policy:
+        if policy is not None:  # a past version of it is of its class
+            return copy.deepcopy(learned)
         return build_policy(
             games.observation_space,
             games.action_space,

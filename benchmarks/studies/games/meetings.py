@@ -25,7 +25,7 @@ from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.networks.boards.network import BoardNetwork
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.load import load_player, make_player
-from playout.agents.players.player import Player
+from playout.agents.players.player import Player, close
 from playout.agents.rating.arena import play_match
 from playout.agents.rating.ratings import Ratings, Result
 from playout.agents.runs.checkpoint import tensor_file
@@ -76,12 +76,18 @@ class Entrant:
         return player  # type: ignore[no-any-return]
 
 
-def write_network(net: BoardNetwork, path: Path) -> None:
-    """Writes a snapshot: the weights as safetensors, with what they are weights of."""
+def write_network(net: BoardNetwork, path: Path, **about: float) -> None:
+    """Writes a snapshot: the weights as safetensors, with what they are weights of, and numbers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(net.config.to_dict())
+    text = {"network": json.dumps(net.config.to_dict()), "about": json.dumps(about)}
     weights = {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
-    tensor_file.save(path, weights, {"network": text})
+    tensor_file.save(path, weights, text)
+
+
+def about(path: Path) -> dict[str, float]:
+    """The numbers that a snapshot was written with."""
+    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        return dict(json.loads(file.metadata()["about"]))
 
 
 def read_network(path: Path) -> BoardNetwork:
@@ -100,9 +106,7 @@ def play(game: str, a: Entrant, b: Entrant, games: int) -> list[Result]:
         return play_match(players[0], players[1], game, games, seed=SEED).results()
     finally:
         for player in players:
-            close = getattr(player, "close", None)  # of another program
-            if close is not None:
-                close()
+            close(player)
 
 
 def meet(
