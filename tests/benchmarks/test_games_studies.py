@@ -2,6 +2,8 @@
 
 import math
 import statistics
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,26 @@ from playout.benchmarks.studies.games.alphago_training import three_steps
 from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.errors import ConfigError
+
+
+@contextmanager
+def beside_none(function, cases, **options):
+    """What `cases.beside` gives, done by this process: autograd allows no forks after its use."""
+    done = []
+    for case in cases:
+        future = Future()
+        future.set_result(function(*case))
+        done.append(future)
+    yield done
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Studies do all by themselves."""
+    monkeypatch.setattr(meetings, "beside", beside_none)
+    for module in (alphago, options):
+        one_by_one = lambda function, cases: [function(*case) for case in cases]  # noqa: E731
+        monkeypatch.setattr(module, "side_by_side", one_by_one)
 
 
 def test_both_sides_of_an_option_differ_in_it_alone():
@@ -70,7 +92,7 @@ def test_a_difference_has_the_interval_of_games_or_of_seeds_whichever_is_wider()
     assert high - mean == pytest.approx(12.706 * spread, rel=0.05)
 
 
-def test_pairs_that_have_met_are_not_played_again(tmp_path, monkeypatch, capsys):
+def test_pairs_that_have_met_are_not_played_again(tmp_path, monkeypatch, capsys, in_this_process):
     game = playout.game("tic_tac_toe")
     for seed in (0, 1):
         write_network(new_network(game, "4x1", seed=seed), tmp_path / f"net-{seed}.safetensors")
@@ -105,7 +127,7 @@ def test_a_snapshot_is_the_network_that_was_written(tmp_path):
             assert torch.equal(ours, theirs)
 
 
-def test_options_are_trained_rated_and_written_on_a_page(tmp_path):
+def test_options_are_trained_rated_and_written_on_a_page(tmp_path, in_this_process):
     length = {"updates": 1, "evaluations": 64, "steps": 1, "batch_size": 8, "num_trees": 4}
     length |= {"learning_rate": 0.02, "warmup_positions": 8, "size": "4x1"}
     form = options.Form("tic_tac_toe", length, simulations=2, games=4)
@@ -143,7 +165,7 @@ def test_a_board_network_is_reinforced_against_its_past_without_search(tmp_path)
     assert torch.allclose(logprobs, step.logprob) and torch.allclose(values, step.value)
 
 
-def test_three_steps_and_one_are_trained_rated_and_drawn(tmp_path, capsys):
+def test_three_steps_and_one_are_trained_rated_and_drawn(tmp_path, capsys, in_this_process):
     small = {"steps": 2, "batch_size": 16}
     form = replace(
         alphago.QUICK, game="tic_tac_toe", games=40, size="4x1", epochs=0.2, learning=small,
