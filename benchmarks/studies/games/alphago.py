@@ -29,7 +29,7 @@ from playout.benchmarks.studies.games.alphago_training import STEPS, Form, recor
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, Entrant, about, meet, read_network
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import RESULTS, write_result
-from playout.errors import ConfigError
+from playout.errors import ConfigError, PlayoutError
 
 COMMAND = "python -m playout.benchmarks.studies.games.alphago"
 NAMES = {"zero": "AlphaGo Zero's one step", "alphago": "AlphaGo's three steps"}
@@ -41,7 +41,7 @@ _PPO = {"gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.003, "num_epochs": 2, "c
 FULL = Form(
     "go(size=9)",
     (GNU_GO.format(level=10), GNU_GO.format(level=8)),
-    2000,
+    600,
     "small",
     epochs=8.0,
     learning={"steps": 32, "batch_size": 256},
@@ -216,7 +216,7 @@ def main(
         f"Matches have {form.simulations} simulations a move and {form.matches} games a pair. The "
         "time that recorded games took is not counted. The reinforced policy is moved by PPO "
         "without any search; the third step begins with the network of the first, and learns "
-        "moves and results of games that the second's plays with itself."
+        "moves and results of the recorded games and of those that the second's plays with itself."
     )
     print(f"wrote {page.write(folder)}")
     if not quick:
@@ -266,4 +266,7 @@ if __name__ == "__main__":
         zero={"minutes": given.minutes} if given.minutes else form.zero,
         reinforce=form.reinforce | ({"total_timesteps": given.moves} if given.moves else {}),
     )
-    raise SystemExit(main(given.quick, given.seed, given.folder, form))
+    try:
+        main(given.quick, given.seed, given.folder, form)
+    except PlayoutError as error:
+        parser.error(str(error))

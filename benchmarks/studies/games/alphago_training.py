@@ -1,9 +1,10 @@
 """AlphaGo's three steps and AlphaGo Zero's one, as runs with snapshots of their networks.
 
 AlphaGo (Silver et al. 2016): a network learns the moves and results of recorded games; its policy
-is reinforced without search against a pool of its past; the network learns the games which that
-policy plays with itself. AlphaGo Zero (Silver et al. 2017): self-play with search from nothing.
-Whatever was stopped goes on. Left out: the sizes, and what is measured (alphago.py).
+is reinforced without search against a pool of its past; values are learned from games which that
+policy plays with itself. Here one network has policy and value, so that in the third step it goes
+on to see the recorded games as well. AlphaGo Zero (Silver et al. 2017): self-play with search from
+nothing. Whatever was stopped goes on. Left out: sizes, and what is measured (alphago.py).
 """
 
 from __future__ import annotations
@@ -159,7 +160,8 @@ def three_steps(folder: Path, form: Form, seed: int) -> None:
     own = folder / "records" / f"policy-{policy.id}.jsonl"
     if not own.is_file():
         games_of_policy(second.last(), form, own)
-    learn_records(folder, STEPS[2], form, [str(own)], seed=seed, init=first)
+    # The recorded games come first: so the same ones of them are held out.
+    learn_records(folder, STEPS[2], form, [*form.files, str(own)], seed=seed, init=first)
 
 
 def one_step(folder: Path, form: Form, seed: int) -> None:

@@ -29,7 +29,7 @@ from playout.benchmarks.studies.games.meetings import Entrant, difference, meet
 from playout.benchmarks.studies.page import Page
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.envs.core.game import NativeGame
-from playout.errors import ConfigError
+from playout.errors import ConfigError, PlayoutError
 
 COMMAND = "python -m playout.benchmarks.studies.games.selfplay_options"
 PRESET = "the preset"
@@ -92,7 +92,7 @@ FULL = Form(
 )  # fmt: skip
 QUICK = Form(
     "go(size=4)",
-    {"updates": 5, "evaluations": 768, "steps": 4, "batch_size": 32, "num_trees": 16,
+    {"updates": 10, "evaluations": 768, "steps": 4, "batch_size": 32, "num_trees": 16,
      "learning_rate": 0.02, "warmup_positions": 64, "min_window": 1000, "size": "8x2"},
     simulations=8,
     games=20,
@@ -347,17 +347,13 @@ if __name__ == "__main__":
         length = {"minutes": given.minutes, "size": length["size"]}
     elif given.updates:
         length["updates"] = given.updates
-    raise SystemExit(
-        main(
-            given.quick,
-            tuple(given.seeds),
-            given.folder,
-            tuple(given.options),
-            Form(
-                given.game or base.game,
-                length,
-                given.simulations or base.simulations,
-                given.games or base.games,
-            ),
-        )
+    form = Form(
+        given.game or base.game,
+        length,
+        given.simulations or base.simulations,
+        given.games or base.games,
     )
+    try:
+        main(given.quick, tuple(given.seeds), given.folder, tuple(given.options), form)
+    except PlayoutError as error:
+        parser.error(str(error))
