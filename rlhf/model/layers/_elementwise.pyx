@@ -1,6 +1,6 @@
 """Element-wise layers on tensors' memory, cut among threads; arithmetic of _elementwise.h, lm_head.h.
 
-Addresses come from layers.py, which has made sure of types, shapes and contiguity, and says how
+Addresses come from elementwise.py, which has made sure of types, shapes and contiguity, and says how
 many threads of torch's team share the rows. Every row is computed alone: results do not depend on
 the cut.
 """
