@@ -48,6 +48,8 @@ class GameData:
     """Whole games, for the later turns of episodes."""
     early: float = 0.03
     """Share of positions from the first plies, which take longest to solve."""
+    sights: int = 0
+    """Positions with what two plies show."""
 
 
 def write_data(
@@ -60,7 +62,7 @@ def write_data(
     threads: int,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Write records.jsonl, demonstrations.jsonl and tasks.jsonl, those that are not there yet.
+    """Write records, tactics, demonstrations and tasks, those that are not there yet.
 
     Args:
         folder: Where to.
@@ -82,13 +84,17 @@ def write_data(
         referee: Referee | None = Referee(game, threads=threads)
     except ConfigError:
         referee = None
+    shown = Demonstrator(prompt, referee, seed)
+    if size.sights and shown.tells:
+        seen = find_positions(game, size.sights, "train", seed=seed + 7)
+        _write(folder / "tactics.jsonl", list(shown.sights(seen.states)))
+        tell(f"{len(seen)} positions as two plies show them")
     learned = _positions(game, size, referee, seed)
     # A share of each part goes to either, in an order that mixes the parts.
     order = np.random.default_rng([seed, 41]).permutation(len(learned))
     count = round(len(learned) * size.demonstrations / (size.demonstrations + size.tasks))
     kinds = order[:count], order[count:]
     taught, tasks = (_rows(learned, kind) for kind in kinds)
-    shown = Demonstrator(prompt, referee, seed)
     rows = [*shown.single(taught, size.copies), *(played := shown.games(size.games))]
     _write(folder / "demonstrations.jsonl", rows)
     how = "solved" if referee is not None else f"searched with {SEARCH} simulations"

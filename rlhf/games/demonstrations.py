@@ -36,6 +36,12 @@ def told_outcomes(outcomes: NDArray[np.int8]) -> str:
     return "".join(_MARKS[int(outcome)] for outcome in outcomes)
 
 
+def _told(proofs: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Outcomes as answers tell them, of a prover that may have given up: as draws."""
+    found = np.where(proofs == ILLEGAL, -2, np.where(proofs == GIVEN_UP, 0, proofs))
+    return found.astype(np.int8)
+
+
 def can_tell(game: NativeGame) -> bool:
     """Whether outcomes of all moves can be told: there is a solver, and moves are not too many."""
     try:
@@ -105,6 +111,20 @@ class Demonstrator:
                     led[moved[kinds[row]]] = outcomes[row]
                 yield self._row([self.prompt(state), self.answer(state, action, led)], 0)
 
+    def sights(self, states: StateBatch) -> Iterator[dict[str, object]]:
+        """Positions with what two plies show, unknown moves as draws: costs no solver.
+
+        What wins at once and what lets the other side do so is told by a few cells each, so that a
+        model soon learns to read boards by it, and has then only to look further.
+        """
+        rng = np.random.default_rng([self.seed, 53])
+        found = _told(Lookahead(states.game, 2).prove(states.data))
+        best = found == found.max(axis=1, keepdims=True)
+        chosen = np.where(best, rng.random(best.shape), -1.0).argmax(axis=1)
+        for row, state in enumerate(states):
+            answer = self.answer(state, int(chosen[row]), found[row])
+            yield self._row([self.prompt(state), answer], 0)
+
     def games(self, count: int) -> list[dict[str, object]]:
         """Later turns of about `count` games, fewer where they are all short.
 
@@ -167,8 +187,7 @@ class Demonstrator:
         (places,) = np.nonzero(rows)
         found = np.full((len(states), states.game.num_actions), -2, np.int8)
         if len(places):
-            seen = Lookahead(states.game, 1).prove(states[places].data)
-            found[places] = np.where(seen == ILLEGAL, -2, np.where(seen == GIVEN_UP, 0, seen))
+            found[places] = _told(Lookahead(states.game, 1).prove(states[places].data))
         return found
 
     def _play_well(

@@ -1,9 +1,10 @@
 """The recipe: a language policy learns a game from nothing, stage after stage, each in its folder.
 
-pretrain on records of random games; sft on moves of the solver (or of a search); grpo on verified
-reward, one move at a time; rlhf (PPO) in whole games against an opponent. After each stage the
-policy is measured on positions that nothing was learned from and in games. A finished stage is not
-run again, an unfinished one is continued. Stages are the commands of the same names.
+pretrain on records of random games; tactics, which is sft on what two plies show; sft on moves of
+the solver (or of a search); grpo on verified reward, one move at a time; rlhf (PPO) in whole games
+against an opponent. After each stage the policy is measured on positions that nothing was learned
+from and in games. A finished stage is not run again, an unfinished one is continued. Stages are
+commands, of the same names but for tactics.
 """
 
 import dataclasses
@@ -42,7 +43,9 @@ from playout.rlhf.stages.sizes import recipe
 
 __all__ = ["SIZES", "GamesRecipe", "check_recipe", "shown_options"]
 
-STAGES = ("pretrain", "sft", "grpo", "rlhf")
+STAGES = ("pretrain", "tactics", "sft", "grpo", "rlhf")
+_COMMANDS = {"tactics": "sft"}
+_SKIPPED = ("pretrain", "tactics", "grpo", "rlhf")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +67,16 @@ class GamesSize:
 
 
 SIZES = {
-    "tiny": GamesSize(GameData(12_000, 12_000, 6, 3_000, 1_000), 4e-3, 2e-4, 5e-5, 40),
+    "tiny": GamesSize(
+        GameData(12_000, 12_000, 6, 3_000, 1_000, sights=16_000), 4e-3, 2e-4, 5e-5, 40
+    ),
     "small": GamesSize(
-        GameData(30_000, 100_000, 3, 16_000, 3_000, 0.12), 3e-3, 1e-4, 3e-5, 100, batch=128
+        GameData(30_000, 100_000, 3, 16_000, 3_000, 0.12, sights=80_000),
+        3e-3,
+        1e-4,
+        3e-5,
+        100,
+        batch=128,
     ),
     "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
@@ -78,9 +88,9 @@ def check_recipe(game: NativeGame, *, base: str, opponent: str, skip: tuple[str,
     Raises:
         PlayoutError: There is no such model, opponent or stage.
     """
-    refused = sorted(set(skip) - {"pretrain", "grpo", "rlhf"})
+    refused = sorted(set(skip) - {*_SKIPPED})
     if refused:
-        raise ConfigError(f"the stage {refused[0]} cannot be skipped; pretrain, grpo, rlhf can")
+        raise ConfigError(f"the stage {refused[0]} cannot be skipped; {', '.join(_SKIPPED)} can")
     if base:
         model_folder(base)
     if "rlhf" not in skip:
@@ -133,6 +143,8 @@ class GamesRecipe:
         self.shown = stored_options(run.config)
         self.prompt = GameOptions.of(read_options(self.shown)).prompt(game)
         self.stages = [stage for stage in STAGES if stage not in skip]
+        if not self.prompt.find and "tactics" in self.stages:
+            self.stages.remove("tactics")
         if base and "pretrain" in self.stages:
             self.stages.remove("pretrain")
         self.common = {
@@ -170,10 +182,12 @@ class GamesRecipe:
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
             return {"text": (files["records"],), **rate}
-        if stage == "sft":
+        if stage in ("tactics", "sft"):
             rate = {"learning_rate": size.sft_rate, "optimizer": self.optimizer}
-            much = {"batch": size.batch, "steps": self._steps()}
-            return {**base, **rate, **much, "data": files["demonstrations"]}
+            seen = stage == "tactics"
+            passes = {"epochs": 1.0} if seen else {"steps": self._steps()}
+            data = files["tactics" if seen else "demonstrations"]
+            return {**base, **rate, **passes, "batch": size.batch, "data": data}
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
@@ -198,7 +212,8 @@ class GamesRecipe:
 
     def _train(self, stage: str) -> None:
         given = {**self.common, **self._options(stage)}
-        run_stage(stage, self.folder(stage), self.machine, quiet=self.quiet, **given)
+        command, folder = _COMMANDS.get(stage, stage), self.folder(stage)
+        run_stage(command, folder, self.machine, quiet=self.quiet, **given)
 
     def player(self, stage: str) -> LanguageGamePlayer:
         """The policy that a stage has left, as a player."""
@@ -312,7 +327,7 @@ class GamesRecipe:
         return max(self.stages, key=lambda stage: _merit(self.measure(stage)["choosing"]))
 
 
-_FILES = ("records", "demonstrations", "tasks")
+_FILES = ("records", "tactics", "demonstrations", "tasks")
 
 
 def _merit(moves: dict[str, Any]) -> tuple[float, float]:

@@ -30,7 +30,7 @@ class Command(TrainingOptions):
     """Choose the steps of sft, by how fast pretraining went, so that all takes about so long; 0
     takes the size's. The number is kept in RUN/measured/plan.json."""
     skip: Annotated[tuple[str, ...], arg(metavar="STAGE", help_behavior_hint="")] = ()
-    """Stages to leave out: pretrain, grpo, rlhf."""
+    """Stages to leave out: pretrain, tactics, grpo, rlhf."""
 
 
 def main(command: Command) -> int:

@@ -26,7 +26,7 @@ GAME = find_game("tic_tac_toe")
 @pytest.fixture
 def micro(monkeypatch):
     """The smallest numbers that every stage can have."""
-    size = GamesSize(GameData(200, 60, 2, 20, 20), 1e-3, 1e-4, 1e-4, 2, ("random",))
+    size = GamesSize(GameData(200, 60, 2, 20, 20, sights=40), 1e-3, 1e-4, 1e-4, 2, ("random",))
     monkeypatch.setitem(recipe_module.SIZES, "tiny", size)
     numbers = Recipe(300, "games-tiny", 128, 2, 2, 0, 0, 1, 0, 1, 12, 3, 8)
     monkeypatch.setitem(sizes.GAME_RECIPES, "games-tiny", numbers)
@@ -42,9 +42,34 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
     prompt = GamePrompt(GAME, rules=False, find=True)
     said = []
     write_data(
-        tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1, tell=said.append
+        tmp_path,
+        GAME,
+        prompt,
+        GameData(100, 80, 3, 30, 40, sights=50),
+        seed=1,
+        threads=1,
+        tell=said.append,
     )
     assert "demonstrations" in said[-1]
+    for row in map(json.loads, (tmp_path / "tactics.jsonl").open()):
+        state, (thought, move) = board(row["prompt"]), row["response"].split(" ")
+        seen = []
+        for action in range(9):
+            if action not in state.legal_actions:
+                seen.append(".")
+                continue
+            after = state.apply(action)
+            if after.is_terminal:
+                seen.append("+" if after.returns[state.to_play] > 0 else "=")
+                continue
+            replies = [after.apply(reply) for reply in after.legal_actions]
+            seen.append("-" if any(r.returns[after.to_play] > 0 for r in replies) else "=")
+        best = max(seen, key=".-=+".find)
+        assert seen[int(move) - 1] == best
+        if best == "+":  # then others are not looked into
+            thought, seen = ([mark == "+" for mark in marks] for marks in (thought, seen))
+        assert list(thought) == seen
+        assert not is_test(StateBatch.from_states([state])).any()
     rows = [json.loads(line) for line in (tmp_path / "demonstrations.jsonl").open()]
     solved = read_positions(GAME, str(tmp_path / "tasks.jsonl"))
     assert solved.outcomes is not None and not is_test(solved.states).any()
@@ -96,16 +121,22 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     begin = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--run", run]
     assert main(begin) == 0
     said = capsys.readouterr().out
-    assert "rlhf (4 of 4)" in said and "keep the outcome" in said and "Elo" in said
+    assert (
+        "tactics (2 of 5)" in said
+        and "rlhf (5 of 5)" in said
+        and "keep the outcome" in said
+        and "Elo" in said
+    )
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "legal answers in later turns" in said and "later turns, sampled" in page
     assert "Whole games" in page and "nothing was learned from" in page
     found = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
-    assert [one["stage"] for one in found["measured"]] == ["pretrain", "sft", "grpo", "rlhf"]
+    stages = ["pretrain", "tactics", "sft", "grpo", "rlhf"]
+    assert [one["stage"] for one in found["measured"]] == stages
     options = RunDir.open(tmp_path / "run").config["env_options"]
     assert options == "rules=false,find=true"
     assert main(begin) == 0
-    assert "rlhf (4 of 4): done before" in capsys.readouterr().out
+    assert "rlhf (5 of 5): done before" in capsys.readouterr().out
     assert main(["match", run, "random", "--games", "4", "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "tic_tac_toe" in said and "were no legal moves" in said
