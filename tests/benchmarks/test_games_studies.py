@@ -155,7 +155,8 @@ def test_a_board_network_is_reinforced_against_its_past_without_search(tmp_path)
     changed = {name for name, old in before.items() if not torch.equal(old, net.state_dict()[name])}
     statistics = {name for name, _ in net.named_buffers()}
     assert changed and not changed & statistics
-    # What was sampled and what is learned from are the same function.
+    # What was sampled and what is learned from are the same function, whoever calls `train`.
+    assert not policy.train().net.training
     obs = torch.from_numpy(game.batch(3).observe())
     mask = torch.ones(3, game.num_actions)
     step = policy.step(obs, None, mask, generator=torch.Generator().manual_seed(1))
