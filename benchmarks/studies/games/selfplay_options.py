@@ -87,7 +87,7 @@ class Form:
 # Whatever follows from how many positions an update has is said, since options change that.
 FULL = Form(
     "go(size=7)",
-    {"updates": 100, "evaluations": 16384, "steps": 32, "batch_size": 256, "num_trees": 128,
+    {"updates": 200, "evaluations": 16384, "steps": 32, "batch_size": 256, "num_trees": 128,
      "learning_rate": 0.02, "warmup_positions": 1024, "size": "small"},
 )  # fmt: skip
 QUICK = Form(
