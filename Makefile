@@ -5,7 +5,7 @@ PEERS ?= .venv-peers
 BIN = $(VENV)/bin
 # Without the frame of warnings that setuptools prints at every editable installation.
 INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
-NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.h")
+NATIVE = $(shell find envs mcts agents rlhf benchmarks -name "*.pyx" -o -name "*.pxd" -o -name "*.h")
 
 .PHONY: help demo test test-peers lint packages wheels sanitize bench clean
 
