@@ -39,6 +39,7 @@ class MuonAdam:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-5,
         weight_decay: float = 0.0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Set up.
 
@@ -49,12 +50,13 @@ class MuonAdam:
             betas: Of Adam.
             eps: Of Adam.
             weight_decay: Of both, decoupled.
+            dtype: In which Muon makes matrices orthogonal; that of the parameters if None.
         """
         matrices = {id(one) for one in inner}
         self.parameters = unique_parameters(parameters)
         mine = [one for one in self.parameters if id(one) in matrices]
         rest = [one for one in self.parameters if id(one) not in matrices]
-        self.muon = Muon(mine, lr=lr, weight_decay=weight_decay)
+        self.muon = Muon(mine, lr=lr, weight_decay=weight_decay, dtype=dtype)
         self.adam = Adam(rest, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     @property

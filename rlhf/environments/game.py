@@ -57,6 +57,9 @@ class GameOptions:
     """Begin prompts with sentences about the game."""
     goal: bool = True
     """With rules: say what wins, too, where the game says it."""
+    own: bool = False
+    """Show every player its own stones as the first player's, in games of two with a letter each: a
+    model then learns boards once, not once for each side."""
     find: bool = False
     """Take the last word of an answer that is a legal move, for policies that talk."""
     illegal: str = "loss"
@@ -124,7 +127,7 @@ class GameOptions:
 
     def prompt(self, game: NativeGame) -> GamePrompt:
         """How positions are shown."""
-        return GamePrompt(game, self.rules, self.legal_moves, self.find, self.goal)
+        return GamePrompt(game, self.rules, self.legal_moves, self.find, self.goal, self.own)
 
 
 _DEFAULTS: Any = GameOptions()

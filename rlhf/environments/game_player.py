@@ -55,6 +55,8 @@ class Settings:
     """With rules: say what wins, too, where the game says it."""
     legal_moves: bool = False
     """Name the legal moves in the prompt."""
+    own: bool = False
+    """Show every player its own stones as the first player's."""
     find: bool = False
     """Take the last word of an answer that is a legal move."""
 
@@ -119,7 +121,12 @@ class LanguageGamePlayer(RunPlayer):
         """How positions are shown and answers are read."""
         settings = self.settings
         return GamePrompt(
-            self.game, settings.rules, settings.legal_moves, settings.find, settings.goal
+            self.game,
+            settings.rules,
+            settings.legal_moves,
+            settings.find,
+            settings.goal,
+            settings.own,
         )
 
     def reset(self, seed: int) -> None:
@@ -318,7 +325,7 @@ def game_player(
         dtype: Of matrix products.
     """
     talks = tokenizer.template is not None
-    known = ("rules", "goal", "legal_moves", "find")
+    known = ("rules", "goal", "legal_moves", "own", "find")
     shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
     return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)

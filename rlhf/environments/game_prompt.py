@@ -85,6 +85,8 @@ class GamePrompt:
         find: Take an answer's last word that is a legal move, for policies that talk; else the
             whole answer must be a move, marks around it aside.
         goal: With `rules`: say what wins, too, where the game says it.
+        own: Show every player its own stones as the first player's, where two players have a
+            letter each; who moves is then said by number.
     """
 
     game: NativeGame
@@ -92,18 +94,34 @@ class GamePrompt:
     legal_moves: bool = False
     find: bool = False
     goal: bool = True
+    own: bool = False
 
     def __call__(self, state: State) -> str:
         """The prompt for the side to move; it ends where the move is to be written."""
         lines = [introduction(self.game, goal=self.goal)] if self.rules else []
-        lines += [state.view().strip("\n")]
+        names = self._own_names()
+        if lines and names:
+            lines[0] += f" The side to move is shown as {names[0]}."
+        lines += [self._board(state)]
         if self.legal_moves:
             lines.append(f"Legal moves: {' '.join(self.answers(state))}")
         return "\n".join([*lines, f"{self.side(state)}:"])
 
+    def _own_names(self) -> tuple[str, ...] | None:
+        names = marks(self.game) if self.own else None
+        return names if names is not None and len(names) == 2 else None
+
+    def _board(self, state: State) -> str:
+        """The board, in the letters of whoever is to move."""
+        text = state.view().strip("\n")
+        names = self._own_names() if state.to_play == 1 else None
+        if names is None:
+            return text
+        return text.translate(str.maketrans("".join(names), "".join(reversed(names))))
+
     def side(self, state: State) -> str:
         """Who is to move, such as "X to move"."""
-        names = marks(self.game)
+        names = None if self._own_names() else marks(self.game)
         if self.game.num_players == 1:
             return "Your move"
         player = state.to_play

@@ -28,7 +28,7 @@ def measure_episodes(player: LanguageGamePlayer, count: int) -> dict[str, Any]:
         `result`, the mean of the games from -1 to 1.
     """
     settings = player.settings
-    names = ("rules", "goal", "legal_moves", "find")
+    names = ("rules", "goal", "legal_moves", "own", "find")
     shown = {name: getattr(settings, name) for name in names}
     factory = make(str(player.game), {**shown, "mode": "game", "test_positions": count})
     evaluator = EpisodeEvaluator(

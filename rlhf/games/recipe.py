@@ -45,6 +45,8 @@ __all__ = ["SIZES", "GamesRecipe", "check_recipe", "shown_options"]
 
 STAGES = ("pretrain", "tactics", "sft", "grpo", "rlhf")
 _COMMANDS = {"tactics": "sft"}
+# Positions a step of tactics: what it takes to see a line of stones is steps rather than positions.
+_FEW = 16
 _SKIPPED = ("pretrain", "tactics", "grpo", "rlhf")
 
 
@@ -76,7 +78,6 @@ SIZES = {
         1e-4,
         3e-5,
         100,
-        batch=128,
     ),
     "smollm2": GamesSize(GameData(0, 8_000, 1, 2_000, 500), 2e-4, 5e-5, 2e-5, 20),
 }
@@ -104,7 +105,9 @@ def shown_options(game: NativeGame, *, rules: bool, base: str) -> str:
     that from. One that comes with words of its own answers in its own way.
     """
     shown = f"rules={str(rules or bool(base)).lower()}"
-    return shown if base or not can_tell(game) else f"{shown},find=true"
+    if base:
+        return shown
+    return f"{shown},own=true,find=true" if can_tell(game) else f"{shown},own=true"
 
 
 class GamesRecipe:
@@ -181,13 +184,14 @@ class GamesRecipe:
         env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
-            return {"text": (files["records"],), **rate}
+            return {"text": (files["records"],), **rate, "qk_norm": True, "rope_theta": 500.0}
         if stage in ("tactics", "sft"):
             rate = {"learning_rate": size.sft_rate, "optimizer": self.optimizer}
             seen = stage == "tactics"
             passes = {"epochs": 1.0} if seen else {"steps": self._steps()}
             data = files["tactics" if seen else "demonstrations"]
-            return {**base, **rate, **passes, "batch": size.batch, "data": data}
+            batch = _FEW if seen else size.batch
+            return {**base, **rate, **passes, "batch": batch, "data": data}
         if stage == "grpo":
             options = f"file={json.dumps(files['tasks'])}"
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
@@ -223,7 +227,7 @@ class GamesRecipe:
         settings = player.settings
         find = settings.find or prompt.find
         player.settings = dataclasses.replace(
-            settings, rules=prompt.rules, goal=prompt.goal, find=find
+            settings, rules=prompt.rules, goal=prompt.goal, own=prompt.own, find=find
         )
         player.name = stage
         return player

@@ -60,6 +60,11 @@ class ShapeOptions:
     """Tokens of the vocabulary that is learned."""
     context: int = 0
     """Longest text that the model reads, in tokens; rows are as long unless --length says less."""
+    qk_norm: bool = False
+    """Normalise every query and key head, as Qwen3 does: heads that look at fixed places, as boards
+    and tables ask for, come about sooner."""
+    rope_theta: float = 0.0
+    """Base of the rotary wavelengths; 0 takes 10000. Short texts are told apart better by less."""
     experts: int = 0
     """Mixture of so many experts in every layer; unless --intermediate-size gives their width, the
     chosen ones together cost a token what one feed-forward layer would."""
@@ -255,6 +260,8 @@ def _shape(command: Command, vocab_size: int, **tokens: int) -> TransformerConfi
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         head_dim=0,
+        rope_theta=command.rope_theta or sized.rope_theta,
+        **({"qk_norm": True, "model_type": "qwen3"} if command.qk_norm else {}),
         max_position_embeddings=command.context or sized.max_position_embeddings,
     )
 
@@ -274,6 +281,8 @@ def _check_shape(command: Command) -> None:
     if command.base and (given or command.tokenizer or command.encoder):
         also = (given or ["--tokenizer" if command.tokenizer else "--encoder"])[0]
         raise ConfigError(f"{also} shapes a new model; leave it out with --base")
+    if command.qk_norm and (command.encoder or command.experts):
+        raise ConfigError("--qk-norm is for decoders without experts")
     if command.active and not command.experts:
         raise ConfigError("--active chooses among experts; say how many there are: --experts 8")
     if command.sparsity and not command.base:

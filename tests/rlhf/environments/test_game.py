@@ -166,6 +166,19 @@ def test_marks_are_found_by_looking_at_the_boards_alone():
     assert marks(find_game("chess")) is None and marks(find_game("kuhn_poker")) is None
 
 
+def test_each_player_may_be_shown_its_own_stones_as_the_first_players():
+    shown = GamePrompt(TIC_TAC_TOE, rules=False, own=True)
+    first, second = (TIC_TAC_TOE.from_text(text) for text in ("X.O/.../...", "X.O/.../..X"))
+    assert shown(first) == "X . O\n. . .\n. . .\nPlayer 1 to move:"
+    assert shown(second) == "O . X\n. . .\n. . O\nPlayer 2 to move:"
+    assert "The side to move is shown as X." in GamePrompt(TIC_TAC_TOE, own=True)(first)
+    assert GamePrompt(TIC_TAC_TOE, rules=False)(second).startswith("X . O")
+    chess = find_game("chess").initial_state()  # letters for kinds of pieces: nothing to exchange
+    assert GamePrompt(chess.game, own=True)(chess) == GamePrompt(chess.game)(chess)
+    env = make("tic_tac_toe", {"own": True, "rules": False})()
+    assert env.reset({"position": "X.O/.../..X"}, 0) == shown(second)
+
+
 @pytest.mark.parametrize(
     "text", ["", " ", "0", "12", "\0", "5\n5", "x" * 10_000, "５", "nan", "-1"]
 )

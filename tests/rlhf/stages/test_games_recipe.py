@@ -134,7 +134,7 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     stages = ["pretrain", "tactics", "sft", "grpo", "rlhf"]
     assert [one["stage"] for one in found["measured"]] == stages
     options = RunDir.open(tmp_path / "run").config["env_options"]
-    assert options == "rules=false,find=true"
+    assert options == "rules=false,own=true,find=true"
     assert main(begin) == 0
     assert "rlhf (5 of 5): done before" in capsys.readouterr().out
     assert main(["match", run, "random", "--games", "4", "--quiet"]) == 0

@@ -1,4 +1,4 @@
-"""What moves the weights of a supervised stage, and what its rows look at."""
+"""What moves the weights of a supervised stage, what its rows look at, and how heads are made."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from playout.rlhf.data.batches import pack
 from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
 from small_stages import TEXTS, model_of
@@ -64,3 +65,26 @@ def test_texts_alone_in_their_rows_learn_without_a_mask_what_they_learn_with_one
     first, second = (trainer._loss(packed) for packed in (apart, joined))
     assert first[1] == second[1] == 5
     torch.testing.assert_close(first[0], second[0], rtol=1e-5, atol=1e-6)
+
+
+def test_heads_may_be_normalised_and_wavelengths_shorter_and_the_model_knows_it(tmp_path, capsys):
+    shape = ["--hidden-size", "32", "--heads", "2", "--layers", "1", "--vocab-size", "300"]
+    command = [
+        "rlhf",
+        "pretrain",
+        "--size",
+        "tiny",
+        "--data",
+        "synthetic",
+        "--quiet",
+        "--rows",
+        "2",
+    ]
+    command += [*shape, "--steps", "2", "--qk-norm", "--optimizer", "muon"]
+    assert main([*command, "--rope-theta", "500", "--run", f"{tmp_path}/run"]) == 0
+    model, _ = load_model(tmp_path / "run")
+    config = model.config
+    assert (config.model_type, config.qk_norm, config.rope_theta) == ("qwen3", True, 500.0)
+    assert model.blocks[0].q_norm is not None
+    assert main([*command, "--encoder", "--run", f"{tmp_path}/other"]) == 2
+    assert "--qk-norm is for decoders" in capsys.readouterr().err
