@@ -239,7 +239,7 @@ def _shape(command: Command, vocab_size: int, **tokens: int) -> TransformerConfi
     inner = command.intermediate_size or sized.intermediate_size
     if command.hidden_size and not command.intermediate_size:
         inner = -(-8 * hidden // 24) * 8  # 8/3 of the width, a multiple of eight
-    mixture: dict[str, Any] = {}
+    mixture: dict[str, Any] = {"model_type": "qwen3"} if command.qk_norm else {}
     if command.experts:
         active = command.active or min(2, command.experts)
         if not command.intermediate_size:
@@ -261,7 +261,7 @@ def _shape(command: Command, vocab_size: int, **tokens: int) -> TransformerConfi
         num_key_value_heads=kv_heads,
         head_dim=0,
         rope_theta=command.rope_theta or sized.rope_theta,
-        **({"qk_norm": True, "model_type": "qwen3"} if command.qk_norm else {}),
+        qk_norm=command.qk_norm,
         max_position_embeddings=command.context or sized.max_position_embeddings,
     )
 
