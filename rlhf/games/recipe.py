@@ -186,8 +186,9 @@ class GamesRecipe:
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
             return {"text": (files["records"],), **rate, "qk_norm": True, "rope_theta": 500.0}
         if stage in ("tactics", "sft"):
-            rate = {"learning_rate": size.sft_rate, "optimizer": self.optimizer}
             seen = stage == "tactics"
+            peak = size.sft_rate / 2 if seen else size.sft_rate  # as its batches are small
+            rate = {"learning_rate": peak, "optimizer": self.optimizer}
             passes = {"epochs": 1.0} if seen else {"steps": self._steps()}
             data = files["tactics" if seen else "demonstrations"]
             batch = _FEW if seen else size.batch
