@@ -55,7 +55,6 @@ class Muon(FlatParameters):
         lr: length of a step; the change of a weight is about `lr` in root mean square.
         momentum: decay of the running gradient.
         weight_decay: decoupled, times `lr`.
-        dtype: of the iteration; bfloat16 is as good and, where the processor has it, much faster.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class Muon(FlatParameters):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        dtype: torch.dtype | None = None,
     ) -> None:
         by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         for parameter in parameters:
@@ -74,7 +72,6 @@ class Muon(FlatParameters):
         super().__init__([one for group in by_shape.values() for one in group])
         self._shapes = [(len(group), *shape) for shape, group in by_shape.items()]
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.dtype = self.flat.dtype if dtype is None else dtype
         self.average = torch.zeros_like(self.flat)
 
     @torch.no_grad()
@@ -88,7 +85,7 @@ class Muon(FlatParameters):
         for shape in self._shapes:
             count, rows, columns = shape
             part = slice(begin, begin := begin + count * rows * columns)
-            update = orthogonal(ahead[part].view(shape).to(self.dtype)).to(self.flat.dtype)
+            update = orthogonal(ahead[part].view(shape))
             # An orthogonal [R, C] has entries of 1 / sqrt(max(R, C)) in root mean square.
             scale = max(rows, columns) ** 0.5
             self.flat[part].view(shape).add_(update, alpha=-self.lr * scale * RMS)

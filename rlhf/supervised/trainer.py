@@ -18,7 +18,7 @@ from playout.agents.optim.schedule import half_cosine
 from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
 from playout.agents.pretraining.pruning import Pruning
 from playout.agents.runs import ranks
-from playout.agents.runs.devices import fetch, resolve_dtype
+from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.model.adapters.held import learned_state, load_learned
@@ -113,9 +113,7 @@ class Learner:
                 raise ConfigError(
                     "--optimizer muon moves whole matrices: leave out --shard, --lora-rank"
                 )
-            fast = resolve_dtype(config.dtype, matrices[0].device) == "bfloat16"
-            dtype = torch.bfloat16 if fast else torch.float32
-            make = partial(MuonAdam, inner=matrices, dtype=dtype)
+            make = partial(MuonAdam, inner=matrices)
         self.optimizer = make(
             learned,
             lr=config.learning_rate,
