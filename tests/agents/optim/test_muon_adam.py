@@ -22,6 +22,10 @@ def both(parameters, **changes):
     return MuonAdam(parameters, [parameters[i] for i in INNER], **settings)
 
 
+def both_of(matrix, rest):
+    return MuonAdam([matrix, rest], [matrix], lr=1.0)
+
+
 def give(parameters, step):
     rng = torch.Generator().manual_seed(100 + step)
     for parameter in parameters:
@@ -45,6 +49,20 @@ def test_matrices_take_steps_of_muon_and_the_rest_those_of_adam_with_one_norm():
         adam.apply()
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_gradient_of_low_rank_makes_no_long_step():
+    rng = torch.Generator().manual_seed(3)
+    matrix, rest = nn.Parameter(torch.zeros(64, 96)), nn.Parameter(torch.zeros(2))
+    optimizer = both_of(matrix, rest)
+    low = torch.randn(64, 3, generator=rng) @ torch.randn(3, 96, generator=rng)
+    for _ in range(5):
+        optimizer.zero_grad()
+        matrix.grad += low + 1e-3 * torch.randn(64, 96, generator=rng)
+        before = matrix.detach().clone()
+        optimizer.advance()
+        # 3 directions of 64, each as long as all would be in a full matrix.
+        assert float((matrix.detach() - before).square().mean().sqrt()) < 0.3 * 0.2
 
 
 def test_it_continues_from_its_state_to_the_last_bit():
