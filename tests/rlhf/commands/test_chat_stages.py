@@ -148,7 +148,7 @@ def test_a_reward_model_and_dpo_learn_from_conversations(chat, tmp_path):
     assert good > bad
     # Of an episode its messages are read, and not the plain text that they come to.
     episode = type("Episode", (), {"messages": pairs[0]["chosen"]})()
-    assert reward.reward(["whatever"], episodes=[episode]) == [good]
+    assert reward.reward(["whatever"], episodes=[episode]) == pytest.approx([good], rel=1e-5)
     dpo = playout.dpo(chat, pairs, run=tmp_path / "dpo", **few)
     asked = [say("user", "cat the")]
     tokenizer = load_model(dpo)[1]
