@@ -2,8 +2,9 @@
 
 Stands where an Adam stands: one learning rate, one norm, one state. A Transformer that learns from
 few kinds of short texts may leave the plateau at which all its answers are alike in fewer steps
-than with Adam alone, as Jordan et al. 2024 found for text. The iteration stays in float32: rounded to bfloat16, the small products of a gradient of low rank have negative
-eigenvalues, which it blows up. Left out: weights that are cut over ranks.
+than with Adam alone, as Jordan et al. 2024 found for text. The iteration stays in float32: rounded
+to bfloat16, the small products of a gradient of low rank have negative eigenvalues, which it blows
+up. Left out: weights that are cut over ranks.
 """
 
 from __future__ import annotations
