@@ -1,4 +1,4 @@
-"""Softmax attention: compiled forward and backward passes on a processor, torch's elsewhere.
+"""Softmax attention: compiled passes for rows of usual length on a processor, torch's elsewhere.
 
 Neither holds the matrix of weights: blocks of it are computed where they are used, and once more
 for the gradient (Dao et al. 2022, "FlashAttention"). A graph of `torch.compile` calls the same
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 __all__ = ["attention"]
 
+# Longer rows are read faster by torch, which cuts them among threads by queries too.
+MAX_LENGTH = 512
 # Fewer multiplications than this are not worth another thread.
 MIN_SHARED = 1 << 19
 
@@ -147,12 +149,12 @@ def attention(
         window: With `causal`, how many keys a query sees, its own included; 0 for all.
 
     Returns:
-        [B, H, L, D]; zeros for a query that sees nothing.
+        [B, H, L, D].
     """
     length = q.shape[2]
     window = window if causal and window < length else 0
     usual = q.dtype in (torch.float32, torch.bfloat16) and q.dtype == k.dtype == v.dtype
-    if q.device.type == "cpu" and usual and compiled.ISA:
+    if q.device.type == "cpu" and usual and length <= MAX_LENGTH and compiled.ISA:
         if torch.compiler.is_compiling():
             return _operator(q, k, v, mask, causal, window)[0]
         return _Attention.apply(q, k, v, mask, causal, window)  # type: ignore[no-any-return]
