@@ -42,7 +42,6 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """The result like q [B, H, L, D], and the log of each query's sum, float32 [B, H, L]."""
     q, k, v = (x.contiguous() for x in (q, k, v))
-    mask = None if mask is None else mask.expand(len(q), -1, -1, -1).contiguous()
     out, lse = torch.empty_like(q), torch.empty(q.shape[:3])
     where = q.data_ptr(), k.data_ptr(), v.data_ptr(), lse.data_ptr()
     compiled.attend(where, out.data_ptr(), *_plan(q, k, mask, causal, window))
@@ -61,7 +60,6 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v from that of the result."""
     grad, q, k, v = (x.contiguous() for x in (grad, q, k, v))
-    mask = None if mask is None else mask.expand(len(q), -1, -1, -1).contiguous()
     found = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     where = q.data_ptr(), k.data_ptr(), v.data_ptr(), lse.data_ptr()
     by_q, by_k, by_v = found
@@ -155,6 +153,8 @@ def attention(
     window = window if causal and window < length else 0
     usual = q.dtype in (torch.float32, torch.bfloat16) and q.dtype == k.dtype == v.dtype
     if q.device.type == "cpu" and usual and length <= MAX_LENGTH and compiled.ISA:
+        # Once for both passes, which read it by its address.
+        mask = None if mask is None else mask.expand(len(q), -1, -1, -1).contiguous()
         if torch.compiler.is_compiling():
             return _operator(q, k, v, mask, causal, window)[0]
         return _Attention.apply(q, k, v, mask, causal, window)  # type: ignore[no-any-return]
