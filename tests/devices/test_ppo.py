@@ -187,8 +187,13 @@ def test_the_numbers_on_a_device_are_those_of_the_processor(learned, monkeypatch
     here.optimizer = DeviceAdam(here.policy.parameters(), lr=1e-3, eps=1e-5)
     for _ in range(2):
         found = here.update()
-    if here.policy.recurrent:
+    if here.policy.recurrent or learned.options.get("source") is Pixels:
+        # Steps of a sequence, and torch's convolutions by a layout that it chooses for the
+        # processor it runs on, are added up in another order.
         torch.testing.assert_close(flat(here), flat(learned.trainer), rtol=1e-4, atol=1e-5)
+        assert found["train/value_loss"] == pytest.approx(
+            learned.metrics["train/value_loss"], rel=1e-3
+        )
     else:
         assert torch.equal(flat(here), flat(learned.trainer))
         assert found == learned.metrics
