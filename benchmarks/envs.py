@@ -10,7 +10,6 @@ Run it: python -m playout.benchmarks.envs [--quick]
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import playout
 from playout.benchmarks.tools.floor import arithmetic
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
+from playout.cores import usable_cores
 
 COMMAND = "python -m playout.benchmarks.envs"
 SIZES = (1, 64, 1024, 4096)
@@ -72,7 +72,7 @@ def gymnasiums(env_id: str, count: int, steps: int) -> Work:
 
 def fastest(make: Callable[[int], Work]) -> tuple[int, Work]:
     """The number of threads with which a short run was the fastest, and such a run anew."""
-    candidates = {threads: make(threads) for threads in range(1, (os.cpu_count() or 1) + 1)}
+    candidates = {threads: make(threads) for threads in range(1, usable_cores() + 1)}
     rates = measure({str(n): work for n, work in candidates.items()}, repeats=3)
     best = max(candidates, key=lambda n: rates[str(n)].median)
     return best, candidates[best]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -25,6 +24,7 @@ from playout.agents.ppo.config import preset
 from playout.benchmarks.ppo import trainer
 from playout.benchmarks.tools.measuring import RESULTS, write_result
 from playout.benchmarks.tools.peers import sb3_learning
+from playout.cores import usable_cores
 from playout.errors import PlayoutError
 
 COMMAND = "python -m playout.benchmarks.learning"
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 seeds, a fifth of the steps")
     parser.add_argument("--only", nargs="+", choices=list(ZOO), default=list(CLASSIC))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs side by side")
     parser.add_argument("--again", action="store_true", help="repeat runs that are there already")
     parser.add_argument("--peer", action="store_true", help="train stable-baselines3 instead")
     given = parser.parse_args()

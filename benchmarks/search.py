@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import playout
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
+from playout.cores import usable_cores
 from playout.mcts.search import Search, SearchConfig
 
 ROLLOUT_SIMULATIONS = (100, 1_000, 10_000)
@@ -310,7 +311,7 @@ def main() -> int:
     if arguments.memory:
         print(json.dumps(memory()))
         return 0
-    scaling = scaling_part(repeats, scale) if (os.cpu_count() or 1) > 1 else {}
+    scaling = scaling_part(repeats, scale) if usable_cores() > 1 else {}
     if arguments.scaling:
         return 0
     alone = [sys.executable, "-m", "playout.benchmarks.search", "--memory"]

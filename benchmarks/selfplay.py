@@ -13,7 +13,6 @@ that self-play keeps is measured at the batches that self-play asks for. Turn ab
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,6 +29,7 @@ from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.networks.boards.resnet import build, parse_size
 from playout.agents.runs.devices import resolve_dtype
 from playout.benchmarks.tools.measuring import Rate, measure, peer, write_result
+from playout.cores import usable_cores
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.search import SearchConfig
 
@@ -87,7 +87,7 @@ class Ours:
 
 def ours(size: str, simulations: int, evaluations: int, *, dtype: str, strict: bool) -> Ours:
     """Our loop as it is shipped, or doing strictly what the peer does."""
-    game, groups = playout.game("connect_four"), min(2, os.cpu_count() or 1)
+    game, groups = playout.game("connect_four"), min(2, usable_cores())
     preset = configure(game, size=size, simulations=simulations, updates=1).selfplay
     config = replace(preset, num_groups=groups, num_trees=GAMES // groups)
     net = build(game.obs_shape, game.num_actions, size=size)

@@ -13,13 +13,13 @@ evaluates. Where evaluations come from is left to evaluators.py and to networks 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.cores import usable_cores
 from playout.envs.core.game import CHANCE, NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -113,7 +113,7 @@ class Search:
         self._draws_hidden, self._seed = draws_hidden(self.game, config), seed
         self.config = config
         self.num_trees = num_trees
-        threads = min(config.threads or os.cpu_count() or 1, num_trees * config.leaves_per_step)
+        threads = min(config.threads or usable_cores(), num_trees * config.leaves_per_step)
         self._core = SearchCore(self.game.capsule, config, num_trees, threads, seed)
         self._all = np.arange(num_trees, dtype=np.int32)
         self._budgets = np.full(num_trees, config.num_simulations, np.int32)

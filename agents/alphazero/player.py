@@ -7,7 +7,6 @@ checkpoint. What can be done with a player stands in players/search.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +21,7 @@ from playout.agents.players.search import SearchPlayer, must_have_shape_of, play
 from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
+from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.registry import game_text
@@ -215,7 +215,7 @@ def player_of(
         own,
         device=device,
         dtype=INT8 if whole else resolve_dtype(machine.dtype, device),
-        threads=machine.threads or os.cpu_count() or 1,
+        threads=machine.threads or usable_cores(),
         calibration=usual_observations(learned) if whole else None,
     )
     return AlphaZeroPlayer(learned, network, proofs=proofs, name=run.path.name or "alphazero")

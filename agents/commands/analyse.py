@@ -20,6 +20,7 @@ from playout.agents.runs.options import (
     make_command,
     run_options_last,
 )
+from playout.cores import usable_cores
 from playout.errors import ConfigError, DataError, PlayoutError
 from tyro.conf import Positional, arg
 
@@ -132,7 +133,7 @@ def _answer_file(command: Command, path: Path) -> int:
             lines.append(moves)
             states.append(state)
     # More than one chunk: every core gets a judge of its own; their answers do not differ.
-    cores = command.threads or len(os.sched_getaffinity(0))
+    cores = command.threads or usable_cores()
     cores = cores if command.evaluator == "network" else 1
     others = [open_judge(command)[1] for _ in range(1, min(cores, 8, len(lines) // BATCH))]
     if not of_games:

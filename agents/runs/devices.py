@@ -11,12 +11,12 @@ Left out: which batches suit a device (the trainers know).
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.runs import ranks
+from playout.cores import usable_cores
 from playout.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def resolve_dtype(name: str, device: torch.device) -> str:
 
 def cores() -> int:
     """Processor cores for this process: those it may use, divided among the ranks here."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (here or 1) // ranks.local_world())
+    return max(1, usable_cores() // ranks.local_world())
 
 
 def check_threads(threads: int | None) -> None:

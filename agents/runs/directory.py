@@ -29,6 +29,7 @@ from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.ranks.alike import versions
+from playout.cores import usable_cores
 from playout.errors import CheckpointError, RunError
 from playout.own_code import trust_words
 
@@ -215,7 +216,7 @@ class RunDir(Checkpoints):
                 "config": config,
                 "config_sha256": [durable_io.sha256(text)],
                 "versions": versions(),
-                "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+                "machine": {"system": platform.platform(), "cores": usable_cores()},
                 "commit": _git_commit(),
             },
         )

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from playout.cores import usable_cores
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 # Distributions whose versions a result names when they are installed.
@@ -130,9 +132,7 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
     }

@@ -22,6 +22,7 @@ from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
+from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
 from playout.envs.records import files as records
 from playout.errors import ConfigError
@@ -313,7 +314,7 @@ class GamesRecipe:
             self.prompt,
             dataclasses.replace(self.size.data, records=0) if self.base else self.size.data,
             seed=self.run.seed,
-            threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+            threads=usable_cores(),
             tell=self._say,
         )
 

@@ -95,6 +95,20 @@ def test_no_source_reads_objects_or_runs_text():
     assert not found, "\n".join(found)
 
 
+def test_cores_are_counted_in_one_place_as_the_system_lets_this_process_use_them():
+    # A container may have one core of sixty-four; what pins processes to cores names them.
+    pinning = {"benchmarks/search.py", "benchmarks/studies/ranks.py"}
+    pinning |= {"benchmarks/tools/peers/data_parallel.py"}
+    found = [
+        shown(path)
+        for path in PYTHON
+        if shown(path) not in {"cores.py", "setup.py", *pinning}
+        and not path.is_relative_to(ROOT / "tests")
+        and re.search(r"\b(cpu_count|sched_getaffinity)\(", path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 def test_no_cython_source_reads_objects_or_runs_text():
     words = re.compile(r"\b(pickle|marshal|torch\.load|allow_pickle|eval\(|exec\()")
     found = []

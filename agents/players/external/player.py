@@ -7,7 +7,6 @@ match that should rather stop gets an error. How copies are spoken to stands in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +22,7 @@ from playout.agents.players.external.spec import (
 from playout.agents.players.external.uci import UciClient
 from playout.agents.players.player import Actions, Forfeit, LinePlayer, must_be_positions
 from playout.agents.players.protocols.gtp import must_be_spoken
+from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, DataError, EngineError
@@ -49,7 +49,7 @@ class ExternalPlayer(LinePlayer):
         self.name, self.game = spec, game
         self.spec: EngineSpec = read_spec(spec, options)
         self._clients: list[Client | None] = [None] * (
-            self.spec.options.processes or os.cpu_count() or 1
+            self.spec.options.processes or usable_cores()
         )
         try:
             self._client(0)

@@ -8,7 +8,6 @@ positions, and a position with its mirror images, are on one side of the split o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +21,7 @@ from playout.agents.players.load import make_player
 from playout.agents.pretraining.data.dataset import ALL, Images, Rows, Split, split_rows
 from playout.agents.pretraining.supervised import label
 from playout.agents.rating.play import play_games
+from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -136,7 +136,7 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
     _must_suit(game)
     if can_prove(game):
         plies = game.max_plies // 5, max(1, (game.max_plies * 5) // 8)
-        cores = threads or len(os.sched_getaffinity(0))
+        cores = threads or usable_cores()
         found = label(game, count=count, plies=plies, threads=cores, seed=seed)
         labels = found.values[:, 0].astype(np.int64) + 1
         whole = Positions(

@@ -178,7 +178,7 @@ def test_spaces_and_networks_that_do_not_exist_get_one_clear_line():
 
 
 def test_parallel_trunks_give_the_same_numbers_and_gradients(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
     config = NetworkConfig(recurrent="lstm", recurrent_size=32, hidden=(8,))
     policy = build_policy(VECTOR, spaces.Discrete(3), config, seed=2)
     rng = torch.Generator().manual_seed(1)
