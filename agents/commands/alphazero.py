@@ -337,7 +337,7 @@ def plan_run(
     minutes, given = length_of(command), frozenset(command.given)
     machine = Machine.here(device.type, command.threads)
     name, preset = preset_for(game)
-    network, pooling = command.network, False
+    network, pooling = command.network, None
     first_size, size = "", command.size
     if command.init is not None:  # its network is the one to go on with
         network, earlier_size, pooling = network_of(first_run(command.init))
@@ -366,7 +366,8 @@ def plan_run(
         minutes=minutes,
         long=preset.is_long(minutes),
     )
-    config = replace(config, pooling=pooling)
+    if pooling is not None:
+        config = replace(config, pooling=pooling)
     config = with_settings(config, picked(command.alphazero, command.given))
     config = resolved(config, device, command.dtype)
     speed, planned_by = None, None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
+from playout.agents.alphazero.budget.presets import preset_for
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation.report import print_plan
 from playout.agents.alphazero.evaluator import NetworkEvaluator
@@ -113,6 +114,14 @@ def test_every_setting_is_an_option_and_a_keyword_and_stays_on_resume(tmp_path):
     assert main(["alphazero", "--resume", str(typed), "--updates", "2"]) == 0
     alphazero(resume=given, updates=2, quiet=True)
     assert len(rows(typed)) == len(rows(given)) == 2
+
+
+@pytest.mark.parametrize("game", ["hex(size=3)", "go(size=3)"])
+def test_a_run_pools_and_keeps_its_replay_as_its_preset_says(game):
+    _, preset = preset_for(playout.game(game))
+    config = planned(game=game, updates=1, size="8x2", rating=False, quiet=True)
+    assert config.pooling is preset.run["pooling"] is True
+    assert config.compact_replay is preset.run.get("compact_replay", False)
 
 
 def test_a_setting_that_changes_on_resume_is_refused_by_its_name(tmp_path, capsys):
