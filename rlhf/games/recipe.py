@@ -199,7 +199,8 @@ class GamesRecipe:
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
             few = {"eval_episodes": min(200, self.numbers.num_prompts // 2), "epochs": 2}
             return {**base, **given, **few, "learning_rate": size.grpo_rate}
-        options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
+        opponent = json.dumps(self.opponent)  # a folder's name may hold anything
+        options = f"mode=game,opponent={opponent},positions=512,test_positions=64"
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
         few = {"batch": min(64, self.numbers.batch), "eval_episodes": size.games}
         return {**base, **given, **few, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
