@@ -53,6 +53,8 @@ def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, ca
     assert "by game:tic_tac_toe: wins" in capsys.readouterr().out
     found = json.loads(out.read_text())["game:tic_tac_toe"]
     assert found["prompts"] == 6 and -1 <= found["mean"] <= 1
+    for held in ("int8", "nf4"):
+        assert main([*words, "--dtype", "float32", "--weights", held]) == 0
     assert main([*words, "--human"]) == 2
     assert "whose rewards judge it" in capsys.readouterr().err
 
