@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.commands.learn.reward import _voted
 from playout.rlhf.data import synthetic
 from playout.rlhf.data.comparisons import Pairs, RatedPairs, VotedPairs, compare
 from playout.rlhf.data.records import Preference, Rated
@@ -131,6 +132,32 @@ def test_votes_keep_ties_margins_and_every_text_once():
     assert pairs.margins.tolist() == [0, 0.5] and len(pairs.texts) == 3
     with pytest.raises(DataError, match="no vote"):
         VotedPairs(items[2:])
+
+
+def votes(prompt, number):
+    return Preference(prompt.format(number), f" good {number}", f" bad {number}")
+
+
+@pytest.mark.parametrize("prompt", ["the plot", "", "the plot {}"])
+def test_every_pair_is_learned_or_held_out_and_no_text_is_both(prompt):
+    said: list[str] = []
+    (train, test), _ = _voted([votes(prompt, n) for n in range(200)], said.append)
+    assert len(train.items) + len(test.items) == 200 and not said
+    assert 20 < len(test.items) < 60
+    assert not set(train.texts) & set(test.texts)
+    (train, test), prompts = _voted([votes(prompt, n) for n in range(19)], said.append)
+    assert train is test and len(train.items) == len(prompts) == 19
+    assert said == ["none of 19 pairs are held out: all serve for both"]
+
+
+def test_pairs_whose_answers_meet_again_and_again_are_left_out_and_counted():
+    answers = [f"answer {number}" for number in range(20)]
+    pairs = [Preference("", a, b) for n, a in enumerate(answers) for b in answers[:n]]
+    said: list[str] = []
+    (train, test), _ = _voted(pairs, said.append)
+    assert not set(train.texts) & set(test.texts)
+    left = len(pairs) - len(train.items) - len(test.items)
+    assert left > 0 and [line.split(" pairs")[0] for line in said] == [f"{left} of 190"]
 
 
 def test_a_model_learns_the_order_of_rated_reviews_and_keeps_its_scores(tokenizer, tmp_path):
