@@ -14,6 +14,7 @@ from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.supervised.reward import RewardTrainer
 from playout.rlhf.supervised.sft import SFTTrainer
+from small_language import as_before
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 WORDS = ("film", "plot", "cast", "end")
@@ -29,13 +30,6 @@ PAIRS = [
     for b in (*WORDS, "i", "we", "you")
 ]
 COMMON = {"size": "tiny", "dtype": "float32", "quiet": True, "seed": 1}
-
-
-def as_before(run, *names):
-    """Take settings from a run that earlier versions did not keep."""
-    with run.lock():
-        run.update(config={key: run.config[key] for key in run.config if key not in names})
-    (run.path / "config.toml").unlink()
 
 
 def short(texts):
