@@ -305,7 +305,7 @@ def is_finished(path: Path) -> bool:
 
 
 def evaluation_interval(steps: int, times: int) -> int:
-    """Every how many of `steps` to evaluate, so that with the last one it is about `times` times."""
+    """Every how many of `steps` to evaluate, about `times` times with the last step."""
     return max(1, -(-steps // times))
 
 
