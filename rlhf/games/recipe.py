@@ -180,8 +180,7 @@ class GamesRecipe:
         size, shown = self.size, self.shown
         base = {"base": self._previous(stage)}
         files = {name: str(self.data / f"{name}.jsonl") for name in _FILES}
-        said = self.game.num_actions if self.prompt.find else 0
-        longest = self.numbers.response_length + said
+        longest = self.numbers.response_length + self.prompt.told
         env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}

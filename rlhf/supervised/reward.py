@@ -234,7 +234,12 @@ class RewardTrainer(SupervisedTrainer):
             comparisons: To learn from, and held out.
             config: Size of the run.
             seed: Of head and order.
+
+        Raises:
+            ConfigError: A step of rated texts has none to compare.
         """
+        if config.batch < 2 and isinstance(comparisons[0], RatedPairs):
+            raise ConfigError("rated texts are compared with each other: a step needs two of them")
         self.config, self.seed = config, seed
         dtype = pick_dtype(config.learn.dtype, model.device)
         head = ScalarHead(model.config, seed=seed + 1).to(model.device)

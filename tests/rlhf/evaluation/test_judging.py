@@ -142,7 +142,7 @@ def answers(*lines):
 
 
 def test_a_person_votes_without_seeing_names_and_the_votes_are_preferences(tmp_path):
-    prompts = ["p1", "p2", "p3", "p4"]
+    prompts = ["p1", "p2", "p3 \u2028 goes on", "p4"]
     ours, theirs = [" a1", " a2", " a3", " same"], [" b1", " b2", " b3", " same"]
     shown = []
     votes = tmp_path / "sub" / "votes.jsonl"
@@ -161,7 +161,7 @@ def test_a_person_votes_without_seeing_names_and_the_votes_are_preferences(tmp_p
     found = read_preferences(votes)
     assert len(found) == 3 and sum(p.ties for p in found) == 1
     # The sides are shuffled: whatever stood left is not always the policy's.
-    sides = [line.split('"left": "')[1][1] for line in votes.read_text().splitlines()]
+    sides = [line.split('"left": "')[1][1] for line in votes.open()]
     assert set(sides) == {"a", "b"}
     votes.write_text("{}\n")
     with pytest.raises(DataError, match="line 1: not a vote"):

@@ -209,6 +209,12 @@ def test_a_resumed_reward_run_equals_one_that_was_not_stopped(tokenizer):
     assert [rest.update()["train/loss"] for _ in range(3)] == losses[3:]
 
 
+def test_a_step_of_one_rated_text_is_refused(tokenizer):
+    pairs = RatedPairs([Rated(f"text {n}", (float(n),)) for n in range(4)])
+    with pytest.raises(ConfigError, match="a step needs two"):
+        RewardTrainer(small(tokenizer), tokenizer, (pairs, pairs), RewardConfig(batch=1), seed=0)
+
+
 def test_only_the_top_layers_are_trained_if_asked(tokenizer):
     data = (RatedPairs(synthetic.rated(40)), RatedPairs(synthetic.rated(20, seed=1)))
     model = small(tokenizer)
