@@ -232,11 +232,8 @@ class RewardTrainer(SupervisedTrainer):
             model: A pretrained Transformer, decoder or encoder.
             tokenizer: Its tokenizer.
             comparisons: To learn from, and held out.
-            config: Size of the run.
+            config: Size of the run; ConfigError where a step of rated texts has none to compare.
             seed: Of head and order.
-
-        Raises:
-            ConfigError: A step of rated texts has none to compare.
         """
         if config.batch < 2 and isinstance(comparisons[0], RatedPairs):
             raise ConfigError("rated texts are compared with each other: a step needs two of them")
