@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.batches import Corpus
     from playout.rlhf.data.curation.mixture import Mixture
+    from playout.rlhf.data.records import Tell
     from playout.rlhf.generation.tokenizer import Tokenizer
 
 __all__ = ["CurationOptions", "Texts", "curated", "mixed_texts", "say_passes"]
@@ -82,24 +83,24 @@ class Texts:
         return Mixture(tuple(parts), tuple(self.shares.values())), together, each
 
 
-def mixed_texts(command: CurationOptions) -> Texts | None:
+def mixed_texts(command: CurationOptions, *, tell: Tell | None = None) -> Texts | None:
     """The corpora of `--corpus`; None without.
+
+    Args:
+        command: Names them.
+        tell: Is told of which nothing is held out.
 
     Raises:
         ConfigError: It cannot be read as such.
-        DataError: A corpus is not there, or too small to hold some of it out.
+        DataError: A corpus is not there.
     """
     if not command.corpus:
         return None
-    from playout.errors import DataError
     from playout.rlhf.data.curation.mixture import parse_mixture
     from playout.rlhf.data.datasets import Datasets
 
     shares = parse_mixture(command.corpus)
-    sides = {name: Datasets("files").texts((name,)) for name in shares}
-    for name, both in sides.items():
-        if not all(both):
-            raise DataError(f"{name} has too few texts to hold some out; give at least a few dozen")
+    sides = {name: Datasets("files").texts((name,), tell=tell) for name in shares}
     train, heldout = ({name: both[side] for name, both in sides.items()} for side in (0, 1))
     return Texts(train, heldout, shares)
 
@@ -115,7 +116,7 @@ def curated(
     """
     from playout.agents.runs import ranks
     from playout.errors import DataError
-    from playout.rlhf.data.curation.curate import Filters, curate
+    from playout.rlhf.data.curation.curate import Filters, apart, curate
     from playout.rlhf.data.records import read_texts
 
     filters = Filters.of(asdict(command))
@@ -124,7 +125,7 @@ def curated(
     found = curate(
         texts.learned,
         filters,
-        heldout=texts.examined,
+        heldout=apart(texts.examined, texts.learned),
         examples=read_texts(command.like) if command.like else (),
         seed=seed,
     )

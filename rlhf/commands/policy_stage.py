@@ -85,6 +85,8 @@ class PolicyStage:
     """Of models that do not learn."""
     environment: EnvironmentFactory | None = None
     """What the policy acts in, in place of prompts."""
+    tasks: Rows | None = None
+    """The rows of the prompts, where they hold more than a text."""
 
     @property
     def prompt_evaluator(self) -> PolicyEvaluator:
@@ -188,6 +190,7 @@ def open_policy_stage(
         raise ConfigError(
             f"responses of {longest} tokens leave no room for a prompt in the context of {context}"
         )
+    rows_asked: list[dict[str, Any]] | None = None
     heldout_rows: list[dict[str, Any]] | None = None
     if source != "":
         as_user = _asks_as_user(command, tokenizer)
@@ -207,7 +210,8 @@ def open_policy_stage(
         if factory is not None:
             return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
         prompts, heldout = ([task["prompt"] for task in side] for side in (tasks, held))
-        heldout_rows = None if plain else held[: numbers.num_prompts]
+        if not plain:
+            rows_asked, heldout_rows = tasks, held[: numbers.num_prompts]
     else:
         run = begin(lambda: {"material": choose_source(command.data)})
         prompts, heldout = Datasets(run.config["material"]).prompts()
@@ -218,10 +222,13 @@ def open_policy_stage(
         scorer,
         None if material == "files" else Datasets(material).judge(),
         max_new_tokens=longest,
+        # As training samples; dpo and best-of-n have neither option.
+        temperature=getattr(command, "temperature", 1.0),
+        stop=getattr(command, "stop", ()),
         dtype=pick_dtype(command.dtype, device),
         tasks=heldout_rows,
     )
-    return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights)
+    return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights, tasks=rows_asked)
 
 
 def _check_asked(

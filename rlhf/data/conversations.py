@@ -15,6 +15,7 @@ from playout.rlhf.data.rows import Row, text_field
 __all__ = [
     "demonstration_parts",
     "join_texts",
+    "listed",
     "preference_parts",
     "prompt_of",
     "prompt_text",
@@ -39,11 +40,11 @@ def prompt_of(row: Row, where: str, *, empty: bool = False) -> Prompt:
         return _conversation(row, where)
     if isinstance(row.get("prompt"), str | None):
         return text_field(row, where, "prompt", "text", empty=empty)
-    return checked_messages(_listed(row["prompt"]), f"{where}: prompt")
+    return checked_messages(listed(row["prompt"]), f"{where}: prompt")
 
 
-def _listed(value: Any) -> Any:
-    """Messages of a Parquet file or an array may be another sequence than a list."""
+def listed(value: Any) -> Any:
+    """What a field holds, as a list: of a Parquet file it may be another sequence."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -56,8 +57,8 @@ def _is_conversation(row: Row) -> bool:
 
 def _conversation(row: Row, where: str) -> tuple[Message, ...]:
     if row.get("messages") is not None or "conversations" not in row:
-        return checked_messages(_listed(row["messages"]), f"{where}: messages")
-    parts = _listed(row["conversations"])
+        return checked_messages(listed(row["messages"]), f"{where}: messages")
+    parts = listed(row["conversations"])
     if not isinstance(parts, Sequence) or isinstance(parts, str):
         raise DataError(f"{where}: conversations should be a list")
     found = []
@@ -103,7 +104,7 @@ def turns_of(row: Row, where: str) -> tuple[list[str], int]:
     Raises:
         DataError: They are no texts, or fewer than two.
     """
-    turns = _listed(row["turns"])
+    turns = listed(row["turns"])
     if not isinstance(turns, list) or not all(isinstance(text, str) for text in turns):
         raise DataError(f"{where}: turns should be a list of texts")
     turns = turns[: len(turns) // 2 * 2]
@@ -119,7 +120,7 @@ def _answers(row: Row, where: str, name: str) -> tuple[Message, ...]:
     """What follows a prompt as messages; a text is the assistant's."""
     if not isinstance(row[name], list | tuple) and not hasattr(row[name], "tolist"):
         return ({"role": "assistant", "content": text_field(row, where, name)},)
-    return checked_messages(_listed(row[name]), f"{where}: {name}")
+    return checked_messages(listed(row[name]), f"{where}: {name}")
 
 
 def _answered(messages: tuple[Message, ...], start: int, where: str) -> tuple[Prompt, str, int]:

@@ -72,8 +72,10 @@ class Datasets:
             items = corpora.rated(name or "movie-reviews")
         return split_by_text(items, HELD_OUT, texts=lambda item: [item.text], seed=SPLIT_SEED)
 
-    def texts(self, names: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-        """Documents to pretrain on."""
+    def texts(
+        self, names: Sequence[str] = (), *, tell: Tell | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Documents to pretrain on; fewer than 20 of a name serve for both, as `tell` is told."""
         train: list[str] = []
         test: list[str] = []
         if not names and self.source == "synthetic":
@@ -84,7 +86,7 @@ class Datasets:
             if name in ("shakespeare", "milton"):
                 # A play is too large a piece to hold out; its last part is.
                 found = [piece for text in found for piece in _pieces(text)]
-            left, right = split_by_text(found, HELD_OUT, texts=lambda t: [t], seed=SPLIT_SEED)
+            left, right = hold_out(found, HELD_OUT, texts=lambda t: [t], tell=tell)
             train += left
             test += right
         return train, test

@@ -18,6 +18,7 @@ from playout.errors import DataError
 from playout.rlhf.data.conversations import (
     demonstration_parts,
     join_texts,
+    listed,
     preference_parts,
     prompt_of,
     turns_of,
@@ -217,7 +218,8 @@ def read_labelled(source: Source) -> list[Labelled]:
     found = []
     for where, row in read_rows(source):
         text, label = text_field(row, where, "text"), row.get("label")
-        if label is None or not str(label).strip():
+        missing = isinstance(label, float | np.floating) and np.isnan(label)  # in tables
+        if label is None or missing or not str(label).strip():
             raise DataError(f"{where}: there is no label")
         found.append(Labelled(text, str(label).strip()))
     return _not_empty(found, source)
@@ -227,7 +229,8 @@ def read_rated(source: Source) -> list[Rated]:
     """Fields `text` and `ratings` (a list, or numbers between spaces) or `rating` (one number)."""
     found = []
     for where, row in read_rows(source):
-        values = row.get("ratings", row.get("rating"))
+        values = row.get("ratings")
+        values = listed(row.get("rating") if values is None else values)
         if isinstance(values, str):
             values = values.replace(",", " ").strip(" []").split()
         elif not isinstance(values, list | tuple):
@@ -254,7 +257,8 @@ def read_prompts(source: Source | Iterable[str]) -> list[str]:
     """Prompts: the field `prompt` (or `text`) of rows, texts in a list, else one a line."""
     if _is_plain(source):
         path = _path(source)
-        lines = to_text(read_bytes(path), str(path)).splitlines()
+        # Not splitlines(): U+2028, form feeds and the like may stand in a prompt.
+        lines = to_text(read_bytes(path), str(path)).replace("\r\n", "\n").split("\n")
         found = [line for line in lines if line.strip()]
     else:
         rows = _as_rows(source, "prompt")

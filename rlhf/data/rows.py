@@ -100,6 +100,7 @@ def read_rows(source: Source) -> Iterator[tuple[str, Row]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(MAX_BYTES)  # a document may be a field; the usual limit is 128 KiB
     reader = csv.DictReader(io.StringIO(to_text(read_bytes(path), str(path)), newline=""))
     try:
         for row in reader:

@@ -118,7 +118,8 @@ class CheckedEnvironment:
             return None
         listed = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
         if not listed or not all(isinstance(text, str) and text for text in listed):
-            what = "an empty list" if found == [] else f"{_kind(found)}, not a list of texts"
+            empty = isinstance(found, Sequence) and not found
+            what = "an empty list" if empty else f"{_kind(found)}, not a list of texts"
             raise self._fault(f"answers returned {what}")
         return [self._text(text, "answers") for text in listed]
 

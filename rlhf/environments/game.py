@@ -123,6 +123,8 @@ class GameOptions:
             kinds: Any = (int, float) if isinstance(default, float) else type(default)
             if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
                 raise ConfigError(f"{name}={value!r} is not of the kind of {default!r}")
+            if isinstance(value, tuple) and not all(type(one) is int for one in value):
+                raise ConfigError(f"{name}={value!r}: give whole numbers")
         return cls(**given)
 
     def prompt(self, game: NativeGame) -> GamePrompt:
@@ -264,9 +266,11 @@ class GameEnvironment:
         return {_role(player): reward} if self._games.plays_itself else reward
 
     def _lost(self, reward: float) -> float | dict[str, float]:
+        loser = self._state.to_play
         if self._options.mode == "game":
-            self._result = -1.0
-        return self._to(self._state.to_play, reward)
+            others = self._games.game.num_players - 1  # who share what the loser lost
+            self._result = -1.0 if loser == self._seat else 1.0 / others
+        return self._to(loser, reward)
 
 
 def _role(player: int) -> str:

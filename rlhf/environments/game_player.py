@@ -74,7 +74,7 @@ class Settings:
         """
         changes: dict[str, Any] = {}
         for name, word in words.items():
-            old = getattr(self, name, None)
+            old = getattr(self, name) if name in self.__dataclass_fields__ else None
             if old is None:
                 known = ", ".join(self.__dataclass_fields__)
                 raise ConfigError(f"a language policy has no setting {name!r}; it has {known}")
@@ -140,8 +140,8 @@ class LanguageGamePlayer(RunPlayer):
     @property
     def longest(self) -> int:
         """Tokens of an answer, at most; before its move a policy may say a word about every one."""
-        said = self.game.num_actions if self.settings.find else 0
-        usual = _TALKING if self.tokenizer.template is not None else _SHORT + said
+        talks = self.tokenizer.template is not None
+        usual = _TALKING if talks else _SHORT + self.prompt.told
         return self.settings.max_new_tokens or usual
 
     def write(self, states: StateBatch) -> list[str]:

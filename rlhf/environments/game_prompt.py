@@ -14,8 +14,10 @@ from functools import lru_cache
 from playout.envs.core.game import NativeGame, State
 from playout.errors import IllegalActionError
 
-__all__ = ["GamePrompt", "marks"]
+__all__ = ["MOST_TOLD", "GamePrompt", "marks"]
 
+MOST_TOLD = 64
+"""Moves of a game of which answers say, before the move, what each leads to."""
 _LOOKS = 6  # random games in which marks are looked for
 _LOOKED_PLIES = 40  # of each
 _LONGEST = 40  # characters of a move
@@ -95,6 +97,12 @@ class GamePrompt:
     find: bool = False
     goal: bool = True
     own: bool = False
+
+    @property
+    def told(self) -> int:
+        """Of how many moves an answer may say what they lead to, a token each."""
+        count: int = self.game.num_actions
+        return count if self.find and count <= MOST_TOLD else 0
 
     def __call__(self, state: State) -> str:
         """The prompt for the side to move; it ends where the move is to be written."""

@@ -171,7 +171,7 @@ def is_test(states: StateBatch) -> NDArray[np.bool_]:
     return test
 
 
-_OUTCOMES = {-2, -1, 0, 1}
+_OUTCOMES = (-2, -1, 0, 1)
 _rated_classes: dict[str, frozenset[int]] = {}
 
 
@@ -288,10 +288,15 @@ def read_positions(game: NativeGame, path: str) -> SolvedPositions:
         if states[-1].to_play < 0:
             raise DataError(f"{where}: nobody is to move in {text!r}")
         found = row.get("outcomes")
-        if found is not None and (len(found) != game.num_actions or not set(found) <= _OUTCOMES):
-            raise DataError(
-                f"{where}: outcomes are {game.num_actions} numbers from -2 to 1, one an action"
-            )
+        if found is not None:
+            listed = isinstance(found, list) and len(found) == game.num_actions
+            if not listed or not all(one in _OUTCOMES for one in found):
+                raise DataError(
+                    f"{where}: outcomes are {game.num_actions} numbers from -2 to 1, one an action"
+                )
+            legal = [action for action, one in enumerate(found) if one != -2]
+            if legal != sorted(states[-1].legal_actions):
+                raise DataError(f"{where}: outcomes of illegal moves, and of no others, are -2")
         outcomes.append(found)
     solved = all(found is not None for found in outcomes)
     return SolvedPositions(

@@ -95,6 +95,8 @@ def comparison_of(
         load_reward(str(named), dtype=dtype, device=device, weights=held),
         None if source == "files" else Datasets(source).judge(),
         max_new_tokens=max_new_tokens or response_length(run.config),
+        temperature=float(run.config.get("temperature", 1.0)),
+        stop=tuple(run.config.get("stop", ())),
         seed=seed + 101,
         dtype=pick_dtype(dtype, device),
         tasks=rows,

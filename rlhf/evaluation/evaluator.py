@@ -61,6 +61,8 @@ class PolicyEvaluator:
     """An independent scorer that nothing learned from; none if None."""
     max_new_tokens: int = 32
     temperature: float = 1.0
+    stop: Sequence[str] = ()
+    """Texts that end an answer."""
     seed: int = 1
     dtype: torch.dtype = torch.float32
     tasks: Sequence[Any] | None = None
@@ -76,6 +78,7 @@ class PolicyEvaluator:
             seed=self.seed,
             dtype=self.dtype,
             sampling=SamplingConfig(0.0),
+            stop=self.stop,
         )
 
     def respond(self, model: Transformer, *, draw: int = 0) -> Responses:
@@ -89,6 +92,7 @@ class PolicyEvaluator:
             seed=self.seed,
             dtype=self.dtype,
             sampling=SamplingConfig(self.temperature),
+            stop=self.stop,
             streams=range(draw * count, (draw + 1) * count),
         )
 

@@ -132,7 +132,9 @@ def _read(ask: Callable[[str], str]) -> str:
 def _read_votes(path: Path) -> list[dict[str, Any]]:
     found = []
     if path.exists():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
             try:
                 vote = json.loads(line)
                 if not {"prompt", "left", "right", "winner"} <= set(vote):

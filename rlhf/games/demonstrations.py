@@ -18,7 +18,7 @@ from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.mcts.exact.prover import GIVEN_UP, ILLEGAL
 from playout.mcts.exact.tactics import Lookahead, winning_actions
-from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.game_prompt import MOST_TOLD, GamePrompt
 from playout.rlhf.environments.game_tasks import Referee, SolvedPositions, is_test, plies_of
 
 __all__ = ["SEARCH", "Demonstrator", "can_tell", "told_outcomes"]
@@ -26,7 +26,6 @@ __all__ = ["SEARCH", "Demonstrator", "can_tell", "told_outcomes"]
 SEARCH = 200
 """Simulations that stand for a solver."""
 _MARKS = {1: "+", 0: "=", -1: "-", -2: "."}
-_MOST_MARKS = 64  # moves of a game whose outcomes are told
 _SIDE_BY_SIDE = 64  # games
 _BEFORE, _LEARNED = 7, 4  # turns of a game that are only read, and that are learned, at most
 
@@ -48,7 +47,7 @@ def can_tell(game: NativeGame) -> bool:
         Referee(game)
     except ConfigError:
         return False
-    return game.num_actions <= _MOST_MARKS
+    return game.num_actions <= MOST_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,7 @@ class Demonstrator:
     @property
     def tells(self) -> bool:
         """Whether answers tell outcomes before the move, which is read by `find`."""
-        few = self.prompt.game.num_actions <= _MOST_MARKS
-        return self.prompt.find and self.referee is not None and few
+        return self.prompt.told > 0 and self.referee is not None
 
     def good_moves(self, positions: SolvedPositions) -> NDArray[np.bool_]:
         """Bool [N, A]: moves that win at once where there are any, else that keep the outcome."""

@@ -180,8 +180,7 @@ class GamesRecipe:
         size, shown = self.size, self.shown
         base = {"base": self._previous(stage)}
         files = {name: str(self.data / f"{name}.jsonl") for name in _FILES}
-        said = self.game.num_actions if self.prompt.find else 0
-        longest = self.numbers.response_length + said
+        longest = self.numbers.response_length + self.prompt.told
         env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
@@ -199,7 +198,8 @@ class GamesRecipe:
             given = {**env, "env_options": _joined(shown, options), "group": 8, "kl_coef": 0.01}
             few = {"eval_episodes": min(200, self.numbers.num_prompts // 2), "epochs": 2}
             return {**base, **given, **few, "learning_rate": size.grpo_rate}
-        options = f"mode=game,opponent={self.opponent},positions=512,test_positions=64"
+        opponent = json.dumps(self.opponent)  # a folder's name may hold anything
+        options = f"mode=game,opponent={opponent},positions=512,test_positions=64"
         given = {**env, "env_options": _joined(shown, options), "learning_rate": size.rlhf_rate}
         few = {"batch": min(64, self.numbers.batch), "eval_episodes": size.games}
         return {**base, **given, **few, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}

@@ -14,6 +14,7 @@ from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import Generation, generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
@@ -73,6 +74,7 @@ def sample_responses(
     seed: int,
     dtype: torch.dtype,
     sampling: SamplingConfig | None = None,
+    stop: Sequence[str] = (),
     streams: Sequence[int] | None = None,
     exact: bool = True,
 ) -> Responses:
@@ -86,9 +88,11 @@ def sample_responses(
         seed: Of all random numbers.
         dtype: Of matrix products.
         sampling: How tokens are chosen; at temperature 1 by default.
+        stop: Texts that end a response besides the model's own stop tokens; no part of it.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
         exact: Responses do not depend on the other prompts; see `generate`.
     """
+    stops = StopStrings(tokenizer, stop) if stop else None
     out = generate(
         model,
         encode_prompts(tokenizer, prompts),
@@ -100,16 +104,24 @@ def sample_responses(
         streams=streams,
         dtype=dtype,
         exact=exact,
+        ends=stops,
     )
-    return responses_of(out, tokenizer, prompts)
+    return responses_of(out, tokenizer, prompts, stops)
 
 
-def responses_of(out: Generation, tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> Responses:
-    """What was generated for prompts, as text and as rows."""
+def responses_of(
+    out: Generation,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    stops: StopStrings | None = None,
+) -> Responses:
+    """What was generated for prompts, as text (cut at `stops`) and as rows (whole)."""
     ids, starts, ends = out.sequences(tokenizer.pad_id)
     places = torch.arange(1, ids.shape[1])
     valid = (places >= starts[:, None]) & (places < ends[:, None])
     responses = tokenizer.decode_batch(
         [out.response(row) for row in range(len(prompts))], continues=True
     )
+    if stops is not None:
+        responses = [stops.cut(response) for response in responses]
     return Responses(list(prompts), responses, out, ids[:, :-1], ids[:, 1:], valid)

@@ -237,8 +237,6 @@ class _Seat:
             self._reward(step)
             if step.done or step.truncated:
                 episode.metrics = self.environment.metrics()
-            else:
-                self._note_role()
         except EnvironmentFault as error:
             self._fail(error)
             return
@@ -261,6 +259,8 @@ class _Seat:
             return
         if step.truncated:
             episode.truncated = "environment"
+            # What would follow is valued from here, so that it has to fit into the context.
+            new = new[: max(0, self.engine.longest - len(episode.tokens))]
         elif limits.max_turns and episode.num_turns >= limits.max_turns:
             episode.truncated = "turns"
         elif out_of_time:
@@ -270,11 +270,13 @@ class _Seat:
         if episode.truncated in ("", "environment"):
             self._append(new, [0.0] * len(new), written=False)
         self.unread, self.over = [last, *new], bool(episode.truncated)
-        if episode.truncated not in ("", "environment"):
-            try:
+        try:
+            if not self.over:
+                self._note_role()  # of those alone who answer
+            elif episode.truncated != "environment":
                 episode.metrics = self.environment.metrics()
-            except EnvironmentFault as error:
-                self._fail(error)
+        except EnvironmentFault as error:
+            self._fail(error)
 
     def _reward(self, step: Step) -> None:
         episode = self.episode

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from playout.agents.runs.checkpoint.durable_io import replace_file
@@ -21,8 +22,8 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
 from playout.rlhf.online.episode import Episode
-from playout.rlhf.online.episodes import score_texts
-from playout.rlhf.online.rewards import RewardFunction, checked_rewards
+from playout.rlhf.online.episodes import episodes_of, score_texts
+from playout.rlhf.online.rewards import RewardFunction
 
 __all__ = ["rank_episodes", "rank_samples", "write_preferences"]
 
@@ -30,39 +31,55 @@ __all__ = ["rank_episodes", "rank_samples", "write_preferences"]
 def rank_samples(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     reward: RewardFunction,
     *,
     samples: int = 4,
     max_new_tokens: int,
     seed: int,
     dtype: torch.dtype,
+    tasks: Sequence[Any] | None = None,
 ) -> list[Preference]:
     """The best and the worst of some sampled responses to each prompt, by a reward.
 
     Responses that were cut before they ended are left out: a pair file cannot say so.
+
+    Args:
+        model: The policy.
+        tokenizer: Its tokenizer.
+        prompts: Equal ones are asked once, where no tasks tell them apart.
+        reward: Ranks the responses.
+        samples: Responses a prompt.
+        max_new_tokens: Longest response.
+        seed: Of all random numbers.
+        dtype: Of matrix products.
+        tasks: What belongs to each prompt, for reward functions that ask for it.
     """
     if samples < 2:
         raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
-    unique = list(dict.fromkeys(prompts))
-    found: dict[str, list[tuple[float, str]]] = {prompt: [] for prompt in unique}
+    asked = list(dict.fromkeys(prompts)) if tasks is None else prompts
+    found: list[list[tuple[float, str]]] = [[] for _ in asked]
     for draw in range(samples):
         answers = sample_responses(
             model,
             tokenizer,
-            unique,
+            asked,
             max_new_tokens=max_new_tokens,
             seed=seed,
             dtype=dtype,
-            streams=range(draw * len(unique), (draw + 1) * len(unique)),
+            streams=range(draw * len(asked), (draw + 1) * len(asked)),
         )
-        scores = checked_rewards(reward, answers.texts).tolist()
+        episodes = episodes_of(answers)
+        if tasks is not None:
+            for episode, task in zip(episodes, tasks, strict=True):
+                episode.task = task
+        scores = score_texts(reward, episodes)[0].tolist()
         ended = answers.generation.finished.tolist()
-        for prompt, text, score, end in zip(unique, answers.responses, scores, ended, strict=True):
+        for ranked, text, score, end in zip(found, answers.responses, scores, ended, strict=True):
             if end and text.strip():
-                found[prompt].append((score, text))
+                ranked.append((score, text))
     pairs = []
-    for prompt, ranked in found.items():
+    for prompt, ranked in zip(asked, found, strict=True):
         ranked.sort()
         if len(ranked) > 1 and ranked[0][0] < ranked[-1][0]:
             (low, worst), (high, best) = ranked[0], ranked[-1]

@@ -305,8 +305,8 @@ def is_finished(path: Path) -> bool:
 
 
 def evaluation_interval(steps: int, times: int) -> int:
-    """Every how many of `steps` to evaluate about `times` times, the last step included."""
-    return next(n for n in range(max(1, -(-steps // times)), steps + 1) if steps % n == 0)
+    """Every how many of `steps` to evaluate, about `times` times with the last step."""
+    return max(1, -(-steps // times))
 
 
 def train_stage(

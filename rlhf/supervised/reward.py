@@ -232,9 +232,11 @@ class RewardTrainer(SupervisedTrainer):
             model: A pretrained Transformer, decoder or encoder.
             tokenizer: Its tokenizer.
             comparisons: To learn from, and held out.
-            config: Size of the run.
+            config: Size of the run; ConfigError where a step of rated texts has none to compare.
             seed: Of head and order.
         """
+        if config.batch < 2 and isinstance(comparisons[0], RatedPairs):
+            raise ConfigError("rated texts are compared with each other: a step needs two of them")
         self.config, self.seed = config, seed
         dtype = pick_dtype(config.learn.dtype, model.device)
         head = ScalarHead(model.config, seed=seed + 1).to(model.device)

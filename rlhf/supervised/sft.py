@@ -50,6 +50,8 @@ class SFTConfig:
 
     steps: int = 300
     """Gradient steps."""
+    epochs: float = 0.0
+    """Passes over what is learned from, in place of steps."""
     batch: int = 64
     """Demonstrations a step."""
     length: int = 128
@@ -125,7 +127,9 @@ class SFTTrainer(SupervisedTrainer):
         same = test is train
         self.heldout = self.texts if same else self._fitted(test)
         self.prompts = [item.prompt for item in test]
-        self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
+        # A template may make several rows of a conversation, and too long ones may be left out.
+        steps = math.ceil(config.epochs * len(self.texts) / config.batch) or config.steps
+        self._prepare({"model": model}, config.learn, steps=steps, units=config.batch)
 
     def _fitted(self, items: Sequence[Demonstration]) -> TokenRows:
         rows = encode_demonstrations(self.talk, items)

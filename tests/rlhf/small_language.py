@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from playout.agents.runs.directory import RunDir
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
@@ -131,3 +132,10 @@ def uneven_model() -> Transformer:
     with torch.no_grad():
         model.embed_tokens.mul_(8)
     return model
+
+
+def as_before(run: RunDir, *names: str) -> None:
+    """Take settings from a run that earlier versions did not keep."""
+    with run.lock():
+        run.update(config={key: run.config[key] for key in run.config if key not in names})
+    (run.path / "config.toml").unlink()

@@ -323,4 +323,5 @@ def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preferenc
         max_new_tokens=stage.evaluator.max_new_tokens,
         seed=command.seed + 5,
         dtype=stage.evaluator.dtype,
+        tasks=None if stage.tasks is None else stage.tasks[:wanted],
     )

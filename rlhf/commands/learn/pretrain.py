@@ -146,7 +146,6 @@ def pretrain(text: Source | Iterable[str] = "", **options: Any) -> RunDir:
 def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     """Pretrain as the command says, on the texts of `rows` if they are given."""
     from playout.agents.runs import ranks
-    from playout.errors import DataError
     from playout.rlhf.data.datasets import HELD_OUT, Datasets, choose_source, hold_out
     from playout.rlhf.data.records import read_texts
     from playout.rlhf.generation.tokenizer import Tokenizer
@@ -170,11 +169,10 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     check_shard(command, compile=command.compile)
     numbers = recipe(command.size)
     file = data_file(command.data, " ".join(command.text), "--text")
-    own, mixed, notes = None, mixed_texts(command), list[str]()
+    own, notes = None, list[str]()
+    mixed = mixed_texts(command, tell=notes.append)
     if command.text:
-        own = Datasets("files").texts(command.text)
-        if not all(own):
-            raise DataError("there are too few texts to hold some out; give at least a few dozen")
+        own = Datasets("files").texts(command.text, tell=notes.append)
     elif (source := stage_source(command, file, rows)) != "":
         own = hold_out(read_texts(source), HELD_OUT, texts=lambda text: [text], tell=notes.append)
     elif command.base and mixed is None:

@@ -141,7 +141,10 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     run = begin_stage(
         command,
         "reward",
-        lambda: {"material": "files" if own else choose_source(command.data)},
+        lambda: {
+            "material": "files" if own else choose_source(command.data),
+            "split": "pair",
+        },
         model=model,
         base=command.base,
         stages=["pretrain", "sft"],
@@ -196,6 +199,7 @@ _Data = tuple[tuple["Comparisons", "Comparisons"], list["Prompt"]]
 
 def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell) -> _Data:
     """What a file or rows hold: rated texts, or preferences."""
+    from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.datasets import Datasets
     from playout.rlhf.data.encoding import as_turns
     from playout.rlhf.data.records import read_preferences
@@ -207,12 +211,54 @@ def _compared(command: Command, tokenizer: Tokenizer, source: Source, tell: Tell
         return _rated(Datasets("files"), (source,))
     turns = conversation_format(tokenizer, plain=command.plain).speaks_in_turns
     items = read_preferences(source, join=command.join == "space" and not turns, tell=tell)
-    return _voted(as_turns(items) if turns else items, tell)
+    # Runs of earlier versions go on with the same pairs.
+    old = command.resume is not None and "split" not in RunDir.open(command.resume).config
+    return _voted(as_turns(items) if turns else items, tell, old=old)
 
 
-def _voted(items: list[Preference], tell: Tell) -> _Data:
-    """Votes, divided by prompts."""
+def _voted(items: list[Preference], tell: Tell, *, old: bool = False) -> _Data:
+    """Votes, divided; `old` as earlier versions did it."""
     from playout.rlhf.data.comparisons import VotedPairs
+
+    train, test = _by_both(items) if old else _divided(items)
+    if not train or not test:
+        tell(f"none of {len(items)} pairs are held out: all serve for both")
+        both = VotedPairs(items)
+        return (both, both), [item.prompt for item in items]
+    left = len(items) - len(train) - len(test)
+    if left and not old:
+        tell(f"{left} of {len(items)} pairs are neither learned from nor held out: answers of "
+             "theirs are on the other side")  # fmt: skip
+    return (VotedPairs(train), VotedPairs(test)), [item.prompt for item in train]
+
+
+def _divided(items: list[Preference]) -> tuple[list[Preference], list[Preference]]:
+    """Pairs to learn from and held out, by prompts, or by first answers where those are few.
+
+    No text is learned and judged. Of fewer than 20 pairs none are held out.
+    """
+    from playout.rlhf.data.datasets import HANDFUL, HELD_OUT
+    from playout.rlhf.data.records import prompt_key, split_by_text
+
+    if len(items) < HANDFUL:
+        return items, []
+    few = len({prompt_key(item.prompt) for item in items}) < HANDFUL
+
+    def side(pair: Preference) -> list[str]:
+        return [pair.first if few else prompt_key(pair.prompt) or pair.first]
+
+    def texts(pair: Preference) -> set[tuple[str, str]]:
+        return {(prompt_key(pair.prompt), answer) for answer in (pair.first, pair.second)}
+
+    train, test = split_by_text(items, HELD_OUT, texts=side)
+    known = {text for pair in train for text in texts(pair)}
+    test = [pair for pair in test if not texts(pair) & known]
+    # Where the same answers meet again and again, none would be left to judge.
+    return (train, test) if test else _by_both(items)
+
+
+def _by_both(items: list[Preference]) -> tuple[list[Preference], list[Preference]]:
+    """Pairs by prompts or by both answers; those whose answers part are in neither list."""
     from playout.rlhf.data.datasets import HELD_OUT
     from playout.rlhf.data.records import prompt_key, split_by_text
 
@@ -220,16 +266,11 @@ def _voted(items: list[Preference], tell: Tell) -> _Data:
         key = prompt_key(pair.prompt)
         return [key or pair.first, key or pair.second]
 
-    train, test = split_by_text(items, HELD_OUT, texts=sides)
     keys = {prompt_key(item.prompt) for item in items}
     if len(keys) < 20 and keys != {""}:
         # With so few prompts a side could be empty: answers are divided instead.
-        train, test = split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
-    if not train or not test:
-        tell(f"none of {len(items)} pairs are held out: all serve for both")
-        both = VotedPairs(items)
-        return (both, both), [item.prompt for item in items]
-    return (VotedPairs(train), VotedPairs(test)), [item.prompt for item in train]
+        return split_by_text(items, 0.35, texts=lambda p: [p.first, p.second])
+    return split_by_text(items, HELD_OUT, texts=sides)
 
 
 def _rated(datasets: Datasets, names: Sequence[Source]) -> _Data:

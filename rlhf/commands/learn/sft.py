@@ -120,9 +120,12 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     source = stage_source(command, file, rows)
     if source == "":
         check_usual_data(command, command.data, command.base, what="demonstrations")
-    # Runs of earlier versions divided their own data by answers, and go on with the same ones.
-    old = command.resume is not None and "split" not in RunDir.open(command.resume).config
-    by = "response" if old else "prompt"
+    # Runs of earlier versions divided their own data by answers and counted conversations, of
+    # which a template may make several rows; they go on with the same ones, for as many steps.
+    kept = {"split", "epochs_of"}
+    if command.resume is not None:
+        kept &= RunDir.open(command.resume).config.keys()
+    by = "prompt" if "split" in kept else "response"
     model, tokenizer = load_model(command.base, ["pretrain"], device=first_device(command, device))
     if command.sparsity and command.lora_rank:
         raise ConfigError("adapters leave the weights as they are: prune without --lora-rank")
@@ -146,6 +149,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         lambda: {
             "material": "files" if own else choose_source(command.data),
             "split": "prompt",
+            "epochs_of": "rows",
         },
         model=model,
         base=command.base,
@@ -153,9 +157,12 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         rows=rows,
     )
     sides = own or Datasets(run.config["material"]).demonstrations()
-    passes = math.ceil(command.epochs * len(sides[0]) / command.batch)
+    steps = command.steps or numbers.sft_steps
+    if command.epochs and "epochs_of" not in kept:
+        steps = math.ceil(command.epochs * len(sides[0]) / command.batch)
     config = SFTConfig(
-        steps=command.steps or passes or numbers.sft_steps,
+        steps=steps,
+        epochs=command.epochs if "epochs_of" in kept else 0.0,
         batch=command.batch,
         length=command.max_length or numbers.length,
         stretch=own is not None and not command.max_length,
@@ -188,7 +195,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         )
         drop(command, trainer)
     say_all(notes)
-    train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
+    steps = trainer.learner.total_steps
+    train_stage(trainer, run, updates=steps, evaluations=6, quiet=command.quiet)
     export_stage(run, model, tokenizer, base=command.base, stages=["pretrain"])
     mark_finished(run, quiet=command.quiet)
     return run

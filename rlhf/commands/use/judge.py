@@ -131,8 +131,8 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     from playout.errors import RunError
     from playout.rlhf.commands.environment_options import episode_evaluator, open_environment
     from playout.rlhf.evaluation.judge import win_rate
+    from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model, model_folder
-    from playout.rlhf.model.transformer import pick_dtype
     from playout.rlhf.online.episodes import score_texts
     from playout.rlhf.online.rewards import load_reward, trust_reward
 
@@ -141,7 +141,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     if command.max_new_tokens:
         settings = replace(settings, max_new_tokens=command.max_new_tokens)
     factory = open_environment(settings)
-    device, weights = resolve_device(command.device), pick_dtype(command.weights)
+    device, weights = resolve_device(command.device), held_type(command.weights)
     reward = None
     if settings.reward:
         trust_reward(settings.reward, run.path)

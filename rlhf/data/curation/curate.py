@@ -17,7 +17,7 @@ from playout.rlhf.data.curation.duplicates import exact_duplicates, near_duplica
 from playout.rlhf.data.curation.likeness import drawn_like
 from playout.rlhf.data.curation.quality import LANGUAGES, fault_of
 
-__all__ = ["Curation", "Filters", "curate"]
+__all__ = ["Curation", "Filters", "apart", "curate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,12 @@ def curate(
         apply(_named(~drawn, "unlike the examples"))
     sizes = np.array([len(text.encode()) for text in texts], np.int64)
     return Curation(kept, dict(taken), int(sizes.sum()), int(sizes[kept].sum()))
+
+
+def apart(heldout: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Held-out texts without those of a handful that serves for both, which are no duplicates."""
+    learned = set(texts)
+    return [text for text in heldout if text not in learned]
 
 
 def _named(found: NDArray[np.bool_], reason: str) -> list[str]:

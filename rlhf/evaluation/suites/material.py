@@ -14,7 +14,7 @@ from typing import Any
 from playout.agents.runs.directory import RunDir
 from playout.errors import PlayoutError
 from playout.rlhf.data.conversations import prompt_text
-from playout.rlhf.data.curation.curate import Filters, curate
+from playout.rlhf.data.curation.curate import Filters, apart, curate
 from playout.rlhf.data.curation.mixture import parse_mixture
 from playout.rlhf.data.datasets import HELD_OUT, Datasets, hold_out
 from playout.rlhf.data.records import Demonstration, read_preferences, read_texts
@@ -135,7 +135,8 @@ def _curated(run: RunDir, train: list[str], held: list[str]) -> tuple[list[str],
         return train, ""
     try:
         examples = read_texts(like) if like else ()
-        kept = curate(train, filters, heldout=held, examples=examples, seed=run.seed).kept
+        aside = apart(held, train)
+        kept = curate(train, filters, heldout=aside, examples=examples, seed=run.seed).kept
     except PlayoutError as error:
         return train, f"what the filters of {run.path} left out counts as learned from: {error}"
     found = {"texts": len(kept), "kept": int(kept.sum())}

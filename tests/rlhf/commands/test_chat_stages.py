@@ -1,19 +1,23 @@
 """Chat models: fine-tuned, judged and improved on conversations, in the form of their answers."""
 
 import json
+from copy import copy
 
 import playout
 import pytest
 import torch
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import PlayoutError
 from playout.rlhf.data.encoding import encode_answer
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.model.folder import export_model, load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from small_language import chat_tokenizer
+from playout.rlhf.supervised.sft import SFTTrainer
+from small_language import as_before, chat_tokenizer
 
 COMMON = {"dtype": "float32", "quiet": True, "size": "tiny"}
 WORDS = ("cat", "sat", "the", "user")
@@ -70,6 +74,44 @@ def test_both_turns_of_a_conversation_are_learned_and_end_by_themselves(chat, tm
     assert greedy(tmp_path / "run", prompts) == (wanted, [True] * len(wanted))
     shown = json.loads(next((tmp_path / "run" / "samples").iterdir()).read_text())
     assert shown[0]["prompt"].endswith("and?")
+
+
+# As Qwen3's: only the last answer holds a thought, so that every answer is a row of its own.
+REWRITES = (
+    "{%- for m in messages -%}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}sat {% endif %}{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\nsat {% endif %}"
+)
+
+
+def test_passes_are_over_the_rows_that_a_template_makes_of_conversations(tmp_path, monkeypatch):
+    tokenizer = copy(chat_tokenizer("chatml"))  # which others share
+    tokenizer.template = ChatTemplate(REWRITES)
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=96)
+    export_model(tmp_path / "model", Transformer(shape, seed=1), tokenizer)
+    rows = [{"messages": talk_about(WORDS[n % 4])} for n in range(12)]
+    update = SFTTrainer.update
+
+    def stopping(self):
+        if self.learner.steps == 1:
+            raise KeyboardInterrupt
+        return update(self)
+
+    def steps(run):
+        return len((tmp_path / run / "metrics.jsonl").read_text().splitlines())
+
+    def begin(run):
+        playout.sft(tmp_path / "model", rows, epochs=2, batch=6, run=tmp_path / run, **COMMON)
+
+    begin("new")
+    assert steps("new") == 2 * 24 / 6
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SFTTrainer, "update", stopping)
+        begin("old")
+    # Earlier versions counted conversations, and what they began goes on to the same end.
+    as_before(RunDir.open(tmp_path / "old"), "epochs_of")
+    playout.resume(tmp_path / "old", quiet=True)
+    assert steps("old") == 2 * 12 / 6
 
 
 def test_plain_rows_teach_a_chat_model_its_turns_unless_they_are_to_stay_plain(chat, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from playout.cli import main
+from playout.rlhf.evaluation.suites.material import training_text
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from small_language import chat_tokenizer
@@ -84,3 +85,24 @@ def test_a_message_runs_into_no_other(stage, files, tmp_path, capsys):
     assert run_stage(stage, files, tmp_path, *FEW, base=tmp_path / "chat") == 0
     said = capsys.readouterr().err
     assert SPACE not in said and HELD in said
+
+
+@pytest.mark.parametrize("option", ["--text", "--data", "--corpus"])
+@pytest.mark.parametrize("filters", [[], ["--dedup", "near"]])
+def test_a_handful_of_texts_serves_for_both_however_they_are_given(
+    option, filters, tmp_path, capsys
+):
+    file, run = tmp_path / "few.txt", str(tmp_path / "run")
+    texts = [
+        f"{word} number {n} is told apart here" for n, word in enumerate(("sun", "sea", "oak"))
+    ]
+    file.write_text("\n\n".join(texts))
+    words = ["--size", "tiny", "--dtype", "float32", "--quiet", "--steps", "1", "--length", "16"]
+    if option == "--data":
+        file = file.with_suffix(".jsonl")
+        file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    given = f"{file}:1" if option == "--corpus" else str(file)
+    assert main(["rlhf", "pretrain", option, given, "--run", run, *words, *filters]) == 0
+    assert capsys.readouterr().err.count(f"none of 3 records {HELD}") == 1
+    found = training_text(tmp_path / "run")
+    assert found.train == found.heldout == texts

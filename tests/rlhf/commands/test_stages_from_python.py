@@ -12,7 +12,9 @@ from playout.rlhf.commands.learn import sft
 from playout.rlhf.commands.options import stage_command
 from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.model.folder import load_model
+from playout.rlhf.supervised.reward import RewardTrainer
 from playout.rlhf.supervised.sft import SFTTrainer
+from small_language import as_before
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 WORDS = ("film", "plot", "cast", "end")
@@ -162,6 +164,25 @@ def test_a_handful_of_pairs_is_enough_for_a_reward_model_which_says_so(tmp_path,
     said = capsys.readouterr()
     assert "none of 1 pairs are held out" in said.err
     assert "% of the pairs that it learned from" in said.out
+
+
+def test_a_reward_run_of_earlier_versions_goes_on_with_the_pairs_that_it_had(tmp_path, monkeypatch):
+    rows = [{"prompt": "the plot", "chosen": f" good {n}", "rejected": f" bad {n}"}
+            for n in range(60)]  # fmt: skip
+
+    counts = []
+    measure = RewardTrainer.measure
+
+    def counted(self, **options):
+        counts.append((len(self.train.items), len(self.test.items)))
+        return measure(self, **options)
+
+    monkeypatch.setattr(RewardTrainer, "measure", counted)
+    run = playout.reward(BASE, rows, run=tmp_path / "run", steps=1, batch=4, **COMMON)
+    assert sum(counts[-1]) == 60
+    as_before(run, "split")
+    playout.resume(run, quiet=True)
+    assert sum(counts[-1]) < 60 and min(counts[-1]) > 0
 
 
 def test_a_table_is_its_rows_and_a_dictionary_is_refused():

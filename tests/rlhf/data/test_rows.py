@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from playout.errors import DataError
 from playout.rlhf.data.records import (
+    Labelled,
     read_asked,
     read_demonstrations,
+    read_labelled,
     read_preferences,
     read_prompts,
     read_rated,
@@ -69,6 +71,29 @@ def test_in_a_table_of_several_forms_nulls_stand_where_a_row_is_of_another(tmp_p
     assert [row["prompt"] for row in read_prompt_tasks(rows[:2])] == [tuple(says), "p"]
     with pytest.raises(DataError, match=r"row 1: messages: a conversation is a list .*, not null"):
         read_demonstrations([{"messages": None}])
+
+
+def test_a_field_of_a_csv_file_may_be_a_document(tmp_path):
+    text = "word " * 40_000
+    (tmp_path / "a.csv").write_text(f"text,label\n{text},b\n")
+    assert read_labelled(tmp_path / "a.csv") == [Labelled(text, "b")]
+
+
+def test_fields_of_tables_that_are_missing_or_arrays_are_read_as_such():
+    for label in (float("nan"), np.float32("nan"), None, " "):
+        with pytest.raises(DataError, match="row 1: there is no label"):
+            read_labelled([{"text": "a", "label": label}])
+    assert read_labelled([{"text": "a", "label": 2.0}])[0].label == "2.0"
+    for row in ({"ratings": None, "rating": 3}, {"ratings": np.array([2, 4])}, {"rating": 3}):
+        assert read_rated([{"text": "a", **row}])[0].mean == 3.0
+    with pytest.raises(DataError, match="row 1: rating=None is not a number"):
+        read_rated([{"text": "a", "ratings": None}])
+
+
+def test_a_prompt_of_a_plain_file_ends_with_its_line_alone(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("one \u2028 and \x0c two\r\n\r\nthree\n".encode())
+    assert read_prompts(file) == ["one \u2028 and \x0c two", "three"]
 
 
 def test_python_lists_serve_every_reader():

@@ -1,5 +1,6 @@
 """Games as text environments, against brute force and against the games' own rules."""
 
+import json
 import random
 import sys
 from functools import cache
@@ -8,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from playout.envs.core.registry import game as find_game
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from playout.mcts.exact.solver import Solver
 from playout.own_code import trust_modules
 from playout.rlhf.commands.learn import dpo, grpo
 from playout.rlhf.environments.game import make
 from playout.rlhf.environments.game_prompt import GamePrompt, marks
-from playout.rlhf.environments.game_tasks import find_openings, is_test
+from playout.rlhf.environments.game_tasks import find_openings, is_test, read_positions
 from playout.rlhf.environments.load import GOAL_TOLD, load_environment, stored_options
 
 TIC_TAC_TOE = find_game("tic_tac_toe")
@@ -292,6 +293,8 @@ def test_a_game_of_ones_own_in_python_is_text_as_well(tmp_path, monkeypatch):
         ({"positions": "many"}, "positions='many'"),
         ({"positions": 0}, "at least 1"),
         ({"plies": (9, 3)}, "plies"),
+        ({"plies": ("a", "b")}, "whole numbers"),
+        ({"plies": (1.5, 3)}, "whole numbers"),
         ({"opponent": "gtp:gnugo", "mode": "game"}, "cannot train"),
         ({"opponent": "nobody", "mode": "game"}, "nobody"),
     ],
@@ -300,6 +303,33 @@ def test_options_that_cannot_be_are_told_in_one_line(options, word):
     with pytest.raises(ConfigError, match=word) as caught:
         make("tic_tac_toe", options).tasks("train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [3, [[1]] * 9, "abcdefghi", [1] * 8, [2] * 9, [1] * 4 + [-2] + [1] * 4, [0] * 8 + [-2]],
+)
+def test_a_file_of_positions_with_outcomes_that_cannot_be_is_refused(outcomes, tmp_path):
+    file, game = tmp_path / "positions.jsonl", find_game("tic_tac_toe")
+    row = {"position": game.from_moves("1").text, "outcomes": [-2] + [0] * 8}
+    file.write_text(json.dumps(row) + "\n" + json.dumps({**row, "outcomes": outcomes}) + "\n")
+    with pytest.raises(DataError, match="line 2: outcomes "):
+        read_positions(game, str(file))
+    file.write_text(json.dumps(row) + "\n")
+    assert read_positions(game, str(file)).outcomes.tolist() == [row["outcomes"]]
+
+
+def test_who_writes_an_illegal_move_has_lost_to_the_others():
+    for wrong, result in ((0, -1.0), (1, 1.0)):
+        env = make("tic_tac_toe", {"mode": "game", "opponent": "self", "illegal_reward": -1.0})()
+        env.reset({"seat": 0, "opening": ""}, 0)
+        assert all(not env.step(move).done for move in ("5", "1")[:wrong])
+        last = env.step("none")
+        assert last.done and last.reward == {f"player {wrong + 1}": -1.0}
+        found = env.metrics()
+        assert (found["result"], found["won"], found["lost"]) == (
+            result, float(result > 0), float(result < 0)
+        )  # fmt: skip
 
 
 def test_the_solver_is_not_asked_where_it_cannot_answer():

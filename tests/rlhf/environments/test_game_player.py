@@ -67,6 +67,23 @@ def test_an_illegal_answer_may_lose_the_game():
     assert result.forfeits(one.name)["an answer that is no legal move"] >= 1
 
 
+def test_a_setting_that_is_none_is_named():
+    for word in ("with_words", "__class__"):
+        with pytest.raises(ConfigError, match=f"no setting '{word}'; it has temperature"):
+            Settings().with_words({word: "1"})
+
+
+def test_room_for_what_is_said_of_every_move_is_asked_only_where_it_is_said():
+    model, tokenizer = player().model, TOKENIZER
+    for name in ("tic_tac_toe", "chess"):
+        game = find_game(name)
+        plain, found = (
+            LanguageGamePlayer(model, tokenizer, game, Settings(find=find)).longest
+            for find in (False, True)
+        )
+        assert found - plain == (9 if name == "tic_tac_toe" else 0)
+
+
 def test_move_logprobs_are_those_of_the_model_one_token_at_a_time():
     one = player()
     states = positions(4)

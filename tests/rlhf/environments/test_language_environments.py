@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 from playout.errors import ConfigError, EnvironmentFault
 from playout.own_code import trust_words
@@ -113,6 +114,7 @@ def asks(**methods):
         ({"reset": lambda self, task, seed: ("obs", {})}, "reset returned tuple, not a text or a"),
         ({"reset": lambda self, task, seed: "\ud800"}, "reset returned half a character"),
         ({"answers": lambda self: []}, "answers returned an empty list"),
+        ({"answers": lambda self: np.array(["a", "b"])}, "answers returned ndarray, not a list"),
     ],
 )
 def test_what_breaks_the_contract_is_said_in_the_environments_own_words(methods, message):

@@ -12,11 +12,13 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.data.synthetic import judge, reviews
 from playout.rlhf.evaluation.best_of_n import best_of_n, choose_best, kl_bound
+from playout.rlhf.evaluation.comparison import comparison_of
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.evaluation.judge import compare_policies, human_votes, win_rate
 from playout.rlhf.generation.chat.terminal import chat
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 
 
@@ -51,8 +53,34 @@ def test_a_policy_of_an_environment_is_judged_by_what_it_gets_there(tmp_path, ca
     assert "by game:tic_tac_toe: wins" in capsys.readouterr().out
     found = json.loads(out.read_text())["game:tic_tac_toe"]
     assert found["prompts"] == 6 and -1 <= found["mean"] <= 1
+    for held in ("int8", "nf4"):
+        assert main([*words, "--dtype", "float32", "--weights", held]) == 0
     assert main([*words, "--human"]) == 2
     assert "whose rewards judge it" in capsys.readouterr().err
+
+
+def test_a_policy_is_measured_and_judged_as_it_was_sampled_in_training(tmp_path):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    scored, e_is_out = [], []
+
+    def reward(answers):
+        scored.append(len(answers))
+        e_is_out.extend("e" not in answer for answer in answers)
+        return [float(len(answer)) for answer in answers]
+
+    few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 12, "size": "tiny"}
+    run = playout.grpo(
+        base, ["the film", "a play"], reward_fn=reward, stop=("e",), temperature=0.5,
+        run=tmp_path / "run", dtype="float32", quiet=True, **few,
+    )  # fmt: skip
+    assert len(scored) == 3  # before, in training, after
+    assert all(e_is_out)
+    judged = comparison_of(run.path, reward="builtins:len").evaluator
+    assert judged.temperature == 0.5 and judged.stop == ("e",)
+    answers = judged.respond(load_model(run.path / "model")[0])
+    assert not any("e" in text for text in answers.responses)
+    # What was sampled still holds the stop text, and is measured whole.
+    assert answers.valid.sum(1).tolist() == answers.generation.lengths.tolist()
 
 
 def test_the_best_of_each_block_is_chosen():
@@ -114,7 +142,7 @@ def answers(*lines):
 
 
 def test_a_person_votes_without_seeing_names_and_the_votes_are_preferences(tmp_path):
-    prompts = ["p1", "p2", "p3", "p4"]
+    prompts = ["p1", "p2", "p3 \u2028 goes on", "p4"]
     ours, theirs = [" a1", " a2", " a3", " same"], [" b1", " b2", " b3", " same"]
     shown = []
     votes = tmp_path / "sub" / "votes.jsonl"
@@ -133,7 +161,7 @@ def test_a_person_votes_without_seeing_names_and_the_votes_are_preferences(tmp_p
     found = read_preferences(votes)
     assert len(found) == 3 and sum(p.ties for p in found) == 1
     # The sides are shuffled: whatever stood left is not always the policy's.
-    sides = [line.split('"left": "')[1][1] for line in votes.read_text().splitlines()]
+    sides = [line.split('"left": "')[1][1] for line in votes.open()]
     assert set(sides) == {"a", "b"}
     votes.write_text("{}\n")
     with pytest.raises(DataError, match="line 1: not a vote"):

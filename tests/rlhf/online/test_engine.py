@@ -10,10 +10,13 @@ from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.responses import encode_prompts
 from playout.rlhf.generation.tokenizer import Tokenizer
-from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
+from playout.rlhf.online.episodes import score_episodes
+from playout.rlhf.online.policy import LanguagePolicy
+from playout.rlhf.online.rows import lay_out
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,56 @@ def test_episodes_are_cut_by_turns_tokens_and_time(model, tokenizer):
 
     (cut,) = play(model, tokenizer, Cut, 1)
     assert (cut.truncated, cut.rewards, cut.ended) == ("environment", [0.5], False)
+
+
+def test_what_an_environment_says_as_it_cuts_an_episode_stays_within_the_context(model, tokenizer):
+    class Cut:
+        def reset(self, task, seed):
+            return "go"
+
+        def step(self, answer):
+            return " a long word" * 300, 1.0, False, True
+
+    for longest, limits in ((256, {}), (40, {"max_tokens": 40})):
+        found = play(model, tokenizer, Cut, 2, **limits)
+        assert {(e.truncated, len(e.tokens)) for e in found} == {("environment", longest)}
+    policy, reference = LanguagePolicy(model), Reference(model)
+    scored = score_episodes(policy, reference, play(model, tokenizer, Cut, 2), None, kl_coef=0.1)
+    assert scored.scores.tolist() == [1.0, 1.0]
+
+
+class Two:
+    """Two players answer in turn, four times in all."""
+
+    def reset(self, task, seed):
+        self.turn = 0
+        return "go"
+
+    def step(self, answer):
+        self.turn += 1
+        reply = " next" if self.turn < 3 else " long" * 300
+        return reply, {f"player {(self.turn - 1) % 2}": 0.5, "player 1": 0.25}, self.turn == 4
+
+    def role(self):
+        return f"player {self.turn % 2}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "cut", "turns"),
+    [
+        ({"max_turns": 1}, "turns", 1),
+        ({"max_turns": 2}, "turns", 2),
+        ({"max_tokens": 8}, "tokens", 1),
+        ({"max_seconds": 1e-6}, "time", 1),
+        ({}, "tokens", 3),
+    ],
+)
+def test_only_who_has_answered_has_a_role(model, tokenizer, limits, cut, turns):
+    found = play(model, tokenizer, Two, 2, **limits)
+    expected = ["player 0", "player 1", "player 0"][:turns]
+    assert [(e.truncated, e.roles, len(e.answers)) for e in found] == [(cut, expected, turns)] * 2
+    rows = lay_out(found, tokenizer.pad_id)
+    assert rows.num_roles == min(turns, 2) and bool(rows.valid.any(1).all())
 
 
 def faulty(step=None, reset="go"):

@@ -1,6 +1,7 @@
 """The recipe `playout rlhf games`: its data, its stages, what is done with the run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import is_test, read_positions
+from playout.rlhf.environments.load import read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell, told_outcomes
 from playout.rlhf.games.minutes import sft_steps
-from playout.rlhf.games.recipe import GamesSize
+from playout.rlhf.games.recipe import GamesRecipe, GamesSize
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.sizes import Recipe
 
@@ -141,6 +143,21 @@ def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "tic_tac_toe" in said and "were no legal moves" in said
     assert main(["play", run, "--opponent", "random", "--episodes", "1"]) == 0
+
+
+def test_an_opponent_of_any_name_reaches_the_last_stage(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(GamesRecipe, "__call__", lambda self: made.append(self))
+    opponent = tmp_path / "it's (one), or =é"
+    shutil.copytree(Path(__file__).parents[2] / "fixtures" / "runs" / "tic_tac_toe", opponent)
+    words = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--quiet"]
+    words += ["--opponent", str(opponent), "--run", str(tmp_path / "run")]
+    assert main(words) == 0, capsys.readouterr().err
+    given = read_options(made[0]._options("rlhf")["env_options"])
+    assert given["opponent"] == str(opponent) and given["find"] is True
+    for name in ("123", "runs/x?temperature=1&illegal=loss", 'a "b"'):
+        made[0].opponent = name
+        assert read_options(made[0]._options("rlhf")["env_options"])["opponent"] == name
 
 
 def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):

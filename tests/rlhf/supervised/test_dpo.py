@@ -1,6 +1,10 @@
 """Direct preference optimisation: its gradient by hand, its pairs, learning, bad pairs."""
 
+import json
+from pathlib import Path
+
 import numpy as np
+import playout
 import pytest
 import torch
 from playout.errors import ConfigError, DataError
@@ -149,6 +153,47 @@ def test_samples_are_ranked_by_the_reward_and_kept_as_preferences(tokenizer, tmp
             seed=0,
             dtype=torch.float32,
         )
+
+
+def test_samples_are_ranked_by_what_a_reward_asks_for(tokenizer):
+    given = {"samples": 12, "max_new_tokens": 40, "seed": 0, "dtype": torch.float32}
+    pairs = rank_samples(
+        small(tokenizer),
+        tokenizer,
+        ["the film", "i"],
+        lambda answers, prompts: [len(a) - len(p) for a, p in zip(answers, prompts, strict=True)],
+        **given,
+    )
+    assert pairs
+    assert all(len(pair.first) - len(pair.second) == pair.margin > 0 for pair in pairs)
+
+
+def test_a_reward_sees_the_fields_of_the_rows_whose_answers_it_ranks(tmp_path):
+    rows = [{"prompt": f"the film {n}", "label": f"e{n}"} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seen = set()
+
+    def right(answers, label):
+        seen.update(label)
+        return [float(len(answer)) for answer in answers]
+
+    few = {
+        "steps": 1,
+        "batch": 2,
+        "samples": 12,
+        "max_new_tokens": 40,
+        "size": "tiny",
+        "dtype": "float32",
+        "quiet": True,
+    }
+    run = playout.dpo(
+        Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain", reward_fn=right,
+        prompts=tmp_path / "rows.jsonl", run=tmp_path / "run", **few,
+    )  # fmt: skip
+    assert seen == {row["label"] for row in rows}
+    pairs = read_preferences(run.path / "pairs.jsonl")
+    assert all(len(pair.first) > len(pair.second) for pair in pairs)
+    assert {pair.prompt for pair in pairs} <= {row["prompt"] for row in rows}
 
 
 def test_pairs_that_say_nothing_are_refused(tokenizer):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from playout.errors import ConfigError, DataError, RunError
+from playout.rlhf.commands.learn.reward import _voted
 from playout.rlhf.data import synthetic
 from playout.rlhf.data.comparisons import Pairs, RatedPairs, VotedPairs, compare
 from playout.rlhf.data.records import Preference, Rated
@@ -133,6 +134,32 @@ def test_votes_keep_ties_margins_and_every_text_once():
         VotedPairs(items[2:])
 
 
+def votes(prompt, number):
+    return Preference(prompt.format(number), f" good {number}", f" bad {number}")
+
+
+@pytest.mark.parametrize("prompt", ["the plot", "", "the plot {}"])
+def test_every_pair_is_learned_or_held_out_and_no_text_is_both(prompt):
+    said: list[str] = []
+    (train, test), _ = _voted([votes(prompt, n) for n in range(200)], said.append)
+    assert len(train.items) + len(test.items) == 200 and not said
+    assert 20 < len(test.items) < 60
+    assert not set(train.texts) & set(test.texts)
+    (train, test), prompts = _voted([votes(prompt, n) for n in range(19)], said.append)
+    assert train is test and len(train.items) == len(prompts) == 19
+    assert said == ["none of 19 pairs are held out: all serve for both"]
+
+
+def test_pairs_whose_answers_meet_again_and_again_are_left_out_and_counted():
+    answers = [f"answer {number}" for number in range(20)]
+    pairs = [Preference("", a, b) for n, a in enumerate(answers) for b in answers[:n]]
+    said: list[str] = []
+    (train, test), _ = _voted(pairs, said.append)
+    assert not set(train.texts) & set(test.texts)
+    left = len(pairs) - len(train.items) - len(test.items)
+    assert left > 0 and [line.split(" pairs")[0] for line in said] == [f"{left} of 190"]
+
+
 def test_a_model_learns_the_order_of_rated_reviews_and_keeps_its_scores(tokenizer, tmp_path):
     train, test = synthetic.rated(500), synthetic.rated(100, seed=9)
     config = RewardConfig(steps=60, batch=32, length=32, learn=LearnConfig(3e-3, dtype="float32"))
@@ -180,6 +207,12 @@ def test_a_resumed_reward_run_equals_one_that_was_not_stopped(tokenizer):
     rest = fresh()
     rest.load_state_dict(half.state_dict())
     assert [rest.update()["train/loss"] for _ in range(3)] == losses[3:]
+
+
+def test_a_step_of_one_rated_text_is_refused(tokenizer):
+    pairs = RatedPairs([Rated(f"text {n}", (float(n),)) for n in range(4)])
+    with pytest.raises(ConfigError, match="a step needs two"):
+        RewardTrainer(small(tokenizer), tokenizer, (pairs, pairs), RewardConfig(batch=1), seed=0)
 
 
 def test_only_the_top_layers_are_trained_if_asked(tokenizer):
