@@ -91,7 +91,7 @@ class SelfPlayConfig:
     def __post_init__(self) -> None:
         _check_at_least(self, 1, "num_groups", "num_trees", "num_simulations", "search_threads")
         _check_at_least(self, 0, "opening_plies", "proof_nodes", "proof_plies", "policy_moves")
-        _check_at_least(self, 0, "fast_simulations")
+        _check_at_least(self, 0, "fast_simulations", "explore_plies")
         shares = ("opening_share", "value_mix", "continue_proven", "surprise_weight")
         for name in (*shares, "fast_share", "resign_check"):
             if not 0 <= getattr(self, name) <= 1:
@@ -141,7 +141,7 @@ class LearnerConfig:
     target_weight: float = 0.0
     score_weight: float = 0.0
     average: float = 0.997
-    dtype: str = "bfloat16"
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
 
     def __post_init__(self) -> None:
         if self.num_shards < 1 or self.batch_size < 2 * self.num_shards:
@@ -151,6 +151,11 @@ class LearnerConfig:
         check_optimizer(self.optimizer)
         if not self.learning_rate > 0 or not 0 <= self.average < 1:
             raise ConfigError("learning_rate must be positive and average in [0, 1)")
+        if not self.max_grad_norm > 0:
+            raise ConfigError(f"max_grad_norm must be positive, not {self.max_grad_norm}")
+        _check_at_least(self, 0, "weight_decay", "value_weight", "target_weight", "score_weight")
+        if not 0 <= self.warmup < 1 or not 0 <= self.final_rate <= 1:
+            raise ConfigError("warmup must be in [0, 1) and final_rate in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +298,7 @@ class AlphaZeroConfig:
             raise ConfigError("a run needs at least one update or game, or some minutes")
         _check_at_least(self, 1, "evaluations", "steps", "replay_capacity", "min_window", "reuse")
         _check_at_least(self, 0, "leaf_proof_nodes", "eval_every", "max_reuse", "stale_after")
+        _check_at_least(self, 0, "warmup_positions")
         if not 0 < self.also_share < 1:
             raise ConfigError(f"also_share must be between 0 and 1, not {self.also_share}")
         if not 0 < self.record_epochs < 1e6:
@@ -373,6 +379,6 @@ def selfplay_search(
 def _check_at_least(config: Any, least: int, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if value < least:
+        if not value >= least:  # nor NaN
             words = "must not be negative" if least == 0 else f"must be at least {least}"
             raise ConfigError(f"{name} {words}, not {value}")

@@ -53,6 +53,9 @@ def stored_config(values: Mapping[str, Any], *, where: str) -> AlphaZeroConfig:
                 raise ConfigError(f"{where}: selfplay.{key} = {value} is no longer supported")
         selfplay = {_RENAMED_SELFPLAY.get(key, key): value for key, value in selfplay.items()}
         found["selfplay"] = _EARLIER_SELFPLAY | selfplay
+    learner = found.get("learner")
+    if isinstance(learner, Mapping) and learner.get("dtype", "bfloat16") != "bfloat16":
+        found["learner"] = {**learner, "dtype": "float32"}  # as any other word was once taken
     return from_dict(AlphaZeroConfig, found, where=where)
 
 

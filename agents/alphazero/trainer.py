@@ -228,7 +228,7 @@ class AlphaZeroTrainer(Trainer):
     def _learn(self) -> dict[str, float]:
         """The gradient steps of one update, by the network whose turn it is to learn."""
         config, main = self.config, self.variants[0]
-        if main.held < max(1, min(config.warmup_positions, config.replay_capacity)):
+        if not self._ready():
             return {}
         index = self._learning()
         learner, plan = self.learners[index], config.networks[index]
@@ -239,6 +239,11 @@ class AlphaZeroTrainer(Trainer):
             rows.append(learner.step(batch, done=trained, whole=size))
         found = mean_metrics(rows, weight=len(mine) / size)
         return {**found, "train/window": float(min(main.window(), main.held))}
+
+    def _ready(self) -> bool:
+        """Whether there are positions enough to learn from."""
+        config, held = self.config, self.variants[0].held
+        return held >= max(1, min(config.warmup_positions, config.replay_capacity))
 
     def _drawn_from(self, size: int) -> Variant:
         """The game of the next batch: the main one or, in their turn, the others."""

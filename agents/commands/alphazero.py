@@ -7,6 +7,7 @@ RUN` continues a run exactly where it stopped. `alphazero()` is the same in Pyth
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,8 @@ def _flags(arguments: Sequence[str]) -> dict[str, None]:
     """The settings among the flags of a command line."""
     names = setting_names()
     flags = [one[2:].partition("=")[0].replace("-", "_") for one in arguments if one[:2] == "--"]
-    flags = [flag if flag in names else flag.removeprefix("no_") for flag in flags]
+    # The negative of a flag in a group is --group.no-flag.
+    flags = [flag if flag in names else re.sub(r"(^|\.)no_", r"\1", flag) for flag in flags]
     return {flag: None for flag in flags if names.get(flag) == flag}
 
 

@@ -238,6 +238,9 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
         records.must_hold(command.records, game)
         records.append(command.records, [])
     try:
+        if not command.quiet:
+            _tell_length(command, game, players, openings, test)
+        before = {one.name: one.remarks() for one in players if isinstance(one, RemarkingPlayer)}
         matches = _play_all(command, game, players, openings, test)
     finally:
         for player in players:
@@ -248,8 +251,9 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     )
     for entry in report["players"]:
         player = next(one for one in players if one.name == entry["player"])
-        if isinstance(player, RemarkingPlayer):
-            entry |= player.remarks()
+        if isinstance(player, RemarkingPlayer):  # of this match alone
+            said = before[player.name]
+            entry |= {key: value - said.get(key, 0) for key, value in player.remarks().items()}
     return Match(game, matches, ratings, report)
 
 
@@ -288,6 +292,36 @@ def _check(command: Command, specs: Sequence[str]) -> None:
     check_device(command)
 
 
+def _tell_length(
+    command: Command,
+    game: NativeGame,
+    players: Sequence[Player],
+    openings: int,
+    test: SprtConfig | None,
+) -> None:
+    """Says what is going to be played, and how long that takes at most: every player is asked."""
+    from playout.agents.rating.arena import num_games_of
+    from playout.agents.rating.estimate import most_seconds
+    from playout.agents.runs.console import about
+
+    total = num_games_of(game, len(players), command.games)
+    seconds = most_seconds(players, game, command.games, openings=openings, seed=command.seed)
+    opened = f"each opening of {openings} random plies"
+    if game.num_players == 2:
+        pairings = len(players) * (len(players) - 1) // 2
+        most = "at most " if test is not None else ""
+        many = f"{pairings} pairings of " if pairings > 1 else ""
+        games = f"{many}{most}{total // pairings} games"
+        what = f"{games}, {opened} twice with colours swapped"
+    else:
+        what = f"{total} games, {opened} with everybody in every seat"
+    print(
+        f"{what}; by a first look {about(seconds)} at most, the time left shows after the "
+        "first moves",
+        file=sys.stderr,
+    )
+
+
 def _play_all(
     command: Command,
     game: NativeGame,
@@ -297,28 +331,11 @@ def _play_all(
 ) -> list[MatchResult]:
     """Every pairing in turn; games go to the records as their batch ends."""
     from playout.agents.rating.arena import num_games_of, round_robin
-    from playout.agents.rating.estimate import most_seconds
     from playout.agents.rating.games import to_record
-    from playout.agents.runs.console import about, progress
+    from playout.agents.runs.console import progress
     from playout.envs.records import files as records
 
     total = num_games_of(game, len(players), command.games)
-    if not command.quiet:
-        seconds = most_seconds(players, game, command.games, openings=openings, seed=command.seed)
-        opened = f"each opening of {openings} random plies"
-        if game.num_players == 2:
-            pairings = len(players) * (len(players) - 1) // 2
-            most = "at most " if test is not None else ""
-            many = f"{pairings} pairings of " if pairings > 1 else ""
-            games = f"{many}{most}{total // pairings} games"
-            what = f"{games}, {opened} twice with colours swapped"
-        else:
-            what = f"{total} games, {opened} with everybody in every seat"
-        print(
-            f"{what}; by a first look {about(seconds)} at most, the time left shows after the "
-            "first moves",
-            file=sys.stderr,
-        )
 
     def keep(games: list[PlayedGame]) -> None:
         if command.records is not None:

@@ -126,7 +126,10 @@ class RemarkingPlayer(Player, Protocol):
     """A player of which there is more to tell than its results."""
 
     def remarks(self) -> dict[str, float]:
-        """Such as {"answers": 500, "illegal": 3}: answers given, and those that were no moves."""
+        """Counts since it was made, such as {"answers": 500, "illegal": 3}.
+
+        Here: answers given, and those that were no moves. A match tells by how much they rose.
+        """
         ...
 
 

@@ -54,7 +54,7 @@ def evaluate_player(player: RunPlayer, options: EvalOptions) -> dict[str, Any]:
     if game.hidden:
         usual = HIDDEN_OPPONENTS
     specs = options.opponents or usual
-    opponents = [make_player(spec, game, seed=options.seed) for spec in specs]
+    opponents = [make_player(spec, game, seed=options.seed, machine=options) for spec in specs]
     for opponent in opponents:
         if opponent.name == "human":
             raise ConfigError("people play with `playout play RUN`")

@@ -16,14 +16,16 @@ import numpy as np
 from playout.agents.rating.ratings import elo_of_score, expected_score
 from playout.errors import ConfigError, DataError
 
+MAX_ELO = 3000  # a loss in thirty million games; from 6,400 on an expected score rounds to 1
+
 
 @dataclass(frozen=True, slots=True)
 class SprtConfig:
     """Hypotheses and error rates.
 
     Attributes:
-        elo0: H0: the difference is at most this.
-        elo1: H1: it is at least this.
+        elo0: H0: the difference is at most this, from -MAX_ELO.
+        elo1: H1: it is at least this, up to MAX_ELO.
         alpha: Chance to accept H1 although H0 holds.
         beta: Chance to accept H0 although H1 holds.
     """
@@ -34,8 +36,11 @@ class SprtConfig:
     beta: float = 0.05
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.elo0) and math.isfinite(self.elo1) and self.elo0 < self.elo1):
-            raise ConfigError(f"SPRT needs elo0 < elo1, got {self.elo0} and {self.elo1}")
+        if not -MAX_ELO <= self.elo0 < self.elo1 <= MAX_ELO:  # nor NaN
+            raise ConfigError(
+                f"SPRT needs elo0 < elo1, both from {-MAX_ELO} to {MAX_ELO}, got {self.elo0:g} and "
+                f"{self.elo1:g}"
+            )
         if not (0 < self.alpha < 0.5 and 0 < self.beta < 0.5):
             raise ConfigError(
                 f"SPRT needs alpha and beta between 0 and 0.5, got {self.alpha} and {self.beta}"
@@ -114,7 +119,7 @@ def _at_mean(share: np.ndarray, points: np.ndarray, mean: float) -> np.ndarray:
     def slope(t: float) -> float:
         return float((share * away / (1 + t * away)).sum())
 
-    margin = 1e-9 * (high - low)
-    t = float(brentq(slope, low + margin, high - margin, xtol=1e-13))
+    margin = 1e-12  # the ends are many powers of ten apart where the mean is near 0 or 1
+    t = float(brentq(slope, low * (1 - margin), high * (1 - margin), xtol=1e-13))
     found: np.ndarray = share / (1 + t * away)
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -321,12 +321,11 @@ def to_sgf(record: GameRecord) -> str:
     game = make_game(record.game, **record.params)
     if record.game not in DIALECTS:
         raise DataError(f"SGF holds {', '.join(DIALECTS)} here, not {record.game}")
-    dialect = DIALECTS[record.game]
-    size = int(game.params["size"])
+    dialect, size = DIALECTS[record.game], int(game.params["size"])
     state = game.initial_state()
     root = [("FF", "4"), ("GM", str(dialect.number)), ("CA", "UTF-8"), ("SZ", str(size))]
     notes = {tag: str(record.info[tag]) for tag in NOTES if tag in record.info}
-    notes.update(_rules(game))
+    notes = _given_up(record.info) | notes | _rules(game)
     moves: list[tuple[str, str | None]] = []
     setup = ""
     if record.start is not None:
@@ -382,6 +381,13 @@ def _value(dialect: Dialect, size: int, action: int, word: str) -> str:
     if not dialect.letters:
         return "" if word == "pass" else word
     return _letters(size, action) if action < size * size else ""
+
+
+def _given_up(info: Mapping[str, Any]) -> dict[str, str]:
+    """RE of a game that was given up before its end, as records of a match tell: "B+R", "W+F"."""
+    returns, how = info.get("returns"), "R" if info.get("reason") == "resigned" else "F"
+    told = ((f"B+{how}", [1, -1]), (f"W+{how}", [-1, 1]), ("0", [0, 0]))
+    return next(({"RE": text} for text, result in told if returns == result), {})
 
 
 def _result(state: State) -> str:

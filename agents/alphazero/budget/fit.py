@@ -76,10 +76,12 @@ def fit(
     update = min(max(seconds / UPDATES, MIN_UPDATE_SECONDS), MAX_UPDATE_SECONDS)
     # All games together move on once within an update, and end several times within the run.
     most = min(positions / (GENERATIONS * speed.length), update * speed.moves_per_s)
-    trees = max(1, min(selfplay.num_trees, int(most / groups)))
-    batch = min(learner.batch_size, max(_least_batch(config), _power_of_two(positions / BATCHES)))
-    per_update = max(update / costs.each, groups * trees)
+    trees = _trees(config, int(most / groups), given)
+    batch = _batch(config, positions, given)
     per_move = speed.evaluations_per_s / speed.moves_per_s
+    per_update = max(update / costs.each, groups * trees)
+    if "evaluations" in given:
+        per_update = config.evaluations / per_move
     steps = max(1, round(per_update * costs.reuse / batch))
     changes = {
         "selfplay.num_trees": trees,
@@ -104,11 +106,11 @@ def fit_counts(
     """
     length, groups = max(1.0, max_plies / 2), config.selfplay.num_groups
     positions = expected_positions(config, length)
-    trees = max(1, min(config.selfplay.num_trees, int(positions / (GENERATIONS * length) / groups)))
-    wanted = max(_least_batch(config), _power_of_two(positions / BATCHES))
-    batch = min(config.learner.batch_size, wanted)
+    trees = _trees(config, int(positions / (GENERATIONS * length) / groups), given)
+    batch = _batch(config, positions, given)
     per_update = config.evaluations / config.selfplay.num_simulations
-    if config.games is not None:  # the last update is to end few games more than were asked for
+    if config.games is not None and "evaluations" not in given:
+        # The last update is to end few games more than were asked for.
         per_update = max(groups * trees, min(per_update, positions / UPDATES))
     changes = {
         "evaluations": max(1, round(per_update * config.selfplay.num_simulations)),
@@ -122,9 +124,19 @@ def fit_counts(
     return changed(config, {name: value for name, value in changes.items() if name not in given})
 
 
-def _least_batch(config: AlphaZeroConfig) -> int:
-    """The smallest batch that is planned: two rows for every shard, of however many ranks."""
-    return max(MIN_BATCH, 2 * config.learner.num_shards)
+def _trees(config: AlphaZeroConfig, most: int, given: Set[str]) -> int:
+    """Trees of a group, of which `most` suit the run: the person's own number stays."""
+    trees = config.selfplay.num_trees
+    return trees if "selfplay.num_trees" in given else max(1, min(trees, most))
+
+
+def _batch(config: AlphaZeroConfig, positions: float, given: Set[str]) -> int:
+    """Rows of a batch in a run of so many positions: the person's own number stays."""
+    rows = config.learner.batch_size
+    if "learner.batch_size" in given:
+        return rows
+    least = max(MIN_BATCH, 2 * config.learner.num_shards)  # two for every shard of all ranks
+    return min(rows, max(least, _power_of_two(positions / BATCHES)))
 
 
 def num_ratings(minutes: float | None) -> int:

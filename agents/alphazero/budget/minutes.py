@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from playout.agents.alphazero.budget.corrector import CORRECTED_SHARE, seconds_before
 from playout.agents.alphazero.budget.fit import RATING_SHARE, UNNOTICED_SECONDS
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import Preset
@@ -126,8 +127,8 @@ def updates_for(
     """Updates that fit into `minutes`; decided once, then read from run.json.
 
     Args:
-        run: whose record holds the plan; a resumed run may be given other minutes, which scales
-            the old measurement.
+        run: whose record holds the plan. A resumed run may be given other minutes: it goes on for
+            the time that they leave, at the speed that it has had until its checkpoint.
         config: of the run.
         minutes: the budget.
         outside: seconds of it that go neither to self-play nor to learning nor to ratings while it
@@ -142,20 +143,31 @@ def updates_for(
     if not 0 < minutes < 1e6:
         raise ConfigError(f"--minutes must be a positive number, not {minutes}")
     stored = run.record.get("budget")
+    if stored and stored["unit"] != "updates":
+        stored = None
+    if stored and float(stored["minutes"]) == minutes:
+        return int(stored["total"])
     outside = ranks.first(outside)
-    if stored and stored["unit"] == "updates":
-        rate, outside = float(stored["rate"]), float(stored.get("outside", 0.0))
-        if float(stored["minutes"]) == minutes:
-            return int(stored["total"])
+    left, (done, elapsed) = minutes * 60 - outside, ranks.first(_done_before(run))
+    if done and elapsed > 0:
+        rate, left = done / elapsed, minutes * 60 * CORRECTED_SHARE - outside - elapsed
+    elif stored:
+        rate = float(stored["rate"])
     elif speed is not None:
         rate = PLANNED_SHARE / speed.update_seconds(config)
     else:
         seconds = min(MAX_CALIBRATION_SECONDS, minutes * 60 * CALIBRATION_SHARE)
         rate = PLANNED_SHARE * _updates_per_second(config, seconds, game, device)
-    total = max(1, round(rate * max(0.0, minutes * 60 - outside)))
+    total = max(1, done + round(rate * max(0.0, left)))
     budget = {"unit": "updates", "minutes": minutes, "rate": rate, "total": total}
     run.update(budget={**budget, "outside": outside})
     return total
+
+
+def _done_before(run: RunDir) -> tuple[int, float]:
+    """Updates until the checkpoint from which a run goes on, and the seconds that they took."""
+    checkpoint = run.find()
+    return 0 if checkpoint is None else checkpoint.step, seconds_before(run)
 
 
 def _updates_per_second(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -26,7 +27,7 @@ def resolved(config: AlphaZeroConfig, device: torch.device, dtype: str = "auto")
             processor, and on other devices where they answer in less than float32.
     """
     if dtype != "auto":
-        learns_in = "bfloat16" if dtype == "bfloat16" else "float32"
+        learns_in: Literal["bfloat16", "float32"] = "bfloat16" if dtype == "bfloat16" else "float32"
         config = replace(
             config, infer_dtype=dtype, learner=replace(config.learner, dtype=learns_in)
         )

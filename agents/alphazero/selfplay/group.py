@@ -273,8 +273,9 @@ class Group:
             ended[rows] = True
             counts.proven += len(rows)
         given_up = self.resignations.after(result.value, movers, ended)
-        returns[given_up, movers[given_up]] = -1
-        returns[given_up, 1 - movers[given_up]] = 1
+        lost = np.float32(self.game.value_scale)
+        returns[given_up, movers[given_up]] = -lost
+        returns[given_up, 1 - movers[given_up]] = lost
         ended[given_up] = True
         counts.resigned += len(given_up)
         return ended, returns

@@ -67,7 +67,7 @@ class Resignations:
         who = self._gave_up[rows]
         known = np.flatnonzero(who >= 0)
         counts.resign_checked += len(known)
-        counts.resign_wrong += int((returns[known, who[known]] > -1).sum())
+        counts.resign_wrong += int((returns[known, who[known]] >= 0).sum())
 
     def state_dict(self) -> dict[str, Any]:
         """Its arrays; nothing where nobody gives up."""

@@ -66,7 +66,9 @@ class GtpClient(Client):
             self._try(f"kata-set-rule suicide {str(bool(self.game.params['suicide'])).lower()}")
         seconds = spec.options.move_seconds
         if seconds is not None:
-            self._try(f"time_settings 0 {max(1, math.ceil(seconds))} 1")
+            exact = f"kata-time_settings byoyomi 0 {seconds:g} 1"
+            if "kata-time_settings" not in self._known or self._try(exact) is None:
+                self._try(f"time_settings 0 {max(1, math.ceil(seconds))} 1")  # whole seconds alone
         self.line = []
 
     def genmove(self, state: State, line: Sequence[int]) -> int:

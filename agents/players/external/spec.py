@@ -77,7 +77,8 @@ def read_spec(text: str, options: EngineOptions = DEFAULT_ENGINES) -> EngineSpec
     """Reads "gtp:COMMAND" or "uci:COMMAND", with settings or without.
 
     Raises:
-        ConfigError: It is neither, or a setting cannot be used.
+        ConfigError: It is neither, or a setting cannot be used, or the engine is told that it has
+            longer than it is waited for.
     """
     protocol, _, rest = text.partition(":")
     if protocol not in FORMS or not rest.strip():
@@ -104,13 +105,20 @@ def read_spec(text: str, options: EngineOptions = DEFAULT_ENGINES) -> EngineSpec
     if protocol == "gtp" and (settings or limits):
         name = next(iter({**settings, **limits}))
         raise ConfigError(f"player {text!r}: GTP has no setting {name!r}; put it into the command")
+    options = replace(options, **changes)  # type: ignore[arg-type]
+    told = limits.get("movetime", 0) / 1000 if limits else options.move_seconds or 0.0
+    if told >= options.timeout:
+        raise ConfigError(
+            f"player {text!r}: an engine that is told it has {told:g} s a move is not to be given "
+            f"up after {options.timeout:g} s: allow more by --engine-timeout or ?timeout=S"
+        )
     return EngineSpec(
         text=text,
         protocol=protocol,
         command=command,
         settings=settings,
         limits=limits,
-        options=replace(options, **changes),  # type: ignore[arg-type]
+        options=options,
     )
 
 

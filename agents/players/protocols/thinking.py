@@ -207,19 +207,21 @@ class Thinker:
         self, batch: StateBatch, end: float, most: int | None, look: SearchWatch
     ) -> SearchResult:
         """A search that fills the time until `end`; begun anew where the speed was misjudged."""
+        stopped = False
+
+        def looked(now: Callable[[], SearchResult]) -> bool:
+            nonlocal stopped
+            stopped = stopped or look(now)  # nobody says so twice
+            return stopped
+
         if not self._rate:
-            self._search(batch, PROBE, look)
+            found = self._search(batch, PROBE, looked)
+            if stopped:
+                return found
         for _ in range(_ATTEMPTS):
             left = max(end - time.monotonic(), 0.0)
             budget = int(self._rate * left * _RATE_SHARE)
             budget = max(1, min(budget, most or MAX_SIMULATIONS, self.most_simulations))
-            stopped = False
-
-            def looked(now: Callable[[], SearchResult]) -> bool:
-                nonlocal stopped
-                stopped = look(now)
-                return stopped
-
             found = self._search(batch, budget, looked)
             # What is left would be worth as much again.
             if (

@@ -18,6 +18,7 @@ from playout.agents.alphazero.budget.minutes import (
     kept_back,
     report_time,
     time_to_learn,
+    updates_for,
 )
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
@@ -128,6 +129,30 @@ def test_a_resumed_run_follows_the_corrections_already_made(tmp_path):
     carry_out(RunDir.open(run.path), again, 2.0)
     assert again.progress == (total, total)
     assert again.plan == trainer.plan
+
+
+def test_more_minutes_go_on_at_the_speed_that_the_run_has_had(tmp_path):
+    # As a run of six minutes was: planned for 105 updates, corrected to 129, done in 324 seconds.
+    run, trainer = planned_run(tmp_path / "r", 105, minutes=6.0), trainer_of(105)
+    budget = {"rate": 0.3155, "outside": 25.6, "corrections": [[42, 130], [91, 136], [123, 129]]}
+    run.update(budget={**run.record["budget"], **budget})
+    run.save(129, trainer.state_dict(), info={"elapsed": 324.0})
+    config, outside = trainer.config, kept_back(6.5, rating=True)
+    assert updates_for(run, config, 6.0) == 105  # and the corrections hold
+    assert "corrections" in run.record["budget"]
+    total = updates_for(run, config, 6.5, outside=outside)
+    left = 390 * CORRECTED_SHARE - outside - 324
+    assert total == 129 + round(left * 129 / 324) == 141
+    assert updates_for(run, config, 6.5) == total  # decided, whatever is done by then
+    longer = updates_for(run, config, 12.0, outside=kept_back(12.0, rating=True))
+    assert longer == pytest.approx(2 * 129, rel=0.05)
+    assert updates_for(run, config, 3.0) == 129  # it has taken longer already
+
+
+def test_other_minutes_before_the_first_checkpoint_go_by_the_measurement(tmp_path):
+    run, trainer = planned_run(tmp_path / "r", 100), trainer_of(100)
+    run.update(budget={**run.record["budget"], "rate": 2.0})
+    assert updates_for(run, trainer.config, 2.0, outside=20.0) == 200
 
 
 def test_too_few_updates_seen_decide_nothing(tmp_path):

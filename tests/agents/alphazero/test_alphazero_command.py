@@ -8,13 +8,14 @@ import numpy as np
 import playout
 import pytest
 import torch
+import tyro
 from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.minutes import network_rate
 from playout.agents.alphazero.budget.presets import preset_for
 from playout.agents.alphazero.config import AlphaZeroConfig
 from playout.agents.alphazero.evaluation.report import print_plan
 from playout.agents.alphazero.evaluator import NetworkEvaluator
-from playout.agents.alphazero.settings import setting_names
+from playout.agents.alphazero.settings import picked, setting_names
 from playout.agents.commands.alphazero import Command, alphazero, plan_run
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.runs.devices import resolve_device
@@ -122,6 +123,21 @@ def test_a_run_pools_and_keeps_its_replay_as_its_preset_says(game):
     config = planned(game=game, updates=1, size="8x2", rating=False, quiet=True)
     assert config.pooling is preset.run["pooling"] is True
     assert config.compact_replay is preset.run.get("compact_replay", False)
+
+
+DEFAULTS = picked(AlphaZeroConfig(updates=1), sorted(set(setting_names().values())))
+
+
+@pytest.mark.parametrize("sign", ["", "no-"])
+@pytest.mark.parametrize(
+    "name", [name for name, value in DEFAULTS.items() if isinstance(value, bool)]
+)
+def test_a_switch_counts_as_given_whether_it_is_turned_on_or_off(name, sign):
+    group, dot, switch = name.rpartition(".")
+    arguments = ["tic_tac_toe", f"--{group}{dot}{sign}{switch}".replace("_", "-")]
+    assert Command.defaults(arguments).given == (name,)
+    parsed = tyro.cli(Command, args=arguments, default=Command.defaults(arguments))
+    assert picked(parsed.alphazero, parsed.given) == {name: sign == ""}
 
 
 def test_a_setting_that_changes_on_resume_is_refused_by_its_name(tmp_path, capsys):

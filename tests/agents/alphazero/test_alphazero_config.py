@@ -58,6 +58,11 @@ def test_a_setting_that_is_gone_is_refused_where_it_was_used(name, value):
         stored_config({**EARLIER, "selfplay": selfplay}, where="run.json")
 
 
+def test_a_run_whose_dtype_was_misspelt_has_learned_in_float32():
+    earlier = {**EARLIER, "learner": {"dtype": "bf16"}}
+    assert stored_config(earlier, where="run.json").learner.dtype == "float32"
+
+
 def test_a_run_in_minutes_is_a_configuration_but_not_yet_a_trainers():
     from playout.agents.alphazero.trainer import AlphaZeroTrainer
 
@@ -100,6 +105,16 @@ def test_any_setting_can_be_given_by_its_name_alone_or_by_its_groups():
         ("num_trees", 0, "at least 1"),
         ("selfplay", 3, "selfplay"),
         ("updates", 7, "no setting 'updates'"),
+        ("max_grad_norm", -1.0, "max_grad_norm must be positive"),
+        ("max_grad_norm", float("nan"), "max_grad_norm must be positive"),
+        ("learner.dtype", "bf16", "dtype must be one of"),
+        ("final_rate", -1.0, r"final_rate in \[0, 1\]"),
+        ("learner.warmup", -1.0, r"warmup must be in \[0, 1\)"),
+        ("value_weight", -1.0, "value_weight must not be negative"),
+        ("target_weight", float("nan"), "target_weight must not be negative"),
+        ("weight_decay", -1.0, "weight_decay must not be negative"),
+        ("explore_plies", -1, "explore_plies must not be negative"),
+        ("warmup_positions", -1, "warmup_positions must not be negative"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused_in_one_line(name, value, message):

@@ -4,7 +4,8 @@
 
 It plays the leftmost column that is not full. BEHAVIOUR says what happens at its second move of a
 game: hang, die, nonsense, illegal, resign, flood, long, or nothing at all (good). "deaf" and "mute"
-fail at once; "stubborn" ignores signals and its end of input. FILE gets the lines that it reads.
+fail at once; "kata" knows KataGo's clocks, "kata-old" only claims to; "stubborn" ignores signals
+and its end of input. FILE gets the lines that it reads.
 """
 
 import os
@@ -65,7 +66,10 @@ def gtp(words):
             return "? cannot undo"
         played.pop()
     elif words[0] == "list_commands":
-        return "= play\nundo\ngenmove\nclear_board"
+        more = {"kata": "\nkata-time_settings", "kata-old": "\nkata-time_settings"}
+        return "= play\nundo\ngenmove\nclear_board" + more.get(BEHAVIOUR, "")
+    elif words[0] == "kata-time_settings" and BEHAVIOUR == "kata-old":
+        return "? not this one"
     elif words[0] == "komi":
         return "? unknown command"
     return "="

@@ -130,6 +130,27 @@ def test_positions_without_a_line_are_refused_but_for_the_first(four, start):
         player.act(StateBatch.from_states([four.from_moves("44")]))
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        ("kata", ["kata-time_settings byoyomi 0 0.5 1"]),
+        ("kata-old", ["kata-time_settings byoyomi 0 0.5 1", "time_settings 0 1 1"]),
+        ("good", ["time_settings 0 1 1"]),
+    ],
+)
+def test_a_gtp_program_is_told_its_time_as_exactly_as_it_understands(
+    behaviour, told, four, start, tmp_path
+):
+    start(fake("gtp", behaviour, log := tmp_path / "log"), move_seconds=0.5).act(four.batch(1))
+    assert [line for line in log.read_text().splitlines() if "time_settings" in line] == told
+
+
+def test_a_limit_that_takes_no_time_and_a_longer_timeout_allow_any_move_seconds():
+    slow = EngineOptions(move_seconds=120.0)
+    assert read_spec("uci:cat?nodes=5", slow).limits == {"nodes": 5}
+    assert read_spec("gtp:cat?timeout=130", slow).options.timeout == 130
+
+
 def test_uci_options_are_set_and_checked(four, start, tmp_path):
     log = tmp_path / "log"
     start(fake("uci", "good", log) + "?UCI_Elo=1400&Skill Level=3&nodes=50").act(four.batch(1))
@@ -164,6 +185,9 @@ def test_uci_options_are_set_and_checked(four, start, tmp_path):
         ("uci:cat?nodes=0", "from 1 up"),
         ("uci:cat?timeout=soon", "needs seconds"),
         ("uci:cat?timeout=-1", "timeout must be"),
+        ("uci:cat?seconds=2&timeout=1", "told it has 2 s a move is not to be given up after 1 s"),
+        ("gtp:cat?seconds=60", "not to be given up after 60 s: allow more by"),
+        ("uci:cat?movetime=120000", "told it has 120 s a move"),
         ("uci:cat?on_failure=cry", "lose or stop"),
         (fake("gtp", "mute"), "no licence found"),
         (fake("gtp", "deaf") + "?timeout=0.3", "no answer to protocol_version within 0.3 s"),

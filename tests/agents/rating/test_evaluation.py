@@ -2,7 +2,9 @@
 
 import playout
 import pytest
+from playout.agents.players.load import make_player
 from playout.agents.players.search import SearchPlayer
+from playout.agents.rating import evaluation
 from playout.agents.rating.evaluation import PROBED, evaluate_player, judge_positions, score_of
 from playout.agents.rating.games import MatchResult, PlayedGame
 from playout.agents.runs.kinds import EvalOptions
@@ -36,6 +38,21 @@ def test_eval_reports_shares_games_and_ratings(capsys):
         evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "random")))
     with pytest.raises(ConfigError, match="episodes"):
         evaluate_player(player, EvalOptions(episodes=0))
+
+
+def test_opponents_compute_where_and_how_the_options_say(monkeypatch):
+    made = []
+
+    def make(spec, game, *, seed, machine):
+        made.append((machine.device, machine.dtype, machine.threads))
+        return make_player(spec, game, seed=seed, machine=machine)
+
+    monkeypatch.setattr(evaluation, "make_player", make)
+    game = playout.game("tic_tac_toe")
+    player = SearchPlayer(game, SearchConfig(num_simulations=2), RolloutEvaluator(), name="me")
+    machine = {"device": "cpu", "dtype": "float32", "threads": 2}
+    evaluate_player(player, EvalOptions(episodes=2, opponents=("random", "uct:2"), **machine))
+    assert made == [("cpu", "float32", 2)] * 2
 
 
 @pytest.mark.parametrize("rules", [Thirds, Climb])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from playout.agents.rating.ratings import expected_score
-from playout.agents.rating.sprt import SprtConfig, sprt
+from playout.agents.rating.sprt import MAX_ELO, SprtConfig, sprt
 from playout.errors import ConfigError, DataError
 
 
@@ -51,13 +51,21 @@ def test_wrong_decisions_are_as_rare_as_promised(elo, accepted):
     assert right >= 53  # 95 % of 60 are 57; fewer than 53 come once in a hundred
 
 
+@pytest.mark.parametrize("counts", [[0, 0, 1], [10**6, 0, 0], [3, 0, 0, 0, 7]])
+def test_hypotheses_may_be_as_far_apart_as_is_allowed(counts):
+    for bounds in ((-MAX_ELO, MAX_ELO), (0, MAX_ELO), (-MAX_ELO, 0)):
+        assert math.isfinite(sprt(counts, SprtConfig(*bounds)).llr)
+
+
 @pytest.mark.parametrize("counts", [[1, 2], [1, 2, 3, 4], [-1, 0, 3], [1, 2, math.nan]])
 def test_counts_that_cannot_be_are_refused(counts):
     with pytest.raises(DataError, match="counts"):
         sprt(counts)
 
 
-@pytest.mark.parametrize("text", ["", "5", "a,b", "20,0", "0,20,40", "nan,1", "0,inf"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "a,b", "20,0", "0,20,40", "nan,1", "0,inf", "0,9000", "-1e6,0"]
+)
 def test_texts_that_are_no_test_are_refused(text):
     with pytest.raises(ConfigError, match="SPRT"):
         SprtConfig.parse(text)

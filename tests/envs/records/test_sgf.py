@@ -132,6 +132,24 @@ def test_the_result_is_written_from_the_score():
 
 
 @pytest.mark.parametrize(
+    ("returns", "reason", "told"),
+    [
+        ([-1.0, 1.0], "resigned", "W+R"),
+        ([1.0, -1.0], "no answer within 60 s", "B+F"),
+        ([0, 0], "agreed", "0"),
+        (None, "stopped", None),
+    ],
+)
+def test_who_won_a_game_that_was_given_up_is_told(returns, reason, told):
+    info = {"returns": returns, "reason": reason, "lost_by": "a"}
+    assert only(sgf.to_sgf(random_record("go(size=5)", 0, 4, info=info))).info.get("RE") == told
+    said = random_record("go(size=5)", 0, 4, info={**info, "RE": "B+T"})
+    assert only(sgf.to_sgf(said)).info["RE"] == "B+T"
+    over = random_record("othello(size=4)", 0, info=info)
+    assert "RE" not in only(sgf.to_sgf(over)).info  # the moves tell
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "line 1, column 1: a game in SGF begins with"),

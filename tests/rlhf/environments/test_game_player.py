@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import playout
 import pytest
 import torch
 from playout.agents.players.load import make_player
@@ -148,6 +149,18 @@ def test_a_folder_of_a_model_takes_part_in_a_match(folder, tmp_path, capsys):
     assert "answers were no legal moves" in capsys.readouterr().out
     entry = next(p for p in json.loads(out.read_text())["players"] if p["player"] == str(folder))
     assert entry["games"] == 6 and 0 < entry["illegal"] <= entry["answers"]
+
+
+def test_a_match_counts_its_own_answers_alone(capsys):
+    found = []
+    one = player()
+    for quiet in (True, False, True):
+        games = {"game": "tic_tac_toe", "games": 6, "quiet": quiet}
+        report = playout.match([one, "random"], **games).report
+        entry = next(entry for entry in report["players"] if entry["player"] == one.name)
+        found.append((entry["answers"], entry["illegal"]))
+    assert found[0][0] > 0 and found == found[:1] * 3
+    assert "6 games" in capsys.readouterr().err
 
 
 def test_settings_stand_behind_a_question_mark(folder):

@@ -65,6 +65,11 @@ class GamesReader:
         self._begun = False
         self._held: tuple[str, Header, Examples] | None = None  # read, but not taken yet
 
+    @property
+    def holds(self) -> bool:
+        """Whether a file has been read for which there was no room."""
+        return self._held is not None
+
     def begin(self) -> None:
         """Puts the folder in the state of the checkpoint that the run goes on from, once."""
         if self._begun:

@@ -211,23 +211,23 @@ class FolderTrainer(AlphaZeroTrainer):
 
     def _room(self, count: int) -> bool:
         """Whether so many positions may be taken; where nothing can be learned, always."""
-        return self.dealt.has_room(count) or self.dealt.turns < self._batch_size
+        return self.dealt.has_room(count) or not self._ready()
 
     def _enough(self) -> bool:
         """Whether an update can begin."""
         if self._all_there:
             return True
-        if not self.dealt.has_room(1):  # nothing is read before something is learned
-            return self.dealt.turns >= self._batch_size
+        if self.reader.holds or not self.dealt.has_room(1):  # nothing is read before a step
+            return self._ready()
         return self.dealt.num_added >= self._warm and self.dealt.turns >= self._least_turns
 
     def _steps(self, planned: int) -> int:
         """The gradient steps of an update: those planned, or what there are turns for."""
         return min(planned, self.dealt.turns // self._batch_size)
 
-    def _learn(self) -> dict[str, float]:
-        """The gradient steps of one update, if there are turns for one."""
-        return super()._learn() if self.dealt.turns >= self._batch_size else {}
+    def _ready(self) -> bool:
+        """Whether there are turns for a gradient step."""
+        return self.dealt.turns >= self._batch_size
 
     def state_dict(self) -> dict[str, Any]:
         """As of any trainer, with what is known of files."""

@@ -54,18 +54,23 @@ class DealtReplay(ReplayBuffer):
         return not len(waiting) or self.num_added + count - int(waiting.min()) <= self.capacity
 
     def add_spread(self, examples: Examples, window: int) -> None:
-        """Stores examples, whose turns come while the next `window` positions do."""
+        """Stores examples, whose turns come while the next `window` positions do.
+
+        Turns of positions that they push out are lost.
+        """
         first = self.num_added
         self.inner.add(examples)
         self.num_added = self.inner.num_added
         kept = min(len(examples), self.capacity)
         numbers = np.arange(self.num_added - kept, self.num_added)
+        waiting = self._numbers[self._dealt :]
+        stay = waiting >= self.num_added - self.capacity
         rng = np.random.default_rng([self.seed, 12, first])
         parts = (np.arange(self.reuse) + rng.random((kept, self.reuse))) / self.reuse
         keys = np.concatenate(
-            [self._keys[self._dealt :], (numbers[:, None] + window * parts).ravel()]
+            [self._keys[self._dealt :][stay], (numbers[:, None] + window * parts).ravel()]
         )
-        owners = np.concatenate([self._numbers[self._dealt :], np.repeat(numbers, self.reuse)])
+        owners = np.concatenate([waiting[stay], np.repeat(numbers, self.reuse)])
         order = np.argsort(keys, kind="stable")
         self._keys, self._numbers, self._dealt = keys[order], owners[order], 0
 

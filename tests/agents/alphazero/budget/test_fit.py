@@ -14,6 +14,7 @@ from playout.agents.alphazero.budget.machine import Machine
 from playout.agents.alphazero.budget.presets import configure, preset_for
 from playout.agents.alphazero.budget.speed import Speed, measure_rules
 from playout.agents.alphazero.evaluation.settings import EvaluationSettings, evaluation_cost
+from playout.agents.alphazero.settings import full_names, with_settings
 from playout.agents.runs.config import read_presets
 from playout.errors import ConfigError
 
@@ -79,6 +80,32 @@ def test_what_the_person_has_chosen_stays():
     given = {"selfplay.num_trees", "learner.batch_size", "steps"}
     config = fit(guessed(minutes=1.0), SLOW, 50, given=given)
     assert (config.selfplay.num_trees, config.learner.batch_size, config.steps) == (128, 256, 16)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_all_else_is_fitted_to_what_the_person_has_chosen(counted):
+    def fitted(**settings):
+        config, given = with_settings(guessed(**length), settings), set(full_names(settings))
+        if counted:
+            return fit_counts(config, max_plies=42, given=given)
+        return fit(config, SLOW, 90, given=given)
+
+    def reuse(config):
+        positions = config.evaluations / config.selfplay.num_simulations
+        return config.steps * config.learner.batch_size / positions
+
+    length = {"games": 300} if counted else {"minutes": 2.0}
+    usual, rate = fitted(), guessed(**length).learner.learning_rate
+    assert usual.learner.batch_size < 256 and usual.learner.learning_rate < rate
+    large = fitted(batch_size=512)
+    assert (large.learner.batch_size, large.learner.learning_rate) == (512, rate)
+    assert large.warmup_positions >= 512
+    assert large.steps == max(1, round(usual.steps * usual.learner.batch_size / 512))
+    many = fitted(num_trees=512)
+    at_once = 512 * many.selfplay.num_groups
+    assert many.evaluations >= at_once * many.selfplay.num_simulations
+    for one in (many, fitted(evaluations=50_000)):
+        assert reuse(one) == pytest.approx(reuse(usual), rel=0.1)
 
 
 def test_a_run_by_counts_asks_no_clock_and_fits_its_length():

@@ -9,6 +9,8 @@ import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
 from playout.agents.alphazero.replay.records import examples_of, read
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
+from playout.agents.players.player import Forfeit
+from playout.agents.rating.games import PlayedGame, to_record
 from playout.cli import main
 from playout.envs.core.game import StateBatch
 from playout.envs.records import files, pgn
@@ -30,6 +32,17 @@ def random_games(name, count, *, seed=0, greedy=False):
             state = state.apply(actions[-1])
         found.append(GameRecord.from_actions(game, actions, players=["a", "b"][: game.num_players]))
     return found
+
+
+@pytest.mark.parametrize("suffix", ["sgf", "jsonl"])
+def test_a_match_s_resigned_game_is_learned_from_in_any_file(tmp_path, suffix):
+    game = playout.game("go(size=5)")
+    forfeit = (0, Forfeit("resigned", failed=False))
+    played = PlayedGame(("a", "b"), (12, 6), opening=0, returns=(-1.0, 1.0), forfeit=forfeit)
+    files.append(path := tmp_path / f"games.{suffix}", [to_record(game, played)])
+    (record,) = files.read(path)
+    found = examples_of(game, record)
+    assert found is not None and found.values[:, 0].tolist() == [-1, 1]
 
 
 def learning(path, **changes):

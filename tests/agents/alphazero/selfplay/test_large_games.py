@@ -12,6 +12,7 @@ from playout.agents.alphazero.learner import Learner, losses
 from playout.agents.alphazero.replay import Examples, Finals, Replay
 from playout.agents.alphazero.selfplay import SelfPlay
 from playout.agents.alphazero.selfplay.counts import Counts
+from playout.agents.alphazero.selfplay.group import Group
 from playout.agents.alphazero.selfplay.resignations import Resignations
 from playout.agents.alphazero.selfplay.targets import surprise
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
@@ -19,7 +20,9 @@ from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.boards.resnet import build
 from playout.envs.core.game import StateBatch
 from playout.errors import ConfigError
+from playout.mcts.evaluators import Evaluator
 from playout.mcts.search import SearchConfig
+from small_games import Nim
 
 OTHELLO = "othello(size=4)"
 WHOLE = {"opening_share": 0.0, "stop_proven": False, "proof_nodes": 0}
@@ -93,6 +96,53 @@ def test_games_that_are_given_up_are_lost():
     assert counts.resigned > 0
     assert counts.games >= counts.resigned
     assert set(np.unique(np.sign(examples.values))) <= {-1.0, 0.0, 1.0}
+
+
+class Hundreds(Nim):
+    """Nim for a hundred points."""
+
+    name, value_scale = "hundreds", 100.0
+
+    def returns(self, state):
+        return [100 * result for result in super().returns(state)]
+
+
+class SecondIsBetter(Evaluator):
+    """The second player is taken to win."""
+
+    def evaluate(self, leaves):
+        values = np.where(leaves.to_play[: leaves.size] == 0, -0.95, 0.95).astype(np.float32)
+        return np.zeros((leaves.size, 3), np.float32), values
+
+
+def test_a_game_that_is_given_up_is_lost_in_the_game_s_own_units():
+    config = SelfPlayConfig(
+        num_trees=8, **WHOLE, value_mix=0.0, resign_below=-0.9, resign_check=0.0
+    )
+    group = Group(
+        playout.game(Hundreds(30)),
+        SearchConfig(num_simulations=2, prove=False),
+        config,
+        SecondIsBetter(),
+        num_simulations=2,
+        seed=0,
+        index=0,
+    )
+    examples, counts = group.play(400)
+    assert counts.resigned == counts.games > 0
+    assert set(np.unique(examples.values)) == {-1.0, 1.0}
+
+
+def test_a_game_played_on_counts_as_wrongly_given_up_if_it_is_not_lost():
+    watch = Resignations(
+        playout.game(Hundreds(30)),
+        SelfPlayConfig(num_trees=3, resign_below=-0.9),
+        seed=0,
+        index=0,
+    )
+    watch._gave_up[:], counts = 0, Counts()
+    watch.count(np.arange(3), np.array([[-50, 50], [0, 0], [100, -100]], np.float32), counts)
+    assert (counts.resign_wrong, counts.resign_checked) == (2, 3)
 
 
 def test_examples_know_how_their_games_ended():

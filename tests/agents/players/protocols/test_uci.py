@@ -9,8 +9,11 @@ import playout
 import pytest
 from playout.agents.players.load import make_player
 from playout.agents.players.protocols.lines import LineReader
+from playout.agents.players.protocols.thinking import PROBE, Limits, Thinker
 from playout.agents.players.protocols.uci import MAX_LINE, UciEngine, centipawns, serve
+from playout.agents.players.search import SearchPlayer, playing_search
 from playout.cli import main
+from playout.mcts.evaluators import UniformEvaluator
 
 
 @pytest.fixture
@@ -273,3 +276,15 @@ def test_an_analysis_looks_at_all_moves_evenly_within_the_same_limits(four):
 
     assert len(seen("setoption name UCI_AnalyseMode value true")[1]) == 7
     assert seen()[0].startswith("bestmove")
+
+
+def test_the_first_timed_move_is_stopped_while_it_still_measures_its_speed(four):
+    player = SearchPlayer(four, playing_search(32), UniformEvaluator(), name="uniform")
+    asked = []
+
+    def stop_once(thought):
+        asked.append(thought().simulations)
+        return len(asked) == 1
+
+    found = Thinker(player, four).think(four.initial_state(), Limits(seconds=5.0), watch=stop_once)
+    assert len(asked) == 1 and found.simulations < PROBE

@@ -123,6 +123,33 @@ def test_a_learner_reads_no_further_ahead_than_it_learns(tmp_path):
     assert 0 < learned < 12 and len(trainer.reader.folder.unread()) == 12 - learned
 
 
+@pytest.mark.parametrize("capacity", [30, 100, 150])
+def test_a_replay_that_has_no_room_for_a_file_is_learned_from_first(
+    tmp_path, monkeypatch, capacity
+):
+    monkeypatch.setattr(trainers, "PATIENCE", 0.05)
+    run_path, folder = tmp_path / "run", tmp_path / "games"
+    trainer, _, said = learner_of(
+        run_path, folder, replay_capacity=capacity, warmup_positions=4096, steps=4
+    )
+    trainer.reader.say = lambda text: (said.append(text), trainer.stop_soon())
+    actor = actor_of(run_path, folder, ahead=1000)
+    publish(actor, 12)  # of about 60 positions
+    times, places = np.zeros(2000, int), trainer.dealt._places
+
+    def counted(numbers):
+        assert numbers.min() >= trainer.dealt.num_added - capacity
+        np.add.at(times, numbers, 1)
+        return places(numbers)
+
+    monkeypatch.setattr(trainer.dealt, "_places", counted)
+    while trainer.reader.files["learned"] < 12:
+        before = trainer.learners[0].steps
+        trainer.update()
+        assert trainer.learners[0].steps > before and not said
+    assert times.sum() == samples(trainer) and times.max() <= trainer.config.reuse
+
+
 def test_games_of_networks_that_are_too_old_are_left_out_and_counted(tmp_path):
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, run, _ = learner_of(run_path, folder, stale_after=2)

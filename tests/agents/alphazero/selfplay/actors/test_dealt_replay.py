@@ -59,6 +59,15 @@ def test_nothing_that_has_a_turn_to_come_is_pushed_out():
     assert dealt.has_room(100)
 
 
+def test_turns_of_positions_that_are_pushed_out_all_the_same_are_lost():
+    dealt = DealtReplay(Replay(GAME, 100), reuse=1)
+    dealt.add_spread(examples(60), 10)
+    dealt.add_spread(examples(70, 60), 10)  # 0 to 29 are gone
+    assert dealt.turns == 100
+    DealtReplay(Replay(GAME, 100), reuse=1).load_state_dict(dealt.state_dict())
+    assert sorted(numbers(dealt.batch(0, 100))) == list(range(30, 130))
+
+
 def test_a_checkpoint_goes_on_with_the_same_turns():
     dealt = DealtReplay(Replay(GAME, 500, seed=3), reuse=2)
     dealt.add_spread(examples(300), 100)
