@@ -331,15 +331,18 @@ class Collector:
     def rank_state(self) -> dict[str, Any]:
         """Environments, observations and states: what is another rank's own.
 
-        After a fault in the middle of a rollout they are left out: who continues from that state
-        begins new episodes.
+        After a fault they are left out: who continues from that state begins new episodes.
         """
         if self.interrupted:
+            return {"broken": True}
+        try:
+            envs = self.envs.get_state()
+        except EnvironmentFault:  # a worker was killed: what was learned is saved all the same
             return {"broken": True}
         return {
             "broken": False,
             "carry": None if self.scaler is None else self.scaler.carry.copy(),
-            "envs": self.envs.get_state(),
+            "envs": envs,
             "raw": map_arrays(np.array, self.raw_obs),
             "now": map_arrays(np.array, self.current_obs),
             "starting": self.starting.copy(),
@@ -379,8 +382,7 @@ class Collector:
             )
         raw = self.envs.set_state(state["envs"])
         self.raw_obs, self.current_obs = state["raw"], state["now"]
-        self.starting = state["starting"]
-        self.state = self._moved(state["state"])
+        self.starting, self.state = state["starting"], self._moved(state["state"])
         self.episode_returns[:] = state["episode_returns"]
         self.episode_lengths[:] = state["episode_lengths"]
         if not same_arrays(raw, self.raw_obs):
@@ -393,8 +395,6 @@ class Collector:
             self._restart(raw)
 
     def _restart(self, raw: Arrays) -> None:
-        self.starting[:] = True
-        self.envs.idle[:] = False
-        self.episode_returns[:] = 0.0
-        self.episode_lengths[:] = 0
+        self.starting[:], self.envs.idle[:] = True, False
+        self.episode_returns[:], self.episode_lengths[:] = 0.0, 0
         self._begin(raw)

@@ -11,11 +11,13 @@ import signal
 from collections.abc import Sequence
 from ctypes import c_byte
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
+from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.agents.runs import ranks
 from playout.agents.vector.actions import row_form
 from playout.agents.vector.groups import Buffers, Group
 from playout.agents.vector.in_process import EnvGroup, MakeEnv
@@ -68,7 +70,9 @@ class WorkerPool(Group):
             for k in range(num_workers)
         ]
         self.pipes: list[Connection] = []
-        self.processes = []
+        self.processes: list[BaseProcess] = []
+        # Before multiprocessing's own end, which waits for ever for who leaves SIGTERM to us.
+        self._end = Finalize(self, _close, (self.pipes, self.processes), exitpriority=0)
         for part in self.parts:
             ours, theirs = context.Pipe()
             process = context.Process(  # type: ignore[attr-defined]
@@ -110,17 +114,9 @@ class WorkerPool(Group):
             raise fault
         return found
 
-    def _send(self, k: int, message: Any) -> None:
-        with contextlib.suppress(OSError):  # a dead worker is reported when its answer is read
-            if isinstance(message, bytes):
-                self.pipes[k].send_bytes(message)
-            else:
-                self.pipes[k].send_bytes(b"m")
-                self.pipes[k].send(message)
-
     def _call(self, message: Any) -> list[Any]:
-        for k in range(len(self.pipes)):
-            self._send(k, message)
+        for pipe in self.pipes:
+            _send(pipe, message)
         return self._answers()
 
     def reset(self, seed: int) -> None:
@@ -148,18 +144,36 @@ class WorkerPool(Group):
         """Rebuild all environments; every worker plays its own episodes again."""
         for k, part in enumerate(self.parts):
             own = {key: value if key == "seed" else value[part] for key, value in state.items()}
-            self._send(k, ("set_state", own))
+            _send(self.pipes[k], ("set_state", own))
         self._answers()
 
     def close(self) -> None:
-        """Stop the processes."""
-        for k in range(len(self.pipes)):
-            self._send(k, ("close", None))
-        for process, pipe in zip(self.processes, self.pipes, strict=True):
-            process.join(2.0)
-            if process.is_alive():
-                process.kill()
-            pipe.close()
+        """Stop the processes; so does the program's end, or the end of the last reference."""
+        self._end()
+
+
+def _send(pipe: Connection, message: Any) -> None:
+    with contextlib.suppress(OSError):  # a dead worker is reported when its answer is read
+        if isinstance(message, bytes):
+            pipe.send_bytes(message)
+        else:
+            pipe.send_bytes(b"m")
+            pipe.send(message)
+
+
+def _close(pipes: Sequence[Connection], processes: Sequence[BaseProcess]) -> None:
+    for pipe in pipes:
+        _send(pipe, ("close", None))
+    for process in processes:
+        process.join(2.0)
+        if process.is_alive():
+            process.kill()
+    for pipe in pipes:
+        pipe.close()
+
+
+def _leave_to_parent(number: int, frame: FrameType | None) -> None:
+    """Takes no notice of a signal; what an environment has started still ends by it."""
 
 
 def _work(
@@ -171,9 +185,9 @@ def _work(
     actions: NDArray[Any],
 ) -> None:
     """The worker's loop: it ends when the parent says so or is gone."""
+    # Both may come to the whole group of processes; the parent saves with our help, then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if ranks.world() > 1:  # torchrun sends it to all processes of a rank, and the rank saves first
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_to_parent)
     for other in others:
         other.close()  # else a parent that is killed would leave the pipe open
 

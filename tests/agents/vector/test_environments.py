@@ -1,5 +1,10 @@
 """Environments behind one interface: the same numbers however they are stepped, clear faults."""
 
+import gc
+import os
+import sys
+
+import forked
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -105,6 +110,34 @@ def test_a_worker_that_dies_is_named_with_its_exit_code():
             play(envs, 5)
     finally:
         envs.close()
+
+
+UNCLOSED = """
+import os, signal
+from ppo_worlds import Counter
+from playout.agents.runs.signals import Signals
+from playout.agents.vector.factory import make_environments
+with Signals(lambda: None).watch():
+    envs = make_environments(Counter, 2, processes=2)
+envs.reset(0)
+for process in envs.group.processes:
+    os.kill(process.pid, signal.SIGTERM)  # it is the parent's to stop, which asks its workers
+envs.get_state()
+"""
+
+
+def test_workers_outlive_a_signal_to_all_but_not_the_program_that_forgets_them(tmp_path):
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    code, _, errors = forked.run("-c", UNCLOSED, timeout=60, variables=variables)
+    assert (code, errors) == (0, "")
+
+
+def test_workers_end_with_the_last_reference_to_them():
+    envs = make_environments(Counter, 2, processes=2)
+    processes = envs.group.processes
+    del envs
+    gc.collect()
+    assert not any(process.is_alive() for process in processes)
 
 
 def test_masks_come_from_the_observation_the_method_or_the_info():
