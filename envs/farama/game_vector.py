@@ -70,7 +70,7 @@ class GameVectorEnv(NativeVectorEnv):
     the caller is one player, the others reply within the step, and everything is seen as that
     player sees it. The reward of a step is what that player's returns have grown by: the result
     at the end, and in a game with rewards along the way what the step brought, the replies and
-    chance included.
+    chance included. A game that the others end before the caller's first move is dealt again.
 
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
