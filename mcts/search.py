@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from playout.cores import usable_cores
-from playout.envs.core.game import CHANCE, NativeGame
+from playout.envs.core.arrays import as_integers
+from playout.envs.core.game import CHANCE, NativeGame, StateBatch
 from playout.envs.core.registry import game as find_game
-from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
 from playout.mcts.config import MAX_SIMULATIONS, SearchConfig
@@ -301,8 +301,8 @@ class Search:
             raise ValueError(
                 f"actions must be {len(rows)} integers, not {moves.dtype} {moves.shape}"
             )
-        budgets, noises = self._options(len(rows), num_simulations, noise)
-        self._core.advance(np.ascontiguousarray(moves, np.int32), rows, budgets, noises)
+        moves = as_integers(moves, len(rows), "actions")  # beyond 32 bits is no other action
+        self._core.advance(moves, rows, *self._options(len(rows), num_simulations, noise))
         self._check_game()
 
     def cancel(self) -> None:

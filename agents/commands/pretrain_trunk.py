@@ -107,6 +107,8 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
 
+    if command.resume is None:  # a run of an earlier version goes on as it was
+        command.pretrain.refuse_unused()
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:

@@ -395,6 +395,6 @@ class Collector:
             self._restart(raw)
 
     def _restart(self, raw: Arrays) -> None:
-        self.starting[:], self.envs.idle[:] = True, False
+        self.starting[:] = True
         self.episode_returns[:], self.episode_lengths[:] = 0.0, 0
         self._begin(raw)

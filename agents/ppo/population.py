@@ -4,7 +4,7 @@ Start-up is paid once, and the spread over seeds shows during training. The memb
 member k is exactly the run with seed + k. The run's player is the member with the best evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Population(Trainer):
     def __init__(self, members: list[PPOTrainer]) -> None:
         self.members = members
         self.evaluations: list[float | None] = [None] * len(members)
+        self.measured: list[int] = []  # members whose last evaluation is of what they are now
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -41,6 +42,7 @@ class Population(Trainer):
         """One update of every member that is not finished; means over them."""
         self.running = [k for k, member in enumerate(self.members) if not member.finished]
         found = [self.members[k].update() for k in self.running]
+        self.measured = [k for k in self.measured if k not in self.running]
         metrics: dict[str, float] = {}
         for key in sorted({key for one in found for key in one}):
             values = [one[key] for one in found if key in one]
@@ -49,18 +51,23 @@ class Population(Trainer):
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Evaluations of the members that have one due: the best, the median and the worst."""
+        """Evaluations of the members that have one due: the best, the median and the worst.
+
+        The best is the measure of a checkpoint: what a member scored before it learned on does not
+        count. Median and worst are of the last evaluation of each.
+        """
         due = False
         for k in self.running:
             found = self.members[k].evaluate()
             if "eval/mean_reward" in found:
                 self.evaluations[k] = found["eval/mean_reward"]
+                self.measured.append(k)
                 due = True
         known = [value for value in self.evaluations if value is not None]
         if not due:
             return {}
         return {
-            "eval/mean_reward": max(known),
+            "eval/mean_reward": max(self._scores(self.measured))[0],
             "eval/median_reward": float(np.median(known)),
             "eval/worst_reward": min(known),
             "population/solved": float(sum(member.solved for member in self.members)),
@@ -68,9 +75,17 @@ class Population(Trainer):
 
     @property
     def best(self) -> int:
-        """The member with the best evaluation; the first among equals."""
-        known = [-np.inf if value is None else value for value in self.evaluations]
-        return int(np.argmax(known))
+        """The member with the best evaluation, of those measured as they are now if there are any.
+
+        The first among equals.
+        """
+        known = self._scores(self.measured) or self._scores(range(len(self.members)))
+        return -max(known)[1] if known else 0
+
+    def _scores(self, members: Iterable[int]) -> list[tuple[float, int]]:
+        """Last evaluations of members that have one, each with the member's number, negated."""
+        found = ((self.evaluations[k], -k) for k in members)
+        return [(value, k) for value, k in found if value is not None]
 
     def stop_soon(self) -> None:
         """Every member takes note."""
@@ -99,6 +114,7 @@ class Population(Trainer):
             "spaces": best["spaces"],
             "members": states,
             "evaluations": list(self.evaluations),
+            "measured": list(self.measured),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -106,6 +122,8 @@ class Population(Trainer):
         for member, own in zip(self.members, state["members"], strict=True):
             member.load_state_dict(own)
         self.evaluations = list(state["evaluations"])
+        over = [k for k, member in enumerate(self.members) if member.finished]
+        self.measured = list(state.get("measured", over))  # earlier versions kept none
 
     def rank_state(self) -> dict[str, Any]:
         """What every member has on this rank."""

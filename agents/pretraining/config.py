@@ -106,6 +106,13 @@ class PretrainConfig:
         if not 0 < self.labels <= 1:
             raise ConfigError(f"--labels must be above 0 and at most 1, not {self.labels}")
 
+    def refuse_unused(self) -> None:
+        """Raises ConfigError for a setting of labels that a teacher makes no use of."""
+        for name in ("loss", "label_smoothing", "mixup", "balance"):
+            if self.teacher and getattr(self, name) != getattr(PretrainConfig, name):
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} does nothing beside --teacher: leave it out")
+
     @property
     def peak_rate(self) -> float:
         """The learning rate at its highest."""

@@ -39,6 +39,18 @@ EVALUATED = 2048
 """Held-out pictures an evaluation looks at."""
 
 
+def _check_held_out(data: Split) -> None:
+    """Refuses held-out data that nothing could be measured on; one class of it is enough."""
+    held = data.test.labels
+    if not (held >= 0).any():
+        raise DataError(f"{data.test.name}: what is held out has no labels to measure by")
+    if held.max() >= len(data.train.classes):
+        raise DataError(
+            f"{data.test.name}: what is held out has the label {held.max()}; the classes that are "
+            f"learned from are 0 to {len(data.train.classes) - 1}"
+        )
+
+
 class PretrainTrainer(Trainer):
     """Teaches a trunk by one objective.
 
@@ -74,6 +86,8 @@ class PretrainTrainer(Trainer):
         self.rows = self._rows(data.train, objective)
         if len(self.rows) < 2:
             raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
+        if objective.needs_labels:
+            _check_held_out(data)
         size = min(config.batch, len(self.rows))
         own = ranks.share(size, "pictures a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+import tomli_w
 from playout.agents.runs.checkpoint.durable_io import describe
 from playout.errors import ConfigError
 
@@ -152,3 +153,22 @@ def dotted(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield from dotted(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", value
+
+
+def as_toml(config: dict[str, Any]) -> bytes:
+    """The configuration for people; what is None stands in a comment, for TOML has no null."""
+    unset: list[str] = []
+
+    def strip(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            unset.extend(path + key for key, item in value.items() if item is None)
+            kept = {key: item for key, item in value.items() if item is not None}
+            return {key: strip(item, f"{path}{key}.") for key, item in kept.items()}
+        if isinstance(value, list):
+            return ["none" if item is None else strip(item, path) for item in value]
+        return value
+
+    text = tomli_w.dumps(strip(config, ""))
+    if unset:
+        text += f"\n# not set: {', '.join(unset)}\n"
+    return text.encode("utf-8", "backslashreplace")

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import platform
-import subprocess
 import sys
 import threading
 import time
@@ -21,14 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import playout
-import tomli_w
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint import durable_io
 from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.checkpoint.history import Checkpoints
-from playout.agents.runs.config import to_dict
-from playout.agents.runs.ranks.alike import versions
+from playout.agents.runs.config import as_toml, to_dict
+from playout.agents.runs.ranks.alike import git_commit, versions
 from playout.cores import usable_cores
 from playout.errors import CheckpointError, RunError
 from playout.own_code import trust_words
@@ -39,50 +36,24 @@ _SEEN_WITHIN = 20.0  # seconds that a shared folder may take to show a new run e
 _locked: set[str] = set()  # POSIX locks do not keep a process from locking twice
 
 
-def _toml(config: dict[str, Any]) -> bytes:
-    """The configuration for people; what is None stands in a comment, for TOML has no null."""
-    unset: list[str] = []
-
-    def strip(value: Any, path: str) -> Any:
-        if isinstance(value, dict):
-            unset.extend(path + key for key, item in value.items() if item is None)
-            kept = {key: item for key, item in value.items() if item is not None}
-            return {key: strip(item, f"{path}{key}.") for key, item in kept.items()}
-        if isinstance(value, list):
-            return ["none" if item is None else strip(item, path) for item in value]
-        return value
-
-    text = tomli_w.dumps(strip(config, ""))
-    if unset:
-        text += f"\n# not set: {', '.join(unset)}\n"
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _only_begun(folder: Path) -> bool:
     """Whether a folder is empty or holds no more than a creation that was killed half-way."""
-    names = {path.name for path in folder.iterdir()} - {"run.json.tmp", "checkpoints"}
+    names = {path.name for path in folder.iterdir()} - {"run.json.tmp", "checkpoints", "lock"}
     begun = folder / "checkpoints"
     return not names and (not begun.exists() or (begun.is_dir() and not any(begun.iterdir())))
 
 
-def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, if it is one."""
-    root = Path(playout.__file__).parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = (root / ".git" / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        reference = root / ".git" / head[5:]
-        if reference.exists():
-            return reference.read_text().strip()
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def _first_free(path: Path) -> Path:
+    """PATH-1, PATH-2, ...: made here, for two that only look would both find the same one free."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        numbered = path.with_name(f"{path.name}-{number}")
+        try:
+            numbered.mkdir()
+            return numbered
+        except FileExistsError:
+            number += 1
 
 
 class RunDir(Checkpoints):
@@ -155,11 +126,24 @@ class RunDir(Checkpoints):
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], *, kind: str, config: dict[str, Any], seed: int
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        kind: str,
+        config: dict[str, Any],
+        seed: int,
+        numbered: bool = False,
     ) -> "RunDir":
         """Make a new run in a folder that is absent or empty.
 
         Of the ranks of a job, which all call it, the first makes the run where it wants it.
+
+        Args:
+            path: The folder.
+            kind: What trains there.
+            config: Its settings.
+            seed: What all randomness derives from.
+            numbered: The folder is PATH-1, -2, ...: the first that nobody has.
 
         Raises:
             RunError: the folder holds something else, is a run already, cannot be written, or a
@@ -168,7 +152,7 @@ class RunDir(Checkpoints):
         made: list[RunDir] = []
 
         def make() -> tuple[str, dict[str, Any]]:
-            made.append(cls._make(Path(path), kind=kind, config=config, seed=seed))
+            made.append(cls._make(Path(path), kind, config, seed, numbered))
             return os.fspath(made[0].path), made[0].record
 
         where, record = ranks.by_first(make)
@@ -195,15 +179,16 @@ class RunDir(Checkpoints):
             raise RunError(f"{problems[0]}; choose a folder that all machines share")
 
     @classmethod
-    def _make(cls, path: Path, *, kind: str, config: dict[str, Any], seed: int) -> "RunDir":
-        if cls.is_run(path):
-            raise RunError(
-                f"{path} is a run already; continue it with --resume {path} or choose another --run"
-            )
-        if path.exists() and not (path.is_dir() and _only_begun(path)):
-            raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
+    def _make(
+        cls, path: Path, kind: str, config: dict[str, Any], seed: int, numbered: bool
+    ) -> "RunDir":
         config = to_dict(config)
-        text = _toml(config)
+        text = as_toml(config)
+        above = [parent for parent in path.absolute().parents if not parent.exists()]
+        try:
+            path = _first_free(path) if numbered else path
+        except OSError as error:
+            raise RunError(f"cannot create a run {path}: {durable_io.describe(error)}") from error
         run = cls(
             path,
             {
@@ -217,18 +202,30 @@ class RunDir(Checkpoints):
                 "config_sha256": [durable_io.sha256(text)],
                 "versions": versions(),
                 "machine": {"system": platform.platform(), "cores": usable_cores()},
-                "commit": _git_commit(),
+                "commit": git_commit(),
             },
         )
-        run._made = [parent for parent in path.absolute().parents if not parent.exists()]
+        cls._must_be_new(path)
+        if path.exists() and not (path.is_dir() and _only_begun(path)):
+            raise RunError(f"{path} is not empty and not a run; choose a new folder for --run")
+        run._made = above
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
             durable_io.fsync_folder(path.absolute().parent)
         except OSError as error:
             raise RunError(f"cannot create the run {path}: {durable_io.describe(error)}") from error
-        run.update()
-        durable_io.replace_file(path / "config.toml", text)
+        with run.lock():  # of two that were given the same folder one makes the run
+            cls._must_be_new(path)
+            run.update()
+            durable_io.replace_file(path / "config.toml", text)
         return run
+
+    @classmethod
+    def _must_be_new(cls, path: Path) -> None:
+        if cls.is_run(path):
+            raise RunError(
+                f"{path} is a run already; continue it with --resume {path} or choose another --run"
+            )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunDir":
@@ -305,7 +302,7 @@ class RunDir(Checkpoints):
 
     def _set_config(self, settings: dict[str, Any], **fields: Any) -> None:
         config = to_dict({**self.config, **settings})
-        text = _toml(config)
+        text = as_toml(config)
         # Both digests are good between the two writes: a kill there leaves a run that opens.
         digests = [durable_io.sha256(text), self._record["config_sha256"][0]]
         self.update(config=config, config_sha256=digests, **fields)
@@ -313,15 +310,22 @@ class RunDir(Checkpoints):
             durable_io.replace_file(self.path / "config.toml", text)
 
     def discard_unused(self) -> None:
-        """Remove a run that no update has been made in, such as one that could not begin."""
-        metrics = self.path / "metrics.jsonl"
+        """Remove a run that no update has been made in, such as one that could not begin.
+
+        What another process trains in stays, as does a run that is in its place by now.
+        """
         if not ranks.is_first():
             return
-        if self.find() is None and not (metrics.exists() and metrics.stat().st_size):
+        metrics = self.path / "metrics.jsonl"
+        with contextlib.suppress(RunError, OSError):  # why it could not begin says more
+            with self.lock():
+                used = metrics.exists() and metrics.stat().st_size
+                if used or self.find() is not None or RunDir.open(self.path).id != self.id:
+                    return
+                durable_io.remove(self.path / "run.json")  # from here on nobody finds a run
             durable_io.remove(self.path)
-            with contextlib.suppress(OSError):  # one that others use by now stays
-                for parent in self._made:
-                    parent.rmdir()
+            for parent in self._made:
+                parent.rmdir()  # one that others use by now stays
 
     def subrun(self, name: str) -> Path:
         """The folder of a stage inside this run; open or create a RunDir there."""
@@ -376,8 +380,8 @@ class RunDir(Checkpoints):
             os.close(descriptor)
 
     def _sweep(self) -> None:
-        if not (self.path / "config.toml").exists():
-            text = _toml(self.config)
+        if self.is_run(self.path) and not (self.path / "config.toml").exists():
+            text = as_toml(self.config)
             if durable_io.sha256(text) not in self._record["config_sha256"]:
                 self.update(config_sha256=[durable_io.sha256(text)])
             durable_io.replace_file(self.path / "config.toml", text)

@@ -196,13 +196,9 @@ def _typed_as(cls: type) -> str | None:
     return f"{group[room]} {name.replace('_', '-')}" if room in group else None
 
 
-def _new_folder(name: str) -> Path:
-    """runs/NAME-1, -2, ...: the first that is free."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
-    number = 1
-    while (path := Path("runs") / f"{plain}-{number}").exists():
-        number += 1
-    return path
+def _plain(name: str) -> str:
+    """A name as part of a path."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
 
 
 def _agree(command: TrainingOptions, kind: str, settings: Mapping[str, Any]) -> None:
@@ -257,9 +253,13 @@ def open_run(
     if command.resume is None:
         if command.from_step is not None:
             raise ConfigError("--from-step goes with --resume RUN")
-        path = command.run if command.run is not None else _new_folder(name)
-        config = {**settings, **to_dict(extra or {})}
-        return RunDir.create(path, kind=kind, config=config, seed=command.seed)
+        return RunDir.create(
+            command.run or Path("runs") / _plain(name),
+            kind=kind,
+            config={**settings, **to_dict(extra or {})},
+            seed=command.seed,
+            numbered=command.run is None,
+        )
     if command.run is not None and command.run.absolute() != command.resume.absolute():
         raise ConfigError("--resume RUN continues in RUN itself; leave out --run")
     run = RunDir.open(command.resume)

@@ -63,7 +63,10 @@ class VectorEnvs(Environments):
     def reset(self, seed: int) -> Arrays:
         """Begin everywhere; by Gymnasium's custom row i has the seed `seed + i`."""
         self.seed, self.steps = seed, 0
-        obs, info = self.envs.reset(seed=seed + self.first)
+        try:
+            obs, info = self.envs.reset(seed=seed + self.first)
+        except Exception as error:
+            raise self._fault("reset", error) from error
         self.idle[:] = False
         self.final_obs = None
         return self._simple(obs, info)
@@ -74,15 +77,8 @@ class VectorEnvs(Environments):
         try:
             found = self.envs.step(nested(self.action_space, actions))
             obs, rewards, terminations, truncations, info = found
-        except EnvironmentFault:
-            raise
         except Exception as error:
-            # What a native one is told wrongly is a fault of the caller's.
-            if self.native and isinstance(error, ValueError | TypeError):
-                raise
-            raise EnvironmentFault(
-                f"{self.name} failed in step {self.steps}: {type(error).__name__}: {error}"
-            ) from error
+            raise self._fault(f"step {self.steps}", error) from error
         rewards = np.asarray(rewards)
         if rewards.shape != (self.num_envs,) or rewards.dtype.kind not in "biuf":
             raise EnvironmentFault(
@@ -91,8 +87,18 @@ class VectorEnvs(Environments):
         if self.mode is AutoresetMode.NEXT_STEP:
             np.logical_or(terminations, truncations, out=self.idle)
         else:
-            obs, info = self._begin_again(obs, terminations | truncations, info)
+            try:
+                obs, info = self._begin_again(obs, terminations | truncations, info)
+            except Exception as error:
+                raise self._fault(f"the reset of step {self.steps}", error) from error
         return self._simple(obs, info), rewards, terminations, truncations
+
+    def _fault(self, what: str, error: Exception) -> Exception:
+        """Whose fault an error is: of a native one, what it is told wrongly is the caller's."""
+        own = self.native and isinstance(error, ValueError | TypeError)
+        if own or isinstance(error, EnvironmentFault):
+            return error
+        return EnvironmentFault(f"{self.name} failed in {what}: {type(error).__name__}: {error}")
 
     def _begin_again(
         self, obs: Any, over: NDArray[np.bool_], info: dict[str, Any]
@@ -105,6 +111,11 @@ class VectorEnvs(Environments):
         if self.mode is AutoresetMode.DISABLED:
             write(self._final, slice(None), simple_obs(self.raw_space, obs)[0])
             return self.envs.reset(options={"reset_mask": over})
+        if "final_obs" not in info:
+            raise EnvironmentFault(
+                f"{self.name}, step {self.steps}: it resets within the step and gives no "
+                "info['final_obs']"
+            )
         last = info["final_obs"]
         if isinstance(last, np.ndarray) and last.dtype == object:
             for row in over.nonzero()[0]:

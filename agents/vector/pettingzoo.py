@@ -58,12 +58,23 @@ class ParallelGroup(Group):
         return slice(i * len(self.agents), (i + 1) * len(self.agents))
 
     def _begin(self, i: int) -> None:
-        obs, infos = self.envs[i].reset(seed=self.log.begin(i))
-        rows, buffers = self._rows(i), self.buffers
+        env, rows, buffers = self.envs[i], self._rows(i), self.buffers
+        try:
+            obs, infos = env.reset(seed=self.log.begin(i))
+        except Exception as error:
+            raise self._fault(i, "reset", error) from error
         buffers["rewards"][rows] = 0.0
-        for flags in (buffers["terminations"], buffers["truncations"], buffers["idle"]):
-            flags[rows] = False
+        buffers["terminations"][rows] = buffers["truncations"][rows] = False
+        buffers["idle"][rows] = [agent not in env.agents for agent in self.agents]
         self._write(i, obs, infos)
+
+    def _fault(self, i: int, what: str, error: Exception) -> EnvironmentFault:
+        if isinstance(error, EnvironmentFault):
+            return error
+        return EnvironmentFault(
+            f"{self.name}, environment {self.first + i}, failed in {what}: "
+            f"{type(error).__name__}: {error}"
+        )
 
     def _write(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
         living = set(self.envs[i].agents)
@@ -114,11 +125,7 @@ class ParallelGroup(Group):
         try:
             obs, rewards, terminations, truncations, infos = env.step(given)
         except Exception as error:
-            raise EnvironmentFault(
-                f"{self.name}, environment {self.first + i}, failed in step "
-                f"{len(self.log.actions[i])}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise self._fault(i, f"step {len(self.log.actions[i])}", error) from error
         self.log.actions[i].append(chosen)
         self._write(i, obs, infos)
         for k, agent in enumerate(self.agents):

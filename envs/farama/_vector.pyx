@@ -11,7 +11,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from playout.errors import IllegalActionError
+from playout.errors import GameError, IllegalActionError
 
 from playout_game cimport PLAYOUT_GAME_CAPSULE, playout_game
 
@@ -157,6 +157,8 @@ cdef class GameRows:
         row = gr_first_illegal(&self.c, data)
         if row >= 0:
             legal = np.flatnonzero(self._legal[row]).tolist()
+            if not legal:
+                raise GameError(f"environment {row}: every game ends before the agent's first move")
             raise IllegalActionError(
                 f"environment {row}: action {actions[row]} is not legal here; legal are {legal}"
             )

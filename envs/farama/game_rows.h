@@ -15,6 +15,8 @@
 #define GR_SAME_STEP 1
 #define GR_DISABLED 2
 
+#define GR_DEALS 1000 /* games in a row that may end before the agent moves */
+
 #define GR_PADDING 16 /* bytes after the last row of mask and legal, which may be written */
 
 #define GR_SELF_PLAY 0 /* the caller moves for every player */
@@ -106,8 +108,8 @@ static inline void gr_reply_at_random(const gr_rows *r, int32_t row) {
     }
 }
 
-/* The first state of the row's next episode. */
-static inline void gr_start(const gr_rows *r, int32_t row) {
+/* The first state of the row's next episode, after the openings of random opponents. */
+static inline void gr_deal(const gr_rows *r, int32_t row) {
     r->episodes[row] += 1;
     r->draws[row] = 0;
     r->elapsed[row] = 0;
@@ -122,6 +124,15 @@ static inline void gr_start(const gr_rows *r, int32_t row) {
     r->game->init(r->game, gr_state(r, row));
     gr_resolve_chance(r, row);
     if (r->opponent == GR_RANDOM) gr_reply_at_random(r, row);
+}
+
+/* Begins the row's next episode. A game that others end before the agent has moved is dealt again, and what it paid is
+ * no reward: that of the step which ended the episode before stays. */
+static inline void gr_start(const gr_rows *r, int32_t row) {
+    const float reward = r->rewards[row];
+    gr_deal(r, row);
+    for (int32_t i = 0; i < GR_DEALS && r->to_play[row] == PLAYOUT_TERMINAL; i++) gr_deal(r, row);
+    r->rewards[row] = reward;
 }
 
 /* Writes observation and masks as the agent (in self-play the side to move) sees the row. */

@@ -27,6 +27,8 @@ from playout.errors import ConfigError, IllegalActionError
 
 __all__ = ["GameVectorEnv", "Opponent", "as_sb3"]
 
+_DEALS = 1000  # games in a row that may end before the caller moves, as in game_rows.h
+
 
 class Opponent(Protocol):
     """What `opponent=` takes: a Player."""
@@ -68,7 +70,7 @@ class GameVectorEnv(NativeVectorEnv):
     the caller is one player, the others reply within the step, and everything is seen as that
     player sees it. The reward of a step is what that player's returns have grown by: the result
     at the end, and in a game with rewards along the way what the step brought, the replies and
-    chance included.
+    chance included. A game that the others end before the caller's first move is dealt again.
 
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
@@ -140,8 +142,9 @@ class GameVectorEnv(NativeVectorEnv):
             raise ValueError(f"unknown reset options {sorted(rest)}; there is 'reset_mask'")
         if self._ask and isinstance(seed, (int, np.integer)):
             self.opponent.reset(int(seed))  # type: ignore[union-attr]
-        self._rows.start(self._everywhere if mask is None else mask)
-        self._reply()
+        began = self._everywhere if mask is None else mask
+        self._rows.start(began)
+        self._reply(began)
         self._rows.show()
         self._started = True
         return self.observe(), self._infos()
@@ -168,10 +171,11 @@ class GameVectorEnv(NativeVectorEnv):
                 "next step"
             )
         if self._ask:
+            began = rows.pending.copy()
             rows.begin_step(actions)
-            self._reply()
+            self._reply(began)
             restarted = rows.end_step()
-            if restarted and self._reply():
+            if restarted and self._reply(rows.terminations | rows.truncations):
                 rows.show()
         else:
             restarted = rows.step(actions)
@@ -247,10 +251,32 @@ class GameVectorEnv(NativeVectorEnv):
         here = self._everywhere.copy() if self.copy else self._everywhere
         return {"action_mask": mask, "_action_mask": here, "to_play": to_play, "_to_play": here}
 
-    def _reply(self) -> bool:
-        """Lets a Player move until it is the caller's turn everywhere; did it move at all?"""
+    def _reply(self, began: npt.NDArray[np.bool_]) -> bool:
+        """Lets a Player move until it is the caller's turn everywhere; did it move at all?
+
+        Of the rows that `began` just now, a game that it ends before the caller's first move is
+        dealt again, and flags and rewards are those of the step before.
+        """
+        if not self._ask:
+            return False
+        rows = self._rows
+        told = (rows.rewards, rows.terminations, rows.truncations)
+        before = [array[began] for array in told]
+        moved = self._play()
+        for _ in range(_DEALS):
+            over = began & (rows.to_play < 0)
+            if not over.any():
+                break
+            rows.start(over)
+            self._play()
+            moved = True
+        for array, kept in zip(told, before, strict=True):
+            array[began] = kept
+        return moved
+
+    def _play(self) -> bool:
         moved = False
-        while self._ask and len(waiting := self._rows.waiting()):
+        while len(waiting := self._rows.waiting()):
             self._started = False  # until the Player has answered: an error leaves half a step
             states = StateBatch.from_data(self.game, self._rows.states[waiting], check=False)
             actions = np.asarray(self.opponent.act(states))  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +128,12 @@ class GameRecord:
         if len(line) >= MAX_LINE:
             raise DataError(f"a record may have {MAX_LINE} bytes, this one is longer")
         try:
-            data = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_no_twice)
+            data = json.loads(
+                line,
+                parse_float=_finite,
+                parse_constant=_no_constant,
+                object_pairs_hook=_no_twice,
+            )
         except DataError:
             raise
         except (ValueError, RecursionError):
@@ -215,6 +221,12 @@ def _no_constant(text: str) -> None:
     raise DataError(f"{text} is not a number that a record may hold")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    _need(math.isfinite(value), f"{text:.20} is not a number that a record may hold")
+    return value
+
+
 def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise DataError("a field is given twice")
@@ -234,7 +246,7 @@ def _number(value: Any, low: float, high: float) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max  # neither NaN nor an integer that no float holds
         and low <= value <= high
     )
 

@@ -116,7 +116,8 @@ def write(record: GameRecord) -> str:
         if comment is not None:
             words.extend(("{" + _one_line(comment).replace("}", ")") + "}").split(" "))
     lines = [f'[{name} "{_escaped(value)}"]' for name, value in tags.items()]
-    text = textwrap.fill(" ".join([*words, result]), _WIDTH, break_on_hyphens=False)
+    moves = " ".join([*words, result])
+    text = textwrap.fill(moves, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join([*lines, "", text, "", ""])
 
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM finish the update, save, exit with 130 and 143; a second ends at once."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -139,3 +140,56 @@ def test_a_signal_in_a_long_update_of_self_play_goes_back_to_its_beginning_and_s
     files = [RunDir.open(tmp_path / name).find().files for name in ("r", "whole")]
     digests = [{name: digest for name, (_, digest) in one.items()} for one in files]
     assert digests[0] == digests[1]
+
+
+IN_PROCESSES = """
+import sys, time
+import gymnasium as gym
+import numpy as np
+import playout
+from gymnasium import spaces
+from playout.agents.vector import factory
+
+class Slow(gym.Env):
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.np_random.uniform(-1, 1, 1).astype(np.float32), {}
+    def step(self, action):
+        self.t += 1
+        time.sleep(pause)
+        obs = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return obs, float(action), self.t == 20, False, {}
+
+make = factory._make_group
+factory._make_group = lambda makers, name, threshold, processes, first: make(
+    makers, name, threshold, 2, first
+)
+how, run = sys.argv[1:]
+pause = 0.002 if how == "slow" else 0.0
+def tell(trainer, metrics):
+    print("working", flush=True)
+if how == "resumed":
+    playout.ppo(Slow, resume=run, quiet=True)
+else:
+    options = dict(num_envs=4, num_steps=32, minibatch_size=64, eval_episodes=4, quiet=True)
+    playout.ppo(Slow, run=run, total_timesteps=1280, callbacks=[tell], **options)
+"""
+
+
+def test_a_signal_to_all_processes_of_a_run_saves_it_with_its_environments(tmp_path):
+    process = forked.start("-c", IN_PROCESSES, "slow", tmp_path / "r")
+    process.until("working\n")
+    os.killpg(process.pid, signal.SIGTERM)  # as timeout(1), Slurm and systemd do
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.count("finishing this update") == 1 and "nothing was learned" not in errors
+    assert 1 <= RunDir.open(tmp_path / "r").find().step < 10
+    for how, name in (("resumed", "r"), ("whole", "whole")):
+        process = forked.start("-c", IN_PROCESSES, how, tmp_path / name)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    states = [RunDir.open(tmp_path / name).find().files for name in ("r", "whole")]
+    assert states[0] == states[1]

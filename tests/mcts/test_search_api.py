@@ -252,6 +252,8 @@ def test_wrong_rows_states_and_moves_are_refused(four, tools):
     before = search.states.data.copy()
     with pytest.raises(IllegalActionError, match="row 3: action 0"):
         search.advance([1, 2, 3, 0])
+    with pytest.raises(IllegalActionError, match="row 3"):
+        search.advance([1, 2, 3, 2**32 + 3])
     np.testing.assert_array_equal(search.states.data, before)
     for actions in ([1, 2], [0.5] * 4, [99] * 4):
         with pytest.raises(ValueError):

@@ -120,7 +120,8 @@ def test_ranks_that_differ_or_cannot_write_are_refused_on_every_rank(memory_path
         with mock.patch.object(options, "code_digest", lambda: str(ranks.rank())):
             refused(begin)
         assert not (where / "run").exists()
-        with mock.patch.object(RunDir, "is_run", lambda path: False):
+        seen = staticmethod(lambda path: not second and (path / "run.json").exists())
+        with mock.patch.object(RunDir, "is_run", seen):
             with mock.patch("playout.agents.runs.directory._SEEN_WITHIN", 0):
                 refused(begin)
         run = begin()

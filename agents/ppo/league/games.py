@@ -209,9 +209,20 @@ class AECGames(TurnBasedGames):
             self._begin(int(i))
 
     def _begin(self, i: int) -> None:
-        self.envs[i].reset(seed=self.log.begin(i))
         self.totals[i] = 0.0
-        self._observe_next(i)
+        try:
+            self.envs[i].reset(seed=self.log.begin(i))
+            self._observe_next(i)
+        except Exception as error:
+            raise self._fault(i, "reset", error) from error
+
+    def _fault(self, i: int, what: str, error: Exception) -> EnvironmentFault:
+        if isinstance(error, EnvironmentFault):
+            return error
+        return EnvironmentFault(
+            f"{self.name}, game {self.log.first + i}, failed in {what}: "
+            f"{type(error).__name__}: {error}"
+        )
 
     def _observe_next(self, i: int) -> None:
         """Let agents that are done leave, then keep what the one to act sees, if one is left."""
@@ -267,14 +278,8 @@ class AECGames(TurnBasedGames):
                 self.totals[i, player] += read_reward(reward, lambda: self._where(i))
             self.log.actions[i].append(action)
             self._observe_next(i)
-        except EnvironmentFault:
-            raise
         except Exception as error:
-            number, moves = self.log.first + i, len(self.log.actions[i])
-            raise EnvironmentFault(
-                f"{self.name}, game {number}, failed after {moves} moves: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise self._fault(i, f"move {len(self.log.actions[i])}", error) from error
 
     def returns(self) -> NDArray[np.float32]:
         """What each player got."""

@@ -119,7 +119,9 @@ def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def split_rows(count: int, groups: npt.ArrayLike | None, share: float, *, seed: int) -> Rows:
+def split_rows(
+    count: int, groups: npt.ArrayLike | None, share: float, *, seed: int, by_rows: bool = False
+) -> Rows:
     """Rows to hold out, about `share` of all, whole groups together.
 
     Args:
@@ -127,10 +129,20 @@ def split_rows(count: int, groups: npt.ArrayLike | None, share: float, *, seed: 
         groups: what each row belongs to; None: every row is a group of its own.
         share: to hold out.
         seed: which.
+        by_rows: groups are taken while their rows fit into the share, at least the smallest; else
+            the share is one of groups, which are about alike.
     """
     rng = np.random.default_rng([seed, 42])
     if groups is None:
         return np.sort(rng.permutation(count)[: max(1, round(share * count))])
     names, inverse = np.unique(np.asarray(groups), return_inverse=True)
-    chosen = rng.permutation(len(names))[: max(1, round(share * len(names)))]
+    order = rng.permutation(len(names))
+    chosen = list(order[: max(1, round(share * len(names)))])
+    if by_rows:
+        sizes, room, chosen = np.bincount(inverse), max(1, round(share * count)), []
+        for group in order:
+            if sizes[group] <= room:
+                chosen.append(group)
+                room -= sizes[group]
+        chosen = chosen or [sizes.argmin()]
     return np.flatnonzero(np.isin(inverse, chosen))

@@ -53,7 +53,7 @@ def digits(*, seed: int = 0) -> Split:
 def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
     """Pictures that a Gymnasium environment renders under random actions, without labels.
 
-    Episodes are not cut in two: a tenth of them is held out.
+    Episodes are not cut in two, unless there is one alone: about a tenth is held out.
     """
     import gymnasium
     from PIL import Image
@@ -84,7 +84,8 @@ def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
         made.close()
     labels = np.full(len(pictures), -1, np.int64)
     whole = Pictures(name=f"{FRAMES}{env}", pixels=np.stack(pictures), labels=labels)
-    held = split_rows(len(whole), episodes if episode else None, 0.1, seed=seed)
+    groups = episodes if episodes[-1] else None  # one alone has to be cut
+    held = split_rows(len(whole), groups, 0.1, seed=seed, by_rows=True)
     return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
 
 

@@ -1,10 +1,11 @@
-"""What runs here: versions of the packages, and a digest of playout's own code.
+"""What runs here: versions of the packages, the commit and a digest of playout's own code.
 
 A run's record holds the versions; the ranks of a job must have both alike.
 """
 
 import hashlib
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,3 +34,23 @@ def code_digest() -> str:
             found.update(f"{path.relative_to(root)}\n".encode())
             found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, if it is one."""
+    root = Path(playout.__file__).parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = (root / ".git" / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = root / ".git" / head[5:]
+        if reference.exists():
+            return reference.read_text().strip()
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -158,3 +158,17 @@ def test_a_state_of_another_number_of_environments_is_refused():
     state = collector(lambda: Counter(), rows=2).state_dict()
     with pytest.raises(ConfigError, match="steps 2 environments together, these are 3"):
         collector(lambda: Counter(), rows=3).load_state_dict(state)
+
+
+def test_a_worker_that_is_killed_does_not_cost_what_was_learned():
+    envs = make_environments(Counter, 2, processes=2)
+    own = collector(envs)
+    try:
+        own.collect()
+        envs.group.processes[0].kill()
+        envs.group.processes[0].join()
+        assert own.state_dict()["broken"]
+        with pytest.raises(EnvironmentFault, match=r"died \(exit code -9\)"):
+            own.collect()
+    finally:
+        envs.close()

@@ -22,3 +22,46 @@ def test_members_of_a_population_are_the_runs_of_their_seeds():
     again.load_state_dict(state)
     assert again.finished and again.progress == group.progress
     assert "seed 1" in group.summary()
+
+
+class Scored:
+    """A member that scores what it is told, at the updates it is told."""
+
+    solved, seed = False, 0
+
+    def __init__(self, scores, total):
+        self.scores, self.total, self.updates = scores, total, 0
+
+    @property
+    def finished(self):
+        return self.updates >= self.total
+
+    def update(self):
+        self.updates += 1
+        return {}
+
+    def evaluate(self):
+        score = self.scores.get(self.updates)
+        return {} if score is None else {"eval/mean_reward": score}
+
+    def state_dict(self):
+        return {"model": (self, self.updates), "normalizer": None, "spaces": None}
+
+
+def test_a_population_is_measured_by_members_as_they_are_now():
+    first, second = Scored({2: 480.0, 5: 90.0}, 5), Scored({3: 100.0, 4: 200.0, 6: 70.0}, 6)
+    group, found = Population([first, second]), {}
+    while not group.finished:
+        group.update()
+        if metrics := group.evaluate():
+            found[group.members[1].updates] = (
+                metrics["eval/mean_reward"],
+                *group.state_dict()["model"],
+            )
+    assert found == {
+        2: (480.0, first, 2),
+        3: (100.0, second, 3),  # not the first, whose 480 was before its third update
+        4: (200.0, second, 4),
+        5: (90.0, first, 5),
+        6: (90.0, first, 5),  # it has not changed since
+    }

@@ -3,8 +3,11 @@
 import gzip
 import struct
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from PIL import Image
 from playout.agents.pretraining.data.dataset import check_labels, labelled_rows, split_rows
 from playout.agents.pretraining.data.folders import read_folder
@@ -129,6 +132,44 @@ def test_groups_are_never_cut():
     rest = np.setdiff1d(np.arange(100), held)
     assert len(held) == 20
     assert not set(groups[held]) & set(groups[rest])
+
+
+def test_groups_of_many_sizes_are_held_out_by_their_rows():
+    for sizes, expected in (([200, 1], 1), ([60, 50, 9, 1], 10), ([10] * 10, 10)):
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        held = split_rows(sum(sizes), groups, 0.1, seed=0, by_rows=True)
+        assert len(held) == expected
+        assert not set(groups[held]) & set(np.delete(groups, held))
+
+
+class Film(gym.Env):
+    """An environment that shows how many steps were made."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+    observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+    def render(self):
+        return np.full((8, 8, 3), self.steps, np.uint8)
+
+
+@pytest.mark.parametrize(("count", "held"), [(19, 2), (20, 2), (21, 1), (200, 20)])
+def test_frames_of_few_episodes_leave_most_to_learn_from(count, held, monkeypatch):
+    film = EnvSpec("Film-v0", entry_point=Film, max_episode_steps=20)
+    monkeypatch.setitem(gym.registry, "Film-v0", film)
+    split = load("frames:Film-v0", count=count, image_size=8)
+    assert (len(split.train), len(split.test)) == (count - held, held)
 
 
 def test_a_shift_moves_the_picture_and_a_flip_mirrors_it():

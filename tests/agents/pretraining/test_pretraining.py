@@ -1,6 +1,7 @@
 """Pretraining as a user has it: it learns, resumes byte for byte, is probed, and is begun from."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import playout
@@ -300,6 +301,7 @@ def test_ppo_begins_with_a_pretrained_encoder(folder, tmp_path, capsys):
         (["--labels", "0"], "--labels must be above 0"),
         (["--network", "resnet"], "unknown network 'resnet' for pictures"),
         (["--objective", "colour"], "three channels"),
+        (["--teacher", "runs/t", "--mixup", "0.2"], "--mixup does nothing beside --teacher"),
         (["--init", "."], "."),
     ],
 )
@@ -311,6 +313,18 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(words, what, folder,
     assert said.count("\n") == 1
     assert what in said
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [([-1, -1], "held out has no labels"), ([0, 2], "the label 2; .* are 0 to 1")],
+)
+def test_held_out_pictures_whose_labels_measure_nothing_are_refused(labels, what):
+    data = split_of(60)
+    held = replace(data.test.subset(np.arange(2)), labels=np.array(labels))
+    with pytest.raises(DataError, match=what):
+        trainer_of(Split(data.train, held), 10)
+    trainer_of(Split(data.train, held), 10, objective="masked").close()
 
 
 def test_a_probe_needs_labels():

@@ -1,10 +1,13 @@
 """The run directory: making, opening, locking, and which checkpoints it keeps."""
 
 import json
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -314,3 +317,63 @@ def test_files_can_be_read_by_whom_the_umask_lets(tmp_path, umask, mode):
         os.umask(before)
     written = [tmp_path / "result.json", run.path / "run.json", *run.find().path.iterdir()]
     assert {path.stat().st_mode & 0o777 for path in written} == {mode}
+
+
+def begun_at_once(where, monkeypatch, folder, numbered):
+    """What three processes come to that make a run at the same time and give up if they cannot."""
+    monkeypatch.chdir(where)
+    context = multiprocessing.get_context("fork")
+    barrier, told = context.Barrier(3), context.Queue()
+
+    def begin(seed):
+        barrier.wait()
+        try:
+            run = RunDir.create(folder, kind="toy", config={}, seed=seed, numbered=numbered)
+            try:
+                with run.lock():
+                    barrier.wait() if numbered else time.sleep(0.1)
+                    told.put("own" if RunDir.open(run.path).id == run.id else "another's")
+            except BaseException:
+                run.discard_unused()
+                raise
+        except RunError as error:
+            told.put(str(error))
+
+    processes = [context.Process(target=begin, args=(seed,)) for seed in range(3)]
+    for process in processes:
+        process.start()
+    found = [told.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    return sorted(found)
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path, monkeypatch):
+    assert begun_at_once(tmp_path, monkeypatch, "runs/toy", True) == ["own"] * 3
+    seeds = {RunDir.open(tmp_path / "runs" / f"toy-{n}").seed for n in (1, 2, 3)}
+    assert seeds == {0, 1, 2}
+
+
+def test_of_runs_that_begin_in_one_folder_at_once_at_most_one_is_made(tmp_path, monkeypatch):
+    refused = re.compile("is in use by process|is a run already")
+    made = []
+    for trial in range(5):
+        found = begun_at_once(tmp_path, monkeypatch, f"r{trial}", False)
+        made.append(found.count("own"))
+        assert sum(bool(refused.search(text)) for text in found) == 3 - made[-1], found
+        assert made[-1] <= 1 and RunDir.is_run(tmp_path / f"r{trial}") == bool(made[-1])
+    assert any(made)
+
+
+def test_a_run_that_could_not_begin_is_removed_but_not_what_others_use(tmp_path):
+    unused = RunDir.create(tmp_path / "new" / "r", kind="toy", config={}, seed=0, numbered=True)
+    assert unused.path.name == "r-1"
+    with unused.lock():
+        RunDir.open(unused.path).discard_unused()
+    assert RunDir.is_run(unused.path)
+    other = RunDir.open(unused.path)
+    unused.discard_unused()
+    assert not (tmp_path / "new").exists()
+    again = RunDir.create(unused.path, kind="toy", config={}, seed=1)
+    other.discard_unused()
+    assert RunDir.open(unused.path).id == again.id

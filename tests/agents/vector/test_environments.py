@@ -1,11 +1,19 @@
 """Environments behind one interface: the same numbers however they are stepped, clear faults."""
 
+import gc
+import os
+import sys
+
+import forked
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from pettingzoo import ParallelEnv
 from playout.agents.vector.factory import make_environments
+from playout.agents.vector.groups import GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
+from playout.agents.vector.pettingzoo import ParallelGroup
 from playout.errors import ConfigError, EnvironmentFault
 from ppo_worlds import Chain, Counter, Masked
 
@@ -105,6 +113,34 @@ def test_a_worker_that_dies_is_named_with_its_exit_code():
             play(envs, 5)
     finally:
         envs.close()
+
+
+UNCLOSED = """
+import os, signal
+from ppo_worlds import Counter
+from playout.agents.runs.signals import Signals
+from playout.agents.vector.factory import make_environments
+with Signals(lambda: None).watch():
+    envs = make_environments(Counter, 2, processes=2)
+envs.reset(0)
+for process in envs.group.processes:
+    os.kill(process.pid, signal.SIGTERM)  # it is the parent's to stop, which asks its workers
+envs.get_state()
+"""
+
+
+def test_workers_outlive_a_signal_to_all_but_not_the_program_that_forgets_them(tmp_path):
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    code, _, errors = forked.run("-c", UNCLOSED, timeout=60, variables=variables)
+    assert (code, errors) == (0, "")
+
+
+def test_workers_end_with_the_last_reference_to_them():
+    envs = make_environments(Counter, 2, processes=2)
+    processes = envs.group.processes
+    del envs
+    gc.collect()
+    assert not any(process.is_alive() for process in processes)
 
 
 def test_masks_come_from_the_observation_the_method_or_the_info():
@@ -224,3 +260,87 @@ def test_action_spaces_that_no_policy_has_are_refused_in_one_line():
 
     with pytest.raises(ConfigError, match=r"actions\['x'\]\['said'\] of type Text are not"):
         make_environments(Odd, 2)
+
+
+class Pair(ParallelEnv):
+    """Two agents that may be there, one of which is; breaks in its second episode if told so."""
+
+    possible_agents, metadata = ("a", "b"), {"name": "pair"}
+
+    def __init__(self, breaks=False):
+        self.breaks, self.begun, self.agents = breaks, 0, []
+
+    def observation_space(self, agent):
+        return spaces.Box(-1, 1, (1,))
+
+    def action_space(self, agent):
+        return spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.begun, self.steps, self.agents = self.begun + 1, 0, ["a"]
+        if self.breaks and self.begun == 2:
+            raise KeyError("level")
+        return {"a": np.zeros(1, np.float32)}, {"a": {}}
+
+    def step(self, actions):
+        self.steps += 1
+        agents, over = self.agents, self.steps == 3
+        if over:
+            self.agents = []
+        values = [np.zeros(1, np.float32), 1.0, over, False, {}]
+        return tuple(dict.fromkeys(agents, value) for value in values)
+
+
+def test_agents_that_are_not_there_when_an_episode_begins_are_idle():
+    envs = GroupEnvs(ParallelGroup(Pair, 1, "pair"), "pair")
+    envs.reset(0)
+    idle = []
+    for _ in range(8):
+        idle.append(envs.idle.tolist())
+        envs.step(np.zeros(2, int))
+    assert [a for a, _ in idle] == [False, False, False, True] * 2
+    assert all(b for _, b in idle)
+
+
+def test_a_parallel_environment_that_fails_in_reset_is_named():
+    envs = GroupEnvs(ParallelGroup(lambda: Pair(True), 1, "pair"), "pair")
+    envs.reset(0)
+    with pytest.raises(EnvironmentFault, match="pair, environment 0, failed in reset: KeyError"):
+        for _ in range(4):
+            envs.step(np.zeros(2, int))
+
+
+class Poor(gym.vector.VectorEnv):
+    """Ends every episode at once; what it should give besides is missing."""
+
+    num_envs = 2
+    single_observation_space = observation_space = spaces.Box(-1, 1, (1,))
+    single_action_space = action_space = spaces.Discrete(2)
+
+    def __init__(self, mode, resets):
+        self.metadata, self.resets = {"autoreset_mode": mode}, resets
+
+    def reset(self, *, seed=None, options=None):
+        if not self.resets:
+            raise KeyError("level")
+        self.resets -= 1
+        return np.zeros((2, 1), np.float32), {}
+
+    def step(self, actions):
+        over = np.ones(2, bool)
+        return np.zeros((2, 1), np.float32), np.zeros(2), over, ~over, {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "resets", "message"),
+    [
+        (gym.vector.AutoresetMode.SAME_STEP, 1, r"step 1: .* gives no info\['final_obs'\]"),
+        (gym.vector.AutoresetMode.DISABLED, 1, "failed in the reset of step 1: KeyError"),
+        (gym.vector.AutoresetMode.NEXT_STEP, 0, "failed in reset: KeyError"),
+    ],
+)
+def test_faults_of_a_vector_environment_are_named_wherever_they_come(mode, resets, message):
+    envs = VectorEnvs(Poor(mode, resets), "poor", native=False)
+    with pytest.raises(EnvironmentFault, match=message):
+        envs.reset(0)
+        envs.step(np.zeros(2, int))

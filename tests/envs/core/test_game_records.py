@@ -139,6 +139,8 @@ BAD = [
     (base(policy={}), "policy must be a list"),
     (base(value=[0, 2]), "-1 to 1"),
     (base(value=[0]), "2 moves"),
+    (base(value=[10**400, 0]), "-1 to 1"),
+    (base(info={"x": "BIG"}).replace('"BIG"', "1e999"), "1e999 is not a number"),
     (base(comments=[1, 2]), "text"),
     (base(info=[]), "info"),
 ]

@@ -58,10 +58,11 @@ def test_records_come_back_as_they_were(tmp_path):
         random_record(8, most=4, comments=["good", None, "so", "{odd)"], info={"Result": "0-1"}),
         GameRecord.from_actions(GAME, actions, players=["x", "y"], start=start),
         random_record(9, playout.game("chess(draws=automatic)"), most=700),
+        random_record(10, most=1, comments=[f"see https://example.org/{'page' * 50} there"]),
     ]
     path = tmp_path / "games.pgn"
     assert files.append(path, written[:3]) == 3
-    assert files.append(path, written[3:]) == 5
+    assert files.append(path, written[3:]) == 6
     found = files.load(path)
     assert found[5].comments == ("good", None, "so", "{odd)")
     assert found == written

@@ -19,6 +19,7 @@ from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.normalize import ObsNormalizer
 from playout.agents.vector.sources import find_source
 from playout.envs.core.registry import game
+from playout.errors import EnvironmentFault
 
 OPTIONS = {
     "num_envs": 8,
@@ -222,3 +223,34 @@ def test_a_run_in_a_pettingzoo_game_is_resumed_and_measured(tmp_path, capsys):
     assert run.find("latest").step > before
     assert cli.main(["eval", str(run.path), "--episodes", "6"]) == 0
     assert "against random play" in capsys.readouterr().out
+
+
+class Lost:
+    """A game of turns that cannot begin a second time."""
+
+    metadata, possible_agents, unwrapped = {}, ("x", "y"), None
+
+    def __init__(self):
+        self.begun = 0
+
+    def observation_space(self, agent):
+        return spaces.Box(-1, 1, (1,))
+
+    def action_space(self, agent):
+        return spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.begun += 1
+        if self.begun > 2:
+            raise KeyError("level")
+        self.agents, self.agent_selection, self.rewards = ["x", "y"], "x", {}
+
+    def last(self):
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+def test_a_pettingzoo_game_that_cannot_begin_again_is_named():
+    games = AECGames(Lost, 1, "lost")
+    games.reset(0)
+    with pytest.raises(EnvironmentFault, match="lost, game 0, failed in reset: KeyError: 'level'"):
+        games.restart(np.ones(1, bool))
