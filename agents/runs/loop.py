@@ -140,14 +140,14 @@ class _Loop:
     def _update(self) -> dict[str, float]:
         """The trainer's update; its errors name the checkpoint that is left.
 
-        After a fault of an environment, a trainer that says it `survives_faults` is saved first;
-        of several ranks, if all of them are here with it.
+        After a fault of an environment, a trainer that says it `survives_faults` is saved first, if
+        it has learned anything; of several ranks, if all of them are here with it.
         """
         try:
             return dict(self.trainer.update())
         except EnvironmentFault as error:
             together = ranks.world() == 1 or isinstance(error, SharedFault)
-            if self.trainer.survives_faults and together:
+            if self.trainer.survives_faults and together and self.updates:
                 self.save()
             raise EnvironmentFault(f"{error}; {self.last_good()}") from error
         except DivergedError as error:

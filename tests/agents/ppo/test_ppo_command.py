@@ -85,7 +85,11 @@ def test_errors_are_one_line_and_leave_no_folder(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
-def test_a_run_that_fails_in_its_first_update_leaves_no_folder(tmp_path):
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_run_that_fails_in_its_first_update_leaves_no_folder(tmp_path, monkeypatch, cores):
+    # Of one core nothing is measured first: it fails in the update itself.
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+
     class Ends(Bandit):
         def step(self, action):
             raise KeyError("lost")
