@@ -3,7 +3,7 @@
 Reads runs of `playout alphazero GAME` (or makes them first), keeps their curve (Elo above random
 play against minutes), and lets them meet random play, uct:1000 and, where a game has one that is
 installed, another program. Writes a JSON file and a picture; a run takes the place of one of the
-same game, minutes and seed, the others stay.
+same game, minutes, cores and seed, the others stay.
 
     python -m playout.benchmarks.studies.games.learned_games --train 20 "othello(size=6)"
     python -m playout.benchmarks.studies.games.learned_games --runs runs/go-1 --simulations 800
@@ -115,6 +115,7 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "game": config["game"],
         "minutes": config.get("minutes"),
+        "cores": record["machine"]["cores"],
         "seed": record["seed"],
         "size": config["alphazero"]["size"],
         "games": last["selfplay/games"],
@@ -138,8 +139,8 @@ def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     claims = []
     for run in runs:
         row = (
-            f"{run['game']}, {run['minutes'] or 0:g} minutes, {short_count(run['games'])} games, "
-            f"seed {run['seed']}"
+            f"{run['game']}, {run['minutes'] or 0:g} minutes on {told_cores(run['cores'])}, "
+            f"{short_count(run['games'])} games, seed {run['seed']}"
         )
         for one in run["matches"]:
             low, high = one["score_interval"]
@@ -163,6 +164,16 @@ def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def name_of(opponent: str) -> str:
     """An opponent in a column's head: all programs share one."""
     return opponent if opponent in ALWAYS else "another program"
+
+
+def place(run: Mapping[str, Any]) -> tuple[str, float, int, int]:
+    """What a run stands for: of two that are alike in it the later one is kept."""
+    return run["game"], run["minutes"] or 0.0, run["cores"], run["seed"]
+
+
+def told_cores(cores: int) -> str:
+    """How many cores a run had, in words."""
+    return "one core" if cores == 1 else f"{cores} cores"
 
 
 def short_count(count: float) -> str:
@@ -197,8 +208,9 @@ def plot(runs: Iterable[Mapping[str, Any]], path: Path) -> None:
             )
             panel.fill_between(xs, lows, highs, alpha=0.2, linewidth=0)
             panel.plot(xs, ys, marker="o", markersize=3, label=f"seed {run['seed']}")
+        cores = max(run["cores"] for run in shown if run["game"] == game)
         panel.set_title(game, fontsize=10)
-        panel.set_xlabel("minutes on two cores", fontsize=8)
+        panel.set_xlabel(f"minutes on {told_cores(cores)}", fontsize=8)
         panel.set_ylabel("Elo above random play", fontsize=8)
         panel.grid(alpha=0.25)
     figure.tight_layout()
@@ -229,10 +241,10 @@ def main() -> None:
         parser.error("name runs to read, or --train MINUTES")
     last = RESULTS / "learned_games.json"
     old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
-    rows = {(run["game"], run["minutes"] or 0, run["seed"]): run for run in old}
+    rows = {place(run): run for run in old}
     for path in paths:  # written after each, since matches take long
         run = measured(path, args.games, args.simulations)
-        rows[run["game"], run["minutes"] or 0, run["seed"]] = run
+        rows[place(run)] = run
         runs = [rows[key] for key in sorted(rows)]
         plot(runs, RESULTS / "learned_games.png")
         print(write_result("learned_games", {"runs": runs, "claims": claims_of(runs)}))
