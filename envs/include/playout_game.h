@@ -139,7 +139,7 @@ struct playout_game {
     /* 1 if `action` may be played. Default: looked up in legal(). */
     int32_t (*is_legal)(const playout_game *game, const void *state, int32_t action);
     /* What the observation for the side to move and its legal actions depend on: the key under which evaluations are
-     * kept. Leave out history that observe() does not show. Default: hash(). */
+     * kept. Leave out history that observe() does not show; who is to move may be left out. Default: hash(). */
     uint64_t (*eval_key)(const playout_game *game, const void *state);
     /* All that `player` knows in this state: equal for states that the player cannot tell apart. Default: hash(). */
     uint64_t (*info_key)(const playout_game *game, const void *state, int32_t player);

@@ -111,11 +111,13 @@ def value_iteration(
 
 
 def _keys(states: StateBatch) -> npt.NDArray[np.uint64]:
-    """uint64 [B], the same for all symmetries of a position."""
+    """uint64 [B], the same for all symmetries of a position, another for each side to move."""
     keys = states.eval_key()
     for k in range(1, states.game.num_symmetries):
         np.minimum(keys, states.symmetry(k).eval_key(), out=keys)
-    return keys
+    # Values are kept by player, and a game's key may leave out who is to move.
+    movers = states.to_play().astype(np.uint64)
+    return keys ^ (movers * np.uint64(0xD1342543DE82EF95))
 
 
 def _play(

@@ -71,7 +71,9 @@ static inline size_t mcts_cache_bytes(const mcts_cache *cache) {
 
 static inline uint64_t mcts_cache_set(const mcts_cache *cache, uint64_t key) { return playout_mix(key) & (cache->sets - 1); }
 
-/* The position's name and the symmetry that leads to it; `scratch` has room for one state. */
+/* The position's name and the symmetry that leads to it; `scratch` has room for one state. A game's key may leave out who
+ * is to move, as observations do, but values are kept by player: the same stones with the other to move are another name.
+ */
 static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_game *game, const void *state, void *scratch,
                                       int32_t *symmetry) {
     uint64_t best = game->eval_key(game, state);
@@ -81,6 +83,7 @@ static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_gam
         const uint64_t key = game->eval_key(game, scratch);
         if (key < best) best = key, *symmetry = k;
     }
+    best ^= (uint64_t)game->to_play(game, state) * UINT64_C(0xD1342543DE82EF95);
     return best ? best : 1;
 }
 

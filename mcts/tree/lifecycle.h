@@ -97,13 +97,16 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     tree->searches++;
     tree->budget = budget;
     tree->noise = (uint8_t)noise;
-    tree->begun = 1;
+    tree->begun = 0; /* without memory there is nothing to go on with */
     tree->sims = tree->position = tree->num_leaves = tree->num_collisions = tree->schedule_size = 0;
     tree->reused = node->visits;
     tree->outcomes = mcts_stream(search->seed, index, tree->searches, MCTS_STREAM_OUTCOME);
     tree->done = (node->flags & (MCTS_TERMINAL | MCTS_PROVEN | MCTS_CHANCE)) != 0;
     tree->evaluated = (node->flags & (MCTS_TERMINAL | MCTS_CHANCE)) != 0;
-    if (tree->evaluated) return 0; /* nobody is to move */
+    if (tree->evaluated) { /* nobody is to move */
+        tree->begun = 1;
+        return 0;
+    }
     const int64_t visits = (int64_t)budget + (config->count_reused && tree->reused < (float)budget ? 0 : (int64_t)tree->reused);
     int64_t new_nodes = visits - (config->count_reused ? (int64_t)tree->reused : 0);
     if (config->algorithm == MCTS_UCT) new_nodes = new_nodes / 2 + 1; /* an edge gets its node at the second visit */
@@ -123,12 +126,14 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     if (new_nodes > 0 && shape->apart) units += new_nodes / 2 * mcts_block_units(shape, 0);
     if (mcts_reserve_for_search(tree, (uint64_t)units + 4 * (uint64_t)shape->max_units)) return -1;
     mcts_open_all(shape, tree, mcts_at(tree, MCTS_ROOT));
+    tree->begun = 1;
     return 0;
 }
 
 static inline int mcts_begin_tree(mcts_search *search, int32_t index, const void *state, int32_t budget, int32_t noise) {
     mcts_tree *tree = &search->trees[index];
     tree->used = MCTS_ROOT;
+    tree->begun = 0;
     if (mcts_reserve(tree, 4 * (uint64_t)search->shape.max_units)) return -1;
     mcts_new_root(search->game, &search->shape, tree, state, mcts_scratch_of(search, 0).state);
     return mcts_start(search, index, budget, noise);

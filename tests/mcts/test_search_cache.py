@@ -1,7 +1,9 @@
 """The evaluation cache changes how often the evaluator is asked, not what is found."""
 
 import numpy as np
+import playout
 import pytest
+from playout.envs import StateBatch
 from playout.mcts.search import Search, SearchConfig
 
 
@@ -67,6 +69,29 @@ def test_equal_leaves_of_one_step_are_asked_once(tools):
     assert search.ask().size == 1
     search.tell(np.zeros((1, 7), np.float32), np.zeros(1, np.float32))
     assert search.ask().size == 4  # seven replies, three of them mirrored
+
+
+@pytest.mark.parametrize("width", [1, 2], ids=["of the mover", "of both players"])
+@pytest.mark.parametrize("together", [True, False])
+def test_the_same_stones_with_the_other_side_to_move_are_another_question(tools, width, together):
+    # Both sides see the same board, and a game's eval_key may say so; values are by player.
+    game = playout.game("breakthrough(size=4)")
+    states = [game.from_text(f"pppp/4/4/PPPP {side}") for side in "wb"]
+    assert states[0].eval_key == states[1].eval_key
+    batches = [states] if together else [[state] for state in states]
+    config = SearchConfig(num_simulations=0, cache_size=64)
+    search, found = Search(game, config, num_trees=len(batches[0])), []
+    for batch in batches:
+        search.begin(StateBatch.from_states(batch))
+        asked = search.ask()
+        values = np.full((asked.size, width), 0.5, np.float32)
+        if width == 2:
+            values[np.arange(asked.size), 1 - asked.to_play] = -0.5
+        logits = np.zeros((asked.size, game.num_actions), np.float32)
+        search.tell(logits, values if width == 2 else values[:, 0])
+        assert search.ask() is None
+        found += list(search.result().value)
+    assert found == [0.5, 0.5]
 
 
 def test_a_cache_holds_the_logits_of_legal_moves_only(tools):

@@ -89,12 +89,13 @@ def test_the_search_finds_the_best_move_and_what_it_brings(small, algorithm):
         assert algorithm != "gumbel" or total > 0.8 * exact
 
 
-def test_games_of_two_have_the_solvers_values():
-    found = value_iteration("tic_tac_toe")
+@pytest.mark.parametrize("name", ["tic_tac_toe", "breakthrough(size=4,columns=3)"])
+def test_games_of_two_have_the_solvers_values(name):
+    found = value_iteration(name)
     states = found.game.batch(200)
     states.random_plies(np.arange(200) % 8, 3)
     states = states[~states.is_terminal()]
-    solver = Solver("tic_tac_toe")
+    solver = Solver(name)
     values = found.values(states)
     mine = values[np.arange(len(states)), states.to_play()]
     assert np.array_equal(mine, np.sign(solver.scores_of(states).max(axis=1)))
