@@ -19,6 +19,7 @@ from playout.benchmarks.studies.games import selfplay_options as options
 from playout.benchmarks.studies.games.alphago_training import three_steps
 from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
+from playout.benchmarks.tools import hex_openings
 from playout.errors import ConfigError
 
 
@@ -40,6 +41,16 @@ def in_this_process(monkeypatch):
     for module in (alphago, options):
         one_by_one = lambda function, cases: [function(*case) for case in cases]  # noqa: E731
         monkeypatch.setattr(module, "side_by_side", one_by_one)
+
+
+def test_openings_of_hex_are_judged_by_the_published_map():
+    whole = "".join(hex_openings.PUBLISHED)
+    assert whole.count("W") == 27 and whole == whole[::-1]  # as the page says; a half turn
+    assert hex_openings.judged_right(list(hex_openings.PUBLISHED)) == 49
+    assert hex_openings.judged_right(["W" * 7] * 7) == 27
+    # Which corners win: solved on a smaller board, whose map lies alike.
+    rows, _ = hex_openings.opening_map(4)
+    assert rows == ["...W", "..W.", ".W..", "W..."]
 
 
 def test_both_sides_of_an_option_differ_in_it_alone():

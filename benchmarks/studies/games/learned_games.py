@@ -23,6 +23,7 @@ from typing import Any
 
 import playout
 from playout.agents.rating.intervals import share_interval
+from playout.benchmarks.tools.hex_openings import judged_map, judged_right
 from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
 from playout.errors import PlayoutError
 
@@ -44,6 +45,7 @@ WANTED = {
     ("chess", "random"): 95.0,
     ("go(size=9)", OUTSIDE["go"][0]): 30.0,
 }
+WANTED_OPENINGS = 90.0  # of Hex 7x7, per cent
 
 
 def opponents_of(game: str) -> list[str]:
@@ -126,6 +128,8 @@ def measured(path: Path, games: int, simulations: int | None) -> dict[str, Any]:
         "curve": curve(path),
         "matches": [],
     }
+    if config["game"] == "hex(size=7)":
+        found["openings"] = judged_right(judged_map(path))
     for opponent in opponents_of(config["game"]):
         try:
             found["matches"].append(meet(path, opponent, games, simulations))
@@ -158,6 +162,23 @@ def claims_of(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "command": COMMAND,
             }
             claims.append(claim if wanted is None else claim | {"target": wanted})
+        if "openings" in run:
+            low, high = share_interval(run["openings"], 49)
+            claims.append(
+                {
+                    "claim": f"{row}: first moves judged as the published map judges them",
+                    "row": row,
+                    "column": "openings judged as published",
+                    "ours": {
+                        "median": 100 * run["openings"] / 49,
+                        "min": 100 * low,
+                        "max": 100 * high,
+                    },
+                    "unit": "%",
+                    "command": COMMAND,
+                    "target": WANTED_OPENINGS,
+                }
+            )
     return claims
 
 
