@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import playout.benchmarks.studies.actors as actors
+import playout.benchmarks.studies.kills as kills
 import playout.benchmarks.studies.paradigms as paradigms
 import pytest
 import torch
@@ -130,3 +131,15 @@ def test_a_learner_that_fails_leaves_no_actor_behind(tmp_path, monkeypatch):
     finally:
         for process in kept[0].values():
             process.kill()
+
+
+def test_kills_of_an_earlier_study_are_not_written_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "run.json").write_text("{}")
+    monkeypatch.setattr(kills, "job", lambda *_, **__: pytest.fail("a job was started"))
+    words = ["kills", "--folder", str(tmp_path), "--", "ppo", "CartPole-v1"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as caught:
+        kills.main()
+    assert caught.value.code == 2
+    assert f"{tmp_path} holds an earlier study" in capsys.readouterr().err
