@@ -82,3 +82,12 @@ def test_only_the_full_form_replaces_results(monkeypatch, name, parts, quick):
     monkeypatch.setattr(sys, "argv", [name, "--quick"] if quick else [name])
     module.main()
     assert written == ([] if quick else [name])
+
+
+def test_the_version_of_lightzero_is_that_of_its_own_interpreter(tmp_path, monkeypatch):
+    search = importlib.import_module("playout.benchmarks.search")
+    there = tmp_path / "LightZero-7.8.9.dist-info"
+    there.mkdir()
+    (there / "METADATA").write_text("Metadata-Version: 2.1\nName: LightZero\nVersion: 7.8.9\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert search.lightzero_version(sys.executable) == "7.8.9"
