@@ -347,9 +347,9 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
 
     Args:
         space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of them.
-        network: "mlp" flattens everything; "nature", "impala", "grid" treat boxes of two or three
-            dimensions as images; "auto" takes Nature for byte images of at least 36 by 36 and grid
-            for smaller ones.
+        network: "mlp" flattens everything; "nature", "impala", "impala-2x", "impala-4x", "grid" and
+            "stack(...)" treat boxes of two or three dimensions as images; "auto" takes Nature for
+            byte images of at least 36 by 36 and grid for smaller ones.
     """
     if isinstance(space, spaces.Dict):
         return Combined(space, network)
