@@ -35,7 +35,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "eval": (f"{_AGENTS}.eval", "measure how good a run is"),
         "analyse": (f"{_AGENTS}.analyse", "judge positions of a game"),
         "match": (f"{_AGENTS}.match", "let players meet, with ratings and intervals"),
-        "engine": (f"{_AGENTS}.engine", "speak GTP to other programs"),
+        "engine": (f"{_AGENTS}.engine", "speak GTP or UCI to other programs"),
         "export": (f"{_AGENTS}.export", "write a run's network for other programs"),
     },
     "Look": {

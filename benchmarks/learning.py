@@ -183,7 +183,8 @@ def write(found: Runs, theirs: Runs) -> None:
         {env: sorted(runs[env], key=lambda run: run["seed"]) for env in ZOO if env in runs}
         for runs in (found, theirs)
     )
-    draw(ordered, RESULTS / "learning.png")
+    if ordered:  # none of ours is kept where the peer's are trained first
+        draw(ordered, RESULTS / "learning.png")
     write_result(
         "learning",
         {"claims": claims_of(ordered, others), "runs": ordered, "peer_runs": others},

@@ -262,8 +262,8 @@ def main() -> None:
             found = part(given.quick)
             payload["claims"] += found.pop("claims")
             payload |= found
-    if given.only is None:
-        write_result("ppo", payload, settings={"threads": 1, "quick": given.quick})
+    if given.only is None and not given.quick:
+        write_result("ppo", payload, settings={"threads": 1})
 
 
 if __name__ == "__main__":

@@ -153,6 +153,13 @@ def lightzero_trees(
     return run
 
 
+def lightzero_version(python: str) -> str:
+    """Of the distribution that another interpreter has; "unknown" where it has none."""
+    code = "from importlib.metadata import version; print(version('LightZero'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, check=False, text=True)
+    return done.stdout.strip() or "unknown"
+
+
 def present(**candidates: Candidate | None) -> dict[str, Candidate]:
     """Those whose package is there."""
     return {name: run for name, run in candidates.items() if run is not None}
@@ -332,6 +339,8 @@ def main() -> int:
             print(f"{line['claim']}: {line['ratio']} x {line['peer_name']}")
     if not arguments.quick:
         settings = {"repeats": repeats, "uct_c": 2, "cores": 1, "evaluator": "constant zeros"}
+        if arguments.lightzero:
+            settings["lightzero"] = lightzero_version(arguments.lightzero)
         path = write_result(
             "search",
             {"rollouts": rollouts, "games": games, "trees": trees | larger, "scaling": scaling}

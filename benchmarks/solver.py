@@ -179,7 +179,8 @@ def main() -> None:
     if args.root:
         results["root"] = root()
         print(f"first position: {results['root']}")
-    write_result("solver", results, settings={"count": count, "table_mb": args.table_mb})
+    if not args.quick:
+        write_result("solver", results, settings={"count": count, "table_mb": args.table_mb})
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class Command(MachineOptions):
     players: Annotated[
         Positional[tuple[str, ...]], arg(metavar="PLAYER PLAYER ...", help_behavior_hint="")
     ]
-    """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, runs: DIR,
-    DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, language policies: DIR,
+    """Two or more of random, greedy, uct:SIMULATIONS, alphabeta:DEPTH, perfect, cfr,
+    runs: DIR, DIR:SIMULATIONS, DIR:SIMULATIONS:CHECKPOINT, language policies: DIR,
     DIR?temperature=1&illegal=loss&constrain=true, or other programs: gtp:COMMAND, uci:COMMAND,
     uci:COMMAND?OPTION=VALUE&OPTION=VALUE.
     """

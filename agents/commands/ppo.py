@@ -194,6 +194,7 @@ def _train(
     policy: "nn.Module | None" = None,
 ) -> RunDir:
     """Train as the command says in environments from `given`; "" is what a resumed run learned."""
+    from playout.agents.networks.encoders import check_network
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
@@ -203,6 +204,9 @@ def _train(
         _check_unchanged(command, command.resume)
         source = _resumed_source(command, given)
     else:
+        # Not of earlier runs: over vectors, they may have any name in their settings.
+        if ":" not in command.network.network:
+            check_network(command.network.network)
         source = _source(given, command.collect.env_options)
     left = "nothing was learned yet" if command.resume is None else "the run is as it was"
     with stop_at_once(left):

@@ -16,7 +16,8 @@ class NetworkConfig:
     """Architecture of the policy."""
 
     network: str = "auto"
-    """Encoder: auto, mlp, nature, impala, grid, or your own nn.Module as module:Class."""
+    """Encoder: auto, mlp, nature, impala, impala-2x, impala-4x, grid, or your own nn.Module as
+    module:Class."""
     hidden: Annotated[tuple[int, ...] | None, arg(metavar="N ...", help_behavior_hint="")] = None
     """Layers above the encoder (and memory); by default 64, 64 over vectors, none over images."""
     activation: str = "tanh"

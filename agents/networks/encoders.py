@@ -287,6 +287,10 @@ class Stack(Convolutional):
         for key in ("depth", "width"):
             if not isinstance(options[key], int) or not 1 <= options[key] <= 512:
                 raise ConfigError(f"a stack's {key} is a number from 1 to 512")
+        if options["residual"] not in (True, False):
+            raise ConfigError("a stack's residual is true or false")
+        if not isinstance(options["dropout"], int | float) or not 0 <= options["dropout"] < 1:
+            raise ConfigError("a stack's dropout is a number from 0 to less than 1")
         super().__init__(space, 64)
 
     def layers(self, channels: int) -> list[nn.Module]:
@@ -325,14 +329,27 @@ _IMAGE_NETWORKS: Mapping[str, Callable[[spaces.Box], nn.Module]] = {
 }
 
 
+def check_network(network: str) -> None:
+    """Refuses what names no encoder, also where vectors are seen and none is looked up.
+
+    Raises:
+        ConfigError: no such network; the line names those that there are.
+    """
+    if network not in ("auto", "mlp", *_IMAGE_NETWORKS) and not network.startswith("stack("):
+        known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
+        raise ConfigError(
+            f"unknown network {network!r}; known are {known}, or your own as module:Class"
+        )
+
+
 def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
     """The encoder for one observation space; it has an attribute `num_features`.
 
     Args:
         space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of them.
-        network: "mlp" flattens everything; "nature", "impala", "grid" treat boxes of two or three
-            dimensions as images; "auto" takes Nature for byte images of at least 36 by 36 and grid
-            for smaller ones.
+        network: "mlp" flattens everything; "nature", "impala", "impala-2x", "impala-4x", "grid" and
+            "stack(...)" treat boxes of two or three dimensions as images; "auto" takes Nature for
+            byte images of at least 36 by 36 and grid for smaller ones.
     """
     if isinstance(space, spaces.Dict):
         return Combined(space, network)
@@ -356,11 +373,7 @@ def build_encoder(space: spaces.Space[Any], network: str = "auto") -> nn.Module:
         network = "nature" if min(height, width) >= 36 else "grid"
     if network.startswith("stack("):
         return Stack(space, network)
-    if network not in _IMAGE_NETWORKS:
-        known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
-        raise ConfigError(
-            f"unknown network {network!r}; known are {known}, or your own as module:Class"
-        )
+    check_network(network)
     return _IMAGE_NETWORKS[network](space)
 
 

@@ -27,7 +27,7 @@ def make_optimizers(
     undecayed: Collection[str] = (),
     inner: Collection[str] = (),
 ) -> list[Optimizer]:
-    """Optimisers that share the parameters of a network among them.
+    """Optimisers that share among them the parameters of a network that learn.
 
     Args:
         net: a torch module.
@@ -38,7 +38,7 @@ def make_optimizers(
         inner: names of matrices that Muon may make orthogonal, besides convolutions.
     """
     check_optimizer(name)
-    named: dict[str, nn.Parameter] = dict(net.named_parameters())
+    named: dict[str, nn.Parameter] = {n: p for n, p in net.named_parameters() if p.requires_grad}
     convs = {n: p for n, p in named.items() if (p.ndim == 4 or n in inner) and name == "muon"}
     matrices = {
         n: p for n, p in named.items() if n not in convs and p.ndim > 1 and n not in undecayed

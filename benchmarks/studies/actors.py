@@ -78,6 +78,12 @@ class Programs:
         self.kills[name] = self.kills.get(name, 0) + 1
         self.start(name)
 
+    def end(self) -> None:
+        """Kills what still runs, for good."""
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
 
 class Witness(threading.Thread):
     """Keeps a second link to every file that is published, whatever becomes of the first."""
@@ -152,31 +158,34 @@ def live(
     names = ["learner", *(f"actor{number}" for number in range(programs.actors))]
     witness = Witness(games, seen)
     witness.start()
-    for name in names:
-        programs.start(name)
-    begun, draw = time.monotonic(), random.Random(seed)
-    due = begun + kill_every
-    learner_over = False
-    while not learner_over:
-        time.sleep(0.2)
-        code = programs.processes["learner"].poll()
-        if code is not None:
-            if code:
-                raise SystemExit(f"the learner ended with {code}: see {folder / 'learner.log'}")
-            learner_over = True
-        elif kill_every and time.monotonic() >= due and (run / "LATEST").exists():
-            programs.kill(draw.choice(names))
-            due = time.monotonic() + kill_every
-        if time.monotonic() - begun > 60 * minutes + GRACE_SECONDS:
-            raise SystemExit(f"the learner does not end: see {folder / 'learner.log'}")
-    for name in names[1:]:
-        try:
-            programs.processes[name].wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise SystemExit(f"{name} does not end with the run: see {folder}") from None
-    time.sleep(10 * LOOK_SECONDS)
-    witness.over.set()
-    witness.join()
+    try:
+        for name in names:
+            programs.start(name)
+        begun, draw = time.monotonic(), random.Random(seed)
+        due = begun + kill_every
+        learner_over = False
+        while not learner_over:
+            time.sleep(0.2)
+            code = programs.processes["learner"].poll()
+            if code is not None:
+                if code:
+                    raise SystemExit(f"the learner ended with {code}: see {folder / 'learner.log'}")
+                learner_over = True
+            elif kill_every and time.monotonic() >= due and (run / "LATEST").exists():
+                programs.kill(draw.choice(names))
+                due = time.monotonic() + kill_every
+            if time.monotonic() - begun > 60 * minutes + GRACE_SECONDS:
+                raise SystemExit(f"the learner does not end: see {folder / 'learner.log'}")
+        for name in names[1:]:
+            try:
+                programs.processes[name].wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise SystemExit(f"{name} does not end with the run: see {folder}") from None
+        time.sleep(10 * LOOK_SECONDS)
+    finally:  # where it failed, nobody is left to write into a folder that goes away
+        programs.end()
+        witness.over.set()
+        witness.join()
     found = account(RunDir.open(run), games, seen)
     return {**found, "kills": dict(sorted(programs.kills.items()))}
 
@@ -184,7 +193,7 @@ def live(
 def strength(run: Path) -> list[dict[str, Any]]:
     """How often its moves keep the outcome of solved positions, with intervals."""
     command = [sys.executable, "-m", "playout", "eval", str(run), "--json", "-"]
-    command += ["--opponents", "random", "--games", "2"]
+    command += ["--opponents", "random", "--episodes", "2"]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     shares = json.loads(done.stdout).get("positions", [])
     return list(shares) if isinstance(shares, list) else [shares]

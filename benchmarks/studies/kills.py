@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/kills"))
     parser.add_argument("command", nargs="+", help="after --: a training command without --run")
     given = parser.parse_args()
+    if RunDir.is_run(given.folder / "alone"):
+        parser.error(f"{given.folder} holds an earlier study: move it, or name another --folder")
     given.folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(given.seed)
     begun = time.monotonic()

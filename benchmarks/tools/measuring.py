@@ -37,7 +37,7 @@ VERSIONS = (
     "pgx",
     "jax",
     "envpool",
-    "lightzero",
+    "llama-cpp-python",
     "stable-baselines3",
     "sb3-contrib",
     "transformers",

@@ -1,7 +1,7 @@
 """One dial for the whole pipeline: how large each stage is at each size.
 
 Numbers only; they were chosen for two processor cores: `tiny` takes a few minutes in all, `small`
-about half an hour.
+about a quarter of an hour.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,9 @@
 """What all benchmarks share: turns, ratios, and a result file that is never half-written."""
 
+import importlib
 import json
+import sys
+from copy import copy
 
 import numpy as np
 import pytest
@@ -54,3 +57,37 @@ def test_numbers_are_shown_short():
         "4.56 M",
         "7.8 G",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("envs", {"control_claims": [{"ours": 1}], "board_claims": [], "SIZES": (), "TASKS": ()}),
+        ("ppo", {"throughput": {"claims": []}, "solving": {"claims": []}}),
+        ("solver", {"PLIES": (), "batched": {}, "beside_openspiel": {}}),
+    ],
+)
+@pytest.mark.parametrize("quick", [True, False])
+def test_only_the_full_form_replaces_results(monkeypatch, name, parts, quick):
+    module = importlib.import_module(f"playout.benchmarks.{name}")
+    for part, value in parts.items():
+        found = value if part.isupper() else lambda *_, value=value: copy(value)
+        monkeypatch.setattr(module, part, found)
+    if name == "envs":
+        floor = {"arithmetic_steps_per_s": 1.0, "memory_steps_per_s": 1.0}
+        monkeypatch.setattr(module, "cartpole_floor", lambda count: floor)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    written = []
+    monkeypatch.setattr(module, "write_result", lambda name, *_, **__: written.append(name))
+    monkeypatch.setattr(sys, "argv", [name, "--quick"] if quick else [name])
+    module.main()
+    assert written == ([] if quick else [name])
+
+
+def test_the_version_of_lightzero_is_that_of_its_own_interpreter(tmp_path, monkeypatch):
+    search = importlib.import_module("playout.benchmarks.search")
+    there = tmp_path / "LightZero-7.8.9.dist-info"
+    there.mkdir()
+    (there / "METADATA").write_text("Metadata-Version: 2.1\nName: LightZero\nVersion: 7.8.9\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert search.lightzero_version(sys.executable) == "7.8.9"

@@ -1,9 +1,16 @@
 """Parts of the studies: gradients that ablations draw, and what pages say."""
 
+import subprocess
+import sys
+
 import numpy as np
+import playout.benchmarks.studies.actors as actors
+import playout.benchmarks.studies.kills as kills
 import playout.benchmarks.studies.paradigms as paradigms
 import pytest
 import torch
+from playout import cli
+from playout.agents.commands import eval as eval_command
 from playout.agents.networks.encoders import Layer
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
@@ -94,3 +101,45 @@ def test_parts_of_paradigms_are_rows_of_one_shape_and_what_maps_show(tmp_path, m
     assert len(part("pictures", "pixels", form, 0, tmp_path)[1]) == 50
     assert 0 <= part("starts", "masked", form, 0, tmp_path) <= 1
     assert (tmp_path / "trunk-masked-0").is_dir() and (tmp_path / "from-masked-0").is_dir()
+
+
+def test_the_study_of_actors_asks_eval_for_what_it_takes(tmp_path, monkeypatch):
+    def asked(words, **options):
+        assert words[1:4] == ["-m", "playout", "eval"]
+        command = cli.parse(eval_command.Command, words[4:], "playout eval")
+        assert command.opponents == ("random",) and command.run == tmp_path
+        return subprocess.CompletedProcess(words, 0, '{"positions": [{"share": 1}]}')
+
+    monkeypatch.setattr(actors.subprocess, "run", asked)
+    assert actors.strength(tmp_path) == [{"share": 1}]
+
+
+def test_a_learner_that_fails_leaves_no_actor_behind(tmp_path, monkeypatch):
+    kept = []
+
+    def command(self, name):
+        kept.append(self.processes)
+        code = "raise SystemExit(3)" if name == "learner" else "import time; time.sleep(600)"
+        return [sys.executable, "-c", code]
+
+    monkeypatch.setattr(actors.Programs, "command", command)
+    with pytest.raises(SystemExit, match="the learner ended with 3"):
+        actors.live(tmp_path, game="none", minutes=1.0, kill_every=0.0, seed=0, words=[])
+    assert len(kept[0]) == 4
+    try:
+        assert all(process.poll() is not None for process in kept[0].values())
+    finally:
+        for process in kept[0].values():
+            process.kill()
+
+
+def test_kills_of_an_earlier_study_are_not_written_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "run.json").write_text("{}")
+    monkeypatch.setattr(kills, "job", lambda *_, **__: pytest.fail("a job was started"))
+    words = ["kills", "--folder", str(tmp_path), "--", "ppo", "CartPole-v1"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as caught:
+        kills.main()
+    assert caught.value.code == 2
+    assert f"{tmp_path} holds an earlier study" in capsys.readouterr().err

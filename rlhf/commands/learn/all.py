@@ -17,7 +17,7 @@ class Command(TrainingOptions):
     """
 
     size: Size = "small"
-    """Of the model and of every stage; tiny takes minutes, small about half an hour."""
+    """Of the model and of every stage; tiny takes minutes, small about a quarter of an hour."""
     data: Annotated[str, arg(metavar="auto|real|synthetic")] = "auto"
     """real (movie reviews, fetched), synthetic (built in), or auto: real if it can be had."""
     base: Annotated[str, arg(metavar="FOLDER", help_behavior_hint="")] = ""

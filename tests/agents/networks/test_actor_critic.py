@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from playout.agents.networks.actor_critic import ActorCritic, build_policy
 from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.encoders import build_encoder
 from playout.agents.networks.policy import Minibatch
 from playout.agents.vector.actions import one_action
 from playout.errors import ConfigError
@@ -241,3 +242,17 @@ def test_a_backend_of_any_name_hides_no_part_of_a_network(monkeypatch):
         spaces.Box(0, 255, (36, 36, 1), np.uint8), spaces.Discrete(3), NetworkConfig("impala")
     )
     assert policy.value(torch.zeros(1, 36, 36, 1, dtype=torch.uint8)).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("residual=flase", "residual is true or false"),
+        ("dropout=x", "dropout is a number"),
+        ("dropout=1.5", "dropout is a number"),
+    ],
+)
+def test_a_stack_refuses_values_that_it_cannot_have(options, said):
+    pixels = spaces.Box(0, 255, (1, 16, 16), np.uint8)
+    with pytest.raises(ConfigError, match=said):
+        build_encoder(pixels, f"stack(depth=2,width=4,{options})")

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from playout.agents.optim.choice import make_optimizers
 from playout.agents.optim.muon import COEFFICIENTS, orthogonal
 
 
@@ -34,3 +35,18 @@ def test_directions_stay_and_all_lengths_come_near_one():
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     inner = found @ (u @ v).T
     assert (inner - inner.T).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "muon"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_frozen_parameters_stay_and_the_others_learn(name, bias):
+    body = torch.nn.Conv2d(2, 4, 3).requires_grad_(False)
+    # Without biases that learn, one of the groups is frozen as a whole.
+    net = torch.nn.Sequential(body, torch.nn.Flatten(), torch.nn.Linear(4, 1, bias=bias))
+    before = [p.clone() for p in net.parameters()]
+    for optimizer in make_optimizers(net, name, lr=0.02, weight_decay=0.5):
+        optimizer.zero_grad()
+        net(torch.ones(1, 2, 3, 3)).sum().backward()
+        optimizer.apply()
+    same = [torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True)]
+    assert same == [True, True, *(False for _ in same[2:])]

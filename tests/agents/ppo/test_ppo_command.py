@@ -73,6 +73,13 @@ def test_an_unknown_option_names_the_nearest(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("name", ["natrue", "my_module.Net"])
+def test_a_network_that_is_not_there_is_refused_over_vectors_too(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"unknown network '{name}'; known are auto, mlp, nature"):
+        playout.ppo("CartPole-v1", network=name, total_timesteps=300, run=tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+
+
 def test_errors_are_one_line_and_leave_no_folder(tmp_path, capsys):
     for env, message in (
         ("NoSuch-v1", "no environment"),

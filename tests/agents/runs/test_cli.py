@@ -347,6 +347,36 @@ def test_bench_runs_a_subject_and_shows_its_claims(tmp_path, monkeypatch, capsys
     assert json.loads((tmp_path / "speed.json").read_text())["results"]["quick"] is True
 
 
+def test_bench_shows_no_results_that_it_has_not_written(tmp_path, monkeypatch, capsys):
+    from playout.agents.commands import bench
+    from playout.benchmarks.tools import report
+
+    (tmp_path / "speed.py").write_text(BENCHMARK)
+    claims = [{"claim": "steps", "ours": 5e6, "peer": 1e6, "ratio": 5.0, "target": 4}]
+    (tmp_path / "speed.json").write_text(json.dumps({"results": {"claims": claims}}))
+    run = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(bench.subprocess, "run", lambda *words, **options: run)
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    assert cli.main(["bench", "speed", "--quick"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_bench_without_a_subject_runs_the_benchmarks_and_no_study(tmp_path, monkeypatch, capsys):
+    from playout.agents.commands import bench
+
+    (tmp_path / "studies").mkdir()
+    for name in ("speed", "studies/hours"):
+        (tmp_path / f"{name}.py").write_text(BENCHMARK)
+    called = []
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    monkeypatch.setattr(bench, "_run", lambda name, quick: bool(called.append(name)))
+    assert cli.main(["bench"]) == 0 and called == ["speed"]
+    assert cli.main(["bench", "hours"]) == 0 and called == ["speed", "hours"]
+    assert cli.main(["bench", "list"]) == 0
+    assert "hours" in capsys.readouterr().out
+
+
 def test_the_benchmarks_that_come_with_playout_are_found(capsys):
     assert cli.main(["bench", "list"]) == 0
     assert "games" in capsys.readouterr().out
