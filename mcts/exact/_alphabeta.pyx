@@ -1,9 +1,9 @@
 """Alpha-beta over a game's function table: exact on small games, to a given depth on others.
 
-Two players, what one gains the other loses; sides need not alternate. Values are in [-1, 1], for the side
-to move, in units of the game's value_scale. A transposition table (alphabeta_table.h) keeps bounds and best actions by the game's own hash.
-Actions are tried in this order: the table's, the one that refuted a sibling position, then by how often they
-refuted elsewhere. Not for games with chance. Python reaches it through alphabeta.py.
+Two players, what one gains the other loses; sides need not alternate. Values are in [-1, 1] for the side to
+move, in units of the game's value_scale. A transposition table (alphabeta_table.h) keeps bounds and best
+actions by the game's own hash. Actions are tried in this order: the table's, the one that refuted a sibling
+position, then by how often they refuted elsewhere. Not for games with chance. Used by alphabeta.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
