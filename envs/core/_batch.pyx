@@ -59,7 +59,7 @@ cdef int32_t first_illegal(const playout_game *game, const uint8_t[:, ::1] state
     for row in range(<int32_t>states.shape[0]):
         if where.shape[0] and not where[row]:
             continue
-        found = game.is_legal(game, &states[row, 0], actions[row])
+        found = 0 <= actions[row] < game.num_actions and game.is_legal(game, &states[row, 0], actions[row])
         if not found and skip_finished:
             found = game.to_play(game, &states[row, 0]) == PLAYOUT_TERMINAL
         if not found:

@@ -179,27 +179,28 @@ cdef int32_t py_to_play(const playout_game *game, const void *state) noexcept wi
         return PLAYOUT_TERMINAL
 
 
-cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *actions) noexcept with gil:
+cdef int32_t py_chance(const playout_game *game, const void *state, int32_t *actions,
+                       double *probs) noexcept with gil:
     cdef int32_t i
+    cdef Entry entry  # held: another thread may make room in the table meanwhile
     adaptor = of(game)
     if adaptor.error is not None:
         return 0
     try:
-        found = adaptor.legal(adaptor.entry(state))
+        entry = adaptor.entry(state)
+        found = adaptor.legal(entry)
         for i in range(len(found)):
             actions[i] = found[i]
+            if probs != NULL:
+                probs[i] = entry.probs[i]
         return <int32_t>len(found)
     except BaseException as error:
         fail(game, error, state)
         return 0
 
 
-cdef int32_t py_chance(const playout_game *game, const void *state, int32_t *actions,
-                       double *probs) noexcept with gil:
-    cdef int32_t i, count = py_legal(game, state, actions)
-    for i in range(count):
-        probs[i] = of(game).entry(state).probs[i]
-    return count
+cdef int32_t py_legal(const playout_game *game, const void *state, int32_t *actions) noexcept with gil:
+    return py_chance(game, state, actions, NULL)
 
 
 cdef int32_t py_plies_left(const playout_game *game, const void *state) noexcept with gil:

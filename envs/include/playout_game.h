@@ -136,7 +136,7 @@ struct playout_game {
     const playout_param *parameters; /* what the game was made with, ended by a name NULL; NULL for none */
     double values[PLAYOUT_MAX_PARAMS]; /* their values, in that order */
     double value_scale; /* search and learning divide returns by it, to [-1, 1] (about, with step rewards); 0 is 1 */
-    /* 1 if `action` may be played. Default: looked up in legal(). */
+    /* 1 if `action`, from 0 to num_actions - 1, may be played. Default: looked up in legal(). */
     int32_t (*is_legal)(const playout_game *game, const void *state, int32_t action);
     /* What the observation for the side to move and its legal actions depend on: the key under which evaluations are
      * kept. Leave out history that observe() does not show; who is to move may be left out. Default: hash(). */

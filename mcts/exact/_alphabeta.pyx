@@ -1,9 +1,9 @@
 """Alpha-beta over a game's function table: exact on small games, to a given depth on others.
 
-Two players, what one gains the other loses; sides need not alternate. Values are numbers in [-1, 1] for the
-side to move. A transposition table (alphabeta_table.h) keeps bounds and best actions by the game's own hash.
-Actions are tried in this order: the table's, the one that refuted a sibling position, then by how often they
-refuted elsewhere. Not for games with chance. Python reaches it through alphabeta.py.
+Two players, what one gains the other loses; sides need not alternate. Values are in [-1, 1] for the side to
+move, in units of the game's value_scale. A transposition table (alphabeta_table.h) keeps bounds and best
+actions by the game's own hash. Actions are tried in this order: the table's, the one that refuted a sibling
+position, then by how often they refuted elsewhere. Not for games with chance. Used by alphabeta.py.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -29,7 +29,8 @@ from playout.errors import GameError
 
 cdef enum:
     EXACT_DEPTH = 30000
-    POLL_MASK = (1 << 16) - 1
+    POLL_AFTER = 1 << 16  # units of work; a node is one
+    ROLLOUT_WORK = 16  # a random game takes as long as some nodes
     STOPPED = 1
     CHANCE_NODE = 2
     NOT_ZERO_SUM = 3
@@ -51,11 +52,12 @@ cdef struct Search:
     const playout_game *game
     ab_entry *table
     uint64_t mask
-    uint8_t *states   # [max_plies + 2, state_size]
-    int32_t *actions  # [max_plies + 2, A]
-    int32_t *killers  # [max_plies + 2]
+    uint8_t *states   # [max_ply + 3, state_size]
+    int32_t *actions  # [max_ply + 3, A]
+    int32_t *killers  # [max_ply + 3]
     int32_t *history  # [2, A]
     uint64_t nodes
+    uint64_t work  # since the last poll
     uint64_t max_nodes
     uint64_t seed
     int32_t rollouts
@@ -64,9 +66,10 @@ cdef struct Search:
     void *owner
 
 
-cdef int poll(void *owner) noexcept nogil:
+cdef int poll(Search *s) noexcept nogil:
+    s.work = 0
     with gil:
-        return (<AlphaBetaCore>owner)._must_stop()
+        return (<AlphaBetaCore>s.owner)._must_stop()
 
 
 cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
@@ -84,7 +87,7 @@ cdef float horizon(Search *s, uint8_t *state, int32_t player) noexcept nogil:
         memcpy(scratch, state, game.state_size)
         playout_finish(game, scratch, &rng, values)
         total += values[player]
-    return total / s.rollouts
+    return total / s.rollouts / <float>game.value_scale
 
 
 cdef void order(Search *s, int32_t *actions, int32_t count, int32_t first, int32_t second,
@@ -113,12 +116,12 @@ cdef inline int64_t rank_of(const int32_t *history, int32_t action, int32_t firs
 
 
 cdef float leaf(Search *s, const uint8_t *state, int32_t player) noexcept nogil:
-    """The result of a finished game for `player`."""
+    """The result of a finished game for `player`, in units of value_scale."""
     cdef float[PLAYOUT_MAX_PLAYERS] values
     s.game.returns(s.game, state, values)
     if values[0] + values[1] > 1e-6 or values[0] + values[1] < -1e-6:
         s.fault = NOT_ZERO_SUM
-    return values[player]
+    return values[player] / <float>s.game.value_scale
 
 
 cdef float best_known(Search *s, const uint8_t *state, uint8_t *child, const int32_t *actions, int32_t count,
@@ -142,10 +145,9 @@ cdef float best_known(Search *s, const uint8_t *state, uint8_t *child, const int
                 value = -ab_value(fact)
             else:
                 continue
-        if value > best:
-            best = value
-            if best >= 1:
-                break
+        best = max(best, value)
+        if best >= 1:
+            break
     return best
 
 
@@ -163,7 +165,8 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
     # To the end of the game the depth is no part of the question; a guess belongs to its depth.
     cdef int32_t deeper = depth if depth == EXACT_DEPTH else depth - 1
     s.nodes += 1
-    if s.nodes & POLL_MASK == 0 and poll(s.owner):
+    s.work += 1 if depth else 1 + ROLLOUT_WORK * <uint64_t>s.rollouts
+    if s.work > POLL_AFTER and poll(s):
         s.fault = STOPPED
     if s.nodes == s.max_nodes:
         s.fault = TOO_MANY
@@ -209,8 +212,7 @@ cdef float negamax(Search *s, int32_t ply, int32_t player, int32_t depth, float 
         if value > best:
             best = value
             best_action = actions[i]
-            if best > low:
-                low = best
+            low = max(low, best)
             if best >= beta:
                 s.killers[ply] = best_action
                 if s.history[player * game.num_actions + best_action] < 1 << 30:
@@ -236,7 +238,7 @@ cdef class AlphaBetaCore:
     cdef bint stopping
     cdef Search prepared
     cdef tuple guess  # what the guesses in the table were made of
-    cdef readonly object nodes
+    cdef readonly uint64_t nodes
 
     def __cinit__(self, object capsule, *, int table_mb=64, uint64_t max_nodes=0):
         cdef const playout_game *game
@@ -254,7 +256,6 @@ cdef class AlphaBetaCore:
         self.prepared.table = <ab_entry *>calloc(size, sizeof(ab_entry))
         if self.prepared.table == NULL:
             raise MemoryError(f"no memory for a table of {table_mb} MiB")
-        self.nodes = 0
 
     def __dealloc__(self):
         free(self.prepared.table)
@@ -311,8 +312,10 @@ cdef class AlphaBetaCore:
                 uint64_t seed, uint64_t give_up, bint apart):
         """Fills `out`; `apart`: nothing is remembered from one position to the next."""
         cdef const playout_game *game = s.game
-        cdef Py_ssize_t row, action, plies = game.max_plies + 3
         cdef int32_t depth_left = EXACT_DEPTH if depth < 0 else min(depth, EXACT_DEPTH - 1)
+        cdef uint64_t limit = give_up if give_up else self.prepared.max_nodes
+        cdef int32_t max_ply = min(game.max_plies, depth_left)
+        cdef Py_ssize_t row, action, plies = max_ply + 3
         if (states.shape[1] != game.state_size or out.shape[0] != states.shape[0]
                 or out.shape[1] != game.num_actions):
             raise ValueError(f"expected states [B, {game.state_size}] and values [B, {game.num_actions}]")
@@ -322,17 +325,15 @@ cdef class AlphaBetaCore:
         s.actions = <int32_t *>calloc(plies * game.num_actions, sizeof(int32_t))
         s.killers = <int32_t *>calloc(plies, sizeof(int32_t))
         s.history = <int32_t *>calloc(2 * game.num_actions, sizeof(int32_t))
-        s.rollouts, s.seed, s.max_ply = rollouts, seed, game.max_plies
+        s.rollouts, s.seed, s.max_ply = rollouts, seed, max_ply
         self.stopping = False
         try:
             if not (s.table and s.states and s.actions and s.killers and s.history):
                 raise MemoryError("no memory for the search")
             with nogil:
                 for row in range(states.shape[0]):
-                    if give_up:
-                        s.max_nodes = s.nodes + give_up
-                    elif self.prepared.max_nodes:
-                        s.max_nodes = s.nodes + self.prepared.max_nodes
+                    if limit:
+                        s.max_nodes = s.nodes + limit
                     if apart:
                         memset(s.table, 0, (s.mask + 1) * sizeof(ab_entry))
                         memset(s.killers, 0, plies * sizeof(int32_t))
@@ -361,7 +362,7 @@ cdef class AlphaBetaCore:
         if fault == NOT_ZERO_SUM:
             raise GameError("alpha-beta needs a game in which the two results add up to zero")
         if fault == TOO_LONG:
-            raise GameError("a game went on for more than its max_plies")
+            raise GameError(f"a game went on for more than its max_plies, or {EXACT_DEPTH}")
         if fault == TOO_MANY:
             raise GameError(f"the solver gave up on a position after {self.prepared.max_nodes} nodes")
         return 0

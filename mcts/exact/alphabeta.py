@@ -45,7 +45,9 @@ class AlphaBeta(Prover):
         seed: int = 0,
         give_up: int = 0,
     ) -> npt.NDArray[np.float32]:
-        """float32 [B, A]: values in [-1, 1] for the side to move; NaN where an action is illegal.
+        """float32 [B, A]: values for the side to move; NaN where an action is illegal.
+
+        They lie in [-1, 1]: returns divided by the game's `value_scale`.
 
         Args:
             states: Positions, [B].

@@ -22,10 +22,11 @@ typedef struct ab_entry {
     uint64_t fact;
 } ab_entry;
 
+/* The action is a hint for the order alone, so that the upper bits of a large one may be lost. */
 static inline uint64_t ab_pack(float value, int32_t depth, int32_t action, int32_t kind) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof(bits));
-    return (uint64_t)bits << 30 | (uint64_t)depth << 14 | (uint64_t)action << 2 | (uint64_t)kind;
+    return (uint64_t)bits << 30 | (uint64_t)depth << 14 | (uint64_t)(action & 4095) << 2 | (uint64_t)kind;
 }
 
 static inline float ab_value(uint64_t fact) {

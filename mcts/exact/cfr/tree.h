@@ -196,7 +196,8 @@ static int cfr_list_members(cfr_tree *t) {
 
 /* Builds the tree of `game`, of at most `limit` histories; free it whatever comes back. */
 static int cfr_build(cfr_tree *t, const playout_game *game, int64_t limit) {
-    const size_t depths = (size_t)game->max_plies + 2;
+    const int64_t deepest = game->max_plies < limit ? game->max_plies : limit; /* each level is a history */
+    const size_t depths = (size_t)deepest + 2;
     int32_t root;
     memset(t, 0, sizeof *t);
     t->game = game;

@@ -4,6 +4,8 @@
  * A position is (own, all): the stones of the side to move and all stones; cell (column, row) is bit
  * column * (height + 1) + row, row 0 at the bottom, and the bit above each column stays empty as a sentinel.
  * Scores count from the end: a win with the k-th last own stone is worth k, its loss -k, a draw 0.
+ *
+ * Fewer than four columns hold upright fours alone: there the other shifts, up to 3 * (height + 2), could exceed 63.
  */
 
 /* Empty or full, every cell that would complete four for `own`; the caller removes occupied and sentinel bits. */
@@ -12,7 +14,7 @@ static inline uint64_t C4_(completing)(const c4_solver *s, uint64_t own) {
     (void)s;
     uint64_t cells = (own << 1) & (own << 2) & (own << 3); /* upwards only: below a stone nothing is empty */
     const int steps[3] = {h, h + 1, h + 2};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && C4_WIDTH >= 4; i++) {
         const int d = steps[i];
         const uint64_t left = (own << d) & (own << 2 * d), right = (own >> d) & (own >> 2 * d);
         cells |= left & ((own << 3 * d) | (own >> d));
@@ -26,7 +28,7 @@ static inline int C4_(has_four)(const c4_solver *s, uint64_t own) {
     (void)s;
     const int steps[4] = {1, h, h + 1, h + 2};
     uint64_t found = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < (C4_WIDTH >= 4 ? 4 : 1); i++) {
         const uint64_t pairs = own & (own >> steps[i]);
         found |= pairs & (pairs >> 2 * steps[i]);
     }
@@ -78,7 +80,7 @@ static inline int C4_(zugzwang)(const c4_solver *s, uint64_t second, uint64_t al
 /* Every position has its own key, the same for mirror images where they are merged, mixed for the table. */
 static inline uint64_t C4_(key)(const c4_solver *s, uint64_t own, uint64_t all, int moves) {
     uint64_t key = own + all, mirrored = 0;
-    if (moves < s->mirror_plies) {
+    if (moves < s->mirror_plies && C4_WIDTH > 1) {
         const int step = C4_HEIGHT + 1;
         const uint64_t column = (UINT64_C(1) << step) - 1;
         for (int i = 0; i < C4_WIDTH; i++) mirrored |= (key >> i * step & column) << (C4_WIDTH - 1 - i) * step;

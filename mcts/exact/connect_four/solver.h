@@ -204,9 +204,9 @@ static int c4_null_window(c4_solver *s, uint64_t own, uint64_t all, uint64_t thr
 static int c4_score(c4_solver *s, uint64_t own, uint64_t all, int alpha, int beta) {
     const int moves = __builtin_popcountll(all), left = s->width * s->height - moves;
     const uint64_t next = (all + s->bottom) & s->board;
-    if (c4_any_completing(s, own) & next) return (left + 1) / 2;
+    const int won = (c4_any_completing(s, own) & next) != 0;
     const uint64_t threats = c4_any_completing(s, own ^ all) & s->board & ~all;
-    int low = -(left / 2), high = (left - 1) / 2;
+    int low = won ? (left + 1) / 2 : -(left / 2), high = won ? low : (left - 1) / 2;
     if (low < alpha) low = alpha;
     if (high > beta) high = beta;
     while (low < high && !s->stopped) {
@@ -218,7 +218,7 @@ static int c4_score(c4_solver *s, uint64_t own, uint64_t all, int alpha, int bet
         if (value <= middle) high = value < low ? low : value;
         else low = value > high ? high : value;
     }
-    return low;
+    return low < alpha ? alpha : low > beta ? beta : low;
 }
 
 /* scores [width]: the score for the side to move after each move, C4_ILLEGAL where the column is full. With `outcome`

@@ -215,6 +215,49 @@ def test_outcomes_are_drawn_by_their_probability_from_the_rows_stream():
     assert single.resolve_chance(7) is single
 
 
+class Crowded:
+    """One throw of dice, during which so many states are met that kept ones are forgotten."""
+
+    name, num_players, num_actions, max_plies, obs_shape = "crowded", 1, 2, 1, (1, 1, 1)
+    state_bytes, native = 2, None
+
+    def initial_state(self):
+        return 0
+
+    def to_play(self, s):
+        return -1 if s else -2
+
+    def legal_actions(self, s):
+        return []
+
+    def chance(self, s):
+        for number in range(1, 10_000 if self.native else 1):
+            self.native.from_bytes(bytes([2, 0, 0, 0]) + self.encode(number) + bytes(2))
+        return [(0, 0.25), (1, 0.75)]
+
+    def apply(self, s, a):
+        return a + 1
+
+    def returns(self, s):
+        return [0.0]
+
+    def observe(self, s, player):
+        return [[[s]]]
+
+    def encode(self, s):
+        return s.to_bytes(2, "little")
+
+    def decode(self, data):
+        return int.from_bytes(data, "little")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_outcomes_keep_their_probabilities_where_kept_states_are_forgotten_meanwhile():
+    rules = Crowded()
+    game = rules.native = from_python(rules)
+    assert game.initial_state().chance_outcomes == [(0, 0.25), (1, 0.75)]
+
+
 def test_an_outcome_that_cannot_happen_is_never_drawn():
     rules = Pig(2)
     rules.chance = lambda s: [(0, 0.0), (1, 1.0)] if s[0] == "start" else [(0, 1.0), (2, 0.0)]

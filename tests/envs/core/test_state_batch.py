@@ -5,7 +5,7 @@ import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playout.envs import StateBatch
+from playout.envs import StateBatch, catalogue
 from playout.envs.core.game import TERMINAL
 from playout.errors import GameError, IllegalActionError
 
@@ -99,6 +99,17 @@ def test_an_illegal_action_names_its_row_and_changes_nothing(call):
         actions[4] = bad
         with pytest.raises(IllegalActionError, match="row 4"):
             getattr(states, call)(actions)
+    assert np.array_equal(states.data, before)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.GAMES))
+def test_numbers_that_are_no_action_are_refused_by_every_game(name):
+    states = playout.game(name).batch(2)
+    before, num_actions = states.data.copy(), states.game.num_actions
+    for bad in (-1, num_actions, num_actions + 1, num_actions + 4, 2**31 - 1, -(2**31)):
+        for call in (states.apply, states.step):
+            with pytest.raises(IllegalActionError, match="row 1"):
+                call([0, bad], where=[False, True])
     assert np.array_equal(states.data, before)
 
 

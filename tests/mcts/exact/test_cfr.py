@@ -168,6 +168,13 @@ def test_a_game_in_python_with_hidden_information_is_checked_and_solved():
     assert policy.probabilities(start)[0] == pytest.approx([0.75, 0.25], abs=0.02)
 
 
+def test_a_tree_takes_memory_for_the_histories_that_there_are():
+    generous = Pennies()
+    generous.max_plies, generous.state_bytes = 2**31 - 1, 4096
+    tree = cfr.GameTree(from_python(generous))
+    assert tree.expected_returns("uniform").sum() == 0
+
+
 def test_information_that_is_forgotten_is_refused():
     class Forgets(Pennies):
         max_plies, state_bytes = 3, 3

@@ -49,6 +49,43 @@ class Nim:
         return tuple(data)
 
 
+class Line:
+    """Two players choose by turns; `results` of all that they chose are the first player's."""
+
+    name, num_players, obs_shape = "line", 2, (1, 1, 1)
+
+    value_scale, state_bytes = 1.0, 4
+
+    def __init__(self, actions, plies, results):
+        self.actions, self.max_plies, self.results = actions, plies, results
+        self.num_actions, self.max_legal = max(actions) + 1, len(actions)
+
+    def initial_state(self):
+        return ()
+
+    def to_play(self, state):
+        return len(state) % 2 if len(state) < self.max_plies else -1
+
+    def legal_actions(self, state):
+        return self.actions
+
+    def apply(self, state, action):
+        return (*state, action)
+
+    def returns(self, state):
+        result = self.results[state]
+        return [result, -result]
+
+    def observe(self, state, player):
+        return [[[len(state)]]]
+
+    def encode(self, state):
+        return bytes(self.actions.index(action) for action in state)
+
+    def decode(self, data):
+        return tuple(self.actions[i] for i in data)
+
+
 def minimax(state, memo, depth=99):
     """The value for the side to move, or 0 where the depth ends."""
     key = (state.to_bytes(), depth)
@@ -133,6 +170,53 @@ def test_rollouts_at_the_horizon_depend_on_their_seed_alone():
     assert (values[0] == values[2]).all() and (values[0] == values[3]).all()
     assert (values[0] != values[1]).any()
     assert (np.abs(values[0]) <= 1).all()
+
+
+@pytest.mark.parametrize("depth", [None, 2, 5])
+def test_values_are_in_units_of_the_value_scale(depth):
+    piles = Line([0, 1], 2, {(0, 0): -3.0, (0, 1): -8.0, (1, 0): 9.0, (1, 1): -5.0})
+    piles.value_scale = 10.0
+    game = playout.game(piles)
+    assert AlphaBeta(game).values(game.batch(1), depth=depth)[0] == pytest.approx([-0.8, -0.5])
+
+
+def test_random_games_at_the_horizon_count_in_units_of_the_value_scale():
+    piles = Line([0], 2, {(0, 0): 9.0})
+    piles.value_scale = 10.0
+    game = playout.game(piles)
+    assert AlphaBeta(game).values(game.batch(1), depth=1, rollouts=3)[0] == pytest.approx([0.9])
+
+
+def test_a_guess_is_kept_by_its_depth_whatever_the_actions_number():
+    game = playout.game(Line([4096], 4, {(4096,) * 4: 1.0}))
+    solver = AlphaBeta(game)
+    values = [solver.values(game.batch(1), depth=depth)[0, 4096] for depth in (1, 2, 3, 4)]
+    assert values == [0, 0, 0, 1]
+
+
+def test_a_search_takes_memory_for_what_it_looks_at():
+    endless = Nim()
+    endless.max_plies = 2**31 - 1
+    game = playout.game(endless)
+    assert AlphaBeta(game).values(game.batch(1), depth=2).tolist() == [[0, 0, 0]]
+    assert Solver(game).solve(game.initial_state()) == -1
+
+
+def test_a_search_that_is_stopped_plays_only_some_more_random_games():
+    class Stops(Nim):
+        applied = 0
+
+        def apply(self, state, action):
+            self.applied += 1
+            solver.stop()
+            return super().apply(state, action)
+
+    rules = Stops()
+    game = playout.game(rules)
+    solver = AlphaBeta(game)
+    with pytest.raises(InterruptedError):
+        solver.values(game.batch(1), depth=2, rollouts=2000)
+    assert rules.applied < 50_000
 
 
 def test_what_alpha_beta_cannot_play_is_refused():

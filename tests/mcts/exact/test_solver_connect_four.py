@@ -6,6 +6,7 @@ import time
 import numpy as np
 import playout
 import pytest
+from playout.envs import StateBatch
 from playout.errors import ConfigError, GameError
 from playout.mcts.exact.alphabeta import AlphaBeta
 from playout.mcts.exact.connect_four._solver import ConnectFourSolver
@@ -138,6 +139,22 @@ def test_the_window_clips_the_score():
     score = solver.score(own, both)
     assert solver.score(own, both, -1, 1) == np.sign(score)
     assert solver.score(own, both, score - 1, score + 1) == score
+    assert solver.score(own, both, -64, score - 3) == score - 3
+    assert solver.score(own, both, score + 3, 64) == score + 3
+    small = ConnectFourSolver(4, 4)
+    assert small.score(0, 0, -64, -40) == -40
+    assert small.score(0, 0, 40, 64) == 40
+
+
+def test_the_window_clips_a_win_at_once():
+    solver = ConnectFourSolver(7, 6)
+    state = playout.game("connect_four").from_moves("112233")
+    own, both = (int(x) for x in np.frombuffer(state.to_bytes(), np.uint64))
+    assert [solver.score(own, both, *ends) for ends in ((-64, 64), (-1, 1), (30, 40))] == [
+        18,
+        1,
+        30,
+    ]
 
 
 def test_boards_up_to_64_bits_work():
@@ -148,6 +165,26 @@ def test_boards_up_to_64_bits_work():
     memo = {}
     for state in states[:4]:
         assert solver.solve(state) == brute(state, 46, 56, memo)
+
+
+def test_three_tall_columns_have_no_slanted_four():
+    game = playout.game("connect_four", width=3, height=20)
+    state = game.from_moves("123321")  # X has a1 b2 c1, and c3 would go on to a fourth column
+    assert not state.apply(2).is_terminal
+    own, both = (int(x) for x in np.frombuffer(state.to_bytes(), np.uint64))
+    assert ConnectFourSolver(3, 20, table_mb=1).score(own, both, 26, 27) == 26  # a win would be 27
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 20), (2, 31), (1, 63)])
+def test_tall_boards_are_solved_as_alpha_beta_solves_them(width, height):
+    game = playout.game("connect_four", width=width, height=height)
+    filled = "".join(str(column + 1) * (height - 4) for column in range(width))
+    states = StateBatch.from_states([game.from_moves(filled)] * 40)
+    states.random_plies(np.arange(40) % (4 * width), seed=1)
+    states = states[~states.is_terminal()]
+    fast, plain = Solver(game, table_mb=1), Solver(game)
+    plain._engine = AlphaBeta(game)
+    assert (fast.outcomes(states) == plain.outcomes(states)).all()
 
 
 def test_finished_positions_and_wrong_arguments_are_refused():
