@@ -29,6 +29,7 @@ from typing import Any
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.tools.measuring import write_result
 
+COMMAND = "python -m playout.benchmarks.studies.actors"
 LOOK_SECONDS = 0.02  # between two looks for new files
 REUSE = 4
 GRACE_SECONDS = 300.0  # for what follows the last minute: saving, actors that end
@@ -199,6 +200,41 @@ def strength(run: Path) -> list[dict[str, Any]]:
     return list(shares) if isinstance(shares, list) else [shares]
 
 
+def claims_of(found: dict[str, Any], minutes: float) -> list[dict[str, Any]]:
+    """For the measured tables: a row with kills and one without."""
+    claims = []
+    for name, one in found.items():
+        kills = sum(one["kills"].values())
+        row = f"a learner and three actors, {minutes:g} minutes, {kills} kills"
+        columns: list[tuple[str, Any, str, dict[str, Any]]] = [
+            ("games published", float(one["published games"]), "games", {}),
+            ("lost", float(one["lost"]), "games", {"target": 0, "better": "lower"}),
+            (
+                "learned from more often than allowed",
+                float(one["more often than allowed"]),
+                "times",
+                {"target": 0, "better": "lower"},
+            ),
+        ]
+        for share in one["solved positions"]:
+            low, high = share["value_preserving_interval"]
+            kept = {"median": 100 * share["value_preserving"], "min": 100 * low, "max": 100 * high}
+            columns.append((f"outcomes kept by {share['by']}", kept, "%", {}))
+        claims += [
+            {
+                "claim": f"{name}: {column}",
+                "row": row,
+                "column": column,
+                "ours": ours,
+                "unit": unit,
+                "command": COMMAND,
+                **wanted,
+            }
+            for column, ours, unit, wanted in columns
+        ]
+    return claims
+
+
 def main(quick: bool = False, minutes: float = 10.0, kill_every: float = 20.0) -> int:
     """Runs both, checks the accounts and writes a result."""
     game, words = "connect_four", ["--size", "small"]
@@ -219,8 +255,9 @@ def main(quick: bool = False, minutes: float = 10.0, kill_every: float = 20.0) -
     if bad:
         print(f"games were lost or repeated: {', '.join(bad)}")
     if not quick:
+        result = {"runs": found, "claims": claims_of(found, minutes)}
         settings = {"minutes": minutes, "kill every (s)": kill_every, "actors": 3, "game": game}
-        print(f"wrote {write_result('actors', {'runs': found}, settings=settings)}")
+        print(f"wrote {write_result('actors', result, settings=settings)}")
     return 1 if bad else 0
 
 
