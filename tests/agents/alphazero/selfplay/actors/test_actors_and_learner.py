@@ -1,5 +1,6 @@
 """What actors publish is learned from once, whoever is killed when, and whatever lies about."""
 
+import contextlib
 import os
 import threading
 
@@ -127,7 +128,7 @@ def test_a_learner_reads_no_further_ahead_than_it_learns(tmp_path):
 def test_a_replay_that_has_no_room_for_a_file_is_learned_from_first(
     tmp_path, monkeypatch, capacity
 ):
-    monkeypatch.setattr(trainers, "PATIENCE", 0.05)
+    monkeypatch.setattr(trainers, "PATIENCE", 1.0)
     run_path, folder = tmp_path / "run", tmp_path / "games"
     trainer, _, said = learner_of(
         run_path, folder, replay_capacity=capacity, warmup_positions=4096, steps=4
@@ -143,10 +144,12 @@ def test_a_replay_that_has_no_room_for_a_file_is_learned_from_first(
         return places(numbers)
 
     monkeypatch.setattr(trainer.dealt, "_places", counted)
-    while trainer.reader.files["learned"] < 12:
-        before = trainer.learners[0].steps
-        trainer.update()
-        assert trainer.learners[0].steps > before and not said
+    with contextlib.suppress(StoppedError):  # of the last file too few turns may be left
+        while trainer.reader.files["learned"] < 12:
+            before = trainer.learners[0].steps
+            trainer.update()
+            assert trainer.learners[0].steps > before and not said
+    assert trainer.reader.files["learned"] == 12
     assert times.sum() == samples(trainer) and times.max() <= trainer.config.reuse
 
 
