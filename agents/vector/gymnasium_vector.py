@@ -21,7 +21,7 @@ from playout.agents.vector.actions import (
     nested,
 )
 from playout.agents.vector.episodes import derive_seed
-from playout.agents.vector.in_process import has_mask_method
+from playout.agents.vector.in_process import fault_of, has_mask_method
 from playout.agents.vector.interface import Environments, Step
 from playout.agents.vector.spaces import Arrays, empty, simple_obs, simple_space, write
 from playout.errors import ConfigError, EnvironmentFault
@@ -96,9 +96,7 @@ class VectorEnvs(Environments):
     def _fault(self, what: str, error: Exception) -> Exception:
         """Whose fault an error is: of a native one, what it is told wrongly is the caller's."""
         own = self.native and isinstance(error, ValueError | TypeError)
-        if own or isinstance(error, EnvironmentFault):
-            return error
-        return EnvironmentFault(f"{self.name} failed in {what}: {type(error).__name__}: {error}")
+        return error if own else fault_of(f"{self.name} failed in {what}", error)
 
     def _begin_again(
         self, obs: Any, over: NDArray[np.bool_], info: dict[str, Any]

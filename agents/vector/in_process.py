@@ -134,12 +134,10 @@ class EnvGroup(Group):
         )
 
     def _fault(self, i: int, what: str, error: Exception) -> EnvironmentFault:
-        if isinstance(error, EnvironmentFault):
-            return error
-        return EnvironmentFault(
+        return fault_of(
             f"environment {self.first + i} failed in {what} "
-            f"(episode {self.log.numbers[i]}, step {len(self.log.actions[i])}): "
-            f"{type(error).__name__}: {error}"
+            f"(episode {self.log.numbers[i]}, step {len(self.log.actions[i])})",
+            error,
         )
 
     def get_state(self) -> dict[str, Any]:
@@ -181,6 +179,13 @@ def has_mask_method(env: gym.Env[Any, Any]) -> bool:
         return callable(env.get_wrapper_attr("action_masks"))
     except AttributeError:
         return False
+
+
+def fault_of(what: str, error: Exception) -> EnvironmentFault:
+    """An error of a person's code as a fault that says what failed; a fault stays as it is."""
+    if isinstance(error, EnvironmentFault):
+        return error
+    return EnvironmentFault(f"{what}: {type(error).__name__}: {error}")
 
 
 def read_reward(reward: Any, where: Callable[[], str]) -> float:

@@ -16,7 +16,7 @@ from playout.agents.runs.console import counted
 from playout.agents.vector.actions import check_action_space, flat_mask, one_action
 from playout.agents.vector.episodes import EpisodeLog
 from playout.agents.vector.groups import Group, GroupEnvs, make_buffers
-from playout.agents.vector.in_process import read_reward
+from playout.agents.vector.in_process import fault_of, read_reward
 from playout.agents.vector.sources import Source
 from playout.agents.vector.spaces import check_obs, has_mask_key, simple_obs, simple_space, write
 from playout.errors import ConfigError, EnvironmentFault
@@ -69,12 +69,7 @@ class ParallelGroup(Group):
         self._write(i, obs, infos)
 
     def _fault(self, i: int, what: str, error: Exception) -> EnvironmentFault:
-        if isinstance(error, EnvironmentFault):
-            return error
-        return EnvironmentFault(
-            f"{self.name}, environment {self.first + i}, failed in {what}: "
-            f"{type(error).__name__}: {error}"
-        )
+        return fault_of(f"{self.name}, environment {self.first + i}, failed in {what}", error)
 
     def _write(self, i: int, obs: dict[str, Any], infos: dict[str, Any]) -> None:
         living = set(self.envs[i].agents)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.vector.actions import flat_mask
 from playout.agents.vector.episodes import EpisodeLog, derive_seed
-from playout.agents.vector.in_process import read_reward
+from playout.agents.vector.in_process import fault_of, read_reward
 from playout.agents.vector.sources import EnvSource, find_source, is_game_text
 from playout.agents.vector.spaces import (
     Arrays,
@@ -217,12 +217,7 @@ class AECGames(TurnBasedGames):
             raise self._fault(i, "reset", error) from error
 
     def _fault(self, i: int, what: str, error: Exception) -> EnvironmentFault:
-        if isinstance(error, EnvironmentFault):
-            return error
-        return EnvironmentFault(
-            f"{self.name}, game {self.log.first + i}, failed in {what}: "
-            f"{type(error).__name__}: {error}"
-        )
+        return fault_of(f"{self.name}, game {self.log.first + i}, failed in {what}", error)
 
     def _observe_next(self, i: int) -> None:
         """Let agents that are done leave, then keep what the one to act sees, if one is left."""
