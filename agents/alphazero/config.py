@@ -20,11 +20,6 @@ from tyro.conf import Suppress, arg
 LEAF_PROOF_NODES = 300
 """Alpha-beta's effort at a leaf: 10 us on average, half of what a small network takes."""
 
-SELFPLAY_C_SCALE = 0.1
-"""Weight of a search's values in self-play: half of what it is in play (players/search.py), since
-policy targets had better keep some doubt. With five times as much, Go 7x7 after 150 updates took 31
-per cent of its games (22.8 to 40.6, one seed) from the same run with this."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfPlayConfig:
@@ -37,6 +32,9 @@ class SelfPlayConfig:
         num_simulations: of a move's search.
         algorithm: of the search: "gumbel", or "puct", which draws the first moves of a game by its
             visits and learns their shares; it wants more simulations.
+        c_scale: with "gumbel", weight of the search's values in the policy that it teaches, where
+            values are results of games: small, and policies stay broad and change slowly; large,
+            and early errors of the values are learned by heart (SearchConfig.c_scale).
         forced_playouts: with "puct", what a move that was tried gets at least, as in SearchConfig
             (Wu 2019, section 3.2, with 2); 0: none.
         opening_share: share of games that start from a random position; what the others play, many
@@ -70,6 +68,7 @@ class SelfPlayConfig:
     search_threads: int = 1
     num_simulations: int = 16
     algorithm: Literal["gumbel", "puct"] = "gumbel"
+    c_scale: float = 0.1
     forced_playouts: float = 0.0
     opening_share: float = 0.5
     opening_plies: int = 12
@@ -96,6 +95,8 @@ class SelfPlayConfig:
         for name in (*shares, "fast_share", "resign_check"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if not 0 <= self.c_scale <= 1000:
+            raise ConfigError(f"c_scale must be from 0 to 1000, not {self.c_scale}")
         if not 0 <= self.forced_playouts <= 1000:
             raise ConfigError(f"forced_playouts must be from 0 to 1000, not {self.forced_playouts}")
         if self.forced_playouts and self.algorithm != "puct":
@@ -348,6 +349,7 @@ def selfplay_search(
     threads: int = 1,
     rescale_q: bool = False,
     algorithm: Literal["gumbel", "puct"] = "gumbel",
+    c_scale: float = 0.1,
     forced_playouts: float = 0.0,
     max_legal: int = 1,
 ) -> SearchConfig:
@@ -360,6 +362,7 @@ def selfplay_search(
         rescale_q: ... and this: for games with rewards along the way, whose values differ little in
             units of the scale of whole games.
         algorithm: which of them.
+        c_scale: of Gumbel's search.
         forced_playouts: of PUCT.
         max_legal: the game's most legal moves, to which PUCT's noise is fitted: 0.03 in Go 19x19.
     """
@@ -370,7 +373,7 @@ def selfplay_search(
         num_simulations=simulations,
         gumbel_scale=1.0,
         rescale_q=rescale_q,
-        c_scale=SELFPLAY_C_SCALE,
+        c_scale=c_scale,
         cache_size=cache_size,
         threads=threads,
     )

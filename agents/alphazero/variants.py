@@ -122,6 +122,7 @@ class Variant:
             threads=config.selfplay.search_threads,
             rescale_q=game.step_rewards,
             algorithm=config.selfplay.algorithm,
+            c_scale=config.selfplay.c_scale,
             forced_playouts=config.selfplay.forced_playouts,
             max_legal=game.max_legal,
         )

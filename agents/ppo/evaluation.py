@@ -64,6 +64,8 @@ def evaluate_policy(
 ) -> Evaluation:
     """Play `episodes` episodes (rounded up to the same number in each environment).
 
+    A row whose agent has not once been there when the others are done has none.
+
     Args:
         policy: The policy to be judged.
         envs: Environments of the evaluation's own; they are reset here.
@@ -88,7 +90,7 @@ def evaluate_policy(
     state = map_tree(lambda x: x.to(device), policy.initial_state(rows))
     totals, lengths, done = np.zeros(rows), np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     found: list[tuple[NDArray[Any], NDArray[Any]]] = []
-    fresh = np.zeros(rows, np.bool_)
+    fresh, seen = np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
     for _ in range(max_steps):
         if stop():
             raise StoppedError("the evaluation was stopped")
@@ -116,6 +118,7 @@ def evaluate_policy(
         active = ~envs.idle
         raw, rewards, terminations, truncations = envs.step(policy.to_env(step.action))
         lengths += active
+        seen |= active
         _check(rewards, "a reward", done, lengths)
         totals += rewards
         over = terminations | truncations
@@ -127,7 +130,7 @@ def evaluate_policy(
             done[ended] += 1
             totals[over] = 0.0
             lengths[over] = 0
-            if done.min() >= quota:
+            if done[seen].min() >= quota:
                 break
     else:
         raise EnvironmentFault(

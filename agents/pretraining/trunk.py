@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.networks.boards.transfer import take_weights
@@ -59,7 +60,7 @@ class Trunk(nn.Module):
         """`[N, C, H, W]` in [0, 1] to one vector each, `[N, num_features]`."""
         if isinstance(self.net, ResNet):
             found = self.map(images)
-            return torch.cat([found.mean(dim=(2, 3)), found.amax(dim=(2, 3))], dim=1)
+            return pooled(found)
         return self.net(images)  # type: ignore[no-any-return]
 
     def description(self) -> dict[str, Any]:

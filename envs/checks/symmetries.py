@@ -68,6 +68,11 @@ class SymmetryChecker:
                 f"{name} and symmetry_action() disagree about the legal actions",
                 "symmetry_action(k, a) must be where symmetry(k) takes the target of a",
             )
+            self.need(
+                state.symmetry_key(k) == image.eval_key,
+                f"symmetry_key() is not the eval_key() of what {name} makes",
+                "searches would take one position for another",
+            )
             for action in actions[:8]:
                 self.need(
                     state.apply(action).symmetry(k) == image.apply(int(table[k, action])),

@@ -235,6 +235,20 @@ def symmetry(object capsule, bytes state, int k) -> bytes:
     return new
 
 
+def symmetry_key(object capsule, bytes state, int k) -> int:
+    """eval_key of the state as symmetry `k` shows it; the game's own way to tell it, where it has one."""
+    cdef const playout_game *game = table_of(capsule)
+    cdef const char *data = state_of(game, state)
+    cdef uint64_t value
+    if not 0 <= k < game.num_symmetries:
+        raise GameError(f"{game.name.decode()}: symmetry {k} is not 0 to {game.num_symmetries - 1}")
+    if game.symmetry_key == NULL:
+        return eval_key(capsule, symmetry(capsule, state, k))
+    value = game.symmetry_key(game, data, k)
+    raise_error(game)
+    return value
+
+
 def symmetry_action(object capsule, int k, int action) -> int:
     """Where symmetry `k` moves an action."""
     cdef const playout_game *game = table_of(capsule)

@@ -164,6 +164,10 @@ class State:
         """The state as symmetry `k` shows it."""
         return State(self.game, _table.symmetry(self.game.capsule, self._data, k), self.ply)
 
+    def symmetry_key(self, k: int) -> int:
+        """`eval_key` of `symmetry(k)`, which some games tell without that state."""
+        return _table.symmetry_key(self.game.capsule, self._data, k)
+
     def to_bytes(self) -> bytes:
         """The state's bytes, which `NativeGame.from_bytes` reads."""
         return self._data

@@ -189,8 +189,9 @@ GO_INLINE int32_t go_remove(int32_t n, const go_tables *t, uint64_t *stones, int
 static uint64_t go_hash_of(const go_tables *t, const uint64_t *stones) {
     uint64_t hash = t->empty_key;
     for (int32_t side = 0; side < 2; side++)
-        for (int32_t point = 0; point < t->size * t->size; point++)
-            if (go_has(stones + side * go_words(t->size), point)) hash ^= t->key[side][point];
+        for (int32_t i = 0; i < go_words(t->size); i++)
+            for (uint64_t left = stones[side * go_words(t->size) + i]; left; left &= left - 1)
+                hash ^= t->key[side][64 * i + __builtin_ctzll(left)];
     return hash;
 }
 

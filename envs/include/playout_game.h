@@ -158,6 +158,9 @@ struct playout_game {
     /* What ends the game and who has won then, as a sentence or two for people and for language models, such as "Who first
      * has 4 in a row wins; a full board is a draw." NULL: nothing is said. */
     int32_t (*write_goal)(const playout_game *game, char *text);
+    /* eval_key() of the state as symmetry k shows it, which searches ask for at every leaf: for games where writing the
+     * whole state takes long. NULL: it is written. */
+    uint64_t (*symmetry_key)(const playout_game *game, const void *state, int32_t k);
 };
 
 #define PLAYOUT_GAME_FIRST_SIZE offsetof(playout_game, flags) /* bytes of the shortest table that loads */

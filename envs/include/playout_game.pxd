@@ -86,6 +86,7 @@ cdef extern from "playout_game.h" nogil:
         int32_t (*write_view)(const playout_game *, const void *, int32_t, char *) noexcept nogil
         const char **state_faults
         int32_t (*write_goal)(const playout_game *, char *) noexcept nogil
+        uint64_t (*symmetry_key)(const playout_game *, const void *, int32_t) noexcept nogil
 
     size_t PLAYOUT_GAME_FIRST_SIZE
     uint64_t playout_hash_bytes(const void *state, int32_t size)

@@ -79,8 +79,11 @@ static inline uint64_t mcts_canonical(const mcts_cache *cache, const playout_gam
     uint64_t best = game->eval_key(game, state);
     *symmetry = 0;
     for (int32_t k = 1; k < cache->num_symmetries; k++) {
-        game->symmetry(game, state, k, scratch);
-        const uint64_t key = game->eval_key(game, scratch);
+        uint64_t key;
+        if (game->symmetry_key)
+            key = game->symmetry_key(game, state, k);
+        else
+            game->symmetry(game, state, k, scratch), key = game->eval_key(game, scratch);
         if (key < best) best = key, *symmetry = k;
     }
     best ^= (uint64_t)game->to_play(game, state) * UINT64_C(0xD1342543DE82EF95);

@@ -41,9 +41,10 @@ class FoldedResNet(nn.Module):
         self.config = config
         planes = config.obs_shape[0]
         self.stem = nn.Conv2d(planes, config.channels, 3, padding=1)
-        self.position = nn.Parameter(torch.zeros_like(net.position, device="cpu"))
+        # Of four dimensions, so that they lie in memory as activations do.
+        self.position = nn.Parameter(torch.zeros(1, *net.position.shape))
         if config.side_planes is not None:
-            self.turn = nn.Parameter(torch.zeros_like(net.turn, device="cpu"))
+            self.turn = nn.Parameter(torch.zeros(1, *net.turn.shape))
         pairs: list[nn.Conv2d] = []
         pools: list[nn.Module] = []
         for index in range(config.blocks):
@@ -87,12 +88,16 @@ class FoldedResNet(nn.Module):
             for key, mine in getattr(self, name).state_dict().items():
                 mine.copy_(theirs[key])
 
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, A] and values, both float32."""
+    def before_blocks(self, obs: Tensor) -> Tensor:
+        """What the first block sees, [M, channels, H, W]."""
         x = conv3x3(obs, self.stem).add_(self.position)
         if self.config.side_planes is not None and self.config.sees_side:
             x.addcmul_(side_to_move(obs, self.config.side_planes), self.turn)
-        x = functional.relu_(x)
+        return functional.relu_(x)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, A] and values, both float32."""
+        x = self.before_blocks(obs)
         for index, pool in enumerate(self._pools):
             y = functional.relu_(conv3x3(x, self._convs[2 * index]))
             if isinstance(pool, nn.Linear):

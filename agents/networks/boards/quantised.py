@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from playout.agents.networks.boards.folded import FoldedResNet, conv3x3
-from playout.agents.networks.boards.heads import answers, pooled, side_to_move
+from playout.agents.networks.boards.heads import answers, pooled
 from playout.agents.networks.boards.network import BoardNetwork, squash
 from playout.agents.networks.boards.resnet import ResNet
 from playout.errors import ConfigError
@@ -118,7 +118,7 @@ class QuantisedResNet(nn.Module):
         """Takes over the weights of a ResNet; scales are found anew."""
         folded = self.folded
         folded.refresh(net)
-        x = self._stem(self._calibration)
+        x = folded.before_blocks(self._calibration)
         self.first = scale = Scale.of(x)
         self.pairs: list[tuple[_Convolution, Scale, _Convolution, Scale]] = []
         for index in range(self.config.blocks):
@@ -137,17 +137,9 @@ class QuantisedResNet(nn.Module):
             scale = outer
         self.head = _Convolution(folded.head, scale, None)
 
-    def _stem(self, obs: Tensor) -> Tensor:
-        """What the first block sees, float32 [M, channels, H, W]."""
-        folded = self.folded
-        x = conv3x3(obs, folded.stem).add_(folded.position)
-        if self.config.side_planes is not None and self.config.sees_side:
-            x.addcmul_(side_to_move(obs, self.config.side_planes), folded.turn)
-        return functional.relu_(x)
-
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and values, both float32."""
-        x = self.first.quantise(self._stem(obs))
+        x = self.first.quantise(self.folded.before_blocks(obs))
         x = x.contiguous(memory_format=torch.channels_last)
         for index, (one, inner, two, outer) in enumerate(self.pairs):
             y = one.relu(x)

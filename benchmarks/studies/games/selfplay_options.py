@@ -53,6 +53,7 @@ OPTIONS = {
         {"fast_share": 0.0}, {"fast_share": 0.5, "fast_simulations": 8}
     ),
     "Gumbel's search, not PUCT": Option({"algorithm": "puct"}, {"algorithm": "gumbel"}),
+    "values weighing 1.0, not 0.1": Option({"c_scale": 0.1}, {"c_scale": 1.0}),
     "forced playouts, pruned targets": Option(
         {"algorithm": "puct", "forced_playouts": 0.0}, {"algorithm": "puct", "forced_playouts": 2.0}
     ),

@@ -80,12 +80,31 @@ GO_INLINE void go_targets(int32_t n, const go_tables *t, const go_state *s, int3
 }
 
 /* Stones, turn, passes and forbidden points: what observations and legal moves depend on. */
-GO_INLINE uint64_t go_eval_key(int32_t n, const go_state *s) {
-    const uint64_t *banned = go_banned(n, (go_state *)s);
+GO_INLINE uint64_t go_key(int32_t n, const go_state *s, uint64_t stones, const uint64_t *banned) {
     const int32_t turn = 1 + 4 * s->passes + 2 * go_over(n, s) + go_turn(s);
-    uint64_t key = s->hash + UINT64_C(0x9E3779B97F4A7C15) * (uint64_t)turn;
+    uint64_t key = stones + UINT64_C(0x9E3779B97F4A7C15) * (uint64_t)turn;
     for (int32_t i = 0; i < go_words(n); i++) key = playout_mix(key) + banned[i];
     return playout_mix(key);
+}
+
+GO_INLINE uint64_t go_eval_key(int32_t n, const go_state *s) {
+    return go_key(n, s, s->hash, go_banned(n, (go_state *)s));
+}
+
+/* The set as symmetry k shows it. */
+GO_INLINE void go_turn_set(int32_t n, const go_tables *t, const uint64_t *set, int32_t k, uint64_t *image) {
+    memset(image, 0, 8 * (size_t)go_words(n));
+    for (int32_t i = 0; i < go_words(n); i++)
+        for (uint64_t left = set[i]; left; left &= left - 1) go_put(image, t->image[k][64 * i + __builtin_ctzll(left)]);
+}
+
+/* go_eval_key() of the symmetric state: that state would take a whole game to make. */
+GO_INLINE uint64_t go_symmetry_key(int32_t n, const go_tables *t, const go_state *s, int32_t k) {
+    uint64_t stones[2 * GO_MAX_WORDS], banned[GO_MAX_WORDS];
+    for (int32_t side = 0; side < 2; side++)
+        go_turn_set(n, t, s->sets + side * go_words(n), k, stones + side * go_words(n));
+    go_turn_set(n, t, go_banned(n, (go_state *)s), k, banned);
+    return go_key(n, s, go_hash_of(t, stones), banned);
 }
 
 /* The same, all former positions, and how many plies are left. */

@@ -45,6 +45,10 @@ static uint64_t go_eval_key_of(const playout_game *game, const void *state) {
     return go_eval_key(go_of(game)->size, (const go_state *)state);
 }
 
+static uint64_t go_symmetry_key_of(const playout_game *game, const void *state, int32_t k) {
+    return go_symmetry_key(go_of(game)->size, go_of(game), (const go_state *)state, k);
+}
+
 /* The whole game is played through as the symmetry shows it, so that filter and hashes are those of that game. */
 static void go_symmetry(const playout_game *game, const void *state, int32_t k, void *out) {
     const go_tables *t = go_of(game);
@@ -52,11 +56,9 @@ static void go_symmetry(const playout_game *game, const void *state, int32_t k, 
     const go_state *s = (const go_state *)state;
     const uint64_t *setup = go_setup(n, (go_state *)s);
     go_state *image = (go_state *)out;
-    uint64_t stones[2 * GO_MAX_WORDS] = {0};
+    uint64_t stones[2 * GO_MAX_WORDS];
     int32_t move = n * n, lone = GO_NONE;
-    for (int32_t side = 0; side < 2; side++)
-        for (int32_t point = 0; point < n * n; point++)
-            if (go_has(setup + side * words, point)) go_put(stones + side * words, t->image[k][point]);
+    for (int32_t side = 0; side < 2; side++) go_turn_set(n, t, setup + side * words, k, stones + side * words);
     go_begin(t, image, stones, s->first);
     for (int32_t ply = 0; ply < s->ply; ply++) {
         move = t->image[k][go_move_at(n, s, ply)];
@@ -175,6 +177,7 @@ static const char *go_make(playout_game *game, const double *values) {
     game->plies_left = go_plies_left;
     game->is_legal = go_is_legal_action;
     game->eval_key = go_eval_key_of;
+    game->symmetry_key = go_symmetry_key_of;
     game->score = go_score;
     game->targets = go_targets_of;
     game->target_planes = 1;

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
+from playout.agents.networks.actor_critic import build_policy
+from playout.agents.ppo.evaluation import evaluate_policy
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.groups import GroupEnvs
 from playout.agents.vector.gymnasium_vector import VectorEnvs
@@ -289,6 +291,13 @@ class Pair(ParallelEnv):
             self.agents = []
         values = [np.zeros(1, np.float32), 1.0, over, False, {}]
         return tuple(dict.fromkeys(agents, value) for value in values)
+
+
+def test_an_agent_that_is_never_there_does_not_keep_an_evaluation_from_its_end():
+    envs = GroupEnvs(ParallelGroup(Pair, 2, "pair"), "pair")
+    policy = build_policy(envs.observation_space, envs.action_space, seed=1)
+    found = evaluate_policy(policy, envs, episodes=8, seed=0, max_steps=100)
+    assert found.returns.tolist() == [3.0] * 4  # two of each environment, of the agent that plays
 
 
 def test_agents_that_are_not_there_when_an_episode_begins_are_idle():

@@ -270,9 +270,34 @@ def test_no_position_is_drawn_more_often_than_allowed():
     assert 0.5 * trainer.replay.num_added < drawn <= 2 * trainer.replay.num_added
 
 
+def test_the_weight_of_values_decides_how_sharp_a_policy_is_taught():
+    def entropy(c_scale):
+        settings = AlphaZeroConfig(
+            game="go(size=5)",
+            size="tiny",
+            updates=1,
+            evaluations=800,
+            warmup_positions=1000,
+            selfplay=SelfPlayConfig(num_groups=1, num_trees=8, c_scale=c_scale),
+            learner=LearnerConfig(batch_size=16, num_shards=1),
+        )
+        trainer = AlphaZeroTrainer(settings, seed=1, device=torch.device("cpu"))
+        trainer.update()
+        policy = trainer.replay.batch(0, 128).policy
+        return float(-(policy * np.log(policy + 1e-30)).sum(axis=1).mean())
+
+    assert entropy(1000.0) < 0.8 * entropy(0.1)  # an untrained network's values differ little
+
+
 @pytest.mark.parametrize(
     "settings",
-    [{"fast_share": 1.0}, {"surprise_weight": 2.0}, {"resign_below": 0.5}, {"resign_check": -1.0}],
+    [
+        {"c_scale": -0.1},
+        {"fast_share": 1.0},
+        {"surprise_weight": 2.0},
+        {"resign_below": 0.5},
+        {"resign_check": -1.0},
+    ],
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
