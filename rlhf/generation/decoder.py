@@ -130,24 +130,32 @@ class Decoder:
                 new[:, :, :, :have] = old
 
     @torch.no_grad()
-    def prefill(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Read prompts; gives logits [B, V] after their last tokens.
+    def prefill(self, ids: Tensor, lengths: Tensor, *, min_rows: int = 1) -> Tensor:
+        """Read prompts, each that several rows have once; gives logits [B, V] after their ends.
 
         Args:
             ids: int64 [B, P] on the processor, padded on the right.
             lengths: int64 [B] on the processor.
+            min_rows: So many rows at least are read together, if there are so many.
         """
-        rows, width = ids.shape
+        count, width = ids.shape
         self._known = lengths.numpy().copy()
-        ids, lengths = pack_to_device([ids, lengths], self.device)
-        self._rows = torch.arange(rows, device=self.device)
-        self.lengths = lengths.clone()
+        places, copied = _distinct(ids, lengths, min_rows)
+        reading = [ids[places], lengths[places], lengths, copied]
+        ids, lengths, whole, copied = pack_to_device(reading, self.device)
+        self._rows = torch.arange(count, device=self.device)
+        self.lengths = whole.clone()
         each = max(1, _SCORES // (self.config.num_attention_heads * width * width))
         last = [
             self._read(ids[start : start + each], lengths[start : start + each], start)
-            for start in range(0, rows, each)
+            for start in range(0, len(ids), each)
         ]
-        return self._logits(torch.cat(last))
+        logits = self._logits(torch.cat(last))
+        if len(ids) == count:
+            return logits
+        for cache in self._cache:
+            cache[:, :count, :, :width] = cache[:, copied, :, :width]
+        return logits[copied]
 
     def _read(self, ids: Tensor, lengths: Tensor, start: int) -> Tensor:
         """Fill the cache of rows from `start` on; their states after the last token, [B, H]."""
@@ -356,6 +364,21 @@ class Decoder:
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self._normalize(x), self._head).float()
+
+
+def _distinct(ids: Tensor, lengths: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Places of rows that are all different, and which of them each row is; int64.
+
+    Of `least` rows or fewer, and where all are different, every row is its own.
+    """
+    found: dict[tuple[int, bytes], int] = {}
+    rows = enumerate(zip(lengths.tolist(), ids.numpy(), strict=True))
+    firsts = [(row, found.setdefault((length, own.tobytes()), row)) for row, (length, own) in rows]
+    kept = sorted(found.values())
+    others = [row for row, first in firsts if row != first]
+    kept = sorted(kept + others[: max(0, least - len(kept))])
+    place = {row: number for number, row in enumerate(kept)}
+    return torch.tensor(kept), torch.tensor([place.get(row, place[first]) for row, first in firsts])
 
 
 def _columns(window: int, first: int, end: int) -> slice:

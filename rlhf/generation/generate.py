@@ -195,7 +195,8 @@ def _generate_batch(
         rest = torch.from_numpy(ids[:1, known:])
         logits = decoder.extend(rest, torch.tensor([rest.shape[1]]))
     else:
-        logits = decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
+        parts = torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows])
+        logits = decoder.prefill(*parts, min_rows=min_rows)
     if (
         decoder.compiled
     ):  # its rows are alike however many there are; so only the prompts had company

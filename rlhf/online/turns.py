@@ -90,7 +90,8 @@ class CachedRows:
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = prompt
         self.held[:], self._active = sizes, len(rows)
-        return self.decoder.prefill(torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows]))
+        parts = torch.from_numpy(ids[rows]), torch.from_numpy(sizes[rows])
+        return self.decoder.prefill(*parts, min_rows=self.min_rows)
 
     def go_on(self, rows: Rows, parts: Sequence[Sequence[int]], length: int) -> Tensor:
         """Append tokens to some episodes, which then write; logits [b, V] after them.

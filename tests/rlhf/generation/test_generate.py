@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from playout.errors import ConfigError, DivergedError
+from playout.rlhf.generation import decoder as decoder_module
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig, choose, uniforms
@@ -146,6 +147,31 @@ def test_a_sample_does_not_depend_on_the_batch_around_it(model, dtype):
         assert int(alone.lengths[0]) == length
         assert torch.equal(alone.responses[0, :length], together.responses[row, :length])
         assert torch.equal(alone.logprobs[0, :length], together.logprobs[row, :length])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_prompt_of_many_rows_is_read_once_and_answered_as_if_each_had_read_it(
+    model, dtype, monkeypatch
+):
+    few = prompts_of(3)
+    prompts = [few[row % 3] for row in range(24)]
+    options = {"max_new_tokens": 20, "stop": [5], "seed": 7, "dtype": dtype}
+    read, plain = [], Decoder._read
+
+    def noting(decoder, ids, lengths, start):
+        read.append(len(ids))
+        return plain(decoder, ids, lengths, start)
+
+    monkeypatch.setattr(Decoder, "_read", noting)
+    once = generate(model, prompts, **options)
+    assert read == [8 if dtype == torch.float32 else 3]  # float32 products have eight rows or more
+    monkeypatch.setattr(decoder_module, "_distinct", lambda ids, lengths, least: (rows, rows))
+    rows = torch.arange(24)
+    each = generate(model, prompts, **options)
+    assert read[1:] == [24]
+    assert torch.equal(once.responses, each.responses)
+    assert torch.equal(once.logprobs, each.logprobs)
+    assert len(np.unique(once.responses, axis=0)) > 3  # each row draws its own answer
 
 
 def test_rows_stop_at_a_stop_token_and_are_padded_after_it():
