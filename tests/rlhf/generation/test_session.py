@@ -22,10 +22,10 @@ def test_what_is_cached_changes_no_answer(style, monkeypatch):
     player, read = player_of(style, context=2000), []
     for plain in (Decoder.prefill, Decoder.extend):
 
-        def counted(self, ids, lengths, plain=plain):
+        def counted(self, ids, lengths, plain=plain, **options):
             if self is player.decoder:
                 read.append(ids.shape[1])
-            return plain(self, ids, lengths)
+            return plain(self, ids, lengths, **options)
 
         monkeypatch.setattr(Decoder, plain.__name__, counted)
     session = Session(player, whole=True)
