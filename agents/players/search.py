@@ -23,11 +23,13 @@ from playout.mcts.evaluators import Evaluator
 from playout.mcts.exact.tactics import children
 from playout.mcts.search import Search, SearchConfig, SearchResult
 
-C_SCALE = 0.2
+C_SCALE = 0.5
 """Weight of a search's values where they are results of games and mean something as they are.
 
-Stretched to [0, 1] (mctx's default, made for returns of any size), small differences between equal
-moves would outweigh the policy, and wins would weigh too little."""
+With 64 simulations a move, 0.2 took 19 of 60 games of Gomoku 9x9 from it; 1.0 took 32 of 60 there
+and 21 of 40 of Go 9x9, and kept less of what Connect Four's solver knows. Stretched to [0, 1]
+(mctx's default, made for returns of any size), small differences between equal moves would outweigh
+the policy, and wins would weigh too little."""
 
 
 def playing_search(simulations: int) -> SearchConfig:
