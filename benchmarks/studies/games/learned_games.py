@@ -43,7 +43,7 @@ WANTED = {
     ("breakthrough(size=6,columns=6)", "uct:1000"): 90.0,
     ("gomoku(size=9)", "uct:1000"): 90.0,
     ("chess", "random"): 95.0,
-    ("go(size=9)", OUTSIDE["go"][0]): 30.0,
+    ("go(size=9,komi=7)", OUTSIDE["go"][0]): 30.0,
 }
 WANTED_OPENINGS = 90.0  # of Hex 7x7, per cent
 
