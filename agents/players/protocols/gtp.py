@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ from playout.agents.players.protocols.clock import Clock
 from playout.agents.players.protocols.gtp_analysis import ANALYSES, may_be, read_request, report
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
-from playout.agents.players.protocols.thinking import Limits, Thinker, Thought
+from playout.agents.players.protocols.thinking import Limits, Thinker, Thought, Watch
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
@@ -66,7 +67,9 @@ class GtpEngine:
         must_be_spoken(game)
         self.files = files
         self._remake = remake if remake is not None else self._for_game
-        self._take(player, game)
+        self._clock: Clock | None = None  # what each colour has when a game begins
+        self.player, self.game, self.thinker = player, game, Thinker(player, game)
+        self.reset()
         self.running = True
         self.emit: Callable[[str], None] = lambda text: None
         self.interrupted: Callable[[], bool] = lambda: True
@@ -144,13 +147,22 @@ class GtpEngine:
         return [action for actions in self.steps for action in actions]
 
     def _take(self, player: Player, game: NativeGame) -> None:
-        self.player, self.game = player, game
-        self.thinker = Thinker(player, game)
-        self.clocks: list[Clock | None] = [None, None]
+        simulations = self.thinker.simulations
+        self.player, self.game, self.thinker = player, game, Thinker(player, game)
+        if simulations is not None:
+            self.thinker.simulations = min(simulations, self.thinker.most_simulations)
         self.reset()
+
+    def set_clocks(self, clock: Clock | None) -> None:
+        """Gives each colour such a clock, now and whenever a game begins; None: no limit."""
+        self._clock = clock
+        self.clocks: list[Clock | None] = [
+            None if clock is None else replace(clock) for _ in range(2)
+        ]
 
     def reset(self) -> None:
         """A game begins."""
+        self.set_clocks(self._clock)
         self.states = [self.game.initial_state()]
         self.steps: list[list[int]] = []  # the actions of each move: two where a colour passed
 
@@ -207,29 +219,29 @@ class GtpEngine:
         self.step([*passed, action])
         return ""
 
-    def _limits(self, colour: int) -> Limits | None:
-        clock = self.clocks[colour]
-        return None if clock is None else Limits(seconds=clock.seconds())
-
-    def _thought(self, state: State, passed: list[int], colour: int) -> Thought:
-        return self.thinker.think(state, self._limits(colour), moves=[*self.moves, *passed])
+    def _thought(
+        self, state: State, passed: list[int], *, plays: bool, watch: Watch | None = None
+    ) -> Thought:
+        """About a move in the time of its colour, which is spent only if the move is played."""
+        clock = self.clocks[state.to_play]
+        limits = None if clock is None else Limits(seconds=clock.seconds())
+        if clock is not None and plays:
+            clock.begin()
+        moves = [*self.moves, *passed]
+        thought = self.thinker.think(state, limits, moves=moves, watch=watch)
+        if clock is not None and plays:
+            clock.end()
+        return thought
 
     def _genmove(self, words: list[str]) -> str:
-        colour = self.colour(words, 1)
-        state, passed = self.passed_to(colour)
-        clock = self.clocks[colour]
-        if clock is not None:
-            clock.begin()
-        action = self._thought(state, passed, colour).action
-        if clock is not None:
-            clock.end()
+        state, passed = self.passed_to(self.colour(words, 1))
+        action = self._thought(state, passed, plays=True).action
         self.step([*passed, action])
         return state.action_text(action)
 
     def _reg_genmove(self, words: list[str]) -> str:
-        colour = self.colour(words, 1)
-        state, passed = self.passed_to(colour)
-        return state.action_text(self._thought(state, passed, colour).action)
+        state, passed = self.passed_to(self.colour(words, 1))
+        return state.action_text(self._thought(state, passed, plays=False).action)
 
     def _analysis(self, name: str) -> Callable[[list[str]], str]:
         plays, asked = name.endswith("genmove_analyze"), not name.endswith("-analyze")
@@ -264,8 +276,7 @@ class GtpEngine:
                 while not self.interrupted():  # the tree is full, or the player does not search
                     time.sleep(0.01)
                 return ""
-            limits = self._limits(colour)
-            thought = self.thinker.think(state, limits, moves=[*self.moves, *passed], watch=watch)
+            thought = self._thought(state, passed, plays=plays, watch=watch)
             tell(lambda: thought)
             wanted = [one.action for one in thought.candidates] + list(state.legal_actions)
             action = next((one for one in wanted if may_be(state, one, request)), thought.action)
@@ -327,10 +338,9 @@ class GtpEngine:
                     raise Refused("the moves so far break these rules")
                 state = state.apply(action)
             states.append(state)
-        steps, clocks, simulations = self.steps, self.clocks, self.thinker.simulations
+        steps, clocks = self.steps, self.clocks
         self._take(self._remake(game), game)
         self.states, self.steps, self.clocks = states, steps, clocks
-        self.thinker.simulations = simulations
 
     def _get_komi(self, words: list[str]) -> str:
         if "komi" not in self.game.params:

@@ -156,6 +156,16 @@ def test_a_server_names_its_clock(engine):
     assert engine.answer("kata-time_settings none") == "=\n\n" and engine.clocks == [None, None]
 
 
+def test_a_move_that_is_played_takes_its_time_off_the_clock(engine):
+    engine.answer("time_settings 10 0 0")
+    for command in ("reg_genmove b", "kata-search b", "kata-search_analyze b 100"):
+        assert not engine.answer(command).startswith("?") and engine.clocks[0].main == 10
+    talk(engine, "kata-genmove_analyze b 100", "lz-genmove_analyze w 100")
+    assert engine.clocks[0].main < 10 and engine.clocks[1].main < 10
+    left = engine.clocks[0].main
+    assert engine.answer("genmove b").startswith("= ") and engine.clocks[0].main < left
+
+
 def test_a_position_is_set_shown_as_sgf_and_kept_when_komi_changes(engine):
     assert engine.answer("set_position b C3 w D4 b A1") == "=\n\n"
     assert engine.state.text == "...../...O./..X../...../X.... b"
