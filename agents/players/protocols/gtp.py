@@ -147,10 +147,7 @@ class GtpEngine:
         return [action for actions in self.steps for action in actions]
 
     def _take(self, player: Player, game: NativeGame) -> None:
-        simulations = self.thinker.simulations
-        self.player, self.game, self.thinker = player, game, Thinker(player, game)
-        if simulations is not None:
-            self.thinker.simulations = min(simulations, self.thinker.most_simulations)
+        self.player, self.game, self.thinker = player, game, self.thinker.again(player, game)
         self.reset()
 
     def set_clocks(self, clock: Clock | None) -> None:

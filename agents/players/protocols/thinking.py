@@ -116,6 +116,7 @@ class Thinker:
         self._searching: SearchPlayer | None = None
         self._growing: SearchPlayer | None = None
         self._rate = 0.0  # simulations a second, as last measured
+        self._seed, self._games = 0, 0
         if isinstance(player, SearchPlayer):
             config = player.config or playing_search(PROBE)
             searching = player if player.config is not None else player.with_simulations(PROBE)
@@ -129,7 +130,8 @@ class Thinker:
                 num_simulations=self.most_simulations,
                 dirichlet_fraction=0.0,
             )
-            self._growing = SearchPlayer(game, steady, evaluator, name=player.name)
+            self._seed = searching.seed
+            self._growing = SearchPlayer(game, steady, evaluator, name=player.name, seed=self._seed)
 
     @property
     def searches(self) -> bool:
@@ -151,10 +153,22 @@ class Thinker:
         return self.simulations or (0 if config is None else config.num_simulations)
 
     def new_game(self) -> None:
-        """Forgets the trees of the game before."""
+        """Forgets the trees of the game before, and draws other numbers than there."""
+        self._games += 1
+        seed = int(np.random.SeedSequence([self._seed, self._games]).generate_state(1)[0])
         for one in {self._searching, self._growing} - {None}:
             assert one is not None
-            one.reset(0)
+            one.reset(seed)
+
+    def again(self, player: Player, game: NativeGame, *, memory: int | None = None) -> Thinker:
+        """The same with another player, game or memory: what was set stays, games count on."""
+        found = Thinker(player, game, memory=self.memory if memory is None else memory)
+        found.evenly = self.evenly
+        if self.simulations is not None:
+            found.simulations = min(self.simulations, found.most_simulations)
+        found._games = self._games
+        found.new_game()
+        return found
 
     def think(
         self,

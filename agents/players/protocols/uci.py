@@ -182,7 +182,8 @@ class UciEngine:
             player = self.thinker.player
             if name == "Threads" and self._with_threads is not None:
                 player = self._with_threads(int(self.values[name]))
-            self.thinker = Thinker(player, self.game, memory=int(self.values["Hash"]))
+            memory = int(self.values["Hash"])
+            self.thinker = self.thinker.again(player, self.game, memory=memory)
         if self.thinker.searches:
             self.thinker.simulations = int(self.values["Simulations"]) or None
             self.thinker.evenly = bool(self.values["UCI_AnalyseMode"])

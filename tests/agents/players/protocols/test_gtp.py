@@ -248,6 +248,29 @@ def test_a_peer_may_tell_of_overtime_that_no_settings_named(engine, monkeypatch)
     assert clock.seconds() == 0.01
 
 
+def test_games_of_a_session_differ_and_come_again_with_its_seed():
+    game = playout.game("go(size=5)")
+    begin = ("clear_board", "clear_board", "boardsize 6", "boardsize 5", "komi 0.5", "komi 7.5")
+
+    def moves(seed, command):
+        engine = GtpEngine(make_player("uct:30", game, seed=seed), game)
+
+        def one():
+            return " ".join(engine.answer(f"{command} {'bw'[ply % 2]}") for ply in range(6))
+
+        found = [one()]
+        for line in begin:
+            assert engine.answer(line) == "=\n\n"
+            engine.answer("clear_board")
+            found.append(one())
+        return found
+
+    for command in ("genmove", "kata-genmove_analyze"):
+        first, second = moves(1, command), moves(2, command)
+        assert len({*first, *second}) == 2 * len(first)
+        assert moves(1, command) == first
+
+
 def test_clocks_are_wound_up_when_a_game_begins():
     game = playout.game("connect_four")
     engine = GtpEngine(make_player("uct:20", game), game)

@@ -267,6 +267,23 @@ def test_memory_bounds_the_tree_and_can_be_cleared(four):
     assert searching._search is None
 
 
+def test_games_of_a_session_differ_and_come_again_with_its_seed():
+    game = playout.game("gomoku(size=9)")
+
+    def seen(seed):
+        engine = UciEngine(make_player("uct:30", game, seed=seed), game)
+        begin = (
+            "isready",
+            "ucinewgame",
+            "setoption name Clear Hash",
+            "setoption name Hash value 9",
+        )
+        talk(engine, "setoption name UCI_AnalyseMode value true")
+        return [talk(engine, one, "go nodes 200")[-2].split(" pv ")[1] for one in begin]
+
+    assert len({*seen(1), *seen(2)}) == 8 and seen(1) == seen(1)
+
+
 def test_an_analysis_looks_at_all_moves_evenly_within_the_same_limits(four):
     def seen(*lines):
         engine = UciEngine(make_player("uct:200", four), four)
