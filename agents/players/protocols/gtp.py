@@ -167,18 +167,19 @@ class GtpEngine:
         """Another game begins, at a position given as text or the first, and goes on by moves.
 
         Raises:
-            ConfigError: The player cannot play that game.
+            ConfigError: The player cannot play that game. GameError: It has no such position.
         """
+        first = game.initial_state() if start is None else game.from_text(start)
         if game != self.game:
             self._take(self._remake(game), game)
         self._clear_board([])
-        if start is not None:
-            self.states = [game.from_text(start)]
+        self.states = [first]
         for action in actions:
             self.step([action])
 
     def step(self, actions: list[int]) -> None:
         """Plays legal actions that are one move of the protocol, and one to be undone."""
+        self.states, self.steps = self._going_on()
         state = self.state
         for action in actions:
             self.player.observe(StateBatch.from_states([state]), np.array([action], np.int32))
@@ -186,11 +187,13 @@ class GtpEngine:
         self.states.append(state)
         self.steps.append(actions)
 
+    def _going_on(self) -> tuple[list[State], list[list[int]]]:
+        """Positions and steps that a move comes after; only one that is played changes them."""
+        return gtp_go.resumed(self) if self.state.is_terminal else (self.states, self.steps)
+
     def passed_to(self, colour: int) -> tuple[State, list[int]]:
         """The position with this colour to move, and the pass that brings that about, if any."""
-        if self.state.is_terminal:
-            gtp_go.play_on(self)
-        state = self.state
+        state = self._going_on()[0][-1]
         if state.to_play == colour:
             return state, []
         action = pass_action(state)
@@ -216,6 +219,9 @@ class GtpEngine:
         self.step([*passed, action])
         return ""
 
+    def _moves_to(self, passed: list[int]) -> list[int]:
+        return [action for actions in (*self._going_on()[1], passed) for action in actions]
+
     def _thought(
         self, state: State, passed: list[int], *, plays: bool, watch: Watch | None = None
     ) -> Thought:
@@ -224,7 +230,7 @@ class GtpEngine:
         limits = None if clock is None else Limits(seconds=clock.seconds())
         if clock is not None and plays:
             clock.begin()
-        moves = [*self.moves, *passed]
+        moves = self._moves_to(passed)
         thought = self.thinker.think(state, limits, moves=moves, watch=watch)
         if clock is not None and plays:
             clock.end()
@@ -248,7 +254,7 @@ class GtpEngine:
             request = read_request(name, words)
             if isinstance(request, str):
                 raise Refused(request)
-            turn = max(self.state.to_play, 0)
+            turn = self._going_on()[0][-1].to_play
             colour = turn if request.colour is None else _COLOURS[request.colour.lower()]
             state, passed = self.passed_to(colour)
             due = time.monotonic() + request.interval
@@ -267,7 +273,8 @@ class GtpEngine:
                 return stops and self.interrupted()
 
             if not asked:
-                thought = self.thinker.analyse(state, moves=[*self.moves, *passed], watch=watch)
+                moves = self._moves_to(passed)
+                thought = self.thinker.analyse(state, moves=moves, watch=watch)
                 if not shown:
                     tell(lambda: thought)
                 while not self.interrupted():  # the tree is full, or the player does not search

@@ -80,6 +80,7 @@ def test_rule_sets_that_count_area_are_taken_by_their_names(engine, name, ko, su
         ("set_position b C3 w", "colours and vertices"),
         ("set_position b C3 w C3", "no stone at C3"),
         ("set_position b pass", "no stone at pass"),
+        ("set_position b A1 w A2 w B1", "not a position"),
         ("kata-raw-nn 0", "has no network"),
         ("kata-analyze avoid b C3", "needs a colour, vertices and a depth"),
         ("kata-analyze allow green C3 1", "needs a colour"),
