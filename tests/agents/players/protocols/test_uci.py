@@ -99,6 +99,23 @@ def test_limits_are_kept(four, monkeypatch):
     assert talk(engine, "go searchmoves 7 nodes 50")[-1] == "bestmove 7"
 
 
+def test_a_search_of_some_moves_speaks_of_these_alone(four):
+    chess = playout.game("chess")
+    mate = "position startpos moves f2f3 e7e5 g2g4"
+    for spec in ("uct:200", "random", "greedy"):
+        engine = UciEngine(make_player(spec, chess), chess)
+        talk(engine, mate, "setoption name MultiPV value 9")
+        for words in ("a7a6", "a7a6 b8c6 nodes 300", "a7a6 nodes 1 "):
+            *infos, best = talk(engine, f"go searchmoves {words}")
+            shown = [line.split(" pv ")[1].split()[0] for line in infos]
+            assert shown and set(shown) <= {"a7a6", "b8c6"} and best == f"bestmove {shown[0]}"
+            assert not any(" mate 1 " in line for line in infos)
+    # X wins by 1, and whoever may not play that must block at 2: 7 loses, though it is named first.
+    engine = UciEngine(make_player("uct:200", four), four)
+    said = talk(engine, "position startpos moves 1 2 1 2 1 2", "go nodes 1 searchmoves 7 7 2 7")
+    assert said[-1] == "bestmove 2" and len(said) == 2 and " pv 2" in said[0]
+
+
 def test_an_endless_search_ends_at_stop_and_answers_while_it_runs(four):
     out = io.StringIO()
     engine = UciEngine(make_player("uct:100", four), four)
