@@ -73,7 +73,7 @@ class AlphaZeroPlayer(SearchPlayer):
             simulations=simulations,
             proofs=self.proofs,
             name=name,
-            seed=self._seed,
+            seed=self.seed,
         )
 
     def for_game(self, game: NativeGame) -> AlphaZeroPlayer:
@@ -89,7 +89,7 @@ class AlphaZeroPlayer(SearchPlayer):
             simulations=0 if self.config is None else self.config.num_simulations,
             proofs=self.proofs,
             name=self.name,
-            seed=self._seed,
+            seed=self.seed,
         )
 
     def judges(self) -> dict[str, Judge]:

@@ -58,6 +58,7 @@ class SearchPlayer(RunPlayer):
     Attributes:
         config: How it searches; None if it plays its bare policy.
         evaluator: What it asks; None for random rollouts.
+        seed: Of what it has drawn since its games began.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class SearchPlayer(RunPlayer):
 
     def reset(self, seed: int) -> None:
         """New games begin: all trees are dropped."""
-        self._seed = seed
+        self.seed = seed
         self._rng = np.random.default_rng([seed, 5])
         self._calls = 0
         self._search: Search | None = None
@@ -122,12 +123,12 @@ class SearchPlayer(RunPlayer):
         size = len(states)
         if self.game.hidden:
             self._calls += 1
-            seed = self._seed ^ (self._calls << 32)
+            seed = self.seed ^ (self._calls << 32)
             return search_drawn(
                 states, self.config, self.evaluator, seed=seed, temperature=self.temperature
             )
         if self._search is None or self._search.num_trees < size:
-            self._search = Search(self.game, self.config, num_trees=size, seed=self._seed)
+            self._search = Search(self.game, self.config, num_trees=size, seed=self.seed)
             self._foreseen = {}
         search, trees, kept = self._search, *self._match(states, self._search.num_trees)
         fresh = np.flatnonzero(~kept)
@@ -162,7 +163,7 @@ class SearchPlayer(RunPlayer):
         base = self.config if self.config is not None else playing_search(1)
         config = replace(base, num_simulations=simulations) if simulations else None
         name = f"{self.name.partition(':')[0]}:{simulations}"
-        return SearchPlayer(self.game, config, self.evaluator, name=name, seed=self._seed)
+        return SearchPlayer(self.game, config, self.evaluator, name=name, seed=self.seed)
 
     @property
     def simulations_made(self) -> int:
@@ -177,7 +178,7 @@ class SearchPlayer(RunPlayer):
         """
         if self.evaluator is not None:
             must_have_shape_of(self.game, game)
-        return SearchPlayer(game, self.config, self.evaluator, name=self.name, seed=self._seed)
+        return SearchPlayer(game, self.config, self.evaluator, name=self.name, seed=self.seed)
 
     def judge(self) -> Judge:
         """By the search that it plays with, or by its bare policy."""

@@ -47,7 +47,7 @@ class Clock:
             moves = 1 if self.byoyomi else stones
             self.main, self.period_left, self.stones_left = 0.0, seconds, moves
         else:
-            self.main = seconds
+            self.main, self.stones_left = seconds, 0
 
     def begin(self) -> None:
         """A move begins."""
@@ -60,9 +60,11 @@ class Clock:
         spent, self._begun = time.monotonic() - self._begun, None
         main = min(spent, self.main)
         self.main += self.increment - main
-        if self.main > 0 or not self.period:
+        if self.main > 0:
             return
         self._enter_overtime()
+        if self.stones_left <= 0:
+            return
         self.period_left -= spent - main
         self.stones_left -= 1
 
@@ -71,13 +73,12 @@ class Clock:
         if self.main > 0:
             extra = self.period / self.stones if self.period and self.stones else 0.0
             return share(self.main, MOVES_LEFT, self.increment) + extra / 2
-        if not self.period:
-            return LEAST
         self._enter_overtime()
-        return share(self.period_left, self.stones_left)
+        return share(self.period_left, self.stones_left) if self.stones_left > 0 else LEAST
 
     def _enter_overtime(self) -> None:
-        if self.stones_left <= 0:
+        # Of a period that only the peer has told of, nobody knows what the next one would be.
+        if self.stones_left <= 0 and self.period:
             self.period_left, self.stones_left = self.period, max(1, self.stones)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ from playout.agents.players.protocols.clock import Clock
 from playout.agents.players.protocols.gtp_analysis import ANALYSES, may_be, read_request, report
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
-from playout.agents.players.protocols.thinking import Limits, Thinker, Thought
+from playout.agents.players.protocols.thinking import Limits, Thinker, Thought, Watch
 from playout.envs.core.game import NativeGame, State, StateBatch
 from playout.errors import ConfigError, IllegalActionError, PlayoutError
 
@@ -66,7 +67,9 @@ class GtpEngine:
         must_be_spoken(game)
         self.files = files
         self._remake = remake if remake is not None else self._for_game
-        self._take(player, game)
+        self._clock: Clock | None = None  # what each colour has when a game begins
+        self.player, self.game, self.thinker = player, game, Thinker(player, game)
+        self.reset()
         self.running = True
         self.emit: Callable[[str], None] = lambda text: None
         self.interrupted: Callable[[], bool] = lambda: True
@@ -144,13 +147,19 @@ class GtpEngine:
         return [action for actions in self.steps for action in actions]
 
     def _take(self, player: Player, game: NativeGame) -> None:
-        self.player, self.game = player, game
-        self.thinker = Thinker(player, game)
-        self.clocks: list[Clock | None] = [None, None]
+        self.player, self.game, self.thinker = player, game, self.thinker.again(player, game)
         self.reset()
+
+    def set_clocks(self, clock: Clock | None) -> None:
+        """Gives each colour such a clock, now and whenever a game begins; None: no limit."""
+        self._clock = clock
+        self.clocks: list[Clock | None] = [
+            None if clock is None else replace(clock) for _ in range(2)
+        ]
 
     def reset(self) -> None:
         """A game begins."""
+        self.set_clocks(self._clock)
         self.states = [self.game.initial_state()]
         self.steps: list[list[int]] = []  # the actions of each move: two where a colour passed
 
@@ -158,18 +167,19 @@ class GtpEngine:
         """Another game begins, at a position given as text or the first, and goes on by moves.
 
         Raises:
-            ConfigError: The player cannot play that game.
+            ConfigError: The player cannot play that game. GameError: It has no such position.
         """
+        first = game.initial_state() if start is None else game.from_text(start)
         if game != self.game:
             self._take(self._remake(game), game)
         self._clear_board([])
-        if start is not None:
-            self.states = [game.from_text(start)]
+        self.states = [first]
         for action in actions:
             self.step([action])
 
     def step(self, actions: list[int]) -> None:
         """Plays legal actions that are one move of the protocol, and one to be undone."""
+        self.states, self.steps = self._going_on()
         state = self.state
         for action in actions:
             self.player.observe(StateBatch.from_states([state]), np.array([action], np.int32))
@@ -177,11 +187,13 @@ class GtpEngine:
         self.states.append(state)
         self.steps.append(actions)
 
+    def _going_on(self) -> tuple[list[State], list[list[int]]]:
+        """Positions and steps that a move comes after; only one that is played changes them."""
+        return gtp_go.resumed(self) if self.state.is_terminal else (self.states, self.steps)
+
     def passed_to(self, colour: int) -> tuple[State, list[int]]:
         """The position with this colour to move, and the pass that brings that about, if any."""
-        if self.state.is_terminal:
-            gtp_go.play_on(self)
-        state = self.state
+        state = self._going_on()[0][-1]
         if state.to_play == colour:
             return state, []
         action = pass_action(state)
@@ -207,29 +219,32 @@ class GtpEngine:
         self.step([*passed, action])
         return ""
 
-    def _limits(self, colour: int) -> Limits | None:
-        clock = self.clocks[colour]
-        return None if clock is None else Limits(seconds=clock.seconds())
+    def _moves_to(self, passed: list[int]) -> list[int]:
+        return [action for actions in (*self._going_on()[1], passed) for action in actions]
 
-    def _thought(self, state: State, passed: list[int], colour: int) -> Thought:
-        return self.thinker.think(state, self._limits(colour), moves=[*self.moves, *passed])
+    def _thought(
+        self, state: State, passed: list[int], *, plays: bool, watch: Watch | None = None
+    ) -> Thought:
+        """About a move in the time of its colour, which is spent only if the move is played."""
+        clock = self.clocks[state.to_play]
+        limits = None if clock is None else Limits(seconds=clock.seconds())
+        if clock is not None and plays:
+            clock.begin()
+        moves = self._moves_to(passed)
+        thought = self.thinker.think(state, limits, moves=moves, watch=watch)
+        if clock is not None and plays:
+            clock.end()
+        return thought
 
     def _genmove(self, words: list[str]) -> str:
-        colour = self.colour(words, 1)
-        state, passed = self.passed_to(colour)
-        clock = self.clocks[colour]
-        if clock is not None:
-            clock.begin()
-        action = self._thought(state, passed, colour).action
-        if clock is not None:
-            clock.end()
+        state, passed = self.passed_to(self.colour(words, 1))
+        action = self._thought(state, passed, plays=True).action
         self.step([*passed, action])
         return state.action_text(action)
 
     def _reg_genmove(self, words: list[str]) -> str:
-        colour = self.colour(words, 1)
-        state, passed = self.passed_to(colour)
-        return state.action_text(self._thought(state, passed, colour).action)
+        state, passed = self.passed_to(self.colour(words, 1))
+        return state.action_text(self._thought(state, passed, plays=False).action)
 
     def _analysis(self, name: str) -> Callable[[list[str]], str]:
         plays, asked = name.endswith("genmove_analyze"), not name.endswith("-analyze")
@@ -239,7 +254,7 @@ class GtpEngine:
             request = read_request(name, words)
             if isinstance(request, str):
                 raise Refused(request)
-            turn = max(self.state.to_play, 0)
+            turn = self._going_on()[0][-1].to_play
             colour = turn if request.colour is None else _COLOURS[request.colour.lower()]
             state, passed = self.passed_to(colour)
             due = time.monotonic() + request.interval
@@ -258,14 +273,14 @@ class GtpEngine:
                 return stops and self.interrupted()
 
             if not asked:
-                thought = self.thinker.analyse(state, moves=[*self.moves, *passed], watch=watch)
+                moves = self._moves_to(passed)
+                thought = self.thinker.analyse(state, moves=moves, watch=watch)
                 if not shown:
                     tell(lambda: thought)
                 while not self.interrupted():  # the tree is full, or the player does not search
                     time.sleep(0.01)
                 return ""
-            limits = self._limits(colour)
-            thought = self.thinker.think(state, limits, moves=[*self.moves, *passed], watch=watch)
+            thought = self._thought(state, passed, plays=plays, watch=watch)
             tell(lambda: thought)
             wanted = [one.action for one in thought.candidates] + list(state.legal_actions)
             action = next((one for one in wanted if may_be(state, one, request)), thought.action)
@@ -327,10 +342,9 @@ class GtpEngine:
                     raise Refused("the moves so far break these rules")
                 state = state.apply(action)
             states.append(state)
-        steps, clocks, simulations = self.steps, self.clocks, self.thinker.simulations
+        steps, clocks = self.steps, self.clocks
         self._take(self._remake(game), game)
         self.states, self.steps, self.clocks = states, steps, clocks
-        self.thinker.simulations = simulations
 
     def _get_komi(self, words: list[str]) -> str:
         if "komi" not in self.game.params:

@@ -42,10 +42,10 @@ def final_score(state: State) -> str:
     return "0" if first == 0 else f"{'B' if first > 0 else 'W'}+{abs(first):g}"
 
 
-def play_on(engine: GtpEngine) -> None:
-    """Takes a game up again that two passes have ended: they then have been no moves.
+def resumed(engine: GtpEngine) -> tuple[list[State], list[list[int]]]:
+    """Positions and steps of a game that two passes have ended as if these had been no moves.
 
-    Players do so who do not agree on what is dead. Each pass stays a step to be undone.
+    Players go on like that who do not agree on what is dead. Each pass stays a step to be undone.
 
     Raises:
         GameError: The game is over for another reason.
@@ -64,7 +64,7 @@ def play_on(engine: GtpEngine) -> None:
         for action in actions:
             state = state.apply(action)
         states.append(state)
-    engine.states, engine.steps = states, steps
+    return states, steps
 
 
 def final_status_list(state: State, words: list[str]) -> str:

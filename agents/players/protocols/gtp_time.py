@@ -44,9 +44,9 @@ def time_settings(engine: GtpEngine, words: list[str]) -> str:
     """Main time, the length of an overtime period, and the stones of one."""
     main, period, stones = _times(words, 3)
     if period and not stones:  # the protocol's way to say "no limit"
-        engine.clocks = [None, None]
+        engine.set_clocks(None)
     else:
-        engine.clocks = [Clock(main, period, int(stones)) for _ in range(2)]
+        engine.set_clocks(Clock(main, period, int(stones)))
     return ""
 
 
@@ -58,15 +58,14 @@ def by_kind(engine: GtpEngine, words: list[str]) -> str:
     main, period, count = [*_times(words[1:], KINDS[kind]), 0.0, 0.0, 0.0][:3]
     if KINDS[kind] == 3 and (not count >= 1 or not period > 0):
         raise GameError("syntax error: overtime needs seconds and a count")
-
-    def clock() -> Clock:
-        if kind == "fischer":
-            return Clock(main, increment=period)
-        if kind == "byoyomi":
-            return Clock(main, period, 1, byoyomi=True)
-        return Clock(main, period, int(count))
-
-    engine.clocks = [None, None] if kind == "none" else [clock(), clock()]
+    if kind == "none":
+        engine.set_clocks(None)
+    elif kind == "fischer":
+        engine.set_clocks(Clock(main, increment=period))
+    elif kind == "byoyomi":
+        engine.set_clocks(Clock(main, period, 1, byoyomi=True))
+    else:
+        engine.set_clocks(Clock(main, period, int(count)))
     return ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from playout.agents.players.analysis import search_judge
 from playout.agents.players.player import Player, RunPlayer, choose
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.envs.core.game import NativeGame, State, StateBatch
@@ -116,6 +117,7 @@ class Thinker:
         self._searching: SearchPlayer | None = None
         self._growing: SearchPlayer | None = None
         self._rate = 0.0  # simulations a second, as last measured
+        self._seed, self._games = 0, 0
         if isinstance(player, SearchPlayer):
             config = player.config or playing_search(PROBE)
             searching = player if player.config is not None else player.with_simulations(PROBE)
@@ -129,7 +131,8 @@ class Thinker:
                 num_simulations=self.most_simulations,
                 dirichlet_fraction=0.0,
             )
-            self._growing = SearchPlayer(game, steady, evaluator, name=player.name)
+            self._seed = searching.seed
+            self._growing = SearchPlayer(game, steady, evaluator, name=player.name, seed=self._seed)
 
     @property
     def searches(self) -> bool:
@@ -151,10 +154,22 @@ class Thinker:
         return self.simulations or (0 if config is None else config.num_simulations)
 
     def new_game(self) -> None:
-        """Forgets the trees of the game before."""
+        """Forgets the trees of the game before, and draws other numbers than there."""
+        self._games += 1
+        seed = int(np.random.SeedSequence([self._seed, self._games]).generate_state(1)[0])
         for one in {self._searching, self._growing} - {None}:
             assert one is not None
-            one.reset(0)
+            one.reset(seed)
+
+    def again(self, player: Player, game: NativeGame, *, memory: int | None = None) -> Thinker:
+        """The same with another player, game or memory: what was set stays, games count on."""
+        found = Thinker(player, game, memory=self.memory if memory is None else memory)
+        found.evenly = self.evenly
+        if self.simulations is not None:
+            found.simulations = min(self.simulations, found.most_simulations)
+        found._games = self._games
+        found.new_game()
+        return found
 
     def think(
         self,
@@ -198,6 +213,50 @@ class Thinker:
         if limits.seconds is None:
             return thought(self._search(batch, limits.simulations, look))
         return thought(self._timed(batch, begun + limits.seconds, limits.simulations, look))
+
+    def think_among(
+        self,
+        only: Sequence[int],
+        state: State,
+        limits: Limits,
+        *,
+        moves: Sequence[int] | None = None,
+        watch: Watch,
+    ) -> Thought:
+        """Chooses among some legal moves, and speaks of these alone, by a thought about all.
+
+        Where that has looked at none of them, short searches of the positions after them decide.
+        """
+
+        def looking(now: Callable[[], Thought]) -> bool:
+            return watch(lambda: _restricted(now(), only))
+
+        only = list(dict.fromkeys(only))
+        found = _restricted(self.think(state, limits, moves=moves, watch=looking), only)
+        if found.candidates:
+            return found
+        values = self._values_after(state, only)
+        judged = [
+            Candidate(action, 0, value, 0.0, [action])
+            for action, value in sorted(zip(only, values, strict=True), key=lambda one: -one[1])
+        ]
+        return _restricted(replace(found, candidates=tuple(judged), proven=False), only)
+
+    def _values_after(self, state: State, actions: Sequence[int]) -> list[float]:
+        """What moves are worth to the side to move; 0 where the player has no opinion."""
+        after = [state.apply(action) for action in actions]
+        values = [
+            float(one.returns[state.to_play]) / self.game.value_scale if one.is_terminal else 0.0
+            for one in after
+        ]
+        rows = [row for row, one in enumerate(after) if not one.is_terminal]
+        if rows and self._growing is not None and self._growing.config is not None:
+            config = replace(self._growing.config, num_simulations=PROBE)
+            judge = search_judge(self.game, config, self._growing.evaluator)
+            found = judge(StateBatch.from_states([after[row] for row in rows])).value
+            for row, value in zip(rows, found.tolist(), strict=True):
+                values[row] = value if after[row].to_play == state.to_play else -value
+        return values
 
     def analyse(self, state: State, *, moves: Sequence[int] | None = None, watch: Watch) -> Thought:
         """Thinks until `watch` says stop, as long as the tree has room; others are asked once."""
@@ -261,6 +320,14 @@ class Thinker:
             ]
         ordered = sorted(candidates, key=lambda one: one.action != action)
         return Thought(action, tuple(ordered), value, 0, time.monotonic() - begun, False)
+
+
+def _restricted(thought: Thought, only: Sequence[int]) -> Thought:
+    """What it says of some moves, the best of them first; nothing if it has seen none."""
+    found = tuple(one for one in thought.candidates if one.action in only)
+    if not found:
+        return replace(thought, candidates=())
+    return replace(thought, action=found[0].action, candidates=found, value=found[0].value)
 
 
 def _of_search(found: SearchResult, seconds: float) -> Thought:

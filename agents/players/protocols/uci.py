@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 from playout import __version__
@@ -182,7 +183,8 @@ class UciEngine:
             player = self.thinker.player
             if name == "Threads" and self._with_threads is not None:
                 player = self._with_threads(int(self.values[name]))
-            self.thinker = Thinker(player, self.game, memory=int(self.values["Hash"]))
+            memory = int(self.values["Hash"])
+            self.thinker = self.thinker.again(player, self.game, memory=memory)
         if self.thinker.searches:
             self.thinker.simulations = int(self.values["Simulations"]) or None
             self.thinker.evenly = bool(self.values["UCI_AnalyseMode"])
@@ -247,15 +249,13 @@ class UciEngine:
             return stopped
 
         moves = self.moves if self._from_start else None
-        thought = self.thinker.think(self.state, limits, moves=moves, watch=watch)
+        think = partial(self.thinker.think_among, only) if only else self.thinker.think
+        thought = think(self.state, limits, moves=moves, watch=watch)
         self._report(thought)
         while limits.endless and not stopped:  # the tree is full; the GUI must still say "stop"
             time.sleep(0.005)
             stopped = self._told_to_stop(True)
-        action = thought.action
-        if only and action not in only:
-            action = next((one.action for one in thought.candidates if one.action in only), only[0])
-        self.emit(f"bestmove {in_uci(self.state).action_text(action)}")
+        self.emit(f"bestmove {in_uci(self.state).action_text(thought.action)}")
 
     def _limits(self, words: list[str]) -> tuple[Limits, list[int]]:
         """What "go" allows, and the moves that it is restricted to, if any."""

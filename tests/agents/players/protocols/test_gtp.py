@@ -230,3 +230,60 @@ def test_a_clock_counts_main_time_and_canadian_overtime(monkeypatch):
     assert 0.01 <= absolute.seconds() < 0.1
     absolute.set_left(0, 0)
     assert absolute.seconds() == 0.01
+
+
+def test_a_peer_may_tell_of_overtime_that_no_settings_named(engine, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("playout.agents.players.protocols.clock.time.monotonic", lambda: now[0])
+    assert engine.answer("time_left w 30 2") == "=\n\n"
+    clock = engine.clocks[1]
+    assert 14 < clock.seconds() < 15
+    for left, seconds in ((1, 25), (0, 0.01)):  # nobody knows what comes after its moves
+        clock.begin()
+        now[0] += 2.5
+        clock.end()
+        assert clock.stones_left == left and clock.seconds() == pytest.approx(seconds, abs=3)
+    clock.set_left(30, 10)
+    clock.set_left(0, 0)
+    assert clock.seconds() == 0.01
+
+
+def test_games_of_a_session_differ_and_come_again_with_its_seed():
+    game = playout.game("go(size=5)")
+    begin = ("clear_board", "clear_board", "boardsize 6", "boardsize 5", "komi 0.5", "komi 7.5")
+
+    def moves(seed, command):
+        engine = GtpEngine(make_player("uct:30", game, seed=seed), game)
+
+        def one():
+            return " ".join(engine.answer(f"{command} {'bw'[ply % 2]}") for ply in range(6))
+
+        found = [one()]
+        for line in begin:
+            assert engine.answer(line) == "=\n\n"
+            engine.answer("clear_board")
+            found.append(one())
+        return found
+
+    for command in ("genmove", "kata-genmove_analyze"):
+        first, second = moves(1, command), moves(2, command)
+        assert len({*first, *second}) == 2 * len(first)
+        assert moves(1, command) == first
+
+
+def test_clocks_are_wound_up_when_a_game_begins():
+    game = playout.game("connect_four")
+    engine = GtpEngine(make_player("uct:20", game), game)
+    assert engine.answer("time_settings 600 30 5") == "=\n\n"
+    assert engine.answer("kata-set-param maxVisits 33") == "=\n\n"
+    whole = engine.clocks[0].seconds()
+    for begin in ("clear_board", "boardsize 7 6", "boardsize 6 5"):
+        engine.answer("time_left b 1 0")
+        engine.answer("time_left w 2 3")
+        assert [clock.seconds() < whole / 2 for clock in engine.clocks] == [True, True]
+        assert engine.answer(begin) == "=\n\n"
+        assert [clock.seconds() for clock in engine.clocks] == [whole, whole], begin
+        assert engine.answer("kata-get-param maxVisits") == "= 33\n\n", begin
+    engine.answer("time_settings 0 1 0")  # no limit any more
+    engine.answer("time_left b 1 0")
+    assert engine.answer("clear_board") == "=\n\n" and engine.clocks == [None, None]

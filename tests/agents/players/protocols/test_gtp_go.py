@@ -123,6 +123,28 @@ def test_play_goes_on_after_two_passes_that_players_do_not_agree_on(engine):
     assert engine.answer("genmove w").startswith("= ") and engine.answer("stop") == "=\n\n"
 
 
+def test_two_passes_hold_until_a_move_is_played(engine):
+    play(engine, "b C3 w pass b pass")
+    states, shown = engine.states, []
+    engine.emit = shown.append
+    for line in (
+        *("play w Z9", "play w C3", "play w resign", "reg_genmove w", "kata-search_analyze w"),
+        *("kata-analyze w 100", "kata-search_analyze 100"),
+    ):
+        before = len(shown)
+        answer = engine.answer(line)
+        assert answer.startswith("?") == line.startswith("play") and len(engine.states) == 4
+        if not line.startswith(("play", "reg")):
+            assert len(shown) > before and "info move" in shown[-1]
+        assert engine.states == states and engine.state.is_terminal, line
+    # An analysis without a colour is of the side that a move would be asked of.
+    engine.answer("kata-analyze rootInfo true")
+    assert shown[-1].rstrip().endswith("currentPlayer W")
+    assert engine.answer("final_score") == "= B+74\n\n"
+    assert engine.answer("genmove w").startswith("= ") and len(engine.states) == 5
+    assert len(engine.moves) == 2
+
+
 def test_files_are_loaded_from_the_one_folder_that_was_allowed(tmp_path):
     game = playout.game("go(size=9,komi=7)")
     (tmp_path / "a.sgf").write_text("(;GM[1]FF[4]SZ[9]KM[5.5];B[ee];W[cc];B[gg])")

@@ -80,6 +80,7 @@ def test_rule_sets_that_count_area_are_taken_by_their_names(engine, name, ko, su
         ("set_position b C3 w", "colours and vertices"),
         ("set_position b C3 w C3", "no stone at C3"),
         ("set_position b pass", "no stone at pass"),
+        ("set_position b A1 w A2 w B1", "not a position"),
         ("kata-raw-nn 0", "has no network"),
         ("kata-analyze avoid b C3", "needs a colour, vertices and a depth"),
         ("kata-analyze allow green C3 1", "needs a colour"),
@@ -154,6 +155,16 @@ def test_a_server_names_its_clock(engine):
     assert clock.main == pytest.approx(310, abs=1)
     assert engine.answer("kata-time_settings canadian 60 30 10") == "=\n\n"
     assert engine.answer("kata-time_settings none") == "=\n\n" and engine.clocks == [None, None]
+
+
+def test_a_move_that_is_played_takes_its_time_off_the_clock(engine):
+    engine.answer("time_settings 10 0 0")
+    for command in ("reg_genmove b", "kata-search b", "kata-search_analyze b 100"):
+        assert not engine.answer(command).startswith("?") and engine.clocks[0].main == 10
+    talk(engine, "kata-genmove_analyze b 100", "lz-genmove_analyze w 100")
+    assert engine.clocks[0].main < 10 and engine.clocks[1].main < 10
+    left = engine.clocks[0].main
+    assert engine.answer("genmove b").startswith("= ") and engine.clocks[0].main < left
 
 
 def test_a_position_is_set_shown_as_sgf_and_kept_when_komi_changes(engine):

@@ -99,6 +99,23 @@ def test_limits_are_kept(four, monkeypatch):
     assert talk(engine, "go searchmoves 7 nodes 50")[-1] == "bestmove 7"
 
 
+def test_a_search_of_some_moves_speaks_of_these_alone(four):
+    chess = playout.game("chess")
+    mate = "position startpos moves f2f3 e7e5 g2g4"
+    for spec in ("uct:200", "random", "greedy"):
+        engine = UciEngine(make_player(spec, chess), chess)
+        talk(engine, mate, "setoption name MultiPV value 9")
+        for words in ("a7a6", "a7a6 b8c6 nodes 300", "a7a6 nodes 1 "):
+            *infos, best = talk(engine, f"go searchmoves {words}")
+            shown = [line.split(" pv ")[1].split()[0] for line in infos]
+            assert shown and set(shown) <= {"a7a6", "b8c6"} and best == f"bestmove {shown[0]}"
+            assert not any(" mate 1 " in line for line in infos)
+    # X wins by 1, and whoever may not play that must block at 2: 7 loses, though it is named first.
+    engine = UciEngine(make_player("uct:200", four), four)
+    said = talk(engine, "position startpos moves 1 2 1 2 1 2", "go nodes 1 searchmoves 7 7 2 7")
+    assert said[-1] == "bestmove 2" and len(said) == 2 and " pv 2" in said[0]
+
+
 def test_an_endless_search_ends_at_stop_and_answers_while_it_runs(four):
     out = io.StringIO()
     engine = UciEngine(make_player("uct:100", four), four)
@@ -265,6 +282,23 @@ def test_memory_bounds_the_tree_and_can_be_cleared(four):
     assert searching._search is not None
     talk(engine, "setoption name Clear Hash")
     assert searching._search is None
+
+
+def test_games_of_a_session_differ_and_come_again_with_its_seed():
+    game = playout.game("gomoku(size=9)")
+
+    def seen(seed):
+        engine = UciEngine(make_player("uct:30", game, seed=seed), game)
+        begin = (
+            "isready",
+            "ucinewgame",
+            "setoption name Clear Hash",
+            "setoption name Hash value 9",
+        )
+        talk(engine, "setoption name UCI_AnalyseMode value true")
+        return [talk(engine, one, "go nodes 200")[-2].split(" pv ")[1] for one in begin]
+
+    assert len({*seen(1), *seen(2)}) == 8 and seen(1) == seen(1)
 
 
 def test_an_analysis_looks_at_all_moves_evenly_within_the_same_limits(four):
