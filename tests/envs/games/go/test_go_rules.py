@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import playout
 import pytest
 from go_reference import Reference
@@ -209,3 +210,15 @@ def test_parameters_that_cannot_be_played_are_named(params, message):
 def test_lines_that_are_no_game_are_refused(text):
     with pytest.raises(GameError):
         playout.game("go(size=2)").from_text(text)
+
+
+@pytest.mark.parametrize(
+    "game", ["go(size=5)", "go(size=9,ko=situational)", "go(size=4,suicide=1)"]
+)
+def test_symmetric_states_are_known_by_their_keys_without_their_games(game):
+    states = playout.game(game).batch(60)
+    states.random_plies(np.arange(60), 7)
+    for state in states:
+        keys = [state.symmetry_key(k) for k in range(8)]
+        assert keys == [state.symmetry(k).eval_key for k in range(8)]
+    assert len({state.symmetry_key(3) for state in states}) > 50
