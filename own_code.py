@@ -1,19 +1,22 @@
 """Code of the person's own that is named as "module" or "module:Name": found, imported, trusted.
 
 What a person types (a name on the command line, `--trust MODULE`, an argument in Python) is their
-word, and `trust_modules` keeps it for this process. A name that comes out of a file is imported
-only if it belongs to a known package, has been imported already, or is covered by that word (or by
-the environment variable PLAYOUT_TRUST). Modules are looked for in the current folder as well.
-Leaves out what is done with the object.
+word, and `trust_modules` keeps it for this process. What a file names is used only if that word (or
+the environment variable PLAYOUT_TRUST) covers its module, or the person's program has imported it,
+and if it was written there: not what is merely imported there, nor what every program has, such as
+os. Leaves out what is done with the object.
 """
 
+import functools
 import glob
 import importlib
 import os
+import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
+from inspect import ismodule
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +24,18 @@ from playout.errors import ConfigError
 
 # Packages whose environments may be made because a run names them.
 _KNOWN_PACKAGES = ("gymnasium", "pettingzoo", "playout", "ale_py")
-_trusted: set[str] = set()
+# Classes of environments, which take plain settings as those of registered ids do; and the names of
+# functions that make them where PettingZoo keeps one in a module of its own.
+_ENVIRONMENTS = frozenset(
+    {
+        ("gymnasium.core", "Env"),
+        ("gymnasium.vector.vector_env", "VectorEnv"),
+        ("pettingzoo.utils.env", "AECEnv"),
+        ("pettingzoo.utils.env", "ParallelEnv"),
+    }
+)
+_MAKERS = frozenset({"env", "raw_env", "parallel_env"})
+_trusted: set[str] = set()  # "module", and "module:Name" where a person has said that much
 _importing = 0  # modules whose import is under way
 
 
@@ -120,22 +134,37 @@ def load_object(name: str, what: str) -> Any:
     """The object called "module:Name"; importing runs that module's code.
 
     Args:
-        name: Module and attribute.
+        name: Module and attribute, which may have dots but leads into no module outside.
         what: What it is to be, for the error.
     """
     module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ConfigError(f"cannot find {what} {name!r}: write module:Name")
     try:
         found: Any = import_module(module)
         for part in attribute.split("."):
+            if part.startswith("__"):  # what Python keeps there, loaders and globals among it
+                raise AttributeError(f"{part} is nobody's own")
             found = getattr(found, part)
+            if ismodule(found) and not f"{found.__name__}.".startswith(f"{module}."):
+                raise AttributeError(f"{part} is the module {found.__name__}, imported there")
         return found
     except (ImportError, AttributeError, ConfigError) as error:
         raise ConfigError(f"cannot find {what} {name!r}: {error}") from error
 
 
 def trust_modules(*names: str) -> None:
-    """Takes the person's word for modules, "module" or "module:Name": they may be imported."""
-    _trusted.update(name.partition(":")[0] for name in names)
+    """Takes the person's word for modules, "module" or "module:Name": they may be imported.
+
+    What was written in a module may then be used, and of what it has imported the names given here.
+    """
+    plain = [name.partition("(")[0].strip() for name in names]
+    _trusted.update(*((name, name.partition(":")[0]) for name in plain))
+
+
+def trust_given(name: str) -> None:
+    """Takes what a person has handed over in Python for their word about its name, and no more."""
+    _trusted.add(name.partition("(")[0].strip())
 
 
 def is_known(module: str) -> bool:
@@ -143,24 +172,76 @@ def is_known(module: str) -> bool:
     return module.partition(".")[0] in _KNOWN_PACKAGES
 
 
-def trust(name: str, where: object) -> None:
-    """Refuse to import code named by a file, unless the person has imported or allowed it.
+def trust(name: str, where: object, what: str = "the code") -> None:
+    """Refuse code named by a file, unless it is the person's own or they have allowed it.
 
     Args:
-        name: "module:something".
+        name: "module:Name", perhaps with parameters in brackets.
         where: The file or folder that names it.
+        what: What it is to be, for an error.
 
     Raises:
-        ConfigError: nobody has said that the module may be imported.
+        ConfigError: Nobody has said that the module may be imported, it is not there, or it was
+            only imported there.
     """
+    name = name.partition("(")[0].strip()
+    if name in _words():
+        return
     module = name.partition(":")[0]
-    allowed = {*_trusted, *os.environ.get("PLAYOUT_TRUST", "").split(",")}
-    imported = module in sys.modules or module == main_name()
-    if not is_known(module) and not imported and module not in allowed:
+    trust_module(module, where, name)
+    written = _written_in(load_object(name, what))
+    if written is None or not _belongs(written, module):
         raise ConfigError(
-            f"{where} names code to import ({name}); if you trust it, add --trust {module} "
-            f'(in Python trust="{module}")'
+            f"{where} names {name}, which {module} has only imported"
+            f"{f' from {written}' if written else ''}; if you trust it, add --trust {name} "
+            f'(in Python trust="{name}")'
         )
+
+
+def trust_module(module: str, where: object, name: str = "") -> None:
+    """As `trust`, where a module is imported and only what it offers by a fixed name is used."""
+    if module not in _words() and not _is_persons(module):
+        raise ConfigError(
+            f"{where} names code to import ({name or module}); if you trust it, add --trust "
+            f'{module} (in Python trust="{module}")'
+        )
+
+
+def _words() -> set[str]:
+    """The names and modules for which there is a person's word."""
+    said = [name.strip() for name in os.environ.get("PLAYOUT_TRUST", "").split(",")]
+    return {*_trusted, *said, *(name.partition(":")[0] for name in said)} - {""}
+
+
+def _is_persons(module: str) -> bool:
+    """Whether the person's program has imported it; what is installed, any program may have."""
+    found = sys.modules.get("__main__" if module == main_name() else module)
+    path = getattr(found, "__file__", None)
+    if path is None or is_known(module):
+        return False
+    path = os.path.realpath(path)
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    libraries = [os.path.realpath(sysconfig.get_path(name)) for name in names]
+    installed = {"site-packages", "dist-packages"} & {*path.split(os.sep)}
+    return not installed and not any(path.startswith(f"{one}{os.sep}") for one in libraries)
+
+
+def _written_in(found: Any) -> str | None:
+    """The module of a class or function, or of an object's class; "" for what nobody can call."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    if not callable(found):
+        return ""
+    module = getattr(found, "__module__", None)
+    return module if isinstance(module, str) else None
+
+
+def _belongs(written: str, module: str) -> bool:
+    """Whether code of the module `written` may be called because a file names it in `module`."""
+    if not written or f"{written}.".startswith(f"{module}."):
+        return True
+    same = written.partition(".")[0] == module.partition(".")[0]
+    return (same and not is_known(module)) or written in _words() or _is_persons(written)
 
 
 def module_of_environment(env: str) -> str | None:
@@ -172,14 +253,36 @@ def module_of_environment(env: str) -> str | None:
     kind, _, name = env.partition(":")
     if kind not in ("aec", "parallel"):
         return kind if name else None
-    return None if "/" in name else name.partition(":")[0]
+    return name.partition(":")[0] if ":" in name or "/" not in name else None
 
 
 def trust_environment(env: str, where: object) -> None:
-    """As `trust`, for an environment's name in a file."""
+    """As `trust`, for an environment's name in a file.
+
+    Ids of a registry may be those of a module that any program has imported, and so may classes of
+    environments.
+    """
     module = module_of_environment(env)
-    if module is not None:
-        trust(module, where)
+    if module is None:
+        return
+    imported = is_known(module) or module in sys.modules
+    name = env.partition("(")[0].strip()
+    for kind in ("aec:", "parallel:"):
+        name = name.removeprefix(kind)
+    if ":" not in name:  # what such a module makes, it makes by a name of PettingZoo's
+        if not is_known(module):
+            trust_module(module, where)
+    elif name == env and re.search(r"-v\d+$", env):
+        if not imported:
+            trust_module(env.rpartition(":")[0], where, env)
+    elif not (imported and _makes_environments(load_object(name, "environment"), module)):
+        trust(name, where, "environment")
+
+
+def _makes_environments(found: Any, module: str) -> bool:
+    if isinstance(found, type):
+        return any((base.__module__, base.__name__) in _ENVIRONMENTS for base in found.__mro__)
+    return is_known(module) and getattr(found, "__name__", "") in _MAKERS
 
 
 # Settings that may name code of one's own.

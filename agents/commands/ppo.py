@@ -20,7 +20,7 @@ from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
 from playout.errors import ConfigError
-from playout.own_code import trust_modules
+from playout.own_code import trust, trust_given, trust_modules
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 if TYPE_CHECKING:
@@ -169,7 +169,10 @@ def _source(given: "EnvSource", options: "dict[str, Any] | None") -> "Source":
 
     if isinstance(given, str):
         trust_modules(given.removeprefix("aec:").removeprefix("parallel:"))
-    return find_source(given, dict(options or {}))
+    source = find_source(given, dict(options or {}))
+    if source.named and ":" in source.text:
+        trust_given(source.text)
+    return source
 
 
 def _resumed_source(command: Command, given: "EnvSource") -> "Source":
@@ -203,10 +206,14 @@ def _train(
     if command.resume is not None:
         _check_unchanged(command, command.resume)
         source = _resumed_source(command, given)
+        if ":" in command.network.network:
+            trust(command.network.network, command.resume)
     else:
         # Not of earlier runs: over vectors, they may have any name in their settings.
         if ":" not in command.network.network:
             check_network(command.network.network)
+        else:
+            trust_modules(command.network.network)  # typed here
         source = _source(given, command.collect.env_options)
     left = "nothing was learned yet" if command.resume is None else "the run is as it was"
     with stop_at_once(left):

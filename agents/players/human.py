@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from playout.agents.players.player import Actions, Player
+from playout.agents.players.protocols.moves import read_move
 from playout.envs.core.game import State, StateBatch, possible_moves
 from playout.errors import IllegalActionError
 
@@ -51,7 +52,6 @@ class HumanPlayer(Player):
         return np.array([self._move(state) for state in states], np.int32)
 
     def _move(self, state: State) -> int:
-        legal = state.legal_actions
         shown = possible_moves(state)
         while True:
             try:
@@ -69,12 +69,20 @@ class HumanPlayer(Player):
                 self._show(f"Type a move: {shown}. Or: hint, undo, quit.")
             elif line:
                 try:
-                    action = state.read_action(line)
+                    return read_move(state, line)
                 except IllegalActionError:
                     self._show(
-                        f"{line[:40]!r} is not a move; type one of {shown}, or hint, undo, quit."
+                        f"{line[:40]} cannot be played now; possible are {shown}."
+                        if _is_move(state, line)
+                        else f"{line[:40]!r} is not a move; type one of {shown}, or hint, undo, "
+                        "quit."
                     )
-                    continue
-                if action in legal:
-                    return action
-                self._show(f"{line[:40]} cannot be played now; possible are {shown}.")
+
+
+def _is_move(state: State, line: str) -> bool:
+    """Whether the words name an action that could be played elsewhere."""
+    try:
+        state.read_action(line)
+    except IllegalActionError:
+        return False
+    return True

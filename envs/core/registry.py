@@ -16,7 +16,7 @@ from playout.envs import game_text as form
 from playout.envs.catalogue import GAMES
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError, GameError, PlayoutError
-from playout.own_code import load_object, trust, trust_modules
+from playout.own_code import load_object, trust, trust_given, trust_modules
 
 Factory = Callable[..., Any]
 _registered: dict[str, Factory] = {}
@@ -51,6 +51,8 @@ def register_game(name: str, factory: Factory) -> None:
     if not callable(factory):
         raise TypeError(f"the factory of {name!r} must be callable, got {type(factory).__name__}")
     _registered[name] = factory
+    if (origin := form.import_name(factory)) is not None:
+        trust_given(origin)
 
 
 def unregister_game(name: str) -> None:
@@ -86,10 +88,13 @@ def game(game: object, **params: Any) -> NativeGame:
 
 
 def given_game(game: object, **params: Any) -> NativeGame:
-    """As `game`, for what a person has typed: their word that a module named there is trusted."""
+    """As `game`, for what a person types or hands over: their word that its module is trusted."""
     if isinstance(game, str) and ":" in game:
         trust_modules(form.read(game)[0])
-    return _game(game, **params)
+    made = _game(game, **params)
+    if made.origin is not None and ":" in made.origin:
+        trust_given(made.origin)
+    return made
 
 
 _game = game  # `given_game` has an argument of that name
@@ -145,10 +150,11 @@ def _by_name(name: str, params: dict[str, Any]) -> NativeGame:
 
 def _own_game(name: str, params: dict[str, Any]) -> NativeGame:
     """The game that "module:Name" makes or is."""
-    trust(name, "the game's name")
+    trust(name, "the game's name", "game")
     found = load_object(name, "game")
-    if ismodule(found):  # a compiled game's module
-        found = getattr(found, "make", found)
+    if ismodule(found) and hasattr(found, "make"):  # a compiled game's module
+        trust(f"{name}.make", "the game's name", "game")
+        found = found.make
     if isclass(found) or (callable(found) and not _follows(found)):
         return _make(name, found, params, origin=name)
     if params:

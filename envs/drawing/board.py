@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from playout.envs.catalogue import GAMES, load
 from playout.envs.core.game import State
+from playout.envs.core.registry import built_in
 from playout.envs.drawing import paint
 from playout.envs.drawing.canvas import Color
 from playout.envs.drawing.description import Board, Piece, Shape
@@ -68,7 +69,7 @@ def svg(state: State) -> str:
 
 def _drawn(state: State) -> Any:
     """What the game's drawing function gives: a `Board`, or a picture."""
-    entry = GAMES.get(state.game.name)
+    entry = GAMES.get(state.game.name) if built_in(state.game) else None
     if entry is None or entry.drawing is None:
         return any_board(state)
     return load(entry.drawing)(state)

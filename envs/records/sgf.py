@@ -265,18 +265,19 @@ class _Reader:
         if not self.moves:
             self._begin(mover, node)
         word = " ".join(value.split())
+        passes = self.name == "go" and (word == "" or (word == "tt" and self.size <= 19))
         if word.lower() in ("resign", "forfeit"):  # as HexGui and others write it
             self.resigned = mover
             return
         if self.resigned is not None:
             raise DataError(f"{node.place}: a move after {'BW'[self.resigned]} has resigned")
         if self.state.is_terminal and self.moves[-2:] == ["pass", "pass"]:
+            if passes:
+                return  # by some rules White has to pass last
             self._play_on()
         if self.state.to_play == 1 - mover and self.name in ("go", "othello"):
             self._play("pass", node)  # files leave out passes
         if self.letters:
-            passes = word == "" or (word == "tt" and self.size <= 19)
-            passes = passes and self.name == "go"
             word = "pass" if passes else self.state.action_text(self._point(word, node))
         elif word == "" and self.name == "othello":
             word = "pass"

@@ -72,15 +72,16 @@ def open_environment(command: PolicyOptions) -> EnvironmentFactory | None:
         return None
     from playout.own_code import trust_modules
     from playout.rlhf.environments.load import (
+        KINDS,
         code_of,
         load_environment,
         read_options,
         trust_language_environment,
     )
 
-    module = code_of(name)
-    if command.resume is None and module is not None:
-        trust_modules(module)  # whoever names it means it
+    if command.resume is None and (module := code_of(name)) is not None:
+        kind, _, rest = name.partition(":")
+        trust_modules(module, rest if kind in KINDS else name)  # whoever names it means it
     trust_language_environment(name, command.resume)
     return load_environment(name, read_options(getattr(command, "env_options", "")))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from playout.envs.game_text import read
 from playout.errors import ConfigError
-from playout.own_code import fault_of, load_object, trust
+from playout.own_code import fault_of, load_object, trust, trust_module
 from playout.rlhf.environments.environment import Environment, EnvironmentFactory, Split, Task
 
 __all__ = [
@@ -163,14 +163,18 @@ def code_of(name: str) -> str | None:
     kind, _, rest = name.partition(":")
     if kind not in KINDS:
         return kind if rest else None
-    head = rest.partition("(")[0]
     if kind == "verifiers":  # names a module even without a colon
-        return head.rpartition("/")[2].partition("@")[0].replace("-", "_") or None
+        return rest.rpartition("/")[2].partition("@")[0].replace("-", "_") or None
+    head = rest.partition("(")[0] if kind == "game" else rest
     return head.partition(":")[0] if ":" in head else None
 
 
 def trust_language_environment(name: str, where: object) -> None:
     """Refuses code that only a run names, unless its module is trusted (own_code.py)."""
-    module = code_of(name)
-    if module is not None:
-        trust(module, where)
+    module, kind = code_of(name), name.partition(":")[0]
+    if module is None:
+        return
+    if kind == "verifiers":
+        trust_module(module, where, name)
+    else:
+        trust(name.partition(":")[2] if kind in KINDS else name, where, "the environment")

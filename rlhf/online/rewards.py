@@ -320,7 +320,7 @@ def trust_reward(name: str, where: object) -> None:
     """Refuses a function that only a run names, unless its module is trusted (own_code.py)."""
     for part in reward_names(name):
         if is_function(part):
-            trust(part, where)
+            trust(part, where, "the reward")
 
 
 def _function(name: str) -> RewardFunction:

@@ -76,6 +76,45 @@ def test_any_other_game_is_drawn_by_its_planes():
     assert tuple(picture[4 * 64 + 32, 3 * 64 + 32]) == STONES[1]
 
 
+class Namesake:
+    """Four cells are filled in turn."""
+
+    num_players, num_actions, max_plies, obs_shape = 2, 4, 4, (1, 2, 2)
+
+    def __init__(self, name):
+        self.name = name
+
+    def initial_state(self):
+        return ()
+
+    def to_play(self, state):
+        return -1 if len(state) == 4 else len(state) % 2
+
+    def legal_actions(self, state):
+        return [cell for cell in range(4) if cell not in state]
+
+    def apply(self, state, action):
+        return (*state, action)
+
+    def returns(self, state):
+        return [0.0, 0.0]
+
+    def observe(self, state, player):
+        return np.array([[[cell in state for cell in row] for row in ((0, 1), (2, 3))]])
+
+    def encode(self, state):
+        return bytes(state).ljust(4, b"\xff")
+
+    def decode(self, data):
+        return tuple(cell for cell in data if cell < 4)
+
+
+@pytest.mark.parametrize("name", ["go", "chess", "backgammon", "connect_four"])
+def test_a_game_of_ones_own_is_not_drawn_as_the_one_of_that_name(name):
+    state = playout.game(Namesake(name)).initial_state().apply(3)
+    assert np.array_equal(render_state(state, "rgb_array"), pixels(any_board(state)))
+
+
 def test_environments_render_each_board_as_asked():
     envs = GameVectorEnv("tic_tac_toe", 2, render_mode="ansi")
     envs.reset(seed=0)

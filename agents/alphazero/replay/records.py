@@ -57,12 +57,20 @@ class Recorded:
 
 
 def result_of(record: GameRecord, last: State) -> Float32 | None:
-    """The returns [P] of a recorded game: by its end, or as players agreed; None: not known."""
+    """The returns [P] of a recorded game: as players agreed, or by its end; None: not known.
+
+    Players agree about stones that are dead, and leave them on the board that would count them.
+    """
+    told = _told(record.info, last.game.num_players)
+    if told is not None:
+        return told
     if record.result is not None:
         return np.array(record.result, np.float32)
-    if last.is_terminal:
-        return np.asarray(last.returns, np.float32)
-    told, players = record.info, last.game.num_players
+    return np.asarray(last.returns, np.float32) if last.is_terminal else None
+
+
+def _told(told: Mapping[str, Any], players: int) -> Float32 | None:
+    """The result that a file tells beside the moves, if it does."""
     given = told.get("returns")
     if isinstance(given, list) and len(given) == players:
         return np.array(given, np.float32)

@@ -97,7 +97,7 @@ class OwnNetwork(nn.Module):
             sizes = dict(config.sizes)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the description of a network: {error}") from None
-        trust(network, where)
+        trust(network, where, "the network")
         return cls(_made(network, _needed(config, _factory(network)), sizes), config)
 
     @property
@@ -230,7 +230,7 @@ def own_network(
     """
     name, bracket, rest = text.partition("(")
     given = _keywords(text, bracket + rest)
-    trust(name, f"the configuration's network = {text!r}")
+    trust(name, f"the configuration's network = {text!r}", "the network")
     factory = _factory(name)
     channels, blocks, _ = parse_size(size)
     sizes = {**_accepted(factory, {"channels": channels, "blocks": blocks}), **given}

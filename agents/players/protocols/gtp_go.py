@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playout.agents.players.protocols.moves import pass_action, read_move
-from playout.envs.core.game import State
+from playout.envs.core.game import NativeGame, State
+from playout.envs.core.registry import built_in
 from playout.envs.core.registry import game as find_game
 from playout.errors import GameError, IllegalActionError, PlayoutError
 
@@ -76,10 +77,15 @@ def final_status_list(state: State, words: list[str]) -> str:
     return "\n".join(" ".join(group) for group in groups(state))
 
 
+def is_go(game: NativeGame) -> bool:
+    """Whether it is playout's Go, and not a game that is called like it."""
+    return game.name == "go" and built_in(game)
+
+
 def groups(state: State) -> list[list[str]]:
     """The vertices of each group of connected stones, by the first two planes of Go."""
     game = state.game
-    if game.name != "go":
+    if not is_go(game):
         raise GameError(f"{game.name} knows no groups of stones")
     _, height, width = game.obs_shape
     planes = state.observe(0)
@@ -217,7 +223,7 @@ def _allowed_file(folder: Path, name: str) -> Path:
 
 
 def _must_be_go(engine: GtpEngine) -> None:
-    if engine.game.name != "go":
+    if not is_go(engine.game):
         raise GameError(f"{engine.game.name} has no handicap stones")
     if len(engine.states) > 1:
         raise GameError("board not empty")

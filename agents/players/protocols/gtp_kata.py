@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from playout.agents.players.player import RunPlayer
 from playout.agents.players.protocols import gtp_time
+from playout.agents.players.protocols.gtp_go import is_go
 from playout.agents.players.protocols.moves import read_move
 from playout.envs.core.game import State, StateBatch
 from playout.envs.records.json_lines import GameRecord
@@ -61,7 +62,7 @@ def commands(engine: GtpEngine) -> dict[str, Callable[[list[str]], str]]:
         "kgs-time_settings": lambda words: gtp_time.by_kind(engine, words),
         "printsgf": lambda words: _print_sgf(engine, words),
     }
-    if engine.game.name == "go":
+    if is_go(engine.game):
         found |= {
             "kata-get-rules": lambda words: json.dumps(rules_of(engine), separators=(",", ":")),
             "kata-raw-nn": lambda words: _raw_network(engine, words),

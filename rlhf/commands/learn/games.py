@@ -36,6 +36,7 @@ class Command(TrainingOptions):
 def main(command: Command) -> int:
     """Run the recipe."""
     from playout.agents.runs import ranks
+    from playout.envs.core.registry import game as stored_game
     from playout.envs.core.registry import given_game
     from playout.errors import ConfigError
     from playout.rlhf.environments.load import GOAL_TOLD
@@ -50,8 +51,9 @@ def main(command: Command) -> int:
         raise ConfigError(f"--minutes must not be negative, not {command.minutes:g}")
     if command.minutes and (command.base or "pretrain" in command.skip):
         raise ConfigError("--minutes asks how fast pretraining went; leave out --base and --skip")
+    find = given_game if command.resume is None else stored_game  # a run's name is no word for it
     command = same_again(command)
-    game = given_game(command.game)
+    game = find(command.game)
     check_recipe(game, base=command.base, opponent=command.opponent, skip=command.skip)
     shown = shown_options(game, rules=command.rules, base=command.base)
     derived = {"env": f"game:{game}", "env_options": shown, GOAL_TOLD: True}

@@ -301,7 +301,8 @@ def _own_opponent(name: str, where: str) -> Opponent:
         raise ConfigError(
             f"{where}: opponent must be random, self or module:function, not {name!r}"
         )
-    trust(name, where)  # options come out of a run's settings too, where nobody has named it
+    # Options come out of a run's settings too, where nobody has named it.
+    trust(name, where, "the opponent")
     found = load_object(name, "the opponent")
     if not callable(found):
         raise ConfigError(f"{where}: the opponent {name!r} is not a function")

@@ -238,7 +238,7 @@ def _make_taskset(name: str, where: str, options: Mapping[str, Any]) -> Environm
     size = taken.at_least("size", 10_000, 2)
     test_size = taken.at_least("test_size", 100, 1)
     try:
-        config = resolve_env_config({"taskset": {"id": name, **taken.left}})
+        config = resolve_env_config({"taskset": {**taken.left, "id": name}})
         inner: Any = load_environment(config)
         tasks = dict(enumerate(itertools.islice(iter(inner.taskset), size)))
     except Exception as error:

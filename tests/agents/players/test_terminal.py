@@ -39,6 +39,18 @@ def test_words_that_are_no_moves_are_explained(monkeypatch, capsys):
     assert text.rstrip().endswith("Bye.")
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("othello", "D3"), ("hex", "A1"), ("gomoku", "H8"), ("chess", "E2E4"), ("go", "Pass")],
+)
+def test_moves_may_be_typed_in_any_case(name, typed):
+    state = playout.game(name).initial_state()
+    shown = []
+    player = HumanPlayer(ask=lambda text: typed if not shown else "quit", show=shown.append)
+    (action,) = player.act(StateBatch.from_states([state]))
+    assert state.action_text(int(action)).lower() == typed.lower() and not shown
+
+
 def test_full_columns_are_refused():
     shown, answers = [], iter(["4", "1"])
     person = HumanPlayer(ask=lambda text: next(answers), show=shown.append)

@@ -276,6 +276,42 @@ def test_code_named_by_a_run_is_not_imported_unless_trusted(tmp_path, monkeypatc
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"env": "os:system"}, {"command": "touch ran"}),
+        ({"env": "parallel:os:system"}, {"command": "touch ran"}),
+        ({"env": "os:system(command='touch ran')"}, {}),
+        ({"env": "subprocess:Popen"}, {"args": ["touch", "ran"]}),
+        ({"env": "aec:playout.own_code:import_module"}, {"name": "ran_code"}),
+        ({"env": "gymnasium:make"}, {"id": "ran_code:X-v0"}),
+        ({"env": "aec:ran_code:x/y"}, {}),
+        ({"env": "helps:system"}, {"command": "touch ran"}),
+        ({"network": "ran_code:X"}, {}),
+        ({"network": "subprocess:Popen"}, {}),
+    ],
+)
+def test_a_run_calls_nothing_that_is_not_the_persons_own(
+    changes, options, tmp_path, monkeypatch, capsys
+):
+    run = playout.ppo("CartPole-v1", run=tmp_path / "r", total_timesteps=64, **SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    (tmp_path / "ran_code.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "helps.py").write_text("from os import system\n")
+    config = dict(run.config)
+    if "network" in changes:
+        changes = {"network": {**config["network"], **changes}}
+    config |= {**changes, "collect": {**config["collect"], "env_options": options}}
+    with run.lock():
+        run.change_config(**config)
+    for line in ("eval r", "play r --out x.gif", "ppo --resume r --total-timesteps 128"):
+        assert cli.main([*line.split(), "--trust", "helps"]) == 2
+        assert capsys.readouterr().err.count("error: ") == 1
+        time.sleep(0.02)  # for a program that was started
+        assert not (tmp_path / "ran").exists()
+
+
 def test_a_recurrent_player_remembers_between_calls_and_forgets_on_request(tmp_path):
     options = {**SMALL, "recurrent": "gru", "recurrent_size": 8}
     run = playout.ppo(Recall, run=tmp_path / "r", total_timesteps=64, **options)

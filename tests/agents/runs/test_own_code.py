@@ -4,7 +4,14 @@ import sys
 
 import pytest
 from playout.errors import ConfigError
-from playout.own_code import import_module, load_object, trust, trust_environment
+from playout.own_code import (
+    import_module,
+    load_object,
+    trust,
+    trust_environment,
+    trust_given,
+    trust_modules,
+)
 
 
 @pytest.fixture
@@ -40,18 +47,81 @@ def test_a_name_that_is_not_there_says_what_was_looked_for():
         load_object("json:Nope", "network")
 
 
-def test_code_named_by_a_file_is_trusted_only_if_known_imported_or_allowed(monkeypatch):
-    trust("gymnasium:X", "a run")
-    trust("json:X", "a run")
-    with pytest.raises(ConfigError, match="--trust never_seen"):
-        trust("never_seen:X", "a run")
-    monkeypatch.setenv("PLAYOUT_TRUST", "other,never_seen")
-    trust("never_seen:X", "a run")
+def test_code_named_by_a_file_is_used_only_if_it_is_the_persons_or_allowed(folder, monkeypatch):
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    for name in ("never_seen:X", "json:loads", "os:system", "builtins:exec", "gymnasium:make",
+                 "numpy:load", "playout.own_code:load_object"):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"--trust {name.partition(':')[0]}"):
+            trust(name, "a run")
+    trust(f"{__name__}:folder", "a run")  # a program imports its own modules itself
+    (folder / "seen_now.py").write_text("class X: pass\n")
+    monkeypatch.setenv("PLAYOUT_TRUST", "other,seen_now")
+    trust("seen_now:X", "a run")
 
 
-def test_an_environment_needs_trust_only_where_its_name_imports_a_module():
-    for env in ("CartPole-v1", "ALE/Pong-v5", "aec:classic/go-v5", "parallel:pettingzoo.mpe.x"):
+OWN = """
+import functools, os, subprocess
+from os import system
+from subprocess import Popen
+
+class Thing: pass
+class Process(Popen): pass
+def make(): pass
+small, run = functools.partial(Thing), functools.partial(system, "true")
+ready, calls = Thing(), Thing().__str__
+"""
+
+
+def test_the_word_for_a_module_covers_what_was_written_there(folder, monkeypatch):
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    (folder / "hers.py").write_text(OWN)
+    trust_modules("hers")
+    for name in ("Thing", "Process", "make", "small", "ready"):
+        trust(f"hers:{name}", "a run")
+    for name in (
+        "system",
+        "Popen",
+        "run",
+        "calls",
+        "os.system",
+        "subprocess.Popen",
+        "make.__globals__.get",
+        "__loader__.set_data",
+        "Thing.__subclasses__",
+    ):
+        with pytest.raises(ConfigError, match=r"only imported|imported there|nobody's own"):
+            trust(f"hers:{name}", "a run")
+    trust_modules("hers:Popen")  # a name that a person gives whole is their word for that, too
+    trust("hers:Popen", "a run")
+    trust_given("shutil:rmtree(path=x)")  # what is handed over in Python says nothing of the rest
+    trust("shutil:rmtree", "a run")
+    with pytest.raises(ConfigError, match="--trust shutil"):
+        trust("shutil:move", "a run")
+
+
+def test_an_environment_needs_trust_where_its_name_imports_a_module_or_calls_something():
+    for env in (
+        "CartPole-v1",
+        "ALE/Pong-v5",
+        "aec:classic/go-v5",
+        "parallel:pettingzoo.mpe.x",
+        "gymnasium:CartPole-v1",
+        "gymnasium.envs.classic_control.cartpole:CartPoleEnv(sutton_barto_reward=true)",
+        "parallel:playout.envs.farama.pursuit:parallel_env",
+    ):
         trust_environment(env, "a run")
-    for env in ("never_seen:Env-v0", "aec:never_seen.env", "parallel:never_seen.env"):
-        with pytest.raises(ConfigError, match="--trust never_seen"):
+    for env in (
+        "never_seen:Env-v0",
+        "aec:never_seen.env",
+        "parallel:never_seen.env",
+        "aec:never_seen:x/y",
+        "os:system",
+        "parallel:os:system",
+        "aec:subprocess:run",
+        "aec:shutil",
+        "gymnasium:make",
+        "aec:playout.own_code:load_object",
+        "playout.agents.players.external.process:EngineProcess(argv=(1,))",
+    ):
+        with pytest.raises(ConfigError, match=r"add --trust [a-z_.]+ \(in"):
             trust_environment(env, "a run")

@@ -3,11 +3,15 @@
 import json
 import os
 import random
+import sys
+import time
+from pathlib import Path
 
 import playout
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playout.cli import main
 from playout.envs.records import json_lines as records
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import DataError, IllegalActionError, PlayoutError
@@ -214,3 +218,50 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
         records.append(tmp_path / "missing" / "games.jsonl", [random_record(1)])
     with pytest.raises(OSError):
         records.load(tmp_path / "missing.jsonl")
+
+
+EVIL = {
+    "os:system": {"command": "touch ran"},
+    "posix:system": {"command": "touch ran"},
+    "subprocess:Popen": {"args": ["touch", "ran"]},
+    "builtins:open": {"file": "ran", "mode": "w"},
+    "shutil:copyfile": {"src": "here", "dst": "ran"},
+    "gymnasium:make": {"id": "ran_code:X-v0"},
+    "playout.own_code:os.system": {"command": "touch ran"},
+    "playout.own_code:import_module": {"name": "ran_code"},
+    "playout.agents.players.external.process:EngineProcess": {"argv": ["/usr/bin/touch", "ran"]},
+    "playout.rlhf.environments.load:load_environment": {
+        "name": "os:system",
+        "options": {"command": "touch ran"},
+    },
+    "helps:os.system": {"command": "touch ran"},
+    "helps:system": {"command": "touch ran"},
+    "helps:Popen": {"args": ["touch", "ran"]},
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_record_runs_nothing_that_is_not_the_persons_own(name, tmp_path, monkeypatch, capsys):
+    """Whatever any program has imported, playout itself, and what a trusted module has imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    (tmp_path / "here").write_text("")
+    (tmp_path / "ran_code.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "helps.py").write_text(
+        "import os\nfrom os import system\nfrom subprocess import Popen\n"
+    )
+    record = {
+        "game": name,
+        "params": EVIL[name],
+        "players": ["a", "b"],
+        "moves": [],
+        "result": None,
+    }
+    Path("evil.jsonl").write_text(json.dumps(record) + "\n")
+    line = "analyse tic_tac_toe --evaluator rollout --moves-file evil.jsonl --trust helps"
+    assert main(line.split()) == 2
+    with pytest.raises(DataError):
+        records.load("evil.jsonl")
+    time.sleep(0.05)  # for a program that was started
+    assert not Path("ran").exists() and capsys.readouterr().err.count("error: ") == 1

@@ -1,7 +1,9 @@
 """Games of one's own by name: made from text, from objects, and the text that makes them again."""
 
 import sys
+import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import playout
@@ -175,6 +177,23 @@ def test_a_registered_game_is_known_by_its_factory(own):
     finally:
         unregister_game("take_stones")
         unregister_game("by_lambda")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "os:system(command='touch ran')",
+        "playout.own_code:os.system(command='touch ran')",
+        "own_take:playout.agents.players.external.process.EngineProcess(argv=(touch, ran))",
+    ],
+)
+def test_a_run_of_a_game_that_is_no_game_runs_nothing(own, text, tmp_path):
+    player = pytest.importorskip("playout.agents.alphazero.player")
+    trust_modules(own)
+    with pytest.raises(ConfigError):
+        player.learned_game(text, SimpleNamespace(path="runs/x"))
+    time.sleep(0.02)  # for a program that was started
+    assert not (tmp_path / "ran").exists()
 
 
 def test_built_in_games_keep_their_names():

@@ -111,6 +111,13 @@ def test_a_game_that_goes_on_after_two_passes_is_read_without_them():
     assert record.comments[2] == "no" and record.result is not None
 
 
+@pytest.mark.parametrize("third", ["B[]", "B[tt];W[]", "W[]"])
+def test_passes_after_the_two_that_end_a_game_change_nothing(third):
+    """By AGA's rules White passes last, so that three passes are usual."""
+    record = only(f"(;SZ[5]KM[0];B[dd];W[];B[];{third})")
+    assert record.moves == ("D2", "pass", "pass") and record.result == (1, -1)
+
+
 def test_resigning_and_swapping_in_hex_are_read():
     record = only("(;GM[11]SZ[3];B[a1];W[swap-pieces];B[b2];W[resign])")
     assert record.params == {"size": 3, "swap": 1} and len(record.moves) == 3

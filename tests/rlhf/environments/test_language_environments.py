@@ -87,6 +87,17 @@ def test_code_that_only_a_run_names_is_imported_on_a_word_alone(module):
     with pytest.raises(ConfigError, match=f"--trust {module}"):
         trust_language_environment(f"{module}:Guess", "runs/x")
     trust_language_environment("game:connect_four", "runs/x")
+    for name in (
+        "os:system",
+        "trl:os:system",
+        "trl:never_seen(:x",
+        "verifiers:os",
+        "verifiers:(never_seen",
+        "verifiers:playout.rlhf.environments.load",
+        "game:os:system(command=x)",
+    ):
+        with pytest.raises(ConfigError, match="add --trust"):
+            trust_language_environment(name, "runs/x")
     assert trust_words({"env": "game:hex", "reward": "a:f,b:g"}) == " --trust a --trust b"
 
 

@@ -76,6 +76,8 @@ def test_several_rewards_add_up_by_their_weights(tmp_path, monkeypatch):
         checked_rewards(load_reward("two_rewards:wrong"), INPUTS)
     with pytest.raises(ConfigError, match="--trust never_seen"):
         trust_reward("two_rewards:long,never_seen:right", "runs/x")
+    with pytest.raises(ConfigError, match="--trust os"):
+        trust_reward("os:system", "runs/x")
 
 
 def test_numbers_of_any_library_are_rewards_and_nothing_else_is():

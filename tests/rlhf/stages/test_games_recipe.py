@@ -160,6 +160,15 @@ def test_an_opponent_of_any_name_reaches_the_last_stage(tmp_path, monkeypatch, c
         assert read_options(made[0]._options("rlhf")["env_options"])["opponent"] == name
 
 
+def test_the_name_of_a_run_s_game_is_nobody_s_word_for_its_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("playout.own_code._trusted", set())
+    text = "os:system(command='touch ran')"
+    RunDir.create(tmp_path / "run", kind="rlhf.games", config={"game": text}, seed=1)
+    assert main(["rlhf", "games", "--resume", "run"]) == 2
+    assert "add --trust os" in capsys.readouterr().err and not (tmp_path / "ran").exists()
+
+
 def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
     file, plan = tmp_path / "rows.jsonl", tmp_path / "measured" / "plan.json"

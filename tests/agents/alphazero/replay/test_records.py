@@ -102,6 +102,10 @@ def test_games_of_other_kinds_teach_what_they_hold():
         ("(;GM[1]FF[4]SZ[5]RE[W+3.5];B[cc];W[bb])", [-1, 1]),
         ("(;GM[1]FF[4]SZ[5]RE[Draw];B[cc];W[bb])", [0, 0]),
         ("(;GM[1]FF[4]SZ[5];B[cc];W[bb])", None),
+        # Both passed, and agreed about which stones were dead; without that it is Black's board.
+        ("(;GM[1]FF[4]SZ[5]KM[7.5]RE[W+7.5];B[cc];W[];B[])", [-1, 1, -1]),
+        ("(;GM[1]FF[4]SZ[5]KM[7.5]RE[Void];B[cc];W[];B[])", [1, -1, 1]),
+        ("(;GM[1]FF[4]SZ[5]KM[7.5];B[cc];W[];B[])", [1, -1, 1]),
     ],
 )
 def test_results_by_agreement_count_and_games_without_one_are_left_out(tmp_path, text, values):

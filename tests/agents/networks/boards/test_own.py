@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 
 import numpy as np
 import playout
@@ -91,6 +92,25 @@ def test_code_that_only_a_file_names_is_not_imported(tmp_path, monkeypatch):
     assert "boards_of_a_stranger" not in sys.modules
     monkeypatch.setenv("PLAYOUT_TRUST", "boards_of_a_stranger")
     assert restore_network(described, "runs/x").config.network == name
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("os:system", {"command": "touch ran"}),
+        ("subprocess:Popen", {"args": ["touch", "ran"]}),
+        ("playout.own_code:os.system", {"command": "touch ran"}),
+    ],
+)
+def test_a_stored_network_calls_nothing_that_is_not_the_persons_own(
+    name, sizes, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    described = new_network(GAME, "tiny", network="own_boards:Mlp").config.to_dict()
+    with pytest.raises(ConfigError, match="add --trust"):
+        restore_network({**described, "network": name, "sizes": sizes}, "runs/x")
+    time.sleep(0.05)  # for a program that was started
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_insists_on_float32_answers_in_float32():
