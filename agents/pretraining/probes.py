@@ -24,8 +24,9 @@ from playout.agents.pretraining.data.dataset import (
     Rows,
     Split,
     labelled_rows,
+    some_rows,
 )
-from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trainer import EVALUATED, PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.devices import to_device
@@ -36,6 +37,9 @@ PROBES = ("linear", "neighbours", "finetune", "clusters")
 SHARES = (0.01, 0.1, 1.0)
 MAX_ROWS = 20_000
 """Training pictures that readers see at most; more change nothing but the time."""
+
+MAX_CLUSTERED = 5000
+"""Held-out pictures among which clusters are looked for."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NEIGHBOURS = 5
@@ -171,7 +175,8 @@ def probe(
     held = np.flatnonzero(test.labels >= 0)
     wanted, classes = test.labels[held], len(train.classes)
     if kind == "clusters":
-        held, wanted = held[:5000], wanted[:5000]
+        held = some_rows(held, MAX_CLUSTERED)
+        wanted = test.labels[held]
         both = {"trunk": features(trunk, test, held, dtype=dtype), "pixels": raw(test, held)}
         scored = {k: cluster_scores(x, wanted, classes, seed=seed) for k, x in both.items()}
         if picture is not None:
@@ -189,8 +194,7 @@ def probe(
         return {"probe": kind, "rows": found_rows}
     tested, rows = features(trunk, test, held, dtype=dtype), []
     for share, picked in zip(shares, chosen, strict=True):
-        if len(picked) > MAX_ROWS:
-            picked = np.sort(np.random.default_rng([seed, 45]).permutation(picked)[:MAX_ROWS])
+        picked = some_rows(picked, MAX_ROWS, seed=seed)
         seen, labels = features(trunk, train, picked, dtype=dtype), train.labels[picked]
         if kind == "linear":
             accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
@@ -227,4 +231,4 @@ def _finetune(
     finally:
         trainer.close()
     tested = int((data.test.labels >= 0).sum())
-    return _row(share, count, found["eval/accuracy"], min(tested, 2048))
+    return _row(share, count, found["eval/accuracy"], min(tested, EVALUATED))

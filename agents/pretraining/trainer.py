@@ -21,7 +21,14 @@ from playout.agents.optim.choice import Optimizer, make_optimizers
 from playout.agents.optim.flat import joined, sum_gradients, take_first, views
 from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import ALL, Dataset, Rows, Split, labelled_rows
+from playout.agents.pretraining.data.dataset import (
+    ALL,
+    Dataset,
+    Rows,
+    Split,
+    labelled_rows,
+    some_rows,
+)
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
@@ -36,7 +43,7 @@ from playout.errors import ConfigError, DataError, DivergedError
 from torch import Tensor, nn
 
 EVALUATED = 2048
-"""Held-out pictures an evaluation looks at."""
+"""Held-out pictures an evaluation looks at, at most."""
 
 
 def _check_held_out(data: Split) -> None:
@@ -272,9 +279,10 @@ class PretrainTrainer(Trainer):
         self._train(False)
         data, count = self.data.test, 0.0
         sums: dict[str, float] = {}
-        rows = np.arange(min(EVALUATED, len(data)))
+        rows = np.arange(len(data))
         if self.objective.needs_labels:
-            rows = np.flatnonzero(data.labels >= 0)[:EVALUATED]
+            rows = np.flatnonzero(data.labels >= 0)
+        rows = some_rows(rows, EVALUATED)
         for number, start in enumerate(range(0, len(rows), 256)):
             chosen = rows[start : start + 256]
             if len(chosen) < 2 and number:

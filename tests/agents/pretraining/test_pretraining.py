@@ -327,6 +327,16 @@ def test_held_out_pictures_whose_labels_measure_nothing_are_refused(labels, what
     trainer_of(Split(data.train, held), 10, objective="masked").close()
 
 
+def test_pictures_that_lie_sorted_by_class_are_measured_on_every_class():
+    labels = np.repeat(np.arange(3), 1000)
+    pixels = np.zeros((3000, 1, 12, 12), np.uint8)
+    held = Pictures(name="sorted", pixels=pixels, labels=labels, classes=("a", "b", "c"))
+    trainer = trainer_of(Split(held, held), 1)
+    assert trainer.evaluate()["eval/accuracy"] == pytest.approx(1 / 3, abs=0.03)
+    trainer.close()
+    assert np.bincount(Split(held, held).some(30, 300).test.labels).min() > 50
+
+
 def test_a_probe_needs_labels():
     data = split_of(60)
     bare = Pictures(name="bare", pixels=data.train.pixels, labels=np.full(60, -1))
