@@ -144,9 +144,8 @@ def _train(command: Command) -> RunDir:
     )
     if run.config["digest"] != found:
         raise ConfigError(f"{command.data} does not hold what {run.path} has learned from")
-    batches = max(1, len(split.train) // min(config.batch, len(split.train)))
     if command.minutes is None:
-        total = max(1, round(config.epochs * batches * (config.labels if _labels(config) else 1)))
+        total = max(1, round(config.epochs * tried.per_epoch))
     else:
         total = plan(
             run,
@@ -183,10 +182,6 @@ def _game(split: Split) -> str:
     if not isinstance(split.train, Positions):
         return ""
     return game_text(split.train.game) or str(split.train.game)
-
-
-def _labels(config: PretrainConfig) -> bool:
-    return config.objective == "supervised"
 
 
 class _Measure:

@@ -139,6 +139,11 @@ class PretrainTrainer(Trainer):
         return np.arange(len(data))
 
     @property
+    def per_epoch(self) -> int:
+        """Steps in which every picture that is learned from comes up once, but for a rest."""
+        return len(self.rows) // min(self.config.batch, len(self.rows))
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Steps done and planned."""
         return self.steps, self.total
@@ -157,8 +162,7 @@ class PretrainTrainer(Trainer):
     def _prepare(self, step: int) -> Sequence[Any]:
         """The arrays of a step's batch."""
         size, count = min(self.config.batch, len(self.rows)), len(self.rows)
-        per_epoch = count // size
-        epoch, place = divmod(step, per_epoch)
+        epoch, place = divmod(step, self.per_epoch)
         order = np.random.default_rng([self.seed, 43, epoch]).permutation(count)
         rows = np.sort(self.rows[order[place * size : (place + 1) * size]])
         rng = np.random.default_rng([self.seed, 44, step]) if self.objective.augmented else None

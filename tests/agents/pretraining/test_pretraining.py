@@ -204,6 +204,17 @@ def test_minutes_become_steps_and_a_probe_is_written_as_json(folder, tmp_path, c
     assert (tmp_path / "drawn.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(("share", "steps"), [(1.0, 9), (0.1, 3)])
+def test_an_epoch_is_one_pass_over_the_pictures_whose_labels_are_learned(
+    share, steps, folder, tmp_path
+):
+    run = playout.pretrain_trunk(
+        str(folder), epochs=3, batch=40, labels=share, network="grid", quiet=True,
+        run=tmp_path / "run",
+    )  # fmt: skip
+    assert run.config["total_steps"] == steps
+
+
 def test_changed_data_is_noticed(folder, tmp_path, capsys):
     import shutil
 
