@@ -100,6 +100,25 @@ def test_a_broken_picture_is_named(tmp_path):
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_pictures_of_16_bits_keep_their_upper_byte(tmp_path, suffix):
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    for number in range(10):
+        path = tmp_path / "a" / f"{number}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(ramp).save(path)
+    found = read_folder(tmp_path).train.pixels
+    assert found.shape == (9, 1, 8, 8) and (found == ramp >> 8).all()
+
+
+def test_pictures_of_numbers_without_a_scale_are_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number in range(10):
+        Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a" / f"{number}.tif")
+    with pytest.raises(DataError, match=r"0\.tif has pixels of mode F"):
+        read_folder(tmp_path)
+
+
 def pictures(labels, classes=("a", "b")):
     pixels = np.zeros((len(labels), 1, 8, 8), np.uint8)
     return Pictures(name="set", pixels=pixels, labels=np.array(labels), classes=classes)
