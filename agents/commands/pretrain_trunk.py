@@ -6,18 +6,23 @@ objective, and the run says what its features are worth. `pretrain_trunk()` is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
+from playout.agents.runs.options import (
+    TrainingOptions,
+    check_seed,
+    make_command,
+    open_run,
+    run_options_last,
+)
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playout.agents.pretraining.data.dataset import Split
     from playout.agents.pretraining.trainer import PretrainTrainer
 
@@ -109,6 +114,8 @@ def _train(command: Command) -> RunDir:
 
     if command.resume is None:  # a run of an earlier version goes on as it was
         command.pretrain.refuse_unused()
+    check_seed(command.seed)
+    name, command = command.data, _placed(command)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
@@ -118,10 +125,11 @@ def _train(command: Command) -> RunDir:
             command.data, count=command.count, image_size=command.image_size, seed=command.seed
         )
     config = command.pretrain
+    last = None if command.resume is None else RunDir.open(command.resume)
 
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
-        if command.init:
+        if command.init and (last is None or last.find() is None):  # a checkpoint brings its own
             begin_from(trunk, RunDir.open(command.init))
         return PretrainTrainer(
             trunk, split, config, steps=steps, seed=command.seed, device=device, dtype=dtype
@@ -134,7 +142,7 @@ def _train(command: Command) -> RunDir:
     run = open_run(
         command,
         kind="pretrain-trunk",
-        name=command.data,
+        name=name,
         extra={
             "digest": found,
             "network": tried.trunk.description(),
@@ -172,6 +180,27 @@ def _train(command: Command) -> RunDir:
     finally:
         trainer.close()
     return run
+
+
+def _placed(command: Command) -> Command:
+    """The command with whole paths, so that its run is used from any folder."""
+    from playout.agents.pretraining.data.sources import is_path
+
+    def whole(text: str, stored: object) -> str:
+        found = str(Path(text).resolve())
+        return found if command.resume is None or stored == found else text
+
+    stored = {} if command.resume is None else RunDir.open(command.resume).config
+    data, init, teacher = command.data, command.init, command.pretrain.teacher
+    if is_path(data):
+        data = whole(data, stored.get("data"))
+    if init and RunDir.is_run(Path(init)):
+        init = whole(init, stored.get("init"))
+    if teacher and RunDir.is_run(Path(teacher)):
+        teacher = whole(teacher, stored.get("pretrain", {}).get("teacher"))
+    return replace(
+        command, data=data, init=init, pretrain=replace(command.pretrain, teacher=teacher)
+    )
 
 
 def _game(split: Split) -> str:

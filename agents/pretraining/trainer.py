@@ -208,7 +208,7 @@ class PretrainTrainer(Trainer):
         batch = self._taken()
         for _, optimizer in self.optimizers:
             optimizer.zero_grad()
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
+        generator = torch.Generator().manual_seed(((self.seed << 32) + self.steps) % 2**64)
         with lowered(self.device.type, self.dtype):
             found = self.objective.losses(batch, generator)
         if batch.whole is None:

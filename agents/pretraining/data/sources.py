@@ -92,6 +92,14 @@ def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
 NAMED: dict[str, Callable[[], Split]] = {"fashion-mnist": fashion_mnist, "digits": digits}
 
 
+def is_path(data: str) -> bool:
+    """Whether DATA is a folder or a file of records, and not a name."""
+    path = Path(data)
+    if not data or data in NAMED or data.startswith(FRAMES):
+        return False
+    return path.is_dir() or (path.suffix in RECORDS and path.exists())
+
+
 def load(
     data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 0
 ) -> Split:

@@ -1,0 +1,81 @@
+"""What a run of pretraining needs later: nothing that it began from, and no folder to be in."""
+
+import os
+import shutil
+
+import playout
+import pytest
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError
+
+SETTINGS = {"network": "grid", "batch": 40, "quiet": True}
+
+
+def test_a_run_goes_on_without_the_run_it_began_from(folder, tmp_path):
+    first = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    second = playout.pretrain_trunk(
+        str(folder), epochs=2, init=str(first.path), run=tmp_path / "b", **SETTINGS
+    )
+    shutil.rmtree(first.path)
+    again = playout.pretrain_trunk(resume=second.path, quiet=True)
+    assert again.config["total_steps"] == 6
+
+
+@pytest.mark.parametrize("data", ["pictures", "positions"])
+def test_a_student_is_measured_without_its_teacher(data, folder, tmp_path, capsys):
+    settings = {"batch": 40, "quiet": True, "epochs": 1}
+    if data == "pictures":
+        source, settings = str(folder), {**settings, "network": "grid"}
+    else:
+        source, settings = "tic_tac_toe", {**settings, "count": 200, "size": "8x1"}
+    teacher = playout.pretrain_trunk(source, run=tmp_path / "t", **settings)
+    student = playout.pretrain_trunk(
+        source, teacher=str(teacher.path), run=tmp_path / "s", **settings
+    )
+    assert main(["eval", str(student.path)]) == 0
+    with_teacher = capsys.readouterr().out
+    shutil.rmtree(teacher.path)
+    assert main(["eval", str(student.path)]) == 0
+    accuracy = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line]
+    assert accuracy[0] in with_teacher
+
+
+def test_a_run_is_used_from_any_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    first = playout.pretrain_trunk(folder.name, epochs=1, run=tmp_path / "a", **SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    teacher = os.path.relpath(first.path)
+    playout.pretrain_trunk(
+        os.path.relpath(folder), init="a", teacher=teacher, epochs=1, run="b", **SETTINGS
+    )
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert main(["eval", "../a"]) == 0 and main(["eval", "../b"]) == 0
+    assert main(["pretrain-trunk", os.path.relpath(folder), "--resume", "../b", "--quiet"]) == 0
+
+
+def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(folder.parent)
+    settings = {"objective": "masked", "epochs": 1, "batch": 40, "quiet": True}
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=100, size="8x1", run=tmp_path / "a", **settings
+    )
+    assert run.config["data"] == "tic_tac_toe"
+    named = playout.pretrain_trunk(folder.name, network="grid", **settings)
+    assert named.path.name == f"{folder.name}-1"
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63 - 1])
+def test_every_seed_learns(seed, folder, tmp_path):
+    run = playout.pretrain_trunk(
+        str(folder), objective="masked", seed=seed, epochs=1, run=tmp_path / "a", **SETTINGS
+    )
+    assert RunDir.open(run.path).seed == seed
+
+
+def test_a_seed_that_is_none_is_said_first(folder, tmp_path):
+    with pytest.raises(ConfigError, match="--seed must be from 0"):
+        playout.pretrain_trunk(str(folder), seed=-1, run=tmp_path / "a", **SETTINGS)
