@@ -54,7 +54,7 @@ class Command(TrainingOptions):
     """Positions of a game, or frames of an environment, to make."""
 
     image_size: int = 0
-    """Both sides to which pictures of files are brought; 0: as they are."""
+    """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
     """Begin with the trunk of this run of pretrain-trunk or alphazero."""
@@ -105,7 +105,7 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan
-    from playout.agents.pretraining.data.sources import digest, load
+    from playout.agents.pretraining.data.sources import are_pictures, digest, load, takes_size
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -113,7 +113,11 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
-        command.pretrain.refuse_unused()
+        command.pretrain.refuse_unused(pictures=are_pictures(command.data))
+        if command.image_size and not takes_size(command.data):
+            raise ConfigError(
+                "--image-size does nothing but with a folder of pictures or frames: leave it out"
+            )
     check_seed(command.seed)
     name, command = command.data, _placed(command)
     device = resolve_device(command.device)

@@ -68,6 +68,28 @@ def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
     assert named.path.name == f"{folder.name}-1"
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--objective", "masked", "--teacher", "t"], "--teacher does nothing with --objective"),
+        (["--objective", "masked", "--labels", "0.1"], "--labels does nothing with --objective"),
+        (["--beta", "2"], "--beta does nothing with --objective supervised"),
+        (["--pattern", "2:4"], "--pattern does nothing without --sparsity"),
+        (["--label-weight", "0"], "--label-weight does nothing without --teacher"),
+        (["--size", "small"], "--size does nothing with pictures"),
+        (["--image-size", "16"], "--image-size does nothing but with a folder of pictures"),
+        (["--mixup", "0.2", "tic_tac_toe"], "--mixup does nothing with positions"),
+        (["--augment.shift", "0", "tic_tac_toe"], "--augment does nothing with positions"),
+        (["--teacher", "t", "--labels", "0.1", "tic_tac_toe"], "--labels does nothing beside"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(words, what, folder, tmp_path, capsys):
+    data = [] if words[-1] == "tic_tac_toe" else [str(folder)]
+    assert main(["pretrain-trunk", *words, *data, "--run", str(tmp_path / "run")]) == 2
+    assert what in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("seed", [2**32, 2**63 - 1])
 def test_every_seed_learns(seed, folder, tmp_path):
     run = playout.pretrain_trunk(
