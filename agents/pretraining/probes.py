@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.networks.precision import lowered
+from playout.agents.pretraining.clusters import NEIGHBOURS as DENSE
 from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
@@ -30,7 +31,7 @@ from playout.agents.pretraining.trainer import EVALUATED, PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.devices import to_device
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from torch.nn import functional
 
 PROBES = ("linear", "neighbours", "finetune", "clusters")
@@ -166,7 +167,7 @@ def probe(
         of `cluster_scores`, and with a picture `maps`.
 
     Raises:
-        DataError: the data has no labels. ConfigError: an unknown kind.
+        DataError: the data has no labels, or too few for clusters. ConfigError: an unknown kind.
     """
     if kind not in PROBES:
         raise ConfigError(f"unknown probe {kind!r}; known are {', '.join(PROBES)}")
@@ -175,6 +176,11 @@ def probe(
     held = np.flatnonzero(test.labels >= 0)
     wanted, classes = test.labels[held], len(train.classes)
     if kind == "clusters":
+        if len(held) <= max(classes, DENSE):
+            raise DataError(
+                f"{len(held)} held-out pictures with labels are too few to look for clusters: it "
+                f"takes more than {max(classes, DENSE)}"
+            )
         held = some_rows(held, MAX_CLUSTERED)
         wanted = test.labels[held]
         both = {"trunk": features(trunk, test, held, dtype=dtype), "pixels": raw(test, held)}

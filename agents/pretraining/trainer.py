@@ -96,6 +96,11 @@ class PretrainTrainer(Trainer):
         if objective.needs_labels:
             _check_held_out(data)
         size = min(config.batch, len(self.rows))
+        if objective.views == 2 and min(size, len(data.test)) < 2:
+            raise DataError(
+                f"--objective {config.objective} compares pictures: it needs two of them in a "
+                f"batch and two held out, not {size} and {len(data.test)}"
+            )
         own = ranks.share(size, "pictures a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
         train = data.train

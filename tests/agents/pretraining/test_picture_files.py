@@ -47,6 +47,7 @@ def test_idx_files_hold_what_was_written(tmp_path, suffix):
     [
         (b"", "is not an IDX file"),
         (b"\0\0\x0d\1" + bytes(8), "is not an IDX file"),  # floats
+        (b"\0\0\x08\3" + bytes(6), "train-images-idx3-ubyte ends before"),
         (b"\0\0\x08\2" + struct.pack(">2I", 3, 3) + bytes(8), "should hold 9 bytes and has 8"),
         (b"\0\0\x08\3" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 9) + bytes(9), "should hold"),
     ],

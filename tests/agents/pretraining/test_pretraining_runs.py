@@ -3,11 +3,17 @@
 import os
 import shutil
 
+import numpy as np
 import playout
 import pytest
+from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
+
+from tests.agents.pretraining.bars import split_of, trainer_of
 
 SETTINGS = {"network": "grid", "batch": 40, "quiet": True}
 
@@ -88,6 +94,19 @@ def test_a_setting_that_would_do_nothing_is_refused(words, what, folder, tmp_pat
     assert main(["pretrain-trunk", *words, *data, "--run", str(tmp_path / "run")]) == 2
     assert what in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_pairs_need_two_pictures_on_each_side():
+    data = split_of(60)
+    with pytest.raises(DataError, match="two held out, not 50 and 1"):
+        trainer_of(Split(data.train, data.test.subset(np.arange(1))), 1, objective="contrastive")
+
+
+def test_clusters_of_few_pictures_are_refused():
+    data = split_of(60)
+    few = Split(data.train, data.test.subset(np.arange(10)))
+    with pytest.raises(DataError, match=r"10 held-out pictures .* takes more than 10"):
+        probe(new_trunk(data.train, network="grid"), few, "clusters")
 
 
 @pytest.mark.parametrize("seed", [2**32, 2**63 - 1])
