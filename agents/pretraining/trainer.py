@@ -9,8 +9,9 @@ probes.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -214,7 +215,7 @@ class PretrainTrainer(Trainer):
         for _, optimizer in self.optimizers:
             optimizer.zero_grad()
         generator = torch.Generator().manual_seed(((self.seed << 32) + self.steps) % 2**64)
-        with lowered(self.device.type, self.dtype):
+        with self._drawn(), lowered(self.device.type, self.dtype):
             found = self.objective.losses(batch, generator)
         if batch.whole is None:
             found["loss"].backward()
@@ -234,6 +235,17 @@ class PretrainTrainer(Trainer):
         self.steps += 1
         metrics: dict[str, Tensor | float] = {f"train/{k}": v.detach() for k, v in found.items()}
         return {**metrics, "train/grad_norm": norm, "train/learning_rate": rate}
+
+    @contextmanager
+    def _drawn(self) -> Iterator[None]:
+        """What layers of the trunk drop follows from seed, step and rank, as the rest does."""
+        if not any(isinstance(part, nn.Dropout) and part.p for part in self.trunk.modules()):
+            yield
+            return
+        place = [self.seed, 47, self.steps, ranks.rank()]
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.default_rng(place).integers(2**63)))
+            yield
 
     @torch.no_grad()
     def _clip(self) -> Tensor:

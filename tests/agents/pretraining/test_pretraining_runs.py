@@ -6,8 +6,11 @@ import shutil
 import numpy as np
 import playout
 import pytest
+import torch
+from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
@@ -94,6 +97,20 @@ def test_a_setting_that_would_do_nothing_is_refused(words, what, folder, tmp_pat
     assert main(["pretrain-trunk", *words, *data, "--run", str(tmp_path / "run")]) == 2
     assert what in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_stack_drops_follows_from_the_seed():
+    data, found = split_of(100), []
+    config = PretrainConfig(batch=50)
+    for state in (1, 2):
+        torch.manual_seed(state)
+        trunk = new_trunk(data.train, network="stack(depth=2, width=4, dropout=0.3)", seed=1)
+        trainer = PretrainTrainer(trunk, data, config, steps=2, seed=3)
+        trainer.update()
+        trainer.close()
+        found.append(trainer.state_dict()["model"])
+        assert torch.initial_seed() == state
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_pairs_need_two_pictures_on_each_side():
