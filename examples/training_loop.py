@@ -34,8 +34,10 @@ def main(steps=120, count=1000):
         loss.backward()  # backward: the gradient of every weight
         optimizer.apply()  # update: every weight takes a step
         if step % 20 == 0 or step == steps - 1:
+            trunk.eval()  # norms by what they have seen in training, not by what is held out
             with torch.no_grad():
                 held = objective.losses(batch_of(data.test, np.arange(len(data.test))), generator)
+            trunk.train()
             right = 100 * float(held["accuracy"])
             print(f"step {step:3}: loss {float(loss.detach()):.3f}, held out {right:.0f} % right")
     return float(held["accuracy"])

@@ -6,18 +6,23 @@ objective, and the run says what its features are worth. `pretrain_trunk()` is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
+from playout.agents.runs.options import (
+    TrainingOptions,
+    check_seed,
+    make_command,
+    open_run,
+    run_options_last,
+)
 from playout.errors import ConfigError
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playout.agents.pretraining.data.dataset import Split
     from playout.agents.pretraining.trainer import PretrainTrainer
 
@@ -49,7 +54,7 @@ class Command(TrainingOptions):
     """Positions of a game, or frames of an environment, to make."""
 
     image_size: int = 0
-    """Both sides to which pictures of files are brought; 0: as they are."""
+    """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
     """Begin with the trunk of this run of pretrain-trunk or alphazero."""
@@ -100,7 +105,7 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan
-    from playout.agents.pretraining.data.sources import digest, load
+    from playout.agents.pretraining.data.sources import are_pictures, digest, load, takes_size
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -108,7 +113,13 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
-        command.pretrain.refuse_unused()
+        command.pretrain.refuse_unused(pictures=are_pictures(command.data))
+        if command.image_size and not takes_size(command.data):
+            raise ConfigError(
+                "--image-size does nothing but with a folder of pictures or frames: leave it out"
+            )
+    check_seed(command.seed)
+    name, command = command.data, _placed(command)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
     if command.threads:
@@ -118,10 +129,11 @@ def _train(command: Command) -> RunDir:
             command.data, count=command.count, image_size=command.image_size, seed=command.seed
         )
     config = command.pretrain
+    last = None if command.resume is None else RunDir.open(command.resume)
 
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
-        if command.init:
+        if command.init and (last is None or last.find() is None):  # a checkpoint brings its own
             begin_from(trunk, RunDir.open(command.init))
         return PretrainTrainer(
             trunk, split, config, steps=steps, seed=command.seed, device=device, dtype=dtype
@@ -134,7 +146,7 @@ def _train(command: Command) -> RunDir:
     run = open_run(
         command,
         kind="pretrain-trunk",
-        name=command.data,
+        name=name,
         extra={
             "digest": found,
             "network": tried.trunk.description(),
@@ -144,9 +156,8 @@ def _train(command: Command) -> RunDir:
     )
     if run.config["digest"] != found:
         raise ConfigError(f"{command.data} does not hold what {run.path} has learned from")
-    batches = max(1, len(split.train) // min(config.batch, len(split.train)))
     if command.minutes is None:
-        total = max(1, round(config.epochs * batches * (config.labels if _labels(config) else 1)))
+        total = max(1, round(config.epochs * tried.per_epoch))
     else:
         total = plan(
             run,
@@ -175,6 +186,27 @@ def _train(command: Command) -> RunDir:
     return run
 
 
+def _placed(command: Command) -> Command:
+    """The command with whole paths, so that its run is used from any folder."""
+    from playout.agents.pretraining.data.sources import is_path
+
+    def whole(text: str, stored: object) -> str:
+        found = str(Path(text).resolve())
+        return found if command.resume is None or stored == found else text
+
+    stored = {} if command.resume is None else RunDir.open(command.resume).config
+    data, init, teacher = command.data, command.init, command.pretrain.teacher
+    if is_path(data):
+        data = whole(data, stored.get("data"))
+    if init and RunDir.is_run(Path(init)):
+        init = whole(init, stored.get("init"))
+    if teacher and RunDir.is_run(Path(teacher)):
+        teacher = whole(teacher, stored.get("pretrain", {}).get("teacher"))
+    return replace(
+        command, data=data, init=init, pretrain=replace(command.pretrain, teacher=teacher)
+    )
+
+
 def _game(split: Split) -> str:
     """What makes the game again whose positions these are; empty for pictures."""
     from playout.agents.pretraining.data.positions import Positions
@@ -183,10 +215,6 @@ def _game(split: Split) -> str:
     if not isinstance(split.train, Positions):
         return ""
     return game_text(split.train.game) or str(split.train.game)
-
-
-def _labels(config: PretrainConfig) -> bool:
-    return config.objective == "supervised"
 
 
 class _Measure:

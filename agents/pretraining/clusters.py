@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from playout.agents.pretraining.data.dataset import Rows, some_rows
 from playout.errors import ConfigError
 
 Features = npt.NDArray[np.float32]
@@ -108,6 +109,11 @@ def _dbscan(library: Any, x: Features, labels: Labels) -> dict[str, Any]:
     return best
 
 
+def _mapped(count: int) -> Rows:
+    """Which of so many rows maps show: the same ones whenever they are as many."""
+    return some_rows(np.arange(count), MAPPED)
+
+
 def maps(
     found: Features, labels: Labels, *, seed: int
 ) -> dict[str, tuple[Features, dict[str, float]]]:
@@ -119,14 +125,15 @@ def maps(
         seed: of what is random in a method.
 
     Returns:
-        Method -> (float32 [n, 2] of the first n rows, measures): `trustworthiness`, `silhouette` of
+        Method -> (float32 [n, 2] of n of the rows, measures): `trustworthiness`, `silhouette` of
         the classes on the plane, and of PCA the share of variance that it shows.
 
     Raises:
         ConfigError: scikit-learn is missing.
     """
     library = _sklearn()
-    x, y = standardised(found)[:MAPPED], labels[:MAPPED]
+    rows = _mapped(len(found))
+    x, y = standardised(found)[rows], labels[rows]
     pca = library.decomposition.PCA(2, random_state=seed)
     planes = {"pca": pca.fit_transform(x)}
     near = max(2.0, min(30.0, (len(x) - 1) / 4))
@@ -135,7 +142,7 @@ def maps(
     ).fit_transform(x)
     if (umap := _umap(x, seed)) is not None:
         planes["umap"] = umap
-    rows: dict[str, tuple[Features, dict[str, float]]] = {}
+    laid: dict[str, tuple[Features, dict[str, float]]] = {}
     k = min(5, (len(x) - 1) // 2)
     for name, plane in planes.items():
         measures = {
@@ -144,8 +151,8 @@ def maps(
         }
         if name == "pca":
             measures["variance"] = float(pca.explained_variance_ratio_.sum())
-        rows[name] = np.asarray(plane, np.float32), measures
-    return rows
+        laid[name] = np.asarray(plane, np.float32), measures
+    return laid
 
 
 def _umap(x: Features, seed: int) -> Any | None:
@@ -166,10 +173,18 @@ def draw_maps(
     classes: tuple[str, ...],
     path: Path,
 ) -> None:
-    """Draws maps as a PNG: a line for each of `rows` (trunk, pixels), a column a method."""
+    """Draws maps as a PNG: a line for each of `rows` (trunk, pixels), a column a method.
+
+    Args:
+        rows: what `maps` found, by what it was given.
+        labels: int64 [N], those that `maps` was given.
+        classes: their names.
+        path: of the picture.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    shown = labels[_mapped(len(labels))]
     columns = list(next(iter(rows.values())))
     figure = Figure(figsize=(3.6 * len(columns) + 1.2, 3.5 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -178,7 +193,7 @@ def draw_maps(
         for axis, method in zip(line, columns, strict=True):
             plane, measures = found[method]
             for number, name in enumerate(classes):
-                own = labels[: len(plane)] == number
+                own = shown == number
                 colour = f"C{number % 10}"
                 axis.scatter(*plane[own].T, s=5, color=colour, label=name, linewidths=0)
             axis.set_title(f"{what}, {method} (trust {measures['trustworthiness']:.2f})", size=9)

@@ -20,6 +20,22 @@ OBJECTIVES = (
     "next",
 )
 
+_LABELS_ALONE = ("loss", "label_smoothing", "mixup", "balance")
+_OF = {
+    **dict.fromkeys(
+        (*_LABELS_ALONE, "labels", "dropout", "teacher", "teacher_temperature", "label_weight"),
+        ("supervised",),
+    ),
+    "latent": ("autoencoder", "vae"),
+    "beta": ("vae",),
+    "mask": ("masked",),
+    "patch": ("masked",),
+    "pairs": ("contrastive",),
+    "temperature": ("contrastive",),
+    "hide": ("contrastive",),
+}
+"""Settings that only some objectives read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
@@ -106,12 +122,34 @@ class PretrainConfig:
         if not 0 < self.labels <= 1:
             raise ConfigError(f"--labels must be above 0 and at most 1, not {self.labels}")
 
-    def refuse_unused(self) -> None:
-        """Raises ConfigError for a setting of labels that a teacher makes no use of."""
-        for name in ("loss", "label_smoothing", "mixup", "balance"):
-            if self.teacher and getattr(self, name) != getattr(PretrainConfig, name):
+    def refuse_unused(self, *, pictures: bool) -> None:
+        """Raises ConfigError for a setting that would do nothing.
+
+        Args:
+            pictures: whether the data are pictures; else positions of a game.
+        """
+        plain = PretrainConfig()
+        why: dict[str, str] = {}
+        if not self.sparsity:
+            why["pattern"] = "without --sparsity"
+        if not self.teacher:
+            why |= dict.fromkeys(("teacher_temperature", "label_weight"), "without --teacher")
+        else:
+            why |= dict.fromkeys(_LABELS_ALONE, "beside --teacher")
+            if not pictures:
+                taught = ("labels", "teacher_temperature", "label_weight")
+                why |= dict.fromkeys(taught, "beside --teacher, of positions")
+        if pictures:
+            why["size"] = "with pictures"
+        else:
+            why |= dict.fromkeys((*_LABELS_ALONE, "dropout", "augment"), "with positions")
+        for name, objectives in _OF.items():
+            if self.objective not in objectives:
+                why[name] = f"with --objective {self.objective}"
+        for name, reason in why.items():
+            if getattr(self, name) != getattr(plain, name):
                 flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag} does nothing beside --teacher: leave it out")
+                raise ConfigError(f"--{flag} does nothing {reason}: leave it out")
 
     @property
     def peak_rate(self) -> float:

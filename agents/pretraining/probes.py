@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from playout.agents.networks.precision import lowered
+from playout.agents.pretraining.clusters import NEIGHBOURS as DENSE
 from playout.agents.pretraining.clusters import cluster_scores, draw_maps, maps
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
@@ -24,18 +25,22 @@ from playout.agents.pretraining.data.dataset import (
     Rows,
     Split,
     labelled_rows,
+    some_rows,
 )
-from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trainer import EVALUATED, PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.devices import to_device
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from torch.nn import functional
 
 PROBES = ("linear", "neighbours", "finetune", "clusters")
 SHARES = (0.01, 0.1, 1.0)
 MAX_ROWS = 20_000
 """Training pictures that readers see at most; more change nothing but the time."""
+
+MAX_CLUSTERED = 5000
+"""Held-out pictures among which clusters are looked for."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NEIGHBOURS = 5
@@ -162,7 +167,7 @@ def probe(
         of `cluster_scores`, and with a picture `maps`.
 
     Raises:
-        DataError: the data has no labels. ConfigError: an unknown kind.
+        DataError: the data has no labels, or too few for clusters. ConfigError: an unknown kind.
     """
     if kind not in PROBES:
         raise ConfigError(f"unknown probe {kind!r}; known are {', '.join(PROBES)}")
@@ -171,7 +176,13 @@ def probe(
     held = np.flatnonzero(test.labels >= 0)
     wanted, classes = test.labels[held], len(train.classes)
     if kind == "clusters":
-        held, wanted = held[:5000], wanted[:5000]
+        if len(held) <= max(classes, DENSE):
+            raise DataError(
+                f"{len(held)} held-out pictures with labels are too few to look for clusters: it "
+                f"takes more than {max(classes, DENSE)}"
+            )
+        held = some_rows(held, MAX_CLUSTERED)
+        wanted = test.labels[held]
         both = {"trunk": features(trunk, test, held, dtype=dtype), "pixels": raw(test, held)}
         scored = {k: cluster_scores(x, wanted, classes, seed=seed) for k, x in both.items()}
         if picture is not None:
@@ -189,8 +200,7 @@ def probe(
         return {"probe": kind, "rows": found_rows}
     tested, rows = features(trunk, test, held, dtype=dtype), []
     for share, picked in zip(shares, chosen, strict=True):
-        if len(picked) > MAX_ROWS:
-            picked = np.sort(np.random.default_rng([seed, 45]).permutation(picked)[:MAX_ROWS])
+        picked = some_rows(picked, MAX_ROWS, seed=seed)
         seen, labels = features(trunk, train, picked, dtype=dtype), train.labels[picked]
         if kind == "linear":
             accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
@@ -227,4 +237,4 @@ def _finetune(
     finally:
         trainer.close()
     tested = int((data.test.labels >= 0).sum())
-    return _row(share, count, found["eval/accuracy"], min(tested, 2048))
+    return _row(share, count, found["eval/accuracy"], min(tested, EVALUATED))

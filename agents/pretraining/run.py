@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,10 +120,13 @@ def _trainer(
 ) -> PretrainTrainer:
     device = resolve_device(machine.device)
     _, state = run.load(which)
+    config = from_dict(PretrainConfig, run.config["pretrain"], where=str(run.path))
+    if config.teacher and not RunDir.is_run(Path(config.teacher)):
+        config = replace(config, teacher="")  # what was learned from it is measured by labels
     trainer = PretrainTrainer(
         restore_trunk(state["network"], run.path),
         data,
-        from_dict(PretrainConfig, run.config["pretrain"], where=str(run.path)),
+        config,
         steps=max(1, int(run.config["total_steps"])),
         seed=run.seed,
         device=device,

@@ -9,8 +9,9 @@ probes.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,14 @@ from playout.agents.optim.choice import Optimizer, make_optimizers
 from playout.agents.optim.flat import joined, sum_gradients, take_first, views
 from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import ALL, Dataset, Rows, Split, labelled_rows
+from playout.agents.pretraining.data.dataset import (
+    ALL,
+    Dataset,
+    Rows,
+    Split,
+    labelled_rows,
+    some_rows,
+)
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
@@ -36,7 +44,7 @@ from playout.errors import ConfigError, DataError, DivergedError
 from torch import Tensor, nn
 
 EVALUATED = 2048
-"""Held-out pictures an evaluation looks at."""
+"""Held-out pictures an evaluation looks at, at most."""
 
 
 def _check_held_out(data: Split) -> None:
@@ -89,6 +97,11 @@ class PretrainTrainer(Trainer):
         if objective.needs_labels:
             _check_held_out(data)
         size = min(config.batch, len(self.rows))
+        if objective.views == 2 and min(size, len(data.test)) < 2:
+            raise DataError(
+                f"--objective {config.objective} compares pictures: it needs two of them in a "
+                f"batch and two held out, not {size} and {len(data.test)}"
+            )
         own = ranks.share(size, "pictures a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
         train = data.train
@@ -132,6 +145,11 @@ class PretrainTrainer(Trainer):
         return np.arange(len(data))
 
     @property
+    def per_epoch(self) -> int:
+        """Steps in which every picture that is learned from comes up once, but for a rest."""
+        return len(self.rows) // min(self.config.batch, len(self.rows))
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Steps done and planned."""
         return self.steps, self.total
@@ -150,8 +168,7 @@ class PretrainTrainer(Trainer):
     def _prepare(self, step: int) -> Sequence[Any]:
         """The arrays of a step's batch."""
         size, count = min(self.config.batch, len(self.rows)), len(self.rows)
-        per_epoch = count // size
-        epoch, place = divmod(step, per_epoch)
+        epoch, place = divmod(step, self.per_epoch)
         order = np.random.default_rng([self.seed, 43, epoch]).permutation(count)
         rows = np.sort(self.rows[order[place * size : (place + 1) * size]])
         rng = np.random.default_rng([self.seed, 44, step]) if self.objective.augmented else None
@@ -197,8 +214,8 @@ class PretrainTrainer(Trainer):
         batch = self._taken()
         for _, optimizer in self.optimizers:
             optimizer.zero_grad()
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.steps)
-        with lowered(self.device.type, self.dtype):
+        generator = torch.Generator().manual_seed(((self.seed << 32) + self.steps) % 2**64)
+        with self._drawn(), lowered(self.device.type, self.dtype):
             found = self.objective.losses(batch, generator)
         if batch.whole is None:
             found["loss"].backward()
@@ -218,6 +235,17 @@ class PretrainTrainer(Trainer):
         self.steps += 1
         metrics: dict[str, Tensor | float] = {f"train/{k}": v.detach() for k, v in found.items()}
         return {**metrics, "train/grad_norm": norm, "train/learning_rate": rate}
+
+    @contextmanager
+    def _drawn(self) -> Iterator[None]:
+        """What layers of the trunk drop follows from seed, step and rank, as the rest does."""
+        if not any(isinstance(part, nn.Dropout) and part.p for part in self.trunk.modules()):
+            yield
+            return
+        place = [self.seed, 47, self.steps, ranks.rank()]
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.default_rng(place).integers(2**63)))
+            yield
 
     @torch.no_grad()
     def _clip(self) -> Tensor:
@@ -272,9 +300,10 @@ class PretrainTrainer(Trainer):
         self._train(False)
         data, count = self.data.test, 0.0
         sums: dict[str, float] = {}
-        rows = np.arange(min(EVALUATED, len(data)))
+        rows = np.arange(len(data))
         if self.objective.needs_labels:
-            rows = np.flatnonzero(data.labels >= 0)[:EVALUATED]
+            rows = np.flatnonzero(data.labels >= 0)
+        rows = some_rows(rows, EVALUATED)
         for number, start in enumerate(range(0, len(rows), 256)):
             chosen = rows[start : start + 256]
             if len(chosen) < 2 and number:

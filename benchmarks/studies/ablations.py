@@ -104,7 +104,7 @@ def summary(values: list[float]) -> tuple[float, float]:
 def pictures_of(quick: bool) -> Split:
     """The pictures that this machine has; few of them in the quick form."""
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    return data.first(3000, 300) if quick else data
+    return data.some(3000, 300) if quick else data
 
 
 def case(quick: bool, name: str, config: PretrainConfig, steps: int, seed: int) -> dict[str, Any]:

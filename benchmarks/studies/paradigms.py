@@ -136,7 +136,7 @@ def pixels(data: Split) -> dict[str, Any]:
 @lru_cache(maxsize=2)
 def _pictures(quick: bool) -> Split:
     data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    return data.first(3000, 1000) if quick else data
+    return data.some(3000, 1000) if quick else data
 
 
 def data_of(what: str, form: Form, seed: int = 0) -> Split:

@@ -128,7 +128,12 @@ def added(labels: Sequence[Kept], reports: Sequence[Labelled]) -> list[Kept]:
 
 
 def decision(
-    before: NDArray[Any], after: NDArray[Any], labels: Sequence[Kept], classes: Sequence[str]
+    before: NDArray[Any],
+    after: NDArray[Any],
+    labels: Sequence[Kept],
+    classes: Sequence[str],
+    *,
+    batch: int,
 ) -> dict[str, Any]:
     """Whether a new classifier should take the place of the old one.
 
@@ -137,20 +142,22 @@ def decision(
         after: Those of the new one.
         labels: The N held-out labels.
         classes: Names of the columns.
+        batch: Which reports are judged; the old classifier has learned from those before it.
 
     Returns:
-        For `reports` (the last batch) and `others`: `texts`, `before` and `after` (shares that are
-        right), `interval` (of `after`), `difference` with `difference_interval`, and `p`. `adopt`
-        and `why`.
+        For `reports` (those of the batch) and `others`: `texts`, `before` and `after` (shares that
+        are right), `interval` (of `after`), `difference` with `difference_interval`, and `p`.
+        `adopt` and `why`.
 
     Raises:
-        ConfigError: No report is held out.
+        ConfigError: No report of the batch is held out.
     """
     wanted = np.array([list(classes).index(one.label) for one in labels])
-    newest = max(one.report for one in labels)
-    reported = np.array([one.report == newest for one in labels])
-    if not newest or not reported.any():
-        raise ConfigError("none of the reports is held out: there are too few of them to judge by")
+    reported = np.array([one.report == batch for one in labels])
+    if not reported.any():
+        raise ConfigError(
+            "none of the reports is held out: too few of them are of texts that were not known"
+        )
     right = [(scores.argmax(axis=1) == wanted).astype(np.float64) for scores in (before, after)]
     found: dict[str, Any] = {}
     for name, rows in (("reports", reported), ("others", ~reported)):

@@ -1,12 +1,13 @@
 """Weights of an earlier network for a new one: of the same shape, or of the trunk they share.
 
 Tensors go by name. What depends on the board or the moves (heads, mostly) may have another shape
-and then stays fresh; a network of another width, depth or kind shares too little to begin from.
+and then stays fresh; of blocks both have to have the same ones, so that a network of another width,
+depth or kind is not begun from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,12 @@ from playout.agents.networks.boards.network import BoardNetwork
 from playout.errors import ConfigError
 from torch import Tensor
 
-LEAST_SHARE = 0.5  # of the tensors that have to fit
+LEAST_SHARE = 0.5  # of all tensors, besides all of the blocks, that have to fit
+
+
+def _blocks(names: Iterable[str]) -> set[str]:
+    """Those of the blocks, which make a trunk; a network of one's own has no such names."""
+    return {name for name in names if name.startswith("blocks.")}
 
 
 def take_weights(
@@ -51,12 +57,18 @@ def take_weights(
         for name, tensor in weights.items()
         if name in mine and mine[name].shape == tensor.shape
     }
-    if len(fitting) < LEAST_SHARE * len(mine):
-        other = next(name for name in mine if name not in fitting)
-        theirs = tuple(weights[other].shape) if other in weights else "not there"
+    both = _blocks(mine) | _blocks(weights)
+    unfit = sorted(both - fitting.keys())  # heads know the features of their own last block
+    if not unfit and len(fitting) < LEAST_SHARE * len(mine):
+        unfit = [name for name in mine if name not in fitting]
+    if unfit:
+        other = unfit[0]
+        there, here = (
+            tuple(side[other].shape) if other in side else "not there" for side in (weights, mine)
+        )
         raise ConfigError(
-            f"the network of {where} cannot be begun from: {other} is {theirs} there and "
-            f"{tuple(mine[other].shape)} here; its width, depth and kind have to be equal"
+            f"the network of {where} cannot be begun from: {other} is {there} there and {here} "
+            "here; its width, depth and kind have to be equal"
         )
     with torch.no_grad():
         for name, tensor in fitting.items():

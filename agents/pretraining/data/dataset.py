@@ -71,10 +71,10 @@ class Split:
     train: Any
     test: Any
 
-    def first(self, train: int, test: int) -> Split:
-        """The first rows of each side, at most so many."""
+    def some(self, train: int, test: int) -> Split:
+        """Rows of each side, at most so many."""
         sides = (self.train, train), (self.test, test)
-        return Split(*(side.subset(np.arange(min(count, len(side)))) for side, count in sides))
+        return Split(*(side.subset(some_rows(np.arange(len(side)), n)) for side, n in sides))
 
     def must_have_labels(self) -> None:
         """Raises DataError unless there are two classes and every label is one of them."""
@@ -97,6 +97,13 @@ def check_labels(data: Dataset) -> None:
     if len(found) < 2:
         only = data.classes[int(found[0])]
         raise DataError(f"{data.name} holds one class only ({only}); there is nothing to tell")
+
+
+def some_rows(rows: Rows, count: int, *, seed: int = 0) -> Rows:
+    """At most `count` of the rows, in their order; drawn, since data may lie sorted by class."""
+    if len(rows) <= count:
+        return rows
+    return np.sort(np.random.default_rng([seed, 45]).permutation(rows)[:count])
 
 
 def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:

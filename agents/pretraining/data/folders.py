@@ -8,11 +8,15 @@ named, never skipped.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from playout.agents.pretraining.data.dataset import Split, split_rows
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 1 << 24
@@ -25,6 +29,9 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
         path: a file that Pillow reads.
         size: of both sides, to which it is brought; 0: as it is.
         channels: 1 (grey) or 3.
+
+    Raises:
+        DataError: it cannot be read, is too large, or its pixels are neither of 8 nor 16 bits.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -32,7 +39,7 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path} has more than {MAX_PIXELS} pixels")
-            plain = image.convert("L" if channels == 1 else "RGB")
+            plain = _of_bytes(image, path).convert("L" if channels == 1 else "RGB")
             if size:
                 plain = plain.resize((size, size), Image.Resampling.BOX)
             array = np.asarray(plain, dtype=np.uint8)
@@ -43,12 +50,23 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
+def _of_bytes(image: Image.Image, path: Path) -> Image.Image:
+    """The picture with bytes for pixels: of 16 bits the upper ones, since Pillow would clip."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):  # nothing says what is black and what is white
+        raise DataError(f"{path} has pixels of mode {image.mode}, not bytes: save it with 8 bits")
+    return image
+
+
 def _is_grey(path: Path) -> bool:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return image.mode in ("1", "L", "LA", "I;16")
+            return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # reading it says what is wrong
 

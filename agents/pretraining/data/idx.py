@@ -42,8 +42,10 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         raise DataError(f"{path} is not an IDX file of bytes")
     axes = data[3]
     start = 4 + 4 * axes
+    if len(data) < start:
+        raise DataError(f"{path} ends before it says how many pictures it holds")
     shape = tuple(int(n) for n in np.frombuffer(data[4:start], dtype=">u4"))
-    if len(shape) != axes or math.prod(shape) != len(data) - start:
+    if math.prod(shape) != len(data) - start:
         raise DataError(f"{path} should hold {math.prod(shape)} bytes and has {len(data) - start}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 

@@ -92,6 +92,24 @@ def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
 NAMED: dict[str, Callable[[], Split]] = {"fashion-mnist": fashion_mnist, "digits": digits}
 
 
+def is_path(data: str) -> bool:
+    """Whether DATA is a folder or a file of records, and not a name."""
+    path = Path(data)
+    if not data or data in NAMED or data.startswith(FRAMES):
+        return False
+    return path.is_dir() or (path.suffix in RECORDS and path.exists())
+
+
+def are_pictures(data: str) -> bool:
+    """Whether DATA are pictures, and not positions of a game."""
+    return data in NAMED or data.startswith(FRAMES) or Path(data).is_dir()
+
+
+def takes_size(data: str) -> bool:
+    """Whether the pictures of DATA can be brought to another size."""
+    return data.startswith(FRAMES) or (Path(data).is_dir() and not holds_idx(Path(data)))
+
+
 def load(
     data: str, *, count: int = 20_000, image_size: int = 0, seed: int = 0, threads: int = 0
 ) -> Split:
@@ -101,7 +119,7 @@ def load(
         data: fashion-mnist, digits, a folder of IDX files or of pictures (one folder a class), a
             file of recorded games, frames:ENVIRONMENT, or a game such as "othello(size=6)".
         count: of positions or frames, where they are made and not read.
-        image_size: both sides of pictures read from files or rendered; 0: as they are.
+        image_size: both sides of pictures of a folder a class or rendered; 0: as they are.
         seed: of what is made, and of which is held out.
         threads: of a solver that labels positions; 0: every core.
 

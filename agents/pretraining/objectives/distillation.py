@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from playout.agents.alphazero.player import learned_game
 from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, Losses, Objective
 from playout.agents.pretraining.trunk import Trunk, restore_trunk
 from playout.agents.runs.directory import RunDir
+from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 from torch import Tensor
 from torch.nn import functional
@@ -31,11 +33,18 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> T
     return -(wanted * functional.log_softmax(logits / temperature, 1)).sum(1) * temperature**2
 
 
-def load_teacher(path: str, trunk: Trunk) -> tuple[Trunk, dict[str, Any]]:
+def load_teacher(
+    path: str, trunk: Trunk, *, game: NativeGame | None = None
+) -> tuple[Trunk, dict[str, Any]]:
     """The frozen trunk of a teacher and the state of its heads.
 
+    Args:
+        path: of its run.
+        trunk: of the student.
+        game: whose positions the student sees; None of pictures.
+
     Raises:
-        ConfigError: it is of another kind, or sees other pictures.
+        ConfigError: it is of another kind, sees other pictures, or has learned another game.
     """
     run = RunDir.open(path)
     if run.kind not in TEACHERS:
@@ -51,6 +60,9 @@ def load_teacher(path: str, trunk: Trunk) -> tuple[Trunk, dict[str, Any]]:
             f"the teacher {path} sees {teacher.shape} and this data is {trunk.shape}: it is a "
             "teacher for something else"
         )
+    if game is not None:
+        settings = run.config.get("alphazero", run.config)
+        learned_game(str(settings["game"]), run, game, also=settings.get("also", ()))
     teacher.net.load_state_dict(state["model"])
     return teacher.eval().requires_grad_(False), state
 
@@ -113,13 +125,11 @@ class DistilledOutcomes(Objective):
     name = "supervised"
     augmented = True
 
-    def __init__(self, trunk: Trunk, *, teacher: str) -> None:
+    def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame) -> None:
         super().__init__(trunk)
-        found, _ = load_teacher(teacher, trunk)
+        found, _ = load_teacher(teacher, trunk, game=game)
         if not isinstance(found.net, ResNet) or not isinstance(trunk.net, ResNet):
             raise ConfigError("positions are taught by a board network to a board network")
-        if found.net.config.num_actions != trunk.net.config.num_actions:
-            raise ConfigError(f"the teacher {teacher} has learned another game")
         self._teacher = [found]
         self._measure = Outcomes(trunk)
 

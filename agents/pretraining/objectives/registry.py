@@ -56,7 +56,7 @@ def make_objective(
         check_labels(data)
         if isinstance(data, Positions):
             if config.teacher:
-                return DistilledOutcomes(trunk, teacher=config.teacher)
+                return DistilledOutcomes(trunk, teacher=config.teacher, game=data.game)
             return Outcomes(trunk)
         if config.teacher:
             return DistilledClasses(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -330,7 +331,9 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
         asked = set(task.test[0])  # texts that are left out are not asked
         held = [one for one in labels if one.held_out and one.text in asked]
         old_scores = before.scores(task.test[0])
-        reports.decision(old_scores, old_scores, held, task.classes)  # refuses what cannot be told
+        batch = max(one.report for one in labels)
+        judged = partial(reports.decision, labels=held, classes=task.classes, batch=batch)
+        judged(old_scores, old_scores)  # refuses what cannot be told
         ranks.by_first(lambda: reports.write_labels(run.path / reports.LABELS, labels))
     trainer = _train(command, run, before.task, task, "pretrained", length)
     scores = trainer.predictions()
@@ -340,7 +343,7 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
             ("tf-idf", linear_baseline(task)), ("before", old_scores), ("pretrained", scores)
         )
     ]  # fmt: skip
-    found = reports.decision(old_scores, scores, held, task.classes)
+    found = judged(old_scores, scores)
     ranks.by_first(lambda: write_json(run.path / "table.json", table))
     ranks.by_first(lambda: write_json(run.path / "decision.json", found))
     if ranks.is_first():

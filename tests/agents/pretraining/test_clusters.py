@@ -44,6 +44,14 @@ def test_groups_that_stand_apart_are_found_by_both_ways_of_clustering():
     assert abs(mixed["ari"]) < 0.1
 
 
+def test_maps_show_rows_of_every_class_of_sorted_ones():
+    from playout.agents.pretraining.clusters import MAPPED, _mapped
+
+    labels = np.repeat(np.arange(3), 1000)
+    assert np.bincount(labels[_mapped(3000)]).min() > MAPPED / 4
+    assert _mapped(7).tolist() == [*range(7)]
+
+
 @pytest.mark.peer
 def test_maps_keep_neighbours_and_are_drawn(tmp_path):
     pytest.importorskip("sklearn")

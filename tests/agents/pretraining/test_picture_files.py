@@ -47,6 +47,7 @@ def test_idx_files_hold_what_was_written(tmp_path, suffix):
     [
         (b"", "is not an IDX file"),
         (b"\0\0\x0d\1" + bytes(8), "is not an IDX file"),  # floats
+        (b"\0\0\x08\3" + bytes(6), "train-images-idx3-ubyte ends before"),
         (b"\0\0\x08\2" + struct.pack(">2I", 3, 3) + bytes(8), "should hold 9 bytes and has 8"),
         (b"\0\0\x08\3" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 9) + bytes(9), "should hold"),
     ],
@@ -97,6 +98,25 @@ def test_a_broken_picture_is_named(tmp_path):
     png(tmp_path / "a" / "good.png", (1, 2, 3))
     (tmp_path / "a" / "torn.png").write_bytes((tmp_path / "a" / "good.png").read_bytes()[:40])
     with pytest.raises(DataError, match=r"torn\.png"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_pictures_of_16_bits_keep_their_upper_byte(tmp_path, suffix):
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    for number in range(10):
+        path = tmp_path / "a" / f"{number}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(ramp).save(path)
+    found = read_folder(tmp_path).train.pixels
+    assert found.shape == (9, 1, 8, 8) and (found == ramp >> 8).all()
+
+
+def test_pictures_of_numbers_without_a_scale_are_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number in range(10):
+        Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a" / f"{number}.tif")
+    with pytest.raises(DataError, match=r"0\.tif has pixels of mode F"):
         read_folder(tmp_path)
 
 

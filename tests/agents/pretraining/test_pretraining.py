@@ -204,6 +204,17 @@ def test_minutes_become_steps_and_a_probe_is_written_as_json(folder, tmp_path, c
     assert (tmp_path / "drawn.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(("share", "steps"), [(1.0, 9), (0.1, 3)])
+def test_an_epoch_is_one_pass_over_the_pictures_whose_labels_are_learned(
+    share, steps, folder, tmp_path
+):
+    run = playout.pretrain_trunk(
+        str(folder), epochs=3, batch=40, labels=share, network="grid", quiet=True,
+        run=tmp_path / "run",
+    )  # fmt: skip
+    assert run.config["total_steps"] == steps
+
+
 def test_changed_data_is_noticed(folder, tmp_path, capsys):
     import shutil
 
@@ -325,6 +336,16 @@ def test_held_out_pictures_whose_labels_measure_nothing_are_refused(labels, what
     with pytest.raises(DataError, match=what):
         trainer_of(Split(data.train, held), 10)
     trainer_of(Split(data.train, held), 10, objective="masked").close()
+
+
+def test_pictures_that_lie_sorted_by_class_are_measured_on_every_class():
+    labels = np.repeat(np.arange(3), 1000)
+    pixels = np.zeros((3000, 1, 12, 12), np.uint8)
+    held = Pictures(name="sorted", pixels=pixels, labels=labels, classes=("a", "b", "c"))
+    trainer = trainer_of(Split(held, held), 1)
+    assert trainer.evaluate()["eval/accuracy"] == pytest.approx(1 / 3, abs=0.03)
+    trainer.close()
+    assert np.bincount(Split(held, held).some(30, 300).test.labels).min() > 50
 
 
 def test_a_probe_needs_labels():

@@ -56,6 +56,15 @@ def test_a_small_board_network_learns_from_a_larger_ones_answers(tmp_path):
     assert playout.load(student.path).act(np.zeros((1, *student_shape()))).shape[0] == 1
 
 
+def test_a_teacher_of_another_game_of_the_same_shape_is_refused(tmp_path):
+    common = {"count": 100, "epochs": 1, "size": "8x1", "batch": 64, "quiet": True}
+    teacher = playout.pretrain_trunk("mnk(m=4,n=4,k=3)", run=tmp_path / "t", **common)
+    with pytest.raises(ConfigError, match=r"has learned mnk\(.*k=3.*\), not mnk"):
+        playout.pretrain_trunk(
+            "mnk(m=4,n=4,k=4)", teacher=str(teacher.path), run=tmp_path / "s", **common
+        )
+
+
 def student_shape():
     return playout.game("tic_tac_toe").obs_shape
 

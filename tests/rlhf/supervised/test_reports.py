@@ -56,17 +56,28 @@ def test_it_is_adopted_for_what_it_gains_and_kept_for_what_it_may_lose():
     labels = [*kept(400), *kept(20, report=1)]
     reports, others = range(400, 420), range(400)
     before = scores(labels, {*reports})
-    found = decision(before, scores(labels, set()), labels, CLASSES)
+    found = decision(before, scores(labels, set()), labels, CLASSES, batch=1)
     assert found["adopt"] and found["reports"]["after"] == 1 and found["reports"]["p"] < 1e-4
     assert found["others"]["difference"] == 0 and found["others"]["texts"] == 400
-    loses = decision(before, scores(labels, {*others[:40]}), labels, CLASSES)
+    loses = decision(before, scores(labels, {*others[:40]}), labels, CLASSES, batch=1)
     assert not loses["adopt"] and "elsewhere" in loses["why"]
-    chance = decision(before, scores(labels, {*reports[:17]}), labels, CLASSES)
+    chance = decision(before, scores(labels, {*reports[:17]}), labels, CLASSES, batch=1)
     assert not chance["adopt"] and "chance" in chance["why"]
-    worse = decision(scores(labels, set()), before, labels, CLASSES)
+    worse = decision(scores(labels, set()), before, labels, CLASSES, batch=1)
     assert not worse["adopt"] and "no more often" in worse["why"]
     with pytest.raises(ConfigError, match="too few"):
-        decision(before[:400], before[:400], labels[:400], CLASSES)
+        decision(before[:400], before[:400], labels[:400], CLASSES, batch=1)
+
+
+def test_reports_that_nobody_held_out_are_not_judged_by_those_of_an_earlier_batch():
+    labels = added(kept(40), [Labelled(f"new {n}", "spam") for n in range(30)])
+    known = [one for one in labels if one.report == 1 and not one.held_out][:10]
+    labels = added(labels, [Labelled(one.text, "ham") for one in known])
+    held = [one for one in labels if one.held_out]
+    asked = scores(held, set())
+    assert decision(asked, asked, held, CLASSES, batch=1)["reports"]["texts"] >= 3
+    with pytest.raises(ConfigError, match="none of the reports is held out"):
+        decision(asked, asked, held, CLASSES, batch=2)
 
 
 @pytest.fixture(scope="module")

@@ -122,8 +122,8 @@ def mutants(prompt: str, solution: str, *, count: int = MUTANTS, seed: int = 0) 
     except (tokenize.TokenError, IndentationError, SyntaxError):
         return []
     starts = [0]
-    for line in whole.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    for line in whole.split("\n"):  # as StringIO does; splitlines has more ends of lines
+        starts.append(starts[-1] + len(line) + 1)
     found = []
     for token in tokens:
         begin = starts[token.start[0] - 1] + token.start[1]

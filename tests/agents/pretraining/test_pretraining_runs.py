@@ -1,0 +1,139 @@
+"""What a run of pretraining needs later: nothing that it began from, and no folder to be in."""
+
+import os
+import shutil
+
+import numpy as np
+import playout
+import pytest
+import torch
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.errors import ConfigError, DataError
+
+from tests.agents.pretraining.bars import split_of, trainer_of
+
+SETTINGS = {"network": "grid", "batch": 40, "quiet": True}
+
+
+def test_a_run_goes_on_without_the_run_it_began_from(folder, tmp_path):
+    first = playout.pretrain_trunk(str(folder), epochs=1, run=tmp_path / "a", **SETTINGS)
+    second = playout.pretrain_trunk(
+        str(folder), epochs=2, init=str(first.path), run=tmp_path / "b", **SETTINGS
+    )
+    shutil.rmtree(first.path)
+    again = playout.pretrain_trunk(resume=second.path, quiet=True)
+    assert again.config["total_steps"] == 6
+
+
+@pytest.mark.parametrize("data", ["pictures", "positions"])
+def test_a_student_is_measured_without_its_teacher(data, folder, tmp_path, capsys):
+    settings = {"batch": 40, "quiet": True, "epochs": 1}
+    if data == "pictures":
+        source, settings = str(folder), {**settings, "network": "grid"}
+    else:
+        source, settings = "tic_tac_toe", {**settings, "count": 200, "size": "8x1"}
+    teacher = playout.pretrain_trunk(source, run=tmp_path / "t", **settings)
+    student = playout.pretrain_trunk(
+        source, teacher=str(teacher.path), run=tmp_path / "s", **settings
+    )
+    assert main(["eval", str(student.path)]) == 0
+    with_teacher = capsys.readouterr().out
+    shutil.rmtree(teacher.path)
+    assert main(["eval", str(student.path)]) == 0
+    accuracy = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line]
+    assert accuracy[0] in with_teacher
+
+
+def test_a_run_is_used_from_any_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    first = playout.pretrain_trunk(folder.name, epochs=1, run=tmp_path / "a", **SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    teacher = os.path.relpath(first.path)
+    playout.pretrain_trunk(
+        os.path.relpath(folder), init="a", teacher=teacher, epochs=1, run="b", **SETTINGS
+    )
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert main(["eval", "../a"]) == 0 and main(["eval", "../b"]) == 0
+    assert main(["pretrain-trunk", os.path.relpath(folder), "--resume", "../b", "--quiet"]) == 0
+
+
+def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(folder.parent)
+    settings = {"objective": "masked", "epochs": 1, "batch": 40, "quiet": True}
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=100, size="8x1", run=tmp_path / "a", **settings
+    )
+    assert run.config["data"] == "tic_tac_toe"
+    named = playout.pretrain_trunk(folder.name, network="grid", **settings)
+    assert named.path.name == f"{folder.name}-1"
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--objective", "masked", "--teacher", "t"], "--teacher does nothing with --objective"),
+        (["--objective", "masked", "--labels", "0.1"], "--labels does nothing with --objective"),
+        (["--beta", "2"], "--beta does nothing with --objective supervised"),
+        (["--pattern", "2:4"], "--pattern does nothing without --sparsity"),
+        (["--label-weight", "0"], "--label-weight does nothing without --teacher"),
+        (["--size", "small"], "--size does nothing with pictures"),
+        (["--image-size", "16"], "--image-size does nothing but with a folder of pictures"),
+        (["--mixup", "0.2", "tic_tac_toe"], "--mixup does nothing with positions"),
+        (["--augment.shift", "0", "tic_tac_toe"], "--augment does nothing with positions"),
+        (["--teacher", "t", "--labels", "0.1", "tic_tac_toe"], "--labels does nothing beside"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(words, what, folder, tmp_path, capsys):
+    data = [] if words[-1] == "tic_tac_toe" else [str(folder)]
+    assert main(["pretrain-trunk", *words, *data, "--run", str(tmp_path / "run")]) == 2
+    assert what in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_stack_drops_follows_from_the_seed():
+    data, found = split_of(100), []
+    config = PretrainConfig(batch=50)
+    for state in (1, 2):
+        torch.manual_seed(state)
+        trunk = new_trunk(data.train, network="stack(depth=2, width=4, dropout=0.3)", seed=1)
+        trainer = PretrainTrainer(trunk, data, config, steps=2, seed=3)
+        trainer.update()
+        trainer.close()
+        found.append(trainer.state_dict()["model"])
+        assert torch.initial_seed() == state
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_pairs_need_two_pictures_on_each_side():
+    data = split_of(60)
+    with pytest.raises(DataError, match="two held out, not 50 and 1"):
+        trainer_of(Split(data.train, data.test.subset(np.arange(1))), 1, objective="contrastive")
+
+
+def test_clusters_of_few_pictures_are_refused():
+    data = split_of(60)
+    few = Split(data.train, data.test.subset(np.arange(10)))
+    with pytest.raises(DataError, match=r"10 held-out pictures .* takes more than 10"):
+        probe(new_trunk(data.train, network="grid"), few, "clusters")
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63 - 1])
+def test_every_seed_learns(seed, folder, tmp_path):
+    run = playout.pretrain_trunk(
+        str(folder), objective="masked", seed=seed, epochs=1, run=tmp_path / "a", **SETTINGS
+    )
+    assert RunDir.open(run.path).seed == seed
+
+
+def test_a_seed_that_is_none_is_said_first(folder, tmp_path):
+    with pytest.raises(ConfigError, match="--seed must be from 0"):
+        playout.pretrain_trunk(str(folder), seed=-1, run=tmp_path / "a", **SETTINGS)
