@@ -180,6 +180,7 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
         (["--size", "smollm2"], "--base"),
         (["--game", "chequers"], "chequers"),
         (["--skip", "sft"], "cannot be skipped"),
+        (["--skip", "pretrain", "--game", "tic_tac_toe"], "begins with a model: --base"),
         (["--opponent", "uct500"], "uct500"),
         (["--size", "smollm2", "--base", "nowhere"], "nowhere does not exist"),
         (["--minutes", "-1"], "--minutes"),
