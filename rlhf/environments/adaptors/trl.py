@@ -127,7 +127,7 @@ def tools_of(inner: Any) -> dict[str, Callable[..., Any]]:
 
 def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
     """A tool as the JSON that chat templates know: name, description, parameters with kinds."""
-    parameters = inspect.signature(tool).parameters
+    parameters = _signature(tool).parameters
     return {
         "type": "function",
         "function": {
@@ -147,6 +147,14 @@ def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _signature(tool: Callable[..., Any]) -> inspect.Signature:
+    """With the types themselves, where the module has its annotations kept as text."""
+    try:
+        return inspect.signature(tool, eval_str=True)
+    except Exception:  # names that are only there for type checkers
+        return inspect.signature(tool)
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:

@@ -65,6 +65,23 @@ def test_tools_are_called_until_a_reply_calls_none_and_the_object_gives_the_rewa
     assert environment.metrics() == {"calls": 2.0, "failed_calls": 0.0}
 
 
+def test_parameters_have_their_kinds_where_annotations_are_kept_as_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trl_kinds.py").write_text(
+        "from __future__ import annotations\n"
+        "def add(self, a: int, b: float = 1.0, c: bool = False): ...\n"
+        "def seek(self, a: Missing): ...\n"
+    )
+    later = __import__("trl_kinds")
+
+    def kinds(tool):
+        found = tool_schema(tool)["function"]["parameters"]["properties"]
+        return {name: kind["type"] for name, kind in found.items() if name != "self"}
+
+    assert kinds(later.add) == {"a": "integer", "b": "number", "c": "boolean"}
+    assert kinds(later.seek) == {"a": "string"}
+
+
 def test_what_is_no_call_or_fails_is_answered_with_its_error(module):
     environment = load_environment(f"trl:{module}:Counter", {"max_calls": 9})()
     environment.reset(None, 0)
