@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from playout.errors import ConfigError
@@ -118,11 +119,17 @@ class ToolEnvironment:
 
 def tools_of(inner: Any) -> dict[str, Callable[..., Any]]:
     """The methods that a policy may call, by name."""
-    return {
-        name: method
-        for name, method in inspect.getmembers(inner, inspect.ismethod)
-        if not name.startswith("_") and name not in ("reset", "get_reward", "close")
-    }
+    found: dict[str, Callable[..., Any]] = {}
+    for name in dir(inner):
+        if name.startswith("_") or name in ("reset", "get_reward", "close"):
+            continue
+        # To look at a property would run it, and it may need an episode that has begun.
+        if isinstance(inspect.getattr_static(inner, name, None), property | cached_property):
+            continue
+        method = getattr(inner, name, None)
+        if inspect.ismethod(method):
+            found[name] = method
+    return found
 
 
 def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:

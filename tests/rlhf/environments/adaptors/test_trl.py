@@ -1,5 +1,6 @@
 """Classes in TRL's shape as environments; with TRL, the tools that it would find."""
 
+import functools
 import inspect
 import json
 
@@ -80,6 +81,35 @@ def test_parameters_have_their_kinds_where_annotations_are_kept_as_text(tmp_path
 
     assert kinds(later.add) == {"a": "integer", "b": "number", "c": "boolean"}
     assert kinds(later.seek) == {"a": "string"}
+
+
+def test_properties_that_need_an_episode_are_no_tools_and_are_not_looked_into():
+    class Keeper:
+        def __init__(self):
+            self.items = {}
+
+        def reset(self):
+            pass
+
+        def put(self, key: str, value: int):
+            self.items[key] = value
+
+        @classmethod
+        def help(cls):
+            return "put things"
+
+        @property
+        def best(self):
+            return max(self.items)
+
+        @functools.cached_property
+        def first(self):
+            return self.items["first"]
+
+    environment = ToolEnvironment(Keeper())
+    assert list(tools_of(Keeper())) == ["help", "put"]
+    environment.reset(None, 0)
+    assert "error" not in environment.step(call("put", key="a", value=1)).reply
 
 
 def test_what_is_no_call_or_fails_is_answered_with_its_error(module):
