@@ -194,7 +194,7 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
 
     `rows` is a file of JSON lines; a row is an episode's task, its fields are arguments of `reset`,
     and its `prompt` (text or messages), if there is one, stands before what `reset` returns. A
-    fifth of the rows is held out.
+    fifth of the rows is held out; fewer than five serve for both, as is said.
 
     Raises:
         ConfigError: The class is not there, cannot be made, or has no `reset`.
@@ -230,6 +230,8 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
             f"{where} has no get_reward: only reward functions given by --reward count", flush=True
         )
     rows = [row for _, row in read_rows(file)] if file else None
+    if rows is not None and not rows[4::5]:
+        print(f"{where}: none of {len(rows)} rows are held out: all serve for both", flush=True)
 
     def tasks(split: Split) -> Sequence[Any] | None:
         if rows is None:

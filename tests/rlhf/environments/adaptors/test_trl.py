@@ -149,12 +149,17 @@ def test_the_whole_reply_can_be_the_argument_of_the_only_tool():
     assert environment.step("7").reward == 1
 
 
-def test_rows_of_a_file_are_tasks_of_which_a_fifth_is_held_out(module, tmp_path):
+def test_rows_of_a_file_are_tasks_of_which_a_fifth_is_held_out(module, tmp_path, capsys):
     rows = [{"target": n} for n in range(10)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     factory = load_environment(f"trl:{module}:Counter", {"rows": "rows.jsonl"})
     assert [row["target"] for row in factory.tasks("test")] == [4, 9]
     assert len(factory.tasks("train")) == 8
+    assert "held out" not in capsys.readouterr().out
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows[:4])))
+    factory = load_environment(f"trl:{module}:Counter", {"rows": "rows.jsonl"})
+    assert "none of 4 rows are held out: all serve for both" in capsys.readouterr().out
+    assert factory.tasks("test") == factory.tasks("train") == rows[:4]
 
 
 @pytest.mark.parametrize(
