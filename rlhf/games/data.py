@@ -74,16 +74,16 @@ def write_data(
         tell: Says what is done.
     """
     folder.mkdir(exist_ok=True)
-    if size.records and not (folder / "records.jsonl").exists():
-        texts = _records(game, prompt, size.records, seed)
-        _write(folder / "records.jsonl", [{"text": text} for text in texts])
-        tell(f"{len(texts)} moves of random games")
-    if (folder / "tasks.jsonl").exists():
-        return
     try:
         referee: Referee | None = Referee(game, threads=threads)
     except ConfigError:
         referee = None
+    if size.records and not (folder / "records.jsonl").exists():
+        texts = _records(game, prompt, size.records, seed, solved=referee is not None)
+        _write(folder / "records.jsonl", [{"text": text} for text in texts])
+        tell(f"{len(texts)} moves of random games")
+    if (folder / "tasks.jsonl").exists():
+        return
     shown = Demonstrator(prompt, referee, seed)
     if size.sights and shown.tells:
         seen = find_positions(game, size.sights, "train", seed=seed + 7)
@@ -115,11 +115,13 @@ def _rows(positions: SolvedPositions, rows: np.ndarray) -> SolvedPositions:
     return SolvedPositions(positions.states[rows], None if outcomes is None else outcomes[rows])
 
 
-def _records(game: NativeGame, prompt: GamePrompt, count: int, seed: int) -> list[str]:
+def _records(
+    game: NativeGame, prompt: GamePrompt, count: int, seed: int, *, solved: bool
+) -> list[str]:
     """Prompt and move of one side of random games after another, about `count` in all."""
     found: list[str] = []
     number = 0
-    first = plies_of(game, solved=True)[0]
+    first = plies_of(game, solved=solved)[0]
     while len(found) < count:
         states = game.batch(_ROUND)
         told: list[list[str]] = [[] for _ in range(_ROUND)]

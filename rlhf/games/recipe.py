@@ -93,6 +93,8 @@ def check_recipe(game: NativeGame, *, base: str, opponent: str, skip: tuple[str,
     refused = sorted(set(skip) - {*_SKIPPED})
     if refused:
         raise ConfigError(f"the stage {refused[0]} cannot be skipped; {', '.join(_SKIPPED)} can")
+    if "pretrain" in skip and not base:
+        raise ConfigError("without pretrain the recipe begins with a model: --base FOLDER")
     if base:
         model_folder(base)
     if "rlhf" not in skip:

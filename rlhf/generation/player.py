@@ -177,7 +177,7 @@ class LanguagePlayer:
             after_batch: Told how many prompts have been answered.
 
         Raises:
-            ConfigError: A setting means nothing.
+            ConfigError: A setting means nothing, or there is no chat template for messages.
             DataError: A prompt does not fit, or the chat template does not take it.
         """
         check_list(prompts)
@@ -238,6 +238,8 @@ class LanguagePlayer:
             if self.truncate == "error" and "room for" in str(error):
                 hint = "; let it be cut (truncate left or right), or ask for a shorter answer"
             raise DataError(f"{name}: {error}{hint}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
 
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Numbers of the prompts that are answered together, the longest first."""

@@ -13,14 +13,35 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
 from playout.errors import ConfigError
-from playout.rlhf.model.folder import IMPROVING
+from playout.rlhf.model.folder import IMPROVING, model_folder
 from playout.rlhf.stages.commands import run_stage
 from playout.rlhf.stages.run import is_finished
 
-__all__ = ["STAGES", "Pipeline"]
+__all__ = ["STAGES", "Pipeline", "check_pipeline"]
 
 STAGES = ("pretrain", "sft", "classify", "reward", "rlhf", "dpo", "best-of-n", "judge", "report")
 OPTIONAL = ("classify", "dpo", "best-of-n")
+
+
+def check_pipeline(*, base: str, skip: tuple[str, ...]) -> None:
+    """Refuse, before a run is made, what the pipeline would trip over.
+
+    Args:
+        base: Folder or run of a pretrained model; empty for none.
+        skip: Stages to leave out.
+
+    Raises:
+        PlayoutError: There is no such model, or another stage needs what is skipped.
+    """
+    _check_skip(skip)
+    if base:
+        model_folder(base)
+
+
+def _check_skip(skip: tuple[str, ...]) -> None:
+    refused = sorted(set(skip) - set(OPTIONAL))
+    if refused:
+        raise ConfigError(f"the stage {refused[0]} is needed by others and cannot be skipped")
 
 
 class Pipeline:
@@ -50,9 +71,7 @@ class Pipeline:
             skip: Stages to leave out; only those that no other needs.
             grpo: Also the stage grpo.
         """
-        refused = sorted(set(skip) - set(OPTIONAL))
-        if refused:
-            raise ConfigError(f"the stage {refused[0]} is needed by others and cannot be skipped")
+        _check_skip(skip)
         self.run, self.base, self.quiet = run, base, quiet
         self.machine = machine
         self.common = {

@@ -198,3 +198,20 @@ def test_what_a_pipeline_cannot_do_is_said_in_one_line(finished, tmp_path, capsy
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1, line
     assert pipeline_module.OPTIONAL
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (["--base", "nowhere"], "nowhere does not exist\n"),
+        (["--base", "smollm2"], "import-model smollm2-135m --out FOLDER"),
+        (["--skip", "pretrain"], "cannot be skipped"),
+    ],
+)
+def test_a_base_or_stage_that_is_wrong_leaves_no_run(wrong, word, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["rlhf", "all", "--size", "tiny", "--data", "synthetic", "--run", "run", *wrong]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert word in error and error.count("\n") == 1
+    assert not Path("run").exists()

@@ -32,12 +32,14 @@ def main(command: Command) -> int:
     """Run the pipeline."""
     from playout.agents.runs import ranks
     from playout.rlhf.data.datasets import choose_source
-    from playout.rlhf.stages.pipeline import Pipeline
+    from playout.rlhf.stages.pipeline import Pipeline, check_pipeline
     from playout.rlhf.stages.run import mark_finished, open_stage, same_again
     from playout.rlhf.stages.sizes import recipe
 
     recipe(command.size)
     command = same_again(command)
+    if command.resume is None:
+        check_pipeline(base=command.base, skip=command.skip)
     run = open_stage(command, "all", lambda: {"material": choose_source(command.data)})
     source = run.config["material"]
     if not command.quiet and ranks.is_first():

@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from playout.errors import ConfigError
@@ -118,16 +119,22 @@ class ToolEnvironment:
 
 def tools_of(inner: Any) -> dict[str, Callable[..., Any]]:
     """The methods that a policy may call, by name."""
-    return {
-        name: method
-        for name, method in inspect.getmembers(inner, inspect.ismethod)
-        if not name.startswith("_") and name not in ("reset", "get_reward", "close")
-    }
+    found: dict[str, Callable[..., Any]] = {}
+    for name in dir(inner):
+        if name.startswith("_") or name in ("reset", "get_reward", "close"):
+            continue
+        # To look at a property would run it, and it may need an episode that has begun.
+        if isinstance(inspect.getattr_static(inner, name, None), property | cached_property):
+            continue
+        method = getattr(inner, name, None)
+        if inspect.ismethod(method):
+            found[name] = method
+    return found
 
 
 def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
     """A tool as the JSON that chat templates know: name, description, parameters with kinds."""
-    parameters = inspect.signature(tool).parameters
+    parameters = _signature(tool).parameters
     return {
         "type": "function",
         "function": {
@@ -147,6 +154,14 @@ def tool_schema(tool: Callable[..., Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _signature(tool: Callable[..., Any]) -> inspect.Signature:
+    """With the types themselves, where the module has its annotations kept as text."""
+    try:
+        return inspect.signature(tool, eval_str=True)
+    except Exception:  # names that are only there for type checkers
+        return inspect.signature(tool)
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:
@@ -179,7 +194,7 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
 
     `rows` is a file of JSON lines; a row is an episode's task, its fields are arguments of `reset`,
     and its `prompt` (text or messages), if there is one, stands before what `reset` returns. A
-    fifth of the rows is held out.
+    fifth of the rows is held out; fewer than five serve for both, as is said.
 
     Raises:
         ConfigError: The class is not there, cannot be made, or has no `reset`.
@@ -215,6 +230,8 @@ def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:
             f"{where} has no get_reward: only reward functions given by --reward count", flush=True
         )
     rows = [row for _, row in read_rows(file)] if file else None
+    if rows is not None and not rows[4::5]:
+        print(f"{where}: none of {len(rows)} rows are held out: all serve for both", flush=True)
 
     def tasks(split: Split) -> Sequence[Any] | None:
         if rows is None:

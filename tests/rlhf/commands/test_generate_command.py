@@ -109,6 +109,11 @@ def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_pat
         (["the"], ["--samples", "0"], "samples must be at least 1"),
         (["the"], ["--stop", ""], "a stop string must not be empty"),
         (["the"], ["--plain", "--system", "x"], "no chat template"),
+        (
+            ["the", json.dumps({"messages": TALK})],
+            ["--plain"],
+            "prompts.jsonl, line 2: the model has no chat template",
+        ),
         (["the"], ["--min-p", "2"], "min_p must be from 0 to 1"),
     ],
 )

@@ -12,7 +12,7 @@ from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
-from playout.rlhf.environments.game_tasks import is_test, read_positions
+from playout.rlhf.environments.game_tasks import is_test, plies_of, read_positions
 from playout.rlhf.environments.load import read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
@@ -118,6 +118,23 @@ def test_answers_are_moves_alone_where_nothing_is_to_be_found_or_no_solver_tells
         assert can_tell(game) == (name == "tic_tac_toe")
 
 
+def test_records_of_a_game_without_a_solver_hold_no_position_that_is_judged_on(tmp_path):
+    game = find_game("hex(size=11)")
+    prompt = GamePrompt(game, rules=False, find=True)
+    write_data(tmp_path, game, prompt, GameData(1_000, 1, 1, 1, 0), seed=1, threads=1)
+    texts = [json.loads(line)["text"] for line in (tmp_path / "records.jsonl").open()]
+    first, _ = plies_of(game, solved=False)
+    seen = set()
+    for number in range(20):  # the games that the records tell, at the plies before the eighth
+        states = game.batch(64)
+        for ply in range(8):
+            judged = is_test(states) & (ply >= first)
+            seen |= {prompt(states[row]) for row in np.flatnonzero(judged)}
+            states.apply(states.random_actions(1 + number, counter=(ply << 8) + 77))
+    assert len(seen) > 100
+    assert not [text for text in texts if text.rpartition(" ")[0] in seen]
+
+
 def test_the_recipe_runs_goes_on_and_its_run_plays(micro, tmp_path, capsys):
     run = str(tmp_path / "run")
     begin = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--run", run]
@@ -189,6 +206,7 @@ def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
         (["--size", "smollm2"], "--base"),
         (["--game", "chequers"], "chequers"),
         (["--skip", "sft"], "cannot be skipped"),
+        (["--skip", "pretrain", "--game", "tic_tac_toe"], "begins with a model: --base"),
         (["--opponent", "uct500"], "uct500"),
         (["--size", "smollm2", "--base", "nowhere"], "nowhere does not exist"),
         (["--minutes", "-1"], "--minutes"),

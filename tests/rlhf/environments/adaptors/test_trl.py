@@ -1,5 +1,6 @@
 """Classes in TRL's shape as environments; with TRL, the tools that it would find."""
 
+import functools
 import inspect
 import json
 
@@ -65,6 +66,52 @@ def test_tools_are_called_until_a_reply_calls_none_and_the_object_gives_the_rewa
     assert environment.metrics() == {"calls": 2.0, "failed_calls": 0.0}
 
 
+def test_parameters_have_their_kinds_where_annotations_are_kept_as_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trl_kinds.py").write_text(
+        "from __future__ import annotations\n"
+        "def add(self, a: int, b: float = 1.0, c: bool = False): ...\n"
+        "def seek(self, a: Missing): ...\n"
+    )
+    later = __import__("trl_kinds")
+
+    def kinds(tool):
+        found = tool_schema(tool)["function"]["parameters"]["properties"]
+        return {name: kind["type"] for name, kind in found.items() if name != "self"}
+
+    assert kinds(later.add) == {"a": "integer", "b": "number", "c": "boolean"}
+    assert kinds(later.seek) == {"a": "string"}
+
+
+def test_properties_that_need_an_episode_are_no_tools_and_are_not_looked_into():
+    class Keeper:
+        def __init__(self):
+            self.items = {}
+
+        def reset(self):
+            pass
+
+        def put(self, key: str, value: int):
+            self.items[key] = value
+
+        @classmethod
+        def help(cls):
+            return "put things"
+
+        @property
+        def best(self):
+            return max(self.items)
+
+        @functools.cached_property
+        def first(self):
+            return self.items["first"]
+
+    environment = ToolEnvironment(Keeper())
+    assert list(tools_of(Keeper())) == ["help", "put"]
+    environment.reset(None, 0)
+    assert "error" not in environment.step(call("put", key="a", value=1)).reply
+
+
 def test_what_is_no_call_or_fails_is_answered_with_its_error(module):
     environment = load_environment(f"trl:{module}:Counter", {"max_calls": 9})()
     environment.reset(None, 0)
@@ -102,12 +149,17 @@ def test_the_whole_reply_can_be_the_argument_of_the_only_tool():
     assert environment.step("7").reward == 1
 
 
-def test_rows_of_a_file_are_tasks_of_which_a_fifth_is_held_out(module, tmp_path):
+def test_rows_of_a_file_are_tasks_of_which_a_fifth_is_held_out(module, tmp_path, capsys):
     rows = [{"target": n} for n in range(10)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     factory = load_environment(f"trl:{module}:Counter", {"rows": "rows.jsonl"})
     assert [row["target"] for row in factory.tasks("test")] == [4, 9]
     assert len(factory.tasks("train")) == 8
+    assert "held out" not in capsys.readouterr().out
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows[:4])))
+    factory = load_environment(f"trl:{module}:Counter", {"rows": "rows.jsonl"})
+    assert "none of 4 rows are held out: all serve for both" in capsys.readouterr().out
+    assert factory.tasks("test") == factory.tasks("train") == rows[:4]
 
 
 @pytest.mark.parametrize(
