@@ -42,6 +42,9 @@ from playout.mcts.exact.positions import Positions
 BEST_METRIC = "eval/choice"
 """The metric whose highest value marks the best checkpoint."""
 
+DOUBT = 1.0
+"""Standard errors by which the newest network may be behind the best and is still preferred."""
+
 WIDEST_SHOWN = 400
 """The width in Elo of the widest interval with which a rating is in the progress line."""
 
@@ -277,8 +280,10 @@ class Evaluation:
 
         Each comparison is a lead in standard errors: of ratings in one fit, of good moves position
         by position, of returns seed by seed. Their sum has the same unit after division by the
-        root of their number. The metric adds leads up from best to best, so that a later one is
-        higher exactly if it was preferred; the newest network's is returned.
+        root of their number. The newest, which has learned the longest, is preferred unless it is
+        more than `DOUBT` behind: a few games would often speak for an old one by chance. The metric
+        adds leads up from best to best, so that a later one is higher exactly if it was preferred;
+        the newest network's is returned.
         """
         leads = [] if lead is None else [lead]
         for key, values in known.items():
@@ -286,8 +291,8 @@ class Evaluation:
                 difference = values.astype(np.float64) - self._best[key].astype(np.float64)
                 leads.append(_standard_errors(difference.reshape(-1, values.shape[-1]).mean(0)))
         total = sum(leads) / math.sqrt(len(leads)) if leads else 0.0
-        choice = self._choice + total
-        if total >= 0:
+        choice = self._choice + total + DOUBT
+        if total >= -DOUBT:
             self._choice, self._best, self.ladder.best = choice, known, name
         return choice
 
