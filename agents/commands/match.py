@@ -118,12 +118,14 @@ class Match:
         matches: The games of each pairing.
         ratings: Elo with intervals, best first.
         report: All of it as plain data, as --json writes it.
+        stopped: The signal that ended it early; then the games are those that were over.
     """
 
     game: NativeGame
     matches: list[MatchResult]
     ratings: Ratings
     report: dict[str, Any]
+    stopped: int | None = None
 
     def score(self, player: str) -> float:
         """The share of the points that a player made, a draw being half a point."""
@@ -152,7 +154,7 @@ def main(command: Command) -> int:
     print_summary(found.report, game.num_players)
     if command.json is not None:
         write_json(command.json, found.report)
-    return 0
+    return 0 if found.stopped is None else 128 + found.stopped
 
 
 def match(
@@ -222,11 +224,13 @@ def _with_simulations(command: Command, spec: str, player: Player) -> Player:
 
 
 def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:
-    """The whole match, without a word about its result."""
+    """The whole match, or the games that were over when a signal came."""
     from playout.agents.players.player import RemarkingPlayer, close
+    from playout.agents.rating.games import pair_up
     from playout.agents.rating.openings import check_plies
     from playout.agents.rating.report import summary
     from playout.agents.rating.sprt import SprtConfig
+    from playout.agents.runs.signals import Interrupted
     from playout.envs.records import files as records
 
     test = SprtConfig.parse(command.sprt) if command.sprt is not None else None
@@ -237,11 +241,18 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
     if command.records is not None:
         records.must_hold(command.records, game)
         records.append(command.records, [])
+    over: list[PlayedGame] = []
+    stopped = None
     try:
         if not command.quiet:
             _tell_length(command, game, players, openings, test)
         before = {one.name: one.remarks() for one in players if isinstance(one, RemarkingPlayer)}
-        matches = _play_all(command, game, players, openings, test)
+        matches = _play_all(command, game, players, openings, test, over)
+    except Interrupted as signal:
+        if not over:
+            raise
+        matches, stopped = pair_up(over), signal.signal
+        print(f"these {len(over)} games were over, short ones first", file=sys.stderr)
     finally:
         for player in players:
             close(player)
@@ -254,7 +265,7 @@ def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Matc
         if isinstance(player, RemarkingPlayer):  # of this match alone
             said = before[player.name]
             entry |= {key: value - said.get(key, 0) for key, value in player.remarks().items()}
-    return Match(game, matches, ratings, report)
+    return Match(game, matches, ratings, report, stopped)
 
 
 def _default_openings(game: NativeGame, players: Sequence[Player]) -> int:
@@ -328,8 +339,9 @@ def _play_all(
     players: Sequence[Player],
     openings: int,
     test: SprtConfig | None,
+    over: list[PlayedGame],
 ) -> list[MatchResult]:
-    """Every pairing in turn; games go to the records as their batch ends."""
+    """Every pairing in turn; games go to `over` and to the records as they end."""
     from playout.agents.rating.arena import num_games_of, round_robin
     from playout.agents.rating.games import to_record
     from playout.agents.runs.console import progress
@@ -338,6 +350,7 @@ def _play_all(
     total = num_games_of(game, len(players), command.games)
 
     def keep(games: list[PlayedGame]) -> None:
+        over.extend(games)
         if command.records is not None:
             records.append(command.records, [to_record(game, one) for one in games])
 

@@ -52,7 +52,7 @@ def play_match(
         seed: Of openings and players.
         batch: Games side by side.
         stop: End early when this test decides; it is asked after each batch.
-        on_games: Told the games of each batch as they end.
+        on_games: Told games as they end.
         on_ply: Told how many games are done, a running one counted by its share of a usual game.
 
     Raises:
@@ -86,10 +86,9 @@ def play_match(
             [begin + row // 2 for row in range(2 * len(chunk))],
             seed=seed,
             on_ply=progress,
+            on_games=on_games,
         )
         result.games.extend(played)
-        if on_games is not None:
-            on_games(played)
         if stop is not None:
             test = sprt(result.pairs(), stop)
             if test.decision != "open":

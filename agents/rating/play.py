@@ -37,6 +37,7 @@ def play_games(
     *,
     seed: int,
     on_ply: Progress | None = None,
+    on_games: Callable[[list[PlayedGame]], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> list[PlayedGame]:
     """Plays one game a row.
@@ -49,6 +50,7 @@ def play_games(
         numbers: The number of each row's opening, [rows]; rows of one number throw the same dice.
         seed: Of dice.
         on_ply: Told after every ply.
+        on_games: Told games as they end.
         stop: Asked before every ply.
 
     Raises:
@@ -62,6 +64,27 @@ def play_games(
     streams = np.asarray(numbers, np.uint64)
     forfeits: dict[int, tuple[int, Forfeit]] = {}  # row -> the seat that has lost, and why
     given_up = np.zeros(len(sitting), bool)
+    ended: dict[int, PlayedGame] = {}
+
+    def tell(over: npt.NDArray[np.bool_]) -> None:
+        new = [row for row in np.flatnonzero(over).tolist() if row not in ended]
+        if not new:
+            return
+        returns = states[new].returns()
+        for row, values in zip(new, returns, strict=True):
+            if row in forfeits:
+                values[:], values[forfeits[row][0]] = 1.0, -1.0
+            ended[row] = PlayedGame(
+                players=tuple(players[seat].name for seat in sitting[row].tolist()),
+                moves=tuple(moves[row]),
+                opening=int(numbers[row]),
+                returns=tuple(values.tolist()),
+                forfeit=forfeits.get(row),
+            )
+        if on_games is not None:
+            on_games([ended[row] for row in new])
+
+    tell(states.is_terminal())
     ply = 0
     while (going := ~states.is_terminal() & ~given_up).any():
         if stop is not None and stop():
@@ -98,22 +121,11 @@ def play_games(
                     heard = np.flatnonzero(hears)
                     listener.observe(positions[heard], actions[heard])
         ply += 1
+        over = states.is_terminal() | given_up
+        tell(over)
         if on_ply is not None:
-            on_ply(np.array([len(line) for line in moves]), ~states.is_terminal() & ~given_up)
-    returns = states.returns()
-    for row, (seat, _) in forfeits.items():
-        returns[row] = 1.0
-        returns[row, seat] = -1.0
-    return [
-        PlayedGame(
-            players=tuple(players[seat].name for seat in sitting[row].tolist()),
-            moves=tuple(moves[row]),
-            opening=int(numbers[row]),
-            returns=tuple(returns[row].tolist()),
-            forfeit=forfeits.get(row),
-        )
-        for row in rows.tolist()
-    ]
+            on_ply(np.array([len(line) for line in moves]), ~over)
+    return [ended[row] for row in rows.tolist()]
 
 
 def _play(

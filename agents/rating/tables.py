@@ -110,8 +110,7 @@ def play_tables(
                 [one for one in numbers for _ in seatings],
                 seed=seed,
                 on_ply=progress,
+                on_games=on_games,
             )
             found += played
-            if on_games is not None:
-                on_games(played)
     return found

@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from playout.agents.rating.intervals import format_share, share_interval
@@ -149,3 +153,26 @@ def test_where_results_are_counted_their_means_are_shown(capsys, tmp_path, game)
         low, high = one["mean_return_interval"]
         assert low <= one["mean_return"] <= high
     assert "mean result" not in run(capsys, "random", "greedy", "--games", 2)[1]
+
+
+def test_a_match_that_is_stopped_keeps_and_rates_the_games_that_are_over(tmp_path):
+    games, out = tmp_path / "games.jsonl", tmp_path / "m.json"
+    players = ["random", "uct:20000", "--game", "connect_four", "--games", "40"]
+    command = [sys.executable, "-m", "playout", "match", *players]
+    process = subprocess.Popen(
+        [*command, "--records", games, "--json", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (games.is_file() and games.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    text, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    over = len(load(games))
+    assert 0 < over < 40 and f"these {over} games were over" in error
+    assert "Traceback" not in error and "uct:20000" in text
+    (pairing,) = json.loads(out.read_text())["pairings"]
+    assert pairing["games"] == over
