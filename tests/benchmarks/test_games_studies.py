@@ -55,7 +55,9 @@ def test_openings_of_hex_are_judged_by_the_published_map():
 
 def test_both_sides_of_an_option_differ_in_it_alone():
     pairs = options.pairs_of(playout.game("go(size=7)"))
-    assert pairs["playout-cap randomisation"] == ({"fast_share": 0.0}, {})
+    brief = {"fast_share": 0.5, "fast_simulations": 8}
+    assert pairs["playout-cap randomisation"] == ({}, brief)
+    assert pairs["values weighing 1.0, not 0.1"] == ({"c_scale": 0.1}, {})
     assert pairs["policy-surprise weighting"] == ({}, {"surprise_weight": 0.5})
     assert pairs["bounded reuse"] == ({"max_reuse": 0.0}, {})
     puct, forced = pairs["forced playouts, pruned targets"]
