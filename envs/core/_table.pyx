@@ -222,13 +222,18 @@ def targets(object capsule, bytes state, int player):
     return planes
 
 
+cdef int need_symmetry(const playout_game *game, int k) except -1:
+    if not 0 <= k < game.num_symmetries:
+        raise GameError(f"{game.name.decode()}: symmetry {k} is not 0 to {game.num_symmetries - 1}")
+    return 0
+
+
 def symmetry(object capsule, bytes state, int k) -> bytes:
     """The state as symmetry `k` shows it."""
     cdef const playout_game *game = table_of(capsule)
     cdef const char *old = state_of(game, state)
     cdef bytes new
-    if not 0 <= k < game.num_symmetries:
-        raise GameError(f"{game.name.decode()}: symmetry {k} is not 0 to {game.num_symmetries - 1}")
+    need_symmetry(game, k)
     new = bytes(game.state_size)
     game.symmetry(game, old, k, PyBytes_AS_STRING(new))
     raise_error(game)
@@ -240,8 +245,7 @@ def symmetry_key(object capsule, bytes state, int k) -> int:
     cdef const playout_game *game = table_of(capsule)
     cdef const char *data = state_of(game, state)
     cdef uint64_t value
-    if not 0 <= k < game.num_symmetries:
-        raise GameError(f"{game.name.decode()}: symmetry {k} is not 0 to {game.num_symmetries - 1}")
+    need_symmetry(game, k)
     if game.symmetry_key == NULL:
         return eval_key(capsule, symmetry(capsule, state, k))
     value = game.symmetry_key(game, data, k)

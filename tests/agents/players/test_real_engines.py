@@ -95,8 +95,8 @@ def test_stockfish_of_limited_strength_beats_random_moves_at_chess():
     spec = "uci:stockfish?UCI_Elo=1320&nodes=200"
     match = meet(spec, "random", playout.game("chess(notation=san)"), 6)
     # It errs on purpose, by a clock that nobody can set: games may end in a draw.
-    won, _, lost = match.score(spec)
-    assert won >= 3 and lost == 0
+    won, drawn, _ = match.score(spec)
+    assert won + 0.5 * drawn >= 4.5
 
 
 def test_python_chess_drives_our_engine_as_any_other():
