@@ -7,7 +7,8 @@ import pytest
 
 # Worlds, positions and the like are plain modules beside the tests: worker processes and child runs
 # import them too.
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "alphazero")]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(room) for room in (HERE, HERE / "alphazero", HERE.parent / "envs")]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Puts same.py, which tests of environments share, where they can import it."""
+"""Puts same.py and namesake.py, which tests of environments share, where they can import it."""
 
 import sys
 from pathlib import Path

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import playout
 import pytest
+from namesake import Namesake
 from playout.envs.catalogue import GAMES
 from playout.envs.drawing import Board, Piece, board_of, paint, render_state, svg
 from playout.envs.drawing.board import PAPER, STONES, any_board
@@ -74,39 +75,6 @@ def test_any_other_game_is_drawn_by_its_planes():
     assert picture.shape == (6 * 64, 7 * 64, 3)
     assert tuple(picture[5 * 64 + 32, 3 * 64 + 32]) == STONES[0]
     assert tuple(picture[4 * 64 + 32, 3 * 64 + 32]) == STONES[1]
-
-
-class Namesake:
-    """Four cells are filled in turn."""
-
-    num_players, num_actions, max_plies, obs_shape = 2, 4, 4, (1, 2, 2)
-
-    def __init__(self, name):
-        self.name = name
-
-    def initial_state(self):
-        return ()
-
-    def to_play(self, state):
-        return -1 if len(state) == 4 else len(state) % 2
-
-    def legal_actions(self, state):
-        return [cell for cell in range(4) if cell not in state]
-
-    def apply(self, state, action):
-        return (*state, action)
-
-    def returns(self, state):
-        return [0.0, 0.0]
-
-    def observe(self, state, player):
-        return np.array([[[cell in state for cell in row] for row in ((0, 1), (2, 3))]])
-
-    def encode(self, state):
-        return bytes(state).ljust(4, b"\xff")
-
-    def decode(self, data):
-        return tuple(cell for cell in data if cell < 4)
 
 
 @pytest.mark.parametrize("name", ["go", "chess", "backgammon", "connect_four"])

@@ -4,9 +4,9 @@ import io
 import json
 import re
 
-import numpy as np
 import playout
 import pytest
+from namesake import Namesake
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.networks.boards.registry import new_network
@@ -209,39 +209,8 @@ def test_other_games_have_no_rules_of_go():
     assert engine.answer("kata-get-rules") == "? unknown command\n\n"
 
 
-class Cells:
-    """A game of one's own that is called like playout's Go: four cells are filled in turn."""
-
-    name = "go"
-    num_players, num_actions, max_plies, obs_shape = 2, 4, 4, (1, 2, 2)
-
-    def initial_state(self):
-        return ()
-
-    def to_play(self, state):
-        return -1 if len(state) == 4 else len(state) % 2
-
-    def legal_actions(self, state):
-        return [cell for cell in range(4) if cell not in state]
-
-    def apply(self, state, action):
-        return (*state, action)
-
-    def returns(self, state):
-        return [0.0, 0.0]
-
-    def observe(self, state, player):
-        return np.zeros(self.obs_shape, np.float32)
-
-    def encode(self, state):
-        return bytes(state).ljust(4, b"\xff")
-
-    def decode(self, data):
-        return tuple(cell for cell in data if cell < 4)
-
-
 def test_a_game_that_is_only_called_go_has_no_rules_and_stones_of_go():
-    game = playout.game(Cells())
+    game = playout.game(Namesake("go"))
     engine = GtpEngine(make_player("uct:4", game), game)
     assert "kata-get-rules" not in engine.answer("list_commands").split()
     for asked in ("kata-get-rules", "final_status_list alive", "fixed_handicap 2"):
