@@ -28,7 +28,7 @@ from typing import Any
 
 import playout
 from playout.agents.runs.reporting import table
-from playout.benchmarks.tools.measuring import RESULTS, Rate, machine, write_result
+from playout.benchmarks.tools.measuring import Rate, earlier_result, write_result
 
 COMMAND = "python -m playout.benchmarks.studies.ranks"
 FAST_LINK = 3.0  # GB/s between machines, for what a bigger job would do: 25 Gbit/s
@@ -287,11 +287,7 @@ def claims_of(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def with_earlier(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A result, and what the last one on this machine says of trainers not measured now."""
-    last = RESULTS / "ranks.json"
-    record = json.loads(last.read_text(encoding="utf-8")) if last.is_file() else {}
-    earlier = (
-        record["results"] if record.get("machine") == machine() else {"cases": {}, "claims": []}
-    )
+    earlier = earlier_result("ranks") or {"cases": {}, "claims": []}
     claims = [claim for claim in earlier["claims"] if claim["claim"].partition(":")[0] not in found]
     cases = {**earlier["cases"], **found}
     return {**earlier, "cases": cases, "claims": [*claims, *claims_of(found)]}
