@@ -14,6 +14,8 @@ from types import FrameType
 
 from playout.agents.runs import ranks
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(SystemExit):
     """Training stopped on a signal after saving; the exit code is 128 + the signal's number."""
@@ -63,17 +65,8 @@ class Signals:
     @contextmanager
     def watch(self) -> Iterator["Signals"]:
         """Within, requests are taken note of; before and after, signals act as they did."""
-        if threading.current_thread() is not threading.main_thread():
+        with _handled(self._handle):
             yield self
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in before:
-                signal.signal(number, self._handle)
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextmanager
@@ -86,22 +79,50 @@ def stop_at_once(left: str) -> Iterator[None]:
     Raises:
         Interrupted: a signal came.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        for one in numbers:  # threads may still finish what they do; a second signal ends them too
+        for one in _NUMBERS:  # threads may still finish what they do; a second signal ends them too
             signal.signal(one, signal.SIG_DFL)
         with suppress(OSError):  # nobody may be listening
             if ranks.is_first():
                 os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
         raise Interrupted(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM act only after the work inside, which is short and has to be whole.
+
+    A second one ends the process at once. It would not be enough to block them in this thread: the
+    system then hands them to another one, and Python calls the handler in this thread all the same.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for one in _NUMBERS:
+            signal.signal(one, signal.SIG_DFL)
+
+    with _handled(note):
+        yield
+    if came:
+        signal.raise_signal(came[0])
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Gives SIGINT and SIGTERM to a handler, in the main thread; afterwards they act as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
     try:
+        for number in _NUMBERS:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)

@@ -29,14 +29,7 @@ from typing import Any
 import playout
 from playout.agents.runs.reporting import table
 from playout.benchmarks.tools.larger_jobs import predictions
-from playout.benchmarks.tools.measuring import (
-    RESULTS,
-    Rate,
-    machine,
-    plain,
-    short,
-    write_result,
-)
+from playout.benchmarks.tools.measuring import Rate, earlier_result, plain, short, write_result
 
 COMMAND = "python -m playout.benchmarks.studies.ranks"
 COUNTED = ("all_reduce", "broadcast", "all_gather", "send", "recv")
@@ -305,11 +298,7 @@ def beside_peers(
 
 def with_earlier(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A result, and what the last one on this machine says of trainers not measured now."""
-    last = RESULTS / "ranks.json"
-    record = json.loads(last.read_text(encoding="utf-8")) if last.is_file() else {}
-    earlier = (
-        record["results"] if record.get("machine") == machine() else {"cases": {}, "claims": []}
-    )
+    earlier = earlier_result("ranks") or {"cases": {}, "claims": []}
     claims = [claim for claim in earlier["claims"] if claim["claim"].partition(":")[0] not in found]
     cases = {**earlier["cases"], **found}
     return {**earlier, "cases": cases, "claims": [*claims, *claims_of(found)]}

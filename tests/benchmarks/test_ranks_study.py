@@ -4,7 +4,7 @@ import json
 
 import pytest
 from playout.benchmarks.studies import ranks
-from playout.benchmarks.tools import larger_jobs
+from playout.benchmarks.tools import larger_jobs, measuring
 from playout.benchmarks.tools.measuring import Rate, machine, plain
 
 
@@ -27,7 +27,7 @@ def write(path, machine):
 
 
 def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "RESULTS", tmp_path)
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", machine())
     found = plain(ranks.with_earlier({"ppo": case(170.0, 1.7)}))
     ratios = {claim["claim"].partition(":")[0]: claim["ratio"] for claim in found["claims"]}
@@ -40,7 +40,7 @@ def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch
 
 
 def test_numbers_of_another_machine_are_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "RESULTS", tmp_path)
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", {**machine(), "processor": "another"})
     assert ranks.with_earlier({"ppo": case(170.0, 1.7)})["cases"].keys() == {"ppo"}
 
