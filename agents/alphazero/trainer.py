@@ -109,7 +109,7 @@ class AlphaZeroTrainer(Trainer):
         self.selfplay, self.replay = self.variants[0].selfplay, self.variants[0].replay
         self._background = ThreadPoolExecutor(1, "selfplay", torch.set_num_threads, (1,))
         self.updates = 0
-        # (from this update on, so many are planned): a plan may change while it is carried out.
+        # (after this update, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
         self.recorded = RecordedStart(self.game, config, seed=seed, keep_finals=planes or scores)
@@ -131,8 +131,10 @@ class AlphaZeroTrainer(Trainer):
     def progress(self) -> tuple[int, int]:
         """Updates, or games, done and planned."""
         if self.config.updates is not None:
-            planned = [total for start, total in self.plan if start <= self.updates]
-            return self.updates, planned[-1]
+            # A change counts from the next update on: the one after which it was made was rated by
+            # the plan of before, and is so again where a run goes on from an earlier checkpoint.
+            later = [total for start, total in self.plan[1:] if start < self.updates]
+            return self.updates, [self.plan[0][1], *later][-1]
         return min(self.totals.games, self.config.games or 0), self.config.games or 0
 
     @property

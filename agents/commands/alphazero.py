@@ -191,7 +191,7 @@ def _train(
     shown = ranks.is_first() and not command.quiet
     import torch
     from playout.agents.alphazero.budget.corrector import seconds_before
-    from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
+    from playout.agents.alphazero.budget.fit import rating_schedule, too_short
     from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import (
@@ -228,9 +228,10 @@ def _train(
                 print_plan(run, config, minutes, networks, rate=command.rating)
                 if minutes is None and (warning := too_short(config, planned_plies(game))):
                     print(f"warning: {warning}", file=sys.stderr, flush=True)
-            times = run.record.get("preset", {}).get("ratings", num_ratings(minutes))
-            times = times if command.rating else 0
-            every = rating_interval(config, times, max_plies=planned_plies(game))
+            every, times = 0, 0
+            if command.rating:
+                preset, plies = run.record.get("preset", {}), planned_plies(game)
+                every, times = rating_schedule(config, preset, minutes, max_plies=plies)
             correctors: list[Callback] = []
             if minutes is not None:
                 correctors.append(planner_for(run, minutes, trainer, every, times))
@@ -240,6 +241,7 @@ def _train(
                 run,
                 save_every=save_interval(config),
                 eval_every=every,
+                evaluations=0 if every else times,
                 console=not command.quiet,
                 callbacks=[*correctors, *callbacks],
             )
@@ -393,5 +395,5 @@ def plan_run(
                 file=sys.stderr,
                 flush=True,
             )
-    about = {"name": name, "basis": preset.basis, "adapts": preset.adapts, "ratings": ratings}
-    return config, planned_by, about
+    about = {"name": name, "basis": preset.basis, "adapts": preset.adapts}
+    return config, planned_by, {**about, "ratings": ratings, "minutes": minutes}

@@ -228,10 +228,8 @@ class GamesRecipe:
         folder = self.folder(stage) / "model"
         player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
         prompt = self.prompt
-        settings = player.settings
-        find = settings.find or prompt.find
         player.settings = dataclasses.replace(
-            settings, rules=prompt.rules, goal=prompt.goal, own=prompt.own, find=find
+            player.settings, rules=prompt.rules, goal=prompt.goal, own=prompt.own, find=prompt.find
         )
         player.name = stage
         return player

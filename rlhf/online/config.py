@@ -72,7 +72,7 @@ class EpisodeLimits:
     max_tokens: int = 0
     """Tokens an episode; the model's context is a limit anyway."""
     max_seconds: float = 0.0
-    """After so long no episode of a batch begins another turn."""
+    """After so many seconds of a round no episode begins another turn."""
     call_seconds: float = 60.0
     """Longest call of an environment."""
 

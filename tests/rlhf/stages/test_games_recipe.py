@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import DEFAULT_MACHINE
 from playout.cli import main
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import is_test, plies_of, read_positions
-from playout.rlhf.environments.load import read_options
+from playout.rlhf.environments.load import GOAL_TOLD, read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell, told_outcomes
 from playout.rlhf.games.minutes import sft_steps
-from playout.rlhf.games.recipe import GamesRecipe, GamesSize
+from playout.rlhf.games.recipe import GamesRecipe, GamesSize, shown_options
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.run import folder_player, game_player
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.sizes import Recipe
+from small_language import chat_tokenizer, small_model
 
 GAME = find_game("tic_tac_toe")
 
@@ -198,6 +202,24 @@ def test_an_opponent_of_any_name_reaches_the_last_stage(tmp_path, monkeypatch, c
     for name in ("123", "runs/x?temperature=1&illegal=loss", 'a "b"'):
         made[0].opponent = name
         assert read_options(made[0]._options("rlhf")["env_options"])["opponent"] == name
+
+
+def test_a_chat_model_is_measured_by_such_answers_as_it_was_taught(tmp_path):
+    tokenizer, base = chat_tokenizer("chatml"), tmp_path / "base"
+    export_model(base, small_model(tokenizer), tokenizer)
+    shown = shown_options(GAME, rules=False, base=str(base))
+    config = {"env": f"game:{GAME}", "env_options": shown, GOAL_TOLD: True}
+    run = RunDir.create(tmp_path / "run", kind="rlhf.games", config=config, seed=0)
+    made = GamesRecipe(
+        run, GAME, size="tiny", base=str(base), opponent="random", machine=DEFAULT_MACHINE
+    )
+    for folder in (made.folder("sft"), run.path):
+        shutil.copytree(base, folder / "model")
+    assert made.player("sft").prompt == game_player(run).prompt == made.prompt
+    talk = "I think that 5 is best"
+    assert made.player("sft").prompt.read(GAME.initial_state(), talk) is None
+    # One that has learned no game is taken by its last word that is a move.
+    assert folder_player(base, GAME).prompt.read(GAME.initial_state(), talk) == 4
 
 
 def test_the_name_of_a_run_s_game_is_nobody_s_word_for_its_code(tmp_path, monkeypatch, capsys):
