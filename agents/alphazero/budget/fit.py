@@ -189,8 +189,8 @@ def fit_ratings(
         "eval_max_anchor": found.max_anchor,
     }
     config = changed(config, {name: v for name, v in changes.items() if name not in given})
-    if not given.isdisjoint(changes):
-        return config, times  # who says how to rate wants to
+    if not given.isdisjoint({*changes, "eval_every"}):
+        return config, times  # who says how or when to rate wants to
     cost = evaluation_cost(game, found).seconds(answers, speed.plies_per_s)
     return config, min(times, int(allowed / cost))
 

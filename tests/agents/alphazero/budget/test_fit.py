@@ -1,5 +1,7 @@
 """Counts that follow from a game's speed: what they come to, for slow and fast games alike."""
 
+from dataclasses import replace
+
 import playout
 import pytest
 from playout.agents.alphazero.budget.fit import (
@@ -150,6 +152,9 @@ def test_ratings_that_the_person_has_set_are_made():
         guessed(updates=2), GAME, very_slow, None, given=frozenset({"eval_games"})
     )
     assert times >= 1 and config.eval_games == 24
+    chosen = replace(guessed(updates=2), eval_every=1)
+    assert fit_ratings(chosen, GAME, very_slow, None, given=frozenset({"eval_every"}))[1] >= 1
+    assert fit_ratings(chosen, GAME, very_slow, None, given=frozenset())[1] == 0
 
 
 def test_a_game_whose_questions_caches_answer_is_rated_like_others():
