@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.loss import LossVariant
-from playout.agents.ppo.update import ppo_update
+from playout.agents.ppo.update import policy_optimizer, ppo_update
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.trainer import Trainer
@@ -96,9 +95,7 @@ class OnlineTrainer(Trainer):
         self.dtype = pick_dtype(config.dtype, model.device)
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
         self.policy = self.make_policy(model)
-        self.optimizer = make_adam(
-            self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
-        )
+        self.optimizer = policy_optimizer(self.policy, self.ppo)
         self.updates, self.kl_coef, self.failures = 0, config.kl_coef, 0
         if not self.in_environment:
             self._check_room()

@@ -15,6 +15,7 @@ from playout.rlhf.commands.options import (
     SOURCES,
     Data,
     LengthOptions,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     StageOptions,
@@ -35,14 +36,15 @@ _LABELLED, _RATED = "labelled", "rated"
 _USUAL = {"spam": _LABELLED, "ratings": _RATED}
 """What is told apart where nothing is named."""
 _BASES = ("pretrain",)
-_TAKEN = ("base", "size", "steps", "batch", "learning_rate", "max_length", "truncate")
+_TAKEN = ("base", "size", "steps", "batch", "learning_rate", "weight_decay", "optimizer",
+          "max_length", "truncate")  # fmt: skip
 """What learning from reports takes over from its run."""
 _OLD_LENGTH = 128  # tokens that earlier versions read of a text, whatever it had
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(LengthOptions, MicrobatchOptions, StageOptions):
+class Command(LengthOptions, MicrobatchOptions, OptimizerOptions, StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json.
 
     With --from RUN --reports FILE a classifier learns from what users reported, and is compared
@@ -257,7 +259,11 @@ def _train(
         length=length,
         truncate=command.truncate,
         learn=LearnConfig(
-            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+            learning_rate=command.learning_rate,
+            weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
+            dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
     device = resolve_device(command.device)

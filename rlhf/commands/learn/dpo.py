@@ -17,6 +17,7 @@ from playout.rlhf.commands.memory_options import (
 from playout.rlhf.commands.online_options import named_reward
 from playout.rlhf.commands.options import (
     Data,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     PolicyOptions,
@@ -38,7 +39,14 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, ShardOptions, PolicyOptions):
+class Command(
+    EnvironmentOptions,
+    TextOptions,
+    MicrobatchOptions,
+    OptimizerOptions,
+    ShardOptions,
+    PolicyOptions,
+):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
@@ -165,7 +173,11 @@ def _config(command: Command) -> DPOConfig:
         max_length=command.max_length,
         truncate=command.truncate,
         learn=LearnConfig(
-            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+            learning_rate=command.learning_rate,
+            weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
+            dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
 

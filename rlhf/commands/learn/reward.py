@@ -10,6 +10,7 @@ from playout.rlhf.commands.memory_options import MicrobatchOptions, adapt
 from playout.rlhf.commands.options import (
     AdaptedOptions,
     Data,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     RequiredRun,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(AdaptedOptions, TextOptions, MicrobatchOptions, StageOptions):
+class Command(AdaptedOptions, TextOptions, MicrobatchOptions, OptimizerOptions, StageOptions):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -59,7 +60,7 @@ class Command(AdaptedOptions, TextOptions, MicrobatchOptions, StageOptions):
     learning_rate: float = 5e-4
     """At its highest."""
     weight_decay: float = 0.01
-    """Of the weights, a step and a unit of learning rate."""
+    """As in other stages: of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
 
@@ -160,6 +161,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         learn=LearnConfig(
             learning_rate=command.learning_rate,
             weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,
         ),
