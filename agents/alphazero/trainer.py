@@ -11,7 +11,7 @@ matches and solved positions (evaluation/in_training.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,6 +37,7 @@ from playout.agents.alphazero.variants import (
     turn,
 )
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.trunk import trunk_parameters
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.trainer import Trainer
@@ -57,8 +58,9 @@ class AlphaZeroTrainer(Trainer):
         seed: names all random streams.
         device: where networks learn and play; by default a GPU if there is one.
         game: what is played; by default the one that the configuration names.
-        init: is called with the fresh final network, to begin with an earlier one's weights; a
-            checkpoint that is loaded later replaces them.
+        init: is called with the fresh final network, to begin with an earlier one's weights, and
+            names those that it has left as they were; a checkpoint that is loaded later replaces
+            them all.
     """
 
     best_metric = BEST_METRIC
@@ -70,7 +72,7 @@ class AlphaZeroTrainer(Trainer):
         seed: int = 0,
         device: torch.device | None = None,
         game: NativeGame | None = None,
-        init: Callable[[BoardNetwork], object] | None = None,
+        init: Callable[[BoardNetwork], Collection[str]] | None = None,
     ) -> None:
         if config.minutes is not None:
             raise ConfigError("a trainer counts updates or games: turn minutes into updates first")
@@ -85,9 +87,15 @@ class AlphaZeroTrainer(Trainer):
         planes = learner.target_weight > 0 and self.game.target_planes > 0
         scores = learner.score_weight > 0 and self.game.has_score
         networks = new_networks(config, self.game, planes=planes, scores=scores, seed=seed)
+        begun: list[str] = []
         if init is not None:
-            init(networks[-1])
-        self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
+            fresh = init(networks[-1])
+            if learner.trunk_rate != 1:
+                begun = trunk_parameters(networks[-1], fresh=fresh)
+        self.learners = [
+            Learner(net, learner, device=self.device, begun=begun if net is networks[-1] else ())
+            for net in networks
+        ]
         self.playing = 0  # the index of the network that plays
         self._stop_at: float | None = None  # by time.monotonic
         self._counted = False  # whether variants know what all ranks hold

@@ -7,7 +7,6 @@ RUN` continues a run exactly where it stopped. `alphazero()` is the same in Pyth
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from playout.agents.alphazero.settings import (
     first_run,
     first_weights,
     full_names,
+    given_flags,
     network_of,
     picked,
     setting_names,
@@ -116,7 +116,7 @@ class Command(TrainingOptions):
     @staticmethod
     def defaults(arguments: list[str]) -> Command:
         """Which settings the arguments give; all others are decided later."""
-        return Command(given=tuple(full_names(_flags(arguments))))
+        return Command(given=tuple(full_names(given_flags(arguments))))
 
     @staticmethod
     def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -125,15 +125,6 @@ class Command(TrainingOptions):
             return config
         settings = stored_config(config["alphazero"], where="the run's configuration")
         return {**config, "alphazero": to_dict(settings)}
-
-
-def _flags(arguments: Sequence[str]) -> dict[str, None]:
-    """The settings among the flags of a command line."""
-    names = setting_names()
-    flags = [one[2:].partition("=")[0].replace("-", "_") for one in arguments if one[:2] == "--"]
-    # The negative of a flag in a group is --group.no-flag.
-    flags = [flag if flag in names else re.sub(r"(^|\.)no_", r"\1", flag) for flag in flags]
-    return {flag: None for flag in flags if names.get(flag) == flag}
 
 
 def main(command: Command) -> int:
@@ -209,6 +200,8 @@ def _train(
     from playout.agents.runs.signals import stop_at_once
 
     torch.set_num_threads(1)  # groups and shards bring their own threads
+    if command.init is None and command.alphazero.learner.trunk_rate != 1:
+        raise ConfigError("--trunk-rate does nothing without --init: leave it out")
     device, minutes = resolve_device(command.device), length_of(command)
     game, run = _open_or_resume(command, source)
     try:
