@@ -44,6 +44,8 @@ from torch import nn
 
 __all__ = ["OnlineTrainer"]
 
+GROUPS = "groups of answers a round (--batch)"
+
 
 class OnlineTrainer(Trainer):
     """Rounds of sampling, scoring and `ppo_update`; `update` is a subclass's."""
@@ -91,6 +93,7 @@ class OnlineTrainer(Trainer):
         self.tasks = self.environment.tasks("train")
         self.tokenizer, self.reward = tokenizer, reward
         self.config, self.seed, self.evaluator, self.folder = config, seed, evaluator, folder
+        ranks.share(self._groups, GROUPS)
         self.ppo = config.ppo_config()
         self.dtype = pick_dtype(config.dtype, model.device)
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
@@ -136,6 +139,11 @@ class OnlineTrainer(Trainer):
     def group(self) -> int:
         """Episodes of one task and seed."""
         return 1
+
+    @property
+    def _groups(self) -> int:
+        """Groups a round, of all ranks."""
+        return self.config.batch // self.group
 
     @property
     def score_kl_coef(self) -> float:
@@ -196,15 +204,14 @@ class OnlineTrainer(Trainer):
 
     def _requests(self, number: int) -> list[EpisodeRequest]:
         """This rank's episodes of a round: tasks and seeds by group, a stream for each episode."""
-        config, group = self.config, self.group
-        groups = config.batch // group
+        config, group, groups = self.config, self.group, self._groups
         tasks: list[Any] = [None] * groups
         if self.tasks is not None:
             chosen = batch_of(len(self.tasks), groups, number, seed=self.seed)
             # With few tasks a round has each several times; every answer has its own stream.
             chosen = (chosen * -(-groups // len(chosen)))[:groups]
             tasks = [self.tasks[i] for i in chosen]
-        own = ranks.share(groups, "groups of answers a round (--batch)")
+        own = ranks.share(groups, GROUPS)
         seeds = [episode_seed(self.seed, number * groups + place) for place in range(groups)]
         return [
             EpisodeRequest(

@@ -212,11 +212,13 @@ class SupervisedTrainer(Trainer):
         seed: of order and dropout.
         parts: what learns and is saved, by name.
         learner: its optimiser.
+        records: what a step consists of and ranks divide, for the error where they are too many.
         pruning: keeps weights at zero that were pruned; None where none were.
         shown: metrics of the progress line, with their labels there.
     """
 
     seed: int
+    records: str = "texts a step"
     pruning: Pruning | None = None
     shown: tuple[tuple[str, str], ...] = (("train/loss", "loss"),)
 
@@ -227,13 +229,27 @@ class SupervisedTrainer(Trainer):
         *,
         steps: int,
         units: int,
+        size: int,
         extra: Iterable[nn.Parameter] = (),
     ) -> None:
-        """Set up for `steps` steps of `units` units of progress; `extra` parameters learn too."""
+        """Set up for `steps` steps of `units` units of progress.
+
+        Args:
+            parts: What learns.
+            learn: How.
+            steps: Of the whole stage.
+            units: Of progress, a step.
+            size: How many records a step has.
+            extra: Parameters that learn too.
+
+        Raises:
+            ConfigError: There is no step, or there are more ranks than records.
+        """
         if steps < 1 or units < 1:
             raise ConfigError(
                 f"there must be at least one step and one record a step, not {steps} and {units}"
             )
+        own_part(range(size), self.records)
         self.parts, self._units = parts, units
         self.evaluates_together = self.sharded
         parameters = [one for part in parts.values() for one in part.parameters()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import MicrobatchOptions
+from playout.rlhf.commands.memory_options import MicrobatchOptions, ShardOptions, check_shard
 from playout.rlhf.commands.options import (
     SOURCES,
     Data,
@@ -44,7 +44,7 @@ _OLD_LENGTH = 128  # tokens that earlier versions read of a text, whatever it ha
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(LengthOptions, MicrobatchOptions, OptimizerOptions, StageOptions):
+class Command(LengthOptions, MicrobatchOptions, ShardOptions, OptimizerOptions, StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json.
 
     With --from RUN --reports FILE a classifier learns from what users reported, and is compared
@@ -130,6 +130,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     from playout.rlhf.supervised.classify import make_task
 
+    check_shard(command)
     if command.from_run or command.reports:
         return _learn_reports(command, rows)
     if not command.base:
@@ -216,13 +217,16 @@ def _base(command: Command) -> tuple[TransformerConfig, Tokenizer]:
 def _fitted(
     command: Command, task: TextTask, tokenizer: Tokenizer, shape: TransformerConfig, *, own: bool
 ) -> tuple[TextTask, int]:
-    """A task with the texts that are read, and how many tokens of each."""
+    """A task with the texts that are read, enough for all ranks; and how many tokens of each."""
+    from playout.agents.runs import ranks
     from playout.rlhf.data.encoding import row_length
     from playout.rlhf.supervised.classify import ClassifyConfig, fit_task, longest_text
 
     longest, context = longest_text(task, tokenizer), shape.max_position_embeddings
     length = row_length(command.max_length, ClassifyConfig().length, context, longest, own=own)
-    return fit_task(task, tokenizer, length, command.truncate), length
+    fitted = fit_task(task, tokenizer, length, command.truncate)
+    ranks.share(min(command.batch, len(fitted.train[0])), "texts a step")
+    return fitted, length
 
 
 def _measure_models(
@@ -245,6 +249,7 @@ def _train(
     from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.commands.memory_options import first_device, spread
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import train_stage
@@ -267,10 +272,12 @@ def _train(
         ),
     )
     device = resolve_device(command.device)
-    model, tokenizer = load_model(command.base, _BASES, device=device, writes=False)
+    home = first_device(command, device)
+    model, tokenizer = load_model(command.base, _BASES, device=home, writes=False)
     if kind == "scratch":
-        model = Transformer(model.config, seed=command.seed).to(device)
+        model = Transformer(model.config, seed=command.seed).to(home)
     model.recompute = command.checkpoint_activations
+    spread(model, command, device)
     set_threads(run, model.config.hidden_size, command.threads)
     trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
     folder = run.subrun(f"{name}-{kind}")
