@@ -1,11 +1,14 @@
 """How many steps of imitation fit into the minutes that the recipe may take on this machine.
 
-Pretraining tells how long a token takes. The number is chosen once and kept in the run, so that a
-run that goes on, or is repeated with the kept number, learns the same.
+What data and pretraining took is gone; pretraining also tells how long a token takes. Of what is
+left, a part is for reward, games and measuring, the rest for tactics and sft. The numbers are
+chosen once and kept in the run, so that a run that goes on, or is repeated with the kept numbers,
+learns the same.
 """
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from playout.agents.runs.reporting import write_json
@@ -14,46 +17,73 @@ from playout.rlhf.data.records import read_demonstrations
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.huggingface import read_json
 
-__all__ = ["sft_steps"]
+__all__ = ["note_data", "plan_steps"]
 
-SHARE = 0.55
-"""Of all minutes: the rest is for data, pretraining, reward, and measuring."""
+REST = 0.25
+"""Of what is left after pretraining: for learning from reward, for games and for measuring."""
+TACTICS = 0.3
+"""Of the time of both kinds of imitation at most, however many positions there are."""
 _LOOKED_AT, _LEAST = 500, 100
 _PADDING = 1.2  # rows of a pack are filled up, and the optimiser moves
 
 
-def sft_steps(
-    minutes: float, plan: Path, pretrain: Path, demonstrations: Path, *, batch: int
-) -> int:
-    """Steps that take their share of the minutes.
+def note_data(plan: Path, seconds: float) -> None:
+    """Add to the seconds that making the data has taken, in the file of the plan."""
+    kept = read_json(plan) if plan.exists() else {}
+    plan.parent.mkdir(exist_ok=True)
+    write_json(plan, {**kept, "data_seconds": kept.get("data_seconds", 0.0) + seconds})
+
+
+def plan_steps(
+    minutes: float, plan: Path, pretrain: Path, stages: Mapping[str, tuple[Path, int]]
+) -> dict[str, int]:
+    """Steps of each stage of imitation.
 
     Args:
         minutes: For the whole recipe.
-        plan: File in which the number is kept; what it says holds.
+        plan: File in which the numbers are kept; what it says holds.
         pretrain: Run of the stage before.
-        demonstrations: File of what is learned.
-        batch: Demonstrations a step.
+        stages: By name, a file of what is learned and rows a step: sft, and tactics if there is
+            such a stage.
 
     Raises:
         DataError: The stage before has measured nothing.
     """
-    if plan.exists():
-        return int(read_json(plan)["sft_steps"])
+    kept = read_json(plan) if plan.exists() else {}
+    if "sft_steps" in kept:
+        return {name: int(kept.get(f"{name}_steps", 0)) for name in stages}
     lines = (pretrain / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     last = json.loads(lines[-1]) if lines else {}
     tokens, seconds = float(last.get("step", 0)), float(last.get("time/elapsed", 0.0))
     if tokens <= 0 or seconds <= 0:
         raise DataError(f"{pretrain} has measured no time; leave --minutes out")
-    with demonstrations.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in itertools.islice(file, _LOOKED_AT)]
+    gone = seconds + float(kept.get("data_seconds", 0.0))
+    left = (1 - REST) * max(0.0, 60 * minutes - gone)
+    tokenizer = Tokenizer.load(pretrain / "model")
+    each = {
+        name: batch * _mean_tokens(tokenizer, file) * _PADDING * seconds / tokens
+        for name, (file, batch) in stages.items()
+    }
+    found: dict[str, int] = {}
+    if "tactics" in stages:
+        file, batch = stages["tactics"]
+        with file.open(encoding="utf-8") as rows:
+            once = -(-sum(1 for _ in rows) // batch)
+        found["tactics"] = max(1, min(once, round(TACTICS * left / each["tactics"])))
+        left -= found["tactics"] * each["tactics"]
+    found["sft"] = max(_LEAST, round(left / each["sft"]))
+    told = {f"{name}_steps": steps for name, steps in found.items()}
+    plan.parent.mkdir(exist_ok=True)
+    write_json(plan, {**kept, **told, "seconds_a_step": each, "minutes": minutes})
+    return found
+
+
+def _mean_tokens(tokenizer: Tokenizer, file: Path) -> float:
+    """Of the first rows of a file, which are in no order."""
+    with file.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in itertools.islice(lines, _LOOKED_AT)]
     texts = [
         "".join((str(item.prompt), item.response, *item.turns))
         for item in read_demonstrations(rows)
     ]
-    tokenizer = Tokenizer.load(pretrain / "model")
-    mean = sum(map(len, tokenizer.encode_batch(texts))) / len(texts)
-    step = batch * mean * _PADDING * seconds / tokens
-    steps = max(_LEAST, round(SHARE * 60 * minutes / step))
-    plan.parent.mkdir(exist_ok=True)
-    write_json(plan, {"sft_steps": steps, "seconds_a_step": step, "minutes": minutes})
-    return steps
+    return sum(map(len, tokenizer.encode_batch(texts))) / len(texts)

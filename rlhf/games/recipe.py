@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from playout.rlhf.evaluation.games import measure_moves, positions_for, told
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
-from playout.rlhf.games.minutes import sft_steps
+from playout.rlhf.games.minutes import note_data, plan_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.model.folder import model_folder
 from playout.rlhf.run import folder_player
@@ -140,7 +141,8 @@ class GamesRecipe:
             machine: What computes, and in which type.
             quiet: Show no progress.
             skip: Stages to leave out.
-            minutes: For all of it, from which the steps of sft follow; 0 takes the size's.
+            minutes: For all of it, from which the steps of tactics and sft follow; 0 takes the
+                size's.
 
         Raises:
             ConfigError: A stage cannot be divided among so many ranks.
@@ -212,22 +214,24 @@ class GamesRecipe:
         few = {"batch": min(64, self.numbers.batch), "eval_episodes": size.games}
         return {**base, **given, **few, "kl_coef": 0.02, "kl_target": 0.0, "epochs": 2}
 
-    def _steps(self) -> int:
-        """Of sft; 0 leaves them to the size."""
-        if not self.minutes:
-            return 0
-        plan = self.run.path / "measured" / "plan.json"
-        files = self.folder("pretrain"), self.data / "demonstrations.jsonl"
-        steps: int = ranks.by_first(
-            lambda: sft_steps(self.minutes, plan, *files, batch=self.size.batch)
-        )
-        self._say(f"{steps} steps of sft fit into {self.minutes:g} minutes")
-        return steps
+    @property
+    def _plan(self) -> Path:
+        return self.run.path / "measured" / "plan.json"
+
+    def _steps(self, stage: str) -> int:
+        """Of tactics or sft, as many as fit into the minutes."""
+        files = {"sft": (self.data / "demonstrations.jsonl", self.size.batch)}
+        if "tactics" in self.stages:
+            files["tactics"] = (self.data / "tactics.jsonl", _FEW)
+        before = self.folder("pretrain")
+        planned = ranks.by_first(lambda: plan_steps(self.minutes, self._plan, before, files))
+        self._say(f"{planned[stage]} steps of {stage} fit into {self.minutes:g} minutes")
+        return int(planned[stage])
 
     def _train(self, stage: str) -> None:
         given = {**self.common, **self._options(stage)}
-        if stage == "sft":
-            given["steps"] = self._steps()
+        if stage in ("tactics", "sft") and self.minutes:
+            given |= {"epochs": 0.0, "steps": self._steps(stage)}
         command, folder = _COMMANDS.get(stage, stage), self.folder(stage)
         run_stage(command, folder, self.machine, quiet=self.quiet, **given)
 
@@ -316,6 +320,7 @@ class GamesRecipe:
         ranks.by_first(self._conclude)
 
     def _write_data(self) -> None:
+        begun = time.monotonic()
         write_data(
             self.data,
             self.game,
@@ -325,6 +330,7 @@ class GamesRecipe:
             threads=usable_cores(),
             tell=self._say,
         )
+        note_data(self._plan, time.monotonic() - begun)
 
     def _conclude(self) -> None:
         best = self.best()

@@ -18,7 +18,7 @@ from playout.rlhf.environments.load import GOAL_TOLD, read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell, told_outcomes
-from playout.rlhf.games.minutes import sft_steps
+from playout.rlhf.games.minutes import note_data, plan_steps
 from playout.rlhf.games.recipe import GamesRecipe, GamesSize, shown_options
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.run import folder_player, game_player
@@ -233,15 +233,31 @@ def test_the_name_of_a_run_s_game_is_nobody_s_word_for_its_code(tmp_path, monkey
 
 def test_the_steps_that_fit_into_some_minutes_are_chosen_once(tmp_path):
     base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    last = json.loads((base / "metrics.jsonl").read_text().splitlines()[-1])
     file, plan = tmp_path / "rows.jsonl", tmp_path / "measured" / "plan.json"
-    file.write_text(json.dumps({"turns": ["the film", " is", "and", " good"]}) + "\n")
-    steps = [sft_steps(minutes, plan, base, file, batch=64) for minutes in (20.0, 1.0)]
-    assert steps[0] == steps[1] == json.loads(plan.read_text())["sft_steps"]
-    plan.unlink()
-    half = pytest.approx(steps[0] / 2, rel=0.01)
-    assert sft_steps(10.0, plan, base, file, batch=64) == half
-    plan.unlink()
-    assert sft_steps(20.0, plan, base, file, batch=128) == half
+    file.write_text(100 * (json.dumps({"turns": ["the film", " is", "and", " good"]}) + "\n"))
+
+    def steps(minutes, *, taken=0.0, **stages):
+        plan.unlink(missing_ok=True)
+        note_data(plan, taken / 2)
+        note_data(plan, taken / 2)
+        gone = last["time/elapsed"] / 60  # what is left is as many minutes as a test says
+        return plan_steps(minutes + gone, plan, base, stages)
+
+    alone = steps(20.0, sft=(file, 64))
+    assert alone == plan_steps(1.0, plan, base, {"sft": (file, 64)})
+    half = pytest.approx(alone["sft"] / 2, rel=0.01)
+    assert steps(10.0, sft=(file, 64))["sft"] == half
+    assert steps(20.0, sft=(file, 128))["sft"] == half
+    assert steps(20.0, taken=600.0, sft=(file, 64))["sft"] == half
+    # Tactics are shown once, or take their share where there are too many of them.
+    both = steps(20.0, sft=(file, 64), tactics=(file, 64))
+    assert both == {"tactics": 2, "sft": alone["sft"] - 2}
+    file.write_text(100_000 * file.read_text().splitlines(keepends=True)[0])
+    few = steps(1.0, sft=(file, 64))["sft"]
+    shared = steps(1.0, sft=(file, 64), tactics=(file, 1))
+    assert shared["sft"] == pytest.approx(0.7 * few, rel=0.01)
+    assert shared["tactics"] == pytest.approx(0.3 * 64 * few, rel=0.01)
 
 
 @pytest.mark.parametrize(
