@@ -1,9 +1,10 @@
-"""Which remedy does what: vanishing gradients by depth, and overfitting on few labels.
+"""Which remedy does what: vanishing gradients by depth, and overfitting on little data.
 
 A stack of convolutions from 2 to 64 layers, with and without residual connections, normalisation,
 careful first weights and clipping: does it learn, and how large is the gradient in each layer at
 the first step? And a network that has too few pictures: dropout, weight decay, augmentation, early
-stopping, more data. Every row has several seeds, side by side, and their interval.
+stopping, more data. The same of a small Transformer on text (training/transformers.py). Every row
+has several seeds, side by side, and their interval.
 
     playout bench ablations --quick
     python -m playout.benchmarks.studies.ablations --seeds 0 1 2 3 4
@@ -12,8 +13,8 @@ stopping, more data. Every row has several seeds, side by side, and their interv
 from __future__ import annotations
 
 import argparse
-import statistics
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,13 @@ from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
-from playout.benchmarks.studies.cases import side_by_side
-from playout.benchmarks.studies.page import Page
+from playout.benchmarks.studies.cases import (
+    difference_of_seeds,
+    mean_of_seeds,
+    side_by_side,
+)
+from playout.benchmarks.studies.page import Page, compared, with_half
+from playout.benchmarks.studies.training import transformers
 from playout.benchmarks.tools.measuring import write_result
 from playout.errors import DivergedError
 
@@ -63,13 +69,14 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     trunk = new_trunk(data.train, network=config.network, seed=seed)
     trainer = PretrainTrainer(trunk, data, config, steps=steps, seed=seed)
     layers = [module for module in trunk.modules() if isinstance(module, Layer)]
-    curve, norms = [], []
+    curve, norms, diverged = [], [], False
     try:
         while not trainer.finished:
             trainer.steps_an_update = PretrainTrainer.steps_an_update if trainer.steps else 1
             try:
                 found = trainer.update()
             except DivergedError:  # one of the findings here
+                diverged = True
                 break
             if not curve:
                 norm, limit = found["train/grad_norm"], config.max_grad_norm
@@ -82,21 +89,11 @@ def run(data: Split, config: PretrainConfig, *, steps: int, seed: int) -> dict[s
     best = max((point[2] for point in curve), default=0.0)
     last = curve[-1] if curve else (0, 0.0, 0.0)
     return {"held_out": best if config.patience else last[2], "train": last[1], "curve": curve,
-            "norms": norms}  # fmt: skip
+            "norms": norms, "diverged": diverged}  # fmt: skip
 
 
 def _norm(weight: torch.nn.Parameter) -> torch.Tensor:
     return weight.grad.norm() if weight.grad is not None else torch.zeros(())
-
-
-def summary(values: list[float]) -> tuple[float, float]:
-    """Mean, and half of the 95 % interval of the mean by Student's t."""
-    if len(values) < 2:
-        return values[0], float("nan")
-    from scipy import stats
-
-    spread = statistics.stdev(values) / len(values) ** 0.5
-    return statistics.mean(values), float(stats.t.ppf(0.975, len(values) - 1)) * spread
 
 
 @lru_cache(maxsize=2)
@@ -106,10 +103,18 @@ def pictures_of(quick: bool) -> Split:
     return data.some(3000, 300) if quick else data
 
 
-def case(quick: bool, name: str, config: PretrainConfig, steps: int, seed: int) -> dict[str, Any]:
-    """`run` on the form's pictures, wherever this process is."""
-    found = run(pictures_of(quick), config, steps=steps, seed=seed)
-    print(f"{name}, seed {seed}: {100 * found['held_out']:.1f} %", flush=True)
+Case = tuple[PretrainConfig, int] | transformers.Case
+"""Settings and steps on pictures, or what is trained on text."""
+
+
+def case(quick: bool, name: str, one: Case, seed: int) -> dict[str, Any]:
+    """`run` on the form's pictures or text, wherever this process is."""
+    if isinstance(one, transformers.Case):
+        found, side = transformers.run(transformers.text_of(quick), one, seed=seed), TEXT
+    else:
+        config, steps = one
+        found, side = run(pictures_of(quick), config, steps=steps, seed=seed), PICTURES
+    print(f"{name}, seed {seed}: {side.shown(found['held_out'])}", flush=True)
     return found
 
 
@@ -142,75 +147,186 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], tuple[PretrainConfig, int]]:
     return found
 
 
-Found = dict[tuple[str, ...], list[dict[str, Any]]]
+Found = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
 """What came of each case, by seed."""
 
 
-def depths(found: Found) -> tuple[list[Any], list[Any]]:
-    """Rows of accuracy by depth and remedy, and gradients by layer of the deepest."""
-    columns = [key[2] for key in found if key[0] == "depth" and key[1] == next(iter(REMEDIES))]
-    rows, gradients = [], []
-    for name in REMEDIES:
-        row: dict[str, Any] = {"remedy": name}
-        for column in reversed(columns):
-            mean, half = summary([one["held_out"] for one in found["depth", name, column]])
-            row[column] = f"{100 * mean:.1f}" + ("" if half != half else f" ± {100 * half:.1f}")
-        gradients.append((name, found["depth", name, columns[0]][0]["norms"]))
-        rows.append(row)
-    return rows, gradients
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How pictures or text are told of.
+
+    Attributes:
+        unit: What is measured on held-out data, after the number.
+        scale: By which it is multiplied.
+        better: Its sign: 1 where more is better.
+        words: For more of it, and for less.
+        data: What is held out.
+    """
+
+    unit: str
+    scale: float
+    better: int
+    words: tuple[str, str]
+    data: str
+
+    def of(self, runs: Sequence[Mapping[str, Any]], key: str = "held_out") -> list[float]:
+        """A number a seed, in the unit."""
+        return [self.scale * one[key] for one in runs]
+
+    def shown(self, value: float) -> str:
+        """One run's number."""
+        return f"{self.scale * value:.3g} {self.unit}"
+
+    def cell(self, runs: Sequence[Mapping[str, Any]]) -> str:
+        """The mean with half of its interval, and how many runs diverged."""
+        text = with_half(*mean_of_seeds(self.of(runs)), "{:.3g}")
+        lost = sum(one["diverged"] for one in runs)
+        return f"{text} ({lost} of {len(runs)} diverged)" if lost else text
+
+    def against(
+        self, ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+    ) -> str:
+        """How much better or worse one case is than another, in words."""
+        mean, half = difference_of_seeds(self.of(ours), self.of(theirs))
+        return compared(mean, half, self.unit, self.words)
 
 
-def clipping(found: Found) -> list[dict[str, Any]]:
-    """First weights twice too large, with and without clipping."""
-    rows = []
-    for key, runs in found.items():
-        if key[0] == "clipping":
-            mean, half = summary([one["held_out"] for one in runs])
-            rows.append({"gradients": key[1], "held out": mean, "±": half})
-    return rows
+PICTURES = Side("points", 100.0, 1, ("better", "worse"), "pictures")
+TEXT = Side("bits a byte", 1.0, -1, ("worse", "better"), "text")
 
 
-def overfitting(found: Found) -> tuple[list[Any], dict[str, Any]]:
-    """Rows of accuracy on both sides by remedy, with a tenth of the labels; and the curves."""
-    rows, curves = [], {}
-    for name in OVERFITTING:
-        runs = found["overfitting", name]
-        mean, half = summary([one["held_out"] for one in runs])
-        train = statistics.mean(one["train"] for one in runs)
-        rows.append({"remedy": name, "learned from": train, "held out": mean, "±": half,
-                     "gap": train - mean})  # fmt: skip
-        curves[name] = runs[0]["curve"]
-    return rows, curves
+def depths(found: Found, side: Side) -> tuple[list[Any], list[Any], list[str]]:
+    """Rows by depth and remedy, gradients by layer of the deepest, and what they say."""
+    names = list(dict.fromkeys(key[1] for key in found if key[0] == "depth"))
+    columns = list(dict.fromkeys(key[2] for key in found if key[0] == "depth"))[::-1]
+    rows, gradients, said = [], [], []
+    for name in names:
+        of_depth = {one: found["depth", name, one] for one in columns}
+        rows.append({"remedy": name} | {one: side.cell(runs) for one, runs in of_depth.items()})
+        norms = of_depth[columns[-1]][0]["norms"]
+        gradients.append((name, norms))
+        change = side.against(of_depth[columns[-1]], of_depth[columns[0]])
+        sentence = f"{name.capitalize()}: with {columns[-1]} {change} than with {columns[0]}"
+        if not any(norms):
+            sentence += "; the first gradient is zero in every layer"
+        elif norms[-1] > 0:
+            sentence += (
+                f"; the first gradient of the first layer is {norms[0] / norms[-1]:.2g} times that "
+                "of the last"
+            )
+        said.append(sentence + ".")
+    best = max(
+        names, key=lambda one: side.better * np.mean(side.of(found["depth", one, columns[-1]]))
+    )
+    gain = side.against(found["depth", best, columns[-1]], found["depth", names[0], columns[-1]])
+    said.append(f"With {columns[-1]} the best is {best!r}: {gain} than {names[0]!r}.")
+    return rows, gradients, said
 
 
-def draw_gradients(gradients: list[Any], path: Path) -> None:
-    """The norm of the first gradient in each layer."""
+def clipping(found: Found, side: Side) -> tuple[list[Any], list[str]]:
+    """Rows with and without clipping, and what they say."""
+    runs = {key[1]: runs for key, runs in found.items() if key[0] == "clipping"}
+    rows = [
+        {"gradients": name, f"held out, {side.unit}": side.cell(of)} for name, of in runs.items()
+    ]
+    (plain, without), (clipped, with_limit) = runs.items()
+    return rows, [f"Gradients {clipped}: {side.against(with_limit, without)} than {plain}."]
+
+
+def overfitting(found: Found, side: Side) -> tuple[list[Any], dict[str, Any], list[str]]:
+    """Rows on both sides by remedy, with little data; the curves; and what they say."""
+    runs = {key[1]: runs for key, runs in found.items() if key[0] == "overfitting"}
+    nothing = runs["nothing"]
+    rows, said = [], []
+    for name, of_one in runs.items():
+        train, _ = mean_of_seeds(side.of(of_one, "train"))
+        held, half = mean_of_seeds(side.of(of_one))
+        rows.append({"remedy": name, "learned from": train, "held out": held,
+                     "±": None if np.isnan(half) else half,
+                     "gap": side.better * (train - held)})  # fmt: skip
+        if name != "nothing":
+            change = side.against(of_one, nothing)
+            said.append(f"{name.capitalize()}: {change} than nothing on held-out {side.data}.")
+    gaps = {row["remedy"]: row["gap"] for row in rows}
+    least = min(gaps, key=lambda one: gaps[one])
+    said.append(
+        f"Between both sides lie {gaps['nothing']:.3g} {side.unit} with nothing, and least "
+        f"({gaps[least]:.3g}) with {least}."
+    )
+    return rows, {name: of_one[0]["curve"] for name, of_one in runs.items()}, said
+
+
+def draw_gradients(gradients: list[Any], path: Path, begins: str) -> None:
+    """The norm of the first gradient in each layer, from what a network `begins` with on."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4))
     for name, norms in gradients:
         axes.semilogy(range(1, len(norms) + 1), np.maximum(norms, 1e-20), label=name)
-    axes.set_xlabel("layer, from the picture on")
+    axes.set_xlabel(f"layer, from {begins} on")
     axes.set_ylabel("norm of its gradient at the first step")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
 
-def draw_curves(curves: dict[str, Any], path: Path) -> None:
-    """Training and held-out accuracy over steps."""
+def draw_curves(curves: dict[str, Any], path: Path, side: Side, what: str) -> None:
+    """What is measured on both sides over steps."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for name, curve in curves.items():
-        steps, train, held = zip(*curve, strict=True)
+        steps, *sides = zip(*curve, strict=True)
+        train, held = ([side.scale * value for value in one] for one in sides)
         (line,) = axes.plot(steps, held, label=name)
         axes.plot(steps, train, ":", color=line.get_color(), linewidth=1)
     axes.set_xlabel("gradient steps")
-    axes.set_ylabel("accuracy: held out (line), learned from (dots)")
-    axes.legend()
+    axes.set_ylabel(f"{what}: held out (line), learned from (dots)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
+
+
+def add_pictures(page: Page, folder: Path, found: Found, name: str, over: str) -> dict[str, Any]:
+    """Tables, pictures and findings of stacks of convolutions; the tables' rows."""
+    rows, gradients, said = depths(found, PICTURES)
+    draw_gradients(gradients, folder / "gradients.png", "the picture")
+    page.table(rows, f"per cent right on held-out {name}, by depth; {over}")
+    page.findings(said)
+    page.picture("gradients.png", "The gradient in each layer of the deepest stack.")
+    clipped, said = clipping(found, PICTURES)
+    page.table(clipped, f"first weights twice too large, gradient descent with momentum; {over}")
+    page.findings(said)
+    few, curves, said = overfitting(found, PICTURES)
+    draw_curves(curves, folder / "overfitting.png", PICTURES, "per cent right")
+    page.table(few, f"a tenth of the labels: per cent right where it learned, and held out; {over}")
+    page.findings(said)
+    page.picture("overfitting.png", "The gap between dots and line is what was learned by heart.")
+    return {"depth": rows, "clipping": clipped, "overfitting": few}
+
+
+def add_text(page: Page, folder: Path, found: Found, over: str) -> dict[str, Any]:
+    """The same of Transformers."""
+    page.text(
+        "The same of a small Transformer on text. What is measured are bits a byte of held-out "
+        "text: less is better. It learns by Adam, which divides each weight's gradient by its "
+        "usual size. The norm after the last block always stays; augmentation is not looked at, "
+        "for text has none here."
+    )
+    rows, gradients, said = depths(found, TEXT)
+    draw_gradients(gradients, folder / "text_gradients.png", "the embeddings")
+    page.table(rows, f"bits a byte of held-out text, by depth; {over}")
+    page.findings(said)
+    page.picture("text_gradients.png", "The gradient in each block of the deepest Transformer.")
+    clipped, said = clipping(found, TEXT)
+    page.table(clipped, f"first weights twice too large, no norms, a high learning rate; {over}")
+    page.findings(said)
+    few, curves, said = overfitting(found, TEXT)
+    draw_curves(curves, folder / "text_overfitting.png", TEXT, "bits a byte")
+    page.table(few, f"little text: bits a byte where it learned, and held out; {over}")
+    page.findings(said)
+    page.picture("text_overfitting.png", "Where the line rises, text is learned by heart.")
+    return {"text depth": rows, "text clipping": clipped, "text overfitting": few}
 
 
 def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None = None) -> int:
@@ -221,35 +337,27 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (), folder: Path | None =
     seeds = seeds or ((0, 1) if quick else (0, 1, 2, 3, 4))
     folder = folder or Path("runs") / ("ablations-quick" if quick else "ablations")
     folder.mkdir(parents=True, exist_ok=True)
-    name = pictures_of(quick).train.name  # read once, for all processes
-    plan = all_cases(quick)
+    name = pictures_of(quick).train.name  # read once, for all processes, as the text is
+    transformers.text_of(quick)
+    plans: list[Mapping[Any, Case]] = [all_cases(quick), transformers.all_cases(quick)]
     cases = [
-        (quick, ", ".join(key), config, steps, seed)
-        for key, (config, steps) in plan.items()
+        (quick, ", ".join(key), one, seed)
+        for plan in plans
+        for key, one in plan.items()
         for seed in seeds
     ]
     results = iter(side_by_side(case, cases))
-    by_case = {key: [next(results) for _ in seeds] for key in plan}
+    pictures, text = ({key: [next(results) for _ in seeds] for key in plan} for plan in plans)
     page = Page(
         "What makes training work",
         "Deep stacks learn or do not, small data is learned by heart or not: which remedy does "
         "what, with several seeds and their 95 % intervals?",
         quick=quick,
     )
-    over = f"95 % intervals over {len(seeds)} seeds"
-    rows, gradients = depths(by_case)
-    draw_gradients(gradients, folder / "gradients.png")
-    page.table(rows, f"per cent right on held-out {name}, by depth; {over}")
-    page.picture("gradients.png", "Where nothing helps, the gradient is gone before it arrives.")
-    clipped = clipping(by_case)
-    page.table(clipped, f"first weights twice too large, gradient descent with momentum; {over}")
-    few, curves = overfitting(by_case)
-    draw_curves(curves, folder / "overfitting.png")
-    page.table(few, f"a tenth of the labels: share right where it learned, and held out; {over}")
-    page.picture("overfitting.png", "The gap between dots and line is what was learned by heart.")
+    over = f"95 % intervals over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    found = add_pictures(page, folder, pictures, name, over) | add_text(page, folder, text, over)
     print(f"wrote {page.write(folder)}")
     if not quick:
-        found = {"depth": rows, "clipping": clipped, "overfitting": few}
         write_result("ablations", found, settings={"seeds": list(seeds)})
     return 0
 

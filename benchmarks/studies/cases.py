@@ -1,4 +1,4 @@
-"""What studies share: runs kept from last time, after a look at them, and cases side by side.
+"""What studies share: runs kept from last time, cases side by side, and means over seeds.
 
 A run is kept if a study made it to its end by the same version, with the same settings and from the
 same other runs, and goes on if such a study was stopped; any other one of its name is moved aside,
@@ -9,7 +9,9 @@ and the page (page.py).
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -140,3 +142,19 @@ def side_by_side(function: Callable[..., T], cases: Sequence[tuple[Any, ...]]) -
     """
     with beside(function, cases, spare=0) as found:
         return [one.result() for one in found]
+
+
+def mean_of_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of a number a seed, and half of its 95 % interval by Student's t (one seed: NaN)."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return mean, math.nan
+    from scipy import stats
+
+    spread = statistics.stdev(values) / math.sqrt(len(values))
+    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * spread
+
+
+def difference_of_seeds(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """How much more one has than the other, seed by seed, as `mean_of_seeds` of the differences."""
+    return mean_of_seeds([mine - its for mine, its in zip(ours, theirs, strict=True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,11 @@ class Page:
     def text(self, words: str) -> None:
         """A paragraph."""
         self.parts.append(f"<p>{html.escape(words)}</p>")
+
+    def findings(self, sentences: Sequence[str]) -> None:
+        """What a table says, a sentence a finding."""
+        items = "".join(f"<li>{html.escape(one)}</li>" for one in sentences)
+        self.parts.append(f"<ul>{items}</ul>")
 
     def table(self, rows: Sequence[Mapping[str, Any]], caption: str) -> None:
         """A table of rows of equal keys."""
@@ -76,3 +82,27 @@ def shown(value: Any) -> str:
         low, high = shown(value[0]), shown(value[1])
         return low if value[0] == value[1] else f"{low} to {high}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def with_half(mean: float, half: float, text: str = "{:.3g}") -> str:
+    """A mean with half of its interval, "0.5 ± 0.1"; of one seed, which has none, alone."""
+    return text.format(mean) + ("" if math.isnan(half) else f" ± {text.format(half)}")
+
+
+def compared(
+    mean: float, half: float, unit: str = "", words: tuple[str, str] = ("more", "less")
+) -> str:
+    """A difference in words: "2.1 points more (95 %: +1.2 to +3.0)"; chance is named as such.
+
+    Args:
+        mean: The difference.
+        half: Half of its 95 % interval; NaN where one seed gives none.
+        unit: What it is counted in.
+        words: For a positive difference and for a negative one.
+    """
+    size = f"{abs(mean):.3g} {unit}".rstrip() + f" {words[mean < 0]}"
+    if math.isnan(half):
+        return f"{size} (one seed, so this may be chance)"
+    low, high = mean - half, mean + half
+    doubt = ", which may be chance" if low <= 0 <= high else ""
+    return f"{size}{doubt} (95 %: {low:+.3g} to {high:+.3g})"

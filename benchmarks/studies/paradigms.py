@@ -1,9 +1,10 @@
 """One trunk taught by every paradigm: what do labels, pictures alone, or reward teach it?
 
-Pictures (Fashion-MNIST where it is installed, else digits) and positions of Connect Four with exact
-outcomes as hidden labels. Each objective has the same number of gradient steps; features are read
-by the same probes. On the board, self-play's own trunk stands beside them, and each trunk then
-begins self-play: how good is the policy after a few updates? Parts run side by side, one a core.
+Pictures (Fashion-MNIST where it is installed, else digits, or a folder) and positions of Connect
+Four with exact outcomes as hidden labels. Each objective that suits the data has the same number of
+gradient steps; features are read by the same probes. On the board the trunks of AlphaZero and PPO
+stand beside them, and both learners then begin with trunks (games/starts.py): are they strong
+sooner? Parts run side by side, one a core.
 
     playout bench paradigms --quick
     python -m playout.benchmarks.studies.paradigms --seeds 0 1 2
@@ -12,55 +13,48 @@ begins self-play: how good is the policy after a few updates? Parts run side by 
 from __future__ import annotations
 
 import argparse
-import time
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import playout
 from playout.agents.pretraining.clusters import draw_maps, maps
-from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split, labelled_rows
-from playout.agents.pretraining.data.pictures import Pictures
-from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
-from playout.agents.pretraining.probes import features, probe, raw
-from playout.agents.pretraining.probes import linear_accuracy as read
-from playout.agents.pretraining.trainer import PretrainTrainer
-from playout.agents.pretraining.trunk import Trunk, begin_from, new_trunk
-from playout.agents.rating.positions import load_choosing_positions, value_preserving_share
-from playout.agents.runs.metrics.log import read_rows
-from playout.benchmarks.studies.cases import kept_run, side_by_side
-from playout.benchmarks.studies.page import Page
+from playout.agents.pretraining.config import OBJECTIVES
+from playout.agents.pretraining.data.dataset import Split
+from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds, side_by_side
+from playout.benchmarks.studies.games import starts
+from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, NOTHING, PPO, Board
+from playout.benchmarks.studies.page import Page, compared
+from playout.benchmarks.studies.training.trunks import (
+    ALL,
+    ARI,
+    FEW,
+    KEPT,
+    MAPPED,
+    PIXELS,
+    Form,
+    data_of,
+    part,
+    suiting,
+)
 from playout.benchmarks.tools.measuring import write_result
-from playout.mcts.exact.positions import Positions, random_positions
 
-PICTURES = ("supervised", "autoencoder", "vae", "masked", "rotation", "patches", "contrastive")
-BOARDS = ("supervised", "autoencoder", "masked", "contrastive", "next")
-STARTS = ("none", "supervised", "masked", "contrastive")
-SHARES = (0.01, 1.0)
-MAPPED = ("pixels", "none", "supervised", "contrastive")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """The sizes of a form of the study."""
-
-    game: str
-    count: int  # of positions
-    size: str  # of the board's network
-    network: str  # of pictures
-    steps: int
-    batch: int
-    play: dict[str, Any]  # settings of self-play whose trunk is probed
-    updates: int  # of self-play that begins with a trunk
-    update: dict[str, Any]  # settings of these
-    mapped: int  # held-out pictures on a map
-
-
+# Evaluations by matches are left out: strength is measured on snapshots.
+_UNRATED = {"eval_every": 1_000_000, "eval_episodes": 2}
+_PPO = {
+    "num_envs": 128, "num_steps": 32, "minibatch_size": 512, "num_epochs": 3, "gamma": 1.0,
+    "learning_rate": 1e-3, "ent_coef": 0.01, **_UNRATED,
+}  # fmt: skip
 FULL = Form(
-    "connect_four", 40_000, "base", "impala-2x", 2000, 256, {"minutes": 20.0}, 60, {}, 1000
+    Board(
+        "connect_four", 40_000, "base", None, 4.0,
+        tuple(one for one in OBJECTIVES if one != "colour"),
+        settings={ALPHAZERO: {"updates": 60}, PPO: {**_PPO, "total_timesteps": 200_000}},
+        alone={ALPHAZERO: {"minutes": 20.0}, PPO: {**_PPO, "total_timesteps": 600_000}},
+        snapshots=12,
+    ),
+    "impala-2x", 2000, 256, 1000,
 )  # fmt: skip
 # Proofs would answer nearly all that is asked on so small a board, and games without end be played.
 _SMALL = {
@@ -71,147 +65,41 @@ _SMALL = {
     "batch_size": 128,
     "warmup_positions": 256,
 }
+_SMALL_PPO = {**_PPO, "num_envs": 32, "minibatch_size": 256}
 # The small board: the solver labels it in a second, the large one in many minutes.
 QUICK = Form(
-    "connect_four(width=5,height=4)", 4000, "tiny", "grid", 60, 96, {"updates": 30, **_SMALL}, 6,
-    _SMALL, 300,
+    Board(
+        "connect_four(width=5,height=4)", 4000, "tiny", (4, 14), 4.0,
+        ("supervised", "masked", "contrastive"),
+        settings={
+            ALPHAZERO: {"updates": 6, **_SMALL}, PPO: {**_SMALL_PPO, "total_timesteps": 16_384}
+        },
+        alone={
+            ALPHAZERO: {"updates": 30, **_SMALL}, PPO: {**_SMALL_PPO, "total_timesteps": 65_536}
+        },
+        snapshots=6,
+    ),
+    "grid", 60, 96, 300, some=(3000, 1000),
 )  # fmt: skip
 
-
-def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, float]:
-    """A trunk after the form's steps of an objective, and the minutes that they took."""
-    trunk = fresh_trunk(data, form, seed)
-    config = PretrainConfig(objective=objective, batch=form.batch)
-    begun = time.monotonic()
-    trainer = PretrainTrainer(trunk, data, config, steps=form.steps, seed=seed)
-    try:
-        while not trainer.finished:
-            trainer.update()
-    finally:
-        trainer.close()
-    return trunk, (time.monotonic() - begun) / 60
-
-
-def fresh_trunk(data: Split, form: Form, seed: int) -> Trunk:
-    """One that has learned nothing."""
-    network = form.network if isinstance(data.train, Pictures) else "auto"
-    return new_trunk(data.train, network=network, size=form.size, seed=seed)
-
-
-def row_of(name: str, trunk: Trunk, data: Split, minutes: float, labels: int) -> dict[str, Any]:
-    """What the probes make of a trunk."""
-    linear = probe(trunk, data, "linear", shares=SHARES)["rows"]
-    nearest = probe(trunk, data, "neighbours", shares=SHARES[1:])["rows"][0]
-    found = {
-        "paradigm": name,
-        "labels used": labels,
-        "minutes": minutes,
-        "linear, 1 % of labels": linear[0]["accuracy"],
-        "linear, all labels": linear[1]["accuracy"],
-        "5 neighbours": nearest["accuracy"],
-    }
-    try:
-        found["ARI of k-means"] = probe(trunk, data, "clusters")["trunk"]["ari"]
-    except playout.errors.ConfigError:  # scikit-learn is not there
-        found["ARI of k-means"] = None
-    return found
-
-
-def pixels(data: Split) -> dict[str, Any]:
-    """The same readers on the pictures themselves."""
-    train, test = data.train, data.test
-    wanted = raw(test, np.arange(len(test)))
-    shares = []
-    for share in SHARES:
-        rows = np.random.default_rng(0).permutation(labelled_rows(train, share, seed=0))[:5000]
-        own, labels = raw(train, rows), train.labels[rows]
-        shares.append(read(own, labels, wanted, test.labels, len(train.classes), seed=0))
-    return {
-        "paradigm": "the pictures themselves",
-        "linear, 1 % of labels": shares[0],
-        "linear, all labels": shares[1],
-    }
-
-
-@lru_cache(maxsize=2)
-def _pictures(quick: bool) -> Split:
-    data = load("fashion-mnist" if FASHION_FOLDER.is_dir() else "digits")
-    return data.some(3000, 1000) if quick else data
-
-
-def data_of(what: str, form: Form, seed: int = 0) -> Split:
-    """The "pictures" that this machine has, some of them in the quick form; or "positions"."""
-    if what == "positions":
-        return load(form.game, count=form.count, seed=seed)
-    return _pictures(form == QUICK)
-
-
-def told(what: str, objective: str, form: Form, seed: int) -> tuple[dict[str, Any], Any]:
-    """The row of an objective, and features of the held-out pictures that maps show, or None.
-
-    Args:
-        what: "pictures" or "positions".
-        objective: what teaches the trunk; "none" for fresh weights, "pixels" for no trunk.
-        form: see Form.
-        seed: of all that is random.
-    """
-    data = data_of(what, form)
-    held = np.arange(min(form.mapped, len(data.test)))
-    if objective == "pixels":
-        return pixels(data), raw(data.test, held)
-    if objective == "none":
-        trunk, minutes, name = fresh_trunk(data, form, seed), 0.0, "none (fresh weights)"
-    else:
-        (trunk, minutes), name = taught(data, objective, form, seed), objective
-    labels = len(data.train) if objective == "supervised" else 0
-    row = row_of(name, trunk, data, minutes, labels)
-    print(f"{data.train.name}, {name}, seed {seed}: {row['linear, 1 % of labels']:.3f}", flush=True)
-    shown = what == "pictures" and objective in MAPPED
-    return row, features(trunk, data.test, held) if shown else None
-
-
-def learned_by_play(folder: Path, form: Form, seed: int) -> dict[str, Any]:
-    """The trunk of a run of self-play, by the same probes."""
-    data = data_of("positions", form)
-    settings = {"size": form.size, "seed": seed, "rating": False, "threads": 1, **form.play}
-    run = kept_run(folder / f"selfplay-{seed}", playout.alphazero, form.game, settings)
-    trunk = fresh_trunk(data, form, 0)
-    begin_from(trunk, run)
-    minutes = [*read_rows(run.path)][-1]["time/elapsed"] / 60
-    return row_of("self-play (AlphaZero)", trunk, data, minutes, 0)
-
-
-def deciding_positions(form: Form) -> Positions:
-    """Positions in which the move matters; of the small board they are solved now."""
-    if form.game == FULL.game and (found := load_choosing_positions(form.game)) is not None:
-        return found
-    return random_positions(form.game, 300, plies=(4, 14), seed=2, exact=False)
-
-
-def started(folder: Path, objective: str, form: Form, seed: int) -> float:
-    """Share of moves that keep the outcome after self-play that begins with a trunk."""
-    begun = {"size": form.size, "seed": seed, "threads": 1}
-    settings: dict[str, Any] = {**begun, "rating": False, "updates": form.updates, **form.update}
-    if objective != "none":
-        taught = {**begun, "objective": objective, "count": form.count, "epochs": 4.0}
-        path = folder / f"trunk-{objective}-{seed}"
-        settings["init"] = kept_run(path, playout.pretrain_trunk, form.game, taught)
-    path = folder / f"from-{objective}-{seed}"
-    run = kept_run(path, playout.alphazero, form.game, settings)
-    positions = deciding_positions(form)
-    player = playout.load(run.path, "latest").with_simulations(0)
-    share = value_preserving_share(player.act(positions.states), positions.outcomes)
-    print(f"self-play from {objective}, seed {seed}: {share:.3f}", flush=True)
-    return share
-
-
-def part(what: str, objective: str, form: Form, seed: int, folder: Path) -> Any:
-    """One part of the study, wherever this process is: see `told`; of "starts", see `started`."""
-    if what == "starts":
-        return started(folder, objective, form, seed)
-    if objective == "play":
-        return learned_by_play(folder, form, seed), None
-    return told(what, objective, form, seed)
+PROBED = {
+    "pictures": "Classes told from frozen features, by the share of labels seen.",
+    "positions": "Win, draw or loss told from frozen features.",
+}
+EXPLAINED = (
+    "Probes are logistic regression on frozen, standardised features; the board's labels are exact "
+    "outcomes by the solver, which no objective but supervised has seen. With 5 neighbours, the "
+    "nearest features vote. ARI compares the clusters of k-means with the classes: 0 is chance, 1 "
+    "the same groups. Classes right are those that a network's own head tells, of supervised and "
+    "of networks that play. Objectives have as many steps, so minutes differ."
+)
+STARTED = (
+    "AlphaZero and PPO learn the game by playing with themselves, from fresh weights (nothing) and "
+    "from trunks that an objective has taught on random positions. Strength is the share of moves "
+    "that keep the outcome, by the bare policy without search, in positions in which the move "
+    "matters. The strength to reach is what every seed reached from nothing; times sooner compares "
+    "the minutes to it, of play alone and with the minutes of pretraining, seed by seed."
+)
 
 
 def draw_features(found: dict[str, Any], data: Split, path: Path) -> bool:
@@ -220,13 +108,13 @@ def draw_features(found: dict[str, Any], data: Split, path: Path) -> bool:
         import sklearn  # noqa: F401
     except ImportError:
         return False
-    labels = data.test.labels[: len(found["pixels"])]
+    labels = data.test.labels[: len(found[PIXELS])]
     drawn = {name: maps(x, labels, seed=0) for name, x in found.items()}
     draw_maps(drawn, labels, data.train.classes, path)
     return True
 
 
-def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+def draw(rows: Sequence[Mapping[str, Any]], path: Path, title: str, told_of: str) -> None:
     """Bars of both probes."""
     import matplotlib
 
@@ -236,72 +124,177 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     names = [row["paradigm"] for row in rows]
     places = np.arange(len(rows))
     figure, axes = pyplot.subplots(figsize=(8, 0.45 * len(rows) + 1.2))
-    for shift, key in ((0.2, "linear, 1 % of labels"), (-0.2, "linear, all labels")):
-        axes.barh(places + shift, [row.get(key) or 0 for row in rows], 0.38, label=key)
+    for shift, key in ((0.2, FEW), (-0.2, ALL)):
+        axes.barh(places + shift, [100 * (row.get(key) or 0) for row in rows], 0.38, label=key)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.set_xlabel("share of held-out pictures whose class a linear probe tells")
+    axes.set_xlabel(f"held-out {told_of} that a linear probe tells, in %")
     axes.set_title(title)
     axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
 
-def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None = None) -> int:
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""A row a seed, by paradigm."""
+
+Curves = Mapping[tuple[str, str], Sequence[starts.Curve]]
+"""A curve a seed, by learner and start."""
+
+Minutes = Mapping[str, Sequence[float]]
+"""A number a seed, by objective."""
+
+
+def over_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds of a paradigm, with half of an interval beside the first probe's."""
+    found: dict[str, Any] = {}
+    for key, value in rows[0].items():
+        found[key] = value
+        if isinstance(value, float):
+            found[key], half = mean_of_seeds([row[key] for row in rows])
+            if key == FEW and len(rows) > 1:
+                found["±"] = half
+    return found
+
+
+def in_percent(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """A column, a number a seed."""
+    return [100 * row[key] for row in rows]
+
+
+def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str]:
+    """What a table of probes says: the best objective without labels, and what plays.
+
+    Args:
+        found: The table's rows; NOTHING is among them.
+        told_of: What a probe tells.
+        chance: Share of random moves that keep the outcome, of positions.
+    """
+    said = []
+    others = (NOTHING, PIXELS, "supervised", *LEARNERS)
+    unlabelled = [one for one in found if one not in others]
+    for key, words in ((FEW, "1 % of the labels"), (ALL, "all labels")):
+        best = max(unlabelled, key=lambda one: float(np.mean(in_percent(found[one], key))))
+        ours, fresh = in_percent(found[best], key), in_percent(found[NOTHING], key)
+        more = compared(*difference_of_seeds(ours, fresh), unit="points")
+        sentence = (
+            f"With {words} a probe tells {np.mean(ours):.1f} % of {told_of} from the features of "
+            f"{best}, the best of the objectives without labels: {more} than from fresh weights"
+        )
+        sentence += "".join(
+            f"; {name} {np.mean(in_percent(found[one], key)):.1f} %"
+            for one, name in (("supervised", "supervised"), (PIXELS, "the pictures themselves"))
+            if one in found
+        )
+        said.append(sentence + ".")
+    yardstick = PIXELS if PIXELS in found else NOTHING
+    if found[yardstick][0].get(ARI) is None:
+        said.append("Clusters were not looked for: scikit-learn is not installed.")
+    else:
+        name = "the pictures themselves" if yardstick == PIXELS else "fresh weights"
+        ari = {one: [row[ARI] for row in rows] for one, rows in found.items()}
+        best = max(unlabelled, key=lambda one: float(np.mean(ari[one])))
+        more = compared(*difference_of_seeds(ari[best], ari[yardstick]))
+        said.append(
+            f"Clusters of k-means agree with the classes best on the features of {best}, of those "
+            f"without labels: ARI {np.mean(ari[best]):.3f}, {more} than on {name}."
+        )
+    players = [one for one, rows in found.items() if rows[0].get(KEPT) is not None]
+    if chance is not None and players:
+        shares = (f"{one} {np.mean(in_percent(found[one], KEPT)):.1f} %" for one in players)
+        said.append(
+            f"Where the move matters, the bare policies keep the outcome with so many of their "
+            f"moves: {', '.join(shares)}; random legal moves {100 * chance:.1f} %."
+        )
+    return said
+
+
+def add_probes(page: Page, folder: Path, form: Form, what: str, found: Rows) -> None:
+    """Table, findings and picture of "pictures" or "positions"."""
+    board, seeds = what == "positions", len(found[NOTHING])
+    name = f"outcomes of {form.board.game}" if board else data_of(what, form).train.name
+    told_of = "outcomes" if board else "classes"
+    rows = [over_seeds(of_one) for of_one in found.values()]
+    many = f"means of {seeds} seeds" if seeds > 1 else "one seed"
+    page.table(rows, f"{name}: {form.steps} steps of {form.batch} each; {many}")
+    chance = starts.kept_by_chance(form.board.deciding()) if board else None
+    page.findings(findings(found, told_of, chance))
+    draw(rows, folder / f"{what}.png", name, told_of)
+    page.picture(f"{what}.png", PROBED[what])
+
+
+def add_starts(page: Page, folder: Path, board: Board, curves: Curves, before: Minutes) -> Any:
+    """Picture, table and findings of self-play that begins with trunks; the table's rows."""
+    starts.draw(curves, starts.kept_by_chance(board.deciding()), folder / "starts.png")
+    page.text(STARTED)
+    page.picture(
+        "starts.png",
+        "Strength over minutes, the mean of the seeds (thin lines: each of them). Dashed: the "
+        "strength to reach; dotted: random legal moves.",
+    )
+    worth = starts.worth(curves, before)
+    rows = [one.row() for one in worth]
+    page.table(rows, f"{board.game}: self-play that begins with a trunk")
+    page.findings([one.sentence() for one in worth if one.start != NOTHING])
+    return rows
+
+
+def main(
+    quick: bool = False,
+    seeds: tuple[int, ...] = (),
+    folder: Path | None = None,
+    form: Form | None = None,
+) -> int:
     """Runs the study and writes its page."""
-    form = QUICK if quick else FULL
+    form = form or (QUICK if quick else FULL)
+    board, seeds = form.board, seeds or ((0,) if quick else (0, 1, 2))
     folder = folder or Path("runs") / ("paradigms-quick" if quick else "paradigms")
     folder.mkdir(parents=True, exist_ok=True)
     for seed in sorted({0, *seeds}):
-        data_of("positions", form, seed)  # solved once, for all processes
-    pictures = data_of("pictures", form)
-    parts = [("positions", "play"), *(("starts", start) for start in STARTS)]
-    parts += [("pictures", one) for one in ("none", *PICTURES, "pixels")]
-    parts += [("positions", one) for one in ("none", *BOARDS)]
+        board.data(seed)  # solved once, for all processes
+    data_of("pictures", form)
+    told = dict(zip(PROBED, side_by_side(suiting, [(one, form) for one in PROBED]), strict=True))
+    columns = {
+        "pictures": (NOTHING, *told["pictures"][0], PIXELS),
+        "positions": (NOTHING, *told["positions"][0], *LEARNERS),
+    }
+    trunks = [one for one in board.starts if one in columns["positions"]]
+    parts = [("positions", one) for one in columns["positions"][::-1]]  # dear ones first
+    parts += [("trunks", one) for one in trunks]
+    parts += [("pictures", one) for one in columns["pictures"]]
     cases = [(*one, form, seed, folder) for one in parts for seed in seeds]
     results = iter(side_by_side(part, cases))
     by_part = {one: [next(results) for _ in seeds] for one in parts}
+    begun = [(learner, one) for learner in LEARNERS for one in (NOTHING, *trunks)]
+    played = [(folder, board, *one, seed) for one in begun for seed in seeds]
+    results = iter(side_by_side(starts.curve_of, played))
+    curves = {one: [next(results) for _ in seeds] for one in begun}
+
     page = Page(
         "Four ways to teach one network",
         "The same trunk, taught by labels, by its own input, by tasks made of it, and by reward: "
         "what do its features know, and is it a better beginning for self-play?",
         quick=quick,
     )
-    words = {
-        "pictures": "Classes told from frozen features, by the share of labels seen.",
-        "positions": "Win, draw or loss told from frozen features.",
-    }
-    columns = {"pictures": ("none", *PICTURES, "pixels"), "positions": ("none", *BOARDS, "play")}
     found: dict[str, Any] = {}
-    for what, name in (
-        ("pictures", pictures.train.name),
-        ("positions", f"outcomes of {form.game}"),
-    ):
-        of_seed = range(len(seeds))
-        found[what] = [by_part[what, one][seed][0] for seed in of_seed for one in columns[what]]
-        draw(found[what], folder / f"{what}.png", name)
-        page.table(found[what], f"{name}, {form.steps} steps of {form.batch} each")
-        page.picture(f"{what}.png", words[what])
+    for what, names in columns.items():
+        rows = {one: [row for row, _ in by_part[what, one]] for one in names}
+        found[what] = [row for of_one in rows.values() for row in of_one]
+        add_probes(page, folder, form, what, rows)
+        if refused := told[what][1]:
+            reasons = "; ".join(f"{one} ({why})" for one, why in refused.items())
+            page.text(f"Objectives that do not suit {what}: {reasons}.")
         if what == "pictures":
-            mapped = {one: by_part["pictures", one][0][1] for one in MAPPED}
-            if draw_features(mapped, pictures, folder / "maps.png"):
+            mapped = {one: by_part[what, one][0][1] for one in MAPPED}
+            if draw_features(mapped, data_of(what, form), folder / "maps.png"):
                 page.picture("maps.png", "Held-out pictures and their features, by class.")
-    found["starts"] = [
-        {
-            "begun from": start,
-            "seeds": len(seeds),
-            "moves that keep the outcome": float(np.mean(by_part["starts", start])),
-            "range": (min(by_part["starts", start]), max(by_part["starts", start])),
-        }
-        for start in STARTS
+    page.text(EXPLAINED)
+    before = {one: by_part["trunks", one] for one in trunks}
+    found["starts"] = add_starts(page, folder, board, curves, before)
+    found["curves"] = [
+        {"learner": learner, "begun from": start, "minutes and strength": many}
+        for (learner, start), many in curves.items()
     ]
-    page.table(found["starts"], f"the bare policy after {form.updates} updates of self-play")
-    page.text(
-        "Probes are logistic regression on frozen, standardised features; the board's labels are "
-        "exact outcomes by the solver, which no objective but supervised has seen. With 5 "
-        "neighbours, the nearest features vote. ARI compares the clusters of k-means with the "
-        "classes: 0 is chance, 1 the same groups. Steps are as many for all, so minutes differ."
-    )
     print(f"wrote {page.write(folder)}")
     if not quick:
         write_result("paradigms", found, settings={"seeds": list(seeds)})
@@ -311,7 +304,17 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--pictures", default="", help="a folder or a name, as pretrain-trunk takes them"
+    )
     given = parser.parse_args()
-    raise SystemExit(main(given.quick, tuple(given.seeds), given.folder))
+    raise SystemExit(
+        main(
+            given.quick,
+            tuple(given.seeds),
+            given.folder,
+            replace(QUICK if given.quick else FULL, pictures=given.pictures),
+        )
+    )

@@ -134,10 +134,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """[B, L, H] to [B, L, H]."""
+        x = x + self.attend(x, cos, sin, mask)
+        return x + self.feed_forward(x)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """What both halves see of the stream, in the type in which they compute."""
+        return rms_normalize(x, self.config.rms_norm_eps, compute_dtype(x))
+
+    def attend(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """What attention adds to the stream, [B, L, H]."""
         config = self.config
-        dtype = compute_dtype(x)
-        normed = rms_normalize(x, config.rms_norm_eps, dtype)
-        qkv = self.qkv_proj(normed, self.input_layernorm)
+        qkv = self.qkv_proj(self.normalize(x), self.input_layernorm)
         if self.q_norm is not None and self.k_norm is not None:
             qkv = self._normalized(qkv, self.q_norm, self.k_norm)
         if not self.rotates:
@@ -150,11 +157,15 @@ class Block(nn.Module):
             num_kv_heads=config.num_key_value_heads,
         )
         mixed = attention(q, k, v, causal=config.causal, mask=mask, window=self.window)
-        x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
-        normed = rms_normalize(x, config.rms_norm_eps, dtype)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """What the SwiGLU, or the experts, add to the stream, [B, L, H]."""
+        normed = self.normalize(x)
         if self.experts is not None:
-            return x + self.experts(normed, self.post_attention_layernorm)
-        return x + self.down_proj(swiglu(self.gate_up_proj(normed, self.post_attention_layernorm)))
+            return self.experts(normed, self.post_attention_layernorm)
+        gated = swiglu(self.gate_up_proj(normed, self.post_attention_layernorm))
+        return self.down_proj(gated)
 
     def _normalized(self, qkv: Tensor, q_norm: Tensor, k_norm: Tensor) -> Tensor:
         """The projection [B, L, (heads + 2 * kv heads) * D] with queries and keys normalised."""

@@ -13,15 +13,18 @@ import pytest
 import torch
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.policy import Minibatch
+from playout.agents.rating.positions import canonical_hashes
 from playout.agents.rating.ratings import Result, rate
+from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics.log import read_rows
-from playout.benchmarks.studies.games import alphago, learned_games, meetings
+from playout.benchmarks.studies.games import alphago, learned_games, meetings, starts
 from playout.benchmarks.studies.games import selfplay_options as options
 from playout.benchmarks.studies.games.alphago_training import three_steps
 from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.benchmarks.tools import hex_openings
 from playout.benchmarks.tools.measuring import RESULTS
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 
 
@@ -232,3 +235,70 @@ def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monke
         _, labels = panel.get_legend_handles_labels()
         assert len(labels) == 1 + len(run["matches"]) + ("openings" in run)
     plt.close(drawn[0])
+
+
+def test_time_to_a_strength_lies_on_lines_between_points_and_may_never_come():
+    curve = [(0.0, 0.4), (2.0, 0.6), (4.0, 0.5), (6.0, 0.9)]
+    assert starts.reached(curve, 0.3) == 0.0
+    assert starts.reached(curve, 0.5) == pytest.approx(1.0)
+    assert starts.reached(curve, 0.7) == pytest.approx(5.0)  # past the fall
+    assert starts.reached(curve, 0.95) is None
+    assert starts.level_of([curve, [(0.0, 0.1), (1.0, 0.7), (2.0, 0.2)]]) == 0.7
+
+
+def test_a_start_is_worth_times_that_are_compared_seed_by_seed():
+    nothing = [[(0.0, 0.4), (8.0, 0.8)], [(0.0, 0.4), (4.0, 0.8)]]
+    trunk = [[(0.0, 0.4), (2.0, 0.8)], [(0.0, 0.4), (1.0, 0.8)]]
+    strong = [[(0.0, 0.9), (2.0, 0.9)], [(0.0, 0.9), (1.0, 0.9)]]
+    weak = [[(0.0, 0.4), (2.0, 0.8)], [(0.0, 0.4), (1.0, 0.5)]]
+    curves = {("PPO", "none"): nothing, ("PPO", "vae"): trunk, ("PPO", "supervised"): strong,
+              ("PPO", "next"): weak}  # fmt: skip
+    before = {"vae": [2.0, 7.0], "supervised": [1.0, 1.0], "next": [1.0, 1.0]}
+    none, vae, supervised, following = starts.worth(curves, before)
+    assert none.level == 0.8 and none.minutes == [8.0, 4.0] and none.sooner is None
+    assert vae.sooner == pytest.approx((4.0, 4.0, 4.0))
+    # 8 minutes against 2 + 2 and 4 against 7 + 1: as long on the whole.
+    assert vae.sooner_in_all[0] == pytest.approx(1.0)
+    assert "4 times sooner than from nothing (95 %: 4 to 4" in vae.sentence()
+    assert "with the minutes of pretraining counted" in vae.sentence()
+    assert "which may be chance" in vae.sentence()
+    assert "before it plays, with 2 of 2 seeds" in supervised.sentence()
+    assert supervised.sooner is None and supervised.sooner_in_all[0] == pytest.approx(32**0.5)
+    assert "does not reach 80 % of moves kept with 1 of 2 seeds" in following.sentence()
+    assert following.row()["seeds that reach it"] == "1 of 2"
+
+
+def test_both_learners_begin_with_the_trunk_and_are_measured_where_labels_tell_nothing(tmp_path):
+    reward = {"num_envs": 8, "num_steps": 8, "minibatch_size": 64, "num_epochs": 1,
+              "eval_episodes": 2, "total_timesteps": 256}  # fmt: skip
+    play = {"updates": 2, "evaluations": 128, "steps": 1, "batch_size": 16, "num_trees": 8,
+            "warmup_positions": 16, "proofs": False}  # fmt: skip
+    settings = {starts.ALPHAZERO: play, starts.PPO: reward}
+    board = starts.Board("connect_four(width=4,height=4)", 150, "4x1", (2, 10), 1.0, ("masked",),
+                         settings, settings, snapshots=2)  # fmt: skip
+    data, asked = board.data(3), board.deciding(3)
+    learned = StateBatch.from_data(data.train.game, data.train.states)
+    assert not set(canonical_hashes(learned)) & set(canonical_hashes(asked.states))
+    assert 0 < starts.kept_by_chance(asked) < 1
+
+    run = starts.trunk_run(tmp_path, board, "masked", 3)
+    taught = playout.load(run.path, "latest").trunk.net.state_dict()
+    curves = {}
+    for learner in starts.LEARNERS:
+        curve = starts.curve_of(tmp_path, board, learner, "masked", 3)
+        first = meetings.read_network(
+            tmp_path / f"{learner.lower()}-from-masked-3.first.safetensors"
+        )
+        assert torch.equal(
+            first.state_dict()["blocks.0.conv1.weight"], taught["blocks.0.conv1.weight"]
+        )
+        minutes = [one for one, _ in curve]
+        assert minutes[0] == 0.0 and minutes == sorted(minutes) and len(curve) >= 3
+        curves[learner, "masked"] = curves[learner, "none"] = [curve]
+    assert curves[starts.PPO, "none"][0][0] == curves[starts.ALPHAZERO, "none"][0][0]
+    # What PPO has taught is what its last snapshot is.
+    last = meetings.read_network(max((tmp_path / "ppo-from-masked-3" / "snapshots").iterdir()))
+    _, state = RunDir.open(tmp_path / "ppo-from-masked-3").load("latest", only=("model",))
+    assert all(torch.equal(state["model"][f"net.{k}"], v) for k, v in last.state_dict().items())
+    starts.draw(curves, 0.4, tmp_path / "starts.png")
+    assert (tmp_path / "starts.png").stat().st_size > 10_000

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -21,9 +22,23 @@ from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies.ablations import run
+from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds
 from playout.benchmarks.studies.compression import more_of
-from playout.benchmarks.studies.page import QUICK, Page, shown
-from playout.benchmarks.studies.paradigms import Form, part, pixels
+from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, PPO, Board
+from playout.benchmarks.studies.page import QUICK, Page, compared, shown
+from playout.benchmarks.studies.paradigms import findings
+from playout.benchmarks.studies.training import trunks
+from playout.benchmarks.studies.training.trunks import (
+    ALL,
+    ARI,
+    FEW,
+    KEPT,
+    RIGHT,
+    Form,
+    part,
+    pixels,
+    suiting,
+)
 from playout.benchmarks.tools import measuring, report
 
 NETWORK = "stack(depth=4, width=4, init=he)"
@@ -84,27 +99,96 @@ def test_networks_without_layers_of_a_stack_are_measured_as_seldom():
     assert [point[0] for point in found["curve"]] == [1, 26, 51]
 
 
-def test_parts_of_paradigms_are_rows_of_one_shape_and_what_maps_show(tmp_path, monkeypatch):
-    monkeypatch.setattr(paradigms, "_pictures", lambda quick: pictures(200))
-    board = "connect_four(width=4,height=4)"
-    update = {"evaluations": 256, "num_trees": 8, "steps": 1, "batch_size": 16, "proofs": False}
-    update["warmup_positions"] = 16
-    form = Form(board, 200, "4x1", "grid", 2, 32, {"updates": 1, **update}, 1, update, 50)
-    keys = set()
+_PLAY = {"evaluations": 256, "num_trees": 8, "steps": 1, "batch_size": 16, "proofs": False}
+_REWARD = {"num_envs": 8, "num_steps": 8, "minibatch_size": 64, "num_epochs": 1, "eval_episodes": 2}
+
+
+@pytest.fixture
+def tiny_form(monkeypatch):
+    """A form of paradigms that takes seconds, in this process."""
+    monkeypatch.setattr(trunks, "_pictures", lambda name, some: pictures(200))
+    one_by_one = lambda function, cases: [function(*case) for case in cases]  # noqa: E731
+    monkeypatch.setattr(paradigms, "side_by_side", one_by_one)
+    settings = {
+        ALPHAZERO: {"updates": 2, "warmup_positions": 16, **_PLAY},
+        PPO: {"total_timesteps": 128, **_REWARD},
+    }
+    board = Board(
+        "connect_four(width=4,height=4)", 150, "4x1", (2, 10), 1.0, ("masked",), settings,
+        settings, snapshots=2,
+    )  # fmt: skip
+    return Form(board, "grid", steps=2, batch=32, mapped=50)
+
+
+def test_objectives_that_do_not_suit_data_are_named_with_their_reason(tiny_form, monkeypatch):
+    fit, refused = suiting("pictures", tiny_form)
+    assert set(refused) == {"colour", "next"} and "in colour" in refused["colour"]
+    board, refused = suiting("positions", tiny_form)
+    assert set(refused) == {"colour", "patches"} and "too small" in refused["patches"]
+    assert {"next", "vae", "rotation"} <= set(board) and {"patches", "vae"} <= set(fit)
+    grey = pictures(200)
+    coloured = replace(grey.train, pixels=np.repeat(grey.train.pixels, 3, axis=1))
+    monkeypatch.setattr(trunks, "_pictures", lambda name, some: Split(coloured, coloured))
+    assert "colour" in suiting("pictures", tiny_form)[0]
+
+
+def test_paradigms_are_probed_begun_from_and_told_on_a_page(tiny_form, tmp_path):
+    found = {}
     for what, objective in (
-        ("pictures", "none"),
         ("pictures", "contrastive"),
-        ("positions", "next"),
-        ("positions", "play"),
+        ("positions", "none"),
+        ("positions", "supervised"),
+        ("positions", PPO),
     ):
-        row, shown = part(what, objective, form, 0, tmp_path)
-        keys.add(tuple(row))
-        assert 0 < row["linear, all labels"] <= 1 and row["labels used"] == 0
+        row, shown = part(what, objective, tiny_form, 0, tmp_path)
+        found[what, objective] = row
+        assert 0 < row[ALL] <= 1 and (row["labels used"] == 0) == (objective != "supervised")
         assert shown is None if what == "positions" else len(shown) == 50
-    assert len(keys) == 1
-    assert len(part("pictures", "pixels", form, 0, tmp_path)[1]) == 50
-    assert 0 <= part("starts", "masked", form, 0, tmp_path) <= 1
-    assert (tmp_path / "trunk-masked-0").is_dir() and (tmp_path / "from-masked-0").is_dir()
+    assert len({tuple(row) for (what, _), row in found.items() if what == "positions"}) == 1
+    assert found["positions", "none"][KEPT] is None
+    for plays in ("supervised", PPO):  # what has learned a policy is asked for moves
+        assert 0 < found["positions", plays][KEPT] <= 1
+        assert 0 <= found["positions", plays][RIGHT] <= 1
+    assert found["positions", PPO]["minutes"] > 0
+
+    assert paradigms.main(True, (0,), tmp_path, tiny_form) == 0
+    page = (tmp_path / "index.html").read_text()
+    refused = page[page.index("Objectives that do not suit positions") :]
+    assert refused.index("patches (") < refused.index("</p>")
+    for name in ("AlphaZero, by play", "PPO, by play", "vae", "rotation", "next"):
+        assert f"<td>{name}</td>" in page
+    for learner in LEARNERS:
+        assert f"<li>{learner} that begins with the trunk of masked" in page
+    assert all((tmp_path / f"{name}.png").stat().st_size > 5000
+               for name in ("pictures", "positions", "starts"))  # fmt: skip
+
+
+def test_findings_of_probes_name_the_best_objective_and_what_may_be_chance():
+    def rows(few, whole, kept=None):
+        return [{FEW: a, ALL: b, ARI: None, KEPT: kept} for a, b in zip(few, whole, strict=True)]
+
+    found = {
+        "none": rows((0.50, 0.52, 0.51), (0.7, 0.7, 0.7)),
+        "supervised": rows((0.8, 0.8, 0.8), (0.9, 0.9, 0.9), 0.75),
+        "vae": rows((0.60, 0.63, 0.60), (0.6, 0.6, 0.6)),
+        "next": rows((0.40, 0.40, 0.40), (0.6, 0.8, 0.76)),
+        PPO: rows((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 0.5),
+    }
+    few, whole, clusters, moves = findings(found, "outcomes", 0.4)
+    assert "features of vae" in few and "61.0 % of outcomes" in few and "10 points more (" in few
+    assert "supervised 80.0 %" in few
+    assert "features of next" in whole and "2 points more, which may be chance (" in whole
+    assert "scikit-learn is not installed" in clusters  # nobody has an ARI
+    assert "supervised 75.0 %, PPO 50.0 %; random legal moves 40.0 %" in moves
+
+
+def test_differences_over_seeds_have_students_interval_and_say_what_may_be_chance():
+    mean, half = mean_of_seeds([1.0, 2.0, 3.0])
+    assert mean == 2.0 and half == pytest.approx(4.302653 / 3**0.5)  # t with 2 degrees of freedom
+    assert difference_of_seeds([3.0, 5.0], [1.0, 3.0]) == (2.0, 0.0)
+    assert compared(2.0, 0.5, "points") == "2 points more (95 %: +1.5 to +2.5)"
+    assert compared(-2.0, 3.0) == "2 less, which may be chance (95 %: -5 to +1)"
+    assert "one seed" in compared(*mean_of_seeds([1.0]))
 
 
 def test_the_study_of_actors_asks_eval_for_what_it_takes(tmp_path, monkeypatch):
