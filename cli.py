@@ -138,9 +138,13 @@ def parse(command_class: type, arguments: Sequence[str], prog: str) -> Any:
         with contextlib.redirect_stderr(said):
             return tyro.cli(command_class, args=list(arguments), prog=prog, **extra)
     except SystemExit as leaving:
-        # What a command itself refuses is one line, as everywhere, and not tyro's box of five.
-        if isinstance(leaving.__context__, PlayoutError):
-            raise leaving.__context__ from None
+        # What a command, or a group of its settings, refuses is one line, as everywhere, and not
+        # tyro's box of five.
+        refused = leaving.__context__
+        while refused is not None and not isinstance(refused, PlayoutError):
+            refused = refused.__context__
+        if refused is not None:
+            raise refused from None
         if ranks.may_speak():
             sys.stderr.write(said.getvalue())
         raise

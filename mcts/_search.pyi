@@ -20,6 +20,7 @@ class SearchCore:
         rows: NDArray[np.int32],
         budgets: NDArray[np.int32],
         noise: NDArray[np.uint8],
+        allowed: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def advance(
         self,

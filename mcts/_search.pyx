@@ -66,7 +66,7 @@ cdef extern from "tree/result.h" nogil:
     void mcts_search_free(mcts_search *)
     void mcts_cache_clear(mcts_cache *)
     size_t mcts_cache_bytes(const mcts_cache *)
-    int mcts_begin_tree(mcts_search *, int32_t, const void *, int32_t, int32_t)
+    int mcts_begin_tree(mcts_search *, int32_t, const void *, int32_t, int32_t, const uint8_t *)
     int mcts_may_play(const mcts_search *, int32_t, int32_t)
     int mcts_advance_tree(mcts_search *, int32_t, int32_t, int32_t, int32_t)
     int32_t mcts_ask(mcts_search *)
@@ -153,15 +153,19 @@ cdef class SearchCore:
         return 0
 
     def begin(self, const uint8_t[:, ::1] states, const int32_t[::1] rows, const int32_t[::1] budgets,
-              const uint8_t[::1] noise):
-        """New roots for these rows."""
+              const uint8_t[::1] noise, const uint8_t[:, ::1] allowed=None):
+        """New roots for these rows, with the moves allowed by action or all."""
         cdef Py_ssize_t i
         cdef int failed = 0
+        cdef bint limited = allowed is not None
+        cdef const uint8_t *only = NULL
         self.enter()
         self.working = True
         with nogil:
             for i in range(rows.shape[0]):
-                failed |= mcts_begin_tree(&self.search, rows[i], &states[i, 0], budgets[i], noise[i])
+                if limited:
+                    only = &allowed[i, 0]
+                failed |= mcts_begin_tree(&self.search, rows[i], &states[i, 0], budgets[i], noise[i], only)
         self.working = False
         if failed:
             raise MemoryError("no memory for the trees: use fewer trees or simulations")

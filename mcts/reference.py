@@ -14,7 +14,7 @@ import numpy as np
 from playout.envs.core.game import NativeGame
 from playout.mcts.config import SearchConfig
 from playout.mcts.reference_forced import forced_edges, pruned
-from playout.mcts.reference_math import F, Rng, exp, schedule, total_of
+from playout.mcts.reference_math import F, Rng, exp, exploration, schedule, total_of
 from playout.mcts.reference_node import KNOWN, LOST, OPEN, WORST, Node, scaled_returns
 
 
@@ -33,9 +33,11 @@ class ReferenceSearch:
         self.leaves: list[Node] = []
         self.collisions: list[list[tuple[Node, int]]] = []
 
-    def begin(self, state: Any, budget: int | None = None, noise: bool = True) -> None:
-        """A new root."""
-        self.root = Node(state, None, 0)
+    def begin(
+        self, state: Any, budget: int | None = None, noise: bool = True, allowed: Any = None
+    ) -> None:
+        """A new root, with the moves `allowed` by action or with all."""
+        self.root = Node(state, None, 0, allowed=allowed)
         self.seen: list[Any] = []  # the lowest and the highest result, with rewards along the way
         self.evaluated = False
         self._start(budget, noise)
@@ -112,7 +114,7 @@ class ReferenceSearch:
         c, pending = self.config, node.pending
         if node is self.root and self.noise and (due := forced_edges(node, c)).any():
             return int(np.argmax(due))
-        explore = self._explore(int(node.all_visits + pending.sum()) + 1)
+        explore = exploration(int(node.all_visits + pending.sum()) + 1, c.c_base, c.c_init)
         fpu = F(c.fpu)
         if c.fpu_mode == "parent":
             mean = (node.raw + node.all_total) / (node.all_visits + F(1))
@@ -122,10 +124,6 @@ class ReferenceSearch:
         q = np.where(weight > 0, (node.total - lost) / np.where(weight > 0, weight, F(1)), fpu)
         u = explore * node.prior / (node.visits + pending + F(1))
         return self._argmax(node, q + u)
-
-    def _explore(self, n: int) -> np.float32:
-        base, init = float(F(self.config.c_base)), float(F(self.config.c_init))
-        return F((math.log((1.0 + n + base) / base) + init) * math.sqrt(n))
 
     def _sigma(self, node: Node) -> np.ndarray:
         """Completed Q-values, scaled, less their maximum."""
@@ -319,9 +317,10 @@ class ReferenceSearch:
         if self.config.algorithm == "gumbel" and OPEN in node.known:
             weights = np.where(node.allowed(), node.prior * exp(self._sigma(node)), F(0))
         playable = [self._playable(edge) for edge in range(node.n)]
-        if self.config.algorithm == "puct" and self.noise and not node.proven:
-            explore = self._explore(int(node.all_visits) + 1)
-            weights = pruned(node, playable, explore, self.config)
+        c = self.config
+        if c.algorithm == "puct" and self.noise and not node.proven:
+            explore = exploration(int(node.all_visits) + 1, c.c_base, c.c_init)
+            weights = pruned(node, playable, explore, c)
         for numbers in (weights, node.prior):  # where nothing playable was visited: the prior
             kept = np.where(playable, numbers[: node.n], F(0)).astype(np.float64)
             total = np.cumsum(kept)[-1]  # one after another, as in C

@@ -110,3 +110,9 @@ def schedule(m: int, n: int) -> list[int]:
             visits += 1
         considered = max(2, considered // 2)
     return out[:n]
+
+
+def exploration(visits: int, base: float, init: float) -> np.float32:
+    """PUCT's factor of an edge's prior, after so many visits of the node."""
+    base, init = float(F(base)), float(F(init))
+    return F((math.log((1.0 + visits + base) / base) + init) * math.sqrt(visits))

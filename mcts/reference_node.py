@@ -29,12 +29,20 @@ class Node:
     """
 
     def __init__(
-        self, state: Any, parent: Node | None, parent_edge: int, dense_edges: int = 4096
+        self,
+        state: Any,
+        parent: Node | None,
+        parent_edge: int,
+        dense_edges: int = 4096,
+        *,
+        allowed: Any = None,
     ) -> None:
         self.state, self.parent, self.parent_edge = state, parent, parent_edge
         self.terminal, self.chance = state.is_terminal, state.to_play == CHANCE
         self.proven = self.waiting = False
         self.actions = [] if self.terminal else list(state.legal_actions)
+        if allowed is not None:  # truth values by action
+            self.actions = [action for action in self.actions if allowed[action]]
         self.n = len(self.actions)
         size = (self.n + 7) // 8 * 8
         self.total, self.visits = np.zeros(size, F), np.zeros(size, F)

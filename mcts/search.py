@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,8 @@ from playout.envs.core.game import CHANCE, NativeGame, StateBatch
 from playout.envs.core.registry import game as find_game
 from playout.errors import ConfigError, SearchError
 from playout.mcts._search import SearchCore
-from playout.mcts.config import MAX_SIMULATIONS, SearchConfig
+from playout.mcts.arguments import as_allowed, as_budgets, as_floats, as_noise, as_rows
+from playout.mcts.config import SearchConfig
 from playout.mcts.evaluators import Evaluator, LeafBatch
 from playout.mcts.hidden import draw_states, draws_hidden
 
@@ -127,6 +127,7 @@ class Search:
         where: Rows = None,
         num_simulations: npt.ArrayLike | None = None,
         noise: npt.ArrayLike | None = None,
+        allowed: npt.ArrayLike | None = None,
     ) -> None:
         """Starts new searches.
 
@@ -135,6 +136,8 @@ class Search:
             where: Rows to start, as a boolean mask [B] or as indices; the others go on.
             num_simulations: Budgets of these rows, a number or [B]; by default the config's.
             noise: Which of these rows get root noise, a truth value or [B]; by default all.
+            allowed: Moves that may be played at the root, truth values [A] or [B, A]; by default
+                all legal ones. What is not allowed does not exist for a search, until it advances.
         """
         rows = self._rows(where)
         if not isinstance(states, StateBatch):
@@ -150,10 +153,11 @@ class Search:
                 raise ValueError(f"state {over[0]} is a chance node: resolve_chance() comes first")
             raise ValueError(f"state {over[0]}: the game is over, there is nothing to search")
         options = self._options(len(rows), num_simulations, noise)
+        only = None if allowed is None else as_allowed(allowed, states)
         if self._draws_hidden:
             counters = self.counters[rows]
             states = draw_states(states, seed=self._seed, trees=rows, searches=counters)
-        self._core.begin(states.data, rows, *options)
+        self._core.begin(states.data, rows, *options, only)
         self._check_game()
 
     def ask(self, *, observe: bool = True) -> LeafBatch | None:
@@ -189,8 +193,7 @@ class Search:
         """
         if not self._core.waiting or self._batch is None:
             raise SearchError("tell() without leaves: call ask() first")
-        logits = self._floats(logits, "logits")
-        values = self._floats(values, "values")
+        logits, values = as_floats(logits, "logits"), as_floats(values, "values")
         shape, size, players = self._batch.mask.shape, self._batch.size, self.game.num_players
         if logits.shape != shape:
             raise ValueError(f"logits must have shape {shape}, not {logits.shape}")
@@ -357,44 +360,14 @@ class Search:
             raise
 
     def _rows(self, where: Rows) -> npt.NDArray[np.int32]:
-        if where is None:
-            return self._all
-        rows = np.asarray(where)
-        if rows.dtype == np.bool_ and rows.shape == (self.num_trees,):
-            return np.flatnonzero(rows).astype(np.int32)
-        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise ValueError(
-                f"where must be a boolean mask of {self.num_trees} rows or row numbers"
-            )
-        if rows.size and (rows.min() < 0 or rows.max() >= self.num_trees):
-            raise ValueError(f"where names rows outside 0 to {self.num_trees - 1}")
-        if np.unique(rows).size != rows.size:
-            raise ValueError("where names a row twice")
-        return np.ascontiguousarray(rows, np.int32)
+        return self._all if where is None else as_rows(where, self.num_trees)
 
     def _options(
         self, n: int, num_simulations: npt.ArrayLike | None, noise: npt.ArrayLike | None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         budgets, flags = self._budgets[:n], self._noise[:n]
         if num_simulations is not None:
-            given = np.asarray(num_simulations)
-            if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
-                raise ValueError(f"num_simulations must be an integer or {n} of them")
-            if given.size and (given.min() < 0 or given.max() > MAX_SIMULATIONS):
-                raise ValueError(f"num_simulations must lie in [0, {MAX_SIMULATIONS}]")
-            budgets = np.ascontiguousarray(np.broadcast_to(given, n), np.int32)
+            budgets = as_budgets(num_simulations, n)
         if noise is not None:
-            given = np.asarray(noise)
-            if given.dtype.kind not in "biu" or given.shape not in ((), (n,)):
-                raise ValueError(f"noise must be a truth value or {n} of them")
-            flags = np.ascontiguousarray(np.broadcast_to(given != 0, n), np.uint8)
+            flags = as_noise(noise, n)
         return budgets, flags
-
-    @staticmethod
-    def _floats(array: Any, what: str) -> npt.NDArray[np.float32]:
-        if type(array) is np.ndarray and array.dtype == np.float32 and array.flags.c_contiguous:
-            return array
-        floats = np.asarray(array)
-        if floats.dtype.kind != "f":
-            raise TypeError(f"{what} must be floats, not {floats.dtype}")
-        return np.ascontiguousarray(floats, np.float32)

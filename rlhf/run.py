@@ -165,7 +165,10 @@ def game_player(
     learned = game_of(run) if game is None else game
     if learned is None:
         raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")
-    options = read_options(stored_options(_game_config(run)))
+    config = _game_config(run)
+    options = read_options(stored_options(config))
+    if str(config.get("env") or "").startswith("game:"):
+        options = {"find": False, **options}  # answers are read as they were while it learned
     return seated(
         player.model,
         player.tokenizer,

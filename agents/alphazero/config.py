@@ -7,6 +7,7 @@ of stored runs (settings.py); which ones suit a game and a time (budget/). No to
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -118,6 +119,8 @@ class LearnerConfig:
             "sgd" for all.
         learning_rate: the peak, reached after the warm-up, of a network of 32 channels; wider ones
             take shorter steps, by the root of their width.
+        trunk_rate: with --init, the share of the learning rate for the weights below the heads that
+            were begun from; 0 leaves them as they are.
         warmup: share of the run over which the rate rises to it.
         final_rate: the last rate as a share of the peak; between them a half cosine.
         weight_decay: of matrices and convolutions, decoupled.
@@ -134,6 +137,7 @@ class LearnerConfig:
     num_shards: int = 2
     optimizer: str = "muon"
     learning_rate: float = 0.02
+    trunk_rate: Annotated[float, arg(aliases=["--trunk-rate"])] = 1.0
     warmup: float = 0.02
     final_rate: float = 0.05
     weight_decay: float = 1e-3
@@ -155,6 +159,8 @@ class LearnerConfig:
         if not self.max_grad_norm > 0:
             raise ConfigError(f"max_grad_norm must be positive, not {self.max_grad_norm}")
         _check_at_least(self, 0, "weight_decay", "value_weight", "target_weight", "score_weight")
+        if not 0 <= self.trunk_rate < math.inf:
+            raise ConfigError(f"trunk_rate must be 0 or more, not {self.trunk_rate}")
         if not 0 <= self.warmup < 1 or not 0 <= self.final_rate <= 1:
             raise ConfigError("warmup must be in [0, 1) and final_rate in [0, 1]")
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -24,8 +25,9 @@ from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.replay import TrainingBatch
 from playout.agents.kernels.processor import multiplies_bfloat16
 from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, tuning_of
+from playout.agents.networks.boards.trunk import freeze, moving_statistics, trunk_modules
 from playout.agents.networks.precision import lowered
-from playout.agents.optim.choice import make_optimizers
+from playout.agents.optim.choice import make_optimizers, optimizers_by_rate
 from playout.agents.optim.flat import flat_gradients, joined, together, views
 from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.runs import ranks
@@ -104,6 +106,7 @@ class Learner:
         config: see LearnerConfig; its counts are of all ranks together.
         device: where it is trained, a name for `resolve_device` or a device; by default a GPU if
             there is one.
+        begun: names of the weights that take `trunk_rate` of the learning rate (`trunk.py`).
 
     Attributes:
         num_shards: parts of a batch, of all ranks: at least one a rank.
@@ -113,7 +116,12 @@ class Learner:
     """
 
     def __init__(
-        self, net: BoardNetwork, config: LearnerConfig, *, device: torch.device | str | None = None
+        self,
+        net: BoardNetwork,
+        config: LearnerConfig,
+        *,
+        device: torch.device | str | None = None,
+        begun: Collection[str] = (),
     ) -> None:
         if not isinstance(device, torch.device):
             device = resolve_device(device or "auto")
@@ -133,15 +141,23 @@ class Learner:
         # Copied before it moves: not every device's tensors can be.
         self.average = copy.deepcopy(net).to(device).eval().requires_grad_(False)
         self.net = net.to(device)
+        self._frozen = bool(begun) and config.trunk_rate == 0
+        if self._frozen:
+            freeze(net, begun)
         self._replicas = [self.net, *(copy.deepcopy(net) for _ in self._shards[1:])]
-        self.optimizers = make_optimizers(
-            self.net,
-            config.optimizer,
+        make = partial(
+            make_optimizers,
+            name=config.optimizer,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             undecayed=net.undecayed,
             inner=tuning_of(net).matrices,
         )
+        rated = optimizers_by_rate(
+            self.net, make, slow=begun, share=config.trunk_rate if begun else 1.0
+        )
+        self.optimizers = [optimizer for _, optimizer in rated]
+        self._rate_shares = [share for share, _ in rated]
         # [replicas][optimisers]: all replicas have their weights in the same memory, and gradients
         # in memory of their own.
         self._gradients = [[one.grad for one in self.optimizers]]
@@ -153,10 +169,10 @@ class Learner:
                 gradients.append(flat_gradients(one.flat, parameters))
             self._gradients.append(gradients)
         of_average: list[Sequence[Tensor]] = [*self._parameters_in(self.average)]
-        of_average.append(running_statistics(self.average))
+        of_average.append(self._moving_statistics(self.average))
         self._averaged = [tensor for part in of_average for tensor in together(part)]
         # Of every replica; of networks that keep none: empty.
-        self._statistics = [together(running_statistics(one)) for one in self._replicas]
+        self._statistics = [together(self._moving_statistics(one)) for one in self._replicas]
         self._pool = ThreadPoolExecutor(
             len(self._shards), initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -166,6 +182,11 @@ class Learner:
         pairs = zip(self.net.parameters(), copy_of_net.parameters(), strict=True)
         of_copy = {id(mine): theirs for mine, theirs in pairs}
         return [[of_copy[id(p)] for p in one.parameters] for one in self.optimizers]
+
+    def _moving_statistics(self, copy_of_net: BoardNetwork) -> list[Tensor]:
+        """Running means and variances of its normalisations, but for those of a frozen trunk."""
+        still = trunk_modules(copy_of_net) if self._frozen else ()
+        return moving_statistics(copy_of_net, still=still)
 
     def rate(self, done: float) -> float:
         """The learning rate after the share `done` of training: a warm-up, then half a cosine."""
@@ -213,8 +234,8 @@ class Learner:
                 self._add_ranks(self._statistics[0])
                 torch._foreach_div_([*self._gradients[0], *self._statistics[0]], self.num_shards)
             found["train/grad_norm"] = self._clip_on_device()
-        for optimizer in self.optimizers:
-            optimizer.lr = rate
+        for share, optimizer in zip(self._rate_shares, self.optimizers, strict=True):
+            optimizer.lr = rate * share
             optimizer.apply()
         self.steps += 1
         self._update_average()
@@ -231,6 +252,8 @@ class Learner:
     def _shard(self, index: int, batch: TrainingBatch) -> list[Tensor]:
         """Gradients of one shard; its losses and its policy's entropy."""
         net = self._replicas[index].train()
+        for module in trunk_modules(net) if self._frozen else ():
+            module.eval()
         for gradient in self._gradients[index]:
             gradient.zero_()
         config = self.config
@@ -319,11 +342,6 @@ class Learner:
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         self.steps = int(state["steps"])
-
-
-def running_statistics(net: BoardNetwork) -> list[Tensor]:
-    """The running means and variances of its normalisations."""
-    return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
 
 def mean_metrics(

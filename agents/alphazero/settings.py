@@ -7,9 +7,9 @@ begin with. What they mean says config.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,9 @@ _COMMAND_SETTINGS = frozenset(
     {"game", "network", "size", "updates", "games", "minutes", "infer_dtype"}
 )
 
+# Settings of a group whose flag has a short form, without the group's name.
+_SHORT = frozenset({"trunk_rate"})
+
 
 def setting_names() -> dict[str, str]:
     """Every setting that can be given, such as "learner.batch_size", by its own last name.
@@ -121,6 +124,15 @@ def full_names(given: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
+def given_flags(arguments: Sequence[str]) -> dict[str, None]:
+    """The settings among the flags of a command line, by full name."""
+    names = setting_names()
+    flags = [one[2:].partition("=")[0].replace("-", "_") for one in arguments if one[:2] == "--"]
+    # The negative of a flag in a group is --group.no-flag.
+    flags = [flag if flag in names else re.sub(r"(^|\.)no_", r"\1", flag) for flag in flags]
+    return {names[flag]: None for flag in flags if flag in _SHORT or names.get(flag) == flag}
+
+
 def picked(config: AlphaZeroConfig, names: Iterable[str]) -> dict[str, Any]:
     """The values of some settings, by full name."""
     found = {}
@@ -146,17 +158,29 @@ def first_run(path: Path) -> RunDir:
     return source
 
 
-def first_weights(init: Path | None, run: RunDir) -> Callable[[BoardNetwork], object] | None:
-    """What gives a network of `run` the weights that `--init` names.
+def first_weights(
+    init: Path | None, run: RunDir
+) -> Callable[[BoardNetwork], Collection[str]] | None:
+    """What gives a network of `run` the weights that `--init` names, and says which stay fresh.
 
-    None if nothing is named, or if the run has a checkpoint of its own.
+    None if nothing is named. Where the run has a checkpoint of its own nothing is given any more,
+    and what the run has noted is said.
     """
     from playout.agents.networks.boards.transfer import take_weights
 
-    if init is None or run.find() is not None:
+    if init is None:
         return None
+    if run.find() is not None:
+        return lambda net: run.record.get("fresh", [])
     _, state = first_run(init).load(only=("model", "network"))
-    return partial(take_weights, weights=state["model"], description=state["network"], where=init)
+
+    def take(net: BoardNetwork) -> list[str]:
+        fresh = take_weights(net, state["model"], description=state["network"], where=init)
+        if fresh:
+            run.update(fresh=fresh)
+        return fresh
+
+    return take
 
 
 def network_of(source: RunDir) -> tuple[str, str, bool]:

@@ -11,7 +11,7 @@ matches and solved positions (evaluation/in_training.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,6 +37,7 @@ from playout.agents.alphazero.variants import (
     turn,
 )
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.networks.boards.trunk import trunk_parameters
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.trainer import Trainer
@@ -57,8 +58,9 @@ class AlphaZeroTrainer(Trainer):
         seed: names all random streams.
         device: where networks learn and play; by default a GPU if there is one.
         game: what is played; by default the one that the configuration names.
-        init: is called with the fresh final network, to begin with an earlier one's weights; a
-            checkpoint that is loaded later replaces them.
+        init: is called with the fresh final network, to begin with an earlier one's weights, and
+            names those that it has left as they were; a checkpoint that is loaded later replaces
+            them all.
     """
 
     best_metric = BEST_METRIC
@@ -70,7 +72,7 @@ class AlphaZeroTrainer(Trainer):
         seed: int = 0,
         device: torch.device | None = None,
         game: NativeGame | None = None,
-        init: Callable[[BoardNetwork], object] | None = None,
+        init: Callable[[BoardNetwork], Collection[str]] | None = None,
     ) -> None:
         if config.minutes is not None:
             raise ConfigError("a trainer counts updates or games: turn minutes into updates first")
@@ -85,9 +87,15 @@ class AlphaZeroTrainer(Trainer):
         planes = learner.target_weight > 0 and self.game.target_planes > 0
         scores = learner.score_weight > 0 and self.game.has_score
         networks = new_networks(config, self.game, planes=planes, scores=scores, seed=seed)
+        begun: list[str] = []
         if init is not None:
-            init(networks[-1])
-        self.learners = [Learner(net, config.learner, device=self.device) for net in networks]
+            fresh = init(networks[-1])
+            if learner.trunk_rate != 1:
+                begun = trunk_parameters(networks[-1], fresh=fresh)
+        self.learners = [
+            Learner(net, learner, device=self.device, begun=begun if net is networks[-1] else ())
+            for net in networks
+        ]
         self.playing = 0  # the index of the network that plays
         self._stop_at: float | None = None  # by time.monotonic
         self._counted = False  # whether variants know what all ranks hold
@@ -109,7 +117,7 @@ class AlphaZeroTrainer(Trainer):
         self.selfplay, self.replay = self.variants[0].selfplay, self.variants[0].replay
         self._background = ThreadPoolExecutor(1, "selfplay", torch.set_num_threads, (1,))
         self.updates = 0
-        # (from this update on, so many are planned): a plan may change while it is carried out.
+        # (after this update, so many are planned): a plan may change while it is carried out.
         self.plan: list[tuple[int, int]] = [(0, config.updates or 0)]
         self.totals = Counts()
         self.recorded = RecordedStart(self.game, config, seed=seed, keep_finals=planes or scores)
@@ -131,8 +139,10 @@ class AlphaZeroTrainer(Trainer):
     def progress(self) -> tuple[int, int]:
         """Updates, or games, done and planned."""
         if self.config.updates is not None:
-            planned = [total for start, total in self.plan if start <= self.updates]
-            return self.updates, planned[-1]
+            # A change counts from the next update on: the one after which it was made was rated by
+            # the plan of before, and is so again where a run goes on from an earlier checkpoint.
+            later = [total for start, total in self.plan[1:] if start < self.updates]
+            return self.updates, [self.plan[0][1], *later][-1]
         return min(self.totals.games, self.config.games or 0), self.config.games or 0
 
     @property

@@ -7,7 +7,6 @@ RUN` continues a run exactly where it stopped. `alphazero()` is the same in Pyth
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from playout.agents.alphazero.settings import (
     first_run,
     first_weights,
     full_names,
+    given_flags,
     network_of,
     picked,
     setting_names,
@@ -122,7 +122,7 @@ class Command(TrainingOptions):
     @staticmethod
     def defaults(arguments: list[str]) -> Command:
         """Which settings the arguments give; all others are decided later."""
-        return Command(given=tuple(full_names(_flags(arguments))))
+        return Command(given=tuple(full_names(given_flags(arguments))))
 
     @staticmethod
     def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -131,15 +131,6 @@ class Command(TrainingOptions):
             return config
         settings = stored_config(config["alphazero"], where="the run's configuration")
         return {**config, "alphazero": to_dict(settings)}
-
-
-def _flags(arguments: Sequence[str]) -> dict[str, None]:
-    """The settings among the flags of a command line."""
-    names = setting_names()
-    flags = [one[2:].partition("=")[0].replace("-", "_") for one in arguments if one[:2] == "--"]
-    # The negative of a flag in a group is --group.no-flag.
-    flags = [flag if flag in names else re.sub(r"(^|\.)no_", r"\1", flag) for flag in flags]
-    return {flag: None for flag in flags if names.get(flag) == flag}
 
 
 def main(command: Command) -> int:
@@ -193,7 +184,7 @@ def _train(
     shown = ranks.is_first() and not command.quiet
     import torch
     from playout.agents.alphazero.budget.corrector import seconds_before
-    from playout.agents.alphazero.budget.fit import num_ratings, rating_interval, too_short
+    from playout.agents.alphazero.budget.fit import rating_schedule, too_short
     from playout.agents.alphazero.budget.length import planned_plies
     from playout.agents.alphazero.budget.minutes import report_time
     from playout.agents.alphazero.evaluation.report import (
@@ -211,6 +202,8 @@ def _train(
     from playout.agents.runs.signals import stop_at_once
 
     torch.set_num_threads(1)  # groups and shards bring their own threads
+    if command.init is None and command.alphazero.learner.trunk_rate != 1:
+        raise ConfigError("--trunk-rate does nothing without --init: leave it out")
     device, minutes = resolve_device(command.device), length_of(command)
     game, run = _open_or_resume(command, source)
     try:
@@ -230,9 +223,10 @@ def _train(
                 print_plan(run, config, minutes, networks, rate=command.rating)
                 if minutes is None and (warning := too_short(config, planned_plies(game))):
                     print(f"warning: {warning}", file=sys.stderr, flush=True)
-            times = run.record.get("preset", {}).get("ratings", num_ratings(minutes))
-            times = times if command.rating else 0
-            every = rating_interval(config, times, max_plies=planned_plies(game))
+            every, times = 0, 0
+            if command.rating:
+                preset, plies = run.record.get("preset", {}), planned_plies(game)
+                every, times = rating_schedule(config, preset, minutes, max_plies=plies)
             correctors: list[Callback] = []
             if minutes is not None:
                 correctors.append(planner_for(run, minutes, trainer, every, times))
@@ -242,6 +236,7 @@ def _train(
                 run,
                 save_every=save_interval(config),
                 eval_every=every,
+                evaluations=0 if every else times,
                 console=not command.quiet,
                 callbacks=[*correctors, *callbacks],
             )
@@ -395,5 +390,5 @@ def plan_run(
                 file=sys.stderr,
                 flush=True,
             )
-    about = {"name": name, "basis": preset.basis, "adapts": preset.adapts, "ratings": ratings}
-    return config, planned_by, about
+    about = {"name": name, "basis": preset.basis, "adapts": preset.adapts}
+    return config, planned_by, {**about, "ratings": ratings, "minutes": minutes}

@@ -209,6 +209,8 @@ def _train(
     from playout.agents.runs.loop import train
     from playout.agents.runs.signals import stop_at_once
 
+    if command.ppo.trunk_rate != 1 and not command.init:
+        raise ConfigError("--trunk-rate does nothing without --init: leave it out")
     resolve_device(command.device)  # a wrong one is refused before anything is made
     if command.resume is not None:
         _check_unchanged(command, command.resume)
@@ -289,9 +291,8 @@ def _begin(trainer: "PPOTrainer | Population | SelfPlayTrainer", path: str) -> N
         net = member.policy
         if not isinstance(net, ActorCritic):
             raise ConfigError("--init begins networks of playout's own; yours has its own weights")
-        for trunk in (net.policy_trunk, net.value_trunk):
-            if trunk is not None:
-                take_encoder(trunk.encoder, state["model"], where=path)
+        for encoder in net.init_encoders:
+            take_encoder(encoder, state["model"], where=path)
         net.weights_changed()
 
 

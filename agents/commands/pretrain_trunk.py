@@ -6,6 +6,7 @@ objective, and the run says what its features are worth. `pretrain_trunk()` is t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,6 +63,16 @@ class Command(TrainingOptions):
 
     pretrain: Annotated[PretrainConfig, arg(name="")] = field(default_factory=PretrainConfig)
 
+    @staticmethod
+    def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Earlier versions showed positions whose moves are imitated as they lie."""
+        pretrain = config.get("pretrain", {})
+        augment = pretrain.get("augment", {})
+        imitates = pretrain.get("objective") == "supervised" and not pretrain.get("teacher")
+        if "symmetries" in augment or not imitates:
+            return config
+        return {**config, "pretrain": {**pretrain, "augment": {**augment, "symmetries": False}}}
+
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         if self.count < 10:
@@ -116,7 +127,9 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
-        command.pretrain.refuse_unused(pictures=are_pictures(command.data))
+        command.pretrain.refuse_unused(
+            pictures=are_pictures(command.data), begun=bool(command.init)
+        )
         if command.image_size and not takes_size(command.data):
             raise ConfigError(
                 "--image-size does nothing but with a folder of pictures or frames: leave it out"
@@ -133,13 +146,22 @@ def _train(command: Command) -> RunDir:
         )
     config = command.pretrain
     last = None if command.resume is None else RunDir.open(command.resume)
+    goes_on = last is not None and last.find() is not None
+    fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))
 
     def make(steps: int) -> PretrainTrainer:
         trunk = new_trunk(split.train, network=config.network, size=config.size, seed=command.seed)
-        if command.init and (last is None or last.find() is None):  # a checkpoint brings its own
-            begin_from(trunk, RunDir.open(command.init))
+        if command.init and not goes_on:  # a checkpoint brings its own
+            fresh[:] = begin_from(trunk, RunDir.open(command.init))
         return PretrainTrainer(
-            trunk, split, config, steps=steps, seed=command.seed, device=device, dtype=dtype
+            trunk,
+            split,
+            config,
+            steps=steps,
+            seed=command.seed,
+            device=device,
+            dtype=dtype,
+            fresh=fresh,
         )
 
     with device_errors(device):
@@ -154,6 +176,7 @@ def _train(command: Command) -> RunDir:
             "digest": found,
             "network": tried.trunk.description(),
             "game": _game(split),
+            "fresh": fresh,
         },
         may_change=("minutes",),
     )

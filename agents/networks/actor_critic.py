@@ -6,7 +6,7 @@ chooses its parts from the spaces and a `NetworkConfig`, or builds your own clas
 (rlhf).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,25 @@ class ActorCritic(nn.Module, Policy):
     def recurrent(self) -> bool:
         """Whether the policy has a memory, and so must learn from whole rows."""
         return self.policy_trunk.core is not None
+
+    @property
+    def inner_matrices(self) -> Collection[str]:
+        """Those of the layers above an encoder that learns, a memory, or another layer."""
+        found = []
+        for name in ("policy_trunk", "value_trunk"):
+            trunk: Trunk | None = getattr(self, name)
+            if trunk is None:
+                continue
+            raw = trunk.core is None and not any(True for _ in trunk.encoder.parameters())
+            numbers = range(1 if raw else 0, len(trunk.layers.layers))
+            found += [f"{name}.layers.layers.{number}.weight" for number in numbers]
+        return found
+
+    @property
+    def init_encoders(self) -> Sequence[nn.Module]:
+        """That of every trunk."""
+        trunks = (self.policy_trunk, self.value_trunk)
+        return [trunk.encoder for trunk in trunks if trunk is not None]
 
     @property
     def uses_own_threads(self) -> bool:

@@ -6,7 +6,7 @@ network. Shapes: N environments or steps, R rows, T steps of a row. Leaves out e
 (actor_critic.py, and rlhf's language policy).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -100,6 +100,19 @@ class TrainablePolicy(Protocol):
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """As nn.Module's."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As nn.Module's."""
+
+    @property
+    def inner_matrices(self) -> Collection[str]:
+        """Hook: names of matrices between hidden layers, which Muon may make orthogonal."""
+        return ()
+
+    @property
+    def init_encoders(self) -> Sequence[nn.Module]:
+        """Hook: what `--init` may have begun, and what then learns at a rate of its own."""
+        return ()
 
     def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities of the batch's actions, entropies and values, like `logprobs`."""

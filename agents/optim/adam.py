@@ -31,7 +31,8 @@ def unique_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     kinds = {(p.dtype, p.device) for p in found}
     if len(kinds) > 1:
         raise ConfigError(
-            f"Adam needs parameters of one type on one device, not {sorted(map(str, kinds))}"
+            "an optimiser needs parameters of one type on one device, not "
+            f"{sorted(map(str, kinds))}"
         )
     return found
 

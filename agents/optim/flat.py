@@ -89,10 +89,12 @@ def moments(state: Mapping[str, Any], size: int) -> Iterator[tuple[str, Tensor]]
     """Names and values of the flat moments in a stored state of Adam, `[size]` each.
 
     Raises:
-        CheckpointError: they are of another number of parameters.
+        CheckpointError: they are of another number of parameters, or not there.
     """
     for name in ("exp_avg", "exp_avg_sq"):
-        found: Tensor = state[name]
+        found: Tensor | None = state.get(name)
+        if found is None:
+            raise CheckpointError("the checkpoint holds the state of another optimiser than adam")
         if found.shape != (size,):
             raise CheckpointError(
                 f"the optimiser's {name} holds {found.numel()} numbers, the network has {size}"

@@ -1,8 +1,9 @@
 """Adam of parameters that lie cut over ranks (FSDP2): every rank moves its own rows.
 
-A step is DeviceAdam's on the rows at hand; only the norm of the gradient is a sum over ranks. What
-is saved is the state of the whole, the same that the other Adams keep, so that a run goes on with
-any number of ranks, cut or not. Cutting and gathering while a model computes is torch's.
+A step is DeviceAdam's on the rows at hand; only the norm of the gradient is a sum over ranks. A
+parameter too small to be cut may lie whole on every rank, which has a part of its gradient. What is
+saved is the state of the whole, the same that the other Adams keep, so that a run goes on with any
+number of ranks, cut or not. Cutting and gathering while a model computes is torch's.
 """
 
 from __future__ import annotations
@@ -35,14 +36,21 @@ def held_rows(tensor: Tensor) -> Tensor:
 
 
 def own_rows(full: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor the rows that this rank holds of the cut one `like`."""
+    """Of a whole tensor the rows that this rank holds of the cut one `like`; else all of it."""
+    if not is_cut(like):
+        return full
     each = -(-full.shape[0] // ranks.world())
     start = min(ranks.rank() * each, full.shape[0])
     return full[start : start + held_rows(like).shape[0]]
 
 
 def whole(tensor: Tensor, rows: Tensor | None = None) -> Tensor:
-    """A cut tensor gathered, or what every rank holds in `rows` beside it; all ranks call it."""
+    """A cut tensor gathered, or what every rank holds in `rows` beside it; all ranks call it.
+
+    Of a tensor that is not cut it is that, or `rows`, as they are.
+    """
+    if not is_cut(tensor):
+        return tensor.detach() if rows is None else rows
     from torch.distributed.tensor import DTensor
 
     cut = cast("DTensor", tensor.detach())
@@ -54,9 +62,9 @@ def whole(tensor: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 class ShardedAdam(DeviceAdam):
-    """DeviceAdam whose parameters, of one type on one device, are all cut.
+    """DeviceAdam whose parameters, of one type on one device, are cut, or whole on every rank.
 
-    What is `learned` are the cut ones, `parameters` the rows of them that lie here.
+    What is `learned` are these, `parameters` the rows of them that lie here.
     """
 
     def _held(self, learned: list[nn.Parameter]) -> list[nn.Parameter]:
@@ -69,8 +77,9 @@ class ShardedAdam(DeviceAdam):
             parameter.grad = None
 
     def sum_over_ranks(self, also: Sequence[Tensor] = ()) -> None:
-        """Replace tensors by their sums over all ranks; gradients come as such."""
-        add_together(also)
+        """Replace tensors by their sums over all ranks; gradients of what is cut come as such."""
+        plain = [p.grad for p in self.learned if p.grad is not None and not is_cut(p)]
+        add_together([*plain, *also])
 
     @torch.no_grad()
     def advance(self, max_grad_norm: float = math.inf, *, skip: Tensor | None = None) -> Tensor:
@@ -79,12 +88,17 @@ class ShardedAdam(DeviceAdam):
             grad = parameter.grad
             # FSDP2 leaves means over ranks, and a rank of few rows with none of them.
             here.grad = None if grad is None or not here.numel() else held_rows(grad)
-            if here.grad is not None:
+            if here.grad is not None and is_cut(parameter):
                 here.grad.mul_(ranks.world())
         return super().advance(max_grad_norm, skip=skip)
 
     def _norm(self, grads: Sequence[Tensor]) -> Tensor:
-        squares = [grad.float().square().sum() for grad in grads]
+        pairs = zip(self.learned, self.parameters, strict=True)
+        owners = [parameter for parameter, here in pairs if here.grad is not None]
+        squares = [  # what every rank has counts once
+            grad.float().square().sum() / (1 if is_cut(owner) else ranks.world())
+            for owner, grad in zip(owners, grads, strict=True)
+        ]
         total = torch.stack(squares).sum() if squares else torch.zeros((), device=self.device)
         return ranks.add_(total).sqrt()
 

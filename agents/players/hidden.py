@@ -49,6 +49,7 @@ def search_drawn(
     *,
     seed: int,
     temperature: float = 0.0,
+    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> SearchResult:
     """Searches DRAWS states drawn for each position, and adds up what they conclude.
 
@@ -58,6 +59,7 @@ def search_drawn(
         evaluator: Of leaves; None with "uct".
         seed: Of what is drawn and of rollouts.
         temperature: 0 plays the move with the most weight; more draws from weights^(1 / t).
+        allowed: Bool [A] or [B, A], the moves to choose among; by default all legal ones.
 
     Returns:
         A row a position; its `pv` is that of the first drawn state.
@@ -67,7 +69,9 @@ def search_drawn(
     config = replace(resampling(game, config), num_simulations=few)
     search = Search(game, config, num_trees=max(size * DRAWS, 1), seed=seed)
     if size:
-        search.begin(states.tile(DRAWS), noise=False)
+        if allowed is not None and allowed.ndim == 2:
+            allowed = allowed.repeat(DRAWS, axis=0)
+        search.begin(states.tile(DRAWS), noise=False, allowed=allowed)
         search.run(None, evaluator)
     found = search.result()
 

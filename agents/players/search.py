@@ -107,6 +107,7 @@ class SearchPlayer(RunPlayer):
         states: StateBatch,
         *,
         num_simulations: int | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
         watch: Callable[[Callable[[], SearchResult]], bool] | None = None,
     ) -> SearchResult:
         """Searches positions, going on in trees that have foreseen them; one row a position.
@@ -114,6 +115,8 @@ class SearchPlayer(RunPlayer):
         Args:
             states: B positions, none of them over.
             num_simulations: Another budget than the player's own.
+            allowed: Bool [A] or [B, A], the moves to choose among, for which trees begin anew; by
+                default all legal ones.
             watch: Asked between steps whether to stop there; it is given what tells the result so
                 far.
         """
@@ -125,12 +128,19 @@ class SearchPlayer(RunPlayer):
             self._calls += 1
             seed = self.seed ^ (self._calls << 32)
             return search_drawn(
-                states, self.config, self.evaluator, seed=seed, temperature=self.temperature
+                states,
+                self.config,
+                self.evaluator,
+                seed=seed,
+                temperature=self.temperature,
+                allowed=allowed,
             )
         if self._search is None or self._search.num_trees < size:
             self._search = Search(self.game, self.config, num_trees=size, seed=self.seed)
             self._foreseen = {}
         search, trees, kept = self._search, *self._match(states, self._search.num_trees)
+        if allowed is not None:
+            kept[:] = False
         fresh = np.flatnonzero(~kept)
         if kept.any():
             rows = np.flatnonzero(kept)
@@ -144,7 +154,11 @@ class SearchPlayer(RunPlayer):
                 )
         if len(fresh):
             search.begin(
-                states[fresh], where=trees[fresh], num_simulations=num_simulations, noise=False
+                states[fresh],
+                where=trees[fresh],
+                num_simulations=num_simulations,
+                noise=False,
+                allowed=allowed,
             )
         stop = None
         if watch is not None:

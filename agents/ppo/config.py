@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 from playout.agents.networks.config import NetworkConfig
+from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.config import from_dict, nearest, read_presets, to_dict
 from playout.errors import ConfigError
 from tyro.conf import arg
@@ -24,11 +25,18 @@ class PPOConfig:
     """Options of the update; names and defaults are the field's."""
 
     learning_rate: Annotated[float, arg(aliases=["--lr"])] = 2.5e-4
-    """Adam's step size at the start."""
+    """The optimiser's step size at the start."""
     anneal_lr: bool = True
     """Lower the learning rate linearly to 0 over the run."""
     adam_eps: float = 1e-5
     """Adam's epsilon (PPO's customary 1e-5, not torch's 1e-8)."""
+    optimizer: Annotated[str, arg(metavar="|".join(OPTIMIZERS))] = "adam"
+    """What moves the weights; muon is for convolutions and for matrices between hidden layers, with
+    adamw for the rest. Learning rates of presets are adam's."""
+    weight_decay: float = 0.01
+    """Of matrices and convolutions, decoupled, times the learning rate; adam has none."""
+    trunk_rate: float = 1.0
+    """With --init: the encoder's share of the learning rate; 0 leaves it as it is."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95
@@ -66,7 +74,8 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "learning_rate", "adam_eps", "clip_coef", "vf_clip_coef")
-        _not_negative(self, "ent_coef", "vf_coef", "max_grad_norm")
+        _not_negative(self, "ent_coef", "vf_coef", "max_grad_norm", "weight_decay", "trunk_rate")
+        check_optimizer(self.optimizer)
         _fraction(self, "gamma", "gae_lambda")
         _at_least_one(self, "num_epochs", "minibatch_size")
         _one_of(self, "batch_by", "steps", "rows")

@@ -16,13 +16,12 @@ import torch
 from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Policy, as_policy
-from playout.agents.optim.device_adam import make_adam
 from playout.agents.optim.flat import take_first
 from playout.agents.ppo.collector import Collector
 from playout.agents.ppo.config import CollectConfig, PPOConfig
 from playout.agents.ppo.evaluation import MAX_STEPS, Evaluation, evaluate_policy, figures
 from playout.agents.ppo.gae import compute_gae
-from playout.agents.ppo.update import ppo_update
+from playout.agents.ppo.update import policy_optimizer, ppo_update
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import INT8, cores, device_errors, resolve_device
 from playout.agents.runs.trainer import Trainer
@@ -155,9 +154,7 @@ class PPOTrainer(Trainer):
         ranks.start(self.device)
         take_first(self.policy.state_dict())
         self.threads = choose_threads(self.policy, threads)
-        self.optimizer = make_adam(
-            self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
-        )
+        self.optimizer = policy_optimizer(self.policy, self.ppo)
         self.policy.accelerate()
         self.generator = torch.Generator().manual_seed(derive_seed(seed, "minibatches"))
         self.collector = Collector(

@@ -3,9 +3,9 @@
 `ppo_update` takes a policy, an optimiser and a rollout with advantages, and works on single steps
 or on whole rows (recurrent policies, language models). The loss and its gradient with respect to
 the policy's outputs are loss.py's; the policy takes the gradient on to its parameters. Ranks add up
-theirs before each step, and so take the same one. On a device the update waits for no number before
-its last: what ends it early makes the steps after it idle there, to the same result. Leaves out
-collection, annealing and evaluation, which are the trainer's business.
+theirs before each step, and so take the same one. By Adam on a device the update waits for no
+number before its last: what ends it early makes the steps after it idle there, to the same result.
+Leaves out collection, annealing and evaluation, which are the trainer's business.
 """
 
 import math
@@ -14,8 +14,8 @@ from typing import Protocol
 
 import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
-from playout.agents.optim.adam import Adam
-from playout.agents.optim.device_adam import AnyAdam, DeviceAdam
+from playout.agents.optim.chained import AnyOptimizer, make_optimizer
+from playout.agents.optim.device_adam import DeviceAdam
 from playout.agents.optim.flat import add_together
 from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.gae import describe_bad_value
@@ -31,7 +31,7 @@ from playout.agents.ppo.loss import (
 from playout.agents.ppo.rollout import Order, Rollout
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch
-from playout.errors import DivergedError
+from playout.errors import ConfigError, DivergedError
 from torch import Tensor, nn
 
 # With target_kl, a device is asked so often an update whether the remaining passes are idle.
@@ -39,9 +39,35 @@ _KL_QUESTIONS = 2
 _STATS = ("policy_gradient_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 
 
+def policy_optimizer(policy: TrainablePolicy, config: PPOConfig) -> AnyOptimizer:
+    """The optimiser of the settings for what learns of a policy, which is where it is to learn.
+
+    With a `trunk_rate` of 0 its encoders learn no more.
+
+    Raises:
+        ConfigError: There are no weights of the kind that a setting is about.
+    """
+    begun = {id(p) for encoder in policy.init_encoders for p in encoder.parameters()}
+    if config.trunk_rate != 1 and not begun:
+        raise ConfigError("trunk_rate is an encoder's, and this policy has none that learns")
+    if config.trunk_rate == 0:
+        for encoder in policy.init_encoders:
+            encoder.requires_grad_(False).eval()
+    return make_optimizer(
+        policy,
+        config.optimizer,
+        lr=config.learning_rate,
+        eps=config.adam_eps,
+        weight_decay=config.weight_decay,
+        inner=policy.inner_matrices,
+        slow={name for name, one in policy.named_parameters() if id(one) in begun},
+        share=config.trunk_rate,
+    )
+
+
 def ppo_update(
     policy: TrainablePolicy,
-    optimizer: AnyAdam | torch.optim.Optimizer,
+    optimizer: AnyOptimizer | torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
     *,
@@ -53,8 +79,8 @@ def ppo_update(
 
     Args:
         policy: The policy that learns; under ranks alike on all.
-        optimizer: That of `agents.optim.device_adam.make_adam`, or any torch optimiser over the
-            policy's parameters. Its learning rate is used as it is: the trainer anneals it.
+        optimizer: That of `policy_optimizer`, or any torch optimiser over the policy's parameters.
+            Its learning rate is used as it is: the trainer anneals it.
         rollout: Experience with advantages (`compute_gae`); under ranks this rank's rows of it.
         config: Options; sizes are of all ranks together.
         generator: Order of the minibatches (a CPU generator, alike on all ranks).
@@ -153,12 +179,12 @@ class _Steps(Protocol):
 
 
 class _Tally(_Steps):
-    """Steps on the CPU, or with an optimiser of torch's: checked one by one."""
+    """Steps on the CPU, or with other optimisers than Adam: checked one by one."""
 
     def __init__(
         self,
         parameters: list[nn.Parameter],
-        optimizer: AnyAdam | torch.optim.Optimizer,
+        optimizer: AnyOptimizer | torch.optim.Optimizer,
         rollout: Rollout,
         config: PPOConfig,
     ) -> None:
@@ -173,7 +199,7 @@ class _Tally(_Steps):
         also = [] if target is None else [stats[3]]
         if self.together:
             also = [kl.float().clone() for kl in also]
-            if isinstance(self.optimizer, Adam | DeviceAdam):
+            if isinstance(self.optimizer, AnyOptimizer):
                 self.optimizer.sum_over_ranks(also)
             else:
                 add_together([*_all_gradients(self.parameters), *also])
@@ -186,7 +212,7 @@ class _Tally(_Steps):
         return True
 
     def _take(self, max_grad_norm: float) -> float:
-        if isinstance(self.optimizer, Adam | DeviceAdam):
+        if isinstance(self.optimizer, AnyOptimizer):
             return self.optimizer.step(max_grad_norm)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, max_grad_norm))
         if not math.isfinite(norm):
@@ -344,7 +370,7 @@ def _named(
 
 def _tally(
     policy: TrainablePolicy,
-    optimizer: AnyAdam | torch.optim.Optimizer,
+    optimizer: AnyOptimizer | torch.optim.Optimizer,
     rollout: Rollout,
     config: PPOConfig,
 ) -> _Steps:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from playout.agents.optim.names import check_optimizer
-from playout.agents.pretraining.data.pictures import Augmentation
+from playout.agents.pretraining.data.dataset import Augmentation
 from playout.errors import ConfigError
 
 OBJECTIVES = (
@@ -61,7 +62,8 @@ class PretrainConfig:
     warmup: float = 0.05
     """Share of training in which the learning rate rises."""
     trunk_rate: float = 1.0
-    """The trunk's share of the learning rate, for one that was begun from; 0 leaves it as it is."""
+    """With --init: the share of the learning rate for weights below the heads that were begun from;
+    0 leaves them as they are."""
     max_grad_norm: float = 5.0
     """Gradients are clipped to it; 0 leaves them as they are."""
     labels: float = 1.0
@@ -103,7 +105,7 @@ class PretrainConfig:
     patience: int = 0
     """Stop after so many evaluations without a better one; 0 goes on."""
     augment: Augmentation = field(default_factory=Augmentation)
-    """How pictures change from one epoch to the next."""
+    """How data change from one epoch to the next."""
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -122,14 +124,17 @@ class PretrainConfig:
         if not 0 < self.labels <= 1:
             raise ConfigError(f"--labels must be above 0 and at most 1, not {self.labels}")
 
-    def refuse_unused(self, *, pictures: bool) -> None:
+    def refuse_unused(self, *, pictures: bool, begun: bool = False) -> None:
         """Raises ConfigError for a setting that would do nothing.
 
         Args:
             pictures: whether the data are pictures; else positions of a game.
+            begun: whether the trunk is one of an earlier run.
         """
         plain = PretrainConfig()
         why: dict[str, str] = {}
+        if not begun:
+            why["trunk_rate"] = "without --init"
         if not self.sparsity:
             why["pattern"] = "without --sparsity"
         if not self.teacher:
@@ -140,14 +145,16 @@ class PretrainConfig:
                 taught = ("labels", "teacher_temperature", "label_weight")
                 why |= dict.fromkeys(taught, "beside --teacher, of positions")
         if pictures:
-            why["size"] = "with pictures"
+            why |= dict.fromkeys(("size", "augment.symmetries"), "with pictures")
         else:
-            why |= dict.fromkeys((*_LABELS_ALONE, "dropout", "augment"), "with positions")
+            of_pictures = ("augment.shift", "augment.flip", "augment.erase")
+            why |= dict.fromkeys((*_LABELS_ALONE, "dropout", *of_pictures), "with positions")
         for name, objectives in _OF.items():
             if self.objective not in objectives:
                 why[name] = f"with --objective {self.objective}"
         for name, reason in why.items():
-            if getattr(self, name) != getattr(plain, name):
+            value = attrgetter(name)
+            if value(self) != value(plain):
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} does nothing {reason}: leave it out")
 

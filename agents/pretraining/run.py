@@ -132,7 +132,7 @@ def _trainer(
         device=device,
         dtype=getattr(torch, resolve_dtype(machine.dtype, device)),
     )
-    trainer.load_state_dict(state)
+    trainer.load_weights(state)
     return trainer
 
 

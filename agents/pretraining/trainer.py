@@ -9,16 +9,23 @@ probes.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from playout.agents.networks.boards.trunk import freeze, moving_statistics
 from playout.agents.networks.precision import lowered
-from playout.agents.optim.choice import Optimizer, make_optimizers
+from playout.agents.optim.choice import (
+    Optimizer,
+    load_states,
+    make_optimizers,
+    optimizers_by_rate,
+)
 from playout.agents.optim.flat import joined, sum_gradients, take_first, views
 from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.pretraining.config import PretrainConfig
@@ -30,7 +37,6 @@ from playout.agents.pretraining.data.dataset import (
     labelled_rows,
     some_rows,
 )
-from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
 from playout.agents.pretraining.objectives.registry import make_objective
@@ -40,7 +46,7 @@ from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import Place
-from playout.errors import ConfigError, DataError, DivergedError
+from playout.errors import DataError, DivergedError
 from torch import Tensor, nn
 
 EVALUATED = 2048
@@ -70,6 +76,8 @@ class PretrainTrainer(Trainer):
         seed: of heads, order, augmentation and masks.
         device: where it is learned.
         dtype: of products: float32 or bfloat16.
+        fresh: names of weights of the trunk that no earlier run has taught (`begin_from`): they
+            take the whole learning rate, whatever `trunk_rate` is.
     """
 
     unit, best_metric = "steps", "eval/score"
@@ -86,6 +94,7 @@ class PretrainTrainer(Trainer):
         seed: int = 0,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        fresh: Collection[str] = (),
     ) -> None:
         self.config, self.seed, self.total = config, seed, steps
         self.device = device or torch.device("cpu")
@@ -104,37 +113,34 @@ class PretrainTrainer(Trainer):
             )
         own = ranks.share(size, "pictures a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
-        train = data.train
-        if isinstance(train, Pictures):
-            train = replace(train, augmentation=config.augment)
-        self.data = Split(train, data.test)
+        self.data = Split(replace(data.train, augmentation=config.augment), data.test)
         self.objective: Objective = objective.to(self.device)
         self.trunk = trunk.to(self.device)
         take_first(self.trunk.state_dict())
         take_first(self.objective.state_dict())
-        self.frozen = config.trunk_rate == 0
-        self.trunk.requires_grad_(not self.frozen)
-        parts: list[tuple[float, nn.Module]] = [(1.0, self.objective)]
-        if not self.frozen:
-            parts.append((config.trunk_rate, self.trunk.net))
+        frozen = config.trunk_rate == 0
+        begun = self.trunk.begun(fresh)
+        self.trunk.requires_grad_(True)
+        # Nothing in these is drawn, and no statistics follow the batch.
+        self._still: list[nn.Module] = []
+        if frozen:
+            freeze(self.trunk.net, begun)
+            self._still = self.trunk.below_heads()
         # (share of the learning rate, optimiser)
-        self.optimizers: list[tuple[float, Optimizer]] = [
-            (share, optimizer)
-            for share, part in parts
-            if any(True for _ in part.parameters())
-            for optimizer in make_optimizers(
-                part,
-                config.optimizer,
+        self.optimizers: list[tuple[float, Optimizer]] = []
+        parts: list[tuple[nn.Module, list[str]]] = [(self.objective, []), (self.trunk.net, begun)]
+        for part, slow in parts:
+            make = partial(
+                make_optimizers,
+                name=config.optimizer,
                 lr=config.peak_rate,
                 weight_decay=config.weight_decay,
                 undecayed=getattr(part, "undecayed", ()),
             )
-        ]
+            self.optimizers += optimizers_by_rate(part, make, slow=slow, share=config.trunk_rate)
         self.pruning: Pruning | None = None
         if config.sparsity:
             self.pruning = Pruning(trunk.net, config.sparsity, config.pattern)
-        if not self.optimizers:
-            raise ConfigError("nothing is left to learn with --trunk-rate 0")
         self.steps, self.best, self.since_best = 0, -math.inf, 0
         self._pool = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Sequence[Any]]] | None = None
@@ -178,14 +184,13 @@ class PretrainTrainer(Trainer):
         self, data: Dataset, rows: Rows, rng: np.random.Generator | None, part: Place | None = None
     ) -> Sequence[Any]:
         own = ALL if part is None or self.objective.needs_everyone else part.own
-        second = None
+        policy = second = None
         if self.objective.follows:
             assert isinstance(data, Positions)  # as the objective has seen to
             images, second = data.following(rows, rng, own)
         else:
-            images = data.images(rows, rng, own)
+            images, policy = data.shown(rows, rng, own)
         arrays: list[Any] = [images, data.labels[rows[own]]]
-        policy = data.policy(rows[own])
         if self.objective.views == 2:
             second = data.images(rows, rng, own)
         arrays += [x for x in (policy, second) if x is not None]
@@ -261,7 +266,9 @@ class PretrainTrainer(Trainer):
 
     def _train(self, mode: bool) -> None:
         self.objective.train(mode)
-        self.trunk.train(mode and not self.frozen)
+        self.trunk.train(mode)
+        for module in self._still:
+            module.eval()
 
     def update(self) -> dict[str, float]:
         """Some steps; the means of their measures."""
@@ -285,7 +292,7 @@ class PretrainTrainer(Trainer):
         alike = ("train/grad_norm", "train/learning_rate")
         names = [key for key in found if key not in alike]
         sums = ranks.sums([found[key] for key in names])
-        statistics = [x for x in self.trunk.buffers() if x.is_floating_point()]
+        statistics = moving_statistics(self.trunk.net, still=self._still)
         if statistics:
             for buffer, total in views(ranks.add_(joined(statistics)), statistics):
                 buffer.copy_(total / ranks.world())
@@ -346,14 +353,21 @@ class PretrainTrainer(Trainer):
             "counters": {"steps": self.steps, "best": self.best, "since_best": self.since_best},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Take trunk and heads of a state, to measure them."""
         self.trunk.net.load_state_dict(state["model"])
         if self.pruning is not None:
             self.pruning.again()
         self.objective.load_state_dict(state["objective"])
-        for (_, optimizer), stored in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`.
+
+        Raises:
+            CheckpointError: it is of other optimisers.
+        """
+        self.load_weights(state)
+        load_states([one for _, one in self.optimizers], state["optimizers"])
         counters = state["counters"]
         self.steps, self.best = int(counters["steps"]), float(counters["best"])
         self.since_best = int(counters["since_best"])

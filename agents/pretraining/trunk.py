@@ -7,7 +7,7 @@ begin from. Heads belong to objectives. Left out: vectors, which have nothing to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from playout.agents.networks.boards.heads import pooled
 from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.resnet import ResNet
 from playout.agents.networks.boards.transfer import take_weights
+from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
 from playout.agents.networks.encoders import Convolutional, build_encoder, take_encoder
 from playout.agents.pretraining.data.dataset import Dataset
 from playout.agents.pretraining.data.positions import Positions
@@ -62,6 +63,20 @@ class Trunk(nn.Module):
             found = self.map(images)
             return pooled(found)
         return self.net(images)  # type: ignore[no-any-return]
+
+    def begun(self, fresh: Collection[str] = ()) -> list[str]:
+        """Names of the parameters of `net` that an earlier trunk has taught.
+
+        Args:
+            fresh: names of what it has not, as `begin_from` tells them.
+        """
+        if isinstance(self.net, ResNet):
+            return trunk_parameters(self.net, fresh=fresh)
+        return [name for name, _ in self.net.named_parameters()]
+
+    def below_heads(self) -> list[nn.Module]:
+        """The modules of `net` without those of its heads."""
+        return list(trunk_modules(self.net)) if isinstance(self.net, ResNet) else [self.net]
 
     def description(self) -> dict[str, Any]:
         """Plain data from which `restore_trunk` makes such a trunk; a board's is its network's."""
@@ -129,8 +144,12 @@ def restore_trunk(description: Mapping[str, Any], where: object) -> Trunk:
         raise CheckpointError(f"{where} does not describe a trunk: {error}") from None
 
 
-def begin_from(trunk: Trunk, run: RunDir) -> None:
+def begin_from(trunk: Trunk, run: RunDir) -> list[str]:
     """Gives a trunk the weights of an earlier run, of pretraining or of self-play.
+
+    Returns:
+        The names of the tensors of `net` that stay as they were, since there they have another
+        shape.
 
     Raises:
         ConfigError: it is of another kind, or of another shape.
@@ -139,6 +158,7 @@ def begin_from(trunk: Trunk, run: RunDir) -> None:
         raise ConfigError(f"--init takes a run of pretrain-trunk or alphazero, not of {run.kind}")
     _, state = run.load(only=("model", "network"))
     if isinstance(trunk.net, ResNet) and "encoder" not in state["network"]:
-        take_weights(trunk.net, state["model"], description=state["network"], where=run.path)
-    else:
-        take_encoder(trunk.net, state["model"], where=run.path)
+        weights, description = state["model"], state["network"]
+        return take_weights(trunk.net, weights, description=description, where=run.path)
+    take_encoder(trunk.net, state["model"], where=run.path)
+    return []

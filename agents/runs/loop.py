@@ -49,9 +49,12 @@ class _Loop:
         save_every: int | float,
         keep: int,
         eval_every: int,
+        evaluations: int,
     ) -> None:
         self.trainer, self.run, self.console, self.keep = trainer, run, console, keep
         self.signals, self.save_every, self.eval_every = signals, save_every, eval_every
+        self.evaluations = evaluations  # wanted in all; 0: every `eval_every` updates
+        self.evaluated, self.evaluated_at = 0, 0  # how many were made, the latest at this update
         self.save_now = False  # as rank 0 decides by its clock
         self.note = ""  # what a person should know about how the run goes on
         self.updates = 0
@@ -96,6 +99,8 @@ class _Loop:
             self._restore_own(OwnStates(self.run, entry, state))
             self.updates = self.saved_at = step
             self.elapsed_before = float(entry.info.get("elapsed", 0.0))
+            made = entry.info.get("evaluated", [0, 0])  # not told by earlier versions
+            self.evaluated, self.evaluated_at = int(made[0]), int(made[1])
             rated = [c.metric for c in self.run.checkpoints() if c.metric is not None]
             self.best = max(rated, default=-math.inf)
             rows, purge_step = entry.info.get("metrics", {}), self.trainer.progress[0] + 1
@@ -123,6 +128,7 @@ class _Loop:
         check_weights(own, "", self.last_good())
         done, total = self.trainer.progress
         info: dict[str, Any] = {"done": done, "total": total, "elapsed": self.elapsed}
+        info["evaluated"] = [self.evaluated, self.evaluated_at]
         if self.log is not None:
             info["metrics"] = self.log.mark()
         self.run.save(self.updates, state, own=own, metric=metric, keep=self.keep, info=info)
@@ -192,6 +198,7 @@ class _Loop:
                     raise
                 fault = error  # the update is sound: it is kept
             evaluation_time = time.monotonic() - begun
+            self.evaluated, self.evaluated_at = self.evaluated + 1, self.updates
             metrics.update(found)
             metric = found.get(self.trainer.best_metric)
             done, total = self.trainer.progress
@@ -253,18 +260,25 @@ class _Loop:
         return found
 
     def _evaluation_due(self) -> bool:
-        every = self.eval_every
-        if not every:
+        if not self.eval_every and not self.evaluations:
             return False
-        due = self.updates % every == 0 and self._updates_left() > every / 4
-        return due or self.trainer.finished
+        left = self._updates_left()
+        if self.evaluations:  # what is left of them is spread over what is planned by now
+            since = self.updates - self.evaluated_at
+            gap = (since + left) / max(1, self.evaluations - self.evaluated)
+            due = since >= gap
+        else:
+            gap, due = self.eval_every, self.updates % self.eval_every == 0
+        return (due and left > gap / 4) or self.trainer.finished
 
     def _seconds_left(self, total: int) -> float:
         planned = self.trainer.seconds_left()
         if planned is not None:
             return planned
-        every = self.eval_every
-        return self.remaining.left(total, math.ceil(self._updates_left() / every) if every else 0)
+        every, evaluations = self.eval_every, max(0, self.evaluations - self.evaluated)
+        if every:
+            evaluations = math.ceil(self._updates_left() / every)
+        return self.remaining.left(total, evaluations)
 
     def _updates_left(self) -> float:
         done, total = self.trainer.progress
@@ -277,6 +291,7 @@ def train(
     *,
     save_every: int | float = 60.0,
     eval_every: int = 0,
+    evaluations: int = 0,
     keep: int = 3,
     console: Mode | bool | Console = True,
     callbacks: Sequence[Callable[[T, dict[str, float]], None]] = (),
@@ -291,6 +306,8 @@ def train(
         save_every: updates between saves if an int, seconds if a float. It changes nothing but what
             a crash can lose.
         eval_every: updates between evaluations; one more follows the last update. 0 for none.
+        evaluations: instead, how many there are in all, the last one after the last update: spread
+            evenly over what is planned, also where the plan grows or shrinks on the way.
         keep: how many of the newest checkpoints stay; the best stays too.
         console: "auto" (or True), "live", "plain", "quiet" (or False), or a Console.
         callbacks: called as callback(trainer, metrics) after every update.
@@ -306,8 +323,10 @@ def train(
     shown = make_console(console) if isinstance(console, bool | str) else console
     if not ranks.is_first():
         shown = Console()
-    if save_every <= 0 or eval_every < 0:
-        raise ValueError("save_every must be positive and eval_every not negative")
+    if save_every <= 0 or min(eval_every, evaluations) < 0:
+        raise ValueError("save_every must be positive, eval_every and evaluations not negative")
+    if eval_every and evaluations:
+        raise ValueError("give eval_every or evaluations, not both")
     with run.lock(), Signals(trainer.stop_soon).watch() as signals:
         loop = _Loop(
             trainer,
@@ -317,6 +336,7 @@ def train(
             save_every=save_every,
             keep=keep,
             eval_every=eval_every,
+            evaluations=evaluations,
         )
         loop.restore()
         done, total = trainer.progress

@@ -15,6 +15,7 @@ from types import FrameType
 
 from playout.agents.runs import ranks
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _ECHO = 1.0  # seconds in which a job's ranks are asked again by torchrun
 
 
@@ -72,22 +73,13 @@ class Signals:
     @contextmanager
     def watch(self) -> Iterator["Signals"]:
         """Within, requests are taken note of; before and after, signals act as they did."""
-        if threading.current_thread() is not threading.main_thread():
+        with _handled(self._handle):
             yield self
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            for number in before:
-                signal.signal(number, self._handle)
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _act_on_both(action: signal.Handlers) -> None:
-    signal.signal(signal.SIGINT, action)
-    signal.signal(signal.SIGTERM, action)
+    for number in _NUMBERS:
+        signal.signal(number, action)
 
 
 @contextmanager
@@ -100,9 +92,6 @@ def stop_at_once(left: str) -> Iterator[None]:
     Raises:
         Interrupted: a signal came.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         # Threads may still finish what they do; a second signal ends them too.
@@ -112,10 +101,40 @@ def stop_at_once(left: str) -> Iterator[None]:
                 os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
         raise Interrupted(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    with _handled(handle):
+        yield
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM act only after the work inside, which is short and has to be whole.
+
+    A second one ends the process at once. It would not be enough to block them in this thread: the
+    system then hands them to another one, and Python calls the handler in this thread all the same.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        _act_on_both(signal.SIG_DFL)
+
+    with _handled(note):
+        yield
+    if came:
+        signal.raise_signal(came[0])
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Gives SIGINT and SIGTERM to a handler, in the main thread; afterwards they act as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
     try:
+        for number in _NUMBERS:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)

@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from playout.agents.networks.encoders import Layer
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split
-from playout.agents.pretraining.data.pictures import Augmentation
+from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk

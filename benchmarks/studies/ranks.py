@@ -28,10 +28,10 @@ from typing import Any
 
 import playout
 from playout.agents.runs.reporting import table
-from playout.benchmarks.tools.measuring import RESULTS, Rate, machine, write_result
+from playout.benchmarks.tools.larger_jobs import predictions
+from playout.benchmarks.tools.measuring import Rate, earlier_result, plain, short, write_result
 
 COMMAND = "python -m playout.benchmarks.studies.ranks"
-FAST_LINK = 3.0  # GB/s between machines, for what a bigger job would do: 25 Gbit/s
 COUNTED = ("all_reduce", "broadcast", "all_gather", "send", "recv")
 
 
@@ -45,6 +45,7 @@ class Case:
         updates: ... and how much of it, and in a quick look.
         work: the metric that counts what is done, "" for the update's number ...
         each: ... and how much one of it is.
+        an_update: work of an update, of a rank where options are a rank's.
         unit: what that is.
         a_rank: options whose numbers are for a rank: they grow with the ranks.
         wanted: two ranks over one.
@@ -55,6 +56,7 @@ class Case:
     updates: tuple[int, int]
     work: str
     each: float
+    an_update: float
     unit: str
     a_rank: tuple[tuple[str, int], ...] = ()
     wanted: float = 1.0
@@ -70,6 +72,7 @@ CASES = {
         updates=(9, 5),
         work="search/evaluations",
         each=1.0,
+        an_update=32768,
         unit="evaluations/s",
         wanted=1.9,
     ),
@@ -82,6 +85,7 @@ CASES = {
         updates=(3_000_000, 600_000),
         work="time/total_timesteps",
         each=1.0,
+        an_update=64 * 256,
         unit="steps/s",
         a_rank=(("--num-envs", 256), ("--minibatch-size", 2048)),
         wanted=1.6,
@@ -95,6 +99,7 @@ CASES = {
         updates=(300, 100),
         work="",
         each=32 * 128,
+        an_update=32 * 128,
         unit="tokens/s",
         wanted=1.7,
     ),
@@ -209,25 +214,6 @@ def work(words: list[str]) -> int:
     return code
 
 
-def predicted(row: dict[str, Any], ranks: int, *, link: float, latency: float) -> float:
-    """The share of its time in which a rank of a larger job does not wait, by a plain model.
-
-    A ring sends and receives twice the bytes whatever the number of ranks; every message costs the
-    latency once for each doubling. Work is taken to be spread evenly, and nothing to be overlapped.
-
-    Args:
-        row: of two ranks: seconds an update without messages, bytes and messages an update.
-        ranks: of the larger job.
-        link: bytes a second of the slowest link.
-        latency: seconds of a message between neighbours.
-    """
-    own = float(row["own seconds an update"])
-    doublings = max(1, (ranks - 1).bit_length())
-    crossing = 2 * float(row["bytes an update"]) * (ranks - 1) / ranks / link
-    waiting = float(row["messages an update"]) * latency * doublings
-    return own / (own + crossing + waiting)
-
-
 def measure_case(
     name: str, *, repeats: int, latencies: Sequence[float], quick: bool, before: Path | None
 ) -> dict[str, Any]:
@@ -260,38 +246,59 @@ def measure_case(
     return {
         "unit": case.unit,
         "wanted": case.wanted,
+        "a_rank": bool(case.a_rank),
         "rates": rates,
-        "ratios": {label: rate.over(one) for label, rate in rates.items() if label != "one rank"},
+        "ratios": {
+            label: rate.over(Rate.of([*one.runs[: len(rate.runs)]]))
+            for label, rate in rates.items()
+            if label != "one rank"
+        },
         "details": details,
     }
 
 
 def claims_of(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """For the measured tables: two ranks beside one, and what messages between machines cost."""
+    """For the measured tables: two ranks beside one, what messages cost, and one process before."""
     claims = []
     for name, case in found.items():
+        one = case["rates"]["one rank"]
         for label, rate in case["rates"].items():
-            if label.startswith("two ranks"):
-                claim = {
-                    "claim": f"{name}: {label} on two cores beside one on one",
-                    "ours": rate,
-                    "unit": case["unit"],
-                    "command": COMMAND,
-                    "peer": case["rates"]["one rank"],
-                    "peer_name": "one rank",
-                    "ratio": case["ratios"][label],
-                }
-                claims.append(claim | ({"target": case["wanted"]} if label == "two ranks" else {}))
+            if label == "one rank":
+                continue
+            text = f"{name}: {label} on two cores beside one on one"
+            ours, peer, against, ratio = rate, one, "one rank", case["ratios"][label]
+            if label == "one process before":
+                text = f"{name}: one process beside the version before there were ranks"
+                ours, peer, against, ratio = one, rate, "the version before", one.over(rate)
+            claim = {"claim": text, "ours": ours, "unit": case["unit"], "command": COMMAND}
+            claim |= {"peer": peer, "peer_name": against, "ratio": ratio}
+            wanted = {"two ranks": case["wanted"], "one process before": 0.98}.get(label)
+            claims.append(claim | ({} if wanted is None else {"target": wanted}))
+    return claims
+
+
+def beside_peers(
+    found: Mapping[str, dict[str, Any]], measured: Mapping[str, Mapping[str, list[float]]]
+) -> list[dict[str, Any]]:
+    """Claims: what two ranks do here, beside plain data parallelism on the same machine."""
+    names = {"gpt": ("language", "a plain GPT under DDP"), "ppo": ("ppo", "CleanRL's recipe")}
+    claims = []
+    for what, runs in measured.items():
+        case, name = names[what]
+        one, two = (Rate.of(runs[label]) for label in ("one rank", "two ranks"))
+        print(f"{name}: {two.median:,.0f} with two ranks, {two.over(one)} of one", flush=True)
+        if case in found:
+            claim = {"claim": f"{case}: two ranks beside those of a peer", "peer": two}
+            claim |= {"ours": (ours := found[case]["rates"]["two ranks"]), "command": COMMAND}
+            gain = f"{name}, whose two ranks do {two.over(one).median:.2f} of one"
+            claim |= {"unit": found[case]["unit"], "peer_name": gain, "ratio": ours.over(two)}
+            claims.append(claim)
     return claims
 
 
 def with_earlier(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A result, and what the last one on this machine says of trainers not measured now."""
-    last = RESULTS / "ranks.json"
-    record = json.loads(last.read_text(encoding="utf-8")) if last.is_file() else {}
-    earlier = (
-        record["results"] if record.get("machine") == machine() else {"cases": {}, "claims": []}
-    )
+    earlier = earlier_result("ranks") or {"cases": {}, "claims": []}
     claims = [claim for claim in earlier["claims"] if claim["claim"].partition(":")[0] not in found]
     cases = {**earlier["cases"], **found}
     return {**earlier, "cases": cases, "claims": [*claims, *claims_of(found)]}
@@ -322,6 +329,11 @@ def main(
     peers: bool = False,
 ) -> int:
     """Measures all trainers and writes a result."""
+    others: dict[str, dict[str, list[float]]] = {}
+    if peers:
+        from playout.benchmarks.tools.peers import data_parallel
+
+        others = data_parallel.measure(quick=quick)
     found: dict[str, Any] = {}
     for name in only or CASES:
         found[name] = measure_case(
@@ -333,11 +345,12 @@ def main(
         )
     show(found)
     result = with_earlier(found) if only else {"cases": found, "claims": claims_of(found)}
-    if peers:
-        from playout.benchmarks.tools.peers import data_parallel
-
-        result["peers"] = data_parallel.measure(quick=quick)
-        print(json.dumps(result["peers"], indent=1))
+    result["claims"] += beside_peers(found, others)
+    work = {name: case.an_update for name, case in CASES.items()}
+    result["predictions"] = predictions(plain(result["cases"]), work)
+    for row in result["predictions"]:
+        told = [f"{key} {short(value)}" for key, value in row.items() if key != "trainer"]
+        print(f"{row['trainer']}: {', '.join(told)}")
     if not quick:
         settings = {"threads a rank": 1, "latencies (ms)": list(latencies)}
         print(f"wrote {write_result('ranks', result, settings=settings)}")

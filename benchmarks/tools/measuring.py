@@ -183,6 +183,13 @@ def _short(argument: str) -> str:
     return Path(argument).name if argument.startswith("/") else argument
 
 
+def earlier_result(name: str) -> dict[str, Any]:
+    """The results that the last measurement of that name left, if it was on this machine; or {}."""
+    path = RESULTS / f"{name}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return dict(record["results"]) if record.get("machine") == machine() else {}
+
+
 def write_result(
     name: str, payload: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
 ) -> Path:

@@ -181,7 +181,9 @@ static inline int mcts_ready(mcts_search *search, int32_t index, int32_t worker)
     mcts_root root = mcts_root_of(search, index);
     leaf->node = MCTS_ROOT;
     const void *state = mcts_state(&search->shape, tree, mcts_at(tree, MCTS_ROOT));
-    if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, state, worker, values)) {
+    if (tree->limited) { /* what is remembered has the priors of all moves */
+        leaf->key = 0, leaf->symmetry = 0;
+    } else if (mcts_remembered(search, tree, mcts_at(tree, MCTS_ROOT), leaf, state, worker, values)) {
         mcts_begin_root(&search->config, &search->shape, tree, &root, search->seed, index);
         return 1;
     }
@@ -247,6 +249,7 @@ static inline void mcts_number_rows(mcts_search *search) {
     }
     for (int32_t row = 0; search->cache.keys && row < search->num_rows; row++) {
         const mcts_leaf *leaf = &search->leaves[search->row_leaf[row]];
+        if (!leaf->key) continue;
         atomic_store(&search->seen_key[leaf->seen], 0);
         atomic_store(&search->seen_leaf[leaf->seen], MCTS_UNSEEN);
     }

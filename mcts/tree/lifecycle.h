@@ -130,12 +130,14 @@ static inline int mcts_start(mcts_search *search, int32_t index, int32_t budget,
     return 0;
 }
 
-static inline int mcts_begin_tree(mcts_search *search, int32_t index, const void *state, int32_t budget, int32_t noise) {
+/* `allowed`: the root's moves as uint8 by action, or NULL for all. */
+static inline int mcts_begin_tree(mcts_search *search, int32_t index, const void *state, int32_t budget, int32_t noise,
+                                  const uint8_t *allowed) {
     mcts_tree *tree = &search->trees[index];
     tree->used = MCTS_ROOT;
     tree->begun = 0;
     if (mcts_reserve(tree, 4 * (uint64_t)search->shape.max_units)) return -1;
-    mcts_new_root(search->game, &search->shape, tree, state, mcts_scratch_of(search, 0).state);
+    mcts_new_root(search->game, &search->shape, tree, state, mcts_scratch_of(search, 0).state, allowed);
     return mcts_start(search, index, budget, noise);
 }
 
@@ -179,7 +181,7 @@ static inline int mcts_advance_tree(mcts_search *search, int32_t index, int32_t 
     }
     void *state = mcts_state(shape, tree, root);
     search->game->apply(search->game, state, action);
-    mcts_new_root(search->game, shape, tree, state, mcts_scratch_of(search, 0).state);
+    mcts_new_root(search->game, shape, tree, state, mcts_scratch_of(search, 0).state, NULL);
     return mcts_start(search, index, budget, noise);
 }
 

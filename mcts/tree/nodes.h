@@ -216,17 +216,33 @@ static inline mcts_node *mcts_new_child(const playout_game *game, const mcts_sha
     return mcts_finish_node(game, shape, tree, mcts_offset(tree, above), edge, state);
 }
 
-/* Begins a tree anew; `state` may lie in the arena. `room` has room for a state. */
+/* Of the edges of a fresh root leaves those whose actions are allowed; there is one at least. */
+static inline void mcts_limit_root(const mcts_shape *shape, mcts_tree *tree, mcts_node *node, const uint8_t *allowed) {
+    const mcts_edges e = mcts_edges_of(shape, tree, node);
+    int32_t kept[PLAYOUT_MAX_LEGAL], n = 0;
+    for (int32_t i = 0; i < node->num_edges; i++)
+        if (allowed[mcts_action(&e, i)]) kept[n++] = mcts_action(&e, i);
+    tree->limited = n < node->num_edges;
+    if (!tree->limited) return;
+    tree->used = MCTS_ROOT;
+    mcts_lay_edges(shape, tree, node, n, kept);
+}
+
+/* Begins a tree anew; `state` may lie in the arena. `room` has room for a state. `allowed`: the root's moves as uint8 by
+ * action, or NULL for all.
+ */
 static inline mcts_node *mcts_new_root(const playout_game *game, const mcts_shape *shape, mcts_tree *tree,
-                                       const void *state, void *room) {
+                                       const void *state, void *room, const uint8_t *allowed) {
     tree->used = MCTS_ROOT;
     tree->num_nodes = 0;
+    tree->limited = 0;
     tree->lowest = INFINITY;
     tree->highest = -INFINITY;
     tree->stretch = 1.0f;
     void *own = mcts_next_state(shape, tree, room);
     memmove(own, state, (size_t)shape->state_size);
     mcts_node *node = mcts_finish_node(game, shape, tree, 0, 0, own);
+    if (allowed) mcts_limit_root(shape, tree, node, allowed);
     if (shape->apart && !*mcts_state_block(node)) mcts_keep_state(shape, tree, node, own);
     return node;
 }
@@ -246,6 +262,7 @@ static inline void mcts_keep_subtree(const mcts_shape *shape, mcts_tree *tree, u
     mcts_at(tree, kept)->flags |= MCTS_KEEP;
     mcts_at(tree, kept)->parent = 0;
     tree->num_nodes = 0;
+    tree->limited = 0;
     while (from < tree->used) {
         mcts_node *node = mcts_at(tree, (uint32_t)from);
         mcts_block *block = mcts_block_at(tree, (uint32_t)from);

@@ -57,6 +57,7 @@ static void mcts_remember_rows(void *context, int32_t from, int32_t to, int32_t 
     const int32_t players = search->game->num_players;
     for (int32_t row = 0; row < search->num_rows; row++) {
         const mcts_leaf *leaf = &search->leaves[search->row_leaf[row]];
+        if (!leaf->key) continue; /* a limited root */
         const int32_t part = (int32_t)(mcts_cache_set(cache, leaf->key) % MCTS_CACHE_PARTS);
         if (part < from || part >= to) continue;
         const mcts_tree *tree = &search->trees[search->row_tree[row]];

@@ -102,6 +102,7 @@ typedef struct mcts_tree {
     float lowest, highest; /* UCT with rewards along the way: of all results so far, in units of the scale */
     float stretch;         /* the square of half of what lies between them, see mcts_note_results() */
     uint8_t begun, evaluated, done, noise;
+    uint8_t limited;       /* has the root fewer moves than are legal? */
     playout_rng rollouts, outcomes;
 } mcts_tree;
 

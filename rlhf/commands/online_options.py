@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from playout.agents.optim.names import check_optimizer
 from playout.rlhf.commands.environment_options import EnvironmentOptions, named_environment
 from playout.rlhf.commands.options import OptionalRun, PolicyOptions, stage_command
 from playout.rlhf.online.config import OnlineConfig
@@ -50,6 +51,7 @@ class OnlineCommand(OnlineConfig, EnvironmentOptions, PolicyOptions):
     def __post_init__(self) -> None:
         """Settings of the algorithm are checked when the size has filled in what is 0."""
         PolicyOptions.__post_init__(self)
+        check_optimizer(self.optimizer)
 
 
 def online_command(

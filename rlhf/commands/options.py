@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.options import (
     MachineOptions,
     TrainingOptions,
@@ -147,6 +148,19 @@ class ModelOptions(MachineOptions):
     bits) an eighth."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """What moves the weights of a stage that learns from given texts."""
+
+    optimizer: Annotated[str, arg(metavar="|".join(OPTIMIZERS))] = "adam"
+    """muon makes orthogonal steps of the layers' matrices, and takes fewer of them; the rest is
+    Adam's. With it a learning rate of 3e-3 suits models of a few million parameters; sgd and
+    momentum want one that is larger by far."""
+    weight_decay: float = 0.0
+    """Of the weights, a step and a unit of learning rate; with adamw, sgd and momentum of matrices
+    alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOptions(TrainingOptions):
     """What every stage that learns has besides its own options."""
@@ -157,6 +171,8 @@ class StageOptions(TrainingOptions):
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         check_numbers(self)
+        if isinstance(self, OptimizerOptions):
+            check_optimizer(self.optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +184,6 @@ class AdaptedOptions(AdapterOptions):
     weights: HeldWeights = "float32"
     """Type in which weights below adapters are held; the others take a half, a quarter and an
     eighth of the memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerOptions:
-    """What moves the weights."""
-
-    optimizer: Literal["adam", "muon"] = "adam"
-    """muon makes orthogonal steps of the layers' matrices, and takes fewer of them; the rest is
-    Adam's. With it a learning rate of 3e-3 suits models of a few million parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)

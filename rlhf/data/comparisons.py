@@ -47,6 +47,9 @@ class Comparisons(Protocol):
     def batch(self, size: int, step: int, *, seed: int) -> Pairs:
         """Comparisons for a step, about `size` texts read."""
 
+    def most_texts(self, size: int) -> int:
+        """How many texts a step of that size reads at most."""
+
     def all_pairs(self) -> Pairs:
         """Everything, for measuring (at most a fixed number of pairs)."""
 
@@ -91,6 +94,10 @@ class RatedPairs:
     def batch(self, size: int, step: int, *, seed: int) -> Pairs:
         """All pairs among `size` texts."""
         return self._among(batch_of(len(self.texts), size, step, seed=seed))
+
+    def most_texts(self, size: int) -> int:
+        """As many as that, where there are so many."""
+        return min(size, len(self.texts))
 
     def all_pairs(self) -> Pairs:
         """Every text with a few others: 20 fixed random partners each."""
@@ -154,6 +161,10 @@ class VotedPairs:
         """`size // 2` pairs, each text once."""
         chosen = batch_of(len(self.items), max(1, size // 2), step, seed=seed)
         return self._pairs(np.asarray(chosen))
+
+    def most_texts(self, size: int) -> int:
+        """Two a pair; pairs that share texts have fewer."""
+        return min(2 * max(1, size // 2), len(self.texts))
 
     def all_pairs(self) -> Pairs:
         """All of them."""

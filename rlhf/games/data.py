@@ -1,6 +1,7 @@
 """What the recipe learns from: records of random games, and positions with good moves.
 
-A record is what the text environment shows one side of a random game: prompt, move, prompt, move.
+A record is what the text environment shows one side of a random game: prompt, move, prompt, move,
+with what one ply shows before the move where answers are to tell it.
 Demonstrations are demonstrations.py's. Positions of the side that is judged on are in neither. All
 is written to files once, so that stages read it as they read anybody's data.
 """
@@ -78,16 +79,16 @@ def write_data(
         referee: Referee | None = Referee(game, threads=threads)
     except ConfigError:
         referee = None
+    shown = Demonstrator(prompt, referee, seed)
     if size.records and not (folder / "records.jsonl").exists():
-        texts = _records(game, prompt, size.records, seed, solved=referee is not None)
+        texts = _records(shown, size.records, seed)
         _write(folder / "records.jsonl", [{"text": text} for text in texts])
         tell(f"{len(texts)} moves of random games")
     if (folder / "tasks.jsonl").exists():
         return
-    shown = Demonstrator(prompt, referee, seed)
     if size.sights and shown.tells:
         seen = find_positions(game, size.sights, "train", seed=seed + 7)
-        _write(folder / "tactics.jsonl", list(shown.sights(seen.states)))
+        _write(folder / "tactics.jsonl", list(shown.in_turns(shown.sights(seen.states))))
         tell(f"{len(seen)} positions as two plies show them")
     learned = _positions(game, size, referee, seed)
     # A share of each part goes to either, in an order that mixes the parts.
@@ -95,7 +96,8 @@ def write_data(
     count = round(len(learned) * size.demonstrations / (size.demonstrations + size.tasks))
     kinds = order[:count], order[count:]
     taught, tasks = (_rows(learned, kind) for kind in kinds)
-    rows = [*shown.single(taught, size.copies), *(played := shown.games(size.games))]
+    single = shown.in_turns(shown.single(taught, size.copies))
+    rows = [*single, *(played := shown.games(size.games))]
     _write(folder / "demonstrations.jsonl", rows)
     how = "solved" if referee is not None else f"searched with {SEARCH} simulations"
     tell(
@@ -115,13 +117,13 @@ def _rows(positions: SolvedPositions, rows: np.ndarray) -> SolvedPositions:
     return SolvedPositions(positions.states[rows], None if outcomes is None else outcomes[rows])
 
 
-def _records(
-    game: NativeGame, prompt: GamePrompt, count: int, seed: int, *, solved: bool
-) -> list[str]:
-    """Prompt and move of one side of random games after another, about `count` in all."""
+def _records(shown: Demonstrator, count: int, seed: int) -> list[str]:
+    """Prompt and answer of one side of random games after another, about `count` in all."""
     found: list[str] = []
     number = 0
-    first = plies_of(game, solved=solved)[0]
+    prompt, game = shown.prompt, shown.prompt.game
+    first = plies_of(game, solved=shown.referee is not None)[0]
+    seats = np.arange(_ROUND) % game.num_players
     while len(found) < count:
         states = game.batch(_ROUND)
         told: list[list[str]] = [[] for _ in range(_ROUND)]
@@ -132,11 +134,12 @@ def _records(
             if not going.any():
                 break
             judged = is_test(states) & (ply >= first)
-            turn = states.to_play()
-            for row in np.flatnonzero(going & ~judged).tolist():
-                if game.num_players == 1 or turn[row] == row % game.num_players:
-                    state = states[row]
-                    told[row].append(prompt(state) + prompt.answer(state, int(actions[row])))
+            asked = going & ~judged & (states.to_play() == seats)
+            seen = shown.first_sight(states, asked)
+            for row in np.flatnonzero(asked).tolist():
+                state, outcomes = states[row], None if seen is None else seen[row]
+                answer = shown.answer(state, int(actions[row]), outcomes)
+                told[row].append(prompt(state) + answer)
             states.apply(actions, where=going)
         found += [text for one in told for text in one]
         number += 1

@@ -7,7 +7,7 @@ the choice is read off them. In a whole game the policy has the boards of earlie
 as in the environment, where it reads all of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ SEARCH = 200
 _MARKS = {1: "+", 0: "=", -1: "-", -2: "."}
 _SIDE_BY_SIDE = 64  # games
 _BEFORE, _LEARNED = 7, 4  # turns of a game that are only read, and that are learned, at most
+_APART = 8  # every eighth demonstration of one turn goes behind others
 
 
 def told_outcomes(outcomes: NDArray[np.int8]) -> str:
@@ -123,6 +124,27 @@ class Demonstrator:
             answer = self.answer(state, int(chosen[row]), found[row])
             yield self._row([self.prompt(state), answer], 0)
 
+    def in_turns(self, rows: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+        """The same demonstrations of one turn, an eighth of them behind each other.
+
+        Boards of one game hardly differ. A model that has learned from one board at a time answers
+        many a later turn by an earlier board; here every board is another.
+        """
+        rng = np.random.default_rng([self.seed, 59])
+        behind: list[str] = []
+        count = 0
+        for number, row in enumerate(rows):
+            if number % _APART:
+                yield row
+                continue
+            count = count or int(rng.integers(2, _BEFORE + _LEARNED + 1))
+            behind += [str(row["prompt"]), str(row["response"])]
+            if len(behind) == 2 * count:
+                yield self._row(behind, 0)
+                behind, count = [], 0
+        if behind:
+            yield self._row(behind, 0)
+
     def games(self, count: int) -> list[dict[str, object]]:
         """Later turns of about `count` games, fewer where they are all short.
 
@@ -159,7 +181,7 @@ class Demonstrator:
             for row in np.flatnonzero(judged & ~playing).tolist():
                 told[row].clear()  # what is judged on is not even read
             going &= ~(judged & playing)
-            seen = self._first_sight(states, mine)
+            seen = self.first_sight(states, mine)
             self._play_well(states, playing & going, actions, rng, going, seen)
             self._play_well(states, going & ~mine & strong & (ply > start), actions, rng)
             for row in np.flatnonzero(mine & going & ~judged).tolist():
@@ -178,8 +200,8 @@ class Demonstrator:
                 rows.append(self._row(texts, 2 * (read - first)))
         return rows
 
-    def _first_sight(self, states: StateBatch, rows: NDArray[np.bool_]) -> NDArray[np.int8] | None:
-        """Outcomes [B, A] as one ply shows them, for turns that are only read; None if untold."""
+    def first_sight(self, states: StateBatch, rows: NDArray[np.bool_]) -> NDArray[np.int8] | None:
+        """Outcomes [B, A] of some rows as one ply shows them; None where answers tell none."""
         if not self.tells:
             return None
         (places,) = np.nonzero(rows)

@@ -38,8 +38,8 @@ from playout.rlhf.games.minutes import sft_steps
 from playout.rlhf.games.report import write_report
 from playout.rlhf.model.folder import model_folder
 from playout.rlhf.run import folder_player
-from playout.rlhf.stages.commands import run_stage
-from playout.rlhf.stages.run import is_finished
+from playout.rlhf.stages.commands import new_command, run_stage
+from playout.rlhf.stages.run import check_ranks, is_finished
 from playout.rlhf.stages.sizes import recipe
 
 __all__ = ["SIZES", "GamesRecipe", "check_recipe", "shown_options"]
@@ -141,6 +141,9 @@ class GamesRecipe:
             quiet: Show no progress.
             skip: Stages to leave out.
             minutes: For all of it, from which the steps of sft follow; 0 takes the size's.
+
+        Raises:
+            ConfigError: A stage cannot be divided among so many ranks.
         """
         self.run, self.game, self.base, self.quiet = run, game, base, quiet
         self.machine, self.opponent, self.minutes = machine, opponent, minutes
@@ -158,6 +161,9 @@ class GamesRecipe:
             "size": f"games-{size}",
             "seed": run.seed,
         }
+        for stage in self.stages:
+            name = _COMMANDS.get(stage, stage)
+            check_ranks(new_command(name, **self.common, **self._options(stage)), name)
 
     def _say(self, text: str) -> None:
         if not self.quiet and ranks.is_first():
@@ -191,7 +197,7 @@ class GamesRecipe:
             seen = stage == "tactics"
             peak = size.sft_rate / 2 if seen else size.sft_rate  # as its batches are small
             rate = {"learning_rate": peak, "optimizer": self.optimizer}
-            passes = {"epochs": 1.0} if seen else {"steps": self._steps()}
+            passes = {"epochs": 1.0} if seen else {}
             data = files["tactics" if seen else "demonstrations"]
             batch = _FEW if seen else size.batch
             return {**base, **rate, **passes, "batch": batch, "data": data}
@@ -220,6 +226,8 @@ class GamesRecipe:
 
     def _train(self, stage: str) -> None:
         given = {**self.common, **self._options(stage)}
+        if stage == "sft":
+            given["steps"] = self._steps()
         command, folder = _COMMANDS.get(stage, stage), self.folder(stage)
         run_stage(command, folder, self.machine, quiet=self.quiet, **given)
 
@@ -228,10 +236,8 @@ class GamesRecipe:
         folder = self.folder(stage) / "model"
         player: LanguageGamePlayer = folder_player(folder, self.game, machine=self.machine)
         prompt = self.prompt
-        settings = player.settings
-        find = settings.find or prompt.find
         player.settings = dataclasses.replace(
-            settings, rules=prompt.rules, goal=prompt.goal, own=prompt.own, find=find
+            player.settings, rules=prompt.rules, goal=prompt.goal, own=prompt.own, find=prompt.find
         )
         player.name = stage
         return player

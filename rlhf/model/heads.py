@@ -48,7 +48,8 @@ class ScalarHead(Projection):
         """
         with autocast(torch.float32, hidden.device):
             out = F.linear(hidden.float(), self.effective(gain).float())
-        return out.squeeze(-1) if out.shape[-1] == 1 else out
+        # FSDP2 hooks what a cut head returns, and warns of views.
+        return out.squeeze(-1).clone() if out.shape[-1] == 1 else out
 
 
 class MaskedTokenHead(nn.Module):

@@ -17,7 +17,15 @@ from playout.agents.runs import ranks
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor, nn
 
-__all__ = ["is_sharded", "shard", "sharded_copy", "take_state", "whole_model", "whole_state"]
+__all__ = [
+    "is_sharded",
+    "place_beside",
+    "shard",
+    "sharded_copy",
+    "take_state",
+    "whole_model",
+    "whole_state",
+]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -41,6 +49,11 @@ def shard(module: M, device: torch.device) -> M:
         _cut(unit, device)
     _skeletons[module] = skeleton
     return module
+
+
+def place_beside(module: M, model: Transformer) -> M:
+    """Put a head where its model lies: cut over all ranks, if that is."""
+    return shard(module, model.device) if is_sharded(model) else module.to(model.device)
 
 
 def _cut(unit: nn.Module, device: torch.device) -> None:

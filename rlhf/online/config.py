@@ -7,6 +7,7 @@ No torch, so that `--help` stays quick. What the settings do is the trainers' bu
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.ppo.config import PPOConfig
 from playout.errors import ConfigError
 from tyro.conf import UseAppendAction, arg
@@ -72,7 +73,7 @@ class EpisodeLimits:
     max_tokens: int = 0
     """Tokens an episode; the model's context is a limit anyway."""
     max_seconds: float = 0.0
-    """After so long no episode of a batch begins another turn."""
+    """After so many seconds of a round no episode begins another turn."""
     call_seconds: float = 60.0
     """Longest call of an environment."""
 
@@ -113,6 +114,10 @@ class OnlineConfig:
     """When an environment fails: stop the run, or go on without that episode."""
     learning_rate: float = 1e-4
     """At the start; it falls to zero."""
+    optimizer: Annotated[str, arg(metavar="|".join(OPTIMIZERS))] = "adam"
+    """What moves the weights; muon takes the matrices of the layers, and adamw the rest."""
+    weight_decay: float = 0.01
+    """Of matrices, a step and a unit of learning rate; adam has none."""
     kl_coef: float = 0.1
     """Coefficient of KL to the reference in the reward."""
     kl_estimator: str = "k1"
@@ -135,6 +140,7 @@ class OnlineConfig:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch < 1:
             raise ConfigError("updates and batch must be at least 1")
+        check_optimizer(self.optimizer)
         if self.kl_estimator not in ESTIMATORS:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
         if self.kl_coef < 0:
@@ -162,6 +168,8 @@ class OnlineConfig:
         """The settings of `ppo_update`: whole rows, no discount, no value loss."""
         return PPOConfig(
             learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
             gamma=1.0,
             num_epochs=self.epochs,
             minibatch_size=self.minibatch,

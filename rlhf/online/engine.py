@@ -48,7 +48,9 @@ class EpisodeRequest:
 
 
 class EpisodeEngine:
-    """Plays episodes with one model as it is now.
+    """Plays a round of episodes with one model as it is now.
+
+    What a round may take, `limits.max_seconds`, is counted from the first call of `run`.
 
     Attributes:
         environment_seconds: Time spent in environments so far.
@@ -98,19 +100,21 @@ class EpisodeEngine:
         context = self.decoder.config.max_position_embeddings
         self.longest = min(limits.max_tokens or context, context)
         self.environment_seconds = self.model_seconds = 0.0
+        self._deadline: float | None = None
 
     def run(self, requests: Sequence[EpisodeRequest]) -> list[Episode]:
         """The episodes, in the order of the requests.
 
         What an environment does wrong is noted in its episode's `error`; the others go on.
         """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + (self.limits.max_seconds or np.inf)
         found: list[Episode] = []
         for start in range(0, len(requests), self.max_rows):
-            found += self._play(requests[start : start + self.max_rows])
+            found += self._play(requests[start : start + self.max_rows], self._deadline)
         return found
 
-    def _play(self, requests: Sequence[EpisodeRequest]) -> list[Episode]:
-        deadline = time.monotonic() + (self.limits.max_seconds or np.inf)
+    def _play(self, requests: Sequence[EpisodeRequest], deadline: float) -> list[Episode]:
         seats = [_Seat(self, request) for request in requests]
         with kept_random_state():
             live = [seat for seat in seats if seat.reset()]

@@ -9,6 +9,7 @@ import torch
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.runs import ranks
 from playout.errors import ConfigError
+from playout.rlhf.model.adapters.lora import layer_matrices
 from playout.rlhf.model.heads import ScalarHead
 from playout.rlhf.model.reference import row_slices, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer, autocast
@@ -52,6 +53,14 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
         self.model, self.temperature, self.dtype = model, temperature, dtype
         self.value_head = ScalarHead(model.config, zero=True).to(model.device) if values else None
         self.critic = critic if values else None
+
+    @property
+    def inner_matrices(self) -> list[str]:
+        """Those of the layers of both Transformers."""
+        found = [f"model.{name}" for name in layer_matrices(self.model)]
+        if self.critic is not None:
+            found += [f"critic.{name}" for name in layer_matrices(self.critic)]
+        return found
 
     def evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the tokens, entropies, values, all [r, T] and 0 where not valid."""

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playout.agents.optim.device_adam import make_adam
 from playout.agents.ppo.loss import LossVariant
-from playout.agents.ppo.update import ppo_update
+from playout.agents.ppo.update import policy_optimizer, ppo_update
 from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.agents.runs.trainer import Trainer
@@ -44,6 +43,8 @@ from playout.rlhf.supervised.reward import RewardModel
 from torch import nn
 
 __all__ = ["OnlineTrainer"]
+
+GROUPS = "groups of answers a round (--batch)"
 
 
 class OnlineTrainer(Trainer):
@@ -92,13 +93,12 @@ class OnlineTrainer(Trainer):
         self.tasks = self.environment.tasks("train")
         self.tokenizer, self.reward = tokenizer, reward
         self.config, self.seed, self.evaluator, self.folder = config, seed, evaluator, folder
+        ranks.share(self._groups, GROUPS)
         self.ppo = config.ppo_config()
         self.dtype = pick_dtype(config.dtype, model.device)
         self.reference = Reference(model, dtype=self.dtype, weights=weights)
         self.policy = self.make_policy(model)
-        self.optimizer = make_adam(
-            self.policy.parameters(), lr=self.ppo.learning_rate, eps=self.ppo.adam_eps
-        )
+        self.optimizer = policy_optimizer(self.policy, self.ppo)
         self.updates, self.kl_coef, self.failures = 0, config.kl_coef, 0
         if not self.in_environment:
             self._check_room()
@@ -139,6 +139,11 @@ class OnlineTrainer(Trainer):
     def group(self) -> int:
         """Episodes of one task and seed."""
         return 1
+
+    @property
+    def _groups(self) -> int:
+        """Groups a round, of all ranks."""
+        return self.config.batch // self.group
 
     @property
     def score_kl_coef(self) -> float:
@@ -199,15 +204,14 @@ class OnlineTrainer(Trainer):
 
     def _requests(self, number: int) -> list[EpisodeRequest]:
         """This rank's episodes of a round: tasks and seeds by group, a stream for each episode."""
-        config, group = self.config, self.group
-        groups = config.batch // group
+        config, group, groups = self.config, self.group, self._groups
         tasks: list[Any] = [None] * groups
         if self.tasks is not None:
             chosen = batch_of(len(self.tasks), groups, number, seed=self.seed)
             # With few tasks a round has each several times; every answer has its own stream.
             chosen = (chosen * -(-groups // len(chosen)))[:groups]
             tasks = [self.tasks[i] for i in chosen]
-        own = ranks.share(groups, "groups of answers a round (--batch)")
+        own = ranks.share(groups, GROUPS)
         seeds = [episode_seed(self.seed, number * groups + place) for place in range(groups)]
         return [
             EpisodeRequest(

@@ -14,7 +14,7 @@ from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions, resumed
 from playout.cli import stages
 
-__all__ = ["run_stage"]
+__all__ = ["new_command", "run_stage"]
 
 
 def run_stage(
@@ -35,7 +35,12 @@ def run_stage(
             module.Command, folder, quiet=quiet, device=machine.device, threads=machine.threads
         )
     else:
-        known = {field.name for field in dataclasses.fields(module.Command)}
-        given = {key: value for key, value in settings.items() if key in known}
-        command = module.Command(run=folder, quiet=quiet, **given)
+        command = new_command(stage, run=folder, quiet=quiet, **settings)
     module.main(command)
+
+
+def new_command(stage: str, **settings: Any) -> Any:
+    """The command that begins a stage; settings that it does not have are left out."""
+    kind = import_module(stages()[stage]).Command
+    known = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{key: value for key, value in settings.items() if key in known})

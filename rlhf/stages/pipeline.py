@@ -14,8 +14,8 @@ from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
 from playout.errors import ConfigError
 from playout.rlhf.model.folder import IMPROVING, model_folder
-from playout.rlhf.stages.commands import run_stage
-from playout.rlhf.stages.run import is_finished
+from playout.rlhf.stages.commands import new_command, run_stage
+from playout.rlhf.stages.run import check_ranks, is_finished
 
 __all__ = ["STAGES", "Pipeline", "check_pipeline"]
 
@@ -70,6 +70,9 @@ class Pipeline:
             base: Hugging Face folder of a pretrained model in place of the first stage.
             skip: Stages to leave out; only those that no other needs.
             grpo: Also the stage grpo.
+
+        Raises:
+            ConfigError: A stage cannot be skipped, or divided among so many ranks.
         """
         _check_skip(skip)
         self.run, self.base, self.quiet = run, base, quiet
@@ -85,6 +88,9 @@ class Pipeline:
             self.stages.remove("pretrain")
         if grpo:
             self.stages.insert(self.stages.index("rlhf") + 1, "grpo")
+        for stage in self.stages:
+            if stage not in ("judge", "report"):
+                check_ranks(new_command(stage, **self.common, **self._options(stage)), stage)
 
     def _say(self, text: str) -> None:
         if not self.quiet and ranks.is_first():

@@ -17,7 +17,7 @@ from playout.agents.runs.console import make_console
 from playout.agents.runs.devices import resolve_device
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
-from playout.agents.runs.options import TrainingOptions, open_run
+from playout.agents.runs.options import MachineOptions, TrainingOptions, open_run
 from playout.errors import ConfigError, PlayoutError, RunError
 from playout.rlhf.data.rows import Source, write_rows
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -32,12 +32,14 @@ from playout.rlhf.model.folder import (
 )
 from playout.rlhf.model.sharding import whole_model
 from playout.rlhf.model.transformer import Transformer, pick_dtype
+from playout.rlhf.stages.sizes import recipe
 from playout.rlhf.stages.speed import LanguageTrainer, Speed
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
     "begin_stage",
     "check_base",
+    "check_ranks",
     "check_usual_data",
     "discarded_unused",
     "evaluation_interval",
@@ -56,6 +58,17 @@ C = TypeVar("C", bound=TrainingOptions)
 
 ROWS = "rows.jsonl"
 """Rows that were given from Python, in their run: a resumed run reads them there."""
+
+# What ranks divide of a step or round of a stage, and the option that says how many there are.
+_DIVIDED = {
+    "pretrain": "rows a step (--rows)",
+    "sft": "demonstrations a step (--batch)",
+    "classify": "texts a step (--batch)",
+    "reward": "texts a step (--batch)",
+    "dpo": "pairs a step (--batch)",
+    "grpo": "groups of answers a round (--batch)",
+    "rlhf": "answers a round (--batch)",
+}
 
 _NEXT = {
     "reward": "score",
@@ -80,6 +93,24 @@ def _next_command(run: RunDir) -> str:
     if stage == "classify" and "labelled" in dict(run.config.get("tasks") or {}).values():
         command = "score"
     return f"playout rlhf {command} {run.path}" if command else f"playout eval {run.path}"
+
+
+def check_ranks(command: MachineOptions, stage: str) -> None:
+    """Refuse more ranks than a step or round of a stage can be divided among.
+
+    Where there are fewer data than the options say, its trainer refuses them.
+
+    Args:
+        command: The stage's command.
+        stage: Its name; one that does not learn, or only calls others, divides nothing.
+
+    Raises:
+        ConfigError: some ranks would have nothing.
+    """
+    if stage in _DIVIDED:
+        count = getattr(command, "rows", 0) or getattr(command, "batch", 0)
+        count = count or recipe(getattr(command, "size", "")).batch
+        ranks.share(count // getattr(command, "group", 1), _DIVIDED[stage])
 
 
 def same_again(command: C) -> C:
@@ -109,8 +140,10 @@ def open_stage(
         rows: Data given from Python, to be kept with a new run.
 
     Raises:
-        ConfigError: the device or its type cannot be used; no run is made.
+        ConfigError: the device or its type cannot be used, or there are more ranks than a step can
+            be divided among; no run is made.
     """
+    check_ranks(command, stage)
     device = resolve_device(command.device)
     pick_dtype(command.dtype, device)
     ranks.start(device)

@@ -18,15 +18,11 @@ from playout.rlhf.data.records import Labelled, Rated
 from playout.rlhf.evaluation.statistics import pair_accuracy
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
+from playout.rlhf.model.sharding import place_beside
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
 from playout.rlhf.supervised.tfidf import Features, logistic, ridge
-from playout.rlhf.supervised.trainer import (
-    LearnConfig,
-    SupervisedTrainer,
-    own_part,
-    portions,
-)
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, own_part, portions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -137,7 +133,7 @@ class ClassifyTrainer(SupervisedTrainer):
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.config, self.seed = config, seed
         head = ScalarHead(model.config, max(1, len(task.classes)), seed=seed + 1)
-        self.head = head.to(model.device)
+        self.head = place_beside(head, model)
         length = min(config.length, model.config.max_position_embeddings)
         self.rows, self.test_rows = (
             encode_texts(tokenizer, side[0], length, truncate=config.truncate)
@@ -146,13 +142,13 @@ class ClassifyTrainer(SupervisedTrainer):
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         self.best_metric = "eval/accuracy" if task.classes else "eval/pair_accuracy"
         self.shown = (("train/loss", "loss"), (self.best_metric, "held out"))
-        parts = {"model": model, "head": self.head}
-        self._prepare(parts, config.learn, steps=config.steps, units=config.batch)
+        parts, size = {"model": model, "head": self.head}, min(config.batch, len(self.rows))
+        self._prepare(parts, config.learn, steps=config.steps, units=config.batch, size=size)
 
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.rows), self.config.batch, self.learner.steps, seed=self.seed)
-        parts = portions(own_part(chosen, "texts a step"), self.config.learn.microbatch)
+        parts = portions(own_part(chosen, self.records), self.config.learn.microbatch)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
             loss = self._loss(parts[number])

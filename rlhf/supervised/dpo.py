@@ -87,6 +87,7 @@ class DPOTrainer(SupervisedTrainer):
     """Minimises `dpo_loss` over pairs."""
 
     title, unit, best_metric = "dpo", "pairs", "eval/objective"
+    records = "pairs a step"
     shown = (
         ("train/loss", "loss"),
         ("rewards/accuracies", "pairs right"),
@@ -138,7 +139,9 @@ class DPOTrainer(SupervisedTrainer):
         self.reference_logprobs = torch.zeros(len(self.rows), 2, device=model.device)
         self.reference_known = torch.zeros(len(self.rows), dtype=torch.bool)
         self._asking = True
-        self._prepare({"model": model}, config.learn, steps=config.steps, units=config.batch)
+        size = min(config.batch, len(self.rows))
+        parts = {"model": model}
+        self._prepare(parts, config.learn, steps=config.steps, units=config.batch, size=size)
 
     def _encode(self, pairs: Sequence[Preference]) -> tuple[list[tuple[Any, Any]], Tensor]:
         """((ids, prompt length) of both responses) a pair, and the shares of votes."""
@@ -201,7 +204,7 @@ class DPOTrainer(SupervisedTrainer):
         """One step."""
         config = self.config
         chosen = batch_of(len(self.rows), config.batch, self.learner.steps, seed=self.seed)
-        own = own_part(range(len(chosen)), "pairs a step")
+        own = own_part(range(len(chosen)), self.records)
         parts = portions([chosen[place] for place in own], config.learn.microbatch)
         shares = [len(part) / len(chosen) for part in parts]
         unknown = {i: chosen.index(i) in own for i in chosen if not self.reference_known[i]}

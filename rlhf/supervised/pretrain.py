@@ -78,6 +78,7 @@ class PretrainTrainer(SupervisedTrainer):
     """Next-token prediction on random windows of a corpus."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/neg_bits_per_byte"
+    records = "rows a step (--rows)"
     shown = (("train/loss", "loss"), ("eval/bits_per_byte", "bits/byte"))
 
     def __init__(
@@ -108,7 +109,8 @@ class PretrainTrainer(SupervisedTrainer):
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         train.windows(0, rows=1, length=config.length, seed=seed)  # is there text for a row?
         tokens = config.rows * config.length
-        self._prepare({"model": model}, config.learn, steps=config.steps, units=tokens)
+        parts, size = {"model": model}, config.rows
+        self._prepare(parts, config.learn, steps=config.steps, units=tokens, size=size)
         self._forward: Any = torch.compile(model) if config.compile else model
 
     def update(self) -> dict[str, float]:
@@ -117,7 +119,7 @@ class PretrainTrainer(SupervisedTrainer):
         window = self.train_corpus.windows(
             self.learner.steps, rows=config.rows, length=config.length, seed=self.seed
         )
-        own = [own_part(x, "rows a step (--rows)") for x in window]
+        own = [own_part(x, self.records) for x in window]
         windows = list(zip(*(portions(x, config.learn.microbatch) for x in own), strict=True))
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, Tensor | float]]:
@@ -174,6 +176,7 @@ class MaskedTrainer(SupervisedTrainer):
     """Masked-token prediction for an encoder, with next-sentence prediction if asked for."""
 
     title, unit, best_metric = "pretrain", "tokens", "eval/masked_accuracy"
+    records = PretrainTrainer.records
     shown = (("train/loss", "loss"), ("eval/masked_accuracy", "masked right"))
 
     def __init__(
@@ -204,12 +207,13 @@ class MaskedTrainer(SupervisedTrainer):
         self.dtype = pick_dtype(config.learn.dtype, model.device)
         tokens = config.rows * config.length
         parts = {"model": model, "head": head}
-        self._prepare(parts, config.learn, steps=config.steps, units=tokens)
+        size = config.rows
+        self._prepare(parts, config.learn, steps=config.steps, units=tokens, size=size)
 
     def update(self) -> dict[str, float]:
         """One step."""
         batch = self.batches.batch(self.learner.steps, rows=self.config.rows, seed=self.seed)
-        rows_here = own_part(range(len(batch.ids)), "rows a step (--rows)")
+        rows_here = own_part(range(len(batch.ids)), self.records)
         own = batch.rows(slice(rows_here.start, rows_here.stop))
         parts = own.portions(self.config.learn.microbatch)
         hidden = max(batch.num_targets, 1)

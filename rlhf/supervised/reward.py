@@ -27,15 +27,11 @@ from playout.rlhf.model.checkpoints.configs import class_name, read_json
 from playout.rlhf.model.folder import export_model, is_scorer, model_folder
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.huggingface import from_pretrained, load_heads
+from playout.rlhf.model.sharding import place_beside
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.bradley_terry import preference_loss, win_probability
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
-from playout.rlhf.supervised.trainer import (
-    LearnConfig,
-    SupervisedTrainer,
-    own_part,
-    portions,
-)
+from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, own_part, portions
 from torch import Tensor, nn
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer"]
@@ -239,7 +235,7 @@ class RewardTrainer(SupervisedTrainer):
             raise ConfigError("rated texts are compared with each other: a step needs two of them")
         self.config, self.seed = config, seed
         dtype = pick_dtype(config.learn.dtype, model.device)
-        head = ScalarHead(model.config, seed=seed + 1).to(model.device)
+        head = place_beside(ScalarHead(model.config, seed=seed + 1), model)
         sizes = [
             [len(row) for row in encode_texts(tokenizer, side.texts, 0)] for side in comparisons
         ]
@@ -273,6 +269,7 @@ class RewardTrainer(SupervisedTrainer):
             config.learn,
             steps=config.steps,
             units=config.batch,
+            size=self.train.most_texts(config.batch),
             extra=[self.log_tie] if self.has_ties else [],
         )
 
@@ -281,17 +278,20 @@ class RewardTrainer(SupervisedTrainer):
         pairs = self.train.batch(self.config.batch, self.learner.steps, seed=self.seed)
         columns = pairs.first, pairs.second, pairs.votes, pairs.margins
         pairs = Pairs(pairs.texts, *pack_to_device(columns, self.reward.model.device))
-        parts = portions(own_part(pairs.texts, "texts a step"), self.config.learn.microbatch)
+        # As many texts for every rank: the last ones read the first text again, for nothing.
+        texts = [*pairs.texts, *pairs.texts[:1] * (-len(pairs.texts) % ranks.world())]
+        parts = portions(own_part(texts, self.records), self.config.learn.microbatch)
         if len(parts) == ranks.world() == 1:
             return self._step([1.0], lambda _: self._loss(self._scores(pairs.texts), pairs))
         # Every text may be compared with every other: the loss is differentiated by their scores
         # first, then these by the weights, part by part.
         with torch.no_grad(), self._dropout():
             own = torch.cat([self._scores(part) for part in parts])
-        place = ranks.share(len(pairs.texts), "texts a step")
-        found = own.new_zeros(len(pairs.texts))
+        place = ranks.share(len(texts), self.records)
+        found = own.new_zeros(len(texts))
         found[place.start : place.stop] = own
-        loss, metrics = self._loss(ranks.add_(found).requires_grad_(), pairs)
+        ranks.add_(found).requires_grad_()
+        loss, metrics = self._loss(found[: len(pairs.texts)], pairs)
         asked = [found, self.log_tie] if self.has_ties else [found]
         grad, *tie_grads = torch.autograd.grad(loss, asked)
         grads = grad[place.start : place.stop].split([len(part) for part in parts])

@@ -80,6 +80,7 @@ class SFTTrainer(SupervisedTrainer):
     """Cross entropy on the answers of packed demonstrations."""
 
     title, unit, best_metric = "sft", "demonstrations", "eval/neg_loss"
+    records = "demonstrations a step"
     shown = (("train/loss", "loss"), ("eval/loss", "held out"))
 
     def __init__(
@@ -129,7 +130,9 @@ class SFTTrainer(SupervisedTrainer):
         self.prompts = [item.prompt for item in test]
         # A template may make several rows of a conversation, and too long ones may be left out.
         steps = math.ceil(config.epochs * len(self.texts) / config.batch) or config.steps
-        self._prepare({"model": model}, config.learn, steps=steps, units=config.batch)
+        size = min(config.batch, len(self.texts))
+        parts = {"model": model}
+        self._prepare(parts, config.learn, steps=steps, units=config.batch, size=size)
 
     def _fitted(self, items: Sequence[Demonstration]) -> TokenRows:
         rows = encode_demonstrations(self.talk, items)
@@ -181,7 +184,7 @@ class SFTTrainer(SupervisedTrainer):
     def update(self) -> dict[str, float]:
         """One step."""
         chosen = batch_of(len(self.texts), self.config.batch, self.learner.steps, seed=self.seed)
-        own = own_part(chosen, "demonstrations a step")
+        own = own_part(chosen, self.records)
         parts = portions([self.texts[i] for i in own], self.config.learn.microbatch)
         packs = [packed for part in parts for packed in self._packs(part)]
         if not packs:  # other ranks may have something to learn

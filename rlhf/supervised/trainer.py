@@ -5,15 +5,17 @@ evaluations are the stages'.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from playout.agents.optim.device_adam import AnyAdam, make_adam
-from playout.agents.optim.muon_adam import MuonAdam
+from playout.agents.optim.adam import Adam, unique_parameters
+from playout.agents.optim.chained import AnyOptimizer, ChainedOptimizer, make_optimizer
+from playout.agents.optim.device_adam import make_adam
+from playout.agents.optim.muon import Muon
+from playout.agents.optim.names import check_optimizer
 from playout.agents.optim.schedule import half_cosine
 from playout.agents.optim.sharded_adam import ShardedAdam, is_cut
 from playout.agents.pretraining.pruning import Pruning
@@ -22,14 +24,14 @@ from playout.agents.runs.devices import fetch
 from playout.agents.runs.trainer import Trainer
 from playout.errors import ConfigError, DivergedError
 from playout.rlhf.model.adapters.held import learned_state, load_learned
-from playout.rlhf.model.adapters.lora import dropout_at, has_adapters
+from playout.rlhf.model.adapters.lora import dropout_at, has_adapters, layer_matrices
 from playout.rlhf.model.sharding import is_sharded
 from torch import Tensor, nn
 
 __all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "own_part", "portions"]
 
 S = TypeVar("S", bound=Sequence[Any] | Tensor)
-OPTIMIZERS = ("adam", "muon")
+BETAS, EPS = (0.9, 0.95), 1e-8  # of Adam
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ class LearnConfig:
     final: float = 0.1
     """Share of the learning rate that is left at the end of its cosine."""
     weight_decay: float = 0.0
-    """Of the weights, a step and a unit of learning rate."""
+    """Of the weights, a step and a unit of learning rate; with adamw, sgd and momentum of matrices
+    alone."""
     max_grad_norm: float = 1.0
     """Longer gradients are shortened to it."""
     optimizer: str = "adam"
-    """adam, or muon: that for the matrices of the layers, and Adam for all else."""
+    """adam, adamw, sgd, momentum, or muon: that for the matrices of the layers, and Adam for all
+    else."""
     dtype: str = "auto"
     """float32 or bfloat16 products; auto takes bfloat16 where the processor has it."""
     microbatch: int = 0
@@ -56,8 +60,7 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.microbatch < 0:
             raise ConfigError(f"microbatch must not be negative, not {self.microbatch}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigError(f"optimizer must be adam or muon, not {self.optimizer!r}")
+        check_optimizer(self.optimizer)
 
 
 def portions(batch: S, size: int) -> list[S]:
@@ -101,26 +104,12 @@ class Learner:
             inner: Those of the parameters that the optimiser muon makes orthogonal steps of.
 
         Raises:
-            ConfigError: Muon has no matrix to move, or weights that are cut over ranks.
+            ConfigError: Muon has no matrix to move, or another optimiser than adam is to move
+                weights that are cut over ranks.
         """
         self.config, self.total_steps = config, max(total_steps, 1)
         learned = [parameter for parameter in parameters if parameter.requires_grad]
-        cut = bool(learned) and is_cut(learned[0])
-        make: Callable[..., AnyAdam | ShardedAdam | MuonAdam] = ShardedAdam if cut else make_adam
-        if config.optimizer == "muon":
-            matrices = [one for one in inner if one.requires_grad]
-            if cut or not matrices:
-                raise ConfigError(
-                    "--optimizer muon moves whole matrices: leave out --shard, --lora-rank"
-                )
-            make = partial(MuonAdam, inner=matrices)
-        self.optimizer = make(
-            learned,
-            lr=config.learning_rate,
-            betas=(0.9, 0.95),
-            eps=1e-8,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizer = _optimizer(learned, config, {id(one) for one in inner})
         self.steps = 0
 
     def learning_rate(self, step: int) -> float:
@@ -192,6 +181,30 @@ class Learner:
         self.steps = int(state["step_count"])
 
 
+def _optimizer(
+    learned: list[nn.Parameter], config: LearnConfig, inner: Collection[int]
+) -> AnyOptimizer | ShardedAdam:
+    """What moves the parameters that learn; `inner` are ids of those that muon may take."""
+    name, cut = config.optimizer, bool(learned) and is_cut(learned[0])
+    lr, decay = config.learning_rate, config.weight_decay
+    if name == "adam":
+        make: Callable[..., AnyOptimizer | ShardedAdam] = ShardedAdam if cut else make_adam
+        return make(learned, lr=lr, betas=BETAS, eps=EPS, weight_decay=decay)
+    if cut:
+        raise ConfigError(f"--optimizer {name} moves whole weights: leave out --shard")
+    parameters = unique_parameters(learned)
+    if name != "muon":
+        named = {str(number): one for number, one in enumerate(parameters)}
+        return make_optimizer(named, name, lr=lr, betas=BETAS, eps=EPS, weight_decay=decay)
+    mine = [one for one in parameters if id(one) in inner]
+    rest = [one for one in parameters if id(one) not in inner]
+    if not mine:
+        raise ConfigError("--optimizer muon moves matrices of layers: leave out --lora-rank")
+    muon = Muon(mine, lr=lr, weight_decay=decay)
+    adam = Adam(rest, lr=lr, betas=BETAS, eps=EPS, weight_decay=decay)
+    return ChainedOptimizer([(1.0, muon), (1.0, adam)], lr=lr)
+
+
 class SupervisedTrainer(Trainer):
     """Some gradient steps on parts of a model; `update` and `evaluate` are a subclass's.
 
@@ -199,11 +212,13 @@ class SupervisedTrainer(Trainer):
         seed: of order and dropout.
         parts: what learns and is saved, by name.
         learner: its optimiser.
+        records: what a step consists of and ranks divide, for the error where they are too many.
         pruning: keeps weights at zero that were pruned; None where none were.
         shown: metrics of the progress line, with their labels there.
     """
 
     seed: int
+    records: str = "texts a step"
     pruning: Pruning | None = None
     shown: tuple[tuple[str, str], ...] = (("train/loss", "loss"),)
 
@@ -214,21 +229,32 @@ class SupervisedTrainer(Trainer):
         *,
         steps: int,
         units: int,
+        size: int,
         extra: Iterable[nn.Parameter] = (),
     ) -> None:
-        """Set up for `steps` steps of `units` units of progress; `extra` parameters learn too."""
+        """Set up for `steps` steps of `units` units of progress.
+
+        Args:
+            parts: What learns.
+            learn: How.
+            steps: Of the whole stage.
+            units: Of progress, a step.
+            size: How many records a step has.
+            extra: Parameters that learn too.
+
+        Raises:
+            ConfigError: There is no step, or there are more ranks than records.
+        """
         if steps < 1 or units < 1:
             raise ConfigError(
                 f"there must be at least one step and one record a step, not {steps} and {units}"
             )
+        own_part(range(size), self.records)
         self.parts, self._units = parts, units
         self.evaluates_together = self.sharded
         parameters = [one for part in parts.values() for one in part.parameters()]
         inner = [
-            one
-            for part in parts.values()
-            for name, one in part.named_parameters()
-            if name.startswith("layers.") and one.dim() == 2 and not has_adapters(part)
+            part.get_parameter(name) for part in parts.values() for name in layer_matrices(part)
         ]
         self.learner = Learner([*parameters, *extra], learn, total_steps=steps, inner=inner)
 

@@ -110,9 +110,9 @@ class Branching(Mlp):
 
 
 class Bold(Mlp):
-    """Says how it learns best."""
+    """Says how it learns best, and which parts are heads."""
 
-    tuning = Tuning(rate_scale=0.5, matrices=["trunk.1.weight"])
+    tuning = Tuning(rate_scale=0.5, matrices=["trunk.1.weight"], heads=["out"])
 
 
 class WrongLogits(Mlp):

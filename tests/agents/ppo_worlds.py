@@ -43,6 +43,28 @@ class Chain(gym.Env):
         return min(self.at, self.length - 1), float(done), done, self.time >= 20, {}
 
 
+class Column(gym.Env):
+    """A bright third of a picture names the action that pays, four times an episode."""
+
+    observation_space = spaces.Box(0, 255, (12, 12, 1), np.uint8)
+    action_space = spaces.Discrete(3)
+
+    def _obs(self):
+        self.good = int(self.np_random.integers(3))
+        picture = np.zeros((12, 12, 1), np.uint8)
+        picture[:, 4 * self.good : 4 * self.good + 4] = 200
+        return picture
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 4
+        return self._obs(), {}
+
+    def step(self, action):
+        reward, self.left = float(action == self.good), self.left - 1
+        return self._obs(), reward, self.left == 0, False, {}
+
+
 class Recall(gym.Env):
     """A cue is shown once, then four blank steps; the last action must name it. Needs memory."""
 

@@ -8,7 +8,9 @@ from playout.agents.ppo.trainer import PPOTrainer
 from playout.agents.vector.factory import make_environments
 
 
-def make(source="CartPole-v1", *, seed=0, total=100_000, network=None, stop=True, **collect):
+def make(
+    source="CartPole-v1", *, seed=0, total=100_000, network=None, ppo=None, stop=True, **collect
+):
     options = {"num_envs": 8, "num_steps": 32, "eval_episodes": 10, **collect}
     config = CollectConfig(**options)
     return PPOTrainer(
@@ -16,7 +18,7 @@ def make(source="CartPole-v1", *, seed=0, total=100_000, network=None, stop=True
         lambda: make_environments(source, 5, processes=0),
         total_timesteps=total,
         seed=seed,
-        ppo=PPOConfig(learning_rate=1e-3, minibatch_size=64),
+        ppo=PPOConfig(**{"learning_rate": 1e-3, "minibatch_size": 64, **(ppo or {})}),
         network=NetworkConfig(**{"hidden": (16,), **(network or {})}),
         collect=config,
         stop=stop,

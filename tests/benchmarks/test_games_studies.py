@@ -1,5 +1,6 @@
 """Studies of games: settings with and without an option, matches that are kept, and their Elo."""
 
+import json
 import math
 import statistics
 from concurrent.futures import Future
@@ -14,12 +15,13 @@ from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.policy import Minibatch
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs.metrics.log import read_rows
-from playout.benchmarks.studies.games import alphago, meetings
+from playout.benchmarks.studies.games import alphago, learned_games, meetings
 from playout.benchmarks.studies.games import selfplay_options as options
 from playout.benchmarks.studies.games.alphago_training import three_steps
 from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.benchmarks.tools import hex_openings
+from playout.benchmarks.tools.measuring import RESULTS
 from playout.errors import ConfigError
 
 
@@ -210,3 +212,23 @@ def test_three_steps_and_one_are_trained_rated_and_drawn(tmp_path, capsys, in_th
 
 def records_in(folder):
     return tuple(str(path) for path in sorted((folder / "records").glob("part-*.jsonl")))
+
+
+def test_what_was_learned_is_drawn_in_points_within_their_bounds(tmp_path, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    drawn = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    kept = json.loads((RESULTS / "learned_games.json").read_text(encoding="utf-8"))
+    runs = kept["results"]["runs"]
+    for point in (point for run in runs for point in run["curve"]):
+        low, likeliest, high = learned_games.promised(point)
+        assert 0 < low < likeliest < high < 100
+    learned_games.plot(runs, tmp_path / "picture.png")
+    monkeypatch.undo()
+    panels = [panel for panel in drawn[0].axes if panel.get_title()]
+    assert [panel.get_title() for panel in panels] == [run["game"] for run in runs]
+    for panel, run in zip(panels, runs, strict=True):
+        assert panel.get_ylim() == (0, 103)
+        _, labels = panel.get_legend_handles_labels()
+        assert len(labels) == 1 + len(run["matches"]) + ("openings" in run)
+    plt.close(drawn[0])

@@ -1,8 +1,10 @@
-"""What `playout bench ranks --only` keeps of an earlier measurement."""
+"""What `playout bench ranks --only` keeps of an earlier measurement, and what it predicts."""
 
 import json
 
+import pytest
 from playout.benchmarks.studies import ranks
+from playout.benchmarks.tools import larger_jobs, measuring
 from playout.benchmarks.tools.measuring import Rate, machine, plain
 
 
@@ -25,7 +27,7 @@ def write(path, machine):
 
 
 def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "RESULTS", tmp_path)
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", machine())
     found = plain(ranks.with_earlier({"ppo": case(170.0, 1.7)}))
     ratios = {claim["claim"].partition(":")[0]: claim["ratio"] for claim in found["claims"]}
@@ -38,6 +40,29 @@ def test_trainers_that_are_not_measured_keep_their_numbers(tmp_path, monkeypatch
 
 
 def test_numbers_of_another_machine_are_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranks, "RESULTS", tmp_path)
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
     write(tmp_path / "ranks.json", {**machine(), "processor": "another"})
     assert ranks.with_earlier({"ppo": case(170.0, 1.7)})["cases"].keys() == {"ppo"}
+
+
+def test_a_larger_job_waits_for_a_ring_and_for_every_doubling():
+    job = larger_jobs.Job(ranks=8, link=1e6, latency=0.01, faster=2.0)
+    # 2 s of work at double speed; 2 * 7/8 of 400,000 bytes; 5 messages of 3 doublings
+    assert larger_jobs.predicted(2.0, 5, 4e5, job) == pytest.approx(1 / (1 + 0.7 + 0.15))
+    alone = larger_jobs.Job(ranks=2, link=1e6, latency=0.01)
+    assert larger_jobs.predicted(1.0, 10, 0.0, alone) == pytest.approx(1 / 1.1)
+
+
+def test_predictions_take_what_a_message_was_seen_to_cost():
+    rates = {"one rank": 100.0, "two ranks": 200.0, "two ranks by messages, 0 ms": 160.0}
+    seen = {"messages an update": 50.0, "bytes an update": 0.0}
+    found = {
+        "a_rank": False,
+        "rates": {label: {"median": rate} for label, rate in rates.items()},
+        "details": {"two ranks by messages, 0 ms": seen},
+    }
+    (row,) = larger_jobs.predictions({"self-play": found}, {"self-play": 1000.0})
+    cost = (1000 / 160 - 1000 / 200) / 50
+    assert row["a message here (s)"] == pytest.approx(cost)
+    assert row["64 machines, 10 Gbit/s"] == pytest.approx(10 / (10 + 50 * cost * 6))
+    assert row["waits"] == pytest.approx(10 / 9 / 50)

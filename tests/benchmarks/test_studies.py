@@ -1,7 +1,10 @@
 """Parts of the studies: gradients that ablations draw, and what pages say."""
 
+import json
 import subprocess
 import sys
+from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import playout.benchmarks.studies.actors as actors
@@ -21,6 +24,7 @@ from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.compression import more_of
 from playout.benchmarks.studies.page import QUICK, Page, shown
 from playout.benchmarks.studies.paradigms import Form, part, pixels
+from playout.benchmarks.tools import measuring, report
 
 NETWORK = "stack(depth=4, width=4, init=he)"
 
@@ -143,3 +147,102 @@ def test_kills_of_an_earlier_study_are_not_written_over(tmp_path, monkeypatch, c
         kills.main()
     assert caught.value.code == 2
     assert f"{tmp_path} holds an earlier study" in capsys.readouterr().err
+
+
+def published(folder, **games):
+    """Files that say how many games they hold."""
+    folder.mkdir()
+    for name, number in games.items():
+        (folder / name).write_text(json.dumps({"counts": {"games": number}}) + "\n")
+    return folder
+
+
+def accounted(tmp_path, taken, *, learned, lying=(), consumed=()):
+    """The account of three files of eight games each."""
+    games = tmp_path / "games"
+    games.mkdir()
+    for name in lying:
+        (games / name).write_text("")
+    state = {
+        "actors": {
+            "consumed": dict.fromkeys(consumed, 1),
+            "stale": {"games": 0},
+            "files": {"aside": 0},
+        },
+        "totals": {"games": learned},
+        "replay": {"num_added": 100, "turns": {"keys": [0.0] * 16}},
+        "learners": [{"steps": 3}],
+    }
+    settings = {"alphazero": {"learner": {"batch_size": actors.REUSE * 100 // 3 - 5}}}
+    run = SimpleNamespace(load=lambda: (9, state), config=settings)
+    seen = published(tmp_path / "seen", a=8, b=8, c=8)
+    return actors.account(run, games, seen, taken)
+
+
+def test_a_lost_file_and_one_that_was_learned_from_twice_do_not_cancel_out(tmp_path):
+    found = accounted(tmp_path, {"a": {1}, "b": {2, 5}}, learned=24)
+    assert found["unexplained"] == 0  # sums see nothing
+    assert found["lost"] == found["learned from again"] == 8
+
+
+def test_files_that_were_all_read_once_or_wait_are_accounted_for(tmp_path):
+    lying = ("b.read", "c.games")
+    taken = {"a": {1}, "b": {2}}
+    found = accounted(tmp_path, taken, learned=16, lying=lying, consumed=["b.games"])
+    assert not any(found[what] for what in actors.WRONG) and found["unread at the end"] == 8
+
+
+def test_a_file_that_was_read_and_lies_there_again_is_found(tmp_path):
+    found = accounted(tmp_path, {"a": {1}, "b": {1}, "c": {1}}, learned=16, lying=["c.games"])
+    assert found["learned from again"] == 8
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """A study of kills in which no job is started: what each run is said to have left."""
+    left = {}
+
+    def outcome(path):
+        return {"model": left.get(path.name, "the same")}, [{"loss": 1.0}] * 7
+
+    monkeypatch.setattr(kills, "job", lambda *_, **__: SimpleNamespace(wait=lambda: 0))
+    monkeypatch.setattr(kills, "disturbed", lambda ranks, command, run, number, *_: min(number, 2))
+    monkeypatch.setattr(kills, "outcome", outcome)
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+
+    def study(*words):
+        folder = str(tmp_path / f"runs-{len(list(tmp_path.iterdir()))}")
+        monkeypatch.setattr(sys, "argv", ["kills", "--folder", folder, *words])
+        code = kills.main()
+        path = tmp_path / "kills.json"
+        return code, json.loads(path.read_text())["results"] if path.exists() else None
+
+    return study, left
+
+
+def test_kills_leave_a_result_for_each_command_and_keep_those_of_others(killed, tmp_path):
+    study, left = killed
+    assert study("--quick") == (0, None)
+    code, result = study("--kills", "3", "--only", "ppo", "alphazero")
+    assert code == 0 and [one["equal bytes"] for one in result["jobs"]] == [True, True]
+    assert result["jobs"][0]["command"] == "ppo CartPole-v1 --no-stop"
+    assert [result["jobs"][0][key] for key in ("kills", "runs", "updates")] == [3, 2, 7]
+    left["killed-2"] = "others"
+    code, result = study("--kills", "5", "--", "ppo", "CartPole-v1", "--no-stop")
+    assert code == 1
+    assert [(one["command"].split()[0], one["equal bytes"]) for one in result["jobs"]] == [
+        ("alphazero", True),
+        ("ppo", False),
+    ]
+    shown = report.report(tmp_path)
+    assert "| `ppo CartPole-v1 --no-stop`, 2 ranks | 5 | 3 | 7 | 1; wanted at most 0: **no** |" in (
+        shown
+    )
+
+
+@pytest.mark.parametrize("words", [*kills.JOBS.values(), *kills.QUICK.values()])
+def test_commands_that_are_killed_are_such_as_playout_takes(words):
+    table, names = (cli.stages(), words[1:]) if words[0] == "rlhf" else (cli.commands(), words)
+    module = table[names[0]] if words[0] == "rlhf" else table[names[0]][0]
+    command = cli.parse(import_module(module).Command, list(names[1:]), "playout")
+    assert command.run is None

@@ -1,10 +1,12 @@
 """What importing costs: no torch where it is not needed, no sockets, no random state touched."""
 
+import ast
 import subprocess
 import sys
 
 import pytest
 from playout import cli
+from project import PACKAGES, parse, shown, sources
 
 HEAVY = ["torch", "scipy", "matplotlib", "gymnasium", "pettingzoo", "tensorboard", "transformers"]
 
@@ -14,6 +16,45 @@ def fresh(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def engines(nodes):
+    """Lines of imports of torch.distributed that run when a module is imported."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        names = []
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            before = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names = [before + alias.name for alias in node.names]
+        if any(f"{name}.".startswith("torch.distributed.") for name in names):
+            yield node.lineno
+        yield from engines(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch.distributed as dist",
+        "from torch import distributed",
+        "from torch.distributed import all_reduce",
+        "class A:\n    import torch.distributed.fsdp",
+        "try:\n    from torch.distributed.tensor import DTensor\nexcept ImportError: pass",
+    ],
+)
+def test_an_import_of_the_engine_of_ranks_is_found(text):
+    assert list(engines(ast.parse(text).body))
+    assert not list(engines(ast.parse("def f():\n    from torch import distributed").body))
+    assert not list(engines(ast.parse("if TYPE_CHECKING:\n    import torch.distributed").body))
+
+
+def test_no_module_imports_torch_distributed_before_there_is_a_job():
+    found = {
+        shown(path): list(engines(parse(path).body)) for path in sources(".py", folders=PACKAGES)
+    }
+    assert not {path: lines for path, lines in found.items() if lines}
 
 
 def test_importing_playout_loads_nothing_heavy():

@@ -167,6 +167,19 @@ def test_a_run_resumed_on_a_device_equals_one_that_never_stopped(learned, second
     assert torch.equal(flat(resumed), flat(learned.trainer))
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", "muon"])
+def test_other_optimisers_learn_on_a_device_and_resume(second, optimizer):
+    ppo = {"optimizer": optimizer, "trunk_rate": 0.5, "target_kl": 0.02}
+    whole, stopped, resumed = (make(second, source=Pixels, ppo=ppo) for _ in range(3))
+    before = flat(whole)
+    whole.update()
+    stopped.update()
+    resumed.load_state_dict(saved(stopped.state_dict()))
+    assert whole.update() == resumed.update()
+    assert torch.equal(flat(whole), flat(resumed)) and not torch.equal(flat(whole), before)
+    assert all(p.device == second for p in whole.policy.parameters())
+
+
 def test_the_numbers_on_a_device_are_those_of_the_processor(learned, monkeypatch):
     # The processor by the operations of a device: nothing compiled, noise drawn ahead.
     monkeypatch.setattr(loss, "_plain", lambda *tensors: False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import forked
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.actors import REUSE, Witness, account
+from playout.benchmarks.studies.actors import REUSE, WRONG, Witness, account
 
 HELD = Path(__file__).with_name("held.py")
 
@@ -33,7 +33,7 @@ def test_both_may_be_killed_and_every_game_is_accounted_for(tmp_path):
     run, games, seen = tmp_path / "run", tmp_path / "games", tmp_path / "seen"
     games.mkdir()
     seen.mkdir()
-    witness = Witness(games, seen)
+    witness = Witness(run, games, seen)
     witness.start()
     new = ["alphazero", "tic_tac_toe", "--games-from", str(games), "--run", str(run), "--quiet"]
     new += ["--updates", "40", "--no-rating", "--size", "8x1", "--simulations", "4", "--steps", "8"]
@@ -51,7 +51,7 @@ def test_both_may_be_killed_and_every_game_is_accounted_for(tmp_path):
     assert actor.returncode == 0 and "is complete: it needs no more games" in errors, errors
     witness.over.set()
     witness.join()
-    found = account(RunDir.open(run), games, seen)
-    assert found["lost"] == found["more often than allowed"] == found["set aside"] == 0
+    found = account(RunDir.open(run), games, seen, witness.taken)
+    assert not any(found[what] for what in (*WRONG, "set aside")), found
     assert found["learned from"] > 0 and found["samples a position"] == REUSE
     assert found["gradient samples"] == 40 * 8 * 64

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import forked
 import pytest
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import read_rows
+from playout.agents.runs.signals import Interrupted, deferred_signals, stop_at_once
 
 SCRIPT = """
 import importlib.util, os, signal, sys, time
@@ -83,6 +85,32 @@ def test_an_error_from_a_trainer_leaves_signals_as_they_were(tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with run.lock():
         pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_work_that_has_to_be_whole(number):
+    done = []
+
+    def tell_the_process():
+        os.kill(os.getpid(), number)  # the system may hand it to any thread
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted), stop_at_once("all of it is done"):
+        with deferred_signals():
+            other = threading.Thread(target=tell_the_process)
+            other.start()
+            other.join()
+            done.extend(range(1000))
+        done.append("never reached")
+    assert done == list(range(1000))
+    assert signal.getsignal(number) == before
+
+
+def test_work_that_has_to_be_whole_may_fail_all_the_same():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(OSError, match="full"), deferred_signals():
+        raise OSError("full")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 LONG_UPDATE = """

@@ -329,7 +329,7 @@ def finish(search, game):
     return search.result()
 
 
-def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
+def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30, allowed=None):
     """Asserts equal visits, weights, proofs and values of both searches over several moves.
 
     Returns how many roots were compared.
@@ -341,9 +341,10 @@ def compare(name, config, *, count, moves=1, seed=0, budgets=None, plies=30):
     if budgets is not None:
         budgets = np.resize(budgets, count)
     noise = np.arange(count) % 3 != 0
-    search.begin(states, num_simulations=budgets, noise=noise)
+    search.begin(states, num_simulations=budgets, noise=noise, allowed=allowed)
     for i, ref in enumerate(refs):
-        ref.begin(states[i], None if budgets is None else int(budgets[i]), bool(noise[i]))
+        budget = None if budgets is None else int(budgets[i])
+        ref.begin(states[i], budget, bool(noise[i]), None if allowed is None else allowed[i])
     compared = 0
     for move in range(moves):
         result = search.run() if config.algorithm == "uct" else finish(search, game)

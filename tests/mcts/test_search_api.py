@@ -330,3 +330,34 @@ def test_an_exception_in_a_python_game_comes_out_and_the_search_goes_on(tools):
         rollouts.run(game.batch(1))
     rules.broken = False
     assert search.run(game.batch(1), UniformEvaluator()).visits.sum() == 40
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct", "uct"])
+def test_only_the_moves_allowed_at_the_root_are_searched(four, algorithm):
+    search = make(four, num_trees=2, num_simulations=50, algorithm=algorithm)
+    allowed = np.array([[0, 0, 1, 0, 0, 1, 0], [1] * 7])
+    evaluator = None if algorithm == "uct" else UniformEvaluator()
+    search.begin(four.batch(2), allowed=allowed)
+    if evaluator is not None:
+        np.testing.assert_array_equal(search.ask().mask, allowed)
+        search.tell(np.zeros((2, 7), np.float32), np.zeros(2, np.float32))
+    result = search.run(None, evaluator)
+    np.testing.assert_array_equal(result.visits.sum(axis=1), [50, 50])
+    np.testing.assert_array_equal(result.visits[0] > 0, allowed[0] > 0)
+    np.testing.assert_array_equal(result.action_weights[0] > 0, allowed[0] > 0)
+    np.testing.assert_array_equal(np.isfinite(result.prior_logits), allowed > 0)
+    assert result.action[0] in (2, 5) and result.pv(0)[0] == result.action[0]
+    with pytest.raises(IllegalActionError):
+        search.advance([0, 0])
+    search.advance(result.action)
+    after = search.run(None, evaluator).prior_logits
+    assert np.isfinite(after).all()  # below the root nothing is left out
+
+
+def test_moves_allowed_must_be_truth_values_and_leave_a_legal_one(four):
+    search, states = make(four, num_trees=2), four.batch(2)
+    for bad in (np.ones((2, 6)), np.ones(7), np.ones((3, 7), bool), [["a"] * 7] * 2):
+        with pytest.raises(ValueError, match=r"truth values of shape \(7,\) or \(2, 7\)"):
+            search.begin(states, allowed=bad)
+    with pytest.raises(ValueError, match="state 1: none of its legal moves is allowed"):
+        search.begin(states, allowed=np.array([[1] * 7, [0] * 7]))

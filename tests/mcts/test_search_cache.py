@@ -125,3 +125,20 @@ def test_a_cleared_cache_asks_again(tools):
         assert (leaves and leaves.size) == size
         if leaves:
             search.tell(*tools.evaluate(leaves.states, game))
+
+
+def test_searches_of_some_moves_do_not_share_the_priors_of_all(tools):
+    game = tools.game("tic_tac_toe")
+    found, allowed = [], np.ones((4, 9), bool)
+    allowed[[0, 2], :6] = False  # all roots are equal positions
+    for size in (0, 256):
+        config = SearchConfig(num_simulations=30, cache_size=size, cache_symmetric=False)
+        search = Search(game, config, num_trees=4, seed=2)
+        for _ in range(2):  # the second time, what all moves are worth is remembered
+            search.begin(game.batch(4), allowed=allowed)
+            result = tools.finish(search, game)
+            found.append((result.visits, result.prior_logits))
+        assert (result.visits.sum(axis=1) == 30).all() and not result.visits[[0, 2], :6].any()
+    for plain, cached in zip(found[:2], found[2:], strict=True):
+        np.testing.assert_array_equal(plain[0], cached[0])
+        np.testing.assert_array_equal(plain[1], cached[1])

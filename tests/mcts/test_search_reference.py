@@ -1,5 +1,6 @@
 """The C search and the plain Python reference: equal visits, values, proofs and action weights."""
 
+import numpy as np
 import pytest
 from playout.mcts.search import SearchConfig
 
@@ -103,6 +104,19 @@ def test_rewards_along_the_way_equal_the_reference(algorithm, rollouts, tools):
     config = SearchConfig(algorithm=algorithm, num_simulations=60, num_rollouts=rollouts)
     tools.compare("points1", config, count=4, moves=3, seed=5, plies=3)
     tools.compare("points2", config, count=4, moves=3, seed=6, plies=3)
+
+
+@pytest.mark.parametrize("algorithm", ["puct", "gumbel", "uct"])
+@pytest.mark.parametrize("leaves", [1, 3])
+def test_searches_of_some_moves_equal_the_reference(algorithm, leaves, tools):
+    """At the root alone: what is kept of a tree knows all moves again."""
+    config = SearchConfig(algorithm=algorithm, num_simulations=40, leaves_per_step=leaves)
+    for name, plies in (("lines_3x5", 6), ("wide_lines", 8), ("lines_9x9", 30), ("race", 2)):
+        legal = tools.random_states(tools.game(name), 4, 5, plies).legal_mask() > 0
+        allowed = np.random.default_rng(1).random(legal.shape) < 0.4
+        allowed |= ~(allowed & legal).any(axis=1, keepdims=True)
+        assert (allowed & legal).sum() < legal.sum()
+        tools.compare(name, config, count=4, moves=2, seed=5, plies=plies, allowed=allowed)
 
 
 @pytest.mark.slow

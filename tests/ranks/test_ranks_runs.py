@@ -1,6 +1,7 @@
 """A run of several ranks: one folder, whatever their number; it repeats and goes on exactly."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ go("again", 6)
 go("pieces", 3)
 trainer = go("pieces", 6, eval_every=2)
 go("to-two", 6)
+go("rated", 6, eval_every=1, keep=1)
 go("forgetful", 3, Forgetful)
 go("to-one", 3)
 (where / "evaluations").mkdir(exist_ok=True)
@@ -95,6 +97,41 @@ def test_rank_0_alone_evaluates_and_writes_rows(folder):
     rows = [json.loads(line) for line in (folder / "two/metrics.jsonl").read_text().splitlines()]
     assert [row["update"] for row in rows] == list(range(1, 7))
     assert all(0 < row["time/rank_fps_min"] <= row["time/rank_fps_max"] for row in rows)
+
+
+def test_what_one_rank_alone_meets_ends_the_run_of_all(memory_path):
+    found = run_all(
+        2,
+        memory_path,
+        """
+import signal
+from playout.agents.runs.signals import Interrupted
+
+def asked(trainer):
+    if ranks.rank() == 1 and trainer.n == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+class Satisfied(ToyRanks):
+    finished = property(lambda self: self.n >= (4 if ranks.rank() else 6))
+
+trainer, code = ToyRanks(6, asked), 0
+try:
+    train(trainer, open_run(where / "asked"), console="plain", save_every=100)
+except Interrupted as error:
+    code = error.code
+return [code, trainer.n, go("satisfied", 6, Satisfied).n]
+""",
+    )
+    assert found == [[128 + signal.SIGTERM, 3, 4]] * 2
+    assert RunDir.open(memory_path / "asked").find().step == 3
+    assert RunDir.open(memory_path / "satisfied").find().step == 4
+
+
+def test_the_best_checkpoint_is_the_one_that_rank_0_rates_highest(folder):
+    rows = [json.loads(line) for line in (folder / "rated/metrics.jsonl").read_text().splitlines()]
+    best = RunDir.open(folder / "rated").find("best")
+    scores = [row["eval/score"] for row in rows]
+    assert best.metric == max(scores) and best.step == 1 + scores.index(max(scores)) < 6
 
 
 def test_what_does_not_go_on_with_another_number_is_said(folder):

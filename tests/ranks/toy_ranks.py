@@ -92,13 +92,17 @@ def outcome(path):
 
 
 def main(folder, updates):
-    """Train with a pause an update, or wait to be killed before certain updates, one a start."""
+    """Train with a pause an update, or wait to be killed before certain updates.
+
+    One a start, and one rank a start: 0 at the first. The others wait in a message for it, and end
+    with it; torchrun would give a rank that sleeps half a minute.
+    """
     waits = [int(number) for number in os.environ.get("TOY_WAITS", "").split(",") if number]
 
     def hook(trainer):
         time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
         begun = ranks.restarts()
-        if begun < len(waits) and trainer.n >= waits[begun]:
+        if begun < len(waits) and ranks.rank() == begun and trainer.n >= waits[begun]:
             time.sleep(1000)
 
     try:

@@ -83,9 +83,12 @@ def reward(texts):
     return [float(text.count("a")) for text in texts]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
 @pytest.mark.parametrize(("kind", "config"), [(RLHFTrainer, RLHFConfig), (GRPOTrainer, GRPOConfig)])
-def test_rounds_of_sampling_and_learning_equal_the_processors(second, tokenizer, kind, config):
-    settings = config(updates=2, batch=8, max_new_tokens=6, dtype="float32")
+def test_rounds_of_sampling_and_learning_equal_the_processors(
+    second, tokenizer, kind, config, optimizer
+):
+    settings = config(updates=2, batch=8, max_new_tokens=6, dtype="float32", optimizer=optimizer)
     prompts = ["a", "the", "a fine", "slow"]
     metrics, weights = [], []
     for device in (torch.device("cpu"), second):

@@ -34,13 +34,14 @@ def seconds_before(run: RunDir) -> float:
 def corrector_for(
     run: RunDir, minutes: float, trainer: AlphaZeroTrainer, eval_every: int, ratings: int
 ) -> PlanCorrector:
-    """The corrector that suits a run's preset, with so many ratings in all."""
+    """The corrector that suits a run's preset, rated as `rating_schedule` says."""
     adapts = run.record.get("preset", {}).get("adapts")
     return PlanCorrector(
         run,
         minutes,
         trainer,
         eval_every=eval_every,
+        evaluations=0 if eval_every else ratings,
         corrections=ADAPTED_CORRECTIONS if adapts else CORRECTIONS,
         rating_seconds=RATING_SHARE * 60 * minutes / ratings if ratings else 0.0,
     )
@@ -56,7 +57,8 @@ class PlanCorrector:
             of the minutes goes to what is outside of the loop.
         minutes: the budget.
         trainer: gets the corrections that an earlier process made.
-        eval_every: updates between evaluations, 0 for none.
+        eval_every: updates between evaluations; 0: there are as many as `evaluations` says.
+        evaluations: of the whole run, however many updates it becomes; the last one ends it.
         corrections: shares of the updates after which the plan is corrected.
         rating_seconds: what an evaluation is expected to take before one has been seen.
     """
@@ -67,12 +69,14 @@ class PlanCorrector:
         minutes: float,
         trainer: AlphaZeroTrainer,
         *,
-        eval_every: int,
+        eval_every: int = 0,
+        evaluations: int = 0,
         corrections: Sequence[float] = CORRECTIONS,
         rating_seconds: float = 0.0,
     ) -> None:
         self.rating_seconds = rating_seconds
-        self.run, self.eval_every, self.corrections = run, eval_every, corrections
+        self.run, self.corrections = run, corrections
+        self.eval_every, self.evaluations = eval_every, evaluations
         outside = float(run.record["budget"].get("outside", 0.0))
         self.seconds = minutes * 60.0 * CORRECTED_SHARE - outside
         self._begun: float | None = None  # elapsed time before the first update seen
@@ -93,16 +97,16 @@ class PlanCorrector:
         made, (done, total) = self._made(), trainer.progress
         recent = max(4, total // 20)  # updates that tell how long one takes by now
         latest = self._update_seconds[-recent:]
-        evaluations = trainer.evaluation_seconds
+        ratings = trainer.evaluation_seconds
         # With saving, which is spread over all updates.
-        overhead = (elapsed - self._begun - sum(evaluations)) / sum(self._update_seconds)
+        overhead = (elapsed - self._begun - sum(ratings)) / sum(self._update_seconds)
         each = sum(latest) / len(latest) * overhead
-        rated = evaluations[-1] if evaluations else self.rating_seconds
+        rated = ratings[-1] if ratings else self.rating_seconds
+        left = max(1, self.evaluations - trainer.evaluation.count) if self.evaluations else 0
 
         def cost(updates: int) -> float:
-            return updates * each + (
-                -(-updates // self.eval_every) * rated if self.eval_every else 0.0
-            )
+            often = -(-updates // self.eval_every) if self.eval_every else left * (updates > 0)
+            return updates * each + often * rated
 
         planned = total
         if len(made) < len(self.corrections):

@@ -10,8 +10,9 @@ preset was measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 from playout.agents.alphazero.budget.speed import Speed
 from playout.agents.alphazero.config import AlphaZeroConfig
@@ -188,19 +189,37 @@ def fit_ratings(
         "eval_max_anchor": found.max_anchor,
     }
     config = changed(config, {name: v for name, v in changes.items() if name not in given})
-    if not given.isdisjoint(changes):
-        return config, times  # who says how to rate wants to
+    if not given.isdisjoint({*changes, "eval_every"}):
+        return config, times  # who says how or when to rate wants to
     cost = evaluation_cost(game, found).seconds(answers, speed.plies_per_s)
     return config, min(times, int(allowed / cost))
 
 
-def rating_interval(config: AlphaZeroConfig, times: int, *, max_plies: int) -> int:
-    """Updates between so many ratings of a run; 0 for none."""
+def rating_schedule(
+    config: AlphaZeroConfig, preset: Mapping[str, Any], minutes: float | None, *, max_plies: int
+) -> tuple[int, int]:
+    """When a run is rated.
+
+    Args:
+        config: of the run, with its length in updates or games.
+        preset: what its record says of the plan: so many `ratings` in so many `minutes`.
+        minutes: that it has now; None where its length is counted.
+        max_plies: of the game.
+
+    Returns:
+        Updates between ratings, and how many there are. The first is 0 in a run of minutes: its
+        updates may become fewer or more than were planned, and the ratings are spread over them.
+        Both are 0 if there are none.
+    """
+    times = int(preset.get("ratings", num_ratings(minutes)))
     if not times:
-        return 0
-    if config.eval_every:
-        return config.eval_every
-    return max(1, math.ceil(expected_updates(config, max_plies) / times))
+        return 0, 0
+    if minutes is None:
+        every = max(1, math.ceil(expected_updates(config, max_plies) / times))
+    else:  # given other minutes when it is resumed, it is rated as often a minute as before
+        every = 0
+        times = max(1, round(times * minutes / (preset.get("minutes") or minutes)))
+    return config.eval_every or every, times
 
 
 def expected_updates(config: AlphaZeroConfig, max_plies: int) -> float:

@@ -137,15 +137,11 @@ class ReplayBuffer(ABC):
         states = StateBatch.from_data(
             self.game, np.ascontiguousarray(examples.states), check=False
         ).symmetry(symmetries)
-        packed = examples.policy
-        policy = np.zeros((len(examples), self.game.num_actions), np.float32)
-        rows = packed.rows
-        policy[rows, self._moved_actions[symmetries[rows], packed.actions]] = packed.probabilities
         planes, scores, ended = lessons(self.game, examples, symmetries)
         return TrainingBatch(
             states.observe(),
             states.legal_mask(),
-            policy,
+            examples.policy.seen(self._moved_actions, symmetries),
             examples.values,
             examples.policy_weights,
             planes,

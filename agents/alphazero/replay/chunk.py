@@ -132,11 +132,15 @@ class Chunk:
             arrays += [finals.states, finals.rows]
         return sum(array.nbytes for array in arrays)
 
-    def path(self, rows: Index) -> Path:
-        """How to rebuild the positions of these rows."""
+    def _since_whole(self, rows: Index) -> tuple[Index, Index, Index]:
+        """Which of `keys` stands before each row, the first move after it, and how many follow."""
         at = np.searchsorted(self.keys, rows, side="right") - 1
         first = self.ends[self.keys[at]].astype(np.int64)
-        counts = self.ends[rows] - first
+        return at, first, self.ends[rows] - first
+
+    def path(self, rows: Index) -> Path:
+        """How to rebuild the positions of these rows."""
+        at, first, counts = self._since_whole(rows)
         return Path(self.key_states[at], counts, self.moves[ragged(first, counts)].astype(np.int64))
 
     def others(self, rows: Index) -> Examples:
@@ -212,11 +216,11 @@ class Chunk:
             and self.keys[-1] < size
             and self.ends[0] == 0
             and (np.diff(self.ends) >= 0).all()
+            and (self.ends[self.keys[1:]] == self.ends[self.keys[1:] - 1]).all()
             and (not pairs or self.actions.max() < game.num_actions)
             and (not moves or self.moves.max() < game.num_actions)
         )
-        path = self.path(np.arange(size)) if numbers else None
-        if path is None or path.counts.max() > interval(game):
+        if not numbers or self._since_whole(np.arange(size))[2].max() > interval(game):
             return False
         try:  # where moves can be played from sound states, sound states come of them
             StateBatch.from_data(game, self.key_states.copy(), check=True)

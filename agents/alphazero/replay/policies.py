@@ -72,6 +72,18 @@ class Policies:
         policy[self.rows, self.actions] = self.probabilities
         return policy
 
+    def seen(self, moved: npt.NDArray[Any], kinds: npt.NDArray[Any]) -> Float32:
+        """float32 [N, A]: dense rows of positions that symmetries show.
+
+        Args:
+            moved: integers [K, A], where each symmetry moves each action (`symmetry_actions`).
+            kinds: the symmetry of each row, integers [N].
+        """
+        policy = np.zeros((len(self), moved.shape[1]), np.float32)
+        rows = self.rows
+        policy[rows, moved[kinds[rows], self.actions]] = self.probabilities
+        return policy
+
     @property
     def rows(self) -> Index:
         """The row of every pair, int64 [T]."""

@@ -87,6 +87,9 @@ class BoardNetwork(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The same with their names."""
 
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """All modules with their names, its own first."""
+
     def buffers(self) -> Iterator[Tensor]:
         """What is saved but not learned by gradients, such as running statistics."""
 
@@ -149,11 +152,14 @@ class Tuning:
             positions fit into a processor's cache. 0: unknown.
         matrices: names of the weights besides convolutions that Muon may make orthogonal: those of
             matrices between hidden layers.
+        heads: names of the modules, or weights, that read the trunk: all that is not trunk. Without
+            any, a trunk cannot be told from them.
     """
 
     rate_scale: float = 0.1
     activation_size: int = 0
     matrices: Collection[str] = ()
+    heads: Collection[str] = ()
 
 
 @runtime_checkable

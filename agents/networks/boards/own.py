@@ -106,7 +106,10 @@ class OwnNetwork(nn.Module):
         found = self.net.tuning if isinstance(self.net, TunedNetwork) else None
         if not isinstance(found, Tuning):
             return Tuning()
-        return replace(found, matrices=[f"net.{name}" for name in found.matrices])
+        matrices, heads = (
+            [f"net.{name}" for name in names] for names in (found.matrices, found.heads)
+        )
+        return replace(found, matrices=matrices, heads=heads)
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [M, A] and value logits [M, V], of which tanh(logit / 2) is the value."""

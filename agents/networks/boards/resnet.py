@@ -32,6 +32,7 @@ from playout.errors import ConfigError
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
+HEADS = ("head", "head_norm", "policy", "value_hidden", "value", "auxiliary")
 # name -> (channels, blocks, head_channels)
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (16, 2, 8),
@@ -255,6 +256,7 @@ class ResNet(nn.Module):
         return Tuning(
             rate_scale=min(1.0, (32 / channels) ** 0.5),
             activation_size=channels * height * width,
+            heads=HEADS,
         )
 
     def trunk(self, obs: Tensor) -> Tensor:

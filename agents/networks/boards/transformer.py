@@ -164,6 +164,7 @@ class BoardTransformer(nn.Module):
             rate_scale=RATE_SCALE * min(1.0, (32 / self.config.width) ** 0.5),
             activation_size=4 * self.config.width * height * width,
             matrices=frozenset(names),
+            heads=("head", "policy", "value_hidden", "value"),
         )
 
     def heads(self, obs: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from playout.agents.players.analysis import search_judge
 from playout.agents.players.player import Player, RunPlayer, choose
 from playout.agents.players.search import SearchPlayer, playing_search
@@ -176,6 +178,7 @@ class Thinker:
         state: State,
         limits: Limits | None = None,
         *,
+        only: Sequence[int] = (),
         moves: Sequence[int] | None = None,
         watch: Watch | None = None,
     ) -> Thought:
@@ -184,6 +187,7 @@ class Thinker:
         Args:
             state: Somebody is to move.
             limits: When to stop.
+            only: The legal moves that a search looks at, if any; other players look at all.
             moves: All actions from the first position to this one, where they are known.
             watch: Looks on, and may stop it.
         """
@@ -192,7 +196,10 @@ class Thinker:
         if self._searching is None or (bare and not limits.any):
             return self._asked(state, moves)
         begun = time.monotonic()
-        batch = StateBatch.from_states([state])
+        batch, allowed = StateBatch.from_states([state]), None
+        if only:
+            allowed = np.zeros(self.game.num_actions, np.bool_)
+            allowed[list(only)] = True
 
         def thought(found: SearchResult) -> Thought:
             return _of_search(found, time.monotonic() - begun)
@@ -209,10 +216,12 @@ class Thinker:
             most = limits.simulations or self.most_simulations
             if not limits.any:  # as many as a move usually has
                 most = self.usual_simulations or most
-            return thought(self._growing.search(batch, num_simulations=most, watch=look))
+            growing = self._growing
+            return thought(growing.search(batch, num_simulations=most, allowed=allowed, watch=look))
+        search = partial(self._search, batch, allowed)
         if limits.seconds is None:
-            return thought(self._search(batch, limits.simulations, look))
-        return thought(self._timed(batch, begun + limits.seconds, limits.simulations, look))
+            return thought(search(limits.simulations, look))
+        return thought(self._timed(search, begun + limits.seconds, limits.simulations, look))
 
     def think_among(
         self,
@@ -223,17 +232,15 @@ class Thinker:
         moves: Sequence[int] | None = None,
         watch: Watch,
     ) -> Thought:
-        """Chooses among some legal moves, and speaks of these alone, by a thought about all.
+        """Chooses among some legal moves, and speaks of these alone.
 
-        Where that has looked at none of them, short searches of the positions after them decide.
+        A search looks at no others. Where it is too short to try each of them, or where another
+        player has thought of none, short searches of the positions after them decide.
         """
-
-        def looking(now: Callable[[], Thought]) -> bool:
-            return watch(lambda: _restricted(now(), only))
-
         only = list(dict.fromkeys(only))
-        found = _restricted(self.think(state, limits, moves=moves, watch=looking), only)
-        if found.candidates:
+        found = _restricted(self.think(state, limits, only=only, moves=moves, watch=watch), only)
+        too_short = 0 < found.simulations < len(only) and not found.proven
+        if found.candidates and not too_short:
             return found
         values = self._values_after(state, only)
         judged = [
@@ -263,7 +270,11 @@ class Thinker:
         return self.think(state, Limits(endless=True), moves=moves, watch=watch)
 
     def _timed(
-        self, batch: StateBatch, end: float, most: int | None, look: SearchWatch
+        self,
+        search: Callable[[int | None, SearchWatch], SearchResult],
+        end: float,
+        most: int | None,
+        look: SearchWatch,
     ) -> SearchResult:
         """A search that fills the time until `end`; begun anew where the speed was misjudged."""
         stopped = False
@@ -274,14 +285,14 @@ class Thinker:
             return stopped
 
         if not self._rate:
-            found = self._search(batch, PROBE, looked)
+            found = search(PROBE, looked)
             if stopped:
                 return found
         for _ in range(_ATTEMPTS):
             left = max(end - time.monotonic(), 0.0)
             budget = int(self._rate * left * _RATE_SHARE)
             budget = max(1, min(budget, most or MAX_SIMULATIONS, self.most_simulations))
-            found = self._search(batch, budget, looked)
+            found = search(budget, looked)
             # What is left would be worth as much again.
             if (
                 stopped
@@ -291,11 +302,17 @@ class Thinker:
                 break
         return found
 
-    def _search(self, batch: StateBatch, budget: int | None, look: SearchWatch) -> SearchResult:
+    def _search(
+        self,
+        batch: StateBatch,
+        allowed: npt.NDArray[np.bool_] | None,
+        budget: int | None,
+        look: SearchWatch,
+    ) -> SearchResult:
         """One search of the player's own kind, whose speed is noted."""
         assert self._searching is not None
         made, begun = self._searching.simulations_made, time.monotonic()
-        found = self._searching.search(batch, num_simulations=budget, watch=look)
+        found = self._searching.search(batch, num_simulations=budget, allowed=allowed, watch=look)
         made = self._searching.simulations_made - made
         if made > 0:
             self._rate = made / max(time.monotonic() - begun, 1e-4)

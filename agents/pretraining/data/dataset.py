@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from playout.errors import DataError
+from playout.errors import ConfigError, DataError
 
 Images = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -21,6 +21,29 @@ ALL = slice(None)
 
 UNKNOWN = -1
 """The label of a picture of unknown class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How data are changed in training, each option as likely as it says."""
+
+    shift: float = 0.07
+    """Of pictures: largest shift, as a share of height and width."""
+    flip: bool = False
+    """Of pictures: mirror left and right, every second one."""
+    erase: float = 0.0
+    """Of pictures: probability that a rectangle of up to a third is covered by noise."""
+    symmetries: bool = True
+    """Of positions: show each by a symmetry of its game, any as likely, and its moves alike."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift < 0.5:
+            raise ConfigError(f"--augment.shift must be from 0 to 0.5, not {self.shift}")
+        if not 0 <= self.erase <= 1:
+            raise ConfigError(f"--augment.erase must be from 0 to 1, not {self.erase}")
+
+
+USUAL = Augmentation()
 
 
 class Dataset(Protocol):
@@ -43,6 +66,10 @@ class Dataset(Protocol):
         """int64 [N], UNKNOWN where there is none."""
 
     @property
+    def augmentation(self) -> Augmentation:
+        """What `images` and `shown` may do with a generator."""
+
+    @property
     def binary(self) -> bool:
         """Whether pictures hold zeros and ones alone, as the planes of a board do."""
 
@@ -59,6 +86,11 @@ class Dataset(Protocol):
 
     def policy(self, rows: Rows) -> npt.NDArray[np.float32] | None:
         """float32 [B, A]: moves to imitate, adding up to 1; None where there are no moves."""
+
+    def shown(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> tuple[Images, npt.NDArray[np.float32] | None]:
+        """`images`, and `policy` as it is there: augmentation may have moved the moves."""
 
     def subset(self, rows: Rows) -> Dataset:
         """Some of the rows."""

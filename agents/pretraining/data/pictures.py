@@ -11,28 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.pretraining.data.dataset import ALL, Images, Rows
-from playout.errors import ConfigError, DataError
+from playout.agents.pretraining.data.dataset import ALL, USUAL, Augmentation, Images, Rows
+from playout.errors import DataError
 
 Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
-    """How pictures are changed in training, each option as likely as it says."""
-
-    shift: float = 0.07
-    """Largest shift, as a share of height and width."""
-    flip: bool = False
-    """Mirror left and right, every second picture."""
-    erase: float = 0.0
-    """Probability that a rectangle of up to a third of the picture is covered by noise."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.shift < 0.5:
-            raise ConfigError(f"--augment.shift must be from 0 to 0.5, not {self.shift}")
-        if not 0 <= self.erase <= 1:
-            raise ConfigError(f"--augment.erase must be from 0 to 1, not {self.erase}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +33,7 @@ class Pictures:
     pixels: Bytes
     labels: Rows
     classes: tuple[str, ...] = ()
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = USUAL
     binary: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +60,12 @@ class Pictures:
     def policy(self, rows: Rows) -> None:
         """Pictures have no moves."""
         return
+
+    def shown(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> tuple[Images, None]:
+        """`images`, without moves."""
+        return self.images(rows, rng, own), None
 
     def images(
         self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL

@@ -18,7 +18,15 @@ import numpy.typing as npt
 from playout.agents.alphazero.replay.policies import Policies, action_dtype
 from playout.agents.alphazero.replay.records import result_of
 from playout.agents.players.load import make_player
-from playout.agents.pretraining.data.dataset import ALL, Images, Rows, Split, split_rows
+from playout.agents.pretraining.data.dataset import (
+    ALL,
+    USUAL,
+    Augmentation,
+    Images,
+    Rows,
+    Split,
+    split_rows,
+)
 from playout.agents.pretraining.supervised import label
 from playout.agents.rating.play import play_games
 from playout.cores import usable_cores
@@ -28,6 +36,8 @@ from playout.envs.core.state_batch import StateBatch
 from playout.envs.records import files
 from playout.errors import ConfigError, DataError
 from playout.mcts.exact.prover import can_prove
+
+Kinds = npt.NDArray[np.int32]
 
 OUTCOMES = ("loss", "draw", "win")
 """For the side to move."""
@@ -48,6 +58,7 @@ class Positions:
         labels: int64 [N], the place of the outcome in OUTCOMES.
         moves: what to play there.
         played: whether moves are those of the games that the positions come from.
+        augmentation: whether a generator shows positions by symmetries of the game.
     """
 
     name: str
@@ -56,6 +67,7 @@ class Positions:
     labels: Rows
     moves: Policies | None = None
     played: bool = False
+    augmentation: Augmentation = USUAL
     classes: tuple[str, ...] = OUTCOMES
     binary: bool = True
 
@@ -76,11 +88,29 @@ class Positions:
         self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
     ) -> Images:
         """float32 [B, C, H, W]: planes as the side to move sees them; `rng` turns the board."""
-        states = StateBatch.from_data(self.game, self.states[rows[own]], check=False)
-        if rng is not None and self.game.num_symmetries > 1:
-            kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
-            states = states.symmetry(np.ascontiguousarray(kinds[own]))
-        return states.observe()
+        return self._planes(rows[own], self._kinds(len(rows), rng, own))
+
+    def shown(
+        self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
+    ) -> tuple[Images, npt.NDArray[np.float32] | None]:
+        """`images`, and moves to imitate, float32 [B, A], on the board as it is turned there."""
+        chosen, kinds = rows[own], self._kinds(len(rows), rng, own)
+        images = self._planes(chosen, kinds)
+        if self.moves is None or kinds is None:
+            return images, self.policy(chosen)
+        return images, self.moves[chosen].seen(self.game.symmetry_actions(), kinds)
+
+    def _planes(self, rows: Rows, kinds: Kinds | None) -> Images:
+        """Planes of positions, as symmetries show them."""
+        states = StateBatch.from_data(self.game, self.states[rows], check=False)
+        return (states if kinds is None else states.symmetry(kinds)).observe()
+
+    def _kinds(self, count: int, rng: np.random.Generator | None, own: slice) -> Kinds | None:
+        """Symmetries drawn for `count` rows, those of `own`; None where boards stay as they are."""
+        if rng is None or self.game.num_symmetries < 2 or not self.augmentation.symmetries:
+            return None
+        kinds = rng.integers(0, self.game.num_symmetries, count, dtype=np.int32)
+        return np.ascontiguousarray(kinds[own])
 
     def following(
         self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
@@ -104,9 +134,8 @@ class Positions:
             actions = after.random_actions(moves, streams=streams)
         after.apply(actions.astype(np.int32))
         after.resolve_chance(dice, streams=streams)
-        if rng is not None and self.game.num_symmetries > 1:
-            kinds = rng.integers(0, self.game.num_symmetries, len(rows), dtype=np.int32)
-            kinds = np.ascontiguousarray(kinds[own])
+        kinds = self._kinds(len(rows), rng, own)
+        if kinds is not None:
             states, after = states.symmetry(kinds), after.symmetry(kinds)
         return states.observe(), after.observe(player=movers)
 

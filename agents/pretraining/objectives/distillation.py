@@ -123,7 +123,6 @@ class DistilledOutcomes(Objective):
     """Moves and values of positions as a teacher's network gives them; labels only measure."""
 
     name = "supervised"
-    augmented = True
 
     def __init__(self, trunk: Trunk, *, teacher: str, game: NativeGame) -> None:
         super().__init__(trunk)

@@ -122,9 +122,6 @@ class Outcomes(Objective):
             raise ConfigError("positions are learned by a board network")
         self.value_weight = value_weight
 
-    # The data gives moves of the board as it lies, so it must not be turned.
-    augmented = False
-
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Cross entropy of moves and of the expected score; shares of right moves and outcomes."""
         net = self.trunk.net

@@ -2,11 +2,12 @@
 
 Reads runs of `playout alphazero GAME` (or makes them first), keeps their curve (Elo above random
 play against minutes), and lets them meet random play, uct:1000 and, where a game has one that is
-installed, another program. Writes a JSON file and a picture; a run takes the place of one of the
-same game, minutes, cores and seed, the others stay.
+installed, another program. Writes a JSON file and a picture, of points; a run takes the place of
+one of the same game, minutes, cores and seed, the others stay.
 
     python -m playout.benchmarks.studies.games.learned_games --train 20 "othello(size=6)"
     python -m playout.benchmarks.studies.games.learned_games --runs runs/go-1 --simulations 800
+    python -m playout.benchmarks.studies.games.learned_games --draw
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import playout
 from playout.agents.rating.intervals import share_interval
+from playout.agents.rating.ratings import expected_score
 from playout.benchmarks.tools.hex_openings import judged_map, judged_right
 from playout.benchmarks.tools.measuring import RESULTS, machine, write_result
 from playout.errors import PlayoutError
@@ -46,6 +48,15 @@ WANTED = {
     ("go(size=9,komi=7)", OUTSIDE["go"][0]): 30.0,
 }
 WANTED_OPENINGS = 90.0  # of Hex 7x7, per cent
+# In the picture: panels a row; what is rated; and of what is counted label, mark and colour.
+MOST_COLUMNS, RATED = 2, "#1b6ca8"
+PROMISED = "against random play, as a rating promises (shaded: its 95 % interval)"
+COUNTED = {
+    "random": ("at the end against random play", "o", RATED),
+    "uct:1000": ("at the end against uct:1000", "D", "#d1603d"),
+    "another program": ("at the end against another program", "^", "#3f8f4f"),
+    "openings": ("first moves judged as published", "s", "#7d5ba6"),
+}
 
 
 def opponents_of(game: str) -> list[str]:
@@ -202,8 +213,18 @@ def short_count(count: float) -> str:
     return f"{count:,.0f}"
 
 
+def promised(point: Mapping[str, float]) -> tuple[float, float, float]:
+    """Points against random play that a rating promises, per cent: the least, the likeliest, most.
+
+    Where every game is won a rating has no upper end, and hundreds of Elo more or less mean
+    nothing; in points both ends are finite, and what is proven can be read off.
+    """
+    low, likeliest, high = (100 * expected_score(point[key]) for key in ("low", "elo", "high"))
+    return low, likeliest, high
+
+
 def plot(runs: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Elo above random play against minutes, a panel a game, the interval shaded."""
+    """Points against minutes, a panel a game: as ratings promise them, and those of matches."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -213,30 +234,61 @@ def plot(runs: Iterable[Mapping[str, Any]], path: Path) -> None:
     if not shown:
         return
     games = list(dict.fromkeys(run["game"] for run in shown))
-    columns = min(3, len(games))
+    columns = min(MOST_COLUMNS, len(games))
     lines = -(-len(games) // columns)
     figure, panels = plt.subplots(
-        lines, columns, figsize=(4.2 * columns, 3.1 * lines), squeeze=False
+        lines, columns, figsize=(4.4 * columns, 3.3 * lines + 0.4), sharey=True, squeeze=False
     )
     for panel in panels.flat[len(games) :]:
         panel.axis("off")
     for panel, game in zip(panels.flat, games, strict=False):
-        for run in shown:
-            if run["game"] != game:
-                continue
-            xs, ys, lows, highs = (
-                [point[key] for point in run["curve"]] for key in ("minutes", "elo", "low", "high")
-            )
-            panel.fill_between(xs, lows, highs, alpha=0.2, linewidth=0)
-            panel.plot(xs, ys, marker="o", markersize=3, label=f"seed {run['seed']}")
-        cores = max(run["cores"] for run in shown if run["game"] == game)
-        panel.set_title(game, fontsize=10)
-        panel.set_xlabel(f"minutes on {told_cores(cores)}", fontsize=8)
-        panel.set_ylabel("Elo above random play", fontsize=8)
-        panel.grid(alpha=0.25)
-    figure.tight_layout()
+        _draw_game(panel, [run for run in shown if run["game"] == game])
+    for panel in panels[:, 0]:
+        panel.set_ylabel("points, %", fontsize=9)
+    known = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(known.values(), known.keys(), loc="lower center", ncols=2, fontsize=8)
+    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _draw_game(panel: Any, runs: Sequence[Mapping[str, Any]]) -> None:
+    """The runs of one game: ratings from left to right, beside them what was counted at the end."""
+    end = max(point["minutes"] for run in runs for point in run["curve"])
+    end = max([end, *(run["minutes"] or 0.0 for run in runs)])
+    counted: list[tuple[str, float, tuple[float, float]]] = []
+    for run in runs:
+        xs = [point["minutes"] for point in run["curve"]]
+        lows, likeliest, highs = zip(*map(promised, run["curve"]), strict=True)
+        panel.fill_between(xs, lows, highs, color=RATED, alpha=0.18, linewidth=0)
+        panel.plot(xs, lows, color=RATED, linewidth=0.8, alpha=0.5)
+        panel.plot(xs, likeliest, "o-", markersize=3, color=RATED, label=PROMISED)
+        for one in run["matches"]:
+            counted.append((name_of(one["opponent"]), one["score"], one["score_interval"]))
+        if "openings" in run:
+            share = run["openings"] / 49
+            counted.append(("openings", share, share_interval(run["openings"], 49)))
+    counted.sort(key=lambda one: list(COUNTED).index(one[0]))
+    for number, (name, score, (low, high)) in enumerate(counted):
+        label, marker, colour = COUNTED[name]
+        place = end * (1.08 + 0.08 * number)
+        panel.plot([place, place], [100 * low, 100 * high], color=colour, linewidth=1.5)
+        panel.plot(place, 100 * score, marker, markersize=6, color=colour, label=label)
+        panel.annotate(f"{100 * score:.3g}", (place, 100 * low), xytext=(0, -3), ha="center",
+                       textcoords="offset points", va="top", fontsize=7, color=colour)  # fmt: skip
+    panel.axvline(end * 1.03, color="grey", linewidth=0.8, linestyle=":")
+    panel.axhline(50, color="grey", linewidth=0.6)
+    panel.set_xlim(0, end * (1.08 + 0.08 * max(3, len(counted))))
+    panel.set_ylim(0, 103)
+    panel.set_xticks([tick for tick in panel.get_xticks() if tick <= end])
+    panel.set_title(runs[0]["game"], fontsize=10)
+    panel.set_xlabel(f"minutes on {told_cores(max(run['cores'] for run in runs))}", fontsize=9)
+    panel.tick_params(labelsize=8)
+    panel.grid(alpha=0.25)
 
 
 def main() -> None:
@@ -249,19 +301,23 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("runs"))
     parser.add_argument("--games", type=int, default=40, help="against each opponent")
     parser.add_argument("--simulations", type=int, help="a move; by default what a run plays with")
+    parser.add_argument("--draw", action="store_true", help="only the picture, from what is kept")
     parser.add_argument("--quick", action="store_true", help="a minute of tic_tac_toe, not written")
     args = parser.parse_args()
     if args.quick:
         path = train("tic_tac_toe", 1.0, args.seed, args.into)
         print(json.dumps(measured(path, 10, 16)["matches"], indent=1))
         return
+    last = RESULTS / "learned_games.json"
+    old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
+    if args.draw:
+        plot(old, RESULTS / "learned_games.png")
+        return
     paths = list(args.runs)
     if args.train:
         paths += [train(game, args.train, args.seed, args.into) for game in args.names or GAMES]
     if not paths:
         parser.error("name runs to read, or --train MINUTES")
-    last = RESULTS / "learned_games.json"
-    old = json.loads(last.read_text(encoding="utf-8"))["results"]["runs"] if last.is_file() else []
     rows = {place(run): run for run in old}
     for path in paths:  # written after each, since matches take long
         run = measured(path, args.games, args.simulations)

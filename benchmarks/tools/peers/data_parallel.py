@@ -1,10 +1,11 @@
 """Plain data parallelism as others write it: what two ranks give a GPT under DDP, and PPO.
 
 The GPT is gpt_reference.py in torch's DistributedDataParallel with AdamW and random rows, as
-nanoGPT trains. PPO is the recipe of CleanRL's script for several cards in our own words: a vector
-of Gymnasium's CartPoles in each rank, an actor and a critic of 64x64, one all-reduce of all
-gradients in a row for every minibatch, and advantages normalised by each rank for itself. Its
-settings are per rank, the GPT's batch is of the whole job, as in benchmarks/studies/ranks.py.
+nanoGPT trains, in the shape of `rlhf pretrain --size tiny`. PPO is the recipe of CleanRL's script
+for several cards in our own words: a vector of Gymnasium's CartPoles in each rank, an actor and a
+critic of 64x64, one all-reduce of all gradients in a row for every minibatch, and advantages
+normalised by each rank for itself. Its settings are per rank, the GPT's batch is of the whole job,
+as in benchmarks/studies/ranks.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-VOCAB, HIDDEN, LAYERS, HEADS, LENGTH, ROWS = 1024, 128, 4, 4, 128, 32
+VOCAB, HIDDEN, LAYERS, HEADS, LENGTH, ROWS = 512, 128, 2, 4, 128, 32
 ENVS, STEPS, EPOCHS, MINIBATCHES = 32, 128, 4, 4
 
 
@@ -162,25 +163,26 @@ def start(what: str, ranks: int, seconds: float) -> float:
             launcher = ["-m", "torch.distributed.run", "--standalone"]
             call = [sys.executable, *launcher, "--nproc-per-node", str(ranks), *words]
         cores = sorted(os.sched_getaffinity(0))[:ranks]
-        subprocess.run(
+        done = subprocess.run(
             call,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=True,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
+        if done.returncode:
+            raise SystemExit(f"{what} with {ranks} ranks: {done.stderr[-2000:]}")
         return float(json.loads(note.read_text()))
 
 
-def measure(*, quick: bool = False) -> dict[str, Any]:
-    """Rates with one rank and with two, turn about, and their ratios."""
+def measure(*, quick: bool = False) -> dict[str, dict[str, list[float]]]:
+    """Rates with one rank and with two of the "gpt" and of "ppo", turn about."""
     seconds, repeats = (2.0, 1) if quick else (15.0, 3)
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for what in ("gpt", "ppo"):
         runs = [[start(what, ranks, seconds) for ranks in (1, 2)] for _ in range(repeats)]
-        one, two = (sorted(run[i] for run in runs)[repeats // 2] for i in range(2))
-        ratio = sorted(run[1] / run[0] for run in runs)[repeats // 2]
-        found[what] = {"one rank": one, "two ranks": two, "ratio": ratio}
+        found[what] = {"one rank": [one for one, _ in runs], "two ranks": [two for _, two in runs]}
     return found
 
 
@@ -193,6 +195,7 @@ def main(what: str, seconds: float, note: Path) -> None:
     if os.environ.get("RANK", "0") == "0":
         note.write_text(json.dumps(rate))
     if world() > 1:
+        torch.distributed.barrier()  # who ends first would close what the other still reads
         torch.distributed.destroy_process_group()
 
 

@@ -33,7 +33,7 @@ def main(command: Command) -> int:
     from playout.agents.runs import ranks
     from playout.rlhf.data.datasets import choose_source
     from playout.rlhf.stages.pipeline import Pipeline, check_pipeline
-    from playout.rlhf.stages.run import mark_finished, open_stage, same_again
+    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage, same_again
     from playout.rlhf.stages.sizes import recipe
 
     recipe(command.size)
@@ -45,15 +45,17 @@ def main(command: Command) -> int:
     if not command.quiet and ranks.is_first():
         words = "built-in made-up reviews" if source == "synthetic" else "fetched real text"
         print(f"size {command.size}, working on {words}, in {run.path}", flush=True)
-    Pipeline(
-        run,
-        size=command.size,
-        data=source,
-        machine=command,
-        quiet=command.quiet,
-        base=command.base,
-        skip=command.skip,
-        grpo=command.grpo,
-    )()
+    with discarded_unused(run, command):
+        pipeline = Pipeline(
+            run,
+            size=command.size,
+            data=source,
+            machine=command,
+            quiet=command.quiet,
+            base=command.base,
+            skip=command.skip,
+            grpo=command.grpo,
+        )
+    pipeline()
     mark_finished(run, quiet=command.quiet)
     return 0

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import MicrobatchOptions
+from playout.rlhf.commands.memory_options import MicrobatchOptions, ShardOptions, check_shard
 from playout.rlhf.commands.options import (
     SOURCES,
     Data,
     LengthOptions,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     StageOptions,
@@ -35,14 +36,15 @@ _LABELLED, _RATED = "labelled", "rated"
 _USUAL = {"spam": _LABELLED, "ratings": _RATED}
 """What is told apart where nothing is named."""
 _BASES = ("pretrain",)
-_TAKEN = ("base", "size", "steps", "batch", "learning_rate", "max_length", "truncate")
+_TAKEN = ("base", "size", "steps", "batch", "learning_rate", "weight_decay", "optimizer",
+          "max_length", "truncate")  # fmt: skip
 """What learning from reports takes over from its run."""
 _OLD_LENGTH = 128  # tokens that earlier versions read of a text, whatever it had
 
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(LengthOptions, MicrobatchOptions, StageOptions):
+class Command(LengthOptions, MicrobatchOptions, ShardOptions, OptimizerOptions, StageOptions):
     """Fill a table of supervised baselines; it is left in RUN/table.json.
 
     With --from RUN --reports FILE a classifier learns from what users reported, and is compared
@@ -128,6 +130,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     from playout.rlhf.supervised.classify import make_task
 
+    check_shard(command)
     if command.from_run or command.reports:
         return _learn_reports(command, rows)
     if not command.base:
@@ -214,13 +217,16 @@ def _base(command: Command) -> tuple[TransformerConfig, Tokenizer]:
 def _fitted(
     command: Command, task: TextTask, tokenizer: Tokenizer, shape: TransformerConfig, *, own: bool
 ) -> tuple[TextTask, int]:
-    """A task with the texts that are read, and how many tokens of each."""
+    """A task with the texts that are read, enough for all ranks; and how many tokens of each."""
+    from playout.agents.runs import ranks
     from playout.rlhf.data.encoding import row_length
     from playout.rlhf.supervised.classify import ClassifyConfig, fit_task, longest_text
 
     longest, context = longest_text(task, tokenizer), shape.max_position_embeddings
     length = row_length(command.max_length, ClassifyConfig().length, context, longest, own=own)
-    return fit_task(task, tokenizer, length, command.truncate), length
+    fitted = fit_task(task, tokenizer, length, command.truncate)
+    ranks.share(min(command.batch, len(fitted.train[0])), "texts a step")
+    return fitted, length
 
 
 def _measure_models(
@@ -243,6 +249,7 @@ def _train(
     from playout.agents.runs import ranks
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.commands.memory_options import first_device, spread
     from playout.rlhf.model.folder import load_model
     from playout.rlhf.model.transformer import Transformer
     from playout.rlhf.stages.run import train_stage
@@ -257,14 +264,20 @@ def _train(
         length=length,
         truncate=command.truncate,
         learn=LearnConfig(
-            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+            learning_rate=command.learning_rate,
+            weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
+            dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
     device = resolve_device(command.device)
-    model, tokenizer = load_model(command.base, _BASES, device=device, writes=False)
+    home = first_device(command, device)
+    model, tokenizer = load_model(command.base, _BASES, device=home, writes=False)
     if kind == "scratch":
-        model = Transformer(model.config, seed=command.seed).to(device)
+        model = Transformer(model.config, seed=command.seed).to(home)
     model.recompute = command.checkpoint_activations
+    spread(model, command, device)
     set_threads(run, model.config.hidden_size, command.threads)
     trainer = ClassifyTrainer(model, tokenizer, task, config, seed=command.seed)
     folder = run.subrun(f"{name}-{kind}")

@@ -17,6 +17,7 @@ from playout.rlhf.commands.memory_options import (
 from playout.rlhf.commands.online_options import named_reward
 from playout.rlhf.commands.options import (
     Data,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     PolicyOptions,
@@ -38,7 +39,14 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(EnvironmentOptions, TextOptions, MicrobatchOptions, ShardOptions, PolicyOptions):
+class Command(
+    EnvironmentOptions,
+    TextOptions,
+    MicrobatchOptions,
+    OptimizerOptions,
+    ShardOptions,
+    PolicyOptions,
+):
     """Learn from pairs; the policy is left in RUN/model.
 
     With --preferences no reward is needed: some pairs are held out and measured. Without, the
@@ -165,7 +173,11 @@ def _config(command: Command) -> DPOConfig:
         max_length=command.max_length,
         truncate=command.truncate,
         learn=LearnConfig(
-            learning_rate=command.learning_rate, dtype=command.dtype, microbatch=command.microbatch
+            learning_rate=command.learning_rate,
+            weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
+            dtype=command.dtype,
+            microbatch=command.microbatch,
         ),
     )
 
@@ -251,34 +263,37 @@ def _measured_by_reward(
     from playout.rlhf.supervised.dpo import DPOTrainer
 
     config = _config(command)
+    wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
+    known = wanted if pairs is None else len(pairs)
+    ranks.share(min(config.batch, known), DPOTrainer.records)
     asked = _asked(command, pairs)
     stage = open_policy_stage(command, "dpo", reward_fn, rows, environment, asked)
     path = stage.run.path / "pairs.jsonl"
 
     def make_pairs() -> None:
         if pairs is None and not path.exists():
-            wanted = command.num_pairs or 24 * recipe(command.size).num_prompts
             write_preferences(path, _ranked(command, stage, wanted))
 
-    with discarded_unused(stage.run, command):
-        ranks.by_first(make_pairs)
     talk = conversation_format(stage.tokenizer, plain=command.plain)
     if pairs is not None and talk.speaks_in_turns:
         pairs = as_turns(pairs)
     else:
         say_all(notes)
+    with discarded_unused(stage.run, command):
+        ranks.by_first(make_pairs)
     stage.baseline()
-    trainer = DPOTrainer(
-        stage.model,
-        stage.tokenizer,
-        read_preferences(path) if pairs is None else pairs,
-        config,
-        seed=command.seed,
-        evaluator=stage.evaluator,
-        folder=stage.run.path,
-        weights=stage.weights,
-        talk=talk,
-    )
+    with discarded_unused(stage.run, command):
+        trainer = DPOTrainer(
+            stage.model,
+            stage.tokenizer,
+            read_preferences(path) if pairs is None else pairs,
+            config,
+            seed=command.seed,
+            evaluator=stage.evaluator,
+            folder=stage.run.path,
+            weights=stage.weights,
+            talk=talk,
+        )
     return train_policy(trainer, stage, updates=config.steps, quiet=command.quiet)
 
 

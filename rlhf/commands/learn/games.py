@@ -41,7 +41,7 @@ def main(command: Command) -> int:
     from playout.errors import ConfigError
     from playout.rlhf.environments.load import GOAL_TOLD
     from playout.rlhf.games.recipe import SIZES, GamesRecipe, check_recipe, shown_options
-    from playout.rlhf.stages.run import mark_finished, open_stage, same_again
+    from playout.rlhf.stages.run import discarded_unused, mark_finished, open_stage, same_again
 
     if command.size not in SIZES:
         raise ConfigError(f"there is no size {command.size!r}; choose from {', '.join(SIZES)}")
@@ -60,16 +60,18 @@ def main(command: Command) -> int:
     run = open_stage(command, "games", lambda: derived)
     if not command.quiet and ranks.is_first():
         print(f"size {command.size}, learning {game}, in {run.path}", flush=True)
-    GamesRecipe(
-        run,
-        game,
-        size=command.size,
-        base=command.base,
-        opponent=command.opponent,
-        machine=command,
-        quiet=command.quiet,
-        skip=command.skip,
-        minutes=command.minutes,
-    )()
+    with discarded_unused(run, command):
+        recipe = GamesRecipe(
+            run,
+            game,
+            size=command.size,
+            base=command.base,
+            opponent=command.opponent,
+            machine=command,
+            quiet=command.quiet,
+            skip=command.skip,
+            minutes=command.minutes,
+        )
+    recipe()
     mark_finished(run, quiet=command.quiet)
     return 0

@@ -120,6 +120,8 @@ class Command(
     """Tokens a row; 0 leaves it to the size."""
     learning_rate: float = 2e-3
     """At its highest."""
+    weight_decay: float = 0.1
+    """As in other stages: of the weights, a step and a unit of learning rate."""
     compile: bool = False
     """Compile the model first."""
 
@@ -319,7 +321,7 @@ def _size(command: Command, context: int) -> PretrainConfig:
         compile=command.compile,
         learn=LearnConfig(
             learning_rate=command.learning_rate,
-            weight_decay=0.1,
+            weight_decay=command.weight_decay,
             optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.runs.options import run_options_last
-from playout.rlhf.commands.memory_options import MicrobatchOptions, adapt
+from playout.rlhf.commands.memory_options import (
+    MicrobatchOptions,
+    ShardOptions,
+    adapt,
+    check_shard,
+    first_device,
+    spread,
+)
 from playout.rlhf.commands.options import (
     AdaptedOptions,
     Data,
+    OptimizerOptions,
     OptionalFile,
     OptionalRun,
     RequiredRun,
@@ -34,7 +42,9 @@ if TYPE_CHECKING:
 
 @run_options_last
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(AdaptedOptions, TextOptions, MicrobatchOptions, StageOptions):
+class Command(
+    AdaptedOptions, TextOptions, MicrobatchOptions, ShardOptions, OptimizerOptions, StageOptions
+):
     """Learn what people prefer; RUN/model is the model, RUN/table.json says what it is worth.
 
     It learns from votes between answers (--preferences, as `playout rlhf judge --human` writes
@@ -59,7 +69,7 @@ class Command(AdaptedOptions, TextOptions, MicrobatchOptions, StageOptions):
     learning_rate: float = 5e-4
     """At its highest."""
     weight_decay: float = 0.01
-    """Of the weights, a step and a unit of learning rate."""
+    """As in other stages: of the weights, a step and a unit of learning rate."""
     train_layers: int = 0
     """Train only so many layers at the top; 0 trains all."""
 
@@ -93,6 +103,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     from playout.rlhf.data.corpora import RATED
     from playout.rlhf.data.datasets import Datasets, choose_source
     from playout.rlhf.model.folder import load_model
+    from playout.rlhf.model.sharding import whole_model
     from playout.rlhf.stages.run import (
         begin_stage,
         check_usual_data,
@@ -110,6 +121,8 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         raise ConfigError("name the model to start from: --base RUN")
     if command.preferences and command.rated:
         raise ConfigError("give --preferences or --rated, not both")
+    check_shard(command, weights=command.weights in ("int8", "nf4"))
+    device = resolve_device(command.device)
     named = command.preferences or " ".join(command.rated)
     file = data_file(command.data, named, "--preferences or --rated")
     source = "" if command.rated else stage_source(command, file, rows)
@@ -121,7 +134,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     model, tokenizer = load_model(
         command.base,
         ["pretrain", "sft"],
-        device=resolve_device(command.device),
+        device=first_device(command, device),
         writes=False,
     )
     if command.lora_rank and command.train_layers:
@@ -160,6 +173,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         learn=LearnConfig(
             learning_rate=command.learning_rate,
             weight_decay=command.weight_decay,
+            optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,
         ),
@@ -167,11 +181,16 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     datasets = Datasets(run.config["material"])
     comparisons, prompts = own or _rated(datasets, RATED if datasets.source == "real" else ("",))
     with discarded_unused(run, command):
+        spread(model, command, device)
         trainer = RewardTrainer(model, tokenizer, comparisons, config, seed=command.seed)
     say_all(notes)
     train_stage(trainer, run, updates=config.steps, evaluations=6, quiet=command.quiet)
 
+    whole, head = whole_model(model), whole_model(trainer.reward.head)
+
     def conclude() -> dict[str, Any]:
+        assert whole is not None and head is not None
+        trainer.reward.model, trainer.reward.head = whole, head
         samples = _policy_samples(command, prompts) if command.policy else trainer.test.texts
         trainer.reward.normalise(samples)
         found = trainer.measure()

@@ -170,6 +170,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         max_new_tokens=numbers.response_length,
         learn=LearnConfig(
             learning_rate=command.learning_rate or usual_rate(model),
+            weight_decay=command.weight_decay,
             optimizer=command.optimizer,
             dtype=command.dtype,
             microbatch=command.microbatch,

@@ -26,6 +26,7 @@ __all__ = [
     "add_adapters",
     "dropout_at",
     "has_adapters",
+    "layer_matrices",
     "linear_layers",
     "merge_adapters",
     "parse_targets",
@@ -257,6 +258,14 @@ def _adapted(model: nn.Module) -> list[AdaptedProjection]:
 def has_adapters(model: nn.Module) -> bool:
     """Whether any projection of the model is adapted."""
     return bool(_adapted(model))
+
+
+def layer_matrices(model: nn.Module) -> list[str]:
+    """Names of the matrices in a Transformer's layers; none where adapters learn in their place."""
+    if has_adapters(model):
+        return []
+    named = model.named_parameters()
+    return [name for name, one in named if name.startswith("layers.") and one.dim() == 2]
 
 
 @contextmanager

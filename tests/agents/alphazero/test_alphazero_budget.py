@@ -23,6 +23,7 @@ from playout.agents.alphazero.budget.minutes import (
 from playout.agents.alphazero.budget.presets import configure
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.loop import train
 from playout.envs.core.registry import game as find_game
 
 
@@ -112,6 +113,41 @@ def test_time_is_left_for_a_rating_at_the_end_that_has_not_been_seen_yet(tmp_pat
         elapsed += 0.6
         correct(trainer, metrics(0.6, elapsed))
     assert elapsed + 6.0 == pytest.approx(60 * CORRECTED_SHARE, abs=1.3)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 0.55, 0.8])
+def test_ratings_keep_their_number_whatever_the_speed_of_updates(tmp_path, monkeypatch, seconds):
+    # An update was planned to take 0.55 s, six ratings of 1 s a tenth of the minute.
+    clock = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    class Timed(AlphaZeroTrainer):
+        def update(self):
+            clock[0] += seconds
+            self.updates += 1
+            return {"time/selfplay_s": seconds, "time/train_s": 0.0}
+
+        def evaluate(self):
+            clock[0] += 1.0
+            self.evaluation.count += 1
+            self.evaluation_seconds.append(1.0)
+            return {"eval/at": float(self.updates)}
+
+    run, trainer = planned_run(tmp_path / "r", 96), Timed(trainer_of(96).config)
+    correct = PlanCorrector(run, 1.0, trainer, evaluations=6, rating_seconds=1.0)
+    train(trainer, run, evaluations=6, save_every=1 << 20, console=False, callbacks=[correct])
+    assert len(trainer.evaluation_seconds) == 6
+    assert clock[0] - 100 == pytest.approx(60 * CORRECTED_SHARE, abs=2 * seconds)
+
+
+def test_a_changed_plan_counts_from_the_next_update_on():
+    # The update after which it was changed was rated by the plan of before, also when made again.
+    trainer = trainer_of(100)
+    trainer.plan.append((40, 150))
+    for done, total in ((0, 100), (40, 100), (41, 150)):
+        trainer.updates = done
+        assert trainer.progress == (done, total)
 
 
 def test_a_plan_changes_by_a_factor_at_most(tmp_path):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from playout.agents.alphazero.config import LearnerConfig
 from playout.agents.alphazero.learner import Learner, losses, slices
+from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.boards.resnet import build
+from playout.agents.networks.boards.trunk import trunk_parameters
 from playout.errors import CheckpointError, DivergedError
 from random_replay import GAME, replay_of
 
@@ -64,6 +66,55 @@ def test_the_state_of_another_optimizer_is_refused():
     )
     with pytest.raises(CheckpointError, match="other optimisers"):
         adamw.load_state_dict(muon.state_dict())
+
+
+@pytest.mark.parametrize("network", ["resnet", "transformer"])
+@pytest.mark.parametrize("rate", [0.0, 0.25])
+def test_weights_of_a_trunk_take_their_share_of_the_rate_and_heads_all(network, rate):
+    batch, found = training_batch(), []
+    for share in (1.0, rate):
+        net = new_network(GAME, "16x1", network=network, seed=3)
+        config = LearnerConfig(
+            batch_size=64, num_shards=3, optimizer="sgd", learning_rate=0.1, dtype="float32",
+            max_grad_norm=1e9, trunk_rate=share,
+        )  # fmt: skip
+        begun = trunk_parameters(net, fresh=["turn"])
+        before = {name: x.clone() for name, x in net.state_dict().items()}
+        learner = Learner(net, config, device="cpu", begun=begun)
+        learner.step(batch, done=0.1)
+        again = Learner(
+            new_network(GAME, "16x1", network=network), config, device="cpu", begun=begun
+        )
+        again.load_state_dict(learner.state_dict())
+        for one in (learner, again):
+            one.step(batch, done=0.2)
+        for a, b in zip(learner.net.parameters(), again.net.parameters(), strict=True):
+            assert torch.equal(a, b)
+        averaged = learner.average.state_dict()
+        found.append({name: x - before[name] for name, x in net.state_dict().items()})
+    learned = {name for name, _ in net.named_parameters()}
+    assert {"turn", "value.weight"} <= learned - set(begun) and 0 < len(begun) < len(learned)
+    for name, step in found[1].items():
+        still = rate == 0 and (name in begun or name.startswith(("stem_norm", "blocks")))
+        assert not still or not step.any(), name
+        assert not still or torch.equal(averaged[name], before[name]), name
+        assert still or name in begun or step.abs().max() > 0 or not found[0][name].any(), name
+
+
+def test_a_first_step_of_the_trunk_is_a_share_of_the_whole_one():
+    batch, found = training_batch(), []
+    for share in (1.0, 0.25):
+        net = new_network(GAME, "16x1", seed=3)
+        config = LearnerConfig(
+            batch_size=64, optimizer="sgd", learning_rate=0.1, dtype="float32", trunk_rate=share,
+        )  # fmt: skip
+        begun = trunk_parameters(net)
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        Learner(net, config, device="cpu", begun=begun).step(batch, done=0.1)
+        found.append({name: p.detach() - before[name] for name, p in net.named_parameters()})
+    for name, step in found[0].items():
+        wanted = step * 0.25 if name in begun else step
+        torch.testing.assert_close(found[1][name], wanted, rtol=1e-3, atol=1e-7)
 
 
 def test_the_rate_warms_up_and_falls():

@@ -69,6 +69,16 @@ def test_a_search_of_drawn_states_adds_up_what_each_concludes(leduc):
     assert found.action[0] == 2  # a pair of kings cannot lose: raise
 
 
+def test_a_search_of_drawn_states_may_be_held_to_some_moves(leduc):
+    states = StateBatch.from_states([leduc.from_moves("Ks Jh r c Kh"), leduc.from_moves("Js Kh c")])
+    config = SearchConfig(algorithm="uct", num_simulations=20 * DRAWS)
+    allowed = states.legal_mask() > 0
+    allowed[0, 2] = False  # raising, which would be best
+    found = search_drawn(states, config, None, seed=2, allowed=allowed)
+    assert found.action[0] != 2 and not found.visits[~allowed].any()
+    assert found.visits.sum(axis=1).tolist() == pytest.approx([20 * DRAWS] * 2, abs=2 * DRAWS)
+
+
 def test_a_match_deals_each_pair_of_games_the_same_cards(leduc):
     match = playout.match([RandomPlayer(seed=1), CfrPlayer(leduc)], game=leduc, games=40)
     games = match.matches[0].games

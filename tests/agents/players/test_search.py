@@ -81,3 +81,14 @@ def test_a_bare_policy_samples_where_it_has_a_temperature(game):
     assert counts[6] == 0 and (np.abs(counts[:6] - 700 / 6) < 50).all()
     player.reset(0)
     assert (np.bincount(player.act(states), minlength=7) == counts).all()
+
+
+def test_a_search_of_some_moves_begins_a_tree_of_its_own(game):
+    player = uct_player(game, 100, seed=0)
+    states = game.batch(1)
+    states.apply(player.act(states))
+    states.apply(np.zeros(1, np.int32))  # a position that the tree has foreseen
+    allowed = np.arange(7) < 2
+    found = player.search(states, allowed=allowed)
+    assert found.visits.sum() == 100 and not found.visits[0, 2:].any()
+    assert player.search(states).visits[0, 2:].all()

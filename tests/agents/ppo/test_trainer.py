@@ -5,7 +5,7 @@ import pytest
 import torch
 from playout.agents.ppo.evaluation import evaluate_policy
 from playout.errors import CheckpointError, EnvironmentFault
-from ppo_worlds import Bandit, Counter, Recall
+from ppo_worlds import Bandit, Column, Counter, Recall
 from small_ppo import flat, make
 
 CASES = {
@@ -19,6 +19,18 @@ CASES = {
         "sequence_length": 8,
     },
     "continuous": {"source": "Pendulum-v1"},
+    "compiled by sgd": {"ppo": {"optimizer": "sgd", "learning_rate": 0.1}},
+    "recurrent by momentum": {
+        "source": Recall,
+        "network": {"recurrent": "lstm", "recurrent_size": 8},
+        "ppo": {"optimizer": "momentum"},
+    },
+    "pictures by muon": {
+        "source": Column,
+        "network": {"network": "stack(depth=2,width=8)"},
+        "ppo": {"optimizer": "muon", "trunk_rate": 0.5},
+    },
+    "continuous by adamw": {"source": "Pendulum-v1", "ppo": {"optimizer": "adamw"}},
 }
 
 
@@ -129,6 +141,15 @@ def test_a_checkpoint_of_another_network_is_refused():
     state = make().state_dict()
     with pytest.raises(CheckpointError, match="another network"):
         make(network={"hidden": (8,)}).load_state_dict(state)
+
+
+def test_the_state_of_another_optimiser_is_refused_by_ppo():
+    state = make().state_dict()
+    with pytest.raises(CheckpointError, match="other optimisers"):
+        make(ppo={"optimizer": "momentum"}).load_state_dict(state)
+    state = make(ppo={"optimizer": "momentum"}).state_dict()
+    with pytest.raises(CheckpointError, match="another optimiser than adam"):
+        make().load_state_dict(state)
 
 
 def test_returns_of_the_last_hundred_episodes_survive_a_resume():

@@ -7,11 +7,12 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.config import NetworkConfig
 from playout.agents.networks.policy import Minibatch
 from playout.agents.optim.adam import Adam
+from playout.agents.optim.names import OPTIMIZERS
 from playout.agents.ppo.config import PPOConfig
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.loss import Scale, measure
 from playout.agents.ppo.rollout import Rollout
-from playout.agents.ppo.update import ppo_update
+from playout.agents.ppo.update import policy_optimizer, ppo_update
 from playout.errors import ConfigError, DivergedError
 
 
@@ -146,3 +147,66 @@ def test_a_rollout_without_advantages_is_refused():
     ro.advantages = None
     with pytest.raises((ConfigError, AssertionError), match="compute_gae"):
         ppo_update(*learner(), ro, PPOConfig(), generator=generator())
+
+
+def seeing(**network):
+    """A policy of small pictures, and pictures for it."""
+    space = spaces.Box(0, 255, (12, 12, 1), "uint8")
+    config = NetworkConfig(network="grid", hidden=(8,), **network)
+    policy = build_policy(space, spaces.Discrete(2), config, seed=1)
+    ro = rollout()
+    pictures = torch.randint(0, 256, (*ro.valid.shape, 12, 12, 1), dtype=torch.uint8)
+    ro.obs = pictures
+    return policy, ro
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_of_a_policy_the_encoders_alone_take_the_rate_of_the_trunk(rate, separate):
+    steps = []
+    for share in (1.0, rate):
+        torch.manual_seed(0)
+        policy, ro = seeing(shared_trunk=not separate)
+        before = {name: p.detach().clone() for name, p in policy.named_parameters()}
+        config = PPOConfig(
+            optimizer="sgd", learning_rate=0.1, trunk_rate=share, num_epochs=1,
+            minibatch_size=1000, max_grad_norm=0,
+        )  # fmt: skip
+        optimizer = policy_optimizer(policy, config)
+        ppo_update(policy, optimizer, ro, config, generator=generator())
+        steps.append({name: p.detach() - before[name] for name, p in policy.named_parameters()})
+    encoders = {name for name in steps[0] if ".encoder." in name}
+    assert len(encoders) == (12 if separate else 6)
+    for name, step in steps[0].items():
+        wanted = step * rate if name in encoders else step
+        torch.testing.assert_close(steps[1][name], wanted, rtol=1e-3, atol=1e-7)
+        assert rate > 0 or name not in encoders or not steps[1][name].any()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_makes_the_loss_of_ppo_smaller(name):
+    rates = {"sgd": 0.3, "momentum": 0.05, "muon": 0.02}
+    config = PPOConfig(
+        optimizer=name, learning_rate=rates.get(name, 0.01), num_epochs=8, minibatch_size=16
+    )
+    two_layers = NetworkConfig(hidden=(8, 8))
+    policy = build_policy(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), two_layers, seed=0)
+    optimizer = policy_optimizer(policy, config)
+    ro = rollout()
+    losses = [
+        ppo_update(policy, optimizer, ro, config, generator=generator())["train/value_loss"]
+        for _ in range(3)
+    ]
+    assert losses[-1] < losses[0]
+
+
+def test_optimisers_that_find_nothing_to_move_are_refused():
+    policy, _ = learner()
+    for options, said in (
+        ({"optimizer": "muon"}, "muon moves convolutions and matrices"),
+        ({"trunk_rate": 0.1}, "trunk_rate is an encoder's"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            policy_optimizer(policy, PPOConfig(**options))
+    with pytest.raises(ConfigError, match=r"optimizer must be one of sgd, .*, not 'lion'"):
+        PPOConfig(optimizer="lion")

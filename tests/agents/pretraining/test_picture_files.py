@@ -9,10 +9,15 @@ import pytest
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from PIL import Image
-from playout.agents.pretraining.data.dataset import check_labels, labelled_rows, split_rows
+from playout.agents.pretraining.data.dataset import (
+    Augmentation,
+    check_labels,
+    labelled_rows,
+    split_rows,
+)
 from playout.agents.pretraining.data.folders import read_folder
 from playout.agents.pretraining.data.idx import read_idx, read_idx_folder
-from playout.agents.pretraining.data.pictures import Augmentation, Pictures, augment
+from playout.agents.pretraining.data.pictures import Pictures, augment
 from playout.agents.pretraining.data.sources import load
 from playout.errors import ConfigError, DataError
 

@@ -10,8 +10,8 @@ import torch
 from gymnasium import Env, spaces
 from playout.agents.optim.momentum import Momentum
 from playout.agents.pretraining.config import OBJECTIVES
-from playout.agents.pretraining.data.dataset import Split
-from playout.agents.pretraining.data.pictures import Augmentation, Pictures
+from playout.agents.pretraining.data.dataset import Augmentation, Split
+from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import positions_of_game, positions_of_records
 from playout.agents.pretraining.probes import (
     features,

@@ -88,7 +88,7 @@ def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
         (["--size", "small"], "--size does nothing with pictures"),
         (["--image-size", "16"], "--image-size does nothing but with a folder of pictures"),
         (["--mixup", "0.2", "tic_tac_toe"], "--mixup does nothing with positions"),
-        (["--augment.shift", "0", "tic_tac_toe"], "--augment does nothing with positions"),
+        (["--augment.shift", "0", "tic_tac_toe"], "--augment.shift does nothing with positions"),
         (["--teacher", "t", "--labels", "0.1", "tic_tac_toe"], "--labels does nothing beside"),
     ],
 )

@@ -1,5 +1,6 @@
 """The training loop: what it computes never depends on saves, stops or resumes."""
 
+import contextlib
 import json
 import math
 import signal
@@ -54,6 +55,45 @@ def test_an_update_just_before_the_last_is_not_rated(memory_path):
     train(ToyTrainer(11), run, eval_every=5, console=False)
     rated = [row["update"] for row in read_rows(run.path) if "eval/score" in row]
     assert rated == [5, 11]
+
+
+class Growing(ToyTrainer):
+    """The plan grows on the way, from the update after the 8th and after the 21st."""
+
+    @property
+    def progress(self):
+        total = self.total + 10 * (self.n > 8) + 15 * (self.n > 21)
+        return self.n, total
+
+    finished = property(lambda self: self.n >= self.progress[1])
+
+
+def rated(run):
+    return [row["update"] for row in read_rows(run.path) if "eval/score" in row]
+
+
+def test_a_number_of_evaluations_stays_where_the_plan_grows(memory_path):
+    fixed, grown = make_run(memory_path / "fixed"), make_run(memory_path / "grown")
+    train(ToyTrainer(20), fixed, evaluations=5, console=False)
+    assert rated(fixed) == [4, 8, 12, 16, 20]
+    train(Growing(20), grown, evaluations=5, console=False)
+    assert rated(grown) == [4, 8, 16, 31, 45]
+
+
+def test_evaluations_that_are_spread_repeat_when_a_run_is_resumed(memory_path):
+    whole, pieces = make_run(memory_path / "whole"), make_run(memory_path / "pieces")
+    train(Growing(20), whole, evaluations=5, console=False)
+
+    def stop(trainer, metrics):
+        if trainer.n in (6, 9, 22):
+            raise KeyboardInterrupt
+
+    for _ in range(4):
+        with contextlib.suppress(KeyboardInterrupt):
+            train(Growing(20), pieces, evaluations=5, save_every=2, console=False, callbacks=[stop])
+            break
+    train(Growing(20), pieces, evaluations=5, save_every=2, console=False)
+    assert outcome(pieces)[0] == outcome(whole)[0]
 
 
 def test_when_it_saves_changes_nothing(memory_path):
@@ -186,9 +226,18 @@ def test_clock_jumps_disturb_neither_progress_nor_times(memory_path, monkeypatch
     assert "-" not in capsys.readouterr().out.replace("loss -", "")
 
 
-@pytest.mark.parametrize("bad", [{"save_every": 0}, {"save_every": -1.0}, {"eval_every": -1}])
-def test_impossible_intervals_are_refused(memory_path, bad):
-    with pytest.raises(ValueError, match="must be positive"):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"save_every": 0}, "must be positive"),
+        ({"save_every": -1.0}, "must be positive"),
+        ({"eval_every": -1}, "must be positive"),
+        ({"evaluations": -1}, "must be positive"),
+        ({"eval_every": 2, "evaluations": 3}, "not both"),
+    ],
+)
+def test_impossible_intervals_are_refused(memory_path, bad, message):
+    with pytest.raises(ValueError, match=message):
         train(ToyTrainer(2), make_run(memory_path / "r"), console=False, **bad)
 
 

@@ -82,7 +82,7 @@ static void *play(void *argument) {
         playout_rng rng = playout_rng_stream(work->seed, (uint64_t)tree);
         game->init(game, state);
         for (int32_t ply = 0; ply < tree % 4; ply++) game->apply(game, state, playout_draw(game, state, &rng));
-        need(mcts_begin_tree(&search, tree, state, NUM_SIMULATIONS, 1) == 0, "no memory for a tree");
+        need(mcts_begin_tree(&search, tree, state, NUM_SIMULATIONS, 1, NULL) == 0, "no memory for a tree");
     }
     for (int32_t move = 0; move < NUM_MOVES; move++) {
         if (work->config.algorithm == MCTS_UCT) {

@@ -84,6 +84,12 @@ KINDS = {
     "python": (Sums, {}, {"norm_adv_by": "batch", "ent_coef": 0.01}, {"num_envs": 5}),
     "gaussian": ("Pendulum-v1", {}, {}, {"noise_correlation": 0.5}),
     "pixels": (Picture, {"network": "grid"}, {}, {}),
+    "rates": (
+        Picture,
+        {"network": "grid"},
+        {"optimizer": "momentum", "learning_rate": 0.02, "trunk_rate": 0.3, "target_kl": 0.01},
+        {},
+    ),
     "memory": (Sums, {"recurrent": "lstm", "recurrent_size": 8}, {}, {"sequence_length": 8}),
     "normalised": (Sums, {}, {}, {"normalize_obs": True, "normalize_rewards": True}),
 }

@@ -34,17 +34,17 @@ def test_a_rank_without_steps_in_a_minibatch_takes_the_others_step():
 def test_ranks_go_on_from_their_states_byte_for_byte_and_save_together_at_a_fault(tmp_path):
     body = f"""
         import ppo_jobs
-        found = [ppo_jobs.resumed("memory"), ppo_jobs.resumed("self-play")]
+        found = [ppo_jobs.resumed(kind) for kind in ("memory", "self-play", "rates")]
         return [*found, ppo_jobs.fault({str(tmp_path)!r}), ppo_jobs.two_faults()]
     """
     first, second = launch(2, body)
-    for whole, again in (*first[:2], *second[:2]):
+    for whole, again in (*first[:3], *second[:3]):
         assert whole == again
-    assert first[0] == second[0] and first[1] == second[1]
+    assert first[:3] == second[:3]
     # Nothing was due to be saved before.
-    (told, *left), (said, *right) = first[2], second[2]
+    (told, *left), (said, *right) = first[3], second[3]
     said, end = said.split("; the last good")
     assert "the motor is on fire" in said and told == f"{said} (on rank 1); the last good{end}"
     assert end.startswith(" checkpoint is 1 in") and left == right
     assert left[0] == 1 and left[1] > 1
-    assert first[3] == ["DivergedError", "fire"] and second[3] == ["DivergedError", "NaN"]
+    assert first[4] == ["DivergedError", "fire"] and second[4] == ["DivergedError", "NaN"]

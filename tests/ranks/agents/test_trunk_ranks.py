@@ -40,7 +40,7 @@ class Shards(PretrainTrainer):
             for x, value in zip(self.trunk.buffers(), before, strict=True):
                 x.copy_(value)
             images = own.images[part]
-            batch = type(own)(images, own.labels[part])
+            batch = type(own)(images, own.labels[part], own.policy[part])
             loss = self.objective.losses(batch, torch.Generator())["loss"]
             (loss * (len(images) / len(own.images))).backward()
             after.append([x.clone() for x in self.trunk.buffers()])

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 from launch import packed
+from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split
-from playout.agents.pretraining.data.pictures import Augmentation, Pictures
+from playout.agents.pretraining.data.dataset import Augmentation, Split
+from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
@@ -36,12 +37,14 @@ def pictures(count, seed):
 
 
 def positions(count, seed):
-    """Random positions of tic-tac-toe with outcomes that only the seed knows."""
+    """Random positions of tic-tac-toe with outcomes and moves that only the seed knows."""
     own = game("tic_tac_toe")
     rng = np.random.default_rng(seed)
     states = own.batch(count)
     states.random_plies(rng.integers(0, 4, count).astype(np.int32), seed)
-    return Positions(name="made", game=own, states=states.data, labels=rng.integers(0, 3, count))
+    moves = Policies.from_dense(np.eye(9, dtype=np.float32)[rng.integers(0, 9, count)])
+    labels = rng.integers(0, 3, count)
+    return Positions(name="made", game=own, states=states.data, labels=labels, moves=moves)
 
 
 def trainer(kind):

@@ -8,37 +8,22 @@ import subprocess
 import sys
 import time
 
-import pytest
-from launch import TOY, environment, errors, finish, launch, playout, start, wait_for
+from launch import TOY, environment, errors, finish, job, launch, playout, start, wait_for
 from playout.agents.runs.directory import RunDir
-from playout.benchmarks.studies.kills import ranks_of
+from playout.benchmarks.studies.kills import outcome, ranks_of
 
 
-def weights(path):
-    sys.path.insert(0, str(TOY.parent))
-    from toy_ranks import outcome
-
-    return [row["train/weight"] for row in outcome(path)[1]]
-
-
-def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_end(memory_path):
+def test_a_job_whose_ranks_are_killed_goes_on_from_its_checkpoint_to_the_same_bytes(memory_path):
     run = memory_path / "run"
-    job = start(2, TOY, run, 30, restarts=2, TOY_WAITS="5,15")
+    killed = start(2, TOY, run, 30, restarts=2, TOY_WAITS="5,15")
     for rank, updates in [(0, 5), (1, 15)]:
         wait_for(run, updates)
-        os.kill(ranks_of(job.pid)[rank], signal.SIGKILL)
-    code, _, err = finish(job)
+        os.kill(ranks_of(killed.pid)[rank], signal.SIGKILL)
+    code, _, err = finish(killed)
     assert code == 0, err
-    undisturbed = launch(
-        1,
-        f"""
-import sys; sys.path.insert(0, {str(TOY.parent)!r})
-import toy_ranks
-toy_ranks.main({str(memory_path / "alone")!r}, 30)
-""",
-    )
-    assert undisturbed == [None]
-    assert weights(run) == pytest.approx(weights(memory_path / "alone"), rel=1e-12)
+    code, _, err = job(2, TOY, memory_path / "undisturbed", 30)
+    assert code == 0, err
+    assert outcome(run) == outcome(memory_path / "undisturbed")
 
 
 def test_a_job_whose_processes_are_all_asked_to_end_saves_first(memory_path):
@@ -52,7 +37,7 @@ def test_a_job_whose_processes_are_all_asked_to_end_saves_first(memory_path):
     saved = re.search(r"saved after update (\d+); continue with", out)
     assert saved, out + err
     assert "continue with: torchrun --nproc-per-node 2 -m -- playout toy --resume " in out
-    assert RunDir.open(run).find().step == int(saved[1]) == len(weights(run))
+    assert RunDir.open(run).find().step == int(saved[1]) == len(outcome(run)[1])
     assert err.count("stopping: finishing this update") == 1
 
 

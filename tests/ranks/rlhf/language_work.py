@@ -2,12 +2,14 @@
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from launch import packed
 from playout.agents.runs import ranks
 from playout.rlhf.data.batches import batch_of
+from playout.rlhf.data.comparisons import VotedPairs
 from playout.rlhf.environments.load import own_environment
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
@@ -16,11 +18,14 @@ from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import GRPOConfig, RLHFConfig
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
+from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
+from playout.rlhf.supervised.trainer import LearnConfig
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlhf" / "supervised"))
-from small_stages import STAGES, TEXTS, make, model_of
+from small_stages import PAIRS, STAGES, TEXTS, make, model_of
 
-CUT = ("masked", "dpo", "adapters")
+CUT = ("masked", "dpo", "classify", "voted", "adapters")
+SUPERVISED = [*STAGES, "few"]
 STEPS = 2
 
 
@@ -32,11 +37,20 @@ def digest(parameters):
     return hashlib.sha256(flat(parameters).numpy().tobytes()).hexdigest()
 
 
+def few_texts(tokenizer):
+    """Two pairs a step; of its first two steps one compares the same two texts twice."""
+    again = [replace(PAIRS[0], wins=wins) for wins in (1, 2, 3)]
+    pairs = VotedPairs([*again, PAIRS[1]])
+    learn = LearnConfig(1e-3, dtype="float32")
+    config = RewardConfig(steps=5, batch=4, length=48, learn=learn)
+    return RewardTrainer(model_of(tokenizer), tokenizer, (pairs, pairs), config, seed=0)
+
+
 def supervised(tokenizer):
     """Some steps of every stage: metrics, moments of the gradient, and a digest of the weights."""
     found = {}
-    for stage in STAGES:
-        trainer = make(stage, tokenizer, 2)
+    for stage in SUPERVISED:
+        trainer = few_texts(tokenizer) if stage == "few" else make(stage, tokenizer, 2)
         shown = [trainer.update() for _ in range(STEPS)]
         state = trainer.state_dict()
         found[stage] = {

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from language_work import CUT, work
+from language_work import CUT, SUPERVISED, work
 from launch import launch, numbers
-from small_stages import STAGES
 
 ONLINE = ("dr_grpo", "rlhf", "failures")
 
@@ -30,7 +29,7 @@ def check_equal(found, wanted):
             assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-5), name
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SUPERVISED)
 def test_a_supervised_step_of_three_ranks_is_that_of_one(stage, alone, together):
     found = [rank["supervised"][stage] for rank in together]
     check_equal(found[0], alone["supervised"][stage])

@@ -34,7 +34,7 @@ def model(tokenizer):
 
 
 def play(model, tokenizer, maker, count, *, tasks=None, streams=None, **limits):
-    stop = limits.pop("stop", ())
+    stop, max_rows = limits.pop("stop", ()), limits.pop("max_rows", 256)
     engine = EpisodeEngine(
         model,
         tokenizer,
@@ -42,6 +42,7 @@ def play(model, tokenizer, maker, count, *, tasks=None, streams=None, **limits):
         seed=3,
         dtype=torch.float32,
         stop=stop,
+        max_rows=max_rows,
     )
     factory = own_environment(maker)
     streams = range(count) if streams is None else streams
@@ -171,6 +172,25 @@ def test_episodes_are_cut_by_turns_tokens_and_time(model, tokenizer):
 
     (cut,) = play(model, tokenizer, Cut, 1)
     assert (cut.truncated, cut.rewards, cut.ended) == ("environment", [0.5], False)
+
+
+def test_the_time_of_a_round_is_shared_by_its_batches(model, tokenizer, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    class Slow:
+        def reset(self, task, seed):
+            return "go"
+
+        def step(self, answer):
+            clock[0] += 1.0
+            return " on", 1.0, False
+
+    found = play(
+        model, tokenizer, Slow, 6, max_rows=2, max_seconds=3.0, max_new_tokens=4, call_seconds=0.0
+    )
+    # Two steps a turn: the first batch has three turns, the others begin no second one.
+    assert [(e.num_turns, e.truncated) for e in found] == [(3, "time")] * 2 + [(1, "time")] * 4
 
 
 def test_what_an_environment_says_as_it_cuts_an_episode_stays_within_the_context(model, tokenizer):

@@ -5,11 +5,13 @@ while a policy learns.
 """
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from playout.agents.optim.adam import Adam
+from playout.agents.optim.names import OPTIMIZERS
 from playout.agents.ppo.gae import compute_gae
 from playout.agents.ppo.update import ppo_update
 from playout.rlhf.data import synthetic
@@ -150,6 +152,28 @@ def test_every_gradient_step_of_grpo_goes_through_the_one_update(tokenizer, monk
     while not trainer.finished:
         trainer.update()
     assert (watched.updates, watched.advantages, watched.steps) == (3, 0, 3 * 2)
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "adam"])
+@pytest.mark.parametrize(("kind", "config"), [(GRPOTrainer, GRPO), (RLHFTrainer, PPO)])
+def test_every_optimiser_moves_a_sampling_policy_and_goes_on_to_the_last_bit(
+    tokenizer, kind, config, optimizer
+):
+    chosen = replace(config, optimizer=optimizer, learning_rate=1e-2)
+    if kind is RLHFTrainer:
+        chosen = replace(chosen, critic="own")
+    whole, first, second = (make(kind, chosen, tokenizer) for _ in range(3))
+    before = [p.detach().clone() for p in whole.policy.parameters()]
+    for _ in range(3):
+        whole.update()
+    first.update()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        second.update()
+    pairs = list(zip(before, whole.policy.parameters(), second.policy.parameters(), strict=True))
+    assert all(torch.equal(mine, theirs) for _, mine, theirs in pairs)
+    matrices = [(old, mine) for old, mine, _ in pairs if mine.dim() > 1]
+    assert not any(torch.equal(old, mine) for old, mine in matrices)
 
 
 class SecondLoss(GRPOTrainer):

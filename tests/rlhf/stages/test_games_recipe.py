@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.options import DEFAULT_MACHINE
 from playout.cli import main
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
 from playout.mcts.exact.solver import Solver
 from playout.rlhf.environments.game_prompt import GamePrompt
 from playout.rlhf.environments.game_tasks import is_test, plies_of, read_positions
-from playout.rlhf.environments.load import read_options
+from playout.rlhf.environments.load import GOAL_TOLD, read_options
 from playout.rlhf.games import recipe as recipe_module
 from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell, told_outcomes
 from playout.rlhf.games.minutes import sft_steps
-from playout.rlhf.games.recipe import GamesRecipe, GamesSize
+from playout.rlhf.games.recipe import GamesRecipe, GamesSize, shown_options
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.run import folder_player, game_player
 from playout.rlhf.stages import sizes
 from playout.rlhf.stages.sizes import Recipe
+from small_language import chat_tokenizer, small_model
 
 GAME = find_game("tic_tac_toe")
 
@@ -40,6 +44,13 @@ def board(text):
     return GAME.from_text("/".join(line.replace(" ", "") for line in lines[:3]))
 
 
+def rows_of(path):
+    """Every row of a file, as its pairs of prompt and answer."""
+    for row in map(json.loads, path.open()):
+        turns = row.get("turns") or [row["prompt"], row["response"]]
+        yield list(zip(turns[::2], turns[1::2], strict=True))
+
+
 def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judged_on(tmp_path):
     prompt = GamePrompt(GAME, rules=False, find=True)
     said = []
@@ -53,8 +64,10 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
         tell=said.append,
     )
     assert "demonstrations" in said[-1]
-    for row in map(json.loads, (tmp_path / "tactics.jsonl").open()):
-        state, (thought, move) = board(row["prompt"]), row["response"].split(" ")
+    sights = [turn for row in rows_of(tmp_path / "tactics.jsonl") for turn in row]
+    assert len(sights) == 50
+    for asked, answer in sights:
+        state, (thought, move) = board(asked), answer.split(" ")
         seen = []
         for action in range(9):
             if action not in state.legal_actions:
@@ -76,13 +89,10 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
     solved = read_positions(GAME, str(tmp_path / "tasks.jsonl"))
     assert solved.outcomes is not None and not is_test(solved.states).any()
     solver = Solver(GAME)
-    games = 0
-    for row in rows:
-        turns = row.get("turns") or [row["prompt"], row["response"]]
-        games += len(turns) > 2
+    games = apart = single = 0
+    for row, turns in zip(rows, rows_of(tmp_path / "demonstrations.jsonl"), strict=True):
         boards, moves = [], []
-        for number in range(0, len(turns), 2):
-            asked, answer = turns[number : number + 2]
+        for number, (asked, answer) in enumerate(turns):
             thought, move = answer.split(" ")
             boards.append(state := board(asked))
             moves.append(int(move) - 1)
@@ -90,16 +100,34 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
             assert not is_test(StateBatch.from_states([state])).any()
             legal = np.isin(np.arange(9), state.legal_actions)
             assert [mark != "." for mark in thought] == legal.tolist()
-            if number >= row.get("learned_from", 0):
+            if 2 * number >= row.get("learned_from", 0):
                 outcomes = np.where(legal, np.sign(solver.scores(state)), -2).astype(np.int8)
                 assert thought == told_outcomes(outcomes)
                 assert outcomes[moves[-1]] == outcomes.max()
-        for before, move, after in zip(boards, moves, boards[1:], strict=False):
-            mine = before.apply(move)
-            assert after.text in {mine.apply(reply).text for reply in mine.legal_actions}
+        mine = [before.apply(move) for before, move in zip(boards, moves, strict=True)]
+        follows = [
+            after.text in {state.apply(reply).text for reply in state.legal_actions}
+            for state, after in zip(mine, boards[1:], strict=False)
+        ]
+        games += bool(follows) and all(follows)
+        apart += 0 if all(follows) else len(boards)
+        single += not follows
     assert games
+    assert 0 <= 7 * (apart + 1) - single <= 14  # every eighth goes behind others
     records = [json.loads(line)["text"] for line in (tmp_path / "records.jsonl").open()]
-    assert len(records) == 100 and all(" to move: " in text for text in records)
+    assert len(records) == 100
+    for record in records:  # what one ply shows, and a move at random
+        asked, _, answer = record.partition(" to move:")
+        state, (thought, move) = board(asked), answer.split(" ")
+        assert int(move) - 1 in state.legal_actions
+        wins = [
+            action in state.legal_actions
+            and state.apply(action).returns[state.to_play] > 0
+            and state.apply(action).is_terminal
+            for action in range(9)
+        ]
+        assert [mark == "+" for mark in thought] == wins
+        assert [mark == "." for mark in thought] == [a not in state.legal_actions for a in range(9)]
     before = (tmp_path / "demonstrations.jsonl").read_bytes()
     write_data(tmp_path, GAME, prompt, GameData(100, 80, 3, 30, 40), seed=1, threads=1)
     assert (tmp_path / "demonstrations.jsonl").read_bytes() == before
@@ -111,9 +139,8 @@ def test_answers_are_moves_alone_where_nothing_is_to_be_found_or_no_solver_tells
         prompt = GamePrompt(game, rules=False, find=find)
         folder = tmp_path / f"{find}"
         write_data(folder, game, prompt, GameData(0, 6, 2, 4, 4), seed=1, threads=1)
-        for line in (folder / "demonstrations.jsonl").open():
-            row = json.loads(line)
-            for answer in (row.get("turns") or [row["prompt"], row["response"]])[1::2]:
+        for row in rows_of(folder / "demonstrations.jsonl"):
+            for _, answer in row:
                 assert len(answer.split()) == 1 and answer[0] == " "
         assert can_tell(game) == (name == "tic_tac_toe")
 
@@ -175,6 +202,24 @@ def test_an_opponent_of_any_name_reaches_the_last_stage(tmp_path, monkeypatch, c
     for name in ("123", "runs/x?temperature=1&illegal=loss", 'a "b"'):
         made[0].opponent = name
         assert read_options(made[0]._options("rlhf")["env_options"])["opponent"] == name
+
+
+def test_a_chat_model_is_measured_by_such_answers_as_it_was_taught(tmp_path):
+    tokenizer, base = chat_tokenizer("chatml"), tmp_path / "base"
+    export_model(base, small_model(tokenizer), tokenizer)
+    shown = shown_options(GAME, rules=False, base=str(base))
+    config = {"env": f"game:{GAME}", "env_options": shown, GOAL_TOLD: True}
+    run = RunDir.create(tmp_path / "run", kind="rlhf.games", config=config, seed=0)
+    made = GamesRecipe(
+        run, GAME, size="tiny", base=str(base), opponent="random", machine=DEFAULT_MACHINE
+    )
+    for folder in (made.folder("sft"), run.path):
+        shutil.copytree(base, folder / "model")
+    assert made.player("sft").prompt == game_player(run).prompt == made.prompt
+    talk = "I think that 5 is best"
+    assert made.player("sft").prompt.read(GAME.initial_state(), talk) is None
+    # One that has learned no game is taken by its last word that is a move.
+    assert folder_player(base, GAME).prompt.read(GAME.initial_state(), talk) == 4
 
 
 def test_the_name_of_a_run_s_game_is_nobody_s_word_for_its_code(tmp_path, monkeypatch, capsys):

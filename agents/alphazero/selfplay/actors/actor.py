@@ -19,12 +19,18 @@ from playout.agents.alphazero.config import AlphaZeroConfig, NetworkPlan
 from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
-from playout.agents.alphazero.selfplay.actors.game_file import Header, encode, settings_digest
+from playout.agents.alphazero.selfplay.actors.game_file import (
+    Header,
+    encode,
+    most_positions,
+    settings_digest,
+)
 from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, Published
 from playout.agents.alphazero.variants import Variant
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.devices import resolve_dtype
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.signals import deferred_signals
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
 
@@ -270,24 +276,31 @@ class Actor:
             self._publish()
 
     def _publish(self) -> None:
-        """Writes a file of the games that are finished, if there are any."""
-        if not self._waiting or self._network is None:
-            return
-        examples, counts = Examples.concatenate(self._waiting), self._counts
-        header = Header(
-            run=self.run.id,
-            game=self.game_text,
-            step=self._network.step,
-            settings=self._settings,
-            actor=self.id,
-            number=self.files,
-            positions=len(examples),
-            counts=counts,
-        )
-        self.folder.publish(header.name, encode(header, self.game, examples))
-        self.files += 1
-        self.published += counts.games
-        self._waiting, self._counts = [], Counts()
+        """Writes the games that are finished, if there are any: into one file, if they fit.
+
+        A signal that comes meanwhile acts afterwards: between the file and the note of it here, the
+        same games would be published again.
+        """
+        most = most_positions(self.game)
+        while self._waiting and self._network is not None:
+            waiting = Examples.concatenate(self._waiting)
+            examples, rest = waiting[:most], waiting[most:]
+            header = Header(
+                run=self.run.id,
+                game=self.game_text,
+                step=self._network.step,
+                settings=self._settings,
+                actor=self.id,
+                number=self.files,
+                positions=len(examples),
+                counts=self._counts,  # of several files the first tells of all games
+            )
+            pieces = encode(header, self.game, examples)
+            with deferred_signals():
+                self.folder.publish(header.name, pieces)
+                self.files += 1
+                self.published += self._counts.games
+                self._waiting, self._counts = [rest] if len(rest) else [], Counts()
 
     def report(self, *, last: bool = False) -> None:
         """Says now and then, or at the `last`, what was done."""

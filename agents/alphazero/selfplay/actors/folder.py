@@ -4,10 +4,12 @@
     FOLDER/*.games       finished games that nobody has learned from yet
     FOLDER/*.read        read by the learner, and not yet in a checkpoint of its run
     FOLDER/aside/        files that could not be used
+    FOLDER/*.tmp         being written, under a name of one of the above
 
 An actor writes aside, syncs and renames. The learner renames what it has read, and deletes it when
 a checkpoint that knows of it is on the disk, so that either may be killed at any instant: what no
-checkpoint knows of is read again. Left out: what a file holds (game_file.py).
+checkpoint knows of is read again. Whatever else lies there stays as it is. Left out: what a file
+holds (game_file.py).
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from playout.agents.alphazero.selfplay.actors.game_file import SUFFIX
+from playout.agents.alphazero.selfplay.actors.game_file import NAME, SUFFIX
 from playout.agents.runs.checkpoint import durable_io
 from playout.errors import CheckpointError, ConfigError, RunError
 
 FORMAT = "playout.games_folder.v1"
 STAMP, READ, ASIDE = "folder.json", ".read", "aside"
-NAME = re.compile(r"\d{8,18}-[0-9a-f]{16,64}-\d{6,12}")
+_BEGUN = re.compile(rf"({NAME.pattern}|{re.escape(STAMP)}\.[0-9a-f]{{16}})\.tmp")
+_IN_THE_WAY = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 _ABANDONED_SECONDS = 3600.0  # a file that somebody has begun to write so long ago is swept
 
 
@@ -56,10 +59,10 @@ class GamesFolder:
         """Stamps the folder, or finds the stamp of the same run."""
         target = self.path / STAMP
         if not target.exists() and not target.is_symlink():
-            known = [one for one in os.listdir(self.path) if not one.endswith((".tmp", SUFFIX))]
-            if known:
+            others = [one for one in os.listdir(self.path) if not _may_be_in_a_new_folder(one)]
+            if others:
                 raise ConfigError(
-                    f"{self.path} holds other things ({sorted(known)[0]}): games need a new folder"
+                    f"{self.path} holds other things ({min(others)}): games need a new folder"
                 )
             aside = self.path / f"{STAMP}.{secrets.token_hex(8)}.tmp"
             durable_io.write_new(aside, [durable_io.encode_json(durable_io.seal(stamp))])
@@ -115,10 +118,10 @@ class GamesFolder:
         return sorted(
             one
             for one in self._names()
-            if one not in (STAMP, ASIDE)
-            and not one.startswith(".")  # a network file system keeps such things
-            and not one.endswith((SUFFIX, ".tmp"))
-            and not (one.endswith(READ) and NAME.fullmatch(one.removesuffix(READ)))
+            if one != ASIDE
+            and not _may_be_in_a_new_folder(one)
+            and not one.endswith(SUFFIX)  # the learner looks into it
+            and _published_as(one) is None
         )
 
     def mark_read(self, name: str) -> None:
@@ -127,24 +130,31 @@ class GamesFolder:
 
     def set_aside(self, name: str) -> None:
         """Moves a file that cannot be used to where nobody reads it."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self.path / ASIDE)
+        if not (self.path / ASIDE).is_dir():
+            self._rename(ASIDE, f"{ASIDE}.{secrets.token_hex(8)}")  # some file of that name
+        try:
+            os.makedirs(self.path / ASIDE, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"cannot make {self.path / ASIDE}: {durable_io.describe(error)}"
+            ) from error
         self._rename(name, f"{ASIDE}/{name}")
 
     def _rename(self, old: str, new: str) -> None:
         try:
-            os.rename(self.path / old, self.path / new)
+            try:
+                os.rename(self.path / old, self.path / new)
+            except OSError as error:
+                # A folder that is called like a file, over one that is there already.
+                if error.errno not in _IN_THE_WAY:
+                    raise
+                os.rename(self.path / old, self.path / f"{new}.{secrets.token_hex(8)}")
         except FileNotFoundError:  # somebody has cleared up
             return
         except OSError as error:
-            # A folder that is called like a file, over one that is there already.
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
-                new = f"{new}.{secrets.token_hex(8)}"
-                os.rename(self.path / old, self.path / new)
-                return
-            raise RunError(f"cannot rename {self.path / old}: {durable_io.describe(error)}") from (
-                error
-            )
+            raise RunError(
+                f"cannot rename {self.path / old}: {durable_io.describe(error)}"
+            ) from error
 
     def remove_read(self, names: Iterable[str]) -> None:
         """Deletes files that were read, by the names under which they were published, for good."""
@@ -164,8 +174,8 @@ class GamesFolder:
         """
         again = []
         for one in sorted(self._names()):
-            if one.endswith(READ) and NAME.fullmatch(one.removesuffix(READ)):
-                name = one.removesuffix(READ) + SUFFIX
+            name = _published_as(one)
+            if name is not None:
                 if name in learned:
                     self.remove_read([name])
                 else:
@@ -178,11 +188,24 @@ class GamesFolder:
         return again
 
     def sweep(self) -> None:
-        """Deletes what was begun long ago and never finished."""
-        for one in self._names():
-            if not one.endswith(".tmp"):
-                continue
+        """Deletes files that somebody began to write here long ago and never finished."""
+        for one in filter(_BEGUN.fullmatch, self._names()):
             with contextlib.suppress(OSError):
                 path = self.path / one
                 if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
-                    durable_io.remove(path)
+                    path.unlink()
+
+
+def _may_be_in_a_new_folder(name: str) -> bool:
+    """Whether what is called so belongs to a folder of games, or to the file system.
+
+    The stamp does: another process that begins at the same time may just have written it.
+    """
+    hidden = name.startswith(".")  # a network file system keeps such things
+    return hidden or name == STAMP or bool(NAME.fullmatch(name) or _BEGUN.fullmatch(name))
+
+
+def _published_as(name: str) -> str | None:
+    """Under which name a file was published that is called `name` since it was read; else None."""
+    published = name.removesuffix(READ) + SUFFIX
+    return published if name.endswith(READ) and NAME.fullmatch(published) else None

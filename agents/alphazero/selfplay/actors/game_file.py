@@ -28,13 +28,13 @@ from playout.errors import CheckpointError, DataError, PlayoutError
 FAMILY, VERSION = "playout.games", 1
 FORMAT = f"{FAMILY}.v{VERSION}"
 SUFFIX = ".games"
-MAX_BYTES = 1 << 30
+NAME = re.compile(rf"\d{{8,18}}-[0-9a-f]{{16,64}}-\d{{6,12}}{re.escape(SUFFIX)}")
+MAX_BYTES = 1 << 28
 _MAX_HEADER_BYTES = 1 << 16
-_MAX_POSITIONS = 1 << 24
+_OTHER_BYTES = 512  # of a position: its values, its weight, moves between whole states
 _MAX_WEIGHT = 1e4  # of a position's policy; surprise hands weights out unevenly
 # Errors of a file system, or of somebody's clearing up, that say nothing of the file.
 _PASSING = {errno.ENOENT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE}
-_HEX = re.compile(r"[0-9a-f]{16,64}")
 _TEXTS, _NUMBERS = ("run", "game", "settings", "actor"), ("step", "number", "positions", "bytes")
 
 
@@ -72,8 +72,21 @@ class Header:
         return f"{self.step:08d}-{self.actor}-{self.number:06d}{SUFFIX}"
 
 
+def most_positions(game: NativeGame) -> int:
+    """How many positions a file may hold: no more than fit into MAX_BYTES, whatever they are.
+
+    Counted are a position's state, also as the end of a game, its policy (an action and a
+    probability for each legal move) and the mask of its legal moves, which a reader makes.
+    """
+    size = 2 * game.state_size + 6 * game.max_legal + game.num_actions + _OTHER_BYTES
+    return max(1, MAX_BYTES // size)
+
+
 def encode(header: Header, game: NativeGame, examples: Examples) -> list[Any]:
-    """The pieces of a file, in their order; size and digest are filled in."""
+    """The pieces of a file of `most_positions` at most, in their order.
+
+    Size and digest are filled in.
+    """
     arrays = Chunk.of(game, examples).to_dict()
     tensors = {name: codec.from_numpy(np.asarray(array)) for name, array in arrays.items()}
     body = b"".join(bytes(piece) for piece in tensor_file.chunks(tensors))
@@ -96,9 +109,20 @@ def read(
         finals: whether the run learns from how games end.
 
     Raises:
-        DataError: it is not such a file, or damaged, or breaks the game's rules: what is wrong,
-            without the file's name. OSError: it cannot be read now, and perhaps later.
+        DataError: it is not such a file, or damaged, or breaks the game's rules, or needs more
+            memory than there is: what is wrong, without the file's name. OSError: it cannot be read
+            now, and perhaps later.
     """
+    try:
+        return _read(path, game, run=run, text=text, finals=finals)
+    except MemoryError:
+        raise DataError("it takes more memory than there is") from None
+
+
+def _read(
+    path: Path, game: NativeGame, *, run: str, text: str, finals: bool
+) -> tuple[Header, Examples]:
+    """The same, where there is memory enough."""
     try:
         data = durable_io.read_file(path, MAX_BYTES + _MAX_HEADER_BYTES)
     except CheckpointError as error:
@@ -116,6 +140,8 @@ def read(
         raise DataError("a network of another run has played its games")
     if header.game != text:
         raise DataError(f"its games are of {header.game[:80]}, not of {text}")
+    if header.positions > (most := most_positions(game)):
+        raise DataError(f"it says that it holds {header.positions} positions, more than {most}")
     body = data[end + 1 :]
     if len(body) != header.bytes or durable_io.sha256(body) != header.sha256:
         raise DataError("it is truncated or damaged: its sha256 is not that of its header")
@@ -137,8 +163,7 @@ def _header(line: bytes | bytearray, path: Path) -> Header:
     sound = (
         all(type(value.get(key)) is str for key in (*_TEXTS, "sha256"))
         and all(type(value.get(key)) is int and value[key] >= 0 for key in _NUMBERS)
-        and _HEX.fullmatch(value["actor"])
-        and 0 < value["positions"] <= _MAX_POSITIONS
+        and value["positions"] > 0
         and value["bytes"] <= MAX_BYTES
         and isinstance(counts, dict)
         and all(type(one) in (int, float) and abs(one) < 1e15 for one in counts.values())
@@ -147,7 +172,10 @@ def _header(line: bytes | bytearray, path: Path) -> Header:
     if not sound or not isinstance(counts, dict):
         raise DataError("its first line is malformed")
     names = (*_TEXTS, *_NUMBERS, "sha256")
-    return Header(counts=Counts.from_state(counts), **{key: value[key] for key in names})
+    header = Header(counts=Counts.from_state(counts), **{key: value[key] for key in names})
+    if not NAME.fullmatch(header.name):
+        raise DataError("its first line is malformed")
+    return header
 
 
 def _examples(
@@ -157,10 +185,9 @@ def _examples(
     try:
         tensors = tensor_file.parse(body, path)
         arrays = {name: codec.to_numpy(tensor, name) for name, tensor in tensors.items()}
+        _check_sizes(arrays, game, header)
         chunk = Chunk.from_dict(game, arrays, finals=finals)
         examples = chunk.examples(game)
-        if len(examples) != header.positions:
-            raise DataError("it does not hold as many positions as it says")
         if finals and examples.finals is not None:
             ends = StateBatch.from_data(game, examples.finals.states.copy(), check=True)
             if not ends.is_terminal().all():
@@ -171,6 +198,15 @@ def _examples(
         raise DataError(str(error)) from None
     _check_targets(game, examples)
     return examples
+
+
+def _check_sizes(arrays: Mapping[str, Any], game: NativeGame, header: Header) -> None:
+    """Refuses arrays that would take far more memory as positions than in the file."""
+    counts = np.asarray(arrays.get("counts"))  # moves of each policy
+    if counts.shape != (header.positions,):
+        raise DataError("it does not hold as many positions as it says")
+    if counts.dtype != np.int32 or counts.max() > game.max_legal:
+        raise DataError(f"a policy target has more moves than {game} ever has")
 
 
 def _check_targets(game: NativeGame, examples: Examples) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from playout.agents.alphazero.replay import Examples
 from playout.agents.alphazero.selfplay import Counts
 from playout.agents.alphazero.selfplay.actors.folder import GamesFolder
-from playout.agents.alphazero.selfplay.actors.game_file import Header, read
+from playout.agents.alphazero.selfplay.actors.game_file import NAME, Header, read
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
@@ -109,6 +109,9 @@ class GamesReader:
         if self._held is not None:
             return self._held
         for name in self.folder.unread():
+            if name in self._consumed:  # it has appeared again, whoever put it there
+                self.folder.mark_read(name)
+                continue
             path = self.folder.path / name
             try:
                 found = read(path, self.game, run=self.run.id, text=self._text, finals=self._finals)
@@ -158,6 +161,8 @@ class GamesReader:
             self.stale = Counts.from_state(state["stale"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise CheckpointError("the checkpoint does not say which games it knows") from None
+        if not all(map(NAME.fullmatch, self._consumed)):  # files of these names are deleted
+            raise CheckpointError("the checkpoint knows games by names that no file has")
 
 
 def _shown(name: str) -> str:

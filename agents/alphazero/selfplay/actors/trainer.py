@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class FolderTrainer(AlphaZeroTrainer):
         seed: int = 0,
         device: torch.device | None = None,
         game: NativeGame | None = None,
-        init: Callable[[BoardNetwork], object] | None = None,
+        init: Callable[[BoardNetwork], Collection[str]] | None = None,
         say: Callable[[str], None] = to_people,
     ) -> None:
         must_be_one_game(config)
@@ -251,7 +251,7 @@ def make_trainer(
     seed: int,
     device: torch.device,
     game: NativeGame,
-    init: Callable[[BoardNetwork], object] | None,
+    init: Callable[[BoardNetwork], Collection[str]] | None,
 ) -> AlphaZeroTrainer:
     """The trainer of a run: of its own games, or of those that actors publish.
 

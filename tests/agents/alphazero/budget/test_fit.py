@@ -1,5 +1,7 @@
 """Counts that follow from a game's speed: what they come to, for slow and fast games alike."""
 
+from dataclasses import replace
+
 import playout
 import pytest
 from playout.agents.alphazero.budget.fit import (
@@ -8,6 +10,7 @@ from playout.agents.alphazero.budget.fit import (
     fit,
     fit_counts,
     fit_ratings,
+    rating_schedule,
     too_short,
 )
 from playout.agents.alphazero.budget.machine import Machine
@@ -149,6 +152,9 @@ def test_ratings_that_the_person_has_set_are_made():
         guessed(updates=2), GAME, very_slow, None, given=frozenset({"eval_games"})
     )
     assert times >= 1 and config.eval_games == 24
+    chosen = replace(guessed(updates=2), eval_every=1)
+    assert fit_ratings(chosen, GAME, very_slow, None, given=frozenset({"eval_every"}))[1] >= 1
+    assert fit_ratings(chosen, GAME, very_slow, None, given=frozenset())[1] == 0
 
 
 def test_a_game_whose_questions_caches_answer_is_rated_like_others():
@@ -160,3 +166,14 @@ def test_a_game_whose_questions_caches_answer_is_rated_like_others():
     assert FAST.answers_per_s(16) == FAST.evaluations_per_s  # the network is seen at its own speed
     _, times = fit_ratings(fit(guessed(minutes=2.0), cached, 90), GAME, cached, 2.0)
     assert times == 1
+
+
+def test_ratings_are_counted_in_minutes_and_else_made_at_an_interval():
+    preset, plies = {"ratings": 4, "minutes": 6.0}, GAME.max_plies
+    config = guessed(updates=100)
+    assert rating_schedule(config, preset, None, max_plies=plies) == (25, 4)
+    assert rating_schedule(config, preset, 6.0, max_plies=plies) == (0, 4)
+    assert rating_schedule(config, preset, 12.0, max_plies=plies) == (0, 8)  # as often a minute
+    own = with_settings(config, {"eval_every": 7})
+    assert rating_schedule(own, preset, 6.0, max_plies=plies) == (7, 4)
+    assert rating_schedule(own, {"ratings": 0}, 6.0, max_plies=plies) == (0, 0)

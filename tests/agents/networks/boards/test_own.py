@@ -14,6 +14,7 @@ from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.learner import Learner
 from playout.agents.networks.boards.network import tuning_of
 from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.agents.networks.boards.trunk import trunk_modules, trunk_parameters
 from playout.agents.optim.muon import Muon
 from playout.errors import ConfigError
 
@@ -145,3 +146,13 @@ def test_a_network_of_ones_own_takes_careful_steps_unless_it_says_otherwise():
     assert [one.parameters for one in learner.optimizers if isinstance(one, Muon)] == [
         [net.net.trunk[1].weight]
     ]
+
+
+def test_a_network_of_ones_own_says_what_its_trunk_is():
+    net = new_network(GAME, "tiny", network="own_boards:Bold")
+    names = {name for name, _ in net.named_parameters() if name.startswith("net.trunk.")}
+    assert set(trunk_parameters(net)) == names != set()
+    assert set(trunk_modules(net)) == {net.net.trunk, *net.net.trunk}
+    assert trunk_parameters(net, fresh=["net.trunk.1.weight"]) == ["net.trunk.1.bias"]
+    with pytest.raises(ConfigError, match=r"names its heads \(Tuning.heads\)"):
+        trunk_parameters(new_network(GAME, "tiny", network="own_boards:Mlp"))

@@ -116,6 +116,20 @@ def test_a_search_of_some_moves_speaks_of_these_alone(four):
     assert said[-1] == "bestmove 2" and len(said) == 2 and " pv 2" in said[0]
 
 
+def test_a_search_of_some_moves_spends_all_it_has_on_them():
+    chess = playout.game("chess")
+    state = chess.from_moves("f2f3 e7e5 g2g4")
+    only = [state.read_action(move) for move in ("a7a6", "b8c6", "h7h5")]
+    network = SearchPlayer(chess, playing_search(64), UniformEvaluator())
+    for player in (make_player("uct:200", chess), network):
+        thinker = Thinker(player, chess)
+        for limits in (Limits(simulations=90), Limits(simulations=90, depth=99), Limits()):
+            found = thinker.think_among(only, state, limits, watch=lambda now: False)
+            assert {one.action for one in found.candidates} == set(only)
+            made = 90 if limits.any else thinker.usual_simulations
+            assert sum(one.visits for one in found.candidates) == found.simulations == made
+
+
 def test_an_endless_search_ends_at_stop_and_answers_while_it_runs(four):
     out = io.StringIO()
     engine = UciEngine(make_player("uct:100", four), four)

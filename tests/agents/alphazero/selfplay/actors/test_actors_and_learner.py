@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 
 import numpy as np
@@ -10,10 +11,12 @@ from actor_runs import actor_of, learner_of, publish, save, state_of
 from playout.agents.alphazero.config import SelfPlayConfig
 from playout.agents.alphazero.selfplay.actors import actor as actors
 from playout.agents.alphazero.selfplay.actors import trainer as trainers
+from playout.agents.alphazero.selfplay.actors.folder import durable_io
 from playout.agents.alphazero.selfplay.actors.game_file import read
 from playout.agents.alphazero.selfplay.actors.networks import NewestNetwork, wait_for_run
 from playout.agents.runs.directory import RunDir
-from playout.errors import ConfigError, RunError, StoppedError
+from playout.agents.runs.signals import Interrupted, stop_at_once
+from playout.errors import CheckpointError, ConfigError, RunError, StoppedError
 
 
 @pytest.fixture(autouse=True)
@@ -284,6 +287,75 @@ def test_what_is_finished_is_published_also_when_an_actor_is_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         actor.work()
     assert actor.files == 1 and len(list(folder.glob("*.games"))) == 1
+
+
+@pytest.mark.parametrize("place", ["write_new", "fsync_folder"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_signal_while_games_are_published_publishes_them_once(tmp_path, monkeypatch, place, last):
+    run_path, folder = tmp_path / "run", tmp_path / "games"
+    trainer, run, _ = learner_of(run_path, folder)
+    actor = actor_of(run_path, folder, games_per_file=10_000)
+    while not actor._counts.games:
+        actor.turn()
+    finished, read_there = actor._counts.games, []
+    if last:  # the file that is written at the end anyway
+        run.save(5, state_of(trainer), info={"done": 5, "total": 5})
+    else:
+        actor.turn = actor._publish
+    whole = getattr(durable_io, place)
+
+    def stopped(*given):
+        monkeypatch.setattr(durable_io, place, whole)
+        done = whole(*given)
+        if place == "fsync_folder":  # it is there: a learner may have read it
+            read_there.append(trainer.reader.take(lambda count: True, 0))
+        signal.raise_signal(signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(durable_io, place, stopped)
+    with pytest.raises(Interrupted), stop_at_once("what was finished is published"):
+        actor.work()
+    left = [one.suffix for one in folder.iterdir() if one.name != "folder.json"]
+    assert left == ([".read"] if read_there else [".games"])
+    assert actor.files == 1 and actor.published == finished
+
+
+def test_games_that_are_too_many_for_a_file_go_into_several(tmp_path, monkeypatch):
+    run_path, folder = tmp_path / "run", tmp_path / "games"
+    trainer, _, _ = learner_of(run_path, folder)
+    actor = actor_of(run_path, folder, games_per_file=10_000)
+    monkeypatch.setattr(actors, "most_positions", lambda game: 50)
+    while actor._counts.games < 25:
+        actor.turn()
+    positions, games = sum(map(len, actor._waiting)), actor._counts.games
+    actor._publish()
+    found = []
+    while (one := trainer.reader.take(lambda count: True, 0)) is not None:
+        found.append(one)
+    assert [len(examples) for _, examples in found[:-1]] == [50] * (positions // 50)
+    assert sum(len(examples) for _, examples in found) == positions
+    assert sum(header.counts.games for header, _ in found) == games == actor.published
+
+
+def test_a_file_that_appears_again_is_not_learned_from_again(tmp_path):
+    run_path, folder = tmp_path / "run", tmp_path / "games"
+    trainer, _, said = learner_of(run_path, folder)
+    actor = actor_of(run_path, folder)
+    publish(actor, 1)
+    (path,) = folder.glob("*.games")
+    data = path.read_bytes()
+    assert trainer.reader.take(lambda count: True, 0) is not None
+    path.write_bytes(data)
+    assert trainer.reader.take(lambda count: True, 0) is None
+    assert holdings(folder) == [f"{path.stem}.read", "folder.json"] and not said
+
+
+def test_a_checkpoint_cannot_have_files_deleted_that_are_no_games(tmp_path):
+    trainer, _, _ = learner_of(tmp_path / "run", tmp_path / "games")
+    state = trainer.reader.state_dict()
+    (tmp_path / "thesis.games").write_text("mine")
+    with pytest.raises(CheckpointError, match="by names that no file has"):
+        trainer.reader.load_state_dict({**state, "consumed": {"../thesis.games": 1}})
 
 
 def test_actors_play_any_game_and_finals_come_along(tmp_path):

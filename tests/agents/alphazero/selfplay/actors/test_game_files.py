@@ -2,15 +2,24 @@
 
 import json
 import os
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import playout
 import pytest
 from playout.agents.alphazero.config import SelfPlayConfig, selfplay_search
+from playout.agents.alphazero.replay.chunk import Chunk
 from playout.agents.alphazero.replay.policies import Policies
 from playout.agents.alphazero.selfplay import Counts, SelfPlay
-from playout.agents.alphazero.selfplay.actors.game_file import FORMAT, Header, encode, read
+from playout.agents.alphazero.selfplay.actors import game_file
+from playout.agents.alphazero.selfplay.actors.game_file import (
+    FORMAT,
+    Header,
+    encode,
+    most_positions,
+    read,
+)
 from playout.agents.runs.checkpoint import durable_io
 from playout.errors import DataError
 from playout.mcts.evaluators import UniformEvaluator
@@ -158,11 +167,96 @@ def test_a_header_cannot_ask_for_more_than_a_file_may_hold(tmp_path, tic_tac_toe
         {"counts": {"games": -5}},
         {"counts": []},
         {"number": True},
+        {"step": 10**18},
+        {"number": 10**12},
     ):
         header = header_of("tic_tac_toe", examples, Counts())
         line, body = b"".join(encode(header, game, examples)).split(b"\n", 1)
         value = durable_io.seal({**json.loads(line), **changes})
         assert value["format"] == FORMAT
-        path = tmp_path / header.name
+        told = {key: value[key] for key in ("step", "actor", "number")}
+        name = replace(header, **told).name  # whoever forges a header gives the file its name
+        path = tmp_path / (header.name if "/" in name else name)
         path.write_bytes(json.dumps(value).encode() + b"\n" + body)
         refused(path, game)
+
+
+def empty_positions(game, rows):
+    """The arrays of a chunk of so many positions, all of them the first one, in 16 bytes each."""
+    return {
+        "values": np.zeros((rows, 1), np.float32),
+        "policy_weights": np.zeros(rows, np.float32),
+        "counts": np.zeros(rows, np.int32),
+        "actions": np.empty(0, np.uint8),
+        "probabilities": np.empty(0, np.float16),
+        "keys": np.zeros(1, np.int32),
+        "key_states": game.batch(1).data.copy(),
+        "ends": np.zeros(rows, np.int32),
+        "moves": np.empty(0, np.uint8),
+    }
+
+
+def forged(folder, game, arrays, monkeypatch, *, positions):
+    """A file with any arrays in it, signed as if an actor had written it."""
+
+    class Forged:
+        to_dict = staticmethod(lambda: arrays)
+
+    header = header_of("go(size=9)", range(positions), Counts())
+    with monkeypatch.context() as patch:
+        patch.setattr(game_file.Chunk, "of", lambda game, examples: Forged)
+        return written(folder, header, game, None)
+
+
+@pytest.mark.parametrize("told", ["few", "all"])
+def test_positions_by_the_hundred_thousand_are_refused_before_they_take_memory(
+    tmp_path, monkeypatch, told
+):
+    game = playout.game("go(size=9)")
+    rows = most_positions(game) + 1000
+    arrays = empty_positions(game, rows)
+    positions = 20 if told == "few" else rows
+    path = forged(tmp_path, game, arrays, monkeypatch, positions=positions)
+    tracemalloc.start()
+    try:
+        said = refused(path, game, text="go(size=9)")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "as many positions as it says" in said or "more than" in said
+    assert peak < 3 * path.stat().st_size < rows * game.state_size
+
+
+def test_a_file_as_large_as_an_actor_may_write_is_read(tmp_path, monkeypatch, tic_tac_toe):
+    game, examples, counts = tic_tac_toe
+    monkeypatch.setattr(game_file, "MAX_BYTES", len(examples) * 700)
+    assert most_positions(game) >= len(examples)
+    path = written(tmp_path, header_of("tic_tac_toe", examples, counts), game, examples)
+    assert path.stat().st_size < game_file.MAX_BYTES
+    assert len(read(path, game, run="r1", text="tic_tac_toe")[1]) == len(examples)
+
+
+@pytest.mark.parametrize("what", ["moves before a whole state", "moves of a policy"])
+def test_lists_that_no_position_needs_are_refused(tmp_path, monkeypatch, what):
+    game, many = playout.game("go(size=9)"), 100_000
+    arrays = empty_positions(game, 2)
+    if what == "moves of a policy":
+        arrays |= {"counts": np.full(2, many, np.int32)}
+        arrays |= {"actions": np.zeros(2 * many, np.uint8)}
+        arrays |= {"probabilities": np.zeros(2 * many, np.float16)}
+    else:
+        arrays |= {"keys": np.arange(2, dtype=np.int32), "key_states": game.batch(2).data.copy()}
+        arrays |= {"ends": np.array([0, many], np.int32), "moves": np.zeros(many, np.uint8)}
+    path = forged(tmp_path, game, arrays, monkeypatch, positions=2)
+    assert "ever has" in (said := refused(path, game, text="go(size=9)")) or "no games of" in said
+
+
+def test_a_file_for_which_there_is_no_memory_is_refused(tmp_path, monkeypatch, tic_tac_toe):
+    game, examples, counts = tic_tac_toe
+    path = written(tmp_path, header_of("tic_tac_toe", examples, counts), game, examples)
+
+    def too_much(self, game):
+        raise MemoryError
+
+    monkeypatch.setattr(Chunk, "examples", too_much)
+    assert "more memory than there is" in refused(path, game)
