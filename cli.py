@@ -175,10 +175,13 @@ def _dispatch(arguments: list[str]) -> int:
         rest = _as_rank(name, rest, prog)
     chosen = import_module(module)
     command = parse(chosen.Command, rest, prog)
+    from playout.agents.runs.options import TrainingOptions, agree_on
     from playout.agents.runs.reporting import only_json
     from playout.own_code import trust_modules
 
     trust_modules(*getattr(command, "trust", ()))
+    if isinstance(command, TrainingOptions):
+        agree_on(command)
 
     with only_json(getattr(command, "json", None)), _ending_soon(name), _one_speaks():
         return int(chosen.main(command) or 0)
@@ -187,7 +190,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _as_rank(name: str, arguments: list[str], prog: str) -> list[str]:
     """The arguments of a command that several processes run together, once they have met.
 
-    Where torchrun begins a job again, `--run DIR` of a run that is there becomes `--resume DIR`.
+    Where a job begins again, `--run DIR` of its run becomes `--resume DIR`.
 
     Raises:
         ConfigError: the command is one for a single process.
@@ -196,8 +199,6 @@ def _as_rank(name: str, arguments: list[str], prog: str) -> list[str]:
     single = [use for use in STAGES["Use what was learned"] if prog == f"playout rlhf {use}"]
     if name not in GROUPS["Learn"] or single:
         raise ConfigError(f"{prog} is work for one process: leave out torchrun")
-    if not ranks.restarts():
-        return arguments
     from playout.agents.runs.options import going_on
 
     words = [part for word in arguments for part in _option_and_value(word)]

@@ -7,9 +7,12 @@ and if it was written there: not what is merely imported there, nor what every p
 os. Leaves out what is done with the object.
 """
 
+import contextlib
 import functools
 import glob
 import importlib
+import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -17,6 +20,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from inspect import ismodule
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -321,6 +325,38 @@ def _modules(settings: Mapping[str, object]) -> Iterator[str]:
             elif key in _OBJECT_SETTINGS:
                 for name in text.split(","):  # several rewards
                     yield from _foreign(name.partition(":")[0] if ":" in name else None)
+
+
+def own_sources(settings: Mapping[str, object]) -> dict[str, list[Path]]:
+    """The Python files of what is a person's own here, by module; nothing is imported for it.
+
+    Those are the modules that settings name, those that the person trusts, and their script.
+
+    Args:
+        settings: A run's, in nested tables.
+    """
+    modules = {*_modules(settings), *(name.partition(":")[0] for name in _words())}
+    found = {module: _files_of(module) for module in sorted(modules) if not is_known(module)}
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script and (name := main_name()) and not is_known(name):
+        found[name] = [Path(script)]
+    return {module: files for module, files in found.items() if files}
+
+
+def _files_of(module: str) -> list[Path]:
+    """The Python files of a module's whole package; of a compiled module there are none."""
+    head, spec = module.partition(".")[0], None
+    with contextlib.suppress(ValueError, ImportError):  # one that was never looked for
+        if _stands_here(head):
+            spec = importlib.machinery.PathFinder.find_spec(head, [os.getcwd()])
+        spec = spec or importlib.util.find_spec(head)
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [
+            file for place in spec.submodule_search_locations for file in Path(place).rglob("*.py")
+        ]
+    return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
 
 
 def _foreign(module: str | None) -> Iterator[str]:

@@ -30,7 +30,13 @@ from playout.agents.alphazero.settings import (
 from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, make_command, open_run, run_options_last
+from playout.agents.runs.options import (
+    TrainingOptions,
+    agree_on,
+    make_command,
+    open_run,
+    run_options_last,
+)
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.registry import game_text, given_game
 from playout.errors import ConfigError
@@ -158,14 +164,10 @@ def alphazero(
     chosen = {key: value for key, value in options.items() if key in own}
     name = None if game is None else _name(game)
     command = make_command(Command, game=name, **chosen)
+    command = replace(command, alphazero=with_settings(command.alphazero, settings))
     if command.resume is None:
-        command = replace(
-            command,
-            alphazero=with_settings(command.alphazero, settings),
-            given=tuple(full_names(settings)),
-        )
-    else:
-        command = replace(command, alphazero=with_settings(command.alphazero, settings))
+        command = replace(command, given=tuple(full_names(settings)))
+    agree_on(command)
     return _train(command, game, callbacks=callbacks)
 
 

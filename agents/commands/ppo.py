@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, resolve
+from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, fill, resolve
 from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
 from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.options import TrainingOptions, open_run, resumed, run_options_last
+from playout.agents.runs.options import (
+    TrainingOptions,
+    agree_on,
+    going_on,
+    open_run,
+    resumed,
+    run_options_last,
+)
 from playout.errors import ConfigError
 from playout.own_code import trust, trust_given, trust_modules
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -134,18 +141,18 @@ def ppo(
     trusted = options.pop("trust", None) or ()
     words = (trusted,) if isinstance(trusted, str) else tuple(trusted)
     trust_modules(*words)
+    options = going_on(options)
     if options.get("resume") is not None:
-        own = {f.name for f in dataclasses.fields(Command)} - set(GROUPS)
-        for option in options:
-            if option not in own:
-                raise ConfigError(f"a resumed run keeps its settings; {option} cannot change")
         given = {key: value for key, value in options.items() if value is not None}
-        command = resumed(Command, given.pop("resume"), by="playout ppo", **given)
+        stored = resumed(Command, given["resume"], by="playout ppo")
+        command = fill(Command, given, base=stored)  # what has changed is refused below
+        agree_on(command)
         return _train(command, env, callbacks=callbacks, policy=policy)
     if isinstance(env, str) and env == "":
         raise ConfigError("say which environment: playout.ppo('CartPole-v1')")
     source = _source(env, options.get("env_options"))
     command = resolve(Command, source.text, options)
+    agree_on(command)
     return _train(command, source, callbacks=callbacks, policy=policy)
 
 

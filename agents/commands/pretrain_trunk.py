@@ -15,6 +15,7 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
+    agree_on,
     check_seed,
     make_command,
     open_run,
@@ -109,7 +110,9 @@ def pretrain_trunk(data: str | None = None, **options: Any) -> RunDir:
     chosen = {key: value for key, value in options.items() if key in own}
     if settings:
         chosen["pretrain"] = settings
-    return _train(make_command(Command, data=data, **chosen))
+    command = make_command(Command, data=data, **chosen)
+    agree_on(command)
+    return _train(command)
 
 
 def _train(command: Command) -> RunDir:

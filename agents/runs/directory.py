@@ -203,6 +203,7 @@ class RunDir(Checkpoints):
                 "versions": versions(),
                 "machine": {"system": platform.platform(), "cores": usable_cores()},
                 "commit": git_commit(),
+                **({"job": job} if (job := ranks.job_name()) else {}),
             },
         )
         cls._must_be_new(path)

@@ -24,6 +24,7 @@ from playout.agents.runs.metrics.tensorboard import TensorBoardView
 from playout.agents.runs.signals import Interrupted, Signals
 from playout.agents.runs.trainer import Trainer
 from playout.errors import (
+    ConfigError,
     DivergedError,
     EnvironmentFault,
     PeerError,
@@ -122,6 +123,7 @@ class _Loop:
             return
         begun = time.monotonic()
         state, own = self.trainer.state_dict(), self.trainer.rank_state()
+        self._agree_on_weights(state)
         check_weights(state, "", self.last_good())
         check_weights(own, "", self.last_good())
         done, total = self.trainer.progress
@@ -133,6 +135,21 @@ class _Loop:
         self.saved_at = self.updates
         self.save_time = time.monotonic()
         self.save_cost = self.save_time - begun
+
+    def _agree_on_weights(self, state: dict[str, Any]) -> None:
+        """Refuses to save what only rank 0 has learned.
+
+        Raises:
+            DivergedError: unlike processors or libraries have computed other weights on a rank.
+        """
+        if ranks.world() == 1:
+            return
+        try:
+            ranks.agree("what they have learned", self.trainer.weights_digest(state))
+        except ConfigError as error:
+            raise DivergedError(
+                f"{error}; take machines that compute alike; {self.last_good()}"
+            ) from error
 
     def close(self) -> None:
         """Write what the view still holds and close the files."""

@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from playout.agents.runs import devices, ranks
 from playout.agents.runs.config import from_dict, to_dict
 from playout.agents.runs.directory import RunDir
-from playout.agents.runs.ranks.alike import code_digest, versions
+from playout.agents.runs.ranks.agreement import OF_MACHINE
+from playout.agents.runs.ranks.alike import own_code_digests
 from playout.errors import ConfigError
 from playout.own_code import refuse_while_importing, trust_modules
 from tyro.conf import UseAppendAction, arg
@@ -126,8 +127,6 @@ def run_options_last(cls: type[M]) -> type[M]:
 
 # These say how a run is driven today, not what it is; they are not part of its configuration.
 _NOT_STORED = frozenset({"run", "resume", "from_step", "quiet", "trust"})
-# A run may go on elsewhere, whatever else its command keeps.
-_MAY_ALWAYS_CHANGE = frozenset({"device", "threads"})
 
 
 def stored_settings(command: TrainingOptions) -> dict[str, Any]:
@@ -176,17 +175,31 @@ def make_command(cls: type[M], **given: Any) -> M:
 
 
 def going_on(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a training command; where torchrun begins a job again, those that resume it.
+    """The options of a training command; where a job begins again, those that resume its run.
 
     A job that failed goes on in the folder that --run named, from its last checkpoint.
     """
     found = dict(given)
-    run = (found.get("resume") or found.get("run")) if ranks.restarts() else None
-    if run is not None and ranks.by_first(lambda: RunDir.is_run(Path(run))):
+    if ranks.world() == 1:
+        return found
+    run = found.get("resume") or found.get("run")
+    ranks.start(found.get("device") or "auto")
+    if ranks.by_first(lambda: run is not None and _is_the_jobs(Path(run))):
         found.pop("run", None)
         found.pop("from_step", None)  # it was gone back to when the job began
         found["resume"] = run
     return found
+
+
+def _is_the_jobs(path: Path) -> bool:
+    """Whether a folder is a run that this job has been in before.
+
+    A job without a name is known only by having been begun again; then any run is taken for its.
+    """
+    if not RunDir.is_run(path):
+        return False
+    job = ranks.job_name()
+    return RunDir.open(path).record.get("job") == job if job else ranks.restarts() > 0
 
 
 def _typed_as(cls: type) -> str | None:
@@ -201,19 +214,25 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
 
 
-def _agree(command: TrainingOptions, kind: str, settings: Mapping[str, Any]) -> None:
-    """Refuses ranks that were not started alike, before anything is made."""
-    ranks.start(command.device)
+def agree_on(command: TrainingOptions) -> None:
+    """Refuse ranks whose settings, run or own code differ, before anything is made of a command.
+
+    Raises:
+        ConfigError: They do, or torchrun would begin a run again that nobody has named.
+    """
+    if ranks.world() == 1:
+        return
     if ranks.may_restart() and command.run is None and command.resume is None:
         raise ConfigError(
             "with --max-restarts name the run's folder (--run DIR): a job that is begun again "
             "goes on there"
         )
-    told = {key: value for key, value in settings.items() if key not in _MAY_ALWAYS_CHANGE}
-    where = {"kind": kind, "resume": str(command.resume), "from_step": command.from_step}
-    ranks.agree("settings", json.dumps({**told, **where}, default=str))
-    ranks.agree("versions", json.dumps(versions()))
-    ranks.agree("the code of playout", code_digest())
+    settings = to_dict(command)
+    told = {key: value for key, value in settings.items() if key not in {*OF_MACHINE, "quiet"}}
+    if command.resume is not None:
+        told["id of the run"] = RunDir.open(command.resume).id
+    ranks.agree("settings", json.dumps(told, default=str))
+    ranks.agree("code of your own", json.dumps(own_code_digests(settings)))
 
 
 def open_run(
@@ -248,8 +267,6 @@ def open_run(
     if isinstance(save_every, int | float) and not save_every > 0:
         raise ConfigError(f"--save-every must be positive, not {save_every}")
     check_device(command)  # before anything is made
-    if ranks.world() > 1:
-        _agree(command, kind, settings)
     if command.resume is None:
         if command.from_step is not None:
             raise ConfigError("--from-step goes with --resume RUN")
@@ -268,17 +285,22 @@ def open_run(
     # A setting that the run does not know came later; its default is what the run was made with.
     stored = stored_settings(resumed(type(command), command.resume))
     changed = {key: value for key, value in settings.items() if stored.get(key) != value}
-    refused = sorted(set(changed) - set(may_change) - _MAY_ALWAYS_CHANGE)
+    # A run may go on elsewhere, whatever else its command keeps.
+    refused = sorted(set(changed) - set(may_change) - OF_MACHINE)
     if refused:
         shown = ", ".join(
             f"{key} (was {stored.get(key)!r}, now {changed[key]!r})" for key in refused
         )
         advice = f"; {instead}" if instead else ""
         raise ConfigError(f"a resumed run keeps its settings, but these changed: {shown}{advice}")
-    if changed or command.from_step is not None:
+    job = ranks.job_name()
+    new_job = bool(job) and run.record.get("job") != job
+    if changed or new_job or command.from_step is not None:
         with run.lock():
             if command.from_step is not None:
                 run.abandon_after(command.from_step)
             if changed:
                 run.change_config(**changed)
+            if new_job:
+                run.update(job=job)
     return run

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -15,6 +16,7 @@ from types import FrameType
 from playout.agents.runs import ranks
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_ECHO = 1.0  # seconds in which a job's ranks are asked again by torchrun
 
 
 class Interrupted(SystemExit):
@@ -27,6 +29,9 @@ class Interrupted(SystemExit):
 
 class Signals:
     """Turns the first SIGINT or SIGTERM into a request; the second acts as if nobody had asked.
+
+    In a job it has to come a second later: what asks all processes of a machine asks torchrun as
+    well, which passes it on to its ranks.
 
     Args:
         notify: is called when the request comes; in a job only within `heeded`, for an update must
@@ -41,13 +46,16 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         # The default action needs no interpreter: a second Ctrl-C ends even a native call.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        job = ranks.world() > 1
+        _act_on_both(signal.SIG_IGN if job else signal.SIG_DFL)
         text = "\nstopping: finishing this update, then saving (again to stop at once)\n"
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
         if ranks.is_first():
             with suppress(OSError):  # nobody may be listening
                 os.write(2, (show_cursor + text).encode("ascii"))
+        if job:
+            time.sleep(_ECHO)  # what comes meanwhile is dropped, and not put off
+            _act_on_both(signal.SIG_DFL)
         if self.heeding:
             self.notify()
 
@@ -69,6 +77,11 @@ class Signals:
             yield self
 
 
+def _act_on_both(action: signal.Handlers) -> None:
+    for number in _NUMBERS:
+        signal.signal(number, action)
+
+
 @contextmanager
 def stop_at_once(left: str) -> Iterator[None]:
     """Lets SIGINT and SIGTERM end the work inside at once, where there is nothing to save.
@@ -81,8 +94,8 @@ def stop_at_once(left: str) -> Iterator[None]:
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
-        for one in _NUMBERS:  # threads may still finish what they do; a second signal ends them too
-            signal.signal(one, signal.SIG_DFL)
+        # Threads may still finish what they do; a second signal ends them too.
+        _act_on_both(signal.SIG_DFL)
         with suppress(OSError):  # nobody may be listening
             if ranks.is_first():
                 os.write(2, f"\nstopped: {left}\n".encode("utf-8", "backslashreplace"))
@@ -103,8 +116,7 @@ def deferred_signals() -> Iterator[None]:
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        for one in _NUMBERS:
-            signal.signal(one, signal.SIG_DFL)
+        _act_on_both(signal.SIG_DFL)
 
     with _handled(note):
         yield

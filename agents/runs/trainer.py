@@ -55,6 +55,16 @@ class Trainer(Protocol):
         """
         return digest(self.state_dict())
 
+    def weights_digest(self, state: dict[str, Any]) -> str:
+        """A text that must be equal on all ranks of a job whenever they save.
+
+        By default of the "model" in the state; where ranks keep parts of the weights, "".
+
+        Args:
+            state: What `state_dict` has just returned.
+        """
+        return digest({"model": state.get("model")})
+
     def rank_state(self) -> dict[str, Any]:
         """What each rank has for itself: its environments, replay, random streams.
 

@@ -4,8 +4,9 @@
 #   RUN=/shared/four sbatch slurm_train.sh alphazero connect_four --minutes 600
 #   RUN=/shared/words sbatch slurm_train.sh rlhf pretrain --data /shared/corpus.txt --size base
 #
-# RUN lies on a file system that all machines see. Before its time is over, or when the job is
-# preempted, Slurm sends SIGTERM; the ranks save, and the job queues again and goes on.
+# RUN lies on a file system that all machines see; a run that is there already goes on. Before the
+# time is over the ranks are asked to save; the job queues again and goes on from there, as it does
+# where Slurm itself queues it again after a preemption. A job that fails is not repeated.
 # On machines without cards: leave out --gpus-per-node and set RANKS, one for each two to four cores.
 #SBATCH --job-name=playout
 #SBATCH --nodes=2
@@ -13,7 +14,7 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --gpus-per-node=8
 #SBATCH --time=04:00:00
-#SBATCH --signal=TERM@180
+#SBATCH --signal=B:USR1@180
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
@@ -24,35 +25,36 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 # torchrun gives its ranks one thread each unless told; they divide the machine's cores.
 export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / ranks > 0 ? SLURM_CPUS_PER_TASK / ranks : 1))
-# After SIGTERM it gives them so many seconds to finish an update and save.
+# So long may saving take after SIGTERM; torchrun's own patience is 30 seconds.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150
 
-if [ -e "$RUN/run.json" ]; then
-  words=()
-  case $1 in
-    rlhf) words=(rlhf "$2" --resume "$RUN") ;;
-    *) words=("$1" --resume "$RUN") ;;
-  esac
-else
-  words=("$@" --run "$RUN")
-fi
+# A run goes on with the same words; what is typed again has to be as it was.
+place=--run
+[ -e "$RUN/run.json" ] && place=--resume
 
-# So long may saving take after the signal; torchrun's own patience is 30 seconds.
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150
+# The warning comes to this script alone (B:); torchrun is asked to end by SIGTERM.
+warned=
+trap 'warned=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap : TERM # who cancels or preempts the job asks torchrun as well, and this script waits for it
 
-status=0
 # The two dashes before playout: torchrun takes --run for short of an option of its own.
 srun torchrun \
   --nnodes "$SLURM_JOB_NUM_NODES" \
   --nproc-per-node "$ranks" \
   --rdzv-backend c10d \
-  --rdzv-id "$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}" \
+  --rdzv-id "$SLURM_JOB_ID" \
   --rdzv-endpoint "$head:${PORT:-29500}" \
   --max-restarts 3 \
-  -m -- playout "${words[@]}" || status=$?
+  -m -- playout "$@" "$place" "$RUN" &
+step=$!
 
-# 128 + 15: it was asked to stop, and has saved. torchrun itself then ends with 1.
-if [ "$status" -ne 0 ] && [ -e "$RUN/LATEST" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
+while :; do # a signal ends a wait before the step has ended
+  status=0
+  wait "$step" || status=$?
+  kill -0 "$step" 2> /dev/null || break
+done
+
+if [ "$status" -ne 0 ] && [ -n "$warned" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from playout.agents.optim.names import OPTIMIZERS, check_optimizer
-from playout.agents.runs.options import MachineOptions, TrainingOptions, make_command
+from playout.agents.runs.options import (
+    MachineOptions,
+    TrainingOptions,
+    agree_on,
+    make_command,
+)
 from playout.errors import ConfigError
 from playout.rlhf.commands.memory_options import AdapterOptions
 from playout.rlhf.stages.sizes import recipe
@@ -129,7 +134,9 @@ def stage_command(
         plain = str | list if text_as == "prompt" else str  # a prompt may be messages
         rows = [{text_as: row} if isinstance(row, plain) else row for row in data]
     given = {name: None if value == "" else value for name, value in options.items()}
-    return make_command(cls, **given), rows
+    command = make_command(cls, **given)
+    agree_on(command)
+    return command, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

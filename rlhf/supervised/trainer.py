@@ -324,6 +324,10 @@ class SupervisedTrainer(Trainer):
         """What ranks must begin with alike; of rows that each has for itself there is nothing."""
         return f"step {self.learner.steps}" if self.sharded else super().digest()
 
+    def weights_digest(self, state: dict[str, Any]) -> str:
+        """What ranks must save alike; of rows that each has for itself there is nothing."""
+        return "" if self.sharded else super().weights_digest(state)
+
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """What the progress line shows."""
         return {name: f"{metrics[key]:.3f}" for key, name in self.shown if key in metrics}

@@ -79,8 +79,12 @@ def test_the_slurm_script_starts_torchrun_once_a_machine_and_goes_on_where_a_run
     bin_.mkdir()
     note = tmp_path / "calls"
     for name, body in {
-        "srun": f'echo "srun $OMP_NUM_THREADS $*" >> {note}; exit "${{FAIL:-0}}"',
+        "srun": f'echo "srun $OMP_NUM_THREADS $*" >> {note}\n'
+        f'if [ -n "${{WARN:-}}" ]; then kill -USR1 "$PPID"\n'
+        f"until grep -q scancel {note}; do sleep 0.01; done; fi\n"
+        'exit "${FAIL:-0}"',
         "scontrol": f'[ "$1" = show ] && echo node7 || echo "scontrol $*" >> {note}',
+        "scancel": f'echo "scancel $*" >> {note}',
     }.items():
         (bin_ / name).write_text(f"#!/bin/bash\n{body}\n")
         (bin_ / name).chmod(0o755)
@@ -107,10 +111,13 @@ def test_the_slurm_script_starts_torchrun_once_a_machine_and_goes_on_where_a_run
     assert calls.endswith(f"-m -- playout alphazero hex(size=5) --minutes 9 --run {run}\n")
     run.mkdir()
     (run / "run.json").write_text("{}")
-    assert submit("rlhf", "pretrain")[1].endswith(f"-m -- playout rlhf pretrain --resume {run}\n")
-    (run / "LATEST").write_text("000001\n")
-    code, calls = submit("ppo", "CartPole-v1", FAIL="1")
-    assert code == 1 and calls.endswith(f"ppo --resume {run}\nscontrol requeue 42\n")
-    assert "requeue" not in submit("ppo", "CartPole-v1", FAIL="1", SLURM_RESTART_COUNT="50")[1]
+    words = ("alphazero", "mine:Game", "--trust", "mine", "--threads", "3")
+    code, calls = submit(*words, FAIL="1", WARN="1")
+    line, *then = calls.splitlines()
+    assert line.endswith(f"-m -- playout {' '.join(words)} --resume {run}")
+    assert (code, then) == (1, ["scancel --signal=TERM 42", "scontrol requeue 42"])
+    assert "requeue" not in submit(*words, FAIL="1")[1]  # it failed by itself
+    assert "requeue" not in submit(*words, WARN="1")[1]  # it came to its end all the same
+    assert "requeue" not in submit(*words, FAIL="1", WARN="1", SLURM_RESTART_COUNT="50")[1]
     del variables["RUN"]
     assert submit("ppo", "CartPole-v1")[0] != 0

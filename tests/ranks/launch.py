@@ -7,14 +7,17 @@ Tests of every trainer use it. Ranks are forked from interpreters that have torc
 torchrun itself, which watches, ends and restarts its ranks, starts it: `start` and `finish`.
 """
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
+import uuid
 from pathlib import Path
 
 import forked
@@ -22,6 +25,7 @@ import numpy as np
 from playout.benchmarks.studies.kills import ranks_of
 
 _HERE = Path(__file__).parent
+TOY = _HERE / "toy_ranks.py"
 _GRACE = 15.0  # seconds until those that a failed rank has left behind are killed
 _HEAD = """\
 import json, os, sys
@@ -93,8 +97,24 @@ def finish(process, timeout=300):
     return process.returncode, out, err
 
 
-def place(rank, count, port):
-    """The variables that torchrun gives a rank of one machine, whose store is at that port."""
+def errors(err):
+    """What playout itself has said of errors; torchrun writes pages of its own."""
+    return re.findall(r"^error: .*", err, re.MULTILINE)
+
+
+def wait_for(run, updates, timeout=90):
+    """Returns when a run has a row of that update."""
+    path = Path(run, "metrics.jsonl")
+    until = time.monotonic() + timeout
+    while not path.exists() or path.read_bytes().count(b"\n") < updates:
+        assert time.monotonic() < until, "the job does not get on"
+        time.sleep(0.02)
+
+
+def place(rank, count, port, name):
+    """The variables that torchrun gives a rank of one machine in a job of that name, whose store is
+    at that port.
+    """
     return {
         **dict.fromkeys(("RANK", "LOCAL_RANK", "ROLE_RANK"), rank),
         **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"), count),
@@ -105,32 +125,50 @@ def place(rank, count, port):
         "MASTER_PORT": port,
         "TORCHELASTIC_RESTART_COUNT": 0,
         "TORCHELASTIC_MAX_RESTARTS": 0,
-        "TORCHELASTIC_RUN_ID": "forked",
+        "TORCHELASTIC_RUN_ID": name,
         "TORCHELASTIC_USE_AGENT_STORE": True,
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": 1,
     }
 
 
-def job(count, *words, timeout=300, **variables):
-    """Ranks of a program, the words after `python`: exit code, output, error output of all.
+@contextlib.contextmanager
+def begun(count, *words, each=None, **variables):
+    """Ranks of a program, and the process that has their store; none is left at the end.
+
+    Args:
+        count: How many.
+        *words: After `python`.
+        each: Of every rank more words and more variables, if they differ.
+        **variables: For the environment of all.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        store, ranks, name = forked.start("-c", _STORE, number=0), [], uuid.uuid4().hex
+        try:
+            store.until("\n")
+            for number in range(count):
+                more, other = each[number] if each else ((), {})
+                own = {**place(number, count, store.out.strip(), name), **variables, **other}
+                own = {key: value for key, value in own.items() if value is not None}
+                process = forked.start(
+                    *words, *more, variables=environment(**own), out=out, err=err, number=number
+                )
+                ranks.append(process)
+            yield ranks, store
+        finally:
+            for process in (*ranks, store):
+                process.kill()
+
+
+def job(count, *words, timeout=300, each=None, **variables):
+    """Ranks of a program (see `begun`): exit code, output, error output of all.
 
     Nothing of them is left: where one fails, or after the timeout, the others are killed.
     """
     if count == 1:
         return forked.run(*words, variables=environment(**variables), timeout=timeout)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        store = forked.start("-c", _STORE, number=0)
-        ranks = []
-        try:
-            store.until("\n")
-            for number in range(count):
-                own = environment(**place(number, count, store.out.strip()), **variables)
-                ranks.append(forked.start(*words, variables=own, out=out, err=err, number=number))
-            code = _wait(ranks, timeout)
-            said = ranks[0].out, ranks[0].err
-        finally:
-            for process in (*ranks, store):
-                process.kill()
+    with begun(count, *words, each=each, **variables) as (ranks, _):
+        code = _wait(ranks, timeout)
+        said = ranks[0].out, ranks[0].err
     assert code is not None, "the job did not end:\n{}\n{}".format(*said)
     return code, *said
 
@@ -147,9 +185,15 @@ def _wait(ranks, timeout):
     return failed or next(filter(None, codes), 0)
 
 
-def playout(count, *words, timeout=300, **variables):
+def playout(count, *words, timeout=300, each=None, **variables):
     """A command of playout on several ranks: exit code, standard output, error output."""
-    return job(count, "-m", "playout", *words, timeout=timeout, **variables)
+    return job(count, "-m", "playout", *words, timeout=timeout, each=each, **variables)
+
+
+def ended(ranks, timeout=60):
+    """The exit codes of ranks, which have to end by themselves, and what they said of errors."""
+    codes = [process.wait(timeout) for process in ranks]
+    return codes, errors(ranks[0].err)
 
 
 def launch(count, body, timeout=300, **variables):

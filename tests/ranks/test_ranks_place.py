@@ -53,6 +53,15 @@ def test_variables_that_are_no_numbers_are_refused(monkeypatch):
         ranks.world()
 
 
+def test_a_job_has_the_name_that_it_was_given(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert ranks.job_name() == ""  # one process is no job
+    as_rank(monkeypatch, 0, 2)
+    assert ranks.job_name() == "mine"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # what torchrun says without --rdzv-id
+    assert ranks.job_name() == ""
+
+
 def test_the_line_that_goes_on_has_as_many_ranks(monkeypatch):
     assert ranks.under_torchrun("playout ppo --resume r") == "playout ppo --resume r"
     as_rank(monkeypatch, 0, 3)

@@ -1,15 +1,20 @@
-"""What runs here: versions of the packages, the commit and a digest of playout's own code.
+"""What runs here: versions of the packages, the commit, digests of playout's code and a person's.
 
-A run's record holds the versions; the ranks of a job must have both alike.
+A run's record holds versions and commit; the ranks of a job must have versions and code alike.
 """
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import playout
+from playout.own_code import own_sources
+
+_CODE = (".py", ".h", ".toml")
 
 
 def versions() -> dict[str, str]:
@@ -23,16 +28,35 @@ def versions() -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """A hexadecimal sha256 of playout's Python files.
+    """A hexadecimal sha256 of what playout runs: its Python files, headers and presets.
 
-    Compiled modules may differ, as machines do.
+    Compiled modules may differ, as machines do; what comes of that is noticed when it is saved.
     """
     root = Path(playout.__file__).parent
-    found = hashlib.sha256()
+    files = [path for path in root.glob("*.py") if path.name != "setup.py"]  # that is not installed
     for package in ("envs", "mcts", "agents", "rlhf"):
-        for path in sorted((root / package).rglob("*.py")):
-            found.update(f"{path.relative_to(root)}\n".encode())
-            found.update(path.read_bytes())
+        files += [path for path in (root / package).rglob("*") if path.suffix in _CODE]
+    return _digest_of(root, files)
+
+
+def own_code_digests(settings: Mapping[str, object]) -> dict[str, str]:
+    """As `code_digest`, for each module of the person's own that settings name or that is trusted.
+
+    Args:
+        settings: A run's, in nested tables.
+    """
+    return {
+        module: _digest_of(Path(os.path.commonpath([path.parent for path in files])), files)
+        for module, files in own_sources(settings).items()
+    }
+
+
+def _digest_of(root: Path, files: Iterable[Path]) -> str:
+    """A hexadecimal sha256 of files and of their names below a folder."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        found.update(f"{path.relative_to(root)}\n".encode())
+        found.update(path.read_bytes())
     return found.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 Every function must be called by every rank, in the same order. The engine is torch.distributed:
 gloo for what is in memory, nccl for what is on cards of its own. A process that is gone is a
-PeerError at once, one that hangs or lost its machine after a minute (watch.py).
+PeerError at once, one that stands still or lost its machine after a minute (watch.py).
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ _BLOCK = 2048  # bytes of a small message, its length included; longer ones need
 class _Group:
     """The job's processes, once they have met."""
 
-    def __init__(self, group: ProcessGroup, *, cards: bool) -> None:
+    def __init__(self, group: ProcessGroup, *, cards: bool, restarts: int) -> None:
         self.group = group
         self.cards = cards  # whether tensors on cards are summed there
+        self.restarts = restarts  # as all ranks have agreed
         self.memory: RankMemory | None = None  # where ranks of one machine add up
+        self.begun = 0  # messages that this rank has come to
         self.waited = 0.0  # seconds in messages
 
 
@@ -62,12 +64,13 @@ def start(device: str | torch.device = "auto") -> None:
             others by gloo.
 
     Raises:
+        ConfigError: Ranks run other code, versions or commands; raised on every rank.
         PeerError: Not everybody came within ten minutes, or the port is taken.
     """
     if world() == 1 or _joined:
         return
     import torch
-    from playout.agents.runs.ranks import meeting, memory, watch
+    from playout.agents.runs.ranks import agreement, meeting, memory, watch
     from torch import distributed
 
     # Ranks that share a card cannot use nccl; "auto" is a card where there is one.
@@ -83,20 +86,26 @@ def start(device: str | torch.device = "auto") -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     backend = "cpu:gloo,cuda:nccl" if cards else "gloo"
     try:
-        store, word = meeting.meet(_START)
+        told = agreement.statement()
+        store, word, decision = meeting.meet(_START, told, agreement.decide)
+        watch.begin(word, lambda: _joined[0].begun if _joined else 0)
+        problem, restarts = agreement.decided(decision)
+        if problem:
+            raise ConfigError(problem)
         if not distributed.is_initialized():  # a program may have its own group
             distributed.init_process_group(
                 backend, store=store, rank=rank(), world_size=world(), timeout=_START
             )
         group = distributed.new_group(backend=backend, timeout=_WORK)
+    except ConfigError:
+        raise
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise PeerError(
             f"rank {rank()} of {world()} cannot meet the others at {where}: {_reason(error)}"
         ) from error
     assert group is not None
-    _joined.append(_Group(group, cards=cards))
-    watch.begin(word)
+    _joined.append(_Group(group, cards=cards, restarts=restarts))
     if on_one_machine() and os.environ.get(memory.VARIABLE) != "0":
         _joined[0].memory = _share_memory()
 
@@ -129,12 +138,18 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _talking() -> Iterator[_Group]:
-    """The group, for one message; a broken connection becomes one line."""
+def _talking(*, waits_for_first: bool = False) -> Iterator[_Group]:
+    """The group, for one message; a broken connection becomes one line.
+
+    Args:
+        waits_for_first: What rank 0 works for alone, for hours perhaps, which is no hanging: the
+            others have come to this message only when it is there.
+    """
     if not _joined:
         start()
     (joined,) = _joined
-    begun = time.monotonic()
+    begun, later = time.monotonic(), waits_for_first and not is_first()
+    joined.begun += not later
     try:
         yield joined
     except RuntimeError as error:
@@ -142,7 +157,14 @@ def _talking() -> Iterator[_Group]:
             f"rank {rank()} of {world()} lost another rank ({_reason(error)})"
         ) from error
     finally:
+        joined.begun += later
         joined.waited += time.monotonic() - begun
+
+
+def restarts() -> int:
+    """How many times torchrun has begun this job again, as all its ranks have agreed."""
+    start()
+    return _joined[0].restarts if _joined else 0
 
 
 def seconds_waited() -> float:
@@ -238,7 +260,7 @@ def first(value: T) -> T:
     if is_first():
         data = b"b" + value if isinstance(value, bytes) else b"j" + json.dumps(value).encode()
     head = torch.zeros(_BLOCK, dtype=torch.uint8)
-    with _talking() as joined:
+    with _talking(waits_for_first=True) as joined:
         if is_first():
             start_of = np.frombuffer(len(data).to_bytes(8, "big") + data[: _BLOCK - 8], np.uint8)
             head[: len(start_of)] = torch.from_numpy(start_of.copy())
@@ -359,24 +381,10 @@ def agree(what: str, value: str) -> None:
     digests = everybody(mine)
     if len(set(digests)) == 1:
         return
+    from playout.agents.runs.ranks.agreement import differ
+
     texts = [
         text.decode("utf-8", "replace") for text in everybody(value.encode("utf-8", "replace"))
     ]
     other = next(i for i, digest in enumerate(digests) if digest != digests[0])
-    here, there = _difference(texts[0], texts[other])
-    raise ConfigError(f"ranks differ in {what}: rank 0 has {here}, rank {other} has {there}")
-
-
-def _difference(one: str, other: str) -> tuple[str, str]:
-    """What differs between two texts, in short."""
-    from playout.agents.runs.config import dotted
-
-    with contextlib.suppress(ValueError):
-        tables = json.loads(one), json.loads(other)
-        if all(isinstance(table, dict) for table in tables):
-            sides = [dict(dotted(table)) for table in tables]
-            keys = sorted(sides[0].keys() | sides[1].keys())
-            keys = [key for key in keys if sides[0].get(key) != sides[1].get(key)]
-            shown = [", ".join(f"{key} {side.get(key)!r}" for key in keys) for side in sides]
-            return shown[0][:300], shown[1][:300]
-    return one[:100], other[:100]
+    raise ConfigError(differ(what, texts[0], texts[other], other))

@@ -60,9 +60,19 @@ def on_one_machine() -> bool:
     return world() == local_world()
 
 
-def restarts() -> int:
-    """How many times torchrun has begun this job again (`--max-restarts`)."""
+def own_restarts() -> int:
+    """How many times torchrun says it has begun this machine's ranks again (`--max-restarts`).
+
+    Machines may count differently: where another one comes or goes, all begin again, and nobody
+    counts that. What the job has agreed on is `restarts` (messages.py).
+    """
     return _number("TORCHELASTIC_RESTART_COUNT", 0) if world() > 1 else 0
+
+
+def job_name() -> str:
+    """What the job is called (torchrun's `--rdzv-id`) however often it begins; "" for no name."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "") if world() > 1 else ""
+    return "" if name == "none" else name  # what torchrun says where nobody named it
 
 
 def may_restart() -> bool:

@@ -7,6 +7,7 @@ from playout.errors import ConfigError
 from playout.own_code import (
     import_module,
     load_object,
+    own_sources,
     trust,
     trust_environment,
     trust_given,
@@ -125,3 +126,15 @@ def test_an_environment_needs_trust_where_its_name_imports_a_module_or_calls_som
     ):
         with pytest.raises(ConfigError, match=r"add --trust [a-z_.]+ \(in"):
             trust_environment(env, "a run")
+
+
+def test_the_sources_of_ones_own_code_are_found_without_an_import(folder, monkeypatch):
+    (folder / "own_games").mkdir()
+    for name in ("__init__", "board"):
+        (folder / "own_games" / f"{name}.py").write_text("raise AssertionError\n")
+    (folder / "own_env.py").write_text("raise AssertionError\n")
+    monkeypatch.setenv("PLAYOUT_TRUST", "own_env")
+    found = own_sources({"game": "own_games.board:Game(size=3)", "collect": {"env": "not_here:E"}})
+    assert {path.name for path in found["own_games.board"]} == {"__init__.py", "board.py"}
+    assert [path.name for path in found["own_env"]] == ["own_env.py"]
+    assert not {"not_here", "playout", "gymnasium"} & found.keys()
