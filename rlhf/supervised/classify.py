@@ -15,7 +15,7 @@ from playout.errors import DataError
 from playout.rlhf.data.batches import batch_of, pad_right
 from playout.rlhf.data.encoding import Truncate, say_lengths
 from playout.rlhf.data.records import Labelled, Rated
-from playout.rlhf.evaluation.statistics import pair_accuracy
+from playout.rlhf.evaluation.statistics import bootstrap, pair_accuracy, wilson
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead, scores
 from playout.rlhf.model.sharding import place_beside
@@ -35,6 +35,7 @@ __all__ = [
     "longest_text",
     "make_task",
     "measure_predictions",
+    "measured_row",
 ]
 
 
@@ -196,6 +197,18 @@ def measure_predictions(found: np.ndarray[Any, Any], task: TextTask) -> dict[str
     hit = float(((guess == rare) & (wanted == rare)).sum())
     named = float((guess == rare).sum() + (wanted == rare).sum())
     return {"accuracy": float((guess == wanted).mean()), "f1": 2 * hit / named if named else 0.0}
+
+
+def measured_row(
+    name: str, model: str, found: np.ndarray[Any, Any], task: TextTask
+) -> dict[str, Any]:
+    """A row of the table: what a model's predictions are worth, with the 95 % interval."""
+    values, count = measure_predictions(found, task), len(found)
+    if task.classes:
+        low, high = wilson(values["accuracy"] * count, count)
+    else:
+        low, high = bootstrap(found.tolist(), task.test[1])
+    return {"task": name, "model": model, "texts": count, **values, "interval": [low, high]}
 
 
 def linear_baseline(task: TextTask) -> np.ndarray[Any, Any]:

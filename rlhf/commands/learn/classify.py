@@ -25,7 +25,6 @@ from playout.rlhf.commands.options import (
 from tyro.conf import arg
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.data.rows import Row, Source
     from playout.rlhf.generation.tokenizer import Tokenizer
@@ -233,12 +232,12 @@ def _measure_models(
     command: Command, run: RunDir, name: str, task: TextTask, length: int
 ) -> list[dict[str, Any]]:
     """Every model on one task; a model that has been trained before is not trained again."""
-    from playout.rlhf.supervised.classify import linear_baseline
+    from playout.rlhf.supervised.classify import linear_baseline, measured_row
 
-    rows = [_row(name, "tf-idf", linear_baseline(task), task)]
+    rows = [measured_row(name, "tf-idf", linear_baseline(task), task)]
     for kind in ("scratch", "pretrained"):
         trainer = _train(command, run, name, task, kind, length)
-        rows.append(_row(name, kind, trainer.predictions(), task))
+        rows.append(measured_row(name, kind, trainer.predictions(), task))
     return rows
 
 
@@ -309,7 +308,7 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
     )
     from playout.rlhf.supervised import reports
     from playout.rlhf.supervised.classifier import Classifier
-    from playout.rlhf.supervised.classify import linear_baseline, make_task
+    from playout.rlhf.supervised.classify import linear_baseline, make_task, measured_row
 
     source = stage_source(command, command.reports, rows)
     if not command.from_run or source == "":
@@ -351,7 +350,7 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
     trainer = _train(command, run, before.task, task, "pretrained", length)
     scores = trainer.predictions()
     table = [
-        _row(before.task, model, found, task)
+        measured_row(before.task, model, found, task)
         for model, found in (
             ("tf-idf", linear_baseline(task)), ("before", old_scores), ("pretrained", scores)
         )
@@ -364,19 +363,6 @@ def _learn_reports(command: Command, rows: list[Row] | None) -> RunDir:
         print(reports.told(found, old.path, run.path))
     mark_finished(run, quiet=command.quiet)
     return run
-
-
-def _row(name: str, model: str, predictions: NDArray[Any], task: TextTask) -> dict[str, Any]:
-    from playout.rlhf.evaluation.statistics import bootstrap, wilson
-    from playout.rlhf.supervised.classify import measure_predictions
-
-    values = measure_predictions(predictions, task)
-    count = len(predictions)
-    if task.classes:
-        low, high = wilson(values["accuracy"] * count, count)
-    else:
-        low, high = bootstrap(predictions.tolist(), task.test[1])
-    return {"task": name, "model": model, "texts": count, **values, "interval": [low, high]}
 
 
 def _show(table: list[dict[str, Any]]) -> None:
