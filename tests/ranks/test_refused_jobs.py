@@ -2,11 +2,10 @@
 
 import json
 import os
-import re
 
 import forked
 import pytest
-from launch import environment, torchrun
+from launch import environment, errors, torchrun
 from playout.agents.runs.checkpoint.durable_io import hash_file
 from playout.cli import main
 
@@ -34,11 +33,11 @@ PPO = ["ppo", "CartPole-v1", "--num-steps", "8", "--minibatch-size", "8", "--eva
 PPO += ["--no-stop", "--quiet"]
 # what is told: how the second rank differs, the words of both
 CASES = {
-    "rank 0 has total_timesteps 99, rank 1 has total_timesteps 98": (
+    "rank 0 has nothing more, rank 1 has --total-timesteps 98": (
         "--total-timesteps 98",
         ["ppo", "--resume", "RUNS/ppo", "--total-timesteps", "99"],
     ),
-    "rank 0 has seed 0, rank 1 has seed 7": ("--seed 7", [*PPO, "--run", "RUNS/new"]),
+    "rank 0 has nothing more, rank 1 has --seed 7": ("--seed 7", [*PPO, "--run", "RUNS/new"]),
     "numpy '1.0'": ("version", ["ppo", "--resume", "RUNS/ppo"]),
     "ranks differ in the code of playout": ("code", ["ppo", "--resume", "RUNS/ppo"]),
     "2 ranks but only 1 environments": ("", ["ppo", "--resume", "RUNS/narrow"]),
@@ -77,8 +76,9 @@ def test_a_job_of_torchrun_that_cannot_be_leaves_one_line_and_nothing_else(told,
     command = torchrun(2, "--", "rank.py", tmp_path, *words)[1:]
     code, _, err = forked.run(*command, folder=tmp_path, variables=environment(DIFFERS=differs))
     assert code != 0
-    said = re.findall(r"^error: .*", err, re.MULTILINE)  # torchrun writes pages of its own
-    assert len(said) == 1 and told in said[0], err
+    assert len(errors(err)) == 1, err
+    (line,) = errors(err)
+    assert told in line
     for rank in "01":
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / rank).read_text()), 0)

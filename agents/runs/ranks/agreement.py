@@ -93,6 +93,8 @@ def _difference(one: Any, other: Any) -> tuple[str, str]:
         return shown[0][:300], shown[1][:300]
     if isinstance(one, list):
         alike = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
-        shown = [" ".join(words[max(0, alike - 1) :]) for words in (one, other)]
-        return shown[0][:100] or "nothing", shown[1][:100] or "nothing"
+        if 0 < alike < min(len(one), len(other)) and one[alike - 1].startswith("-"):
+            alike -= 1  # the option whose value differs
+        shown = [" ".join(words[alike:])[:100] or "nothing more" for words in (one, other)]
+        return shown[0], shown[1]
     return one[:100], other[:100]

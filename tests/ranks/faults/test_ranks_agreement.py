@@ -13,7 +13,8 @@ TINY = (*TINY, "--minibatch-size", 16, "--eval-episodes", 2, "--no-stop", "--qui
 
 def told(restarts=0, **changed):
     """A rank's statement."""
-    alike = {"versions": {"torch": "2.1", "numpy": "2.0"}, "code": "a", "words": ["ppo", "--seed"]}
+    words = ["ppo", "--seed", "1"]
+    alike = {"versions": {"torch": "2.1", "numpy": "2.0"}, "code": "a", "words": words}
     return json.dumps([{**alike, **changed}, restarts])
 
 
@@ -29,13 +30,14 @@ def test_all_ranks_learn_how_often_any_of_them_has_begun_again():
             "versions: rank 0 has torch '2.1', rank 2 has torch '2.2'",
         ),
         ({"code": "b"}, "code: rank 0 has a, rank 2 has b"),
+        ({"words": ["ppo", "--seed", "3"]}, "words: rank 0 has --seed 1, rank 2 has --seed 3"),
         (
-            {"words": ["ppo", "--seed", "3"]},
-            "words: rank 0 has --seed, rank 2 has --seed 3",
+            {"words": ["ppo", "--seed", "1", "--stop"]},
+            "words: rank 0 has nothing more, rank 2 has --stop",
         ),
-        ({"words": ["alphazero"]}, "words: rank 0 has ppo --seed, rank 2 has alphazero"),
+        ({"words": ["alphazero"]}, "words: rank 0 has ppo --seed 1, rank 2 has alphazero"),
     ],
-    ids=["versions", "code", "more words", "another command"],
+    ids=["versions", "code", "a value", "more words", "another command"],
 )
 def test_the_first_rank_that_differs_is_named_with_what_differs(changed, line):
     decision = agreement.decide([told(), told(), told(**changed), told(**changed)])
@@ -61,7 +63,7 @@ def test_ranks_of_other_commands_end_with_one_line_before_anything_is_made(memor
     with begun(2, *words, each=each, LOCAL_WORLD_SIZE=local) as (ranks, _):
         codes, lines = ended(ranks)
     assert codes == [2, 2]
-    difference = f"rank 0 has {run}, rank 1 has {run} --population 2"
+    difference = "rank 0 has nothing more, rank 1 has --population 2"
     assert lines == [f"error: ranks differ in their command: {difference}"]
     assert not run.exists()
 
