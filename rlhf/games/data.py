@@ -25,10 +25,13 @@ from playout.rlhf.environments.game_tasks import (
     plies_of,
     write_positions,
 )
-from playout.rlhf.games.demonstrations import SEARCH, Demonstrator
+from playout.rlhf.games.demonstrations import SEARCH, Demonstrator, told_outcomes
+from playout.rlhf.generation.tokenizer import Tokenizer
 
-__all__ = ["GameData", "write_data"]
+__all__ = ["TOKENIZER", "GameData", "write_data"]
 
+TOKENIZER = "tokenizer"
+"""The folder of the tokenizer beside the data."""
 _ROUND = 64  # random games played side by side
 _OPEN = 0.25  # share of positions where nothing is at stake, or a win is at hand
 
@@ -61,9 +64,13 @@ def write_data(
     *,
     seed: int,
     threads: int,
+    vocabulary: int = 0,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Write records, tactics, demonstrations and tasks, those that are not there yet.
+
+    With records comes a tokenizer for them, in which each mark of an answer is a token of its own:
+    marks that merge would tell several outcomes at one place.
 
     Args:
         folder: Where to.
@@ -72,6 +79,7 @@ def write_data(
         size: How much.
         seed: Of all randomness.
         threads: For the solver.
+        vocabulary: Tokens of the tokenizer; 0 makes none.
         tell: Says what is done.
     """
     folder.mkdir(exist_ok=True)
@@ -81,9 +89,12 @@ def write_data(
         referee = None
     shown = Demonstrator(prompt, referee, seed)
     if size.records and not (folder / "records.jsonl").exists():
-        texts = _records(shown, size.records, seed)
-        _write(folder / "records.jsonl", [{"text": text} for text in texts])
-        tell(f"{len(texts)} moves of random games")
+        told = _records(shown, size.records, seed)
+        if vocabulary:
+            plain = [asked + move for asked, _, move in told]
+            Tokenizer.train(plain, vocab_size=vocabulary).save(folder / TOKENIZER)
+        _write(folder / "records.jsonl", [{"text": "".join(parts)} for parts in told])
+        tell(f"{len(told)} moves of random games")
     if (folder / "tasks.jsonl").exists():
         return
     if size.sights and shown.tells:
@@ -117,16 +128,16 @@ def _rows(positions: SolvedPositions, rows: np.ndarray) -> SolvedPositions:
     return SolvedPositions(positions.states[rows], None if outcomes is None else outcomes[rows])
 
 
-def _records(shown: Demonstrator, count: int, seed: int) -> list[str]:
-    """Prompt and answer of one side of random games after another, about `count` in all."""
-    found: list[str] = []
+def _records(shown: Demonstrator, count: int, seed: int) -> list[tuple[str, str, str]]:
+    """Prompt, what is told, and move of one side of random games after another, `count` in all."""
+    found: list[tuple[str, str, str]] = []
     number = 0
     prompt, game = shown.prompt, shown.prompt.game
     first = plies_of(game, solved=shown.referee is not None)[0]
     seats = np.arange(_ROUND) % game.num_players
     while len(found) < count:
         states = game.batch(_ROUND)
-        told: list[list[str]] = [[] for _ in range(_ROUND)]
+        told: list[list[tuple[str, str, str]]] = [[] for _ in range(_ROUND)]
         for ply in range(game.max_plies):
             states.resolve_chance(seed + number, counter=ply << 8)
             actions = states.random_actions(seed + number, counter=(ply << 8) + 77)
@@ -137,11 +148,11 @@ def _records(shown: Demonstrator, count: int, seed: int) -> list[str]:
             asked = going & ~judged & (states.to_play() == seats)
             seen = shown.first_sight(states, asked)
             for row in np.flatnonzero(asked).tolist():
-                state, outcomes = states[row], None if seen is None else seen[row]
-                answer = shown.answer(state, int(actions[row]), outcomes)
-                told[row].append(prompt(state) + answer)
+                state = states[row]
+                thought = "" if seen is None else told_outcomes(seen[row])
+                told[row].append((prompt(state), thought, prompt.answer(state, int(actions[row]))))
             states.apply(actions, where=going)
-        found += [text for one in told for text in one]
+        found += [record for one in told for record in one]
         number += 1
     return found[:count]
 

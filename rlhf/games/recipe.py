@@ -32,7 +32,7 @@ from playout.rlhf.environments.game import make as make_environment
 from playout.rlhf.environments.game_player import LanguageGamePlayer
 from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.evaluation.games import measure_moves, positions_for, told
-from playout.rlhf.games.data import GameData, write_data
+from playout.rlhf.games.data import TOKENIZER, GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell
 from playout.rlhf.games.episodes import measure_episodes, told_episodes
 from playout.rlhf.games.minutes import note_data, plan_steps
@@ -194,7 +194,9 @@ class GamesRecipe:
         env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
-            return {"text": (files["records"],), **rate, "qk_norm": True, "rope_theta": 500.0}
+            vocabulary = {"tokenizer": str(self.data / TOKENIZER)}
+            shape = {"qk_norm": True, "rope_theta": 500.0}
+            return {"text": (files["records"],), **rate, **vocabulary, **shape}
         if stage in ("tactics", "sft"):
             seen = stage == "tactics"
             peak = size.sft_rate / 2 if seen else size.sft_rate  # as its batches are small
@@ -328,6 +330,7 @@ class GamesRecipe:
             dataclasses.replace(self.size.data, records=0) if self.base else self.size.data,
             seed=self.run.seed,
             threads=usable_cores(),
+            vocabulary=self.numbers.vocab_size,
             tell=self._say,
         )
         note_data(self._plan, time.monotonic() - begun)

@@ -20,6 +20,7 @@ from playout.rlhf.games.data import GameData, write_data
 from playout.rlhf.games.demonstrations import can_tell, told_outcomes
 from playout.rlhf.games.minutes import note_data, plan_steps
 from playout.rlhf.games.recipe import GamesRecipe, GamesSize, shown_options
+from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.run import folder_player, game_player
 from playout.rlhf.stages import sizes
@@ -61,8 +62,12 @@ def test_good_moves_keep_the_outcome_and_no_position_is_on_the_side_that_is_judg
         GameData(100, 80, 3, 30, 40, sights=50),
         seed=1,
         threads=1,
+        vocabulary=300,
         tell=said.append,
     )
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer")
+    for marks in ("=========", "..=+=-..-"):
+        assert [tokenizer.decode([one]) for one in tokenizer.encode(marks)] == list(marks)
     assert "demonstrations" in said[-1]
     sights = [turn for row in rows_of(tmp_path / "tactics.jsonl") for turn in row]
     assert len(sights) == 50
