@@ -20,6 +20,7 @@ from playout.agents.rating.arena import play_match
 from playout.agents.rating.games import to_record
 from playout.agents.rating.ratings import Result, rate
 from playout.agents.runs import ranks
+from playout.agents.runs.console import counted
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import MachineOptions
 from playout.agents.runs.reporting import write_json
@@ -227,7 +228,7 @@ class GamesRecipe:
             files["tactics"] = (self.data / "tactics.jsonl", _FEW)
         before = self.folder("pretrain")
         planned = ranks.by_first(lambda: plan_steps(self.minutes, self._plan, before, files))
-        self._say(f"{planned[stage]} steps of {stage} fit into {self.minutes:g} minutes")
+        self._say(f"{counted(planned[stage], 'step')}, by what {self.minutes:g} minutes leave")
         return int(planned[stage])
 
     def _train(self, stage: str) -> None:
