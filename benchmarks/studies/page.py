@@ -90,17 +90,20 @@ def with_half(mean: float, half: float, text: str = "{:.3g}") -> str:
 
 
 def compared(
-    mean: float, half: float, unit: str = "", words: tuple[str, str] = ("more", "less")
+    mean: float, half: float, than: str, unit: str = "", words: tuple[str, str] = ("more", "less")
 ) -> str:
-    """A difference in words: "2.1 points more (95 %: +1.2 to +3.0)"; chance is named as such.
+    """A difference in words: "2 points more than before (95 %: +1.2 to +3)"; or it may be chance.
 
     Args:
         mean: The difference.
         half: Half of its 95 % interval; NaN where one seed gives none.
+        than: What is compared with.
         unit: What it is counted in.
         words: For a positive difference and for a negative one.
     """
-    size = f"{abs(mean):.3g} {unit}".rstrip() + f" {words[mean < 0]}"
+    if mean == 0 and not half > 0:
+        return f"no {words[0]} and no {words[1]} than {than}"
+    size = f"{abs(mean):.3g} {unit}".rstrip() + f" {words[mean < 0]} than {than}"
     if math.isnan(half):
         return f"{size} (one seed, so this may be chance)"
     low, high = mean - half, mean + half

@@ -65,14 +65,14 @@ _SMALL = {
     "batch_size": 128,
     "warmup_positions": 256,
 }
-_SMALL_PPO = {**_PPO, "num_envs": 32, "minibatch_size": 256}
+_SMALL_PPO = {**_PPO, "learning_rate": 5e-4, "ent_coef": 0.02}
 # The small board: the solver labels it in a second, the large one in many minutes.
 QUICK = Form(
     Board(
         "connect_four(width=5,height=4)", 4000, "tiny", (4, 14), 4.0,
         ("supervised", "masked", "contrastive"),
         settings={
-            ALPHAZERO: {"updates": 6, **_SMALL}, PPO: {**_SMALL_PPO, "total_timesteps": 16_384}
+            ALPHAZERO: {"updates": 6, **_SMALL}, PPO: {**_SMALL_PPO, "total_timesteps": 32_768}
         },
         alone={
             ALPHAZERO: {"updates": 30, **_SMALL}, PPO: {**_SMALL_PPO, "total_timesteps": 65_536}
@@ -97,8 +97,9 @@ STARTED = (
     "AlphaZero and PPO learn the game by playing with themselves, from fresh weights (nothing) and "
     "from trunks that an objective has taught on random positions. Strength is the share of moves "
     "that keep the outcome, by the bare policy without search, in positions in which the move "
-    "matters. The strength to reach is what every seed reached from nothing; times sooner compares "
-    "the minutes to it, of play alone and with the minutes of pretraining, seed by seed."
+    "matters. The strength to reach is nine tenths of the way from random legal moves to where the "
+    "weakest seed from nothing ends; times sooner compares the minutes to it, of play alone and "
+    "with the minutes of pretraining, seed by seed."
 )
 
 
@@ -176,10 +177,10 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
     for key, words in ((FEW, "1 % of the labels"), (ALL, "all labels")):
         best = max(unlabelled, key=lambda one: float(np.mean(in_percent(found[one], key))))
         ours, fresh = in_percent(found[best], key), in_percent(found[NOTHING], key)
-        more = compared(*difference_of_seeds(ours, fresh), unit="points")
+        more = compared(*difference_of_seeds(ours, fresh), "from fresh weights", "points")
         sentence = (
-            f"With {words} a probe tells {np.mean(ours):.1f} % of {told_of} from the features of "
-            f"{best}, the best of the objectives without labels: {more} than from fresh weights"
+            f"With {words} a probe tells {np.mean(ours):.1f} % of held-out {told_of} from the "
+            f"features of {best}, the best of the objectives without labels: {more}"
         )
         sentence += "".join(
             f"; {name} {np.mean(in_percent(found[one], key)):.1f} %"
@@ -194,10 +195,10 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
         name = "the pictures themselves" if yardstick == PIXELS else "fresh weights"
         ari = {one: [row[ARI] for row in rows] for one, rows in found.items()}
         best = max(unlabelled, key=lambda one: float(np.mean(ari[one])))
-        more = compared(*difference_of_seeds(ari[best], ari[yardstick]))
+        more = compared(*difference_of_seeds(ari[best], ari[yardstick]), f"on {name}")
         said.append(
             f"Clusters of k-means agree with the classes best on the features of {best}, of those "
-            f"without labels: ARI {np.mean(ari[best]):.3f}, {more} than on {name}."
+            f"without labels: ARI {np.mean(ari[best]):.3f}, {more}."
         )
     players = [one for one, rows in found.items() if rows[0].get(KEPT) is not None]
     if chance is not None and players:
@@ -213,7 +214,7 @@ def add_probes(page: Page, folder: Path, form: Form, what: str, found: Rows) -> 
     """Table, findings and picture of "pictures" or "positions"."""
     board, seeds = what == "positions", len(found[NOTHING])
     name = f"outcomes of {form.board.game}" if board else data_of(what, form).train.name
-    told_of = "outcomes" if board else "classes"
+    told_of = "positions' outcomes" if board else "pictures' classes"
     rows = [over_seeds(of_one) for of_one in found.values()]
     many = f"means of {seeds} seeds" if seeds > 1 else "one seed"
     page.table(rows, f"{name}: {form.steps} steps of {form.batch} each; {many}")
@@ -225,14 +226,15 @@ def add_probes(page: Page, folder: Path, form: Form, what: str, found: Rows) -> 
 
 def add_starts(page: Page, folder: Path, board: Board, curves: Curves, before: Minutes) -> Any:
     """Picture, table and findings of self-play that begins with trunks; the table's rows."""
-    starts.draw(curves, starts.kept_by_chance(board.deciding()), folder / "starts.png")
+    chance = starts.kept_by_chance(board.deciding())
+    worth = starts.worth(curves, before, chance)
+    starts.draw(curves, chance, folder / "starts.png")
     page.text(STARTED)
     page.picture(
         "starts.png",
         "Strength over minutes, the mean of the seeds (thin lines: each of them). Dashed: the "
         "strength to reach; dotted: random legal moves.",
     )
-    worth = starts.worth(curves, before)
     rows = [one.row() for one in worth]
     page.table(rows, f"{board.game}: self-play that begins with a trunk")
     page.findings([one.sentence() for one in worth if one.start != NOTHING])

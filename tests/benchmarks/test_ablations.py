@@ -109,6 +109,16 @@ def test_patience_ends_training_and_keeps_the_best(text):
     assert found["train"] < found["held_out"]  # two texts are soon known by heart
 
 
+def test_a_run_that_diverges_says_so_and_keeps_its_last_number(text):
+    for init, begins in (("careful", True), ("large", False)):
+        parts = Parts(norm=False, init=init)
+        found = run(text, Case(parts, 8, 40, {"learning_rate": 1e6}), seed=0)
+        assert found["diverged"] and math.isfinite(found["held_out"])
+        assert found["held_out"] == found["curve"][-1][2] and found["curve"][-1][0] < 40
+        # What is no number from the first on counts as a guess among all tokens.
+        assert (found["held_out"] == text.even_guess) != begins
+
+
 def made_up(held, train=None, norms=(1.0, 2.0), diverged=False):
     return {"held_out": held, "train": held if train is None else train, "norms": list(norms),
             "diverged": diverged, "curve": [(1, 0.5, held)]}  # fmt: skip
@@ -131,10 +141,13 @@ def test_sentences_of_ablations_follow_from_the_numbers():
         "help",
         [1.0, 2.0],
     )
-    assert "Nothing: with 8 layers 50 points worse" in said[0] and "0.5 times" in said[0]
+    assert "Nothing: with 8 layers 50 points worse" in said[0]
+    assert "first layer has the norm 1, that of the last 2." in said[0]
     assert "the best is 'help': 65 points better" in said[-1]
     _, said = ablations.clipping(found, ablations.PICTURES)
-    assert "Gradients clipped to 1: 10 points better, which may be chance" in said[0]
+    assert (
+        "Gradients clipped to 1: 10 points better than as they are, which may be chance" in said[0]
+    )
     rows, curves, said = ablations.overfitting(found, ablations.PICTURES)
     assert rows[1]["gap"] == pytest.approx(10.0) and set(curves) == {"nothing", "dropout"}
     assert said[0].startswith("Dropout: 10 points better") and "least (10) with dropout" in said[1]

@@ -243,7 +243,8 @@ def test_time_to_a_strength_lies_on_lines_between_points_and_may_never_come():
     assert starts.reached(curve, 0.5) == pytest.approx(1.0)
     assert starts.reached(curve, 0.7) == pytest.approx(5.0)  # past the fall
     assert starts.reached(curve, 0.95) is None
-    assert starts.level_of([curve, [(0.0, 0.1), (1.0, 0.7), (2.0, 0.2)]]) == 0.7
+    weakest = [(0.0, 0.1), (1.0, 0.7), (2.0, 0.5)]
+    assert starts.level_of([curve, weakest], 0.4) == pytest.approx(0.49)  # nine tenths of its gain
 
 
 def test_a_start_is_worth_times_that_are_compared_seed_by_seed():
@@ -253,18 +254,19 @@ def test_a_start_is_worth_times_that_are_compared_seed_by_seed():
     weak = [[(0.0, 0.4), (2.0, 0.8)], [(0.0, 0.4), (1.0, 0.5)]]
     curves = {("PPO", "none"): nothing, ("PPO", "vae"): trunk, ("PPO", "supervised"): strong,
               ("PPO", "next"): weak}  # fmt: skip
-    before = {"vae": [2.0, 7.0], "supervised": [1.0, 1.0], "next": [1.0, 1.0]}
-    none, vae, supervised, following = starts.worth(curves, before)
-    assert none.level == 0.8 and none.minutes == [8.0, 4.0] and none.sooner is None
+    before = {"vae": [1.75, 6.125], "supervised": [1.0, 1.0], "next": [1.0, 1.0]}
+    none, vae, supervised, following = starts.worth(curves, before, 0.3)
+    assert none.level == pytest.approx(0.75) and none.sooner is None
+    assert none.minutes == pytest.approx([7.0, 3.5])
     assert vae.sooner == pytest.approx((4.0, 4.0, 4.0))
-    # 8 minutes against 2 + 2 and 4 against 7 + 1: as long on the whole.
+    # 7 minutes against 1.75 + 1.75, and 3.5 against 6.125 + 0.875: as long on the whole.
     assert vae.sooner_in_all[0] == pytest.approx(1.0)
-    assert "4 times sooner than from nothing (95 %: 4 to 4" in vae.sentence()
+    assert "4.00 times sooner than from nothing (95 %: 4.00 to 4" in vae.sentence()
     assert "with the minutes of pretraining counted" in vae.sentence()
     assert "which may be chance" in vae.sentence()
     assert "before it plays, with 2 of 2 seeds" in supervised.sentence()
-    assert supervised.sooner is None and supervised.sooner_in_all[0] == pytest.approx(32**0.5)
-    assert "does not reach 80 % of moves kept with 1 of 2 seeds" in following.sentence()
+    assert supervised.sooner is None and supervised.sooner_in_all[0] == pytest.approx(24.5**0.5)
+    assert "does not reach 75 % of moves kept with 1 of 2 seeds" in following.sentence()
     assert following.row()["seeds that reach it"] == "1 of 2"
 
 

@@ -175,9 +175,16 @@ def test_findings_of_probes_name_the_best_objective_and_what_may_be_chance():
         PPO: rows((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 0.5),
     }
     few, whole, clusters, moves = findings(found, "outcomes", 0.4)
-    assert "features of vae" in few and "61.0 % of outcomes" in few and "10 points more (" in few
+    assert (
+        "features of vae" in few
+        and "61.0 % of held-out outcomes" in few
+        and "10 points more than from" in few
+    )
     assert "supervised 80.0 %" in few
-    assert "features of next" in whole and "2 points more, which may be chance (" in whole
+    assert (
+        "features of next" in whole
+        and "2 points more than from fresh weights, which may be chance (" in whole
+    )
     assert "scikit-learn is not installed" in clusters  # nobody has an ARI
     assert "supervised 75.0 %, PPO 50.0 %; random legal moves 40.0 %" in moves
 
@@ -186,9 +193,10 @@ def test_differences_over_seeds_have_students_interval_and_say_what_may_be_chanc
     mean, half = mean_of_seeds([1.0, 2.0, 3.0])
     assert mean == 2.0 and half == pytest.approx(4.302653 / 3**0.5)  # t with 2 degrees of freedom
     assert difference_of_seeds([3.0, 5.0], [1.0, 3.0]) == (2.0, 0.0)
-    assert compared(2.0, 0.5, "points") == "2 points more (95 %: +1.5 to +2.5)"
-    assert compared(-2.0, 3.0) == "2 less, which may be chance (95 %: -5 to +1)"
-    assert "one seed" in compared(*mean_of_seeds([1.0]))
+    assert compared(2.0, 0.5, "now", "points") == "2 points more than now (95 %: +1.5 to +2.5)"
+    assert compared(-2.0, 3.0, "now") == "2 less than now, which may be chance (95 %: -5 to +1)"
+    assert compared(0.0, 0.0, "now") == "no more and no less than now"
+    assert "one seed" in compared(*mean_of_seeds([1.0]), "now")
 
 
 def test_the_study_of_actors_asks_eval_for_what_it_takes(tmp_path, monkeypatch):

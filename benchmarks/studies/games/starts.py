@@ -42,6 +42,8 @@ from playout.mcts.exact.solver import ILLEGAL_OUTCOME
 
 ALPHAZERO, PPO = LEARNERS = ("AlphaZero", "PPO")
 NOTHING = "none"
+WAY = 0.9
+"""Of the strength that self-play gains, the share up to which it is timed: its end is noisy."""
 
 Curve = list[tuple[float, float]]
 """Minutes of a run, and the share of moves that keep the outcome then, 0 to 1."""
@@ -185,9 +187,9 @@ def reached(curve: Curve, level: float) -> float | None:
     return None
 
 
-def level_of(curves: Sequence[Curve]) -> float:
-    """The strength that all of some runs reach at some time."""
-    return min(max(share for _, share in curve) for curve in curves)
+def level_of(curves: Sequence[Curve], chance: float) -> float:
+    """WAY of the way from random moves to the end of the weakest of some runs, which all reach."""
+    return chance + WAY * (min(curve[-1][1] for curve in curves) - chance)
 
 
 def times_sooner(
@@ -211,7 +213,7 @@ class Start:
     Attributes:
         learner: One of LEARNERS.
         start: The objective, or NOTHING.
-        level: The strength that time is measured to: what every seed from NOTHING reaches.
+        level: The strength that time is measured to, see `level_of`.
         before: Minutes of pretraining, a number a seed.
         first: Strength at the beginning, a number a seed ...
         last: ... and at the end.
@@ -267,36 +269,43 @@ class Start:
         return f"{words}."
 
 
+def _ratio(x: float) -> str:
+    return f"{x:.2f}" if x < 10 else f"{x:.0f}"
+
+
 def _times(found: tuple[float, float, float] | None) -> str | None:
     if found is None:
         return None
-    mean, low, high = found
-    return f"{mean:.2g}" if math.isnan(low) else f"{mean:.2g} ({low:.2g} to {high:.2g})"
+    mean, low, high = map(_ratio, found)
+    return mean if math.isnan(found[1]) else f"{mean} ({low} to {high})"
 
 
 def _soon(found: tuple[float, float, float]) -> str:
     """A ratio of times in words, with its interval."""
     mean, low, high = found
-    side = f"{mean:.2g} times sooner" if mean >= 1 else f"{1 / mean:.2g} times later"
+    side = f"{_ratio(mean)} times sooner" if mean >= 1 else f"{_ratio(1 / mean)} times later"
     if math.isnan(low):
         return f"{side} than from nothing (one seed, so this may be chance)"
     doubt = ", which may be chance" if low <= 1 <= high else ""
-    return f"{side} than from nothing{doubt} (95 %: {low:.2g} to {high:.2g} times sooner)"
+    return f"{side} than from nothing{doubt} (95 %: {_ratio(low)} to {_ratio(high)} times sooner)"
 
 
 def worth(
-    curves: Mapping[tuple[str, str], Sequence[Curve]], before: Mapping[str, Sequence[float]]
+    curves: Mapping[tuple[str, str], Sequence[Curve]],
+    before: Mapping[str, Sequence[float]],
+    chance: float,
 ) -> list[Start]:
     """What each start is worth, in the order given.
 
     Args:
         curves: A curve a seed, by learner and start; NOTHING is among the starts of each learner.
         before: Minutes of pretraining, a number a seed, by objective.
+        chance: Share of random moves that keep the outcome.
     """
     found = []
     for (learner, start), mine in curves.items():
         nothing = curves[learner, NOTHING]
-        level = level_of(nothing)
+        level = level_of(nothing, chance)
         theirs, minutes = ([reached(one, level) for one in many] for many in (nothing, mine))
         pretraining = list(before.get(start, [0.0] * len(mine)))
         in_all = [
@@ -340,7 +349,8 @@ def draw(curves: Mapping[tuple[str, str], Sequence[Curve]], chance: float, path:
             for curve in many if len(many) > 1 else ():
                 xs, ys = zip(*curve, strict=True)
                 axes.plot(xs, [100 * y for y in ys], color=colour, linewidth=0.6, alpha=0.4)
-        axes.axhline(100 * level_of(mine[NOTHING]), color="black", linewidth=0.8, linestyle="--")
+        level = level_of(mine[NOTHING], chance)
+        axes.axhline(100 * level, color="black", linewidth=0.8, linestyle="--")
         axes.axhline(100 * chance, color="grey", linewidth=0.8, linestyle=":")
         axes.set_title(f"{learner}, by the trunk that it begins with")
         axes.set_xlabel("minutes of self-play on one core")

@@ -55,7 +55,8 @@ class Case:
         learn: Settings of the optimiser besides those of the form.
         steps: Of training.
         texts: To learn from, at most; 0: all.
-        patience: Evaluations without a better one after which it stops; 0 goes on.
+        patience: Evaluations without a better one after which it stops, and the best one counts;
+            0 goes on.
     """
 
     parts: Parts
@@ -150,6 +151,12 @@ class Text:
     length: int
     rows: int
 
+    @property
+    def even_guess(self) -> float:
+        """Bits a byte for which all tokens are as likely."""
+        tokens, size = len(self.held_out.tokens) - 1, self.held_out.num_bytes
+        return math.log2(self.tokenizer.vocab_size) * tokens / size
+
     def shape(self, layers: int) -> TransformerConfig:
         """A Transformer whose output embeddings are not those of the input."""
         heads = max(1, self.width // 16)
@@ -199,8 +206,8 @@ def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
         )
     for limit in (math.inf, 1.0):
         name = "as they are" if limit == math.inf else f"clipped to {limit:g}"
-        learn = {"learning_rate": 1e-2, "max_grad_norm": limit, "warmup": 0.0}
-        found["clipping", name] = Case(Parts(norm=False, init="large"), 4, steps // 4, learn)
+        learn = {"learning_rate": 3e-2, "max_grad_norm": limit, "warmup": 0.0}
+        found["clipping", name] = Case(Parts(init="large"), 4, steps // 4, learn)
     return found
 
 
@@ -221,20 +228,24 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
     )
     curve: list[tuple[int, float, float]] = []
     norms: list[float] = []
-    every, best, since, diverged = max(1, case.steps // EVALUATIONS), math.inf, 0, False
+    every, best, since = max(1, case.steps // EVALUATIONS), math.inf, 0
 
-    def examine() -> None:
+    def examine() -> bool:
+        """Notes where it stands; False where that is no number."""
         nonlocal best, since
         model.eval()
         found = trainer.evaluate()
         held, own = (found[f"eval/bits_per_byte{one}"] for one in ("", "/learned from"))
+        if not math.isfinite(held):
+            return False
         curve.append((trainer.learner.steps, own, held))
         best, since = (held, 0) if held < best else (best, since + 1)
+        return True
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # of dropout
-        examine()
-        while not trainer.finished and not (case.patience and since >= case.patience):
+        diverged = not examine()
+        while not diverged and not trainer.finished and not 0 < case.patience <= since:
             model.train()
             try:
                 trainer.update()
@@ -243,10 +254,11 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
                 break
             norms = norms or [_norm(block) for block in model.blocks]
             if trainer.learner.steps % every == 0 or trainer.finished:
-                examine()
-    held_out = best if case.patience else curve[-1][2]
-    return {"held_out": held_out, "train": curve[-1][1], "curve": curve, "norms": norms,
-            "diverged": diverged}  # fmt: skip
+                diverged = not examine()
+    curve = curve or [(0, text.even_guess, text.even_guess)]
+    _, train, last = curve[-1]
+    return {"held_out": best if case.patience else last, "train": train, "curve": curve,
+            "norms": norms, "diverged": diverged}  # fmt: skip
 
 
 def _norm(block: nn.Module) -> float:
