@@ -48,7 +48,9 @@ def test_ranks_stop_together_where_an_evaluation_confirms_the_threshold(memory_p
 def test_ranks_agree_on_what_fits_into_minutes(words, minutes, memory_path):
     rows = train(2, memory_path / "run", *words, "--minutes", minutes)
     budget = RunDir.open(memory_path / "run").record["budget"]
-    assert budget["minutes"] == minutes and rows[-1]["step"] == budget["total"]
+    # A plan is corrected on the way by how long updates take, by both ranks to the same number.
+    planned = [budget["total"], *(total for _, total in budget.get("corrections", []))]
+    assert budget["minutes"] == minutes and rows[-1]["step"] == planned[-1]
 
 
 def test_four_ranks_collect_and_learn_as_two_do(memory_path):
