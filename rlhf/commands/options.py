@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from playout.agents.optim.names import OPTIMIZERS, check_optimizer
 from playout.agents.runs.options import (
@@ -21,6 +21,9 @@ from playout.errors import ConfigError
 from playout.rlhf.commands.memory_options import AdapterOptions
 from playout.rlhf.stages.sizes import recipe
 from tyro.conf import arg
+
+if TYPE_CHECKING:
+    from playout.rlhf.supervised.trainer import LearnConfig
 
 __all__ = [
     "SOURCES",
@@ -39,6 +42,7 @@ __all__ = [
     "TextOptions",
     "check_numbers",
     "data_file",
+    "learn_config",
     "stage_command",
 ]
 
@@ -159,6 +163,39 @@ class OptimizerOptions:
     weight_decay: float = 0.0
     """Of the weights, a step and a unit of learning rate; with adamw, sgd and momentum of matrices
     alone."""
+
+
+class Learning(Protocol):
+    """Options that say how the weights of a supervised stage move."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def microbatch(self) -> int: ...
+
+
+def learn_config(command: Learning, *, usual_rate: float = 0.0) -> "LearnConfig":
+    """The same for its trainer.
+
+    Args:
+        command: The stage's.
+        usual_rate: Where the command's learning rate is 0.
+    """
+    from playout.rlhf.supervised.trainer import LearnConfig
+
+    return LearnConfig(
+        learning_rate=command.learning_rate or usual_rate,
+        weight_decay=command.weight_decay,
+        optimizer=command.optimizer,
+        dtype=command.dtype,
+        microbatch=command.microbatch,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,7 +195,8 @@ class GamesRecipe:
         env = {"env": f"game:{self.game}", "max_new_tokens": longest}
         if stage == "pretrain":
             rate = {"learning_rate": 2e-3, "optimizer": self.optimizer}
-            vocabulary = {"tokenizer": str(self.data / TOKENIZER)}
+            learned = self.data / TOKENIZER  # not there in runs of earlier versions
+            vocabulary = {"tokenizer": str(learned)} if learned.is_dir() else {}
             shape = {"qk_norm": True, "rope_theta": 500.0}
             return {"text": (files["records"],), **rate, **vocabulary, **shape}
         if stage in ("tactics", "sft"):
@@ -334,7 +335,8 @@ class GamesRecipe:
             vocabulary=self.numbers.vocab_size,
             tell=self._say,
         )
-        note_data(self._plan, time.monotonic() - begun)
+        if self.minutes:
+            note_data(self._plan, time.monotonic() - begun)
 
     def _conclude(self) -> None:
         best = self.best()

@@ -20,6 +20,7 @@ from playout.rlhf.commands.options import (
     OptionalRun,
     StageOptions,
     data_file,
+    learn_config,
     stage_command,
 )
 from tyro.conf import arg
@@ -255,20 +256,13 @@ def _train(
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.stages.threads import set_threads
     from playout.rlhf.supervised.classify import ClassifyConfig, ClassifyTrainer
-    from playout.rlhf.supervised.trainer import LearnConfig
 
     config = ClassifyConfig(
         steps=command.steps or recipe(command.size).classify_steps,
         batch=command.batch,
         length=length,
         truncate=command.truncate,
-        learn=LearnConfig(
-            learning_rate=command.learning_rate,
-            weight_decay=command.weight_decay,
-            optimizer=command.optimizer,
-            dtype=command.dtype,
-            microbatch=command.microbatch,
-        ),
+        learn=learn_config(command),
     )
     device = resolve_device(command.device)
     home = first_device(command, device)

@@ -23,6 +23,7 @@ from playout.rlhf.commands.options import (
     PolicyOptions,
     TextOptions,
     data_file,
+    learn_config,
     stage_command,
 )
 from tyro.conf import arg
@@ -162,7 +163,6 @@ def train(
 def _config(command: Command) -> DPOConfig:
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.dpo import DPOConfig
-    from playout.rlhf.supervised.trainer import LearnConfig
 
     return DPOConfig(
         steps=command.steps or recipe(command.size).dpo_steps,
@@ -172,13 +172,7 @@ def _config(command: Command) -> DPOConfig:
         label_smoothing=command.label_smoothing,
         max_length=command.max_length,
         truncate=command.truncate,
-        learn=LearnConfig(
-            learning_rate=command.learning_rate,
-            weight_decay=command.weight_decay,
-            optimizer=command.optimizer,
-            dtype=command.dtype,
-            microbatch=command.microbatch,
-        ),
+        learn=learn_config(command),
     )
 
 

@@ -26,6 +26,7 @@ from playout.rlhf.commands.options import (
     Size,
     StageOptions,
     data_file,
+    learn_config,
     stage_command,
 )
 from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
@@ -311,7 +312,6 @@ def _size(command: Command, context: int) -> PretrainConfig:
     """The size of the run, with rows that fit a context."""
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.pretrain import PretrainConfig
-    from playout.rlhf.supervised.trainer import LearnConfig
 
     numbers = recipe(command.size)
     return PretrainConfig(
@@ -319,13 +319,7 @@ def _size(command: Command, context: int) -> PretrainConfig:
         rows=command.rows,
         length=min(command.length or command.context or numbers.length, context),
         compile=command.compile,
-        learn=LearnConfig(
-            learning_rate=command.learning_rate,
-            weight_decay=command.weight_decay,
-            optimizer=command.optimizer,
-            dtype=command.dtype,
-            microbatch=command.microbatch,
-        ),
+        learn=learn_config(command),
     )
 
 

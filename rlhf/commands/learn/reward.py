@@ -24,6 +24,7 @@ from playout.rlhf.commands.options import (
     StageOptions,
     TextOptions,
     data_file,
+    learn_config,
     stage_command,
 )
 from tyro.conf import arg
@@ -115,7 +116,6 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.reward import RewardConfig, RewardTrainer
-    from playout.rlhf.supervised.trainer import LearnConfig
 
     if not command.base:
         raise ConfigError("name the model to start from: --base RUN")
@@ -170,13 +170,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         stretch=own is not None and not command.max_length,
         truncate=command.truncate,
         train_layers=command.train_layers,
-        learn=LearnConfig(
-            learning_rate=command.learning_rate,
-            weight_decay=command.weight_decay,
-            optimizer=command.optimizer,
-            dtype=command.dtype,
-            microbatch=command.microbatch,
-        ),
+        learn=learn_config(command),
     )
     datasets = Datasets(run.config["material"])
     comparisons, prompts = own or _rated(datasets, RATED if datasets.source == "real" else ("",))

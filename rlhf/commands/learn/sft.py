@@ -24,6 +24,7 @@ from playout.rlhf.commands.options import (
     StageOptions,
     TextOptions,
     data_file,
+    learn_config,
     stage_command,
 )
 from playout.rlhf.commands.prune_options import PruneOptions, drop, narrow
@@ -108,7 +109,6 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
     )
     from playout.rlhf.stages.sizes import recipe
     from playout.rlhf.supervised.sft import SFTConfig, SFTTrainer, usual_rate
-    from playout.rlhf.supervised.trainer import LearnConfig
 
     if not command.base:
         raise ConfigError("name the pretrained model: --base RUN")
@@ -168,13 +168,7 @@ def train(command: Command, rows: list[Row] | None = None) -> RunDir:
         stretch=own is not None and not command.max_length,
         truncate=command.truncate,
         max_new_tokens=numbers.response_length,
-        learn=LearnConfig(
-            learning_rate=command.learning_rate or usual_rate(model),
-            weight_decay=command.weight_decay,
-            optimizer=command.optimizer,
-            dtype=command.dtype,
-            microbatch=command.microbatch,
-        ),
+        learn=learn_config(command, usual_rate=usual_rate(model)),
     )
     with discarded_unused(run, command):
         spread(model, command, device)

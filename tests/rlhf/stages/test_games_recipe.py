@@ -202,6 +202,7 @@ def test_an_opponent_of_any_name_reaches_the_last_stage(tmp_path, monkeypatch, c
     words = ["rlhf", "games", "--size", "tiny", "--game", "tic_tac_toe", "--quiet"]
     words += ["--opponent", str(opponent), "--run", str(tmp_path / "run")]
     assert main(words) == 0, capsys.readouterr().err
+    assert "tokenizer" not in made[0]._options("pretrain")  # data of earlier versions have none
     given = read_options(made[0]._options("rlhf")["env_options"])
     assert given["opponent"] == str(opponent) and given["find"] is True
     for name in ("123", "runs/x?temperature=1&illegal=loss", 'a "b"'):
