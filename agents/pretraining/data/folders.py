@@ -1,8 +1,8 @@
 """Folders of picture files, one folder a class, read through Pillow.
 
 With `train` and `test` below it, a folder brings its own split; else a tenth is held out. All
-pictures have one size, or `size` says to which they are brought. A file that is no picture is
-named, never skipped.
+pictures have one size, or `size` says to which they are brought. They are turned as their EXIF data
+say, and lie on white where they are transparent. A file that is no picture is named, never skipped.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = 1 << 24
+
+BACKGROUND = "white"
+"""What shows through transparent pixels; their own colours mean nothing, mostly black."""
+
+_TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 
 
 def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
@@ -39,7 +44,7 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path} has more than {MAX_PIXELS} pixels")
-            plain = _of_bytes(image, path).convert("L" if channels == 1 else "RGB")
+            plain = _plain(image, path).convert("L" if channels == 1 else "RGB")
             if size:
                 plain = plain.resize((size, size), Image.Resampling.BOX)
             array = np.asarray(plain, dtype=np.uint8)
@@ -50,14 +55,21 @@ def read_picture(path: Path, *, size: int, channels: int) -> Bytes:
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def _of_bytes(image: Image.Image, path: Path) -> Image.Image:
-    """The picture with bytes for pixels: of 16 bits the upper ones, since Pillow would clip."""
-    from PIL import Image
+def _plain(image: Image.Image, path: Path) -> Image.Image:
+    """The picture upright and opaque, with bytes for pixels.
 
+    Of 16 bits these are the upper ones, since Pillow would clip.
+    """
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):  # nothing says what is black and what is white
         raise DataError(f"{path} has pixels of mode {image.mode}, not bytes: save it with 8 bits")
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, BACKGROUND), seen)
     return image
 
 

@@ -117,6 +117,40 @@ def test_grey_pictures_of_16_bits_keep_their_upper_byte(tmp_path, suffix):
     assert found.shape == (9, 1, 8, 8) and (found == ramp >> 8).all()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white_whatever_its_colour(mode, tmp_path):
+    shape, half = Image.new("RGBA", (8, 8)), (0, 0, 8, 4)  # black, and all of it transparent
+    shape.paste((0, 0, 0, 255), half)
+    for number in range(10):
+        path = tmp_path / "a" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        if mode == "P":
+            paletted = Image.new("P", (8, 8), 1)
+            paletted.putpalette([0, 0, 0, 9, 9, 9])
+            paletted.paste(0, half)
+            paletted.save(path, transparency=1)
+        else:
+            shape.convert(mode).save(path)
+    found = read_folder(tmp_path).train.pixels
+    assert found.shape == (9, 1 if mode == "LA" else 3, 8, 8)
+    assert (found[:, :, :4] == 0).all() and (found[:, :, 4:] == 255).all()
+
+
+def test_photographs_stand_as_the_camera_was_held(tmp_path):
+    upright = np.zeros((12, 8, 3), np.uint8)
+    upright[:6] = 255  # the sky
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    for number in range(10):
+        path = tmp_path / "a" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        lying.save(path, exif=exif)
+    found = read_folder(tmp_path).train.pixels
+    assert found.shape == (9, 3, 12, 8)
+    assert (found == upright.transpose(2, 0, 1)).all()
+
+
 def test_pictures_of_numbers_without_a_scale_are_named(tmp_path):
     (tmp_path / "a").mkdir()
     for number in range(10):
