@@ -128,8 +128,9 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     sides = {path.name: path for path in _class_folders(folder)}
     whole = sides.keys() >= {"train", "test"}
     root = sides["train"] if whole else folder
-    files = [path for one in _class_folders(root) for path in _files(one)]
-    channels = 1 if files and all(_is_grey(path) for path in files[:50]) else 3
+    roots = [root, sides["test"]] if whole else [root]
+    files = [path for side in roots for one in _class_folders(side) for path in _files(one)]
+    channels = 1 if all(_is_grey(path) for path in files) else 3
     train, _ = _read_side(root, folder.name, size, channels)
     if whole:
         test, _ = _read_side(sides["test"], folder.name, size, channels)

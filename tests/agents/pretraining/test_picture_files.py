@@ -117,6 +117,18 @@ def test_grey_pictures_of_16_bits_keep_their_upper_byte(tmp_path, suffix):
     assert found.shape == (9, 1, 8, 8) and (found == ramp >> 8).all()
 
 
+def test_one_picture_in_colour_after_many_grey_ones_keeps_its_colour(tmp_path):
+    for number in range(60):
+        png(tmp_path / "train" / "a" / f"{number:02}.png", number, mode="L")
+        png(tmp_path / "test" / "a" / f"{number:02}.png", number, mode="L")
+    png(tmp_path / "test" / "b" / "last.png", (250, 0, 0))
+    png(tmp_path / "train" / "b" / "last.png", 7, mode="L")
+    split = read_folder(tmp_path)
+    assert split.train.shape == split.test.shape == (3, 8, 10)
+    assert split.test.pixels[-1, :, 0, 0].tolist() == [250, 0, 0]
+    assert split.train.pixels[59, :, 0, 0].tolist() == [59, 59, 59]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_is_white_whatever_its_colour(mode, tmp_path):
     shape, half = Image.new("RGBA", (8, 8)), (0, 0, 8, 4)  # black, and all of it transparent
