@@ -66,6 +66,10 @@ class Dataset(Protocol):
         """int64 [N], UNKNOWN where there is none."""
 
     @property
+    def groups(self) -> Rows | None:
+        """int64 [N], equal for what is never parted (a game, an episode); None: nothing is."""
+
+    @property
     def augmentation(self) -> Augmentation:
         """What `images` and `shown` may do with a generator."""
 

@@ -1,6 +1,7 @@
 """Folders of picture files, one folder a class, read through Pillow.
 
-With `train` and `test` below it, a folder brings its own split; else a tenth is held out. All
+With `train` and `test` below it, a folder brings its own split; else a tenth is held out, of
+folders below those of classes whole ones (`cat/anna/1.png`: one cat, one series of shots). All
 pictures have one size, or `size` says to which they are brought. They are turned as their EXIF data
 say, and lie on white where they are transparent. A file that is no picture is named, never skipped.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from playout.agents.pretraining.data.dataset import Split, split_rows
+from playout.agents.pretraining.data.dataset import Rows, Split, split_rows
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.errors import DataError
 
@@ -92,7 +93,19 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _read_side(folder: Path, name: str, size: int, channels: int) -> tuple[Pictures, list[str]]:
+def _groups(files: list[tuple[Path, int]], folders: list[Path]) -> Rows | None:
+    """int64 [N]: equal below folders of one name, whatever the class; None: there are none."""
+    below = [path.relative_to(folders[number]).parts for path, number in files]
+    keys = [
+        parts[0] if len(parts) > 1 else f"{number}/{parts[0]}"
+        for parts, (_, number) in zip(below, files, strict=True)
+    ]
+    found = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    several = found.max() > 0  # one group alone has to be parted
+    return found if several and max(map(len, below)) > 1 else None
+
+
+def _read_side(folder: Path, name: str, size: int, channels: int) -> Pictures:
     folders = _class_folders(folder)
     files = [(path, number) for number, one in enumerate(folders) for path in _files(one)]
     if not files:
@@ -113,8 +126,13 @@ def _read_side(folder: Path, name: str, size: int, channels: int) -> tuple[Pictu
         pictures.append(picture)
     labels = np.array([number for _, number in files], np.int64)
     classes = tuple(one.name for one in folders)
-    found = Pictures(name=name, pixels=np.stack(pictures), labels=labels, classes=classes)
-    return found, [str(path.relative_to(folder)) for path, _ in files]
+    return Pictures(
+        name=name,
+        pixels=np.stack(pictures),
+        labels=labels,
+        classes=classes,
+        groups=_groups(files, folders),
+    )
 
 
 def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
@@ -131,13 +149,14 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     roots = [root, sides["test"]] if whole else [root]
     files = [path for side in roots for one in _class_folders(side) for path in _files(one)]
     channels = 1 if all(_is_grey(path) for path in files) else 3
-    train, _ = _read_side(root, folder.name, size, channels)
+    train = _read_side(root, folder.name, size, channels)
     if whole:
-        test, _ = _read_side(sides["test"], folder.name, size, channels)
+        test = _read_side(sides["test"], folder.name, size, channels)
         if (test.classes, test.shape) != (train.classes, train.shape):
             raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
         return Split(train, test)
-    held = split_rows(len(train), None, 0.1, seed=seed)
+    groups = train.groups
+    held = split_rows(len(train), groups, 0.1, seed=seed, by_rows=groups is not None)
     rest = np.setdiff1d(np.arange(len(train)), held)
     if not len(rest):
         raise DataError(f"{folder} holds {len(train)} pictures, too few to hold some out")

@@ -26,6 +26,7 @@ class Pictures:
         pixels: uint8 [N, C, H, W].
         labels: int64 [N].
         classes: names.
+        groups: int64 [N], equal for pictures that are never parted; None: each is by itself.
         augmentation: what `images` may do with a generator.
     """
 
@@ -33,6 +34,7 @@ class Pictures:
     pixels: Bytes
     labels: Rows
     classes: tuple[str, ...] = ()
+    groups: Rows | None = None
     augmentation: Augmentation = USUAL
     binary: bool = False
 
@@ -55,7 +57,8 @@ class Pictures:
 
     def subset(self, rows: Rows) -> Pictures:
         """Some of the rows."""
-        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows], groups=groups)
 
     def policy(self, rows: Rows) -> None:
         """Pictures have no moves."""

@@ -3,7 +3,8 @@
 Labels come from the game's own quick solver where it has one (random positions, outcomes under best
 play, every move that keeps the outcome), else from games between players of search, or from records
 (the result of the game, the move that was played). Symmetries are the augmentation. A game's
-positions, and a position with its mirror images, are on one side of the split only.
+positions and those of its repeats, or a solved position with its mirror images, are on one side of
+the split only; openings that different games share may be on both.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Positions:
         labels: int64 [N], the place of the outcome in OUTCOMES.
         moves: what to play there.
         played: whether moves are those of the games that the positions come from.
+        groups: int64 [N], equal for positions that are never parted; None: each is by itself.
         augmentation: whether a generator shows positions by symmetries of the game.
     """
 
@@ -67,6 +69,7 @@ class Positions:
     labels: Rows
     moves: Policies | None = None
     played: bool = False
+    groups: Rows | None = None
     augmentation: Augmentation = USUAL
     classes: tuple[str, ...] = OUTCOMES
     binary: bool = True
@@ -82,7 +85,9 @@ class Positions:
     def subset(self, rows: Rows) -> Positions:
         """Some of the rows."""
         moves = None if self.moves is None else self.moves[rows]
-        return replace(self, states=self.states[rows], labels=self.labels[rows], moves=moves)
+        groups = None if self.groups is None else self.groups[rows]
+        states, labels = self.states[rows], self.labels[rows]
+        return replace(self, states=states, labels=labels, moves=moves, groups=groups)
 
     def images(
         self, rows: Rows, rng: np.random.Generator | None = None, own: slice = ALL
@@ -168,12 +173,17 @@ def positions_of_game(text: str, *, count: int, seed: int = 0, threads: int = 0)
         cores = threads or usable_cores()
         found = label(game, count=count, plies=plies, threads=cores, seed=seed)
         labels = found.values[:, 0].astype(np.int64) + 1
-        whole = Positions(
-            name=text, game=game, states=found.states, labels=labels, moves=found.policy
-        )
         states = StateBatch.from_data(game, found.states, check=False)
-        groups = _smallest_hashes(game, states)
-        return _split(whole, groups, seed)
+        _, groups = np.unique(_smallest_hashes(game, states), return_inverse=True)
+        whole = Positions(
+            name=text,
+            game=game,
+            states=found.states,
+            labels=labels,
+            moves=found.policy,
+            groups=groups.astype(np.int64),
+        )
+        return _split(whole, seed)
     lines = _played(game, count=count, seed=seed)
     return _of_lines(text, game, lines, seed=seed)
 
@@ -232,9 +242,14 @@ def _of_lines(
     *,
     seed: int,
 ) -> Split:
-    """All positions of some games with the move that was played and how the game ended."""
+    """All positions of some games with the move that was played and how the game ended.
+
+    A game and its repeats, mirrored ones too, are one group.
+    """
     states, labels, moves, groups = [], [], [], []
+    known: dict[bytes, int] = {}
     for number, (actions, result) in enumerate(lines):
+        group = known.setdefault(_line_key(game, actions), number)
         state = game.initial_state()
         for action in actions:
             if state.to_play >= 0:
@@ -242,7 +257,7 @@ def _of_lines(
                 mine = result[state.to_play] / game.value_scale
                 labels.append(int(np.sign(mine)) + 1)
                 moves.append(action)
-                groups.append(number)
+                groups.append(group)
             state = state.apply(action)
     if not states:
         raise DataError(f"{name}: there is no position to learn from")
@@ -255,8 +270,17 @@ def _of_lines(
         labels=np.array(labels, np.int64),
         moves=Policies(ones.astype(np.int32), chosen, ones),
         played=True,
+        groups=np.array(groups),
     )
-    return _split(whole, groups, seed)
+    return _split(whole, seed)
+
+
+def _line_key(game: NativeGame, actions: Sequence[int]) -> bytes:
+    """Equal for the moves of a game and those of its mirror images."""
+    moves = np.asarray(actions, np.int32)
+    if game.has_chance:  # what chance brings is no action, and no symmetry knows it
+        return moves.tobytes()
+    return min(one[moves].tobytes() for one in game.symmetry_actions())
 
 
 def _smallest_hashes(game: NativeGame, states: StateBatch) -> npt.NDArray[np.uint64]:
@@ -264,8 +288,8 @@ def _smallest_hashes(game: NativeGame, states: StateBatch) -> npt.NDArray[np.uin
     return np.min([states.symmetry(k).hash() for k in range(game.num_symmetries)], axis=0)
 
 
-def _split(whole: Positions, groups: Sequence[int] | npt.NDArray[np.uint64], seed: int) -> Split:
-    held = split_rows(len(whole), groups, HELD_OUT, seed=seed)
+def _split(whole: Positions, seed: int) -> Split:
+    held = split_rows(len(whole), whole.groups, HELD_OUT, seed=seed)
     rest = np.setdiff1d(np.arange(len(whole)), held)
     if not len(rest):
         raise DataError(f"{whole.name}: too few games to hold some out")

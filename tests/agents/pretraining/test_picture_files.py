@@ -117,6 +117,20 @@ def test_grey_pictures_of_16_bits_keep_their_upper_byte(tmp_path, suffix):
     assert found.shape == (9, 1, 8, 8) and (found == ramp >> 8).all()
 
 
+def test_folders_below_those_of_classes_are_held_out_whole(tmp_path):
+    for number in range(60):
+        person, kind = number % 20, "ab"[number % 2]
+        png(tmp_path / kind / f"person{person // 2}" / f"{number}.png", person // 2, mode="L")
+    for seed in range(3):
+        split = read_folder(tmp_path, seed=seed)
+        sides = [set(part.pixels[:, 0, 0, 0].tolist()) for part in (split.train, split.test)]
+        assert sides[0] | sides[1] == set(range(10)) and not sides[0] & sides[1]
+        assert len(split.test) == 6
+    png(tmp_path / "one" / "a" / "only" / "1.png", 1, mode="L")
+    png(tmp_path / "one" / "b" / "only" / "2.png", 2, mode="L")
+    assert len(read_folder(tmp_path / "one").test) == 1  # one group alone is parted
+
+
 def test_one_picture_in_colour_after_many_grey_ones_keeps_its_colour(tmp_path):
     for number in range(60):
         png(tmp_path / "train" / "a" / f"{number:02}.png", number, mode="L")

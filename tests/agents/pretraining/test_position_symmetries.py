@@ -7,13 +7,14 @@ import torch
 from playout.agents.commands.pretrain_trunk import Command
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Augmentation, Split
-from playout.agents.pretraining.data.positions import Positions
+from playout.agents.pretraining.data.positions import Positions, positions_of_records
 from playout.agents.pretraining.supervised import label
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.state_batch import StateBatch
+from playout.envs.records import json_lines
 from playout.mcts.exact.solver import Solver
 
 GAME = playout.game("tic_tac_toe")
@@ -45,6 +46,16 @@ def test_moves_turn_with_the_board_and_keep_the_outcome_there(positions):
     assert np.array_equal(policy > 0, outcomes == outcomes.max(axis=1, keepdims=True))
     np.testing.assert_allclose(policy.sum(1), 1, rtol=1e-6)
     assert (policy != positions.policy(rows)).any(axis=1).mean() > 0.5
+
+
+def test_games_that_records_hold_again_or_mirrored_stay_on_one_side(tmp_path):
+    games = [4, 0, 2, 1, 6], [0, 4, 1, 2, 8, 6]
+    copies = [table[moves].tolist() for moves in games for table in GAME.symmetry_actions()]
+    records = [json_lines.GameRecord.from_actions(GAME, moves) for moves in copies * 2]
+    json_lines.append(tmp_path / "games.jsonl", records)
+    for seed in range(3):
+        split = positions_of_records(tmp_path / "games.jsonl", seed=seed)
+        assert sorted((len(split.train), len(split.test))) == [16 * 5, 16 * 6]
 
 
 def test_of_a_part_of_the_rows_the_same_is_shown_as_of_all(positions):
