@@ -6,12 +6,14 @@ objective, and the run says what its features are worth. `pretrain_trunk()` is t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.runs import ranks
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import (
     TrainingOptions,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from playout.agents.pretraining.trainer import PretrainTrainer
 
 EVALUATIONS = 10
+COUNT = 20_000
 
 
 @run_options_last
@@ -52,8 +55,12 @@ class Command(TrainingOptions):
     minutes: Annotated[float | None, arg(metavar="MINUTES", help_behavior_hint="")] = None
     """Time for training; instead of --epochs."""
 
-    count: int = 20_000
+    count: int = COUNT
     """Positions of a game, or frames of an environment, to make."""
+
+    data_seed: int = 0
+    """Of positions or frames that are made, and of which data are held out. Not --seed: runs that
+    begin with each other, or teach each other, hold out the same."""
 
     image_size: int = 0
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
@@ -65,7 +72,11 @@ class Command(TrainingOptions):
 
     @staticmethod
     def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Earlier versions showed positions whose moves are imitated as they lie."""
+        """Earlier versions showed positions whose moves are imitated as they lie.
+
+        They took --seed for data as well.
+        """
+        config = {"data_seed": config.get("seed", 0), **config}
         pretrain = config.get("pretrain", {})
         augment = pretrain.get("augment", {})
         imitates = pretrain.get("objective") == "supervised" and not pretrain.get("teacher")
@@ -119,7 +130,7 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan
-    from playout.agents.pretraining.data.sources import are_pictures, digest, load, takes_size
+    from playout.agents.pretraining.data.sources import digest, load
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -127,14 +138,9 @@ def _train(command: Command) -> RunDir:
     from playout.agents.runs.signals import stop_at_once
 
     if command.resume is None:  # a run of an earlier version goes on as it was
-        command.pretrain.refuse_unused(
-            pictures=are_pictures(command.data), begun=bool(command.init)
-        )
-        if command.image_size and not takes_size(command.data):
-            raise ConfigError(
-                "--image-size does nothing but with a folder of pictures or frames: leave it out"
-            )
+        _refuse_unused(command)
     check_seed(command.seed)
+    check_seed(command.data_seed, flag="--data-seed")
     name, command = command.data, _placed(command)
     device = resolve_device(command.device)
     dtype = getattr(torch, resolve_dtype(command.dtype, device))
@@ -142,7 +148,10 @@ def _train(command: Command) -> RunDir:
         torch.set_num_threads(command.threads)
     with stop_at_once("nothing was learned yet"):
         split = load(
-            command.data, count=command.count, image_size=command.image_size, seed=command.seed
+            command.data,
+            count=command.count,
+            image_size=command.image_size,
+            seed=command.data_seed,
         )
     config = command.pretrain
     last = None if command.resume is None else RunDir.open(command.resume)
@@ -168,6 +177,8 @@ def _train(command: Command) -> RunDir:
         tried = make(1)  # what does not fit is said before a folder is made
     tried.close()
     found = digest(split)
+    if command.resume is None and ranks.rank() == 0:
+        _tell_of_other_splits(command, found)
     run = open_run(
         command,
         kind="pretrain-trunk",
@@ -210,6 +221,46 @@ def _train(command: Command) -> RunDir:
     finally:
         trainer.close()
     return run
+
+
+def _refuse_unused(command: Command) -> None:
+    """Raises ConfigError for an option that would do nothing."""
+    from playout.agents.pretraining.data.sources import (
+        are_made,
+        are_pictures,
+        takes_seed,
+        takes_size,
+    )
+
+    data, pretrain = command.data, command.pretrain
+    pretrain.refuse_unused(pictures=are_pictures(data), begun=bool(command.init))
+    for flag, given, why in (
+        ("image-size", command.image_size and not takes_size(data),
+         "but with a folder of pictures or frames"),
+        ("count", command.count != COUNT and not are_made(data), "but with a game or frames"),
+        ("data-seed", command.data_seed and not takes_seed(data),
+         "with data that bring their own split"),
+        ("epochs", command.minutes is not None and pretrain.epochs != PretrainConfig().epochs,
+         "beside --minutes"),
+    ):  # fmt: skip
+        if given:
+            raise ConfigError(f"--{flag} does nothing {why}: leave it out")
+
+
+def _tell_of_other_splits(command: Command, found: str) -> None:
+    """Says which runs that are begun from, or that teach, know what is held out here."""
+    for flag, path in (("--init", command.init), ("--teacher", command.pretrain.teacher)):
+        if not path:
+            continue
+        old = Command.stored_today(RunDir.open(path).config)
+        if old.get("data") == command.data and old.get("digest") not in (None, found):
+            print(
+                f"note: {flag} {path} has learned from another split of {command.data} "
+                f"(--data-seed {old['data_seed']}, --count {old['count']}) and may know what is "
+                "held out here",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _placed(command: Command) -> Command:

@@ -108,7 +108,7 @@ def data_of(run: RunDir) -> Split:
         config["data"],
         count=config["count"],
         image_size=config["image_size"],
-        seed=config["seed"],
+        seed=config.get("data_seed", config["seed"]),  # earlier versions had one seed
     )
     if digest(split) != config["digest"]:
         raise DataError(f"{config['data']} does not hold what {run.path} was trained on")

@@ -64,10 +64,10 @@ def check_device(machine: MachineOptions) -> None:
         devices.resolve_device(machine.device)
 
 
-def check_seed(seed: int) -> None:
-    """Raises ConfigError for a seed that is none."""
+def check_seed(seed: int, *, flag: str = "--seed") -> None:
+    """Raises ConfigError for a seed that is none, naming its flag."""
     if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2^63 - 1, not {seed}")
+        raise ConfigError(f"{flag} must be from 0 to 2^63 - 1, not {seed}")
 
 
 def machine_options(

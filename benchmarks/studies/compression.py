@@ -151,7 +151,7 @@ def board_runs(quick: bool, seed: int, folder: Path) -> dict[str, Path]:
     """Networks of one seed by what they are: taught, kept from before, or both."""
     large, small = ("24x2", "12x2") if quick else ("64x4", "32x4")
     epochs = 20.0 if quick else 40.0
-    common = {"count": COUNTS[quick], "batch": 128, "seed": seed}
+    common = {"count": COUNTS[quick], "batch": 128, "seed": seed, "data_seed": seed}
 
     def made(name: str, **settings: Any) -> RunDir:
         given = {"epochs": epochs, **common, **settings}

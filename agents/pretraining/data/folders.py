@@ -135,6 +135,11 @@ def _read_side(folder: Path, name: str, size: int, channels: int) -> Pictures:
     )
 
 
+def holds_split(folder: Path) -> bool:
+    """Whether a folder says what is held out, by `train` and `test` below it."""
+    return {path.name for path in _class_folders(folder)} >= {"train", "test"}
+
+
 def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     """The two sides of a folder of pictures.
 
@@ -143,15 +148,13 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
         size: of both sides of every picture; 0: as they are.
         seed: which are held out, where the folder does not say.
     """
-    sides = {path.name: path for path in _class_folders(folder)}
-    whole = sides.keys() >= {"train", "test"}
-    root = sides["train"] if whole else folder
-    roots = [root, sides["test"]] if whole else [root]
+    whole = holds_split(folder)
+    roots = [folder / "train", folder / "test"] if whole else [folder]
     files = [path for side in roots for one in _class_folders(side) for path in _files(one)]
     channels = 1 if all(_is_grey(path) for path in files) else 3
-    train = _read_side(root, folder.name, size, channels)
+    train = _read_side(roots[0], folder.name, size, channels)
     if whole:
-        test = _read_side(sides["test"], folder.name, size, channels)
+        test = _read_side(roots[1], folder.name, size, channels)
         if (test.classes, test.shape) != (train.classes, train.shape):
             raise DataError(f"{folder}: train and test differ in classes or in size of pictures")
         return Split(train, test)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from playout.agents.pretraining.data.dataset import Split, split_rows
-from playout.agents.pretraining.data.folders import read_folder
+from playout.agents.pretraining.data.folders import holds_split, read_folder
 from playout.agents.pretraining.data.idx import holds_idx, read_idx_folder
 from playout.agents.pretraining.data.pictures import Bytes, Pictures
 from playout.errors import ConfigError, DataError
@@ -107,9 +107,21 @@ def are_pictures(data: str) -> bool:
     return data in NAMED or data.startswith(FRAMES) or Path(data).is_dir()
 
 
+def are_made(data: str) -> bool:
+    """Whether DATA are made, as many as are asked for, and not read."""
+    path = Path(data)
+    return data not in NAMED and not path.is_dir() and path.suffix not in RECORDS
+
+
 def takes_size(data: str) -> bool:
     """Whether the pictures of DATA can be brought to another size."""
     return data.startswith(FRAMES) or (Path(data).is_dir() and not holds_idx(Path(data)))
+
+
+def takes_seed(data: str) -> bool:
+    """Whether DATA are drawn, or drawn from to hold some out, and do not bring their own split."""
+    path = Path(data)
+    return data not in NAMED and not (path.is_dir() and (holds_idx(path) or holds_split(path)))
 
 
 def load(

@@ -115,7 +115,7 @@ def kept_by_chance(positions: Positions) -> float:
 def trunk_run(folder: Path, board: Board, objective: str, seed: int) -> RunDir:
     """The run of pretraining that others begin with."""
     settings = {"objective": objective, "size": board.size, "count": board.count, "seed": seed,
-                "epochs": board.epochs, "threads": 1}  # fmt: skip
+                "data_seed": seed, "epochs": board.epochs, "threads": 1}  # fmt: skip
     path = folder / f"trunk-{objective}-{seed}"
     return kept_run(path, playout.pretrain_trunk, board.game, settings)
 

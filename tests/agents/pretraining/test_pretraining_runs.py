@@ -7,6 +7,8 @@ import numpy as np
 import playout
 import pytest
 import torch
+from PIL import Image
+from playout.agents.commands.pretrain_trunk import Command
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.probes import probe
@@ -29,6 +31,43 @@ def test_a_run_goes_on_without_the_run_it_began_from(folder, tmp_path):
     shutil.rmtree(first.path)
     again = playout.pretrain_trunk(resume=second.path, quiet=True)
     assert again.config["total_steps"] == 6
+
+
+def png_folder(folder):
+    """Forty grey pictures of two classes."""
+    for number in range(40):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((12, 12), 5 * number, np.uint8)).save(path)
+    return folder
+
+
+@pytest.mark.parametrize("data", ["pictures", "tic_tac_toe"])
+def test_what_is_held_out_is_the_same_whatever_seed_a_run_has(data, tmp_path, capsys):
+    settings = {"objective": "masked", "epochs": 1, "batch": 20, "quiet": True}
+    if data == "pictures":
+        data, more = str(png_folder(tmp_path / "pictures")), {"network": "grid"}
+    else:
+        more = {"count": 60, "size": "8x1"}
+    first = playout.pretrain_trunk(data, seed=0, run=tmp_path / "a", **settings, **more)
+    second = playout.pretrain_trunk(
+        data, seed=1, init=str(first.path), run=tmp_path / "b", **settings, **more
+    )
+    assert first.config["digest"] == second.config["digest"]
+    assert "another split" not in capsys.readouterr().err
+    third = playout.pretrain_trunk(
+        data, data_seed=1, init=str(first.path), run=tmp_path / "c", **settings, **more
+    )
+    said = capsys.readouterr().err
+    assert said.startswith(f"note: --init {first.path} has learned from another split of {data}")
+    assert "--data-seed 0" in said and said.count("\n") == 1
+    assert main(["eval", str(third.path)]) == 0
+
+
+def test_the_data_of_earlier_versions_are_those_of_the_runs_seed():
+    config = Command.stored_today({"seed": 7, "pretrain": {"objective": "masked"}})
+    assert config["data_seed"] == 7
+    assert Command.stored_today({"seed": 7, "data_seed": 2, "pretrain": {}})["data_seed"] == 2
 
 
 @pytest.mark.parametrize("data", ["pictures", "positions"])
@@ -86,6 +125,9 @@ def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
         (["--pattern", "2:4"], "--pattern does nothing without --sparsity"),
         (["--label-weight", "0"], "--label-weight does nothing without --teacher"),
         (["--size", "small"], "--size does nothing with pictures"),
+        (["--count", "500"], "--count does nothing but with a game or frames"),
+        (["--data-seed", "1"], "--data-seed does nothing with data that bring their own split"),
+        (["--minutes", "1", "--epochs", "2"], "--epochs does nothing beside --minutes"),
         (["--image-size", "16"], "--image-size does nothing but with a folder of pictures"),
         (["--mixup", "0.2", "tic_tac_toe"], "--mixup does nothing with positions"),
         (["--augment.shift", "0", "tic_tac_toe"], "--augment.shift does nothing with positions"),
