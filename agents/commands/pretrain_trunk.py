@@ -62,6 +62,11 @@ class Command(TrainingOptions):
     """Of positions or frames that are made, and of which data are held out. Not --seed: runs that
     begin with each other, or teach each other, hold out the same."""
 
+    validation: float = 0.1
+    """Share of the pictures to learn from (2,048 at most) that choose the best checkpoint, and with
+    --patience the end, instead; where they are fewer than 50, the last checkpoint is the best. 0:
+    what is held out chooses, and so flatters what is reported of it."""
+
     image_size: int = 0
     """Both sides to which pictures of a folder, or frames, are brought; 0: as they are."""
 
@@ -74,9 +79,9 @@ class Command(TrainingOptions):
     def stored_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Earlier versions showed positions whose moves are imitated as they lie.
 
-        They took --seed for data as well.
+        They took --seed for data as well, and what was held out chose the best checkpoint.
         """
-        config = {"data_seed": config.get("seed", 0), **config}
+        config = {"data_seed": config.get("seed", 0), "validation": 0.0, **config}
         pretrain = config.get("pretrain", {})
         augment = pretrain.get("augment", {})
         imitates = pretrain.get("objective") == "supervised" and not pretrain.get("teacher")
@@ -88,6 +93,8 @@ class Command(TrainingOptions):
         TrainingOptions.__post_init__(self)
         if self.count < 10:
             raise ConfigError(f"--count must be at least 10, not {self.count}")
+        if not 0 <= self.validation <= 0.5:
+            raise ConfigError(f"--validation must be from 0 to 0.5, not {self.validation}")
         if not (self.image_size == 0 or 8 <= self.image_size <= 1024):
             raise ConfigError(f"--image-size must be from 8 to 1024, not {self.image_size}")
 
@@ -171,6 +178,7 @@ def _train(command: Command) -> RunDir:
             device=device,
             dtype=dtype,
             fresh=fresh,
+            validation=command.validation,
         )
 
     with device_errors(device):
@@ -310,10 +318,12 @@ def _print_plan(trainer: PretrainTrainer, split: Split, path: Path) -> None:
     weights = sum(p.numel() for p in trainer.trunk.parameters())
     heads = sum(p.numel() for p in trainer.objective.parameters())
     channels, height, width = split.train.shape
+    choosing = 0 if trainer.chosen_by is None else len(trainer.chosen_by)
+    choose = f"{choosing:,} choose the best checkpoint, " if choosing else ""
     print(
         f"Learning {split.train.name} by {trainer.config.objective}\n"
         f"  data      {len(trainer.rows):,} pictures of {channels} x {height} x {width}, "
-        f"{len(split.test):,} held out\n"
+        f"{choose}{len(split.test):,} held out\n"
         f"  trunk     {trainer.trunk.network}, {weights:,} parameters, {heads:,} in heads\n"
         f"  training  {trainer.total:,} steps of {min(trainer.config.batch, len(trainer.rows))} "
         f"by {trainer.config.optimizer}\n"

@@ -27,7 +27,7 @@ from playout.agents.pretraining.data.dataset import (
     labelled_rows,
     some_rows,
 )
-from playout.agents.pretraining.trainer import EVALUATED, PretrainTrainer
+from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk
 from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.devices import to_device
@@ -233,8 +233,8 @@ def _finetune(
     try:
         while not trainer.finished:
             trainer.update()
-        found = trainer.evaluate()
+        held = trainer.measurable(data.test)
+        found = trainer.measure(data.test, held)
     finally:
         trainer.close()
-    tested = int((data.test.labels >= 0).sum())
-    return _row(share, count, found["eval/accuracy"], min(tested, EVALUATED))
+    return _row(share, count, found["accuracy"], len(held))

@@ -32,6 +32,7 @@ from playout.agents.pretraining.pictures import draw_reconstructions
 from playout.agents.pretraining.probes import SHARES, probe
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, restore_trunk
+from playout.agents.rating.intervals import share_interval
 from playout.agents.runs.config import from_dict
 from playout.agents.runs.devices import resolve_device, resolve_dtype, to_device
 from playout.agents.runs.directory import RunDir
@@ -141,12 +142,21 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     data = data_of(run)
     if not options.probe:
         trainer = _trainer(run, options.which, data, options)
+        rows = trainer.measurable(data.test)
         try:
-            found: dict[str, Any] = trainer.evaluate()
+            measured = trainer.measure(data.test, rows)
         finally:
             trainer.close()
-        for name, value in found.items():
-            print(f"{name.removeprefix('eval/'):16} {value:.4f}")
+        print(f"{len(rows):,} held-out pictures of {data.test.name}")
+        found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
+        found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
+        for name, value in measured.items():
+            print(f"{name:16} {value:.4f}")
+        if trainer.objective.needs_labels:
+            right = measured["accuracy"]
+            low, high = share_interval(round(right * len(rows)), len(rows))
+            print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
+            found["interval"] = [low, high]
         return found
     trunk = load(run, options.which, machine=options).trunk
     picture = run.path / "clusters.png" if options.probe == "clusters" else None

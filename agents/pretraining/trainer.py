@@ -9,7 +9,7 @@ probes.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,11 +31,14 @@ from playout.agents.optim.schedule import warmed_cosine
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import (
     ALL,
+    MIN_VALIDATED,
     Dataset,
     Rows,
     Split,
+    check_held_out,
     labelled_rows,
     some_rows,
+    validation_rows,
 )
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.objectives.objective import Batch, Objective
@@ -46,23 +49,11 @@ from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device
 from playout.agents.runs.trainer import Trainer
 from playout.agents.vector.episodes import Place
-from playout.errors import DataError, DivergedError
+from playout.errors import ConfigError, DataError, DivergedError
 from torch import Tensor, nn
 
 EVALUATED = 2048
 """Held-out pictures an evaluation looks at, at most."""
-
-
-def _check_held_out(data: Split) -> None:
-    """Refuses held-out data that nothing could be measured on; one class of it is enough."""
-    held = data.test.labels
-    if not (held >= 0).any():
-        raise DataError(f"{data.test.name}: what is held out has no labels to measure by")
-    if held.max() >= len(data.train.classes):
-        raise DataError(
-            f"{data.test.name}: what is held out has the label {held.max()}; the classes that are "
-            f"learned from are 0 to {len(data.train.classes) - 1}"
-        )
 
 
 class PretrainTrainer(Trainer):
@@ -78,6 +69,12 @@ class PretrainTrainer(Trainer):
         dtype: of products: float32 or bfloat16.
         fresh: names of weights of the trunk that no earlier run has taught (`begin_from`): they
             take the whole learning rate, whatever `trunk_rate` is.
+        validation: share of the pictures to learn from that are not learned from and choose the
+            best checkpoint (`validation_rows`); where they are too few, the last one is the best.
+            0: what is held out chooses, which then is no measure of what was chosen.
+
+    Raises:
+        ConfigError: settings that do not suit the data. DataError: too few pictures, or labels.
     """
 
     unit, best_metric = "steps", "eval/score"
@@ -95,16 +92,26 @@ class PretrainTrainer(Trainer):
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         fresh: Collection[str] = (),
+        validation: float = 0.0,
     ) -> None:
         self.config, self.seed, self.total = config, seed, steps
         self.device = device or torch.device("cpu")
         self.title, self.dtype = f"pretrain {config.objective}", dtype
         objective = make_objective(trunk, data.train, config, seed=seed)
         self.rows = self._rows(data.train, objective)
+        self.chosen_by: Rows | None = None  # of the training side; None: what is held out
+        if validation:
+            self.chosen_by = validation_rows(data.train, self.rows, validation)
+            self.rows = np.setdiff1d(self.rows, self.chosen_by)
+            if config.patience and not len(self.chosen_by):
+                raise ConfigError(
+                    f"--patience needs {MIN_VALIDATED} pictures that choose the best checkpoint: "
+                    f"{len(self.rows)} with labels to learn from are too few"
+                )
         if len(self.rows) < 2:
             raise DataError(f"{data.train.name} has {len(self.rows)} pictures to learn from")
         if objective.needs_labels:
-            _check_held_out(data)
+            check_held_out(data)
         size = min(config.batch, len(self.rows))
         if objective.views == 2 and min(size, len(data.test)) < 2:
             raise DataError(
@@ -298,22 +305,42 @@ class PretrainTrainer(Trainer):
                 buffer.copy_(total / ranks.world())
         return found | dict(zip(names, sums, strict=True))
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """The objective's measures on held-out data; `eval/score` is what is to rise.
+        """The objective's measures on held-out data; `eval/score` chooses the best checkpoint."""
+        test = self.data.test
+        found = self.measure(test, some_rows(self.measurable(test), EVALUATED))
+        score = self.score(found)
+        if (own := self.chosen_by) is not None:
+            few = not len(own)
+            score = float(self.steps) if few else self.score(self.measure(self.data.train, own))
+        better = score > self.best
+        self.best, self.since_best = max(score, self.best), 0 if better else self.since_best + 1
+        return {**{f"eval/{key}": value for key, value in found.items()}, "eval/score": score}
 
-        Ranks take the chunks of it in turn.
+    def measurable(self, data: Dataset) -> Rows:
+        """The rows of data that the objective can be measured on."""
+        if self.objective.needs_labels:
+            return np.flatnonzero(data.labels >= 0)
+        return np.arange(len(data))
+
+    @staticmethod
+    def score(found: Mapping[str, float]) -> float:
+        """Of what `measure` found the part that is to rise."""
+        better = (found[key] for key in ("accuracy", "elbo") if key in found)
+        return next(better, -found["loss"])
+
+    @torch.no_grad()
+    def measure(self, data: Dataset, rows: Rows) -> dict[str, float]:
+        """The means of the objective's measures over some pictures, as they are.
+
+        Ranks take the chunks of them in turn.
         """
         self._train(False)
-        data, count = self.data.test, 0.0
+        count = 0.0
         sums: dict[str, float] = {}
-        rows = np.arange(len(data))
-        if self.objective.needs_labels:
-            rows = np.flatnonzero(data.labels >= 0)
-        rows = some_rows(rows, EVALUATED)
         for number, start in enumerate(range(0, len(rows), 256)):
             chosen = rows[start : start + 256]
-            if len(chosen) < 2 and number:
+            if len(chosen) < self.objective.views:  # of two views pictures need others beside them
                 break
             if number % ranks.world() != ranks.rank():
                 continue
@@ -329,14 +356,7 @@ class PretrainTrainer(Trainer):
             names = ranks.first(list(sums))  # another rank may have had no chunk
             count, *values = ranks.sums([count, *(sums.get(key, 0.0) for key in names)])
             sums = dict(zip(names, values, strict=True))
-        means = {f"eval/{key}": value / count for key, value in sums.items()}
-        score = next(
-            (means[key] for key in ("eval/accuracy", "eval/elbo") if key in means),
-            -means["eval/loss"],
-        )
-        better = score > self.best
-        self.best, self.since_best = max(score, self.best), 0 if better else self.since_best + 1
-        return {**means, "eval/score": score}
+        return {key: value / count for key, value in sums.items()}
 
     def headline(self, metrics: dict[str, float]) -> dict[str, str]:
         """Loss and what is measured besides."""

@@ -19,6 +19,9 @@ Rows = npt.NDArray[np.int64]
 
 ALL = slice(None)
 
+MIN_VALIDATED = 50
+MAX_VALIDATED = 2048
+
 UNKNOWN = -1
 """The label of a picture of unknown class."""
 
@@ -135,6 +138,18 @@ def check_labels(data: Dataset) -> None:
         raise DataError(f"{data.name} holds one class only ({only}); there is nothing to tell")
 
 
+def check_held_out(data: Split) -> None:
+    """Raises DataError for held-out labels that measure nothing; one class of them is enough."""
+    held = data.test.labels
+    if not (held >= 0).any():
+        raise DataError(f"{data.test.name}: what is held out has no labels to measure by")
+    if held.max() >= len(data.train.classes):
+        raise DataError(
+            f"{data.test.name}: what is held out has the label {held.max()}; the classes that are "
+            f"learned from are 0 to {len(data.train.classes) - 1}"
+        )
+
+
 def some_rows(rows: Rows, count: int, *, seed: int = 0) -> Rows:
     """At most `count` of the rows, in their order; drawn, since data may lie sorted by class."""
     if len(rows) <= count:
@@ -160,6 +175,19 @@ def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:
             count = max(1, round(share * len(rows)))
             parts.append(np.sort(rng.permutation(rows)[:count]))
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def validation_rows(data: Dataset, rows: Rows, share: float) -> Rows:
+    """Which of the rows to learn from choose the best checkpoint instead; whole groups.
+
+    Always the same ones, whatever the seed of a run: about `share` of them, MAX_VALIDATED at most,
+    and none where they would be fewer than MIN_VALIDATED, which choose by chance.
+    """
+    groups = None if data.groups is None else data.groups[rows]
+    share = min(share, MAX_VALIDATED / len(rows))
+    places = split_rows(len(rows), groups, share, seed=0, by_rows=groups is not None)
+    some = MIN_VALIDATED <= len(places) <= len(rows) // 2
+    return rows[places] if some else rows[:0]
 
 
 def split_rows(

@@ -84,9 +84,7 @@ def frames(env: str, *, count: int, size: int, seed: int = 0) -> Split:
         made.close()
     labels = np.full(len(pictures), -1, np.int64)
     groups = np.array(episodes) if episodes[-1] else None  # one alone has to be cut
-    whole = Pictures(
-        name=f"{FRAMES}{env}", pixels=np.stack(pictures), labels=labels, groups=groups
-    )
+    whole = Pictures(name=f"{FRAMES}{env}", pixels=np.stack(pictures), labels=labels, groups=groups)
     held = split_rows(len(whole), groups, 0.1, seed=seed, by_rows=True)
     return Split(whole.subset(np.setdiff1d(np.arange(len(whole)), held)), whole.subset(held))
 

@@ -124,4 +124,5 @@ def test_runs_of_earlier_versions_go_on_with_positions_as_they_lie():
     assert Command.stored_today(old)["pretrain"]["augment"] == {"shift": 0.07, "symmetries": False}
     for other in ({"objective": "masked"}, {"objective": "supervised", "teacher": "runs/t"}):
         config = {"pretrain": {**other, "augment": {"shift": 0.07}}, "data_seed": 1}
+        config["validation"] = 0.1
         assert Command.stored_today(config) == config

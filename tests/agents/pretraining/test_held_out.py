@@ -1,0 +1,79 @@
+"""What is held out measures, all of it and as it is; it never chooses what is measured."""
+
+from dataclasses import replace
+
+import numpy as np
+import playout
+import pytest
+from playout.agents.pretraining import trainer as trainer_module
+from playout.agents.pretraining.config import PretrainConfig
+from playout.agents.pretraining.data.dataset import Split, validation_rows
+from playout.agents.pretraining.probes import probe
+from playout.agents.pretraining.run import data_of
+from playout.agents.pretraining.trainer import PretrainTrainer
+from playout.agents.pretraining.trunk import new_trunk
+from playout.agents.rating.intervals import share_interval
+from playout.errors import ConfigError
+
+from tests.agents.pretraining.bars import finish, split_of
+
+
+def choosing(data, *, steps=60, **settings):
+    config = PretrainConfig(network="grid", batch=50, **settings)
+    trunk = new_trunk(data.train, network="grid", seed=1)
+    return PretrainTrainer(trunk, data, config, steps=steps, seed=2, validation=0.2)
+
+
+def test_the_best_checkpoint_is_chosen_on_the_training_side():
+    data = split_of(400)
+    lying = Split(data.train, replace(data.test, labels=1 - data.test.labels))
+    trainer = choosing(lying)
+    assert len(trainer.chosen_by) == 80 and len(trainer.rows) == 320
+    assert not set(trainer.chosen_by) & set(trainer.rows)
+    found = finish(trainer)
+    assert found["eval/accuracy"] < 0.1
+    assert found["eval/score"] > 0.9
+
+
+def test_a_share_of_the_labels_is_all_that_is_used_to_choose():
+    trainer = choosing(split_of(400), labels=0.7)
+    assert len(trainer.chosen_by) + len(trainer.rows) == 280
+    trainer.close()
+
+
+def test_where_too_few_could_choose_the_last_checkpoint_is_the_best():
+    trainer = choosing(split_of(60))
+    scores = []
+    for _ in range(2):
+        trainer.update()
+        scores.append(trainer.evaluate()["eval/score"])
+    trainer.close()
+    assert scores == [25, 50] and len(trainer.rows) == 60
+    with pytest.raises(ConfigError, match="--patience needs 50 pictures"):
+        choosing(split_of(60), patience=1)
+
+
+def test_groups_choose_whole_and_the_same_ones_always():
+    data = replace(split_of(400).train, groups=np.arange(400) // 4)
+    rows = np.arange(400)
+    chosen = validation_rows(data, rows, 0.2)
+    assert len(chosen) == 80
+    assert not set(chosen // 4) & set(np.setdiff1d(rows, chosen) // 4)
+    assert np.array_equal(chosen, validation_rows(data, rows, 0.2))
+
+
+def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "EVALUATED", 8)
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=300, size="8x1", epochs=1, batch=64, quiet=True, run=tmp_path / "run"
+    )
+    data = data_of(run)
+    found = playout.evaluate(run.path)
+    count = len(data.test)
+    assert found["pictures"] == count > 8
+    accuracy = found["eval/accuracy"]
+    assert accuracy * count == pytest.approx(round(accuracy * count), abs=1e-4)
+    assert found["interval"] == [*share_interval(round(accuracy * count), count)]
+    trunk = playout.load(run.path).trunk
+    (row,) = probe(trunk, data, "finetune", shares=[1.0], epochs=0.1)["rows"]
+    assert row["interval"] == [*share_interval(round(row["accuracy"] * count), count)]
