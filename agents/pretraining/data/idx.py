@@ -52,9 +52,10 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 def _find(folder: Path, *stems: str) -> Path | None:
     for stem in stems:
-        for name in (stem, f"{stem}.gz", stem.replace("-idx", ".idx")):
-            if (folder / name).exists():
-                return folder / name
+        for name in (stem, stem.replace("-idx", ".idx")):  # as unpacked by some programs
+            for path in (folder / name, folder / f"{name}.gz"):
+                if path.exists():
+                    return path
     return None
 
 

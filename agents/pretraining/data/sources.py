@@ -21,6 +21,9 @@ FASHION = (
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot",
 )  # fmt: skip
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+FASHION_DIGEST = "ece172613115fb18b120bec8f6c02271af90b8b8f0a5af5c51cbd5ceed68e619"
+"""`digest` of what it holds, whatever program packed its files."""
+
 FRAMES = "frames:"
 RECORDS = frozenset({".jsonl", ".sgf", ".pgn"})
 
@@ -32,7 +35,13 @@ def fashion_mnist() -> Split:
             f"there is no Fashion-MNIST in {FASHION_FOLDER}: apt install dataset-fashion-mnist, or "
             "name a folder with its IDX files"
         )
-    return read_idx_folder(FASHION_FOLDER, FASHION)
+    split = read_idx_folder(FASHION_FOLDER, FASHION)
+    if digest(split) != FASHION_DIGEST:
+        raise DataError(
+            f"{FASHION_FOLDER} does not hold Fashion-MNIST as published; to learn from it all the "
+            "same, name that folder"
+        )
+    return split
 
 
 def digits(*, seed: int = 0) -> Split:

@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from PIL import Image
+from playout.agents.pretraining.data import sources
 from playout.agents.pretraining.data.dataset import (
     Augmentation,
     check_labels,
@@ -45,6 +46,25 @@ def test_idx_files_hold_what_was_written(tmp_path, suffix):
     assert split.train.classes == ("0", "1", "2")
     assert len(split.test) == 4
     assert np.allclose(split.test.images(np.array([1]))[0, 0], images[1] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_are_found_under_their_other_spelling(tmp_path, suffix):
+    images = np.random.default_rng(0).integers(0, 256, (12, 9, 8))
+    for path in idx_folder(tmp_path, images, np.arange(12) % 3, suffix=suffix).iterdir():
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    split = load(str(tmp_path))
+    assert np.array_equal(split.train.pixels[:, 0], images)
+    assert split.train.labels.tolist() == [0, 1, 2] * 4 and len(split.test) == 4
+
+
+def test_fashion_mnist_is_known_by_what_it_holds(tmp_path, monkeypatch):
+    folder = idx_folder(tmp_path / "data", np.zeros((12, 9, 8)), np.arange(12) % 3)
+    monkeypatch.setattr(sources, "FASHION_FOLDER", folder)
+    with pytest.raises(DataError, match="does not hold Fashion-MNIST as published"):
+        load("fashion-mnist")
+    monkeypatch.setattr(sources, "FASHION_DIGEST", sources.digest(load(str(folder))))
+    assert load("fashion-mnist").train.classes[1] == "Trouser"
 
 
 @pytest.mark.parametrize(
