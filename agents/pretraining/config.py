@@ -21,6 +21,7 @@ OBJECTIVES = (
     "next",
 )
 
+_AUGMENTATIONS = ("augment.shift", "augment.flip", "augment.erase", "augment.symmetries")
 _LABELS_ALONE = ("loss", "label_smoothing", "mixup", "balance")
 _OF = {
     **dict.fromkeys(
@@ -73,7 +74,8 @@ class PretrainConfig:
     loss: str = "cross_entropy"
     """cross_entropy or mse, of supervised pictures."""
     label_smoothing: float = 0.0
-    """Share of a label spread over all classes, of supervised pictures."""
+    """Share of a label spread over all classes, of supervised; of positions, of what is to be
+    played over all moves, and of the outcome towards a draw."""
     mixup: float = 0.0
     """Blend pairs of pictures by Beta(mixup, mixup), of supervised pictures; 0 does not."""
     teacher: str = ""
@@ -144,11 +146,16 @@ class PretrainConfig:
             if not pictures:
                 taught = ("labels", "teacher_temperature", "label_weight")
                 why |= dict.fromkeys(taught, "beside --teacher, of positions")
+        *of_pictures, of_positions = _AUGMENTATIONS
         if pictures:
-            why |= dict.fromkeys(("size", "augment.symmetries"), "with pictures")
+            why |= dict.fromkeys(("size", of_positions), "with pictures")
         else:
-            of_pictures = ("augment.shift", "augment.flip", "augment.erase")
-            why |= dict.fromkeys((*_LABELS_ALONE, "dropout", *of_pictures), "with positions")
+            alone = set(_LABELS_ALONE) - {"label_smoothing"}
+            why |= dict.fromkeys((*alone, "dropout", *of_pictures), "with positions")
+        if self.objective == "vae":
+            why |= dict.fromkeys(_AUGMENTATIONS, "with --objective vae")
+        if self.pairs == "vicreg":
+            why["temperature"] = "with --pairs vicreg"
         for name, objectives in _OF.items():
             if self.objective not in objectives:
                 why[name] = f"with --objective {self.objective}"

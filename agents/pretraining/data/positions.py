@@ -105,6 +105,11 @@ class Positions:
             return images, self.policy(chosen)
         return images, self.moves[chosen].seen(self.game.symmetry_actions(), kinds)
 
+    def views(self, rows: Rows) -> list[Images]:
+        """`images` of the rows by every symmetry of the game, in their order."""
+        kinds = range(self.game.num_symmetries)
+        return [self._planes(rows, np.full(len(rows), kind, np.int32)) for kind in kinds]
+
     def _planes(self, rows: Rows, kinds: Kinds | None) -> Images:
         """Planes of positions, as symmetries show them."""
         states = StateBatch.from_data(self.game, self.states[rows], check=False)

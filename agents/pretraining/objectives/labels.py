@@ -18,6 +18,11 @@ from torch.nn import functional
 LOSSES = ("cross_entropy", "mse")
 
 
+def _check_smoothing(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ConfigError(f"label smoothing is from 0 to below 1, not {share}")
+
+
 class Classes(Objective):
     """Classes of pictures.
 
@@ -48,10 +53,9 @@ class Classes(Objective):
         super().__init__(trunk)
         if loss not in LOSSES:
             raise ConfigError(f"unknown loss {loss!r}; known are {', '.join(LOSSES)}")
-        if not 0 <= label_smoothing < 1 or mixup < 0 or not 0 <= dropout < 1:
-            raise ConfigError(
-                "label smoothing and dropout are from 0 to below 1, mixup not below 0"
-            )
+        _check_smoothing(label_smoothing)
+        if mixup < 0 or not 0 <= dropout < 1:
+            raise ConfigError("dropout is from 0 to below 1, mixup not below 0")
         self.loss, self.smoothing, self.mixup = loss, label_smoothing, mixup
         # Named as it has long been saved; what is dropped is drawn in `losses`.
         self.head = nn.Sequential(nn.Identity(), nn.Linear(trunk.num_features, num_classes))
@@ -111,13 +115,23 @@ def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
 
 
 class Outcomes(Objective):
-    """Outcomes and moves of positions, by the heads of the board network itself."""
+    """Outcomes and moves of positions, by the heads of the board network itself.
+
+    Args:
+        trunk: of a board network.
+        value_weight: of the outcome's loss beside that of moves.
+        label_smoothing: share of a policy spread over all moves, and of a score made a draw's.
+    """
 
     name = "supervised"
     needs_labels = True
 
-    def __init__(self, trunk: Trunk, *, value_weight: float = 1.0) -> None:
+    def __init__(
+        self, trunk: Trunk, *, value_weight: float = 1.0, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__(trunk)
+        _check_smoothing(label_smoothing)
+        self.smoothing = label_smoothing
         if not isinstance(trunk.net, ResNet):
             raise ConfigError("positions are learned by a board network")
         self.value_weight = value_weight
@@ -128,14 +142,15 @@ class Outcomes(Objective):
         assert isinstance(net, ResNet)
         logits, value_logits = net.heads(batch.images)
         logits, value_logits = logits.float(), value_logits.float()[:, 0]
-        score = batch.labels.float() / 2
+        score = batch.labels.float() / 2 * (1 - self.smoothing) + self.smoothing / 2
         value_loss = functional.binary_cross_entropy_with_logits(value_logits, score)
         guess = torch.sigmoid(value_logits)
         # The nearest of loss (0), draw (1/2) and win (1).
         right = ((guess * 2).round() == batch.labels).float().mean()
         found = {"loss": self.value_weight * value_loss, "accuracy": right}
         if batch.policy is not None:
-            policy_loss = -(batch.policy * functional.log_softmax(logits, 1)).sum(1).mean()
+            wanted = batch.policy * (1 - self.smoothing) + self.smoothing / logits.shape[1]
+            policy_loss = -(wanted * functional.log_softmax(logits, 1)).sum(1).mean()
             kept = batch.policy.gather(1, logits.argmax(1, keepdim=True)) > 0
             found["moves_kept"] = kept.float().mean()
             found["loss"] = found["loss"] + policy_loss

@@ -34,9 +34,14 @@ class Rotation(Objective):
 
     name = "rotation"
 
+    @staticmethod
+    def kinds_of(shape: tuple[int, int, int]) -> int:
+        """How many turns pictures `(C, H, W)` know, that by nothing included."""
+        return 4 if shape[1] == shape[2] else 2
+
     def __init__(self, trunk: Trunk) -> None:
         super().__init__(trunk)
-        self.kinds = 4 if trunk.shape[1] == trunk.shape[2] else 2
+        self.kinds = self.kinds_of(trunk.shape)
         self.head = nn.Linear(trunk.num_features, self.kinds)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:

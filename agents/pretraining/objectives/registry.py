@@ -15,13 +15,14 @@ from playout.agents.pretraining.objectives.distillation import (
 from playout.agents.pretraining.objectives.following import Following
 from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Objective
-from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation
+from playout.agents.pretraining.objectives.pretext import Colour, Patches, Rotation, turn
 from playout.agents.pretraining.objectives.reconstruction import (
     Autoencoder,
     Masked,
     VariationalAutoencoder,
 )
 from playout.agents.pretraining.trunk import Trunk
+from playout.errors import ConfigError
 
 
 def make_objective(
@@ -42,6 +43,8 @@ def make_objective(
             case "masked":
                 return Masked(trunk, mask=config.mask, patch=config.patch)
             case "rotation":
+                if isinstance(data, Positions):
+                    _must_have_an_upright(data)
                 return Rotation(trunk)
             case "patches":
                 return Patches(trunk)
@@ -57,7 +60,7 @@ def make_objective(
         if isinstance(data, Positions):
             if config.teacher:
                 return DistilledOutcomes(trunk, teacher=config.teacher, game=data.game)
-            return Outcomes(trunk)
+            return Outcomes(trunk, label_smoothing=config.label_smoothing)
         if config.teacher:
             return DistilledClasses(
                 trunk,
@@ -76,6 +79,23 @@ def make_objective(
             mixup=config.mixup,
             dropout=config.dropout,
         )
+
+
+def _must_have_an_upright(data: Positions) -> None:
+    """Raises ConfigError where boards of the game, turned, are boards of it that are as likely.
+
+    No network could tell such a turn, with or without symmetries as augmentation.
+    """
+    rows = np.arange(min(len(data), 64))
+    views = [torch.from_numpy(view) for view in data.views(rows)]
+    upright, *_ = views
+    for kind in range(1, Rotation.kinds_of(data.shape)):
+        turned = turn(upright, torch.full((len(rows),), kind))
+        if any(torch.equal(turned, view) for view in views):
+            raise ConfigError(
+                f"{data.game} has no upright: a turned board is one of its symmetries, which "
+                "--objective rotation could not tell; choose another objective"
+            )
 
 
 def _weights(data: Dataset) -> torch.Tensor:

@@ -8,7 +8,9 @@ import torch
 from playout.agents.pretraining.config import OBJECTIVES, PretrainConfig
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.positions import Positions, positions_of_game
+from playout.agents.pretraining.objectives import labels as labels_module
 from playout.agents.pretraining.objectives.contrastive import info_nce, vicreg
+from playout.agents.pretraining.objectives.labels import Classes, Outcomes
 from playout.agents.pretraining.objectives.objective import Batch, rectangles
 from playout.agents.pretraining.objectives.pretext import Colour, Patches, turn
 from playout.agents.pretraining.objectives.reconstruction import gaussian_kl
@@ -196,18 +198,98 @@ def test_masks_hide_their_share_of_whole_patches():
     assert set(blocks.unique().tolist()) == {0.0, 1.0}
 
 
-def test_a_masked_loss_looks_at_hidden_places_only():
+@pytest.mark.parametrize("places", ["seen", "hidden"])
+def test_a_masked_loss_looks_at_hidden_places_only(places):
     data = coloured()
     trunk = new_trunk(data, network="grid")
     objective = make_objective(trunk, data, PretrainConfig(objective="masked", patch=3))
-    batch = batch_of(data)
-    generator = torch.Generator().manual_seed(4)
+    # What is drawn does not depend on what is seen, so that losses tell which targets count.
+    drawn = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(8))
+    objective.draw = torch.nn.Identity()
+    trunk.map = lambda images: drawn
+    images = batch_of(data).images.float()
     hidden = rectangles(trunk.shape, 6, 3, 0.5, torch.Generator().manual_seed(4))
-    first = objective.losses(Batch(batch.images.float(), batch.labels), generator)
-    # What is hidden can be anything for the network, so with targets equal only losses change.
-    seen = torch.where(hidden, torch.rand(6, 3, 12, 12), batch.images.float())
-    with torch.no_grad():
-        a = trunk.map(batch.images.float().masked_fill(hidden, 0.0))
-        b = trunk.map(seen.masked_fill(hidden, 0.0))
-    assert torch.equal(a, b)
-    assert float(first["loss"].detach()) > 0
+    other = torch.where(hidden if places == "hidden" else ~hidden, 1 - images, images)
+    found = [
+        objective.losses(Batch(x, torch.zeros(6).long()), torch.Generator().manual_seed(4))
+        for x in (images, other)
+    ]
+    for key in ("loss", "squared_error"):
+        assert (float(found[0][key]) == float(found[1][key])) is (places == "seen")
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_smoothed_and_weighed_classes_are_torchs(weighed):
+    data = coloured()
+    trunk = new_trunk(data, network="grid")
+    weights = torch.tensor([0.5, 2.0, 1.0]) if weighed else None
+    objective = Classes(trunk, 3, label_smoothing=0.2, class_weights=weights)
+    batch = batch_of(data)
+    images, labels = batch.images.float(), batch.labels
+    found = objective.losses(Batch(images, labels), torch.Generator())["loss"]
+    theirs = torch.nn.functional.cross_entropy(
+        objective.logits(images), labels, weight=weights, label_smoothing=0.2, reduction="none"
+    )
+    torch.testing.assert_close(found, theirs.mean())
+
+
+def test_rare_classes_weigh_by_the_mean_count_over_their_own():
+    data = coloured().subset(np.array([0, 1, 3, 4, 0, 3]))  # of class a four, of b two, of c none
+    config = PretrainConfig(balance=True)
+    weights = make_objective(new_trunk(data, network="grid"), data, config).weights
+    assert weights.tolist() == [0.75, 1.5, 0.0]
+
+
+def test_mixed_pictures_have_mixed_labels(monkeypatch):
+    data = coloured()
+    objective = Classes(new_trunk(data, network="grid"), 3, mixup=0.5).train()
+    seen = []
+    objective.logits = lambda images, *_: seen.append(images) or images[:, :, 0, 0]
+    shares = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0, 0.9])
+    monkeypatch.setattr(labels_module, "_beta", lambda *_: shares)
+    batch = batch_of(data)
+    images, labels = batch.images.float(), batch.labels
+    found = objective.losses(Batch(images, labels), torch.Generator().manual_seed(3))["loss"]
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(3))
+    total = 0.0
+    for row, other in enumerate(order.tolist()):
+        share = shares[row]
+        mixed = share * images[row] + (1 - share) * images[other]
+        torch.testing.assert_close(seen[0][row], mixed)
+        logs = mixed[:, 0, 0].log_softmax(0)
+        total -= float(share * logs[labels[row]] + (1 - share) * logs[labels[other]]) / 6
+    assert float(found) == pytest.approx(total, rel=1e-5)
+
+
+def test_the_bound_of_the_vae_is_that_of_torchs_distributions():
+    data = coloured()
+    objective = make_objective(
+        new_trunk(data, network="grid"), data, PretrainConfig(objective="vae", latent=5, beta=3.0)
+    )
+    images = batch_of(data).images.float()
+    found = objective.losses(Batch(images, torch.zeros(6).long()), torch.Generator().manual_seed(2))
+    mean, log_variance = objective.posterior(images)
+    noise = torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    standard = torch.distributions.Normal(torch.zeros(6, 5), torch.ones(6, 5))
+    drawn = objective.decode(posterior.mean + posterior.stddev * noise)
+    continuous = torch.distributions.Bernoulli(logits=drawn, validate_args=False)
+    nats = continuous.log_prob(images).flatten(1).sum(1)
+    kl = torch.distributions.kl_divergence(posterior, standard).sum(1)
+    torch.testing.assert_close(found["elbo"], (nats - kl).mean().detach())
+    pixels = images[0].numel()
+    torch.testing.assert_close(found["loss"], (-nats + 3 * kl).mean() / pixels)
+
+
+def test_smoothed_labels_of_positions_lean_to_every_move_and_to_a_draw(positions):
+    trunk = new_trunk(positions, size="tiny").eval()
+    batch = batch_of(positions)
+    batch = Batch(batch.images.float(), batch.labels, batch.policy.float())
+    plain, smooth = (
+        Outcomes(trunk, label_smoothing=share).losses(batch, torch.Generator())["loss"]
+        for share in (0.0, 0.3)
+    )
+    logits, value = trunk.net.heads(batch.images)
+    evenly = -logits.log_softmax(1).mean(1).mean()
+    draw = torch.nn.functional.binary_cross_entropy_with_logits(value[:, 0], torch.full((6,), 0.5))
+    torch.testing.assert_close(smooth, 0.7 * plain + 0.3 * (evenly + draw))

@@ -15,6 +15,7 @@ from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.records import json_lines
+from playout.errors import ConfigError
 from playout.mcts.exact.solver import Solver
 
 GAME = playout.game("tic_tac_toe")
@@ -126,3 +127,23 @@ def test_runs_of_earlier_versions_go_on_with_positions_as_they_lie():
         config = {"pretrain": {**other, "augment": {"shift": 0.07}}, "data_seed": 1}
         config["validation"] = 0.1
         assert Command.stored_today(config) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "upright"),
+    [
+        ("tic_tac_toe", False),
+        ("mnk(m=4,n=3,k=3)", False),  # not square: the other turn is upside down
+        ("connect_four(width=4,height=4)", True),
+        ("connect_four(width=5,height=4)", True),
+    ],
+)
+def test_turns_that_are_symmetries_of_a_game_are_not_asked_for(data, upright, tmp_path):
+    settings = {"count": 60, "size": "8x1", "epochs": 1, "batch": 20, "quiet": True}
+    settings |= {"objective": "rotation", "run": tmp_path / "run"}
+    if upright:
+        playout.pretrain_trunk(data, **settings)
+        return
+    with pytest.raises(ConfigError, match="has no upright: a turned board is one of its symmetr"):
+        playout.pretrain_trunk(data, **settings)
+    assert not (tmp_path / "run").exists()
