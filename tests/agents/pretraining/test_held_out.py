@@ -7,7 +7,7 @@ import playout
 import pytest
 from playout.agents.pretraining import trainer as trainer_module
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split, validation_rows
+from playout.agents.pretraining.data.dataset import Augmentation, Split, validation_rows
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trainer import PretrainTrainer
@@ -77,3 +77,16 @@ def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch):
     trunk = playout.load(run.path).trunk
     (row,) = probe(trunk, data, "finetune", shares=[1.0], epochs=0.1)["rows"]
     assert row["interval"] == [*share_interval(round(row["accuracy"] * count), count)]
+
+
+def test_views_of_what_is_held_out_are_made_as_those_that_are_learned_from():
+    data = split_of(60)
+    plain = data.test.images(np.arange(100))
+    for how, same in ((Augmentation(shift=0.0), True), (Augmentation(shift=0.2), False)):
+        trainer = choosing(data, objective="contrastive", augment=how)
+        seen, arrays = [], trainer._arrays
+        trainer._arrays = lambda *given: seen.append(arrays(*given)) or seen[-1]  # noqa: B023
+        trainer.measure(trainer.data.test, np.arange(100))
+        trainer.close()
+        for view in (seen[0][0], seen[0][2]):
+            assert np.array_equal(view, plain) is same

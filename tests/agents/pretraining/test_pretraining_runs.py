@@ -125,6 +125,11 @@ def test_a_game_is_kept_by_its_name_and_a_run_is_called_after_what_was_typed(
         (["--pattern", "2:4"], "--pattern does nothing without --sparsity"),
         (["--label-weight", "0"], "--label-weight does nothing without --teacher"),
         (["--size", "small"], "--size does nothing with pictures"),
+        (["--objective", "vae", "--augment.shift", "0"], "--augment.shift does nothing with --obj"),
+        (
+            ["--objective", "contrastive", "--pairs", "vicreg", "--temperature", "1"],
+            "--temperature does nothing with --pairs vicreg",
+        ),
         (["--count", "500"], "--count does nothing but with a game or frames"),
         (["--data-seed", "1"], "--data-seed does nothing with data that bring their own split"),
         (["--minutes", "1", "--epochs", "2"], "--epochs does nothing beside --minutes"),
