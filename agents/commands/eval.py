@@ -26,6 +26,7 @@ class Command(EvalOptions):
       playout eval runs/cartpole --episodes 200
       playout eval runs/demo --opponents uct:1000 runs/older
       playout eval runs/demo --json - | jq .ratings
+      playout eval runs/pictures --pictures new/*.png
       playout eval runs/words/sft --suite pairs cloze --against runs/words/pretrain
     """
 
@@ -61,6 +62,10 @@ def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
     run = RunDir.open(command.run)
     if command.suite and not run.kind.startswith("rlhf."):
         raise ConfigError(f"--suite asks language runs; {run.path} is a run of {run.kind}")
+    if (command.probe or command.pictures) and run.kind != "pretrain-trunk":
+        raise ConfigError(
+            f"--probe and --pictures ask runs of pretrain-trunk; {run.path} is a run of {run.kind}"
+        )
     return find_kind(run, wanted="eval").evaluate(run, command, game=game)
 
 

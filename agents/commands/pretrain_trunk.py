@@ -195,6 +195,7 @@ def _train(command: Command) -> RunDir:
             "digest": found,
             "network": tried.trunk.description(),
             "game": _game(split),
+            "classes": list(split.train.classes),
             "fresh": fresh,
         },
         may_change=("minutes",),

@@ -24,9 +24,12 @@ from playout.agents.alphazero.player import (
 )
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.dataset import UNKNOWN, Split
+from playout.agents.pretraining.data.folders import read_given
+from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import digest
 from playout.agents.pretraining.data.sources import load as load_data
+from playout.agents.pretraining.objectives.labels import Classes
 from playout.agents.pretraining.objectives.reconstruction import Autoencoder, Masked
 from playout.agents.pretraining.pictures import draw_reconstructions
 from playout.agents.pretraining.probes import SHARES, probe
@@ -47,16 +50,37 @@ __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play"]
 
 @dataclass(frozen=True, slots=True)
 class TrunkPlayer:
-    """A trunk that turns pictures into features."""
+    """A trunk that turns pictures into features, and into classes where it has learned some.
+
+    Attributes:
+        trunk: below the heads.
+        classes: names of what it tells apart; of earlier versions' runs numbers. Empty for none.
+        heads: which tell them; None for none.
+    """
 
     trunk: Trunk
+    classes: tuple[str, ...] = ()
+    heads: Classes | None = None
 
     @torch.no_grad()
     def act(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`[N, C, H, W]` in [0, 1] to `[N, num_features]`."""
+        return self.trunk.vector(self._placed(images)).float().cpu().numpy()
+
+    @torch.no_grad()
+    def probabilities(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """`[N, C, H, W]` in [0, 1] to probabilities of `classes`, `[N, K]`.
+
+        Raises:
+            RunError: it has learned no classes of pictures.
+        """
+        if self.heads is None:
+            raise RunError("only what has learned classes of pictures, by labels, tells them")
+        return self.heads.logits(self._placed(images)).softmax(1).cpu().numpy()
+
+    def _placed(self, images: npt.NDArray[np.float32]) -> Tensor:
         device = next(self.trunk.parameters()).device
-        found = self.trunk.vector(to_device(np.ascontiguousarray(images, np.float32), device))
-        return found.float().cpu().numpy()
+        return to_device(np.ascontiguousarray(images, np.float32), device)
 
 
 def load(
@@ -66,15 +90,22 @@ def load(
     machine: MachineOptions = DEFAULT_MACHINE,
     game: object | None = None,
 ) -> TrunkPlayer:
-    """The trunk of a checkpoint."""
-    step, state = run.load(which, only=("model", "network"))
+    """The trunk of a checkpoint, with the heads of classes that it has learned."""
+    step, state = run.load(which, only=("model", "network", "objective"))
     trunk = restore_trunk(state["network"], run.path)
+    classes, heads = (), None
     try:
         trunk.net.load_state_dict(state["model"])
-    except (RuntimeError, TypeError) as error:
+        if run.config["pretrain"]["objective"] == "supervised" and not run.config["game"]:
+            count = len(state["objective"]["head.1.bias"])
+            classes = tuple(run.config.get("classes") or map(str, range(count)))
+            heads = Classes(trunk, count).eval()
+            heads.load_state_dict(state["objective"])
+    except (KeyError, RuntimeError, TypeError) as error:
         reason = str(error).split("\n", 1)[0]
         raise CheckpointError(f"checkpoint {step} of {run.path}: {reason}") from None
-    return TrunkPlayer(trunk.eval().to(resolve_device(machine.device)))
+    device = resolve_device(machine.device)
+    return TrunkPlayer(trunk.eval().to(device), classes, heads and heads.to(device))
 
 
 def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
@@ -138,7 +169,9 @@ def _trainer(
 
 
 def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -> dict[str, Any]:
-    """The objective on held-out data, or a probe's table."""
+    """The objective on held-out data, a probe's table, or the classes of given pictures."""
+    if options.pictures:
+        return {"pictures": _told(run, options)}
     data = data_of(run)
     if not options.probe:
         trainer = _trainer(run, options.which, data, options)
@@ -174,6 +207,27 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             _print_clusters(what, found[what])
         print(f"wrote {picture}")
     return {"data": run.config["data"], "objective": run.config["pretrain"]["objective"], **found}
+
+
+def _told(run: RunDir, options: EvalOptions) -> list[dict[str, Any]]:
+    """Says which classes given pictures are of; a row each."""
+    player = load(run, options.which, machine=options)
+    if player.heads is None:
+        raise RunError(f"{run.path} has learned no classes of pictures, so it cannot tell them")
+    paths, pixels = read_given(
+        map(Path, options.pictures), player.trunk.shape, size=run.config["image_size"]
+    )
+    data = Pictures(name="given", pixels=pixels, labels=np.full(len(paths), UNKNOWN, np.int64))
+    told: list[dict[str, Any]] = []
+    for start in range(0, len(paths), 256):
+        rows = np.arange(start, min(start + 256, len(paths)))
+        for row, shares in zip(rows, player.probabilities(data.images(rows)), strict=True):
+            first = int(shares.argmax())
+            name = player.classes[first]
+            print(f"{paths[row]}  {name}  {100 * shares[first]:.1f} %")
+            named = dict(zip(player.classes, map(float, shares), strict=True))
+            told.append({"file": str(paths[row]), "class": name, "probabilities": named})
+    return told
 
 
 def _print_clusters(what: str, found: Mapping[str, Any]) -> None:

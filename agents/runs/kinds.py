@@ -77,6 +77,10 @@ class EvalOptions(MachineOptions):
     """Pretrained trunks: read its features by linear, neighbours or finetune, or show them by
     clusters (with maps by PCA, t-SNE and UMAP)."""
 
+    pictures: Annotated[tuple[str, ...], arg(metavar="FILE", help_behavior_hint="")] = ()
+    """Pretrained trunks that have learned classes: say those of these pictures, or of all below a
+    folder."""
+
     suite: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
     """Language: questions with known answers: pairs, cloze, bytes, legal, best, humaneval,
     mmlu:FOLDER, bigbench:FILE, lm_eval:TASK, or a file of such; several behind one another.
@@ -119,6 +123,10 @@ class EvalOptions(MachineOptions):
         for name in ("shots", "memorisation"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name} must be at least 0, not {getattr(self, name)}")
+        if self.probe and self.pictures:
+            raise ConfigError(
+                "--probe reads what is held out, --pictures what you give: choose one"
+            )
         about = self.against or self.card or self.training_text
         if not self.suite and (about or self.shots or self.chat):
             raise ConfigError("what is asked is missing: --suite NAME")

@@ -8,6 +8,7 @@ say, and lie on white where they are transparent. A file that is no picture is n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,3 +165,33 @@ def read_folder(folder: Path, *, size: int = 0, seed: int = 0) -> Split:
     if not len(rest):
         raise DataError(f"{folder} holds {len(train)} pictures, too few to hold some out")
     return Split(train.subset(rest), train.subset(held))
+
+
+def read_given(
+    paths: Iterable[Path], shape: tuple[int, int, int], *, size: int = 0
+) -> tuple[list[Path], Bytes]:
+    """Files, those below folders among them, and their pictures uint8 [N, C, H, W].
+
+    Args:
+        paths: of files and folders.
+        shape: `(C, H, W)` that pictures have to have.
+        size: of both sides, to which they are brought; 0: as they are.
+
+    Raises:
+        DataError: there are none, or one cannot be read or has another size.
+    """
+    files = [file for path in paths for file in (_files(path) if path.is_dir() else [path])]
+    if not files:
+        raise DataError("there are no pictures below these folders")
+    channels, height, width = shape
+    found = np.empty((len(files), *shape), np.uint8)
+    for row, path in enumerate(files):
+        picture = read_picture(path, size=size, channels=channels)
+        if picture.shape != shape:
+            tall, wide = picture.shape[1:]
+            raise DataError(
+                f"{path} is {wide}x{tall}; what was learned from is {width}x{height}: bring it to "
+                "that size"
+            )
+        found[row] = picture
+    return files, found

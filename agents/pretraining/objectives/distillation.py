@@ -7,6 +7,7 @@ besides, where there are any and a weight says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 def load_teacher(
-    path: str, trunk: Trunk, *, game: NativeGame | None = None
+    path: str, trunk: Trunk, *, game: NativeGame | None = None, classes: Sequence[str] = ()
 ) -> tuple[Trunk, dict[str, Any]]:
     """The frozen trunk of a teacher and the state of its heads.
 
@@ -42,9 +43,11 @@ def load_teacher(
         path: of its run.
         trunk: of the student.
         game: whose positions the student sees; None of pictures.
+        classes: names of what the student is to tell apart; empty asks for none.
 
     Raises:
-        ConfigError: it is of another kind, sees other pictures, or has learned another game.
+        ConfigError: it is of another kind, sees other pictures, or has learned another game or
+            other classes.
     """
     run = RunDir.open(path)
     if run.kind not in TEACHERS:
@@ -63,8 +66,19 @@ def load_teacher(
     if game is not None:
         settings = run.config.get("alphazero", run.config)
         learned_game(str(settings["game"]), run, game, also=settings.get("also", ()))
+    known = run.config.get("classes") or classes  # earlier versions did not keep them
+    if game is None and classes and list(known) != list(classes):
+        raise ConfigError(
+            f"the teacher {path} tells apart {_some(known)}, and this data holds {_some(classes)}: "
+            "it is a teacher for something else"
+        )
     teacher.net.load_state_dict(state["model"])
     return teacher.eval().requires_grad_(False), state
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of many."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class DistilledClasses(Classes):
@@ -72,7 +86,7 @@ class DistilledClasses(Classes):
 
     Args:
         trunk: the student.
-        num_classes: K.
+        classes: K names.
         teacher: path of the teacher's run.
         temperature: of both distributions.
         label_weight: of the labels themselves; 0 uses none.
@@ -82,18 +96,19 @@ class DistilledClasses(Classes):
     def __init__(
         self,
         trunk: Trunk,
-        num_classes: int,
+        classes: Sequence[str],
         *,
         teacher: str,
         temperature: float = 2.0,
         label_weight: float = 0.1,
         **settings: Any,
     ) -> None:
+        num_classes = len(classes)
         super().__init__(trunk, num_classes, **settings)
         if temperature <= 0 or label_weight < 0:
             raise ConfigError("the temperature is positive and the weight of labels not negative")
         self.temperature, self.label_weight = temperature, label_weight
-        found, state = load_teacher(teacher, trunk)
+        found, state = load_teacher(teacher, trunk, classes=classes)
         heads = Classes(found, num_classes)
         try:
             heads.load_state_dict(state["objective"])

@@ -64,7 +64,7 @@ def make_objective(
         if config.teacher:
             return DistilledClasses(
                 trunk,
-                len(data.classes),
+                data.classes,
                 teacher=config.teacher,
                 temperature=config.teacher_temperature,
                 label_weight=config.label_weight,

@@ -1,7 +1,9 @@
 """What a run of pretraining needs later: nothing that it began from, and no folder to be in."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import playout
@@ -16,7 +18,7 @@ from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
-from playout.errors import ConfigError, DataError
+from playout.errors import ConfigError, DataError, RunError
 
 from tests.agents.pretraining.bars import split_of, trainer_of
 
@@ -33,12 +35,13 @@ def test_a_run_goes_on_without_the_run_it_began_from(folder, tmp_path):
     assert again.config["total_steps"] == 6
 
 
-def png_folder(folder):
+def png_folder(folder, classes=("bright", "dark")):
     """Forty grey pictures of two classes."""
     for number in range(40):
-        path = folder / "ab"[number % 2] / f"{number}.png"
+        path = folder / classes[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((12, 12), 5 * number, np.uint8)).save(path)
+        grey = number if number % 2 else 255 - number
+        Image.fromarray(np.full((12, 12), grey, np.uint8)).save(path)
     return folder
 
 
@@ -68,6 +71,54 @@ def test_the_data_of_earlier_versions_are_those_of_the_runs_seed():
     config = Command.stored_today({"seed": 7, "pretrain": {"objective": "masked"}})
     assert config["data_seed"] == 7
     assert Command.stored_today({"seed": 7, "data_seed": 2, "pretrain": {}})["data_seed"] == 2
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """A run that tells bright pictures from dark ones."""
+    folder = tmp_path_factory.mktemp("light")
+    data = png_folder(folder / "pictures")
+    return playout.pretrain_trunk(str(data), epochs=30, run=folder / "run", **SETTINGS)
+
+
+def test_the_classes_of_given_pictures_are_told(light, tmp_path, capsys):
+    assert light.config["classes"] == ["bright", "dark"]
+    for name, grey, size in (("a", 250, 12), ("below/b", 5, 12), ("wide", 5, 14)):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((12, size), grey, np.uint8)).save(path)
+    out, files = tmp_path / "told.json", [str(tmp_path / "a.png"), str(tmp_path / "below")]
+    assert main(["eval", str(light.path), "--pictures", *files, "--json", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"{files[0]}  bright  ")
+    told = json.loads(out.read_text())["pictures"]
+    assert [row["class"] for row in told] == ["bright", "dark"]
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in told)
+    shares = playout.load(light.path).probabilities(np.zeros((1, 1, 12, 12), np.float32))
+    assert shares[0, 1] > 0.5
+    assert main(["eval", str(light.path), "--pictures", str(tmp_path / "wide.png")]) == 2
+    assert "wide.png is 14x12; what was learned from is 12x12" in capsys.readouterr().err
+
+
+def test_runs_that_tell_no_classes_say_so(tmp_path, capsys):
+    run = playout.pretrain_trunk(
+        "tic_tac_toe", count=60, size="8x1", epochs=1, batch=20, quiet=True, run=tmp_path / "run"
+    )
+    assert main(["eval", str(run.path), "--pictures", "a.png"]) == 2
+    assert "has learned no classes of pictures" in capsys.readouterr().err
+    with pytest.raises(RunError, match="by labels"):
+        playout.load(run.path).probabilities(np.zeros((1, *playout.game("tic_tac_toe").obs_shape)))
+    other = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    for words in (["--probe", "linear"], ["--pictures", "a.png"]):
+        assert main(["eval", str(other), *words]) == 2
+        assert "ask runs of pretrain-trunk" in capsys.readouterr().err
+
+
+def test_a_teacher_of_other_classes_is_refused(light, tmp_path):
+    data = png_folder(tmp_path / "pictures", classes=("cat", "dog"))
+    with pytest.raises(ConfigError, match="apart bright, dark, and this data holds cat, dog"):
+        playout.pretrain_trunk(
+            str(data), teacher=str(light.path), epochs=1, run=tmp_path / "run", **SETTINGS
+        )
 
 
 @pytest.mark.parametrize("data", ["pictures", "positions"])
