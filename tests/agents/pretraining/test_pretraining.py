@@ -46,22 +46,6 @@ def test_features_learned_without_labels_read_better_than_fresh_ones():
     assert after > before + 0.05
 
 
-@pytest.mark.parametrize("objective", ["supervised", "vae", "contrastive"])
-def test_a_resumed_trainer_repeats_the_uninterrupted_one(objective):
-    data = split_of(200)
-    whole, first, second = (trainer_of(data, 50, objective=objective) for _ in range(3))
-    while not whole.finished:
-        whole.update()
-    first.update()
-    second.load_state_dict(first.state_dict())
-    second.update()
-    ours, theirs = whole.state_dict(), second.state_dict()
-    for key in ("model", "objective"):
-        assert all(torch.equal(ours[key][n], theirs[key][n]) for n in ours[key])
-    for one in (whole, first, second):
-        one.close()
-
-
 def test_the_settings_say_how_pictures_change():
     data = split_of(60)
     plain = data.train.images(np.arange(60))
