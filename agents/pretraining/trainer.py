@@ -121,9 +121,8 @@ class PretrainTrainer(Trainer):
         own = ranks.share(size, "pictures a batch")
         self.part = Place(own.start, len(own), size) if ranks.world() > 1 else None
         # Of what is held out views alone are augmented, as those that are learned from.
-        self.data = Split(
-            *(replace(x, augmentation=config.augment) for x in (data.train, data.test))
-        )
+        sides = (replace(x, augmentation=config.augment) for x in (data.train, data.test))
+        self.data = Split(*sides)
         self.objective: Objective = objective.to(self.device)
         self.trunk = trunk.to(self.device)
         take_first(self.trunk.state_dict())

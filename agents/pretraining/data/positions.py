@@ -297,5 +297,5 @@ def _split(whole: Positions, seed: int) -> Split:
     held = split_rows(len(whole), whole.groups, HELD_OUT, seed=seed)
     rest = np.setdiff1d(np.arange(len(whole)), held)
     if not len(rest):
-        raise DataError(f"{whole.name}: too few games to hold some out")
+        raise DataError(f"{whole.name}: too few different games to hold some out")
     return Split(whole.subset(rest), whole.subset(held))

@@ -85,23 +85,21 @@ def test_the_position_that_follows_is_one_move_on_as_the_mover_sees_it():
 
 
 def test_recorded_positions_are_followed_by_the_move_that_was_played(tmp_path):
-    four = game("connect_four")
-    moves = [3, 3, 2, 2, 1, 1, 0]
-    state = four.initial_state()
-    texts = []
-    for move in moves:
-        texts.append(state.action_text(move))
-        state = state.apply(move)
+    four, games = game("connect_four"), ([3, 3, 2, 2, 1, 1, 0], [0, 1, 0, 1, 0, 1, 0])
     path = tmp_path / "games.jsonl"
-    record = GameRecord("connect_four", {}, ("a", "b"), tuple(texts), (1.0, -1.0))
-    files.append(path, [record] * 12)
-    data = positions_of_records(path).train
-    assert data.played
-    rows = np.arange(len(moves))
-    before, after = data.following(rows)
-    for row, move in enumerate(moves):
-        (place,) = np.argwhere(after[row, 0] != before[row, 0])
-        assert place[1] == move
+    files.append(
+        path, [GameRecord.from_actions(four, one, players=("a", "b")) for one in games] * 6
+    )
+    split, found = positions_of_records(path), []
+    for data in (split.train, split.test):
+        assert data.played
+        rows = np.arange(7)
+        found.append(data.policy(rows).argmax(1).tolist())
+        before, after = data.following(rows)
+        for row, move in enumerate(found[-1]):
+            (place,) = np.argwhere(after[row, 0] != before[row, 0])
+            assert place[1] == move
+    assert sorted(found) == sorted(games)
 
 
 def test_what_comes_next_is_learned_and_pictures_have_no_next():
