@@ -137,7 +137,7 @@ def _train(command: Command) -> RunDir:
     """Train as the command says."""
     import torch
     from playout.agents.pretraining.budget import plan
-    from playout.agents.pretraining.data.sources import digest, load
+    from playout.agents.pretraining.data.sources import digest, load, read_otherwise
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -201,7 +201,10 @@ def _train(command: Command) -> RunDir:
         may_change=("minutes",),
     )
     if run.config["digest"] != found:
-        raise ConfigError(f"{command.data} does not hold what {run.path} has learned from")
+        raise ConfigError(
+            f"{command.data} does not hold what {run.path} has learned from"
+            f"{read_otherwise(run.config)}"
+        )
     if command.minutes is None:
         total = max(1, round(config.epochs * tried.per_epoch))
     else:

@@ -27,7 +27,7 @@ from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import UNKNOWN, Split
 from playout.agents.pretraining.data.folders import read_given
 from playout.agents.pretraining.data.pictures import Pictures
-from playout.agents.pretraining.data.sources import digest
+from playout.agents.pretraining.data.sources import digest, read_otherwise
 from playout.agents.pretraining.data.sources import load as load_data
 from playout.agents.pretraining.objectives.labels import Classes
 from playout.agents.pretraining.objectives.reconstruction import Autoencoder, Masked
@@ -143,7 +143,9 @@ def data_of(run: RunDir) -> Split:
         seed=config.get("data_seed", config["seed"]),  # earlier versions had one seed
     )
     if digest(split) != config["digest"]:
-        raise DataError(f"{config['data']} does not hold what {run.path} was trained on")
+        raise DataError(
+            f"{config['data']} does not hold what {run.path} was trained on{read_otherwise(config)}"
+        )
     return split
 
 

@@ -7,7 +7,7 @@ run can say later whether it still sees the same data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +169,11 @@ def load(
             f"there is no data {data!r}: name a folder, {', '.join(NAMED)}, a file of records, "
             f"{FRAMES}ENVIRONMENT or a game"
         ) from None
+
+
+def read_otherwise(config: Mapping[str, object]) -> str:
+    """What to add where data are not those of a run: earlier versions kept no seed of data."""
+    return "" if "data_seed" in config else " (earlier versions read or split some data otherwise)"
 
 
 def digest(split: Split) -> str:

@@ -73,6 +73,21 @@ def test_the_data_of_earlier_versions_are_those_of_the_runs_seed():
     assert Command.stored_today({"seed": 7, "data_seed": 2, "pretrain": {}})["data_seed"] == 2
 
 
+def test_a_run_of_an_earlier_version_whose_data_are_read_otherwise_says_so(tmp_path, capsys):
+    settings = {"count": 60, "size": "8x1", "epochs": 1, "batch": 40, "quiet": True}
+    run = playout.pretrain_trunk("tic_tac_toe", run=tmp_path / "run", **settings)
+    path = run.path / "run.json"
+    config = json.loads(path.read_text())
+    del config["config"]["data_seed"]
+    path.write_text(json.dumps(config))
+    assert main(["eval", str(run.path)]) == 0  # the split is that of the run's seed, 0 as well
+    config["config"]["digest"] = "another"
+    path.write_text(json.dumps(config))
+    for words in (["eval", str(run.path)], ["pretrain-trunk", "--resume", str(run.path)]):
+        assert main(words) == 2
+        assert "(earlier versions read or split some data otherwise)" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
     """A run that tells bright pictures from dark ones."""
