@@ -1,11 +1,10 @@
 """How training grows with ranks: two on two cores beside one on one core, and what crosses between.
 
 The commands are those that users type, started by torchrun as it is, each process on one thread;
-the rate comes from the run's own metrics after its first updates. Two ranks add up in shared memory
-as they are shipped; then by messages alone, as between machines, of which every one is counted with
-its bytes and with `--latency` held up by so many milliseconds: that shows where a trainer starts to
-wait for the network. Self-play and language do the same run with one rank and with two, PPO has the
-same settings a rank. Two runs that know nothing of each other show what the cores have to give. `--before FOLDER` measures one process of another checkout, turn about.
+rates come from a run's own metrics. Two ranks add up in shared memory as they are shipped; then by
+messages alone, as between machines, all counted and with `--latency` held up by so many
+milliseconds. PPO has the same settings a rank, the others do the same run. Two runs that know
+nothing of each other show what the cores have to give; `--before FOLDER` measures another checkout.
 
     python -m playout.benchmarks.studies.ranks [--quick] [--latency 0 1 10] [--only ppo] [--peers]
 """
