@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import IO
 
 from playout import __version__
@@ -249,8 +248,7 @@ class UciEngine:
             return stopped
 
         moves = self.moves if self._from_start else None
-        think = partial(self.thinker.think_among, only) if only else self.thinker.think
-        thought = think(self.state, limits, moves=moves, watch=watch)
+        thought = self.thinker.think_among(only, self.state, limits, moves=moves, watch=watch)
         self._report(thought)
         while limits.endless and not stopped:  # the tree is full; the GUI must still say "stop"
             time.sleep(0.005)
