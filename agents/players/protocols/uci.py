@@ -50,8 +50,8 @@ _NUMBERS = {
     "winc": 10**9,
     "binc": 10**9,
     "movestogo": 1_000,
-    "mate": 1_000,
 }
+_WORDS = {*_NUMBERS, "infinite", "mate"}  # of "go", where they end a list of moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,8 @@ class UciEngine:
             memory = int(self.values["Hash"])
             self.thinker = self.thinker.again(player, self.game, memory=memory)
         if self.thinker.searches:
-            self.thinker.simulations = int(self.values["Simulations"]) or None
+            most = self.thinker.most_simulations
+            self.thinker.simulations = min(int(self.values["Simulations"]), most) or None
             self.thinker.evenly = bool(self.values["UCI_AnalyseMode"])
 
     def _begin(self, state: State) -> None:
@@ -265,7 +266,7 @@ class UciEngine:
             if key == "infinite":
                 endless = True
             elif key == "searchmoves":
-                while left and left[0] not in _NUMBERS and left[0] != "infinite":
+                while left and left[0] not in _WORDS:
                     move = left.pop(0)
                     try:
                         only.append(read_move(in_uci(self.state), move))
@@ -279,6 +280,8 @@ class UciEngine:
             else:
                 # UCI: what is not known is ignored, and the rest still holds.
                 self.emit(f"info string go: {key[:20]!r} is not understood")
+                if key == "mate" and left:  # its number
+                    left.pop(0)
         seconds = given["movetime"] / 1000 if "movetime" in given else None
         overhead = int(self.values["Move Overhead"]) / 1000
         if seconds is not None:
