@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import CHANCE, NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import DataError, GameError
+from playout.errors import ConfigError, DataError, GameError
 
 if TYPE_CHECKING:
     from playout.agents.players.analysis import Judge
 
 Actions = npt.NDArray[np.int32]
+
+
+class NoSearchError(ConfigError):
+    """Simulations for a player that does not search."""
 
 
 def must_be_positions(states: StateBatch, player: str, game: NativeGame | None = None) -> None:
@@ -170,7 +174,11 @@ class RunPlayer(Player, Protocol):
     temperature: float
 
     def with_simulations(self, simulations: int) -> RunPlayer:
-        """The same network with so many simulations a move; 0 plays its bare policy."""
+        """The same network with so many simulations a move; 0 plays its bare policy.
+
+        Raises:
+            NoSearchError: It does not search.
+        """
         ...
 
     def judge(self) -> Judge:
