@@ -8,6 +8,7 @@ import playout
 import pytest
 import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
+from playout.agents.alphazero.player import game_of
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.alphazero.variants import turn
 from playout.agents.networks.boards.registry import new_network, restore_network
@@ -169,5 +170,5 @@ def test_another_komi_and_ko_rule_are_played_by_what_has_learned_the_board(
     for game in ("go(size=6)", "othello(size=4)"):
         with pytest.raises(ConfigError, match="has learned go"):
             playout.load(run_of_two_sizes, game=game)
-    with pytest.raises(ConfigError, match="has learned go"):  # it goes on with what it was
-        playout.alphazero("go(size=5,komi=0.5)", resume=run_of_two_sizes)
+    with pytest.raises(ConfigError, match="has learned go"):  # what goes on with its training
+        game_of(RunDir.open(run_of_two_sizes), "go(size=5,komi=0.5)")
