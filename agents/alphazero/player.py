@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from playout.agents.alphazero.budget.length import planned_plies
-from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.evaluator import NetworkEvaluator, one_thread
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.networks.boards.network import BoardNetwork, on_board
+from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, on_board
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
+from playout.agents.players.player import Forecast
 from playout.agents.players.search import (
     SearchPlayer,
     has_shape_of,
@@ -32,6 +34,7 @@ from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
 from playout.envs.core.registry import built_in, game_text
 from playout.envs.core.registry import game as find_game
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, RunError
 from playout.mcts.exact.prover import can_prove
 from playout.own_code import trust
@@ -50,6 +53,8 @@ class AlphaZeroPlayer(SearchPlayer):
         proofs: whether alpha-beta helps at the search's leaves, see proofs.py.
         name: what tables call it.
         seed: of sampled moves.
+        learned: the network itself, on the processor, where it may have learned more than a search
+            asks for: see `forecast`.
     """
 
     def __init__(
@@ -61,11 +66,12 @@ class AlphaZeroPlayer(SearchPlayer):
         proofs: bool = True,
         name: str = "alphazero",
         seed: int = 0,
+        learned: AuxiliaryNetwork | None = None,
     ) -> None:
         config = network.config
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
-        self.network, self.proofs = network, proofs
+        self.network, self.proofs, self.learned = network, proofs, learned
         tactical = player_evaluator(network, game, proofs=proofs)
         evaluator = tactical if simulations else tactical.network
         search = playing_search(simulations) if simulations else None
@@ -81,6 +87,7 @@ class AlphaZeroPlayer(SearchPlayer):
             proofs=self.proofs,
             name=name,
             seed=self.seed,
+            learned=self.learned,
         )
 
     def for_game(self, game: NativeGame) -> AlphaZeroPlayer:
@@ -97,6 +104,22 @@ class AlphaZeroPlayer(SearchPlayer):
             proofs=self.proofs,
             name=self.name,
             seed=self.seed,
+            learned=self.learned,
+        )
+
+    def forecast(self, states: StateBatch) -> Forecast:
+        """The score and who owns each cell in the end, where its network has learned them.
+
+        Symmetries are not averaged over: each position is seen as it is.
+        """
+        if self.learned is None:
+            return Forecast()
+        with torch.no_grad(), one_thread():
+            _, _, planes, score = self.learned.all_heads(torch.from_numpy(states.observe()))
+        _, height, width = self.game.obs_shape
+        return Forecast(
+            score=None if score is None else height * width * score.numpy(),
+            ownership=None if planes is None else torch.tanh(planes[:, 0] / 2).numpy(),
         )
 
     def judges(self) -> dict[str, Judge]:
@@ -250,4 +273,10 @@ def player_of(
         threads=machine.threads or usable_cores(),
         calibration=usual_observations(learned) if whole else None,
     )
-    return AlphaZeroPlayer(learned, network, proofs=proofs, name=run.path.name or "alphazero")
+    return AlphaZeroPlayer(
+        learned,
+        network,
+        proofs=proofs,
+        name=run.path.name or "alphazero",
+        learned=own if isinstance(own, AuxiliaryNetwork) else None,
+    )

@@ -161,6 +161,28 @@ def close(player: Player) -> None:
         player.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How B positions are expected to end, as the side to move sees it; None: nobody knows.
+
+    Attributes:
+        score: float32 [B], the game's own score, such as points that it is ahead by.
+        ownership: float32 [B, H, W], from 1, where a cell is expected to be its own, to -1.
+    """
+
+    score: npt.NDArray[np.float32] | None = None
+    ownership: npt.NDArray[np.float32] | None = None
+
+
+@runtime_checkable
+class ForecastPlayer(Player, Protocol):
+    """A player that may know more of a game's end than who wins."""
+
+    def forecast(self, states: StateBatch) -> Forecast:
+        """What it expects of B positions, none of them over."""
+        ...
+
+
 @runtime_checkable
 class RunPlayer(Player, Protocol):
     """What `eval`, `play` and `analyse` ask of the player of a run.

@@ -2,8 +2,9 @@
 
 Commands begin with "lz-" (Leela Zero's form: win rates in hundredths of a percent), "kata-"
 (KataGo's: numbers from 0 to 1), or nothing (as KataGo's). Moves to avoid, or the only ones allowed,
-restrict the search where the side to move chooses, and not deeper. What only those programs know,
-such as territory, is left out.
+restrict the search where the side to move chooses, and not deeper. Who owns what, and by how many
+points, is told where the network has learned it (gtp_forecast.py); what else only those programs
+know is left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from playout.agents.players.analysis import move_texts
+from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.protocols.moves import named_action
 from playout.agents.players.protocols.thinking import Candidate, Limits, Thought
 from playout.envs.core.game import State
@@ -47,7 +49,8 @@ class AnalysisRequest:
         interval: Seconds between two reports.
         most: Moves of a report.
         leela: Leela Zero's form, else KataGo's.
-        root: Also report on the position as a whole.
+        root: Also report on the position as a whole ...
+        ownership: ... and on who is expected to own each cell.
         avoid: Moves that are left out, as (colour, vertex) ...
         allow: ... and the only ones of a colour, where it has any.
     """
@@ -57,6 +60,7 @@ class AnalysisRequest:
     most: int
     leela: bool
     root: bool
+    ownership: bool = False
     avoid: frozenset[tuple[str, str]] = frozenset()
     allow: frozenset[tuple[str, str]] = frozenset()
 
@@ -74,12 +78,13 @@ def _analyse(engine: GtpEngine, name: str, words: list[str]) -> str:
     colour = None if request.colour is None else engine.colour([request.colour], 1)
     state, passed = engine.passed_to(colour)
     only = moves_left(state, request)
+    outlook = None if request.leela else Outlook(engine.player, state)
     due, shown = time.monotonic() + request.interval, False
 
     def tell(thought: Thought) -> None:
         nonlocal shown, due
         shown, due = True, time.monotonic() + request.interval
-        engine.show(report(state, thought, request))
+        engine.show(report(state, thought, request, outlook))
 
     def watch(now: Callable[[], Thought]) -> bool:
         if time.monotonic() >= due:
@@ -124,7 +129,7 @@ def read_request(command: str, words: Sequence[str]) -> AnalysisRequest:
     """What comes after the command's name; GameError where it cannot be read."""
     left = list(words)
     colour = left.pop(0) if left and left[0].lower() in _COLOURS else None
-    interval, most, root = INTERVAL, 1000, False
+    interval, most, wanted = INTERVAL, 1000, set[str]()
     lists: dict[str, set[tuple[str, str]]] = {"avoid": set(), "allow": set()}
     if left and re.fullmatch(r"\d{1,6}", left[0]):
         interval = int(left.pop(0)) / 100
@@ -146,34 +151,48 @@ def read_request(command: str, words: Sequence[str]) -> AnalysisRequest:
         elif key in _LOGICAL:
             if value.lower() not in ("true", "false"):
                 raise GameError(f"syntax error: {key} needs true or false")
-            root = root or (key == "rootinfo" and value.lower() == "true")
+            if value.lower() == "true":
+                wanted.add(key)
         else:
             raise GameError(f"syntax error: {key[:30]} is not understood")
     leela = command.startswith("lz-")
     avoid, allow = (frozenset(lists[key]) for key in ("avoid", "allow"))
-    return AnalysisRequest(colour, interval, most, leela, root, avoid, allow)
+    root, ownership = "rootinfo" in wanted, "ownership" in wanted
+    return AnalysisRequest(colour, interval, most, leela, root, ownership, avoid, allow)
 
 
-def report(state: State, thought: Thought, request: AnalysisRequest) -> str:
+def report(
+    state: State, thought: Thought, request: AnalysisRequest, outlook: Outlook | None
+) -> str:
     """One line about the moves of a position, best first."""
+    shown = thought.candidates[: request.most]
+    leads = {} if outlook is None else outlook.leads([one.action for one in shown])
     parts = [
-        _move(state, one, order, request.leela)
-        for order, one in enumerate(thought.candidates[: request.most])
+        _move(state, one, order, request.leela, leads.get(one.action))
+        for order, one in enumerate(shown)
     ]
     if request.root:
         share = _share(thought.value)
+        lead = None if outlook is None else outlook.lead
         parts.append(
-            f"rootInfo visits {thought.simulations} winrate {share:.6f} "
+            f"rootInfo visits {thought.simulations} winrate {share:.6f}{_lead(lead)} "
             f"utility {thought.value:.6f} currentPlayer {'BW'[state.to_play]}"
         )
+    if request.ownership and outlook is not None and outlook.ownership is not None:
+        parts.append(f"ownership {' '.join(f'{one:.4f}' for one in outlook.ownership)}")
     return " ".join(parts)
+
+
+def _lead(lead: float | None) -> str:
+    """Points ahead, by KataGo's name and by the one that older clients read."""
+    return "" if lead is None else f" scoreMean {lead:.4f} scoreLead {lead:.4f}"
 
 
 def _share(value: float) -> float:
     return min(max((1 + value) / 2, 0.0), 1.0)
 
 
-def _move(state: State, one: Candidate, order: int, leela: bool) -> str:
+def _move(state: State, one: Candidate, order: int, leela: bool, lead: float | None) -> str:
     share = _share(one.value)
     visits = max(one.visits, 1)
     # The lower end of a 95 % interval, were every simulation a game of its own.
@@ -186,6 +205,7 @@ def _move(state: State, one: Candidate, order: int, leela: bool) -> str:
         )
     else:
         numbers = (
-            f"utility {one.value:.6f} winrate {share:.6f} prior {one.prior:.6f} lcb {lower:.6f}"
+            f"utility {one.value:.6f} winrate {share:.6f}{_lead(lead)} prior {one.prior:.6f} "
+            f"lcb {lower:.6f}"
         )
     return f"info move {texts[0]} visits {one.visits} {numbers} order {order} pv {' '.join(texts)}"
