@@ -33,7 +33,9 @@ class Command(EvalOptions):
     """A run directory, or with --suite a model folder."""
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
-    """The game, where the run cannot name it: module:Name of what makes it."""
+    """The game, where the run cannot name it: module:Name of what makes it; or the one that it has
+    learned by other rules on the same board, such as another komi.
+    """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Also write the result to this file; - is standard output."""
