@@ -114,6 +114,12 @@ class TrainablePolicy(Protocol):
         """Hook: what `--init` may have begun, and what then learns at a rate of its own."""
         return ()
 
+    @property
+    def init_parameters(self) -> Collection[str]:
+        """Hook: names of the parameters that have that rate, by default all of `init_encoders`."""
+        begun = {id(one) for encoder in self.init_encoders for one in encoder.parameters()}
+        return [name for name, one in self.named_parameters() if id(one) in begun]
+
     def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities of the batch's actions, entropies and values, like `logprobs`."""
 
