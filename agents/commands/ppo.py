@@ -306,8 +306,9 @@ def _make_trainer(
     seeds = range(command.seed, command.seed + command.population)
     own = policy if command.population == 1 else None
     members = [_single(command, source, seed, own) for seed in seeds]
-    for member in members if begun is not None else ():
-        begun.give(member.policy)
+    if begun is not None:
+        for member in members:
+            begun.give(member.policy)
     if command.population == 1:
         return members[0], _note(source, members[0])
     if not members[0].envs.native:

@@ -3,7 +3,7 @@
 `ppo_update` needs a `TrainablePolicy`; collection, evaluation and players need a whole `Policy`.
 Methods without a body must be there; the others are hooks with a default that holds for any
 network. Shapes: N environments or steps, R rows, T steps of a row. Leaves out every implementation
-(actor_critic.py, and rlhf's language policy).
+(actor_critic.py, boards/policy.py, rlhf's language policy).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, size_of
 from playout.agents.networks.config import NetworkConfig
-from playout.agents.ppo.league.player import PolicyEvaluator
+from playout.agents.ppo.league.player import PolicyEvaluator, PolicyPlayer
 from playout.agents.ppo.league.trainer import make_games
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
@@ -97,6 +97,8 @@ def test_a_search_asks_the_network_of_a_run_for_moves_and_values(tmp_path):
     wanted = player.policy.net(torch.from_numpy(states.observe()))
     np.testing.assert_allclose(logits, wanted[0].detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(values, wanted[1].detach().numpy(), atol=1e-6)
+    chances = PolicyPlayer(player, states.game, "run").probabilities(states)
+    np.testing.assert_allclose(chances, wanted[0].softmax(1).detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("network", ["resnet", "transformer"])
