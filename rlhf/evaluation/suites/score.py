@@ -19,6 +19,7 @@ from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, likelihoods
 
@@ -32,10 +33,11 @@ class Answers:
     """What a model made of N items, float64 [N] each.
 
     Attributes:
-        values: What the chosen option is worth (0 to 1), whether the text is right, or the bits of
-            a passage.
+        values: What the chosen option is worth (0 to 1; the mean of those that are equally
+            likely), whether the text is right, or the bits of a passage.
         by_length: The same where options are compared by their log-probability a byte.
-        confidence: Probability of the chosen option among those offered.
+        confidence: Probability of the chosen option among those offered; None where a question has
+            several right ones.
         random: What a random option is worth on average.
         num_bytes: Of passages.
     """
@@ -69,6 +71,7 @@ def answers_of(
 
     Raises:
         ConfigError: Questions are to be messages and the model has no chat template.
+        DivergedError: The model answers NaN.
     """
     asking = asking or Asking()
     if suite.spoken and tokenizer.template is not None:
@@ -122,10 +125,17 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
         compared = each * sizes.mean() if suite.by_length else found
         shares = np.exp(compared - compared.max())
         confidence[number] = shares.max() / shares.sum()
-        values[number] = item.scores[int(found.argmax())]
-        lengths[number] = item.scores[int(each.argmax())]
+        values[number] = _worth(item, found)
+        lengths[number] = _worth(item, each)
         random[number] = float(np.mean(item.scores))
-    return Answers(values, lengths, confidence, random)
+    # How sure a model is of one of several right answers, it does not say by a single share.
+    lone = all(sum(item.scores) == max(item.scores) == 1 for item in choices)
+    return Answers(values, lengths, confidence if lone else None, random)
+
+
+def _worth(item: Choice, logprobs: Floats) -> float:
+    """What the likeliest option is worth; of several that are as likely, any is chosen."""
+    return float(np.mean(np.array(item.scores)[logprobs == logprobs.max()]))
 
 
 def _option_logprobs(
@@ -139,11 +149,19 @@ def _option_logprobs(
     for number, values in zip(short, _next_tokens(model, pad, heads, ends, dtype), strict=True):
         found[number] = values
     rest = [n for n in range(len(rows)) if n not in found]
-    flat = [option for n in rest for option in rows[n]]
-    sums = iter(likelihoods(model, flat, pad=pad, dtype=dtype) if flat else [])
+    # Options of the same tokens are asked once: in two batches they could differ in the last bits.
+    unlike = {_tokens(option): option for n in rest for option in rows[n]}
+    each = likelihoods(model, list(unlike.values()), pad=pad, dtype=dtype) if unlike else []
+    sums = {key: one.logprob for key, one in zip(unlike, each, strict=True)}
     for number in rest:
-        found[number] = np.array([next(sums).logprob for _ in rows[number]])
+        found[number] = np.array([sums[_tokens(option)] for option in rows[number]])
     return [found[number] for number in range(len(rows))]
+
+
+def _tokens(option: Scored) -> tuple[tuple[int, ...], int]:
+    """What is read and what is scored of an option."""
+    ids, start = option.rows[0]
+    return tuple(ids), start
 
 
 def _is_next_token(model: Transformer, options: Sequence[Scored]) -> bool:
@@ -176,6 +194,7 @@ def _next_tokens(
             table = torch.log_softmax(model.logits(last).float(), -1).cpu()
         for row, number in enumerate(now):
             found[number] = table[row, wanted[number]].double().numpy()
+            must_be_finite(found[number])
     return [found[number] for number in range(len(heads))]
 
 

@@ -28,6 +28,8 @@ class Choice:
     """What each option is worth, 0 to 1; 1 for a right one."""
     group: str = ""
     """A subject, or a phenomenon."""
+    question: str = field(default="", compare=False)
+    """What is asked without options and a suite's own words, where the prompt holds such."""
 
     @property
     def text(self) -> str:
@@ -48,6 +50,8 @@ class Written:
     answers: tuple[str, ...]
     """Any of which is right; blanks around do not count."""
     group: str = ""
+    question: str = field(default="", compare=False)
+    """As of a Choice."""
 
     @property
     def text(self) -> str:
@@ -112,8 +116,9 @@ class Suite:
 
     @property
     def digest(self) -> str:
-        """sha256 of all items, hexadecimal."""
-        lines = [json.dumps(asdict(item), sort_keys=True) for item in self.items]
+        """sha256 of all that is shown of the items, hexadecimal."""
+        shown = [{k: v for k, v in asdict(i).items() if k != "question"} for i in self.items]
+        lines = [json.dumps(item, sort_keys=True) for item in shown]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
     def first(self, count: int | None, *, seed: int = 0) -> "Suite":
