@@ -19,7 +19,7 @@ from playout.agents.pretraining.data.dataset import Split, labelled_rows, some_r
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.objectives.registry import make_objective
-from playout.agents.pretraining.probes import MAX_CLUSTERED, features, probe, raw
+from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, features, probe, raw
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, new_trunk
@@ -108,7 +108,7 @@ def pixels(data: Split) -> dict[str, Any]:
     wanted, classes = raw(test, np.arange(len(test))), len(train.classes)
     found: dict[str, Any] = {"paradigm": "the pictures themselves"}
     for name, share in zip((FEW, ALL), SHARES, strict=True):
-        rows = np.random.default_rng(0).permutation(labelled_rows(train, share, seed=0))[:5000]
+        rows = some_rows(labelled_rows(train, share, seed=0), MAX_ROWS)
         own, labels = raw(train, rows), train.labels[rows]
         found[name] = read(own, labels, wanted, test.labels, classes, seed=0)
     rows = some_rows(np.flatnonzero(test.labels >= 0), MAX_CLUSTERED)
