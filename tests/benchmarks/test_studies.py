@@ -202,6 +202,9 @@ def test_paradigms_are_probed_begun_from_and_told_on_a_page(tiny_form, tmp_path)
     assert refused.index("patches (") < refused.index("</p>")
     for name in ("AlphaZero, by play", "PPO, by play", "vae", "rotation", "next"):
         assert f"<td>{name}</td>" in page
+    for name in ("spam", "reviews"):
+        assert f"<caption>{name}: 2 steps of 32 each; one seed</caption>" in page
+    assert "<td>next token, then supervised</td>" in page and "TF-IDF" in page
     for learner in LEARNERS:
         assert f"<li>{learner} that begins with the trunk of masked" in page
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000

@@ -47,6 +47,8 @@ class Form:
         mapped: Held-out pictures on a map.
         some: Pictures to learn from and held out, at most; None: all.
         pictures: Whose, as pretrain-trunk takes them; "": Fashion-MNIST if it is there, or digits.
+        texts: "real", "synthetic", or "auto": real ones if they are there.
+        width: Of the Transformer that reads them.
     """
 
     board: Board
@@ -56,6 +58,8 @@ class Form:
     mapped: int
     some: tuple[int, int] | None = None
     pictures: str = ""
+    texts: str = "synthetic"
+    width: int = 32
 
 
 def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, float, float | None]:
