@@ -2,6 +2,7 @@
 
 An option is worth the log-probability of its tokens after the question, as a sum and a byte. Where
 all options of a question are one token each, one pass reads them all off the question's last state.
+Programs are written and run.
 Shares, intervals and tests are results.py's.
 """
 
@@ -15,7 +16,8 @@ from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
+from playout.rlhf.evaluation.suites.tasks.sandbox import passed
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -26,6 +28,8 @@ from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, 
 __all__ = ["Answers", "Asking", "answers_of"]
 
 Floats = NDArray[np.float64]
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where a function is over (Chen et al. 2021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ def answers_of(
         return _read(model, talk, suite, asking)
     if isinstance(first, Choice):
         return _choose(model, talk, suite, asking)
+    if isinstance(first, Program):
+        return _solve(model, tokenizer, suite, asking)
     return _write(model, tokenizer, suite, asking)
 
 
@@ -201,23 +207,47 @@ def _next_tokens(
 def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
     """Whether the likeliest text, up to the end of its line, is one of the answers."""
     items = [item for item in suite.items if isinstance(item, Written)]
-    longest = max(
-        len(ids) for ids in tokenizer.encode_batch([a for item in items for a in item.answers])
-    )
-    room = model.config.max_position_embeddings
+    longest = _longest(tokenizer, [answer for item in items for answer in item.answers])
+    texts = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
+    right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
+    return Answers(np.array(right, np.float64))
+
+
+def _solve(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
+    """Whether programs with the likeliest rest pass their tests; they are run in a sandbox."""
+    items = [item for item in suite.items if isinstance(item, Program)]
+    longest = 2 * _longest(tokenizer, [item.solution for item in items])
+    texts = _texts(model, tokenizer, suite, asking, longest, STOPS)
+    programs = [
+        f"{item.prompt}{text}\n{item.tests}" for item, text in zip(items, texts, strict=True)
+    ]
+    return Answers(np.array(passed(programs), np.float64))
+
+
+def _longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    return max(map(len, tokenizer.encode_batch(list(texts))))
+
+
+def _texts(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    suite: Suite,
+    asking: Asking,
+    longest: int,
+    stop: tuple[str, ...],
+) -> list[str]:
+    """The likeliest text of at most so many tokens after each question."""
     player = LanguagePlayer(
         model,
         tokenizer,
-        max_new_tokens=max(1, min(longest + 4, room // 2)),
+        max_new_tokens=max(1, min(longest, model.config.max_position_embeddings // 2)),
         dtype=asking.dtype,
         truncate="left",
-        stop=("\n",),
+        stop=stop,
         plain=not asking.chat,
     )
-    prompts = [_question(suite, number, asking) for number in range(len(items))]
-    texts = player.act(prompts, deterministic=True)
-    right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
-    return Answers(np.array(right, np.float64))
+    prompts = [_question(suite, number, asking) for number in range(len(suite.items))]
+    return player.act(prompts, deterministic=True)
 
 
 def _is_right(text: str, answers: Sequence[str]) -> bool:

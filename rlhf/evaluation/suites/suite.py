@@ -1,8 +1,8 @@
 """What a suite is: questions of one kind, with what answers them, out of one source.
 
-A question offers answers of which some are right (`Choice`), wants a text (`Written`), or is a text
-whose likelihood is measured (`Passage`). How a model is asked is score.py's, where suites come from
-the room tasks/.
+A question offers answers of which some are right (`Choice`), wants a text (`Written`) or the rest
+of a program that tests are run on (`Program`), or is a text whose likelihood is measured
+(`Passage`). How a model is asked is score.py's, where suites come from the room tasks/.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from playout.errors import DataError
 
-__all__ = ["Choice", "Item", "Passage", "Suite", "Written"]
+__all__ = ["Choice", "Item", "Passage", "Program", "Suite", "Written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,30 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """The beginning of a program whose rest is to be written, and run."""
+
+    prompt: str
+    solution: str
+    """One that is right."""
+    tests: str
+    """What follows the solution; it fails where that is wrong."""
+    group: str = ""
+    question: str = field(default="", compare=False)
+    """As of a Choice."""
+
+    @property
+    def text(self) -> str:
+        """The program with its right solution, without tests."""
+        return self.prompt + self.solution
+
+    @property
+    def example(self) -> str:
+        """How it is shown as an example to others."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A text whose likelihood is measured."""
 
@@ -77,7 +101,7 @@ class Passage:
         return ""
 
 
-Item = Choice | Written | Passage
+Item = Choice | Written | Program | Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
