@@ -50,8 +50,8 @@ def _run(program: str) -> tuple[int, str, str]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "folder"
         folder.mkdir()
-        (folder / "program.py").write_text(program, encoding="utf-8", errors="replace")
-        command = [sys.executable, "-I", "-S", confined.__file__, "program.py"]
+        (folder / "program").write_text(program, encoding="utf-8", errors="replace")
+        command = [sys.executable, "-I", "-S", confined.__file__, "program"]
         with (
             open(Path(place) / "out", "w+b") as out,
             open(Path(place) / "err", "w+b") as err,
