@@ -58,12 +58,19 @@ def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
     """What the run's kind finds; of a model folder, what its kind does."""
     folder = folder_kind(command.run)
     if folder is not None:
+        _must_be_trunk(command, "a model folder")
         found: Mapping[str, Any] = folder.evaluate_folder(command.run, command)
         return found
     run = RunDir.open(command.run)
     if command.suite and not run.kind.startswith("rlhf."):
         raise ConfigError(f"--suite asks language runs; {run.path} is a run of {run.kind}")
+    _must_be_trunk(command, f"a run of {run.kind}")
     return find_kind(run, wanted="eval").evaluate(run, command, game=game)
+
+
+def _must_be_trunk(command: Command, kind: str) -> None:
+    if command.probe and kind != "a run of pretrain-trunk":
+        raise ConfigError(f"--probe reads runs of pretrain-trunk; {command.run} is {kind}")
 
 
 def evaluate(
