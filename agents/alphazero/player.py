@@ -7,24 +7,34 @@ checkpoint. What can be done with a player stands in players/search.py.
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from playout.agents.alphazero.budget.length import planned_plies
-from playout.agents.alphazero.evaluator import NetworkEvaluator
+from playout.agents.alphazero.evaluator import NetworkEvaluator, one_thread
 from playout.agents.alphazero.proofs import player_evaluator
-from playout.agents.networks.boards.network import BoardNetwork, on_board
+from playout.agents.networks.boards.network import AuxiliaryNetwork, BoardNetwork, on_board
 from playout.agents.networks.boards.registry import restore_network
 from playout.agents.players.analysis import Judge, policy_judge, search_judge
-from playout.agents.players.search import SearchPlayer, must_have_shape_of, playing_search
+from playout.agents.players.player import Forecast
+from playout.agents.players.search import (
+    SearchPlayer,
+    has_shape_of,
+    must_have_shape_of,
+    playing_search,
+)
 from playout.agents.runs.devices import INT8, resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.cores import usable_cores
 from playout.envs.core.game import NativeGame
+from playout.envs.core.registry import built_in, game_text
 from playout.envs.core.registry import game as find_game
-from playout.envs.core.registry import game_text
+from playout.envs.core.state_batch import StateBatch
 from playout.errors import CheckpointError, ConfigError, RunError
 from playout.mcts.exact.prover import can_prove
 from playout.own_code import trust
@@ -43,6 +53,8 @@ class AlphaZeroPlayer(SearchPlayer):
         proofs: whether alpha-beta helps at the search's leaves, see proofs.py.
         name: what tables call it.
         seed: of sampled moves.
+        learned: the network itself, on the processor, where it may have learned more than a search
+            asks for: see `forecast`.
     """
 
     def __init__(
@@ -54,11 +66,12 @@ class AlphaZeroPlayer(SearchPlayer):
         proofs: bool = True,
         name: str = "alphazero",
         seed: int = 0,
+        learned: AuxiliaryNetwork | None = None,
     ) -> None:
         config = network.config
         if config.obs_shape != game.obs_shape or config.num_actions != game.num_actions:
             raise RunError(f"the network was not made for {game}")
-        self.network, self.proofs = network, proofs
+        self.network, self.proofs, self.learned = network, proofs, learned
         tactical = player_evaluator(network, game, proofs=proofs)
         evaluator = tactical if simulations else tactical.network
         search = playing_search(simulations) if simulations else None
@@ -74,6 +87,7 @@ class AlphaZeroPlayer(SearchPlayer):
             proofs=self.proofs,
             name=name,
             seed=self.seed,
+            learned=self.learned,
         )
 
     def for_game(self, game: NativeGame) -> AlphaZeroPlayer:
@@ -90,6 +104,22 @@ class AlphaZeroPlayer(SearchPlayer):
             proofs=self.proofs,
             name=self.name,
             seed=self.seed,
+            learned=self.learned,
+        )
+
+    def forecast(self, states: StateBatch) -> Forecast:
+        """The score and who owns each cell in the end, where its network has learned them.
+
+        Symmetries are not averaged over: each position is seen as it is.
+        """
+        if self.learned is None:
+            return Forecast()
+        with torch.no_grad(), one_thread():
+            _, _, planes, score = self.learned.all_heads(torch.from_numpy(states.observe()))
+        _, height, width = self.game.obs_shape
+        return Forecast(
+            score=None if score is None else height * width * score.numpy(),
+            ownership=None if planes is None else torch.tanh(planes[:, 0] / 2).numpy(),
         )
 
     def judges(self) -> dict[str, Judge]:
@@ -105,12 +135,13 @@ class AlphaZeroPlayer(SearchPlayer):
         return found
 
 
-def game_of(run: RunDir, given: object | None = None) -> NativeGame:
+def game_of(run: RunDir, given: object | None = None, *, variants: bool = False) -> NativeGame:
     """The game that a run has learned.
 
     Args:
         run: a run of kind "alphazero".
         given: the game as the person names or holds it; needed where the run cannot name it.
+        variants: see `learned_game`.
 
     Raises:
         ConfigError: the run names a module that nobody trusts, or a game that is known to nobody,
@@ -119,17 +150,32 @@ def game_of(run: RunDir, given: object | None = None) -> NativeGame:
     if run.kind != "alphazero":
         raise RunError(f"{run.path} is a run of kind {run.kind}, not alphazero")
     settings = run.config["alphazero"]
-    return learned_game(str(settings["game"]), run, given, also=settings.get("also", ()))
+    also = settings.get("also", ())
+    return learned_game(str(settings["game"]), run, given, also=also, variants=variants)
 
 
 def learned_game(
-    text: str, run: RunDir, given: object | None = None, *, also: Sequence[str] = ()
+    text: str,
+    run: RunDir,
+    given: object | None = None,
+    *,
+    also: Sequence[str] = (),
+    variants: bool = False,
 ) -> NativeGame:
-    """The game of that name, which a run has stored, or one that it has learned besides."""
+    """The game of that name, which a run has stored, or one that it has learned besides.
+
+    Args:
+        text: the name.
+        run: the run.
+        given: the game as the person names or holds it.
+        also: the names of what it has learned besides.
+        variants: whether one of playout's games may also be given by other rules on the same board,
+            such as another komi; standard error tells of it.
+    """
+    others = list[NativeGame]()
     if given is not None:
-        game = find_game(given)
-        others = [str(find_game(one)) for one in also]
-        if text in (game_text(game), str(game)) or str(game) in others:
+        game, others = find_game(given), [find_game(one) for one in also]
+        if text in (game_text(game), str(game)) or str(game) in map(str, others):
             return game
     if ":" in text:
         trust(text, run.path)
@@ -142,9 +188,18 @@ def learned_game(
             f"{run.path} has learned {text}, which cannot be made from its name ({error}); in "
             "Python give it as game=, in a terminal name what makes it: --game module:Name"
         ) from error
-    if given is not None and game != known:
+    if given is None or game == known:
+        return known
+    alike = [one for one in (known, *others) if built_in(one) and has_shape_of(one, game)]
+    if not (variants and alike and built_in(game)):
         raise ConfigError(f"{run.path} has learned {known}, not {game}")
-    return known
+    _note(f"note: {run.path} has learned {alike[0]}, and plays {game} by the same network")
+    return game
+
+
+@functools.cache  # once: an analysis loads its run for every core
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def load_network(
@@ -181,7 +236,7 @@ def load(
     game: object | None = None,
 ) -> AlphaZeroPlayer:
     """The player of a run."""
-    learned, net, _ = load_network(run, which, game=game)
+    learned, (net, _) = game_of(run, game, variants=True), network_of(run, which)
     # A run made without proofs plays without them.
     proofs = bool(run.config["alphazero"].get("leaf_proof_nodes", 1))
     return player_of(run, learned, net, machine, proofs=proofs)
@@ -218,4 +273,10 @@ def player_of(
         threads=machine.threads or usable_cores(),
         calibration=usual_observations(learned) if whole else None,
     )
-    return AlphaZeroPlayer(learned, network, proofs=proofs, name=run.path.name or "alphazero")
+    return AlphaZeroPlayer(
+        learned,
+        network,
+        proofs=proofs,
+        name=run.path.name or "alphazero",
+        learned=own if isinstance(own, AuxiliaryNetwork) else None,
+    )

@@ -58,7 +58,9 @@ class Command(MachineOptions):
     """A run directory; with --evaluator rollout or solver also the name of a game."""
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
-    """The game, where the run cannot name it: module:Name of what makes it."""
+    """The game, where the run cannot name it: module:Name of what makes it; or the one that it has
+    learned by other rules on the same board, such as another komi.
+    """
 
     moves: Annotated[str | None, arg(metavar="MOVES", help_behavior_hint="")] = None
     """A position to show, as the moves from the start; Connect Four's are columns, such as 4455."""

@@ -6,13 +6,14 @@ agents/players/protocols/gtp.py and agents/players/protocols/uci.py.
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from playout.agents.runs.options import MachineOptions, check_device, check_seed, run_options_last
-from playout.errors import ConfigError
+from playout.errors import ConfigError, PlayoutError
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
@@ -72,15 +73,25 @@ def main(command: Command) -> int:
     def remake(other: NativeGame) -> Player:
         """The player for another size or komi; a network only where it fits."""
         known = getattr(player, "for_game", None)
-        if known is not None:
+        if known is None:
+            return make_player(command.player, other, seed=command.seed, machine=command)
+        try:
             found: Player = known(other)
-            return found
-        return make_player(command.player, other, seed=command.seed, machine=command)
+        except ConfigError as refused:
+            try:  # its run may have learned that board besides
+                found = make_player(command.player, other, seed=command.seed, machine=command)
+            except PlayoutError:
+                raise refused from None
+        return found
 
     def with_threads(threads: int) -> Player:
         machine = replace(command, threads=threads)
         return make_player(command.player, game, seed=command.seed, machine=machine)
 
+    # A byte that is no text spoils its line alone, and no answer fails for a letter.
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         if command.protocol == "gtp":
             engine = gtp.GtpEngine(player, game, remake=remake, files=command.files)

@@ -34,7 +34,9 @@ class Command(EvalOptions):
     """A run directory, or with --suite a model folder."""
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
-    """The game, where the run cannot name it: module:Name of what makes it."""
+    """The game, where the run cannot name it: module:Name of what makes it; or the one that it has
+    learned by other rules on the same board, such as another komi.
+    """
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Also write the result to this file; - is standard output."""
@@ -57,16 +59,20 @@ def _measured(command: Command, game: object | None) -> Mapping[str, Any]:
     """What the run's kind finds; of a model folder, what its kind does."""
     folder = folder_kind(command.run)
     if folder is not None:
+        _must_be_trunk(command, "a model folder")
         found: Mapping[str, Any] = folder.evaluate_folder(command.run, command)
         return found
     run = RunDir.open(command.run)
     if command.suite and not run.kind.startswith("rlhf."):
         raise ConfigError(f"--suite asks language runs; {run.path} is a run of {run.kind}")
-    if (command.probe or command.pictures) and run.kind != "pretrain-trunk":
-        raise ConfigError(
-            f"--probe and --pictures ask runs of pretrain-trunk; {run.path} is a run of {run.kind}"
-        )
+    _must_be_trunk(command, f"a run of {run.kind}")
     return find_kind(run, wanted="eval").evaluate(run, command, game=game)
+
+
+def _must_be_trunk(command: Command, kind: str) -> None:
+    flag = "--probe" if command.probe else "--pictures"
+    if (command.probe or command.pictures) and kind != "a run of pretrain-trunk":
+        raise ConfigError(f"{flag} reads runs of pretrain-trunk; {command.run} is {kind}")
 
 
 def evaluate(

@@ -74,8 +74,8 @@ class Command(MachineOptions):
     """The rating of that player, such as 1320 for uci:stockfish?UCI_Elo=1320."""
 
     simulations: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
-    """Search simulations a move of the runs that name none (DIR), 0 for the bare policy; by default
-    what each run plays with.
+    """Search simulations a move of the runs that search and name none (DIR), 0 for the bare policy;
+    by default what each run plays with.
     """
 
     move_seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="")] = None
@@ -216,11 +216,15 @@ def _seated(
 
 def _with_simulations(command: Command, spec: str, player: Player) -> Player:
     """A run that names no budget of its own with that of --simulations, if there is one."""
-    from playout.agents.players.player import RunPlayer
+    from playout.agents.players.player import NoSearchError, RunPlayer
 
     if command.simulations is None or not isinstance(player, RunPlayer) or not Path(spec).is_dir():
         return player
-    return player.with_simulations(command.simulations)
+    try:
+        return player.with_simulations(command.simulations)
+    except NoSearchError:
+        print(f"note: {spec} does not search, --simulations is for the others", file=sys.stderr)
+        return player
 
 
 def _play(command: Command, game: NativeGame, players: Sequence[Player]) -> Match:

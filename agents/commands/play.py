@@ -33,7 +33,7 @@ class Command(PlayOptions):
 
     game: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
     """The game of a player that is no run; of a run that cannot name its game, module:Name of what
-    makes it.
+    makes it, else the game that it has learned by other rules, such as another komi.
     """
 
 

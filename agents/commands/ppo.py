@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
-from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.ppo.config import GROUPS, CollectConfig, PPOConfig, fill, resolve
 from playout.agents.runs import ranks
 from playout.agents.runs.config import to_dict
@@ -31,6 +31,7 @@ from playout.own_code import trust, trust_given, trust_modules
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 if TYPE_CHECKING:
+    from playout.agents.networks.beginning import Beginning
     from playout.agents.ppo.league.trainer import SelfPlayTrainer
     from playout.agents.ppo.population import Population
     from playout.agents.ppo.trainer import PPOTrainer
@@ -89,8 +90,8 @@ class Command(TrainingOptions):
     """Draw the learning curve into the run when it ends."""
 
     init: Annotated[str, arg(metavar="RUN", help_behavior_hint="")] = ""
-    """Begin with the encoder of this run of pretrain-trunk; take the same --network and size of
-    pictures."""
+    """Begin with the trunk of this run: an encoder of pictures of the same size (of
+    pretrain-trunk), or the network of a game (of pretrain-trunk or alphazero)."""
 
     ppo: OmitArgPrefixes[PPOConfig] = field(default_factory=PPOConfig)
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
@@ -212,6 +213,7 @@ def _train(
     if command.ppo.trunk_rate != 1 and not command.init:
         raise ConfigError("--trunk-rate does nothing without --init: leave it out")
     resolve_device(command.device)  # a wrong one is refused before anything is made
+    begun = None
     if command.resume is not None:
         _check_unchanged(command, command.resume)
         source = _resumed_source(command, given)
@@ -219,16 +221,16 @@ def _train(
             trust(command.network.network, command.resume)
     else:
         # Not of earlier runs: over vectors, they may have any name in their settings.
-        if ":" not in command.network.network:
-            check_network(command.network.network)
-        else:
-            trust_modules(command.network.network)  # typed here
+        kind = command.network.network
+        if ":" in kind:
+            trust_modules(kind)  # typed here
+        elif kind not in BOARD_NETWORKS:
+            check_network(kind)
         source = _source(given, command.collect.env_options)
+        command, begun = _settled(command, source, policy)
     left = "nothing was learned yet" if command.resume is None else "the run is as it was"
     with stop_at_once(left):
-        trainer, note = _make_trainer(command, source, policy)
-        if command.init and command.resume is None:
-            _begin(trainer, command.init)
+        trainer, note = _make_trainer(command, source, policy, begun)
     try:
         run = open_run(
             command,
@@ -277,38 +279,38 @@ def _check_unchanged(command: Command, run: Path) -> None:
                 )
 
 
-def _begin(trainer: "PPOTrainer | Population | SelfPlayTrainer", path: str) -> None:
-    """The pretrained encoder that `--init` names, for every trunk of the policy."""
-    from playout.agents.networks.actor_critic import ActorCritic
-    from playout.agents.networks.encoders import take_encoder
-    from playout.agents.ppo.population import Population
+def _settled(
+    command: Command, source: "Source", policy: "nn.Module | None"
+) -> "tuple[Command, Beginning | None]":
+    """The command with its network decided, and what that begins with."""
+    asked = command.network
+    if not (command.init or asked.size or asked.network in BOARD_NETWORKS):
+        return command, None
+    from playout.agents.networks.beginning import Beginning, settle
+    from playout.agents.ppo.league.games import native_game
 
-    run = RunDir.open(path)
-    if run.kind != "pretrain-trunk":
-        raise ConfigError(f"--init takes a run of pretrain-trunk; {path} is of kind {run.kind}")
-    _, state = run.load(only=("model",))
-    for member in trainer.members if isinstance(trainer, Population) else [trainer]:
-        net = member.policy
-        if not isinstance(net, ActorCritic):
-            raise ConfigError("--init begins networks of playout's own; yours has its own weights")
-        for encoder in net.init_encoders:
-            take_encoder(encoder, state["model"], where=path)
-        net.weights_changed()
+    begun = Beginning.read(command.init) if command.init else None
+    if policy is None:
+        asked = settle(asked, env=source.text, game=native_game(source), begun=begun)
+    return dataclasses.replace(command, network=asked), begun
 
 
 def _make_trainer(
-    command: Command, source: "Source", policy: "nn.Module | None"
+    command: Command, source: "Source", policy: "nn.Module | None", begun: "Beginning | None"
 ) -> "tuple[PPOTrainer | Population | SelfPlayTrainer, str]":
     """The trainer for a command, and a line that says what it runs."""
     from playout.agents.ppo.population import Population
 
     if command.self_play or source.kind in ("game", "aec"):
-        return _self_play(command, source, policy)
-    if command.population == 1:
-        trainer = _single(command, source, command.seed, policy)
-        return trainer, _note(source, trainer)
+        return _self_play(command, source, policy, begun)
     seeds = range(command.seed, command.seed + command.population)
-    members = [_single(command, source, seed, None) for seed in seeds]
+    own = policy if command.population == 1 else None
+    members = [_single(command, source, seed, own) for seed in seeds]
+    if begun is not None:
+        for member in members:
+            begun.give(member.policy)
+    if command.population == 1:
+        return members[0], _note(source, members[0])
     if not members[0].envs.native:
         raise ConfigError("population needs a native environment")
     note = f"{members[0].envs.description}, {command.population} seeds; {members[0].machine}"
@@ -316,7 +318,7 @@ def _make_trainer(
 
 
 def _self_play(
-    command: Command, source: "Source", policy: "nn.Module | None"
+    command: Command, source: "Source", policy: "nn.Module | None", begun: "Beginning | None"
 ) -> "tuple[SelfPlayTrainer, str]":
     from playout.agents.ppo.league.trainer import make_self_play
 
@@ -333,6 +335,7 @@ def _self_play(
         device=command.device,
         dtype=command.dtype,
         policy=policy,
+        begin=None if begun is None else begun.give,
     )
     return trainer, f"{trainer.envs.description}; {trainer.learner.machine}"
 

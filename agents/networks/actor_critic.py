@@ -2,7 +2,7 @@
 
 `ActorCritic` implements `Policy` (policy.py) for every space and architecture here; `build_policy`
 chooses its parts from the spaces and a `NetworkConfig`, or builds your own class named as
-"module:Class". Leaves out: the residual networks of tree search (resnet.py) and language models
+"module:Class", or the network of a board game (boards/policy.py). Leaves out language models
 (rlhf).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from playout.agents.networks.config import NetworkConfig
+from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.networks.encoders import linear
 from playout.agents.networks.heads import ActionHead, BoxHead, build_head
 from playout.agents.networks.native_mlp import CompiledMLP, can_compile, compile_mlp
@@ -287,6 +287,11 @@ def build_policy(
     # Layers draw their weights from the global generator: seed it inside and put it back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if config.network in BOARD_NETWORKS:
+            # Here, since no other run of PPO needs the networks of boards.
+            from playout.agents.networks.boards.policy import board_policy
+
+            return board_policy(observation_space, action_space, config)
         if ":" in config.network:
             cls = load_object(config.network, "network")
             if hasattr(cls, "evaluate"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from playout.agents.networks.config import BOARD_NETWORKS
 from playout.agents.networks.policy import Tree
 from playout.envs.game_text import read
 from playout.errors import ConfigError
@@ -338,7 +339,8 @@ def check_network(network: str) -> None:
     if network not in ("auto", "mlp", *_IMAGE_NETWORKS) and not network.startswith("stack("):
         known = ", ".join(["auto", "mlp", *_IMAGE_NETWORKS])
         raise ConfigError(
-            f"unknown network {network!r}; known are {known}, or your own as module:Class"
+            f"unknown network {network!r}; known are {known}, of games "
+            f"{' and '.join(BOARD_NETWORKS)}, or your own as module:Class"
         )
 
 

@@ -3,7 +3,7 @@
 `ppo_update` needs a `TrainablePolicy`; collection, evaluation and players need a whole `Policy`.
 Methods without a body must be there; the others are hooks with a default that holds for any
 network. Shapes: N environments or steps, R rows, T steps of a row. Leaves out every implementation
-(actor_critic.py, and rlhf's language policy).
+(actor_critic.py, boards/policy.py, rlhf's language policy).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -113,6 +113,12 @@ class TrainablePolicy(Protocol):
     def init_encoders(self) -> Sequence[nn.Module]:
         """Hook: what `--init` may have begun, and what then learns at a rate of its own."""
         return ()
+
+    @property
+    def init_parameters(self) -> Collection[str]:
+        """Hook: names of the parameters that have that rate, by default all of `init_encoders`."""
+        begun = {id(one) for encoder in self.init_encoders for one in encoder.parameters()}
+        return [name for name, one in self.named_parameters() if id(one) in begun]
 
     def evaluate(self, batch: Minibatch) -> Outputs:
         """Log-probabilities of the batch's actions, entropies and values, like `logprobs`."""

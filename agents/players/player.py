@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from playout.envs.core.game import CHANCE, NativeGame
 from playout.envs.core.state_batch import StateBatch
-from playout.errors import DataError, GameError
+from playout.errors import ConfigError, DataError, GameError
 
 if TYPE_CHECKING:
     from playout.agents.players.analysis import Judge
 
 Actions = npt.NDArray[np.int32]
+
+
+class NoSearchError(ConfigError):
+    """Simulations for a player that does not search."""
 
 
 def must_be_positions(states: StateBatch, player: str, game: NativeGame | None = None) -> None:
@@ -157,6 +161,28 @@ def close(player: Player) -> None:
         player.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How B positions are expected to end, as the side to move sees it; None: nobody knows.
+
+    Attributes:
+        score: float32 [B], the game's own score, such as points that it is ahead by.
+        ownership: float32 [B, H, W], from 1, where a cell is expected to be its own, to -1.
+    """
+
+    score: npt.NDArray[np.float32] | None = None
+    ownership: npt.NDArray[np.float32] | None = None
+
+
+@runtime_checkable
+class ForecastPlayer(Player, Protocol):
+    """A player that may know more of a game's end than who wins."""
+
+    def forecast(self, states: StateBatch) -> Forecast:
+        """What it expects of B positions, none of them over."""
+        ...
+
+
 @runtime_checkable
 class RunPlayer(Player, Protocol):
     """What `eval`, `play` and `analyse` ask of the player of a run.
@@ -170,7 +196,11 @@ class RunPlayer(Player, Protocol):
     temperature: float
 
     def with_simulations(self, simulations: int) -> RunPlayer:
-        """The same network with so many simulations a move; 0 plays its bare policy."""
+        """The same network with so many simulations a move; 0 plays its bare policy.
+
+        Raises:
+            NoSearchError: It does not search.
+        """
         ...
 
     def judge(self) -> Judge:

@@ -247,12 +247,17 @@ class SearchPlayer(RunPlayer):
 
 def must_have_shape_of(known: NativeGame, game: NativeGame) -> None:
     """Raises ConfigError where what was made for one game cannot be asked about another."""
-    if (known.name, known.obs_shape, known.num_actions) != (
+    if not has_shape_of(known, game):
+        raise ConfigError(f"what has learned {known} cannot play {game}")
+
+
+def has_shape_of(known: NativeGame, game: NativeGame) -> bool:
+    """Whether it is the same game on the same board, if perhaps by other rules or komi."""
+    return (known.name, known.obs_shape, known.num_actions) == (
         game.name,
         game.obs_shape,
         game.num_actions,
-    ):
-        raise ConfigError(f"what has learned {known} cannot play {game}")
+    )
 
 
 def uct_player(

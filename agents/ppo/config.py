@@ -36,7 +36,7 @@ class PPOConfig:
     weight_decay: float = 0.01
     """Of matrices and convolutions, decoupled, times the learning rate; adam has none."""
     trunk_rate: float = 1.0
-    """With --init: the encoder's share of the learning rate; 0 leaves it as it is."""
+    """With --init: the trunk's share of the learning rate; 0 leaves it as it is."""
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95

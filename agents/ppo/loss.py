@@ -106,19 +106,18 @@ def measure_minibatches(
         normalize: As in `measure`.
     """
     assert rollout.advantages is not None
-    advantages, places = rollout.advantages.double(), order.places
+    advantages, places = rollout.advantages, order.places
     if by_rows:
-        weight = rollout.valid.double()
-        advantages = advantages.masked_fill(~rollout.valid, 0.0)
-        columns = [weight.sum(1), advantages.sum(1), advantages.square().sum(1)]
-        table = torch.stack(columns, 1)[places]
+        found = advantages.double().masked_fill(~rollout.valid, 0.0)
+        columns = [rollout.valid.double().sum(1), found.sum(1), found.square().sum(1)]
+        table = torch.stack(columns)[:, places]
     else:
-        found = advantages.reshape(-1)[places]
-        table = torch.stack([torch.ones_like(found), found, found.square()], 1)
-    parts = [table[begin:end].sum(0) for begin, end in pairwise(order.bounds)]
-    if not parts:
+        found = advantages.reshape(-1)[places].double()
+        table = torch.stack([torch.ones_like(found), found, found.square()])
+    if len(order.bounds) < 2:
         return []
-    counts, sums, squares = ranks.add_(torch.stack(parts)).unbind(1)
+    parts = table.split_with_sizes([end - begin for begin, end in pairwise(order.bounds)], dim=1)
+    counts, sums, squares = ranks.add_(torch.stack([part.sum(1) for part in parts])).unbind(1)
     counts = counts.clamp(min=1.0)
     if not normalize:
         return [Scale(0.0, 1.0, count) for count in _numbers(counts)]

@@ -135,9 +135,11 @@ class Rollout:
             order = torch.randperm(place.total, generator=generator)
             if place.alone:
                 return order, bounds
-            mine = (order >= place.first) & (order < place.first + place.count)
-            before = torch.cat([torch.zeros(1, dtype=torch.int64), mine.cumsum(0)])
-            return order[mine] - place.first, before[bounds].tolist()
+            here = order.numpy() - place.first
+            # What lies before this rank's becomes huge without a sign. NumPy takes a third of the
+            # time that torch takes: this is for every rank as long as all rows of all ranks.
+            (mine,) = (here.view(np.uint64) < place.count).nonzero()
+            return torch.from_numpy(here[mine]), np.searchsorted(mine, bounds).tolist()
 
         drawn: Iterable[tuple[Tensor, list[int]]] = (draw() for _ in range(count))
         if device.type != "cpu":

@@ -134,14 +134,22 @@ def plot_run(run: RunDir) -> Path:
 
 def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -> None:
     """Writes its network as ONNX, with the statistics of its observations, or the bare weights."""
-    from playout.agents.networks.export import ExportedPolicy, export_network
+    from playout.agents.networks.boards.policy import BoardPolicy
+    from playout.agents.networks.export import ExportedBoard, ExportedPolicy, export_network
 
     resolve_device(options.device)  # an unknown one is said; the file is the same from any
     player = load(run, options.which, machine=replace(options, device="cpu"))
     policy, space, normalizer = player.policy, player.observation_space, player.normalizer
+    about = {"env": str(run.config["env"])}
+    if isinstance(policy, BoardPolicy):
+        net = policy.net
+        assert isinstance(net, nn.Module)
+        about["network"] = json.dumps(net.config.to_dict())
+        board = partial(ExportedBoard, net)
+        export_network(run, options, net, board, stem="policy", about=about)
+        return
     assert isinstance(policy, nn.Module)
     wrapper = partial(ExportedPolicy, policy, space, normalizer)
-    about = {"env": str(run.config["env"])}
     export_network(run, options, policy, wrapper, stem="policy", about=about)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
+from playout.agents.networks.boards.trunk import freeze
 from playout.agents.networks.policy import Minibatch, TrainablePolicy
 from playout.agents.optim.chained import AnyOptimizer, make_optimizer
 from playout.agents.optim.device_adam import DeviceAdam
@@ -47,12 +48,14 @@ def policy_optimizer(policy: TrainablePolicy, config: PPOConfig) -> AnyOptimizer
     Raises:
         ConfigError: There are no weights of the kind that a setting is about.
     """
-    begun = {id(p) for encoder in policy.init_encoders for p in encoder.parameters()}
+    begun = set() if config.trunk_rate == 1 else set(policy.init_parameters)
     if config.trunk_rate != 1 and not begun:
         raise ConfigError("trunk_rate is an encoder's, and this policy has none that learns")
     if config.trunk_rate == 0:
         for encoder in policy.init_encoders:
-            encoder.requires_grad_(False).eval()
+            encoder.eval()
+        assert isinstance(policy, nn.Module)
+        freeze(policy, begun)
     return make_optimizer(
         policy,
         config.optimizer,
@@ -60,7 +63,7 @@ def policy_optimizer(policy: TrainablePolicy, config: PPOConfig) -> AnyOptimizer
         eps=config.adam_eps,
         weight_decay=config.weight_decay,
         inner=policy.inner_matrices,
-        slow={name for name, one in policy.named_parameters() if id(one) in begun},
+        slow=begun,
         share=config.trunk_rate,
     )
 

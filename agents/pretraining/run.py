@@ -112,7 +112,7 @@ def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
     """The game whose moves a run has learned by labels; None for everything else."""
     if run.config["pretrain"]["objective"] != "supervised" or not run.config["game"]:
         return None
-    return learned_game(str(run.config["game"]), run, game)
+    return learned_game(str(run.config["game"]), run, game, variants=True)
 
 
 def game_player(

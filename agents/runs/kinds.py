@@ -83,7 +83,8 @@ class EvalOptions(MachineOptions):
 
     suite: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
     """Language: questions with known answers: pairs, cloze, bytes, legal, best, humaneval,
-    mmlu:FOLDER, bigbench:FILE, lm_eval:TASK, or a file of such; several behind one another.
+    programs (which are run, in a sandbox), mmlu:FOLDER, bigbench:FILE, lm_eval:TASK, or a file of
+    such; several behind one another.
     """
 
     against: Annotated[Path | None, _PATH] = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import playout
 import torch
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.networks.boards.network import BoardNetwork
+from playout.agents.pretraining.data.dataset import Split, some_rows
 from playout.agents.pretraining.data.positions import Positions
 from playout.agents.pretraining.data.sources import load
 from playout.agents.pretraining.trunk import restore_trunk
@@ -28,15 +30,22 @@ from playout.agents.runs.devices import resolve_device, resolve_dtype
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.cases import beside, kept_run
 from playout.benchmarks.studies.page import Page
-from playout.benchmarks.studies.smaller_language import language_rows, models_of_seed, setting
+from playout.benchmarks.studies.smaller_language import (
+    language_rows,
+    models_of_seed,
+    packed_bytes,
+    setting,
+)
 from playout.benchmarks.tools.charts import number_points, plain_log_ticks
 from playout.benchmarks.tools.measuring import write_result
+from torch import nn
 
 GAMES = {False: "connect_four", True: "connect_four(width=5,height=4)"}
 """The quick form plays on the small board, which the solver labels in a second."""
 COUNTS = {False: 60_000, True: 1500}
 """Positions."""
-BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+CALIBRATED = 512
+"""Positions that int8 chooses its scales by."""
 
 
 def network_of(run: RunDir) -> BoardNetwork:
@@ -48,13 +57,18 @@ def network_of(run: RunDir) -> BoardNetwork:
     return net
 
 
-def asked(net: BoardNetwork, data: Positions, dtype: str, *, rounds: int) -> dict[str, float]:
-    """Share of moves that keep the outcome, and evaluations a second on one thread."""
-    rows = np.arange(len(data))
-    obs = data.images(rows)
-    evaluator = NetworkEvaluator(net, device="cpu", dtype=dtype, calibration=obs[:512])
+def asked(net: BoardNetwork, data: Split, dtype: str, *, rounds: int) -> dict[str, float]:
+    """Share of held-out moves that keep the outcome, and evaluations a second on one thread.
+
+    What int8 needs to know of activations it is shown on positions that were learned from.
+    """
+    held: Positions = data.test
+    rows = np.arange(len(held))
+    obs = held.images(rows)
+    shown = data.train.images(some_rows(np.arange(len(data.train)), CALIBRATED))
+    evaluator = NetworkEvaluator(net, device="cpu", dtype=dtype, calibration=shown)
     logits, _ = evaluator.evaluate_obs(obs)
-    policy = data.policy(rows)
+    policy = held.policy(rows)
     assert policy is not None
     legal = np.where(policy > 0, 1, 0)
     kept = legal[rows, np.argmax(logits, axis=1)].mean()
@@ -67,23 +81,50 @@ def asked(net: BoardNetwork, data: Positions, dtype: str, *, rounds: int) -> dic
     return {"moves kept": float(kept), "evaluations/s": best}
 
 
-def rows_of(name: str, runs: list[RunDir], data: Positions, *, rounds: int) -> list[dict[str, Any]]:
-    """A row a type, means over the seeds."""
+def stored_bytes(net: BoardNetwork, kind: str) -> float:
+    """What the weights take of the copy that answers, as "float32", "bfloat16" or "int8".
+
+    In int8 the first convolution, heads and biases stay float32, and every channel has a scale.
+    """
+    total = 0.0
+    copy = net.inference_copy(dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(copy, nn.Module)
+    for name, weight in copy.named_parameters():
+        size = 2 if kind == "bfloat16" else 4
+        if kind == "int8" and name.startswith(("convs.", "head.")) and weight.ndim > 1:
+            size = 1
+            total += 4 * len(weight)
+        total += packed_bytes(weight, size)
+    return total
+
+
+def rows_of(
+    name: str, runs: list[RunDir], data: Sequence[Split], *, rounds: int
+) -> list[dict[str, Any]]:
+    """A row a type, means over the seeds.
+
+    Args:
+        name: Of the network.
+        runs: One a seed.
+        data: Of each run: it is judged on what it has held out.
+        rounds: Of measuring speed.
+    """
     nets = [network_of(run) for run in runs]
-    count = sum(p.numel() for p in nets[0].parameters())
-    zeros = sum(int((p == 0).sum()) for p in nets[0].parameters() if p.ndim > 1)
+    count = sum(int((p != 0).sum()) if p.ndim > 1 else p.numel() for p in nets[0].parameters())
     kinds = ["float32", "int8"]
     if resolve_dtype("auto", resolve_device("cpu")) == "bfloat16":
         kinds.insert(1, "bfloat16")
     found = []
     for kind in kinds:
-        measured = [asked(net, data, kind, rounds=rounds) for net in nets]
+        measured = [
+            asked(net, own, kind, rounds=rounds) for net, own in zip(nets, data, strict=True)
+        ]
         found.append(
             {
                 "network": name,
                 "type": kind,
-                "parameters": count - (zeros if "pruned" in name else 0),
-                "kB": (count - (zeros if "pruned" in name else 0)) * BYTES[kind] / 1000,
+                "parameters": count,
+                "kB": stored_bytes(nets[0], kind) / 1000,
                 "moves kept": float(np.mean([one["moves kept"] for one in measured])),
                 "evaluations/s": float(np.median([one["evaluations/s"] for one in measured])),
             }
@@ -178,9 +219,8 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     torch.set_num_threads(1)
     folder = folder or Path("runs") / ("compression-quick" if quick else "compression")
     folder.mkdir(parents=True, exist_ok=True)
-    held: Positions = load(GAMES[quick], count=COUNTS[quick], seed=seeds[0]).test
-    for seed in seeds[1:]:
-        load(GAMES[quick], count=COUNTS[quick], seed=seed)  # solved once, for all processes
+    # Solved once, for all processes.
+    data = [load(GAMES[quick], count=COUNTS[quick], seed=seed) for seed in seeds]
     # Boards learn beside language; speeds are measured when nothing else runs any more.
     with beside(board_runs, [(quick, seed, folder) for seed in seeds]) as boards:
         models = [models_of_seed(setting(quick=quick, seed=seed)) for seed in seeds]
@@ -190,7 +230,7 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         row
         for name in paths[0]
         for row in rows_of(
-            name, [RunDir.open(one[name]) for one in paths], held, rounds=3 if quick else 15
+            name, [RunDir.open(one[name]) for one in paths], data, rounds=3 if quick else 15
         )
     ]
     page = Page(
@@ -202,7 +242,9 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
     )
     draw(rows, language, folder / "chart.png")
     page.table(
-        rows, f"{GAMES[quick]}: {len(held):,} held-out positions, {len(seeds)} seed(s), one thread"
+        rows,
+        f"{GAMES[quick]}: {len(seeds)} seed(s), each judged on the {len(data[0].test):,} positions "
+        "or so that it has held out; one thread",
     )
     page.picture(
         "chart.png",
@@ -210,7 +252,8 @@ def main(quick: bool = False, seeds: tuple[int, ...] = (0,), folder: Path | None
         "Numbers below are those of the list, where dense is an ordinary model of that width.",
     )
     page.text(
-        "Zeros of pruned networks are not counted as parameters, but a processor multiplies them "
+        "Zeros of pruned networks are not counted as parameters, and their bytes are those of the "
+        "other weights with a bit a weight that says where they are. A processor multiplies zeros "
         "all the same: pruning saves bytes here and no time, unless whole heads or channels go."
     )
     page.table(

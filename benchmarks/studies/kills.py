@@ -29,19 +29,19 @@ from playout.benchmarks.tools.measuring import earlier_result, write_result
 COMMAND = "python -m playout.benchmarks.studies.kills"
 SAVE_SECONDS = 2.0  # between checkpoints: a kill shall find one, and lose what came after it
 JOBS = {
-    "ppo": ("ppo", "CartPole-v1", "--no-stop"),
+    "ppo": ("ppo", "CartPole-v1", "--no-stop", "--total-timesteps", "50000"),
     "alphazero": (
         *("alphazero", "connect_four", "--size", "small", "--simulations", "16", "--no-rating"),
         *("--evaluations", "8192", "--steps", "16", "--warmup-positions", "500"),
-        *("--updates", "40"),
+        *("--updates", "20"),
     ),
     "pretrain": (
         *("rlhf", "pretrain", "--data", "synthetic", "--size", "tiny", "--rows", "32"),
-        *("--length", "128", "--steps", "200"),
+        *("--length", "128", "--steps", "120"),
     ),
 }
 QUICK = {
-    "ppo": (*JOBS["ppo"], "--total-timesteps", "20000"),
+    "ppo": (*JOBS["ppo"][:-1], "20000"),
     "alphazero": (
         *("alphazero", "tic_tac_toe", "--size", "8x1", "--simulations", "8", "--updates", "6"),
         "--no-rating",

@@ -1,10 +1,11 @@
-"""One trunk taught by every paradigm: what do labels, pictures alone, or reward teach it?
+"""One network taught by every paradigm: what do labels, its input alone, or reward teach it?
 
 Pictures (Fashion-MNIST where it is installed, else digits, or a folder) and positions of Connect
 Four with exact outcomes as hidden labels. Each objective that suits the data has the same number of
-gradient steps; features are read by the same probes. On the board the trunks of AlphaZero and PPO
-stand beside them, and both learners then begin with trunks (games/starts.py): are they strong
-sooner? Parts run side by side, one a core.
+gradient steps; features are read by the same probes. A Transformer that tells spam and reviews is
+taught likewise (training/texts.py). On the board the trunks of AlphaZero and PPO stand beside them,
+and both learners then begin with trunks (games/starts.py): are they strong sooner? Parts run side
+by side, one a core.
 
     playout bench paradigms --quick
     python -m playout.benchmarks.studies.paradigms --seeds 0 1 2
@@ -26,6 +27,7 @@ from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds,
 from playout.benchmarks.studies.games import starts
 from playout.benchmarks.studies.games.starts import ALPHAZERO, LEARNERS, NOTHING, PPO, Board
 from playout.benchmarks.studies.page import Page, compared
+from playout.benchmarks.studies.training import texts
 from playout.benchmarks.studies.training.trunks import (
     ALL,
     ARI,
@@ -54,7 +56,7 @@ FULL = Form(
         alone={ALPHAZERO: {"minutes": 20.0}, PPO: {**_PPO, "total_timesteps": 600_000}},
         snapshots=12,
     ),
-    "impala-2x", 2000, 256, 1000,
+    "impala-2x", 2000, 256, 1000, texts="auto", width=128,
 )  # fmt: skip
 # Proofs would answer nearly all that is asked on so small a board, and games without end be played.
 _SMALL = {
@@ -85,7 +87,10 @@ QUICK = Form(
 PROBED = {
     "pictures": "Classes told from frozen features, by the share of labels seen.",
     "positions": "Win, draw or loss told from frozen features.",
+    "spam": "Spam told from the features of a Transformer.",
+    "reviews": "Reviews above the median told from the features of a Transformer.",
 }
+TOLD = {"pictures": "pictures' classes", "positions": "positions' outcomes", **texts.TASKS}
 EXPLAINED = (
     "Probes are logistic regression on frozen, standardised features; the board's labels are exact "
     "outcomes by the solver, which no objective but supervised has seen. With 5 neighbours, the "
@@ -172,7 +177,8 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
         chance: Share of random moves that keep the outcome, of positions.
     """
     said = []
-    others = (NOTHING, PIXELS, "supervised", *LEARNERS)
+    others = (NOTHING, PIXELS, "supervised", texts.BOTH, *LEARNERS)
+    plain = found[PIXELS][0]["paradigm"] if PIXELS in found else ""
     unlabelled = [one for one in found if one not in others]
     for key, words in ((FEW, "1 % of the labels"), (ALL, "all labels")):
         best = max(unlabelled, key=lambda one: float(np.mean(in_percent(found[one], key))))
@@ -184,15 +190,15 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
         )
         sentence += "".join(
             f"; {name} {np.mean(in_percent(found[one], key)):.1f} %"
-            for one, name in (("supervised", "supervised"), (PIXELS, "the pictures themselves"))
+            for one, name in (("supervised", "supervised"), (PIXELS, plain))
             if one in found
         )
         said.append(sentence + ".")
-    yardstick = PIXELS if PIXELS in found else NOTHING
+    yardstick = PIXELS if PIXELS in found and found[PIXELS][0].get(ARI) is not None else NOTHING
     if found[yardstick][0].get(ARI) is None:
         said.append("Clusters were not looked for: scikit-learn is not installed.")
     else:
-        name = "the pictures themselves" if yardstick == PIXELS else "fresh weights"
+        name = plain if yardstick == PIXELS else "fresh weights"
         ari = {one: [row[ARI] for row in rows] for one, rows in found.items()}
         best = max(unlabelled, key=lambda one: float(np.mean(ari[one])))
         more = compared(*difference_of_seeds(ari[best], ari[yardstick]), f"on {name}")
@@ -211,10 +217,11 @@ def findings(found: Rows, told_of: str, chance: float | None = None) -> list[str
 
 
 def add_probes(page: Page, folder: Path, form: Form, what: str, found: Rows) -> None:
-    """Table, findings and picture of "pictures" or "positions"."""
+    """Table, findings and picture of "pictures", "positions" or texts."""
     board, seeds = what == "positions", len(found[NOTHING])
-    name = f"outcomes of {form.board.game}" if board else data_of(what, form).train.name
-    told_of = "positions' outcomes" if board else "pictures' classes"
+    name, told_of = f"outcomes of {form.board.game}" if board else what, TOLD[what]
+    if what == "pictures":
+        name = data_of(what, form).train.name
     rows = [over_seeds(of_one) for of_one in found.values()]
     many = f"means of {seeds} seeds" if seeds > 1 else "one seed"
     page.table(rows, f"{name}: {form.steps} steps of {form.batch} each; {many}")
@@ -241,6 +248,13 @@ def add_starts(page: Page, folder: Path, board: Board, curves: Curves, before: M
     return rows
 
 
+def any_part(what: str, way: str, form: Form, seed: int, folder: Path) -> Any:
+    """One part of the study, of trunks or of texts, wherever this process is."""
+    if what in texts.TASKS:
+        return texts.told(what, way, form, seed)
+    return part(what, way, form, seed, folder)
+
+
 def main(
     quick: bool = False,
     seeds: tuple[int, ...] = (),
@@ -255,17 +269,21 @@ def main(
     for seed in sorted({0, *seeds}):
         board.data(seed)  # solved once, for all processes
     data_of("pictures", form)
-    told = dict(zip(PROBED, side_by_side(suiting, [(one, form) for one in PROBED]), strict=True))
+    for what in texts.TASKS:
+        texts.task_of(what, form.texts)
+    asked = ("pictures", "positions")
+    told = dict(zip(asked, side_by_side(suiting, [(one, form) for one in asked]), strict=True))
     columns = {
         "pictures": (NOTHING, *told["pictures"][0], PIXELS),
         "positions": (NOTHING, *told["positions"][0], *LEARNERS),
+        **dict.fromkeys(texts.TASKS, texts.WAYS),
     }
     trunks = [one for one in board.starts if one in columns["positions"]]
     parts = [("positions", one) for one in columns["positions"][::-1]]  # dear ones first
     parts += [("trunks", one) for one in trunks]
-    parts += [("pictures", one) for one in columns["pictures"]]
+    parts += [(what, one) for what in ("pictures", *texts.TASKS) for one in columns[what]]
     cases = [(*one, form, seed, folder) for one in parts for seed in seeds]
-    results = iter(side_by_side(part, cases))
+    results = iter(side_by_side(any_part, cases))
     by_part = {one: [next(results) for _ in seeds] for one in parts}
     begun = [(learner, one) for learner in LEARNERS for one in (NOTHING, *trunks)]
     played = [(folder, board, *one, seed) for one in begun for seed in seeds]
@@ -283,7 +301,7 @@ def main(
         rows = {one: [row for row, _ in by_part[what, one]] for one in names}
         found[what] = [row for of_one in rows.values() for row in of_one]
         add_probes(page, folder, form, what, rows)
-        if refused := told[what][1]:
+        if refused := told[what][1] if what in told else {}:
             reasons = "; ".join(f"{one} ({why})" for one, why in refused.items())
             page.text(f"Objectives that do not suit {what}: {reasons}.")
         if what == "pictures":

@@ -1,11 +1,10 @@
 """How training grows with ranks: two on two cores beside one on one core, and what crosses between.
 
 The commands are those that users type, started by torchrun as it is, each process on one thread;
-the rate comes from the run's own metrics after its first updates. Two ranks add up in shared memory
-as they are shipped; then by messages alone, as between machines, of which every one is counted with
-its bytes and with `--latency` held up by so many milliseconds: that shows where a trainer starts to
-wait for the network. Self-play and language do the same run with one rank and with two, PPO has the
-same settings a rank. `--before FOLDER` measures one process of another checkout, turn about.
+rates come from a run's own metrics. Two ranks add up in shared memory as they are shipped; then by
+messages alone, as between machines, all counted and with `--latency` held up by so many
+milliseconds. PPO has the same settings a rank, the others do the same run. Two runs that know
+nothing of each other show what the cores have to give; `--before FOLDER` measures another checkout.
 
     python -m playout.benchmarks.studies.ranks [--quick] [--latency 0 1 10] [--only ppo] [--peers]
 """
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from playout.benchmarks.tools.larger_jobs import predictions
 from playout.benchmarks.tools.measuring import Rate, earlier_result, plain, short, write_result
 
 COMMAND = "python -m playout.benchmarks.studies.ranks"
+APART = "two runs apart"
 COUNTED = ("all_reduce", "broadcast", "all_gather", "send", "recv")
 
 
@@ -114,10 +115,11 @@ def run_case(
     quick: bool = False,
     latency: float | None = None,
     package: Path | None = None,
+    first: int = 0,
 ) -> dict[str, Any]:
     """One run with so many ranks, each with one core of its own as far as there are.
 
-    With a latency in milliseconds, 0 too, all that crosses are messages.
+    With a latency in milliseconds, 0 too, all that crosses are messages. `first` is its first core.
 
     Returns:
         Work a second, and what crossed between ranks for each update.
@@ -137,7 +139,7 @@ def run_case(
         "PLAYOUT_BENCH_LATENCY": str((latency or 0.0) / 1000),
         "PLAYOUT_RANK_MEMORY": "1" if latency is None else "0",
     }
-    cores = sorted(os.sched_getaffinity(0))[:ranks]
+    cores = sorted(os.sched_getaffinity(0))[first : first + ranks]
     start = [sys.executable, "-m"]
     if ranks > 1:
         start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
@@ -164,6 +166,17 @@ def run_case(
         found["bytes an update"] = max(one["bytes"] for one in crossed) / updates
         found["seconds in messages"] = max(one["seconds"] for one in crossed)
     return found
+
+
+def run_apart(case: Case, folder: Path, *, quick: bool = False) -> dict[str, Any]:
+    """Two runs of one process at once, each on a core; the rate of both together."""
+
+    def run(core: int) -> dict[str, Any]:
+        return run_case(case, 1, folder / str(core), quick=quick, first=core)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(run, range(2)))
+    return {"rate": sum(one["rate"] for one in both), "updates": both[0]["updates"]}
 
 
 def rate_of(rows: Sequence[dict[str, Any]], case: Case) -> float:
@@ -225,19 +238,19 @@ def measure_case(
             for label, ranks, latency, package in (
                 ("one rank", 1, None, None),
                 *([("one process before", 1, None, before)] if before else []),
+                (APART, 2, None, None),
                 ("two ranks", 2, None, None),
                 *((f"two ranks by messages, {ms:g} ms", 2, ms, None) for ms in latencies),
             ):
                 if latency and turn:
                     continue
-                found = run_case(
-                    case,
-                    ranks,
-                    Path(place) / f"{turn}-{label}",
-                    quick=quick or bool(latency),
-                    latency=latency,
-                    package=package,
-                )
+                there, short_run = Path(place) / f"{turn}-{label}", quick or bool(latency)
+                if label == APART:
+                    found = run_apart(case, there, quick=quick)
+                else:
+                    found = run_case(
+                        case, ranks, there, quick=short_run, latency=latency, package=package
+                    )
                 runs.setdefault(label, []).append(found["rate"])
                 details[label] = found
                 print(f"{name}, {label}: {found['rate']:,.0f} {case.unit}", flush=True)

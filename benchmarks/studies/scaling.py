@@ -1,10 +1,10 @@
 """How does error fall with size, data and compute? Power laws, and a prediction that is checked.
 
 Language: small Transformers of several sizes, each on several amounts of text, held-out loss in
-bits a byte. Games: board networks of several sizes imitate the exact solver of a small Connect
-Four; what they lose against best play is counted from zero. A law `a + b * x ** -c`, for language
-also one of parameters and tokens together, is fitted to all runs but the largest, which it has to
-predict; intervals come from leaving runs out.
+bits a byte. Games: networks of several sizes imitate exact play on boards of several sizes
+(training/solved_boards.py); the moves by which they lose the outcome are counted from zero. A law
+`a + b * x ** -c`, for language also one of parameters and tokens together, is fitted to all runs
+but the largest, which it has to predict; ranges come from leaving runs out.
 
     playout bench scaling --quick
     python -m playout.benchmarks.studies.scaling
@@ -13,7 +13,8 @@ predict; intervals come from leaving runs out.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,13 +22,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Split
-from playout.agents.pretraining.data.sources import load
-from playout.agents.pretraining.trainer import PretrainTrainer
-from playout.agents.pretraining.trunk import new_trunk
 from playout.benchmarks.studies.cases import side_by_side
 from playout.benchmarks.studies.page import Page
+from playout.benchmarks.studies.training import solved_boards
+from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
 from playout.benchmarks.tools.measuring import write_result
 from playout.rlhf.data.batches import Corpus
 from playout.rlhf.data.datasets import Datasets, choose_source
@@ -37,6 +35,9 @@ from playout.rlhf.supervised.pretrain import PretrainConfig as TextConfig
 from playout.rlhf.supervised.pretrain import PretrainTrainer as TextTrainer
 
 Floats = npt.NDArray[np.float64]
+Rows = list[dict[str, Any]]
+
+SQUARES = "Squares are the largest runs, lines laws that have not seen them."
 
 FLOORED = 5
 """Runs from which on a law's floor is fitted: one more than its numbers, and one left out."""
@@ -177,10 +178,6 @@ LANGUAGE = {
     False: ((32, 48, 64, 96, 128, 192), (600, 1500, 3000)),
 }
 """Widths, and steps of each."""
-BOARDS = {
-    True: ("2x1", "4x1", "8x1", "12x1", "16x1", "16x2"),
-    False: ("4x1", "8x1", "16x2", "24x2", "32x3", "48x4"),
-}
 
 
 @lru_cache(maxsize=1)
@@ -218,64 +215,43 @@ def language_run(quick: bool, width: int, steps: int, seed: int) -> dict[str, An
             "held-out loss": loss}  # fmt: skip
 
 
-def board_data(quick: bool, seed: int) -> Split:
-    """Solved positions of a small Connect Four."""
-    return load(
-        "connect_four(width=5,height=4)" if quick else "connect_four(width=6,height=5)",
-        count=1500 if quick else 40_000,
-        seed=seed,
-    )
-
-
-def board_run(quick: bool, size: str, seed: int) -> dict[str, Any]:
-    """Outcomes lost by a network that imitates the solver."""
-    data = board_data(quick, seed)
-    trunk = new_trunk(data.train, size=size, seed=seed)
-    steps = 300 if quick else 4000
-    trainer = PretrainTrainer(trunk, data, PretrainConfig(batch=128), steps=steps, seed=seed)
-    try:
-        while not trainer.finished:
-            trainer.update()
-        found = trainer.evaluate()
-    finally:
-        trainer.close()
-    count = sum(p.numel() for p in trunk.parameters())
-    return {"network": size, "parameters": count, "operations": 6 * count * steps * 128,
-            "moves that lose the outcome": 1 - found["eval/moves_kept"],
-            "held-out loss": found["eval/loss"]}  # fmt: skip
-
-
 def case(kind: str, *what: Any) -> dict[str, Any]:
     """A row of "language" or "boards", wherever this process is."""
-    row = (language_run if kind == "language" else board_run)(*what)
+    row = (language_run if kind == "language" else solved_boards.board_run)(*what)
     print(row, flush=True)
     return row
 
 
 def all_runs(*, quick: bool, seed: int = 0) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of language by parameters and tokens and of boards by size, smallest first."""
+    """Rows of language by parameters and tokens, of boards by board and network, smallest first."""
     language_data(quick)  # read once, for all processes
-    board_data(quick, seed)
+    boards, sizes = solved_boards.BOARDS[quick], solved_boards.SIZES[quick]
+    for board in boards:
+        solved_boards.data_of(quick, board, seed)
     widths, budgets = LANGUAGE[quick]
-    cases: list[tuple[Any, ...]] = [("boards", quick, size, seed) for size in BOARDS[quick]]
+    cases: list[tuple[Any, ...]] = [
+        ("boards", quick, board, size, seed) for board in boards for size in sizes
+    ]
+    played = len(cases)
     cases += [("language", quick, width, steps, seed) for width in widths for steps in budgets]
     found = side_by_side(case, cases[::-1])[::-1]
-    return found[len(BOARDS[quick]) :], found[: len(BOARDS[quick])]
+    return found[played:], found[:played]
 
 
-def draw(rows: list[dict[str, Any]], x: str, y: str, law: Law, path: Path) -> None:
-    """Points and the law on logarithmic axes; the last point was predicted."""
+def draw(of: Mapping[str, tuple[Rows, Law]], x: str, y: str, path: Path) -> None:
+    """Points and laws by name on logarithmic axes; a law has not seen its last point, a square."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
-    xs, ys = [row[x] for row in rows], [row[y] for row in rows]
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    axes.loglog(xs[:-1], ys[:-1], "o", label="runs")
-    axes.loglog(xs[-1:], ys[-1:], "s", label="largest run, which the law has not seen")
-    line = np.geomspace(min(xs), max(xs), 50)
-    axes.loglog(line, [law(v) for v in line], "-", label="law fitted without it")
+    for number, (name, (rows, law)) in enumerate(of.items()):
+        xs, ys = [row[x] for row in rows], [row[y] for row in rows]
+        axes.loglog(xs[:-1], ys[:-1], "o", color=f"C{number}")
+        axes.loglog(xs[-1:], ys[-1:], "s", color=f"C{number}")
+        line = np.geomspace(min(xs), max(xs), 50)
+        axes.loglog(line, [law(v) for v in line], "-", color=f"C{number}", label=name)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.3g}"))
@@ -311,6 +287,34 @@ def frontier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def cost_of(law: Law, loss: float) -> float:
+    """Where a law reaches a loss; infinite where it does not fall."""
+    return (law.scale / (loss - law.floor)) ** (1 / law.power) if law.power > 1e-3 else math.inf
+
+
+def add_boards(page: Page, folder: Path, rows: Rows) -> dict[str, Any]:
+    """Table, picture and laws of strength by board; the table's rows and the laws."""
+    by_board: dict[str, Rows] = {}
+    for row in sorted(rows, key=lambda row: row["operations"]):
+        by_board.setdefault(row[BOARD], []).append(row)
+    by_board = {name: by_board[name] for name in dict.fromkeys(row[BOARD] for row in rows)}
+    laws = {name: study(own, "operations", LOST, floor=0.0) for name, own in by_board.items()}
+    page.table(rows, "Connect Four: networks that imitate exact play, which loses no move")
+    draw({f"board {name}": (own, laws[name]["law"]) for name, own in by_board.items()},
+         "operations", LOST, folder / "boards.png")  # fmt: skip
+    page.picture("boards.png", f"Moves that lose the outcome, on held-out positions. {SQUARES}")
+    said = [f"Board {name}: {_words(law, 'what is lost')}" for name, law in laws.items()]
+    reached = max(min(row[LOST] for row in own) for own in by_board.values())
+    costs = (f"{cost_of(law['law'], reached):.2g} on {name}" for name, law in laws.items())
+    said.append(
+        f"To lose the outcome by {100 * reached:.1f} % of moves it takes, by these laws, so many "
+        f"operations: {', '.join(costs)}."
+    )
+    page.findings(said)
+    told = {n: {k: v for k, v in law.items() if k != "law"} for n, law in laws.items()}
+    return {"boards": rows, "board laws": told}
+
+
 def main(quick: bool = False, folder: Path | None = None) -> int:
     """Runs the study and writes its page."""
     folder = folder or Path("runs") / ("scaling-quick" if quick else "scaling")
@@ -327,8 +331,9 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
     page.table(language, "language: Transformers of two layers; loss in bits a byte")
     if len(best) >= 4:
         law = study(best, "operations", "held-out loss")
-        draw(best, "operations", "held-out loss", law["law"], folder / "language.png")
-        page.picture("language.png", _words(law))
+        laws = {"runs that no cheaper one beats": (best, law["law"])}
+        draw(laws, "operations", "held-out loss", folder / "language.png")
+        page.picture("language.png", f"{_words(law)} {SQUARES}")
         found["language law"] = {key: value for key, value in law.items() if key != "law"}
     surface = predict_largest(language)
     found["language surface"] = surface
@@ -339,22 +344,17 @@ def main(quick: bool = False, folder: Path | None = None) -> int:
         f"{surface['range'][0]:.3f} to {surface['range'][1]:.3f}); measured were "
         f"{surface['measured']:.3f}: off by {100 * surface['off by']:.1f} %."
     )
-    found["boards"] = boards
-    page.table(boards, "board networks that imitate the exact solver")
-    law = study(boards, "parameters", "held-out loss")
-    draw(boards, "parameters", "held-out loss", law["law"], folder / "boards.png")
-    page.picture("boards.png", _words(law))
-    found["boards law"] = {key: value for key, value in law.items() if key != "law"}
+    found |= add_boards(page, folder, boards)
     print(f"wrote {page.write(folder)}")
     if not quick:
         write_result("scaling", found)
     return 0
 
 
-def _words(law: dict[str, Any]) -> str:
+def _words(law: dict[str, Any], what: str = "Loss") -> str:
     low, high = law["range"]
     bottom = law["law"].floor
-    above = f"Loss above {bottom:.3f}" if bottom > 0 else "Loss"
+    above = f"{what} above {bottom:.3f}" if bottom > 0 else what
     return (
         f"{above} falls as the power -{law['exponent']:.3f} (leaving out any run: {low:.3f} to "
         f"{high:.3f}). Predicted for the largest run {law['predicted']:.3f}, measured "

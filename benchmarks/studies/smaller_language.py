@@ -26,6 +26,7 @@ from playout.rlhf.model.adapters.teacher import DistillConfig, Teacher
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.supervised.pretrain import PretrainConfig, PretrainTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
+from torch import Tensor
 
 EXPERTS, ACTIVE = 8, 2
 
@@ -129,6 +130,15 @@ def tokens_a_second(model: Transformer, *, steps: int = 60) -> float:
     return best
 
 
+def packed_bytes(weight: Tensor, size: int) -> float:
+    """Bytes of a matrix of zeros and others, at so many bytes a weight, or of it as it is if fewer.
+
+    Zeros are left out; a bit a weight says where the others are.
+    """
+    count = weight.numel()
+    return min(size * count, size * int(weight.count_nonzero()) + count / 8)
+
+
 def active_parameters(model: Transformer) -> int:
     """Weights of the layers that a token is multiplied with, zeros left out."""
     config, total = model.config, 0
@@ -155,12 +165,14 @@ class Made:
     def row(self) -> dict[str, Any]:
         """What it costs and what it is worth; its speed is measured now."""
         layers = list(self.model.layers.parameters())
-        zeros = sum(int((p == 0).sum()) for p in layers if p.ndim > 1)
+        saved = sum(
+            p.element_size() * p.numel() - packed_bytes(p, p.element_size()) for p in layers
+        )
         return {
             "model": self.name,
             "kind": self.kind,
             "weights a token": active_parameters(self.model),
-            "kB": (weight_bytes(self.model) - 4 * zeros) / 1000,
+            "kB": (weight_bytes(self.model) - saved) / 1000,
             "bits a byte": self.bits,
             "tokens/s": tokens_a_second(self.model),
             "minutes": self.minutes,

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from playout.agents.players.analysis import Analysis, Judge
-from playout.agents.players.player import Actions, Forfeit, RunPlayer, must_be_positions
+from playout.agents.players.player import (
+    Actions,
+    Forfeit,
+    NoSearchError,
+    RunPlayer,
+    must_be_positions,
+)
 from playout.agents.players.simple import pick
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
@@ -214,7 +220,7 @@ class LanguageGamePlayer(RunPlayer):
     def with_simulations(self, simulations: int) -> LanguageGamePlayer:
         """Itself; a language policy does not search."""
         if simulations:
-            raise ConfigError(
+            raise NoSearchError(
                 f"{self.name} is a language policy, which does not search; leave simulations out"
             )
         return self

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
-from playout.errors import ConfigError, DivergedError
+from playout.errors import ConfigError
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig, Seen, choose, on_host, uniforms
+from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
@@ -218,10 +219,7 @@ def _generate_batch(
             continue
         first = step + 1 - len(unseen)
         for number, (picked, picked_logprobs) in enumerate(on_host(unseen), first):
-            if not np.isfinite(picked_logprobs).all():
-                raise DivergedError(
-                    "the model's logits are NaN or infinite; its weights have diverged"
-                )
+            must_be_finite(picked_logprobs)
             live = ~finished[rows]
             tokens[rows[live], number] = picked[live]
             logprobs[rows[live], number] = picked_logprobs[live]

@@ -8,7 +8,10 @@ import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from playout.errors import DivergedError
 from playout.rlhf.model.adapters.held import hold_weights
 from playout.rlhf.model.adapters.lora import adapters_off, has_adapters
 from playout.rlhf.model.layers.lm_head import token_logprobs
@@ -16,7 +19,17 @@ from playout.rlhf.model.sharding import is_sharded, sharded_copy
 from playout.rlhf.model.transformer import Transformer, autocast
 from torch import Tensor
 
-__all__ = ["Reference", "row_slices", "sequence_logprobs"]
+__all__ = ["Reference", "must_be_finite", "row_slices", "sequence_logprobs"]
+
+
+def must_be_finite(logprobs: ArrayLike) -> None:
+    """Refuses log-probabilities that are no numbers: whoever compares NaN finds the first best.
+
+    Raises:
+        DivergedError: One is NaN or infinite.
+    """
+    if not np.isfinite(logprobs).all():
+        raise DivergedError("the model's logits are NaN or infinite; its weights have diverged")
 
 
 def sequence_logprobs(

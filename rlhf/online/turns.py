@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from playout.agents.runs.devices import to_device
-from playout.errors import ConfigError, DivergedError
+from playout.errors import ConfigError
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig, choose, on_host, uniforms
+from playout.rlhf.model.reference import must_be_finite
 from torch import Tensor
 
 __all__ = ["Answers", "CachedRows", "WritingRules"]
@@ -170,10 +171,7 @@ class CachedRows:
                 continue
             first = step + 1 - len(unseen)
             for number, (picked, picked_logprobs) in enumerate(on_host(unseen), first):
-                if not np.isfinite(picked_logprobs).all():
-                    raise DivergedError(
-                        "the model's logits are NaN or infinite; its weights have diverged"
-                    )
+                must_be_finite(picked_logprobs)
                 places = np.nonzero((lines >= 0) & ~over[lines])[0]
                 live = lines[places]
                 tokens[live, number] = picked[places]

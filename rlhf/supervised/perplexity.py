@@ -16,7 +16,7 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
-from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.reference import must_be_finite, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Likelihood", "Scored", "as_scored", "likelihoods", "summed"]
@@ -152,6 +152,9 @@ def likelihoods(
         stride: Tokens by which a window goes on; 0 takes half of `length`. Smaller ones leave more
             before each token and cost more.
         after_batch: Told how many windows have been read.
+
+    Raises:
+        DivergedError: A log-probability is NaN or infinite.
     """
     context = model.config.max_position_embeddings
     length = length or context
@@ -170,6 +173,7 @@ def likelihoods(
         for place, row in zip(
             now, _scores(model, [windows[i] for i in now], pad, dtype), strict=True
         ):
+            must_be_finite(row)
             found[place] = row
         if after_batch is not None:
             after_batch(len(found))

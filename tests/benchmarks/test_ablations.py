@@ -21,7 +21,8 @@ def text():
     words = ("the film", "a play", "was good", "was bad", "and long", "not short")
     texts = tuple(" ".join(rng.choice(words, 12)) for _ in range(60))
     tokenizer = Tokenizer.train(texts, vocab_size=300)
-    return Text(tokenizer, texts, Corpus.of(tokenizer, texts[50:]), width=16, length=16, rows=4)
+    told, chosen_by = (Corpus.of(tokenizer, part) for part in (texts[50:], texts[40:50]))
+    return Text(tokenizer, texts, told, chosen_by, width=16, length=16, rows=4)
 
 
 def ids_of(text):
@@ -105,8 +106,28 @@ def test_patience_ends_training_and_keeps_the_best(text):
     learn = {"learning_rate": 0.02, "weight_decay": 0.0}
     found = run(text, Case(Parts(), 2, 200, learn, texts=2, patience=2), seed=0)
     held = [point[2] for point in found["curve"]]
-    assert found["curve"][-1][0] < 200 and found["held_out"] == min(held) < held[-1]
+    assert found["curve"][-1][0] < 200 and found["held_out"] in held[:-1]
+    assert found["held_out"] < held[-1]
     assert found["train"] < found["held_out"]  # two texts are soon known by heart
+
+
+def test_a_transformer_that_stops_early_chooses_by_other_text_than_that_it_is_told_of(
+    text, monkeypatch
+):
+    told, chosen = [6.0, 5.5, 2.0, 2.0, 2.0], [5.0, 3.0, 4.0, 4.0, 4.0]
+    asked = iter(zip(told, chosen, strict=True))
+
+    def evaluate(self):
+        assert self.each["chosen by"] is text.chosen_by and self.heldout is text.held_out
+        held, judged = next(asked)
+        both = {"learned from": 1.0, "chosen by": judged}
+        return {"eval/bits_per_byte": held} | {
+            f"eval/bits_per_byte/{name}": value for name, value in both.items()
+        }
+
+    monkeypatch.setattr(transformers.PretrainTrainer, "evaluate", evaluate)
+    found = run(text, Case(Parts(), 1, 10, patience=3), seed=0)
+    assert found["held_out"] == 5.5 and [point[2] for point in found["curve"]] == told
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_last_number(text):

@@ -11,6 +11,7 @@ import numpy as np
 import playout
 import pytest
 import torch
+from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.networks.policy import Minibatch
 from playout.agents.rating.positions import canonical_hashes
@@ -20,7 +21,6 @@ from playout.agents.runs.metrics.log import read_rows
 from playout.benchmarks.studies.games import alphago, learned_games, meetings, starts
 from playout.benchmarks.studies.games import selfplay_options as options
 from playout.benchmarks.studies.games.alphago_training import three_steps
-from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import Entrant, difference, meet, write_network
 from playout.benchmarks.tools import hex_openings
 from playout.benchmarks.tools.measuring import RESULTS

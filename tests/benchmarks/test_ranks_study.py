@@ -66,3 +66,16 @@ def test_predictions_take_what_a_message_was_seen_to_cost():
     assert row["a message here (s)"] == pytest.approx(cost)
     assert row["64 machines, 10 Gbit/s"] == pytest.approx(10 / (10 + 50 * cost * 6))
     assert row["waits"] == pytest.approx(10 / 9 / 50)
+
+
+def test_two_runs_apart_have_a_core_each_and_their_rates_add_up(tmp_path, monkeypatch):
+    seen = []
+
+    def run_case(case, number, folder, *, quick, first):
+        seen.append((number, first, folder))
+        return {"rate": 100.0 + first, "updates": 3}
+
+    monkeypatch.setattr(ranks, "run_case", run_case)
+    found = ranks.run_apart(ranks.CASES["ppo"], tmp_path, quick=True)
+    assert found["rate"] == 201.0
+    assert sorted(seen) == [(1, 0, tmp_path / "0"), (1, 1, tmp_path / "1")]

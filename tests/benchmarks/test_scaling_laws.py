@@ -2,14 +2,22 @@
 
 import numpy as np
 import pytest
+from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies.page import Page
 from playout.benchmarks.studies.scaling import (
+    Law,
     Surface,
+    add_boards,
+    cost_of,
     fit_surface,
     frontier,
     predict_largest,
     study,
 )
 from playout.benchmarks.studies.smaller_language import halves
+from playout.benchmarks.studies.training import solved_boards
+from playout.benchmarks.studies.training.solved_boards import BOARD, LOST
+from torch import nn
 
 LAW = Surface(0.9, 40.0, 0.35, 300.0, 0.4)
 
@@ -67,3 +75,40 @@ def test_few_runs_are_fitted_without_a_floor_and_many_with_one():
     assert many["law"].floor == pytest.approx(1.5, abs=0.05)
     assert many["range"][0] <= many["exponent"] <= many["range"][1]
     assert many["off by"] < 0.01
+
+
+def test_operations_count_a_weight_once_for_every_cell_that_it_meets():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(60, 7))
+    assert solved_boards.operations(net, 4 * 5) == 6 * (2 * 3 * 9 * 20 + 60 * 7)
+
+
+def test_networks_of_several_boards_are_measured_against_exact_play(monkeypatch):
+    monkeypatch.setitem(solved_boards.COUNTS, True, 200)
+    monkeypatch.setitem(solved_boards.STEPS, True, 20)
+    small, large = (
+        solved_boards.board_run(True, board, "4x1", seed=0) for board in ((4, 4), (5, 4))
+    )
+    assert (small[BOARD], large[BOARD]) == ("4x4", "5x4")
+    for row in (small, large):
+        assert 0 < row[LOST] < 1 and 0 < row["random moves lose"] < 1
+    data = solved_boards.data_of(True, (5, 4), 0)
+    trunk = new_trunk(data.train, size="4x1", seed=0)
+    assert large["operations"] == 20 * 128 * solved_boards.operations(trunk, 20)
+    assert large["operations"] > small["operations"]
+
+
+def test_strength_by_board_has_laws_from_zero_and_says_what_the_same_strength_costs(tmp_path):
+    def row(board, scale, size):
+        lost = scale * size**-0.5
+        return {BOARD: board, "network": f"{size:g}", "operations": size, LOST: lost}
+
+    rows = [row(b, s, x) for b, s in (("4x4", 10.0), ("5x4", 20.0)) for x in (1e4, 4e4, 9e4, 1e6)]
+    page = Page("t", "q")
+    found = add_boards(page, tmp_path, rows)
+    assert found["boards"] == rows and set(found["board laws"]) == {"4x4", "5x4"}
+    law = found["board laws"]["5x4"]
+    assert law["exponent"] == pytest.approx(0.5, abs=1e-4) and law["off by"] < 1e-3
+    said = page.write(tmp_path).read_text()
+    assert "2.0 % of moves" in said and "2.5e+05 on 4x4, 1e+06 on 5x4" in said
+    assert (tmp_path / "boards.png").stat().st_size > 5000
+    assert cost_of(Law(0.0, 1.0, 0.0), 0.5) == float("inf")

@@ -16,11 +16,13 @@ import torch
 from playout import cli
 from playout.agents.commands import eval as eval_command
 from playout.agents.networks.encoders import Layer
+from playout.agents.pretraining import probes
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
+from playout.benchmarks.studies import ablations
 from playout.benchmarks.studies.ablations import run
 from playout.benchmarks.studies.cases import difference_of_seeds, mean_of_seeds
 from playout.benchmarks.studies.compression import more_of
@@ -92,6 +94,49 @@ def test_pixels_are_read_with_few_labels_and_with_all():
     assert 0 < found["linear, 1 % of labels"] <= 1
 
 
+def test_readers_of_pixels_see_as_many_labels_as_those_of_trunks(monkeypatch):
+    seen = {}
+
+    def reader(whose):
+        def note(x, labels, *_, **__):
+            seen.setdefault(whose, []).append(labels.tolist())
+            return 0.5
+
+        return note
+
+    data = pictures(6000)
+    monkeypatch.setattr(trunks, "read", reader("pixels"))
+    monkeypatch.setattr(probes, "linear_accuracy", reader("a trunk"))
+    pixels(data)
+    trunk = new_trunk(data.train, network="grid", seed=0)
+    probes.probe(trunk, data, "linear", shares=trunks.SHARES)
+    assert seen["pixels"] == seen["a trunk"] and len(seen["pixels"][1]) == 6000
+
+
+@pytest.mark.parametrize(("patience", "wanted"), [(3, 0.2), (0, 0.8)])
+def test_early_stopping_chooses_by_other_pictures_than_those_it_is_told_of(
+    monkeypatch, patience, wanted
+):
+    scripted = {"chosen by": iter([0.1, 0.9, 0.5]), "told": iter([0.3, 0.2, 0.8])}
+    halves = lambda held: [replace(held, name=name) for name in scripted]  # noqa: E731
+
+    def evaluate(self):
+        value = next(scripted[self.data.test.name])
+        return {"eval/accuracy": value, "eval/score": value}
+
+    monkeypatch.setattr(ablations, "halves", halves)
+    monkeypatch.setattr(PretrainTrainer, "evaluate", evaluate)
+    config = PretrainConfig(network="grid", batch=32, patience=patience)
+    found = run(pictures(), config, steps=51, seed=0)
+    assert found["held_out"] == wanted and [p[2] for p in found["curve"]] == [0.3, 0.2, 0.8]
+
+
+def test_halves_of_what_is_held_out_share_nothing():
+    held = replace(pictures(63).test, labels=np.arange(63))
+    first, second = (half.labels.tolist() for half in ablations.halves(held))
+    assert sorted(first + second) == list(range(63)) and len(first) == 32
+
+
 def test_networks_without_layers_of_a_stack_are_measured_as_seldom():
     config = PretrainConfig(network="grid", batch=32)
     found = run(pictures(), config, steps=51, seed=0)
@@ -157,6 +202,9 @@ def test_paradigms_are_probed_begun_from_and_told_on_a_page(tiny_form, tmp_path)
     assert refused.index("patches (") < refused.index("</p>")
     for name in ("AlphaZero, by play", "PPO, by play", "vae", "rotation", "next"):
         assert f"<td>{name}</td>" in page
+    for name in ("spam", "reviews"):
+        assert f"<caption>{name}: 2 steps of 32 each; one seed</caption>" in page
+    assert "<td>next token, then supervised</td>" in page and "TF-IDF" in page
     for learner in LEARNERS:
         assert f"<li>{learner} that begins with the trunk of masked" in page
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000

@@ -89,12 +89,15 @@ class PlanCorrector:
 
     def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
         """After an update: corrects the plan where it is time to."""
+        if "time/selfplay_s" not in metrics:  # how long it took says nothing of those to come
+            self._make_room(trainer)
+            return
         seconds = metrics["time/selfplay_s"] + metrics["time/train_s"]
         elapsed = metrics["time/elapsed"]
         if self._begun is None:
             self._begun = elapsed - seconds - sum(trainer.evaluation_seconds)
         self._update_seconds.append(seconds)
-        made, (done, total) = self._made(), trainer.progress
+        made, (done, total) = self._made()[bool(trainer.recorded.updates) :], trainer.progress
         recent = max(4, total // 20)  # updates that tell how long one takes by now
         latest = self._update_seconds[-recent:]
         ratings = trainer.evaluation_seconds
@@ -119,7 +122,16 @@ class PlanCorrector:
             due = done >= self.corrections[len(made)] * total and len(latest) == recent
             if due and not trainer.finished:
                 planned = ranks.first(planned)
-                record = self.run.record["budget"]
-                self.run.update(budget={**record, "corrections": [*made, [done, planned]]})
-                trainer.plan.append((done, planned))
+                self._correct(trainer, done, planned)
         trainer.expect_end(cost(planned - done))
+
+    def _make_room(self, trainer: AlphaZeroTrainer) -> None:
+        """Plans self-play after the updates of recorded games: what was measured is its alone."""
+        if not self._made():
+            self._correct(trainer, 0, trainer.progress[1] + trainer.recorded.updates)
+
+    def _correct(self, trainer: AlphaZeroTrainer, done: int, planned: int) -> None:
+        """From the update after `done` on there are `planned` in all."""
+        record, made = self.run.record["budget"], [*self._made(), [done, planned]]
+        self.run.update(budget={**record, "corrections": made})
+        trainer.plan.append((done, planned))

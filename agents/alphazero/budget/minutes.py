@@ -200,7 +200,7 @@ def _updates_per_second(
 
 
 def single_networks(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
-    """For each network of a run, an endless run of it alone."""
+    """For each network of a run, an endless run of its self-play alone."""
     return [
         replace(
             config,
@@ -209,6 +209,7 @@ def single_networks(config: AlphaZeroConfig) -> list[AlphaZeroConfig]:
             updates=1 << 20,
             games=None,
             minutes=None,
+            records=(),
             evaluations=network.evaluations,
             steps=network.steps,
             warmup_positions=config.learner.batch_size,

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from playout.agents.networks.boards.network import Board, BoardNetwork
+from playout.agents.networks.boards.network import Board, BoardNetwork, BoardNetworkConfig
 from playout.agents.networks.boards.own import OwnNetwork, own_network
-from playout.agents.networks.boards.resnet import ResNet, ResNetConfig, build
+from playout.agents.networks.boards.resnet import SIZES, ResNet, ResNetConfig, build
 from playout.agents.networks.boards.transformer import (
     BoardTransformer,
     BoardTransformerConfig,
     build_transformer,
 )
+from playout.agents.networks.config import BOARD_NETWORKS
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
-
-NETWORKS = ("resnet", "transformer")
 
 
 def new_network(
@@ -87,7 +86,7 @@ def new_network(
         )
     if ":" not in network:
         raise ConfigError(
-            f"network {network!r} is unknown: use {', '.join(NETWORKS)} or module:Class"
+            f"network {network!r} is unknown: use {', '.join(BOARD_NETWORKS)} or module:Class"
         )
     return own_network(
         network, shape, actions, size=size, num_players=players, zero_sum=game.zero_sum, seed=seed
@@ -115,6 +114,15 @@ def restore_network(
     if not isinstance(network, str) or ":" not in network:
         raise ConfigError(f"{where}: not the description of a network: network is {network!r}")
     return OwnNetwork.restore(network, data, where=where)
+
+
+def size_of(config: BoardNetworkConfig) -> str:
+    """The size by which `new_network` makes a resnet or transformer as wide and deep as this."""
+    assert isinstance(config, ResNetConfig | BoardTransformerConfig)
+    width = config.channels if isinstance(config, ResNetConfig) else config.width
+    shape = width, config.blocks, config.head_channels
+    names = [name for name, one in SIZES.items() if one == shape]
+    return names[0] if names else f"{width}x{config.blocks}"
 
 
 def side_planes(game: NativeGame) -> tuple[int, int] | None:

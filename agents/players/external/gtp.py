@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Sequence
 
 from playout.agents.players.external.client import Client, Resigned, shared
-from playout.agents.players.external.process import (
-    MAX_LINES,
-    EngineProcess,
-    find_command,
-)
+from playout.agents.players.external.process import EngineProcess, find_command
 from playout.agents.players.external.spec import EngineSpec
 from playout.agents.players.protocols.moves import PASSES, pass_action, read_move
 from playout.envs.core.game import NativeGame, State
@@ -26,6 +21,7 @@ from playout.errors import EngineError, IllegalActionError
 _UNDOS = 4  # moves that are taken back one by one; for more the game is begun again
 _CLEANUP = "kgs-genmove_cleanup"
 _COLOURS = ("b", "w")
+_OTHER_WORDS = {"swap": "swap-pieces"}  # MoHex's and others' for a move, where ours is refused
 
 
 class GtpClient(Client):
@@ -107,7 +103,10 @@ class GtpClient(Client):
         state = game.from_moves(line[:common])
         for action in line[common:]:
             text = state.action_text(action)
-            taken = self._try(f"play {_COLOURS[state.to_play]} {text}")
+            colour = _COLOURS[state.to_play]
+            taken = self._try(f"play {colour} {text}")
+            if taken is None and text in _OTHER_WORDS:
+                taken = self._try(f"play {colour} {_OTHER_WORDS[text]}")
             # A forced pass goes without saying to some programs, such as GRhino.
             if taken is None and state.legal_actions != [pass_action(state)]:
                 raise EngineError(f"it refused the legal move {text}")
@@ -127,24 +126,16 @@ class GtpClient(Client):
         return text if found else None
 
     def _answer(self, command: str) -> tuple[bool, str]:
-        self._process.send(command)
-        deadline = time.monotonic() + self.timeout
         lines = list[str]()
-        for _ in range(MAX_LINES):
-            line = self._process.read(deadline)
-            if line is None:
-                raise EngineError(f"no answer to {command.split()[0]} within {self.timeout:g} s")
-            line = line.rstrip()
-            if lines:
-                if not line:
-                    head = lines[0]
-                    lines[0] = re.sub(r"^[=?]\d*\s*", "", head)
-                    return head[0] == "=", "\n".join(lines).strip()
-                lines.append(line)
-            elif line[:1] in ("=", "?"):
-                lines.append(line)
+        for line in map(str.rstrip, self._process.ask(command, self.timeout)):
+            if lines and not line:
+                break
             # Anything before the answer is chatter, which GNU Go and others sometimes write.
-        raise EngineError(f"it answered {command.split()[0]} with more than {MAX_LINES} lines")
+            if lines or line[:1] in ("=", "?"):
+                lines.append(line)
+        good = lines[0][0] == "="
+        lines[0] = re.sub(r"^[=?]\d*\s*", "", lines[0])
+        return good, "\n".join(lines).strip()
 
     def close(self, *, politely: bool = True) -> None:
         """Ends the engine."""

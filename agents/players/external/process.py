@@ -17,12 +17,13 @@ import subprocess
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from playout.errors import ConfigError, EngineError
 
 MAX_LINE = 1 << 16  # bytes of a line
-MAX_LINES = 100_000  # of one answer
+MAX_LINES = 100_000  # of one answer ...
+MAX_ANSWER = 1 << 23  # ... and characters of all of them: a search may be told of in thousands
 _MAX_ERRORS = 2000  # characters of standard error that are kept
 _GAMES_FOLDERS = "/usr/games:/usr/local/games"  # Debian's, which root's PATH leaves out
 _PATIENCE = 1.0  # seconds that an engine has for leaving by itself
@@ -90,6 +91,25 @@ class EngineProcess:
             self._process.stdin.write(line.encode() + b"\n")
         except (OSError, ValueError):
             raise EngineError(self._how_it_ended()) from None
+
+    def ask(self, command: str, timeout: float) -> Iterator[str]:
+        """Writes a command, and gives the lines after it to whoever knows which one is the last.
+
+        Raises:
+            EngineError: The engine has gone, gives no line in time, or too much in all.
+        """
+        name, left = command.split()[0], MAX_ANSWER
+        self.send(command)
+        deadline = time.monotonic() + timeout
+        for _ in range(MAX_LINES):
+            line = self.read(deadline)
+            if line is None:
+                raise EngineError(f"no answer to {name} within {timeout:g} s")
+            left -= len(line)
+            if left < 0:
+                raise EngineError(f"it answered {name} with more than {MAX_ANSWER} characters")
+            yield line
+        raise EngineError(f"it answered {name} with more than {MAX_LINES} lines")
 
     def read(self, deadline: float) -> str | None:
         """The next line, without its end; None where there is none until then.

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import time
 from collections.abc import Sequence
 
 from playout.agents.players.analysis import move_texts
 from playout.agents.players.external.client import Client, Resigned
-from playout.agents.players.external.process import (
-    MAX_LINES,
-    EngineProcess,
-    find_command,
-)
+from playout.agents.players.external.process import EngineProcess, find_command
 from playout.agents.players.external.spec import EngineSpec
 from playout.agents.players.protocols.moves import in_uci, read_move, variant_of
 from playout.envs.core.game import NativeGame, State
@@ -131,17 +126,12 @@ class UciClient(Client):
 
     def _talk(self, command: str, end: str) -> list[str]:
         """All lines after a command, up to the one that begins with the word `end`."""
-        self._process.send(command)
-        deadline = time.monotonic() + self.timeout
         lines = list[str]()
-        for _ in range(MAX_LINES):
-            line = self._process.read(deadline)
-            if line is None:
-                raise EngineError(f"no answer to {command.split()[0]} within {self.timeout:g} s")
-            lines.append(line.strip())
-            if lines[-1].split(" ")[0] == end:
-                return lines
-        raise EngineError(f"it answered {command.split()[0]} with more than {MAX_LINES} lines")
+        for line in map(str.strip, self._process.ask(command, self.timeout)):
+            lines.append(line)
+            if line.split(" ")[0] == end:
+                break
+        return lines
 
     def close(self, *, politely: bool = True) -> None:
         """Ends the engine."""

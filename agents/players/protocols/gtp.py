@@ -10,8 +10,9 @@ clocks in gtp_time.py, KataGo's further commands in gtp_kata.py.
 from __future__ import annotations
 
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +20,8 @@ from typing import IO, Any
 import numpy as np
 from playout import __version__
 from playout.agents.players.player import Player
-from playout.agents.players.protocols import gtp_go, gtp_kata, gtp_time
+from playout.agents.players.protocols import gtp_analysis, gtp_go, gtp_kata, gtp_time
 from playout.agents.players.protocols.clock import Clock
-from playout.agents.players.protocols.gtp_analysis import ANALYSES, may_be, read_request, report
 from playout.agents.players.protocols.lines import MAX_LINE, LineReader, cleaned
 from playout.agents.players.protocols.moves import pass_action, read_move, remade, resized
 from playout.agents.players.protocols.thinking import Limits, Thinker, Thought, Watch
@@ -101,9 +101,7 @@ class GtpEngine:
             "undo": self._undo,
             "version": lambda words: __version__,
         }
-        for name in ANALYSES:
-            self._commands[name] = self._analysis(name)
-        self._commands |= gtp_kata.commands(self)
+        self._commands |= gtp_analysis.commands(self) | gtp_kata.commands(self)
 
     def answer(self, line: str) -> str:
         """The answer to one line, its final blank line included; nothing for an empty line."""
@@ -112,7 +110,7 @@ class GtpEngine:
             return ""
         words = text.split()
         number = words.pop(0) if re.fullmatch(r"\d{1,9}", words[0]) else ""
-        self._number = number
+        self._number, self._begun = number, False
         try:
             if not words:
                 raise Refused("a command is missing")
@@ -121,10 +119,20 @@ class GtpEngine:
             found = self._commands[words[0]](words[1:])
         except (Refused, PlayoutError, MemoryError) as error:
             reason = " ".join(str(error).split()) or "out of memory"
+            if self._begun:  # it cannot be refused any more: it ends here
+                print(f"{words[0]}: {reason}", file=sys.stderr)
+                return "\n"
             return f"?{number} {reason}\n\n"
-        if words[0] in ANALYSES:  # the head of the answer has gone out before
+        if self._begun:
             return f"{found}\n\n" if found else "\n"
         return f"={number} {found}".rstrip() + "\n\n"
+
+    def show(self, line: str) -> None:
+        """Sends a line of the answer under way, its head before the first one."""
+        if not self._begun:
+            self.emit(f"={self._number}\n")
+            self._begun = True
+        self.emit(f"{line}\n")
 
     def answer_of(self, name: str, words: list[str]) -> str:
         """What a command says, by which another one is answered."""
@@ -191,10 +199,13 @@ class GtpEngine:
         """Positions and steps that a move comes after; only one that is played changes them."""
         return gtp_go.resumed(self) if self.state.is_terminal else (self.states, self.steps)
 
-    def passed_to(self, colour: int) -> tuple[State, list[int]]:
-        """The position with this colour to move, and the pass that brings that about, if any."""
+    def passed_to(self, colour: int | None) -> tuple[State, list[int]]:
+        """The position with a colour to move, and the pass that brings that about, if any.
+
+        Without a colour it is that of the side to move.
+        """
         state = self._going_on()[0][-1]
-        if state.to_play == colour:
+        if colour is None or state.to_play == colour:
             return state, []
         action = pass_action(state)
         after = None if action is None else state.apply(action)
@@ -219,76 +230,47 @@ class GtpEngine:
         self.step([*passed, action])
         return ""
 
-    def _moves_to(self, passed: list[int]) -> list[int]:
+    def moves_to(self, passed: list[int]) -> list[int]:
+        """All actions up to a position of `passed_to`."""
         return [action for actions in (*self._going_on()[1], passed) for action in actions]
 
-    def _thought(
-        self, state: State, passed: list[int], *, plays: bool, watch: Watch | None = None
+    def thought(
+        self,
+        state: State,
+        passed: list[int],
+        *,
+        plays: bool,
+        only: Sequence[int] = (),
+        watch: Watch | None = None,
     ) -> Thought:
-        """About a move in the time of its colour, which is spent only if the move is played."""
+        """About a move in the time of its colour, which is spent only if the move is played.
+
+        Args:
+            state: A position of `passed_to` ...
+            passed: ... and the pass before it, if any.
+            plays: Is the move going to be played?
+            only: The legal moves to choose among; by default all.
+            watch: Looks on, and may stop it.
+        """
         clock = self.clocks[state.to_play]
         limits = None if clock is None else Limits(seconds=clock.seconds())
         if clock is not None and plays:
             clock.begin()
-        moves = self._moves_to(passed)
-        thought = self.thinker.think(state, limits, moves=moves, watch=watch)
+        moves = self.moves_to(passed)
+        thought = self.thinker.think_among(only, state, limits, moves=moves, watch=watch)
         if clock is not None and plays:
             clock.end()
         return thought
 
     def _genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
-        action = self._thought(state, passed, plays=True).action
+        action = self.thought(state, passed, plays=True).action
         self.step([*passed, action])
         return state.action_text(action)
 
     def _reg_genmove(self, words: list[str]) -> str:
         state, passed = self.passed_to(self.colour(words, 1))
-        return state.action_text(self._thought(state, passed, plays=False).action)
-
-    def _analysis(self, name: str) -> Callable[[list[str]], str]:
-        plays, asked = name.endswith("genmove_analyze"), not name.endswith("-analyze")
-        asked = asked and name != "analyze"  # for one move, and not about the position
-
-        def answer(words: list[str]) -> str:
-            request = read_request(name, words)
-            if isinstance(request, str):
-                raise Refused(request)
-            turn = self._going_on()[0][-1].to_play
-            colour = turn if request.colour is None else _COLOURS[request.colour.lower()]
-            state, passed = self.passed_to(colour)
-            due = time.monotonic() + request.interval
-            self.emit(f"={self._number}\n")
-            shown = False
-
-            def tell(now: Callable[[], Thought]) -> None:
-                nonlocal shown, due
-                shown, due = True, time.monotonic() + request.interval
-                self.emit(report(state, now(), request) + "\n")
-
-            def watch(now: Callable[[], Thought]) -> bool:
-                if time.monotonic() >= due:
-                    tell(now)
-                stops = not asked or name.endswith("cancellable")
-                return stops and self.interrupted()
-
-            if not asked:
-                moves = self._moves_to(passed)
-                thought = self.thinker.analyse(state, moves=moves, watch=watch)
-                if not shown:
-                    tell(lambda: thought)
-                while not self.interrupted():  # the tree is full, or the player does not search
-                    time.sleep(0.01)
-                return ""
-            thought = self._thought(state, passed, plays=plays, watch=watch)
-            tell(lambda: thought)
-            wanted = [one.action for one in thought.candidates] + list(state.legal_actions)
-            action = next((one for one in wanted if may_be(state, one, request)), thought.action)
-            if plays:
-                self.step([*passed, action])
-            return f"play {state.action_text(action)}"
-
-        return answer
+        return state.action_text(self.thought(state, passed, plays=False).action)
 
     def _undo(self, words: list[str]) -> str:
         if len(self.states) == 1:

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from playout.agents.players.protocols.moves import pass_action, read_move
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from playout.agents.players.protocols.gtp import GtpEngine
 
 _MAX_FILE = 1 << 20  # bytes of a file that is loaded
-_STATUSES = ("alive", "dead", "seki", "white_territory", "black_territory", "dame")
+_OWNERS = {"black_territory": 1, "dame": 0, "white_territory": -1}
+_STATUSES = ("alive", "dead", "seki", *_OWNERS)
 
 
 def final_score(state: State) -> str:
@@ -30,6 +32,14 @@ def final_score(state: State) -> str:
     Raises:
         GameError: The game goes on, and nobody can pass.
     """
+    state = _if_both_passed(state)
+    score = state.score
+    first = float(state.returns[0] if score is None else score[0])
+    return "0" if first == 0 else f"{'B' if first > 0 else 'W'}+{abs(first):g}"
+
+
+def _if_both_passed(state: State) -> State:
+    """The end of the game, if both pass where it is not over; GameError where that ends nothing."""
     for _ in range(2):
         if not state.is_terminal:
             action = pass_action(state)
@@ -38,9 +48,7 @@ def final_score(state: State) -> str:
             state = state.apply(action)
     if not state.is_terminal:
         raise GameError("cannot score: the game is not over")
-    score = state.score
-    first = float(state.returns[0] if score is None else score[0])
-    return "0" if first == 0 else f"{'B' if first > 0 else 'W'}+{abs(first):g}"
+    return state
 
 
 def resumed(engine: GtpEngine) -> tuple[list[State], list[list[int]]]:
@@ -69,12 +77,24 @@ def resumed(engine: GtpEngine) -> tuple[list[State], list[list[int]]]:
 
 
 def final_status_list(state: State, words: list[str]) -> str:
-    """Stones of a status, one group a line: all are alive, as the rules count."""
+    """Stones of a status, one group a line: all are alive, as the rules count.
+
+    Of territory and neutral points, which the same rules tell, all in one line.
+    """
     if len(words) != 1 or words[0].lower() not in _STATUSES:
         raise GameError(f"syntax error: one of {', '.join(_STATUSES)} expected")
-    if words[0].lower() != "alive":
+    status = words[0].lower()
+    stones = groups(state)
+    if status == "alive":
+        return "\n".join(" ".join(group) for group in stones)
+    if status not in _OWNERS:
         return ""
-    return "\n".join(" ".join(group) for group in groups(state))
+    planes = _if_both_passed(state).targets(0)
+    assert planes is not None
+    taken, empty = {one for group in stones for one in group}, state.game.initial_state()
+    owned = np.flatnonzero(planes[0] == _OWNERS[status]).tolist()
+    points = [empty.action_text(point) for point in owned]
+    return " ".join(one for one in points if one not in taken)
 
 
 def is_go(game: NativeGame) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from playout.agents.players.player import RunPlayer
 from playout.agents.players.protocols import gtp_time
+from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.protocols.gtp_go import is_go
 from playout.agents.players.protocols.moves import read_move
 from playout.envs.core.game import State, StateBatch
@@ -192,7 +193,11 @@ def _set_position(engine: GtpEngine, words: list[str]) -> str:
 
 
 def _raw_network(engine: GtpEngine, words: list[str]) -> str:
-    """What the network alone thinks of the position, in KataGo's words."""
+    """What the network alone thinks of the position, in KataGo's words.
+
+    Chances are the mean over the symmetries of the board; scores and owners, which only some
+    networks have learned, are those of the position as it is.
+    """
     if words not in (["0"], ["all"]):
         raise GameError("symmetry 0 expected: positions are looked at as they are")
     player = engine.player
@@ -202,8 +207,9 @@ def _raw_network(engine: GtpEngine, words: list[str]) -> str:
     state: State = engine.state
     if state.is_terminal:
         raise GameError("the game is over")
-    found = judge(StateBatch.from_states([state]))
-    value = float(found.value[0]) * (1 if state.to_play == 1 else -1)
+    found, outlook = judge(StateBatch.from_states([state])), Outlook(player, state)
+    sign = 1 if state.to_play == 1 else -1
+    value = sign * float(found.value[0])
     legal = set(state.legal_actions)
     _, height, width = engine.game.obs_shape
     texts = [
@@ -215,8 +221,17 @@ def _raw_network(engine: GtpEngine, words: list[str]) -> str:
         f"whiteWin {(1 + value) / 2:.6f}",
         f"whiteLoss {(1 - value) / 2:.6f}",
         "noResult 0.000000",
-        "policy",
-        *(" ".join(texts[row * width : (row + 1) * width]) for row in range(height)),
-        f"policyPass {texts[height * width]}",
     ]
+    if outlook.lead is not None:
+        lines.append(f"whiteLead {sign * outlook.lead:.6f}")
+    lines += ["policy", *_rows(texts[: height * width], width)]
+    lines.append(f"policyPass {texts[height * width]}")
+    if outlook.ownership is not None:
+        owned = [f"{sign * one:.6f}" for one in outlook.ownership]
+        lines += ["whiteOwnership", *_rows(owned, width)]
     return "\n".join(lines)
+
+
+def _rows(texts: list[str], width: int) -> list[str]:
+    """One line for each row of the board."""
+    return [" ".join(texts[at : at + width]) for at in range(0, len(texts), width)]

@@ -6,7 +6,9 @@ chess programs are called. Leaves out the protocols.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as find_game
@@ -81,14 +83,28 @@ def read_move(state: State, text: str) -> int:
             raise IllegalActionError("there is no passing now")
         return action
     legal = state.legal_actions
-    for form in dict.fromkeys((text, text.lower(), text.upper())):
-        try:
-            action = state.read_action(form)
-        except IllegalActionError:
-            continue
+    for action in _readings(state, text):
         if action in legal:
             return action
     raise IllegalActionError("illegal move")
+
+
+def named_action(state: State, text: str) -> int:
+    """The action that a peer's text names, whether it may be played now or not.
+
+    Raises:
+        IllegalActionError: It names none.
+    """
+    for action in _readings(state, "pass" if text.lower() in PASSES else text):
+        return action
+    raise IllegalActionError(f"{text[:20]!r} is no move")
+
+
+def _readings(state: State, text: str) -> Iterator[int]:
+    """The actions that a text names in one case of letters or another."""
+    for form in dict.fromkeys((text, text.lower(), text.upper())):
+        with contextlib.suppress(IllegalActionError):
+            yield state.read_action(form)
 
 
 def resized(game: NativeGame, width: int, height: int) -> NativeGame:

@@ -227,16 +227,18 @@ class Thinker:
         self,
         only: Sequence[int],
         state: State,
-        limits: Limits,
+        limits: Limits | None = None,
         *,
         moves: Sequence[int] | None = None,
-        watch: Watch,
+        watch: Watch | None = None,
     ) -> Thought:
-        """Chooses among some legal moves, and speaks of these alone.
+        """Chooses among some legal moves and speaks of these alone; without any among all.
 
         A search looks at no others. Where it is too short to try each of them, or where another
         player has thought of none, short searches of the positions after them decide.
         """
+        if not only:
+            return self.think(state, limits, moves=moves, watch=watch)
         only = list(dict.fromkeys(only))
         found = _restricted(self.think(state, limits, only=only, moves=moves, watch=watch), only)
         too_short = 0 < found.simulations < len(only) and not found.proven
@@ -264,10 +266,6 @@ class Thinker:
             for row, value in zip(rows, found.tolist(), strict=True):
                 values[row] = value if after[row].to_play == state.to_play else -value
         return values
-
-    def analyse(self, state: State, *, moves: Sequence[int] | None = None, watch: Watch) -> Thought:
-        """Thinks until `watch` says stop, as long as the tree has room; others are asked once."""
-        return self.think(state, Limits(endless=True), moves=moves, watch=watch)
 
     def _timed(
         self,

@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import IO
 
 from playout import __version__
@@ -51,8 +50,8 @@ _NUMBERS = {
     "winc": 10**9,
     "binc": 10**9,
     "movestogo": 1_000,
-    "mate": 1_000,
 }
+_WORDS = {*_NUMBERS, "infinite", "mate"}  # of "go", where they end a list of moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,8 @@ class UciEngine:
             memory = int(self.values["Hash"])
             self.thinker = self.thinker.again(player, self.game, memory=memory)
         if self.thinker.searches:
-            self.thinker.simulations = int(self.values["Simulations"]) or None
+            most = self.thinker.most_simulations
+            self.thinker.simulations = min(int(self.values["Simulations"]), most) or None
             self.thinker.evenly = bool(self.values["UCI_AnalyseMode"])
 
     def _begin(self, state: State) -> None:
@@ -249,8 +249,7 @@ class UciEngine:
             return stopped
 
         moves = self.moves if self._from_start else None
-        think = partial(self.thinker.think_among, only) if only else self.thinker.think
-        thought = think(self.state, limits, moves=moves, watch=watch)
+        thought = self.thinker.think_among(only, self.state, limits, moves=moves, watch=watch)
         self._report(thought)
         while limits.endless and not stopped:  # the tree is full; the GUI must still say "stop"
             time.sleep(0.005)
@@ -267,7 +266,7 @@ class UciEngine:
             if key == "infinite":
                 endless = True
             elif key == "searchmoves":
-                while left and left[0] not in _NUMBERS and left[0] != "infinite":
+                while left and left[0] not in _WORDS:
                     move = left.pop(0)
                     try:
                         only.append(read_move(in_uci(self.state), move))
@@ -281,6 +280,8 @@ class UciEngine:
             else:
                 # UCI: what is not known is ignored, and the rest still holds.
                 self.emit(f"info string go: {key[:20]!r} is not understood")
+                if key == "mate" and left:  # its number
+                    left.pop(0)
         seconds = given["movetime"] / 1000 if "movetime" in given else None
         overhead = int(self.values["Move Overhead"]) / 1000
         if seconds is not None:

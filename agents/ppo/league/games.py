@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from playout.agents.vector.actions import flat_mask
 from playout.agents.vector.episodes import EpisodeLog, derive_seed
 from playout.agents.vector.in_process import fault_of, read_reward
-from playout.agents.vector.sources import EnvSource, find_source, is_game_text
+from playout.agents.vector.sources import EnvSource, Source, find_source, is_game_text
 from playout.agents.vector.spaces import (
     Arrays,
     check_obs,
@@ -318,10 +318,17 @@ def make_games(
     if found.kind == "aec":
         make = partial(found.make, **(options or {}))
         return AECGames(make, num_games, found.text, first or 0)
-    if found.kind == "game":
-        return NativeGames(found.make(), num_games, first)
-    plain = found.text.removeprefix("playout/").rpartition("-v")[0]
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in plain).lstrip("_")
-    if found.kind != "id" or not is_game_text(words):
+    native = native_game(found)
+    if native is None:
         raise ConfigError(f"{found.text} is no game of turns: leave out --self-play")
-    return NativeGames(game(words), num_games, first)
+    return NativeGames(native, num_games, first)
+
+
+def native_game(source: Source) -> NativeGame | None:
+    """The game of playout's, or behind its table, that a source is or an id is called after."""
+    if source.kind == "game":
+        made: NativeGame = source.make()
+        return made
+    plain = source.text.removeprefix("playout/").rpartition("-v")[0]
+    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in plain).lstrip("_")
+    return game(words) if source.kind == "id" and is_game_text(words) else None

@@ -14,12 +14,13 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from playout.agents.networks.actor_critic import ActorCritic
+from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.policy import map_tree
 from playout.agents.players.analysis import Judge, policy_judge
 from playout.agents.players.player import Actions, RunPlayer
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.ppo.league.exploit import move_probabilities, referee_of
-from playout.agents.ppo.league.games import NativeGames, make_games
+from playout.agents.ppo.league.games import NativeGames, make_games, native_game
 from playout.agents.ppo.league.trainer import fixed_opponents, play_fixed
 from playout.agents.ppo.player import PPOPlayer, collect_config, learned_source, load
 from playout.agents.ppo.rollout import to_tensors
@@ -101,7 +102,11 @@ class PolicyEvaluator(Evaluator):
         seen = raw if self.player.normalizer is None else self.player.normalizer(raw)
         device = self.player.device
         obs = to_tensors(seen, device)
-        if isinstance(policy, ActorCritic) and not policy.recurrent:
+        logits: NDArray[np.float32]
+        values: NDArray[np.float32]
+        if isinstance(policy, BoardPolicy):
+            logits, values = (x.cpu().numpy() for x in policy.answer(obs))
+        elif isinstance(policy, ActorCritic) and not policy.recurrent:
             features, _ = policy.policy_trunk.step(obs, None)
             both = [policy.head.out(features), policy.value(obs).unsqueeze(1)]
             found: NDArray[np.float32] = torch.cat(both, dim=1).cpu().numpy()
@@ -135,13 +140,10 @@ def game_of(run: RunDir, game: object | None = None) -> NativeGame | None:
     if isinstance(game, NativeGame):
         return game
     source = learned_source(run, game)
-    if source.kind == "aec":
-        return None
     try:
-        games = make_games(source, 1)
+        return native_game(source)
     except (ConfigError, GameError):
         return None
-    return games.game if isinstance(games, NativeGames) else None
 
 
 def game_player(

@@ -7,7 +7,7 @@ environments. Leaves out self-play by search (agents/alphazero).
 
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -251,6 +251,7 @@ def make_self_play(
     device: str = "cpu",
     dtype: str = "auto",
     policy: nn.Module | None = None,
+    begin: Callable[[Policy], None] | None = None,
 ) -> SelfPlayTrainer:
     """The trainer for self-play in a game.
 
@@ -265,6 +266,7 @@ def make_self_play(
         device: Where learner and opponents compute, as PPOTrainer takes it.
         dtype: What they compute in, as PPOTrainer takes it.
         policy: A policy of your own instead of one built from `network`.
+        begin: Gives the policy the weights that it begins with, before it is kept as a version.
     """
     if network.recurrent != "none":
         raise ConfigError("self-play does not support recurrent policies")
@@ -288,6 +290,8 @@ def make_self_play(
         )
 
     learned = build() if policy is None else as_policy(policy)
+    if begin is not None:
+        begin(learned)
     pool = Pool(latest_share=collect.latest_share, seed=derive_seed(seed, "pool"))
     normalizer = None
     if collect.normalize_obs:

@@ -20,9 +20,9 @@ import playout
 from playout.agents.alphazero.evaluator import NetworkEvaluator
 from playout.agents.alphazero.player import AlphaZeroPlayer
 from playout.agents.alphazero.replay import records
+from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.runs.directory import RunDir
 from playout.benchmarks.studies.cases import kept_run
-from playout.benchmarks.studies.games.board_policy import BoardPolicy
 from playout.benchmarks.studies.games.meetings import SNAPSHOT, read_network, write_network
 
 STEPS = ("supervised", "reinforced", "value")

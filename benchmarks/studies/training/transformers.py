@@ -55,8 +55,8 @@ class Case:
         learn: Settings of the optimiser besides those of the form.
         steps: Of training.
         texts: To learn from, at most; 0: all.
-        patience: Evaluations without a better one after which it stops, and the best one counts;
-            0 goes on.
+        patience: Evaluations without a better one after which it stops, and the best one counts,
+            by text that nothing else is told of; 0 goes on.
     """
 
     parts: Parts
@@ -139,6 +139,7 @@ class Text:
         tokenizer: Of all cases.
         texts: To learn from.
         held_out: To be examined on.
+        chosen_by: Held out as well: says when training stops early, and which step counts.
         width: Of the Transformer.
         length: Tokens a row ...
         rows: ... and rows a step.
@@ -147,6 +148,7 @@ class Text:
     tokenizer: Tokenizer
     texts: tuple[str, ...]
     held_out: Corpus
+    chosen_by: Corpus
     width: int
     length: int
     rows: int
@@ -178,8 +180,9 @@ def text_of(quick: bool) -> Text:
     texts, held = Datasets(choose_source("synthetic" if quick else "auto")).texts()
     width, length, rows = (32, 32, 8) if quick else (64, 128, 16)
     tokenizer = Tokenizer.train(texts[:2000], vocab_size=384 if quick else 2048)
-    held_out = Corpus.of(tokenizer, held[: 40 if quick else 400])
-    return Text(tokenizer, tuple(texts), held_out, width, length, rows)
+    count = 40 if quick else 400
+    parts = (Corpus.of(tokenizer, held[start : start + count]) for start in (0, count))
+    return Text(tokenizer, tuple(texts), *parts, width, length, rows)
 
 
 def all_cases(quick: bool) -> dict[tuple[str, ...], Case]:
@@ -224,22 +227,26 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
         text.held_out,
         PretrainConfig(steps=case.steps, rows=text.rows, length=text.length, learn=learn),
         seed=seed,
-        each={"learned from": Corpus.of(text.tokenizer, texts[:20])},
+        each={"learned from": Corpus.of(text.tokenizer, texts[:20])}
+        | ({"chosen by": text.chosen_by} if case.patience else {}),
     )
     curve: list[tuple[int, float, float]] = []
     norms: list[float] = []
-    every, best, since = max(1, case.steps // EVALUATIONS), math.inf, 0
+    every, best, counts, since = max(1, case.steps // EVALUATIONS), math.inf, math.inf, 0
 
     def examine() -> bool:
         """Notes where it stands; False where that is no number."""
-        nonlocal best, since
+        nonlocal best, counts, since
         model.eval()
         found = trainer.evaluate()
         held, own = (found[f"eval/bits_per_byte{one}"] for one in ("", "/learned from"))
         if not math.isfinite(held):
             return False
         curve.append((trainer.learner.steps, own, held))
-        best, since = (held, 0) if held < best else (best, since + 1)
+        judged = found.get("eval/bits_per_byte/chosen by", held)
+        since += 1
+        if judged < best:
+            best, counts, since = judged, held, 0
         return True
 
     with torch.random.fork_rng(devices=[]):
@@ -257,7 +264,7 @@ def run(text: Text, case: Case, *, seed: int) -> dict[str, Any]:
                 diverged = not examine()
     curve = curve or [(0, text.even_guess, text.even_guess)]
     _, train, last = curve[-1]
-    return {"held_out": best if case.patience else last, "train": train, "curve": curve,
+    return {"held_out": counts if case.patience else last, "train": train, "curve": curve,
             "norms": norms, "diverged": diverged}  # fmt: skip
 
 

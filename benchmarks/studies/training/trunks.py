@@ -19,7 +19,7 @@ from playout.agents.pretraining.data.dataset import Split, labelled_rows, some_r
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import FASHION_FOLDER, load
 from playout.agents.pretraining.objectives.registry import make_objective
-from playout.agents.pretraining.probes import MAX_CLUSTERED, features, probe, raw
+from playout.agents.pretraining.probes import MAX_CLUSTERED, MAX_ROWS, features, probe, raw
 from playout.agents.pretraining.probes import linear_accuracy as read
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import Trunk, new_trunk
@@ -47,6 +47,8 @@ class Form:
         mapped: Held-out pictures on a map.
         some: Pictures to learn from and held out, at most; None: all.
         pictures: Whose, as pretrain-trunk takes them; "": Fashion-MNIST if it is there, or digits.
+        texts: "real", "synthetic", or "auto": real ones if they are there.
+        width: Of the Transformer that reads them.
     """
 
     board: Board
@@ -56,6 +58,8 @@ class Form:
     mapped: int
     some: tuple[int, int] | None = None
     pictures: str = ""
+    texts: str = "synthetic"
+    width: int = 32
 
 
 def taught(data: Split, objective: str, form: Form, seed: int) -> tuple[Trunk, float, float | None]:
@@ -108,7 +112,7 @@ def pixels(data: Split) -> dict[str, Any]:
     wanted, classes = raw(test, np.arange(len(test))), len(train.classes)
     found: dict[str, Any] = {"paradigm": "the pictures themselves"}
     for name, share in zip((FEW, ALL), SHARES, strict=True):
-        rows = np.random.default_rng(0).permutation(labelled_rows(train, share, seed=0))[:5000]
+        rows = some_rows(labelled_rows(train, share, seed=0), MAX_ROWS)
         own, labels = raw(train, rows), train.labels[rows]
         found[name] = read(own, labels, wanted, test.labels, classes, seed=0)
     rows = some_rows(np.flatnonzero(test.labels >= 0), MAX_CLUSTERED)

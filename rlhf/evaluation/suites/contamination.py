@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,54 +54,64 @@ class Contamination:
         return self.leaked | self.near
 
 
-def contamination(questions: Sequence[str], training: Iterable[str]) -> Contamination:
+def contamination(
+    questions: Sequence[str], training: Iterable[str], *, bare: Sequence[str] = ()
+) -> Contamination:
     """Looks for questions in the texts that a model has learned from.
 
     Args:
         questions: Each with its right answer.
         training: Texts, a document each.
+        bare: Each as other texts hold it, without a suite's own wording; "" where that is the same.
     """
     numbers: dict[str, int] = {}
-    rows = []
-    for question in questions:
-        own = _WORD.findall(question.lower())
-        rows.append(np.array([numbers.setdefault(w, len(numbers)) for w in own], np.int64))
-    told = np.array([len(row) >= SHORTEST for row in rows], np.bool_)
+    rows: list[_Row] = []
+    for number, text in [*enumerate(questions), *enumerate(bare)]:
+        own = [numbers.setdefault(w, len(numbers)) for w in _WORD.findall(text.lower())]
+        rows.append(_Row(number, np.array(own, np.int64)))
+    count = len(questions)
+    told = np.array([len(row.words) >= SHORTEST for row in rows[:count]], np.bool_)
     # How long a run is looked for -> the runs of that length and the questions that hold them.
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for number in np.flatnonzero(told).tolist():
-        by_length[min(GRAM, len(rows[number]))].append(number)
-    owners = {n: _owners(rows, those, n, len(rows)) for n, those in by_length.items()}
-    shingled = [n for n in range(len(rows)) if len(rows[n]) >= 2 * SHINGLE - 1]
-    shingles = _owners(rows, shingled, SHINGLE, len(rows))
+    by_length: dict[int, list[_Row]] = defaultdict(list)
+    for row in rows:
+        if len(row.words) >= SHORTEST:
+            by_length[min(GRAM, len(row.words))].append(row)
+    owners = {n: _owners(those, n, count) for n, those in by_length.items()}
+    shingled = [row for row in rows[:count] if len(row.words) >= 2 * SHINGLE - 1]
+    shingles = _owners(shingled, SHINGLE, count)
     sizes = Counter(number for those in shingles.values() for number in those)
-    leaked, near = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+    leaked, near = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     known = {n: np.sort(np.fromiter(found, np.uint64)) for n, found in owners.items()}
     parts = np.sort(np.fromiter(shingles, np.uint64))
-    count = 0
+    texts = 0
     for words, ends in _pieces(training, numbers):
-        count += len(ends)
+        texts += len(ends)
         for length, found in owners.items():
             for _, run in _matches(words, length, known[length]):
                 leaked[list(found[run])] = True
         held: dict[tuple[int, int], set[int]] = defaultdict(set)
         for place, run in _matches(words, SHINGLE, parts):
-            text = int(np.searchsorted(ends, place, side="right"))
+            where = int(np.searchsorted(ends, place, side="right"))
             for number in shingles[run]:
-                held[text, number].add(run)
+                held[where, number].add(run)
         for (_, number), runs in held.items():
             near[number] |= len(runs) >= NEAR * sizes[number] and sizes[number] >= SHINGLE
-    return Contamination(leaked, near, told, count)
+    return Contamination(leaked, near, told, texts)
 
 
-def _owners(
-    rows: Sequence[Words], chosen: Sequence[int], length: int, count: int
-) -> dict[int, frozenset[int]]:
+class _Row(NamedTuple):
+    """A text of a question."""
+
+    number: int
+    words: Words
+
+
+def _owners(rows: Sequence[_Row], length: int, count: int) -> dict[int, frozenset[int]]:
     """Hash of each run of words -> the questions that hold it; what many share is left out."""
     found: dict[int, set[int]] = defaultdict(set)
-    for number in chosen:
-        for run in _hashes(rows[number], length)[0].tolist():
-            found[run].add(number)
+    for row in rows:
+        for run in _hashes(row.words, length)[0].tolist():
+            found[run].add(row.number)
     most = max(2.0, _SHARED * count)
     return {run: frozenset(those) for run, those in found.items() if len(those) <= most}
 

@@ -19,21 +19,22 @@ from playout.rlhf.evaluation.statistics import (
 )
 from playout.rlhf.evaluation.suites.contamination import contamination
 from playout.rlhf.evaluation.suites.score import Answers
-from playout.rlhf.evaluation.suites.suite import Suite
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
 
 __all__ = ["clean_part", "compared", "headline", "summary"]
 
 _LEAST_CLEAN = 10  # questions, of which a share says something
 Floats = NDArray[np.float64]
+_MEASURES = {Passage: "bits_per_byte", Program: "passed", Written: "exact", Choice: "accuracy"}
 
 
 def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
     """What a suite's answers come to.
 
     Returns:
-        `measure` (accuracy, exact or bits_per_byte), `value` with its 95 % `interval`, `items`; of
-        choices `random` (what chance gives), `other` (options compared the other way), and
-        `calibration`; `groups` where there are several.
+        `measure` (accuracy, exact, passed or bits_per_byte), `value` with its 95 % `interval`,
+        `items`; of choices `random` (what chance gives), `other` (options compared the other way),
+        and, where each has one right option, `calibration`; `groups` where there are several.
     """
     first = suite.items[0]
     values = headline(suite, answers)
@@ -43,23 +44,24 @@ def summary(suite: Suite, answers: Answers) -> dict[str, Any]:
         "about": suite.about,
         "items": len(suite.items),
         "sha256": suite.digest,
-        "measure": "bits_per_byte" if suite.cost else "exact",
+        "measure": _MEASURES[type(first)],
         "value": _ratio(values, answers.num_bytes),
         "interval": [low, high],
     }
-    if answers.confidence is not None and answers.by_length is not None:
-        assert answers.random is not None
+    if answers.by_length is not None and answers.random is not None:
         other = answers.values if suite.by_length else answers.by_length
         row |= {
-            "measure": "accuracy by length" if suite.by_length else "accuracy",
             "random": float(answers.random.mean()),
             "other": float(other.mean()),
-            "calibration": {
-                "error": calibration_error(answers.confidence, values),
-                "brier": float(np.mean((answers.confidence - values) ** 2)),
-                "confidence": float(answers.confidence.mean()),
-                "bins": [list(part) for part in reliability(answers.confidence, values)],
-            },
+        }
+        if suite.by_length:
+            row["measure"] = "accuracy by length"
+    if answers.confidence is not None:
+        row["calibration"] = {
+            "error": calibration_error(answers.confidence, values),
+            "brier": float(np.mean((answers.confidence - values) ** 2)),
+            "confidence": float(answers.confidence.mean()),
+            "bins": [list(part) for part in reliability(answers.confidence, values)],
         }
     groups = [item.group for item in suite.items]
     if len(set(groups)) > 1:
@@ -106,7 +108,8 @@ def clean_part(suite: Suite, answers: Answers, training: Sequence[str]) -> dict[
         Counts `leaked`, `near`, `untold` (too short) and `texts`; with both sorts of questions also
         `value` and `interval` of the clean ones.
     """
-    found = contamination([item.text for item in suite.items], training)
+    bare = ["" if isinstance(item, Passage) else item.question for item in suite.items]
+    found = contamination([item.text for item in suite.items], training, bare=bare)
     row: dict[str, Any] = {
         "leaked": int(found.leaked.sum()),
         "near": int((found.near & ~found.leaked).sum()),

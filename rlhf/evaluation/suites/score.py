@@ -2,6 +2,7 @@
 
 An option is worth the log-probability of its tokens after the question, as a sum and a byte. Where
 all options of a question are one token each, one pass reads them all off the question's last state.
+Programs are written and run.
 Shares, intervals and tests are results.py's.
 """
 
@@ -15,16 +16,20 @@ from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError
 from playout.rlhf.data.batches import pad_right
 from playout.rlhf.data.messages import Prompt
-from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
+from playout.rlhf.evaluation.suites.suite import Choice, Passage, Program, Suite, Written
+from playout.rlhf.evaluation.suites.tasks.sandbox import passed
 from playout.rlhf.generation.conversation import ConversationFormat, conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.supervised.perplexity import BATCH_TOKENS, Scored, as_scored, likelihoods
 
 __all__ = ["Answers", "Asking", "answers_of"]
 
 Floats = NDArray[np.float64]
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where a function is over (Chen et al. 2021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,11 @@ class Answers:
     """What a model made of N items, float64 [N] each.
 
     Attributes:
-        values: What the chosen option is worth (0 to 1), whether the text is right, or the bits of
-            a passage.
+        values: What the chosen option is worth (0 to 1; the mean of those that are equally
+            likely), whether the text is right, or the bits of a passage.
         by_length: The same where options are compared by their log-probability a byte.
-        confidence: Probability of the chosen option among those offered.
+        confidence: Probability of the chosen option among those offered; None where a question has
+            several right ones.
         random: What a random option is worth on average.
         num_bytes: Of passages.
     """
@@ -69,6 +75,7 @@ def answers_of(
 
     Raises:
         ConfigError: Questions are to be messages and the model has no chat template.
+        DivergedError: The model answers NaN.
     """
     asking = asking or Asking()
     if suite.spoken and tokenizer.template is not None:
@@ -81,6 +88,8 @@ def answers_of(
         return _read(model, talk, suite, asking)
     if isinstance(first, Choice):
         return _choose(model, talk, suite, asking)
+    if isinstance(first, Program):
+        return _solve(model, tokenizer, suite, asking)
     return _write(model, tokenizer, suite, asking)
 
 
@@ -122,10 +131,17 @@ def _choose(model: Transformer, talk: ConversationFormat, suite: Suite, asking: 
         compared = each * sizes.mean() if suite.by_length else found
         shares = np.exp(compared - compared.max())
         confidence[number] = shares.max() / shares.sum()
-        values[number] = item.scores[int(found.argmax())]
-        lengths[number] = item.scores[int(each.argmax())]
+        values[number] = _worth(item, found)
+        lengths[number] = _worth(item, each)
         random[number] = float(np.mean(item.scores))
-    return Answers(values, lengths, confidence, random)
+    # How sure a model is of one of several right answers, it does not say by a single share.
+    lone = all(sum(item.scores) == max(item.scores) == 1 for item in choices)
+    return Answers(values, lengths, confidence if lone else None, random)
+
+
+def _worth(item: Choice, logprobs: Floats) -> float:
+    """What the likeliest option is worth; of several that are as likely, any is chosen."""
+    return float(np.mean(np.array(item.scores)[logprobs == logprobs.max()]))
 
 
 def _option_logprobs(
@@ -139,11 +155,19 @@ def _option_logprobs(
     for number, values in zip(short, _next_tokens(model, pad, heads, ends, dtype), strict=True):
         found[number] = values
     rest = [n for n in range(len(rows)) if n not in found]
-    flat = [option for n in rest for option in rows[n]]
-    sums = iter(likelihoods(model, flat, pad=pad, dtype=dtype) if flat else [])
+    # Options of the same tokens are asked once: in two batches they could differ in the last bits.
+    unlike = {_tokens(option): option for n in rest for option in rows[n]}
+    each = likelihoods(model, list(unlike.values()), pad=pad, dtype=dtype) if unlike else []
+    sums = {key: one.logprob for key, one in zip(unlike, each, strict=True)}
     for number in rest:
-        found[number] = np.array([next(sums).logprob for _ in rows[number]])
+        found[number] = np.array([sums[_tokens(option)] for option in rows[number]])
     return [found[number] for number in range(len(rows))]
+
+
+def _tokens(option: Scored) -> tuple[tuple[int, ...], int]:
+    """What is read and what is scored of an option."""
+    ids, start = option.rows[0]
+    return tuple(ids), start
 
 
 def _is_next_token(model: Transformer, options: Sequence[Scored]) -> bool:
@@ -176,29 +200,54 @@ def _next_tokens(
             table = torch.log_softmax(model.logits(last).float(), -1).cpu()
         for row, number in enumerate(now):
             found[number] = table[row, wanted[number]].double().numpy()
+            must_be_finite(found[number])
     return [found[number] for number in range(len(heads))]
 
 
 def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
     """Whether the likeliest text, up to the end of its line, is one of the answers."""
     items = [item for item in suite.items if isinstance(item, Written)]
-    longest = max(
-        len(ids) for ids in tokenizer.encode_batch([a for item in items for a in item.answers])
-    )
-    room = model.config.max_position_embeddings
+    longest = _longest(tokenizer, [answer for item in items for answer in item.answers])
+    texts = _texts(model, tokenizer, suite, asking, longest + 4, ("\n",))
+    right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
+    return Answers(np.array(right, np.float64))
+
+
+def _solve(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Asking) -> Answers:
+    """Whether programs with the likeliest rest pass their tests; they are run in a sandbox."""
+    items = [item for item in suite.items if isinstance(item, Program)]
+    longest = 2 * _longest(tokenizer, [item.solution for item in items])
+    texts = _texts(model, tokenizer, suite, asking, longest, STOPS)
+    programs = [
+        f"{item.prompt}{text}\n{item.tests}" for item, text in zip(items, texts, strict=True)
+    ]
+    return Answers(np.array(passed(programs), np.float64))
+
+
+def _longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    return max(map(len, tokenizer.encode_batch(list(texts))))
+
+
+def _texts(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    suite: Suite,
+    asking: Asking,
+    longest: int,
+    stop: tuple[str, ...],
+) -> list[str]:
+    """The likeliest text of at most so many tokens after each question."""
     player = LanguagePlayer(
         model,
         tokenizer,
-        max_new_tokens=max(1, min(longest + 4, room // 2)),
+        max_new_tokens=max(1, min(longest, model.config.max_position_embeddings // 2)),
         dtype=asking.dtype,
         truncate="left",
-        stop=("\n",),
+        stop=stop,
         plain=not asking.chat,
     )
-    prompts = [_question(suite, number, asking) for number in range(len(items))]
-    texts = player.act(prompts, deterministic=True)
-    right = [_is_right(text, item.answers) for text, item in zip(texts, items, strict=True)]
-    return Answers(np.array(right, np.float64))
+    prompts = [_question(suite, number, asking) for number in range(len(suite.items))]
+    return player.act(prompts, deterministic=True)
 
 
 def _is_right(text: str, answers: Sequence[str]) -> bool:

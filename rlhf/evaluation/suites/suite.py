@@ -1,8 +1,8 @@
 """What a suite is: questions of one kind, with what answers them, out of one source.
 
-A question offers answers of which some are right (`Choice`), wants a text (`Written`), or is a text
-whose likelihood is measured (`Passage`). How a model is asked is score.py's, where suites come from
-the room tasks/.
+A question offers answers of which some are right (`Choice`), wants a text (`Written`) or the rest
+of a program that tests are run on (`Program`), or is a text whose likelihood is measured
+(`Passage`). How a model is asked is score.py's, where suites come from the room tasks/.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from playout.errors import DataError
 
-__all__ = ["Choice", "Item", "Passage", "Suite", "Written"]
+__all__ = ["Choice", "Item", "Passage", "Program", "Suite", "Written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Choice:
     """What each option is worth, 0 to 1; 1 for a right one."""
     group: str = ""
     """A subject, or a phenomenon."""
+    question: str = field(default="", compare=False)
+    """What is asked without options and a suite's own words, where the prompt holds such."""
 
     @property
     def text(self) -> str:
@@ -48,11 +50,37 @@ class Written:
     answers: tuple[str, ...]
     """Any of which is right; blanks around do not count."""
     group: str = ""
+    question: str = field(default="", compare=False)
+    """As of a Choice."""
 
     @property
     def text(self) -> str:
         """The question with its first answer."""
         return f"{self.prompt}{self.answers[0]}"
+
+    @property
+    def example(self) -> str:
+        """How it is shown as an example to others."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The beginning of a program whose rest is to be written, and run."""
+
+    prompt: str
+    solution: str
+    """One that is right."""
+    tests: str
+    """What follows the solution; it fails where that is wrong."""
+    group: str = ""
+    question: str = field(default="", compare=False)
+    """As of a Choice."""
+
+    @property
+    def text(self) -> str:
+        """The program with its right solution, without tests."""
+        return self.prompt + self.solution
 
     @property
     def example(self) -> str:
@@ -73,7 +101,7 @@ class Passage:
         return ""
 
 
-Item = Choice | Written | Passage
+Item = Choice | Written | Program | Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +140,9 @@ class Suite:
 
     @property
     def digest(self) -> str:
-        """sha256 of all items, hexadecimal."""
-        lines = [json.dumps(asdict(item), sort_keys=True) for item in self.items]
+        """sha256 of all that is shown of the items, hexadecimal."""
+        shown = [{k: v for k, v in asdict(i).items() if k != "question"} for i in self.items]
+        lines = [json.dumps(item, sort_keys=True) for item in shown]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
     def first(self, count: int | None, *, seed: int = 0) -> "Suite":

@@ -1,5 +1,6 @@
 """Several boards and komis in one run: one network, games of each, runs that go on alike."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,12 @@ import playout
 import pytest
 import torch
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
+from playout.agents.alphazero.player import game_of
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.alphazero.variants import turn
 from playout.agents.networks.boards.registry import new_network, restore_network
+from playout.agents.runs.directory import RunDir
+from playout.cli import main
 from playout.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -122,3 +126,49 @@ def test_random_symmetries_of_evaluations_are_drawn_anew_in_every_update():
         trainer.update()
         drawn.append([one.number for one in trainer.variants[0]._drawing])
     assert drawn == [[0], [1], [2]]
+
+
+@pytest.fixture(scope="module")
+def run_of_two_sizes(tmp_path_factory):
+    """The folder of a run with an untrained network for Go on 5x5 and 4x4."""
+    game, other = playout.game("go(size=5)"), playout.game("go(size=4)")
+    board = (*other.obs_shape[1:], other.num_actions)
+    net = new_network(game, "8x1", pooling=True, boards=(board,), seed=1)
+    path = tmp_path_factory.mktemp("runs") / "sizes"
+    learned = {"game": "go(size=5)", "also": ["go(size=4)"]}
+    run = RunDir.create(path, kind="alphazero", config={"alphazero": learned}, seed=0)
+    with run.lock():
+        run.save(1, {"model": net.state_dict(), "network": net.config.to_dict()})
+    return path
+
+
+def test_an_engine_plays_every_board_that_its_run_has_learned(
+    run_of_two_sizes, monkeypatch, capsys
+):
+    lines = "boardsize 4\ngenmove b\nkomi 0.5\nboardsize 5\nshowboard\nboardsize 4\nboardsize 6\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert main(["engine", f"{run_of_two_sizes}:4", "--device", "cpu"]) == 0
+    *good, six = capsys.readouterr().out.split("\n\n")[:-1]
+    assert len(good) == 6 and all(one.startswith("=") for one in good), good
+    assert "A B C D E" in good[4]
+    assert "unacceptable size: what has learned go(size=5" in six and "\n" not in six
+
+
+def test_another_komi_and_ko_rule_are_played_by_what_has_learned_the_board(
+    run_of_two_sizes, capsys
+):
+    other = "go(size=5,komi=0.5,ko=simple)"
+    found = playout.match([str(run_of_two_sizes), "random"], game=other, games=2, simulations=2)
+    assert found.game == playout.game(other)
+    said = [line for line in capsys.readouterr().err.splitlines() if "by the same network" in line]
+    assert len(said) == 1 and "has learned go(size=5" in said[0] and "komi=0.5" in said[0]
+    for game in (other, "go(size=4,komi=0.5)"):
+        player = playout.load(run_of_two_sizes, game=game)
+        assert player.game == playout.game(game)
+        state = player.game.initial_state()
+        assert playout.analyse(player, state).policy.shape == (1, player.game.num_actions)
+    for game in ("go(size=6)", "othello(size=4)"):
+        with pytest.raises(ConfigError, match="has learned go"):
+            playout.load(run_of_two_sizes, game=game)
+    with pytest.raises(ConfigError, match="has learned go"):  # what goes on with its training
+        game_of(RunDir.open(run_of_two_sizes), "go(size=5,komi=0.5)")

@@ -4,8 +4,9 @@
 
 It plays the leftmost column that is not full. BEHAVIOUR says what happens at its second move of a
 game: hang, die, nonsense, illegal, resign, flood, long, or nothing at all (good). "deaf" and "mute"
-fail at once; "kata" knows KataGo's clocks, "kata-old" only claims to; "stubborn" ignores signals
-and its end of input. FILE gets the lines that it reads.
+fail at once; "kata" knows KataGo's clocks, "kata-old" only claims to; "hex" has its own word for a
+swap; "wordy" answers in long lines without an end; "stubborn" ignores signals and its end of input.
+FILE gets the lines that it reads.
 """
 
 import os
@@ -41,6 +42,9 @@ def misbehave():
     if BEHAVIOUR == "flood":
         while True:
             sys.stdout.write("what a lovely day\n" * 1000)
+    if BEHAVIOUR == "wordy":
+        while True:
+            say("=" + "x" * 60_000)
     if BEHAVIOUR == "long":
         sys.stdout.write("=" + "x" * 1_000_000)
         sys.stdout.flush()
@@ -57,6 +61,8 @@ def gtp(words):
             played.append(found)
         return f"= {found}"
     if words[0] == "play":
+        if BEHAVIOUR == "hex" and words[2] == "swap":
+            return "? no such move"
         played.append(words[2])
     elif words[0] == "clear_board":
         played.clear()

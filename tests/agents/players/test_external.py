@@ -97,6 +97,29 @@ def test_a_program_that_breaks_down_loses_that_game_and_the_match_goes_on(
     assert sum(match.forfeits(player.name).values()) == len(lost)
 
 
+@pytest.mark.parametrize("protocol", ["gtp", "uci"])
+def test_no_answer_takes_more_memory_than_it_may(protocol, four, start, monkeypatch):
+    monkeypatch.setattr("playout.agents.players.external.process.MAX_ANSWER", 500_000)
+    player = start(fake(protocol, "wordy"), processes=1)
+    match = play_match(player, make_player("random", four), four, 2, openings=0)
+    (reason,) = {game.forfeit[1].reason for game in match.games if game.forfeit is not None}
+    assert "with more than 500000 characters" in reason
+
+
+def test_a_program_may_have_its_own_word_for_the_swap_of_hex(tmp_path):
+    game = playout.game("hex(size=4,swap=1)")
+    state = game.initial_state()
+    line = [state.read_action("a1")]
+    line.append(state.apply(line[0]).read_action("swap"))
+    client = GtpClient(
+        read_spec(fake("gtp", "hex", log := tmp_path / "log"), EngineOptions()), game
+    )
+    with pytest.raises(EngineError, match="'1', which is no legal move"):  # it plays another game
+        client.genmove(game.from_moves(line), line)
+    client.close()
+    assert log.read_text().count("play w swap") == 2 and "play w swap-pieces" in log.read_text()
+
+
 def test_a_program_that_resigns_has_lost_but_not_broken_down(four, start):
     player = start(fake("gtp", "resign"), processes=1)
     match = play_match(player, make_player("random", four), four, 2, openings=0)

@@ -262,6 +262,15 @@ class Screens(Env):
         return self._screen(), 0.0, self.left == 0, False, {}
 
 
+class Wide(Screens):
+    """Shows more columns than rows."""
+
+    observation_space = spaces.Box(0, 255, (12, 16, 1), np.uint8)
+
+    def _screen(self):
+        return np.zeros((12, 16, 1), np.uint8)
+
+
 def test_ppo_begins_with_a_pretrained_encoder(folder, tmp_path, capsys):
     run = tmp_path / "trunk"
     line = ["pretrain-trunk", str(folder), "--objective", "rotation", "--epochs", "1"]
@@ -272,20 +281,28 @@ def test_ppo_begins_with_a_pretrained_encoder(folder, tmp_path, capsys):
     def remember(trainer, metrics):
         started.append({n: t.clone() for n, t in trainer.policy.state_dict().items()})
 
-    settings = {"num_envs": 2, "num_steps": 4, "minibatch_size": 8, "network": "grid"}
-    playout.ppo(
+    settings = {"num_envs": 2, "num_steps": 4, "minibatch_size": 8}
+    after = playout.ppo(
         Screens, init=str(run), total_timesteps=8, learning_rate=1e-9, quiet=True,
         callbacks=[remember], run=tmp_path / "ppo", **settings,
     )  # fmt: skip
+    assert after.config["network"]["network"] == "grid"  # as the run has it
     for name, tensor in learned.items():
         torch.testing.assert_close(
             started[0][f"policy_trunk.encoder.{name}"], tensor, atol=1e-6, rtol=0
         )
-    with pytest.raises(ConfigError, match="does not fit"):
-        playout.ppo(
-            Screens, init=str(run), total_timesteps=8, quiet=True, run=tmp_path / "no",
-            **{**settings, "network": "impala"},
-        )  # fmt: skip
+    for source, network, what in (
+        (Screens, "impala", "the trunk of .* does not fit"),
+        (Wide, "auto", r"pictures of 1 x 12 x 12 .* these observations are 1 x 12 x 16: the trunk"),
+        ("CartPole-v1", "auto", "has learned pictures, and these observations are none"),
+        ("tic_tac_toe", "resnet", "has learned pictures; a resnet begins with a trunk of pos"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            playout.ppo(
+                source, init=str(run), total_timesteps=8, quiet=True, run=tmp_path / "no",
+                **{**settings, "network": network},
+            )  # fmt: skip
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(

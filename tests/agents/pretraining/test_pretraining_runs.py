@@ -13,6 +13,7 @@ from PIL import Image
 from playout.agents.commands.pretrain_trunk import Command
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Split
+from playout.agents.pretraining.data.sources import read_otherwise
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
@@ -73,19 +74,16 @@ def test_the_data_of_earlier_versions_are_those_of_the_runs_seed():
     assert Command.stored_today({"seed": 7, "data_seed": 2, "pretrain": {}})["data_seed"] == 2
 
 
-def test_a_run_of_an_earlier_version_whose_data_are_read_otherwise_says_so(tmp_path, capsys):
+def test_data_that_are_others_are_said_to_be_so_or_read_otherwise(tmp_path, capsys):
     settings = {"count": 60, "size": "8x1", "epochs": 1, "batch": 40, "quiet": True}
     run = playout.pretrain_trunk("tic_tac_toe", run=tmp_path / "run", **settings)
-    path = run.path / "run.json"
-    config = json.loads(path.read_text())
-    del config["config"]["data_seed"]
-    path.write_text(json.dumps(config))
-    assert main(["eval", str(run.path)]) == 0  # the split is that of the run's seed, 0 as well
-    config["config"]["digest"] = "another"
-    path.write_text(json.dumps(config))
+    with run.lock():
+        run.change_config(digest="another")
     for words in (["eval", str(run.path)], ["pretrain-trunk", "--resume", str(run.path)]):
         assert main(words) == 2
-        assert "(earlier versions read or split some data otherwise)" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "does not hold what" in said and "earlier versions" not in said
+    assert "earlier versions read or split" in read_otherwise({"seed": 0})
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +121,8 @@ def test_runs_that_tell_no_classes_say_so(tmp_path, capsys):
     with pytest.raises(RunError, match="by labels"):
         playout.load(run.path).probabilities(np.zeros((1, *playout.game("tic_tac_toe").obs_shape)))
     other = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
-    for words in (["--probe", "linear"], ["--pictures", "a.png"]):
-        assert main(["eval", str(other), *words]) == 2
-        assert "ask runs of pretrain-trunk" in capsys.readouterr().err
+    assert main(["eval", str(other), "--pictures", "a.png"]) == 2
+    assert "error: --pictures reads runs of pretrain-trunk" in capsys.readouterr().err
 
 
 def test_a_teacher_of_other_classes_is_refused(light, tmp_path):

@@ -89,3 +89,19 @@ def encoder(folder, run):
         threads=1, quiet=True, run=run, callbacks=[remember],
     )  # fmt: skip
     return seen[0]
+
+
+def board(folder, run):
+    """The network of self-play that PPO begins with, and its first weights after two updates."""
+    seen = []
+
+    def remember(trainer, metrics):
+        version = trainer.pool.versions[0].weights_on(torch.device("cpu"))
+        seen.append([packed(x["net.stem.weight"]) for x in (version, trainer.policy.state_dict())])
+
+    playout.ppo(
+        "tic_tac_toe", init=f"{folder}/four", total_timesteps=128, num_envs=4, num_steps=16,
+        minibatch_size=32, trunk_rate=0.1, eval_episodes=4, threads=1, quiet=True, run=run,
+        callbacks=[remember],
+    )  # fmt: skip
+    return {"begun": seen[-1][0], "learned": seen[-1][1]}

@@ -25,6 +25,7 @@ def two_ranks(made):
     return {{
         "recorded": beginnings.recorded(folder),
         "encoder": beginnings.encoder(folder, folder + "/ppo-2"),
+        "board": beginnings.board(folder, folder + "/board-2"),
         "refused": beginnings.refused(folder, folder + "/refused"),
     }}
     """
@@ -54,6 +55,16 @@ def test_ppo_of_two_ranks_begins_with_a_pretrained_encoder(made, two_ranks, tmp_
     for one in (*found, alone):
         np.testing.assert_allclose(one, taught.reshape(-1).double(), atol=1e-6)
     np.testing.assert_array_equal(*found)
+
+
+def test_ppo_of_two_ranks_begins_with_a_network_of_self_play(made, two_ranks):
+    model = RunDir.open(made / "four").load(only=("model",))[1]["model"]
+    taught = model["stem.weight"].reshape(-1).double().numpy()
+    first, second = (rank["board"] for rank in two_ranks)
+    for rank in (first, second):
+        np.testing.assert_array_equal(np.ravel(numbers(rank["begun"])), taught)
+    np.testing.assert_array_equal(numbers(first["learned"]), numbers(second["learned"]))
+    assert not np.array_equal(np.ravel(numbers(first["learned"])), taught)
 
 
 def test_a_job_begins_with_records_and_weights_and_plays_on(made, tmp_path):

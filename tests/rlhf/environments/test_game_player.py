@@ -6,9 +6,11 @@ import numpy as np
 import playout
 import pytest
 import torch
+from playout.agents.networks.boards.registry import new_network
 from playout.agents.players.load import make_player
 from playout.agents.players.simple import RandomPlayer
 from playout.agents.rating.arena import play_match
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.registry import game as find_game
 from playout.envs.core.state_batch import StateBatch
@@ -181,3 +183,15 @@ def test_it_does_not_search(folder):
         make_player(f"{folder}:100", GAME)
     states = StateBatch.from_states([GAME.initial_state()])
     assert make_player(f"{folder}:0", GAME).act(states).shape == (1,)
+
+
+def test_simulations_of_a_match_are_for_the_players_that_search(folder, tmp_path, capsys):
+    path = tmp_path / "run"
+    run = RunDir.create(path, kind="alphazero", config={"alphazero": {"game": GAME.name}}, seed=0)
+    net = new_network(GAME, "8x1", seed=1)
+    with run.lock():
+        run.save(1, {"model": net.state_dict(), "network": net.config.to_dict()})
+    given = ["match", str(path), str(folder), "--game", GAME.name, "--games", "2", "--quiet"]
+    assert main([*given, "--simulations", "2"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "--simulations" in line]
+    assert said == [f"note: {folder} does not search, --simulations is for the others"]

@@ -305,7 +305,7 @@ class ClockPlan:
 
     def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
         """After an update: plans anew."""
-        self._latest.append(metrics["time/selfplay_s"] + metrics["time/train_s"])
+        self._latest.append(metrics.get("time/selfplay_s", 0.0) + metrics["time/train_s"])
         done, total = trainer.progress
         left = self.seconds - metrics["time/elapsed"]
         if not trainer.finished:

@@ -1,7 +1,7 @@
 """What `--suite` may name: own suites, files in published formats, games, tasks of lm_eval.
 
-    pairs, cloze[:FILE], bytes[:FILE], legal[:GAME], best[:GAME], humaneval[:FILE], mmlu:FOLDER,
-    bigbench:FILE, rows:FILE (or hub:NAME[:split]), FILE, lm_eval:TASK
+    pairs, cloze[:FILE], bytes[:FILE], legal[:GAME], best[:GAME], humaneval[:FILE],
+    programs[:FILE], mmlu:FOLDER, bigbench:FILE, rows:FILE (or hub:NAME[:split]), FILE, lm_eval:TASK
 
 Without a file cloze and bytes take the texts that the run held out, without a game legal and best
 take the one that it has learned. lm_eval's tasks are harness.py's.
@@ -22,6 +22,7 @@ from playout.rlhf.evaluation.suites.tasks.code import (
     is_humaneval,
     packaged_problems,
     read_humaneval,
+    read_programs,
 )
 from playout.rlhf.evaluation.suites.tasks.formats import (
     is_bigbench,
@@ -32,6 +33,7 @@ from playout.rlhf.evaluation.suites.tasks.formats import (
 )
 from playout.rlhf.evaluation.suites.tasks.moves import best_moves, legal_moves
 from playout.rlhf.evaluation.suites.tasks.pairs import minimal_pairs
+from playout.rlhf.evaluation.suites.tasks.sandbox import check_sandbox
 from playout.rlhf.evaluation.suites.tasks.texts import cloze, passages
 
 __all__ = ["HARNESS", "KINDS", "Material", "find_suite"]
@@ -90,8 +92,13 @@ def _pairs(rest: str, material: Material) -> Suite:
     return read_suite(_named(rest, "pairs", "FILE")) if rest else minimal_pairs()
 
 
-def _humaneval(rest: str, material: Material) -> Suite:
-    return read_humaneval(_named(rest, "humaneval", "FILE") if rest else packaged_problems())
+def _problems(rest: str, kind: str) -> Path:
+    return _named(rest, kind, "FILE") if rest else packaged_problems()
+
+
+def _programs(rest: str, material: Material) -> Suite:
+    check_sandbox()
+    return read_programs(_problems(rest, "programs"))
 
 
 KINDS: dict[str, Callable[[str, Material], Suite]] = {
@@ -102,7 +109,8 @@ KINDS: dict[str, Callable[[str, Material], Suite]] = {
     "best": lambda rest, own: best_moves("best", _prompt(rest, own, "best")),
     "mmlu": lambda rest, own: read_mmlu(_named(rest, "mmlu", "FOLDER")),
     "bigbench": lambda rest, own: read_bigbench(_named(rest, "bigbench", "FILE")),
-    "humaneval": _humaneval,
+    "humaneval": lambda rest, own: read_humaneval(_problems(rest, "humaneval")),
+    "programs": _programs,
     "rows": lambda rest, own: read_suite(_named(rest, "rows", "FILE")),
 }
 

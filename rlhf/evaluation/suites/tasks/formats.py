@@ -47,6 +47,7 @@ def _lettered(question: str, choices: Sequence[str], right: int, group: str) -> 
         tuple(f" {LETTERS[n]}" for n in range(len(choices))),
         tuple(float(n == right) for n in range(len(choices))),
         group,
+        question,
     )
 
 
@@ -132,13 +133,15 @@ def read_bigbench(path: Path, *, name: str = "") -> Suite:
             values = [_score(value, where) for value in scores.values()]
             if shown:
                 asked += "".join(f"{listed}{option}" for option in scores)
-            items.append(Choice(asked + after.rstrip(" "), _spaced(after, scores), tuple(values)))
+            prompt, options = asked + after.rstrip(" "), _spaced(after, scores)
+            items.append(Choice(prompt, options, tuple(values), question=row["input"]))
             continue
         targets = row.get("target")
         targets = [targets] if isinstance(targets, str) else targets
         if not isinstance(targets, list) or not targets or not all(map(_is_text, targets)):
             raise DataError(f"{where}: it has neither target_scores nor a target")
-        items.append(Written(asked + after.rstrip(" "), _spaced(after, targets)))
+        prompt = asked + after.rstrip(" ")
+        items.append(Written(prompt, _spaced(after, targets), question=row["input"]))
     if len({type(item) for item in items}) > 1:
         raise DataError(f"{path}: some examples offer choices and others want a text")
     return Suite(
@@ -213,8 +216,8 @@ def _item(row: Row, where: str) -> Item:
         return Choice("", pair, (1.0, 0.0), group)
     if "sol1" in row:
         options = [text_field(row, where, key) for key in ("sol1", "sol2")]
-        prompt = f"Question: {text_field(row, where, 'goal')}\nAnswer:"
-        return _choice(prompt, options, row.get("label"), where, group)
+        goal = text_field(row, where, "goal")
+        return _choice(_answerable(goal), options, row.get("label"), where, group, goal)
     if "endings" in row:
         options = _texts(row["endings"], where, "endings")
         return _choice(text_field(row, where, "ctx"), options, row.get("label"), where, group)
@@ -255,7 +258,7 @@ def _questioned(row: Row, where: str, group: str) -> Choice:
         key = str(row["answerKey"])
         if key not in labels:
             raise DataError(f"{where}: answerKey {key!r} is none of {', '.join(labels)}")
-        return _choice(f"Question: {asked}\nAnswer:", options, labels.index(key), where, group)
+        return _choice(_answerable(asked), options, labels.index(key), where, group, asked)
     right = _place(row.get("answer"), options, where)
     return _lettered(asked, options, right, group)
 
@@ -268,7 +271,14 @@ def _texts(value: Any, where: str, field: str) -> list[str]:
     return [str(text) for text in value]
 
 
-def _choice(prompt: str, options: list[str], right: Any, where: str, group: str) -> Choice:
+def _answerable(question: str) -> str:
+    """A question as it is shown where options are texts."""
+    return f"Question: {question}\nAnswer:"
+
+
+def _choice(
+    prompt: str, options: list[str], right: Any, where: str, group: str, question: str = ""
+) -> Choice:
     place = _place(right, options, where)
     spaced = bool(prompt) and not prompt[-1].isspace()
     return Choice(
@@ -276,6 +286,7 @@ def _choice(prompt: str, options: list[str], right: Any, where: str, group: str)
         tuple(f" {text}" if spaced and not text[:1].isspace() else text for text in options),
         tuple(float(n == place) for n in range(len(options))),
         group,
+        question,
     )
 
 

@@ -23,6 +23,7 @@ from playout.rlhf.evaluation.statistics import ratio_interval
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer, autocast
 from playout.rlhf.supervised.perplexity import BATCH_TOKENS, as_scored, likelihoods
 
@@ -39,7 +40,8 @@ class Harnessed:
 
     Attributes:
         values: float64 [N], the headline's value of each document; empty where it has none.
-        metrics: Every metric that is a number.
+        metrics: Every metric that is a number; of several ways to read an answer (filters) the
+            first one's under the metric's name, others under `METRIC,FILTER`.
         headline: The name of the one that stands for the task.
     """
 
@@ -87,7 +89,9 @@ class _Model:
                 wanted = held[row, start : len(own)]
                 logprobs = torch.log_softmax(table, -1).gather(1, wanted[:, None])
                 likeliest = bool((table.argmax(-1) == wanted).all())
-                found.append((float(logprobs.double().sum()), likeliest))
+                total = float(logprobs.double().sum())
+                must_be_finite(total)
+                found.append((total, likeliest))
         return found
 
     def texts(self, texts: Sequence[str]) -> list[float]:
@@ -200,16 +204,22 @@ def _named(path: Path) -> str:
 
 
 def _summary(found: Any, name: str) -> Harnessed:
-    results = found["results"].get(name, {})
-    metrics = {
-        key.partition(",")[0]: float(value)
-        for key, value in results.items()
-        if isinstance(value, int | float) and "stderr" not in key and not isinstance(value, bool)
-    }
+    metrics: dict[str, float] = {}
+    filters: dict[str, str] = {}
+    for key, value in found["results"].get(name, {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or "stderr" in key:
+            continue
+        metric, _, chosen = key.partition(",")
+        if filters.setdefault(metric, chosen) != chosen:
+            metric = key
+        metrics[metric] = float(value)
     metrics.pop("sample_len", None)
     headline = next((key for key in _HEADLINES if key in metrics), "")
     headline = headline or next(iter(metrics), "")
-    rows = [row.get(headline) for row in found.get("samples", {}).get(name, ())]
+    # A task that reads answers in several ways tells of each document once for every way.
+    first = filters.get(headline, "")
+    samples = found.get("samples", {}).get(name, ())
+    rows = [row.get(headline) for row in samples if row.get("filter", first) == first]
     single = all(isinstance(value, int | float) for value in rows)
     return Harnessed(np.array(rows if single else [], np.float64), metrics, headline)
 

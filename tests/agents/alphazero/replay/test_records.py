@@ -6,11 +6,13 @@ import numpy as np
 import playout
 import pytest
 import torch
+from playout.agents.alphazero.budget.corrector import PlanCorrector
 from playout.agents.alphazero.config import AlphaZeroConfig, LearnerConfig, SelfPlayConfig
 from playout.agents.alphazero.replay.records import examples_of, read
 from playout.agents.alphazero.trainer import AlphaZeroTrainer
 from playout.agents.players.player import Forfeit
 from playout.agents.rating.games import PlayedGame, to_record
+from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.envs.core.game import StateBatch
 from playout.envs.records import files, pgn
@@ -187,3 +189,37 @@ def test_the_command_learns_from_records_and_another_run_begins_with_it(tmp_path
     assert main([*other, "--run", str(tmp_path / "other"), *words]) == 2
     assert "is one of tic_tac_toe, not of connect_four" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_of_minutes_plays_itself_after_its_recorded_games(tmp_path):
+    path, run = tmp_path / "games.jsonl", tmp_path / "run"
+    files.append(path, random_games("tic_tac_toe", 30))
+    words = ["--size", "8x1", "--quiet", "--no-rating", "--evaluations", "100", "--steps", "4"]
+    words += ["--learner.batch-size", "16", "--record-epochs", "20", "--minutes", "0.05"]
+    words += ["--records", str(path), "--run", str(run)]
+    assert main(["alphazero", "tic_tac_toe", *words]) == 0
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    recorded = sum("records/games" in row for row in rows)
+    assert recorded > 10 and len(rows) > recorded
+    played = ["selfplay/games" in row for row in rows]
+    assert played == [False] * recorded + [True] * (len(rows) - recorded)
+
+
+def test_recorded_games_are_updates_besides_those_that_minutes_plan(tmp_path):
+    path = tmp_path / "games.jsonl"
+    files.append(path, random_games("tic_tac_toe", 40))
+    run = RunDir.create(tmp_path / "run", kind="alphazero", config={}, seed=0)
+    budget = {"unit": "updates", "minutes": 1.0, "rate": 1.0, "total": 4, "outside": 0.0}
+    run.update(budget=budget)
+    config = learning(path, record_epochs=10.0, updates=4)
+    trainer = AlphaZeroTrainer(config, seed=1, device=CPU)
+    correct = PlanCorrector(run, 1.0, trainer, evaluations=1)
+    while "time/selfplay_s" not in (metrics := trainer.update()):
+        correct(trainer, metrics | {"time/elapsed": 1.0})
+    recorded = trainer.recorded.updates
+    assert recorded > 4 and trainer.progress == (recorded + 1, recorded + 4)
+    assert run.record["budget"]["corrections"] == [[0, recorded + 4]]
+    again = AlphaZeroTrainer(config, seed=1, device=CPU)
+    again.load_state_dict(trainer.state_dict())
+    PlanCorrector(run, 1.0, again, evaluations=1)
+    assert again.progress == trainer.progress

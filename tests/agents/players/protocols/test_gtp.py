@@ -107,6 +107,20 @@ def test_the_command_serves_standard_input(monkeypatch, capsys):
     assert "no player" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("protocol", ["gtp", "uci"])
+def test_bytes_that_are_no_text_spoil_their_line_alone(protocol, monkeypatch, capsys):
+    alive = {"gtp": b"name", "uci": b"isready"}[protocol]
+    lines = io.BytesIO(alive + b"\n\xff\xe9\n" + alive + b"\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    assert main(["engine", "uct:10", "--protocol", protocol]) == 0
+    said = capsys.readouterr().out
+    if protocol == "gtp":
+        assert said == "= playout uct:10\n\n? unknown command\n\n= playout uct:10\n\n"
+    else:
+        first, complaint, last = said.splitlines()
+        assert first == last == "readyok" and "unknown command" in complaint
+
+
 def test_analysis_is_shown_until_another_line_comes():
     game = playout.game("connect_four")
     out = io.StringIO()

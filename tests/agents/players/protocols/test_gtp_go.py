@@ -47,6 +47,24 @@ def test_the_score_is_that_of_the_rules(engine):
     assert engine.answer("final_status_list dead") == "=\n\n"
 
 
+def test_territory_is_what_the_score_counts(engine):
+    wall = [f"{colour} {column}{row}" for row in range(1, 10) for colour, column in ("bD", "wF")]
+    play(engine, " ".join(wall))
+    for _ in range(2):  # before both have passed, and after
+        lists = {
+            status: engine.answer(f"final_status_list {status}")[2:].split()
+            for status in ("black_territory", "white_territory", "dame", "dead", "seki")
+        }
+        assert set(lists["black_territory"]) == {f"{c}{r}" for c in "ABC" for r in range(1, 10)}
+        assert set(lists["white_territory"]) == {f"{c}{r}" for c in "GHJ" for r in range(1, 10)}
+        assert set(lists["dame"]) == {f"E{row}" for row in range(1, 10)}
+        assert lists["dead"] == lists["seki"] == [] and all(
+            len(set(points)) == len(points) for points in lists.values()
+        )
+        play(engine, "b pass w pass")
+    assert engine.answer("final_score") == "= W+7\n\n"
+
+
 def test_groups_of_stones_are_lists_of_connected_vertices(engine):
     play(engine, "b A9 b B9 b B8 w A8 w A7 b J1 w H1")
     groups = engine.answer("final_status_list alive")[2:].strip().split("\n")

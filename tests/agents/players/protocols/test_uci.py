@@ -187,6 +187,9 @@ def test_words_of_go_that_nobody_knows_are_ignored(four):
     said = talk(UciEngine(make_player("uct:9", four), four), "go fast nodes 3")
     assert said[0] == "info string go: 'fast' is not understood"
     assert " nodes 3 " in said[1] and said[-1].split()[1] in "1234567"
+    said = talk(UciEngine(make_player("uct:9", four), four), "go searchmoves 2 mate 3 nodes 4")
+    assert said[0] == "info string go: 'mate' is not understood"
+    assert " nodes 4 " in said[1] and said[1:][-1] == "bestmove 2"
 
 
 def test_perft_counts_below_each_move():
@@ -291,6 +294,11 @@ def test_memory_bounds_the_tree_and_can_be_cleared(four):
     small = engine.thinker.most_simulations
     assert 1000 <= small < most
     assert f"nodes {small} " in talk(engine, f"go nodes {10 * small}")[-2]
+    # Whichever of the two options comes first.
+    assert not talk(engine, f"setoption name Simulations value {10 * small}")
+    assert engine.thinker.simulations == small
+    assert not talk(engine, "setoption name Hash value 2048", "setoption name Hash value 1")
+    assert engine.thinker.simulations == small
     talk(engine, "position startpos moves 4", "go nodes 300", "position startpos moves 4 4")
     searching = engine.thinker._searching
     assert searching._search is not None

@@ -9,6 +9,9 @@ from playout.rlhf.data.datasets import Datasets
 from playout.rlhf.data.records import read_texts
 from playout.rlhf.evaluation.suites.contamination import GRAM, contamination
 from playout.rlhf.evaluation.suites.material import training_text
+from playout.rlhf.evaluation.suites.results import clean_part
+from playout.rlhf.evaluation.suites.score import Answers
+from playout.rlhf.evaluation.suites.tasks.formats import read_mmlu
 
 
 def words(rng, count, size=5000):
@@ -43,6 +46,21 @@ def test_planted_leaks_are_found_wherever_they_stand():
     assert found.leaked.tolist() == [True, False, True, True, False, False]
     assert found.leaked.tolist() == plain(questions, training)
     assert found.texts == 50 and found.told.all()
+
+
+def test_a_short_question_is_found_without_its_options(tmp_path):
+    (tmp_path / "old_test.csv").write_text(
+        "".join(f"Who was the {n}th ruler of the isle?,A{n},B{n},C{n},D{n},B\n" for n in range(40))
+        + "Which of these is right here?,1,2,3,4,A\n" * 40
+    )
+    suite = read_mmlu(tmp_path)
+    answers = Answers(np.ones(80), np.ones(80), np.ones(80), np.ones(80))
+    text = (
+        "Quiz! Who was the 7th ruler of the isle? It was B7, a question as hard as any other one."
+    )
+    found = clean_part(suite, answers, [text, "which of these is right here: 1 or 2?"])
+    assert found["leaked"] == 1  # what many questions ask is no leak of a single one
+    assert contamination([item.text for item in suite.items], [text]).leaked.sum() == 0
 
 
 def test_a_question_with_a_word_changed_here_and_there_is_a_near_duplicate():

@@ -1,13 +1,15 @@
 """Tasks of lm_eval asked of our model: what its own metrics say is what our suites say."""
 
 import json
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from playout import cli
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DivergedError
 from playout.rlhf.evaluation.suites.score import answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite
-from playout.rlhf.evaluation.suites.tasks.harness import run_task
+from playout.rlhf.evaluation.suites.tasks.harness import run_task, summary_of
 from playout.rlhf.model.folder import export_model
 from small_language import chat_tokenizer, small_model
 
@@ -85,6 +87,50 @@ def test_the_harness_finds_what_our_suites_find(model, tmp_path, monkeypatch, ca
     assert cli.main([*words, "--json", str(tmp_path / "found.json")]) == 0
     row = json.loads((tmp_path / "found.json").read_text())["suites"][f"lm_eval:{path}"]
     assert row["measure"] == "bits_per_byte" and row["value"] > 0
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    """A stand-in for lm_eval: its answer, or a function of the model that it asks."""
+
+    def make(answer):
+        parts = {
+            "lm_eval.evaluator": {"simple_evaluate": lambda model, **_: answer(model)},
+            "lm_eval.tasks": {"TaskManager": lambda: SimpleNamespace(all_tasks=["sums"])},
+            "lm_eval.api.model": {"LM": object},
+            "lm_eval.api": {},
+            "lm_eval": {},
+        }
+        for name, held in parts.items():
+            module = ModuleType(name)
+            module.__dict__.update(held)
+            monkeypatch.setitem(sys.modules, name, module)
+
+    return make
+
+
+def test_of_several_ways_to_read_an_answer_the_first_one_counts(model, harness):
+    strict, loose = [1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]
+    samples = [
+        {"doc_id": n, "filter": name, "exact_match": value}
+        for name, values in (("strict", strict), ("loose", loose))
+        for n, value in enumerate(values)
+    ]
+    results = {"alias": "sums", "exact_match,strict": 0.25, "exact_match_stderr,strict": 0.1,
+               "exact_match,loose": 0.75, "sample_len": 4}  # fmt: skip
+    harness(lambda _: {"results": {"sums": results}, "samples": {"sums": samples}})
+    found = run_task(model, TOKENIZER, "sums")
+    assert found.values.tolist() == strict
+    assert found.metrics == {"exact_match": 0.25, "exact_match,loose": 0.75}
+    row = summary_of(found, "sums")
+    assert row["items"] == 4 and row["interval"][0] <= row["value"] <= row["interval"][1]
+
+
+def test_a_model_of_nan_is_no_answer_to_the_harness(model, harness):
+    model.norm.data[0] = float("nan")
+    harness(lambda asked: asked.loglikelihood([SimpleNamespace(args=("the cat", " sat"))]))
+    with pytest.raises(DivergedError):
+        run_task(model, TOKENIZER, "sums")
 
 
 def test_without_lm_eval_one_line_says_how_to_get_it(model, monkeypatch):

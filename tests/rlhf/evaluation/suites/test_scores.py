@@ -9,8 +9,8 @@ import pytest
 import torch
 from playout import cli
 from playout.agents.runs.directory import RunDir
-from playout.errors import ConfigError
-from playout.rlhf.evaluation.suites.card import write_card
+from playout.errors import ConfigError, DivergedError
+from playout.rlhf.evaluation.suites.card import draw_reliability, write_card
 from playout.rlhf.evaluation.suites.memorisation import recited
 from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
@@ -57,7 +57,7 @@ def logprob(model, before, text):
 
 def test_the_likeliest_option_is_chosen_by_its_sum_and_by_its_length(model):
     options = (" cat", " the dog and the other dog", " s")
-    suite = Suite(name="s", items=(Choice("the", options, (0.0, 0.5, 1.0)),))
+    suite = Suite(name="s", items=(Choice("the", options, (0.0, 0.0, 1.0)),))
     found = answers_of(model, TOKENIZER, suite)
     before = conversation_format(TOKENIZER, plain=True).begin("the")
     sums = np.array([logprob(model, before, option) for option in options])
@@ -66,7 +66,53 @@ def test_the_likeliest_option_is_chosen_by_its_sum_and_by_its_length(model):
     assert found.by_length == suite.items[0].scores[int(each.argmax())]
     shares = np.exp(sums - sums.max())
     assert found.confidence == pytest.approx(shares.max() / shares.sum(), abs=1e-5)
-    assert found.random == pytest.approx(0.5)
+    assert found.random == pytest.approx(1 / 3)
+    several = Suite(name="s", items=(Choice("the", options, (0.25, 0.5, 1.0)),))
+    assert answers_of(model, TOKENIZER, several).values == several.items[0].scores[sums.argmax()]
+
+
+ASKED = [
+    Choice("", ("the cat sat", "cat the sat"), (1.0, 0.0)),
+    Choice("the cat is", ("A", "B"), (1.0, 0.0)),
+    Passage("the cat sat"),
+]
+
+
+@pytest.mark.parametrize("item", ASKED, ids=["texts", "letters", "passage"])
+def test_weights_that_are_no_numbers_are_told_and_not_right(item):
+    broken = small_model(TOKENIZER, length=96)
+    broken.norm.data[0] = math.nan
+    with pytest.raises(DivergedError, match="NaN or infinite"):
+        answers_of(broken, TOKENIZER, Suite(name="s", items=(item,)))
+
+
+@pytest.mark.parametrize("item", ASKED[:2], ids=["texts", "letters"])
+def test_options_that_are_as_likely_are_worth_what_chance_gives(item):
+    even = small_model(TOKENIZER, length=96)
+    for parameter in even.parameters():
+        parameter.data.zero_()
+    sizes = {len(TOKENIZER.encode(option)) for option in item.options}
+    assert len(sizes) == 1  # all tokens are as likely, so the options are
+    found = answers_of(even, TOKENIZER, Suite(name="s", items=(item,)))
+    assert found.values.tolist() == found.by_length.tolist() == [0.5]
+    assert found.confidence == pytest.approx(0.5)
+
+
+def test_options_of_the_same_tokens_are_as_likely_whatever_stands_beside_them(model):
+    same = Choice("the", (" cat sat", " cat sat"), (1.0, 0.0))
+    long = Choice("", (f"{TEXT} {TEXT}", TEXT), (1.0, 0.0))
+    found = answers_of(model, TOKENIZER, Suite(name="s", items=(same, long) * 3))
+    assert found.values[::2].tolist() == found.by_length[::2].tolist() == [0.5] * 3
+
+
+def test_where_several_options_are_right_no_calibration_is_told(model, tmp_path):
+    options = tuple(f" {word}" for word in ("cat", "dog", "mat", "sat"))
+    suite = Suite(name="s", items=(Choice("the", options, (1.0, 1.0, 1.0, 0.0)),))
+    row = summary(suite, answers_of(model, TOKENIZER, suite))
+    assert row["measure"] == "accuracy" and row["random"] == 0.75 and "calibration" not in row
+    lone = Suite(name="s", items=(Choice("the", options, (0.0, 1.0, 0.0, 0.0)),))
+    assert "calibration" in summary(lone, answers_of(model, TOKENIZER, lone))
+    assert draw_reliability({"s": row}, tmp_path / "r.png") is None
 
 
 def test_options_of_one_token_are_read_off_one_pass_and_whole_sentences_alone(model):
@@ -200,3 +246,12 @@ def test_what_cannot_be_asked_is_one_line(model, tmp_path, capsys, words, messag
     assert cli.main(["eval", str(tmp_path / "model"), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ")
+
+
+def test_a_model_of_nan_is_one_line_of_the_command(tmp_path, capsys):
+    broken = small_model(TOKENIZER, length=96)
+    broken.norm.data[0] = math.nan
+    export_model(tmp_path / "model", broken, TOKENIZER)
+    assert cli.main(["eval", str(tmp_path / "model"), "--suite", "pairs", "--episodes", "9"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("error: ") and "weights have diverged" in said[-1]

@@ -1,0 +1,116 @@
+"""Programs that a model has written: run where asked for, and kept from all that is not theirs."""
+
+import json
+
+import pytest
+from playout import cli
+from playout.errors import ConfigError, DataError
+from playout.rlhf.evaluation.suites import score
+from playout.rlhf.evaluation.suites.results import summary
+from playout.rlhf.evaluation.suites.suite import Program
+from playout.rlhf.evaluation.suites.tasks import catalogue, confined, sandbox
+from playout.rlhf.evaluation.suites.tasks.code import read_programs
+from playout.rlhf.evaluation.suites.tasks.sandbox import passed
+from playout.rlhf.model.folder import export_model
+from small_language import chat_tokenizer, small_model
+
+TOKENIZER = chat_tokenizer("chatml")
+PROBLEM = {
+    "task_id": "HumanEval/0",
+    "prompt": "def add(a, b):\n    '''Their sum.'''\n",
+    "canonical_solution": "    return a + b\n",
+    "test": "def check(candidate):\n    assert candidate(1, 2) == 3",
+    "entry_point": "add",
+}
+
+
+@pytest.fixture
+def confines():
+    """Skips where this machine has no sandbox."""
+    try:
+        passed([])
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def problems(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text(json.dumps(PROBLEM) + "\n" + json.dumps(PROBLEM) + "\n")
+    return path
+
+
+FAILS = {
+    "an error": "assert False",
+    "leaving before the tests are over": "import os; os._exit(0)",
+    "ending before they are": "raise SystemExit(0)",
+    "a connection": "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+    "a datagram": "import socket as s; s.socket(2, 2).sendto(b'x', ('192.0.2.1', 9))",
+    "too much memory": "x = bytearray(2 << 30)",
+    "too many processes": "import os, time\nfor _ in range(20):\n    os.fork() or time.sleep(99)",
+    "too large a file": "open('a', 'wb').write(bytes(2 << 20))",
+}
+
+
+@pytest.mark.parametrize("program", FAILS.values(), ids=FAILS)
+def test_a_program_does_not_pass_by(confines, program):
+    assert passed([program]) == [False]
+
+
+def test_a_program_that_comes_to_its_end_has_passed(confines):
+    alone = "import os, math, typing\nassert os.getpid() == 1\nos.kill(0, 9)"
+    own = "open('a', 'w').write('b')\nassert open('a').read() == 'b' and len(os.listdir('.')) == 2"
+    assert passed([alone, f"import os\n{own}"]) == [True, True]
+
+
+def test_files_of_others_are_neither_read_nor_changed(confines, tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("mine")
+    names = f"import os\npath = {str(path)!r}\n"
+    for act in ("open(path)", "open(path, 'w')", "os.remove(path)", "os.truncate(path, 0)",
+                "os.listdir('/')", "os.mkdir('/tmp/other')"):  # fmt: skip
+        tried = (
+            f"try:\n    {act}\nexcept PermissionError:\n    pass\nelse:\n    raise SystemExit(1)"
+        )
+        assert passed([names + tried]) == [True], act
+    assert path.read_text() == "mine"
+
+
+def test_without_a_sandbox_nothing_is_run(problems, monkeypatch):
+    monkeypatch.setattr(sandbox, "_run", lambda program: (confined.REFUSED, "no Landlock\n", ""))
+    with pytest.raises(ConfigError, match="cannot be had here: no Landlock"):
+        passed(["x = 1"])
+    with pytest.raises(ConfigError, match="in a sandbox alone"):
+        catalogue.find_suite(f"programs:{problems}", catalogue.Material())
+
+
+def test_what_a_model_writes_is_run_with_the_tests_of_its_problem(confines, problems, monkeypatch):
+    suite = read_programs(problems)
+    assert isinstance(suite.items[0], Program) and "check(add)" in suite.items[0].tests
+    written = ["    return a + b\n", "    return a * b\n"]
+    monkeypatch.setattr(score, "_texts", lambda *_: written)
+    found = score.answers_of(small_model(TOKENIZER, length=96), TOKENIZER, suite)
+    assert found.values.tolist() == [1.0, 0.0]
+    row = summary(suite, found)
+    assert (row["measure"], row["value"], row["kind"]) == ("passed", 0.5, "program")
+
+
+def test_programs_are_asked_for_by_name_alone(confines, problems, tmp_path, monkeypatch, capsys):
+    export_model(tmp_path / "model", small_model(TOKENIZER, length=96), TOKENIZER)
+    asked = ["eval", str(tmp_path / "model"), "--suite"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "_run", lambda program: pytest.fail("something was run"))
+        assert cli.main([*asked, f"humaneval:{problems}", str(problems)]) == 0
+    capsys.readouterr()
+    assert cli.main([*asked, f"programs:{problems}"]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"test": None}, "'test'"), ({"entry_point": "a b"}, "no name")]
+)
+def test_a_problem_without_tests_is_named(tmp_path, change, message):
+    row = {k: v for k, v in (PROBLEM | change).items() if v is not None}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=rf"p\.jsonl, line 1.*{message}"):
+        read_programs(tmp_path / "p.jsonl")
