@@ -122,17 +122,27 @@ class EpisodeEvaluator:
         sampled = self.play(decoder, temperature=self.temperature)
         greedy = self.play(decoder, temperature=0.0)
         rows = lay_out(sampled, self.tokenizer.pad_id)
-        obs, actions, valid = pack_to_device([rows.obs, rows.actions, rows.valid], model.device)
+        obs, actions, valid, *few = pack_to_device(
+            [
+                *(rows.obs, rows.actions, rows.valid),
+                *([] if rows.allowed is None else [rows.allowed]),
+            ],
+            model.device,
+        )
         kl, entropy = [], []
         for part in row_slices(len(obs), 64):
+            allowed = few[0][part] if few else None
             logprobs, entropies, _ = sequence_logprobs(
                 model,
                 *(obs[part], actions[part], valid[part]),
                 temperature=self.temperature,
+                allowed=allowed,
                 dtype=self.dtype,
             )
             theirs = reference.logprobs(
-                obs[part], actions[part], valid[part], temperature=self.temperature
+                *(obs[part], actions[part], valid[part]),
+                temperature=self.temperature,
+                allowed=allowed,
             )
             kl.append((logprobs - theirs).sum(1))
             entropy.append(entropies.sum(1))

@@ -181,16 +181,21 @@ def score_episodes(
     rows = lay_out(episodes, pad)
     given, columns = score_texts(reward, episodes)
     unfinished = (rows.cuts & rows.last).any(1)
-    obs, actions, valid, last, unfinished, scores, earned, cuts = pack_to_device(
+    obs, actions, valid, last, unfinished, scores, earned, cuts, *few = pack_to_device(
         [
             *(rows.obs, rows.actions, rows.valid, rows.last, unfinished),
             *(given[rows.episode], rows.rewards, rows.cuts & ~rows.last),
+            *([] if rows.allowed is None else [rows.allowed]),
         ],
         policy.model.device,
     )
-    logprobs, entropies, values = policy.assess(obs, actions, valid, rows=microbatch)
+    # What was sampled under constraints is learned as the choice that it was.
+    allowed = few[0] if few else None
+    logprobs, entropies, values = policy.assess(
+        obs, actions, valid, allowed=allowed, rows=microbatch
+    )
     theirs = reference.logprobs(
-        obs, actions, valid, temperature=policy.temperature, rows=microbatch
+        obs, actions, valid, temperature=policy.temperature, allowed=allowed, rows=microbatch
     )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
     final = scores - missing_end * unfinished.float()
@@ -215,6 +220,7 @@ def score_episodes(
         last_values=torch.zeros(len(obs), device=obs.device),
         bootstrap_values=bootstrap,
         ref_logprobs=theirs,
+        allowed=allowed,
     )
     log_ratio = (logprobs - theirs) * valid
     total = scores + earned.sum(1)
