@@ -79,8 +79,13 @@ def comparison_of(
     named = reward or run.config.get("reward")
     if not named:
         raise RunError(f"{run.path} learned from no reward; name one with --reward")
+    parts = ""
     if not reward:
         trust_reward(str(named), run.path)
+        parts = str(run.config.get("reward_weights") or "")
+    scorer = load_reward(
+        str(named), weights_of_rewards=parts, dtype=dtype, device=device, weights=held
+    )
     source = str(run.config.get("material", "files"))
     rows = read_prompt_tasks(prompts) if prompts else _own_rows(run)
     rows = None if rows is None else rows[:num_prompts]
@@ -92,7 +97,7 @@ def comparison_of(
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],
-        load_reward(str(named), dtype=dtype, device=device, weights=held),
+        scorer,
         None if source == "files" else Datasets(source).judge(),
         max_new_tokens=max_new_tokens or response_length(run.config),
         temperature=float(run.config.get("temperature", 1.0)),

@@ -135,6 +135,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     from playout.rlhf.model.folder import load_model, model_folder
     from playout.rlhf.online.episodes import score_texts
     from playout.rlhf.online.rewards import load_reward, trust_reward
+    from playout.rlhf.stages.run import OWN_REWARD, say_all
 
     module = import_module(stages()[run.kind.removeprefix("rlhf.")])
     settings = resumed(module.Command, run.path, device=command.device, dtype=command.dtype)
@@ -145,7 +146,16 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     reward = None
     if settings.reward:
         trust_reward(settings.reward, run.path)
-        reward = load_reward(settings.reward, dtype=command.dtype, device=device, weights=weights)
+        reward = load_reward(
+            settings.reward,
+            weights_of_rewards=settings.reward_weights,
+            dtype=command.dtype,
+            device=device,
+            weights=weights,
+        )
+    elif run.config.get(OWN_REWARD):
+        say_all([f"{run.path} was also rewarded by a function given from Python, which it does not "
+                 "keep: judged by the environment's rewards alone"])  # fmt: skip
     policy, tokenizer = load_model(model_folder(run.path), device=device, weights=weights)
     base = str(command.opponent or settings.base)
     other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
