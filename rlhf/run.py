@@ -156,6 +156,7 @@ def game_player(
     machine: MachineOptions = DEFAULT_MACHINE,
 ) -> "LanguageGamePlayer":
     """The policy as a player of games: of any, since positions come as text."""
+    from playout.rlhf.environments.game_player import answered_as
     from playout.rlhf.environments.game_player import game_player as seated
 
     if run.kind.partition(".")[2] in ("reward", "classify", "best-of-n"):
@@ -168,7 +169,8 @@ def game_player(
     config = _game_config(run)
     options = read_options(stored_options(config))
     if str(config.get("env") or "").startswith("game:"):
-        options = {"find": False, **options}  # answers are read as they were while it learned
+        # It is asked, and its answers are read, as while it learned.
+        options = {"find": False, **options, **answered_as(config)}
     return seated(
         player.model,
         player.tokenizer,

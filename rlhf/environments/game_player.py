@@ -25,12 +25,14 @@ from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.generation.trie import AnswerTrie
 from playout.rlhf.model.reference import sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.stages.sizes import response_length
 
-__all__ = ["LanguageGamePlayer", "Settings", "game_player"]
+__all__ = ["LanguageGamePlayer", "Settings", "answered_as", "game_player"]
 
 ON_ILLEGAL = ("random", "loss")
 _SCORED = 256  # answers scored at a time
@@ -59,6 +61,10 @@ class Settings:
     """Show every player its own stones as the first player's."""
     find: bool = False
     """Take the last word of an answer that is a legal move."""
+    plain: bool = False
+    """Give a chat model prompts as they stand, not as a user's messages."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer besides the model's own end."""
 
     def __post_init__(self) -> None:
         if self.illegal not in ON_ILLEGAL:
@@ -82,7 +88,7 @@ class Settings:
                 if isinstance(old, bool):
                     changes[name] = {"true": True, "false": False}[word.lower()]
                 else:
-                    changes[name] = type(old)(word)
+                    changes[name] = (word,) if isinstance(old, tuple) else type(old)(word)
             except (KeyError, ValueError):
                 kind = "true or false" if isinstance(old, bool) else f"a {type(old).__name__}"
                 raise ConfigError(f"{name}={word!r} is not {kind}") from None
@@ -140,9 +146,13 @@ class LanguageGamePlayer(RunPlayer):
     @property
     def longest(self) -> int:
         """Tokens of an answer, at most; before its move a policy may say a word about every one."""
-        talks = self.tokenizer.template is not None
-        usual = _TALKING if talks else _SHORT + self.prompt.told
+        usual = _TALKING if self._in_turns else _SHORT + self.prompt.told
         return self.settings.max_new_tokens or usual
+
+    @property
+    def _in_turns(self) -> bool:
+        """Whether prompts are a user's messages."""
+        return self.tokenizer.template is not None and not self.settings.plain
 
     def write(self, states: StateBatch) -> list[str]:
         """What the policy answers in each of B positions, as it stands."""
@@ -157,9 +167,10 @@ class LanguageGamePlayer(RunPlayer):
         talk = conversation_format(self.tokenizer)
         texts = [prompt(state) for state in states]
         rows = [
-            talk.begin([{"role": "user", "content": text}] if talk.speaks_in_turns else text)
+            talk.begin([{"role": "user", "content": text}] if self._in_turns else text)
             for text in texts
         ]
+        stops = StopStrings(self.tokenizer, self.settings.stop) if self.settings.stop else None
         if self._decoder is None:
             self._decoder = Decoder(self.model, dtype=self.dtype)
         allowed = None
@@ -176,9 +187,11 @@ class LanguageGamePlayer(RunPlayer):
             seed=self._seed,
             streams=streams,
             dtype=self.dtype,
+            ends=stops,
             allowed=allowed,
         )
-        return [talk.answer(out.response(row)) for row in range(len(rows))]
+        answers = [talk.answer(out.response(row)) for row in range(len(rows))]
+        return answers if stops is None else [stops.cut(answer) for answer in answers]
 
     def read(self, states: StateBatch) -> Actions:
         """The move that the policy writes in each of B positions, -1 where it writes none."""
@@ -238,7 +251,7 @@ class LanguageGamePlayer(RunPlayer):
 
     def _thoughts(self, states: StateBatch) -> list[str]:
         """What is likeliest to be said before a move, where the policy may say anything."""
-        if not self.settings.find or self.tokenizer.template is not None:
+        if not self.settings.find or self._in_turns:
             return [""] * len(states)
         texts = self._written(states, range(len(states)), 0.0, constrain=False)
         return [text.rstrip().rpartition(" ")[0].rstrip() for text in texts]
@@ -256,13 +269,13 @@ class LanguageGamePlayer(RunPlayer):
         for row, state in enumerate(states):
             text = prompt(state)
             turn = [{"role": "user", "content": text}]
-            head = talk.begin(turn if talk.speaks_in_turns else text)
+            head = talk.begin(turn if self._in_turns else text)
             head = [*head, *self.tokenizer.encode(thoughts[row], continues=True)]
             for action in state.legal_actions:
                 move = state.action_text(action)
-                answer = move if talk.speaks_in_turns else prompt.answer(state, action)
+                answer = move if self._in_turns else prompt.answer(state, action)
                 ids = [
-                    *self.tokenizer.encode(answer, continues=not talk.speaks_in_turns),
+                    *self.tokenizer.encode(answer, continues=not self._in_turns),
                     talk.stop_ids[0],
                 ]
                 places.append((row, action))
@@ -305,6 +318,18 @@ class _Forfeiting(LanguageGamePlayer):
         """Nothing was started."""
 
 
+def answered_as(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the policy of a run with these settings answered, as settings of a player."""
+    found = {
+        "plain": bool(config.get("plain_text")),
+        "stop": tuple(config.get("stop") or ()),
+        "constrain": bool(config.get("constrained")),
+    }
+    if "max_new_tokens" not in config:  # a run of many stages, each with its own
+        return found
+    return {**found, "max_new_tokens": response_length(config)}
+
+
 def game_player(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -321,11 +346,13 @@ def game_player(
         tokenizer: Its tokenizer.
         game: What is played.
         name: What tables call it.
-        options: Those of the environment in which it learned; how prompts look is taken over.
+        options: Those of the environment in which it learned, and settings of its answers there;
+            how prompts look and answers are written is taken over.
         dtype: Of matrix products.
     """
     talks = tokenizer.template is not None
     known = ("rules", "goal", "legal_moves", "own", "find")
+    known += ("plain", "stop", "constrain", "max_new_tokens")
     shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
     return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)
