@@ -17,10 +17,12 @@ import torch
 from playout.agents.players.analysis import Analysis, Judge
 from playout.agents.players.player import Actions, Forfeit, RunPlayer, must_be_positions
 from playout.agents.players.simple import pick
+from playout.agents.runs.devices import pack_to_device
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
@@ -29,10 +31,11 @@ from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.generation.trie import AnswerTrie
 from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.stages.sizes import response_length
 
-__all__ = ["LanguageGamePlayer", "Settings", "answered_as", "game_player"]
+__all__ = ["LanguageGamePlayer", "Settings", "as_learned", "game_player"]
 
 ON_ILLEGAL = ("random", "loss")
 _SCORED = 256  # answers scored at a time
@@ -102,6 +105,7 @@ class LanguageGamePlayer(RunPlayer):
         answers: Answers given since it was made.
         illegal: How many of them were no legal moves.
         temperature: 0 takes the likeliest tokens.
+        threads: Of torch while it answers; 0 leaves them to a rule.
     """
 
     def __init__(
@@ -113,10 +117,11 @@ class LanguageGamePlayer(RunPlayer):
         *,
         name: str = "language",
         dtype: torch.dtype = torch.float32,
+        threads: int = 0,
     ) -> None:
         self.model, self.tokenizer, self.game = model, tokenizer, game
         self.settings = Settings() if settings is None else settings
-        self.name, self.dtype = name, dtype
+        self.name, self.dtype, self.threads = name, dtype, threads
         self.temperature = self.settings.temperature
         self.answers = self.illegal = 0
         self._seed = self._calls = 0
@@ -177,19 +182,20 @@ class LanguageGamePlayer(RunPlayer):
         if constrain:
             moves = [prompt.answers(state) for state in states]
             allowed = AnswerTrie(self.tokenizer, moves, stop=talk.stop_ids)
-        out = generate(
-            self._decoder,
-            rows,
-            max_new_tokens=self.longest,
-            stop=talk.stop_ids,
-            pad=self.tokenizer.pad_id,
-            sampling=SamplingConfig(temperature),
-            seed=self._seed,
-            streams=streams,
-            dtype=self.dtype,
-            ends=stops,
-            allowed=allowed,
-        )
+        with decoding_threads(self.model, len(rows), self.threads):
+            out = generate(
+                self._decoder,
+                rows,
+                max_new_tokens=self.longest,
+                stop=talk.stop_ids,
+                pad=self.tokenizer.pad_id,
+                sampling=SamplingConfig(temperature),
+                seed=self._seed,
+                streams=streams,
+                dtype=self.dtype,
+                ends=stops,
+                allowed=allowed,
+            )
         answers = [talk.answer(out.response(row)) for row in range(len(rows))]
         return answers if stops is None else [stops.cut(answer) for answer in answers]
 
@@ -221,7 +227,10 @@ class LanguageGamePlayer(RunPlayer):
         settings = self.settings.with_words(words)
         kind = _Forfeiting if settings.illegal == "loss" else LanguageGamePlayer
         return kind(
-            self.model, self.tokenizer, self.game, settings, name=self.name, dtype=self.dtype
+            *(self.model, self.tokenizer, self.game, settings),
+            name=self.name,
+            dtype=self.dtype,
+            threads=self.threads,
         )
 
     def with_simulations(self, simulations: int) -> LanguageGamePlayer:
@@ -289,14 +298,9 @@ class LanguageGamePlayer(RunPlayer):
                 whole = torch.tensor([*head, *ids])
                 tokens[number, : len(whole)] = whole
                 valid[number, len(head) - 1 : len(whole) - 1] = True
-            device = self.model.device
-            logprobs, _, _ = sequence_logprobs(
-                self.model,
-                tokens[:, :-1].to(device),
-                tokens[:, 1:].to(device),
-                valid.to(device),
-                dtype=self.dtype,
-            )
+            parts = pack_to_device([tokens[:, :-1], tokens[:, 1:], valid], self.model.device)
+            with decoding_threads(self.model, min(tokens.numel(), MAX_TOKENS), self.threads):
+                logprobs, _, _ = sequence_logprobs(self.model, *parts, dtype=self.dtype)
             for (row, action), total in zip(places[start:], logprobs.sum(1).tolist(), strict=False):
                 found[row, action] = total
         return found
@@ -318,9 +322,14 @@ class _Forfeiting(LanguageGamePlayer):
         """Nothing was started."""
 
 
-def answered_as(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How the policy of a run with these settings answered, as settings of a player."""
+def as_learned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the policy of a run with these settings was asked and answered: options of a player."""
+    options = read_options(stored_options(config))
+    if not str(config.get("env") or "").startswith("game:"):
+        return options
     found = {
+        "find": False,
+        **options,
         "plain": bool(config.get("plain_text")),
         "stop": tuple(config.get("stop") or ()),
         "constrain": bool(config.get("constrained")),
@@ -338,6 +347,7 @@ def game_player(
     name: str,
     options: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    threads: int = 0,
 ) -> LanguageGamePlayer:
     """The player of a policy.
 
@@ -349,10 +359,13 @@ def game_player(
         options: Those of the environment in which it learned, and settings of its answers there;
             how prompts look and answers are written is taken over.
         dtype: Of matrix products.
+        threads: Of torch while it answers; 0 leaves them to a rule.
     """
     talks = tokenizer.template is not None
     known = ("rules", "goal", "legal_moves", "own", "find")
     known += ("plain", "stop", "constrain", "max_new_tokens")
     shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
-    return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)
+    return LanguageGamePlayer(
+        model, tokenizer, game, settings, name=name, dtype=dtype, threads=threads
+    )

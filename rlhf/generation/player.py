@@ -24,6 +24,7 @@ from playout.rlhf.generation.generate import AllowedTokens, generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.threads import decoding_threads
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Answer", "LanguagePlayer", "usual_length"]
@@ -87,6 +88,7 @@ class LanguagePlayer:
         template_options: Values of names that the template reads.
         exact: An answer does not depend on the prompts beside it: None asks for that with several
             prompts. Up to 16 take the faster compiled step.
+        threads: Of torch while it answers; 0 leaves them to a rule (`decoding_threads`).
     """
 
     model: Transformer
@@ -106,6 +108,7 @@ class LanguagePlayer:
     plain: bool = False
     template_options: dict[str, object] = field(default_factory=dict)
     exact: bool | None = None
+    threads: int = 0
     _decoder: Decoder | None = field(default=None, init=False, repr=False)
 
     def reset(self, seed: int) -> None:
@@ -194,22 +197,23 @@ class LanguagePlayer:
         answers: dict[int, Answer] = {}
         for rows in self._batches([len(item.ids) for item in asked]):
             hook = None if allowed is None else _Renumbered(allowed, rows)
-            out = generate(
-                self.decoder,
-                [asked[row].ids for row in rows],
-                max_new_tokens=self.max_new_tokens,
-                stop=talk.stop_ids,
-                pad=self.tokenizer.pad_id,
-                sampling=sampling,
-                seed=self.seed,
-                streams=rows if streams is None else [streams[row] for row in rows],
-                exact=exact,
-                compiled=len(prompts) <= MAX_ROWS,
-                max_rows=len(rows),
-                ends=stops,
-                allowed=hook,
-                listen=None if listen is None else _renumbered(listen, rows),
-            )
+            with decoding_threads(self.model, len(rows), self.threads):
+                out = generate(
+                    self.decoder,
+                    [asked[row].ids for row in rows],
+                    max_new_tokens=self.max_new_tokens,
+                    stop=talk.stop_ids,
+                    pad=self.tokenizer.pad_id,
+                    sampling=sampling,
+                    seed=self.seed,
+                    streams=rows if streams is None else [streams[row] for row in rows],
+                    exact=exact,
+                    compiled=len(prompts) <= MAX_ROWS,
+                    max_rows=len(rows),
+                    ends=stops,
+                    allowed=hook,
+                    listen=None if listen is None else _renumbered(listen, rows),
+                )
             for place, row in enumerate(rows):
                 plain = isinstance(prompts[row], str)
                 text = self.tokenizer.decode(out.response(place), continues=plain)

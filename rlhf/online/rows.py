@@ -68,7 +68,7 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
     valid, last, cuts = np.zeros((3, *shape), bool)
     rewards, logprobs = np.zeros((2, *shape), np.float32)
     turns = np.zeros(shape, np.int64)
-    choices = max((len(ids) for one in episodes for ids in one.allowed), default=0)
+    choices = max((len(few) for one in episodes for few in one.allowed), default=0)
     allowed = np.full((*shape, choices), -1)
     for row, (number, role) in enumerate(cast):
         episode = episodes[number]
@@ -81,9 +81,9 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
             written &= own[np.minimum(episode.turns[1:], len(own) - 1)]
         valid[row, : length - 1] = written
         logprobs[row, : length - 1] = np.where(written, episode.logprobs[1:], 0.0)
-        for place, ids in enumerate(episode.allowed[1:]):
+        for place, few in enumerate(episode.allowed[1:]):
             if written[place]:
-                allowed[row, place, : len(ids)] = ids
+                allowed[row, place, : len(few)] = few
         # Where each answer ends: the last token that the policy wrote in its turn.
         ends = np.zeros(episode.num_turns, np.int64)
         places = np.nonzero(np.array(episode.mask[1:]))[0]

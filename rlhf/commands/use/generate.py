@@ -46,8 +46,6 @@ def main(command: Command) -> int:
 
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import as_turns, open_player, read_asked
-    from playout.rlhf.generation.player import MAX_BATCH_ROWS
-    from playout.rlhf.stages.threads import decoding_threads
 
     if not command.run or (command.prompts is None) == (not command.prompt):
         raise ConfigError(
@@ -75,13 +73,12 @@ def main(command: Command) -> int:
     stream = None
     if command.json is None and len(rows) == 1:
         stream = _Stream(player, continues=isinstance(asked[0], str))
-    with decoding_threads(player.model, min(len(rows), MAX_BATCH_ROWS), command.threads):
-        answers = player.answer(
-            [asked[row] for row in rows],
-            names=[names[row] for row in rows],
-            listen=None if stream is None else stream.hear,
-            after_batch=lambda count: _progress(count, len(rows)),
-        )
+    answers = player.answer(
+        [asked[row] for row in rows],
+        names=[names[row] for row in rows],
+        listen=None if stream is None else stream.hear,
+        after_batch=lambda count: _progress(count, len(rows)),
+    )
     seconds = time.perf_counter() - start
     if command.json is not None:
         found = [

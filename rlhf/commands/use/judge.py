@@ -48,10 +48,9 @@ def main(command: Command) -> int:
     from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
-    from playout.rlhf.stages.threads import use_threads
+    from playout.rlhf.model.threads import decoding_threads
 
     trust_modules(command.reward)  # whoever names a function means it
-    use_threads(command.threads)
     env_run = _environment_run(command)
     if env_run is not None:
         _show({env_run.config["env"]: _in_environment(command, env_run)}, command.json)
@@ -69,18 +68,19 @@ def main(command: Command) -> int:
         weights=command.weights,
     )
     result: dict[str, Any]
-    if command.human:
-        result = {
-            "person": human_votes(
-                found.evaluator.prompts,
-                found.evaluator.respond(found.policy).responses,
-                found.evaluator.respond(found.opponent, draw=1).responses,
-                votes=command.votes or found.folder / "votes.jsonl",
-                seed=command.seed,
-            )
-        }
-    else:
-        result = compare_policies(found.policy, found.opponent, found.evaluator)
+    with decoding_threads(found.policy, len(found.evaluator.prompts), command.threads):
+        if command.human:
+            result = {
+                "person": human_votes(
+                    found.evaluator.prompts,
+                    found.evaluator.respond(found.policy).responses,
+                    found.evaluator.respond(found.opponent, draw=1).responses,
+                    votes=command.votes or found.folder / "votes.jsonl",
+                    seed=command.seed,
+                )
+            }
+        else:
+            result = compare_policies(found.policy, found.opponent, found.evaluator)
     _show(result, command.json)
     return 0
 
@@ -133,6 +133,7 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     from playout.rlhf.evaluation.judge import win_rate
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model, model_folder
+    from playout.rlhf.model.threads import decoding_threads
     from playout.rlhf.online.episodes import score_texts
     from playout.rlhf.online.rewards import load_reward, trust_reward
     from playout.rlhf.stages.run import OWN_REWARD, say_all
@@ -161,17 +162,18 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
     if factory is None or others.vocab_size != tokenizer.vocab_size:
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
-    evaluator = replace(
-        episode_evaluator(settings, factory, policy, tokenizer, reward),
-        count=command.num_prompts,
-        seed=command.seed + 101,
-        on_failure="stop",
-    )
     totals = []
-    for model in (policy, other):
-        played = evaluator.play(model, temperature=evaluator.temperature)
-        given = score_texts(reward, played)[0]
-        totals.append(given + torch.tensor([episode.total for episode in played]))
+    with decoding_threads(policy, command.num_prompts, command.threads):
+        evaluator = replace(
+            episode_evaluator(settings, factory, policy, tokenizer, reward),
+            count=command.num_prompts,
+            seed=command.seed + 101,
+            on_failure="stop",
+        )
+        for model in (policy, other):
+            played = evaluator.play(model, temperature=evaluator.temperature)
+            given = score_texts(reward, played)[0]
+            totals.append(given + torch.tensor([episode.total for episode in played]))
     ours, theirs = totals
     means = {"mean": float(ours.mean()), "opponent_mean": float(theirs.mean())}
     return {**win_rate(ours, theirs), **means}

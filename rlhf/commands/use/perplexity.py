@@ -53,7 +53,7 @@ def main(command: Command) -> int:
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.stages.threads import decoding_threads
+    from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
     from playout.rlhf.supervised.perplexity import as_scored, likelihoods, summed
 
     if not command.run or command.texts is None:
@@ -70,7 +70,7 @@ def main(command: Command) -> int:
     texts = [as_scored(talk, *_parts(row, where, chat=command.chat), where) for where, row in given]
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)
     start = time.perf_counter()
-    with decoding_threads(model, min(tokens, 8192), command.threads):
+    with decoding_threads(model, min(tokens, MAX_TOKENS), command.threads):
         found = likelihoods(
             model,
             texts,

@@ -36,15 +36,14 @@ def main(command: Command) -> int:
     from playout.own_code import trust_modules
     from playout.rlhf.data.conversations import prompt_text
     from playout.rlhf.model.adapters.held import held_type
+    from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
-    from playout.rlhf.stages.threads import use_threads
     from playout.rlhf.supervised.reward import RewardModel
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf score RUN --texts FILE [--json OUT]")
     rows, texts = _read(command.texts)
     trust_modules(command.run)  # whoever names a function means it
-    use_threads(command.threads)
     readable = [prompt_text(text) for text in texts]
     if RunDir.is_run(Path(command.run)) and RunDir.open(command.run).kind == "rlhf.classify":
         return _classify(command, rows, readable)
@@ -55,7 +54,8 @@ def main(command: Command) -> int:
         weights=held_type(command.weights),
     )
     if isinstance(reward, RewardModel):
-        scores = reward(texts)
+        with reading_threads(reward.model, texts, command.threads):
+            scores = reward(texts)
     else:
         scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
     if command.json is not None:
@@ -71,14 +71,14 @@ def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) ->
     """The likeliest class of each text, with its probability."""
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
+    from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.supervised.classifier import Classifier
 
     device = resolve_device(command.device)
     classifier = Classifier.load(command.run, device=device, dtype=command.dtype)
-    found = [
-        (classifier.classes[int(row.argmax())], float(row.max()))
-        for row in classifier.probabilities(texts)
-    ]
+    with reading_threads(classifier.model, texts, command.threads):
+        shares = classifier.probabilities(texts)
+    found = [(classifier.classes[int(row.argmax())], float(row.max())) for row in shares]
     if command.json is not None:
         pairs = zip(rows, found, strict=True)
         named = [{**row, "label": name, "score": round(p, 6)} for row, (name, p) in pairs]

@@ -194,6 +194,7 @@ def _write(model: Transformer, tokenizer: Tokenizer, suite: Suite, asking: Askin
         truncate="left",
         stop=("\n",),
         plain=not asking.chat,
+        threads=torch.get_num_threads(),  # whoever asks has chosen
     )
     prompts = [_question(suite, number, asking) for number in range(len(items))]
     texts = player.act(prompts, deterministic=True)

@@ -60,7 +60,7 @@ def play(model, tokenizer, maker, count, temperature=1.0):
 
 
 def masked_logprobs(model, episode):
-    """Of all tokens but the first, by the whole forward pass and a mask over the vocabulary."""
+    """Of its own tokens, 0 elsewhere, [L - 1]: by the whole pass and a mask over the vocabulary."""
     ids = torch.tensor([episode.tokens])
     logits = model.logits(model(ids[:, :-1]))[0]
     barred = torch.zeros_like(logits, dtype=torch.bool)
@@ -69,7 +69,7 @@ def masked_logprobs(model, episode):
             barred[place] = True
             barred[place, list(allowed)] = False
     log_p = logits.masked_fill(barred, -torch.inf).log_softmax(-1)
-    return log_p.gather(1, ids[0, 1:, None])[:, 0]
+    return torch.where(torch.tensor(episode.mask[1:]), log_p.gather(1, ids[0, 1:, None])[:, 0], 0)
 
 
 def evaluated(policy, episodes):
@@ -90,8 +90,7 @@ def test_what_is_learned_from_is_the_distribution_that_was_sampled(tokenizer):
     for row, episode in enumerate(episodes):
         assert [answer.strip() in Menu.dishes for answer in episode.answers[:2]] == [True, True]
         assert len(episode.allowed) == len(episode.tokens)
-        sampled, own = torch.tensor(episode.logprobs[1:]), torch.tensor(episode.mask[1:])
-        exact = torch.where(own, masked_logprobs(model, episode), 0.0)
+        sampled, exact = torch.tensor(episode.logprobs[1:]), masked_logprobs(model, episode)
         torch.testing.assert_close(sampled, exact, atol=2e-4, rtol=1e-4)
         torch.testing.assert_close(trained[row, : len(exact)], exact, atol=2e-4, rtol=1e-4)
 
