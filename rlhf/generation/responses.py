@@ -54,15 +54,13 @@ def _lines(messages: Sequence[Message], answer: str) -> str:
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Prompts as a policy reads them: the token that begins a document, then the text.
+    """Prompts as a policy reads them, see `Tokenizer.encode_prompts`.
 
     Conversations go through the model's chat template, up to where it answers.
     """
-    first = [tokenizer.bos_id] if tokenizer.bos_id >= 0 else []
-    plain = iter(tokenizer.encode_batch([p for p in prompts if isinstance(p, str)]))
+    plain = iter(tokenizer.encode_prompts([p for p in prompts if isinstance(p, str)]))
     talk = conversation_format(tokenizer)
-    rows = [[*first, *next(plain)] if isinstance(p, str) else talk.begin(p) for p in prompts]
-    return [row or [tokenizer.end_id] for row in rows]
+    return [next(plain) if isinstance(p, str) else talk.begin(p) for p in prompts]
 
 
 def sample_responses(

@@ -138,10 +138,22 @@ class Tokenizer:
     def encode_special(self, text: str) -> list[int]:
         """Ids of a text in which spellings of special tokens are those tokens.
 
-        Only for what a chat template wrote: nobody's own text should reach it alone.
+        For what a chat template wrote, here or before it came here (`encode_prompts`).
         """
         self.inner.encode_special_tokens = False
         return list(self.inner.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Plain prompts as a policy reads them, at least a token each.
+
+        The token that begins a document, unless the prompt spells it, then the text; special tokens
+        that it spells, as a rendered conversation does, are those tokens.
+        """
+        self.inner.encode_special_tokens = False
+        found = self.inner.encode_batch(list(texts), add_special_tokens=False)
+        first = [self.bos_id] if self.bos_id >= 0 else []
+        rows = [list(encoding.ids) for encoding in found]
+        return [(ids if ids[:1] == first else [*first, *ids]) or [self.end_id] for ids in rows]
 
     def is_special(self, token: int) -> bool:
         """Whether a token leaves no trace in texts."""
