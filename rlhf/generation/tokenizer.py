@@ -188,8 +188,12 @@ class Tokenizer:
                 f"the tokenizer has {self.vocab_size} tokens and the model only "
                 f"{config.vocab_size}; they do not belong together"
             )
+        # Conversions write -1, or a number past the end, for a padding that they do not have.
+        padding = config.pad_token_id
+        if padding is not None and not 0 <= padding < config.vocab_size:
+            padding = None
         for name, ours, theirs in (
-            ("padding", self.pad_id, config.pad_token_id),
+            ("padding", self.pad_id, padding),
             ("end", self.end_id, config.eos_token_id),
         ):
             if theirs is not None and theirs != ours and theirs not in self.stop_ids:

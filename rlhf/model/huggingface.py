@@ -176,8 +176,12 @@ def _tensor_files(folder: Path) -> list[Path]:
     if not index.exists():
         hint = "; pickled weights (.bin) are not read" if list(folder.glob("*.bin")) else ""
         raise CheckpointError(f"{folder} holds no model.safetensors{hint}")
-    shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-    if any(not isinstance(name, str) or Path(name).name != name for name in shards):
+    found = read_json(index).get("weight_map", {})
+    names = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{index}: weight_map should name a file for each tensor")
+    shards = sorted(set(names))
+    if any(Path(name).name != name for name in shards):
         raise CheckpointError(f"{index} names files outside its folder")
     return [folder / name for name in shards]
 

@@ -67,6 +67,14 @@ def test_a_model_with_another_vocabulary_is_refused(tokenizer):
         tokenizer.check_model(TransformerConfig(100))
     with pytest.raises(ConfigError, match="end token is 1 and the model's 5"):
         tokenizer.check_model(TransformerConfig(320, eos_token_id=5))
+    with pytest.raises(ConfigError, match="padding token is 0 and the model's 5"):
+        tokenizer.check_model(TransformerConfig(320, eos_token_id=1, pad_token_id=5))
+
+
+@pytest.mark.parametrize("padding", [-1, 320, 32000])
+def test_a_padding_that_is_no_token_says_nothing_of_the_vocabulary(tokenizer, padding):
+    """Early conversions of Llama say -1."""
+    tokenizer.check_model(TransformerConfig(320, eos_token_id=1, pad_token_id=padding))
 
 
 def test_nothing_to_learn_from_is_an_error():

@@ -204,6 +204,25 @@ def test_torn_and_absent_files_are_refused(tmp_path):
         from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": []}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": ["b"]}}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": None}}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": "../b.safetensors"}}, "names files outside its folder"),
+        ({"weight_map": {"a": "b.safetensors"}}, r"b\.safetensors cannot be read"),
+        ({}, "lack"),
+    ],
+)
+def test_a_damaged_index_of_shards_is_refused_in_a_line(tmp_path, index, message):
+    save_pretrained(fresh(), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(tmp_path)
+
+
 def test_a_flipped_byte_in_a_written_folder_is_refused_and_seen(tmp_path, capsys):
     tokenizer = Tokenizer.train(["a text of some words", "and another"], vocab_size=270)
     ends = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.end_id}
