@@ -229,6 +229,7 @@ def open_policy_stage(
         stop=getattr(command, "stop", ()),
         dtype=pick_dtype(command.dtype, device),
         tasks=heldout_rows,
+        on_failure=getattr(command, "on_failure", "stop"),
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights, tasks=rows_asked)
 

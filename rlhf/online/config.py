@@ -111,7 +111,8 @@ class OnlineConfig:
     env_timeout: float = 60.0
     """Seconds that one call of an environment may take; 0: no limit."""
     on_failure: Annotated[str, arg(metavar="stop|skip")] = "stop"
-    """When an environment fails: stop the run, or go on without that episode."""
+    """When an environment or a reward function fails: stop the run, or go on without that
+    episode."""
     learning_rate: float = 1e-4
     """At the start; it falls to zero."""
     optimizer: Annotated[str, arg(metavar="|".join(OPTIMIZERS))] = "adam"

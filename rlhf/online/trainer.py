@@ -36,6 +36,7 @@ from playout.rlhf.online.episodes import (
     episode_metrics,
     no_episodes,
     score_episodes,
+    score_or_mark,
 )
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.rewards import RewardFunction
@@ -151,6 +152,11 @@ class OnlineTrainer(Trainer):
         return self.kl_coef
 
     @property
+    def cut_penalty(self) -> float:
+        """What an answer that was cut off costs."""
+        return self.config.cut_penalty(in_environment=self.in_environment)
+
+    @property
     def loss_variant(self) -> LossVariant | None:
         """What is changed in the loss of the update; None where nothing."""
         return None
@@ -160,10 +166,13 @@ class OnlineTrainer(Trainer):
 
         Raises:
             SharedFault: An environment failed, and failures stop the run or nothing is left.
+            DataError: The reward function failed, and failures stop the run.
         """
         config, group = self.config, self.group
         engine = self._engine()
         played = self._play(engine, number)
+        skip = config.on_failure == "skip"
+        given = score_or_mark(self.reward, played) if skip else None
         kept = self._without_failures(played, number)
         if not kept:  # all failed here, and other ranks go on
             return no_episodes(self.tokenizer.pad_id, self.model.device)
@@ -172,9 +181,10 @@ class OnlineTrainer(Trainer):
             self.reference,
             [played[index] for index in kept],
             self.reward,
+            given=given,
             kl_coef=self.score_kl_coef,
             estimator=config.kl_estimator,
-            missing_end=config.cut_penalty(in_environment=self.in_environment),
+            missing_end=self.cut_penalty,
             whiten=whiten,
             pad=self.tokenizer.pad_id,
         )

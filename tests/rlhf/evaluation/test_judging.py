@@ -98,7 +98,12 @@ def test_a_run_is_judged_by_its_rewards_with_their_weights(tmp_path, monkeypatch
     match = comparison_of(Path("asked"))
     scores = match.evaluator.score(match.evaluator.respond(match.policy))
     assert set(scores["reward"].tolist()) == {3.0}
-    given = ["--env", "game:tic_tac_toe", "--env-options", "reward=legal,illegal_reward=0"]
+    given = [
+        "--env",
+        "game:tic_tac_toe",
+        "--env-options",
+        "reward=legal,illegal_reward=0,goal=false",
+    ]
     assert main([*words, *given, "--run", "played", "--eval-episodes", "2"]) == 0
     judged = ["rlhf", "judge", "played", "--num-prompts", "4", "--json", "out.json"]
     assert main([*judged, "--dtype", "float32"]) == 0
@@ -111,7 +116,8 @@ def test_what_was_also_rewarded_by_a_function_from_python_is_judged_with_a_word(
     few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 3, "eval_episodes": 2}
     playout.grpo(
         base, env="game:tic_tac_toe", reward_fn=lambda texts: [1.0] * len(texts),
-        run=tmp_path / "run", size="tiny", dtype="float32", quiet=True, **few,
+        env_options="goal=false", run=tmp_path / "run", size="tiny", dtype="float32",
+        quiet=True, **few,
     )  # fmt: skip
     capsys.readouterr()
     assert main(["rlhf", "judge", str(tmp_path / "run"), "--num-prompts", "2"]) == 0
