@@ -141,6 +141,25 @@ def test_transformers_scores_like_a_reward_model_of_ours(tmp_path):
         assert (theirs(ids).logits[:, 0] - ours).abs().max() < 1e-4
 
 
+@pytest.mark.peer
+def test_a_classifier_of_transformers_whose_output_matrix_is_not_tied_scores_alike(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = transformers.LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_labels=1, pad_token_id=0,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    theirs = transformers.LlamaForSequenceClassification(shape).eval()
+    theirs.save_pretrained(tmp_path)
+    ours, head = from_pretrained(tmp_path), ScalarHead(read_config(tmp_path))
+    load_heads(tmp_path, {"score": head})
+    ids = torch.randint(1, 97, (3, 11))
+    with torch.no_grad():
+        found = head(ours(ids)[:, -1], ours.norm)
+        torch.testing.assert_close(found, theirs(ids).logits[:, 0], atol=1e-4, rtol=1e-4)
+
+
 def edit_config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
