@@ -224,7 +224,7 @@ def open_policy_stage(
         scorer,
         None if material == "files" else Datasets(material).judge(),
         max_new_tokens=longest,
-        # As training samples; dpo and best-of-n have neither option.
+        # As training samples, where there are such options.
         temperature=getattr(command, "temperature", 1.0),
         stop=getattr(command, "stop", ()),
         dtype=pick_dtype(command.dtype, device),
