@@ -35,6 +35,8 @@ class Command(ModelOptions):
     chat: bool = False
     """Of a chat model: a plain prompt is a user's message and what follows its answer, as `sft`
     learns them, and not one text."""
+    ends: bool = False
+    """Score the token that ends an answer as well, as `sft` teaches it; of texts nothing changes."""
     max_length: int = 0
     """Tokens that are read at once; 0 takes the model's context."""
     stride: int = 0
@@ -67,7 +69,10 @@ def main(command: Command) -> int:
     talk = conversation_format(tokenizer)
     if command.chat and not talk.speaks_in_turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
-    texts = [as_scored(talk, *_parts(row, where, chat=command.chat), where) for where, row in given]
+    texts = [
+        as_scored(talk, *_parts(row, where, chat=command.chat), where, ends=command.ends)
+        for where, row in given
+    ]
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)
     start = time.perf_counter()
     with decoding_threads(model, min(tokens, MAX_TOKENS), command.threads):
