@@ -16,6 +16,7 @@ from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.samples import write_samples
 from playout.rlhf.evaluation.wording import distinct_share, repeated_share
+from playout.rlhf.generation.conversation import Truncate
 from playout.rlhf.generation.responses import Responses, sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
@@ -75,6 +76,8 @@ class PolicyEvaluator:
     """What belongs to each prompt, for reward functions that ask for it."""
     on_failure: str = "stop"
     """With skip, answers to which the reward gives no number are left out of its means."""
+    truncate: Truncate = "error"
+    """What is cut of a prompt that leaves no room for an answer."""
 
     def greedy(self, model: Transformer) -> Responses:
         """The likeliest answers to the prompts that are shown."""
@@ -102,6 +105,7 @@ class PolicyEvaluator:
             sampling=SamplingConfig(self.temperature),
             stop=self.stop,
             streams=range(draw * count, (draw + 1) * count),
+            truncate=self.truncate,
         )
 
     def score(self, responses: Responses) -> dict[str, Tensor]:

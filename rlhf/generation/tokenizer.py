@@ -42,6 +42,7 @@ class Tokenizer:
         template: How a conversation becomes a text; None where only plain text is understood.
         mask_id: Hides a token from an encoder; -1 if the vocabulary has none.
         separator_id: Between two sentences of an encoder; -1 if the vocabulary has none.
+        generation: What generation_config.json says besides stop tokens, kept for whoever reads it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Tokenizer:
             )
         self.stop_ids = tuple(dict.fromkeys([self.end_id, *stops]))
         self.mask_id, self.separator_id = self._id(MASK), self._id(SEPARATOR)
+        self.generation: dict[str, Any] = {}
         self._special = {
             index for index, token in inner.get_added_tokens_decoder().items() if token.special
         }
@@ -221,16 +223,18 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         replace_file(folder / "tokenizer.json", self.inner.to_str().encode())
         replace_file(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
-        if len(self.stop_ids) > 1:
+        if len(self.stop_ids) > 1 or self.generation:
             path = folder / "generation_config.json"
-            values = {**_read(path), "eos_token_id": list(self.stop_ids)}
+            ends = list(self.stop_ids) if len(self.stop_ids) > 1 else self.end_id
+            values = {**self.generation, **_read(path), "eos_token_id": ends}
             replace_file(path, json.dumps(values, indent=2).encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
         """Read the tokenizer of a Hugging Face folder.
 
-        Beside its own files, config.json and generation_config.json say what ends an answer.
+        Beside its own files, config.json and generation_config.json say what ends an answer, and
+        what begins a document where tokenizer_config.json does not.
         """
         folder = Path(folder)
         path = folder / "tokenizer.json"
@@ -251,17 +255,23 @@ class Tokenizer:
         if end is None:
             end = (inner.id_to_token(ends[0]) if ends else None) or END
         bos = _known(inner, named.get("bos_token"))
+        if "bos_token" not in named:
+            begins = _numbers(generation.get("bos_token_id")) or _numbers(model.get("bos_token_id"))
+            bos = inner.id_to_token(begins[0]) if begins else None
         # Models whose documents begin with their end token say so by naming it twice.
         first = inner.encode("", add_special_tokens=True).ids[:1]
-        writes_bos = bos is not None and (bos == end or first == [inner.token_to_id(bos)])
+        twice = "bos_token" in named and bos == end
+        writes_bos = bos is not None and (twice or first == [inner.token_to_id(bos)])
         pad = _known(inner, named.get("pad_token"))
         if pad is None or pad == end:
             pad = _padding_token(inner, [end, bos])
         source = _template_source(folder / TEMPLATE_FILE, named)
         template = None if source is None else ChatTemplate(source)
-        return cls(
+        found = cls(
             inner, pad=pad, end=end, bos=bos, writes_bos=writes_bos, stops=ends, template=template
         )
+        found.generation = {name: generation[name] for name in generation if name != "eos_token_id"}
+        return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _tokenizer_beside(adapter: Path, base: Tokenizer) -> Tokenizer:
     spelt = own.inner.id_to_token
     stops = [token for token in base.stop_ids if spelt(token) == base.inner.id_to_token(token)]
     keeps_pad = spelt(base.pad_id) == base.pad != own.end
-    return Tokenizer(
+    found = Tokenizer(
         own.inner,
         pad=base.pad if keeps_pad else own.pad,
         end=own.end,
@@ -188,6 +188,8 @@ def _tokenizer_beside(adapter: Path, base: Tokenizer) -> Tokenizer:
         stops=[*own.stop_ids, *stops],
         template=own.template or base.template,
     )
+    found.generation = {**base.generation, **own.generation}
+    return found
 
 
 def model_digest(folder: Path) -> str:

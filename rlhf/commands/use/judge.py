@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.evaluation.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,17 @@ class Command(ModelOptions):
     """Of the answers and of the order of the sides."""
     max_new_tokens: int = 0
     """Longest response; 0 takes that of the run."""
+    stop: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = ()
+    """Texts that end an answer; by default those of the run."""
+    truncate: Literal["error", "left", "right"] = "error"
+    """What is cut of a prompt that leaves no room for an answer; error stops before any is
+    written."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
+    import time
+
     from playout.agents.runs.devices import resolve_device
     from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
@@ -63,11 +71,14 @@ def main(command: Command) -> int:
         num_prompts=command.num_prompts,
         seed=command.seed,
         max_new_tokens=command.max_new_tokens,
+        stop=command.stop,
+        truncate=command.truncate,
         device=resolve_device(command.device),
         dtype=command.dtype,
         weights=command.weights,
     )
     result: dict[str, Any]
+    begun = time.perf_counter()
     with decoding_threads(found.policy, len(found.evaluator.prompts), command.threads):
         if command.human:
             result = {
@@ -81,8 +92,22 @@ def main(command: Command) -> int:
             }
         else:
             result = compare_policies(found.policy, found.opponent, found.evaluator)
+    _report(found, 0.0 if command.human else time.perf_counter() - begun)
     _show(result, command.json)
     return 0
+
+
+def _report(found: Comparison, seconds: float) -> None:
+    """How long the answers took, and which prompts were cut."""
+    from playout.rlhf.generation.responses import encode_prompts
+    from playout.rlhf.stages.run import say_all
+
+    asked = found.evaluator
+    room = found.policy.config.max_position_embeddings - asked.max_new_tokens
+    cut = sum(len(ids) > room for ids in encode_prompts(asked.tokenizer, asked.prompts))
+    told = f"; {cut} prompts were cut to fit" if cut else ""
+    if seconds or cut:
+        say_all([f"{2 * len(asked.prompts)} answers, scored in {seconds:.1f} s{told}"])
 
 
 def _show(result: dict[str, Any], file: Path | None) -> None:
@@ -140,8 +165,8 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
 
     module = import_module(stages()[run.kind.removeprefix("rlhf.")])
     settings = resumed(module.Command, run.path, device=command.device, dtype=command.dtype)
-    if command.max_new_tokens:
-        settings = replace(settings, max_new_tokens=command.max_new_tokens)
+    given = {"max_new_tokens": command.max_new_tokens, "stop": command.stop}
+    settings = replace(settings, **{name: value for name, value in given.items() if value})
     factory = open_environment(settings)
     device, weights = resolve_device(command.device), held_type(command.weights)
     reward = None

@@ -36,7 +36,7 @@ class Command(ModelOptions):
     """Of a chat model: a plain prompt is a user's message and what follows its answer, as `sft`
     learns them, and not one text."""
     ends: bool = False
-    """Score the token that ends an answer as well, as `sft` teaches it; of texts nothing changes."""
+    """Score the token that ends an answer as well, as `sft` teaches it."""
     max_length: int = 0
     """Tokens that are read at once; 0 takes the model's context."""
     stride: int = 0

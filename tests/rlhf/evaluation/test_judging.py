@@ -98,6 +98,13 @@ def test_a_run_is_judged_by_its_rewards_with_their_weights(tmp_path, monkeypatch
     match = comparison_of(Path("asked"))
     scores = match.evaluator.score(match.evaluator.respond(match.policy))
     assert set(scores["reward"].tolist()) == {3.0}
+    capsys.readouterr()
+    Path("long.txt").write_text("the film was " * 90 + "\na play\n")
+    judged = ["rlhf", "judge", "asked", "--prompts", "long.txt", "--dtype", "float32"]
+    assert main(judged) == 2
+    assert main([*judged, "--truncate", "left", "--stop", "e", "--json", "cut.json"]) == 0
+    said = capsys.readouterr().err
+    assert "4 answers, scored in" in said and "1 prompts were cut to fit" in said
     given = [
         "--env",
         "game:tic_tac_toe",
