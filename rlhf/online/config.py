@@ -215,7 +215,9 @@ class RLHFConfig(OnlineConfig):
     value_warmup: int = 4
     """Batches to which the value head is fitted before the first round."""
     critic: str = "auto"
-    """Below the value head: shared (the policy), own (a copy), reward (that model) or auto."""
+    """Below the value head: shared (the policy), own (a copy), reward (that model, the first of
+    several), or auto: the only reward if it is a model that reads the policy's tokens, else
+    shared."""
     gae_lambda: float = 0.95
     """Decay of generalised advantage estimation."""
     vf_coef: float = 0.1

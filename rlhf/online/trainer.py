@@ -39,13 +39,19 @@ from playout.rlhf.online.episodes import (
     score_or_mark,
 )
 from playout.rlhf.online.policy import LanguagePolicy
-from playout.rlhf.online.rewards import RewardFunction
+from playout.rlhf.online.rewards import RewardFunction, WeightedRewards
 from playout.rlhf.supervised.reward import RewardModel
 from torch import nn
 
-__all__ = ["OnlineTrainer"]
+__all__ = ["OnlineTrainer", "reward_models"]
 
 GROUPS = "groups of answers a round (--batch)"
+
+
+def reward_models(reward: RewardFunction | None) -> list[RewardModel]:
+    """The models in a reward, of one or of several functions."""
+    parts = reward.functions if isinstance(reward, WeightedRewards) else [reward]
+    return [part for part in parts if isinstance(part, RewardModel)]
 
 
 class OnlineTrainer(Trainer):
@@ -127,8 +133,8 @@ class OnlineTrainer(Trainer):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The policy, what learns beside it, its reference and the reward model."""
-        asked = [self.reward.model] if isinstance(self.reward, RewardModel) else []
+        """The policy, what learns beside it, its reference and the reward models."""
+        asked = [one.model for one in reward_models(self.reward)]
         return [self.policy.model, self.policy, self.reference.model, *asked]
 
     @property
