@@ -362,8 +362,8 @@ def game_player(
         threads: Of torch while it answers; 0 leaves them to a rule.
     """
     talks = tokenizer.template is not None
-    known = ("rules", "goal", "legal_moves", "own", "find")
-    known += ("plain", "stop", "constrain", "max_new_tokens")
+    looks = ("rules", "goal", "legal_moves", "own", "find")
+    known = (*looks, "plain", "stop", "constrain", "max_new_tokens")
     shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
     return LanguageGamePlayer(

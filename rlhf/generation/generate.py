@@ -250,9 +250,13 @@ def _generate_batch(
             if rules.done is not None:
                 over = ended if number + 1 < steps else rows[live]
                 for row in np.unique(over).tolist():
-                    found = (part[row, : number + 1].tolist() for part in (tokens, logprobs))
-                    end = bool(finished[row]), bool(stopped[row])
-                    rules.done(first_row + row, Written(*found, *end))
+                    wrote = Written(
+                        tokens[row, : number + 1].tolist(),
+                        logprobs[row, : number + 1].tolist(),
+                        bool(finished[row]),
+                        bool(stopped[row]),
+                    )
+                    rules.done(first_row + row, wrote)
         unseen = []
         (unfinished,) = np.nonzero(~finished[rows])
         if step + 1 == steps or not len(unfinished):

@@ -186,7 +186,7 @@ def _tensor_files(folder: Path) -> list[Path]:
         hint = "; pickled weights (.bin) are not read" if list(folder.glob("*.bin")) else ""
         raise CheckpointError(f"{folder} holds no model.safetensors{hint}")
     found = read_json(index).get("weight_map", {})
-    names = list(found.values()) if isinstance(found, dict) else [None]
+    names: list[Any] = list(found.values()) if isinstance(found, dict) else [None]
     if not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"{index}: weight_map should name a file for each tensor")
     shards = sorted(set(names))

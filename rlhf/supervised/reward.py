@@ -185,7 +185,7 @@ class RewardModel:
         tokenizer.check_model(model.config)
         head = ScalarHead(model.config)
         load_heads(folder, {"score": head})
-        kept = read_json(folder / "config.json").get("playout_reward")
+        kept: Any = read_json(folder / "config.json").get("playout_reward")
         published = kept is None  # which learned from conversations where there is a template
         kept = {"in_turns": tokenizer.template is not None} if published else kept
         try:

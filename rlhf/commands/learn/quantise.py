@@ -103,5 +103,7 @@ def _game_of(base: str) -> dict[str, Any]:
     shown = {"env": config["env"], "env_options": stored_options(config), GOAL_TOLD: True}
     if "max_new_tokens" not in config:
         return shown
-    kept = {name: config[name] for name in ("plain_text", "stop", "constrained") if name in config}
-    return {**shown, **kept, "max_new_tokens": response_length(config)}
+    for name in ("plain_text", "stop", "constrained"):
+        if name in config:
+            shown[name] = config[name]
+    return {**shown, "max_new_tokens": response_length(config)}

@@ -165,8 +165,8 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
 
     module = import_module(stages()[run.kind.removeprefix("rlhf.")])
     settings = resumed(module.Command, run.path, device=command.device, dtype=command.dtype)
-    given = {"max_new_tokens": command.max_new_tokens, "stop": command.stop}
-    settings = replace(settings, **{name: value for name, value in given.items() if value})
+    changes = {"max_new_tokens": command.max_new_tokens, "stop": command.stop}
+    settings = replace(settings, **{name: value for name, value in changes.items() if value})
     factory = open_environment(settings)
     device, weights = resolve_device(command.device), held_type(command.weights)
     reward = None
