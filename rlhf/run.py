@@ -47,10 +47,10 @@ from playout.rlhf.model.folder import (
     load_model,
     model_folder,
 )
+from playout.rlhf.model.threads import decoding_threads, reading_threads
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.stages.run import is_finished
 from playout.rlhf.stages.sizes import response_length
-from playout.rlhf.stages.threads import decoding_threads, use_threads
 from playout.rlhf.supervised.classifier import Classifier
 from playout.rlhf.supervised.reward import RewardModel
 
@@ -71,11 +71,14 @@ class RewardPlayer:
     """A reward model that scores texts."""
 
     reward: RewardModel
+    threads: int = 0
+    """Of torch while it reads; 0 leaves them to a rule."""
 
     def act(self, texts: Sequence[str]) -> list[float]:
         """A score a text."""
         check_list(texts)
-        return self.reward(list(texts))
+        with reading_threads(self.reward.model, texts, self.threads):
+            return self.reward(list(texts))
 
 
 def load(
@@ -87,11 +90,11 @@ def load(
 ) -> LanguagePlayer | RewardPlayer | Classifier:
     """What a run of a kind `rlhf.*` has learned; `which` matters while it is unfinished."""
     stage, device = run.kind.partition(".")[2], resolve_device(machine.device)
-    use_threads(machine.threads)
     if stage == "classify":
         return Classifier.load(run.path, dtype=machine.dtype, device=device)
     if stage == "reward":
-        return RewardPlayer(RewardModel.load(run.path, dtype=machine.dtype, device=device))
+        scorer = RewardModel.load(run.path, dtype=machine.dtype, device=device)
+        return RewardPlayer(scorer, machine.threads)
     finished = stage in ("all", "games") or (run.path / "model" / "config.json").exists()
     model, tokenizer = (
         load_model(run.path, device=device) if finished else _unfinished(run, which, device)
@@ -102,6 +105,7 @@ def load(
         name=run.path.name,
         max_new_tokens=response_length(run.config),
         dtype=_dtype(machine, device),
+        threads=machine.threads,
     )
 
 
@@ -119,10 +123,10 @@ def load_folder(
 ) -> LanguagePlayer | RewardPlayer:
     """The model in a Hugging Face folder: a policy, or a reward model."""
     device = resolve_device(machine.device)
-    use_threads(machine.threads)
     folder = Path(path)
     if not is_adapter(folder) and is_scorer(folder):
-        return RewardPlayer(RewardModel.load(folder, dtype=machine.dtype, device=device))
+        scorer = RewardModel.load(folder, dtype=machine.dtype, device=device)
+        return RewardPlayer(scorer, machine.threads)
     model, tokenizer = load_model(folder, device=device)
     return LanguagePlayer(
         model,
@@ -130,6 +134,7 @@ def load_folder(
         name=folder.name,
         max_new_tokens=usual_length(model, turns=tokenizer.template is not None),
         dtype=_dtype(machine, device),
+        threads=machine.threads,
     )
 
 
@@ -156,6 +161,7 @@ def game_player(
     machine: MachineOptions = DEFAULT_MACHINE,
 ) -> "LanguageGamePlayer":
     """The policy as a player of games: of any, since positions come as text."""
+    from playout.rlhf.environments.game_player import as_learned
     from playout.rlhf.environments.game_player import game_player as seated
 
     if run.kind.partition(".")[2] in ("reward", "classify", "best-of-n"):
@@ -165,17 +171,14 @@ def game_player(
     learned = game_of(run) if game is None else game
     if learned is None:
         raise ConfigError(f"{run.path} has learned none of playout's games; name one with --game")
-    config = _game_config(run)
-    options = read_options(stored_options(config))
-    if str(config.get("env") or "").startswith("game:"):
-        options = {"find": False, **options}  # answers are read as they were while it learned
     return seated(
         player.model,
         player.tokenizer,
         learned,
         name=player.name,
-        options=options,
+        options=as_learned(_game_config(run)),
         dtype=player.dtype,
+        threads=machine.threads,
     )
 
 
@@ -186,10 +189,12 @@ def folder_player(
     from playout.rlhf.environments.game_player import game_player as seated
 
     device = resolve_device(machine.device)
-    use_threads(machine.threads)
     model, tokenizer = load_model(path, device=device)
     dtype = _dtype(machine, device)
-    return seated(model, tokenizer, game, name=Path(path).name, options={}, dtype=dtype)
+    return seated(
+        model, tokenizer, game, name=Path(path).name, options={}, dtype=dtype,
+        threads=machine.threads,
+    )  # fmt: skip
 
 
 def _unfinished(
@@ -219,7 +224,6 @@ def _subject(path: Path, options: EvalOptions, which: str | int = "best") -> "Su
     from playout.rlhf.evaluation.suites.evaluate import Subject
 
     device, prompt = resolve_device(options.device), None
-    use_threads(options.threads)
     if RunDir.is_run(path):
         run = RunDir.open(path)
         player = load(run, which, machine=options)
@@ -265,7 +269,6 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     if improved and (stage == "all" or (run.config.get("reward") and not run.config.get("env"))):
         from playout.rlhf.evaluation.judge import compare_policies
 
-        use_threads(options.threads)
         match = comparison_of(
             run.path,
             num_prompts=options.episodes or 256,
@@ -273,7 +276,8 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
             device=resolve_device(options.device),
             dtype=options.dtype,
         )
-        found = compare_policies(match.policy, match.opponent, match.evaluator)
+        with decoding_threads(match.policy, len(match.evaluator.prompts), options.threads):
+            found = compare_policies(match.policy, match.opponent, match.evaluator)
         for name, row in found.items():
             low, high = row["interval"]
             print(

@@ -80,6 +80,7 @@ class Minibatch:
     initial_state: Tree = None
     ref_logprobs: Tensor | None = None
     weights: Tensor | None = None
+    allowed: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of steps or rows along the first axis."""

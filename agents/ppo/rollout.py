@@ -72,6 +72,8 @@ class Rollout:
         ref_logprobs: Log-probability of the action under a reference that the policy is to stay
             near to, `[R, T]`, or None.
         weights: How much a step counts in the policy's loss, `[R, T]`, or None: each as much.
+        allowed: Where actions are many and those that could be taken few: the numbers of these,
+            int64 `[R, T, K]`, padded with -1, and nothing but -1 where all could; or None.
     """
 
     obs: Tree
@@ -92,6 +94,7 @@ class Rollout:
     valid_steps: Tensor | None = None
     ref_logprobs: Tensor | None = None
     weights: Tensor | None = None
+    allowed: Tensor | None = None
 
     @property
     def num_rows(self) -> int:

@@ -77,14 +77,12 @@ def open_player(
     from playout.rlhf.generation.stops import StopStrings
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.stages.threads import use_threads
 
     if command.max_new_tokens < 0:
         raise ConfigError(f"--max-new-tokens must be at least 1, not {command.max_new_tokens}")
     if max_length < 0:
         raise ConfigError(f"--max-length must be at least 1, not {max_length}")
     device = resolve_device(command.device)
-    use_threads(command.threads)
     weights = held_type(command.weights)
     model, tokenizer = load_model(run, device=device, weights=weights, writes=True)
     turns = tokenizer.template is not None and not command.plain
@@ -104,6 +102,7 @@ def open_player(
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop),
         plain=command.plain,
         template_options=_template_options(command.template_options),
+        threads=command.threads,
     )
     _ = player.sampling, player.room(), StopStrings(tokenizer, player.stop)
     if command.system and not player.talk.speaks_in_turns:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
     from playout.rlhf.online.rewards import RewardFunction
 
+# Tasks of which one has to begin, where those that fail are skipped.
+_TRIED = 8
+
 __all__ = ["EnvironmentOptions", "episode_evaluator", "named_environment", "open_environment"]
 
 
@@ -130,7 +133,8 @@ def episode_evaluator(
         temperature=given("temperature", 1.0),
         stop=given("stop", ()),
         constrained=given("constrained", False),
-        as_user=factory.name != PROMPTS and not given("plain_text", False),
+        as_user=factory.name != PROMPTS
+        and not (given("plain_text", False) or given("plain", False)),
         on_failure=given("on_failure", "stop"),
         dtype=pick_dtype(command.dtype, model.device),
         tasks=factory.tasks("test"),
@@ -143,7 +147,9 @@ def episode_evaluator(
         dtype=found.dtype,
         as_user=found.as_user,
     )
-    (first,) = engine.run(found.requests()[:1])
-    if not first.answers:  # what one token is answered with says nothing yet
-        raise EnvironmentFault(describe(first))
-    return found
+    several = _TRIED if found.on_failure == "skip" else 1
+    for request in found.requests()[:several]:
+        (first,) = engine.run([request])
+        if first.answers:  # what one token is answered with says nothing yet
+            return found
+    raise EnvironmentFault(describe(first))

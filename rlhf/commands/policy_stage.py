@@ -43,6 +43,7 @@ from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.rewards import RewardFunction, load_reward, reward_names, trust_reward
 from playout.rlhf.online.trainer import OnlineTrainer
 from playout.rlhf.stages.run import (
+    OWN_REWARD,
     begin_stage,
     check_usual_data,
     discarded_unused,
@@ -181,7 +182,8 @@ def open_policy_stage(
 
     if factory is not None:
         measured = episode_evaluator(command, factory, model, tokenizer, scorer)
-        run = begin(lambda: {"material": "environment", GOAL_TOLD: True})
+        unkept = {} if reward is None else {OWN_REWARD: True}
+        run = begin(lambda: {"material": "environment", GOAL_TOLD: True, **unkept})
         return PolicyStage(run, model, tokenizer, [], scorer, measured, weights, factory)
     assert scorer is not None
     longest = command.max_new_tokens or numbers.response_length
@@ -222,11 +224,12 @@ def open_policy_stage(
         scorer,
         None if material == "files" else Datasets(material).judge(),
         max_new_tokens=longest,
-        # As training samples; dpo and best-of-n have neither option.
+        # As training samples, where there are such options.
         temperature=getattr(command, "temperature", 1.0),
         stop=getattr(command, "stop", ()),
         dtype=pick_dtype(command.dtype, device),
         tasks=heldout_rows,
+        on_failure=getattr(command, "on_failure", "stop"),
     )
     return PolicyStage(run, model, tokenizer, prompts, scorer, evaluator, weights, tasks=rows_asked)
 

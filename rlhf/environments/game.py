@@ -28,7 +28,7 @@ from playout.rlhf.environments.game_tasks import (
     find_openings,
     find_positions,
     judging_positions,
-    read_positions,
+    learnable_positions,
 )
 
 __all__ = ["GameEnvironment", "GameOptions", "make"]
@@ -82,7 +82,7 @@ class GameOptions:
     number, those of the opening."""
     file: str = ""
     """Positions to learn from in place of random ones: .jsonl with `position`, the text of a state,
-    and `outcomes` where they are solved."""
+    and `outcomes` where they are solved. Images of positions to be judged on are left out."""
     open: bool = False
     """Also positions where nothing is at stake: all moves alike, or a win at once."""
     seed: int = 0
@@ -348,7 +348,7 @@ class Games:
         """Positions of a side, solved where the reward asks the solver."""
         plies = self.options.plies
         if split == "train" and self.options.file:
-            return read_positions(self.game, self.options.file)
+            return learnable_positions(self.game, self.options.file)
         if split == "test" and not plies and not self.options.open:
             return judging_positions(self.game, count, self.reward.referee)
         return find_positions(

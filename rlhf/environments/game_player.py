@@ -23,20 +23,25 @@ from playout.agents.players.player import (
     must_be_positions,
 )
 from playout.agents.players.simple import pick
+from playout.agents.runs.devices import pack_to_device
 from playout.envs.core.game import NativeGame
 from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.environments.load import read_options, stored_options
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import generate
 from playout.rlhf.generation.sampling import SamplingConfig
+from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.generation.trie import AnswerTrie
 from playout.rlhf.model.reference import sequence_logprobs
+from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
 from playout.rlhf.model.transformer import Transformer
+from playout.rlhf.stages.sizes import response_length
 
-__all__ = ["LanguageGamePlayer", "Settings", "game_player"]
+__all__ = ["LanguageGamePlayer", "Settings", "as_learned", "game_player"]
 
 ON_ILLEGAL = ("random", "loss")
 _SCORED = 256  # answers scored at a time
@@ -65,6 +70,10 @@ class Settings:
     """Show every player its own stones as the first player's."""
     find: bool = False
     """Take the last word of an answer that is a legal move."""
+    plain: bool = False
+    """Give a chat model prompts as they stand, not as a user's messages."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer besides the model's own end."""
 
     def __post_init__(self) -> None:
         if self.illegal not in ON_ILLEGAL:
@@ -88,7 +97,7 @@ class Settings:
                 if isinstance(old, bool):
                     changes[name] = {"true": True, "false": False}[word.lower()]
                 else:
-                    changes[name] = type(old)(word)
+                    changes[name] = (word,) if isinstance(old, tuple) else type(old)(word)
             except (KeyError, ValueError):
                 kind = "true or false" if isinstance(old, bool) else f"a {type(old).__name__}"
                 raise ConfigError(f"{name}={word!r} is not {kind}") from None
@@ -102,6 +111,7 @@ class LanguageGamePlayer(RunPlayer):
         answers: Answers given since it was made.
         illegal: How many of them were no legal moves.
         temperature: 0 takes the likeliest tokens.
+        threads: Of torch while it answers; 0 leaves them to a rule.
     """
 
     def __init__(
@@ -113,10 +123,11 @@ class LanguageGamePlayer(RunPlayer):
         *,
         name: str = "language",
         dtype: torch.dtype = torch.float32,
+        threads: int = 0,
     ) -> None:
         self.model, self.tokenizer, self.game = model, tokenizer, game
         self.settings = Settings() if settings is None else settings
-        self.name, self.dtype = name, dtype
+        self.name, self.dtype, self.threads = name, dtype, threads
         self.temperature = self.settings.temperature
         self.answers = self.illegal = 0
         self._seed = self._calls = 0
@@ -146,9 +157,13 @@ class LanguageGamePlayer(RunPlayer):
     @property
     def longest(self) -> int:
         """Tokens of an answer, at most; before its move a policy may say a word about every one."""
-        talks = self.tokenizer.template is not None
-        usual = _TALKING if talks else _SHORT + self.prompt.told
+        usual = _TALKING if self._in_turns else _SHORT + self.prompt.told
         return self.settings.max_new_tokens or usual
+
+    @property
+    def _in_turns(self) -> bool:
+        """Whether prompts are a user's messages."""
+        return self.tokenizer.template is not None and not self.settings.plain
 
     def write(self, states: StateBatch) -> list[str]:
         """What the policy answers in each of B positions, as it stands."""
@@ -163,28 +178,32 @@ class LanguageGamePlayer(RunPlayer):
         talk = conversation_format(self.tokenizer)
         texts = [prompt(state) for state in states]
         rows = [
-            talk.begin([{"role": "user", "content": text}] if talk.speaks_in_turns else text)
+            talk.begin([{"role": "user", "content": text}] if self._in_turns else text)
             for text in texts
         ]
+        stops = StopStrings(self.tokenizer, self.settings.stop) if self.settings.stop else None
         if self._decoder is None:
             self._decoder = Decoder(self.model, dtype=self.dtype)
         allowed = None
         if constrain:
             moves = [prompt.answers(state) for state in states]
             allowed = AnswerTrie(self.tokenizer, moves, stop=talk.stop_ids)
-        out = generate(
-            self._decoder,
-            rows,
-            max_new_tokens=self.longest,
-            stop=talk.stop_ids,
-            pad=self.tokenizer.pad_id,
-            sampling=SamplingConfig(temperature),
-            seed=self._seed,
-            streams=streams,
-            dtype=self.dtype,
-            allowed=allowed,
-        )
-        return [talk.answer(out.response(row)) for row in range(len(rows))]
+        with decoding_threads(self.model, len(rows), self.threads):
+            out = generate(
+                self._decoder,
+                rows,
+                max_new_tokens=self.longest,
+                stop=talk.stop_ids,
+                pad=self.tokenizer.pad_id,
+                sampling=SamplingConfig(temperature),
+                seed=self._seed,
+                streams=streams,
+                dtype=self.dtype,
+                ends=stops,
+                allowed=allowed,
+            )
+        answers = [talk.answer(out.response(row)) for row in range(len(rows))]
+        return answers if stops is None else [stops.cut(answer) for answer in answers]
 
     def read(self, states: StateBatch) -> Actions:
         """The move that the policy writes in each of B positions, -1 where it writes none."""
@@ -214,7 +233,10 @@ class LanguageGamePlayer(RunPlayer):
         settings = self.settings.with_words(words)
         kind = _Forfeiting if settings.illegal == "loss" else LanguageGamePlayer
         return kind(
-            self.model, self.tokenizer, self.game, settings, name=self.name, dtype=self.dtype
+            *(self.model, self.tokenizer, self.game, settings),
+            name=self.name,
+            dtype=self.dtype,
+            threads=self.threads,
         )
 
     def with_simulations(self, simulations: int) -> LanguageGamePlayer:
@@ -244,7 +266,7 @@ class LanguageGamePlayer(RunPlayer):
 
     def _thoughts(self, states: StateBatch) -> list[str]:
         """What is likeliest to be said before a move, where the policy may say anything."""
-        if not self.settings.find or self.tokenizer.template is not None:
+        if not self.settings.find or self._in_turns:
             return [""] * len(states)
         texts = self._written(states, range(len(states)), 0.0, constrain=False)
         return [text.rstrip().rpartition(" ")[0].rstrip() for text in texts]
@@ -262,13 +284,13 @@ class LanguageGamePlayer(RunPlayer):
         for row, state in enumerate(states):
             text = prompt(state)
             turn = [{"role": "user", "content": text}]
-            head = talk.begin(turn if talk.speaks_in_turns else text)
+            head = talk.begin(turn if self._in_turns else text)
             head = [*head, *self.tokenizer.encode(thoughts[row], continues=True)]
             for action in state.legal_actions:
                 move = state.action_text(action)
-                answer = move if talk.speaks_in_turns else prompt.answer(state, action)
+                answer = move if self._in_turns else prompt.answer(state, action)
                 ids = [
-                    *self.tokenizer.encode(answer, continues=not talk.speaks_in_turns),
+                    *self.tokenizer.encode(answer, continues=not self._in_turns),
                     talk.stop_ids[0],
                 ]
                 places.append((row, action))
@@ -282,14 +304,9 @@ class LanguageGamePlayer(RunPlayer):
                 whole = torch.tensor([*head, *ids])
                 tokens[number, : len(whole)] = whole
                 valid[number, len(head) - 1 : len(whole) - 1] = True
-            device = self.model.device
-            logprobs, _, _ = sequence_logprobs(
-                self.model,
-                tokens[:, :-1].to(device),
-                tokens[:, 1:].to(device),
-                valid.to(device),
-                dtype=self.dtype,
-            )
+            parts = pack_to_device([tokens[:, :-1], tokens[:, 1:], valid], self.model.device)
+            with decoding_threads(self.model, min(tokens.numel(), MAX_TOKENS), self.threads):
+                logprobs, _, _ = sequence_logprobs(self.model, *parts, dtype=self.dtype)
             for (row, action), total in zip(places[start:], logprobs.sum(1).tolist(), strict=False):
                 found[row, action] = total
         return found
@@ -311,6 +328,23 @@ class _Forfeiting(LanguageGamePlayer):
         """Nothing was started."""
 
 
+def as_learned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the policy of a run with these settings was asked and answered: options of a player."""
+    options = read_options(stored_options(config))
+    if not str(config.get("env") or "").startswith("game:"):
+        return options
+    found = {
+        "find": False,
+        **options,
+        "plain": bool(config.get("plain_text")),
+        "stop": tuple(config.get("stop") or ()),
+        "constrain": bool(config.get("constrained")),
+    }
+    if "max_new_tokens" not in config:  # a run of many stages, each with its own
+        return found
+    return {**found, "max_new_tokens": response_length(config)}
+
+
 def game_player(
     model: Transformer,
     tokenizer: Tokenizer,
@@ -319,6 +353,7 @@ def game_player(
     name: str,
     options: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    threads: int = 0,
 ) -> LanguageGamePlayer:
     """The player of a policy.
 
@@ -327,11 +362,16 @@ def game_player(
         tokenizer: Its tokenizer.
         game: What is played.
         name: What tables call it.
-        options: Those of the environment in which it learned; how prompts look is taken over.
+        options: Those of the environment in which it learned, and settings of its answers there;
+            how prompts look and answers are written is taken over.
         dtype: Of matrix products.
+        threads: Of torch while it answers; 0 leaves them to a rule.
     """
     talks = tokenizer.template is not None
-    known = ("rules", "goal", "legal_moves", "own", "find")
+    looks = ("rules", "goal", "legal_moves", "own", "find")
+    known = (*looks, "plain", "stop", "constrain", "max_new_tokens")
     shown = {key: options[key] for key in known if key in options}
     settings = replace(Settings(find=talks), **shown)
-    return LanguageGamePlayer(model, tokenizer, game, settings, name=name, dtype=dtype)
+    return LanguageGamePlayer(
+        model, tokenizer, game, settings, name=name, dtype=dtype, threads=threads
+    )

@@ -9,6 +9,7 @@ whole games are cut in the same way.
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from playout.agents.rating.positions import (
     load_scored_positions,
     moves_text,
 )
+from playout.agents.runs import ranks
 from playout.agents.runs.checkpoint.durable_io import replace_file
 from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import built_in
@@ -50,6 +52,7 @@ __all__ = [
     "find_positions",
     "is_test",
     "judging_positions",
+    "learnable_positions",
     "plies_of",
     "read_positions",
     "write_positions",
@@ -302,6 +305,27 @@ def read_positions(game: NativeGame, path: str) -> SolvedPositions:
     return SolvedPositions(
         StateBatch.from_states(states), np.array(outcomes, np.int8) if solved else None
     )
+
+
+def learnable_positions(game: NativeGame, path: str) -> SolvedPositions:
+    """`read_positions` without images of those to be judged on; how many these are is said.
+
+    Raises:
+        DataError: None is left, or a row is none.
+    """
+    found = read_positions(game, path)
+    kept = np.flatnonzero(~is_test(found.states))
+    gone = len(found) - len(kept)
+    if not len(kept):
+        raise DataError(f"{path}: every position is an image of one that is kept to be judged on")
+    if gone and ranks.is_first():
+        print(
+            f"{path}: {gone} of {len(found)} positions are images of those to be judged on, and "
+            "nothing is learned from them",
+            file=sys.stderr,
+        )
+    outcomes = None if found.outcomes is None else found.outcomes[kept]
+    return SolvedPositions(found.states[kept], outcomes)
 
 
 def write_positions(path: Path, positions: SolvedPositions) -> None:

@@ -3,6 +3,7 @@
 Scores and win rates are judge.py's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from playout.rlhf.data.messages import Prompt, as_messages
 from playout.rlhf.data.records import read_preferences
 from playout.rlhf.environments.prompts import prompts_of, read_prompt_tasks, split_prompt_tasks
 from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.generation.conversation import Truncate
 from playout.rlhf.model.adapters.held import held_type
 from playout.rlhf.model.folder import IMPROVING, load_model, model_folder
 from playout.rlhf.model.transformer import Transformer, pick_dtype
@@ -44,6 +46,8 @@ def comparison_of(
     num_prompts: int = 256,
     seed: int = 0,
     max_new_tokens: int = 0,
+    stop: Sequence[str] = (),
+    truncate: Truncate = "error",
     device: torch.device | None = None,
     dtype: str = "auto",
     weights: str = "float32",
@@ -58,6 +62,8 @@ def comparison_of(
         num_prompts: At most so many.
         seed: Of the answers.
         max_new_tokens: Longest answer; 0 takes the run's.
+        stop: Texts that end an answer; by default the run's.
+        truncate: What is cut of a prompt that leaves no room for an answer.
         device: Where everything computes; the processor if None.
         dtype: Of matrix products.
         weights: One of `HELD`.
@@ -79,8 +85,13 @@ def comparison_of(
     named = reward or run.config.get("reward")
     if not named:
         raise RunError(f"{run.path} learned from no reward; name one with --reward")
+    parts = ""
     if not reward:
         trust_reward(str(named), run.path)
+        parts = str(run.config.get("reward_weights") or "")
+    scorer = load_reward(
+        str(named), weights_of_rewards=parts, dtype=dtype, device=device, weights=held
+    )
     source = str(run.config.get("material", "files"))
     rows = read_prompt_tasks(prompts) if prompts else _own_rows(run)
     rows = None if rows is None else rows[:num_prompts]
@@ -92,14 +103,15 @@ def comparison_of(
     evaluator = PolicyEvaluator(
         tokenizer,
         asked[:num_prompts],
-        load_reward(str(named), dtype=dtype, device=device, weights=held),
+        scorer,
         None if source == "files" else Datasets(source).judge(),
         max_new_tokens=max_new_tokens or response_length(run.config),
         temperature=float(run.config.get("temperature", 1.0)),
-        stop=tuple(run.config.get("stop", ())),
+        stop=tuple(stop or run.config.get("stop", ())),
         seed=seed + 101,
         dtype=pick_dtype(dtype, device),
         tasks=rows,
+        truncate=truncate,
     )
     return Comparison(run.path, policy, other, evaluator)
 

@@ -11,17 +11,24 @@ from typing import Any, Protocol
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
+from playout.errors import DataError
 from playout.rlhf.data.conversations import prompt_text
 from playout.rlhf.data.messages import Prompt
 from playout.rlhf.evaluation.samples import write_samples
 from playout.rlhf.evaluation.wording import distinct_share, repeated_share
+from playout.rlhf.generation.conversation import Truncate
 from playout.rlhf.generation.responses import Responses, sample_responses
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.reference import Reference, sequence_logprobs
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.episode import Episode
-from playout.rlhf.online.rewards import RewardFunction, RewardInputs, checked_rewards
+from playout.rlhf.online.rewards import (
+    RewardFunction,
+    RewardInputs,
+    checked_rewards,
+    faults_of_rewards,
+)
 from torch import Tensor
 
 __all__ = ["Evaluator", "PolicyEvaluator", "deviation"]
@@ -67,6 +74,10 @@ class PolicyEvaluator:
     dtype: torch.dtype = torch.float32
     tasks: Sequence[Any] | None = None
     """What belongs to each prompt, for reward functions that ask for it."""
+    on_failure: str = "stop"
+    """With skip, answers to which the reward gives no number are left out of its means."""
+    truncate: Truncate = "error"
+    """What is cut of a prompt that leaves no room for an answer."""
 
     def greedy(self, model: Transformer) -> Responses:
         """The likeliest answers to the prompts that are shown."""
@@ -94,22 +105,35 @@ class PolicyEvaluator:
             sampling=SamplingConfig(self.temperature),
             stop=self.stop,
             streams=range(draw * count, (draw + 1) * count),
+            truncate=self.truncate,
         )
 
     def score(self, responses: Responses) -> dict[str, Tensor]:
-        """[N] rewards, and what the judge says."""
+        """[N] rewards, NaN where there is none, and what the judge says."""
         tasks = self.tasks if self.tasks is not None else [None] * len(responses.prompts)
-        inputs = RewardInputs.of(
-            [
-                Episode(task=task, seed=0, prompt=prompt, answers=[response])
-                for task, prompt, response in zip(
-                    tasks, responses.prompts, responses.responses, strict=True
-                )
-            ]
-        )
-        found = {"reward": checked_rewards(self.reward, inputs)}
+        episodes = [
+            Episode(task=task, seed=0, prompt=prompt, answers=[response])
+            for task, prompt, response in zip(
+                tasks, responses.prompts, responses.responses, strict=True
+            )
+        ]
+        found = {"reward": self._rewards(episodes)}
         if self.judge is not None:
-            found["judge"] = checked_rewards(self.judge, inputs)
+            found["judge"] = checked_rewards(self.judge, RewardInputs.of(episodes))
+        return found
+
+    def _rewards(self, episodes: Sequence[Episode]) -> Tensor:
+        try:
+            return checked_rewards(self.reward, RewardInputs.of(episodes))
+        except DataError:
+            if self.on_failure == "stop":
+                raise
+            faults = faults_of_rewards(self.reward, episodes)
+            if all(faults):
+                raise
+        found = torch.full((len(episodes),), float("nan"))
+        good = [row for row, fault in enumerate(faults) if not fault]
+        found[good] = checked_rewards(self.reward, RewardInputs.of([episodes[n] for n in good]))
         return found
 
     @torch.no_grad()
@@ -150,16 +174,17 @@ class PolicyEvaluator:
                 greedy=likeliest.responses,
             )
         ended = answers.generation.finished.cpu()
+        known = ~scores["reward"].isnan()
         found: dict[str, Tensor] = {
-            **{name: column.mean() for name, column in scores.items()},
-            **{f"{name}_std": deviation(column) for name, column in scores.items()},
+            **{name: column[known].mean() for name, column in scores.items()},
+            **{f"{name}_std": deviation(column[known]) for name, column in scores.items()},
             "kl": kl.mean(),
             "length": answers.generation.lengths.float().mean(),
             "entropy": entropies[valid].mean(),
             "ended": ended.float().mean(),
         }
-        if ended.any():
-            found["reward_ended"] = scores["reward"][ended].mean()
+        if (ended & known).any():
+            found["reward_ended"] = scores["reward"][ended & known].mean()
         return {
             **fetch({name: value.to(model.device) for name, value in found.items()}),
             "distinct_words": distinct_share(answers.responses),

@@ -63,10 +63,7 @@ class ConversationFormat:
             DataError: The template does not take these messages.
         """
         if isinstance(prompt, str):
-            ids = self.tokenizer.encode(prompt)
-            if self.tokenizer.bos_id >= 0:
-                return [self.tokenizer.bos_id, *ids]
-            return ids or [self.tokenizer.end_id]
+            return self.tokenizer.encode_prompts([prompt])[0]
         if prompt and prompt[-1]["role"] == "assistant":
             *before, last = prompt
             text = self._render([*before, {**last, "content": _ANSWER}], answer=False)

@@ -8,7 +8,7 @@ that in float32 and bfloat16). Text and its tokens are responses.py's.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from playout.rlhf.model.reference import must_be_finite
 from playout.rlhf.model.transformer import Transformer
 from torch import Tensor
 
-__all__ = ["AllowedTokens", "Generation", "generate"]
+__all__ = ["AllowedTokens", "Generation", "Written", "generate"]
 
 # Elsewhere than on a processor, tokens are looked at (has everybody ended?) every so many steps:
 # to look is to wait for the device.
@@ -40,6 +40,18 @@ class AllowedTokens(Protocol):
         """
 
 
+class Written(NamedTuple):
+    """One complete answer."""
+
+    tokens: list[int]
+    """What ended it included."""
+    logprobs: list[float]
+    finished: bool
+    """It came to its end before it was as long as it may be."""
+    stopped: bool
+    """Its last token is a stop token."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rules:
     """How answers are written, whatever the prompts are; see `generate`."""
@@ -50,6 +62,7 @@ class _Rules:
     ends: Callable[[int, Sequence[int]], bool] | None
     allowed: AllowedTokens | None
     listen: Callable[[int, int, float], None] | None
+    done: Callable[[int, Written], None] | None
 
     @property
     def looks(self) -> bool:
@@ -110,6 +123,7 @@ def generate(
     ends: Callable[[int, Sequence[int]], bool] | None = None,
     allowed: AllowedTokens | None = None,
     listen: Callable[[int, int, float], None] | None = None,
+    done: Callable[[int, Written], None] | None = None,
     cached: Sequence[int] = (),
 ) -> Generation:
     """Sample one answer a prompt.
@@ -133,6 +147,7 @@ def generate(
         allowed: Restricts the next token; log-probabilities are then those of the restricted
             distribution.
         listen: Told the prompt's number, token and log-probability as soon as a token is chosen.
+        done: Told the prompt's number and its answer as soon as that is complete.
         cached: Tokens that the first row of a `Decoder` holds from an earlier call; what a single
             prompt begins with of them is not read again. Only where answers need not be exact.
     """
@@ -147,7 +162,7 @@ def generate(
     longest = max(len(prompt) for prompt in prompts)
     decoder.compiled = not exact if compiled is None else compiled
     decoder.allocate(max(min_rows, min(max_rows, len(prompts))), longest + max_new_tokens)
-    rules = _Rules(sampling, stop, pad, ends, allowed, listen)
+    rules = _Rules(sampling, stop, pad, ends, allowed, listen, done)
     parts = []
     for start in range(0, len(prompts), max_rows):
         rows = slice(start, start + max_rows)
@@ -230,6 +245,16 @@ def _generate_batch(
                 told = _tell(rules, written, logprobs[:, number], rows[live], stopped, first_row)
                 ended = np.append(ended, told).astype(np.int64)
             finished[ended], lengths[ended] = True, number + 1
+            if rules.done is not None:
+                over = ended if number + 1 < steps else rows[live]
+                for row in np.unique(over).tolist():
+                    wrote = Written(
+                        tokens[row, : number + 1].tolist(),
+                        logprobs[row, : number + 1].tolist(),
+                        bool(finished[row]),
+                        bool(stopped[row]),
+                    )
+                    rules.done(first_row + row, wrote)
         unseen = []
         (unfinished,) = np.nonzero(~finished[rows])
         if step + 1 == steps or not len(unfinished):

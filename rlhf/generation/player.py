@@ -20,10 +20,11 @@ from playout.rlhf.generation.conversation import (
     fit_prompt,
 )
 from playout.rlhf.generation.decoder import MAX_ROWS, Decoder
-from playout.rlhf.generation.generate import AllowedTokens, generate
+from playout.rlhf.generation.generate import AllowedTokens, Written, generate
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.threads import decoding_threads
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Answer", "LanguagePlayer", "usual_length"]
@@ -87,6 +88,7 @@ class LanguagePlayer:
         template_options: Values of names that the template reads.
         exact: An answer does not depend on the prompts beside it: None asks for that with several
             prompts. Up to 16 take the faster compiled step.
+        threads: Of torch while it answers; 0 leaves them to a rule (`decoding_threads`).
     """
 
     model: Transformer
@@ -106,6 +108,7 @@ class LanguagePlayer:
     plain: bool = False
     template_options: dict[str, object] = field(default_factory=dict)
     exact: bool | None = None
+    threads: int = 0
     _decoder: Decoder | None = field(default=None, init=False, repr=False)
 
     def reset(self, seed: int) -> None:
@@ -163,7 +166,7 @@ class LanguagePlayer:
         names: Sequence[str] | None = None,
         allowed: AllowedTokens | None = None,
         listen: Callable[[int, int, float], None] | None = None,
-        after_batch: Callable[[int], None] | None = None,
+        told: Callable[[int, Answer], None] | None = None,
     ) -> list[Answer]:
         """An answer to each prompt, with its tokens.
 
@@ -174,7 +177,7 @@ class LanguagePlayer:
             names: What errors call each prompt.
             allowed: Restricts the next token of an answer; see `generate`.
             listen: Told number of the prompt, token and log-probability as each is chosen.
-            after_batch: Told how many prompts have been answered.
+            told: Told number and answer of a prompt as soon as that is complete.
 
         Raises:
             ConfigError: A setting means nothing, or there is no chat template for messages.
@@ -194,35 +197,40 @@ class LanguagePlayer:
         answers: dict[int, Answer] = {}
         for rows in self._batches([len(item.ids) for item in asked]):
             hook = None if allowed is None else _Renumbered(allowed, rows)
-            out = generate(
-                self.decoder,
-                [asked[row].ids for row in rows],
-                max_new_tokens=self.max_new_tokens,
-                stop=talk.stop_ids,
-                pad=self.tokenizer.pad_id,
-                sampling=sampling,
-                seed=self.seed,
-                streams=rows if streams is None else [streams[row] for row in rows],
-                exact=exact,
-                compiled=len(prompts) <= MAX_ROWS,
-                max_rows=len(rows),
-                ends=stops,
-                allowed=hook,
-                listen=None if listen is None else _renumbered(listen, rows),
-            )
-            for place, row in enumerate(rows):
-                plain = isinstance(prompts[row], str)
-                text = self.tokenizer.decode(out.response(place), continues=plain)
+
+            def done(place: int, wrote: Written, rows: list[int] = rows) -> None:
+                row = rows[place]
+                ids = wrote.tokens[:-1] if wrote.stopped else wrote.tokens
+                text = self.tokenizer.decode(ids, continues=isinstance(prompts[row], str))
                 answers[row] = Answer(
                     text if stops is None else stops.cut(text),
-                    out.response(place, stop=True),
-                    out.logprobs[place, : int(out.lengths[place])].tolist(),
-                    bool(out.finished[place]),
+                    wrote.tokens,
+                    wrote.logprobs,
+                    wrote.finished,
                     len(asked[row].ids),
                     asked[row].cut,
                 )
-            if after_batch is not None:
-                after_batch(len(answers))
+                if told is not None:
+                    told(row, answers[row])
+
+            with decoding_threads(self.model, len(rows), self.threads):
+                generate(
+                    self.decoder,
+                    [asked[row].ids for row in rows],
+                    max_new_tokens=self.max_new_tokens,
+                    stop=talk.stop_ids,
+                    pad=self.tokenizer.pad_id,
+                    sampling=sampling,
+                    seed=self.seed,
+                    streams=rows if streams is None else [streams[row] for row in rows],
+                    exact=exact,
+                    compiled=len(prompts) <= MAX_ROWS,
+                    max_rows=len(rows),
+                    ends=stops,
+                    allowed=hook,
+                    listen=None if listen is None else _renumbered(listen, rows),
+                    done=done,
+                )
         return [answers[row] for row in range(len(prompts))]
 
     def _read(self, talk: ConversationFormat, prompt: Prompt, room: int, name: str) -> _Asked:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from playout.rlhf.data.messages import Message, Prompt
-from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.conversation import Truncate, conversation_format, fit_prompt
 from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.generate import Generation, generate
 from playout.rlhf.generation.sampling import SamplingConfig
@@ -54,15 +54,13 @@ def _lines(messages: Sequence[Message], answer: str) -> str:
 
 
 def encode_prompts(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Prompts as a policy reads them: the token that begins a document, then the text.
+    """Prompts as a policy reads them, see `Tokenizer.encode_prompts`.
 
     Conversations go through the model's chat template, up to where it answers.
     """
-    first = [tokenizer.bos_id] if tokenizer.bos_id >= 0 else []
-    plain = iter(tokenizer.encode_batch([p for p in prompts if isinstance(p, str)]))
+    plain = iter(tokenizer.encode_prompts([p for p in prompts if isinstance(p, str)]))
     talk = conversation_format(tokenizer)
-    rows = [[*first, *next(plain)] if isinstance(p, str) else talk.begin(p) for p in prompts]
-    return [row or [tokenizer.end_id] for row in rows]
+    return [next(plain) if isinstance(p, str) else talk.begin(p) for p in prompts]
 
 
 def sample_responses(
@@ -77,6 +75,7 @@ def sample_responses(
     stop: Sequence[str] = (),
     streams: Sequence[int] | None = None,
     exact: bool = True,
+    truncate: Truncate = "error",
 ) -> Responses:
     """Sample a response to every prompt.
 
@@ -91,13 +90,21 @@ def sample_responses(
         stop: Texts that end a response besides the model's own stop tokens; no part of it.
         streams: Names each prompt's random numbers; 0, 1, 2, ... by default.
         exact: Responses do not depend on the other prompts; see `generate`.
+        truncate: What is cut of a prompt that leaves no room; see `fit_prompt`.
     """
+    talk, asked = conversation_format(tokenizer), encode_prompts(tokenizer, prompts)
+    if truncate != "error":
+        room = model.config.max_position_embeddings - max_new_tokens
+        asked = [
+            ids if len(ids) <= room else fit_prompt(talk, prompt, room, truncate)[0]
+            for ids, prompt in zip(asked, prompts, strict=True)
+        ]
     stops = StopStrings(tokenizer, stop) if stop else None
     out = generate(
         model,
-        encode_prompts(tokenizer, prompts),
+        asked,
         max_new_tokens=max_new_tokens,
-        stop=conversation_format(tokenizer).stop_ids,
+        stop=talk.stop_ids,
         pad=tokenizer.pad_id,
         sampling=sampling,
         seed=seed,

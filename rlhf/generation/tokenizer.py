@@ -42,6 +42,7 @@ class Tokenizer:
         template: How a conversation becomes a text; None where only plain text is understood.
         mask_id: Hides a token from an encoder; -1 if the vocabulary has none.
         separator_id: Between two sentences of an encoder; -1 if the vocabulary has none.
+        generation: What generation_config.json says besides stop tokens, kept for whoever reads it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Tokenizer:
             )
         self.stop_ids = tuple(dict.fromkeys([self.end_id, *stops]))
         self.mask_id, self.separator_id = self._id(MASK), self._id(SEPARATOR)
+        self.generation: dict[str, Any] = {}
         self._special = {
             index for index, token in inner.get_added_tokens_decoder().items() if token.special
         }
@@ -138,10 +140,22 @@ class Tokenizer:
     def encode_special(self, text: str) -> list[int]:
         """Ids of a text in which spellings of special tokens are those tokens.
 
-        Only for what a chat template wrote: nobody's own text should reach it alone.
+        For what a chat template wrote, here or before it came here (`encode_prompts`).
         """
         self.inner.encode_special_tokens = False
         return list(self.inner.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Plain prompts as a policy reads them, at least a token each.
+
+        The token that begins a document, unless the prompt spells it, then the text; special tokens
+        that it spells, as a rendered conversation does, are those tokens.
+        """
+        self.inner.encode_special_tokens = False
+        found = self.inner.encode_batch(list(texts), add_special_tokens=False)
+        first = [self.bos_id] if self.bos_id >= 0 else []
+        rows = [list(encoding.ids) for encoding in found]
+        return [(ids if ids[:1] == first else [*first, *ids]) or [self.end_id] for ids in rows]
 
     def is_special(self, token: int) -> bool:
         """Whether a token leaves no trace in texts."""
@@ -176,8 +190,12 @@ class Tokenizer:
                 f"the tokenizer has {self.vocab_size} tokens and the model only "
                 f"{config.vocab_size}; they do not belong together"
             )
+        # Conversions write -1, or a number past the end, for a padding that they do not have.
+        padding = config.pad_token_id
+        if padding is not None and not 0 <= padding < config.vocab_size:
+            padding = None
         for name, ours, theirs in (
-            ("padding", self.pad_id, config.pad_token_id),
+            ("padding", self.pad_id, padding),
             ("end", self.end_id, config.eos_token_id),
         ):
             if theirs is not None and theirs != ours and theirs not in self.stop_ids:
@@ -205,16 +223,18 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         replace_file(folder / "tokenizer.json", self.inner.to_str().encode())
         replace_file(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
-        if len(self.stop_ids) > 1:
+        if len(self.stop_ids) > 1 or self.generation:
             path = folder / "generation_config.json"
-            values = {**_read(path), "eos_token_id": list(self.stop_ids)}
+            ends = list(self.stop_ids) if len(self.stop_ids) > 1 else self.end_id
+            values = {**self.generation, **_read(path), "eos_token_id": ends}
             replace_file(path, json.dumps(values, indent=2).encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
         """Read the tokenizer of a Hugging Face folder.
 
-        Beside its own files, config.json and generation_config.json say what ends an answer.
+        Beside its own files, config.json and generation_config.json say what ends an answer, and
+        what begins a document where tokenizer_config.json does not.
         """
         folder = Path(folder)
         path = folder / "tokenizer.json"
@@ -235,17 +255,23 @@ class Tokenizer:
         if end is None:
             end = (inner.id_to_token(ends[0]) if ends else None) or END
         bos = _known(inner, named.get("bos_token"))
+        if "bos_token" not in named:
+            begins = _numbers(generation.get("bos_token_id")) or _numbers(model.get("bos_token_id"))
+            bos = inner.id_to_token(begins[0]) if begins else None
         # Models whose documents begin with their end token say so by naming it twice.
         first = inner.encode("", add_special_tokens=True).ids[:1]
-        writes_bos = bos is not None and (bos == end or first == [inner.token_to_id(bos)])
+        twice = "bos_token" in named and bos == end
+        writes_bos = bos is not None and (twice or first == [inner.token_to_id(bos)])
         pad = _known(inner, named.get("pad_token"))
         if pad is None or pad == end:
             pad = _padding_token(inner, [end, bos])
         source = _template_source(folder / TEMPLATE_FILE, named)
         template = None if source is None else ChatTemplate(source)
-        return cls(
+        found = cls(
             inner, pad=pad, end=end, bos=bos, writes_bos=writes_bos, stops=ends, template=template
         )
+        found.generation = {name: generation[name] for name in generation if name != "eos_token_id"}
+        return found
 
 
 def _read(path: Path) -> dict[str, Any]:

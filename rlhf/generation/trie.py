@@ -85,18 +85,22 @@ class AnswerTrie:
         bare = not answer[0].isspace()
         return [answer, f" {answer}"] if self._spaced and bare else [answer]
 
-    def mask(self, row: int, written: Sequence[int]) -> Mask | None:
-        """Which tokens may come next, bool [V]; None where all may.
+    def following(self, row: int, written: Sequence[int]) -> tuple[int, ...] | None:
+        """Which tokens may come next, sorted ids; None where all may.
 
         Args:
             row: Whose answer it is.
             written: Token ids of the answer so far.
         """
         tree = self._rows[0 if self._same else row]
-        if tree is None:
-            return None
         # What left the tree, which only unrestricted tokens do, can but end.
-        following = tuple(sorted(tree.get(tuple(written), self._stop)))
+        return None if tree is None else tuple(sorted(tree.get(tuple(written), self._stop)))
+
+    def mask(self, row: int, written: Sequence[int]) -> Mask | None:
+        """The same as bool [V]; None where all may."""
+        following = self.following(row, written)
+        if following is None:
+            return None
         found = self._masks.get(following)
         if found is None:
             found = np.zeros(self._size, np.bool_)

@@ -22,7 +22,13 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import hold_weights, is_quantised
 from playout.rlhf.model.adapters.lora import merge_adapters
 from playout.rlhf.model.adapters.peft_folder import is_adapter, load_adapter, named_base
-from playout.rlhf.model.huggingface import from_pretrained, read_json, save_pretrained
+from playout.rlhf.model.huggingface import (
+    architectures,
+    from_pretrained,
+    is_classifier,
+    read_json,
+    save_pretrained,
+)
 from playout.rlhf.model.transformer import Transformer
 from torch import nn
 
@@ -117,18 +123,10 @@ def load_model(
     return model, tokenizer
 
 
-def _architectures(config: Mapping[str, Any]) -> list[str]:
-    kinds = config.get("architectures")
-    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
-
-
 def is_scorer(folder: Path) -> bool:
     """Whether a model's folder says that it gives texts a score, and writes none."""
     found = read_json(folder / "config.json")
-    kinds = _architectures(found)
-    return "playout_reward" in found or any(
-        kind.endswith("ForSequenceClassification") for kind in kinds
-    )
+    return "playout_reward" in found or any(map(is_classifier, architectures(found)))
 
 
 def _check_writes(path: str | Path, folder: Path) -> None:
@@ -137,7 +135,7 @@ def _check_writes(path: str | Path, folder: Path) -> None:
         raise RunError(
             f"{path} is a reward model, which scores texts (playout rlhf score) and writes none"
         )
-    if "PlayoutEncoder" in _architectures(read_json(folder / "config.json")):
+    if "PlayoutEncoder" in architectures(read_json(folder / "config.json")):
         raise RunError(
             f"{path} is an encoder, which writes no text; start from a run of pretrain without "
             "--encoder"
@@ -162,11 +160,36 @@ def _adapted(folder: Path) -> tuple[Transformer, Tokenizer]:
 
 
 def merged(base: Path, adapter: Path) -> tuple[Transformer, Tokenizer]:
-    """A model with the adapters of a folder merged; the tokenizer is the base's."""
+    """A model with the adapters of a folder merged, and the tokenizer that was used with them."""
     model, tokenizer = _plain(base)
     load_adapter(model, adapter)
     merge_adapters(model)
-    return model, tokenizer
+    return model, _tokenizer_beside(adapter, tokenizer)
+
+
+def _tokenizer_beside(adapter: Path, base: Tokenizer) -> Tokenizer:
+    """The tokenizer in a folder of adapters, or the base's if there is none.
+
+    Who learned to talk with adapters left their template and the end of their turns there. Stop
+    tokens, padding and a template that it does not name are the base's.
+    """
+    if not (adapter / "tokenizer.json").exists():
+        return base
+    own = Tokenizer.load(adapter)
+    spelt = own.inner.id_to_token
+    stops = [token for token in base.stop_ids if spelt(token) == base.inner.id_to_token(token)]
+    keeps_pad = spelt(base.pad_id) == base.pad != own.end
+    found = Tokenizer(
+        own.inner,
+        pad=base.pad if keeps_pad else own.pad,
+        end=own.end,
+        bos=own.bos,
+        writes_bos=own.bos_id >= 0,
+        stops=[*own.stop_ids, *stops],
+        template=own.template or base.template,
+    )
+    found.generation = {**base.generation, **own.generation}
+    return found
 
 
 def model_digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ are tokenizer.py's, whole training states the run's.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,15 @@ from playout.rlhf.model.transformer import Projection, Transformer, TransformerC
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-__all__ = ["from_pretrained", "load_heads", "read_config", "read_json", "save_pretrained"]
+__all__ = [
+    "architectures",
+    "from_pretrained",
+    "is_classifier",
+    "load_heads",
+    "read_config",
+    "read_json",
+    "save_pretrained",
+]
 
 Named = tuple[str, tuple[int, ...]]
 """The name of a tensor in the file and its shape."""
@@ -176,8 +185,12 @@ def _tensor_files(folder: Path) -> list[Path]:
     if not index.exists():
         hint = "; pickled weights (.bin) are not read" if list(folder.glob("*.bin")) else ""
         raise CheckpointError(f"{folder} holds no model.safetensors{hint}")
-    shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-    if any(not isinstance(name, str) or Path(name).name != name for name in shards):
+    found = read_json(index).get("weight_map", {})
+    names: list[Any] = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{index}: weight_map should name a file for each tensor")
+    shards = sorted(set(names))
+    if any(Path(name).name != name for name in shards):
         raise CheckpointError(f"{index} names files outside its folder")
     return [folder / name for name in shards]
 
@@ -238,6 +251,9 @@ def from_pretrained(
     check_manifest(folder)
     config = read_config(folder)
     tensors = _Tensors(folder)
+    kinds = architectures(read_json(folder / "config.json"))
+    if "lm_head.weight" not in tensors.handles and any(map(is_classifier, kinds)):
+        config = replace(config, tie_word_embeddings=True)  # it has no output matrix to be tied
     names = list(names_of(config))
     kind = quantisation_of(read_json(folder / "config.json"), str(folder))
     codes = {} if kind is None else _coded(names, kind, tensors)
@@ -259,6 +275,17 @@ def from_pretrained(
     if kind is not None:  # what stands beside codes does not learn either
         hold_weights(model.requires_grad_(False), torch.bfloat16)
     return model
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """The classes that a config.json names."""
+    kinds = config.get("architectures")
+    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+
+
+def is_classifier(architecture: str) -> bool:
+    """Whether a class scores texts, in whose files an output matrix may be missing."""
+    return architecture.endswith("ForSequenceClassification")
 
 
 def _coded(

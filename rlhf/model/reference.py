@@ -39,6 +39,7 @@ def sequence_logprobs(
     valid: Tensor,
     *,
     temperature: float = 1.0,
+    allowed: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities and entropies [r, T] of tokens, 0 where not valid, and hidden states.
@@ -49,6 +50,7 @@ def sequence_logprobs(
         actions: int64 [r, T], the token after each.
         valid: bool [r, T], which of them count; only those meet the vocabulary.
         temperature: Of the distribution.
+        allowed: int64 [r, T, K], the tokens among which each was chosen (see `token_logprobs`).
         dtype: Of matrix products.
 
     Returns:
@@ -62,7 +64,13 @@ def sequence_logprobs(
     with autocast(dtype, obs.device):
         hidden = model(obs[:, :width])[valid[:, :width]]
         weight = model.head_weight(hidden.dtype)
-        found, spread = token_logprobs(hidden, weight, actions[valid], temperature=temperature)
+        found, spread = token_logprobs(
+            hidden,
+            weight,
+            actions[valid],
+            temperature=temperature,
+            allowed=None if allowed is None else allowed[valid],
+        )
     logprobs = found.new_zeros(valid.shape).index_put((valid,), found)
     entropies = spread.new_zeros(valid.shape).index_put((valid,), spread)
     return logprobs, entropies, hidden
@@ -100,6 +108,7 @@ class Reference:
         valid: Tensor,
         *,
         temperature: float = 1.0,
+        allowed: Tensor | None = None,
         rows: int = 64,
     ) -> Tensor:
         """Log-probabilities [r, T] of tokens, 0 where not valid; `rows` a forward pass."""
@@ -111,6 +120,7 @@ class Reference:
                     actions[part],
                     valid[part],
                     temperature=temperature,
+                    allowed=None if allowed is None else allowed[part],
                     dtype=self.dtype,
                 )[0]
                 for part in row_slices(len(obs), rows)

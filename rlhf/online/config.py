@@ -17,6 +17,7 @@ __all__ = [
     "ESTIMATORS",
     "VARIANTS",
     "EpisodeLimits",
+    "EpisodeOptions",
     "GRPOConfig",
     "OnlineConfig",
     "RLHFConfig",
@@ -86,15 +87,9 @@ class EpisodeLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineConfig:
-    """How responses are sampled and scored, how often, and how the policy moves."""
+class EpisodeOptions:
+    """What cuts episodes and answers, and what becomes of failures: of all who play episodes."""
 
-    updates: int = 80
-    """Rounds of sampling and learning."""
-    batch: int = 64
-    """Responses or episodes a round."""
-    max_new_tokens: int = 32
-    """Longest response, in tokens."""
     max_turns: int = 0
     """Most answers an episode; 0: as many as the environment takes."""
     max_tokens: int = 0
@@ -103,15 +98,33 @@ class OnlineConfig:
     """After so many seconds of a round no episode begins another turn; 0: no limit."""
     stop: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="TEXT")] = ()
     """A text that ends an answer besides the model's own end; may be repeated."""
-    plain_text: bool = False
-    """Give a chat model prompts and the texts of an environment as they stand, not as a user's
-    messages."""
     constrained: bool = False
     """Only what the environment lists as an answer can be written."""
     env_timeout: float = 60.0
     """Seconds that one call of an environment may take; 0: no limit."""
     on_failure: Annotated[str, arg(metavar="stop|skip")] = "stop"
-    """When an environment fails: stop the run, or go on without that episode."""
+    """When an environment or a reward function fails: stop the run, or go on without that
+    episode."""
+
+    def check_failure(self) -> None:
+        """Refuse what is no way to go on."""
+        if self.on_failure not in ON_FAILURE:
+            raise ConfigError(f"on_failure must be stop or skip, not {self.on_failure!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineConfig(EpisodeOptions):
+    """How responses are sampled and scored, how often, and how the policy moves."""
+
+    updates: int = 80
+    """Rounds of sampling and learning."""
+    batch: int = 64
+    """Responses or episodes a round."""
+    max_new_tokens: int = 32
+    """Longest response, in tokens."""
+    plain_text: bool = False
+    """Give a chat model prompts and the texts of an environment as they stand, not as a user's
+    messages."""
     learning_rate: float = 1e-4
     """At the start; it falls to zero."""
     optimizer: Annotated[str, arg(metavar="|".join(OPTIMIZERS))] = "adam"
@@ -145,8 +158,7 @@ class OnlineConfig:
             raise ConfigError(f"kl_estimator must be k1 or k3, not {self.kl_estimator!r}")
         if self.kl_coef < 0:
             raise ConfigError(f"kl_coef must not be negative, not {self.kl_coef}")
-        if self.on_failure not in ON_FAILURE:
-            raise ConfigError(f"on_failure must be stop or skip, not {self.on_failure!r}")
+        self.check_failure()
 
     def limits(self) -> EpisodeLimits:
         """What cuts answers and episodes."""
@@ -203,7 +215,9 @@ class RLHFConfig(OnlineConfig):
     value_warmup: int = 4
     """Batches to which the value head is fitted before the first round."""
     critic: str = "auto"
-    """Below the value head: shared (the policy), own (a copy), reward (that model) or auto."""
+    """Below the value head: shared (the policy), own (a copy), reward (that model, the first of
+    several), or auto: the only reward if it is a model that reads the policy's tokens, else
+    shared."""
     gae_lambda: float = 0.95
     """Decay of generalised advantage estimation."""
     vf_coef: float = 0.1

@@ -8,12 +8,12 @@ trainers'.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.data.messages import as_messages
 from playout.rlhf.environments.checked import CheckedEnvironment, kept_random_state
@@ -23,6 +23,7 @@ from playout.rlhf.generation.decoder import Decoder
 from playout.rlhf.generation.sampling import SamplingConfig
 from playout.rlhf.generation.stops import StopStrings
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.generation.trie import AnswerTrie
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.episode import Episode
@@ -30,7 +31,6 @@ from playout.rlhf.online.turns import CachedRows, WritingRules
 
 __all__ = ["EpisodeEngine", "EpisodeLimits", "EpisodeRequest", "describe"]
 
-Allowed = Callable[[Sequence[int]], NDArray[np.bool_] | None]
 # Turn t of a stream draws from the stream with this many times t added.
 _TURN = 1 << 40
 
@@ -132,7 +132,8 @@ class EpisodeEngine:
             now = [seats[i] for i in live]
             held = np.array([len(seat.episode.tokens) for seat in now])
             budgets = np.minimum(self.limits.max_new_tokens, self.longest - held)
-            allowed = self._allowed(now)
+            trie = self._trie(now) if self.constrained else None
+            allowed = [] if trie is None else [partial(trie.mask, line) for line in range(len(now))]
             begun = time.perf_counter()
             length, parts = int((held + budgets).max()), [seat.unread for seat in now]
             logits = rows.go_on(live, parts, length) if turn else rows.begin(parts, length)
@@ -142,30 +143,26 @@ class EpisodeEngine:
             last_turn = time.monotonic() >= deadline
             for line, seat in enumerate(now):
                 count = int(answers.lengths[line])
+                ids = answers.tokens[line, :count].tolist()
                 seat.take(
-                    answers.tokens[line, :count].tolist(),
+                    ids,
                     answers.logprobs[line, :count].tolist(),
                     stopped=bool(answers.stopped[line]),
                     ended=bool(answers.ended[line]),
+                    allowed=[] if trie is None else _choices(trie, line, ids),
                     out_of_time=last_turn,
                 )
             live, turn = live[[not seat.over for seat in now]], turn + 1
 
-    def _allowed(self, seats: list["_Seat"]) -> list[Allowed | None]:
-        """For each episode what may be written, where decoding is constrained."""
-        if not self.constrained:
-            return []
-        from playout.rlhf.generation.trie import AnswerTrie
+    def _trie(self, seats: list["_Seat"]) -> AnswerTrie:
+        """What may be written, a row an episode."""
+        answers = [seat.answers() for seat in seats]
+        return AnswerTrie(self.tokenizer, answers, stop=self.format.stop_ids)
 
-        found: list[Allowed | None] = []
-        for seat in seats:
-            answers = seat.answers()
-            if answers is None:
-                found.append(None)
-                continue
-            trie = AnswerTrie(self.tokenizer, answers)
-            found.append(lambda written, trie=trie: trie.mask(0, written))  # type: ignore[misc]
-        return found
+
+def _choices(trie: AnswerTrie, line: int, ids: Sequence[int]) -> list[tuple[int, ...]]:
+    """The ids among which each token of an answer was chosen; none where that was any."""
+    return [trie.following(line, ids[:place]) or () for place in range(len(ids))]
 
 
 class _Seat:
@@ -224,13 +221,14 @@ class _Seat:
         *,
         stopped: bool,
         ended: bool,
+        allowed: Sequence[Sequence[int]],
         out_of_time: bool,
     ) -> None:
         """Note the policy's answer and let the environment step."""
         if self.over:
             return
         episode, engine = self.episode, self.engine
-        self._append(ids, logprobs, written=True)
+        self._append(ids, logprobs, written=True, allowed=allowed)
         text = engine.format.answer(ids)
         answer = text if engine.stops is None else engine.stops.cut(text)
         episode.answers.append(answer)
@@ -304,13 +302,22 @@ class _Seat:
         if role:
             self.episode.roles.append(role)
 
-    def _append(self, ids: Sequence[int], logprobs: Sequence[float], *, written: bool) -> None:
+    def _append(
+        self,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        *,
+        written: bool,
+        allowed: Sequence[Sequence[int]] = (),
+    ) -> None:
         episode = self.episode
         turn = episode.num_turns
         episode.tokens += ids
         episode.logprobs += logprobs
         episode.mask += [written] * len(ids)
         episode.turns += [turn] * len(ids)
+        if self.engine.constrained:
+            episode.allowed += allowed or [()] * len(ids)
 
     def _fail(self, error: Exception | str) -> None:
         self.episode.error, self.over = str(error), True

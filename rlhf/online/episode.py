@@ -48,6 +48,9 @@ class Episode:
     """The turn of the answer that a token belongs to or comes before, [L]."""
     logprobs: list[float] = field(default_factory=list)
     """Of the policy's tokens when they were sampled, 0 elsewhere, [L]."""
+    allowed: list[Sequence[int]] = field(default_factory=list)
+    """Of constrained decoding the ids among which each token was chosen, none where that was the
+    whole vocabulary, [L]; else empty."""
     answer_ended: list[bool] = field(default_factory=list)
     """Whether each answer ended by itself and was not cut."""
     ended: bool = False

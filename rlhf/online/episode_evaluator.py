@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from playout.agents.runs.devices import fetch, pack_to_device
-from playout.errors import EnvironmentFault
+from playout.errors import DataError, EnvironmentFault
 from playout.rlhf.environments.environment import EnvironmentFactory
 from playout.rlhf.environments.prompts import episode_seed
 from playout.rlhf.evaluation.evaluator import deviation
@@ -25,7 +25,7 @@ from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import EpisodeLimits
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
 from playout.rlhf.online.episode import Episode, environment_metrics
-from playout.rlhf.online.episodes import score_texts
+from playout.rlhf.online.episodes import score_or_mark, score_texts
 from playout.rlhf.online.rewards import RewardFunction
 from playout.rlhf.online.rows import lay_out
 
@@ -119,25 +119,35 @@ class EpisodeEvaluator:
             step: Names the table.
         """
         decoder = Decoder(model, dtype=self.dtype)
-        sampled = self.play(decoder, temperature=self.temperature)
-        greedy = self.play(decoder, temperature=0.0)
+        sampled, reward = self._scored(decoder, self.temperature)
+        greedy, greedy_reward = self._scored(decoder, 0.0)
         rows = lay_out(sampled, self.tokenizer.pad_id)
-        obs, actions, valid = pack_to_device([rows.obs, rows.actions, rows.valid], model.device)
+        obs, actions, valid, *few = pack_to_device(
+            [
+                *(rows.obs, rows.actions, rows.valid),
+                *([] if rows.allowed is None else [rows.allowed]),
+            ],
+            model.device,
+        )
         kl, entropy = [], []
         for part in row_slices(len(obs), 64):
+            allowed = few[0][part] if few else None
             logprobs, entropies, _ = sequence_logprobs(
                 model,
                 *(obs[part], actions[part], valid[part]),
                 temperature=self.temperature,
+                allowed=allowed,
                 dtype=self.dtype,
             )
             theirs = reference.logprobs(
-                obs[part], actions[part], valid[part], temperature=self.temperature
+                *(obs[part], actions[part], valid[part]),
+                temperature=self.temperature,
+                allowed=allowed,
             )
             kl.append((logprobs - theirs).sum(1))
             entropy.append(entropies.sum(1))
         apart = torch.cat(kl)
-        totals = {"reward": self._totals(sampled), "reward_greedy": self._totals(greedy)}
+        totals = {"reward": reward, "reward_greedy": greedy_reward}
         if folder is not None:
             self._show(folder, step, sampled, greedy, totals["reward"], apart.cpu(), rows.episode)
         ends = [ended for episode in sampled for ended in episode.answer_ended]
@@ -158,10 +168,15 @@ class EpisodeEvaluator:
                 found[f"{name.removeprefix('env/')}_greedy"] = value
         return found
 
-    def _totals(self, episodes: Sequence[Episode]) -> torch.Tensor:
-        """Float32 [E], what each episode brought in all."""
-        given, _ = score_texts(self.reward, episodes)
-        return given + torch.tensor([episode.total for episode in episodes])
+    def _scored(self, model: Decoder, temperature: float) -> tuple[list[Episode], torch.Tensor]:
+        """Episodes, and what each brought in all, float32 [E]."""
+        played = self.play(model, temperature=temperature)
+        skip = self.on_failure == "skip"
+        given, _ = (score_or_mark if skip else score_texts)(self.reward, played)
+        good = [episode for episode in played if not episode.error]
+        if not good:
+            raise DataError(describe(played[0]))
+        return good, given + torch.tensor([episode.total for episode in good])
 
     def _show(
         self,

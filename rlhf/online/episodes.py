@@ -12,7 +12,7 @@ import torch
 from playout.agents.ppo.rollout import Rollout
 from playout.agents.runs import ranks
 from playout.agents.runs.devices import fetch, pack_to_device, to_device
-from playout.errors import ConfigError
+from playout.errors import ConfigError, DataError
 from playout.rlhf.generation.responses import Responses
 from playout.rlhf.model.reference import Reference
 from playout.rlhf.online.config import ESTIMATORS
@@ -23,6 +23,7 @@ from playout.rlhf.online.rewards import (
     RewardInputs,
     WeightedRewards,
     checked_rewards,
+    faults_of_rewards,
 )
 from playout.rlhf.online.rows import TokenRows, lay_out
 from torch import Tensor
@@ -34,6 +35,7 @@ __all__ = [
     "kl_estimate",
     "no_episodes",
     "score_episodes",
+    "score_or_mark",
     "score_texts",
 ]
 
@@ -146,6 +148,25 @@ def score_texts(
     return checked_rewards(reward, inputs), {}
 
 
+def score_or_mark(
+    reward: RewardFunction | None, episodes: Sequence[Episode]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`score_texts` of the episodes without an error; those that get no reward are given one.
+
+    A function that raises, or returns what is no finite number, is asked for each episode alone,
+    and once more for all that are left.
+    """
+    good = [episode for episode in episodes if not episode.error]
+    try:
+        return score_texts(reward, good) if good else (torch.zeros(0), {})
+    except DataError:
+        assert reward is not None
+        for episode, fault in zip(good, faults_of_rewards(reward, good), strict=True):
+            episode.error = fault
+    good = [episode for episode in good if not episode.error]
+    return score_texts(reward, good) if good else (torch.zeros(0), {})
+
+
 @torch.no_grad()
 def score_episodes(
     policy: LanguagePolicy,
@@ -153,6 +174,7 @@ def score_episodes(
     episodes: Sequence[Episode] | Responses,
     reward: RewardFunction | None,
     *,
+    given: tuple[Tensor, dict[str, Tensor]] | None = None,
     kl_coef: float,
     estimator: str = "k1",
     missing_end: float = 0.0,
@@ -168,6 +190,7 @@ def score_episodes(
         episodes: What happened, without errors; or responses to single prompts.
         reward: Its number is given at the last token of an episode, besides what the environment
             gave; None leaves it at that.
+        given: What the reward gave, where it was asked before (`score_or_mark`).
         kl_coef: Times a token's KL is taken from its reward.
         estimator: k1 or k3.
         missing_end: Taken from the reward of every answer that was cut before it ended.
@@ -179,18 +202,23 @@ def score_episodes(
     if isinstance(episodes, Responses):
         episodes = episodes_of(episodes)
     rows = lay_out(episodes, pad)
-    given, columns = score_texts(reward, episodes)
+    scored, columns = score_texts(reward, episodes) if given is None else given
     unfinished = (rows.cuts & rows.last).any(1)
-    obs, actions, valid, last, unfinished, scores, earned, cuts = pack_to_device(
+    obs, actions, valid, last, unfinished, scores, earned, cuts, *few = pack_to_device(
         [
             *(rows.obs, rows.actions, rows.valid, rows.last, unfinished),
-            *(given[rows.episode], rows.rewards, rows.cuts & ~rows.last),
+            *(scored[rows.episode], rows.rewards, rows.cuts & ~rows.last),
+            *([] if rows.allowed is None else [rows.allowed]),
         ],
         policy.model.device,
     )
-    logprobs, entropies, values = policy.assess(obs, actions, valid, rows=microbatch)
+    # What was sampled under constraints is learned as the choice that it was.
+    allowed = few[0] if few else None
+    logprobs, entropies, values = policy.assess(
+        obs, actions, valid, allowed=allowed, rows=microbatch
+    )
     theirs = reference.logprobs(
-        obs, actions, valid, temperature=policy.temperature, rows=microbatch
+        obs, actions, valid, temperature=policy.temperature, allowed=allowed, rows=microbatch
     )
     kl = kl_estimate(logprobs, theirs, estimator) * valid
     final = scores - missing_end * unfinished.float()
@@ -215,6 +243,7 @@ def score_episodes(
         last_values=torch.zeros(len(obs), device=obs.device),
         bootstrap_values=bootstrap,
         ref_logprobs=theirs,
+        allowed=allowed,
     )
     log_ratio = (logprobs - theirs) * valid
     total = scores + earned.sum(1)

@@ -16,7 +16,7 @@ from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import GRPOConfig
 from playout.rlhf.online.engine import EpisodeEngine
 from playout.rlhf.online.episode import Episode
-from playout.rlhf.online.episodes import Episodes, score_texts
+from playout.rlhf.online.episodes import Episodes, score_or_mark, score_texts
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.trainer import OnlineTrainer
 from torch import Tensor
@@ -133,16 +133,28 @@ class GRPOTrainer(OnlineTrainer):
     def _alike(self, played: Sequence[Episode]) -> list[int]:
         """Numbers of the groups without a failure whose episodes all got the same reward."""
         group, alike = self.config.group, []
-        good = [episode for episode in played if not episode.error]
-        given = iter(score_texts(self.reward, good)[0].tolist()) if good else iter(())
+        if self.config.on_failure == "skip":
+            given = iter(score_or_mark(self.reward, played)[0].tolist())
+        else:
+            good = [episode for episode in played if not episode.error]
+            given = iter(score_texts(self.reward, good)[0].tolist() if good else ())
         for place in range(len(played) // group):
             members = played[place * group : (place + 1) * group]
             got = {
-                (next(given) + one.total, str(one.role_rewards)) for one in members if not one.error
+                (next(given) + one.total, str(one.role_rewards), self._cuts(one))
+                for one in members
+                if not one.error
             }
             if len(got) == 1 and not any(one.error for one in members):
                 alike.append(place)
         return alike
+
+    def _cuts(self, one: Episode) -> tuple[str, ...] | int:
+        """What an episode loses by cut answers: by the roles that wrote them, or their number."""
+        if not self.cut_penalty:
+            return 0
+        cut = [turn for turn, ended in enumerate(one.answer_ended) if not ended]
+        return tuple(sorted(one.roles[turn] for turn in cut)) if one.roles else len(cut)
 
     def update(self) -> dict[str, float]:
         """One round."""
@@ -154,10 +166,14 @@ class GRPOTrainer(OnlineTrainer):
         rollout.advantages = relative[:, None] * rollout.valid
         rollout.returns = rollout.values
         rollout.weights = self._weights(episodes)
+        scores = episodes.scores
+        if self.cut_penalty:
+            cuts = to_device((episodes.rows.cuts & episodes.rows.valid).sum(1), whole.device)
+            scores = scores - self.cut_penalty * cuts
         if self._full(episodes):
-            spread = _even_spread(episodes.scores, self.config.group)
+            spread = _even_spread(scores, self.config.group)
         else:
-            spread = _spread(episodes.scores, to_device(episodes.groups, whole.device))
+            spread = _spread(scores, to_device(episodes.groups, whole.device))
         learned = self.learn(episodes)
         return learned | self._merged(episodes, fetch({"reward": whole.mean(), **spread}))
 
@@ -203,7 +219,7 @@ class GRPOTrainer(OnlineTrainer):
 def _spread(scores: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How far scores differ within groups: the mean deviation, and the share of equal groups."""
     parts = [scores[groups == group] for group in groups.unique().tolist()] or [scores]
-    each = torch.stack([part.std() for part in parts]).nan_to_num()
+    each = torch.stack([part.std(correction=int(len(part) > 1)) for part in parts]).nan_to_num()
     return {"reward_std": each.mean(), "frac_reward_zero_std": (each == 0).float().mean()}
 
 

@@ -71,6 +71,7 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
             batch.actions,
             valid,
             temperature=self.temperature,
+            allowed=batch.allowed,
             dtype=self.dtype,
         )
         if self.value_head is None:
@@ -92,7 +93,13 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
 
     @torch.no_grad()
     def assess(
-        self, obs: Tensor, actions: Tensor, valid: Tensor, *, rows: int = 64
+        self,
+        obs: Tensor,
+        actions: Tensor,
+        valid: Tensor,
+        *,
+        allowed: Tensor | None = None,
+        rows: int = 64,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`evaluate` of whole tensors without gradients, `rows` at a time."""
         parts = []
@@ -100,7 +107,11 @@ class LanguagePolicy(nn.Module, TrainablePolicy):
             counted = valid[rows_now]
             unused = torch.zeros(counted.shape, device=counted.device)
             batch = Minibatch(
-                obs[rows_now], actions[rows_now], unused, unused, unused, unused, valid=counted
+                obs[rows_now],
+                actions[rows_now],
+                *(unused, unused, unused, unused),
+                valid=counted,
+                allowed=None if allowed is None else allowed[rows_now],
             )
             parts.append(self.evaluate(batch))
         logprobs, entropies, values = (torch.cat([p[i] for p in parts]) for i in range(3))

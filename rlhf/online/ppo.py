@@ -17,9 +17,8 @@ from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.online.episodes import Episodes
 from playout.rlhf.online.policy import LanguagePolicy
-from playout.rlhf.online.rewards import RewardFunction
-from playout.rlhf.online.trainer import OnlineTrainer
-from playout.rlhf.supervised.reward import RewardModel
+from playout.rlhf.online.rewards import RewardFunction, WeightedRewards
+from playout.rlhf.online.trainer import OnlineTrainer, reward_models
 
 __all__ = ["RLHFTrainer", "adapt_kl_coef", "make_critic"]
 
@@ -29,10 +28,13 @@ def make_critic(
 ) -> Transformer | None:
     """The Transformer below the value head, or None to share the policy's.
 
+    Of several rewards, `reward` takes the first model that reads the policy's tokens, and `auto`
+    shares the policy's.
+
     A reward model already knows what the beginning of a text is worth, which a policy has to find
     out from samples (Ouyang et al. 2022, section 3.5, begin there as well).
     """
-    reads = isinstance(reward, RewardModel) and reward.tokenizer.same_as(tokenizer)
+    reads = [one for one in reward_models(reward) if one.tokenizer.same_as(tokenizer)]
     if kind == "reward" and not reads:
         raise ConfigError(
             "critic reward asks for a reward model with the tokenizer of the policy; choose shared "
@@ -40,10 +42,10 @@ def make_critic(
         )
     if kind == "own":
         return copy.deepcopy(model)
-    if kind == "shared" or not reads:
+    several = isinstance(reward, WeightedRewards)  # runs of earlier versions share there
+    if kind == "shared" or not reads or (kind == "auto" and several):
         return None
-    assert isinstance(reward, RewardModel)
-    return learning_copy(reward.model)
+    return learning_copy(reads[0].model)
 
 
 def adapt_kl_coef(coefficient: float, kl: float, count: int, config: RLHFConfig) -> float:

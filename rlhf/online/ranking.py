@@ -22,7 +22,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer
 from playout.rlhf.online.engine import EpisodeEngine, EpisodeRequest, describe
 from playout.rlhf.online.episode import Episode
-from playout.rlhf.online.episodes import episodes_of, score_texts
+from playout.rlhf.online.episodes import episodes_of, score_or_mark, score_texts
 from playout.rlhf.online.rewards import RewardFunction
 
 __all__ = ["rank_episodes", "rank_samples", "write_preferences"]
@@ -39,6 +39,7 @@ def rank_samples(
     seed: int,
     dtype: torch.dtype,
     tasks: Sequence[Any] | None = None,
+    stop: Sequence[str] = (),
 ) -> list[Preference]:
     """The best and the worst of some sampled responses to each prompt, by a reward.
 
@@ -54,6 +55,7 @@ def rank_samples(
         seed: Of all random numbers.
         dtype: Of matrix products.
         tasks: What belongs to each prompt, for reward functions that ask for it.
+        stop: Texts that end a response.
     """
     if samples < 2:
         raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
@@ -67,6 +69,7 @@ def rank_samples(
             max_new_tokens=max_new_tokens,
             seed=seed,
             dtype=dtype,
+            stop=stop,
             streams=range(draw * len(asked), (draw + 1) * len(asked)),
         )
         episodes = episodes_of(answers)
@@ -97,6 +100,7 @@ def rank_episodes(
     count: int,
     samples: int = 4,
     seed: int = 0,
+    skip: bool = False,
 ) -> list[Preference]:
     """Pairs from the best and the worst of some episodes of each task and seed.
 
@@ -112,6 +116,11 @@ def rank_episodes(
         count: Tasks to make pairs of.
         samples: Episodes a task.
         seed: Of the tasks' order and of the environments.
+        skip: Go on without episodes in which the environment or the reward failed.
+
+    Raises:
+        EnvironmentFault: An environment failed, and failures are not skipped; or all episodes did.
+        DataError: The reward function failed, likewise; or there is nothing to rank.
     """
     if samples < 2:
         raise ConfigError(f"ranking needs at least 2 samples a prompt, not {samples}")
@@ -128,19 +137,24 @@ def rank_episodes(
         for draw in range(samples)
     ]
     played = engine.run(requests)
-    failed = next((episode for episode in played if episode.error), None)
-    if failed is not None:
-        raise EnvironmentFault(describe(failed))
-    given, _ = score_texts(reward, played)
-    totals = [score + e.total for score, e in zip(given.tolist(), played, strict=True)]
+    given, _ = score_or_mark(reward, played) if skip else (None, None)
+    failed = [episode for episode in played if episode.error]
+    if failed and (not skip or len(failed) == len(played)):
+        raise EnvironmentFault(describe(failed[0]))
+    if given is None:
+        given, _ = score_texts(reward, played)
+    scores = iter(given.tolist())
+    totals = [episode.total + next(scores) if not episode.error else None for episode in played]
     pairs = []
     for first in range(0, len(played), samples):
-        group = sorted(range(first, first + samples), key=totals.__getitem__)
-        low, high = group[0], group[-1]
-        pair = _pair(played[high], played[low]) if totals[low] < totals[high] else None
+        numbered = zip(totals[first : first + samples], range(first, first + samples), strict=True)
+        group = [(total, number) for total, number in numbered if total is not None]
+        if not group:
+            continue
+        (low, worst), (high, best) = min(group), max(group)
+        pair = _pair(played[best], played[worst]) if low < high else None
         if pair is not None:
-            margin = round(totals[high] - totals[low], 4)
-            pairs.append(Preference(*pair, margin=margin))
+            pairs.append(Preference(*pair, margin=round(high - low, 4)))
     if not pairs:
         raise DataError(
             "of no task do two episodes differ in reward by answers that ended; there is nothing "

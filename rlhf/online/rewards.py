@@ -27,6 +27,7 @@ __all__ = [
     "RewardInputs",
     "WeightedRewards",
     "checked_rewards",
+    "faults_of_rewards",
     "load_reward",
     "own_reward",
     "trust_reward",
@@ -162,6 +163,18 @@ def checked_rewards(reward: RewardFunction, given: Sequence[str] | RewardInputs)
                 f"the reward function {name} returned {value} for text {row}: {texts[row][:60]!r}"
             )
     return torch.tensor(values, dtype=torch.float32)
+
+
+def faults_of_rewards(reward: RewardFunction, episodes: Sequence[Episode]) -> list[str]:
+    """What goes wrong with the reward of each episode, asked alone; empty where nothing does."""
+    found = []
+    for episode in episodes:
+        try:
+            checked_rewards(reward, RewardInputs.of([episode]))
+            found.append("")
+        except DataError as error:
+            found.append(str(error))
+    return found
 
 
 def _number(value: Any, row: int, name: str) -> float:

@@ -45,6 +45,9 @@ class TokenRows:
     num_roles: int
     continues: Tensor
     """bool [R]: the environment cut the episode, so that what would follow is valued."""
+    allowed: Tensor | None = None
+    """int64 [R, T, K]: of constrained decoding the ids among which an action was chosen, padded
+    with -1, nothing but -1 where that was the whole vocabulary."""
 
     @property
     def lengths(self) -> Tensor:
@@ -65,6 +68,8 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
     valid, last, cuts = np.zeros((3, *shape), bool)
     rewards, logprobs = np.zeros((2, *shape), np.float32)
     turns = np.zeros(shape, np.int64)
+    choices = max((len(few) for one in episodes for few in one.allowed), default=0)
+    allowed = np.full((*shape, choices), -1)
     for row, (number, role) in enumerate(cast):
         episode = episodes[number]
         length = len(episode.tokens)
@@ -76,6 +81,9 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
             written &= own[np.minimum(episode.turns[1:], len(own) - 1)]
         valid[row, : length - 1] = written
         logprobs[row, : length - 1] = np.where(written, episode.logprobs[1:], 0.0)
+        for place, few in enumerate(episode.allowed[1:]):
+            if written[place]:
+                allowed[row, place, : len(few)] = few
         # Where each answer ends: the last token that the policy wrote in its turn.
         ends = np.zeros(episode.num_turns, np.int64)
         places = np.nonzero(np.array(episode.mask[1:]))[0]
@@ -112,4 +120,5 @@ def lay_out(episodes: Sequence[Episode], pad: int) -> TokenRows:
         role=torch.tensor([roles.index(role) for _, role in cast]),
         num_roles=len(roles),
         continues=torch.tensor(continues),
+        allowed=tensor(allowed) if choices else None,
     )

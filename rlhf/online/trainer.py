@@ -36,15 +36,22 @@ from playout.rlhf.online.episodes import (
     episode_metrics,
     no_episodes,
     score_episodes,
+    score_or_mark,
 )
 from playout.rlhf.online.policy import LanguagePolicy
-from playout.rlhf.online.rewards import RewardFunction
+from playout.rlhf.online.rewards import RewardFunction, WeightedRewards
 from playout.rlhf.supervised.reward import RewardModel
 from torch import nn
 
-__all__ = ["OnlineTrainer"]
+__all__ = ["OnlineTrainer", "reward_models"]
 
 GROUPS = "groups of answers a round (--batch)"
+
+
+def reward_models(reward: RewardFunction | None) -> list[RewardModel]:
+    """The models in a reward, of one or of several functions."""
+    parts = reward.functions if isinstance(reward, WeightedRewards) else [reward]
+    return [part for part in parts if isinstance(part, RewardModel)]
 
 
 class OnlineTrainer(Trainer):
@@ -126,8 +133,8 @@ class OnlineTrainer(Trainer):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The policy, what learns beside it, its reference and the reward model."""
-        asked = [self.reward.model] if isinstance(self.reward, RewardModel) else []
+        """The policy, what learns beside it, its reference and the reward models."""
+        asked = [one.model for one in reward_models(self.reward)]
         return [self.policy.model, self.policy, self.reference.model, *asked]
 
     @property
@@ -151,6 +158,11 @@ class OnlineTrainer(Trainer):
         return self.kl_coef
 
     @property
+    def cut_penalty(self) -> float:
+        """What an answer that was cut off costs."""
+        return self.config.cut_penalty(in_environment=self.in_environment)
+
+    @property
     def loss_variant(self) -> LossVariant | None:
         """What is changed in the loss of the update; None where nothing."""
         return None
@@ -160,10 +172,13 @@ class OnlineTrainer(Trainer):
 
         Raises:
             SharedFault: An environment failed, and failures stop the run or nothing is left.
+            DataError: The reward function failed, and failures stop the run.
         """
         config, group = self.config, self.group
         engine = self._engine()
         played = self._play(engine, number)
+        skip = config.on_failure == "skip"
+        given = score_or_mark(self.reward, played) if skip else None
         kept = self._without_failures(played, number)
         if not kept:  # all failed here, and other ranks go on
             return no_episodes(self.tokenizer.pad_id, self.model.device)
@@ -172,9 +187,10 @@ class OnlineTrainer(Trainer):
             self.reference,
             [played[index] for index in kept],
             self.reward,
+            given=given,
             kl_coef=self.score_kl_coef,
             estimator=config.kl_estimator,
-            missing_end=config.cut_penalty(in_environment=self.in_environment),
+            missing_end=self.cut_penalty,
             whiten=whiten,
             pad=self.tokenizer.pad_id,
         )

@@ -37,6 +37,7 @@ from playout.rlhf.stages.speed import LanguageTrainer, Speed
 from playout.rlhf.stages.threads import set_threads
 
 __all__ = [
+    "OWN_REWARD",
     "begin_stage",
     "check_base",
     "check_ranks",
@@ -56,6 +57,8 @@ __all__ = [
 
 C = TypeVar("C", bound=TrainingOptions)
 
+OWN_REWARD = "own_reward"
+"""A run that has this setting was rewarded by a function given from Python, which nothing keeps."""
 ROWS = "rows.jsonl"
 """Rows that were given from Python, in their run: a resumed run reads them there."""
 

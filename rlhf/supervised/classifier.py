@@ -18,6 +18,7 @@ from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.adapters.held import load_learned
 from playout.rlhf.model.folder import load_model
 from playout.rlhf.model.heads import ScalarHead
+from playout.rlhf.model.threads import reading_threads
 from playout.rlhf.model.transformer import Transformer, pick_dtype
 from playout.rlhf.supervised.classify import ClassifyConfig
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
@@ -107,7 +108,10 @@ class Classifier:
     def act(self, texts: Sequence[str]) -> list[str]:
         """The name of the likeliest class of each text."""
         check_list(texts)
-        return [self.classes[n] for n in self.scores(texts).argmax(axis=1)] if texts else []
+        if not texts:
+            return []
+        with reading_threads(self.model, texts):
+            return [self.classes[n] for n in self.scores(texts).argmax(axis=1)]
 
 
 def _number(length: object) -> int:

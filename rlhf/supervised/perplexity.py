@@ -14,6 +14,7 @@ import torch
 from playout.agents.runs.devices import pack_to_device
 from playout.errors import ConfigError, DataError
 from playout.rlhf.data.batches import pad_right
+from playout.rlhf.data.encoding import encode_answer
 from playout.rlhf.data.messages import Message, Prompt
 from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.model.reference import must_be_finite, sequence_logprobs
@@ -70,7 +71,14 @@ def summed(parts: Sequence[Likelihood]) -> Likelihood:
     )
 
 
-def as_scored(talk: ConversationFormat, prompt: Prompt, answer: str | None, name: str) -> Scored:
+def as_scored(
+    talk: ConversationFormat,
+    prompt: Prompt,
+    answer: str | None,
+    name: str,
+    *,
+    ends: bool = False,
+) -> Scored:
     """The tokens of a text or a conversation, and which of them are scored.
 
     Args:
@@ -79,12 +87,17 @@ def as_scored(talk: ConversationFormat, prompt: Prompt, answer: str | None, name
             the assistant's are scored, each after what stands before it.
         answer: What is scored after the prompt.
         name: Of the text, in errors.
+        ends: The token that ends an answer is scored as well, which `sft` teaches too.
 
     Raises:
         DataError: There is nothing to score.
     """
     if answer is not None:
-        found, texts = [_after(talk, talk.begin(prompt), answer)], [answer]
+        if ends:
+            found = [_whole_answer(talk, prompt, answer)]
+        else:
+            found = [_after(talk, talk.begin(prompt), answer)]
+        texts = [answer]
     elif isinstance(prompt, str):
         first = talk.tokenizer.bos_id if talk.tokenizer.bos_id >= 0 else talk.tokenizer.end_id
         found, texts = [([first, *talk.tokenizer.encode(prompt)], 1)], [prompt]
@@ -93,7 +106,8 @@ def as_scored(talk: ConversationFormat, prompt: Prompt, answer: str | None, name
         if not places:
             raise DataError(f"{name}: no message is the assistant's, so there is nothing to score")
         texts = [prompt[n]["content"] for n in places]
-        found = [_turn(talk, prompt[: n + 1]) for n in places]
+        turn = _whole_turn if ends else _turn
+        found = [turn(talk, prompt[: n + 1]) for n in places]
     if not any(len(ids) > start for ids, start in found):
         raise DataError(f"{name} is empty, so there is nothing to score")
     return Scored(found, sum(len(text.encode()) for text in texts))
@@ -110,6 +124,16 @@ def _turn(talk: ConversationFormat, messages: Sequence[Message]) -> tuple[list[i
     if whole[: len(before)] == before:
         return whole, len(before)
     return _after(talk, before, messages[-1]["content"])
+
+
+def _whole_answer(talk: ConversationFormat, prompt: Prompt, answer: str) -> tuple[list[int], int]:
+    """An answer up to its stop token after what the policy read before it."""
+    before = talk.begin(prompt)
+    return [*before, *encode_answer(talk, prompt, answer)], len(before)
+
+
+def _whole_turn(talk: ConversationFormat, messages: Sequence[Message]) -> tuple[list[int], int]:
+    return _whole_answer(talk, messages[:-1], messages[-1]["content"])
 
 
 class _Window(NamedTuple):

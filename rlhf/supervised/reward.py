@@ -31,7 +31,13 @@ from playout.rlhf.model.sharding import place_beside
 from playout.rlhf.model.transformer import Transformer, autocast, pick_dtype
 from playout.rlhf.supervised.bradley_terry import preference_loss, win_probability
 from playout.rlhf.supervised.text_scores import encode_texts, predict_scores
-from playout.rlhf.supervised.trainer import LearnConfig, SupervisedTrainer, own_part, portions
+from playout.rlhf.supervised.trainer import (
+    LearnConfig,
+    SupervisedTrainer,
+    freeze_below,
+    own_part,
+    portions,
+)
 from torch import Tensor, nn
 
 __all__ = ["RewardConfig", "RewardModel", "RewardTrainer"]
@@ -43,7 +49,6 @@ class Conversation(Protocol):
     @property
     def messages(self) -> Sequence[Message]:
         """The whole conversation; the policy is the assistant."""
-        ...
 
 
 # Ties get weight exp(-2) at first: rarer than wins, and free to move.
@@ -86,6 +91,7 @@ class RewardModel:
         length: int = 128,
         truncate: str = "right",
         in_turns: bool = False,
+        published: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Wrap a model.
@@ -99,11 +105,12 @@ class RewardModel:
             length: Longest text in tokens.
             truncate: Which end of a longer text is cut.
             in_turns: It learned from conversations, so episodes are scored as such.
+            published: Others trained it, and it reads texts as its tokenizer writes them.
             dtype: Of matrix products.
         """
         self.model, self.head, self.tokenizer = model, head, tokenizer
         self.mean, self.std, self.length, self.dtype = mean, std, length, dtype
-        self.truncate, self.in_turns = truncate, in_turns
+        self.truncate, self.in_turns, self.published = truncate, in_turns, published
 
     @torch.no_grad()
     def __call__(
@@ -123,7 +130,9 @@ class RewardModel:
         """Scores as the head gives them."""
         if not texts:
             return []
-        rows = encode_texts(self.tokenizer, texts, self.length, truncate=self.truncate)
+        rows = encode_texts(
+            self.tokenizer, texts, self.length, truncate=self.truncate, published=self.published
+        )
         pad = self.tokenizer.pad_id
         return predict_scores(self.model, self.head, rows, pad=pad, dtype=self.dtype).tolist()  # type: ignore[no-any-return]
 
@@ -176,7 +185,9 @@ class RewardModel:
         tokenizer.check_model(model.config)
         head = ScalarHead(model.config)
         load_heads(folder, {"score": head})
-        kept = read_json(folder / "config.json").get("playout_reward", {})
+        kept: Any = read_json(folder / "config.json").get("playout_reward")
+        published = kept is None  # which learned from conversations where there is a template
+        kept = {"in_turns": tokenizer.template is not None} if published else kept
         try:
             mean, std = float(kept.get("mean", 0.0)), float(kept.get("std", 1.0))
             length = int(kept.get("length", model.config.max_position_embeddings))
@@ -192,6 +203,7 @@ class RewardModel:
             length=length,
             truncate=str(kept.get("truncate", "right")),
             in_turns=kept.get("in_turns") is True,
+            published=published,
             dtype=pick_dtype(dtype, device),
         )
 
@@ -263,7 +275,7 @@ class RewardTrainer(SupervisedTrainer):
         self.has_ties = bool((self.train.all_pairs().votes[:, 2] > 0).any())
         self.log_tie = nn.Parameter(torch.tensor(LOG_TIE, device=model.device))
         if config.train_layers:
-            _freeze(model, config.train_layers)
+            freeze_below(model, config.train_layers)
         self._prepare(
             {"model": model, "head": head},
             config.learn,
@@ -386,13 +398,3 @@ def _fitted(
     long = [number for number, size in enumerate(sizes) if size > limit]
     say_lengths(sizes, long, limit, how, what="texts")
     return comparisons.without(long) if long and how == "drop" else comparisons
-
-
-def _freeze(model: Transformer, top: int) -> None:
-    """Leave only the `top` last layers and the last norm to be trained."""
-    if not 0 < top <= len(model.blocks):
-        raise ConfigError(f"the model has {len(model.blocks)} layers; {top} cannot be trained")
-    model.requires_grad_(False)
-    for block in model.blocks[-top:]:
-        block.requires_grad_(True)
-    model.norm.requires_grad_(True)

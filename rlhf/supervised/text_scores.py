@@ -5,7 +5,7 @@ length with its last token kept; a head reads the state of that token. Heads are
 losses the stages'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from playout.agents.runs.devices import pack_to_device
@@ -27,6 +27,7 @@ def encode_texts(
     *,
     truncate: str = "right",
     talk: ConversationFormat | None = None,
+    published: bool = False,
 ) -> list[list[int]]:
     """Documents of at most `length` tokens.
 
@@ -37,16 +38,24 @@ def encode_texts(
         truncate: Of a longer text "left" keeps the first token and the end, anything else the
             beginning and the last token.
         talk: How conversations become tokens; as the tokenizer's model does it if None.
+        published: For a model that others trained: no end token is put around a text, and nothing
+            is taken from the end of a conversation.
     """
     end = tokenizer.end_id
-    plain = iter(tokenizer.encode_batch([text for text in texts if isinstance(text, str)]))
+    texts_alone = [text for text in texts if isinstance(text, str)]
+    plain: Iterator[list[int]]
+    if published:
+        plain = iter(tokenizer.encode_prompts(texts_alone))
+    else:
+        plain = ([end, *ids, end] for ids in tokenizer.encode_batch(texts_alone))
     rows = []
     for text in texts:
         if isinstance(text, str):
-            rows.append([end, *next(plain), end])
+            rows.append(next(plain))
         else:
             talk = talk or conversation_format(tokenizer)
-            rows.append(tokenizer.encode_special(talk.render(text).rstrip()))
+            whole = talk.render(text)
+            rows.append(tokenizer.encode_special(whole if published else whole.rstrip()))
     return [_cut(row, length, truncate) if 0 < length < len(row) else row for row in rows]
 
 

@@ -26,9 +26,10 @@ from playout.errors import ConfigError, DivergedError
 from playout.rlhf.model.adapters.held import learned_state, load_learned
 from playout.rlhf.model.adapters.lora import dropout_at, has_adapters, layer_matrices
 from playout.rlhf.model.sharding import is_sharded
+from playout.rlhf.model.transformer import Transformer
 from torch import Tensor, nn
 
-__all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "own_part", "portions"]
+__all__ = ["LearnConfig", "Learner", "SupervisedTrainer", "freeze_below", "own_part", "portions"]
 
 S = TypeVar("S", bound=Sequence[Any] | Tensor)
 BETAS, EPS = (0.9, 0.95), 1e-8  # of Adam
@@ -344,3 +345,13 @@ class SupervisedTrainer(Trainer):
         if self.pruning is not None:
             self.pruning.again()
         self.learner.load_state_dict(state["optimizer"])
+
+
+def freeze_below(model: Transformer, top: int) -> None:
+    """Leave only the `top` last layers and the last norm to be trained."""
+    if not 0 < top <= len(model.blocks):
+        raise ConfigError(f"the model has {len(model.blocks)} layers; {top} cannot be trained")
+    model.requires_grad_(False)
+    for block in model.blocks[-top:]:
+        block.requires_grad_(True)
+    model.norm.requires_grad_(True)

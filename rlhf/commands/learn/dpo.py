@@ -26,6 +26,7 @@ from playout.rlhf.commands.options import (
     learn_config,
     stage_command,
 )
+from playout.rlhf.online.config import EpisodeOptions
 from tyro.conf import arg
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(
     EnvironmentOptions,
+    EpisodeOptions,
     TextOptions,
     MicrobatchOptions,
     OptimizerOptions,
@@ -136,6 +138,7 @@ def train(
     from playout.rlhf.data.records import read_preferences
     from playout.rlhf.stages.run import stage_source
 
+    command.check_failure()
     if not command.base:
         raise ConfigError("name the policy to start from: --base RUN")
     # Samples are written by a model that is whole.
@@ -321,6 +324,7 @@ def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preferenc
             count=wanted,
             samples=command.samples,
             seed=command.seed + 5,
+            skip=command.on_failure == "skip",
         )
     assert stage.reward is not None
     return rank_samples(
@@ -333,4 +337,5 @@ def _ranked(command: Command, stage: PolicyStage, wanted: int) -> list[Preferenc
         seed=command.seed + 5,
         dtype=stage.evaluator.dtype,
         tasks=None if stage.tasks is None else stage.tasks[:wanted],
+        stop=command.stop,
     )

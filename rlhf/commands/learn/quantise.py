@@ -92,6 +92,7 @@ def _game_of(base: str) -> dict[str, Any]:
 
     from playout.agents.runs.directory import RunDir
     from playout.rlhf.environments.load import GOAL_TOLD, stored_options
+    from playout.rlhf.stages.sizes import response_length
 
     if not RunDir.is_run(Path(base)):
         return {}
@@ -99,4 +100,10 @@ def _game_of(base: str) -> dict[str, Any]:
     config = run.config if run.config.get("env") else run.whole.config
     if not config.get("env"):
         return {}
-    return {"env": config["env"], "env_options": stored_options(config), GOAL_TOLD: True}
+    shown = {"env": config["env"], "env_options": stored_options(config), GOAL_TOLD: True}
+    if "max_new_tokens" not in config:
+        return shown
+    for name in ("plain_text", "stop", "constrained"):
+        if name in config:
+            shown[name] = config[name]
+    return {**shown, "max_new_tokens": response_length(config)}

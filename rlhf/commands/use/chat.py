@@ -24,7 +24,7 @@ def main(command: Command) -> int:
     """Run the command."""
     from playout.rlhf.commands.answer_options import open_player
     from playout.rlhf.generation.chat.terminal import chat
-    from playout.rlhf.stages.threads import decoding_threads
+    from playout.rlhf.model.threads import decoding_threads
 
     player = open_player(command, command.run)
     with decoding_threads(player.model, 1, command.threads):

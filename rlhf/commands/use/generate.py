@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,9 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from playout.rlhf.data.messages import Prompt
     from playout.rlhf.generation.player import Answer, LanguagePlayer
+
+
+_SECONDS = 10.0  # after which answers are written that have come since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,8 @@ class Command(AnswerOptions):
     """A single prompt in place of a file; its answer is printed as it is written."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
     """Write a list of {"prompt" or "messages", "response", "logprob", "finished"} here instead of
-    printing; of a name that ends in .jsonl, a line each."""
+    printing; of a name that ends in .jsonl, a line each. A command that is stopped leaves what is
+    complete."""
     logprobs: bool = False
     """With --json: "tokens" as well, each with its text and log-probability."""
     chat: bool = False
@@ -42,12 +47,8 @@ class Command(AnswerOptions):
 
 def main(command: Command) -> int:
     """Run the command."""
-    import time
-
     from playout.errors import ConfigError
     from playout.rlhf.commands.answer_options import as_turns, open_player, read_asked
-    from playout.rlhf.generation.player import MAX_BATCH_ROWS
-    from playout.rlhf.stages.threads import decoding_threads
 
     if not command.run or (command.prompts is None) == (not command.prompt):
         raise ConfigError(
@@ -75,28 +76,59 @@ def main(command: Command) -> int:
     stream = None
     if command.json is None and len(rows) == 1:
         stream = _Stream(player, continues=isinstance(asked[0], str))
-    with decoding_threads(player.model, min(len(rows), MAX_BATCH_ROWS), command.threads):
+    kept = _Kept([asked[row] for row in rows], command, player)
+    try:
         answers = player.answer(
-            [asked[row] for row in rows],
+            kept.prompts,
             names=[names[row] for row in rows],
             listen=None if stream is None else stream.hear,
-            after_batch=lambda count: _progress(count, len(rows)),
+            told=kept.take if stream is None else None,
         )
+    except BaseException:
+        kept.save()  # whoever stops it, and whatever does, leaves what is done
+        raise
     seconds = time.perf_counter() - start
-    if command.json is not None:
-        found = [
-            _item(asked[row], a, player, command.logprobs)
-            for row, a in zip(rows, answers, strict=True)
-        ]
-        _write(command.json, found)
-    elif stream is not None:
+    kept.save()
+    if stream is not None:
         stream.finish()
-    else:
-        for row, answer in zip(rows, answers, strict=True):
-            print(_shown(asked[row]) + answer.text)
     _report(answers, seconds)
     _hint(texts, turns and not command.chat and not command.system)
     return 0
+
+
+class _Kept:
+    """Answers as they come: shown in the order of their prompts, or written from time to time."""
+
+    def __init__(self, prompts: list[Prompt], command: Command, player: LanguagePlayer) -> None:
+        self.prompts, self.command, self.player = prompts, command, player
+        self.answers: dict[int, Answer] = {}
+        self._shown = self._saved = 0
+        self._time = time.monotonic()
+
+    def take(self, row: int, answer: Answer) -> None:
+        """One more is complete."""
+        self.answers[row] = answer
+        if self.command.json is None:
+            while (next_one := self.answers.get(self._shown)) is not None:
+                print(_shown(self.prompts[self._shown]) + next_one.text, flush=True)
+                self._shown += 1
+        elif time.monotonic() - self._time > _SECONDS:
+            self.save()
+            _progress(len(self.answers), len(self.prompts))
+
+    def save(self) -> None:
+        """Write what is there to `--json`, if there is more than before."""
+        self._time = time.monotonic()
+        if self.command.json is None or len(self.answers) == self._saved:
+            return
+        self._saved = len(self.answers)
+        _write(
+            self.command.json,
+            [
+                _item(self.prompts[row], answer, self.player, self.command.logprobs)
+                for row, answer in sorted(self.answers.items())
+            ],
+        )
 
 
 class _Stream:

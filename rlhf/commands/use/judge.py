@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from playout.agents.runs.directory import RunDir
+    from playout.rlhf.evaluation.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +41,24 @@ class Command(ModelOptions):
     """Of the answers and of the order of the sides."""
     max_new_tokens: int = 0
     """Longest response; 0 takes that of the run."""
+    stop: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = ()
+    """Texts that end an answer; by default those of the run."""
+    truncate: Literal["error", "left", "right"] = "error"
+    """What is cut of a prompt that leaves no room for an answer; error stops before any is
+    written."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
+    import time
+
     from playout.agents.runs.devices import resolve_device
     from playout.own_code import trust_modules
     from playout.rlhf.evaluation.comparison import comparison_of
     from playout.rlhf.evaluation.judge import compare_policies, human_votes
-    from playout.rlhf.stages.threads import use_threads
+    from playout.rlhf.model.threads import decoding_threads
 
     trust_modules(command.reward)  # whoever names a function means it
-    use_threads(command.threads)
     env_run = _environment_run(command)
     if env_run is not None:
         _show({env_run.config["env"]: _in_environment(command, env_run)}, command.json)
@@ -64,25 +71,43 @@ def main(command: Command) -> int:
         num_prompts=command.num_prompts,
         seed=command.seed,
         max_new_tokens=command.max_new_tokens,
+        stop=command.stop,
+        truncate=command.truncate,
         device=resolve_device(command.device),
         dtype=command.dtype,
         weights=command.weights,
     )
     result: dict[str, Any]
-    if command.human:
-        result = {
-            "person": human_votes(
-                found.evaluator.prompts,
-                found.evaluator.respond(found.policy).responses,
-                found.evaluator.respond(found.opponent, draw=1).responses,
-                votes=command.votes or found.folder / "votes.jsonl",
-                seed=command.seed,
-            )
-        }
-    else:
-        result = compare_policies(found.policy, found.opponent, found.evaluator)
+    begun = time.perf_counter()
+    with decoding_threads(found.policy, len(found.evaluator.prompts), command.threads):
+        if command.human:
+            result = {
+                "person": human_votes(
+                    found.evaluator.prompts,
+                    found.evaluator.respond(found.policy).responses,
+                    found.evaluator.respond(found.opponent, draw=1).responses,
+                    votes=command.votes or found.folder / "votes.jsonl",
+                    seed=command.seed,
+                )
+            }
+        else:
+            result = compare_policies(found.policy, found.opponent, found.evaluator)
+    _report(found, 0.0 if command.human else time.perf_counter() - begun)
     _show(result, command.json)
     return 0
+
+
+def _report(found: Comparison, seconds: float) -> None:
+    """How long the answers took, and which prompts were cut."""
+    from playout.rlhf.generation.responses import encode_prompts
+    from playout.rlhf.stages.run import say_all
+
+    asked = found.evaluator
+    room = found.policy.config.max_position_embeddings - asked.max_new_tokens
+    cut = sum(len(ids) > room for ids in encode_prompts(asked.tokenizer, asked.prompts))
+    told = f"; {cut} prompts were cut to fit" if cut else ""
+    if seconds or cut:
+        say_all([f"{2 * len(asked.prompts)} answers, scored in {seconds:.1f} s{told}"])
 
 
 def _show(result: dict[str, Any], file: Path | None) -> None:
@@ -133,35 +158,47 @@ def _in_environment(command: Command, run: RunDir) -> dict[str, Any]:
     from playout.rlhf.evaluation.judge import win_rate
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model, model_folder
+    from playout.rlhf.model.threads import decoding_threads
     from playout.rlhf.online.episodes import score_texts
     from playout.rlhf.online.rewards import load_reward, trust_reward
+    from playout.rlhf.stages.run import OWN_REWARD, say_all
 
     module = import_module(stages()[run.kind.removeprefix("rlhf.")])
     settings = resumed(module.Command, run.path, device=command.device, dtype=command.dtype)
-    if command.max_new_tokens:
-        settings = replace(settings, max_new_tokens=command.max_new_tokens)
+    changes = {"max_new_tokens": command.max_new_tokens, "stop": command.stop}
+    settings = replace(settings, **{name: value for name, value in changes.items() if value})
     factory = open_environment(settings)
     device, weights = resolve_device(command.device), held_type(command.weights)
     reward = None
     if settings.reward:
         trust_reward(settings.reward, run.path)
-        reward = load_reward(settings.reward, dtype=command.dtype, device=device, weights=weights)
+        reward = load_reward(
+            settings.reward,
+            weights_of_rewards=settings.reward_weights,
+            dtype=command.dtype,
+            device=device,
+            weights=weights,
+        )
+    elif run.config.get(OWN_REWARD):
+        say_all([f"{run.path} was also rewarded by a function given from Python, which it does not "
+                 "keep: judged by the environment's rewards alone"])  # fmt: skip
     policy, tokenizer = load_model(model_folder(run.path), device=device, weights=weights)
     base = str(command.opponent or settings.base)
     other, others = load_model(base, ["sft", "pretrain"], device=device, weights=weights)
     if factory is None or others.vocab_size != tokenizer.vocab_size:
         raise RunError(f"{base} and {run.path} do not share a tokenizer")
-    evaluator = replace(
-        episode_evaluator(settings, factory, policy, tokenizer, reward),
-        count=command.num_prompts,
-        seed=command.seed + 101,
-        on_failure="stop",
-    )
     totals = []
-    for model in (policy, other):
-        played = evaluator.play(model, temperature=evaluator.temperature)
-        given = score_texts(reward, played)[0]
-        totals.append(given + torch.tensor([episode.total for episode in played]))
+    with decoding_threads(policy, command.num_prompts, command.threads):
+        evaluator = replace(
+            episode_evaluator(settings, factory, policy, tokenizer, reward),
+            count=command.num_prompts,
+            seed=command.seed + 101,
+            on_failure="stop",
+        )
+        for model in (policy, other):
+            played = evaluator.play(model, temperature=evaluator.temperature)
+            given = score_texts(reward, played)[0]
+            totals.append(given + torch.tensor([episode.total for episode in played]))
     ours, theirs = totals
     means = {"mean": float(ours.mean()), "opponent_mean": float(theirs.mean())}
     return {**win_rate(ours, theirs), **means}

@@ -35,6 +35,8 @@ class Command(ModelOptions):
     chat: bool = False
     """Of a chat model: a plain prompt is a user's message and what follows its answer, as `sft`
     learns them, and not one text."""
+    ends: bool = False
+    """Score the token that ends an answer as well, as `sft` teaches it."""
     max_length: int = 0
     """Tokens that are read at once; 0 takes the model's context."""
     stride: int = 0
@@ -53,7 +55,7 @@ def main(command: Command) -> int:
     from playout.rlhf.generation.conversation import conversation_format
     from playout.rlhf.model.adapters.held import held_type
     from playout.rlhf.model.folder import load_model
-    from playout.rlhf.stages.threads import decoding_threads
+    from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
     from playout.rlhf.supervised.perplexity import as_scored, likelihoods, summed
 
     if not command.run or command.texts is None:
@@ -67,10 +69,13 @@ def main(command: Command) -> int:
     talk = conversation_format(tokenizer)
     if command.chat and not talk.speaks_in_turns:
         raise ConfigError(f"{command.run} has no chat template; it goes on from plain texts")
-    texts = [as_scored(talk, *_parts(row, where, chat=command.chat), where) for where, row in given]
+    texts = [
+        as_scored(talk, *_parts(row, where, chat=command.chat), where, ends=command.ends)
+        for where, row in given
+    ]
     tokens = sum(len(ids) for text in texts for ids, _ in text.rows)
     start = time.perf_counter()
-    with decoding_threads(model, min(tokens, 8192), command.threads):
+    with decoding_threads(model, min(tokens, MAX_TOKENS), command.threads):
         found = likelihoods(
             model,
             texts,

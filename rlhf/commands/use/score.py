@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from playout.rlhf.commands.options import ModelOptions
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from playout.rlhf.data.messages import Prompt
+    from playout.rlhf.generation.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +28,16 @@ class Command(ModelOptions):
     or with `messages` (and `response`), as `generate --json OUT.jsonl` writes them (required)."""
     json: Annotated[Path | None, arg(metavar="OUT")] = None
     """Write a list of what was scored with its "score" here instead of printing."""
+    max_length: int = 0
+    """Longest text in tokens; 0 takes what the model learned from."""
+    truncate: Literal["", "left", "right"] = ""
+    """What is cut of a longer text: its beginning or its end; by default as the model learned."""
 
 
 def main(command: Command) -> int:
     """Run the command."""
+    import time
+
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.directory import RunDir
     from playout.agents.runs.reporting import write_json
@@ -36,15 +45,14 @@ def main(command: Command) -> int:
     from playout.own_code import trust_modules
     from playout.rlhf.data.conversations import prompt_text
     from playout.rlhf.model.adapters.held import held_type
+    from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
-    from playout.rlhf.stages.threads import use_threads
     from playout.rlhf.supervised.reward import RewardModel
 
     if not command.run or command.texts is None:
         raise ConfigError("usage: playout rlhf score RUN --texts FILE [--json OUT]")
     rows, texts = _read(command.texts)
     trust_modules(command.run)  # whoever names a function means it
-    use_threads(command.threads)
     readable = [prompt_text(text) for text in texts]
     if RunDir.is_run(Path(command.run)) and RunDir.open(command.run).kind == "rlhf.classify":
         return _classify(command, rows, readable)
@@ -55,7 +63,16 @@ def main(command: Command) -> int:
         weights=held_type(command.weights),
     )
     if isinstance(reward, RewardModel):
-        scores = reward(texts)
+        context = reward.model.config.max_position_embeddings
+        reward.length = _length(command, reward.length, context)
+        reward.truncate = command.truncate or reward.truncate
+        begun = time.perf_counter()
+        with reading_threads(reward.model, texts, command.threads):
+            scores = reward(texts)
+        seconds = time.perf_counter() - begun
+        _report(reward.tokenizer, texts, reward.length, seconds, published=reward.published)
+    elif command.max_length or command.truncate:
+        raise ConfigError("--max-length and --truncate are for a model, not for a function")
     else:
         scores = checked_rewards(reward, RewardInputs(readable, texts)).tolist()
     if command.json is not None:
@@ -67,18 +84,60 @@ def main(command: Command) -> int:
     return 0
 
 
+def _length(command: Command, usual: int, context: int) -> int:
+    """How many tokens of a text are read."""
+    from playout.errors import ConfigError
+
+    if not 0 <= command.max_length <= context:
+        raise ConfigError(
+            f"--max-length is 1 to {context}, the model's context, not {command.max_length}"
+        )
+    return command.max_length or usual
+
+
+def _report(
+    tokenizer: Tokenizer,
+    texts: Sequence[Prompt],
+    length: int,
+    seconds: float,
+    *,
+    published: bool = False,
+) -> None:
+    """How fast it was and what was cut, where it does not mix with the scores."""
+    import sys
+
+    from playout.rlhf.supervised.text_scores import encode_texts
+
+    sizes = [len(row) for row in encode_texts(tokenizer, texts, 0, published=published)]
+    read, cut = sum(min(size, length) for size in sizes), sum(size > length for size in sizes)
+    told = f"; {cut} texts were cut to {length} tokens (--max-length, --truncate)" if cut else ""
+    speed = f"{read / max(seconds, 1e-9):.0f} tokens/s"
+    print(f"{len(texts)} texts, {read} tokens in {seconds:.1f} s ({speed}){told}", file=sys.stderr)
+
+
 def _classify(command: Command, rows: list[dict[str, Any]], texts: list[str]) -> int:
     """The likeliest class of each text, with its probability."""
+    import time
+    from dataclasses import replace
+
     from playout.agents.runs.devices import resolve_device
     from playout.agents.runs.reporting import write_json
+    from playout.rlhf.model.threads import reading_threads
     from playout.rlhf.supervised.classifier import Classifier
 
     device = resolve_device(command.device)
     classifier = Classifier.load(command.run, device=device, dtype=command.dtype)
-    found = [
-        (classifier.classes[int(row.argmax())], float(row.max()))
-        for row in classifier.probabilities(texts)
-    ]
+    context = classifier.model.config.max_position_embeddings
+    classifier = replace(
+        classifier,
+        length=_length(command, classifier.length, context),
+        truncate=command.truncate or classifier.truncate,
+    )
+    begun = time.perf_counter()
+    with reading_threads(classifier.model, texts, command.threads):
+        shares = classifier.probabilities(texts)
+    _report(classifier.tokenizer, texts, classifier.length, time.perf_counter() - begun)
+    found = [(classifier.classes[int(row.argmax())], float(row.max())) for row in shares]
     if command.json is not None:
         pairs = zip(rows, found, strict=True)
         named = [{**row, "label": name, "score": round(p, 6)} for row, (name, p) in pairs]

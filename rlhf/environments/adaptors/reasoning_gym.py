@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from playout.errors import ConfigError
@@ -28,7 +29,9 @@ __all__ = ["OPTIONS", "ReasoningEnvironment", "ReasoningTasks", "make"]
 
 OPTIONS = ("size", "test_size", "seed", "level", "system", "suffix", "answer", "partial", "format")
 _HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
-_EVALUATES = re.compile(r"\b(eval|exec|parse_expr|sympify)\(")
+_EVALUATES = re.compile(
+    r"\b(eval|exec|parse_expr|sympify|S|simplify|parse_latex)\(|(?<!re\.)\bcompile\("
+)
 
 
 class ReasoningTasks(Sequence[dict[str, Any]]):
@@ -159,13 +162,38 @@ def extract(reply: str, rule: str) -> str | None:
 
 
 def evaluates(verifier: Callable[..., Any]) -> bool:
-    """Whether a verifier evaluates the answer as an expression."""
+    """Whether a verifier, or what it calls of its own class and module, evaluates expressions."""
     return _evaluates(getattr(verifier, "__func__", verifier))
 
 
 @lru_cache(maxsize=512)
 def _evaluates(function: Any) -> bool:
-    return _EVALUATES.search(inspect.getsource(function)) is not None
+    module = inspect.getmodule(function)
+    owner: Any = module
+    for name in function.__qualname__.split(".")[:-1]:
+        owner = getattr(owner, name, None)
+    seen, left = set[Any](), [function]
+    while left:
+        one = left.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        if _EVALUATES.search(inspect.getsource(one)) is not None:
+            return True
+        code = one.__code__
+        named = {*code.co_names, *(n for inner in _inner(code) for n in inner.co_names)}
+        found = [getattr(place, name, None) for name in named for place in (owner, module)]
+        functions = filter(inspect.isfunction, (getattr(f, "__func__", f) for f in found))
+        left += [each for each in functions if each.__module__ == one.__module__]
+    return False
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    """What is defined inside a function: comprehensions, lambdas, functions."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _inner(constant)
 
 
 def make(name: str, options: Mapping[str, Any]) -> EnvironmentFactory:

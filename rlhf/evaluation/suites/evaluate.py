@@ -26,6 +26,7 @@ from playout.rlhf.evaluation.suites.suite import Suite
 from playout.rlhf.evaluation.suites.tasks.catalogue import HARNESS, Material, find_suite
 from playout.rlhf.evaluation.suites.tasks.harness import run_task, summary_of
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.threads import MAX_TOKENS, decoding_threads
 from playout.rlhf.model.transformer import Transformer
 
 __all__ = ["Subject", "evaluate_suites"]
@@ -67,6 +68,13 @@ def evaluate_suites(
     """
     if options.card is not None:
         must_be_writable(options.card)
+    with decoding_threads(subject.model, MAX_TOKENS, options.threads):  # whole batches are read
+        return _evaluated(subject, options, other)
+
+
+def _evaluated(
+    subject: Subject, options: EvalOptions, other: Callable[[Path], Subject]
+) -> dict[str, Any]:
     read = training_text(subject.path)
     for file in options.training_text:
         read.train += read_texts(file)

@@ -42,6 +42,8 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "use_qalora": (False, None),
     "alora_invocation_tokens": (None, []),
     "target_parameters": (None, []),
+    # The others (pissa, olora, corda, loftq) change the weights below as well.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 
 
@@ -152,11 +154,18 @@ def named_base(folder: str | Path) -> str:
 
 
 def _pattern(patterns: object, path: str, default: float, source: Path) -> float:
-    """The entry for a layer of `rank_pattern` or `alpha_pattern`, by suffix as PEFT reads them."""
+    """The entry for a layer of `alpha_pattern`: the first key that matches the end of its path.
+
+    Keys are regular expressions, as PEFT reads them (its `get_pattern_key`).
+    """
     if not isinstance(patterns, Mapping):
         return default
     for key, value in patterns.items():
-        if path == key or path.endswith(f".{key}"):
+        try:
+            match = re.match(rf"(.*\.)?({key})$", path)
+        except (re.error, RecursionError) as error:
+            raise CheckpointError(f"{source}: {key!r} is no regular expression: {error}") from None
+        if match:
             if not isinstance(value, int | float):
                 raise CheckpointError(f"{source}: {key}={value!r} is not a number")
             return float(value)

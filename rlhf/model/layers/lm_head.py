@@ -194,6 +194,7 @@ def token_logprobs(
     targets: Tensor,
     *,
     temperature: float = 1.0,
+    allowed: Tensor | None = None,
     chunk: int = CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each distribution, both in nats and float32.
@@ -203,14 +204,46 @@ def token_logprobs(
         weight: [V, H] output embeddings, in the data type of `hidden`.
         targets: [...] token ids.
         temperature: The logits are divided by it, as they were when sampled.
+        allowed: int64 [..., K], the tokens among which each target was chosen, padded with -1;
+            nothing but -1 where that was the whole vocabulary, as it is everywhere if None.
         chunk: Rows computed at once.
     """
     shape = targets.shape
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if temperature != 1.0:
         flat = flat / temperature
-    logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted.contiguous(), chunk)
-    return logprobs.view(shape), entropies.view(shape)
+    if allowed is None:
+        logprobs, entropies = _TokenLogprobs.apply(flat, weight, wanted.contiguous(), chunk)
+        return logprobs.view(shape), entropies.view(shape)
+    few = allowed.reshape(len(wanted), -1)
+    of_all, of_few = (few[:, 0] < 0).nonzero()[:, 0], (few[:, 0] >= 0).nonzero()[:, 0]
+    anything = _TokenLogprobs.apply(flat[of_all], weight, wanted[of_all].contiguous(), chunk)
+    listed = _listed_logprobs(flat[of_few], weight, wanted[of_few], few[of_few])
+    logprobs, entropies = (
+        torch.zeros(len(wanted), device=flat.device)
+        .index_put((of_all,), whole)
+        .index_put((of_few,), part)
+        .view(shape)
+        for whole, part in zip(anything, listed, strict=True)
+    )
+    return logprobs, entropies
+
+
+def _listed_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, allowed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of the distribution over the tokens `allowed` [N, K] alone; no others meet `hidden` [N, H].
+
+    All rows meet the tokens of any of them at once: they are few, and often the same.
+    """
+    there = allowed >= 0
+    ids, place = allowed.clamp(min=0).unique(return_inverse=True)
+    count = torch.zeros(len(targets), len(ids), dtype=torch.int32, device=hidden.device)
+    barred = count.scatter_add_(1, place, there.int()) == 0
+    logits = F.linear(hidden, weight[ids]).float().masked_fill(barred, -torch.inf)
+    log_p = torch.log_softmax(logits, dim=-1)
+    entropies = -(log_p.exp() * log_p.masked_fill(barred, 0.0)).sum(-1)
+    return log_p.gather(1, torch.searchsorted(ids, targets)[:, None])[:, 0], entropies
 
 
 def _forward_kl(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:

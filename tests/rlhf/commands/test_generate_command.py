@@ -1,5 +1,7 @@
 """Answers from the command line: what a file of prompts may hold, and what is written of each."""
 
+import contextlib
+import importlib
 import json
 
 import pytest
@@ -10,6 +12,7 @@ from playout.rlhf.model.folder import export_model, load_model
 from small_language import chat_tokenizer, small_model
 
 TALK = [{"role": "user", "content": "the cat"}]
+generate_module = importlib.import_module("playout.rlhf.generation.generate")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,41 @@ def test_an_answer_is_the_same_whatever_stands_beside_its_prompt(folder, tmp_pat
 )
 def test_what_is_wrong_is_one_line(folder, tmp_path, capsys, lines, words, fault):
     assert fault in refused(folder, tmp_path, capsys, lines, *words)
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.jsonl"])
+def test_who_stops_it_keeps_the_answers_that_are_complete(folder, tmp_path, monkeypatch, name):
+    prompts = ["the cat", "sat", "a dog", "and", "user", "cat", "the", "dog sat"]
+    whole = answers(folder, tmp_path, prompts, "--max-new-tokens", 40)
+    assert len({item["num_tokens"] for item in whole}) > 1
+    ends = sorted(item["num_tokens"] for item in whole)
+    choose, steps = generate_module.choose, 0
+
+    def interrupted(*args):
+        nonlocal steps
+        steps += 1
+        if steps > ends[0]:
+            raise KeyboardInterrupt
+        return choose(*args)
+
+    monkeypatch.setattr(generate_module, "choose", interrupted)
+    out = tmp_path / name
+    words = ["rlhf", "generate", str(folder), "--prompts", str(tmp_path / "prompts.txt")]
+    with contextlib.suppress(KeyboardInterrupt):
+        main([*words, "--json", str(out), "--max-new-tokens", "40"])
+    text = out.read_text()
+    kept = json.loads(text) if name == "out.json" else [*map(json.loads, text.splitlines())]
+    assert kept == [item for item in whole if item["num_tokens"] == ends[0]]
+
+
+def test_answers_are_printed_in_the_order_of_their_prompts_as_they_come(folder, tmp_path, capsys):
+    prompts = ["the cat", "sat", "a dog", "and", "user"]
+    found = answers(folder, tmp_path, prompts, "--max-new-tokens", 30)
+    capsys.readouterr()
+    words = ["rlhf", "generate", str(folder), "--prompts", str(tmp_path / "prompts.txt")]
+    assert main([*words, "--max-new-tokens", "30"]) == 0
+    shown = "".join(f"{item['prompt']}|{item['response']}\n" for item in found)
+    assert capsys.readouterr().out == shown
 
 
 def test_one_prompt_is_printed_as_it_is_written(folder, capsys):

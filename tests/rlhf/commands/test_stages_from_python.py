@@ -7,7 +7,7 @@ import playout
 import pytest
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
-from playout.errors import ConfigError, DataError, RunError
+from playout.errors import ConfigError, DataError, EnvironmentFault, RunError
 from playout.rlhf.commands.learn import sft
 from playout.rlhf.commands.options import stage_command
 from playout.rlhf.data.datasets import Datasets
@@ -71,6 +71,19 @@ class Long:
         return None, float(len(answer)), True
 
 
+class Unsteady(Long):
+    begun = 0
+
+    def reset(self, task, seed):
+        Unsteady.begun += 1
+        if Unsteady.begun % 4 == 1:
+            raise ValueError("a bad day")
+        return super().reset(task, seed)
+
+    def step(self, answer):
+        return " and then", float(len(answer)), False
+
+
 def test_pairs_are_made_in_a_class_that_is_given(tmp_path):
     learn = {"steps": 60, "batch": 16, "learning_rate": 5e-3}  # answers that end are ranked
     base = playout.sft(BASE, DEMONSTRATIONS, run=tmp_path / "sft", **learn, **COMMON)
@@ -79,6 +92,15 @@ def test_pairs_are_made_in_a_class_that_is_given(tmp_path):
     pairs = [json.loads(line) for line in (run.path / "pairs.jsonl").open()]
     assert pairs and all(len(pair["chosen"]) > len(pair["rejected"]) for pair in pairs)
     assert run.record["finished"]
+    # Without an end of its own, and failing at times: its limits are options here as well.
+    few |= {"env": Unsteady, "max_turns": 1, "eval_episodes": 6, **COMMON}
+    with pytest.raises(EnvironmentFault, match="a bad day"):
+        playout.dpo(base, run=tmp_path / "stops", **few)
+    run = playout.dpo(base, run=tmp_path / "skips", on_failure="skip", **few)
+    assert run.record["finished"] and (run.path / "pairs.jsonl").read_text()
+    assert json.loads((run.path / "baseline.json").read_text())["turns"] == 1
+    with pytest.raises(ConfigError, match="on_failure must be stop or skip, not 'maybe'"):
+        playout.dpo(base, run=tmp_path / "maybe", on_failure="maybe", **few)
 
 
 def test_a_list_and_a_file_of_the_same_rows_teach_the_same(tmp_path):

@@ -35,6 +35,20 @@ def worth(state, action):
     return int(after.returns[state.to_play]) if after.is_terminal else -value(after)
 
 
+def test_a_file_of_positions_teaches_no_image_of_one_that_is_judged_on(tmp_path, capsys):
+    found = make("tic_tac_toe", {"positions": 60, "open": True})
+    learned, judged = ([t["position"] for t in found.tasks(split)] for split in ("train", "test"))
+    file = tmp_path / "all.jsonl"
+    file.write_text("".join(json.dumps({"position": p}) + "\n" for p in [*learned, *judged]))
+    own = make("tic_tac_toe", {"file": str(file), "open": True})
+    assert [task["position"] for task in own.tasks("train")] == learned
+    total = len(learned) + len(judged)
+    assert f"{len(judged)} of {total} positions are images of those" in capsys.readouterr().err
+    file.write_text(json.dumps({"position": judged[0]}))
+    with pytest.raises(DataError, match="every position is an image of one that is kept"):
+        own.tasks("train")
+
+
 def played(env, choose, most=400):
     """Rewards of a whole episode; `choose` picks among the legal answers."""
     rewards = []

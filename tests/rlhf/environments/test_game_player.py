@@ -17,9 +17,11 @@ from playout.envs.core.state_batch import StateBatch
 from playout.errors import ConfigError
 from playout.rlhf.environments.game_player import LanguageGamePlayer, Settings
 from playout.rlhf.environments.game_prompt import GamePrompt
+from playout.rlhf.generation.conversation import ConversationFormat
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from small_language import chat_tokenizer, small_model
 
 GAME = find_game("tic_tac_toe")
 TOKENIZER = Tokenizer.train(
@@ -195,3 +197,40 @@ def test_simulations_of_a_match_are_for_the_players_that_search(folder, tmp_path
     assert main([*given, "--simulations", "2"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "--simulations" in line]
     assert said == [f"note: {folder} does not search, --simulations is for the others"]
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_a_run_is_asked_and_answers_in_games_as_it_did_while_it_learned(quantised, tmp_path):
+    """A chat model that learned plain prompts met them as a user's messages in matches."""
+    tokenizer = chat_tokenizer("chatml")
+    export_model(tmp_path / "chat", small_model(tokenizer, length=256), tokenizer)
+    few = {"updates": 1, "batch": 2, "group": 2, "eval_episodes": 1, "max_new_tokens": 7}
+    asked = {"plain_text": True, "stop": ("!",), "constrained": True, "env_options": "rules=false"}
+    run = playout.grpo(
+        tmp_path / "chat", env="game:tic_tac_toe", run=tmp_path / "run", size="tiny",
+        dtype="float32", quiet=True, **few, **asked,
+    ).path  # fmt: skip
+    if quantised:
+        words = ["rlhf", "quantise", "--base", str(run), "--run", f"{tmp_path}/q", "--quiet"]
+        assert main(words) == 0
+        run = tmp_path / "q"
+    one = make_player(str(run), GAME)
+    assert one.settings == Settings(
+        rules=False, plain=True, stop=("!",), constrain=True, max_new_tokens=7
+    )
+    seen = []
+    begin = ConversationFormat.begin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConversationFormat, "begin", lambda self, p: seen.append(p) or begin(self, p))
+        one.act(positions(2))
+        one.judge()(positions(2))
+    assert seen and all(isinstance(prompt, str) for prompt in seen)
+    free = make_player(f"{run}?constrain=false&stop=x", GAME)
+    assert not free.settings.constrain and free.settings.stop == ("x",) and free.longest == 7
+
+
+def test_an_answer_ends_where_a_stop_text_of_the_policy_stands():
+    whole = player(max_new_tokens=12).write(positions(6))
+    letter = next(text[2] for text in whole if len(text) > 3)
+    cut = player(max_new_tokens=12, stop=(letter,)).write(positions(6))
+    assert cut == [text.partition(letter)[0] for text in whole]

@@ -83,6 +83,55 @@ def test_a_policy_is_measured_and_judged_as_it_was_sampled_in_training(tmp_path)
     assert answers.valid.sum(1).tolist() == answers.generation.lengths.tolist()
 
 
+def test_a_run_is_judged_by_its_rewards_with_their_weights(tmp_path, monkeypatch, capsys):
+    (tmp_path / "judged_by_two.py").write_text(
+        "def one(texts):\n    return [1.0] * len(texts)\n\n\n"
+        "def hundred(texts):\n    return [100.0] * len(texts)\n"
+    )
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "the film"}\n{"prompt": "a play"}\n')
+    monkeypatch.chdir(tmp_path)
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    words = ["rlhf", "grpo", "--base", str(base), "--updates", "1", "--batch", "4", "--group", "2"]
+    words += ["--reward", "judged_by_two:one,judged_by_two:hundred", "--reward-weights", "3,0"]
+    words += ["--size", "tiny", "--dtype", "float32", "--quiet", "--max-new-tokens", "3"]
+    assert main([*words, "--prompts", "asked.jsonl", "--run", "asked"]) == 0
+    match = comparison_of(Path("asked"))
+    scores = match.evaluator.score(match.evaluator.respond(match.policy))
+    assert set(scores["reward"].tolist()) == {3.0}
+    capsys.readouterr()
+    Path("long.txt").write_text("the film was " * 90 + "\na play\n")
+    judged = ["rlhf", "judge", "asked", "--prompts", "long.txt", "--dtype", "float32"]
+    assert main(judged) == 2
+    assert main([*judged, "--truncate", "left", "--stop", "e", "--json", "cut.json"]) == 0
+    said = capsys.readouterr().err
+    assert "4 answers, scored in" in said and "1 prompts were cut to fit" in said
+    given = [
+        "--env",
+        "game:tic_tac_toe",
+        "--env-options",
+        "reward=legal,illegal_reward=0,goal=false",
+    ]
+    assert main([*words, *given, "--run", "played", "--eval-episodes", "2"]) == 0
+    judged = ["rlhf", "judge", "played", "--num-prompts", "4", "--json", "out.json"]
+    assert main([*judged, "--dtype", "float32"]) == 0
+    assert 3.0 <= json.loads(Path("out.json").read_text())["game:tic_tac_toe"]["mean"] <= 4.0
+    capsys.readouterr()
+
+
+def test_what_was_also_rewarded_by_a_function_from_python_is_judged_with_a_word(tmp_path, capsys):
+    base = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+    few = {"updates": 1, "batch": 4, "group": 2, "max_new_tokens": 3, "eval_episodes": 2}
+    playout.grpo(
+        base, env="game:tic_tac_toe", reward_fn=lambda texts: [1.0] * len(texts),
+        env_options="goal=false", run=tmp_path / "run", size="tiny", dtype="float32",
+        quiet=True, **few,
+    )  # fmt: skip
+    capsys.readouterr()
+    assert main(["rlhf", "judge", str(tmp_path / "run"), "--num-prompts", "2"]) == 0
+    error = capsys.readouterr().err
+    assert "a function given from Python, which it does not keep" in error
+
+
 def test_the_best_of_each_block_is_chosen():
     rewards = torch.tensor([[1.0, 9], [3, 2], [0, 1], [4, 0], [8, 8]])
     assert choose_best(rewards, 2).tolist() == [[1, 0], [3, 2]]

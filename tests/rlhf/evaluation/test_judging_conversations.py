@@ -78,6 +78,17 @@ def test_rows_are_scored_as_texts_and_as_conversations(folder, tmp_path, capsys)
     assert scores[0] == scores[1] != scores[2] == scores[3]
     wanted = RewardModel.load(folder)([[*TALK, answer], "the cat sat"])
     assert scores[::2] == pytest.approx(wanted, abs=1e-3)
+    words = ["rlhf", "score", str(folder), "--texts", str(file), "--json", str(out)]
+    said = capsys.readouterr().err
+    assert "4 texts" in said and "tokens/s" in said and "cut" not in said
+    assert main([*words, "--max-length", "6", "--truncate", "left"]) == 0
+    assert "texts were cut to 6 tokens" in capsys.readouterr().err
+    short = RewardModel.load(folder)
+    short.length, short.truncate = 6, "left"
+    cut = [item["score"] for item in json.loads(out.read_text())]
+    assert cut[2] == pytest.approx(short(["the cat sat"])[0], abs=1e-3)
+    assert main([*words, "--max-length", "999"]) == 2
+    assert "--max-length is 1 to 128" in capsys.readouterr().err
     file.write_text('{"messages": []}\n')
     assert main(["rlhf", "score", str(folder), "--texts", str(file)]) == 2
     assert "line 1: messages: the conversation has no messages" in capsys.readouterr().err

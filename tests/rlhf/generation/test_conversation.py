@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from playout.errors import CheckpointError, ConfigError, DataError
+from playout.rlhf.data.encoding import encode_demonstrations
+from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.conversation import conversation_format, fit_prompt
+from playout.rlhf.generation.responses import encode_prompts
 from playout.rlhf.generation.template import ChatTemplate
 from playout.rlhf.generation.tokenizer import Tokenizer
 from small_language import TURNS, chat_tokenizer
@@ -43,6 +46,23 @@ def test_a_conversation_is_what_the_template_writes_with_tokens_as_tokens(style)
     assert kept == tokenizer.template.render(
         ASKED, add_generation_prompt=True, bos_token=tokenizer.bos, eos_token=tokenizer.end
     )
+
+
+@pytest.mark.parametrize("style", TURNS)
+def test_a_prompt_that_was_rendered_elsewhere_is_read_as_its_conversation(style):
+    """Its <|im_start|> was spelt out as characters."""
+    tokenizer = chat_tokenizer(style)
+    talk = conversation_format(tokenizer)
+    rendered = talk.render(ASKED, answer=True)
+    asked = talk.begin(ASKED)
+    assert talk.begin(rendered) == asked
+    assert encode_prompts(tokenizer, [rendered, "the cat"])[0] == asked
+    (row,) = encode_demonstrations(talk, [Demonstration(rendered, "it did")])
+    assert row[0][: row[1]] == asked
+    # An answer is what somebody said, whatever it spells.
+    end = tokenizer.inner.id_to_token(talk.stop_ids[-1])
+    (row,) = encode_demonstrations(talk, [Demonstration("the cat", f"says {end} twice")])
+    assert [tokenizer.is_special(token) for token in row[0][row[1] :]].count(True) == 1
 
 
 def test_the_end_of_a_turn_stops_an_answer_even_where_it_is_not_the_end_of_a_text():

@@ -67,6 +67,54 @@ def test_a_model_with_another_vocabulary_is_refused(tokenizer):
         tokenizer.check_model(TransformerConfig(100))
     with pytest.raises(ConfigError, match="end token is 1 and the model's 5"):
         tokenizer.check_model(TransformerConfig(320, eos_token_id=5))
+    with pytest.raises(ConfigError, match="padding token is 0 and the model's 5"):
+        tokenizer.check_model(TransformerConfig(320, eos_token_id=1, pad_token_id=5))
+
+
+@pytest.mark.parametrize("padding", [-1, 320, 32000])
+def test_a_padding_that_is_no_token_says_nothing_of_the_vocabulary(tokenizer, padding):
+    """Early conversions of Llama say -1."""
+    tokenizer.check_model(TransformerConfig(320, eos_token_id=1, pad_token_id=padding))
+
+
+def edited(folder, name, change):
+    path = folder / name
+    found = json.loads(path.read_text()) if path.exists() else {}
+    change(found)
+    path.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+def test_what_begins_a_text_is_found_where_the_tokenizer_does_not_say_it(tokenizer, tmp_path, name):
+    """As in folders that name it by its number alone; templates read its spelling."""
+    tokenizer.save(tmp_path)
+    edited(tmp_path, "tokenizer_config.json", lambda found: found.pop("bos_token"))
+    assert Tokenizer.load(tmp_path).bos is None
+    edited(tmp_path, name, lambda found: found.update(bos_token_id=tokenizer.mask_id))
+    found = Tokenizer.load(tmp_path)
+    assert (found.bos, found.bos_id) == ("<|mask|>", -1)  # nothing says that texts begin with it
+    inner = json.loads((tmp_path / "tokenizer.json").read_text())
+    ids = {"<|mask|>": {"id": "<|mask|>", "ids": [tokenizer.mask_id], "tokens": ["<|mask|>"]}}
+    text = [
+        {"SpecialToken": {"id": "<|mask|>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ]
+    parts = {"type": "TemplateProcessing", "single": text, "pair": text, "special_tokens": ids}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**inner, "post_processor": parts}))
+    found = Tokenizer.load(tmp_path)
+    assert found.bos_id == tokenizer.mask_id == found.encode_prompts(["the"])[0][0]
+    # One that is said to be none is none.
+    edited(tmp_path, "tokenizer_config.json", lambda found: found.update(bos_token=None))
+    assert Tokenizer.load(tmp_path).bos is None
+
+
+def test_what_else_stands_in_generation_config_is_kept(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "a")
+    kept = {"temperature": 0.6, "top_p": 0.95, "bos_token_id": 1}
+    (tmp_path / "a" / "generation_config.json").write_text(json.dumps({**kept, "eos_token_id": 1}))
+    Tokenizer.load(tmp_path / "a").save(tmp_path / "b")
+    again = json.loads((tmp_path / "b" / "generation_config.json").read_text())
+    assert again == {**kept, "eos_token_id": 1}
 
 
 def test_nothing_to_learn_from_is_an_error():

@@ -141,6 +141,25 @@ def test_transformers_scores_like_a_reward_model_of_ours(tmp_path):
         assert (theirs(ids).logits[:, 0] - ours).abs().max() < 1e-4
 
 
+@pytest.mark.peer
+def test_a_classifier_of_transformers_whose_output_matrix_is_not_tied_scores_alike(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = transformers.LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_labels=1, pad_token_id=0,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    theirs = transformers.LlamaForSequenceClassification(shape).eval()
+    theirs.save_pretrained(tmp_path)
+    ours, head = from_pretrained(tmp_path), ScalarHead(read_config(tmp_path))
+    load_heads(tmp_path, {"score": head})
+    ids = torch.randint(1, 97, (3, 11))
+    with torch.no_grad():
+        found = head(ours(ids)[:, -1], ours.norm)
+        torch.testing.assert_close(found, theirs(ids).logits[:, 0], atol=1e-4, rtol=1e-4)
+
+
 def edit_config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -201,6 +220,25 @@ def test_torn_and_absent_files_are_refused(tmp_path):
         from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read as JSON"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": []}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": ["b"]}}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": None}}, "weight_map should name a file for each tensor"),
+        ({"weight_map": {"a": "../b.safetensors"}}, "names files outside its folder"),
+        ({"weight_map": {"a": "b.safetensors"}}, r"b\.safetensors cannot be read"),
+        ({}, "lack"),
+    ],
+)
+def test_a_damaged_index_of_shards_is_refused_in_a_line(tmp_path, index, message):
+    save_pretrained(fresh(), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=message):
         from_pretrained(tmp_path)
 
 

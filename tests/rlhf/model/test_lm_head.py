@@ -47,6 +47,28 @@ def test_log_probabilities_entropies_and_their_gradients_are_those_of_float64(
     assert 0 < theirs.norm() < 1e-3 and (mine - theirs).norm() < 0.05 * theirs.norm()
 
 
+def test_a_choice_among_a_few_tokens_has_the_likelihood_of_that_choice():
+    hidden, weight, targets = world(torch.float32)
+    allowed = torch.full((ROWS, 4), -1)
+    barred = torch.zeros(ROWS, SIZE, dtype=torch.bool)
+    for row in range(0, ROWS, 2):  # every other row is free
+        some = torch.tensor([int(targets[row]), *{0, row, 149}.difference([int(targets[row])])])
+        allowed[row, : len(some)] = some
+        barred[row] = True
+        barred[row, some] = False
+    log_p = (F.linear(hidden, weight) / 0.7).masked_fill(barred, -torch.inf).log_softmax(-1)
+    p = log_p.exp()
+    right = log_p.gather(1, targets[:, None])[:, 0], -(p * log_p.masked_fill(barred, 0)).sum(-1)
+    ours = token_logprobs(hidden, weight, targets, temperature=0.7, allowed=allowed)
+    mix, spread = torch.linspace(-1, 1, ROWS), torch.linspace(0.5, -0.5, ROWS)
+    both = []
+    for found in (ours, right):
+        loss = (found[0] * mix + found[1] * spread).sum()
+        both.append((*found, *torch.autograd.grad(loss, (hidden, weight))))
+    for mine, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_loss_and_its_gradient_do_not_depend_on_how_rows_are_cut(dtype, monkeypatch):
     results = []

@@ -9,14 +9,17 @@ import pytest
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.loop import train
-from playout.errors import SharedFault
+from playout.errors import DataError, SharedFault
 from playout.rlhf.data import synthetic
 from playout.rlhf.environments.load import own_environment
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
 from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.reference import Reference
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import EpisodeLimits, GRPOConfig, RLHFConfig
 from playout.rlhf.online.engine import EpisodeEngine
 from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.episode_evaluator import EpisodeEvaluator
 from playout.rlhf.online.grpo import GRPOTrainer
 from playout.rlhf.online.ppo import RLHFTrainer
 from playout.rlhf.online.ranking import _pair, rank_episodes
@@ -145,6 +148,61 @@ def test_failures_stop_the_run_or_are_left_out_and_written_down(tokenizer, memor
     found = trainer("skip").update()
     assert found["env/failures"] > 0 and 0 <= found["env/reward"] <= 1
     assert "a bad day" in (memory_path / "failures" / "000000.txt").read_text()
+
+
+def often_none(answers):
+    """No number for c, an error for d."""
+    if "d" in answers:
+        raise ValueError("no d")
+    return [float("nan") if answer == "c" else float(answer == "a") for answer in answers]
+
+
+@pytest.mark.parametrize("where", ["environment", "prompts", "resampled"])
+def test_what_a_reward_function_fails_on_stops_the_run_or_is_left_out(
+    tokenizer, where, memory_path
+):
+    def trainer(on_failure):
+        config = GRPOConfig(
+            group=4, on_failure=on_failure, resample=int(where == "resampled"), **SHORT
+        )
+        return GRPOTrainer(
+            *(letters_only(tokenizer), tokenizer, ["start"], often_none, config),
+            seed=0,
+            environment=own_environment(Silent) if where == "environment" else None,
+            folder=memory_path,
+        )
+
+    with pytest.raises(DataError, match="the reward function often_none raised ValueError: no d"):
+        trainer("stop").update()
+    one = trainer("skip")
+    metrics = one.update()
+    left = one.collect(1).episodes
+    assert {episode.answer for episode in left} == {"a", "b"} and 0 < one.failures < 32
+    assert 0 < metrics["objective/scores"] < 1
+    told = (memory_path / "failures" / "000000.txt").read_text()
+    assert "raised ValueError: no d" in told and "often_none returned nan for text 0" in told
+
+
+class Silent:
+    def reset(self, task, seed):
+        return "start"
+
+    def step(self, answer):
+        return None, 0.0, True
+
+
+def test_evaluations_leave_out_what_a_reward_function_fails_on(tokenizer):
+    model = letters_only(tokenizer)
+    reference = Reference(model)
+    limits = EpisodeLimits(max_new_tokens=1)
+    given = tokenizer, own_environment(Silent), 24, limits, often_none
+    asked = tokenizer, ["start"] * 24, often_none
+    for kind, told in ((EpisodeEvaluator, given), (PolicyEvaluator, asked)):
+        options = {} if kind is EpisodeEvaluator else {"max_new_tokens": 1}
+        with pytest.raises(DataError, match="no d"):
+            kind(*told, **options).measure(model, reference)
+        found = kind(*told, on_failure="skip", **options).measure(model, reference)
+        assert 0 < found["reward"] < 1 and found["reward_std"] > 0
 
 
 SCRIPT = """

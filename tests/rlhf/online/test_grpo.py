@@ -7,6 +7,7 @@ from playout.rlhf.data import synthetic
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from playout.rlhf.online.config import GRPOConfig
+from playout.rlhf.online.episodes import score_episodes
 from playout.rlhf.online.grpo import GRPOTrainer, group_advantages
 
 
@@ -85,6 +86,30 @@ def test_groups_that_teach_nothing_are_sampled_anew_and_the_others_stay():
             else:
                 assert [e.tokens for e in before] == [e.tokens for e in after]
     assert replaced == len(streams) >= 3  # each drawn for itself
+
+
+@pytest.mark.parametrize(("penalty", "alike"), [(1.0, [1]), (0.0, [0, 1])])
+def test_a_group_whose_answers_differ_in_their_end_alone_teaches(penalty, alike):
+    """What an answer loses because it was cut is part of its reward."""
+    tokenizer = Tokenizer.train(synthetic.reviews(50), vocab_size=300)
+    shape = TransformerConfig(tokenizer.vocab_size, 32, 64, 1, 2, 2, max_position_embeddings=32)
+    config = GRPOConfig(
+        updates=1, batch=8, group=4, max_new_tokens=4, dtype="float32", resample=1,
+        missing_end_penalty=penalty,
+    )  # fmt: skip
+    model = Transformer(shape, seed=0)
+    trainer = GRPOTrainer(model, tokenizer, ["x"], lambda texts: [1.0] * len(texts), config, seed=0)
+    played = trainer.collect(0).episodes
+    ends = [True, False, True, True, False, False, False, False]
+    for one, ended in zip(played, ends, strict=True):
+        one.answer_ended = [ended]
+    assert trainer._alike(played) == alike
+    found = score_episodes(
+        trainer.policy, trainer.reference, played, trainer.reward, kl_coef=0.0, missing_end=penalty
+    )
+    found.groups = torch.arange(8) // 4
+    trainer.collect = lambda number: found
+    assert trainer.update()["frac_reward_zero_std"] == len(alike) / 2
 
 
 def test_groups_must_divide_the_batch():

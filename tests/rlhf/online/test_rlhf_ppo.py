@@ -24,6 +24,7 @@ from playout.rlhf.online.config import RLHFConfig
 from playout.rlhf.online.episodes import kl_estimate, score_episodes
 from playout.rlhf.online.policy import LanguagePolicy
 from playout.rlhf.online.ppo import RLHFTrainer, adapt_kl_coef, make_critic
+from playout.rlhf.online.rewards import WeightedRewards
 from playout.rlhf.supervised.reward import RewardModel
 
 
@@ -95,6 +96,13 @@ def test_the_critic_is_a_copy_of_the_reward_model_where_that_reads_the_policys_t
         assert critic is not judge and len(critic.blocks) == 2
         assert all(p.requires_grad for p in critic.parameters())
         assert not any(p.requires_grad for p in judge.parameters())
+    several = WeightedRewards([len, reward], ["len", "model"])
+    assert len(make_critic("reward", model, tokenizer, several).blocks) == 2
+    assert make_critic("auto", model, tokenizer, several) is None
+    config = RLHFConfig(updates=1, dtype="float32", value_warmup=0)
+    for given in (reward, several):  # what the memory that is said at the start is a sum over
+        trainer = RLHFTrainer(small(tokenizer), tokenizer, ["a"], given, config, seed=0)
+        assert judge in trainer.networks
     assert make_critic("shared", model, tokenizer, reward) is None
     assert len(make_critic("own", model, tokenizer, reward).blocks) == 1
     assert make_critic("auto", model, tokenizer, lambda texts: [0.0] * len(texts)) is None

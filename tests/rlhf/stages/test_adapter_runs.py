@@ -4,14 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+import playout
 import pytest
 import torch
 from playout.agents.runs.directory import RunDir
 from playout.cli import main
 from playout.errors import CheckpointError
-from playout.rlhf.model.adapters.peft_folder import read_adapter
-from playout.rlhf.model.folder import load_model, model_digest
+from playout.rlhf.generation.tokenizer import Tokenizer
+from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters
+from playout.rlhf.model.adapters.peft_folder import read_adapter, save_adapter
+from playout.rlhf.model.folder import export_model, load_model, model_digest
 from playout.rlhf.model.huggingface import from_pretrained, save_pretrained
+from small_language import chat_tokenizer, small_model
 
 BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
 ROWS = [{"prompt": f"film {i}", "response": f" was number {i}"} for i in range(40)]
@@ -47,6 +51,27 @@ def test_a_checkpoint_holds_the_adapters_alone(trained):
     base = sum(p.numel() for p in from_pretrained(trained / "base").parameters())
     learned = sum(tensor.numel() for tensor in state["model"].values())
     assert learned < base / 10 and len(state["optimizer"]["exp_avg"]) == learned
+
+
+def test_adapters_that_learned_to_talk_bring_their_template_and_the_end_of_their_turns(tmp_path):
+    """As a folder of PEFT does that taught a plain model conversations."""
+    chat = chat_tokenizer("chatml")
+    plain = Tokenizer(chat.inner, end="<|endoftext|>")
+    model = small_model(plain)
+    export_model(tmp_path / "base", model, plain)
+    add_adapters(model, LoRAConfig(rank=2, alpha=4), seed=0)
+    save_adapter(model, tmp_path / "adapter", base=str(tmp_path / "base"))
+    assert load_model(tmp_path / "adapter")[1].template is None
+    chat.save(tmp_path / "adapter")
+    _, found = load_model(tmp_path / "adapter")
+    assert found.template.source == chat.template.source
+    assert set(found.stop_ids) == {chat.end_id, plain.end_id} and found.pad_id == plain.pad_id
+    player = playout.load(tmp_path / "adapter")
+    player.max_new_tokens = 3
+    assert player.answer([[{"role": "user", "content": "the cat"}]])[0].tokens
+    out = ["rlhf", "import-model", str(tmp_path / "adapter"), "--base", str(tmp_path / "base")]
+    assert main([*out, "--out", str(tmp_path / "whole")]) == 0
+    assert Tokenizer.load(tmp_path / "whole").stop_ids == found.stop_ids
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(trained, tmp_path):

@@ -3,12 +3,23 @@
 import itertools
 import os
 import time
+from pathlib import Path
 
+import playout
 import pytest
 import torch
 from playout.agents.runs.directory import RunDir
+from playout.cli import main
+from playout.rlhf.environments import game_player
+from playout.rlhf.evaluation.evaluator import PolicyEvaluator
+from playout.rlhf.generation import player
+from playout.rlhf.model.folder import export_model
+from playout.rlhf.model.threads import decoding_threads, threads_to_decode
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
+from playout.rlhf.online.engine import EpisodeEngine
 from playout.rlhf.stages import threads
+from playout.rlhf.supervised.reward import RewardModel
+from small_language import chat_tokenizer, small_model
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +50,12 @@ def test_the_number_follows_from_the_width_and_the_cores(monkeypatch):
 def test_threads_to_decode_follow_from_the_work_of_a_step(monkeypatch):
     """A compiled step, of up to 16 rows, is worth sharing sooner than one of torch."""
     cores(monkeypatch, 16)
-    assert threads.threads_to_decode(4_200_000, 1) == 1
-    assert threads.threads_to_decode(135_000_000, 1) == 8
-    assert threads.threads_to_decode(135_000_000, 16) == 16
-    assert threads.threads_to_decode(135_000_000, 17) == 8
-    assert threads.threads_to_decode(8_000_000_000, 1) == 16
-    assert threads.threads_to_decode(500_000, 64) == 1
+    assert threads_to_decode(4_200_000, 1) == 1
+    assert threads_to_decode(135_000_000, 1) == 8
+    assert threads_to_decode(135_000_000, 16) == 16
+    assert threads_to_decode(135_000_000, 17) == 8
+    assert threads_to_decode(8_000_000_000, 1) == 16
+    assert threads_to_decode(500_000, 64) == 1
 
 
 def test_a_run_keeps_the_number_that_was_chosen(monkeypatch, tmp_path):
@@ -63,13 +74,13 @@ def test_decoding_leaves_the_number_as_it_was(monkeypatch):
     cores(monkeypatch, 2)
     model = Transformer(TransformerConfig(20, 16, 32, 1, 2, 1))
     torch.set_num_threads(2)
-    with threads.decoding_threads(model, 1) as number:
+    with decoding_threads(model, 1) as number:
         assert number == 1 == torch.get_num_threads()
     assert torch.get_num_threads() == 2
-    with threads.decoding_threads(model, 1, 2) as number:
+    with decoding_threads(model, 1, 2) as number:
         assert number == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    with threads.decoding_threads(model, 1) as number:
+    with decoding_threads(model, 1) as number:
         assert number == 2
 
 
@@ -87,3 +98,59 @@ def test_no_clock_chooses_the_number(monkeypatch, tmp_path):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         cores(monkeypatch, 2)
     assert found == {2}
+
+
+BASE = Path(__file__).parents[2] / "fixtures" / "runs" / "pretrain"
+
+
+def test_who_reads_or_writes_chooses_threads_by_the_rule(monkeypatch, tmp_path, capsys):
+    """`score`, `judge`, `load`, `match` and `eval` took as many as torch had."""
+    cores(monkeypatch, 2)
+    tokenizer = chat_tokenizer("chatml")
+    chat, asked = tmp_path / "chat", tmp_path / "a.txt"
+    export_model(chat, small_model(tokenizer, length=256), tokenizer)
+    asked.write_text("the cat\nsat\n")
+    pairs = [{"prompt": "the", "chosen": "sat", "rejected": "cat"}] * 3
+    few = {"size": "tiny", "dtype": "float32", "quiet": True, "batch": 2}
+    scorer = playout.reward(chat, pairs, run=tmp_path / "scorer", steps=1, **few).path
+    few |= {"updates": 1, "group": 2, "max_new_tokens": 3}
+    one = playout.grpo(BASE, ["the", "a"], reward=str(scorer), run=tmp_path / "one", **few).path
+    few["eval_episodes"] = 1
+    given = {"env_options": "rules=false", **few}
+    two = playout.grpo(chat, env="game:tic_tac_toe", run=tmp_path / "two", **given).path
+    seen = []
+
+    def watch(place, name):
+        real = getattr(place, name)
+
+        def watched(*args, **named):
+            seen.append(torch.get_num_threads())
+            return real(*args, **named)
+
+        monkeypatch.setattr(place, name, watched)
+
+    places = [(RewardModel, "raw"), (player, "generate"), (game_player, "generate")]
+    for place, name in [*places, (PolicyEvaluator, "respond"), (EpisodeEngine, "run")]:
+        watch(place, name)
+    ways = {
+        "score": lambda: main(["rlhf", "score", str(scorer), "--texts", str(asked)]),
+        "judge": lambda: main(["rlhf", "judge", str(one), "--num-prompts", "2"]),
+        "judge episodes": lambda: main(["rlhf", "judge", str(two), "--num-prompts", "2"]),
+        "eval": lambda: main(["eval", str(one), "--episodes", "2"]),
+        "load": lambda: playout.load(one).act(["the"]),
+        "load a scorer": lambda: playout.load(scorer).act(["the"]),
+        "load a folder": lambda: playout.load(chat).act(["the"]),
+        "match": lambda: playout.match(
+            [str(two), "random"], game="tic_tac_toe", games=2, quiet=True
+        ),
+    }
+    for name, way in ways.items():
+        torch.set_num_threads(2)
+        seen.clear()
+        way()
+        assert set(seen) == {1}, name
+    torch.set_num_threads(1)
+    seen.clear()
+    playout.load(one, threads=2).act(["the"])
+    assert seen == [2]
+    capsys.readouterr()

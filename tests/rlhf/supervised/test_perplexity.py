@@ -8,6 +8,8 @@ import pytest
 import torch
 from playout.cli import main
 from playout.errors import ConfigError, DataError
+from playout.rlhf.data.encoding import encode_demonstrations
+from playout.rlhf.data.records import Demonstration
 from playout.rlhf.generation.conversation import conversation_format
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.supervised.perplexity import as_scored, likelihoods
@@ -27,8 +29,8 @@ def model():
     return small_model(TOKENIZER)
 
 
-def of(model, prompt, answer=None, **options):
-    text = as_scored(conversation_format(TOKENIZER), prompt, answer, "it")
+def of(model, prompt, answer=None, *, ends=False, **options):
+    text = as_scored(conversation_format(TOKENIZER), prompt, answer, "it", ends=ends)
     (found,) = likelihoods(model, [text], pad=0, dtype=torch.float32, **options)
     return found
 
@@ -60,6 +62,24 @@ def test_texts_answers_and_conversations_are_scored_as_the_forward_pass_says(mod
     wanted += by_hand(model, talk.begin(TALK[:3]), encode("the dog 🙂"))
     assert both.logprobs == pytest.approx(wanted, abs=1e-4)
     assert both.num_bytes == len("satthe dog 🙂".encode())
+
+
+def test_the_end_of_an_answer_is_scored_as_it_is_taught_where_that_is_asked(model):
+    talk = conversation_format(TOKENIZER)
+    rows = encode_demonstrations(
+        talk, [Demonstration("the cat", " sat"), Demonstration(tuple(TALK[:1]), "sat")]
+    )
+    for (ids, start), (prompt, answer) in zip(
+        [(rows[0][0], rows[0][1]), (rows[1][0], rows[1][1].index(True))],
+        [("the cat", " sat"), (TALK[:1], "sat")],
+        strict=True,
+    ):
+        wanted = by_hand(model, ids[:start], ids[start:])
+        found = of(model, prompt, answer, ends=True)
+        assert found.logprobs == pytest.approx(wanted, abs=1e-4)
+        assert found.logprobs[:-1] == pytest.approx(of(model, prompt, answer).logprobs, abs=1e-4)
+    assert of(model, TALK[:2], ends=True).logprobs == pytest.approx(found.logprobs, abs=1e-4)
+    assert len(of(model, TALK, ends=True).tokens) == len(of(model, TALK).tokens) + 2
 
 
 @pytest.mark.parametrize(("length", "stride"), [(16, 8), (16, 1), (7, 6), (128, 64)])

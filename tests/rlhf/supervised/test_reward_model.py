@@ -12,12 +12,16 @@ from playout.rlhf.data.comparisons import Pairs, RatedPairs, VotedPairs, compare
 from playout.rlhf.data.records import Preference, Rated
 from playout.rlhf.generation.tokenizer import Tokenizer
 from playout.rlhf.model.heads import ScalarHead
+from playout.rlhf.model.huggingface import save_pretrained
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
-from playout.rlhf.online.rewards import checked_rewards, load_reward
+from playout.rlhf.online.episode import Episode
+from playout.rlhf.online.rewards import RewardInputs, checked_rewards, load_reward
 from playout.rlhf.supervised.bradley_terry import preference_loss
 from playout.rlhf.supervised.reward import RewardConfig, RewardModel, RewardTrainer
 from playout.rlhf.supervised.trainer import LearnConfig
+from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
+from small_language import chat_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +194,41 @@ def test_a_model_learns_the_order_of_rated_reviews_and_keeps_its_scores(tokenize
     # The score is read at a text's own last token, whatever stands beside it.
     assert again(texts[:1]) == pytest.approx(scores[:1], abs=1e-4)
     assert again([]) == []
+
+
+@pytest.mark.parametrize("style", [None, "headers"])
+def test_a_published_reward_model_is_read_as_its_files_are(style, tokenizer, tmp_path):
+    """Its output matrix is neither tied nor there; texts begin as others begin them."""
+    own = tokenizer if style is None else chat_tokenizer(style)
+    shape = TransformerConfig(
+        own.vocab_size, 48, 96, 2, 4, 2, max_position_embeddings=64, tie_word_embeddings=False,
+        pad_token_id=own.pad_id, eos_token_id=own.end_id,
+    )  # fmt: skip
+    model, head = Transformer(shape, seed=3), ScalarHead(shape, seed=4)
+    folder = tmp_path / "published"
+    kind = "LlamaForSequenceClassification"
+    save_pretrained(model, folder, heads={"score": head}, architecture=kind)
+    own.save(folder)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    found = load_reward(str(folder), dtype="float32")
+
+    def score(ids):
+        with torch.no_grad():
+            return float(head(model(torch.tensor([ids]))[0, -1], model.norm))
+
+    texts = ["the film", "a rather dull plot"]
+    assert found(texts) == pytest.approx([score(own.encode_prompts([t])[0]) for t in texts])
+    if style is not None:
+        talk = [{"role": "user", "content": "the"}, {"role": "assistant", "content": "cat "}]
+        whole = own.template.render(
+            talk, add_generation_prompt=False, bos_token=own.bos, eos_token=own.end
+        )
+        assert found([talk]) == pytest.approx([score(own.encode_special(whole))])
+        episode = Episode(None, 0, talk[:1], answers=["cat "])
+        given = checked_rewards(found, RewardInputs.of([episode]))
+        assert given.tolist() == pytest.approx(found([talk]))
 
 
 def test_a_resumed_reward_run_equals_one_that_was_not_stopped(tokenizer):

@@ -1,13 +1,66 @@
 """Datasets of reasoning-gym as environments, against the library's own questions and scores."""
 
+import importlib
 import sys
 
 import pytest
 from playout.errors import ConfigError
-from playout.rlhf.environments.adaptors.reasoning_gym import extract
+from playout.rlhf.environments.adaptors.reasoning_gym import evaluates, extract
 from playout.rlhf.environments.load import load_environment
 
 HOSTILE = "[open({path!r}, 'w')]"
+VERIFIERS = """
+import re
+import sympy
+
+
+def _number(text):
+    return eval(text)
+
+
+class Plain:
+    def score_answer(self, answer, entry):
+        return float(re.compile("a").match(answer) is not None)
+
+
+class Itself:
+    def score_answer(self, answer, entry):
+        return eval(answer)
+
+
+class Helper:
+    def score_answer(self, answer, entry):
+        return self._check(answer)
+
+    def _check(self, answer):
+        return max(_number(part) for part in answer.split())
+
+
+class Symbols:
+    @staticmethod
+    def _equal(answer):
+        return sympy.S(answer) == 1
+
+    def score_answer(self, answer, entry):
+        return float(self._equal(answer))
+
+
+class Generator:
+    def generate(self):
+        return _number("1 + 1")
+
+    def score_answer(self, answer, entry):
+        return float(answer == entry)
+"""
+
+
+def test_what_a_verifier_calls_is_searched_for_evaluation_too(tmp_path, monkeypatch):
+    (tmp_path / "made_verifiers.py").write_text(VERIFIERS.replace("import sympy\n", ""))
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("made_verifiers")
+    names = ("Plain", "Itself", "Helper", "Symbols", "Generator")
+    found = {name for name in names if evaluates(getattr(made, name)().score_answer)}
+    assert found == {"Itself", "Helper", "Symbols"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ import pytest
 import torch
 from playout.errors import CheckpointError
 from playout.rlhf.model.adapters.lora import LoRAConfig, add_adapters, merge_adapters, parse_targets
-from playout.rlhf.model.adapters.peft_folder import load_adapter, named_base, save_adapter
+from playout.rlhf.model.adapters.peft_folder import (
+    load_adapter,
+    named_base,
+    read_adapter,
+    save_adapter,
+)
 from playout.rlhf.model.huggingface import save_pretrained
 from playout.rlhf.model.transformer import Transformer, TransformerConfig
 from safetensors.torch import load_file, save_file
@@ -63,6 +68,8 @@ def test_peft_computes_the_same_logits_from_our_adapters(tmp_path, targets):
         {"target_modules": ["k_proj", "up_proj"], "rank_pattern": {"k_proj": 2},
          "alpha_pattern": {"layers.1.mlp.up_proj": 7}},
         {"target_modules": ["o_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj", "up_proj"],
+         "alpha_pattern": {r"^model\.layers\.0\..*": 64, r"layers\.[01]\.mlp\.up_proj": 3}},
     ],
 )  # fmt: skip
 def test_we_compute_the_same_logits_from_adapters_of_peft(tmp_path, settings):
@@ -94,6 +101,8 @@ def changed(folder, **changes):
         ({"bias": "all"}, "bias='all' is not supported"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"lora_alpha": "much"}, "lora_alpha='much' is not a number"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4' is not"),
+        ({"alpha_pattern": {"q_proj(": 4}}, r"'q_proj\(' is no regular expression"),
     ],
 )
 def test_adapters_of_another_kind_are_refused_by_name(tmp_path, changes, message):
@@ -101,6 +110,27 @@ def test_adapters_of_another_kind_are_refused_by_name(tmp_path, changes, message
     changed(tmp_path, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_adapter(Transformer(CONFIG), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ({r"layers\.[0]\.self_attn\.q_proj": 64}, {(0, "q_proj")}),
+        ({r"^model\.layers\.1\..*": 64, "q_proj": 8}, {(1, "q_proj"), (1, "down_proj")}),
+        ({"proj": 64}, set()),
+        ({".*_proj": 64}, {(n, name) for n in (0, 1) for name in ("q_proj", "down_proj")}),
+        ({"layers.1.mlp.down_proj": 64}, {(1, "down_proj")}),
+    ],
+)
+def test_keys_of_alpha_pattern_are_regular_expressions_for_the_end_of_a_path(
+    tmp_path, pattern, meant
+):
+    save_adapter(adapted("q_proj,down_proj"), tmp_path, base="b")
+    plain = {(part.index, part.name): part.scale for part in read_adapter(tmp_path)}
+    changed(tmp_path, alpha_pattern=pattern)
+    found = {(part.index, part.name): part.scale for part in read_adapter(tmp_path)}
+    changed_ones = {place for place in plain if found[place] == pytest.approx(64 / 3)}
+    assert len(plain) == 4 and set(plain.values()) == {4.0} and changed_ones == meant
 
 
 @pytest.mark.parametrize(
