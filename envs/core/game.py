@@ -191,9 +191,9 @@ class NativeGame:
         """Plays moves from the first state.
 
         Args:
-            moves: A text of moves in the game's notation, with blanks or commas between them where
-                a move has more than one letter ("4455" or "4 4 5 5"), or a sequence whose texts are
-                moves in notation and whose integers are action numbers.
+            moves: A text of moves in the game's notation, with blanks or commas between them or
+                without ("4455", "f5 d6" or "f5d6"), or a sequence whose texts are moves in notation
+                and whose integers are action numbers.
 
         Raises:
             IllegalActionError: Names the ply that cannot be played.
@@ -213,7 +213,11 @@ class NativeGame:
         return state
 
     def split_moves(self, moves: str | Sequence[str | int]) -> list[str | int]:
-        """The single moves of a text such as "4455" or "4 4 5 5"; a sequence becomes a list."""
+        """The single moves of a text; a sequence becomes a list.
+
+        Blanks or commas part moves. Without any, "4455" is four moves where moves have one letter,
+        and "f5d6c3" three where these can be played one after the other.
+        """
         if not isinstance(moves, str):
             return list(moves)
         parts: list[str | int] = list(moves.replace(",", " ").split())
@@ -224,7 +228,24 @@ class NativeGame:
             start = self.initial_state()
             texts = [start.action_text(action) for action in start.legal_actions]
             self._single_letter = all(len(text) == 1 for text in texts)
-        return list(str(parts[0])) if self._single_letter else parts
+        return list(str(parts[0])) if self._single_letter else self._joined_moves(str(parts[0]))
+
+    def _joined_moves(self, word: str) -> list[str | int]:
+        """The moves that a word is made of, the longest first where several fit; else the word."""
+        state, rest, found = self.initial_state(), word, list[str | int]()
+        while rest:
+            texts = [state.action_text(action) for action in state.legal_actions]
+            fitting = [text for text in texts if rest.lower().startswith(text.lower())]
+            move = rest[: max(map(len, fitting), default=0)]
+            if not move:
+                return [word]
+            try:
+                state = state.apply(state.read_action(move))
+            except IllegalActionError:
+                return [word]
+            found.append(move)
+            rest = rest[len(move) :]
+        return found
 
     def symmetry_action(self, k: int, action: int) -> int:
         """The action that `action` becomes where symmetry `k` transforms the state."""
