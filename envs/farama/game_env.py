@@ -49,6 +49,7 @@ class GameEnv(gym.Env[Obs, Any]):
         player: int | None = None,
         seat: int | None = None,
         render_mode: str | None = None,
+        spectator: bool = False,
         **params: Any,
     ) -> None:
         self._envs = GameVectorEnv(
@@ -57,6 +58,7 @@ class GameEnv(gym.Env[Obs, Any]):
             player=player,
             seat=seat,
             render_mode=render_mode,
+            spectator=spectator,
             autoreset_mode="Disabled",
             **params,
         )

@@ -286,7 +286,7 @@ def _own_rules(form: str, line: int) -> dict[str, Any]:
 
 
 class _OtherRulesError(DataError):
-    """What other rules may allow: moves after the end, or more without progress before the first."""
+    """Other rules may allow it: moves after the end, or more without progress before the first."""
 
 
 def _played(one: _Game, game: NativeGame, line: int) -> GameRecord:

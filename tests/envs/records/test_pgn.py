@@ -122,7 +122,10 @@ def test_by_rules_that_end_a_game_earlier_what_was_played_on_is_left_out():
         ("1. e4 @ e5", "'@ e5' is not PGN"),
         ('[White "a]', "is not PGN"),
         ('[White "a"]\n[White "b"]', "line 2: the tag White is given twice"),
-        ('[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*', "is no position: .*: a side has not exactly one"),
+        (
+            '[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*',
+            "is no position: .*: a side has not exactly one",
+        ),
         ('[FEN "4k3/8/8/8/8/8/8/R3K3 w - - 151 90"]\n\n*', "than the rules allow"),
         ('[Variant "Atomic"]\n\n1. e4 *', "'Atomic' is not the chess"),
         ('[PlayoutGame "go(size=9)"]\n\n1. e4 *', "PlayoutGame names no chess"),
