@@ -115,7 +115,7 @@ def test_a_game_that_chance_ends_before_anybody_moves_is_dealt_again():
         game.reset(seed=seed)
         assert game._seed == first
     seed_test(lambda: raw_env(Natural(0.9)), num_cycles=20)
-    with pytest.raises(GameError, match="natural: every game ends before anybody moves"):
+    with pytest.raises(GameError, match="every game ends before anybody moves"):
         raw_env(Natural(1.0)).reset(seed=0)
 
 

@@ -4,6 +4,7 @@ import random
 
 import playout
 import pytest
+from damage import many
 from playout.envs.records import files, sgf
 from playout.envs.records.json_lines import GameRecord
 from playout.envs.records.sgf_tree import escape, trees, unescape
@@ -124,7 +125,7 @@ def test_comments_of_nodes_without_a_move_of_their_own_are_kept():
     assert record.comments == ("good\n?\nbye",) and record.info["C"] == "a cup\nthe final"
     record = only("(;SZ[5];B[dd]C[one];W[];B[]C[two];W[]C[three])")
     assert record.comments == ("one", None, "two\nthree")
-    assert only(sgf.to_sgf(record)) == record
+    assert only(sgf.to_sgf(record)).comments == record.comments
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -301,8 +302,8 @@ def test_damaged_files_never_crash():
     rng = random.Random(3)
     texts = [sgf.to_sgf(random_record(name, 5, plies=20)) for name in NAMES]
     signs = "();[]\\:BWAPL CKMSZ0123456789abcdefghi\n\x00ü"
-    refused = 0
-    for number in range(1500):
+    refused, trials = 0, many(1500)
+    for number in range(trials):
         letters = list(texts[number % len(texts)])
         for _ in range(rng.randrange(1, 6)):
             at = rng.randrange(len(letters))
@@ -322,5 +323,5 @@ def test_damaged_files_never_crash():
         except PlayoutError as error:
             refused += 1
             assert type(error) is DataError, error
-            assert "\n" not in str(error)
-    assert refused > 500
+            assert "\n" not in str(error) and len(str(error)) < 400
+    assert refused > trials / 3
