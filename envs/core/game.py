@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.envs.catalogue import load
 from playout.envs.core import _adopt, _batch, _python_game, _table, _text
+from playout.envs.core.arrays import out_array
 from playout.envs.core.state import CHANCE, TERMINAL, State, possible_moves
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.game_text import write
@@ -286,20 +287,36 @@ class NativeGame:
         _batch.plies_left(self.capsule, data, out)
         return out
 
-    def final_scores(self, states: StateBatch) -> NDArray[np.float32]:
+    def final_scores(
+        self, states: StateBatch, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """float32 [B, P]: the game's own scores of finished states, zeros elsewhere.
+
+        Args:
+            states: B states of this game.
+            out: The array to write into.
 
         Raises:
             GameError: It has none (`has_score`).
         """
         if not self.has_score:
             raise GameError(f"{self} has no score")
-        out = np.empty((len(states), self.num_players), np.float32)
-        _batch.scores(self.capsule, states.data, out)
-        return out
+        scores = out_array(out, (len(states), self.num_players), np.float32)
+        _batch.scores(self.capsule, states.data, scores)
+        return scores
 
-    def final_targets(self, states: StateBatch, players: NDArray[np.int32]) -> NDArray[np.float32]:
+    def final_targets(
+        self,
+        states: StateBatch,
+        players: NDArray[np.int32],
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """float32 [B, T, H, W]: what finished states teach `players` int32 [B]; zeros elsewhere.
+
+        Args:
+            states: B states of this game.
+            players: Who looks at each, int32 [B].
+            out: The array to write into.
 
         Raises:
             GameError: It has no target planes.
@@ -308,10 +325,10 @@ class NativeGame:
             raise GameError(f"{self} has no target planes")
         if len(states) and not 0 <= players.min() <= players.max() < self.num_players:
             raise ValueError(f"players must be 0 to {self.num_players - 1}")
-        shape = (self.target_planes, *self.obs_shape[1:])
-        planes = np.empty((len(states), math.prod(shape)), np.float32)
-        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), planes)
-        return planes.reshape(len(states), *shape)
+        planes = out_array(out, (len(states), self.target_planes, *self.obs_shape[1:]), np.float32)
+        rows = planes.reshape(len(states), math.prod(planes.shape[1:]))
+        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), rows)
+        return planes
 
     @property
     def calls_python(self) -> bool:
