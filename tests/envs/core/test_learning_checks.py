@@ -84,9 +84,7 @@ def test_a_python_game_may_leave_history_out_of_its_text():
         "read_state": lambda self, text: (2,) * int(text) + (0,) * (6 - int(text)),
     }
     check_game(changed(text_leaves_out_history=True, **forgetful))
-    with pytest.raises(
-        GameCheckError, match="its history declares text_leaves_out_history"
-    ):
+    with pytest.raises(GameCheckError, match="its history declares text_leaves_out_history"):
         check_game(changed(**forgetful))
 
 

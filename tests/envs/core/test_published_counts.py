@@ -70,7 +70,7 @@ class Countdown:
     """One player takes one of many counters at a time: a long game without a choice."""
 
     name, num_players, num_actions, obs_shape = "countdown", 1, 1, (1, 1, 1)
-    max_plies, state_bytes = 60_000, 4
+    max_plies, state_bytes = 3000, 4
 
     def initial_state(self):
         return 0
@@ -110,9 +110,27 @@ def test_the_longest_games_are_counted_in_little_memory_and_a_small_stack():
         threading.stack_size(before)
 
 
+class Lottery(Countdown):
+    """One draw decides among 300 results."""
+
+    name, num_actions = "lottery", 300
+
+    def to_play(self, state):
+        return -1 if state else 0
+
+    def legal_actions(self, state):
+        return range(300)
+
+    def apply(self, state, action):
+        return action + 1
+
+    def returns(self, state):
+        return [state / 300]
+
+
 def test_more_different_results_than_can_be_told_apart_are_refused():
-    with pytest.raises(GameError, match="game_2048: there are more than 256 different results"):
-        count_games("game_2048(size=2)")
+    with pytest.raises(GameError, match="lottery: there are more than 256 different results"):
+        count_games(Lottery())
 
 
 def test_a_count_without_an_end_can_be_interrupted():
