@@ -22,6 +22,9 @@ Obs = npt.NDArray[np.float32]
 class LegalActions(spaces.Discrete):
     """Discrete(A) whose samples are legal now, so that random play and Gymnasium's checks work.
 
+    But for one: check_env() also draws an action before a reset and plays it behind that, where it
+    may be illegal and raises.
+
     Attributes:
         mask: int8 [A], the environment's own, which every step overwrites.
     """

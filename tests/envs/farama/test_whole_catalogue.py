@@ -28,6 +28,18 @@ SMALL = {
 each_game = pytest.mark.parametrize("name", sorted(SMALL))
 
 
+class Patient(GameEnv):
+    """Plays the first legal action where the one given is none.
+
+    Gymnasium's check of determinism draws an action, then resets, then plays it: in most games it
+    is legal in another position only.
+    """
+
+    def step(self, action):
+        mask = self.action_masks()
+        return super().step(action if mask[action] or not mask.any() else mask.argmax())
+
+
 def test_no_game_of_the_catalogue_is_left_out():
     assert SMALL.keys() == GAMES.keys()
 
@@ -45,7 +57,7 @@ def test_alone_it_passes_gymnasiums_checks(name, opponent):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*(infinity|spec).*")
-        check_env(GameEnv(SMALL[name], opponent=opponent), skip_render_check=True)
+        check_env(Patient(SMALL[name], opponent=opponent), skip_render_check=True)
 
 
 @each_game
