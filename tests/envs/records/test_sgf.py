@@ -79,7 +79,7 @@ def test_a_file_of_another_program_is_understood():
     assert record.start.endswith(" w")
     assert record.moves == ("E5", "E4", "pass", "pass")
     assert record.comments == ("a comment that goes on", None, None, None)
-    assert record.result == (-1, 1) or record.result == (1, -1)
+    assert record.result == (-1, 1)
     assert record.info == {"HA": "2", "RE": "W+R", "RU": "Japanese", "TM": "600"}
 
 
@@ -184,6 +184,13 @@ def test_resigning_and_swapping_in_hex_are_read():
     assert record.params == {"size": 3, "swap": 1} and len(record.moves) == 3
     assert record.info["RE"] == "B+R"
     assert only(sgf.to_sgf(record)).moves == record.moves
+
+
+@pytest.mark.parametrize("rules", ["Japanese", "koSIMPLEscoreTERRITORYtaxSEKIsui0"])
+def test_territory_is_counted_as_area_and_what_the_file_says_of_it_is_kept(rules):
+    record = only(f"(;SZ[5]RU[{rules}]KM[0.5]RE[W+2.5];B[cc];W[bb];B[dd];W[];B[])")
+    assert record.result == (1, -1)  # the board would be Black's, dead stones and all
+    assert record.info == {"RE": "W+2.5", "RU": rules}
 
 
 def test_a_pass_that_a_file_leaves_out_is_played():
