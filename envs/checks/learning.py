@@ -32,6 +32,10 @@ class LearningChecker(HiddenChecker):
             self.check_score(state)
             self.check_targets(state)
 
+    def images(self, state: State) -> StateBatch:
+        """The state as its symmetries show it, the identity first."""
+        return StateBatch.from_states([state.symmetry(k) for k in range(len(self.inverses))])
+
     def check_eval_key(self, state: State, seen: NDArray[np.float32]) -> None:
         """Equal keys mean equal sights and moves of the side to move, float32 [C, H, W]."""
         key = state.eval_key
@@ -65,19 +69,19 @@ class LearningChecker(HiddenChecker):
 
     def check_score(self, state: State) -> None:
         """A final score is finite numbers, the same each time and for every symmetry."""
-        score = state.score
-        if score is None:
+        if not self.game.has_score:
             return
+        images = self.images(state)
+        scores = self.game.final_scores(images)
         self.need(
-            np.isfinite(score).all() and np.array_equal(score, state.score),
-            f"score() wrote {score.tolist()}",
+            np.isfinite(scores).all() and np.array_equal(scores, self.game.final_scores(images)),
+            f"score() wrote {scores[0].tolist()}",
             "write a finite number for each player, the same on a second call",
         )
-        for k in range(len(self.inverses)):
-            turned = state.symmetry(k).score
+        for k, turned in enumerate(scores):
             self.need(
-                np.array_equal(turned, score),
-                f"score() is {score.tolist()}, and as symmetry {k} shows the state {turned}",
+                np.array_equal(turned, scores[0]),
+                f"score() is {scores[0].tolist()}, and as symmetry {k} shows the state {turned}",
                 "only true symmetries count",
             )
 
@@ -88,26 +92,26 @@ class LearningChecker(HiddenChecker):
             return
         shape = (1, game.target_planes, *game.obs_shape[1:])
         size = int(np.prod(shape))
+        images = self.images(state)
         for player in range(game.num_players):
             room = np.full(size + 2 * GUARD, np.nan, np.float32)
             planes = room[GUARD : GUARD + size].reshape(shape)
-            game.final_targets(StateBatch.from_states([state]), np.array([player]), planes)
+            game.final_targets(StateBatch.from_states([state]), np.array([player], np.int32), planes)
             self.need(
                 np.isnan(room[:GUARD]).all() and np.isnan(room[GUARD + size :]).all(),
                 f"targets() for player {player} writes outside {shape[1:]}",
                 "write target_planes * H * W numbers",
             )
+            everywhere = game.final_targets(images, np.full(len(images), player, np.int32))
             self.need(
-                (np.abs(planes) <= 1).all() and np.array_equal(planes[0], state.targets(player)),
+                (np.abs(planes) <= 1).all() and np.array_equal(planes[0], everywhere[0]),
                 f"targets() for player {player} wrote numbers from {planes.min():g} to "
                 f"{planes.max():g}, or others on a second call",
                 "they must lie in [-1, 1] and depend on the state and the player alone",
             )
-            for k in range(len(self.inverses)):
-                turned = state.symmetry(k).targets(player)
+            for k, turned in enumerate(everywhere):
                 self.need(
-                    turned is not None
-                    and np.array_equal(np.sort(turned, axis=None), np.sort(planes, axis=None)),
+                    np.array_equal(np.sort(turned, axis=None), np.sort(planes, axis=None)),
                     f"symmetry {k} changes the targets for player {player}, not only their places",
                     "targets must turn with the board",
                 )
