@@ -96,7 +96,7 @@ class LearningChecker(HiddenChecker):
         for player in range(game.num_players):
             room = np.full(size + 2 * GUARD, np.nan, np.float32)
             planes = room[GUARD : GUARD + size].reshape(shape)
-            game.final_targets(StateBatch.from_states([state]), np.array([player], np.int32), planes)
+            game.final_targets(images[:1], np.array([player], np.int32), planes)
             self.need(
                 np.isnan(room[:GUARD]).all() and np.isnan(room[GUARD + size :]).all(),
                 f"targets() for player {player} writes outside {shape[1:]}",
