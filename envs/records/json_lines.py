@@ -254,7 +254,7 @@ def _number(value: Any, low: float, high: float) -> bool:
 
 def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord:
     """A record from plain JSON types, once everything in it holds."""
-    unknown = sorted(data.keys() - set(_FIELDS))
+    unknown = sorted(name[:40] for name in data.keys() - set(_FIELDS))
     _need(not unknown, f"unknown field {unknown[:1]}; known are {', '.join(_FIELDS)}")
     for name in ("game", "players", "moves", "result"):
         _need(name in data, f"the field {name!r} is missing")
@@ -285,7 +285,7 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
     if result is not None:
         good = isinstance(result, list) and all(_number(value, -most, most) for value in result)
         _need(good, f"result must be null or a list of numbers from {-most:g} to {most:g}")
-    _need(result == expected, f"the moves lead to the result {expected}, not {result}")
+    _need(result == expected, f"the moves lead to the result {expected}, not {result!s:.80}")
     return GameRecord(
         game=name,
         params=dict(params),

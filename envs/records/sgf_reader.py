@@ -95,8 +95,9 @@ def _record(nodes: list[Node]) -> GameRecord:
 def _params(nodes: list[Node], name: str) -> dict[str, Any]:
     """The game's parameters as the root gives them, or a move that only one rule has."""
     root = nodes[0]
-    sizes = (root.first("SZ") or str(DIALECTS[name].size)).split(":")
-    good = len(set(sizes)) == 1 and len(sizes) <= 2 and sizes[0].strip().isdecimal()
+    given = (root.first("SZ") or str(DIALECTS[name].size)).split(":")
+    sizes = [size.strip() for size in given]
+    good = len(set(sizes)) == 1 and len(sizes) <= 2 and sizes[0].isdecimal()
     if not good or len(sizes[0]) > 4:
         raise DataError(f"{root.place}: SZ must be one number, not {':'.join(sizes)[:20]!r}")
     params: dict[str, Any] = {"size": int(sizes[0])}

@@ -105,6 +105,8 @@ BAD = [
     ('{"a":1,"a":2}', "twice"),
     ('{"value":' + "9" * 10_000 + "}", "JSON"),
     (base(extra=1), "unknown field"),
+    (base(**{"x" * 5000: 1}), r"unknown field \['x{40}'\];"),
+    (base(result=[0.5] * 1000), r"not \[0.5, 0.5.{0,80}$"),
     (base(game="DROP"), "'game' is missing"),
     (base(moves="DROP"), "'moves' is missing"),
     (base(result="DROP"), "'result' is missing"),

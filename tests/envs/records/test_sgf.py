@@ -242,6 +242,7 @@ def test_who_won_a_game_that_was_given_up_is_told(returns, reason, told):
         ("(;SZ[25])", "line 1, column 2: go: size must be 2 to 19"),
         ("(;SZ[9:7])", "SZ must be one number"),
         ("(;SZ[x])", "SZ must be one number"),
+        ("(;SZ[4\x1c])x", "line 1, column 10: expected"),
         ("(;KM[seven])", "KM must be a number, not 'seven'"),
         ("(;KM[5000])", "komi must be -400 to 400"),
         ("(;GM[3])", r"GM '3' is not known here; known are 1 \(go\)"),
