@@ -1,11 +1,13 @@
-"""The rules of every game proven at length: deep counts, other implementations, random games.
+"""The rules of every game proven at length: deep counts, other implementations, perfect play.
 
 Counts: all lines of tests/perft, those too long for the tests ("deep") as far as --nodes allows,
 against the published numbers. Games beside others: --games random games, every legal move and
-every result compared with the implementations of tools/peers/rules.py that are installed. Speed:
-random games a second beside OpenSpiel's C++ rollouts. A difference ends the run with exit code 1.
+every result compared with the implementations of tools/peers/rules.py that are installed. Perfect
+play, only with --perfect (many minutes, gigabytes): boards that others have worked out whole.
+Speed: random games a second beside OpenSpiel's C++ rollouts. A difference ends the run with exit
+code 1.
 
-    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 1000] [--quick]
+    python -m playout.benchmarks.rules [GAME ...] [--nodes 1e8] [--games 1000] [--perfect] [--quick]
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import playout
 from playout.benchmarks.games import mean_length, openspiel_playouts, our_playouts
 from playout.benchmarks.tools.measuring import measure, short, write_result
 from playout.benchmarks.tools.peers.rules import RULES, play_beside
 from playout.envs.core.game import State
+from playout.envs.core.state_batch import StateBatch
+from playout.mcts.exact.solver import Solver
+from playout.mcts.exact.value_iteration import value_iteration
 from playout.testing import perft
 
 COUNTS = Path(__file__).parents[1] / "tests" / "perft"
@@ -36,6 +43,13 @@ PLAYOUTS = {
     "othello": "othello",
     "tic_tac_toe": "tic_tac_toe",
 }
+
+
+# What best play brings the first player; of Breakthrough 5x5 by the forum of littlegolem.net.
+WINNERS = {"breakthrough(size=5)": -1}
+# How often best play reaches a tile of 2048 on 3x3: J. Lees-Miller, "The Mathematics of 2048:
+# Optimal Play with Markov Decision Processes", 2018, who says about 74 % and about 1 %.
+TILES = {512: 0.74, 1024: 0.01}
 
 
 def published(path: Path) -> Iterator[tuple[State, int, int]]:
@@ -81,6 +95,31 @@ def check_games(name: str, package: str, num_games: int) -> dict[str, Any]:
     return result | {"seconds": time.perf_counter() - start}
 
 
+def check_winner(name: str, expected: int, table_mb: int = 4096) -> dict[str, Any]:
+    """The first position of a game solved whole."""
+    start = time.perf_counter()
+    solver = Solver(name, table_mb=table_mb)
+    found = solver.solve(solver.game.initial_state())
+    wrong = [] if found == expected else [f"{name}: {found} by best play, published {expected}"]
+    seconds = time.perf_counter() - start
+    return {"outcome": found, "nodes": solver.nodes, "wrong": wrong, "seconds": seconds}
+
+
+def check_tile(name: str, tile: int, expected: float, within: float = 0.005) -> dict[str, Any]:
+    """How often best play of 2048 reaches a tile."""
+
+    def reached(states: StateBatch) -> npt.NDArray[np.bool_]:
+        return (states.data[:, :25] >= tile.bit_length() - 1).any(axis=1)
+
+    start = time.perf_counter()
+    values = value_iteration(name, goal=reached, max_states=100_000_000)
+    chance = float(values.value(values.game.initial_state())[0])
+    message = f"{name}: {tile} is reached with probability {chance:.4f}, published {expected}"
+    wrong = [] if abs(chance - expected) <= within else [message]
+    seconds = time.perf_counter() - start
+    return {"chance": chance, "positions": len(values), "wrong": wrong, "seconds": seconds}
+
+
 def speed(name: str, repeats: int, scale: float) -> dict[str, Any]:
     """Random games and moves a second, and the ratio to OpenSpiel where that is installed."""
     length = mean_length(name, 2000)
@@ -102,6 +141,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="GAME", help="such as othello; all if none")
     parser.add_argument("--nodes", type=float, default=1e8, help="the longest count, in leaves")
     parser.add_argument("--games", type=int, default=1000, help="random games beside each other")
+    parser.add_argument("--perfect", action="store_true", help="solve small boards as well")
     parser.add_argument("--quick", action="store_true", help="little of each, nothing is written")
     arguments = parser.parse_args()
     nodes, num_games = (1e6, 3) if arguments.quick else (arguments.nodes, arguments.games)
@@ -129,6 +169,14 @@ def main() -> int:
         print(
             f"{name}: {num_games} games beside {package}, {found.get('positions', 0):,} positions"
         )
+    if arguments.perfect:
+        solved = {name: check_winner(name, won) for name, won in WINNERS.items() if wanted(name)}
+        for tile, chance in TILES.items() if wanted("game_2048") else ():
+            solved[f"game_2048(size=3), {tile}"] = check_tile("game_2048(size=3)", tile, chance)
+        for name, found in solved.items():
+            wrong += found["wrong"]
+            print(f"{name}: {found.get('outcome', found.get('chance'))}, {found['seconds']:.0f} s")
+        results["perfect"] = solved
     for name in filter(wanted, PLAYOUTS):
         found = results["speed"][name] = speed(name, repeats, scale)
         ratio = found.get("ratio_to_openspiel")

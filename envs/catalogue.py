@@ -26,7 +26,8 @@ class GameEntry:
         module: The module whose `make(**params)` returns a capsule (playout_game.h), or an object
             that follows `playout.envs.Game`; None: the header of that name in games/.
         params: Parameters of the module's `make` and their defaults; a header has its own.
-        drawing: "module:function" from a State to a `Board` (drawing/description.py), or to a
+        drawing: "module:function" from a State, and where information is hidden the player who
+            looks or None, to a `Board` (drawing/description.py), or to a
             picture uint8 [H, W, 3]; None draws the observation planes.
         prover: "module:name" of what builds a prover for the game (`NativeGame.prover`), or None.
         positions: What the names of its files of solved positions begin with (agents/rating/data),

@@ -50,8 +50,9 @@ def check_game(game: object, *, num_games: int = 20, seed: int = 0) -> GameRepor
 
     At every state: legal actions (sorted, distinct, in range, all of them playable, all others
     refused, none after the end), the same state from bytes and from text, notation, copies that
-    share nothing, hashes, symmetries (moves, masks, observations, results, inverses), observations,
-    results; what each player knows where information is hidden. Over all: the same answers from
+    share nothing, hashes and keys of evaluations, symmetries (moves, masks, observations, results,
+    inverses), observations, planes of the side to move, results, scores and targets; what each
+    player knows where information is hidden. Over all: the same answers from
     scalar and batch calls, from batches cut in any way, from several threads, on memory full of
     garbage, and twice in a row.
 

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playout.envs.checks.hidden import HiddenChecker
+from playout.envs.checks.learning import GUARD, LearningChecker
 from playout.envs.core.game import CHANCE, TERMINAL, NativeGame, State, StateBatch
 from playout.errors import GameError, IllegalActionError
 
-GUARD = 64  # floats before and after an observation that must stay untouched
 ACTIONS = 64  # tried at every state, legal ones and others
 
 
-class StateChecker(HiddenChecker):
+class StateChecker(LearningChecker):
     """Examines states of one game; remembers hashes and inverses over all it has seen."""
 
     def __init__(self, game: NativeGame) -> None:
@@ -44,6 +43,7 @@ class StateChecker(HiddenChecker):
         observations = self.check_observations(state)
         self.check_returns(state)
         self.check_hash(state, observations)
+        self.check_learning(state, observations)
         self.check_hidden(state)
         self.check_symmetries(state, observations)
         self.check_batch_row(state, observations)
@@ -206,7 +206,8 @@ class StateChecker(HiddenChecker):
             same,
             f"read_state({text!r}) gives another state",
             "the line must hold everything that the state holds, whose turn it is included "
-            "(a game whose line leaves out its history declares PLAYOUT_HISTORY)",
+            "(a game whose line leaves out its history declares text_leaves_out_history, in C "
+            "PLAYOUT_HISTORY)",
         )
         self.need(str(state), "write_board() wrote nothing", "show the position to people")
 

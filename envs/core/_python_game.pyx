@@ -15,19 +15,9 @@ from libc.string cimport memcpy, memset
 from playout.errors import GameError
 
 from playout_game cimport (
-    PLAYOUT_CHANCE,
-    PLAYOUT_GAME_CAPSULE,
-    PLAYOUT_GENERAL_SUM,
-    PLAYOUT_HIDDEN,
-    PLAYOUT_STEP_REWARDS,
-    PLAYOUT_TERMINAL,
-    PLAYOUT_TEXT_SIZE,
-    PLAYOUT_ZERO_SUM,
-    playout_game,
-    playout_game_begin,
-    playout_game_capsule,
-    playout_rng,
-    playout_rng_next,
+    PLAYOUT_CHANCE, PLAYOUT_GAME_CAPSULE, PLAYOUT_GENERAL_SUM, PLAYOUT_HIDDEN, PLAYOUT_HISTORY,
+    PLAYOUT_STEP_REWARDS, PLAYOUT_TERMINAL, PLAYOUT_TEXT_SIZE, PLAYOUT_ZERO_SUM, playout_game,
+    playout_game_begin, playout_game_capsule, playout_rng, playout_rng_next,
 )
 
 cdef enum:
@@ -120,6 +110,10 @@ cdef inline Adaptor of(const playout_game *game):
     return <Adaptor>game.context
 
 
+cdef inline size_t cells(const playout_game *game) noexcept:
+    return <size_t>game.obs_shape[1] * game.obs_shape[2]
+
+
 cdef int fail(const playout_game *game, object error, const void *state=NULL) except? 0:
     """Keeps the first error, and the state it is about."""
     adaptor = of(game)
@@ -130,12 +124,12 @@ cdef int fail(const playout_game *game, object error, const void *state=NULL) ex
 
 
 cdef object ask(const playout_game *game, const void *state, str what, tuple rest, object otherwise=0):
-    """What the method `what` of `rules` answers about a state; after an error, which is kept, `otherwise`."""
+    """What `rules.what` answers about a state, or NULL; after an error, which is kept, `otherwise`."""
     adaptor = of(game)
     if adaptor.error is not None:
         return otherwise
     try:
-        return getattr(adaptor.rules, what)(adaptor.entry(state).state, *rest)
+        return getattr(adaptor.rules, what)(*(() if state == NULL else (adaptor.entry(state).state,)), *rest)
     except BaseException as error:
         fail(game, error, state)
         return otherwise
@@ -223,8 +217,24 @@ cdef void py_returns(const playout_game *game, const void *state, float *values)
 
 cdef void py_observe(const playout_game *game, const void *state, int32_t player,
                      float *obs) noexcept with gil:
-    cdef size_t count = game.obs_shape[0] * game.obs_shape[1] * game.obs_shape[2]
-    ask_floats(game, state, "observe", (player,), obs, count)
+    ask_floats(game, state, "observe", (player,), obs, game.obs_shape[0] * cells(game))
+
+
+cdef void py_score(const playout_game *game, const void *state, float *scores) noexcept with gil:
+    ask_floats(game, state, "score", (), scores, game.num_players)
+
+
+cdef void py_targets(const playout_game *game, const void *state, int32_t player,
+                     float *planes) noexcept with gil:
+    ask_floats(game, state, "targets", (player,), planes, game.target_planes * cells(game))
+
+
+cdef uint64_t py_hash(const playout_game *game, const void *state) noexcept with gil:
+    return ask(game, state, "hash", ())
+
+
+cdef uint64_t py_eval_key(const playout_game *game, const void *state) noexcept with gil:
+    return ask(game, state, "eval_key", ())
 
 
 cdef uint64_t py_info_key(const playout_game *game, const void *state, int32_t player) noexcept with gil:
@@ -241,14 +251,7 @@ cdef void py_symmetry(const playout_game *game, const void *state, int32_t k, vo
 
 
 cdef int32_t py_symmetry_action(const playout_game *game, int32_t k, int32_t action) noexcept with gil:
-    adaptor = of(game)
-    if k == 0 or adaptor.error is not None:
-        return action
-    try:
-        return adaptor.rules.symmetry_action(k, action)
-    except BaseException as error:
-        fail(game, error)
-        return action
+    return action if k == 0 else ask(game, NULL, "symmetry_action", (k, action), action)
 
 
 cdef int32_t write(const playout_game *game, const void *state, str what, tuple rest, char *text):
@@ -367,28 +370,25 @@ def make(object game, object rules, int state_bytes):
     table.num_symmetries = getattr(game, "num_symmetries", 1)
     adaptor.game, adaptor.rules = game, rules
     adaptor.kept, adaptor.room, adaptor.watched = {}, state_bytes, WATCHED
-    table.init, table.to_play, table.legal = py_init, py_to_play, py_legal
-    table.apply, table.returns, table.observe = py_apply, py_returns, py_observe
-    table.symmetry, table.symmetry_action = py_symmetry, py_symmetry_action
-    table.write_action, table.read_action = py_write_action, py_read_action
-    table.write_state, table.read_state = py_write_state, py_read_state
-    table.write_board, table.check = py_write_board, py_check
-    table.raise_error, table.destroy = py_raise_error, py_destroy
-    if rules.has_chance:
-        table.chance = py_chance
-    if rules.has_plies_left:
-        table.plies_left = py_plies_left
-    if rules.has_view:
-        table.write_view = py_write_view
-    if rules.goal:
-        table.write_goal = py_write_goal
-    if rules.hidden:
-        table.info_key = py_info_key
-        table.flags = PLAYOUT_HIDDEN
-    if rules.has_resample:
-        table.resample = py_resample
-    table.flags |= PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
-    table.flags |= PLAYOUT_STEP_REWARDS if rules.step_rewards else 0
+    table.init, table.to_play, table.legal, table.apply = py_init, py_to_play, py_legal, py_apply
+    table.returns, table.observe, table.check = py_returns, py_observe, py_check
+    table.symmetry, table.symmetry_action, table.destroy = py_symmetry, py_symmetry_action, py_destroy
+    table.write_action, table.read_action, table.raise_error = py_write_action, py_read_action, py_raise_error
+    table.write_state, table.read_state, table.write_board = py_write_state, py_read_state, py_write_board
+    table.chance = py_chance if rules.has("chance") else table.chance
+    table.plies_left = py_plies_left if rules.has("plies_left") else table.plies_left
+    table.write_view = py_write_view if rules.has("view_text") else table.write_view
+    table.write_goal = py_write_goal if rules.goal else table.write_goal
+    table.info_key = py_info_key if rules.hidden else table.info_key
+    table.resample = py_resample if rules.has("resample") else table.resample
+    table.hash = py_hash if rules.has("hash") else table.hash
+    table.eval_key = py_eval_key if rules.has("eval_key") else table.eval_key
+    table.score = py_score if rules.has("score") else table.score
+    table.targets = py_targets if rules.target_planes else table.targets
+    table.flags = PLAYOUT_ZERO_SUM if rules.zero_sum else PLAYOUT_GENERAL_SUM
+    table.flags |= PLAYOUT_HIDDEN * rules.hidden | PLAYOUT_STEP_REWARDS * rules.step_rewards
+    table.flags |= PLAYOUT_HISTORY * rules.text_leaves_out_history
+    table.target_planes = rules.target_planes
     table.value_scale, table.max_legal = rules.value_scale, rules.max_legal
     table.side_planes[0], table.side_planes[1] = rules.side_planes or (0, 0)
     table.context = <void *>adaptor

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playout.envs.catalogue import load
 from playout.envs.core import _adopt, _batch, _python_game, _table, _text
+from playout.envs.core.arrays import out_array
 from playout.envs.core.state import CHANCE, TERMINAL, State, possible_moves
 from playout.envs.core.state_batch import StateBatch
 from playout.envs.game_text import write
@@ -191,9 +192,9 @@ class NativeGame:
         """Plays moves from the first state.
 
         Args:
-            moves: A text of moves in the game's notation, with blanks or commas between them where
-                a move has more than one letter ("4455" or "4 4 5 5"), or a sequence whose texts are
-                moves in notation and whose integers are action numbers.
+            moves: A text of moves in the game's notation, with blanks or commas between them or
+                without ("4455", "f5 d6" or "f5d6"), or a sequence whose texts are moves in notation
+                and whose integers are action numbers.
 
         Raises:
             IllegalActionError: Names the ply that cannot be played.
@@ -213,7 +214,11 @@ class NativeGame:
         return state
 
     def split_moves(self, moves: str | Sequence[str | int]) -> list[str | int]:
-        """The single moves of a text such as "4455" or "4 4 5 5"; a sequence becomes a list."""
+        """The single moves of a text; a sequence becomes a list.
+
+        Blanks or commas part moves. Without any, "4455" is four moves where moves have one letter,
+        and "f5d6c3" three where these can be played one after the other.
+        """
         if not isinstance(moves, str):
             return list(moves)
         parts: list[str | int] = list(moves.replace(",", " ").split())
@@ -224,7 +229,24 @@ class NativeGame:
             start = self.initial_state()
             texts = [start.action_text(action) for action in start.legal_actions]
             self._single_letter = all(len(text) == 1 for text in texts)
-        return list(str(parts[0])) if self._single_letter else parts
+        return list(str(parts[0])) if self._single_letter else self._joined_moves(str(parts[0]))
+
+    def _joined_moves(self, word: str) -> list[str | int]:
+        """The moves that a word is made of, the longest first where several fit; else the word."""
+        state, rest, found = self.initial_state(), word, list[str | int]()
+        while rest:
+            texts = [state.action_text(action) for action in state.legal_actions]
+            fitting = [text for text in texts if rest.lower().startswith(text.lower())]
+            move = rest[: max(map(len, fitting), default=0)]
+            if not move:
+                return [word]
+            try:
+                state = state.apply(state.read_action(move))
+            except IllegalActionError:
+                return [word]
+            found.append(move)
+            rest = rest[len(move) :]
+        return found
 
     def symmetry_action(self, k: int, action: int) -> int:
         """The action that `action` becomes where symmetry `k` transforms the state."""
@@ -265,20 +287,36 @@ class NativeGame:
         _batch.plies_left(self.capsule, data, out)
         return out
 
-    def final_scores(self, states: StateBatch) -> NDArray[np.float32]:
+    def final_scores(
+        self, states: StateBatch, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """float32 [B, P]: the game's own scores of finished states, zeros elsewhere.
+
+        Args:
+            states: B states of this game.
+            out: The array to write into.
 
         Raises:
             GameError: It has none (`has_score`).
         """
         if not self.has_score:
             raise GameError(f"{self} has no score")
-        out = np.empty((len(states), self.num_players), np.float32)
-        _batch.scores(self.capsule, states.data, out)
-        return out
+        scores = out_array(out, (len(states), self.num_players), np.float32)
+        _batch.scores(self.capsule, states.data, scores)
+        return scores
 
-    def final_targets(self, states: StateBatch, players: NDArray[np.int32]) -> NDArray[np.float32]:
+    def final_targets(
+        self,
+        states: StateBatch,
+        players: NDArray[np.int32],
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """float32 [B, T, H, W]: what finished states teach `players` int32 [B]; zeros elsewhere.
+
+        Args:
+            states: B states of this game.
+            players: Who looks at each, int32 [B].
+            out: The array to write into.
 
         Raises:
             GameError: It has no target planes.
@@ -287,10 +325,10 @@ class NativeGame:
             raise GameError(f"{self} has no target planes")
         if len(states) and not 0 <= players.min() <= players.max() < self.num_players:
             raise ValueError(f"players must be 0 to {self.num_players - 1}")
-        shape = (self.target_planes, *self.obs_shape[1:])
-        planes = np.empty((len(states), math.prod(shape)), np.float32)
-        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), planes)
-        return planes.reshape(len(states), *shape)
+        planes = out_array(out, (len(states), self.target_planes, *self.obs_shape[1:]), np.float32)
+        rows = planes.reshape(len(states), math.prod(planes.shape[1:]))
+        _batch.targets(self.capsule, states.data, np.ascontiguousarray(players, np.int32), rows)
+        return planes
 
     @property
     def calls_python(self) -> bool:

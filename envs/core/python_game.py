@@ -64,6 +64,16 @@ class Game(Protocol):
         resample(state, player, rng) -> state: one that the player cannot tell from this, drawn by
             the chances of what is hidden; `rng` is a numpy Generator.
         view_text(state, player) -> str: what the player sees of the board, for people.
+        hash(state), eval_key(state) -> str, bytes, int or a tuple of them: equal for positions with
+            the same future, by default the encoded bytes; and equal where the observation for the
+            side to move and its legal actions are, so that searches may share an evaluation, by
+            default `hash`.
+        score(state) -> [P]: of a state that is over, such as a margin in points; learned beside the
+            result.
+        target_planes (int), targets(state, player) -> [target_planes, H, W] in [-1, 1]: what a
+            state that is over teaches, such as who owns each cell as `player` sees it.
+        text_leaves_out_history (bool): read back from its line, a state has the same text, but has
+            forgotten what only rules of repetition ask for.
         goal (str): what ends the game and who has won then, in a sentence or two, such as "Who
             takes the last stone wins."; language policies read it.
 

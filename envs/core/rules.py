@@ -37,9 +37,9 @@ class Rules:
         zero_sum: Do the results add up to 0?
         max_legal: As the game declares it, or 0.
         side_planes: As the game declares them, or None.
-        has_chance: Has the game chance nodes?
-        has_plies_left: Does the game bound the plies to come?
-        hidden, has_resample, has_view: Do players see a part only, can it be drawn, and shown?
+        hidden: Do players see a part only?
+        target_planes: Planes that `targets` gives; 0 without it.
+        text_leaves_out_history: Does a state's text leave out what only rules of repetition ask?
         value_scale: How large results may be, or with rewards along the way about are.
         step_rewards: Are there rewards along the way?
         goal: What ends the game and who has won then, in words; empty where nothing is said.
@@ -53,11 +53,10 @@ class Rules:
         self.zero_sum: bool = self.players == 2 if declared is None else declared
         self.max_legal: int = getattr(game, "max_legal", None) or 0
         self.side_planes: tuple[int, int] | None = getattr(game, "side_planes", None)
-        self.has_chance = callable(getattr(game, "chance", None))
-        self.has_plies_left = callable(getattr(game, "plies_left", None))
-        self.has_resample = callable(getattr(game, "resample", None))
-        self.has_view = callable(getattr(game, "view_text", None))
+        self.has_chance = self.has("chance")
         self.hidden: bool = getattr(game, "hidden", False)
+        self.text_leaves_out_history: bool = getattr(game, "text_leaves_out_history", False)
+        self.target_planes: int = getattr(game, "target_planes", 0)
         self.value_scale = getattr(game, "value_scale", 1.0)
         self.step_rewards: bool = getattr(game, "step_rewards", False)
         goal = getattr(game, "goal", "")
@@ -69,17 +68,19 @@ class Rules:
                 f"{kind}.goal must be a text of one line and at most {MAX_GOAL} characters, got "
                 f"{self.goal!r:.80}"
             )
-        if not isinstance(self.step_rewards, bool):
-            raise GameError(f"{kind}.step_rewards must be True or False, got {self.step_rewards!r}")
-        if not isinstance(self.hidden, bool):
-            raise GameError(f"{kind}.hidden must be True or False, got {self.hidden!r}")
+        for flag in ("step_rewards", "hidden", "zero_sum", "text_leaves_out_history"):
+            if not isinstance(getattr(self, flag), bool):
+                raise GameError(f"{kind}.{flag} must be True or False, got {getattr(self, flag)!r}")
+        planes_given = self.target_planes
+        if not _is_int(planes_given) or not 0 <= planes_given <= 64:
+            raise GameError(f"{kind}.target_planes must be an integer to 64, got {planes_given!r}")
+        if bool(planes_given) != self.has("targets"):
+            raise GameError(f"{kind} needs both target_planes and targets(state, player), or none")
         if self.hidden and not callable(getattr(game, "info_key", None)):
             raise GameError(f"{kind}.hidden is True, but there is no info_key(state, player)")
         scale = self.value_scale
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
             raise GameError(f"{kind}.value_scale must be a positive number, got {scale!r}")
-        if not isinstance(self.zero_sum, bool):
-            raise GameError(f"{kind}.zero_sum must be True or False, got {self.zero_sum!r}")
         if not _is_int(self.max_legal) or not 0 <= self.max_legal <= self.actions:
             raise GameError(
                 f"{kind}.max_legal must be an integer from 1 to num_actions {self.actions}, "
@@ -90,6 +91,10 @@ class Rules:
             not isinstance(planes, tuple) or len(planes) != 2 or not all(map(_is_int, planes))
         ):
             raise GameError(f"{kind}.side_planes must be two integers, got {planes!r}")
+
+    def has(self, method: str) -> bool:
+        """Has the game a method of that name, which it may leave out?"""
+        return callable(getattr(self.game, method, None))
 
     def to_play(self, state: Any) -> int:
         """The player to move, -1 at the end or -2 at a chance node."""
@@ -174,16 +179,36 @@ class Rules:
             raise GameError("observe() returned NaN or infinity")
         return numbers
 
+    def score(self, state: Any) -> NDArray[np.float32]:
+        """The game's own score, float32 [P], of a state that is over."""
+        numbers = np.ascontiguousarray(self.game.score(state), dtype=np.float32)  # type: ignore[attr-defined]
+        if numbers.shape != (self.players,) or not np.all(np.isfinite(numbers)):
+            raise GameError(f"score() returned {numbers.tolist()}: not {self.players} numbers")
+        return numbers
+
+    def targets(self, state: Any, player: int) -> NDArray[np.float32]:
+        """What a state that is over teaches, float32 [T, H, W] in [-1, 1], as `player` sees it."""
+        given = self.game.targets(state, player)  # type: ignore[attr-defined]
+        numbers = np.ascontiguousarray(given, dtype=np.float32)
+        shape = (self.target_planes, *self.shape[1:])
+        if numbers.shape != shape or not np.all(np.abs(numbers) <= 1):
+            raise GameError(
+                f"targets() returned shape {numbers.shape}, up to {np.max(np.abs(numbers)):g}: "
+                f"not {shape} in [-1, 1]"
+            )
+        return numbers
+
+    def hash(self, state: Any) -> int:
+        """64 bits that are equal for equal positions."""
+        return _key(self.game.hash(state), "hash()")  # type: ignore[attr-defined]
+
+    def eval_key(self, state: Any) -> int:
+        """64 bits of what the observation for the side to move and its legal actions depend on."""
+        return _key(self.game.eval_key(state), "eval_key()")  # type: ignore[attr-defined]
+
     def info_key(self, state: Any, player: int) -> int:
         """64 bits of all that `player` knows."""
-        known = self.game.info_key(state, player)  # type: ignore[attr-defined]
-        parts = known if isinstance(known, tuple) else (known,)
-        if not all(isinstance(part, str | bytes | int) for part in parts):
-            raise GameError(
-                f"info_key() returned {known!r:.200}: "
-                "not text, bytes, an integer or a tuple of them"
-            )
-        return int.from_bytes(blake2b(repr(known).encode(), digest_size=8).digest(), "little")
+        return _key(self.game.info_key(state, player), "info_key()")  # type: ignore[attr-defined]
 
     def resample(self, state: Any, player: int, seed: int) -> Any:
         """A state that `player` cannot tell from this one."""
@@ -284,6 +309,16 @@ def _asked(error: BaseException) -> str | None:
     names = {"outcomes": "chance"}
     here = (frame.name for frame in frames if frame.filename == __file__)
     return next((names.get(name, name) for name in here if not name.startswith("<")), None)
+
+
+def _key(known: Any, what: str) -> int:
+    """64 bits of text, bytes, an integer or a tuple of them."""
+    parts = known if isinstance(known, tuple) else (known,)
+    if not all(isinstance(part, str | bytes | int) for part in parts):
+        raise GameError(
+            f"{what} returned {known!r:.200}: not text, bytes, an integer or a tuple of them"
+        )
+    return int.from_bytes(blake2b(repr(known).encode(), digest_size=8).digest(), "little")
 
 
 def _is_int(value: object) -> bool:

@@ -1,7 +1,7 @@
 """Pictures of board games, from their states alone.
 
 A game of the catalogue names what describes it as a `Board` (stones.py, tables.py); any other game
-is a board with one colour for each observation plane (seen by player 0).
+is a board with one colour for each observation plane (seen by player 0, or by who looks).
 """
 
 from __future__ import annotations
@@ -33,13 +33,20 @@ STONES: tuple[Color, ...] = (
 )
 
 
-def render_state(state: State, mode: str) -> str | Image:
-    """The board as text ("ansi") or as a picture uint8 [H, W, 3] ("rgb_array")."""
+def render_state(state: State, mode: str, player: int | None = None) -> str | Image:
+    """The board as text ("ansi") or as a picture uint8 [H, W, 3] ("rgb_array").
+
+    Args:
+        state: The position.
+        mode: "ansi" or "rgb_array".
+        player: Of a game with hidden cards or dice, who looks; None: who may see everything.
+    """
+    player = player if state.game.hidden else None
     if mode == "ansi":
-        return f"{state}\n"
+        return f"{state if player is None else state.view(player)}\n"
     if mode != "rgb_array":
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', got {mode!r}")
-    found = _drawn(state)
+    found = _drawn(state, player)
     if isinstance(found, Board):
         return paint.pixels(found)
     picture: Image = found
@@ -67,17 +74,18 @@ def svg(state: State) -> str:
     return paint.svg(board_of(state))
 
 
-def _drawn(state: State) -> Any:
+def _drawn(state: State, player: int | None = None) -> Any:
     """What the game's drawing function gives: a `Board`, or a picture."""
     entry = GAMES.get(state.game.name) if built_in(state.game) else None
     if entry is None or entry.drawing is None:
-        return any_board(state)
-    return load(entry.drawing)(state)
+        return any_board(state, player or 0)
+    draw = load(entry.drawing)
+    return draw(state) if player is None else draw(state, player)
 
 
-def any_board(state: State) -> Board:
-    """A chequered board; a cell shows a disc in the colour of each plane set there."""
-    planes = state.observe(0)
+def any_board(state: State, player: int = 0) -> Board:
+    """A chequered board; a cell shows a disc in the colour of each plane that `player` sees set."""
+    planes = state.observe(player)
     count, height, width = planes.shape
     # A plane that is the same everywhere tells something about the game, not about a cell.
     local = [plane for plane in range(count) if np.ptp(planes[plane]) > 0]

@@ -1,7 +1,7 @@
 """Other boards, described: chess, Breakthrough, 2048, backgammon, and tables with cards or dice.
 
 Each function takes a State and gives a `Board`, read from the state's text; the catalogue names
-them.
+them. Those of hidden cards and dice also take the player who looks, None being shown everything.
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ _CHESS: dict[str, Shape] = {
 _MAX_CAPTION = 64  # letters
 
 
-def _captions(state: State) -> tuple[str, ...]:
+def _text(state: State, player: int | None) -> str:
+    return str(state) if player is None else state.view(player)
+
+
+def _captions(state: State, player: int | None = None) -> tuple[str, ...]:
     """The lines of the state's own text, long ones by their ends."""
-    lines = str(state).splitlines()
+    lines = _text(state, player).splitlines()
     return tuple(
         line if len(line) <= _MAX_CAPTION else "..." + line[3 - _MAX_CAPTION :] for line in lines
     )
@@ -146,44 +150,53 @@ def backgammon(state: State) -> Board:
     return Board("triangles", 12, 14, tuple(pieces), ground=FELT, captions=_captions(state)[-2:])
 
 
+def _told(state: State, player: int | None) -> dict[str, list[str]]:
+    """The words of each line that `player` is shown, or everybody, by what stands before them."""
+    lines = (line.partition(":") for line in _text(state, player).splitlines())
+    return {name: words.split() for name, _, words in lines}
+
+
 def _card(row: float, column: float, text: str) -> Piece:
-    """A card; its ink is red for hearts and diamonds."""
+    """A card; its ink is red for hearts and diamonds. One that is not seen shows its back."""
+    if text.startswith("?"):
+        return Piece(row, column, "card", BLUE, "?", label="?")
     return Piece(row, column, "card", CARD, text, label=text)
 
 
-def kuhn_poker(state: State) -> Board:
+def kuhn_poker(state: State, player: int | None = None) -> Board:
     """A card for each player, what was bet below."""
-    return _cards(state, [state.text.partition(":")[2]])
+    return _cards(state, player)
 
 
-def leduc_poker(state: State) -> Board:
+def leduc_poker(state: State, player: int | None = None) -> Board:
     """A card for each player, the common card at the right, what was bet below."""
-    return _cards(state, state.text.partition(":")[2].split("/"))
+    return _cards(state, player)
 
 
-def _cards(state: State, parts: list[str]) -> Board:
-    """parts: the players' cards, joined by "|", and the common card if there is one."""
-    hands = [card for card in parts[0].split("|") if card]
-    players = state.game.num_players
-    pieces = [_card(0, i, card) for i, card in enumerate(hands)]
+def _cards(state: State, player: int | None) -> Board:
+    told, players = _told(state, player), state.game.num_players
+    hands = [told[f"player {i + 1}"][0] for i in range(players)]
+    pieces = [_card(0, i, card) for i, card in enumerate(hands) if card[0] != "-"]
     pieces += [Piece(0.66, i, "label", WHITE, label=f"{i + 1}") for i in range(players)]
-    if len(parts) > 1 and parts[1]:
-        pieces.append(_card(0, players + 0.5, parts[1]))
+    for common in told.get("common card", ()):
+        if common[0] != "-":
+            pieces.append(_card(0, players + 0.5, common))
     columns = max(players + 2, 5)
-    return Board("table", 1, columns, tuple(pieces), captions=("", *_captions(state)))
+    return Board("table", 1, columns, tuple(pieces), captions=("", *_captions(state, player)))
 
 
-def liars_dice(state: State) -> Board:
-    """Each player's dice in a row, the bids below."""
-    hands = [hand for hand in state.text.partition(":")[0].split("|") if hand]
+def liars_dice(state: State, player: int | None = None) -> Board:
+    """Each player's dice in a row, those that are not seen without pips; the bids below."""
+    told = _told(state, player)
+    rows = [told[f"player {i + 1}"] for i in range(state.game.num_players)]
+    hands = [thrown for row in rows if (thrown := [die for die in row if die != "-"])]
     colors: tuple[Color, ...] = (CARD, RED, BLUE, BLACK)
     pieces = [
-        Piece(row, column + 1, "die", colors[row % len(colors)], die, label=die)
+        Piece(row, column + 1, "die", colors[row % len(colors)], die, label=die.replace("?", "0"))
         for row, hand in enumerate(hands)
         for column, die in enumerate(hand)
     ]
     pieces += [Piece(row, 0, "label", WHITE, label=f"{row + 1}") for row in range(len(hands))]
     columns = max([5, *(len(hand) + 1 for hand in hands)])
-    return Board(
-        "table", max(1, len(hands)), columns, tuple(pieces), captions=("", *_captions(state))
-    )
+    captions = ("", *_captions(state, player))
+    return Board("table", max(1, len(hands)), columns, tuple(pieces), captions=captions)

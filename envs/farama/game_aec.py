@@ -16,23 +16,37 @@ from pettingzoo.utils import wrappers
 from playout.envs.core.game import State
 from playout.envs.core.registry import game as find_game
 from playout.envs.farama.game_vector import observation_space
+from playout.errors import GameError
 
 Obs = dict[str, Any]
 
 
-def env(game: object = "connect_four", *, render_mode: str | None = None, **params: Any) -> AECEnv:
+_DEALS = 1000  # games in a row that chance may end before anybody moves, as in game_rows.h
+
+
+def env(
+    game: object = "connect_four",
+    *,
+    render_mode: str | None = None,
+    spectator: bool = False,
+    **params: Any,
+) -> AECEnv:
     """The environment with PettingZoo's wrappers: an illegal move ends the game with reward -1."""
-    made: AECEnv = AECGame(game, render_mode=render_mode, **params)
+    made: AECEnv = raw_env(game, render_mode=render_mode, spectator=spectator, **params)
     made = wrappers.TerminateIllegalWrapper(made, illegal_reward=-1)
     made = wrappers.AssertOutOfBoundsWrapper(made)
     return wrappers.OrderEnforcingWrapper(made)
 
 
 def raw_env(
-    game: object = "connect_four", *, render_mode: str | None = None, **params: Any
+    game: object = "connect_four",
+    *,
+    render_mode: str | None = None,
+    spectator: bool = False,
+    **params: Any,
 ) -> AECEnv:
     """The environment alone."""
-    return AECGame(game, render_mode=render_mode, **params)
+    return AECGame(game, render_mode=render_mode, spectator=spectator, **params)
 
 
 class AECGame(AECEnv):  # type: ignore[misc]
@@ -44,11 +58,18 @@ class AECGame(AECEnv):  # type: ignore[misc]
     Args:
         game: a name, a NativeGame, a capsule or a Python game.
         render_mode: None, "ansi" or "rgb_array".
+        spectator: hidden cards and dice are rendered for somebody who sees them all, not as
+            `agent_selection` does.
         **params: the game's own, such as width and height.
     """
 
     def __init__(
-        self, game: object = "connect_four", *, render_mode: str | None = None, **params: Any
+        self,
+        game: object = "connect_four",
+        *,
+        render_mode: str | None = None,
+        spectator: bool = False,
+        **params: Any,
     ) -> None:
         super().__init__()
         self.game = find_game(game, **params)
@@ -71,7 +92,8 @@ class AECGame(AECEnv):  # type: ignore[misc]
         self.action_spaces = {
             agent: spaces.Discrete(self.game.num_actions) for agent in self.possible_agents
         }
-        self._seed = 0
+        self._spectator = spectator
+        self._rng: np.random.Generator | None = None
         self._state: State = self.game.initial_state()
 
     @property
@@ -88,10 +110,23 @@ class AECGame(AECEnv):  # type: ignore[misc]
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Starts a game; the seed matters only to games with chance moves."""
-        self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else int(seed)
-        self._draws = 0
-        self._state = self._resolve_chance(self.game.initial_state())
+        """Starts a game; a seed names the stream of chance, without one the stream goes on.
+
+        A game that chance ends before anybody moves is dealt again.
+
+        Raises:
+            GameError: Every game is one of these.
+        """
+        if seed is not None or self._rng is None:
+            self._rng = np.random.default_rng(seed)
+        for _ in range(_DEALS):
+            self._seed = int(self._rng.integers(2**63)) if seed is None else int(seed)
+            seed, self._draws = None, 0
+            self._state = self._resolve_chance(self.game.initial_state())
+            if not self._state.is_terminal:
+                break
+        else:
+            raise GameError(f"{self.game}: every game ends before anybody moves")
         self._collected = np.zeros(self.game.num_players, np.float32)
         self.agents = self.possible_agents[:]
         self.rewards = dict.fromkeys(self.agents, 0.0)
@@ -99,7 +134,7 @@ class AECGame(AECEnv):  # type: ignore[misc]
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
-        self.agent_selection = self.possible_agents[max(self._state.to_play, 0)]
+        self.agent_selection = self.possible_agents[self._state.to_play]
 
     def observe(self, agent: str) -> Obs:
         """What `agent` sees, and what it may do now."""
@@ -138,7 +173,8 @@ class AECGame(AECEnv):  # type: ignore[misc]
             return None
         from playout.envs.drawing.board import render_state
 
-        return render_state(self._state, self.render_mode)
+        viewer = self.possible_agents.index(self.agent_selection)
+        return render_state(self._state, self.render_mode, None if self._spectator else viewer)
 
     def close(self) -> None:
         """Nothing to release."""

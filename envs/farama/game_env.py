@@ -22,6 +22,9 @@ Obs = npt.NDArray[np.float32]
 class LegalActions(spaces.Discrete):
     """Discrete(A) whose samples are legal now, so that random play and Gymnasium's checks work.
 
+    But for one: check_env() also draws an action before a reset and plays it behind that, where it
+    may be illegal and raises.
+
     Attributes:
         mask: int8 [A], the environment's own, which every step overwrites.
     """
@@ -49,6 +52,7 @@ class GameEnv(gym.Env[Obs, Any]):
         player: int | None = None,
         seat: int | None = None,
         render_mode: str | None = None,
+        spectator: bool = False,
         **params: Any,
     ) -> None:
         self._envs = GameVectorEnv(
@@ -57,6 +61,7 @@ class GameEnv(gym.Env[Obs, Any]):
             player=player,
             seat=seat,
             render_mode=render_mode,
+            spectator=spectator,
             autoreset_mode="Disabled",
             **params,
         )

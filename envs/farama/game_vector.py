@@ -80,6 +80,8 @@ class GameVectorEnv(NativeVectorEnv):
         seat: the former name of `player`.
         max_episode_steps: truncates after so many of the caller's moves; None or -1: never.
         render_mode: None, "ansi" or "rgb_array".
+        spectator: hidden cards and dice are rendered for somebody who sees them all, not as the
+            caller's player does (in self-play the one to move).
         autoreset_mode: Gymnasium's NEXT_STEP (default), SAME_STEP or DISABLED.
         copy: return fresh arrays; with False the buffers that the next call overwrites.
         **params: the game's own, such as width and height.
@@ -95,6 +97,7 @@ class GameVectorEnv(NativeVectorEnv):
         seat: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        spectator: bool = False,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
         **params: Any,
@@ -108,7 +111,7 @@ class GameVectorEnv(NativeVectorEnv):
             raise ConfigError("player needs an opponent: in self-play the caller plays them all")
         if player is not None and not 0 <= player < self.game.num_players:
             raise ConfigError(f"player must be 0 to {self.game.num_players - 1}, got {player}")
-        self._ask = how == "ask"
+        self._ask, self._spectator = how == "ask", spectator
         self._rows = rows = GameRows(
             self.game.capsule,
             read_num_envs(num_envs),
@@ -218,8 +221,12 @@ class GameVectorEnv(NativeVectorEnv):
             return None
         from playout.envs.drawing.board import render_state
 
-        states = self.states()
-        return tuple(render_state(states[row], self.render_mode) for row in range(self.num_envs))
+        states, rows = self.states(), self._rows
+        viewers = rows.to_play if self.opponent is None else rows.players
+        return tuple(
+            render_state(states[row], self.render_mode, None if self._spectator else max(viewer, 0))
+            for row, viewer in enumerate(viewers.tolist())
+        )
 
     def _arrays(self) -> dict[str, Array]:
         rows = self._rows

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #include "playout_bits.h"
 
@@ -73,7 +74,7 @@ static int32_t bt_write_step(const bt_layout *layout, uint32_t turn, int32_t act
 
 /* Reads "b2" and moves on behind it; the cell as player 0 sees it, or -1. */
 static int32_t bt_read_cell(const bt_layout *layout, const char **text) {
-    const int32_t column = **text - 'a';
+    const int32_t column = playout_lower(**text) - 'a';
     int32_t rank = 0;
     if (column < 0 || column >= layout->columns || *++*text == '0') return -1;
     while (**text >= '0' && **text <= '9' && rank <= layout->rows) rank = 10 * rank + (*(*text)++ - '0');

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #define HEX_MAX_SIZE 19
 #define HEX_MAX_CELLS (HEX_MAX_SIZE * HEX_MAX_SIZE)

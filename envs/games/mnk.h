@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #define MNK_MAX_SIDE 26
 #define MNK_MAX_CELLS (MNK_MAX_SIDE * MNK_MAX_SIDE)
@@ -207,14 +208,10 @@ static int32_t mnk_write_action(const playout_game *game, const void *state, int
 }
 
 static int32_t mnk_read_action(const playout_game *game, const void *state, const char *text) {
-    const int32_t x = text[0] - 'a';
-    int32_t row = 0;
-    if (x < 0 || x >= mnk_width(game) || text[1] < '1' || text[1] > '9') return -1;
-    for (const char *c = text + 1; *c; c++) {
-        if (*c < '0' || *c > '9' || c - text > 2) return -1;
-        row = 10 * row + (*c - '0');
-    }
-    return row <= mnk_height(game) ? (mnk_height(game) - row) * mnk_width(game) + x : -1;
+    int32_t row;
+    const int32_t x = playout_read_cell(text, &row);
+    if (x < 0 || x >= mnk_width(game) || row > mnk_height(game)) return -1;
+    return (mnk_height(game) - row) * mnk_width(game) + x;
 }
 
 static inline char mnk_letter(const playout_game *game, const mnk_state *s, int32_t cell) {

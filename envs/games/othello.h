@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "playout_maker.h"
+#include "playout_text.h"
 
 #include "playout_bits.h"
 
@@ -59,15 +60,11 @@ static int32_t oth_write_action(const playout_game *game, const void *state, int
 
 static int32_t oth_read_action(const playout_game *game, const void *state, const char *text) {
     const oth_layout *layout = (const oth_layout *)game->context;
-    if (strcmp(text, "pass") == 0) return layout->cells;
-    const int32_t column = text[0] - 'a';
-    int32_t row = 0;
-    if (column < 0 || column >= layout->side || text[1] < '1') return -1;
-    for (const char *c = text + 1; *c; c++) {
-        if (*c < '0' || *c > '9' || c - text > 2) return -1;
-        row = 10 * row + (*c - '0');
-    }
-    return row <= layout->side ? (row - 1) * layout->side + column : -1;
+    int32_t row;
+    const int32_t column = playout_read_cell(text, &row);
+    if (playout_same_word(text, "pass")) return layout->cells;
+    if (column < 0 || column >= layout->side || row > layout->side) return -1;
+    return (row - 1) * layout->side + column;
 }
 
 #define OTH_WORD uint64_t

@@ -16,6 +16,7 @@ from playout.envs.core.game import NativeGame, State
 from playout.envs.core.registry import game as make_game
 from playout.envs.game_text import read as read_form
 from playout.envs.records.json_lines import GameRecord
+from playout.envs.records.sgf_dialects import usual_name
 from playout.errors import ConfigError, DataError, PlayoutError
 
 # The module of this folder for each suffix, and the games that it can hold; json_lines for others.
@@ -40,9 +41,10 @@ def format_of(path: str | os.PathLike[str]) -> ModuleType:
 def must_hold(path: str | os.PathLike[str], game: NativeGame) -> None:
     """Raises ConfigError if the format that the suffix stands for is one of other games."""
     suffix = Path(path).suffix.lower()
-    _, games = FORMATS.get(suffix, ("", (game.name,)))
-    if game.name not in games:
-        fitting = [other for other, (_, held) in FORMATS.items() if game.name in held]
+    name = usual_name(game.name, game.params)
+    _, games = FORMATS.get(suffix, ("", (name,)))
+    if name not in games:
+        fitting = [other for other, (_, held) in FORMATS.items() if name in held]
         raise ConfigError(
             f"{suffix} files hold {', '.join(games)}, not {game.name}; "
             f"use {' or '.join([*fitting, '.jsonl'])}"
@@ -51,8 +53,9 @@ def must_hold(path: str | os.PathLike[str], game: NativeGame) -> None:
 
 def must_be_of(record: GameRecord, game: NativeGame, where: str) -> None:
     """Raises DataError if a record is of another game or another board; another komi is none."""
-    names = (game.name, game.name if game.origin is None else read_form(game.origin)[0])
-    if record.game not in names:
+    own = game.name if game.origin is None else read_form(game.origin)[0]
+    names = (own, game.name, usual_name(game.name, game.params))
+    if record.game not in names and usual_name(record.game, record.params) not in names:
         raise DataError(f"{where} is one of {record.game}, not of {game.name}")
     if game.origin is None and record.params != game.params:
         played = make_game(record.game, **record.params)

@@ -48,10 +48,11 @@ class GameRecord:
         params: Its parameters.
         players: A name for each player, in the order of their numbers.
         moves: The moves in the game's notation.
-        result: The returns [P], or None if the game is not over.
+        result: The returns [P] that the moves lead to by the game's own rules, or None if the game
+            is not over. What players agreed on, who resigned and who won by territory is in info.
         start: The first position as text, or None for the game's own.
         policy: For each move None or the weights [A] that it was chosen by.
-        value: For each move None or the expected result for the side to move.
+        value: For each move None or the expected result for the side to move, in units of result.
         comments: For each move None or a text.
         info: Anything else of plain JSON types, such as a date or a seed.
     """
@@ -253,7 +254,7 @@ def _number(value: Any, low: float, high: float) -> bool:
 
 def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord:
     """A record from plain JSON types, once everything in it holds."""
-    unknown = sorted(data.keys() - set(_FIELDS))
+    unknown = sorted(name[:40] for name in data.keys() - set(_FIELDS))
     _need(not unknown, f"unknown field {unknown[:1]}; known are {', '.join(_FIELDS)}")
     for name in ("game", "players", "moves", "result"):
         _need(name in data, f"the field {name!r} is missing")
@@ -280,11 +281,11 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
             raise DataError(f"move {ply} ({move[:20]!r}) cannot be played: {error}") from None
     result = data["result"]
     expected = state.returns.tolist() if state.is_terminal else None
+    most = math.inf if game.step_rewards else game.value_scale
     if result is not None:
-        most = math.inf if game.step_rewards else game.value_scale
         good = isinstance(result, list) and all(_number(value, -most, most) for value in result)
         _need(good, f"result must be null or a list of numbers from {-most:g} to {most:g}")
-    _need(result == expected, f"the moves lead to the result {expected}, not {result}")
+    _need(result == expected, f"the moves lead to the result {expected}, not {result!s:.80}")
     return GameRecord(
         game=name,
         params=dict(params),
@@ -293,7 +294,7 @@ def _checked(data: dict[str, Any], game: NativeGame | None = None) -> GameRecord
         result=None if result is None else tuple(float(value) for value in result),
         start=start,
         policy=_policies(data.get("policy"), len(moves), game.num_actions),
-        value=_values(data.get("value"), len(moves), math.inf if game.step_rewards else 1),
+        value=_values(data.get("value"), len(moves), most),
         comments=_comments(data.get("comments"), len(moves)),
         info=dict(info),
     )

@@ -268,7 +268,7 @@ def _record(one: _Game) -> GameRecord:
     for params in rules:
         try:
             return _played(one, make_game("chess", **params), line)
-        except _OverError as error:
+        except _OtherRulesError as error:
             failure = failure or error
     assert failure is not None
     raise DataError(str(failure)) from None
@@ -285,21 +285,23 @@ def _own_rules(form: str, line: int) -> dict[str, Any]:
     raise DataError(f"line {line}: the tag PlayoutGame names no chess: {form[:60]!r}")
 
 
-class _OverError(DataError):
-    """The game is over before its last move."""
+class _OtherRulesError(DataError):
+    """Other rules may allow it: moves after the end, or more without progress before the first."""
 
 
 def _played(one: _Game, game: NativeGame, line: int) -> GameRecord:
     fen = one.tags.get("FEN")
     try:
         state = game.initial_state() if fen is None else game.from_text(fen)
-    except PlayoutError:
-        raise DataError(f"line {line}: the tag FEN is no position: {str(fen)[:100]!r}") from None
+    except PlayoutError as error:
+        why = str(error).partition("of this game")[2]
+        message = f"line {line}: the tag FEN is no position: {str(fen)[:100]!r}{why}"
+        raise _OtherRulesError(message) from None
     start = None if state == game.initial_state() else state.text
     moves = list[str]()
     for ply, (name, at) in enumerate(one.moves):
         if state.is_terminal:
-            raise _OverError(f"line {at}: move {ply + 1} ({name[:20]!r}) comes after the end")
+            raise _OtherRulesError(f"line {at}: move {ply + 1} ({name[:20]!r}) comes after the end")
         try:
             action = state.read_action(name)
             moves.append(state.action_text(action))
@@ -310,7 +312,7 @@ def _played(one: _Game, game: NativeGame, line: int) -> GameRecord:
     told = one.result or one.tags.get("Result", "*")
     if result is not None and told != "*" and told != _RESULTS[result]:
         message = f"line {line}: the moves lead to {_RESULTS[result]}, not {told[:20]!r}"
-        raise _OverError(message)
+        raise _OtherRulesError(message)
     info: dict[str, Any] = {
         key: _value(key, value)
         for key, value in one.tags.items()

@@ -41,3 +41,13 @@ def test_games_beside_another_implementation_stop_at_the_first_difference(monkey
     monkeypatch.setitem(others.RULES, ("othello(size=4)", "copy"), lambda: Copy(5))
     with pytest.raises(AssertionError, match=r"there \['z9'\]"):
         others.play_beside("othello(size=4)", "copy", 1, seed=1)
+
+
+def test_perfect_play_is_held_against_what_is_published():
+    """2x2 to the 32 tile: about 8 %, by the source that rules.py names."""
+    assert not rules.check_winner("breakthrough(size=4)", -1, table_mb=16)["wrong"]
+    (wrong,) = rules.check_winner("breakthrough(size=4)", 1, table_mb=16)["wrong"]
+    assert wrong == "breakthrough(size=4): -1 by best play, published 1"
+    found = rules.check_tile("game_2048(size=2)", 32, 0.08)
+    assert not found["wrong"] and found["positions"] > 57
+    assert rules.check_tile("game_2048(size=2)", 32, 0.1)["wrong"]

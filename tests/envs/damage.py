@@ -1,6 +1,13 @@
 """Damaged bytes and texts of a game's states: refused, or states that keep the game's promises."""
 
+import os
+
 from playout.errors import GameError
+
+
+def many(quick):
+    """How often a test damages something: `quick` times, or 10,000 times with PLAYOUT_LONG=1."""
+    return 10_000 if os.environ.get("PLAYOUT_LONG") else quick
 
 
 def assert_refused_or_proper(game, state, rng, letters, *, changes):

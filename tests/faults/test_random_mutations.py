@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import playout
 import pytest
 import safetensors
 from playout.agents.runs.checkpoint import codec, durable_io, tensor_file
@@ -14,7 +15,8 @@ from playout.agents.runs.checkpoint import folder as checkpoints
 from playout.agents.runs.config import read_toml
 from playout.agents.runs.directory import RunDir
 from playout.agents.runs.metrics import MetricsLog, read_rows
-from playout.errors import CheckpointError, ConfigError, PlayoutError
+from playout.envs.records import files
+from playout.errors import CheckpointError, ConfigError, DataError, GameError, PlayoutError
 
 NUMBER = 10_000 if os.environ.get("PLAYOUT_LONG") else 1000
 TOKENS = [
@@ -156,6 +158,54 @@ def test_a_mutated_settings_file_is_refused_or_parsed(memory_path):
             read_toml(path)
         except ConfigError as error:
             refuse(error)
+
+
+def games(suffix):
+    """A file of two games with this suffix, where other programs write them not in UTF-8."""
+    fen = "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R b KQkq - 0 7"
+    if suffix == ".sgf":
+        head = "(;GM[1]FF[4]CA[ISO-8859-1]SZ[9]KM[6.5]HA[2]AB[cc][gg]PB[Jörg]RE[W+R]"
+        text = f"{head};W[ee]C[\u00e9](;B[cg])(;B[gc]))\n(;GM[11]SZ[4];B[b2];W[c3])\n"
+    elif suffix == ".pgn":
+        head = f'[White "Jörg"]\n[FEN "{fen}"]\n\n7... hxg2 {{\u00e9}}'
+        text = f"{head} 8. a3 (8. a4) *\n\n1. e4 e5 *\n"
+    else:
+        data = {"game": "connect_four", "players": ["a", "Jörg"], "moves": ["4"], "result": None}
+        return 2 * f"{json.dumps(data, ensure_ascii=False)}\n".encode()
+    return text.encode("latin-1")
+
+
+@pytest.mark.parametrize("suffix", [".sgf", ".pgn", ".jsonl"])
+def test_a_mutated_file_of_games_is_refused_or_read(memory_path, suffix):
+    rng = random.Random(suffix)
+    path = memory_path / f"games{suffix}"
+    original = games(suffix)
+    path.write_bytes(original)
+    assert len(files.load(path)) == 2
+    refused = 0
+    for _ in range(NUMBER):
+        path.write_bytes(mutate(original, rng))
+        try:
+            for record in files.read(path):
+                assert len(list(record.states())) == len(record.moves) + 1
+        except DataError as error:
+            refuse(error)
+            assert path.name in str(error)
+            refused += 1
+    assert NUMBER * 0.2 < refused < NUMBER
+
+
+def test_mutated_fen_of_any_bytes_is_refused_or_a_position():
+    rng = random.Random(6)
+    chess = playout.game("chess")
+    fen = b"r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1"
+    for _ in range(NUMBER):
+        try:
+            state = chess.from_text(mutate(fen, rng).decode("latin-1"))
+        except GameError as error:
+            refuse(error)
+        else:
+            assert chess.from_text(state.text) == state
 
 
 def test_a_mutated_manifest_with_a_correct_digest_still_loads_nothing_else(run):

@@ -29,6 +29,7 @@ enum {
     CHESS_BAD_TURN = -12,
     CHESS_BAD_PUSH = -13,
     CHESS_BAD_NUMBER = -14,
+    CHESS_BAD_CLOCK = -15,
 };
 
 static const char *const CHESS_FAULTS[] = {
@@ -45,6 +46,7 @@ static const char *const CHESS_FAULTS[] = {
     "the side that is not to move is in check",
     "no pawn has just gone past the square for en passant",
     "more moves are legal than there is room for",
+    "more half-moves without progress than the rules allow (100, or 150 with draws=automatic)",
     NULL,
 };
 

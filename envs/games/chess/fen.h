@@ -151,7 +151,8 @@ static inline int chess_read_fen(const chess_rules *rules, chess_state *s, int32
     s->number = 1;
     if (*text == ' ') {
         text++;
-        const int clock = chess_read_number(&text, rules->clock_limit);
+        const int clock = chess_read_number(&text, CHESS_MAX_NUMBER);
+        if (clock > rules->clock_limit) return CHESS_BAD_CLOCK;
         if (clock < 0 || *text++ != ' ') return CHESS_BAD_COUNTERS;
         const int number = chess_read_number(&text, CHESS_MAX_NUMBER);
         if (number < 0) return CHESS_BAD_COUNTERS;

@@ -20,17 +20,12 @@ static int32_t hex_write_action(const playout_game *game, const void *state, int
 static int32_t hex_read_action(const playout_game *game, const void *state, const char *text) {
     const hex_layout *g = hex_of(game);
     const hex_state *s = (const hex_state *)state;
-    const int32_t column = text[0] - 'a';
-    int32_t row = 0;
-    if (hex_may_swap(g, s) && (strcmp(text, "swap") == 0 || strcmp(text, "swap-pieces") == 0))
+    int32_t row;
+    const int32_t column = playout_read_cell(text, &row);
+    if (hex_may_swap(g, s) && (playout_same_word(text, "swap") || playout_same_word(text, "swap-pieces")))
         for (int32_t cell = 0; cell < g->cells; cell++)
             if (hex_bit(s->sets, cell)) return cell;
-    if (column < 0 || column >= g->size || text[1] < '1' || text[1] > '9') return -1;
-    for (const char *c = text + 1; *c; c++) {
-        if (*c < '0' || *c > '9' || c - text > 2) return -1;
-        row = 10 * row + (*c - '0');
-    }
-    return row <= g->size ? (row - 1) * g->size + column : -1;
+    return column < 0 || column >= g->size || row > g->size ? -1 : (row - 1) * g->size + column;
 }
 
 static inline char hex_letter(const hex_layout *g, const hex_state *s, int32_t cell) {

@@ -180,3 +180,41 @@ def test_the_headers_are_where_get_include_says():
     folder = Path(get_include())
     for name in ("playout_game.h", "playout_rng.h", "playout_game.pxd"):
         assert (folder / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("othello", "f5 d6 c3"),
+        ("othello(size=10)", "g6 e7"),
+        ("hex(size=11,swap=1)", "b2 swap k11 a10"),
+        ("gomoku", "h8 a1 o15"),
+        ("mnk(m=5,n=4,k=3)", "a1 e4"),
+        ("breakthrough", "b2c3 h7g6"),
+        ("go(size=9)", "D4 pass J9"),
+        ("chess", "e2e4 e7e5 g1f3"),
+        ("game_2048(size=2)", ""),
+    ],
+)
+def test_moves_are_read_in_either_case_and_without_blanks_between_them(name, moves):
+    game = playout.game(name)
+    state = game.from_moves(moves)
+    assert game.from_moves(moves.replace(" ", "")) == state
+    assert game.split_moves(moves.replace(" ", "")) == moves.split()
+    if name != "chess":
+        assert game.from_moves(moves.upper()) == state
+        assert game.from_moves(moves.upper().replace(" ", "")) == state
+
+
+def test_a_pass_of_othello_is_read_in_capitals():
+    othello = playout.game("othello(size=4)")
+    state = othello.initial_state()
+    assert state.read_action("PASS") == state.read_action("pass") == 16
+
+
+def test_words_that_are_no_moves_stay_whole():
+    othello = playout.game("othello")
+    for word in ("f5d6c9", "f5f5", "nonsense", "f", "@5", "[5"):
+        assert othello.split_moves(word) == [word]
+        with pytest.raises(IllegalActionError, match=r"move 1 \('"):
+            othello.from_moves(word)

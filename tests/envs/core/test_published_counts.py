@@ -1,10 +1,14 @@
 """The rules against published counts (tests/perft/*.perft)."""
 
+import signal
+import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import playout
 import pytest
+from playout.errors import GameError
 from playout.testing import count_games, count_positions, perft
 
 FILES = sorted((Path(__file__).parents[2] / "perft").glob("*.perft"))
@@ -60,3 +64,83 @@ def test_counts_start_from_any_state():
 def test_a_bad_depth_is_refused(depth):
     with pytest.raises(ValueError, match="depth"):
         perft("tic_tac_toe", depth)
+
+
+class Countdown:
+    """One player takes one of many counters at a time: a long game without a choice."""
+
+    name, num_players, num_actions, obs_shape = "countdown", 1, 1, (1, 1, 1)
+    max_plies, state_bytes = 3000, 4
+
+    def initial_state(self):
+        return 0
+
+    def to_play(self, state):
+        return 0 if state < 3000 else -1
+
+    def legal_actions(self, state):
+        return [0]
+
+    def apply(self, state, action):
+        return state + 1
+
+    def returns(self, state):
+        return [1.0]
+
+    def observe(self, state, player):
+        return [[[float(state)]]]
+
+    def encode(self, state):
+        return state.to_bytes(4, "little")
+
+    def decode(self, data):
+        return int.from_bytes(data, "little")
+
+
+def test_the_longest_games_are_counted_in_little_memory_and_a_small_stack():
+    """A thread's stack of 512 KiB holds some thirty states with all that may be played there."""
+    before = threading.stack_size(1 << 19)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(perft, Countdown(), 3000).result() == 1
+            assert pool.submit(perft, Countdown(), 3001).result() == 0
+            assert pool.submit(perft, "go(size=2)", 6).result() > 0
+            assert pool.submit(count_games, Countdown()).result() == {(1.0,): 1}
+    finally:
+        threading.stack_size(before)
+
+
+class Lottery(Countdown):
+    """One draw decides among 300 results."""
+
+    name, num_actions = "lottery", 300
+
+    def to_play(self, state):
+        return -1 if state else 0
+
+    def legal_actions(self, state):
+        return range(300)
+
+    def apply(self, state, action):
+        return action + 1
+
+    def returns(self, state):
+        return [state / 300]
+
+
+def test_more_different_results_than_can_be_told_apart_are_refused():
+    with pytest.raises(GameError, match="lottery: there are more than 256 different results"):
+        count_games(Lottery())
+
+
+def test_a_count_without_an_end_can_be_interrupted():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            perft("othello", 50)
+    finally:
+        signal.signal(signal.SIGALRM, handler)

@@ -17,7 +17,7 @@ GAMES = ["connect_four", "tic_tac_toe", "connect_four(width=5, height=4, run=3)"
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("game", GAMES)
 @pytest.mark.parametrize("make", [env, raw_env])
-def test_every_game_passes_pettingzoos_tests(game, make, capsys):
+def test_games_of_connected_stones_pass_pettingzoos_tests(game, make, capsys):
     api_test(make(game), num_cycles=60)
     seed_test(lambda: make(game), num_cycles=30)
 
@@ -63,6 +63,20 @@ def test_an_illegal_move_raises_raw_and_loses_wrapped():
         for _ in range(7):
             wrapped.step(3)
     assert wrapped.rewards["player_0"] == -1 and all(wrapped.terminations.values())
+
+
+def test_a_seed_names_the_stream_of_chance_and_without_one_it_goes_on():
+    dealt = []
+    for _ in range(2):
+        game = raw_env("backgammon")
+        game.reset(seed=1)
+        texts = [game.position.text]
+        for _ in range(8):
+            game.reset()
+            texts.append(game.position.text)
+        dealt.append(texts)
+    assert dealt[0] == dealt[1] and len(set(dealt[0])) > 3
+    assert texts[0] == playout.game("backgammon").initial_state().resolve_chance(1).text
 
 
 def test_random_games_agree_with_the_state_api():

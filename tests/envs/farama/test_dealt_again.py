@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from pettingzoo.test import seed_test
+from playout.envs.farama.game_aec import raw_env
 from playout.envs.farama.game_vector import GameVectorEnv
 from playout.errors import GameError
 
@@ -40,6 +42,33 @@ class Quick:
         return tuple(data)
 
 
+class Natural(Quick):
+    """Chance ends the game at once by outcome 0, of that probability, or leaves it to be played."""
+
+    name, max_plies = "natural", 4
+
+    def __init__(self, prob):
+        super().__init__()
+        self.prob = prob
+
+    def initial_state(self):
+        return (self.counters, 2)
+
+    def to_play(self, state):
+        return -2 if state[1] == 2 else super().to_play(state)
+
+    def legal_actions(self, state):
+        return [0, 1] if state[1] == 2 else super().legal_actions(state)
+
+    def chance(self, state):
+        return [(0, self.prob), (1, 1 - self.prob)]
+
+    def apply(self, state, action):
+        if state[1] == 2:
+            return (0, 0) if action == 0 else (self.counters, 0)
+        return super().apply(state, action)
+
+
 class Hasty:
     """Ends every second game at once."""
 
@@ -74,6 +103,20 @@ def test_a_game_that_ends_before_the_callers_first_move_is_dealt_again(mode, opp
         if mode is AutoresetMode.DISABLED:
             _, infos = envs.reset(options={"reset_mask": terminations})
     assert ends >= 16 * 15
+
+
+def test_a_game_that_chance_ends_before_anybody_moves_is_dealt_again():
+    game = raw_env(Natural(0.9))
+    for seed in range(20):
+        game.reset(seed=seed)
+        assert game.position.to_play == 0 and game.agent_selection == "player_0"
+        assert game.observe("player_0")["action_mask"].tolist() == [1, 1, 1]
+        first = game._seed
+        game.reset(seed=seed)
+        assert game._seed == first
+    seed_test(lambda: raw_env(Natural(0.9)), num_cycles=20)
+    with pytest.raises(GameError, match="every game ends before anybody moves"):
+        raw_env(Natural(1.0)).reset(seed=0)
 
 
 def test_games_that_all_end_before_the_callers_first_move_are_an_error():

@@ -6,6 +6,7 @@ import playout
 import pytest
 from pettingzoo.test import api_test, seed_test
 from playout.agents.players.hidden import CfrPlayer
+from playout.envs.drawing import render_state
 from playout.envs.farama.game_aec import env, raw_env
 from playout.envs.farama.game_vector import GameVectorEnv
 
@@ -56,6 +57,37 @@ def test_rows_of_gymnasium_show_what_the_side_to_move_knows_and_pay_chips():
         paid.extend(rewards[over])
     assert set(np.abs(paid)) <= {0, 1, 3, 5, 7, 9, 11, 13}
     assert max(paid) > 1
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("opponent", [None, "random"])
+def test_pictures_and_text_show_what_the_agent_knows_and_a_spectator_everything(game, opponent):
+    player = None if opponent is None else 1
+    given = {"opponent": opponent, "player": player, "num_envs": 4}
+    shown = GameVectorEnv(game, render_mode="ansi", **given)
+    drawn = GameVectorEnv(game, render_mode="rgb_array", **given)
+    whole = GameVectorEnv(game, render_mode="ansi", spectator=True, **given)
+    for envs in (shown, drawn, whole):
+        envs.reset(seed=5)
+    for row, state in enumerate(shown.states()):
+        viewer = state.to_play if player is None else player
+        assert shown.render()[row] == f"{state.view(viewer)}\n" != f"{state}\n"
+        assert whole.render()[row] == f"{state}\n"
+        other = next(one for n in range(99) if (one := state.resample(n, viewer)) != state)
+        pixels = drawn.render()[row]
+        assert (pixels == render_state(other, "rgb_array", viewer)).all()
+        assert (render_state(other, "rgb_array") != render_state(state, "rgb_array")).any()
+
+
+def test_an_agent_of_pettingzoo_is_rendered_what_it_knows():
+    for spectator in (False, True):
+        made = env("leduc_poker", render_mode="ansi", spectator=spectator)
+        made.reset(seed=3)
+        state = made.unwrapped.position
+        assert made.render() == f"{state if spectator else state.view(0)}\n"
+        made.step(1)
+        state = made.unwrapped.position
+        assert made.render() == f"{state if spectator else state.view(1)}\n"
 
 
 def test_a_player_may_be_the_opponent_in_an_environment():

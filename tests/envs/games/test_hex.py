@@ -184,7 +184,7 @@ def test_positions_that_play_cannot_reach_are_refused():
 def test_the_board_leans_and_cells_are_named_from_the_top_left():
     state = playout.game("hex(size=3)").from_moves("a2 c3")
     assert str(state).splitlines() == ["   a b c", " 1 . . .", "  2 X . .", "   3 . . O"]
-    for text in ("a0", "a4", "d1", "a01", "", "a", "1a", "A1", "swap"):
+    for text in ("a0", "a4", "d1", "a01", "", "a", "1a", "@1", "swap"):
         with pytest.raises(GameError):
             state.read_action(text)
 

@@ -185,7 +185,7 @@ def test_moves_are_written_as_on_paper():
     assert [state.action_text(action) for action in (0, 14, 210)] == ["a15", "o15", "a1"]
     assert str(state).splitlines()[0] == "15 . . . . . . . . . . . . . . X"
     assert str(state).splitlines()[-1].split() == list("abcdefghijklmno")
-    for text in ("a0", "a16", "p1", "a01", "", "a", "h8x", "8h", "H8"):
+    for text in ("a0", "a16", "p1", "a01", "", "a", "h8x", "8h", "P1"):
         with pytest.raises(GameError):
             state.read_action(text)
 

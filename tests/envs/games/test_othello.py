@@ -170,7 +170,7 @@ def test_discs_lie_side_by_side():
         playout.game("othello").from_text("X" + text[1:])
 
 
-@pytest.mark.parametrize("move", ["", "a", "a0", "a9", "i1", "A1", "a1 ", "d33", "Pass", "d3x"])
+@pytest.mark.parametrize("move", ["", "a", "a0", "a9", "i1", "A9", "a1 ", "d33", "Passed", "d3x"])
 def test_bad_moves_are_refused(move):
     with pytest.raises(GameError):
         playout.game("othello").initial_state().read_action(move)

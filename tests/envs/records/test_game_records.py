@@ -105,6 +105,8 @@ BAD = [
     ('{"a":1,"a":2}', "twice"),
     ('{"value":' + "9" * 10_000 + "}", "JSON"),
     (base(extra=1), "unknown field"),
+    (base(**{"x" * 5000: 1}), r"unknown field \['x{40}'\];"),
+    (base(result=[0.5] * 1000), r"not \[0.5, 0.5.{0,80}$"),
     (base(game="DROP"), "'game' is missing"),
     (base(moves="DROP"), "'moves' is missing"),
     (base(result="DROP"), "'result' is missing"),
@@ -193,6 +195,15 @@ def test_an_illegal_action_makes_no_record():
         GameRecord.from_actions(game, [4], players=["a"])
     with pytest.raises(DataError, match="value"):
         GameRecord.from_actions(game, [4], players=["a", "b"], value=[float("nan")])
+
+
+def test_values_are_as_large_as_results_may_be():
+    game = playout.game("leduc_poker")
+    deal = [0, 2, 2, 2]  # two cards and two raises
+    record = GameRecord.from_actions(game, deal, players=["a", "b"], value=[None, None, 2.5, -13])
+    assert GameRecord.from_json(record.to_json()) == record
+    with pytest.raises(DataError, match="from -13 to 13"):
+        GameRecord.from_actions(game, deal, players=["a", "b"], value=[None, None, 0, 13.5])
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):

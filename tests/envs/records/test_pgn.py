@@ -4,6 +4,7 @@ import random
 
 import playout
 import pytest
+from damage import many
 from playout.envs.records import files, json_lines, pgn
 from playout.envs.records.json_lines import GameRecord
 from playout.errors import ConfigError, DataError
@@ -86,6 +87,12 @@ def test_a_game_played_on_is_read_with_draws_that_come_by_themselves():
     assert record.params["draws"] == "automatic" and record.info == {"Result": "1-0"}
 
 
+def test_a_position_after_fifty_moves_that_nobody_claimed_is_played_on_by_automatic_draws():
+    (record,) = pgn.parse('[SetUp "1"]\n[FEN "4k3/8/8/8/8/8/8/R3K3 w - - 101 90"]\n\n91. Ra2 *')
+    assert record.params["draws"] == "automatic" and record.moves == ("a1a2",)
+    assert pgn.parse(pgn.write(record)) == [record]
+
+
 def test_signs_of_commentators_and_null_moves_in_variations_are_skipped():
     tags = '\ufeff[White "the "rock" b"] [Black "c"]\n'
     (record,) = pgn.parse(f"{tags}1. e4 += e5 (1... -- 2. d4 Z0 +-) 2. Nf3 = d6 *")
@@ -116,7 +123,11 @@ def test_by_rules_that_end_a_game_earlier_what_was_played_on_is_left_out():
         ("1. e4 @ e5", "'@ e5' is not PGN"),
         ('[White "a]', "is not PGN"),
         ('[White "a"]\n[White "b"]', "line 2: the tag White is given twice"),
-        ('[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*', "the tag FEN is no position"),
+        (
+            '[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*',
+            "is no position: .*: a side has not exactly one",
+        ),
+        ('[FEN "4k3/8/8/8/8/8/8/R3K3 w - - 151 90"]\n\n*', "than the rules allow"),
         ('[Variant "Atomic"]\n\n1. e4 *', "'Atomic' is not the chess"),
         ('[PlayoutGame "go(size=9)"]\n\n1. e4 *', "PlayoutGame names no chess"),
         ("1. e4 -- 2. d4", r"move 2 \('--'\) cannot be played"),
@@ -164,7 +175,7 @@ def test_fuzzed_text_is_read_or_refused_in_one_line():
     rng = random.Random(11)
     parts = ["{", "}", "(", ")", "[", "]", '"', "\\", "$3", "1-0", "*", "\n", "%", ";", "e4", "é"]
     read = 0
-    for _ in range(3000):
+    for _ in range(many(3000)):
         text = list(OPERA[rng.randrange(200, 400) :] if rng.random() < 0.5 else OPERA)
         for _ in range(rng.randint(1, 5)):
             at = rng.randrange(len(text))
