@@ -1,6 +1,7 @@
 """Programs that a model has written: run where asked for, and kept from all that is not theirs."""
 
 import json
+import socket
 
 import pytest
 from playout import cli
@@ -8,7 +9,7 @@ from playout.errors import ConfigError, DataError
 from playout.rlhf.evaluation.suites import score
 from playout.rlhf.evaluation.suites.results import summary
 from playout.rlhf.evaluation.suites.suite import Program
-from playout.rlhf.evaluation.suites.tasks import catalogue, confined, sandbox
+from playout.rlhf.evaluation.suites.tasks import catalogue, sandbox
 from playout.rlhf.evaluation.suites.tasks.code import read_programs
 from playout.rlhf.evaluation.suites.tasks.sandbox import passed
 from playout.rlhf.model.folder import export_model
@@ -44,11 +45,11 @@ FAILS = {
     "an error": "assert False",
     "leaving before the tests are over": "import os; os._exit(0)",
     "ending before they are": "raise SystemExit(0)",
-    "a connection": "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
-    "a datagram": "import socket as s; s.socket(2, 2).sendto(b'x', ('192.0.2.1', 9))",
     "too much memory": "x = bytearray(2 << 30)",
     "too many processes": "import os, time\nfor _ in range(20):\n    os.fork() or time.sleep(99)",
     "too large a file": "open('a', 'wb').write(bytes(2 << 20))",
+    "too many files": "for n in range(40):\n    open(str(n), 'wb').write(bytes(1 << 19))",
+    "an interpreter for all": "import os, sys\nos.chmod(sys.executable, 0o4755)",
 }
 
 
@@ -58,30 +59,49 @@ def test_a_program_does_not_pass_by(confines, program):
 
 
 def test_a_program_that_comes_to_its_end_has_passed(confines):
-    alone = "import os, math, typing\nassert os.getpid() == 1\nos.kill(0, 9)"
-    own = "open('a', 'w').write('b')\nassert open('a').read() == 'b' and len(os.listdir('.')) == 2"
+    alone = "import os, math, typing\nassert os.getppid() <= 1 and os.getuid() == 65534"
+    own = "open('a', 'w').write('b')\nassert open('a').read() == 'b' and os.listdir('.') == ['a']"
     assert passed([alone, f"import os\n{own}"]) == [True, True]
 
 
 def test_files_of_others_are_neither_read_nor_changed(confines, tmp_path):
     path = tmp_path / "precious"
     path.write_text("mine")
-    names = f"import os\npath = {str(path)!r}\n"
-    for act in ("open(path)", "open(path, 'w')", "os.remove(path)", "os.truncate(path, 0)",
-                "os.listdir('/')", "os.mkdir('/tmp/other')"):  # fmt: skip
-        tried = (
-            f"try:\n    {act}\nexcept PermissionError:\n    pass\nelse:\n    raise SystemExit(1)"
-        )
-        assert passed([names + tried]) == [True], act
-    assert path.read_text() == "mine"
+    acts = ("open(path)", "os.remove(path)", "os.truncate(path, 0)", "os.chmod(path, 0o777)",
+            "os.listdir(os.path.dirname(path))", "os.mkdir('/other')")  # fmt: skip
+    for act in acts:
+        tried = f"try:\n    {act}\nexcept OSError:\n    pass\nelse:\n    raise SystemExit(1)"
+        assert passed([f"import os\npath = {str(path)!r}\n{tried}"]) == [True], act
+    assert path.read_text() == "mine" and path.stat().st_mode & 0o777 != 0o777
+
+
+def test_nobody_of_this_machine_can_be_spoken_to(confines, tmp_path):
+    with socket.socket() as near, socket.socket(socket.AF_UNIX) as file:
+        near.bind(("127.0.0.1", 0))
+        file.bind(str(tmp_path / "s"))
+        for one, kind, place in ((near, 2, near.getsockname()), (file, 1, str(tmp_path / "s"))):
+            one.listen()
+            one.settimeout(0.05)
+            talk = f"import socket\nsocket.socket({kind}).connect({place!r})"
+            assert passed([talk]) == [False]
+            with pytest.raises(TimeoutError):
+                one.accept()
 
 
 def test_without_a_sandbox_nothing_is_run(problems, monkeypatch):
-    monkeypatch.setattr(sandbox, "_run", lambda program: (confined.REFUSED, "no Landlock\n", ""))
-    with pytest.raises(ConfigError, match="cannot be had here: no Landlock"):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sandbox.subprocess, "run", lambda *_, **__: pytest.fail("it was run"))
+    with pytest.raises(ConfigError, match="cannot be had here: bubblewrap is not installed"):
         passed(["x = 1"])
     with pytest.raises(ConfigError, match="in a sandbox alone"):
         catalogue.find_suite(f"programs:{problems}", catalogue.Material())
+
+
+def test_a_sandbox_that_fails_on_the_way_is_no_wrong_program(monkeypatch):
+    answers = [(0, "", ""), (1, "bwrap: no memory\n", ""), (1, "bwrap: no memory\n", "")]
+    monkeypatch.setattr(sandbox, "_run", lambda program: answers.pop(0))
+    with pytest.raises(ConfigError, match="bwrap: no memory"):
+        passed(["x = 1"])
 
 
 def test_what_a_model_writes_is_run_with_the_tests_of_its_problem(confines, problems, monkeypatch):
