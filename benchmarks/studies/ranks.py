@@ -30,6 +30,7 @@ import playout
 from playout.agents.runs.reporting import table
 from playout.benchmarks.tools.larger_jobs import predictions
 from playout.benchmarks.tools.measuring import Rate, earlier_result, plain, short, write_result
+from playout.cores import usable_cores
 
 COMMAND = "python -m playout.benchmarks.studies.ranks"
 APART = "two runs apart"
@@ -238,7 +239,7 @@ def measure_case(
             for label, ranks, latency, package in (
                 ("one rank", 1, None, None),
                 *([("one process before", 1, None, before)] if before else []),
-                (APART, 2, None, None),
+                *([(APART, 2, None, None)] if usable_cores() > 1 else []),
                 ("two ranks", 2, None, None),
                 *((f"two ranks by messages, {ms:g} ms", 2, ms, None) for ms in latencies),
             ):

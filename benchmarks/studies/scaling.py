@@ -288,8 +288,11 @@ def frontier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cost_of(law: Law, loss: float) -> float:
-    """Where a law reaches a loss; infinite where it does not fall."""
-    return (law.scale / (loss - law.floor)) ** (1 / law.power) if law.power > 1e-3 else math.inf
+    """Where a law reaches a loss; infinite where it falls too slowly for that, or never does."""
+    if loss <= law.floor or law.scale <= 0:
+        return math.inf
+    steps = math.log(law.scale / (loss - law.floor))
+    return math.exp(steps / law.power) if steps < 700 * law.power else math.inf
 
 
 def add_boards(page: Page, folder: Path, rows: Rows) -> dict[str, Any]:

@@ -112,3 +112,5 @@ def test_strength_by_board_has_laws_from_zero_and_says_what_the_same_strength_co
     assert "2.0 % of moves" in said and "2.5e+05 on 4x4, 1e+06 on 5x4" in said
     assert (tmp_path / "boards.png").stat().st_size > 5000
     assert cost_of(Law(0.0, 1.0, 0.0), 0.5) == float("inf")
+    assert cost_of(Law(0.0, 1.0, 1e-4), 0.5) == float("inf")  # more than a number holds
+    assert cost_of(Law(0.1, 1.0, 0.5), 0.1) == float("inf")
