@@ -188,6 +188,7 @@ def test_what_another_board_has_not_taught_learns_beside_a_frozen_trunk(tmp_path
         (["CartPole-v1", "--init", "RUN"], "the resnet of RUN is for board games of playout's"),
         ([GAME, "--network", "resnet", "--recurrent", "lstm"], "a resnet has no memory"),
         ([GAME, "--init", "RUN", "--recurrent", "gru"], "a resnet has no memory"),
+        ([GAME, "--init", "RUN", "--normalize-obs"], "a resnet takes boards as they are"),
         ([GAME, "--init", "RUN", "--network", "mlp"], "RUN holds a resnet of a board game"),
         ([GAME, "--init", "RUN", "--network", "transformer"], "width, depth and kind"),
         ([GAME, "--init", "RUN", "--size", "16x2"], "width, depth and kind"),
