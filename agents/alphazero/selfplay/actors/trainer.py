@@ -299,10 +299,11 @@ class ClockPlan:
         self.run, self.seconds = run, minutes * 60.0 * CORRECTED_SHARE - outside
         self._latest: deque[float] = deque(maxlen=_RECENT)
         entry, left = run.find(), self.seconds - seconds_before(run)
-        if entry is None or left > 0:
-            done = 0 if entry is None else entry.step
-            least = max(done, trainer.recorded.updates) + 1  # it ends with games of actors
-            trainer.plan = [(0, max(trainer.progress[1], least))]
+        if left > 0:
+            total, done = trainer.progress[1], 0 if entry is None else entry.step
+            if not done:  # what was measured is of updates after those of recorded games
+                total += trainer.recorded.updates
+            trainer.plan = [(0, max(total, done + 1))]
         trainer.expect_end(left)
 
     def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
