@@ -266,6 +266,7 @@ def player_of(
     except ConfigError:
         raise RunError(f"the network was not made for {learned}") from None
     whole = machine.dtype == INT8
+    more = getattr(own.config, "target_planes", 0) or getattr(own.config, "scores", False)
     network = NetworkEvaluator(
         own,
         device=device,
@@ -278,5 +279,5 @@ def player_of(
         network,
         proofs=proofs,
         name=run.path.name or "alphazero",
-        learned=own if isinstance(own, AuxiliaryNetwork) else None,
+        learned=own if more and isinstance(own, AuxiliaryNetwork) else None,
     )

@@ -291,7 +291,8 @@ def _settled(
 
     begun = Beginning.read(command.init) if command.init else None
     if policy is None:
-        asked = settle(asked, env=source.text, game=native_game(source), begun=begun)
+        raw, game = not command.collect.normalize_obs, native_game(source)
+        asked = settle(asked, env=source.text, game=game, begun=begun, raw=raw)
     return dataclasses.replace(command, network=asked), begun
 
 
@@ -305,8 +306,10 @@ def _make_trainer(
         return _self_play(command, source, policy, begun)
     seeds = range(command.seed, command.seed + command.population)
     own = policy if command.population == 1 else None
+    if begun is not None and own is not None:
+        begun.give(own)  # before there is an optimiser, which asks what is fresh
     members = [_single(command, source, seed, own) for seed in seeds]
-    if begun is not None:
+    if begun is not None and own is None:
         for member in members:
             begun.give(member.policy)
     if command.population == 1:

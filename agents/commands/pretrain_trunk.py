@@ -138,6 +138,7 @@ def _train(command: Command) -> RunDir:
     import torch
     from playout.agents.pretraining.budget import plan
     from playout.agents.pretraining.data.sources import digest, load, read_otherwise
+    from playout.agents.pretraining.objectives.registry import must_teach
     from playout.agents.pretraining.trainer import PretrainTrainer
     from playout.agents.pretraining.trunk import begin_from, new_trunk
     from playout.agents.runs.devices import device_errors, resolve_device, resolve_dtype
@@ -161,6 +162,8 @@ def _train(command: Command) -> RunDir:
             seed=command.data_seed,
         )
     config = command.pretrain
+    if command.resume is None:
+        must_teach(split.train, config)
     last = None if command.resume is None else RunDir.open(command.resume)
     goes_on = last is not None and last.find() is not None
     fresh: list[str] = [] if last is None else list(last.config.get("fresh", []))

@@ -197,6 +197,11 @@ class ActorCritic(nn.Module, Policy):
         features, _ = self.policy_trunk.step(obs, state[0] if state else None)
         return self._value(obs, features, state)[0]
 
+    def answer(self, obs: Tree) -> tuple[Tensor, Tensor]:
+        """Logits `[N, A]` of a Discrete action and values `[N]`, without a memory or a mask."""
+        features, _ = self.policy_trunk.step(obs, None)
+        return self.head.out(features), self.value(obs)
+
     def _value(self, obs: Tree, features: Tensor | None, state: Tree) -> tuple[Tensor, Any]:
         after = None
         if self.value_trunk is not None:
@@ -288,7 +293,7 @@ def build_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.network in BOARD_NETWORKS:
-            # Here, since no other run of PPO needs the networks of boards.
+            # Here, since no other policy needs the networks of boards.
             from playout.agents.networks.boards.policy import board_policy
 
             return board_policy(observation_space, action_space, config)

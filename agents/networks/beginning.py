@@ -17,7 +17,7 @@ from playout.agents.networks.boards.registry import new_network, restore_network
 from playout.agents.networks.boards.transfer import take_weights
 from playout.agents.networks.config import BOARD_NETWORKS, NetworkConfig
 from playout.agents.networks.encoders import Convolutional, take_encoder
-from playout.agents.networks.policy import Policy
+from playout.agents.networks.policy import Policy, as_policy
 from playout.agents.runs.directory import RunDir
 from playout.envs.core.game import NativeGame
 from playout.errors import ConfigError
@@ -72,15 +72,20 @@ class Beginning:
             return str(self.description.get("network", "resnet"))
         return str(self.description["encoder"])
 
-    def give(self, policy: Policy) -> None:
+    def give(self, policy: Policy | nn.Module) -> None:
         """Its weights for every trunk of a policy, and for heads where they fit.
+
+        What an optimiser of the policy is to know of them (`BoardPolicy.fresh`) it then tells.
 
         Raises:
             ConfigError: They do not fit; the line says where.
         """
+        policy = as_policy(policy)
         if isinstance(policy, BoardPolicy):
             description, where = self.description, self.path
-            take_weights(policy.net, self.weights, description=description, where=where)
+            policy.fresh = take_weights(
+                policy.net, self.weights, description=description, where=where
+            )
         elif isinstance(policy, ActorCritic):
             for encoder in policy.init_encoders:
                 self._give_encoder(encoder)
@@ -102,7 +107,12 @@ class Beginning:
 
 
 def settle(
-    config: NetworkConfig, *, env: str, game: NativeGame | None, begun: Beginning | None
+    config: NetworkConfig,
+    *,
+    env: str,
+    game: NativeGame | None,
+    begun: Beginning | None,
+    raw: bool = True,
 ) -> NetworkConfig:
     """The network of a new run, with all that follows from its game and from what it begins with.
 
@@ -111,6 +121,7 @@ def settle(
         env: What is learned, for errors.
         game: The same as a game of playout's; None if it is none.
         begun: What the run begins with, if anything.
+        raw: Whether observations come as they are, not normalised by statistics of the run.
 
     Raises:
         ConfigError: They do not go together, or the network cannot learn that game.
@@ -133,6 +144,8 @@ def settle(
     if game is None:
         what = f"--network {kind}" if begun is None else f"the {kind} of {begun.path}"
         raise ConfigError(f"{what} is for board games of playout's, and {env} is none")
+    if not raw:
+        raise ConfigError(f"a {kind} takes boards as they are: leave out --normalize-obs")
     if config.recurrent != "none":
         raise ConfigError(f"a {kind} has no memory: leave out --recurrent {config.recurrent}")
     size, pooling, heads = config.size, False, "auto"

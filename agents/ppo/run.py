@@ -23,6 +23,7 @@ from playout.agents.runs.options import DEFAULT_MACHINE, MachineOptions
 from playout.agents.vector.episodes import derive_seed
 from playout.agents.vector.factory import make_environments
 from playout.agents.vector.sources import Source
+from playout.errors import RunError
 from torch import nn
 
 __all__ = ["evaluate", "export", "game_of", "game_player", "load", "play", "plot_run"]
@@ -142,6 +143,11 @@ def export(run: RunDir, options: ExportOptions, *, game: object | None = None) -
     policy, space, normalizer = player.policy, player.observation_space, player.normalizer
     about = {"env": str(run.config["env"])}
     if isinstance(policy, BoardPolicy):
+        if normalizer is not None:
+            raise RunError(
+                f"{run.path} learned a board network with --normalize-obs, whose statistics the "
+                "file could not hold"
+            )
         net = policy.net
         assert isinstance(net, nn.Module)
         about["network"] = json.dumps(net.config.to_dict())

@@ -24,6 +24,7 @@ from playout.agents.pretraining.data.dataset import (
     Dataset,
     Rows,
     Split,
+    independent,
     labelled_rows,
     some_rows,
 )
@@ -135,7 +136,7 @@ def neighbour_accuracy(
 
 
 def _row(share: float, count: int, accuracy: float, tested: int) -> dict[str, Any]:
-    low, high = share_interval(round(accuracy * tested), tested)
+    low, high = share_interval(accuracy * tested, tested)
     return {"labels": share, "pictures": count, "accuracy": accuracy, "interval": [low, high]}
 
 
@@ -206,7 +207,7 @@ def probe(
             accuracy = linear_accuracy(seen, labels, tested, wanted, classes, seed=seed)
         else:
             accuracy = neighbour_accuracy(seen, labels, tested, wanted, classes)
-        rows.append(_row(share, len(picked), accuracy, len(held)))
+        rows.append(_row(share, len(picked), accuracy, independent(test, held)))
     return {"probe": kind, "rows": rows}
 
 
@@ -237,4 +238,4 @@ def _finetune(
         found = trainer.measure(data.test, held)
     finally:
         trainer.close()
-    return _row(share, count, found["accuracy"], len(held))
+    return _row(share, count, found["accuracy"], independent(data.test, held))

@@ -24,7 +24,7 @@ from playout.agents.alphazero.player import (
 )
 from playout.agents.players.load import one_torch_thread
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import UNKNOWN, Split
+from playout.agents.pretraining.data.dataset import UNKNOWN, Split, independent
 from playout.agents.pretraining.data.folders import read_given
 from playout.agents.pretraining.data.pictures import Pictures
 from playout.agents.pretraining.data.sources import digest, read_otherwise
@@ -177,19 +177,20 @@ def evaluate(run: RunDir, options: EvalOptions, *, game: object | None = None) -
     data = data_of(run)
     if not options.probe:
         trainer = _trainer(run, options.which, data, options)
-        rows = trainer.measurable(data.test)
+        test = trainer.data.test  # with the run's own augmentation
+        rows = trainer.measurable(test)
         try:
-            measured = trainer.measure(data.test, rows)
+            measured = trainer.measure(test, rows)
         finally:
             trainer.close()
-        print(f"{len(rows):,} held-out pictures of {data.test.name}")
+        print(f"{len(rows):,} held-out pictures of {test.name}")
         found: dict[str, Any] = {f"eval/{name}": value for name, value in measured.items()}
         found |= {"eval/score": trainer.score(measured), "pictures": len(rows)}
         for name, value in measured.items():
             print(f"{name:16} {value:.4f}")
         if trainer.objective.needs_labels:
-            right = measured["accuracy"]
-            low, high = share_interval(round(right * len(rows)), len(rows))
+            count = independent(test, rows)
+            low, high = share_interval(measured["accuracy"] * count, count)
             print(f"95 % interval    {low:.4f} to {high:.4f} of accuracy")
             found["interval"] = [low, high]
         return found

@@ -70,8 +70,8 @@ class PretrainTrainer(Trainer):
         fresh: names of weights of the trunk that no earlier run has taught (`begin_from`): they
             take the whole learning rate, whatever `trunk_rate` is.
         validation: share of the pictures to learn from that are not learned from and choose the
-            best checkpoint (`validation_rows`); where they are too few, the last one is the best.
-            0: what is held out chooses, which then is no measure of what was chosen.
+            best checkpoint (`validation_rows`) by `eval/score`; where they are too few, that is the
+            number of steps. 0: what is held out chooses, which then is no measure of the chosen.
 
     Raises:
         ConfigError: settings that do not suit the data. DataError: too few pictures, or labels.
@@ -308,7 +308,7 @@ class PretrainTrainer(Trainer):
         return found | dict(zip(names, sums, strict=True))
 
     def evaluate(self) -> dict[str, float]:
-        """The objective's measures on held-out data; `eval/score` chooses the best checkpoint."""
+        """The objective's measures on held-out data; `eval/score` is that of `validation`."""
         test = self.data.test
         found = self.measure(test, some_rows(self.measurable(test), EVALUATED))
         score = self.score(found)

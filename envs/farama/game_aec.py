@@ -24,29 +24,19 @@ Obs = dict[str, Any]
 _DEALS = 1000  # games in a row that chance may end before anybody moves, as in game_rows.h
 
 
-def env(
-    game: object = "connect_four",
-    *,
-    render_mode: str | None = None,
-    spectator: bool = False,
-    **params: Any,
-) -> AECEnv:
+def env(game: object = "connect_four", *, render_mode: str | None = None, **params: Any) -> AECEnv:
     """The environment with PettingZoo's wrappers: an illegal move ends the game with reward -1."""
-    made: AECEnv = raw_env(game, render_mode=render_mode, spectator=spectator, **params)
+    made: AECEnv = raw_env(game, render_mode=render_mode, **params)
     made = wrappers.TerminateIllegalWrapper(made, illegal_reward=-1)
     made = wrappers.AssertOutOfBoundsWrapper(made)
     return wrappers.OrderEnforcingWrapper(made)
 
 
 def raw_env(
-    game: object = "connect_four",
-    *,
-    render_mode: str | None = None,
-    spectator: bool = False,
-    **params: Any,
+    game: object = "connect_four", *, render_mode: str | None = None, **params: Any
 ) -> AECEnv:
     """The environment alone."""
-    return AECGame(game, render_mode=render_mode, spectator=spectator, **params)
+    return AECGame(game, render_mode=render_mode, **params)
 
 
 class AECGame(AECEnv):  # type: ignore[misc]

@@ -14,11 +14,11 @@ from playout.envs.core.game import State, StateBatch
 MOST_LEADS = 10  # moves of a report, the best ones, whose scores are asked for
 
 
-def forecast(player: Player, state: State) -> Forecast:
-    """What a player expects of one position, with a row of its own; empty where it cannot say."""
+def forecast(player: Player, *states: State) -> Forecast:
+    """What a player expects of positions, with a row for each; empty where it cannot say."""
     if not isinstance(player, ForecastPlayer):
         return Forecast()
-    return player.forecast(StateBatch.from_states([state]))
+    return player.forecast(StateBatch.from_states(states))
 
 
 class Outlook:
@@ -44,19 +44,29 @@ class Outlook:
         self._leads: dict[int, float] = {}
 
     def leads(self, actions: Sequence[int]) -> dict[int, float]:
-        """`lead` after each of the first MOST_LEADS actions; nothing where it is not known."""
+        """`lead` after each of the first MOST_LEADS actions; nothing where it is not known.
+
+        All that are new are asked for at once. Not known are those that chance follows.
+        """
         if self.lead is None:
             return {}
-        for action in actions[:MOST_LEADS]:
-            if action not in self._leads:
-                self._leads[action] = self._after(action)
-        return {action: self._leads[action] for action in actions[:MOST_LEADS]}
+        first = actions[:MOST_LEADS]
+        self._look([action for action in first if action not in self._leads])
+        return {action: self._leads[action] for action in first if action in self._leads}
 
-    def _after(self, action: int) -> float:
-        own, after = self._state.to_play, self._state.apply(action)
-        score = after.score if after.is_terminal else None
-        if score is not None:
-            return float(score[own])
-        found = forecast(self._player, after).score
+    def _look(self, actions: Sequence[int]) -> None:
+        """Learns the leads after these actions, but for those that chance follows."""
+        own, open_ended = self._state.to_play, dict[int, State]()
+        for action in actions:
+            after = self._state.apply(action)
+            score = after.score if after.is_terminal else None
+            if score is not None:
+                self._leads[action] = float(score[own])
+            elif after.to_play >= 0:
+                open_ended[action] = after
+        if not open_ended:
+            return
+        found = forecast(self._player, *open_ended.values()).score
         assert found is not None  # it was known before the move
-        return float(found[0]) * (1 if after.to_play == own else -1)
+        for (action, after), lead in zip(open_ended.items(), found.tolist(), strict=True):
+            self._leads[action] = lead if after.to_play == own else -lead

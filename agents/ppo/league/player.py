@@ -104,13 +104,8 @@ class PolicyEvaluator(Evaluator):
         obs = to_tensors(seen, device)
         logits: NDArray[np.float32]
         values: NDArray[np.float32]
-        if isinstance(policy, BoardPolicy):
+        if isinstance(policy, ActorCritic | BoardPolicy) and not policy.recurrent:
             logits, values = (x.cpu().numpy() for x in policy.answer(obs))
-        elif isinstance(policy, ActorCritic) and not policy.recurrent:
-            features, _ = policy.policy_trunk.step(obs, None)
-            both = [policy.head.out(features), policy.value(obs).unsqueeze(1)]
-            found: NDArray[np.float32] = torch.cat(both, dim=1).cpu().numpy()
-            logits, values = found[:, :-1], found[:, -1]
         else:
             mask = to_tensors(leaves.mask[:size].astype(bool), device)
             state = map_tree(lambda x: x.to(device), policy.initial_state(size))

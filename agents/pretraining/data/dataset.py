@@ -157,6 +157,11 @@ def some_rows(rows: Rows, count: int, *, seed: int = 0) -> Rows:
     return np.sort(np.random.default_rng([seed, 45]).permutation(rows)[:count])
 
 
+def independent(data: Dataset, rows: Rows) -> int:
+    """How many of the rows say something of their own: of a group, such as a game, one does."""
+    return len(rows) if data.groups is None else len(np.unique(data.groups[rows]))
+
+
 def labelled_rows(data: Dataset, share: float, *, seed: int) -> Rows:
     """Rows of a share of the labelled pictures, the same share of every class (at least one).
 

@@ -43,8 +43,6 @@ def make_objective(
             case "masked":
                 return Masked(trunk, mask=config.mask, patch=config.patch)
             case "rotation":
-                if isinstance(data, Positions):
-                    _must_have_an_upright(data)
                 return Rotation(trunk)
             case "patches":
                 return Patches(trunk)
@@ -81,11 +79,14 @@ def make_objective(
         )
 
 
-def _must_have_an_upright(data: Positions) -> None:
-    """Raises ConfigError where boards of the game, turned, are boards of it that are as likely.
+def must_teach(data: Dataset, config: PretrainConfig) -> None:
+    """Raises ConfigError where the objective of a new run could teach nothing.
 
-    No network could tell such a turn, with or without symmetries as augmentation.
+    No network could tell the turns of a game whose boards, turned, are boards of it that are as
+    likely, with or without symmetries as augmentation.
     """
+    if config.objective != "rotation" or not isinstance(data, Positions):
+        return
     rows = np.arange(min(len(data), 64))
     views = [torch.from_numpy(view) for view in data.views(rows)]
     upright, *_ = views

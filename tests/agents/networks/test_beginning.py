@@ -11,11 +11,14 @@ from playout.agents.networks.actor_critic import build_policy
 from playout.agents.networks.boards.policy import BoardPolicy
 from playout.agents.networks.boards.registry import new_network, size_of
 from playout.agents.networks.config import NetworkConfig
+from playout.agents.ppo import run as kind
 from playout.agents.ppo.league.player import PolicyEvaluator, PolicyPlayer
 from playout.agents.ppo.league.trainer import make_games
 from playout.agents.runs.directory import RunDir
+from playout.agents.runs.kinds import ExportOptions
+from playout.agents.vector.normalize import ObsNormalizer
 from playout.cli import main
-from playout.errors import ConfigError
+from playout.errors import ConfigError, RunError
 from safetensors import safe_open
 
 GAME = "tic_tac_toe"
@@ -188,6 +191,7 @@ def test_what_another_board_has_not_taught_learns_beside_a_frozen_trunk(tmp_path
         (["CartPole-v1", "--init", "RUN"], "the resnet of RUN is for board games of playout's"),
         ([GAME, "--network", "resnet", "--recurrent", "lstm"], "a resnet has no memory"),
         ([GAME, "--init", "RUN", "--recurrent", "gru"], "a resnet has no memory"),
+        ([GAME, "--init", "RUN", "--normalize-obs"], "a resnet takes boards as they are"),
         ([GAME, "--init", "RUN", "--network", "mlp"], "RUN holds a resnet of a board game"),
         ([GAME, "--init", "RUN", "--network", "transformer"], "width, depth and kind"),
         ([GAME, "--init", "RUN", "--size", "16x2"], "width, depth and kind"),
@@ -245,3 +249,37 @@ def test_a_vector_environment_of_a_game_is_learned_on_its_network(tmp_path):
     )  # fmt: skip
     assert run.config["network"]["board"]["num_actions"] == 7
     assert playout.load(run.path).policy.net.config.num_actions == 7
+
+
+def test_statistics_of_observations_that_a_file_cannot_hold_are_refused(tmp_path, monkeypatch):
+    run = playout.ppo(GAME, network="resnet", size="8x1", total_timesteps=64,
+                      run=tmp_path / "run", **SMALL)  # fmt: skip
+    player = playout.load(run.path)
+    player.normalizer = ObsNormalizer(player.observation_space, 10.0)
+    monkeypatch.setattr(kind, "load", lambda *given, **machine: player)
+    options = ExportOptions(format="safetensors", out=tmp_path / "x")
+    with pytest.raises(RunError, match="with --normalize-obs, whose statistics"):
+        kind.export(run, options)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "game"),
+    [
+        ("connect_four(width=6,height=4)", "connect_four(width=6,height=4)"),
+        ("playout/ConnectFour-v0", "connect_four"),
+    ],
+)
+def test_a_network_of_ones_own_learns_what_another_board_has_not_taught(env, game, tmp_path):
+    first = playout.pretrain_trunk(
+        "connect_four(width=5,height=4)", objective="masked", size="8x1", count=60, epochs=1,
+        quiet=True, run=tmp_path / "trunk",
+    )  # fmt: skip
+    policy = BoardPolicy(new_network(playout.game(game), "8x1"))
+    before = policy.net.position.detach().clone()
+    playout.ppo(
+        env, policy=policy, init=str(first.path), trunk_rate=0.0, total_timesteps=64,
+        run=tmp_path / "run", **SMALL,
+    )  # fmt: skip
+    assert "position" in policy.fresh and not torch.equal(policy.net.position, before)
+    assert torch.equal(policy.net.stem.weight, taught(first)["stem.weight"])

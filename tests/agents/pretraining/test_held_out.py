@@ -1,13 +1,20 @@
 """What is held out measures, all of it and as it is; it never chooses what is measured."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import playout
 import pytest
+from PIL import Image
 from playout.agents.pretraining import trainer as trainer_module
 from playout.agents.pretraining.config import PretrainConfig
-from playout.agents.pretraining.data.dataset import Augmentation, Split, validation_rows
+from playout.agents.pretraining.data.dataset import (
+    Augmentation,
+    Split,
+    independent,
+    validation_rows,
+)
 from playout.agents.pretraining.probes import probe
 from playout.agents.pretraining.run import data_of
 from playout.agents.pretraining.trainer import PretrainTrainer
@@ -73,10 +80,14 @@ def test_all_that_is_held_out_is_measured(tmp_path, monkeypatch):
     assert found["pictures"] == count > 8
     accuracy = found["eval/accuracy"]
     assert accuracy * count == pytest.approx(round(accuracy * count), abs=1e-4)
-    assert found["interval"] == [*share_interval(round(accuracy * count), count)]
+    apart = len(np.unique(data.test.groups))  # a position and its images say the same
+    assert found["interval"] == [*share_interval(accuracy * apart, apart)]
     trunk = playout.load(run.path).trunk
     (row,) = probe(trunk, data, "finetune", shares=[1.0], epochs=0.1)["rows"]
-    assert row["interval"] == [*share_interval(round(row["accuracy"] * count), count)]
+    assert row["interval"] == [*share_interval(row["accuracy"] * apart, apart)]
+    games = replace(data.test, groups=np.arange(count) // 4)
+    assert independent(games, np.arange(8, 24)) == 4
+    assert independent(replace(games, groups=None), np.arange(8, 24)) == 16
 
 
 def test_views_of_what_is_held_out_are_made_as_those_that_are_learned_from():
@@ -90,3 +101,19 @@ def test_views_of_what_is_held_out_are_made_as_those_that_are_learned_from():
         trainer.close()
         for view in (seen[0][0], seen[0][2]):
             assert np.array_equal(view, plain) is same
+
+
+def test_eval_measures_views_as_the_run_did(tmp_path):
+    rng, folder = np.random.default_rng(0), tmp_path / "pictures"
+    for number in range(120):
+        (folder / "abc"[number % 3]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "abc"[number % 3] / f"{number}.png")
+    run = playout.pretrain_trunk(
+        str(folder), objective="contrastive", augment=Augmentation(shift=0.4), epochs=1,
+        network="grid", batch=40, quiet=True, run=tmp_path / "run",
+    )  # fmt: skip
+    rows = (run.path / "metrics.jsonl").read_text().splitlines()
+    last = [row["eval/loss"] for row in map(json.loads, rows) if "eval/loss" in row][-1]
+    found = playout.evaluate(run.path, which="latest")
+    assert found["eval/loss"] == pytest.approx(last, rel=1e-5)

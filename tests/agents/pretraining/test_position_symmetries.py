@@ -8,6 +8,7 @@ from playout.agents.commands.pretrain_trunk import Command
 from playout.agents.pretraining.config import PretrainConfig
 from playout.agents.pretraining.data.dataset import Augmentation, Split
 from playout.agents.pretraining.data.positions import Positions, positions_of_records
+from playout.agents.pretraining.objectives import registry
 from playout.agents.pretraining.supervised import label
 from playout.agents.pretraining.trainer import PretrainTrainer
 from playout.agents.pretraining.trunk import new_trunk
@@ -147,3 +148,16 @@ def test_turns_that_are_symmetries_of_a_game_are_not_asked_for(data, upright, tm
     with pytest.raises(ConfigError, match="has no upright: a turned board is one of its symmetr"):
         playout.pretrain_trunk(data, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_an_earlier_version_learns_turns_that_are_symmetries_to_its_end(
+    tmp_path, monkeypatch
+):
+    settings = {"count": 60, "size": "8x1", "epochs": 1, "batch": 20, "quiet": True}
+    with monkeypatch.context() as earlier:
+        earlier.setattr(registry, "must_teach", lambda *given: None)
+        run = playout.pretrain_trunk(
+            "tic_tac_toe", objective="rotation", run=tmp_path / "run", **settings
+        )
+    assert "eval/loss" in playout.evaluate(run.path)
+    playout.pretrain_trunk(resume=run.path, quiet=True)

@@ -299,19 +299,24 @@ class ClockPlan:
         self.run, self.seconds = run, minutes * 60.0 * CORRECTED_SHARE - outside
         self._latest: deque[float] = deque(maxlen=_RECENT)
         entry, left = run.find(), self.seconds - seconds_before(run)
-        if entry is not None and left > 0:
-            trainer.plan = [(0, max(trainer.progress[1], entry.step + 1))]
+        if left > 0:
+            total, done = trainer.progress[1], 0 if entry is None else entry.step
+            if not done:  # what was measured is of updates after those of recorded games
+                total += trainer.recorded.updates
+            trainer.plan = [(0, max(total, done + 1))]
         trainer.expect_end(left)
 
     def __call__(self, trainer: AlphaZeroTrainer, metrics: dict[str, float]) -> None:
         """After an update: plans anew."""
-        self._latest.append(metrics.get("time/selfplay_s", 0.0) + metrics["time/train_s"])
+        if "time/selfplay_s" in metrics:  # updates of recorded games say nothing of those to come
+            self._latest.append(metrics["time/selfplay_s"] + metrics["time/train_s"])
         done, total = trainer.progress
         left = self.seconds - metrics["time/elapsed"]
         if not trainer.finished:
-            each = max(sum(self._latest) / len(self._latest), 1e-6)
-            total = done + max(1, round(left / each))
-            trainer.plan = [(0, total)]
+            if self._latest:
+                each = max(sum(self._latest) / len(self._latest), 1e-6)
+                total = done + max(1, round(left / each))
+                trainer.plan = [(0, total)]
             trainer.expect_end(left)
         stored = self.run.record["budget"]
         if trainer.finished or abs(total - stored["total"]) > _STORED_SHARE * stored["total"]:

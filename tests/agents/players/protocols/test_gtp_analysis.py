@@ -3,12 +3,15 @@
 import io
 import re
 
+import numpy as np
 import playout
 import pytest
 import torch
 from playout.agents.networks.boards.registry import new_network
 from playout.agents.players.load import make_player
+from playout.agents.players.player import Forecast
 from playout.agents.players.protocols.gtp import GtpEngine, serve
+from playout.agents.players.protocols.gtp_forecast import Outlook
 from playout.agents.players.search import SearchPlayer, playing_search
 from playout.agents.runs.directory import RunDir
 from playout.errors import DivergedError
@@ -175,8 +178,41 @@ def test_the_score_after_a_move_that_ends_the_game_is_the_games_own(tmp_path):
 def test_without_such_heads_nothing_is_said_of_owners_and_scores(spec, tmp_path):
     run_with(tmp_path / "run")
     game = playout.game("go(size=5)")
-    engine = GtpEngine(make_player(spec if spec != "run" else str(tmp_path / "run"), game), game)
+    player = make_player(spec if spec != "run" else str(tmp_path / "run"), game)
+    assert getattr(player, "learned", None) is None  # nothing is computed for it
+    engine = GtpEngine(player, game)
     said = answers(
         engine, "kata-genmove_analyze b 100 ownership true rootInfo true", "kata-raw-nn 0"
     )
     assert "rootInfo" in said[0] and not re.search("score|[oO]wnership|Lead", "".join(said))
+
+
+def test_the_scores_after_all_moves_are_asked_for_at_once(tmp_path, monkeypatch):
+    net = run_with(tmp_path / "run", planes=True, scores=True)
+    player, state = playout.load(tmp_path / "run"), playout.game("go(size=5)").initial_state()
+    asked, answer = [], player.forecast
+    monkeypatch.setattr(player, "forecast", lambda x: asked.append(len(x)) or answer(x))
+    outlook = Outlook(player, state)
+    told = outlook.leads(range(4)) | outlook.leads(range(12))
+    assert asked == [1, 4, 6] and list(told) == list(range(10))
+    for action, lead in told.items():
+        assert lead == pytest.approx(-expected(net, state.apply(action))[1], abs=1e-4)
+
+
+class Seer(SearchPlayer):
+    """Sees every position ahead by a point."""
+
+    def forecast(self, states):
+        assert (states.to_play() >= 0).all()
+        return Forecast(score=np.ones(len(states), np.float32))
+
+
+def test_no_score_is_told_after_a_move_that_chance_follows():
+    game = playout.game("backgammon")
+    state = game.initial_state().resolve_chance(0)
+    follows = {action: state.apply(action).to_play for action in state.legal_actions[:10]}
+    while all(side >= 0 for side in follows.values()):
+        state = state.apply(state.legal_actions[0])
+        follows = {action: state.apply(action).to_play for action in state.legal_actions[:10]}
+    leads = Outlook(Seer(game, playing_search(4), UniformEvaluator()), state).leads(list(follows))
+    assert leads == {action: 1.0 for action, side in follows.items() if side >= 0}

@@ -374,3 +374,16 @@ def test_actors_play_any_game_and_finals_come_along(tmp_path):
     publish(actor, 3)
     metrics = trainer.update()
     assert np.isfinite(metrics["train/target_loss"]) and metrics["train/target_loss"] > 0
+
+
+def test_recorded_games_say_nothing_of_how_long_updates_of_actors_take(tmp_path):
+    trainer, run, _ = learner_of(tmp_path / "run", tmp_path / "games", updates=4)
+    trainer.recorded._updates = 10
+    run.update(budget={"minutes": 1.0, "total": 4})
+    plan = trainers.ClockPlan(run, 1.0, trainer)
+    for trainer.updates in range(1, 12):
+        assert trainer.progress[1] == 14
+        waited = {"time/selfplay_s": 3.0} if trainer.updates > 10 else {}
+        plan(trainer, {"time/train_s": 0.01, "time/elapsed": trainer.updates / 10, **waited})
+    assert trainer.plan == [(0, 30)]
+    assert run.record["budget"]["total"] == 30
