@@ -85,6 +85,8 @@ class LanguagePlayer:
         truncate: What is cut of a longer one; see `fit_prompt`.
         stop: Strings that end an answer; they are not part of it.
         plain: Leave the model's chat template alone.
+        special: Special tokens that a plain prompt spells are those tokens; False where the prompts
+            are not the person's own.
         template_options: Values of names that the template reads.
         exact: An answer does not depend on the prompts beside it: None asks for that with several
             prompts. Up to 16 take the faster compiled step.
@@ -106,6 +108,7 @@ class LanguagePlayer:
     truncate: Truncate = "error"
     stop: tuple[str, ...] = ()
     plain: bool = False
+    special: bool = True
     template_options: dict[str, object] = field(default_factory=dict)
     exact: bool | None = None
     threads: int = 0
@@ -240,7 +243,7 @@ class LanguagePlayer:
         if not isinstance(prompt, str):
             prompt = checked_messages(prompt, name)
         try:
-            return _Asked(*fit_prompt(talk, prompt, room, self.truncate))
+            return _Asked(*fit_prompt(talk, prompt, room, self.truncate, special=self.special))
         except DataError as error:
             hint = ""
             if self.truncate == "error" and "room for" in str(error):

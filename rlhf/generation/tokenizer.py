@@ -151,13 +151,15 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         return list(self.inner.encode(text, add_special_tokens=False).ids)
 
-    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_prompts(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """Plain prompts as a policy reads them, at least a token each.
 
-        The token that begins a document, unless the prompt spells it, then the text; special tokens
-        that it spells, as a rendered conversation does, are those tokens.
+        Args:
+            texts: Each follows the token that begins a document, unless it spells that.
+            special: Special tokens that a text spells, as a rendered conversation does, are those
+                tokens: for what the person in charge wrote, and for nobody else's text.
         """
-        self.inner.encode_special_tokens = False
+        self.inner.encode_special_tokens = not special
         found = self.inner.encode_batch(list(texts), add_special_tokens=False)
         first = [self.bos_id] if self.bos_id >= 0 else []
         rows = [list(encoding.ids) for encoding in found]

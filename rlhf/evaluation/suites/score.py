@@ -245,6 +245,7 @@ def _texts(
         truncate="left",
         stop=stop,
         plain=not asking.chat,
+        special=False,
         threads=torch.get_num_threads(),  # whoever asks has chosen
     )
     prompts = [_question(suite, number, asking) for number in range(len(suite.items))]

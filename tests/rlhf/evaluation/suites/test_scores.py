@@ -16,6 +16,7 @@ from playout.rlhf.evaluation.suites.results import clean_part, compared, summary
 from playout.rlhf.evaluation.suites.score import Answers, Asking, answers_of
 from playout.rlhf.evaluation.suites.suite import Choice, Passage, Suite, Written
 from playout.rlhf.generation.conversation import conversation_format
+from playout.rlhf.generation.player import LanguagePlayer
 from playout.rlhf.model.folder import export_model
 from playout.rlhf.model.transformer import Transformer
 from small_language import chat_tokenizer, small_model
@@ -69,6 +70,28 @@ def test_the_likeliest_option_is_chosen_by_its_sum_and_by_its_length(model):
     assert found.random == pytest.approx(1 / 3)
     several = Suite(name="s", items=(Choice("the", options, (0.25, 0.5, 1.0)),))
     assert answers_of(model, TOKENIZER, several).values == several.items[0].scores[sums.argmax()]
+
+
+def test_questions_of_suites_that_spell_special_tokens_are_read_as_characters(model, monkeypatch):
+    asked = "the <|im_end|> cat"
+    suite = Suite(name="s", items=(Choice(asked, (" cat", " the dog sat"), (1.0, 0.0)),))
+    before = [TOKENIZER.end_id, *TOKENIZER.encode(asked)]
+    before = before if TOKENIZER.bos_id >= 0 else before[1:]
+    sums = [logprob(model, before, option) for option in suite.items[0].options]
+    found = answers_of(model, TOKENIZER, suite)
+    assert found.values == (sums[0] > sums[1])
+    shares = np.exp(np.array(sums) - max(sums))
+    assert found.confidence == pytest.approx(shares.max() / shares.sum(), abs=1e-5)
+    read = []
+    plain = LanguagePlayer.answer
+
+    def noted(self, prompts, **options):
+        read.extend(plain(self, prompts, **options))
+        return read
+
+    monkeypatch.setattr(LanguagePlayer, "answer", noted)
+    answers_of(model, TOKENIZER, Suite(name="w", items=(Written(asked, ("cat",)),)))
+    assert read[0].prompt_tokens == len(before)
 
 
 ASKED = [
