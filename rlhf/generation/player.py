@@ -198,6 +198,10 @@ class LanguagePlayer:
         stops = StopStrings(self.tokenizer, self.stop) if self.stop else None
         exact = len(prompts) != 1 if self.exact is None else self.exact
         answers: dict[int, Answer] = {}
+        compiled = len(prompts) <= MAX_ROWS
+        # Threads change last bits: no answer may learn from them how many prompts stand beside it.
+        few = MAX_ROWS if exact else len(prompts)
+        counted = few if compiled else MAX_BATCH_ROWS
         for rows in self._batches([len(item.ids) for item in asked]):
             hook = None if allowed is None else _Renumbered(allowed, rows)
 
@@ -216,7 +220,7 @@ class LanguagePlayer:
                 if told is not None:
                     told(row, answers[row])
 
-            with decoding_threads(self.model, len(rows), self.threads):
+            with decoding_threads(self.model, counted, self.threads):
                 generate(
                     self.decoder,
                     [asked[row].ids for row in rows],
@@ -227,7 +231,7 @@ class LanguagePlayer:
                     seed=self.seed,
                     streams=rows if streams is None else [streams[row] for row in rows],
                     exact=exact,
-                    compiled=len(prompts) <= MAX_ROWS,
+                    compiled=compiled,
                     max_rows=len(rows),
                     ends=stops,
                     allowed=hook,

@@ -35,6 +35,7 @@ class Classifier:
     Attributes:
         task: What its run calls the task.
         classes: Names, in the order of the columns of `probabilities`.
+        threads: Of torch while `act` reads; 0 leaves them to a rule.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Classifier:
     length: int
     truncate: str
     dtype: torch.dtype
+    threads: int = 0
 
     @classmethod
     def load(
@@ -110,7 +112,7 @@ class Classifier:
         check_list(texts)
         if not texts:
             return []
-        with reading_threads(self.model, texts):
+        with reading_threads(self.model, texts, self.threads):
             return [self.classes[n] for n in self.scores(texts).argmax(axis=1)]
 
 
